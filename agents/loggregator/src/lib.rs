@@ -1,0 +1,1 @@
+//! The loggregator agent: v2 ingress, identity, tags, egress to dopplers.

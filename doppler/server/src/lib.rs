@@ -1,0 +1,1 @@
+//! The doppler: gRPC ingress and egress around the router.

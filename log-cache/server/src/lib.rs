@@ -1,0 +1,1 @@
+//! The log cache: gRPC, REST and SQL faces over the store.

@@ -1,0 +1,1 @@
+//! Who is there: bearer tokens behind one interface.

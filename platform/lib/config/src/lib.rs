@@ -1,0 +1,1 @@
+//! TOML, environment and flags into validated values, all problems at once.

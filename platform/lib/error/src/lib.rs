@@ -1,0 +1,1 @@
+//! Error kinds and hints shared by every component.

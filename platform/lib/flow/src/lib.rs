@@ -1,0 +1,1 @@
+//! Bounded fair queues, receipts and the drop ledger.

@@ -1,0 +1,1 @@
+//! gRPC over mTLS: the raw codec, servers, channels, and links with acknowledgements.

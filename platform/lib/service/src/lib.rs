@@ -1,0 +1,1 @@
+//! Life cycle: named tasks, health, ordered shutdown, the clock.

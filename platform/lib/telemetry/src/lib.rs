@@ -1,0 +1,1 @@
+//! tracing and opentelemetry, shipped into our own pipeline as envelopes.

@@ -1,0 +1,1 @@
+//! The reverse log proxy: v2 egress over several dopplers.

@@ -1,0 +1,2 @@
+//! `weir`: one binary for the whole stack.
+fn main() {}

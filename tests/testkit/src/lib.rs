@@ -1,0 +1,1 @@
+//! Test helpers: the conservation oracle, stacks, clients.

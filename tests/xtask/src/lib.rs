@@ -1,0 +1,1 @@
+//! Daily chores: code generation, structure check.

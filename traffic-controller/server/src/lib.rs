@@ -1,0 +1,1 @@
+//! The traffic controller: WebSocket firehose and app streams.
