@@ -1,0 +1,37 @@
+//! The three questions every public error answers.
+
+use crate::ErrorKind;
+
+/// What a caller may ask any public error of this workspace.
+pub trait Classify: std::error::Error {
+    /// Which of the closed set of failures this is.
+    fn kind(&self) -> ErrorKind;
+
+    /// Whether the same call may succeed later without anybody changing anything. Separate from [`Classify::kind`]:
+    /// an unavailable peer may be gone for good.
+    fn retryable(&self) -> bool {
+        false
+    }
+
+    /// What the reader can do, as one lower-case sentence without a full stop.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T: Classify + ?Sized> Classify for Box<T>
+where
+    Box<T>: std::error::Error,
+{
+    fn kind(&self) -> ErrorKind {
+        (**self).kind()
+    }
+
+    fn retryable(&self) -> bool {
+        (**self).retryable()
+    }
+
+    fn hint(&self) -> Option<String> {
+        (**self).hint()
+    }
+}
