@@ -11,4 +11,4 @@ mod report;
 
 pub use classify::Classify;
 pub use kind::ErrorKind;
-pub use report::Report;
+pub use report::{Report, chain};

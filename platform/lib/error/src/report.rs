@@ -65,8 +65,9 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The texts of `error` and its causes. A cause whose text its parent repeats already (libraries do that) is left out.
-fn chain(error: &dyn Error) -> String {
+/// The texts of `error` and its causes, separated by `: `: the `error` field of a log line. A cause whose text its parent repeats already (libraries do that) is left out.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,1 +1,21 @@
 //! Life cycle: named tasks, health, ordered shutdown, the clock.
+//!
+//! A component gets one [`Context`] and does everything that outlives a call through it: it spawns on [`Tasks`], says how
+//! it is doing on [`Health`], reads the time from a [`clock::Clock`], and stops when [`Shutdown`] says so. Shutdown is an
+//! order, not an event: stop accepting, drain, close egress, flush, then [`Tasks::join`] with a deadline, which names
+//! whoever is late and ends them.
+//!
+//! Invariants: no task dies unseen (a panic is an error of the component and starts its shutdown); nobody waits for ever.
+
+pub mod clock;
+pub mod health;
+mod panic;
+mod shutdown;
+mod signals;
+mod tasks;
+
+pub use clock::{Clock, ManualClock};
+pub use health::{Health, Part, State};
+pub use shutdown::{Shutdown, Trigger};
+pub use signals::{Signal, Signals, wait_for_signals};
+pub use tasks::{Failure, Guard, Tasks, TasksError};

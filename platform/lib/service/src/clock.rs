@@ -1,0 +1,139 @@
+//! The one place that asks for the time, so that tests can answer.
+//!
+//! [`Clock::system`] is the real one. [`Clock::manual`] stands still until its [`ManualClock`] moves it. The monotonic
+//! clock is tokio's, so that a test with paused time sees both move together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+/// Wall-clock time now, in nanoseconds since the Unix epoch: the unit of envelope timestamps. Negative before 1970;
+/// saturates in 2262.
+#[must_use]
+pub fn now_nanos() -> i64 {
+    nanos_since_epoch(SystemTime::now())
+}
+
+/// Monotonic time now.
+#[must_use]
+pub fn instant() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// `time` in nanoseconds since the Unix epoch.
+#[must_use]
+pub fn nanos_since_epoch(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(error) => i64::try_from(error.duration().as_nanos()).map_or(i64::MIN, |before| -before),
+    }
+}
+
+/// Tells the time to code that tests want to run at another one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Clock {
+    manual: Option<Arc<Mutex<Hands>>>,
+}
+
+impl Clock {
+    /// The real time.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// A clock that stands at `now_nanos` until its handle moves it.
+    #[must_use]
+    pub fn manual(now_nanos: i64) -> (ManualClock, Self) {
+        let hands = Arc::new(Mutex::new(Hands {
+            now_nanos,
+            instant: instant(),
+        }));
+        (
+            ManualClock {
+                hands: Arc::clone(&hands),
+            },
+            Self {
+                manual: Some(hands),
+            },
+        )
+    }
+
+    /// Wall-clock time in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_nanos(&self) -> i64 {
+        match &self.manual {
+            None => now_nanos(),
+            Some(hands) => hands.lock().now_nanos,
+        }
+    }
+
+    /// Monotonic time.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        match &self.manual {
+            None => instant(),
+            Some(hands) => hands.lock().instant,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Hands {
+    now_nanos: i64,
+    instant: Instant,
+}
+
+/// Moves the clock that it was made with.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    hands: Arc<Mutex<Hands>>,
+}
+
+impl ManualClock {
+    /// Moves both times forward.
+    pub fn advance(&self, by: Duration) {
+        let mut hands = self.hands.lock();
+        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        hands.now_nanos = hands.now_nanos.saturating_add(nanos);
+        hands.instant += by;
+    }
+
+    /// Sets the wall clock, in nanoseconds since the epoch, as an operator or NTP would: backwards too. Monotonic time
+    /// stays.
+    pub fn set_wall(&self, now_nanos: i64) {
+        self.hands.lock().now_nanos = now_nanos;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manual clock moves when told, both hands together; the wall hand alone can go back.
+    #[test]
+    fn manual_clock_obeys() {
+        let (handle, clock) = Clock::manual(1_000);
+        let start = clock.instant();
+        assert_eq!(clock.now_nanos(), 1_000);
+        handle.advance(Duration::from_secs(2));
+        assert_eq!(clock.now_nanos(), 2_000_001_000);
+        assert_eq!(clock.instant() - start, Duration::from_secs(2));
+        handle.set_wall(5);
+        assert_eq!(clock.now_nanos(), 5);
+        assert_eq!(clock.instant() - start, Duration::from_secs(2));
+    }
+
+    /// The system clock gives plausible nanoseconds, and its conversion holds before 1970 and past 2262.
+    #[test]
+    fn system_clock_counts_nanoseconds() {
+        assert!(Clock::system().now_nanos() > 1_700_000_000_000_000_000);
+        assert!(Clock::system().instant() <= instant());
+        assert_eq!(nanos_since_epoch(UNIX_EPOCH - Duration::from_nanos(7)), -7);
+        assert_eq!(
+            nanos_since_epoch(UNIX_EPOCH + Duration::from_hours(24 * 366 * 400)),
+            i64::MAX
+        );
+    }
+}
