@@ -1,0 +1,101 @@
+use bytes::Bytes;
+
+use super::{Batch, BatchBuilder, Kind, LINK_FIELD};
+use crate::wire::{WireError, put_bytes, put_uint};
+
+fn log(source_id: &str, payload: &[u8]) -> Vec<u8> {
+    let mut log = Vec::new();
+    put_bytes(&mut log, 1, payload);
+    let mut envelope = Vec::new();
+    put_uint(&mut envelope, 1, 1_700_000_000_000_000_000);
+    put_bytes(&mut envelope, 2, source_id.as_bytes());
+    put_bytes(&mut envelope, 4, &log);
+    envelope
+}
+
+fn message(envelopes: &[Vec<u8>]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for envelope in envelopes {
+        put_bytes(&mut message, 1, envelope);
+    }
+    message
+}
+
+fn sources(batch: &Batch) -> Vec<String> {
+    batch.iter().map(|envelope| envelope.source_id().to_owned()).collect()
+}
+
+/// A well-formed message: the batch shares its bytes, and finds every envelope in them.
+#[test]
+fn split_shares_the_bytes_of_a_clean_message() {
+    let envelopes = [log("a", b"one"), log("", b"two"), log("b", b"\xff\x00")];
+    let message = Bytes::from(message(&envelopes));
+    let split = Batch::split(message.clone());
+    assert_eq!(split.batch.bytes().as_ptr(), message.as_ptr());
+    assert!(split.rejected.is_empty() && split.broken.is_none() && split.link.is_none());
+    assert_eq!(sources(&split.batch), ["a", "", "b"]);
+    for (raw, envelope) in split.batch.iter().zip(&envelopes) {
+        assert_eq!(raw.bytes(), envelope);
+        assert_eq!(raw.kind(), Kind::Log);
+    }
+}
+
+/// One bad envelope among good ones, unknown fields in between and our link field: only the bad one is missing.
+#[test]
+fn a_bad_envelope_costs_only_itself() {
+    let mut bytes = message(&[log("a", b"one")]);
+    put_bytes(&mut bytes, LINK_FIELD, b"link");
+    put_bytes(&mut bytes, 1, &{
+        let mut bad = log("bad", b"x");
+        put_bytes(&mut bad, 8, b"\xff");
+        bad
+    });
+    put_bytes(&mut bytes, 77, b"unknown");
+    put_bytes(&mut bytes, 1, &log("b", b"two"));
+    let split = Batch::split(bytes.into());
+    assert_eq!(sources(&split.batch), ["a", "b"]);
+    assert_eq!(split.rejected.len(), 1);
+    assert_eq!(split.rejected[0].source_id, "bad");
+    assert_eq!(split.rejected[0].error, WireError::NotUtf8(8));
+    assert_eq!(split.link.as_deref(), Some(&b"link"[..]));
+    assert_eq!(split.batch.bytes().as_ref(), message(&[log("a", b"one"), log("b", b"two")]));
+}
+
+/// A message cut off in its second envelope: the first one is kept and the break is said.
+#[test]
+fn truncation_keeps_what_came_before() {
+    let whole = message(&[log("a", b"one"), log("b", b"two")]);
+    let split = Batch::split(Bytes::from(whole).slice(..40));
+    assert_eq!(sources(&split.batch), ["a"]);
+    assert_eq!(split.broken, Some(WireError::Truncated));
+}
+
+/// Picking copies a part, shares the whole, and keeps places right in the copy.
+#[test]
+fn picked_parts_are_whole_batches_again() {
+    let batch = Batch::split(message(&[log("a", b"1"), log("bb", b"2"), log("a", b"3")]).into()).batch;
+    let part = batch.select(|envelope| envelope.source_id() == "a").expect("two match");
+    assert_eq!(part.bytes().as_ref(), message(&[log("a", b"1"), log("a", b"3")]));
+    assert_eq!(sources(&part), ["a", "a"]);
+    assert_eq!(sources(&part.pick(&[1]).expect("one")), ["a"]);
+    assert!(batch.select(|_| false).is_none());
+    let all = batch.select(|_| true).expect("all");
+    assert_eq!(all.bytes().as_ptr(), batch.bytes().as_ptr());
+}
+
+/// What a builder makes is what split reads.
+#[test]
+fn the_builder_and_split_agree() {
+    let other = Batch::from_envelope(&log("third", b"3")).expect("valid");
+    let mut builder = BatchBuilder::new();
+    assert!(builder.push(&log("first", b"1")));
+    assert!(!builder.push(b"\x0a"));
+    assert!(builder.push_with(|out| out.extend(log("second", b"2"))));
+    builder.push_raw(other.iter().next().expect("one"));
+    let batch = builder.finish();
+    assert!(builder.is_empty());
+    let again = Batch::split(batch.bytes().clone());
+    assert!(again.rejected.is_empty());
+    assert_eq!(sources(&batch), ["first", "second", "third"]);
+    assert_eq!(sources(&again.batch), sources(&batch));
+}

@@ -1,0 +1,123 @@
+//! One validating pass over the bytes of an envelope.
+//!
+//! Everything that enters the stack is checked here once: structure, wire types and UTF-8, to the depth that the
+//! definitions of `loggregator.v2` have. After that the bytes can be handed to any client (Go's protobuf refuses a whole
+//! batch for one bad string) and the views can read them without errors. Unknown fields are skipped, as protobuf asks.
+
+use crate::batch::Kind;
+use crate::wire::{Fields, Value, WireError};
+
+/// What routing needs to know of one envelope.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) source_id: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) deprecated_tags: bool,
+}
+
+/// Checks `envelope` and returns its head.
+pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
+    let mut head = Head { source_id: "", kind: Kind::None, deprecated_tags: false };
+    for field in Fields::new(envelope) {
+        let (number, value) = field?;
+        match number {
+            1 => drop(value.varint(1)?),
+            2 => head.source_id = value.text(2)?,
+            3 => {
+                head.deprecated_tags = true;
+                map_entry(value.bytes(3)?, |tag| data_value(tag.bytes(2)?))?;
+            }
+            4 => head.kind = checked(Kind::Log, log(value.bytes(4)?))?,
+            5 => head.kind = checked(Kind::Counter, counter(value.bytes(5)?))?,
+            6 => head.kind = checked(Kind::Gauge, gauge(value.bytes(6)?))?,
+            7 => head.kind = checked(Kind::Timer, timer(value.bytes(7)?))?,
+            8 => drop(value.text(8)?),
+            9 => map_entry(value.bytes(9)?, |tag| tag.text(2).map(drop))?,
+            10 => head.kind = checked(Kind::Event, event(value.bytes(10)?))?,
+            _ => {}
+        }
+    }
+    Ok(head)
+}
+
+fn checked(kind: Kind, check: Result<(), WireError>) -> Result<Kind, WireError> {
+    check.map(|()| kind)
+}
+
+/// A map entry is a message of a string key (1) and a value (2).
+#[inline]
+fn map_entry<'a>(
+    entry: &'a [u8],
+    check_value: impl Fn(Value<'a>) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    each(entry, |number, value| match number {
+        1 => value.text(1).map(drop),
+        2 => check_value(value),
+        _ => Ok(()),
+    })
+}
+
+fn data_value(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 => value.text(1).map(drop),
+        2 => value.varint(2).map(drop),
+        3 => value.double(3).map(drop),
+        _ => Ok(()),
+    })
+}
+
+fn log(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 => value.bytes(1).map(drop),
+        2 => value.varint(2).map(drop),
+        _ => Ok(()),
+    })
+}
+
+fn counter(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 => value.text(1).map(drop),
+        2 | 3 => value.varint(number).map(drop),
+        _ => Ok(()),
+    })
+}
+
+fn gauge(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 => map_entry(value.bytes(1)?, |metric| {
+            each(metric.bytes(2)?, |number, value| match number {
+                1 => value.text(1).map(drop),
+                2 => value.double(2).map(drop),
+                _ => Ok(()),
+            })
+        }),
+        _ => Ok(()),
+    })
+}
+
+fn timer(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 => value.text(1).map(drop),
+        2 | 3 => value.varint(number).map(drop),
+        _ => Ok(()),
+    })
+}
+
+fn event(message: &[u8]) -> Result<(), WireError> {
+    each(message, |number, value| match number {
+        1 | 2 => value.text(number).map(drop),
+        _ => Ok(()),
+    })
+}
+
+#[inline]
+fn each<'a>(
+    message: &'a [u8],
+    mut check: impl FnMut(u32, Value<'a>) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    for field in Fields::new(message) {
+        let (number, value) = field?;
+        check(number, value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Reading protobuf without decoding it: varints, keys and a strict field iterator over a borrowed slice.
+//!
+//! Follows the protobuf encoding specification (wire types 0, 1, 2 and 5; groups are refused, as no message here has any).
+//! Nothing in this module allocates, copies or panics, whatever the bytes are.
+
+use thiserror::Error;
+
+/// Why bytes are not a protobuf message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// The slice ends inside a varint, a fixed value or a length-delimited field.
+    #[error("message is truncated")]
+    Truncated,
+    /// A varint is longer than ten bytes.
+    #[error("varint is longer than 10 bytes")]
+    VarintTooLong,
+    /// A field number of zero, or above 2^29-1.
+    #[error("field number is out of range")]
+    FieldNumber,
+    /// A group or a reserved wire type.
+    #[error("wire type `{0}` is not supported")]
+    WireType(u8),
+    /// A known field has another wire type than its definition says.
+    #[error("field `{0}` has the wrong wire type")]
+    FieldType(u32),
+    /// A string field is not UTF-8.
+    #[error("field `{0}` is not UTF-8")]
+    NotUtf8(u32),
+    /// A field is longer than it may be.
+    #[error("field `{0}` is too long")]
+    TooLong(u32),
+}
+
+/// One field's value, borrowed from the message.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 2: a string, bytes or an embedded message.
+    Bytes(&'a [u8]),
+    /// Wire type 5.
+    Fixed32(u32),
+}
+
+impl<'a> Value<'a> {
+    /// The bytes of a length-delimited field number `field`.
+    pub fn bytes(self, field: u32) -> Result<&'a [u8], WireError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            _ => Err(WireError::FieldType(field)),
+        }
+    }
+
+    /// The text of string field number `field`.
+    pub fn text(self, field: u32) -> Result<&'a str, WireError> {
+        std::str::from_utf8(self.bytes(field)?).map_err(|_| WireError::NotUtf8(field))
+    }
+
+    /// The value of varint field number `field`.
+    pub fn varint(self, field: u32) -> Result<u64, WireError> {
+        match self {
+            Self::Varint(value) => Ok(value),
+            _ => Err(WireError::FieldType(field)),
+        }
+    }
+
+    /// The value of `int64` field number `field` (two's complement, not zigzag).
+    pub fn int64(self, field: u32) -> Result<i64, WireError> {
+        self.varint(field).map(u64::cast_signed)
+    }
+
+    /// The value of `double` field number `field`.
+    pub fn double(self, field: u32) -> Result<f64, WireError> {
+        match self {
+            Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
+            _ => Err(WireError::FieldType(field)),
+        }
+    }
+}
+
+/// Reads a varint at the head of `bytes`; returns it and how many bytes it took.
+#[inline]
+pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
+    let Some(&first) = bytes.first() else {
+        return Err(WireError::Truncated);
+    };
+    if first < 0x80 {
+        return Ok((u64::from(first), 1));
+    }
+    let mut value = u64::from(first & 0x7f);
+    for (index, &byte) in bytes.iter().enumerate().skip(1).take(9) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            // The tenth byte holds only the topmost bit.
+            if index == 9 && byte > 1 {
+                return Err(WireError::VarintTooLong);
+            }
+            return Ok((value, index + 1));
+        }
+    }
+    Err(if bytes.len() >= 10 { WireError::VarintTooLong } else { WireError::Truncated })
+}
+
+/// Appends `value` to `out` as a varint.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "the low seven bits are what is wanted")]
+        out.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below 0x80 by the loop")]
+    out.push(value as u8);
+}
+
+/// How many bytes `value` takes as a varint.
+#[inline]
+#[must_use]
+pub const fn varint_len(value: u64) -> usize {
+    // 9/64 approximates 1/7 exactly enough for every bit length from 1 to 64.
+    (((64 - (value | 1).leading_zeros()) as usize) * 9 + 64) / 64
+}
+
+/// Appends length-delimited field `field` to `out`.
+pub fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(field << 3 | 2));
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends varint field `field` to `out`, unless it is zero: proto3 leaves defaults out.
+pub fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
+    if value != 0 {
+        put_varint(out, u64::from(field << 3));
+        put_varint(out, value);
+    }
+}
+
+/// Appends `double` field `field` to `out`, unless it is positive zero.
+pub fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
+    if value.to_bits() != 0 {
+        put_varint(out, u64::from(field << 3 | 1));
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+}
+
+/// Iterates over the top-level fields of one message; ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    consumed: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `message`.
+    #[must_use]
+    pub const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message, consumed: 0 }
+    }
+
+    /// Bytes read so far: the offset at which the next field starts.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.consumed
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<(u32, Value<'a>), WireError> {
+        let (key, key_len) = read_varint(self.rest)?;
+        let after_key = &self.rest[key_len..];
+        let field = match u32::try_from(key >> 3) {
+            Ok(number) if number != 0 && number < 1 << 29 => number,
+            _ => return Err(WireError::FieldNumber),
+        };
+        let (value, value_len) = match key & 7 {
+            0 => {
+                let (value, len) = read_varint(after_key)?;
+                (Value::Varint(value), len)
+            }
+            1 => {
+                let bytes = after_key.first_chunk::<8>().ok_or(WireError::Truncated)?;
+                (Value::Fixed64(u64::from_le_bytes(*bytes)), 8)
+            }
+            2 => {
+                let (len, len_len) = read_varint(after_key)?;
+                let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
+                let end = len_len.checked_add(len).ok_or(WireError::Truncated)?;
+                let bytes = after_key.get(len_len..end).ok_or(WireError::Truncated)?;
+                (Value::Bytes(bytes), end)
+            }
+            5 => {
+                let bytes = after_key.first_chunk::<4>().ok_or(WireError::Truncated)?;
+                (Value::Fixed32(u32::from_le_bytes(*bytes)), 4)
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "three bits")]
+            other => return Err(WireError::WireType(other as u8)),
+        };
+        self.rest = &after_key[value_len..];
+        self.consumed += key_len + value_len;
+        Ok((field, value))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), WireError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.rest = &[];
+        }
+        Some(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_round_trip_at_every_length() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX >> shift] {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                assert_eq!(read_varint(&out), Ok((value, out.len())));
+                assert_eq!(varint_len(value), out.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_four_gibibyte_length_prefix_is_truncation_not_allocation() {
+        let mut message = vec![0x0a];
+        put_varint(&mut message, 1 << 32);
+        assert_eq!(Fields::new(&message).next(), Some(Err(WireError::Truncated)));
+    }
+
+    #[test]
+    fn endless_varints_and_groups_are_refused() {
+        assert_eq!(read_varint(&[0xff; 11]), Err(WireError::VarintTooLong));
+        assert_eq!(read_varint(&[0xff; 9]), Err(WireError::Truncated));
+        assert_eq!(Fields::new(&[0x0b]).next(), Some(Err(WireError::WireType(3))));
+        assert_eq!(Fields::new(&[0x00]).next(), Some(Err(WireError::FieldNumber)));
+    }
+}
