@@ -1,0 +1,300 @@
+//! Borrowing views of an encoded `loggregator.v2.Envelope`: typed access without decoding into owned types.
+//!
+//! A view reads the wire form where it lies. It allocates nothing and cannot fail: on bytes that were validated when
+//! their batch was split ([`crate::batch`]) it sees what protobuf says; on any others a malformed field reads as its
+//! default and reading ends at the first broken frame.
+//!
+//! What protobuf says of repetition holds here too: of a scalar field the last occurrence counts, of the payloads the
+//! last kind counts, and two payload fields of that same kind are one message. Only map entries are handed out as they
+//! come, duplicates included, because a reader that collects them keeps the last by itself.
+//!
+//! Each accessor of [`EnvelopeView`] walks the fields once. Who wants more than one of them takes a [`Summary`], which
+//! gets everything in one walk and leaves tags and metrics to be iterated when they are wanted.
+
+use std::borrow::Cow;
+
+use crate::{
+    batch::Kind,
+    wire::{Fields, Value},
+};
+
+mod message;
+mod tags;
+
+pub use message::{GaugeMetrics, Message, Metric, Stream};
+pub use tags::{DeprecatedTags, TagValue, Tags};
+
+/// Field numbers of `Envelope`.
+pub(crate) mod field {
+    pub(crate) const TIMESTAMP: u32 = 1;
+    pub(crate) const SOURCE_ID: u32 = 2;
+    pub(crate) const DEPRECATED_TAGS: u32 = 3;
+    pub(crate) const LOG: u32 = 4;
+    pub(crate) const COUNTER: u32 = 5;
+    pub(crate) const GAUGE: u32 = 6;
+    pub(crate) const TIMER: u32 = 7;
+    pub(crate) const INSTANCE_ID: u32 = 8;
+    pub(crate) const TAGS: u32 = 9;
+    pub(crate) const EVENT: u32 = 10;
+}
+
+/// One encoded envelope, seen as its definition.
+#[derive(Debug, Clone, Copy)]
+pub struct EnvelopeView<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> EnvelopeView<'a> {
+    /// A view of an encoded `Envelope` message.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The encoded message.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(&self) -> i64 {
+        self.last(field::TIMESTAMP, |value| value.int64(field::TIMESTAMP).ok())
+            .unwrap_or_default()
+    }
+
+    /// Who emitted it.
+    #[must_use]
+    pub fn source_id(&self) -> &'a str {
+        self.last(field::SOURCE_ID, |value| value.text(field::SOURCE_ID).ok())
+            .unwrap_or_default()
+    }
+
+    /// Which copy of the source.
+    #[must_use]
+    pub fn instance_id(&self) -> &'a str {
+        self.last(field::INSTANCE_ID, |value| {
+            value.text(field::INSTANCE_ID).ok()
+        })
+        .unwrap_or_default()
+    }
+
+    /// Which payload it has.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        let mut kind = Kind::None;
+        for (number, value) in fields(self.bytes) {
+            if let (Some(found), Value::Bytes(_)) = (kind_of(number), value) {
+                kind = found;
+            }
+        }
+        kind
+    }
+
+    /// The preferred tags, in the order of the wire.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'a> {
+        Tags::new(self.bytes)
+    }
+
+    /// The deprecated tags, in the order of the wire.
+    #[must_use]
+    pub fn deprecated_tags(&self) -> DeprecatedTags<'a> {
+        DeprecatedTags::new(self.bytes)
+    }
+
+    /// The value of tag `key`: from the preferred tags, else from the deprecated ones as text.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<Cow<'a, str>> {
+        tag(self.tags(), self.deprecated_tags(), key)
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn message(&self) -> Message<'a> {
+        self.summary().message
+    }
+
+    /// Everything but the tags' contents, in one walk over the fields.
+    #[inline]
+    #[must_use]
+    pub fn summary(&self) -> Summary<'a> {
+        Summary::read(self.bytes)
+    }
+
+    fn last<T>(&self, number: u32, read: impl Fn(Value<'a>) -> Option<T>) -> Option<T> {
+        fields(self.bytes)
+            .filter(|(found, _)| *found == number)
+            .filter_map(|(_, value)| read(value))
+            .last()
+    }
+}
+
+/// What one walk over an envelope's fields gives.
+#[derive(Debug, Clone)]
+pub struct Summary<'a> {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp: i64,
+    /// Who emitted it.
+    pub source_id: &'a str,
+    /// Which copy of the source.
+    pub instance_id: &'a str,
+    /// Which payload it has.
+    pub kind: Kind,
+    /// The payload.
+    pub message: Message<'a>,
+    tags: &'a [u8],
+    deprecated_tags: &'a [u8],
+}
+
+impl<'a> Summary<'a> {
+    #[inline]
+    fn read(bytes: &'a [u8]) -> Self {
+        let mut summary = Self {
+            timestamp: 0,
+            source_id: "",
+            instance_id: "",
+            kind: Kind::None,
+            message: Message::None,
+            tags: &[],
+            deprecated_tags: &[],
+        };
+        // The span that holds all tags of one sort; mostly nothing else lies in it.
+        let (mut tags, mut deprecated_tags) = (Run::default(), Run::default());
+        let mut walk = Fields::new(bytes);
+        loop {
+            let at = walk.offset();
+            let Some(Ok((number, value))) = walk.next() else {
+                break;
+            };
+            match (number, value) {
+                (field::TIMESTAMP, Value::Varint(value)) => {
+                    summary.timestamp = value.cast_signed();
+                }
+                (field::TAGS, Value::Bytes(_)) => tags.extend(at, walk.offset()),
+                (field::DEPRECATED_TAGS, Value::Bytes(_)) => {
+                    deprecated_tags.extend(at, walk.offset());
+                }
+                (field::SOURCE_ID, Value::Bytes(value)) => text(value, &mut summary.source_id),
+                (field::INSTANCE_ID, Value::Bytes(value)) => text(value, &mut summary.instance_id),
+                (_, Value::Bytes(value)) => {
+                    if let Some(kind) = kind_of(number) {
+                        summary.kind = kind;
+                        summary.message.merge(kind, value, &bytes[walk.offset()..]);
+                    }
+                }
+                _ => {}
+            }
+        }
+        summary.tags = tags.of(bytes);
+        summary.deprecated_tags = deprecated_tags.of(bytes);
+        summary
+    }
+
+    /// The preferred tags, in the order of the wire.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'a> {
+        Tags::new(self.tags)
+    }
+
+    /// The deprecated tags, in the order of the wire.
+    #[must_use]
+    pub fn deprecated_tags(&self) -> DeprecatedTags<'a> {
+        DeprecatedTags::new(self.deprecated_tags)
+    }
+
+    /// Whether there are deprecated tags.
+    #[must_use]
+    pub const fn has_deprecated_tags(&self) -> bool {
+        !self.deprecated_tags.is_empty()
+    }
+
+    /// The value of tag `key`: from the preferred tags, else from the deprecated ones as text.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<Cow<'a, str>> {
+        tag(self.tags(), self.deprecated_tags(), key)
+    }
+
+    /// The stretch of the envelope that holds its preferred tags, in wire form; empty if there are none.
+    ///
+    /// Emitters encode a tag set the same way over and over, so equal stretches are equal tag sets: a key by which to
+    /// find a set that was read before. The opposite does not hold, as the order of a map's entries is free.
+    #[must_use]
+    pub const fn tags_bytes(&self) -> &'a [u8] {
+        self.tags
+    }
+
+    /// The same of the deprecated tags.
+    #[must_use]
+    pub const fn deprecated_tags_bytes(&self) -> &'a [u8] {
+        self.deprecated_tags
+    }
+}
+
+/// From the start of the first to the end of the last of some fields.
+#[derive(Default)]
+struct Run {
+    span: Option<(usize, usize)>,
+}
+
+impl Run {
+    #[inline]
+    const fn extend(&mut self, start: usize, end: usize) {
+        self.span = match self.span {
+            Some((first, _)) => Some((first, end)),
+            None => Some((start, end)),
+        };
+    }
+
+    fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.span.map_or(&[], |(start, end)| &bytes[start..end])
+    }
+}
+
+/// The fields up to the first that is malformed.
+#[inline]
+pub(crate) fn fields(bytes: &[u8]) -> impl Iterator<Item = (u32, Value<'_>)> + Clone {
+    Fields::new(bytes).map_while(Result::ok)
+}
+
+/// Replaces `slot` if `bytes` are text.
+#[inline]
+fn text<'a>(bytes: &'a [u8], slot: &mut &'a str) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        *slot = text;
+    }
+}
+
+/// The kind of payload that field `number` is.
+#[inline]
+const fn kind_of(number: u32) -> Option<Kind> {
+    match number {
+        field::LOG => Some(Kind::Log),
+        field::COUNTER => Some(Kind::Counter),
+        field::GAUGE => Some(Kind::Gauge),
+        field::TIMER => Some(Kind::Timer),
+        field::EVENT => Some(Kind::Event),
+        _ => None,
+    }
+}
+
+fn tag<'a>(
+    tags: Tags<'a>,
+    deprecated_tags: DeprecatedTags<'a>,
+    key: &str,
+) -> Option<Cow<'a, str>> {
+    let preferred = tags
+        .filter(|(found, _)| *found == key)
+        .last()
+        .map(|(_, value)| Cow::Borrowed(value));
+    preferred.or_else(|| {
+        deprecated_tags
+            .filter(|(found, _)| *found == key)
+            .last()
+            .map(|(_, value)| value.to_text())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The two tag maps, read entry by entry.
+
+use std::borrow::Cow;
+
+use super::{field, fields, text};
+use crate::wire::{Fields, Value};
+
+/// Iterates over the preferred tags of an envelope, `(key, value)`, in the order of the wire.
+#[derive(Debug, Clone)]
+pub struct Tags<'a> {
+    fields: Fields<'a>,
+}
+
+impl<'a> Tags<'a> {
+    pub(super) const fn new(envelope: &'a [u8]) -> Self {
+        Self {
+            fields: Fields::new(envelope),
+        }
+    }
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = (&'a str, &'a str);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let (field::TAGS, Value::Bytes(entry)) = self.fields.next()?.ok()? {
+                let (mut key, mut value) = ("", "");
+                for (number, found) in fields(entry) {
+                    match (number, found) {
+                        (1, Value::Bytes(bytes)) => text(bytes, &mut key),
+                        (2, Value::Bytes(bytes)) => text(bytes, &mut value),
+                        _ => {}
+                    }
+                }
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+/// Iterates over the deprecated tags of an envelope, `(key, value)`, in the order of the wire.
+#[derive(Debug, Clone)]
+pub struct DeprecatedTags<'a> {
+    fields: Fields<'a>,
+}
+
+impl<'a> DeprecatedTags<'a> {
+    pub(super) const fn new(envelope: &'a [u8]) -> Self {
+        Self {
+            fields: Fields::new(envelope),
+        }
+    }
+}
+
+impl<'a> Iterator for DeprecatedTags<'a> {
+    type Item = (&'a str, TagValue<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let (field::DEPRECATED_TAGS, Value::Bytes(entry)) = self.fields.next()?.ok()? {
+                let (mut key, mut value) = ("", TagValue::None);
+                for (number, found) in fields(entry) {
+                    match (number, found) {
+                        (1, Value::Bytes(bytes)) => text(bytes, &mut key),
+                        (2, Value::Bytes(bytes)) => value.merge(bytes),
+                        _ => {}
+                    }
+                }
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+/// The value of a deprecated tag.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum TagValue<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Decimal(f64),
+    /// A value without any data.
+    #[default]
+    None,
+}
+
+impl<'a> TagValue<'a> {
+    fn merge(&mut self, bytes: &'a [u8]) {
+        for (number, value) in fields(bytes) {
+            match (number, value) {
+                (1, Value::Bytes(bytes)) => {
+                    let mut found = "";
+                    text(bytes, &mut found);
+                    *self = Self::Text(found);
+                }
+                (2, Value::Varint(value)) => *self = Self::Integer(value.cast_signed()),
+                (3, Value::Fixed64(bits)) => *self = Self::Decimal(f64::from_bits(bits)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The value as the text of a preferred tag, as the original prints it: integers in decimal, decimals with six
+    /// places, no data as nothing.
+    #[must_use]
+    pub fn to_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Integer(value) => Cow::Owned(value.to_string()),
+            Self::Decimal(value) => Cow::Owned(print_decimal(value)),
+            Self::None => Cow::Borrowed(""),
+        }
+    }
+}
+
+/// Six places, and the words that Go has for what is not a number.
+fn print_decimal(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        format!("{value:.6}")
+    }
+}
