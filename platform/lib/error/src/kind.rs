@@ -237,10 +237,7 @@ mod tests {
     #[test]
     fn every_grpc_code_is_mapped() {
         for number in 1..=16 {
-            assert!(
-                ErrorKind::from_grpc(Code::from(number)).is_some(),
-                "code {number}"
-            );
+            assert!(ErrorKind::from_grpc(Code::from(number)).is_some(), "code {number}");
         }
     }
 }

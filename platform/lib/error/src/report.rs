@@ -91,10 +91,7 @@ mod tests {
     #[derive(Debug, Error)]
     enum Sample {
         #[error("drain `{name}` is not reachable")]
-        Drain {
-            name: &'static str,
-            source: std::io::Error,
-        },
+        Drain { name: &'static str, source: std::io::Error },
         #[error("counter overflowed")]
         Fault,
     }
@@ -138,10 +135,7 @@ mod tests {
             "drain `a` is not reachable: refused (hint: check the address)"
         );
         let status = Report::new(&Sample::Fault).status();
-        assert_eq!(
-            (status.code(), status.message()),
-            (Code::Internal, "internal error")
-        );
+        assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
         assert_eq!(Report::new(&Sample::Fault).chain(), "counter overflowed");
     }
 
@@ -151,10 +145,7 @@ mod tests {
         #[derive(Debug, Error)]
         #[error("outer: {0}")]
         struct Outer(#[source] std::io::Error);
-        assert_eq!(
-            chain(&Outer(std::io::Error::other("inner"))),
-            "outer: inner"
-        );
+        assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
     }
 
     /// A boxed error classifies as the error inside.

@@ -54,9 +54,7 @@ impl Clock {
             ManualClock {
                 hands: Arc::clone(&hands),
             },
-            Self {
-                manual: Some(hands),
-            },
+            Self { manual: Some(hands) },
         )
     }
 

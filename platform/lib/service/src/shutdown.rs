@@ -38,12 +38,7 @@ impl Shutdown {
     )]
     pub fn new() -> (Trigger, Self) {
         let token = CancellationToken::new();
-        (
-            Trigger {
-                token: token.clone(),
-            },
-            Self { token },
-        )
+        (Trigger { token: token.clone() }, Self { token })
     }
 
     /// A narrower request: seen when this one is made, or when its own trigger fires, which leaves this one alone.
@@ -51,12 +46,7 @@ impl Shutdown {
     #[must_use]
     pub fn child(&self) -> (Trigger, Self) {
         let token = self.token.child_token();
-        (
-            Trigger {
-                token: token.clone(),
-            },
-            Self { token },
-        )
+        (Trigger { token: token.clone() }, Self { token })
     }
 
     /// Waits until somebody asks to stop. Cancel safe; returns at once when it is so already.
@@ -97,12 +87,7 @@ mod tests {
         waiting.await;
         shutdown.requested().await;
         assert!(trigger.shutdown().is_requested());
-        assert_eq!(
-            shutdown
-                .unless_requested(std::future::pending::<()>())
-                .await,
-            None
-        );
+        assert_eq!(shutdown.unless_requested(std::future::pending::<()>()).await, None);
     }
 
     /// A child ends with its parent, not the other way round.

@@ -1,1 +1,49 @@
 //! The stack's own CA, mTLS configurations and certificate reload.
+//!
+//! - [`Authority`] makes a CA and certificates in a directory, for a stack that brings none of its own.
+//! - [`ServerTls`] and [`ClientTls`] are live configurations: they follow their files, so that a renewed certificate is
+//!   used from the next handshake on and nothing restarts.
+//! - [`describe`] says what a certificate is and how long it lasts, [`explain`] why a handshake failed.
+//!
+//! Rules (contract "TLS identities"): TLS 1.2 and 1.3; an internal server demands a certificate of its CA from every
+//! client and does not look at its name; a client verifies the server's *name*, whatever its address. One crypto
+//! provider, ring, named in every configuration: the process default is neither set nor used.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+mod authority;
+mod client;
+mod error;
+mod handshake;
+mod material;
+mod provider;
+mod reload;
+mod server;
+mod status;
+mod store;
+
+pub use authority::Authority;
+pub use client::{ClientTls, server_name};
+pub use error::TlsError;
+pub use handshake::{HandshakeError, explain};
+pub use server::ServerTls;
+pub use status::{CertificateStatus, describe, describe_certificate};
+
+/// HTTP/2, which is what gRPC speaks.
+pub const ALPN_H2: &[u8] = b"h2";
+/// HTTP/1.1, which is what WebSockets need.
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// The PEM files of one identity in a mutual TLS world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityFiles {
+    /// The CA certificates that the peer's certificate must come from.
+    pub ca: PathBuf,
+    /// Our certificate, with intermediates if there are any.
+    pub cert: PathBuf,
+    /// The private key of our certificate.
+    pub key: PathBuf,
+}

@@ -11,11 +11,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn tasks() -> (Trigger, Shutdown, Tasks) {
     let (trigger, shutdown) = Shutdown::new();
-    (
-        trigger.clone(),
-        shutdown,
-        Tasks::new(trigger, Health::new()),
-    )
+    (trigger.clone(), shutdown, Tasks::new(trigger, Health::new()))
 }
 
 /// Tasks are named while they run, and joined when all are over.
@@ -78,10 +74,7 @@ async fn blocking_panics_are_errors() {
     assert_eq!(fine.await.unwrap(), 4);
     let _handle = tasks.spawn_blocking("disk", || panic!("full"));
     shutdown.requested().await;
-    assert_eq!(
-        tasks.join(SOON).await.unwrap_err().failed[0].how,
-        "panicked: full"
-    );
+    assert_eq!(tasks.join(SOON).await.unwrap_err().failed[0].how, "panicked: full");
 }
 
 /// A critical task may end after the request to stop, not before, and not with an error at all.
@@ -102,10 +95,7 @@ async fn critical_tasks_must_stay() {
         mine.join(SOON).await.unwrap_err().to_string(),
         "task `listener` ended early"
     );
-    assert_eq!(
-        mine.list.health.overall(),
-        health::State::Failed("ended early".into())
-    );
+    assert_eq!(mine.list.health.overall(), health::State::Failed("ended early".into()));
 
     let (_trigger, shutdown, mine) = tasks();
     mine.spawn_critical("listener", async { Err(io::Error::other("port is gone")) });
@@ -123,8 +113,5 @@ async fn failures_are_bounded() {
     for _ in 0..100 {
         tasks.fail("sink", "failed");
     }
-    assert_eq!(
-        tasks.join(SOON).await.unwrap_err().failed.len(),
-        KEPT_FAILURES
-    );
+    assert_eq!(tasks.join(SOON).await.unwrap_err().failed.len(), KEPT_FAILURES);
 }
