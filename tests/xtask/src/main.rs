@@ -21,7 +21,11 @@ enum Chore {
     StructureCheck,
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people: its output is its purpose")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people: its output is its purpose"
+)]
 fn main() -> anyhow::Result<ExitCode> {
     let root = workspace_root();
     match Arguments::parse().chore {
@@ -40,7 +44,11 @@ fn main() -> anyhow::Result<ExitCode> {
             for violation in &report.violations {
                 eprintln!("error: {violation}");
             }
-            Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if report.violations.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }

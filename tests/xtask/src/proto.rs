@@ -28,13 +28,17 @@ pub fn generate(sources: &Path, out: &Path) -> anyhow::Result<Vec<String>> {
     let generator = || tonic_prost_build::configure().out_dir(out).btree_map(".").bytes(".");
     // What imports another package names it by the module that the crate's root gives it; an external package is not
     // written, so the second run is for those that are imported.
-    let (importing, imported): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file.strip_prefix(sources).is_ok_and(|file| file.starts_with("logcache")));
+    let (importing, imported): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
+        file.strip_prefix(sources)
+            .is_ok_and(|file| file.starts_with("logcache"))
+    });
     generator()
         .extern_path(".loggregator.v2", "crate::loggregator_v2")
         .compile_fds(protox::compile(importing, [sources])?)
         .context("code generation")?;
-    generator().compile_fds(protox::compile(imported, [sources])?).context("code generation")?;
+    generator()
+        .compile_fds(protox::compile(imported, [sources])?)
+        .context("code generation")?;
     let mut names = Vec::new();
     for entry in fs::read_dir(out)? {
         names.push(entry?.file_name().to_string_lossy().into_owned());

@@ -9,7 +9,10 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
-            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
         })
         .collect()
 }
@@ -21,8 +24,15 @@ fn bindings_are_current() {
     let scratch = tempfile::tempdir().unwrap();
     proto::generate(&crate_dir.join(proto::SOURCES), scratch.path()).unwrap();
     let (fresh, kept) = (contents(scratch.path()), contents(&crate_dir.join(proto::GENERATED)));
-    assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>(), "run `cargo run -p weir-xtask -- proto`");
+    assert_eq!(
+        fresh.keys().collect::<Vec<_>>(),
+        kept.keys().collect::<Vec<_>>(),
+        "run `cargo run -p weir-xtask -- proto`"
+    );
     for (name, bytes) in &fresh {
-        assert!(kept[name] == *bytes, "`{name}` is not what its sources give: run `cargo run -p weir-xtask -- proto`");
+        assert!(
+            kept[name] == *bytes,
+            "`{name}` is not what its sources give: run `cargo run -p weir-xtask -- proto`"
+        );
     }
 }

@@ -5,7 +5,12 @@
 //! edges and tests.
 
 pub mod batch;
+pub mod encode;
+pub mod json;
+pub mod number;
 mod scan;
 pub mod selector;
+pub mod tags;
+pub mod v1;
 pub mod view;
 pub mod wire;

@@ -74,10 +74,8 @@ impl<'a> EnvelopeView<'a> {
     /// Which copy of the source.
     #[must_use]
     pub fn instance_id(&self) -> &'a str {
-        self.last(field::INSTANCE_ID, |value| {
-            value.text(field::INSTANCE_ID).ok()
-        })
-        .unwrap_or_default()
+        self.last(field::INSTANCE_ID, |value| value.text(field::INSTANCE_ID).ok())
+            .unwrap_or_default()
     }
 
     /// Which payload it has.
@@ -279,11 +277,7 @@ const fn kind_of(number: u32) -> Option<Kind> {
     }
 }
 
-fn tag<'a>(
-    tags: Tags<'a>,
-    deprecated_tags: DeprecatedTags<'a>,
-    key: &str,
-) -> Option<Cow<'a, str>> {
+fn tag<'a>(tags: Tags<'a>, deprecated_tags: DeprecatedTags<'a>, key: &str) -> Option<Cow<'a, str>> {
     let preferred = tags
         .filter(|(found, _)| *found == key)
         .last()

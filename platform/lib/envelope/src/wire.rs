@@ -100,7 +100,11 @@ pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
             return Ok((value, index + 1));
         }
     }
-    Err(if bytes.len() >= 10 { WireError::VarintTooLong } else { WireError::Truncated })
+    Err(if bytes.len() >= 10 {
+        WireError::VarintTooLong
+    } else {
+        WireError::Truncated
+    })
 }
 
 /// Appends `value` to `out` as a varint.
@@ -146,6 +150,70 @@ pub fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
     }
 }
 
+/// Appends varint field `field` to `out`, zero or not: for proto2, where a field that is left out is absent.
+#[inline]
+pub fn put_present_uint(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, u64::from(field << 3));
+    put_varint(out, value);
+}
+
+/// Appends `double` field `field` to `out`, zero or not: for proto2, where a field that is left out is absent.
+#[inline]
+pub fn put_present_double(out: &mut Vec<u8>, field: u32, value: f64) {
+    put_varint(out, u64::from(field << 3 | 1));
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+}
+
+/// Appends the key and the length of length-delimited field `field`, whose `len` bytes the caller appends next.
+#[inline]
+pub fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
+    put_varint(out, u64::from(field << 3 | 2));
+    put_varint(out, len as u64);
+}
+
+/// How many bytes a length-delimited field takes with its key and length, if its content has `len`.
+#[inline]
+#[must_use]
+pub const fn field_len(field: u32, len: usize) -> usize {
+    varint_len((field << 3) as u64) + varint_len(len as u64) + len
+}
+
+/// Appends an entry of a `map<string, string>` field.
+#[inline]
+pub fn put_entry(out: &mut Vec<u8>, field: u32, key: &[u8], value: &[u8]) {
+    put_head(out, field, field_len(1, key.len()) + field_len(2, value.len()));
+    put_bytes(out, 1, key);
+    put_bytes(out, 2, value);
+}
+
+/// Appends a length-delimited field with the content that `write` appends.
+pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_varint(out, u64::from(field << 3 | 2));
+    let at = out.len();
+    // Room for the length of a short content; a longer one moves up.
+    out.push(0);
+    write(out);
+    let len = out.len() - at - 1;
+    let mut length = [0; 10];
+    let mut taken = 0;
+    let mut rest = len as u64;
+    loop {
+        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+        let low = (rest & 0x7f) as u8;
+        rest >>= 7;
+        length[taken] = if rest == 0 { low } else { low | 0x80 };
+        taken += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    if taken > 1 {
+        out.resize(out.len() + taken - 1, 0);
+        out.copy_within(at + 1..at + 1 + len, at + taken);
+    }
+    out[at..at + taken].copy_from_slice(&length[..taken]);
+}
+
 /// Iterates over the top-level fields of one message; ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
@@ -157,7 +225,10 @@ impl<'a> Fields<'a> {
     /// The fields of `message`.
     #[must_use]
     pub const fn new(message: &'a [u8]) -> Self {
-        Self { rest: message, consumed: 0 }
+        Self {
+            rest: message,
+            consumed: 0,
+        }
     }
 
     /// Bytes read so far: the offset at which the next field starts.
@@ -232,6 +303,18 @@ mod tests {
                 assert_eq!(read_varint(&out), Ok((value, out.len())));
                 assert_eq!(varint_len(value), out.len());
             }
+        }
+    }
+
+    #[test]
+    fn messages_of_any_length_get_their_length() {
+        for len in [0usize, 1, 127, 128, 16_383, 16_384, 2_097_152] {
+            let content = vec![7; len];
+            let (mut nested, mut whole) = (vec![1, 2], vec![1, 2]);
+            put_message(&mut nested, 500, |out| out.extend_from_slice(&content));
+            put_bytes(&mut whole, 500, &content);
+            assert!(nested == whole, "{len} bytes");
+            assert_eq!(whole.len() - 2, field_len(500, len));
         }
     }
 

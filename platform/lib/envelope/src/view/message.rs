@@ -145,11 +145,7 @@ impl<'a> Message<'a> {
 /// Enums are 32 bits wide; what a varint has above is cut off, as every implementation does.
 #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
 const fn stream_of(value: u64) -> Stream {
-    if value as u32 == 0 {
-        Stream::Out
-    } else {
-        Stream::Err
-    }
+    if value as u32 == 0 { Stream::Out } else { Stream::Err }
 }
 
 /// One metric of a gauge.

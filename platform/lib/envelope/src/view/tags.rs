@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{field, fields, text};
+use crate::number::{DecimalForm, put_decimal};
 use crate::wire::{Fields, Value};
 
 /// Iterates over the preferred tags of an envelope, `(key, value)`, in the order of the wire.
@@ -17,6 +18,20 @@ impl<'a> Tags<'a> {
             fields: Fields::new(envelope),
         }
     }
+
+    /// Key and value of an encoded entry.
+    #[inline]
+    pub(crate) fn entry(entry: &'a [u8]) -> (&'a str, &'a str) {
+        let (mut key, mut value) = ("", "");
+        for (number, found) in fields(entry) {
+            match (number, found) {
+                (1, Value::Bytes(bytes)) => text(bytes, &mut key),
+                (2, Value::Bytes(bytes)) => text(bytes, &mut value),
+                _ => {}
+            }
+        }
+        (key, value)
+    }
 }
 
 impl<'a> Iterator for Tags<'a> {
@@ -26,15 +41,7 @@ impl<'a> Iterator for Tags<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let (field::TAGS, Value::Bytes(entry)) = self.fields.next()?.ok()? {
-                let (mut key, mut value) = ("", "");
-                for (number, found) in fields(entry) {
-                    match (number, found) {
-                        (1, Value::Bytes(bytes)) => text(bytes, &mut key),
-                        (2, Value::Bytes(bytes)) => text(bytes, &mut value),
-                        _ => {}
-                    }
-                }
-                return Some((key, value));
+                return Some(Self::entry(entry));
             }
         }
     }
@@ -104,26 +111,31 @@ impl<'a> TagValue<'a> {
         }
     }
 
-    /// The value as the text of a preferred tag, as the original prints it: integers in decimal, decimals with six
+    /// The value as the text of a preferred tag, as v1 conversion prints it: integers in decimal, decimals with six
     /// places, no data as nothing.
     #[must_use]
     pub fn to_text(self) -> Cow<'a, str> {
+        self.print(DecimalForm::SixPlaces)
+    }
+
+    /// The value as the text of a preferred tag, decimals in the given form.
+    #[must_use]
+    pub fn print(self, form: DecimalForm) -> Cow<'a, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
             Self::Integer(value) => Cow::Owned(value.to_string()),
-            Self::Decimal(value) => Cow::Owned(print_decimal(value)),
+            Self::Decimal(value) => {
+                let mut text = String::new();
+                put_decimal(&mut text, value, form);
+                Cow::Owned(text)
+            }
             Self::None => Cow::Borrowed(""),
         }
     }
-}
 
-/// Six places, and the words that Go has for what is not a number.
-fn print_decimal(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else {
-        format!("{value:.6}")
+    /// Whether the value has data.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        !matches!(self, Self::None)
     }
 }

@@ -1,0 +1,420 @@
+//! v2 to v1.
+//!
+//! A v1 envelope is written in two parts. The base is the same for each message that comes of one envelope: tags, origin,
+//! timestamp and the rest. The payload follows and is cut off again before the next. Tags that v1 has no field for are
+//! copied as encoded map entries, without looking into their values.
+
+use thiserror::Error;
+
+use super::known::{Known, KnownTags};
+use super::method::{method_number, peer_type_number};
+use super::uuid::Uuid;
+use super::{EventType, field};
+use crate::batch::Kind;
+use crate::tags::KeySet;
+use crate::view::{EnvelopeView, GaugeMetrics, Message, Metric, Stream, Summary, TagValue, Tags};
+use crate::wire::{
+    Fields, Value, field_len, put_bytes, put_entry, put_head, put_message, put_present_double, put_present_uint,
+    varint_len,
+};
+
+/// Most bytes that one envelope may become, all its messages together. A gauge becomes a message for each metric, each
+/// with all of the tags; without a limit a message of a few megabytes could become terabytes.
+const MAX_OUTPUT: usize = 64 << 20;
+
+/// What an envelope became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Converted {
+    /// v1 messages that were handed out.
+    pub messages: usize,
+    /// Metrics beside those of a container metric, for which it has no fields: they are lost.
+    pub lost_metrics: usize,
+}
+
+/// Why an envelope has no v1 form. Whoever meant to send it has to count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unconvertible {
+    /// v1 has no events.
+    #[error("v1 has no form for events")]
+    Event,
+    /// There is no payload, or a gauge without metrics.
+    #[error("envelope has no payload")]
+    Empty,
+    /// v1 has timers of HTTP requests only, and this is none: a tag that is required is missing or invalid.
+    #[error("timer has no valid tag `{0}`")]
+    Timer(&'static str),
+    /// The tags, once for each metric of the gauge, are too much.
+    #[error("gauge would become {messages} messages of {bytes} bytes of tags each")]
+    TooLarge {
+        /// How many messages.
+        messages: usize,
+        /// How many bytes they have in common.
+        bytes: usize,
+    },
+}
+
+/// Converts `envelope` and hands each encoded `events.Envelope` that comes of it to `sink`.
+///
+/// A [`Converter`] does the same with buffers that it keeps.
+///
+/// # Errors
+/// Where the envelope has no v1 form; then `sink` was not called.
+pub fn to_v1(envelope: EnvelopeView<'_>, sink: impl FnMut(&[u8])) -> Result<Converted, Unconvertible> {
+    Converter::new().to_v1(envelope, sink)
+}
+
+/// Converts v2 envelopes one after the other.
+#[derive(Debug, Default)]
+pub struct Converter {
+    out: Vec<u8>,
+}
+
+impl Converter {
+    /// A converter with empty buffers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { out: Vec::new() }
+    }
+
+    /// Converts `envelope` and hands each encoded `events.Envelope` that comes of it to `sink`.
+    ///
+    /// # Errors
+    /// Where the envelope has no v1 form; then `sink` was not called.
+    pub fn to_v1(
+        &mut self,
+        envelope: EnvelopeView<'_>,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<Converted, Unconvertible> {
+        let out = &mut self.out;
+        out.clear();
+        out.reserve(envelope.bytes().len() + 96);
+        let summary = envelope.summary();
+        match summary.message.clone() {
+            Message::Log { payload, stream } => {
+                let known = put_tags(out, &summary, false);
+                if known.field(Known::V1Type) == TagValue::Text("Error") {
+                    put_left_over(out, &known, &[Known::SourceType]);
+                    put_envelope(out, &summary, &known, EventType::Error);
+                    put_error(out, &known, payload);
+                } else {
+                    put_left_over(out, &known, &[Known::Source, Known::Code]);
+                    put_envelope(out, &summary, &known, EventType::LogMessage);
+                    put_log(out, &summary, &known, payload, stream);
+                }
+            }
+            Message::Counter { name, delta, total } => {
+                let known = put_tags(out, &summary, true);
+                put_envelope(out, &summary, &known, EventType::CounterEvent);
+                put_message(out, field::COUNTER_EVENT, |out| {
+                    put_bytes(out, 1, name.as_bytes());
+                    put_present_uint(out, 2, delta);
+                    put_present_uint(out, 3, total);
+                });
+            }
+            Message::Timer { start, stop, .. } => {
+                let known = put_tags(out, &summary, false);
+                put_envelope(out, &summary, &known, EventType::HttpStartStop);
+                put_http(out, &summary, &known, start, stop)?;
+            }
+            Message::Gauge(metrics) => return put_gauge(out, &summary, metrics, sink),
+            Message::Event { .. } => return Err(Unconvertible::Event),
+            Message::None => return Err(Unconvertible::Empty),
+        }
+        sink(out);
+        Ok(Converted {
+            messages: 1,
+            lost_metrics: 0,
+        })
+    }
+}
+
+fn put_gauge(
+    out: &mut Vec<u8>,
+    summary: &Summary<'_>,
+    mut metrics: GaugeMetrics<'_>,
+    mut sink: impl FnMut(&[u8]),
+) -> Result<Converted, Unconvertible> {
+    let first = metrics.next().ok_or(Unconvertible::Empty)?;
+    let Some(second) = metrics.next() else {
+        let known = put_tags(out, summary, true);
+        put_envelope(out, summary, &known, EventType::ValueMetric);
+        put_value_metric(out, &first);
+        sink(out);
+        return Ok(Converted {
+            messages: 1,
+            lost_metrics: 0,
+        });
+    };
+    let mut metrics: Vec<Metric<'_>> = [first, second].into_iter().chain(metrics).collect();
+    keep_last_of_each_name(&mut metrics);
+    if let Some(container) = Container::of(&metrics, summary.instance_id) {
+        let known = put_tags(out, summary, false);
+        put_envelope(out, summary, &known, EventType::ContainerMetric);
+        container.put(out, summary.source_id);
+        sink(out);
+        return Ok(Converted {
+            messages: 1,
+            lost_metrics: metrics.len() - container.taken,
+        });
+    }
+    let known = put_tags(out, summary, true);
+    put_envelope(out, summary, &known, EventType::ValueMetric);
+    let base = out.len();
+    if base.saturating_mul(metrics.len()) > MAX_OUTPUT {
+        return Err(Unconvertible::TooLarge {
+            messages: metrics.len(),
+            bytes: base,
+        });
+    }
+    for metric in &metrics {
+        out.truncate(base);
+        put_value_metric(out, metric);
+        sink(out);
+    }
+    Ok(Converted {
+        messages: metrics.len(),
+        lost_metrics: 0,
+    })
+}
+
+/// Copies the tags that v1 has no field for, and returns the others. `instance_tag`: the instance id becomes a tag.
+fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) -> KnownTags<'a> {
+    let mut known = KnownTags::new();
+    let instance_tag = instance_tag && !summary.instance_id.is_empty();
+    // Written from the envelope's own fields at the end, and so not from its tags.
+    let replaced = |key: &str| match key {
+        "source_id" => !summary.source_id.is_empty(),
+        "instance_id" => instance_tag,
+        _ => false,
+    };
+    let known_of = |key: &str| {
+        Known::of_envelope(key).or_else(|| match summary.kind {
+            Kind::Log => Known::of_log(key),
+            Kind::Timer => Known::of_timer(key),
+            _ => None,
+        })
+    };
+    // A deprecated tag replaces a tag, unless it has no data.
+    let winners = KeySet::of(
+        summary
+            .deprecated_tags()
+            .filter(|(_, value)| value.is_some())
+            .map(|(key, _)| key),
+    );
+    for field in Fields::new(summary.tags_bytes()) {
+        let Ok((crate::view::field::TAGS, Value::Bytes(entry))) = field else {
+            continue;
+        };
+        let (key, value) = Tags::entry(entry);
+        if let Some(tag) = known_of(key) {
+            known.set(tag, value);
+        } else if !replaced(key) && (winners.is_empty() || !winners.contains(key)) {
+            put_bytes(out, field::TAGS, entry);
+        }
+    }
+    for (key, value) in summary.deprecated_tags() {
+        if let Some(tag) = known_of(key) {
+            known.set_deprecated(tag, value);
+        } else if value.is_some() && !replaced(key) {
+            put_entry(out, field::TAGS, key.as_bytes(), value.to_text().as_bytes());
+        }
+    }
+    if !summary.source_id.is_empty() {
+        put_entry(out, field::TAGS, b"source_id", summary.source_id.as_bytes());
+    }
+    if instance_tag {
+        put_entry(out, field::TAGS, b"instance_id", summary.instance_id.as_bytes());
+    }
+    known
+}
+
+/// Tags that some message of this kind has a field for, but not this one.
+fn put_left_over(out: &mut Vec<u8>, known: &KnownTags<'_>, left_over: &[Known]) {
+    for tag in left_over {
+        if let Some(value) = known.entry(*tag) {
+            put_entry(out, field::TAGS, tag.key().as_bytes(), value.to_text().as_bytes());
+        }
+    }
+}
+
+/// The fields that every v1 envelope has. Those without a value are written too: the original does, and the first two are
+/// required.
+fn put_envelope(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, event_type: EventType) {
+    put_tag_field(out, field::ORIGIN, known, Known::Origin);
+    put_present_uint(out, field::EVENT_TYPE, event_type as u64);
+    put_present_uint(out, field::TIMESTAMP, summary.timestamp.cast_unsigned());
+    put_tag_field(out, field::DEPLOYMENT, known, Known::Deployment);
+    put_tag_field(out, field::JOB, known, Known::Job);
+    put_tag_field(out, field::INDEX, known, Known::Index);
+    put_tag_field(out, field::IP, known, Known::Ip);
+}
+
+fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: Known) {
+    put_bytes(out, number, known.field(tag).to_text().as_bytes());
+}
+
+fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payload: &[u8], stream: Stream) {
+    let source_type = known.field(Known::SourceType).to_text();
+    let timestamp = summary.timestamp.cast_unsigned();
+    let len = field_len(1, payload.len())
+        + 2
+        + (1 + varint_len(timestamp))
+        + field_len(4, summary.source_id.len())
+        + field_len(5, source_type.len())
+        + field_len(6, summary.instance_id.len());
+    put_head(out, field::LOG_MESSAGE, len);
+    put_bytes(out, 1, payload);
+    put_present_uint(out, 2, if stream == Stream::Out { 1 } else { 2 });
+    put_present_uint(out, 3, timestamp);
+    put_bytes(out, 4, summary.source_id.as_bytes());
+    put_bytes(out, 5, source_type.as_bytes());
+    put_bytes(out, 6, summary.instance_id.as_bytes());
+}
+
+fn put_error(out: &mut Vec<u8>, known: &KnownTags<'_>, payload: &[u8]) {
+    let code = int32(integer(known, Known::Code));
+    // A string of v1 has to be UTF-8 as well, for readers that check.
+    let message = String::from_utf8_lossy(payload);
+    put_message(out, field::ERROR, |out| {
+        put_tag_field(out, 1, known, Known::Source);
+        put_present_uint(out, 2, code);
+        put_bytes(out, 3, message.as_bytes());
+    });
+}
+
+fn put_value_metric(out: &mut Vec<u8>, metric: &Metric<'_>) {
+    put_message(out, field::VALUE_METRIC, |out| {
+        put_bytes(out, 1, metric.name.as_bytes());
+        put_present_double(out, 2, metric.value);
+        put_bytes(out, 3, metric.unit.as_bytes());
+    });
+}
+
+fn put_http(
+    out: &mut Vec<u8>,
+    summary: &Summary<'_>,
+    known: &KnownTags<'_>,
+    start: i64,
+    stop: i64,
+) -> Result<(), Unconvertible> {
+    let required = |tag: Known| Unconvertible::Timer(tag.key());
+    let request_id = Uuid::parse(&known.field(Known::RequestId).to_text()).ok_or_else(|| required(Known::RequestId))?;
+    let peer_type =
+        peer_type_number(&known.field(Known::PeerType).to_text()).ok_or_else(|| required(Known::PeerType))?;
+    let method = method_number(&known.field(Known::Method).to_text()).ok_or_else(|| required(Known::Method))?;
+    put_message(out, field::HTTP_START_STOP, |out| {
+        put_present_uint(out, 1, start.cast_unsigned());
+        put_present_uint(out, 2, stop.cast_unsigned());
+        put_uuid(out, 3, request_id);
+        put_present_uint(out, 4, peer_type);
+        put_present_uint(out, 5, method);
+        put_tag_field(out, 6, known, Known::Uri);
+        put_tag_field(out, 7, known, Known::RemoteAddress);
+        put_tag_field(out, 8, known, Known::UserAgent);
+        put_present_uint(out, 9, int32(integer(known, Known::StatusCode)));
+        put_present_uint(out, 10, integer(known, Known::ContentLength).cast_unsigned());
+        if let Some(application_id) = Uuid::parse(summary.source_id) {
+            put_uuid(out, 12, application_id);
+        }
+        put_present_uint(out, 13, i64::from(instance_index(summary.instance_id)).cast_unsigned());
+        put_tag_field(out, 14, known, Known::RoutingInstanceId);
+        // No tag is one empty value.
+        for forwarded in known.field(Known::Forwarded).to_text().split('\n') {
+            put_bytes(out, 15, forwarded.as_bytes());
+        }
+    });
+    Ok(())
+}
+
+fn put_uuid(out: &mut Vec<u8>, number: u32, uuid: Uuid) {
+    put_message(out, number, |out| {
+        put_present_uint(out, 1, uuid.low);
+        put_present_uint(out, 2, uuid.high);
+    });
+}
+
+/// The metrics that make a gauge a container metric.
+struct Container {
+    values: [f64; 5],
+    instance_index: i32,
+    /// How many of the gauge's metrics it has.
+    taken: usize,
+}
+
+impl Container {
+    const NAMES: [&str; 5] = ["cpu", "memory", "disk", "memory_quota", "disk_quota"];
+
+    /// All five have to be there, and none may be without both unit and value. `metrics` are sorted by name.
+    fn of(metrics: &[Metric<'_>], instance_id: &str) -> Option<Self> {
+        let find = |name: &str| {
+            metrics
+                .binary_search_by_key(&name, |metric| metric.name)
+                .ok()
+                .map(|index| &metrics[index])
+        };
+        let mut values = [0.0; 5];
+        for (slot, name) in values.iter_mut().zip(Self::NAMES) {
+            let metric = find(name)?;
+            if metric.unit.is_empty() && metric.value == 0.0 {
+                return None;
+            }
+            *slot = metric.value;
+        }
+        let (instance_index, taken) = match find("instance_index") {
+            #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+            Some(metric) => (metric.value as i32, 6),
+            None => (instance_index(instance_id), 5),
+        };
+        Some(Self {
+            values,
+            instance_index,
+            taken,
+        })
+    }
+
+    fn put(&self, out: &mut Vec<u8>, source_id: &str) {
+        let [cpu, counts @ ..] = self.values;
+        put_message(out, field::CONTAINER_METRIC, |out| {
+            put_bytes(out, 1, source_id.as_bytes());
+            put_present_uint(out, 2, i64::from(self.instance_index).cast_unsigned());
+            put_present_double(out, 3, cpu);
+            for (number, count) in (4..).zip(counts) {
+                #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+                put_present_uint(out, number, count as u64);
+            }
+        });
+    }
+}
+
+/// Sorts metrics by name and keeps the last of those that share one, as a map does.
+fn keep_last_of_each_name(metrics: &mut Vec<Metric<'_>>) {
+    metrics.sort_by_key(|metric| metric.name);
+    metrics.dedup_by(|next, kept| {
+        let same = next.name == kept.name;
+        if same {
+            *kept = *next;
+        }
+        same
+    });
+}
+
+fn instance_index(instance_id: &str) -> i32 {
+    instance_id.parse().unwrap_or_default()
+}
+
+/// The number that a tag says, or zero.
+fn integer(known: &KnownTags<'_>, tag: Known) -> i64 {
+    match known.field(tag) {
+        TagValue::Text(text) => text.parse().unwrap_or_default(),
+        TagValue::Integer(value) => value,
+        // Printed with its places it is no whole number.
+        TagValue::Decimal(_) | TagValue::None => 0,
+    }
+}
+
+/// An `int32` as a varint holds it: cut to 32 bits, then extended with its sign.
+fn int32(value: i64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "the original cuts it too")]
+    let value = value as i32;
+    i64::from(value).cast_unsigned()
+}
