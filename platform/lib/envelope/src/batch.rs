@@ -50,7 +50,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 6] = [Self::Log, Self::Counter, Self::Gauge, Self::Timer, Self::Event, Self::None];
+    pub const ALL: [Self; 6] = [
+        Self::Log,
+        Self::Counter,
+        Self::Gauge,
+        Self::Timer,
+        Self::Event,
+        Self::None,
+    ];
 
     /// The kind's position in [`Kind::ALL`].
     #[must_use]
@@ -109,7 +116,10 @@ impl Batch {
     /// A batch without envelopes.
     #[must_use]
     pub fn empty() -> Self {
-        Self { bytes: Bytes::new(), spans: Arc::from([]) }
+        Self {
+            bytes: Bytes::new(),
+            spans: Arc::from([]),
+        }
     }
 
     /// Takes an `EnvelopeBatch` message apart and validates each envelope.
@@ -158,15 +168,29 @@ impl Batch {
                         };
                         spans.push(span(start, field, envelope, head));
                     }
-                    Err(error) => rejected.push(Rejected { source_id: guess_source_id(envelope), error }),
+                    Err(error) => rejected.push(Rejected {
+                        source_id: guess_source_id(envelope),
+                        error,
+                    }),
                 },
-                (1, _) => rejected.push(Rejected { source_id: String::new(), error: WireError::FieldType(1) }),
+                (1, _) => rejected.push(Rejected {
+                    source_id: String::new(),
+                    error: WireError::FieldType(1),
+                }),
                 (LINK_FIELD, Value::Bytes(extension)) => link = Some(message.slice_ref(extension)),
                 _ => {}
             }
         }
         let bytes = copied.map_or_else(|| message.slice(run), BytesMut::freeze);
-        Split { batch: Self { bytes, spans: spans.into() }, rejected, broken, link }
+        Split {
+            batch: Self {
+                bytes,
+                spans: spans.into(),
+            },
+            rejected,
+            broken,
+            link,
+        }
     }
 
     /// A batch of the one `Envelope` message given.
@@ -221,8 +245,10 @@ impl Batch {
     /// All of them shares the bytes; a part is copied, so that a few kept lines never pin the whole message.
     #[must_use]
     pub fn select(&self, mut keep: impl FnMut(RawEnvelope<'_>) -> bool) -> Option<Self> {
-        let kept: Vec<u32> =
-            (0u32..).zip(self.iter()).filter_map(|(index, envelope)| keep(envelope).then_some(index)).collect();
+        let kept: Vec<u32> = (0u32..)
+            .zip(self.iter())
+            .filter_map(|(index, envelope)| keep(envelope).then_some(index))
+            .collect();
         self.pick(&kept)
     }
 
@@ -252,20 +278,31 @@ impl Batch {
             bytes.extend_from_slice(&self.bytes[start as usize..span.end as usize]);
             spans.push(span.moved(start, at));
         }
-        Some(Self { bytes: bytes.freeze(), spans: spans.into() })
+        Some(Self {
+            bytes: bytes.freeze(),
+            spans: spans.into(),
+        })
     }
 }
 
 impl Span {
     /// The same envelope with its field at `to` instead of `from`.
     const fn moved(&self, from: u32, to: u32) -> Self {
-        Self { end: self.end - from + to, source_at: self.source_at - from + to, ..*self }
+        Self {
+            end: self.end - from + to,
+            source_at: self.source_at - from + to,
+            ..*self
+        }
     }
 }
 
 fn checked_scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     let head = scan(envelope)?;
-    if head.source_id.len() > MAX_SOURCE_ID { Err(WireError::TooLong(2)) } else { Ok(head) }
+    if head.source_id.len() > MAX_SOURCE_ID {
+        Err(WireError::TooLong(2))
+    } else {
+        Ok(head)
+    }
 }
 
 /// The span of `envelope`, which ends the encoded `field` that lies at `start` of a batch's bytes.
@@ -394,13 +431,21 @@ impl BatchBuilder {
 
     /// Appends an encoded `Envelope`; returns whether it was well formed and thus taken.
     pub fn push(&mut self, envelope: &[u8]) -> bool {
-        let Ok(head) = checked_scan(envelope) else { return false };
+        self.try_push(envelope).is_ok()
+    }
+
+    /// The same, saying what is wrong with an envelope that is not taken.
+    pub fn try_push(&mut self, envelope: &[u8]) -> Result<(), Rejected> {
+        let head = checked_scan(envelope).map_err(|error| Rejected {
+            source_id: guess_source_id(envelope),
+            error,
+        })?;
         let start = self.bytes.len();
         self.bytes.push(0x0a);
         put_varint(&mut self.bytes, envelope.len() as u64);
         self.bytes.extend_from_slice(envelope);
         self.spans.push(span(start, &self.bytes[start..], envelope, head));
-        true
+        Ok(())
     }
 
     /// Appends the envelope that `write` encodes; returns whether it was well formed and thus taken.
@@ -437,7 +482,10 @@ impl BatchBuilder {
 
     /// The batch; the builder is empty afterwards.
     pub fn finish(&mut self) -> Batch {
-        Batch { bytes: std::mem::take(&mut self.bytes).into(), spans: std::mem::take(&mut self.spans).into() }
+        Batch {
+            bytes: std::mem::take(&mut self.bytes).into(),
+            spans: std::mem::take(&mut self.spans).into(),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The drop ledger: what one component received, sent and dropped.
 //!
-//! Counts are kept in memory and written to `DIR/<component>.json` whenever they changed and an acknowledgement is about
-//! to leave ([`Ledger::persist`]): an upstream neighbour that was told "handed on" can rely on the losses behind that word
-//! being on file, even if this process is killed the next moment. (A written page survives the kill of its process; a
-//! power cut takes the neighbours along.) A restarted component goes on counting where its file stopped.
+//! Counts are kept in memory and written to `DIR/<component>.json`: whenever a drop was counted and an acknowledgement is
+//! about to leave ([`Ledger::persist_drops`]), and every second or so for those who watch ([`Ledger::persist`]). An
+//! upstream neighbour that was told "handed on" can rely on the losses behind that word being on file, even if this
+//! process is killed the next moment. (A written page survives the kill of its process; a power cut takes the neighbours
+//! along.) A restarted component goes on counting where its file stopped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::Reason;
@@ -32,6 +33,7 @@ pub struct Ledger {
     sent: AtomicU64,
     subscribers: AtomicI64,
     in_flight: AtomicI64,
+    /// A drop was counted that is not on file yet.
     dirty: AtomicBool,
     drops: Mutex<Drops>,
     /// Held while the file is written, so that an older state never overwrites a newer one.
@@ -112,7 +114,7 @@ impl Ledger {
             sent: AtomicU64::new(0),
             subscribers: AtomicI64::new(0),
             in_flight: AtomicI64::new(0),
-            dirty: AtomicBool::new(true),
+            dirty: AtomicBool::new(false),
             drops: Mutex::default(),
             writing: Mutex::new(()),
         };
@@ -144,25 +146,21 @@ impl Ledger {
     /// Counts envelopes that came in.
     pub fn received(&self, count: u64) {
         self.received.fetch_add(count, Ordering::Relaxed);
-        self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// Counts envelopes that went out.
     pub fn sent(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
-        self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// A consumer came (`1`) or went (`-1`).
     pub fn subscribers(&self, change: i64) {
         self.subscribers.fetch_add(change, Ordering::Relaxed);
-        self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// Envelopes were handed over and wait for their acknowledgement (positive), or got it (negative).
     pub fn in_flight(&self, change: i64) {
         self.in_flight.fetch_add(change, Ordering::Relaxed);
-        self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// Counts envelopes of one source that were dropped.
@@ -216,14 +214,21 @@ impl Ledger {
         }
     }
 
-    /// Writes the ledger to its file if it changed: call before an acknowledgement leaves. A few hundred bytes, replaced
-    /// by rename, never synced.
+    /// Writes the ledger to its file if a drop was counted since: call before an acknowledgement leaves.
+    pub fn persist_drops(&self) -> io::Result<()> {
+        // The lock comes first: who finds the ledger clean must not overtake the one who is still writing it.
+        let writing = self.writing.lock();
+        if self.dirty.load(Ordering::Acquire) { self.write(&writing) } else { Ok(()) }
+    }
+
+    /// Writes the ledger to its file: a few hundred bytes, replaced by rename, never synced.
     pub fn persist(&self) -> io::Result<()> {
+        self.write(&self.writing.lock())
+    }
+
+    fn write(&self, _writing: &MutexGuard<'_, ()>) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let _writing = self.writing.lock();
+        self.dirty.store(false, Ordering::Release);
         let text = serde_json::to_vec(&self.snapshot())?;
         let fresh = file.with_extension("json.new");
         let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, file));
@@ -245,7 +250,7 @@ mod tests {
         let ledger = Ledger::open("doppler", Some(dir.path())).expect("opens");
         ledger.received(10);
         ledger.dropped("egress", Reason::SlowConsumer, "app", 3);
-        ledger.persist().expect("writes");
+        ledger.persist_drops().expect("writes");
         ledger.received(1);
         drop(ledger);
         let again = Ledger::open("doppler", Some(dir.path())).expect("opens again");

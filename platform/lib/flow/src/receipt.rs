@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ pub struct Tracker {
     handed_on: Level,
     taken: Level,
     lost: AtomicU64,
+    frozen: AtomicBool,
     changed: Notify,
 }
 
@@ -85,6 +86,12 @@ impl Tracker {
         }
     }
 
+    /// Ends the books: receipts that are dropped from now on settle nothing. For a consumer that goes away with messages
+    /// in its hands, which the neighbour upstream will count.
+    pub fn freeze(&self) {
+        self.frozen.store(true, Ordering::Release);
+    }
+
     /// Waits until something was settled since the last call. Cancel safe.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -106,6 +113,9 @@ struct Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
+        if self.tracker.frozen.load(Ordering::Acquire) {
+            return;
+        }
         match self.level {
             Which::HandedOn => self.tracker.handed_on.settle(self.sequence),
             Which::Taken => self.tracker.taken.settle(self.sequence),

@@ -1,1 +1,32 @@
 //! gRPC over mTLS: the raw codec, servers, channels, and links with acknowledgements.
+//!
+//! Between the parts of the stack gRPC messages are handed over as the bytes that they are: [`RawCodec`] neither decodes
+//! nor encodes. Servers implement [`RawService`], one method call at a time. On top of that stand the two links that
+//! carry envelopes:
+//!
+//! - [`ingress`]: `loggregator.v2.Ingress`, from a producer or an agent to an agent or a doppler ([`ingress::Link`] is
+//!   its client, [`ingress::serve`] its server);
+//! - [`subscriber`]: `loggregator.v2.Egress/BatchedReceiver`, from dopplers to the RLP, the traffic controller and the
+//!   log cache ([`egress`] is its server).
+//!
+//! Both speak the original's protocol with any peer. With each other, Weir's parts number their messages and acknowledge
+//! what was handed on, in a field and in metadata that the original ignores ([`link`] draws them).
+
+mod backoff;
+mod channel;
+mod codec;
+pub mod egress;
+pub mod handover;
+mod incoming;
+pub mod ingress;
+pub mod link;
+pub mod producer;
+mod server;
+mod service;
+pub mod subscriber;
+
+pub use backoff::Backoff;
+pub use channel::{Channel, Target};
+pub use codec::{Frame, RawCodec};
+pub use server::{GrpcServer, ServeError};
+pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

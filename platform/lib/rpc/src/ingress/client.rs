@@ -1,0 +1,306 @@
+//! The client's end of an ingress link.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+use weir_error::{Classify, ErrorKind};
+use weir_flow::{Ledger, Parcel, Progress, Reason};
+use weir_service::Tasks;
+
+use crate::channel::Channel;
+use crate::codec::Frame;
+use crate::ingress::BATCH_SENDER_PATH;
+use crate::link::{HELLO_PATH, IngressProgress, LINK_METADATA};
+
+/// Messages between [`Link::send`] and the transport: just enough to keep the transport busy.
+const OUTBOX: usize = 4;
+
+/// Why a link could not be opened.
+#[derive(Debug, Error)]
+#[error("cannot reach `{address}`: {status}")]
+pub struct LinkError {
+    address: String,
+    status: Box<Status>,
+}
+
+impl Classify for LinkError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Unavailable
+    }
+
+    fn retryable(&self) -> bool {
+        true
+    }
+}
+
+/// A parcel that the link did not take, because it has ended.
+#[derive(Debug)]
+pub struct Unsent(pub Parcel);
+
+/// What is left when a link has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Parcels that the server has certainly not looked at, oldest first: send them elsewhere.
+    pub unsent: Vec<Parcel>,
+    /// Envelopes that were in flight; they are counted as lost, though some may have arrived.
+    pub lost: u64,
+    /// How the stream ended.
+    pub status: Status,
+}
+
+/// One open stream to an agent or a doppler.
+///
+/// Dropping it ends the stream; what is not acknowledged then counts as lost. [`Link::finish`] waits for that.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    messages: Mutex<Option<mpsc::Sender<Frame>>>,
+    /// Held across the two steps of a send, so that messages go out in the order of their numbers.
+    sending: tokio::sync::Mutex<()>,
+    acknowledged: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+    ledger: Arc<Ledger>,
+    acknowledged: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of the last message.
+    sent: u64,
+    /// Number of the last message that the transport has taken.
+    yielded: u64,
+    in_flight: VecDeque<InFlight>,
+    envelopes_in_flight: u64,
+    progress: Progress,
+    ended: Option<Ended>,
+    /// The end was seen by whom it concerns.
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    sequence: u64,
+    taken: bool,
+    parcel: Parcel,
+}
+
+impl Link {
+    /// Opens a link; counts what it sends and loses in `ledger`.
+    pub async fn open(channel: &Channel, ledger: Arc<Ledger>, tasks: &Tasks) -> Result<Self, LinkError> {
+        let failed = |status: Status| LinkError { address: channel.address().to_owned(), status: Box::new(status) };
+        // The original answers a client stream only when it ends. Asking first tells with whom we speak.
+        let acknowledged = match channel.unary(HELLO_PATH, Bytes::new()).await {
+            Ok(_) => true,
+            Err(status) if status.code() == Code::Unimplemented => false,
+            Err(status) => return Err(failed(status)),
+        };
+        let (messages, outbox) = mpsc::channel(OUTBOX);
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), ledger, acknowledged });
+        let yielding = Arc::clone(&shared);
+        let mut request = Request::new(ReceiverStream::new(outbox).inspect(move |_| yielding.yielded()));
+        request.metadata_mut().insert(LINK_METADATA, 1.into());
+        let reading = Arc::clone(&shared);
+        if acknowledged {
+            let answers = channel.stream(BATCH_SENDER_PATH, request).await.map_err(failed)?;
+            tasks.spawn("ingress link", async move {
+                let (received, status) = reading.read(answers.into_inner()).await;
+                reading.end(received, status);
+            });
+        } else {
+            let channel = channel.clone();
+            tasks.spawn("ingress link", async move {
+                let (received, status) = match channel.stream(BATCH_SENDER_PATH, request).await {
+                    Ok(answers) => reading.read(answers.into_inner()).await,
+                    Err(status) => (None, status),
+                };
+                reading.end(received, status);
+            });
+        }
+        Ok(Self { shared, messages: Mutex::new(Some(messages)), sending: tokio::sync::Mutex::default(), acknowledged })
+    }
+
+    /// Whether the other end acknowledges. The original does not: then everything counts as handed on as soon as the
+    /// transport has taken it.
+    #[must_use]
+    pub const fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
+    /// Sends a parcel; waits while the transport is busy. Not cancel safe: a send that is dropped half way may have been
+    /// sent.
+    pub async fn send(&self, parcel: Parcel) -> Result<(), Unsent> {
+        let _order = self.sending.lock().await;
+        let Some(messages) = self.messages.lock().clone() else { return Err(Unsent(parcel)) };
+        let Ok(place) = messages.reserve().await else { return Err(Unsent(parcel)) };
+        let frame = Frame::from(parcel.batch.bytes().clone());
+        {
+            let mut state = self.shared.state.lock();
+            if state.is_over {
+                return Err(Unsent(parcel));
+            }
+            state.sent += 1;
+            let count = parcel.batch.len() as u64;
+            state.envelopes_in_flight += count;
+            let sequence = state.sent;
+            state.in_flight.push_back(InFlight { sequence, taken: false, parcel });
+            self.shared.ledger.in_flight(count.cast_signed());
+        }
+        place.send(frame);
+        Ok(())
+    }
+
+    /// Envelopes that were sent and not yet acknowledged as handed on.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.shared.state.lock().envelopes_in_flight
+    }
+
+    /// Envelopes that were sent and not yet acknowledged as taken by the durable consumers.
+    #[must_use]
+    pub fn untaken(&self) -> u64 {
+        let state = self.shared.state.lock();
+        state.in_flight.iter().rev().take_while(|entry| !entry.taken).map(|entry| entry.parcel.batch.len() as u64).sum()
+    }
+
+    /// What the other end has acknowledged.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.state.lock().progress
+    }
+
+    /// Whether the link has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shared.state.lock().is_over
+    }
+
+    /// Waits until something was acknowledged, or the link ended, since the last call. For one caller. Cancel safe.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// Waits for the end of the link and takes what is left. Later calls get an empty rest.
+    pub async fn ended(&self) -> Ended {
+        loop {
+            {
+                let mut state = self.shared.state.lock();
+                if state.is_over {
+                    let none = Ended { unsent: Vec::new(), lost: 0, status: Status::ok("") };
+                    return state.ended.take().unwrap_or(none);
+                }
+            }
+            self.changed().await;
+        }
+    }
+
+    /// Ends the stream from this side and waits for the rest.
+    pub async fn finish(&self) -> Ended {
+        self.messages.lock().take();
+        self.ended().await
+    }
+}
+
+impl Shared {
+    /// The transport has taken a message. Without acknowledgements that is all we will ever know.
+    fn yielded(&self) {
+        let mut state = self.state.lock();
+        state.yielded += 1;
+        if !self.acknowledged {
+            let sequence = state.yielded;
+            state.progress = Progress { handed_on: sequence, taken: sequence, lost: 0 };
+            let settled = self.settle(&mut state, sequence);
+            drop(state);
+            drop(settled);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Reads acknowledgements to the end of the stream.
+    async fn read(&self, mut answers: Streaming<Bytes>) -> (Option<u64>, Status) {
+        let mut received = None;
+        loop {
+            match answers.message().await {
+                Ok(Some(answer)) => {
+                    if let Some(answer) = IngressProgress::decode(&answer) {
+                        received = answer.received.or(received);
+                        self.acknowledge(answer.progress);
+                    }
+                }
+                Ok(None) => return (received, Status::ok("")),
+                Err(status) => return (received, status),
+            }
+        }
+    }
+
+    fn acknowledge(&self, progress: Progress) {
+        let mut state = self.state.lock();
+        let newly_lost = progress.lost.saturating_sub(state.progress.lost);
+        state.progress = progress;
+        let mut told = newly_lost == 0;
+        for entry in state.in_flight.iter_mut().filter(|entry| !entry.taken && entry.sequence <= progress.taken) {
+            entry.taken = true;
+            if !told {
+                // The loss is known by number only; the message that it delayed carries the news upstream.
+                told = true;
+                entry.parcel.note_lost(newly_lost);
+            }
+            for receipt in &mut entry.parcel.receipts {
+                receipt.release_taken();
+            }
+        }
+        let settled = self.settle(&mut state, progress.handed_on);
+        drop(state);
+        drop(settled);
+        self.changed.notify_one();
+    }
+
+    /// Takes what is handed on up to `sequence` out of the books; the caller drops it outside of the lock.
+    fn settle(&self, state: &mut State, sequence: u64) -> Vec<InFlight> {
+        let settled = state.in_flight.iter().take_while(|entry| entry.sequence <= sequence).count();
+        let settled: Vec<InFlight> = state.in_flight.drain(..settled).collect();
+        let envelopes: u64 = settled.iter().map(|entry| entry.parcel.batch.len() as u64).sum();
+        state.envelopes_in_flight -= envelopes;
+        self.ledger.in_flight(-envelopes.cast_signed());
+        self.ledger.sent(envelopes);
+        settled
+    }
+
+    /// The stream is over: what was not looked at can be sent elsewhere; the rest of what was in flight is lost, unless
+    /// the server said before it stopped that it has it.
+    fn end(&self, received: Option<u64>, status: Status) {
+        let mut state = self.state.lock();
+        let certain = received.unwrap_or(0);
+        let settled = self.settle(&mut state, certain);
+        let sent_to = received.unwrap_or(state.yielded);
+        let (mut unsent, mut lost) = (Vec::new(), 0);
+        let envelopes = state.envelopes_in_flight;
+        for entry in std::mem::take(&mut state.in_flight) {
+            if entry.sequence > sent_to {
+                unsent.push(entry.parcel);
+            } else {
+                lost += entry.parcel.batch.len() as u64;
+                self.ledger.lost("egress", Reason::PeerLost, &entry.parcel.lose());
+            }
+        }
+        state.envelopes_in_flight = 0;
+        self.ledger.in_flight(-envelopes.cast_signed());
+        state.ended = Some(Ended { unsent, lost, status });
+        state.is_over = true;
+        drop(state);
+        drop(settled);
+        self.changed.notify_one();
+    }
+}
