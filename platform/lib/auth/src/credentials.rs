@@ -1,0 +1,132 @@
+//! Finding the token in a request.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+
+/// The token of `Authorization: bearer TOKEN`; the scheme in any case, or left out. `None` if nothing is left.
+#[must_use]
+pub fn bearer(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let token = match value.split_once(char::is_whitespace) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        _ if value.eq_ignore_ascii_case("bearer") => "",
+        _ => value,
+    };
+    (!token.is_empty()).then_some(token)
+}
+
+/// What a client sent to say who it is: the header `Authorization`, else the cookie `authorization` (URL-decoded), as
+/// the traffic controller takes it. Not checked, scheme still on it.
+#[must_use]
+pub fn credentials(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        return value
+            .to_str()
+            .ok()
+            .filter(|value| !value.trim().is_empty())
+            .map(Cow::Borrowed);
+    }
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == "authorization")
+        .and_then(|(_, value)| url_decoded(value.trim_matches('"')))
+        .filter(|value| !value.trim().is_empty())
+}
+
+/// `None` where an escape is incomplete or the result is no UTF-8.
+fn url_decoded(value: &str) -> Option<Cow<'_, str>> {
+    if !value.contains(['%', '+']) {
+        return Some(Cow::Borrowed(value));
+    }
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let (high, low) = (hex(bytes.next()?)?, hex(bytes.next()?)?);
+                high << 4 | low
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn found(header: &'static str, value: &'static str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.append(header, HeaderValue::from_static(value));
+        credentials(&headers).map(Cow::into_owned)
+    }
+
+    /// The scheme may be written in any case or be left out.
+    #[test]
+    fn schemes_are_stripped() {
+        for value in ["bearer abc", "Bearer abc", "BEARER   abc ", "abc", " abc"] {
+            assert_eq!(bearer(value), Some("abc"), "{value}");
+        }
+        for value in ["", "  ", "bearer", "Bearer  "] {
+            assert_eq!(bearer(value), None, "{value}");
+        }
+        assert_eq!(bearer("basic abc"), Some("basic abc"));
+    }
+
+    /// The header counts before the cookie; the cookie is URL-decoded; others are ignored.
+    #[test]
+    fn header_then_cookie() {
+        assert_eq!(found("authorization", "bearer abc").as_deref(), Some("bearer abc"));
+        assert_eq!(
+            found("cookie", "a=b; authorization=bearer%20a%2Fc; c=d").as_deref(),
+            Some("bearer a/c")
+        );
+        assert_eq!(
+            found("cookie", "authorization=bearer+abc").as_deref(),
+            Some("bearer abc")
+        );
+        assert_eq!(found("cookie", "authorisation=abc"), None);
+        assert_eq!(found("authorization", " "), None);
+        let mut both = HeaderMap::new();
+        both.insert(COOKIE, HeaderValue::from_static("authorization=cookie"));
+        both.insert(AUTHORIZATION, HeaderValue::from_static("header"));
+        assert_eq!(credentials(&both).as_deref(), Some("header"));
+    }
+
+    /// Broken escapes and other bytes are no credentials, and nothing panics.
+    #[test]
+    fn broken_cookies_are_nothing() {
+        for value in [
+            "authorization=%",
+            "authorization=%4",
+            "authorization=%zz",
+            "authorization=%ff",
+            "authorization",
+            "=",
+        ] {
+            assert_eq!(found("cookie", value), None, "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(credentials(&headers), None);
+    }
+}
