@@ -29,7 +29,12 @@ impl Group {
             weir_envelope::selector::What::Gauge(names) => !names.is_empty(),
             _ => false,
         };
-        Self { selector, members: members.into_iter().map(|(_, member)| member).collect(), deterministic, named }
+        Self {
+            selector,
+            members: members.into_iter().map(|(_, member)| member).collect(),
+            deterministic,
+            named,
+        }
     }
 
     pub(crate) const fn selector(&self) -> &Selector {

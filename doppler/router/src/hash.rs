@@ -11,9 +11,9 @@ const CRC: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
 pub(crate) fn deterministic(envelope: RawEnvelope<'_>) -> Option<u64> {
     match envelope.view().message() {
         Message::Counter { name, .. } => Some(CRC.checksum(name.as_bytes())),
-        Message::Gauge(metrics) => {
-            Some(metrics.fold(0u64, |sum, metric| sum.wrapping_add(CRC.checksum(metric.name.as_bytes()))))
-        }
+        Message::Gauge(metrics) => Some(metrics.fold(0u64, |sum, metric| {
+            sum.wrapping_add(CRC.checksum(metric.name.as_bytes()))
+        })),
         _ => None,
     }
 }

@@ -51,7 +51,11 @@ struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { random: SmallRng::from_rng(&mut rand::rng()), picks: Vec::new(), touched: Vec::new() }
+        Self {
+            random: SmallRng::from_rng(&mut rand::rng()),
+            picks: Vec::new(),
+            touched: Vec::new(),
+        }
     }
 }
 
@@ -82,7 +86,11 @@ impl Router {
             selectors: request.selectors,
         };
         self.change(|subscribers| subscribers.push(subscriber));
-        Subscribed { router: Arc::clone(self), id, queue }
+        Subscribed {
+            router: Arc::clone(self),
+            id,
+            queue,
+        }
     }
 
     /// Number of subscriptions.
@@ -105,7 +113,9 @@ impl Router {
             return;
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.picks.resize_with(table.subscribers.len().max(scratch.picks.len()), Vec::new);
+            scratch
+                .picks
+                .resize_with(table.subscribers.len().max(scratch.picks.len()), Vec::new);
             let Scratch { random, picks, touched } = scratch;
             for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
                 table.route(envelope, random, |subscriber| {
@@ -123,7 +133,13 @@ impl Router {
                     let receipts = parcel
                         .receipts
                         .iter()
-                        .map(|receipt| if subscriber.durable { receipt.clone() } else { receipt.live() })
+                        .map(|receipt| {
+                            if subscriber.durable {
+                                receipt.clone()
+                            } else {
+                                receipt.live()
+                            }
+                        })
                         .collect();
                     let losses = subscriber.queue.push(Parcel { batch, receipts });
                     self.ledger.lost("egress", Reason::SlowConsumer, &losses);
@@ -151,9 +167,12 @@ impl Subscribed {
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
-        self.router.change(|subscribers| subscribers.retain(|subscriber| subscriber.id != self.id));
+        self.router
+            .change(|subscribers| subscribers.retain(|subscriber| subscriber.id != self.id));
         // A publisher may still hold the old table: what it pushes to the closed queue is refused and counted.
-        self.router.ledger.lost("egress", Reason::ConsumerGone, &self.queue.abandon());
+        self.router
+            .ledger
+            .lost("egress", Reason::ConsumerGone, &self.queue.abandon());
     }
 }
 

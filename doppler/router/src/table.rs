@@ -39,7 +39,11 @@ impl Table {
         // Members by group key; without a shard id the subscription's own number keeps it apart.
         let mut groups: BTreeMap<(&Selector, &str, u64), Vec<(String, usize)>> = BTreeMap::new();
         for (position, subscriber) in subscribers.iter().enumerate() {
-            let alone = if subscriber.shard_id.is_empty() { subscriber.id } else { 0 };
+            let alone = if subscriber.shard_id.is_empty() {
+                subscriber.id
+            } else {
+                0
+            };
             for selector in &subscriber.selectors {
                 let members = groups.entry((selector, &subscriber.shard_id, alone)).or_default();
                 let member = (subscriber.deterministic_name.clone(), position);
@@ -59,7 +63,11 @@ impl Table {
                 by_source.entry(selector.source_id.as_bytes().into()).or_default()[kind].push(group);
             }
         }
-        Self { subscribers, any_source, by_source }
+        Self {
+            subscribers,
+            any_source,
+            by_source,
+        }
     }
 
     /// Calls `deliver` with each subscriber that gets `envelope`.

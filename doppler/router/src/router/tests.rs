@@ -7,7 +7,10 @@ use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Tracker};
 
 use super::{Request, Router};
 
-const CAPACITY: Capacity = Capacity { envelopes: 1000, bytes: 1 << 20 };
+const CAPACITY: Capacity = Capacity {
+    envelopes: 1000,
+    bytes: 1 << 20,
+};
 
 fn router() -> (Arc<Router>, Arc<Ledger>) {
     let ledger = Ledger::in_memory("doppler");
@@ -50,7 +53,12 @@ fn batch(envelopes: &[Vec<u8>]) -> Batch {
 }
 
 fn request(selectors: Vec<Selector>) -> Request {
-    Request { shard_id: String::new(), deterministic_name: String::new(), selectors, durable: false }
+    Request {
+        shard_id: String::new(),
+        deterministic_name: String::new(),
+        selectors,
+        durable: false,
+    }
 }
 
 fn any(kind: Kind) -> Selector {
@@ -62,7 +70,13 @@ fn received(queue: &FairQueue) -> Vec<Vec<u8>> {
         .try_pop(usize::MAX, usize::MAX)
         .into_iter()
         .flatten()
-        .flat_map(|parcel| parcel.batch.iter().map(|envelope| envelope.bytes().to_vec()).collect::<Vec<_>>())
+        .flat_map(|parcel| {
+            parcel
+                .batch
+                .iter()
+                .map(|envelope| envelope.bytes().to_vec())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -70,22 +84,53 @@ fn received(queue: &FairQueue) -> Vec<Vec<u8>> {
 #[test]
 fn selectors_select() {
     let (router, _) = router();
-    let all = [log("a"), log("b"), counter("x"), counter("y"), gauge(&["m", "n"]), gauge(&["m"]), envelope("t", 7, &[])];
+    let all = [
+        log("a"),
+        log("b"),
+        counter("x"),
+        counter("y"),
+        gauge(&["m", "n"]),
+        gauge(&["m"]),
+        envelope("t", 7, &[]),
+    ];
     let names = |names: &[&str]| What::Gauge(names.iter().map(|name| (*name).to_owned()).collect());
     let cases: Vec<(Vec<Selector>, Vec<usize>)> = vec![
         (vec![any(Kind::Log)], vec![0, 1]),
         (vec![Selector::all_of(Kind::Log, "b").expect("log")], vec![1]),
         (vec![any(Kind::Counter)], vec![2, 3]),
-        (vec![Selector { source_id: String::new(), what: What::Counter(Some("y".into())) }], vec![3]),
+        (
+            vec![Selector {
+                source_id: String::new(),
+                what: What::Counter(Some("y".into())),
+            }],
+            vec![3],
+        ),
         (vec![any(Kind::Gauge)], vec![4, 5]),
-        (vec![Selector { source_id: String::new(), what: names(&["n", "m"]) }], vec![4]),
-        (vec![Selector { source_id: String::new(), what: names(&["n"]) }], vec![]),
+        (
+            vec![Selector {
+                source_id: String::new(),
+                what: names(&["n", "m"]),
+            }],
+            vec![4],
+        ),
+        (
+            vec![Selector {
+                source_id: String::new(),
+                what: names(&["n"]),
+            }],
+            vec![],
+        ),
         (vec![any(Kind::Timer), any(Kind::Event)], vec![6]),
         // Two selectors match the same envelope: it comes twice.
-        (vec![any(Kind::Log), Selector::all_of(Kind::Log, "a").expect("log")], vec![0, 0, 1]),
+        (
+            vec![any(Kind::Log), Selector::all_of(Kind::Log, "a").expect("log")],
+            vec![0, 0, 1],
+        ),
     ];
-    let subscribed: Vec<_> =
-        cases.iter().map(|(selectors, _)| router.subscribe(request(selectors.clone()))).collect();
+    let subscribed: Vec<_> = cases
+        .iter()
+        .map(|(selectors, _)| router.subscribe(request(selectors.clone())))
+        .collect();
     router.publish(&Parcel::unacknowledged(batch(&all)));
     for (subscribed, (selectors, expected)) in subscribed.iter().zip(&cases) {
         let expected: Vec<_> = expected.iter().map(|index| all[*index].clone()).collect();
@@ -97,9 +142,15 @@ fn selectors_select() {
 #[test]
 fn shards_share() {
     let (router, _) = router();
-    let shard = || Request { shard_id: "shard".into(), ..request(vec![any(Kind::Log)]) };
-    let (one, two, loner) =
-        (router.subscribe(shard()), router.subscribe(shard()), router.subscribe(request(vec![any(Kind::Log)])));
+    let shard = || Request {
+        shard_id: "shard".into(),
+        ..request(vec![any(Kind::Log)])
+    };
+    let (one, two, loner) = (
+        router.subscribe(shard()),
+        router.subscribe(shard()),
+        router.subscribe(request(vec![any(Kind::Log)])),
+    );
     router.publish(&Parcel::unacknowledged(batch(&vec![log("a"); 400])));
     let (one, two) = (received(one.queue()).len(), received(two.queue()).len());
     assert_eq!(one + two, 400);
@@ -137,10 +188,16 @@ fn deterministic_names_decide() {
 fn what_nobody_gets_is_settled() {
     let (router, ledger) = router();
     let tracker = Tracker::new();
-    router.publish(&Parcel { batch: batch(&[log("a")]), receipts: vec![tracker.receipt(1)] });
+    router.publish(&Parcel {
+        batch: batch(&[log("a")]),
+        receipts: vec![tracker.receipt(1)],
+    });
     assert_eq!(tracker.progress().handed_on, 1);
     let subscribed = router.subscribe(request(vec![any(Kind::Log)]));
-    router.publish(&Parcel { batch: batch(&[log("a"), log("a")]), receipts: vec![tracker.receipt(2)] });
+    router.publish(&Parcel {
+        batch: batch(&[log("a"), log("a")]),
+        receipts: vec![tracker.receipt(2)],
+    });
     assert_eq!((tracker.progress().taken, tracker.progress().handed_on), (2, 1));
     drop(subscribed);
     assert_eq!(tracker.progress().handed_on, 2);

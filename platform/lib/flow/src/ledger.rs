@@ -123,7 +123,10 @@ impl Ledger {
             if let Some(before) = LedgerSnapshot::read(dir, component)? {
                 ledger.received.store(before.received, Ordering::Relaxed);
                 ledger.sent.store(before.sent, Ordering::Relaxed);
-                let totals = before.dropped.into_iter().map(|drop| ((drop.hop, drop.reason), drop.count));
+                let totals = before
+                    .dropped
+                    .into_iter()
+                    .map(|drop| ((drop.hop, drop.reason), drop.count));
                 ledger.drops.lock().totals.extend(totals);
             }
             ledger.persist()?;
@@ -163,17 +166,30 @@ impl Ledger {
         self.in_flight.fetch_add(change, Ordering::Relaxed);
     }
 
+    /// Takes back envelopes that were counted as received and left to the neighbour upstream, which counts them.
+    pub fn returned(&self, count: u64) {
+        self.received.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// Counts envelopes of one source that were dropped.
     pub fn dropped(&self, hop: &'static str, reason: Reason, source_id: &str, count: u64) {
         if count == 0 {
             return;
         }
         let mut drops = self.drops.lock();
-        *drops.totals.entry((hop.to_owned(), reason.as_str().to_owned())).or_default() += count;
+        *drops
+            .totals
+            .entry((hop.to_owned(), reason.as_str().to_owned()))
+            .or_default() += count;
         let named = drops.unreported.len() < MAX_REPORTED_SOURCES
-            || drops.unreported.contains_key(&(hop, reason.as_str(), source_id.to_owned()));
+            || drops
+                .unreported
+                .contains_key(&(hop, reason.as_str(), source_id.to_owned()));
         let source_id = if named { source_id } else { OTHER_SOURCES };
-        *drops.unreported.entry((hop, reason.as_str(), source_id.to_owned())).or_default() += count;
+        *drops
+            .unreported
+            .entry((hop, reason.as_str(), source_id.to_owned()))
+            .or_default() += count;
         drop(drops);
         self.dirty.store(true, Ordering::Relaxed);
     }
@@ -190,7 +206,12 @@ impl Ledger {
     pub fn take_reports(&self) -> Vec<LossReport> {
         std::mem::take(&mut self.drops.lock().unreported)
             .into_iter()
-            .map(|((hop, reason, source_id), count)| LossReport { source_id, hop, reason, count })
+            .map(|((hop, reason, source_id), count)| LossReport {
+                source_id,
+                hop,
+                reason,
+                count,
+            })
             .collect()
     }
 
@@ -202,7 +223,11 @@ impl Ledger {
             .lock()
             .totals
             .iter()
-            .map(|((hop, reason), count)| DropCount { hop: hop.clone(), reason: reason.clone(), count: *count })
+            .map(|((hop, reason), count)| DropCount {
+                hop: hop.clone(),
+                reason: reason.clone(),
+                count: *count,
+            })
             .collect();
         LedgerSnapshot {
             component: self.component.clone(),
@@ -218,7 +243,11 @@ impl Ledger {
     pub fn persist_drops(&self) -> io::Result<()> {
         // The lock comes first: who finds the ledger clean must not overtake the one who is still writing it.
         let writing = self.writing.lock();
-        if self.dirty.load(Ordering::Acquire) { self.write(&writing) } else { Ok(()) }
+        if self.dirty.load(Ordering::Acquire) {
+            self.write(&writing)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the ledger to its file: a few hundred bytes, replaced by rename, never synced.
@@ -268,7 +297,10 @@ mod tests {
         }
         let reports = ledger.take_reports();
         assert_eq!(reports.len(), MAX_REPORTED_SOURCES + 1);
-        assert_eq!(reports.iter().map(|report| report.count).sum::<u64>(), 2 * (MAX_REPORTED_SOURCES as u64 + 50));
+        assert_eq!(
+            reports.iter().map(|report| report.count).sum::<u64>(),
+            2 * (MAX_REPORTED_SOURCES as u64 + 50)
+        );
         assert!(ledger.take_reports().is_empty());
     }
 }

@@ -17,7 +17,10 @@ impl Parcel {
     /// A parcel of a message whose sender does not wait for acknowledgements.
     #[must_use]
     pub const fn unacknowledged(batch: Batch) -> Self {
-        Self { batch, receipts: Vec::new() }
+        Self {
+            batch,
+            receipts: Vec::new(),
+        }
     }
 
     /// Tells the producers, where they wait for it, that `count` envelopes of this parcel are lost.

@@ -64,7 +64,11 @@ impl FairQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
-        Self { capacity, state: Mutex::default(), filled: Notify::new() }
+        Self {
+            capacity,
+            state: Mutex::default(),
+            filled: Notify::new(),
+        }
     }
 
     /// Appends a parcel; returns what had to go to make room for it. Once the queue is closed, that is the parcel itself.
@@ -78,7 +82,11 @@ impl FairQueue {
         state.envelopes += parcel.batch.len();
         state.bytes += parcel.batch.byte_len();
         state.parcels.push_back(parcel);
-        let losses = if state.exceeds(self.capacity) { shed(&mut state, self.capacity) } else { Vec::new() };
+        let losses = if state.exceeds(self.capacity) {
+            shed(&mut state, self.capacity)
+        } else {
+            Vec::new()
+        };
         drop(state);
         self.filled.notify_one();
         losses
@@ -175,7 +183,10 @@ impl Parcel {
 
 fn losses_of(parcel: &Parcel) -> Vec<Loss> {
     parcel.note_lost(parcel.batch.len() as u64);
-    merge(parcel.batch.iter().map(|envelope| Loss { source_id: envelope.source_id().to_owned(), count: 1 }))
+    merge(parcel.batch.iter().map(|envelope| Loss {
+        source_id: envelope.source_id().to_owned(),
+        count: 1,
+    }))
 }
 
 fn merge(losses: impl Iterator<Item = Loss>) -> Vec<Loss> {
@@ -183,7 +194,10 @@ fn merge(losses: impl Iterator<Item = Loss>) -> Vec<Loss> {
     for loss in losses {
         *by_source.entry(loss.source_id).or_default() += loss.count;
     }
-    by_source.into_iter().map(|(source_id, count)| Loss { source_id, count }).collect()
+    by_source
+        .into_iter()
+        .map(|(source_id, count)| Loss { source_id, count })
+        .collect()
 }
 
 /// What one source holds, and may hold, of a bound.
@@ -201,11 +215,16 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
     let mut shares: AHashMap<u32, Share> = AHashMap::new();
     for parcel in &state.parcels {
         for envelope in parcel.batch.iter() {
-            shares.entry(envelope.source_hash()).or_insert(Share { held: 0, excess: 0 }).held +=
-                weight(envelope.field().len());
+            shares
+                .entry(envelope.source_hash())
+                .or_insert(Share { held: 0, excess: 0 })
+                .held += weight(envelope.field().len());
         }
     }
-    let level = water_level(shares.values().map(|share| share.held).collect(), (bound - bound / 8) as u64);
+    let level = water_level(
+        shares.values().map(|share| share.held).collect(),
+        (bound - bound / 8) as u64,
+    );
     for share in shares.values_mut() {
         share.excess = share.held.saturating_sub(level);
     }
@@ -221,7 +240,10 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
                     share.excess = share.excess.saturating_sub(weight(envelope.field().len()));
                     dropped += 1;
                     lost.entry(hash)
-                        .or_insert_with(|| Loss { source_id: envelope.source_id().to_owned(), count: 0 })
+                        .or_insert_with(|| Loss {
+                            source_id: envelope.source_id().to_owned(),
+                            count: 0,
+                        })
                         .count += 1;
                 }
                 _ => kept.push(index),
@@ -229,7 +251,10 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
         }
         if dropped > 0 {
             parcel.note_lost(dropped);
-            parcel.batch = parcel.batch.pick(&kept).unwrap_or_else(weir_envelope::batch::Batch::empty);
+            parcel.batch = parcel
+                .batch
+                .pick(&kept)
+                .unwrap_or_else(weir_envelope::batch::Batch::empty);
         }
     }
     // An emptied parcel goes, and with it its receipts: what it stood for is counted.

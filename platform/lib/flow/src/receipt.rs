@@ -72,8 +72,17 @@ impl Tracker {
     /// A receipt for message `sequence`; messages are numbered from one without gaps.
     #[must_use]
     pub fn receipt(self: &Arc<Self>, sequence: u64) -> Receipt {
-        let token = |level| Arc::new(Token { tracker: Arc::clone(self), sequence, level });
-        Receipt { _handed_on: token(Which::HandedOn), taken: Some(token(Which::Taken)) }
+        let token = |level| {
+            Arc::new(Token {
+                tracker: Arc::clone(self),
+                sequence,
+                level,
+            })
+        };
+        Receipt {
+            _handed_on: token(Which::HandedOn),
+            taken: Some(token(Which::Taken)),
+        }
     }
 
     /// What is settled so far.
@@ -136,7 +145,10 @@ impl Receipt {
     /// A clone for a consumer that is not durable: it holds up *handed on*, but not *taken*.
     #[must_use]
     pub fn live(&self) -> Self {
-        Self { _handed_on: Arc::clone(&self._handed_on), taken: None }
+        Self {
+            _handed_on: Arc::clone(&self._handed_on),
+            taken: None,
+        }
     }
 
     /// Lets go of *taken*: the next hop said that every durable consumer has the message.
@@ -166,7 +178,14 @@ mod tests {
         drop(one);
         assert_eq!(tracker.progress().handed_on, 2);
         drop(three);
-        assert_eq!(tracker.progress(), Progress { handed_on: 3, taken: 3, lost: 0 });
+        assert_eq!(
+            tracker.progress(),
+            Progress {
+                handed_on: 3,
+                taken: 3,
+                lost: 0
+            }
+        );
     }
 
     /// A stalled live consumer holds up *handed on* but not *taken*; losses are noted only on durable paths.
@@ -178,7 +197,14 @@ mod tests {
         live.note_lost(5);
         durable.note_lost(2);
         drop(durable);
-        assert_eq!(tracker.progress(), Progress { handed_on: 0, taken: 1, lost: 2 });
+        assert_eq!(
+            tracker.progress(),
+            Progress {
+                handed_on: 0,
+                taken: 1,
+                lost: 2
+            }
+        );
         drop(live);
         assert_eq!(tracker.progress().handed_on, 1);
     }

@@ -16,7 +16,11 @@ impl Backoff {
     /// Delays between half of `first` and `longest`.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self {
+            first,
+            longest,
+            next: first,
+        }
     }
 
     /// The delays between Weir's own parts: 20 ms to 2 s.
@@ -47,7 +51,10 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
         for expected in [100, 200, 300, 300] {
             let delay = backoff.next_delay().as_millis();
-            assert!((expected / 2..=expected).contains(&delay), "{delay} is not about {expected}");
+            assert!(
+                (expected / 2..=expected).contains(&delay),
+                "{delay} is not about {expected}"
+            );
         }
         backoff.reset();
         assert!(backoff.next_delay() <= Duration::from_millis(100));

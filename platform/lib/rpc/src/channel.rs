@@ -102,7 +102,9 @@ impl Channel {
         request: Request<impl Stream<Item = Frame> + Send + 'static>,
     ) -> Result<Response<Streaming<Bytes>>, Status> {
         let mut grpc = Grpc::new(self.inner.clone()).max_decoding_message_size(MAX_MESSAGE);
-        grpc.ready().await.map_err(|error| Status::unavailable(error_chain(&error)))?;
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(error_chain(&error)))?;
         grpc.streaming(request, PathAndQuery::from_static(path), RawCodec).await
     }
 
@@ -111,7 +113,10 @@ impl Channel {
         let message = message.into();
         let request = Request::new(futures::stream::once(async move { message }));
         let mut answer = self.stream(path, request).await?.into_inner();
-        let first = answer.message().await?.ok_or_else(|| Status::internal("the answer has no message"))?;
+        let first = answer
+            .message()
+            .await?
+            .ok_or_else(|| Status::internal("the answer has no message"))?;
         answer.trailers().await?;
         Ok(first)
     }

@@ -96,7 +96,12 @@ impl Egress {
     /// The subscriptions of a server that counts in `ledger`, and ends its streams when `shutdown` is requested.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, shutdown: Shutdown) -> Arc<Self> {
-        Arc::new(Self { next: AtomicU64::new(1), in_flight: Mutex::default(), ledger, shutdown })
+        Arc::new(Self {
+            next: AtomicU64::new(1),
+            in_flight: Mutex::default(),
+            ledger,
+            shutdown,
+        })
     }
 
     /// Streams `queue` to one consumer; `on_end` is dropped when the consumer is gone.
@@ -137,10 +142,15 @@ impl Egress {
 
     /// Everything up to `sequence` was handed on by the consumer of subscription `id`.
     fn acknowledge(&self, id: u64, sequence: u64) {
-        let Some(in_flight) = self.in_flight.lock().get(&id).cloned() else { return };
+        let Some(in_flight) = self.in_flight.lock().get(&id).cloned() else {
+            return;
+        };
         let settled: Vec<InFlight> = {
             let mut in_flight = in_flight.lock();
-            let settled = in_flight.iter().take_while(|message| message.sequence <= sequence).count();
+            let settled = in_flight
+                .iter()
+                .take_while(|message| message.sequence <= sequence)
+                .count();
             in_flight.drain(..settled).collect()
         };
         let envelopes = settled.iter().map(|message| count(&message.parcels)).sum();
@@ -181,11 +191,7 @@ impl LinkService {
 impl RawService for LinkService {
     const NAME: &'static str = LINK_SERVICE;
 
-    async fn call(
-        &self,
-        method: &str,
-        request: Request<Streaming<Bytes>>,
-    ) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
         match (method, &self.egress) {
             ("Hello", _) => Ok(one_frame(Frame::default())),
             ("Acknowledge", Some(egress)) => {
@@ -201,7 +207,9 @@ impl RawService for LinkService {
                                 Err(_) => None,
                             },
                         };
-                        let Some(message) = message else { return Ok(Frame::default()) };
+                        let Some(message) = message else {
+                            return Ok(Frame::default());
+                        };
                         let acknowledged = decode_acknowledgements(&message)
                             .map_err(|error| Status::invalid_argument(error.to_string()))?;
                         for one in acknowledged {
@@ -272,12 +280,22 @@ impl Outbound {
         if self.linked {
             self.sequence += 1;
             let deprecated_tags = parcels.iter().any(|parcel| parcel.batch.has_deprecated_tags());
-            parts.push(Delivered { sequence: self.sequence, envelopes, deprecated_tags }.encode());
+            parts.push(
+                Delivered {
+                    sequence: self.sequence,
+                    envelopes,
+                    deprecated_tags,
+                }
+                .encode(),
+            );
         }
         parts.extend(parcels.iter().map(|parcel| parcel.batch.bytes().clone()));
         let frame = Frame::parts(parts);
         if self.linked {
-            self.in_flight.lock().push_back(InFlight { sequence: self.sequence, parcels });
+            self.in_flight.lock().push_back(InFlight {
+                sequence: self.sequence,
+                parcels,
+            });
         } else {
             let written = self.handover.push(frame.len(), parcels);
             self.written(&written);
@@ -292,7 +310,8 @@ impl Outbound {
 
     fn written(&self, messages: &[Vec<Parcel>]) {
         if !messages.is_empty() {
-            self.egress.handed_on(messages.iter().map(|parcels| count(parcels)).sum());
+            self.egress
+                .handed_on(messages.iter().map(|parcels| count(parcels)).sum());
         }
     }
 
@@ -323,8 +342,11 @@ impl Drop for Outbound {
         let egress = &self.egress;
         egress.in_flight.lock().remove(&self.id);
         egress.ledger.subscribers(-1);
-        let reason =
-            if egress.shutdown.is_requested() { Reason::ShuttingDown } else { Reason::ConsumerGone };
+        let reason = if egress.shutdown.is_requested() {
+            Reason::ShuttingDown
+        } else {
+            Reason::ConsumerGone
+        };
         egress.ledger.lost("egress", reason, &self.queue.abandon());
         let unacknowledged = std::mem::take(&mut *self.in_flight.lock());
         let in_flight: Vec<Parcel> = unacknowledged

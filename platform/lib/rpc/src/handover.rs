@@ -31,14 +31,21 @@ struct Message<T> {
 
 impl<T> Default for Handover<T> {
     fn default() -> Self {
-        Self { messages: VecDeque::new(), bytes: 0 }
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
 impl<T> Handover<T> {
     /// A message of `bytes` bytes goes to the transport; returns what earlier messages held and is written by now.
     pub fn push(&mut self, bytes: usize, held: T) -> Vec<T> {
-        self.messages.push_back(Message { bytes, since: Instant::now(), held });
+        self.messages.push_back(Message {
+            bytes,
+            since: Instant::now(),
+            held,
+        });
         self.bytes += bytes;
         self.release()
     }

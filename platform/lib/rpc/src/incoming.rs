@@ -32,13 +32,17 @@ pub(crate) fn accept(
     let handshakes = tasks.clone();
     tasks.spawn("accept connections", async move {
         while let Some(Ok(permit)) = shutdown.unless_requested(Arc::clone(&limit).acquire_owned()).await {
-            let Some(accept) = shutdown.unless_requested(listener.accept()).await else { break };
+            let Some(accept) = shutdown.unless_requested(listener.accept()).await else {
+                break;
+            };
             let (stream, peer) = match accept {
                 Ok(accept) => accept,
                 Err(error) => {
                     // Out of file descriptors, or the client went away in the queue: the listener itself goes on.
                     tracing::warn!(%error, "cannot accept a connection");
-                    shutdown.unless_requested(tokio::time::sleep(Duration::from_millis(50))).await;
+                    shutdown
+                        .unless_requested(tokio::time::sleep(Duration::from_millis(50)))
+                        .await;
                     continue;
                 }
             };
@@ -46,7 +50,11 @@ pub(crate) fn accept(
             handshakes.spawn("tls handshake", async move {
                 match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&tls, stream)).await {
                     Ok(Ok(stream)) => {
-                        let connection = Connection { stream, peer, _permit: permit };
+                        let connection = Connection {
+                            stream,
+                            peer,
+                            _permit: permit,
+                        };
                         // The receiver is gone only when the server has stopped.
                         accepted.send(Ok(connection)).await.ok();
                     }

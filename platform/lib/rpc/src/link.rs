@@ -80,10 +80,19 @@ impl Delivered {
     #[must_use]
     pub fn take_off(message: &Bytes) -> Option<(Self, Bytes)> {
         let mut fields = Fields::new(message);
-        let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else { return None };
+        let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else {
+            return None;
+        };
         let rest = message.slice(fields.offset()..);
         let [sequence, envelopes, deprecated] = varints(body).ok()?;
-        Some((Self { sequence, envelopes, deprecated_tags: deprecated != 0 }, rest))
+        Some((
+            Self {
+                sequence,
+                envelopes,
+                deprecated_tags: deprecated != 0,
+            },
+            rest,
+        ))
     }
 }
 
@@ -104,9 +113,14 @@ impl IngressProgress {
     #[must_use]
     pub fn decode(message: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(message);
-        let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else { return None };
+        let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else {
+            return None;
+        };
         let [handed_on, taken, lost, received] = varints(body).ok()?;
-        Some(Self { progress: Progress { handed_on, taken, lost }, received: received.checked_sub(1) })
+        Some(Self {
+            progress: Progress { handed_on, taken, lost },
+            received: received.checked_sub(1),
+        })
     }
 }
 
@@ -159,20 +173,42 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_read_back() {
-        let delivered = Delivered { sequence: 300, envelopes: 100, deprecated_tags: true };
+        let delivered = Delivered {
+            sequence: 300,
+            envelopes: 100,
+            deprecated_tags: true,
+        };
         let message = Bytes::from([&delivered.encode()[..], b"\x0a\x00"].concat());
         let (read, rest) = Delivered::take_off(&message).expect("ours");
         assert_eq!((read, &rest[..]), (delivered, &b"\x0a\x00"[..]));
         assert_eq!(Delivered::take_off(&rest), None);
 
         for received in [None, Some(0), Some(7)] {
-            let progress = IngressProgress { progress: Progress { handed_on: 5, taken: 9, lost: 2 }, received };
+            let progress = IngressProgress {
+                progress: Progress {
+                    handed_on: 5,
+                    taken: 9,
+                    lost: 2,
+                },
+                received,
+            };
             assert_eq!(IngressProgress::decode(&progress.encode()), Some(progress));
         }
         assert_eq!(IngressProgress::decode(b""), None);
 
-        let acknowledged =
-            [Acknowledged { subscription: 1, sequence: 2 }, Acknowledged { subscription: 300, sequence: 0 }];
-        assert_eq!(decode_acknowledgements(&encode_acknowledgements(&acknowledged)), Ok(acknowledged.to_vec()));
+        let acknowledged = [
+            Acknowledged {
+                subscription: 1,
+                sequence: 2,
+            },
+            Acknowledged {
+                subscription: 300,
+                sequence: 0,
+            },
+        ];
+        assert_eq!(
+            decode_acknowledgements(&encode_acknowledgements(&acknowledged)),
+            Ok(acknowledged.to_vec())
+        );
     }
 }

@@ -24,7 +24,10 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { window: 8192, patience: Duration::from_secs(30) }
+        Self {
+            window: 8192,
+            patience: Duration::from_secs(30),
+        }
     }
 }
 
@@ -55,7 +58,15 @@ impl Producer {
     pub fn new(target: &Target, ledger: Arc<Ledger>, tasks: &Tasks, pace: Pace) -> Self {
         let channel = Channel::new(target);
         let backoff = Backoff::between_parts();
-        Self { channel, ledger, tasks: tasks.clone(), pace, link: None, report: Report::default(), backoff }
+        Self {
+            channel,
+            ledger,
+            tasks: tasks.clone(),
+            pace,
+            link: None,
+            report: Report::default(),
+            backoff,
+        }
     }
 
     /// Sends a batch; waits while the window is full. An error means that the agent was away for too long; the batch was
@@ -77,7 +88,10 @@ impl Producer {
     #[must_use]
     pub fn report(&self) -> Report {
         let told = self.link.as_ref().map_or(0, |link| link.progress().lost);
-        Report { lost: self.report.lost + told, ..self.report }
+        Report {
+            lost: self.report.lost + told,
+            ..self.report
+        }
     }
 
     /// Envelopes that are on the way.
@@ -137,7 +151,9 @@ impl Producer {
 
     /// Takes the ended link out of service; returns what it did not send.
     async fn retire(&mut self) -> Vec<Parcel> {
-        let Some(link) = self.link.take() else { return Vec::new() };
+        let Some(link) = self.link.take() else {
+            return Vec::new();
+        };
         let Ended { unsent, lost, .. } = link.ended().await;
         self.report.lost += lost + link.progress().lost;
         unsent

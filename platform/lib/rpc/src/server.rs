@@ -68,7 +68,11 @@ impl GrpcServer {
     /// A server without services that authenticates itself and its clients by `tls`.
     #[must_use]
     pub fn new(tls: ServerTls) -> Self {
-        Self { tls, routes: Routes::default(), max_connections: MAX_CONNECTIONS }
+        Self {
+            tls,
+            routes: Routes::default(),
+            max_connections: MAX_CONNECTIONS,
+        }
     }
 
     /// Adds a service.

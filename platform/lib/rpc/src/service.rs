@@ -28,17 +28,16 @@ pub trait RawService: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Serves one call of `method` (its bare name). An unknown one is answered with [`Status::unimplemented`].
-    async fn call(
-        &self,
-        method: &str,
-        request: Request<Streaming<Bytes>>,
-    ) -> Result<Response<FrameStream>, Status>;
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status>;
 }
 
 /// Reads the single message of a unary call.
 pub async fn only_message(request: Request<Streaming<Bytes>>) -> Result<Bytes, Status> {
     let mut messages = request.into_inner();
-    messages.message().await?.ok_or_else(|| Status::invalid_argument("the request has no message"))
+    messages
+        .message()
+        .await?
+        .ok_or_else(|| Status::invalid_argument("the request has no message"))
 }
 
 /// Answers a call with a single message.
@@ -65,7 +64,10 @@ impl<S> RawServer<S> {
 
 impl<S> Clone for RawServer<S> {
     fn clone(&self) -> Self {
-        Self { service: Arc::clone(&self.service), max_message: self.max_message }
+        Self {
+            service: Arc::clone(&self.service),
+            max_message: self.max_message,
+        }
     }
 }
 
@@ -84,7 +86,11 @@ impl<S: RawService> tower::Service<http::Request<Body>> for RawServer<S> {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let call = Call { service: Arc::clone(&self.service), method, _name: PhantomData::<S> };
+        let call = Call {
+            service: Arc::clone(&self.service),
+            method,
+            _name: PhantomData::<S>,
+        };
         let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(self.max_message);
         Box::pin(async move { Ok(grpc.streaming(call, request).await) })
     }

@@ -46,8 +46,14 @@ impl Dopplers {
     /// file.
     #[must_use]
     pub fn new(targets: &[Target], ledger: &Arc<Ledger>, shutdown: &Shutdown, tasks: &Tasks) -> Arc<Self> {
-        let dopplers = targets.iter().map(|target| Doppler::new(target, ledger, shutdown, tasks)).collect();
-        Arc::new(Self { dopplers, tasks: tasks.clone() })
+        let dopplers = targets
+            .iter()
+            .map(|target| Doppler::new(target, ledger, shutdown, tasks))
+            .collect();
+        Arc::new(Self {
+            dopplers,
+            tasks: tasks.clone(),
+        })
     }
 
     /// How many dopplers are connected now.
@@ -74,7 +80,11 @@ impl Dopplers {
             };
             self.tasks.spawn("subscription", subscription.run());
         }
-        Subscription { closing: Closing { trackers }, delivered, _closed: closed.drop_guard() }
+        Subscription {
+            closing: Closing { trackers },
+            delivered,
+            _closed: closed.drop_guard(),
+        }
     }
 }
 
@@ -144,13 +154,21 @@ impl Delivery {
     /// Takes the message apart; what turns out to be malformed is counted in `ledger`.
     #[must_use]
     pub fn into_parcel(self, ledger: &Ledger) -> Parcel {
-        let Split { batch, rejected, broken, .. } = Batch::split(self.message);
+        let Split {
+            batch,
+            rejected,
+            broken,
+            ..
+        } = Batch::split(self.message);
         for rejected in &rejected {
             ledger.dropped("ingress", Reason::Malformed, &rejected.source_id, 1);
         }
         if broken.is_some() {
             ledger.dropped("ingress", Reason::Malformed, "", 1);
         }
-        Parcel { batch, receipts: self.receipt.into_iter().collect() }
+        Parcel {
+            batch,
+            receipts: self.receipt.into_iter().collect(),
+        }
     }
 }

@@ -38,16 +38,28 @@ fn drain(queue: &FairQueue, source_id: &str) -> Vec<i64> {
 /// Capacity 80: a source alone in the queue loses its oldest and keeps its newest, in order.
 #[test]
 fn overflow_drops_the_oldest() {
-    let queue = FairQueue::new(Capacity { envelopes: 80, bytes: usize::MAX });
+    let queue = FairQueue::new(Capacity {
+        envelopes: 80,
+        bytes: usize::MAX,
+    });
     assert!(queue.push(parcel("a", 0..80)).is_empty());
-    assert_eq!(queue.push(parcel("a", 80..90)), [Loss { source_id: "a".into(), count: 20 }]);
+    assert_eq!(
+        queue.push(parcel("a", 80..90)),
+        [Loss {
+            source_id: "a".into(),
+            count: 20
+        }]
+    );
     assert_eq!(drain(&queue, "a"), (20..90).collect::<Vec<_>>());
 }
 
 /// A source at a hundred times its neighbours' rate: only the noisy one loses.
 #[test]
 fn the_quiet_lose_nothing() {
-    let queue = FairQueue::new(Capacity { envelopes: 1000, bytes: usize::MAX });
+    let queue = FairQueue::new(Capacity {
+        envelopes: 1000,
+        bytes: usize::MAX,
+    });
     let mut noisy_lost = 0;
     for round in 0..100 {
         let mut losses = queue.push(parcel("noisy", round * 100..(round + 1) * 100));
@@ -65,7 +77,10 @@ fn the_quiet_lose_nothing() {
 #[test]
 fn bytes_are_bounded_too() {
     let one = batch("a", 0..1).byte_len();
-    let queue = FairQueue::new(Capacity { envelopes: usize::MAX, bytes: one * 64 });
+    let queue = FairQueue::new(Capacity {
+        envelopes: usize::MAX,
+        bytes: one * 64,
+    });
     for number in 0..1000 {
         let _ = queue.push(parcel("a", number % 100..number % 100 + 1));
         assert!(queue.byte_len() <= one * 64);
@@ -76,9 +91,15 @@ fn bytes_are_bounded_too() {
 #[test]
 fn receipts_settle_when_their_envelopes_are_counted() {
     let tracker = Tracker::new();
-    let queue = FairQueue::new(Capacity { envelopes: 8, bytes: usize::MAX });
+    let queue = FairQueue::new(Capacity {
+        envelopes: 8,
+        bytes: usize::MAX,
+    });
     for (sequence, numbers) in [(1, 0..2), (2, 2..8), (3, 8..10)] {
-        let _ = queue.push(Parcel { batch: batch("a", numbers), receipts: vec![tracker.receipt(sequence)] });
+        let _ = queue.push(Parcel {
+            batch: batch("a", numbers),
+            receipts: vec![tracker.receipt(sequence)],
+        });
     }
     let progress = tracker.progress();
     assert_eq!((progress.taken, progress.lost), (1, 3));
@@ -89,16 +110,34 @@ fn receipts_settle_when_their_envelopes_are_counted() {
 /// A closed queue refuses and says what was refused; abandoning returns everything that was held.
 #[test]
 fn closing_loses_nothing_silently() {
-    let queue = FairQueue::new(Capacity { envelopes: 100, bytes: usize::MAX });
+    let queue = FairQueue::new(Capacity {
+        envelopes: 100,
+        bytes: usize::MAX,
+    });
     let _ = queue.push(parcel("a", 0..3));
-    assert_eq!(queue.abandon(), [Loss { source_id: "a".into(), count: 3 }]);
-    assert_eq!(queue.push(parcel("b", 0..2)), [Loss { source_id: "b".into(), count: 2 }]);
+    assert_eq!(
+        queue.abandon(),
+        [Loss {
+            source_id: "a".into(),
+            count: 3
+        }]
+    );
+    assert_eq!(
+        queue.push(parcel("b", 0..2)),
+        [Loss {
+            source_id: "b".into(),
+            count: 2
+        }]
+    );
 }
 
 /// Bounds of a pop are kept, except that one parcel always comes.
 #[test]
 fn pop_keeps_its_bounds() {
-    let queue = FairQueue::new(Capacity { envelopes: 100, bytes: usize::MAX });
+    let queue = FairQueue::new(Capacity {
+        envelopes: 100,
+        bytes: usize::MAX,
+    });
     for _ in 0..3 {
         let _ = queue.push(parcel("a", 0..10));
     }

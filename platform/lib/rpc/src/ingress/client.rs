@@ -99,7 +99,10 @@ struct InFlight {
 impl Link {
     /// Opens a link; counts what it sends and loses in `ledger`.
     pub async fn open(channel: &Channel, ledger: Arc<Ledger>, tasks: &Tasks) -> Result<Self, LinkError> {
-        let failed = |status: Status| LinkError { address: channel.address().to_owned(), status: Box::new(status) };
+        let failed = |status: Status| LinkError {
+            address: channel.address().to_owned(),
+            status: Box::new(status),
+        };
         // The original answers a client stream only when it ends. Asking first tells with whom we speak.
         let acknowledged = match channel.unary(HELLO_PATH, Bytes::new()).await {
             Ok(_) => true,
@@ -107,8 +110,12 @@ impl Link {
             Err(status) => return Err(failed(status)),
         };
         let (messages, outbox) = mpsc::channel(OUTBOX);
-        let shared =
-            Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), ledger, acknowledged });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Notify::new(),
+            ledger,
+            acknowledged,
+        });
         let yielding = Arc::clone(&shared);
         let mut request = Request::new(ReceiverStream::new(outbox).inspect(move |_| yielding.yielded()));
         request.metadata_mut().insert(LINK_METADATA, 1.into());
@@ -129,7 +136,12 @@ impl Link {
                 reading.end(received, status);
             });
         }
-        Ok(Self { shared, messages: Mutex::new(Some(messages)), sending: tokio::sync::Mutex::default(), acknowledged })
+        Ok(Self {
+            shared,
+            messages: Mutex::new(Some(messages)),
+            sending: tokio::sync::Mutex::default(),
+            acknowledged,
+        })
     }
 
     /// Whether the other end acknowledges. The original does not: then everything counts as handed on as soon as the
@@ -143,8 +155,12 @@ impl Link {
     /// sent.
     pub async fn send(&self, parcel: Parcel) -> Result<(), Unsent> {
         let _order = self.sending.lock().await;
-        let Some(messages) = self.messages.lock().clone() else { return Err(Unsent(parcel)) };
-        let Ok(place) = messages.reserve().await else { return Err(Unsent(parcel)) };
+        let Some(messages) = self.messages.lock().clone() else {
+            return Err(Unsent(parcel));
+        };
+        let Ok(place) = messages.reserve().await else {
+            return Err(Unsent(parcel));
+        };
         let frame = Frame::from(parcel.batch.bytes().clone());
         {
             let mut state = self.shared.state.lock();
@@ -155,7 +171,11 @@ impl Link {
             let count = parcel.batch.len() as u64;
             state.envelopes_in_flight += count;
             let sequence = state.sent;
-            state.in_flight.push_back(InFlight { sequence, taken: false, parcel });
+            state.in_flight.push_back(InFlight {
+                sequence,
+                taken: false,
+                parcel,
+            });
             self.shared.ledger.in_flight(count.cast_signed());
         }
         place.send(frame);
@@ -172,7 +192,13 @@ impl Link {
     #[must_use]
     pub fn untaken(&self) -> u64 {
         let state = self.shared.state.lock();
-        state.in_flight.iter().rev().take_while(|entry| !entry.taken).map(|entry| entry.parcel.batch.len() as u64).sum()
+        state
+            .in_flight
+            .iter()
+            .rev()
+            .take_while(|entry| !entry.taken)
+            .map(|entry| entry.parcel.batch.len() as u64)
+            .sum()
     }
 
     /// What the other end has acknowledged.
@@ -198,7 +224,11 @@ impl Link {
             {
                 let mut state = self.shared.state.lock();
                 if state.is_over {
-                    let none = Ended { unsent: Vec::new(), lost: 0, status: Status::ok("") };
+                    let none = Ended {
+                        unsent: Vec::new(),
+                        lost: 0,
+                        status: Status::ok(""),
+                    };
                     return state.ended.take().unwrap_or(none);
                 }
             }
@@ -220,7 +250,11 @@ impl Shared {
         state.yielded += 1;
         if !self.acknowledged {
             let sequence = state.yielded;
-            state.progress = Progress { handed_on: sequence, taken: sequence, lost: 0 };
+            state.progress = Progress {
+                handed_on: sequence,
+                taken: sequence,
+                lost: 0,
+            };
             let settled = self.settle(&mut state, sequence);
             drop(state);
             drop(settled);
@@ -250,7 +284,11 @@ impl Shared {
         let newly_lost = progress.lost.saturating_sub(state.progress.lost);
         state.progress = progress;
         let mut told = newly_lost == 0;
-        for entry in state.in_flight.iter_mut().filter(|entry| !entry.taken && entry.sequence <= progress.taken) {
+        for entry in state
+            .in_flight
+            .iter_mut()
+            .filter(|entry| !entry.taken && entry.sequence <= progress.taken)
+        {
             entry.taken = true;
             if !told {
                 // The loss is known by number only; the message that it delayed carries the news upstream.
@@ -269,7 +307,11 @@ impl Shared {
 
     /// Takes what is handed on up to `sequence` out of the books; the caller drops it outside of the lock.
     fn settle(&self, state: &mut State, sequence: u64) -> Vec<InFlight> {
-        let settled = state.in_flight.iter().take_while(|entry| entry.sequence <= sequence).count();
+        let settled = state
+            .in_flight
+            .iter()
+            .take_while(|entry| entry.sequence <= sequence)
+            .count();
         let settled: Vec<InFlight> = state.in_flight.drain(..settled).collect();
         let envelopes: u64 = settled.iter().map(|entry| entry.parcel.batch.len() as u64).sum();
         state.envelopes_in_flight -= envelopes;

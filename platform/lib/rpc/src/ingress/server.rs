@@ -16,7 +16,7 @@ use weir_service::Shutdown;
 
 use crate::codec::Frame;
 use crate::link::{IngressProgress, LINK_METADATA};
-use crate::service::{FrameStream, only_message, one_frame};
+use crate::service::{FrameStream, one_frame, only_message};
 
 /// Acknowledgements are gathered for this long.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(10);
@@ -55,7 +55,7 @@ impl Method {
 }
 
 /// Where envelopes that came in go.
-pub type Sink = Arc<dyn Fn(Parcel) + Send + Sync>;
+pub(super) type Sink = Arc<dyn Fn(Parcel) + Send + Sync>;
 
 /// Serves the calls of an ingress service; hands what comes in to a sink.
 #[derive(Clone)]
@@ -67,7 +67,9 @@ pub struct IngressServer {
 
 impl std::fmt::Debug for IngressServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IngressServer").field("ledger", &self.ledger.component()).finish_non_exhaustive()
+        f.debug_struct("IngressServer")
+            .field("ledger", &self.ledger.component())
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,11 @@ impl IngressServer {
     /// A server that counts in `ledger`, and ends its streams when `shutdown` is requested.
     #[must_use]
     pub fn new(sink: impl Fn(Parcel) + Send + Sync + 'static, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
-        Self { sink: Arc::new(sink), ledger, shutdown }
+        Self {
+            sink: Arc::new(sink),
+            ledger,
+            shutdown,
+        }
     }
 
     /// Serves one call of `method`.
@@ -142,7 +148,12 @@ impl IngressServer {
 
     /// Takes one batch message apart and hands it on.
     fn take(&self, message: Bytes, receipt: Option<weir_flow::Receipt>) {
-        let Split { batch, rejected, broken, .. } = Batch::split(message);
+        let Split {
+            batch,
+            rejected,
+            broken,
+            ..
+        } = Batch::split(message);
         let refused = rejected.len() as u64 + u64::from(broken.is_some());
         self.ledger.received(batch.len() as u64 + refused);
         if refused > 0 {
@@ -158,7 +169,10 @@ impl IngressServer {
             }
         }
         if !batch.is_empty() {
-            (self.sink)(Parcel { batch, receipts: receipt.into_iter().collect() });
+            (self.sink)(Parcel {
+                batch,
+                receipts: receipt.into_iter().collect(),
+            });
         }
     }
 
@@ -227,7 +241,11 @@ impl Session {
     /// The last answer.
     fn finish(&mut self) -> Option<Result<Frame, Status>> {
         self.ended = true;
-        if self.tracker.is_some() { self.acknowledge(Some(self.received)) } else { Some(Ok(Frame::default())) }
+        if self.tracker.is_some() {
+            self.acknowledge(Some(self.received))
+        } else {
+            Some(Ok(Frame::default()))
+        }
     }
 
     /// An acknowledgement, if there is anything to say.

@@ -19,8 +19,8 @@ use crate::link::{ACKNOWLEDGE_PATH, Acknowledged, encode_acknowledgements};
 /// How often acknowledgements leave.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long they still leave after shutdown was requested: until the last streams have drained.
-const LINGER: Duration = Duration::from_secs(6);
+/// How long they still leave after shutdown was requested: for what was handed on just before.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// The books of all subscriptions at one doppler.
 #[derive(Debug)]
@@ -40,11 +40,18 @@ struct Book {
 
 impl Acknowledgements {
     pub(super) fn new(channel: Channel, ledger: Arc<Ledger>) -> Arc<Self> {
-        Arc::new(Self { channel, ledger, subscriptions: Mutex::default(), registered: tokio::sync::Notify::new() })
+        Arc::new(Self {
+            channel,
+            ledger,
+            subscriptions: Mutex::default(),
+            registered: tokio::sync::Notify::new(),
+        })
     }
 
     pub(super) fn register(&self, subscription: u64, tracker: Arc<Tracker>) {
-        self.subscriptions.lock().insert(subscription, Book { tracker, told: 0 });
+        self.subscriptions
+            .lock()
+            .insert(subscription, Book { tracker, told: 0 });
         self.registered.notify_one();
     }
 
@@ -84,7 +91,9 @@ impl Acknowledgements {
                 self.registered.notified().await;
             }
             let (messages, outbox) = mpsc::channel(1);
-            let call = self.channel.stream(ACKNOWLEDGE_PATH, Request::new(ReceiverStream::new(outbox)));
+            let call = self
+                .channel
+                .stream(ACKNOWLEDGE_PATH, Request::new(ReceiverStream::new(outbox)));
             tokio::select! {
                 answer = async {
                     let mut answer = call.await?.into_inner();

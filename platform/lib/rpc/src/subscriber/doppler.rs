@@ -35,7 +35,12 @@ impl Doppler {
         let acknowledgements = Acknowledgements::new(channel.clone(), Arc::clone(ledger));
         let sending = Arc::clone(&acknowledgements);
         tasks.spawn("acknowledgements", sending.run(shutdown.clone()));
-        Arc::new(Self { channel, acknowledgements, streams: AtomicUsize::new(0), shutdown: shutdown.clone() })
+        Arc::new(Self {
+            channel,
+            acknowledgements,
+            streams: AtomicUsize::new(0),
+            shutdown: shutdown.clone(),
+        })
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -93,10 +98,15 @@ impl Subscribing {
             Durability::Live => "live",
             Durability::Durable => "durable",
         };
-        request.metadata_mut().insert(LINK_METADATA, tonic::metadata::MetadataValue::from_static(durability));
+        request
+            .metadata_mut()
+            .insert(LINK_METADATA, tonic::metadata::MetadataValue::from_static(durability));
         let response = self.doppler.channel.stream(BATCHED_RECEIVER_PATH, request).await?;
-        let subscription =
-            response.metadata().get(LINK_METADATA).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+        let subscription = response
+            .metadata()
+            .get(LINK_METADATA)
+            .and_then(|id| id.to_str().ok())
+            .and_then(|id| id.parse().ok());
         Ok((response.into_inner(), subscription))
     }
 
@@ -106,7 +116,12 @@ impl Subscribing {
             let tracker = Tracker::new();
             self.trackers.lock().push(Arc::clone(&tracker));
             self.doppler.acknowledgements.register(id, Arc::clone(&tracker));
-            Registered { doppler: &self.doppler, trackers: &self.trackers, id, tracker }
+            Registered {
+                doppler: &self.doppler,
+                trackers: &self.trackers,
+                id,
+                tracker,
+            }
         });
         loop {
             let message = match messages.message().await {
@@ -121,7 +136,12 @@ impl Subscribing {
                     deprecated_tags: delivered.deprecated_tags,
                     receipt: Some(registered.tracker.receipt(delivered.sequence)),
                 },
-                _ => Delivery { message, envelopes: None, deprecated_tags: true, receipt: None },
+                _ => Delivery {
+                    message,
+                    envelopes: None,
+                    deprecated_tags: true,
+                    receipt: None,
+                },
             };
             if self.deliveries.send(delivery).await.is_err() {
                 return Status::cancelled("the subscription was dropped");
@@ -149,6 +169,8 @@ struct Registered<'a> {
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
         self.doppler.acknowledgements.unregister(self.id);
-        self.trackers.lock().retain(|tracker| !Arc::ptr_eq(tracker, &self.tracker));
+        self.trackers
+            .lock()
+            .retain(|tracker| !Arc::ptr_eq(tracker, &self.tracker));
     }
 }

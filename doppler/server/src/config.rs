@@ -1,0 +1,84 @@
+//! The doppler's configuration.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use weir_config::{ByteSize, Problems};
+use weir_flow::Capacity;
+use weir_tls::IdentityFiles;
+
+/// The configuration as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where to serve gRPC.
+    pub listen: SocketAddr,
+    /// CA, certificate and key.
+    pub identity: IdentityFiles,
+    /// Bounds of each subscription's queue.
+    pub queue: RawQueue,
+}
+
+/// The bounds of a queue as they are written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawQueue {
+    /// Most envelopes.
+    pub envelopes: usize,
+    /// Most bytes.
+    pub bytes: ByteSize,
+}
+
+impl Default for RawQueue {
+    fn default() -> Self {
+        Self {
+            envelopes: 65_536,
+            bytes: ByteSize::mebibytes(32),
+        }
+    }
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            identity: IdentityFiles::default(),
+            queue: RawQueue::default(),
+        }
+    }
+}
+
+/// The validated configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to serve gRPC.
+    pub listen: SocketAddr,
+    /// CA, certificate and key.
+    pub identity: IdentityFiles,
+    /// Bounds of each subscription's queue.
+    pub queue: Capacity,
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = Problems;
+
+    fn try_from(raw: RawConfig) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let bytes = raw.queue.bytes.as_usize();
+        problems.require(
+            raw.queue.envelopes >= 100,
+            "queue.envelopes",
+            raw.queue.envelopes,
+            "at least 100",
+        );
+        problems.require(bytes >= 1 << 20, "queue.bytes", raw.queue.bytes, "at least 1MiB");
+        problems.into_result(Self {
+            listen: raw.listen,
+            identity: raw.identity,
+            queue: Capacity {
+                envelopes: raw.queue.envelopes,
+                bytes,
+            },
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The ingress service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::{Request, Response, Status, Streaming};
+use weir_doppler_router::Router;
+use weir_flow::{Ledger, Parcel, Reason};
+use weir_rpc::egress::MAX_CLIENT_MESSAGE;
+use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
+use weir_rpc::{FrameStream, RawService};
+use weir_service::Shutdown;
+
+/// A batch above this is cut up, so that no message to a consumer becomes larger than it accepts.
+const LARGE_BATCH: usize = 1 << 20;
+
+/// `loggregator.v2.Ingress`, into the router.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    server: IngressServer,
+}
+
+impl Ingress {
+    pub(crate) fn new(router: Arc<Router>, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
+        let counting = Arc::clone(&ledger);
+        let publish = move |parcel: Parcel| {
+            if parcel.batch.byte_len() <= LARGE_BATCH {
+                router.publish(&parcel);
+            } else {
+                cut_up(&parcel, &counting, |part| router.publish(&part));
+            }
+        };
+        Self {
+            server: IngressServer::new(publish, ledger, shutdown),
+        }
+    }
+}
+
+/// Cuts a large batch into parts that consumers accept; an envelope that alone is too large for them is dropped.
+fn cut_up(parcel: &Parcel, ledger: &Ledger, mut publish: impl FnMut(Parcel)) {
+    let mut part = Vec::new();
+    let mut bytes = 0;
+    let mut flush = |part: &mut Vec<u32>| {
+        if let Some(batch) = parcel.batch.pick(part) {
+            publish(Parcel {
+                batch,
+                receipts: parcel.receipts.clone(),
+            });
+        }
+        part.clear();
+    };
+    for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
+        let len = envelope.field().len();
+        if len > MAX_CLIENT_MESSAGE {
+            ledger.dropped("ingress", Reason::TooLarge, envelope.source_id(), 1);
+            parcel.note_lost(1);
+            continue;
+        }
+        if bytes + len > LARGE_BATCH {
+            flush(&mut part);
+            bytes = 0;
+        }
+        part.push(index);
+        bytes += len;
+    }
+    flush(&mut part);
+}
+
+#[tonic::async_trait]
+impl RawService for Ingress {
+    const NAME: &'static str = INGRESS_SERVICE;
+
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        match Method::named(method) {
+            Some(method @ (Method::Sender | Method::BatchSender)) => self.server.serve(method, request).await,
+            _ => Err(Status::unimplemented(format!(
+                "method `{method}` is not served by a doppler; send to an agent"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_envelope::batch::{Batch, BatchBuilder};
+    use weir_envelope::wire::put_bytes;
+
+    use super::*;
+
+    fn batch(sizes: &[usize]) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for &size in sizes {
+            builder.push_with(|envelope| {
+                let mut log = Vec::new();
+                put_bytes(&mut log, 1, &vec![b'x'; size]);
+                put_bytes(envelope, 4, &log);
+            });
+        }
+        builder.finish()
+    }
+
+    /// Two parts of at most a mebibyte, the envelope that nobody accepts is counted, order is kept.
+    #[test]
+    fn large_batches_are_cut_up() {
+        let ledger = Ledger::in_memory("doppler");
+        let parcel = Parcel::unacknowledged(batch(&[600_000, 500_000, 5 << 20, 1, 500_000]));
+        let mut parts = Vec::new();
+        cut_up(&parcel, &ledger, |part| parts.push(part.batch.len()));
+        assert_eq!(parts, [1, 2, 1]);
+        assert_eq!(ledger.snapshot().dropped[0].reason, "too_large");
+    }
+}

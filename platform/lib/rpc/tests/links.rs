@@ -1,0 +1,328 @@
+//! The links over real mTLS connections: what is acknowledged, what is lost, and who is told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status, Streaming};
+use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_envelope::selector::everything;
+use weir_envelope::wire::{put_bytes, put_uint};
+use weir_flow::{Capacity, FairQueue, Parcel, Tracker};
+use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::egress::{Acknowledges, Egress, LinkService};
+use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Link, Method};
+use weir_rpc::producer::{Pace, Producer};
+use weir_rpc::subscriber::{Dopplers, Durability};
+use weir_rpc::{Channel, FrameStream, GrpcServer, RawServer, RawService, Target};
+use weir_service::{Context, Trigger};
+use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Pki {
+    _dir: tempfile::TempDir,
+    server: IdentityFiles,
+    client: IdentityFiles,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = Authority::open_or_create(dir.path()).expect("an authority");
+        let server = authority.issue("doppler", &["doppler"]).expect("a certificate");
+        let client = authority.issue("client", &["client"]).expect("a certificate");
+        Self {
+            _dir: dir,
+            server,
+            client,
+        }
+    }
+
+    fn target(&self, address: SocketAddr) -> Target {
+        let tls = ClientTls::mutual(&self.client).expect("client tls");
+        Target {
+            address: address.to_string(),
+            server_name: "doppler".into(),
+            tls,
+        }
+    }
+}
+
+fn numbered(numbers: std::ops::Range<u64>) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for number in numbers {
+        builder.push_with(|envelope| {
+            put_uint(envelope, 1, number + 1);
+            put_bytes(envelope, 2, b"app");
+        });
+    }
+    builder.finish()
+}
+
+fn numbers(batch: &Batch) -> Vec<i64> {
+    batch.iter().map(|envelope| envelope.view().timestamp() - 1).collect()
+}
+
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A server whose ingress keeps the parcels that it got, receipts and all.
+struct Keeper {
+    ingress: IngressServer,
+}
+
+#[tonic::async_trait]
+impl RawService for Keeper {
+    const NAME: &'static str = INGRESS_SERVICE;
+
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        self.ingress
+            .serve(Method::named(method).expect("a method"), request)
+            .await
+    }
+}
+
+type Kept = Arc<Mutex<Vec<Parcel>>>;
+
+async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context) {
+    let (trigger, context) = Context::in_memory("doppler");
+    let kept = Kept::default();
+    let keeping = Arc::clone(&kept);
+    let sink = move |parcel| keeping.lock().push(parcel);
+    let ingress = IngressServer::new(sink, Arc::clone(&context.ledger), context.shutdown.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut server = GrpcServer::new(ServerTls::mutual(&pki.server).expect("server tls"))
+        .add(RawServer::new(Arc::new(Keeper { ingress }), 10 << 20));
+    if linked {
+        server = server.add(RawServer::new(Arc::new(LinkService::ingress_only()), 1 << 20));
+    }
+    let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
+    context
+        .tasks
+        .spawn("server", async move { server.serve(listener, shutdown, &tasks).await });
+    (address, kept, trigger, context)
+}
+
+/// A client that sends three batches: they stay in flight until the server lets their receipts go.
+#[tokio::test]
+async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
+    let pki = Pki::new();
+    let (address, kept, ..) = keeper(&pki, true).await;
+    let (_stop, client) = Context::in_memory("agent");
+    let channel = Channel::new(&pki.target(address));
+    let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
+        .await
+        .expect("a link");
+    assert!(link.is_acknowledged());
+    for number in 0..3 {
+        let batch = numbered(number * 10..(number + 1) * 10);
+        link.send(Parcel::unacknowledged(batch))
+            .await
+            .expect("the link takes it");
+    }
+    eventually("three parcels", || kept.lock().len() == 3).await;
+    assert_eq!(link.in_flight(), 30);
+    kept.lock().remove(0);
+    eventually("ten acknowledged", || link.in_flight() == 20).await;
+    kept.lock().clear();
+    eventually("all acknowledged", || {
+        link.in_flight() == 0 && client.ledger.snapshot().sent == 30
+    })
+    .await;
+}
+
+/// The server stops in order: what it has looked at is its own, and nothing is lost.
+#[tokio::test]
+async fn an_orderly_stop_loses_nothing() {
+    let pki = Pki::new();
+    let (address, kept, stop, _server) = keeper(&pki, true).await;
+    let (_stop, client) = Context::in_memory("agent");
+    let channel = Channel::new(&pki.target(address));
+    let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
+        .await
+        .expect("a link");
+    link.send(Parcel::unacknowledged(numbered(0..10)))
+        .await
+        .expect("the link takes it");
+    eventually("a parcel", || kept.lock().len() == 1).await;
+    stop.fire();
+    let ended = tokio::time::timeout(DEADLINE, link.ended()).await.expect("ends");
+    assert_eq!((ended.unsent.len(), ended.lost), (0, 0));
+    assert!(link.send(Parcel::unacknowledged(numbered(0..1))).await.is_err());
+}
+
+/// The original does not acknowledge: what the transport took is settled, and the answer comes at the end.
+#[tokio::test]
+async fn a_server_without_the_link_is_served_all_the_same() {
+    let pki = Pki::new();
+    let (address, kept, ..) = keeper(&pki, false).await;
+    let (_stop, client) = Context::in_memory("agent");
+    let channel = Channel::new(&pki.target(address));
+    let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
+        .await
+        .expect("a link");
+    assert!(!link.is_acknowledged());
+    let upstream = Tracker::new();
+    link.send(Parcel {
+        batch: numbered(0..10),
+        receipts: vec![upstream.receipt(1)],
+    })
+    .await
+    .expect("taken");
+    eventually("settled", || upstream.progress().handed_on == 1).await;
+    eventually("arrived", || kept.lock().len() == 1).await;
+    let ended = tokio::time::timeout(DEADLINE, link.finish()).await.expect("ends");
+    assert_eq!((ended.unsent.len(), ended.lost), (0, 0));
+}
+
+/// A producer flushes: it waits for what is on the way and is told what was lost there.
+#[tokio::test]
+async fn a_producer_is_told_what_became_of_its_lines() {
+    let pki = Pki::new();
+    let (address, kept, ..) = keeper(&pki, true).await;
+    let (_stop, client) = Context::in_memory("emit");
+    let mut producer = Producer::new(
+        &pki.target(address),
+        Arc::clone(&client.ledger),
+        &client.tasks,
+        Pace::default(),
+    );
+    producer.send(numbered(0..100)).await.expect("sent");
+    producer.send(numbered(100..150)).await.expect("sent");
+    eventually("two parcels", || kept.lock().len() == 2).await;
+    assert_eq!(producer.on_the_way(), 150);
+    kept.lock()[1].note_lost(7);
+    kept.lock().clear();
+    let report = tokio::time::timeout(DEADLINE, producer.flush())
+        .await
+        .expect("in time")
+        .expect("flushed");
+    assert_eq!((report.sent, report.lost), (150, 7));
+}
+
+/// A server with one queue that everybody who subscribes is given.
+struct OneQueue {
+    egress: Arc<Egress>,
+    queue: Arc<FairQueue>,
+}
+
+#[tonic::async_trait]
+impl RawService for OneQueue {
+    const NAME: &'static str = "loggregator.v2.Egress";
+
+    async fn call(&self, _: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        Ok(self
+            .egress
+            .stream(Arc::clone(&self.queue), Acknowledges::of(&request), ()))
+    }
+}
+
+async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
+    let (trigger, context) = Context::in_memory("doppler");
+    let queue = Arc::new(FairQueue::new(Capacity {
+        envelopes: 10_000,
+        bytes: 1 << 20,
+    }));
+    let egress = Egress::new(Arc::clone(&context.ledger), context.shutdown.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = GrpcServer::new(ServerTls::mutual(&pki.server).expect("server tls"))
+        .add(RawServer::new(Arc::new(LinkService::new(Arc::clone(&egress))), 1 << 20))
+        .add(RawServer::new(
+            Arc::new(OneQueue {
+                egress,
+                queue: Arc::clone(&queue),
+            }),
+            1 << 20,
+        ));
+    let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
+    context
+        .tasks
+        .spawn("server", async move { server.serve(listener, shutdown, &tasks).await });
+    (address, queue, trigger, context)
+}
+
+/// A subscriber keeps a message: it is in flight at the doppler until the subscriber lets go of it. What it still holds
+/// when it leaves is counted by the doppler.
+#[tokio::test]
+async fn a_subscriber_acknowledges_what_it_lets_go_of() {
+    let pki = Pki::new();
+    let (address, queue, _trigger, doppler) = one_queue(&pki).await;
+    let (_stop, client) = Context::in_memory("rlp");
+    let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
+    let request = EgressBatchRequest {
+        selectors: everything(),
+        ..EgressBatchRequest::default()
+    };
+    let mut subscription = dopplers.subscribe(&request, Durability::Live);
+
+    let upstream = Tracker::new();
+    let parcel = |sequence, numbers| Parcel {
+        batch: numbered(numbers),
+        receipts: vec![upstream.receipt(sequence)],
+    };
+    assert!(queue.push(parcel(1, 0..5)).is_empty());
+    let first = tokio::time::timeout(DEADLINE, subscription.next())
+        .await
+        .expect("delivered");
+    assert_eq!((first.envelopes, first.deprecated_tags), (Some(5), false));
+    let first = first.into_parcel(&client.ledger);
+    assert_eq!(numbers(&first.batch), [0, 1, 2, 3, 4]);
+    assert_eq!(upstream.progress().handed_on, 0);
+    drop(first);
+    eventually("acknowledged", || upstream.progress().handed_on == 1).await;
+    assert_eq!(doppler.ledger.snapshot().sent, 5);
+
+    assert!(queue.push(parcel(2, 5..8)).is_empty());
+    let held = tokio::time::timeout(DEADLINE, subscription.next())
+        .await
+        .expect("delivered");
+    drop(subscription);
+    drop(held);
+    eventually("counted", || doppler.ledger.snapshot().dropped_total() == 3).await;
+    assert_eq!(upstream.progress().handed_on, 2);
+    assert_eq!(doppler.ledger.snapshot().in_flight, 0);
+}
+
+/// The doppler stops in order while messages wait: they are delivered first.
+#[tokio::test]
+async fn a_stopping_doppler_runs_its_queues_out() {
+    let pki = Pki::new();
+    let (address, queue, trigger, doppler) = one_queue(&pki).await;
+    let (_stop, client) = Context::in_memory("rlp");
+    let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
+    let request = EgressBatchRequest {
+        selectors: everything(),
+        ..EgressBatchRequest::default()
+    };
+    let mut subscription = dopplers.subscribe(&request, Durability::Live);
+    eventually("connected", || dopplers.connected() == 1).await;
+    for number in 0..3000 {
+        assert!(
+            queue
+                .push(Parcel::unacknowledged(numbered(number..number + 1)))
+                .is_empty()
+        );
+    }
+    trigger.fire();
+    let mut received = Vec::new();
+    while received.len() < 3000 {
+        let delivery = tokio::time::timeout(DEADLINE, subscription.next())
+            .await
+            .expect("delivered");
+        received.extend(numbers(&delivery.into_parcel(&client.ledger).batch));
+    }
+    assert_eq!(received, (0..3000).collect::<Vec<_>>());
+    eventually("all acknowledged", || doppler.ledger.snapshot().sent == 3000).await;
+    assert_eq!(doppler.ledger.snapshot().dropped_total(), 0);
+}

@@ -1,0 +1,91 @@
+//! The RLP as a component.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use weir_rpc::subscriber::Dopplers;
+use weir_rpc::{GrpcServer, RawServer, Target};
+use weir_service::{Context, Shutdown};
+use weir_tls::{ClientTls, ServerTls};
+
+use crate::service::EgressService;
+use crate::{Config, Error};
+
+/// Largest subscription request.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// An RLP that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: ServerTls,
+    client_tls: ClientTls,
+    config: Config,
+    context: Context,
+}
+
+impl Server {
+    /// Reads the certificates and opens the port.
+    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        let tls = ServerTls::mutual(&config.identity)?;
+        let client_tls = ClientTls::mutual(&config.identity)?;
+        let listen = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            client_tls,
+            config,
+            context,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until shutdown is requested; then the clients' streams end after what they were passed is written.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            tls,
+            client_tls,
+            config,
+            context,
+            ..
+        } = self;
+        let targets: Vec<Target> = config
+            .dopplers
+            .iter()
+            .map(|address| Target {
+                address: address.clone(),
+                server_name: "doppler".to_owned(),
+                tls: client_tls.clone(),
+            })
+            .collect();
+        // Subscriptions outlive the request to stop: they go when their client's stream has drained.
+        let (subscriptions_go, subscriptions): (_, Shutdown) = Shutdown::new();
+        let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
+        let service = EgressService {
+            dopplers,
+            streams: Arc::default(),
+            max_streams: config.max_egress_streams,
+            context: context.clone(),
+        };
+        let served = GrpcServer::new(tls)
+            .add(RawServer::new(Arc::new(service), MAX_REQUEST))
+            .serve(listener, context.shutdown.clone(), &context.tasks)
+            .await;
+        subscriptions_go.fire();
+        Ok(served?)
+    }
+}

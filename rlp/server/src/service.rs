@@ -1,0 +1,73 @@
+//! The egress service, with the original's limits and error texts (contract §9).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+use weir_envelope::selector::requested;
+use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::subscriber::{Dopplers, Durability};
+use weir_rpc::{FrameStream, RawService};
+use weir_service::Context;
+
+use crate::stream::{ClientStream, Form, Place};
+use crate::tags::TagForm;
+
+/// `loggregator.v2.Egress`.
+#[derive(Debug)]
+pub(crate) struct EgressService {
+    pub(crate) dopplers: Arc<Dopplers>,
+    pub(crate) streams: Arc<AtomicUsize>,
+    pub(crate) max_streams: usize,
+    pub(crate) context: Context,
+}
+
+#[tonic::async_trait]
+impl RawService for EgressService {
+    const NAME: &'static str = "loggregator.v2.Egress";
+
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        let batched = match method {
+            "BatchedReceiver" => true,
+            "Receiver" => false,
+            _ => return Err(Status::unimplemented(format!("method `{method}` does not exist"))),
+        };
+        let Some(place) = Place::take(&self.streams, self.max_streams) else {
+            return Err(Status::resource_exhausted(format!(
+                "unable to create stream, max egress streams reached: {}",
+                self.max_streams
+            )));
+        };
+        let message = request
+            .into_inner()
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the request has no message"))?;
+        // `EgressRequest` has the same layout.
+        let mut request = EgressBatchRequest::decode(message)
+            .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
+        request.selectors = requested(&request.selectors, request.legacy_selector.take().as_ref());
+        if request.selectors.is_empty() {
+            return Err(Status::invalid_argument("Selectors cannot be empty"));
+        }
+        if request.selectors.iter().any(|selector| selector.message.is_none()) {
+            return Err(Status::invalid_argument("Selectors must have a Message"));
+        }
+        if !batched {
+            request.deterministic_name.clear();
+        }
+        let form = Form {
+            tags: TagForm::requested(request.use_preferred_tags),
+            batched,
+        };
+        let subscription = self.dopplers.subscribe(&request, Durability::Live);
+        let stream = ClientStream::new(subscription, form, self.context.clone(), place);
+        let frames = futures::stream::unfold(stream, |mut stream| async move {
+            stream.next().await.map(|frame| (Ok(frame), stream))
+        });
+        Ok(Response::new(frames.boxed()))
+    }
+}
