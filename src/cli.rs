@@ -1,0 +1,78 @@
+//! The tree of commands. Each command keeps its arguments and its examples beside its code in `commands/`; here they
+//! are put together, with what all of them share: where the stack is.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{completions, component, doctor, emit, endpoints, recent, run, sql, tail, token, top, up};
+
+/// Width of help texts on wide terminals.
+const HELP_WIDTH: usize = 110;
+
+/// Shown under `weir --help`.
+const EXAMPLES: &str = "\
+Examples:
+  weir up                                   start a whole stack here; Ctrl-C stops it in order
+  weir run -- ping -c 3 localhost           ship what a program prints, keep its exit status
+  cat *.log | weir emit --source-id batch   ship lines; ends when the pipeline has taken all of them
+  weir tail                                 watch everything live
+  weir recent ping -n 20                    what a source said last
+  weir sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
+  weir doctor                               what is wrong here, and what to do
+
+Commands find the stack by --state-dir or WEIR_STATE_DIR (default: .weir in the current directory).
+`weir help COMMAND` shows the examples of one command.";
+
+/// A Cloud Foundry Loggregator stack in one program: agent, doppler, reverse log proxy, traffic controller and a log
+/// cache that answers SQL. Existing nozzles and clients connect unchanged; nothing is lost without being counted.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_help = EXAMPLES, max_term_width = HELP_WIDTH, propagate_version = false)]
+#[command(
+    disable_help_subcommand = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    /// Where the stack keeps its state: certificates, token, endpoints, ledgers.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "WEIR_STATE_DIR",
+        default_value = ".weir"
+    )]
+    pub(crate) state_dir: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What `weir` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(up::Args),
+    Run(run::Args),
+    Emit(emit::Args),
+    Tail(tail::Args),
+    Recent(recent::Args),
+    Sql(sql::Args),
+    Top(top::Args),
+    Endpoints(endpoints::Args),
+    Token(token::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+    /// Run the loggregator agent: takes envelopes from producers on this machine, sends them to the dopplers
+    LoggregatorAgent(component::Args),
+    /// Run the doppler: routes every envelope to the subscribers whose selectors match
+    Doppler(component::Args),
+    /// Run the reverse log proxy: v2 gRPC streams for nozzles, merged from all dopplers
+    Rlp(component::Args),
+    /// Run the traffic controller: the WebSocket firehose and app streams (v1)
+    TrafficController(component::Args),
+    /// Run the log cache: recent logs and metrics by gRPC, REST and SQL
+    LogCache(component::Args),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! The command line as a user types it: the tree is consistent, the help teaches, mistakes are answered.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+/// Clap's own consistency checks over the whole tree.
+#[test]
+fn the_tree_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+/// Every command that people type carries examples, and each example line starts with a command that exists.
+#[test]
+fn help_teaches_by_example() {
+    let tree = Cli::command();
+    let names: Vec<String> = tree
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    for command in tree.get_subcommands() {
+        let help = command.clone().render_long_help().to_string();
+        assert!(
+            help.contains("Example"),
+            "`weir {}` has no example:\n{help}",
+            command.get_name()
+        );
+        let examples = help.split("Example").nth(1).unwrap_or_default();
+        for line in examples
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("weir "))
+        {
+            let word = line
+                .split_whitespace()
+                .find(|word| !word.starts_with('-'))
+                .unwrap_or_default();
+            assert!(
+                names.iter().any(|name| name == word) || word == "COMMAND",
+                "`{word}` in `weir {line}` is no command"
+            );
+        }
+    }
+}
+
+/// Where the stack is can be said before and after the command's name.
+#[test]
+fn the_state_directory_may_stand_anywhere() {
+    for line in [
+        ["weir", "--state-dir", "x", "token"],
+        ["weir", "token", "--state-dir", "x"],
+    ] {
+        let cli = Cli::try_parse_from(line).expect("valid");
+        assert_eq!(cli.state_dir, PathBuf::from("x"));
+    }
+}
+
+/// Everything after `--` belongs to the program, flags included.
+#[test]
+fn the_program_of_run_keeps_its_flags() {
+    let cli = Cli::try_parse_from(["weir", "run", "--source-id", "a", "--", "ls", "-l", "--state-dir"]).expect("valid");
+    let Command::Run(args) = cli.command else {
+        panic!("not run")
+    };
+    assert_eq!(args.command, ["ls", "-l", "--state-dir"]);
+    assert_eq!(args.source_id.as_deref(), Some("a"));
+}
+
+/// A misspelt command is answered with the nearest one.
+#[test]
+fn a_misspelt_command_is_answered_with_the_nearest() {
+    let error = Cli::try_parse_from(["weir", "tial"])
+        .expect_err("no such command")
+        .to_string();
+    assert!(error.contains("tail"), "{error}");
+}

@@ -1,0 +1,130 @@
+//! How a command reaches a running stack: addresses from `endpoints.json`, identity from its certificates.
+
+pub(crate) mod http;
+mod line;
+mod outbox;
+pub(crate) mod shipping;
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, Request, Status, Streaming};
+use weir_error::ErrorKind;
+use weir_rpc::{Channel, Frame, Target};
+use weir_tls::{ClientTls, IdentityFiles};
+
+pub(crate) use line::{Line, Sequence};
+pub(crate) use outbox::Outbox;
+
+use crate::failure::Failure;
+use crate::state::{Endpoints, Lock, StateDir};
+
+/// A stack that is (or should be) running.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    pub(crate) state: StateDir,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) tls: ClientTls,
+}
+
+impl Stack {
+    /// The stack of a state directory; says how to start one when there is none.
+    pub(crate) fn find(state: &StateDir) -> Result<Self, Failure> {
+        let endpoints = Endpoints::read(state)?;
+        if Lock::holder(state).is_none() {
+            return Err(Failure::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "stack in `{}`: not running any more, and did not stop in order",
+                    state.root().display()
+                ),
+            )
+            .with_hint(format!("start it again with `weir{} up`", state.as_flag())));
+        }
+        let tls = ClientTls::mutual(&IdentityFiles {
+            ca: endpoints.ca.clone(),
+            cert: endpoints.client_cert.clone(),
+            key: endpoints.client_key.clone(),
+        })?;
+        Ok(Self {
+            state: state.clone(),
+            endpoints,
+            tls,
+        })
+    }
+
+    /// How to reach one of its gRPC servers.
+    pub(crate) fn target(&self, address: &str, server_name: &str) -> Target {
+        Target {
+            address: address.to_owned(),
+            server_name: server_name.to_owned(),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// The loggregator agent: takes envelopes.
+    pub(crate) fn agent(&self) -> Target {
+        self.target(&self.endpoints.agent, "metron")
+    }
+
+    /// The log cache: gives what was kept.
+    pub(crate) fn log_cache(&self) -> Channel {
+        Channel::new(&self.target(&self.endpoints.log_cache, "log-cache"))
+    }
+
+    /// The reverse log proxy: gives what happens now.
+    pub(crate) fn rlp(&self) -> Channel {
+        Channel::new(&self.target(&self.endpoints.rlp, "reverselogproxy"))
+    }
+}
+
+/// One message there, one back.
+pub(crate) async fn call<Q: Message, A: Message + Default>(
+    channel: &Channel,
+    path: &'static str,
+    question: &Q,
+) -> Result<A, Failure> {
+    let answer = call_raw(channel, path, question).await?;
+    A::decode(answer).map_err(|error| {
+        Failure::new(
+            ErrorKind::Internal,
+            format!("`{}`: answer cannot be read: {error}", channel.address()),
+        )
+    })
+}
+
+/// As [`call`], with the answer as it came.
+pub(crate) async fn call_raw<Q: Message>(
+    channel: &Channel,
+    path: &'static str,
+    question: &Q,
+) -> Result<Bytes, Failure> {
+    channel
+        .unary(path, question.encode_to_vec())
+        .await
+        .map_err(|status| refused(channel.address(), &status))
+}
+
+/// One message there, a stream back.
+pub(crate) async fn subscribe<Q: Message>(
+    channel: &Channel,
+    path: &'static str,
+    question: &Q,
+) -> Result<Streaming<Bytes>, Failure> {
+    let question = Frame::from(question.encode_to_vec());
+    let request = Request::new(futures::stream::once(async move { question }));
+    let answer = channel
+        .stream(path, request)
+        .await
+        .map_err(|status| refused(channel.address(), &status))?;
+    Ok(answer.into_inner())
+}
+
+/// What a server said instead of an answer.
+pub(crate) fn refused(address: &str, status: &Status) -> Failure {
+    let kind = ErrorKind::from_grpc(status.code()).unwrap_or(ErrorKind::Internal);
+    let failure = Failure::new(kind, format!("`{address}`: {}", status.message()));
+    match status.code() {
+        Code::Unavailable => failure.with_hint("is the stack well? `weir doctor` looks"),
+        _ => failure,
+    }
+}

@@ -1,0 +1,55 @@
+//! One file per command: its arguments, its examples, what it does.
+
+pub(crate) mod completions;
+pub(crate) mod component;
+pub(crate) mod doctor;
+pub(crate) mod emit;
+pub(crate) mod endpoints;
+pub(crate) mod recent;
+pub(crate) mod run;
+pub(crate) mod sql;
+pub(crate) mod tail;
+pub(crate) mod token;
+pub(crate) mod top;
+pub(crate) mod up;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::stack::Component;
+use crate::state::StateDir;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let state = StateDir::at(&cli.state_dir)?;
+    match cli.command {
+        Command::Completions(args) => completions::run(&args),
+        Command::Endpoints(args) => endpoints::run(&args, &state),
+        Command::Token(args) => token::run(&args, &state),
+        Command::Up(args) => on_runtime(up::run(args, state)),
+        Command::Run(args) => on_runtime(run::run(args, state)),
+        Command::Emit(args) => on_runtime(emit::run(args, state)),
+        Command::Tail(args) => on_runtime(tail::run(args, state)),
+        Command::Recent(args) => on_runtime(recent::run(args, state)),
+        Command::Sql(args) => on_runtime(sql::run(args, state)),
+        Command::Top(args) => on_runtime(top::run(args, state)),
+        Command::Doctor(args) => on_runtime(doctor::run(args, state)),
+        Command::LoggregatorAgent(args) => on_runtime(component::run(Component::LoggregatorAgent, args)),
+        Command::Doppler(args) => on_runtime(component::run(Component::Doppler, args)),
+        Command::Rlp(args) => on_runtime(component::run(Component::Rlp, args)),
+        Command::TrafficController(args) => on_runtime(component::run(Component::TrafficController, args)),
+        Command::LogCache(args) => on_runtime(component::run(Component::LogCache, args)),
+    }
+}
+
+/// Runs an asynchronous command to its end. What still hangs then, such as a read of a terminal, does not hold up the exit.
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("threads cannot be started", &error))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}

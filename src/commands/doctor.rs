@@ -1,0 +1,135 @@
+//! `weir doctor`: what is wrong here, and what to do.
+//!
+//! Two groups of checks: the machine and the state directory ([`machine`]), and the running stack ([`stack`]). Each
+//! finding is one line; the exit code is 0 unless something is broken.
+
+mod machine;
+mod stack;
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::terminal::{self, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir doctor                               look at everything
+  weir --state-dir /var/lib/weir doctor     of another stack
+
+It changes nothing. Exit code 0: nothing is broken (warnings are allowed); 1: something is.";
+
+/// Look for what is wrong: ports, limits, clock, certificates, disk, and the running stack
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Fine,
+    Odd,
+    Broken,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    level: Level,
+    subject: &'static str,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn fine(subject: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            level: Level::Fine,
+            subject,
+            text: text.into(),
+            hint: None,
+        }
+    }
+
+    fn odd(subject: &'static str, text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            level: Level::Odd,
+            subject,
+            text: text.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    fn broken(subject: &'static str, text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            level: Level::Broken,
+            subject,
+            text: text.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+impl Finding {
+    /// The line, with its hint on the next.
+    fn to_line(&self, colour: bool) -> String {
+        let (word, code) = match self.level {
+            Level::Fine => ("ok", "32"),
+            Level::Odd => ("odd", "33"),
+            Level::Broken => ("BROKEN", "31"),
+        };
+        let word = if colour {
+            format!("\x1b[{code}m{word:<7}\x1b[0m")
+        } else {
+            format!("{word:<7}")
+        };
+        let hint = self
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!("\n{:21}hint: {hint}", ""));
+        format!("{word}{:<13} {}{hint}", self.subject, self.text)
+    }
+}
+
+pub(crate) async fn run(_: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let mut output = Output::stdout();
+    let colour = terminal::stdout_has_colour();
+    let mut worst = Level::Fine;
+    let mut show = |finding: Finding| {
+        worst = worst.max(finding.level);
+        output.line(&finding.to_line(colour))
+    };
+    for finding in machine::findings(&state) {
+        show(finding)?;
+    }
+    for finding in stack::findings(&state).await {
+        show(finding)?;
+    }
+    Ok(if worst == Level::Broken {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_line_up() {
+        assert_eq!(
+            Finding::fine("disk", "42 GiB free").to_line(false),
+            "ok     disk          42 GiB free"
+        );
+        assert!(
+            Finding::fine("disk", "x")
+                .to_line(true)
+                .starts_with("\x1b[32mok     \x1b[0mdisk")
+        );
+        assert_eq!(
+            Finding::broken("token", "can be read by others", "chmod 600 it").to_line(false),
+            "BROKEN token         can be read by others\n                     hint: chmod 600 it"
+        );
+    }
+}

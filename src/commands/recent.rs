@@ -1,0 +1,192 @@
+//! `weir recent SOURCE`: the newest lines of a source, from the log cache.
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use weir_envelope::batch::Batch;
+use weir_envelope::wire::{Fields, Value};
+use weir_error::ErrorKind;
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
+use weir_rpc::Channel;
+
+use crate::client::{Stack, call_raw};
+use crate::failure::Failure;
+use crate::render::{self, Form, Style};
+use crate::state::StateDir;
+use crate::terminal::{self, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir recent web                           its last 1,000 lines
+  weir recent web -n 20                     its last 20
+  weir recent web -n 1000000 --body > web.log
+                                            everything that is kept, as the program wrote it
+  weir recent doppler --type counter -n 5   metrics instead of logs
+  weir recent web --json                    one JSON object per line";
+
+const READ: &str = "/logcache.v1.Egress/Read";
+/// The most that the log cache gives at once.
+const PAGE: usize = 1000;
+/// Before anything that may be kept; what the cf CLI asks for.
+const BEGINNING: i64 = -6_795_364_578_871_345_152;
+
+/// Print what a source said last
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Whose lines
+    source: String,
+
+    /// How many of the newest
+    #[arg(long, short = 'n', value_name = "N", default_value_t = PAGE)]
+    lines: usize,
+
+    /// Which kind
+    #[arg(long = "type", value_enum, value_name = "KIND", default_value = "log")]
+    kind: Kind,
+
+    /// One JSON object per line, with everything in it
+    #[arg(long, conflicts_with = "body")]
+    json: bool,
+
+    /// Only the bodies of logs, byte for byte
+    #[arg(long)]
+    body: bool,
+}
+
+/// The kinds of envelope, and all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Log,
+    Counter,
+    Gauge,
+    Timer,
+    Event,
+    Any,
+}
+
+impl Kind {
+    fn types(self) -> Vec<i32> {
+        let kind = match self {
+            Self::Log => EnvelopeType::Log,
+            Self::Counter => EnvelopeType::Counter,
+            Self::Gauge => EnvelopeType::Gauge,
+            Self::Timer => EnvelopeType::Timer,
+            Self::Event => EnvelopeType::Event,
+            Self::Any => return Vec::new(),
+        };
+        vec![kind.into()]
+    }
+}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let stack = Stack::find(&state)?;
+    let style = Style {
+        colour: terminal::stdout_has_colour(),
+        source: false,
+        form: if args.json {
+            Form::Json
+        } else if args.body {
+            Form::Body
+        } else {
+            Form::Line
+        },
+    };
+    let pages = newest(&stack.log_cache(), &args).await?;
+    let found: usize = pages.iter().map(Batch::len).sum();
+    let mut output = Output::stdout();
+    let mut text = Vec::new();
+    // The last page has the oldest; within a page the newest comes first. A page may hold more than was asked for, because
+    // envelopes of the same moment are never told apart.
+    let mut surplus = found.saturating_sub(args.lines);
+    for page in pages.iter().rev() {
+        let envelopes: Vec<_> = page.iter().collect();
+        text.clear();
+        for envelope in envelopes.into_iter().rev() {
+            if surplus > 0 {
+                surplus -= 1;
+            } else {
+                render::envelope(envelope.view(), style, &mut text);
+            }
+        }
+        output.write(&text)?;
+    }
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pages from the newest backwards, until there are as many envelopes as wanted.
+async fn newest(channel: &Channel, args: &Args) -> Result<Vec<Batch>, Failure> {
+    let mut pages = Vec::new();
+    let mut missing = args.lines;
+    let mut end_time = 0;
+    while missing > 0 {
+        let limit = missing.min(PAGE);
+        let request = ReadRequest {
+            source_id: args.source.clone(),
+            start_time: BEGINNING,
+            end_time,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            envelope_types: args.kind.types(),
+            descending: true,
+            name_filter: String::new(),
+        };
+        let page = page(call_raw(channel, READ, &request).await?)?;
+        let Some(oldest) = page.iter().map(|envelope| envelope.view().timestamp()).min() else {
+            break;
+        };
+        let full = page.len() >= limit;
+        missing = missing.saturating_sub(page.len());
+        pages.push(page);
+        if !full {
+            break;
+        }
+        // Exclusive, and a page has all envelopes of its oldest moment: nothing is missed, nothing comes twice.
+        end_time = oldest;
+    }
+    Ok(pages)
+}
+
+/// The envelopes of a `ReadResponse`.
+fn page(response: Bytes) -> Result<Batch, Failure> {
+    for field in Fields::new(&response) {
+        match field {
+            Ok((1, Value::Bytes(envelopes))) => return Ok(Batch::split(response.slice_ref(envelopes)).batch),
+            Ok(_) => {}
+            Err(error) => {
+                return Err(Failure::new(
+                    ErrorKind::Internal,
+                    format!("log cache: answer cannot be read: {error}"),
+                ));
+            }
+        }
+    }
+    Ok(Batch::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use weir_proto::logcache_v1::ReadResponse;
+    use weir_proto::loggregator_v2::{Envelope, EnvelopeBatch};
+
+    use super::*;
+
+    /// The envelopes are read out of the answer as they are; an answer without any is an empty page.
+    #[test]
+    fn pages_are_read_raw() {
+        let envelope = |source_id: &str| Envelope {
+            source_id: source_id.to_owned(),
+            ..Envelope::default()
+        };
+        let batch = EnvelopeBatch {
+            batch: vec![envelope("a"), envelope("b")],
+        };
+        let response = ReadResponse { envelopes: Some(batch) }.encode_to_vec();
+        let page = page(response.into()).expect("readable");
+        let sources: Vec<&str> = page.iter().map(|envelope| envelope.source_id()).collect();
+        assert_eq!(sources, ["a", "b"]);
+        assert!(super::page(Bytes::new()).expect("readable").is_empty());
+        assert!(super::page(Bytes::from_static(b"\x0a\x05x")).is_err());
+    }
+}

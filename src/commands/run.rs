@@ -1,0 +1,126 @@
+//! `weir run -- CMD…`: any program, its output shipped as log lines.
+//!
+//! ```text
+//! program ─ stdout ─▶ pump ─▶ our stdout
+//!         ─ stderr ─▶ pump ─▶ our stderr
+//!                       └──▶ lines ─▶ Outbox (bounded) ─▶ agent
+//! ```
+//!
+//! The program never waits for the pipeline: when the outbox is full, lines are dropped, counted and reported at the end.
+//! (It does wait for a reader of our standard output, as it would without us.)
+
+mod child;
+mod pump;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_envelope::view::Stream;
+use weir_service::Shutdown;
+
+use crate::client::{Line, Outbox, Stack, shipping::Shipping};
+use crate::failure::Failure;
+use crate::state::StateDir;
+
+use child::Child;
+use pump::pump;
+
+const EXAMPLES: &str = "\
+Examples:
+  weir run -- ping -c 3 localhost           its lines appear as source `ping`
+  weir run --source-id nightly -- make all  under a name of your own
+  weir run --quiet -- ./server --port 80    without printing them here as well
+  weir run -- sh -c 'exit 3'; echo $?       3: the exit status is the program's (128+N for signal N)
+
+A line ends with \\n or \\r; empty lines are not sent; lines longer than 61,440 bytes are sent in pieces.";
+
+/// Of a program that ended, output is awaited this long while something else still holds its end open.
+const LINGER: Duration = Duration::from_secs(2);
+/// At the end, what was not yet taken by the pipeline gets this long.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// Run a program and ship what it prints as log lines
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Under which source its lines appear [default: the program's name]
+    #[arg(long, value_name = "ID")]
+    pub(crate) source_id: Option<String>,
+
+    /// Which copy of the source this is
+    #[arg(long, value_name = "ID", default_value = "0")]
+    instance_id: String,
+
+    /// The kind of source, as clients show it in brackets
+    #[arg(long, value_name = "TYPE", default_value = "APP")]
+    source_type: String,
+
+    /// Do not print the program's output here as well
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let stack = Stack::find(&state)?;
+    let source_id = args.source_id.clone().unwrap_or_else(|| program_name(&args.command[0]));
+    let line = Line {
+        source_id,
+        instance_id: args.instance_id,
+        source_type: args.source_type,
+    };
+    let outbox = Arc::new(Outbox::new(line));
+    // Connected before the program starts: its first line finds the way open, and a missing stack is said before anything ran.
+    let shipping = Shipping::start(&stack, Arc::clone(&outbox)).await?;
+
+    let mut child = Child::spawn(&args.command)?;
+    let (stdout, stderr) = child.take_output();
+    let (trigger, stop) = Shutdown::new();
+    let through_out = (!args.quiet).then(tokio::io::stdout);
+    let through_err = (!args.quiet).then(tokio::io::stderr);
+    let out = pump(stdout, through_out, Stream::Out, Arc::clone(&outbox), stop.clone());
+    let err = pump(stderr, through_err, Stream::Err, Arc::clone(&outbox), stop);
+    let mut pumps = tokio::spawn(futures::future::join(out, err));
+    let code = child.wait().await?;
+    // Whatever it left behind, such as a daemon, may hold the pipes open for ever.
+    if tokio::time::timeout(LINGER, &mut pumps).await.is_err() {
+        trigger.fire();
+        drop(pumps.await);
+    }
+
+    let report = shipping.finish(FLUSH).await;
+    if let Some(text) = report.losses() {
+        eprint(&format!("weir: {text}"));
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// What `argv[0]` names, without its directory.
+fn program_name(command: &str) -> String {
+    Path::new(command)
+        .file_name()
+        .map_or_else(|| command.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn eprint(text: &str) {
+    use std::io::Write as _;
+    // A closed standard error has no reader to miss it.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_the_programs_name() {
+        assert_eq!(program_name("/usr/bin/ping"), "ping");
+        assert_eq!(program_name("ping"), "ping");
+        assert_eq!(program_name("./run.sh"), "run.sh");
+    }
+}

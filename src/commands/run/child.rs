@@ -1,0 +1,155 @@
+//! The program: its start, the signals that are passed on to it, its exit status.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, kill_process};
+use tokio::process::{ChildStderr, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use weir_error::ErrorKind;
+
+use crate::failure::Failure;
+
+/// A running program.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: tokio::process::Child,
+    signals: Signals,
+}
+
+/// Those that mean the program rather than us.
+#[derive(Debug)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+}
+
+impl Child {
+    pub(super) fn spawn(command: &[String]) -> Result<Self, Failure> {
+        // Before the program is there: a signal from now on is for it.
+        let signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
+        let process = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::inherit())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| not_started(&command[0], &error))?;
+        Ok(Self { process, signals })
+    }
+
+    /// The reading ends of its output.
+    pub(super) fn take_output(&mut self) -> (ChildStdout, ChildStderr) {
+        let stdout = self.process.stdout.take().expect("piped at the start, taken once");
+        let stderr = self.process.stderr.take().expect("piped at the start, taken once");
+        (stdout, stderr)
+    }
+
+    /// Waits for its end, passing signals on; gives its exit status as a shell would.
+    pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
+        loop {
+            let pid = self
+                .process
+                .id()
+                .and_then(|pid| i32::try_from(pid).ok())
+                .and_then(Pid::from_raw);
+            tokio::select! {
+                status = self.process.wait() => {
+                    return status.map(exit_code).map_err(|error| Failure::io("the program cannot be waited for", &error));
+                }
+                signal = self.signals.next() => {
+                    if let Some(pid) = pid.filter(|_| !reached_it(signal)) {
+                        // Where that fails it is gone already, and its status is next.
+                        kill_process(pid, signal).ok();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ctrl-C and Ctrl-\ at a terminal reach every process in the foreground: the program has had it already.
+fn reached_it(signal: rustix::process::Signal) -> bool {
+    let from_keyboard = signal == rustix::process::Signal::INT || signal == rustix::process::Signal::QUIT;
+    from_keyboard && rustix::termios::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// The next signal for the program. Cancel safe.
+    async fn next(&mut self) -> rustix::process::Signal {
+        use rustix::process::Signal;
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.hangup.recv() => Signal::HUP,
+            _ = self.quit.recv() => Signal::QUIT,
+        }
+    }
+}
+
+/// The status as a shell gives it: the program's code, or 128 plus the signal that ended it.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
+    u8::try_from(code & 0xff).unwrap_or(1)
+}
+
+fn not_started(program: &str, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(ErrorKind::NotFound, format!("program `{program}`: not found"))
+            .with_hint("give its path, or use `sh -c '…'` for shell syntax"),
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(ErrorKind::Forbidden, format!("program `{program}`: may not be run"))
+                .with_hint(format!("is it executable? `chmod +x {program}` makes it so"))
+        }
+        _ => Failure::io(format_args!("program `{program}`"), error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    /// As a shell does: the code, or 128 plus the signal.
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        assert_eq!(exit_code(ExitStatus::from_raw(0)), 0);
+        assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
+        assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
+    }
+
+    /// The status comes through, of a program that exits and of one that is killed.
+    #[tokio::test]
+    async fn the_status_is_the_programs() {
+        for (script, code) in [("exit 7", 7), ("kill -TERM $$", 143)] {
+            let mut child = Child::spawn(&["sh".to_owned(), "-c".to_owned(), script.to_owned()]).expect("started");
+            assert_eq!(child.wait().await.expect("waited"), code);
+        }
+    }
+
+    /// A program that does not exist is said so, with what to try.
+    #[tokio::test]
+    async fn a_missing_program_is_explained() {
+        let failure = Child::spawn(&["no-such-program".to_owned()]).expect_err("absent");
+        assert_eq!(
+            failure.to_string(),
+            "error: program `no-such-program`: not found\nhint: give its path, or use `sh -c '…'` for shell syntax"
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! One stream of a program: passed through as it is, and cut into lines for the outbox.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use weir_envelope::view::Stream;
+use weir_service::Shutdown;
+
+use crate::client::Outbox;
+use crate::lines::{Rule, Splitter};
+
+/// What a pipe holds.
+const BUFFER: usize = 64 * 1024;
+
+/// Reads `from` to its end, or until `stop`. Where the reader of `through` goes away, the lines are shipped all the same.
+pub(super) async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut through: Option<impl AsyncWrite + Unpin>,
+    stream: Stream,
+    outbox: Arc<Outbox>,
+    stop: Shutdown,
+) {
+    let mut buffer = vec![0; BUFFER];
+    let mut splitter = Splitter::new(Rule::Program);
+    loop {
+        // An error on a pipe means that there will be no more, as its end does.
+        let length = match stop.unless_requested(from.read(&mut buffer)).await {
+            Some(Ok(length)) if length > 0 => length,
+            _ => break,
+        };
+        let bytes = &buffer[..length];
+        splitter.push(bytes, |line| outbox.offer(line, stream));
+        if let Some(writer) = &mut through {
+            let written = async {
+                writer.write_all(bytes).await?;
+                writer.flush().await
+            };
+            if written.await.is_err() {
+                through = None;
+            }
+        }
+    }
+    splitter.finish(|line| outbox.offer(line, stream));
+}

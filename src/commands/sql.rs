@@ -1,0 +1,138 @@
+//! `weir sql 'QUERY'`: questions to the log cache, over HTTP.
+
+mod follow;
+mod request;
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use weir_error::ErrorKind;
+
+use crate::client::Stack;
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::terminal::Output;
+
+pub(crate) use request::{Format, Query};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir sql \"select * from logs where source_id = 'web' order by timestamp desc limit 10\"
+  weir sql \"select source_id, count(*) as lines from logs group by 1 order by 2 desc\"
+  weir sql \"select source_id, reason, sum(count) from drops group by 1, 2\"
+  weir sql --format csv \"select timestamp, name, value from gauges where source_id = 'web'\" > web.csv
+  weir sql --follow \"select timestamp, body from logs where body like '%ERROR%'\"
+  weir sql - < report.sql
+
+Tables: logs, counters, gauges, timers, events, drops. All start with timestamp, source_id, instance_id, seq, tags.
+  logs      stream (OUT, ERR), source_type, body, body_bytes
+  counters  name, delta, total          gauges  name, value, unit
+  timers    name, start, stop           events  title, body
+  drops     component, hop, reason, count";
+
+/// Ask the log cache in SQL
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// One SELECT; `-` reads it from standard input
+    query: String,
+
+    /// How rows are printed [default: table; ndjson with --follow]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// Print what is there, then rows as they come, until Ctrl-C. For a filter or a projection over one table
+    #[arg(long)]
+    follow: bool,
+
+    /// Give up after this long, e.g. 500ms, 10s, 2m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Print at most this many rows
+    #[arg(long, value_name = "N")]
+    max_rows: Option<u64>,
+}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let stack = Stack::find(&state)?;
+    let sql = if args.query == "-" { from_stdin()? } else { args.query };
+    let default = if args.follow { Format::Ndjson } else { Format::Table };
+    let format = args.format.unwrap_or(default);
+    let query = Query {
+        sql,
+        format,
+        timeout: args.timeout,
+        max_rows: args.max_rows,
+    };
+    let mut output = Output::stdout();
+    if args.follow {
+        follow::run(&stack, query, &mut output).await?;
+    } else {
+        print(&stack, &query, &mut output).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the answer as it arrives.
+async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), Failure> {
+    let mut body = query.send(stack).await?.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))
+                .with_hint("the rows above are not all; ask again")
+        })?;
+        if let Some(data) = frame.data_ref() {
+            output.write(data)?;
+        }
+    }
+    output.flush()
+}
+
+fn from_stdin() -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::io("standard input", &error))?;
+    Ok(text)
+}
+
+/// `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number and a unit, such as 500ms, 10s or 2m".to_owned())?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("`{other}` is no unit; known are ms, s, m, h")),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("10", 10_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
+        }
+        assert_eq!(duration("5d"), Err("`d` is no unit; known are ms, s, m, h".to_owned()));
+        assert!(duration("soon").is_err());
+        assert!(duration("").is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! One question over HTTP: `POST /v1/sql` with a JSON body and the stack's token.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use weir_error::ErrorKind;
+
+use crate::client::{Stack, http as client};
+use crate::commands::token;
+use crate::failure::Failure;
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// A grid for people
+    Table,
+    /// Comma-separated, with a header
+    Csv,
+    /// One array of objects
+    Json,
+    /// One object per line
+    Ndjson,
+    /// Arrow IPC stream, for programs
+    Arrow,
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+/// A question.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) sql: String,
+    pub(crate) format: Format,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_rows: Option<u64>,
+}
+
+impl Query {
+    pub(crate) fn new(sql: impl Into<String>, format: Format) -> Self {
+        Self {
+            sql: sql.into(),
+            format,
+            timeout: None,
+            max_rows: None,
+        }
+    }
+
+    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Asks; the answer comes as a stream of bytes in the wanted format.
+    pub(crate) async fn send(&self, stack: &Stack) -> Result<Response<Incoming>, Failure> {
+        let response = client::send(&stack.tls, self.request(stack)?).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(refused(status, &client::error_text(response).await))
+    }
+
+    /// Asks, and waits for the whole answer: for short ones.
+    pub(crate) async fn text(&self, stack: &Stack) -> Result<String, Failure> {
+        let body = self.send(stack).await?.into_body().collect().await;
+        let body =
+            body.map_err(|error| Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}")))?;
+        Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+    }
+
+    fn request(&self, stack: &Stack) -> Result<Request<Full<Bytes>>, Failure> {
+        let token = token::read(&stack.state)?;
+        Request::post(format!("{}/v1/sql", stack.endpoints.sql_http))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("bearer {token}"))
+            .body(Full::from(self.body().to_string()))
+            .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({ "query": self.sql, "format": self.format.name() });
+        if let Some(timeout) = self.timeout {
+            body["timeout"] = format!("{}ms", timeout.as_millis()).into();
+        }
+        if let Some(max_rows) = self.max_rows {
+            body["max_rows"] = max_rows.into();
+        }
+        body
+    }
+}
+
+/// What the server says instead of rows: `{"error": "…", "hint": "…"}`.
+fn refused(status: StatusCode, text: &str) -> Failure {
+    let kind = ErrorKind::from_http(status).unwrap_or(ErrorKind::Internal);
+    let parsed: Option<Value> = serde_json::from_str(text).ok();
+    let field = |name: &str| {
+        parsed
+            .as_ref()
+            .and_then(|value| value.get(name))
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let message = field("error")
+        .or_else(|| field("message"))
+        .unwrap_or_else(|| match text {
+            "" => format!("sql: {status}"),
+            text => text.trim_start_matches("error: ").to_owned(),
+        });
+    let failure = Failure::new(kind, message);
+    match field("hint") {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_says_what_was_asked() {
+        let query = Query {
+            max_rows: Some(5),
+            ..Query::new("select 1", Format::Csv).with_timeout(Duration::from_secs(2))
+        };
+        assert_eq!(
+            query.body(),
+            json!({ "query": "select 1", "format": "csv", "timeout": "2000ms", "max_rows": 5 })
+        );
+        assert_eq!(
+            Query::new("select 1", Format::Table).body(),
+            json!({ "query": "select 1", "format": "table" })
+        );
+    }
+
+    /// Errors of the server are printed as our own, with their hints.
+    #[test]
+    fn refusals_keep_their_hint() {
+        let failure = refused(
+            StatusCode::BAD_REQUEST,
+            r#"{"error":"table `log` does not exist","hint":"did you mean `logs`?"}"#,
+        );
+        assert_eq!(
+            failure.to_string(),
+            "error: table `log` does not exist\nhint: did you mean `logs`?"
+        );
+        assert_eq!(failure.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            refused(StatusCode::BAD_GATEWAY, "").to_string(),
+            "error: sql: 502 Bad Gateway"
+        );
+        assert_eq!(refused(StatusCode::BAD_REQUEST, "plain").to_string(), "error: plain");
+    }
+}

@@ -1,0 +1,214 @@
+//! `weir tail [SOURCE]`: the live stream, through the reverse log proxy as any nozzle gets it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tonic::{Code, Streaming};
+use weir_envelope::batch::Batch;
+use weir_error::ErrorKind;
+use weir_proto::loggregator_v2::{
+    CounterSelector, EgressBatchRequest, EventSelector, GaugeSelector, LogSelector, Selector, TimerSelector,
+    selector::Message,
+};
+use weir_rpc::Backoff;
+
+use crate::client::{Stack, refused, subscribe};
+use crate::failure::Failure;
+use crate::render::{self, Form, Style};
+use crate::state::StateDir;
+use crate::terminal::{self, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir tail                                 everything, from all sources
+  weir tail web                             one source
+  weir tail web --type log                  only its logs
+  weir tail --type counter --type gauge     only metrics
+  weir tail --json | jq .log                one JSON object per line; log payloads are base64
+  weir tail web --body | grep -c ERROR      only the lines as the program wrote them
+
+It shows what happens from now on; `weir recent SOURCE` shows what was before.";
+
+const BATCHED_RECEIVER: &str = "/loggregator.v2.Egress/BatchedReceiver";
+
+/// A stack that went away is looked for again after these delays.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// Watch logs and metrics live
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Whose; everybody's without it
+    source: Option<String>,
+
+    /// Only this kind; may be given several times
+    #[arg(long = "type", value_enum, value_name = "KIND")]
+    kinds: Vec<Kind>,
+
+    /// One JSON object per line, with everything in it
+    #[arg(long, conflicts_with = "body")]
+    json: bool,
+
+    /// Only the bodies of logs, byte for byte
+    #[arg(long)]
+    body: bool,
+
+    /// Share the stream with all who give the same name: each envelope goes to one of them
+    #[arg(long, value_name = "NAME", default_value = "")]
+    shard_id: String,
+}
+
+/// The kinds of envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    Log,
+    Counter,
+    Gauge,
+    Timer,
+    Event,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::Log, Self::Counter, Self::Gauge, Self::Timer, Self::Event];
+
+    fn selector(self, source_id: &str) -> Selector {
+        let message = match self {
+            Self::Log => Message::Log(LogSelector {}),
+            Self::Counter => Message::Counter(CounterSelector::default()),
+            Self::Gauge => Message::Gauge(GaugeSelector::default()),
+            Self::Timer => Message::Timer(TimerSelector {}),
+            Self::Event => Message::Event(EventSelector {}),
+        };
+        Selector {
+            source_id: source_id.to_owned(),
+            message: Some(message),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let style = Style {
+        colour: terminal::stdout_has_colour(),
+        source: args.source.is_none(),
+        form: if args.json {
+            Form::Json
+        } else if args.body {
+            Form::Body
+        } else {
+            Form::Line
+        },
+    };
+    let request = request(&args);
+    let mut output = Output::stdout();
+    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+    // The first connection must work; later ones are tried until they do.
+    let mut stream = open(&Stack::find(&state)?, &request).await?;
+    loop {
+        let status = print(&mut stream, style, &mut output).await?;
+        note(&format!(
+            "weir: the stream ended ({}), connecting again; what is sent meanwhile is not shown",
+            status.message()
+        ));
+        stream = loop {
+            tokio::time::sleep(backoff.next_delay()).await;
+            // Found anew each time: after a restart it may be elsewhere.
+            let Ok(stack) = Stack::find(&state) else { continue };
+            match open(&stack, &request).await {
+                Ok(stream) => break stream,
+                Err(failure) if failure.kind() == ErrorKind::Unavailable => {}
+                Err(failure) => return Err(failure),
+            }
+        };
+        backoff.reset();
+        note("weir: connected again");
+    }
+}
+
+fn request(args: &Args) -> EgressBatchRequest {
+    let source = args.source.as_deref().unwrap_or_default();
+    let kinds: &[Kind] = match args.kinds.as_slice() {
+        [] if args.body => &[Kind::Log],
+        [] => &Kind::ALL,
+        kinds => kinds,
+    };
+    // A selector that is there twice would deliver twice.
+    let mut distinct: Vec<Kind> = Vec::new();
+    for kind in kinds {
+        if !distinct.contains(kind) {
+            distinct.push(*kind);
+        }
+    }
+    EgressBatchRequest {
+        shard_id: args.shard_id.clone(),
+        use_preferred_tags: true,
+        selectors: distinct.into_iter().map(|kind| kind.selector(source)).collect(),
+        ..EgressBatchRequest::default()
+    }
+}
+
+async fn open(stack: &Stack, request: &EgressBatchRequest) -> Result<Streaming<Bytes>, Failure> {
+    subscribe(&stack.rlp(), BATCHED_RECEIVER, request).await
+}
+
+/// Prints what comes until the stream ends; gives the reason where connecting again may help.
+async fn print(stream: &mut Streaming<Bytes>, style: Style, output: &mut Output) -> Result<tonic::Status, Failure> {
+    let mut text = Vec::new();
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => {
+                text.clear();
+                for envelope in Batch::split(message).batch.iter() {
+                    render::envelope(envelope.view(), style, &mut text);
+                }
+                output.write(&text)?;
+                output.flush()?;
+            }
+            Ok(None) => return Ok(tonic::Status::ok("the stack closed it")),
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated
+                ) =>
+            {
+                return Err(refused("rlp", &status));
+            }
+            Err(status) => return Ok(status),
+        }
+    }
+}
+
+/// A remark that is not part of the output.
+fn note(text: &str) {
+    use std::io::Write as _;
+    // A closed standard error has no reader to miss it.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn selected(line: &[&str]) -> Vec<Selector> {
+        let cli = Cli::try_parse_from([&["weir", "tail"], line].concat()).expect("valid");
+        let Command::Tail(args) = cli.command else {
+            panic!("not tail")
+        };
+        request(&args).selectors
+    }
+
+    /// Each kind once, all by default, logs where only bodies are wanted.
+    #[test]
+    fn selectors_follow_the_flags() {
+        assert_eq!(selected(&[]).len(), 5);
+        assert_eq!(
+            selected(&["web", "--type", "log", "--type", "log"]),
+            [Kind::Log.selector("web")]
+        );
+        assert_eq!(selected(&["--body"]), [Kind::Log.selector("")]);
+    }
+}

@@ -1,0 +1,231 @@
+//! The status of a running stack, from the ledgers of its components.
+//!
+//! *In* is what the agent took from producers; *out* is what consumers got: nozzles by RLP and traffic controller, and the
+//! log cache. *Dropped* is every loss at every hop, by reason; each lost envelope is counted once, where it was lost.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use weir_flow::LedgerSnapshot;
+
+use super::Component;
+use crate::terminal::thousands;
+
+/// The counts of all components at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) received: u64,
+    pub(crate) delivered: u64,
+    pub(crate) subscribers: u64,
+    pub(crate) dropped: BTreeMap<Drop, u64>,
+}
+
+/// Where and why envelopes were lost.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Drop {
+    pub(crate) reason: String,
+    pub(crate) component: String,
+    pub(crate) hop: String,
+}
+
+impl Counts {
+    /// Adds up the ledgers of the components.
+    pub(crate) fn of(ledgers: impl IntoIterator<Item = LedgerSnapshot>) -> Self {
+        let mut counts = Self::default();
+        for ledger in ledgers {
+            let is = |component: Component| ledger.component == component.name();
+            if is(Component::LoggregatorAgent) {
+                counts.received += ledger.received;
+            }
+            if is(Component::Rlp) || is(Component::TrafficController) {
+                counts.subscribers += u64::try_from(ledger.subscribers).unwrap_or(0);
+            }
+            if is(Component::Rlp) || is(Component::TrafficController) || is(Component::LogCache) {
+                counts.delivered += ledger.sent;
+            }
+            for drop in ledger.dropped {
+                let place = Drop {
+                    reason: drop.reason,
+                    component: ledger.component.clone(),
+                    hop: drop.hop,
+                };
+                *counts.dropped.entry(place).or_default() += drop.count;
+            }
+        }
+        counts
+    }
+
+    /// Adds up what the components wrote to `directory`; a ledger that is not there (yet), or that is just being replaced,
+    /// counts as empty.
+    pub(crate) fn read(directory: &Path) -> Self {
+        Self::of(
+            Component::IN_ORDER
+                .iter()
+                .filter_map(|component| LedgerSnapshot::read(directory, component.name()).ok().flatten()),
+        )
+    }
+
+    /// What happened since `before`. Ledgers outlive a stack; a status speaks of its own run.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let dropped = self.dropped.iter().filter_map(|(place, &count)| {
+            let new = count.saturating_sub(before.dropped.get(place).copied().unwrap_or(0));
+            (new > 0).then(|| (place.clone(), new))
+        });
+        Self {
+            received: self.received.saturating_sub(before.received),
+            delivered: self.delivered.saturating_sub(before.delivered),
+            subscribers: self.subscribers,
+            dropped: dropped.collect(),
+        }
+    }
+
+    /// All losses together.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// One line per place where envelopes were lost, largest loss first.
+    pub(crate) fn losses(&self) -> Vec<String> {
+        let mut losses: Vec<_> = self.dropped.iter().collect();
+        losses.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
+        losses
+            .into_iter()
+            .map(|(Drop { reason, component, hop }, &count)| {
+                format!("  {:>12}  {component} {hop}: {reason}", thousands(count))
+            })
+            .collect()
+    }
+}
+
+/// One line for people: totals of this run, and rates since the line before.
+#[derive(Debug)]
+pub(crate) struct StatusLine {
+    pub(crate) total: Counts,
+    pub(crate) last: Counts,
+    pub(crate) elapsed: Duration,
+}
+
+impl fmt::Display for StatusLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, last, elapsed } = self;
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = |count: u64| thousands(count.saturating_mul(1000) / millis);
+        write!(
+            formatter,
+            "in {} ({}/s)  out {} ({}/s)  dropped {}",
+            thousands(total.received),
+            rate(last.received),
+            thousands(total.delivered),
+            rate(last.delivered),
+            thousands(total.dropped_total()),
+        )?;
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for (place, count) in &total.dropped {
+            *reasons.entry(&place.reason).or_default() += count;
+        }
+        for (index, (reason, count)) in reasons.into_iter().enumerate() {
+            write!(
+                formatter,
+                "{}{reason} {}",
+                if index == 0 { " (" } else { ", " },
+                thousands(count)
+            )?;
+        }
+        write!(
+            formatter,
+            "{}  subscribers {}",
+            if total.dropped.is_empty() { "" } else { ")" },
+            total.subscribers
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_flow::DropCount;
+
+    use super::*;
+
+    fn ledger(component: Component, received: u64, sent: u64, dropped: &[(&str, &str, u64)]) -> LedgerSnapshot {
+        let dropped = dropped
+            .iter()
+            .map(|&(hop, reason, count)| DropCount {
+                hop: hop.to_owned(),
+                reason: reason.to_owned(),
+                count,
+            })
+            .collect();
+        LedgerSnapshot {
+            component: component.name().to_owned(),
+            received,
+            sent,
+            subscribers: 2,
+            in_flight: 0,
+            dropped,
+        }
+    }
+
+    fn stack(times: u64) -> Counts {
+        Counts::of([
+            ledger(
+                Component::LoggregatorAgent,
+                1000 * times,
+                990 * times,
+                &[("egress", "peer_lost", 10 * times)],
+            ),
+            ledger(Component::Doppler, 990 * times, 1980 * times, &[]),
+            ledger(
+                Component::Rlp,
+                990 * times,
+                980 * times,
+                &[
+                    ("egress", "slow_consumer", 7 * times),
+                    ("ingress", "slow_consumer", 3 * times),
+                ],
+            ),
+            ledger(Component::LogCache, 990 * times, 990 * times, &[]),
+        ])
+    }
+
+    /// In is the agent's, out is what consumers got; every loss counts; the doppler is in between.
+    #[test]
+    fn ledgers_add_up_to_one_line() {
+        let total = stack(2).since(&stack(1));
+        let line = StatusLine {
+            last: total.clone(),
+            total,
+            elapsed: Duration::from_millis(500),
+        };
+        assert_eq!(
+            line.to_string(),
+            "in 1,000 (2,000/s)  out 1,970 (3,940/s)  dropped 20 (peer_lost 10, slow_consumer 10)  subscribers 2"
+        );
+    }
+
+    /// A quiet stack says so in one breath.
+    #[test]
+    fn a_quiet_stack_reads_quietly() {
+        let line = StatusLine {
+            total: Counts::default(),
+            last: Counts::default(),
+            elapsed: Duration::from_secs(1),
+        };
+        assert_eq!(line.to_string(), "in 0 (0/s)  out 0 (0/s)  dropped 0  subscribers 0");
+    }
+
+    /// At the end the largest loss comes first, with its place.
+    #[test]
+    fn losses_are_listed_by_size() {
+        assert_eq!(
+            stack(1).losses(),
+            [
+                "            10  loggregator-agent egress: peer_lost",
+                "             7  rlp egress: slow_consumer",
+                "             3  rlp ingress: slow_consumer",
+            ]
+        );
+        assert!(stack(1).since(&stack(1)).losses().is_empty());
+    }
+}

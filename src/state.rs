@@ -1,0 +1,178 @@
+//! The state directory of a stack: what lies where, and who may use it.
+//!
+//! ```text
+//! .weir/
+//!   lock                      held (flock) by the running `weir up`; its pid inside
+//!   endpoints.json            where everything listens; there while the stack serves
+//!   token                     the firehose token, 0600
+//!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
+//!   config/<component>.toml   written by `weir up` at each start
+//!   ledger/<component>.json   what each component received, sent and dropped
+//!   logs/<component>.log      standard error of the components (`--processes`)
+//! ```
+
+mod endpoints;
+mod lock;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+pub(crate) use endpoints::Endpoints;
+pub(crate) use lock::Lock;
+
+use crate::failure::Failure;
+
+/// Owner only: the directory holds private keys and the firehose token.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Owner only, for secrets.
+const SECRET_MODE: u32 = 0o600;
+
+/// The paths of one stack; absolute, so that they stay true in files that others read.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The directory as given, made absolute; it need not exist.
+    pub(crate) fn at(directory: &Path) -> Result<Self, Failure> {
+        let root = std::path::absolute(directory).map_err(|error| Failure::file(directory, &error))?;
+        Ok(Self { root })
+    }
+
+    /// Creates the directory and its folders where they are missing.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        for directory in [&self.root, &self.certs(), &self.config(), &self.ledger(), &self.logs()] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(DIRECTORY_MODE)
+                .create(directory)
+                .map_err(|error| Failure::file(directory, &error))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn endpoints(&self) -> PathBuf {
+        self.root.join("endpoints.json")
+    }
+
+    pub(crate) fn token(&self) -> PathBuf {
+        self.root.join("token")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(crate) fn certs(&self) -> PathBuf {
+        self.root.join("certs")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    pub(crate) fn config_of(&self, component: &str) -> PathBuf {
+        self.config().join(format!("{component}.toml"))
+    }
+
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub(crate) fn log_of(&self, component: &str) -> PathBuf {
+        self.logs().join(format!("{component}.log"))
+    }
+
+    /// How a user names this directory in the next command: nothing when it is the default.
+    pub(crate) fn as_flag(&self) -> String {
+        let default = std::path::absolute(".weir").ok();
+        if default.as_deref() == Some(&self.root) {
+            String::new()
+        } else {
+            format!(" --state-dir {}", shell_quoted(&self.root.display().to_string()))
+        }
+    }
+}
+
+/// Writes a whole file so that a reader sees the old content or the new, never a part: temporary file, sync, rename.
+pub(crate) fn write_atomically(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mode = if secret { SECRET_MODE } else { 0o644 };
+    let written = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(mode)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+        // The error that matters is already on its way.
+        drop(fs::remove_file(&temporary));
+    })
+}
+
+/// A word as a shell reads it back.
+pub(crate) fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A fresh directory gets all its folders, closed to others.
+    #[test]
+    fn it_creates_its_folders_for_the_owner_only() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(&base.path().join("a/b")).expect("absolute");
+        state.create().expect("created");
+        state.create().expect("a second time");
+        for folder in [state.certs(), state.config(), state.ledger(), state.logs()] {
+            assert!(folder.is_dir());
+        }
+        let mode = fs::metadata(state.root()).expect("exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    /// A rewrite replaces the content, keeps secrets closed and leaves no temporary file.
+    #[test]
+    fn files_are_replaced_as_a_whole() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let path = base.path().join("token");
+        write_atomically(&path, b"first and longer", true).expect("written");
+        write_atomically(&path, b"second", true).expect("replaced");
+        assert_eq!(fs::read(&path).expect("read"), b"second");
+        assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(base.path()).expect("listed").count(), 1);
+    }
+
+    /// The hint that names the directory can be pasted.
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(shell_quoted("/tmp/x-1"), "/tmp/x-1");
+        assert_eq!(shell_quoted("/tmp/a b's"), r"'/tmp/a b'\''s'");
+    }
+}

@@ -1,0 +1,82 @@
+//! What a terminal shows, and what a pipe gets instead: colours, a line rewritten in place, a progress bar.
+
+mod bar;
+mod live;
+mod output;
+
+use std::io::IsTerminal as _;
+
+pub(crate) use bar::ProgressBar;
+pub(crate) use live::{LiveLine, Screen};
+pub(crate) use output::Output;
+
+/// Assumed where the size cannot be had.
+const DEFAULT_COLUMNS: usize = 100;
+const DEFAULT_ROWS: usize = 30;
+
+/// Whether standard output is read by a person.
+pub(crate) fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Whether standard error is read by a person.
+pub(crate) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Whether to colour standard output: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn stdout_has_colour() -> bool {
+    stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Columns and rows of the terminal behind standard output or standard error.
+pub(crate) fn size() -> (usize, usize) {
+    let size =
+        rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()));
+    match size {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
+        _ => (DEFAULT_COLUMNS, DEFAULT_ROWS),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The first `columns` characters of a line, so that it does not wrap.
+pub(crate) fn fitted(line: &str, columns: usize) -> &str {
+    line.char_indices().nth(columns).map_or(line, |(end, _)| &line[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_345, "12,345"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn lines_are_cut_at_characters() {
+        assert_eq!(fitted("äöü", 2), "äö");
+        assert_eq!(fitted("abc", 3), "abc");
+    }
+}
