@@ -14,3 +14,6 @@ pub mod tags;
 pub mod v1;
 pub mod view;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;
