@@ -1,0 +1,270 @@
+//! From the three sources to one typed configuration, or to everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::de::{DeError, Fault, NodeDeserializer};
+use crate::nearest::nearest;
+use crate::node::{self, Node, Origin, Step, Value};
+use crate::{Problem, Problems};
+
+/// Loads the raw configuration of `component`: see [`Loader`], which can do more.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load<R: DeserializeOwned>(
+    component: &str,
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    overrides: &[(String, String)],
+) -> Result<R, Problems> {
+    let mut loader = Loader::new(component).env(env).overrides(overrides);
+    if let Some(file) = file {
+        loader = loader.file(file);
+    }
+    loader.raw()
+}
+
+/// This process's environment. A variable that is not UTF-8 is left out: none of ours can be.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    component: String,
+    file: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    overrides: Vec<(String, String)>,
+    aliases: Vec<(&'static str, &'static str)>,
+}
+
+impl Loader {
+    /// The configuration of `component` (a subcommand's name), from nowhere but its defaults yet.
+    #[must_use]
+    pub fn new(component: &str) -> Self {
+        Self {
+            component: component.to_owned(),
+            file: None,
+            env: BTreeMap::new(),
+            overrides: Vec::new(),
+            aliases: Vec::new(),
+        }
+    }
+
+    /// From this TOML file.
+    #[must_use]
+    pub fn file(mut self, path: &Path) -> Self {
+        self.file = Some(path.to_owned());
+        self
+    }
+
+    /// From these environment variables ([`environment`]), stronger than the file.
+    #[must_use]
+    pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.env.extend(variables);
+        self
+    }
+
+    /// From these flags, `ingress.listen` and its value, strongest of all; of two for one key the last counts.
+    #[must_use]
+    pub fn overrides(mut self, overrides: &[(String, String)]) -> Self {
+        self.overrides.extend_from_slice(overrides);
+        self
+    }
+
+    /// Takes the environment variable `name`, which operators set for the Go job, for `key`, unless our own name for it
+    /// is set too.
+    #[must_use]
+    pub fn alias(mut self, name: &'static str, key: &'static str) -> Self {
+        self.aliases.push((name, key));
+        self
+    }
+
+    /// Reads the raw configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn raw<R: DeserializeOwned>(self) -> Result<R, Problems> {
+        match self.read() {
+            (Some(raw), problems) => problems.into_result(raw),
+            (None, problems) => Err(problems),
+        }
+    }
+
+    /// Reads and validates. The raw form comes along for [`crate::render`].
+    ///
+    /// # Errors
+    /// Everything that is wrong: what cannot be read, and what is read and not allowed.
+    pub fn load<R, C>(self) -> Result<(R, C), Problems>
+    where
+        R: DeserializeOwned + Clone,
+        C: TryFrom<R, Error = Problems>,
+    {
+        let (raw, mut problems) = self.read::<R>();
+        let Some(raw) = raw else { return Err(problems) };
+        match C::try_from(raw.clone()) {
+            Ok(config) => problems.into_result((raw, config)),
+            Err(invalid) => {
+                problems.merge(invalid);
+                Err(problems)
+            }
+        }
+    }
+
+    /// What can be read, with everything that cannot left at its default.
+    fn read<R: DeserializeOwned>(self) -> (Option<R>, Problems) {
+        let mut problems = Problems::default();
+        let mut tree = self
+            .file
+            .as_deref()
+            .and_then(|path| read_file(path, &mut problems))
+            .unwrap_or_else(Node::root);
+        self.merge(&mut tree);
+        loop {
+            let error = match R::deserialize(NodeDeserializer::root(&tree)) {
+                Ok(raw) => return (Some(raw), problems),
+                Err(error) => error,
+            };
+            let path = error.path.clone().unwrap_or_default();
+            let node = tree.nearest(&path);
+            if !follows(&error, node) {
+                problems.push(problem(&error, &path, node));
+            }
+            // Without its root there is nothing to read; a node that is gone already would be found again for ever.
+            if path.is_empty() || matches!(node.value, Value::Dropped) {
+                return (None, problems);
+            }
+            node.value = Value::Dropped;
+        }
+    }
+
+    fn merge(&self, tree: &mut Node) {
+        let prefix = format!("{}__", self.component.to_uppercase().replace('-', "_"));
+        let from_env = |name: &str, value: &str| Node {
+            origin: Origin::Environment(name.into()),
+            value: Value::Text(value.to_owned()),
+        };
+        for (name, key) in &self.aliases {
+            if let Some(value) = self.env.get(*name) {
+                tree.insert(&key.split('.').collect::<Vec<_>>(), from_env(name, value));
+            }
+        }
+        for (name, value) in &self.env {
+            if let Some(key) = name.strip_prefix(&prefix) {
+                let key = key.to_lowercase();
+                tree.insert(&key.split("__").collect::<Vec<_>>(), from_env(name, value));
+            }
+        }
+        for (key, value) in &self.overrides {
+            let node = Node {
+                origin: Origin::Flag,
+                value: Value::Text(value.clone()),
+            };
+            tree.insert(&key.split('.').collect::<Vec<_>>(), node);
+        }
+    }
+}
+
+fn read_file(path: &Path, problems: &mut Problems) -> Option<Node> {
+    let name = path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let mut unusable = |origin: String, reason: String, hint: Option<String>| {
+        problems.push(Problem {
+            key: String::new(),
+            value: None,
+            origin: Some(origin),
+            reason,
+            hint,
+        });
+    };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            unusable(
+                format!("file `{}`", path.display()),
+                format!("cannot be read: {error}"),
+                None,
+            );
+            return None;
+        }
+    };
+    match node::parse(&name, &text) {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            let line = node::line(&text, error.span().map_or(0, |span| span.start));
+            unusable(
+                format!("{name}:{line}"),
+                format!("is not TOML: {}", error.message().replace('\n', ", ")),
+                None,
+            );
+            None
+        }
+    }
+}
+
+/// Whether a key is missing only because what was there has been reported already.
+fn follows(error: &DeError, node: &Node) -> bool {
+    match (&error.fault, &node.value) {
+        (Fault::Missing(name), Value::Table(table)) => table.contains_key(*name),
+        _ => false,
+    }
+}
+
+fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
+    let mut key = node::key(path);
+    let mut value = node.text().filter(|_| !error.secret);
+    let mut hint = None;
+    let mut reason = error.to_string();
+    match &error.fault {
+        Fault::UnknownKey(known) => {
+            value = None;
+            let (last, parents) = path.split_last().map_or(("", path), |(last, parents)| match last {
+                Step::Key(name) => (name.as_str(), parents),
+                Step::Index(_) => ("", parents),
+            });
+            hint = Some(match nearest(last, known) {
+                Some(meant) => format!("did you mean `{}`?", below(parents, meant)),
+                None if known.is_empty() => "there are no keys here".to_owned(),
+                None => format!("known here: `{}`", known.join("`, `")),
+            });
+        }
+        Fault::UnknownWord(known) => {
+            let word = value.as_deref().unwrap_or_default();
+            hint = nearest(word, known).map(|meant| format!("did you mean `{meant}`?"));
+        }
+        Fault::Missing(name) => {
+            key = below(path, name);
+            value = None;
+            reason = "must be set".to_owned();
+        }
+        Fault::Unexpected(_) | Fault::Other(_) => {}
+    }
+    let origin = if key.is_empty() {
+        None
+    } else {
+        Some(node.origin.to_string())
+    };
+    Problem {
+        key,
+        value,
+        origin,
+        reason,
+        hint,
+    }
+}
+
+fn below(parents: &[Step], name: &str) -> String {
+    let parents = node::key(parents);
+    if parents.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parents}.{name}")
+    }
+}
