@@ -8,6 +8,7 @@
 //! Invariants: no task dies unseen (a panic is an error of the component and starts its shutdown); nobody waits for ever.
 
 pub mod clock;
+mod context;
 pub mod health;
 mod panic;
 mod shutdown;
@@ -15,6 +16,7 @@ mod signals;
 mod tasks;
 
 pub use clock::{Clock, ManualClock};
+pub use context::{COMPONENT_SPAN_TARGET, Context};
 pub use health::{Health, Part, State};
 pub use shutdown::{Shutdown, Trigger};
 pub use signals::{Signal, Signals, wait_for_signals};
