@@ -5,7 +5,7 @@
 //! batch for one bad string) and the views can read them without errors. Unknown fields are skipped, as protobuf asks.
 
 use crate::batch::Kind;
-use crate::wire::{Fields, Value, WireError};
+use crate::wire::{Fields, Value, WireError, is_utf8, plain_entry};
 
 /// What routing needs to know of one envelope.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,11 @@ pub(crate) struct Head<'a> {
 
 /// Checks `envelope` and returns its head.
 pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
-    let mut head = Head { source_id: "", kind: Kind::None, deprecated_tags: false };
+    let mut head = Head {
+        source_id: "",
+        kind: Kind::None,
+        deprecated_tags: false,
+    };
     for field in Fields::new(envelope) {
         let (number, value) = field?;
         match number {
@@ -31,13 +35,33 @@ pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
             5 => head.kind = checked(Kind::Counter, counter(value.bytes(5)?))?,
             6 => head.kind = checked(Kind::Gauge, gauge(value.bytes(6)?))?,
             7 => head.kind = checked(Kind::Timer, timer(value.bytes(7)?))?,
-            8 => drop(value.text(8)?),
-            9 => map_entry(value.bytes(9)?, |tag| tag.text(2).map(drop))?,
+            8 => text(value, 8)?,
+            9 => tag_entry(value.bytes(9)?)?,
             10 => head.kind = checked(Kind::Event, event(value.bytes(10)?))?,
             _ => {}
         }
     }
     Ok(head)
+}
+
+/// A string, of which only the validity matters.
+#[inline]
+fn text(value: Value<'_>, field: u32) -> Result<(), WireError> {
+    if is_utf8(value.bytes(field)?) {
+        Ok(())
+    } else {
+        Err(WireError::NotUtf8(field))
+    }
+}
+
+/// A preferred tag: the entry that there is most of.
+#[inline]
+fn tag_entry(entry: &[u8]) -> Result<(), WireError> {
+    // In a plain entry nothing but the two texts can be anything else than ASCII.
+    if plain_entry(entry).is_some() && entry.is_ascii() {
+        return Ok(());
+    }
+    map_entry(entry, |tag| text(tag, 2))
 }
 
 fn checked(kind: Kind, check: Result<(), WireError>) -> Result<Kind, WireError> {
@@ -46,12 +70,9 @@ fn checked(kind: Kind, check: Result<(), WireError>) -> Result<Kind, WireError> 
 
 /// A map entry is a message of a string key (1) and a value (2).
 #[inline]
-fn map_entry<'a>(
-    entry: &'a [u8],
-    check_value: impl Fn(Value<'a>) -> Result<(), WireError>,
-) -> Result<(), WireError> {
+fn map_entry<'a>(entry: &'a [u8], check_value: impl Fn(Value<'a>) -> Result<(), WireError>) -> Result<(), WireError> {
     each(entry, |number, value| match number {
-        1 => value.text(1).map(drop),
+        1 => text(value, 1),
         2 => check_value(value),
         _ => Ok(()),
     })
@@ -59,7 +80,7 @@ fn map_entry<'a>(
 
 fn data_value(message: &[u8]) -> Result<(), WireError> {
     each(message, |number, value| match number {
-        1 => value.text(1).map(drop),
+        1 => text(value, 1),
         2 => value.varint(2).map(drop),
         3 => value.double(3).map(drop),
         _ => Ok(()),
@@ -76,7 +97,7 @@ fn log(message: &[u8]) -> Result<(), WireError> {
 
 fn counter(message: &[u8]) -> Result<(), WireError> {
     each(message, |number, value| match number {
-        1 => value.text(1).map(drop),
+        1 => text(value, 1),
         2 | 3 => value.varint(number).map(drop),
         _ => Ok(()),
     })
@@ -86,7 +107,7 @@ fn gauge(message: &[u8]) -> Result<(), WireError> {
     each(message, |number, value| match number {
         1 => map_entry(value.bytes(1)?, |metric| {
             each(metric.bytes(2)?, |number, value| match number {
-                1 => value.text(1).map(drop),
+                1 => text(value, 1),
                 2 => value.double(2).map(drop),
                 _ => Ok(()),
             })
@@ -97,7 +118,7 @@ fn gauge(message: &[u8]) -> Result<(), WireError> {
 
 fn timer(message: &[u8]) -> Result<(), WireError> {
     each(message, |number, value| match number {
-        1 => value.text(1).map(drop),
+        1 => text(value, 1),
         2 | 3 => value.varint(number).map(drop),
         _ => Ok(()),
     })
@@ -105,7 +126,7 @@ fn timer(message: &[u8]) -> Result<(), WireError> {
 
 fn event(message: &[u8]) -> Result<(), WireError> {
     each(message, |number, value| match number {
-        1 | 2 => value.text(number).map(drop),
+        1 | 2 => text(value, number),
         _ => Ok(()),
     })
 }

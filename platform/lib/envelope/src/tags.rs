@@ -25,7 +25,7 @@ pub fn prefer_tags(envelope: &[u8], out: &mut Vec<u8>) {
         deprecated
             .clone()
             .filter(|(_, value)| value.is_some())
-            .map(|(key, _)| key),
+            .map(|(key, _)| key.as_bytes()),
     );
     copy_other_fields(envelope, out, |number, entry| match number {
         field::DEPRECATED_TAGS => false,
@@ -47,7 +47,7 @@ pub fn prefer_tags(envelope: &[u8], out: &mut Vec<u8>) {
 /// Appends `envelope` to `out` with all of its tags in `deprecated_tags`; those that were in `tags` as text.
 pub fn deprecate_tags(envelope: &[u8], out: &mut Vec<u8>) {
     let tags = EnvelopeView::new(envelope).tags();
-    let winners = KeySet::of(tags.clone().map(|(key, _)| key));
+    let winners = KeySet::of(tags.clone().map(|(key, _)| key.as_bytes()));
     copy_other_fields(envelope, out, |number, entry| match number {
         field::TAGS => false,
         field::DEPRECATED_TAGS => winners.is_empty() || !winners.contains(only_key(entry)),
@@ -79,8 +79,8 @@ fn copy_other_fields(envelope: &[u8], out: &mut Vec<u8>, keep: impl Fn(u32, &[u8
 }
 
 /// The key of an encoded map entry.
-fn only_key(entry: &[u8]) -> &str {
-    Tags::entry(entry).0
+fn only_key(entry: &[u8]) -> &[u8] {
+    Tags::raw_entry(entry).0
 }
 
 /// Keys that are searched one by one.
@@ -89,15 +89,15 @@ const FEW: usize = 16;
 /// A few keys; or many, without a quadratic search.
 #[derive(Debug)]
 pub(crate) struct KeySet<'a> {
-    few: [&'a str; FEW],
+    few: [&'a [u8]; FEW],
     len: usize,
-    many: HashSet<&'a str>,
+    many: HashSet<&'a [u8]>,
 }
 
 impl<'a> KeySet<'a> {
-    pub(crate) fn of(keys: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of(keys: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut set = Self {
-            few: [""; FEW],
+            few: [&[]; FEW],
             len: 0,
             many: HashSet::new(),
         };
@@ -116,7 +116,7 @@ impl<'a> KeySet<'a> {
         self.len == 0
     }
 
-    pub(crate) fn contains(&self, key: &str) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.few[..self.len].contains(&key) || (!self.many.is_empty() && self.many.contains(key))
     }
 }

@@ -214,6 +214,28 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8
     out[at..at + taken].copy_from_slice(&length[..taken]);
 }
 
+/// Key and value of a map entry that has the form in which encoders write short ones: both there, in order, below 128
+/// bytes each. `None` does not mean that the entry is malformed, but that it has to be read field by field.
+#[inline]
+#[must_use]
+pub fn plain_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, key_len @ ..0x80, rest @ ..] = entry else {
+        return None;
+    };
+    let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+    let [0x12, value_len @ ..0x80, value @ ..] = rest else {
+        return None;
+    };
+    (value.len() == usize::from(*value_len)).then_some((key, value))
+}
+
+/// Whether bytes are UTF-8; quickest for what most text is, short and ASCII.
+#[inline]
+#[must_use]
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
 /// Iterates over the top-level fields of one message; ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
@@ -239,6 +261,20 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn step(&mut self) -> Result<(u32, Value<'a>), WireError> {
+        // What nearly every field of nearly every envelope is: a low number, with short content.
+        if let [key @ ..0x80, len @ ..0x80, rest @ ..] = self.rest
+            && key & 7 == 2
+            && *key >= 8
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*len))
+        {
+            self.rest = rest;
+            self.consumed += 2 + bytes.len();
+            return Ok((u32::from(key >> 3), Value::Bytes(bytes)));
+        }
+        self.any_step()
+    }
+
+    fn any_step(&mut self) -> Result<(u32, Value<'a>), WireError> {
         let (key, key_len) = read_varint(self.rest)?;
         let after_key = &self.rest[key_len..];
         let field = match u32::try_from(key >> 3) {

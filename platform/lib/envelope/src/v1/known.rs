@@ -1,5 +1,7 @@
 //! The tags that are fields of a v1 envelope.
 
+use std::borrow::Cow;
+
 use crate::view::TagValue;
 
 /// Tags that v1 has fields for, or that say what to do.
@@ -57,43 +59,43 @@ impl Known {
 
     /// A tag that every v1 envelope has a field for.
     #[inline]
-    pub(super) fn of_envelope(key: &str) -> Option<Self> {
+    pub(super) fn of_envelope(key: &[u8]) -> Option<Self> {
         Some(match key {
-            "origin" => Self::Origin,
-            "deployment" => Self::Deployment,
-            "job" => Self::Job,
-            "index" => Self::Index,
-            "ip" => Self::Ip,
-            "__v1_type" => Self::V1Type,
+            b"origin" => Self::Origin,
+            b"deployment" => Self::Deployment,
+            b"job" => Self::Job,
+            b"index" => Self::Index,
+            b"ip" => Self::Ip,
+            b"__v1_type" => Self::V1Type,
             _ => return None,
         })
     }
 
     /// A tag that a log message or an error has a field for.
     #[inline]
-    pub(super) fn of_log(key: &str) -> Option<Self> {
+    pub(super) fn of_log(key: &[u8]) -> Option<Self> {
         Some(match key {
-            "source_type" => Self::SourceType,
-            "source" => Self::Source,
-            "code" => Self::Code,
+            b"source_type" => Self::SourceType,
+            b"source" => Self::Source,
+            b"code" => Self::Code,
             _ => return None,
         })
     }
 
     /// A tag that an HTTP event has a field for.
     #[inline]
-    pub(super) fn of_timer(key: &str) -> Option<Self> {
+    pub(super) fn of_timer(key: &[u8]) -> Option<Self> {
         Some(match key {
-            "request_id" => Self::RequestId,
-            "peer_type" => Self::PeerType,
-            "method" => Self::Method,
-            "uri" => Self::Uri,
-            "remote_address" => Self::RemoteAddress,
-            "user_agent" => Self::UserAgent,
-            "status_code" => Self::StatusCode,
-            "content_length" => Self::ContentLength,
-            "routing_instance_id" => Self::RoutingInstanceId,
-            "forwarded" => Self::Forwarded,
+            b"request_id" => Self::RequestId,
+            b"peer_type" => Self::PeerType,
+            b"method" => Self::Method,
+            b"uri" => Self::Uri,
+            b"remote_address" => Self::RemoteAddress,
+            b"user_agent" => Self::UserAgent,
+            b"status_code" => Self::StatusCode,
+            b"content_length" => Self::ContentLength,
+            b"routing_instance_id" => Self::RoutingInstanceId,
+            b"forwarded" => Self::Forwarded,
             _ => return None,
         })
     }
@@ -102,7 +104,7 @@ impl Known {
 /// The values of known tags, from either map.
 #[derive(Debug)]
 pub(super) struct KnownTags<'a> {
-    tags: [Option<&'a str>; Known::COUNT],
+    tags: [Option<&'a [u8]>; Known::COUNT],
     deprecated: [Option<TagValue<'a>>; Known::COUNT],
 }
 
@@ -115,7 +117,7 @@ impl<'a> KnownTags<'a> {
     }
 
     #[inline]
-    pub(super) const fn set(&mut self, known: Known, value: &'a str) {
+    pub(super) const fn set(&mut self, known: Known, value: &'a [u8]) {
         self.tags[known as usize] = Some(value);
     }
 
@@ -125,17 +127,33 @@ impl<'a> KnownTags<'a> {
 
     /// What a field of v1 takes: the tag, else the deprecated tag, else nothing.
     #[inline]
-    pub(super) fn field(&self, known: Known) -> TagValue<'a> {
+    pub(super) fn field(&self, known: Known) -> Cow<'a, [u8]> {
         match self.tags[known as usize] {
-            Some(text) => TagValue::Text(text),
-            None => self.deprecated[known as usize].unwrap_or_default(),
+            Some(text) => Cow::Borrowed(text),
+            None => self.deprecated[known as usize].map_or(Cow::Borrowed(b""), printed),
+        }
+    }
+
+    /// The same as text.
+    pub(super) fn text(&self, known: Known) -> Cow<'a, str> {
+        match self.field(known) {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 
     /// What the map of v1 takes, where the tag has no field: the deprecated tag if it has data, else the tag.
-    pub(super) fn entry(&self, known: Known) -> Option<TagValue<'a>> {
-        self.deprecated[known as usize]
-            .filter(|value| value.is_some())
-            .or_else(|| self.tags[known as usize].map(TagValue::Text))
+    pub(super) fn entry(&self, known: Known) -> Option<Cow<'a, [u8]>> {
+        match self.deprecated[known as usize] {
+            Some(value) if value.is_some() => Some(printed(value)),
+            _ => self.tags[known as usize].map(Cow::Borrowed),
+        }
+    }
+}
+
+fn printed(value: TagValue<'_>) -> Cow<'_, [u8]> {
+    match value.to_text() {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }

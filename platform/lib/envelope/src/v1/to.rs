@@ -12,7 +12,7 @@ use super::uuid::Uuid;
 use super::{EventType, field};
 use crate::batch::Kind;
 use crate::tags::KeySet;
-use crate::view::{EnvelopeView, GaugeMetrics, Message, Metric, Stream, Summary, TagValue, Tags};
+use crate::view::{EnvelopeView, GaugeMetrics, Message, Metric, Stream, Summary, Tags};
 use crate::wire::{
     Fields, Value, field_len, put_bytes, put_entry, put_head, put_message, put_present_double, put_present_uint,
     varint_len,
@@ -92,7 +92,7 @@ impl Converter {
         match summary.message.clone() {
             Message::Log { payload, stream } => {
                 let known = put_tags(out, &summary, false);
-                if known.field(Known::V1Type) == TagValue::Text("Error") {
+                if *known.field(Known::V1Type) == *b"Error" {
                     put_left_over(out, &known, &[Known::SourceType]);
                     put_envelope(out, &summary, &known, EventType::Error);
                     put_error(out, &known, payload);
@@ -182,12 +182,12 @@ fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) ->
     let mut known = KnownTags::new();
     let instance_tag = instance_tag && !summary.instance_id.is_empty();
     // Written from the envelope's own fields at the end, and so not from its tags.
-    let replaced = |key: &str| match key {
-        "source_id" => !summary.source_id.is_empty(),
-        "instance_id" => instance_tag,
+    let replaced = |key: &[u8]| match key {
+        b"source_id" => !summary.source_id.is_empty(),
+        b"instance_id" => instance_tag,
         _ => false,
     };
-    let known_of = |key: &str| {
+    let known_of = |key: &[u8]| {
         Known::of_envelope(key).or_else(|| match summary.kind {
             Kind::Log => Known::of_log(key),
             Kind::Timer => Known::of_timer(key),
@@ -199,13 +199,13 @@ fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) ->
         summary
             .deprecated_tags()
             .filter(|(_, value)| value.is_some())
-            .map(|(key, _)| key),
+            .map(|(key, _)| key.as_bytes()),
     );
     for field in Fields::new(summary.tags_bytes()) {
         let Ok((crate::view::field::TAGS, Value::Bytes(entry))) = field else {
             continue;
         };
-        let (key, value) = Tags::entry(entry);
+        let (key, value) = Tags::raw_entry(entry);
         if let Some(tag) = known_of(key) {
             known.set(tag, value);
         } else if !replaced(key) && (winners.is_empty() || !winners.contains(key)) {
@@ -213,10 +213,11 @@ fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) ->
         }
     }
     for (key, value) in summary.deprecated_tags() {
+        let key = key.as_bytes();
         if let Some(tag) = known_of(key) {
             known.set_deprecated(tag, value);
         } else if value.is_some() && !replaced(key) {
-            put_entry(out, field::TAGS, key.as_bytes(), value.to_text().as_bytes());
+            put_entry(out, field::TAGS, key, value.to_text().as_bytes());
         }
     }
     if !summary.source_id.is_empty() {
@@ -232,7 +233,7 @@ fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) ->
 fn put_left_over(out: &mut Vec<u8>, known: &KnownTags<'_>, left_over: &[Known]) {
     for tag in left_over {
         if let Some(value) = known.entry(*tag) {
-            put_entry(out, field::TAGS, tag.key().as_bytes(), value.to_text().as_bytes());
+            put_entry(out, field::TAGS, tag.key().as_bytes(), &value);
         }
     }
 }
@@ -250,11 +251,11 @@ fn put_envelope(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>,
 }
 
 fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: Known) {
-    put_bytes(out, number, known.field(tag).to_text().as_bytes());
+    put_bytes(out, number, &known.field(tag));
 }
 
 fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payload: &[u8], stream: Stream) {
-    let source_type = known.field(Known::SourceType).to_text();
+    let source_type = known.field(Known::SourceType);
     let timestamp = summary.timestamp.cast_unsigned();
     let len = field_len(1, payload.len())
         + 2
@@ -267,7 +268,7 @@ fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payl
     put_present_uint(out, 2, if stream == Stream::Out { 1 } else { 2 });
     put_present_uint(out, 3, timestamp);
     put_bytes(out, 4, summary.source_id.as_bytes());
-    put_bytes(out, 5, source_type.as_bytes());
+    put_bytes(out, 5, &source_type);
     put_bytes(out, 6, summary.instance_id.as_bytes());
 }
 
@@ -298,10 +299,9 @@ fn put_http(
     stop: i64,
 ) -> Result<(), Unconvertible> {
     let required = |tag: Known| Unconvertible::Timer(tag.key());
-    let request_id = Uuid::parse(&known.field(Known::RequestId).to_text()).ok_or_else(|| required(Known::RequestId))?;
-    let peer_type =
-        peer_type_number(&known.field(Known::PeerType).to_text()).ok_or_else(|| required(Known::PeerType))?;
-    let method = method_number(&known.field(Known::Method).to_text()).ok_or_else(|| required(Known::Method))?;
+    let request_id = Uuid::parse(&known.text(Known::RequestId)).ok_or_else(|| required(Known::RequestId))?;
+    let peer_type = peer_type_number(&known.text(Known::PeerType)).ok_or_else(|| required(Known::PeerType))?;
+    let method = method_number(&known.text(Known::Method)).ok_or_else(|| required(Known::Method))?;
     put_message(out, field::HTTP_START_STOP, |out| {
         put_present_uint(out, 1, start.cast_unsigned());
         put_present_uint(out, 2, stop.cast_unsigned());
@@ -319,7 +319,7 @@ fn put_http(
         put_present_uint(out, 13, i64::from(instance_index(summary.instance_id)).cast_unsigned());
         put_tag_field(out, 14, known, Known::RoutingInstanceId);
         // No tag is one empty value.
-        for forwarded in known.field(Known::Forwarded).to_text().split('\n') {
+        for forwarded in known.text(Known::Forwarded).split('\n') {
             put_bytes(out, 15, forwarded.as_bytes());
         }
     });
@@ -404,12 +404,7 @@ fn instance_index(instance_id: &str) -> i32 {
 
 /// The number that a tag says, or zero.
 fn integer(known: &KnownTags<'_>, tag: Known) -> i64 {
-    match known.field(tag) {
-        TagValue::Text(text) => text.parse().unwrap_or_default(),
-        TagValue::Integer(value) => value,
-        // Printed with its places it is no whole number.
-        TagValue::Decimal(_) | TagValue::None => 0,
-    }
+    known.text(tag).parse().unwrap_or_default()
 }
 
 /// An `int32` as a varint holds it: cut to 32 bits, then extended with its sign.

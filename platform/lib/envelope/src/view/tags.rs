@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{field, fields, text};
 use crate::number::{DecimalForm, put_decimal};
-use crate::wire::{Fields, Value};
+use crate::wire::{Fields, Value, plain_entry};
 
 /// Iterates over the preferred tags of an envelope, `(key, value)`, in the order of the wire.
 #[derive(Debug, Clone)]
@@ -22,6 +22,13 @@ impl<'a> Tags<'a> {
     /// Key and value of an encoded entry.
     #[inline]
     pub(crate) fn entry(entry: &'a [u8]) -> (&'a str, &'a str) {
+        // One check for both: between them are only ASCII bytes, and the cuts have to be at characters.
+        if let Some((key, _)) = plain_entry(entry)
+            && let Ok(whole) = std::str::from_utf8(entry)
+            && let (Some(key), Some(value)) = (whole.get(2..2 + key.len()), whole.get(4 + key.len()..))
+        {
+            return (key, value);
+        }
         let (mut key, mut value) = ("", "");
         for (number, found) in fields(entry) {
             match (number, found) {
@@ -31,6 +38,22 @@ impl<'a> Tags<'a> {
             }
         }
         (key, value)
+    }
+
+    /// The same without a look at whether they are text: they were, if the envelope was validated.
+    #[inline]
+    pub(crate) fn raw_entry(entry: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        plain_entry(entry).unwrap_or_else(|| {
+            let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
+            for (number, found) in fields(entry) {
+                match (number, found) {
+                    (1, Value::Bytes(bytes)) => key = bytes,
+                    (2, Value::Bytes(bytes)) => value = bytes,
+                    _ => {}
+                }
+            }
+            (key, value)
+        })
     }
 }
 
