@@ -1,9 +1,7 @@
 //! The doppler's configuration.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
-use weir_config::{ByteSize, Problems};
+use weir_config::{ByteSize, ListenAddr, Problems};
 use weir_flow::Capacity;
 use weir_tls::IdentityFiles;
 
@@ -12,7 +10,7 @@ use weir_tls::IdentityFiles;
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Where to serve gRPC.
-    pub listen: SocketAddr,
+    pub listen: ListenAddr,
     /// CA, certificate and key.
     pub identity: IdentityFiles,
     /// Bounds of each subscription's queue.
@@ -33,7 +31,7 @@ impl Default for RawQueue {
     fn default() -> Self {
         Self {
             envelopes: 65_536,
-            bytes: ByteSize::mebibytes(32),
+            bytes: ByteSize::mib(32),
         }
     }
 }
@@ -41,7 +39,7 @@ impl Default for RawQueue {
 impl Default for RawConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            listen: ListenAddr::loopback(8082),
             identity: IdentityFiles::default(),
             queue: RawQueue::default(),
         }
@@ -52,7 +50,7 @@ impl Default for RawConfig {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to serve gRPC.
-    pub listen: SocketAddr,
+    pub listen: ListenAddr,
     /// CA, certificate and key.
     pub identity: IdentityFiles,
     /// Bounds of each subscription's queue.

@@ -40,10 +40,10 @@ impl Server {
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
-            address: config.listen,
+            address: config.listen.socket(),
             source,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         Ok(Self {
             listener,

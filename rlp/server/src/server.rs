@@ -32,10 +32,10 @@ impl Server {
         let tls = ServerTls::mutual(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
-            address: config.listen,
+            address: config.listen.socket(),
             source,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         Ok(Self {
             listener,
@@ -67,7 +67,7 @@ impl Server {
             .dopplers
             .iter()
             .map(|address| Target {
-                address: address.clone(),
+                address: address.to_string(),
                 server_name: "doppler".to_owned(),
                 tls: client_tls.clone(),
             })
