@@ -1,1 +1,36 @@
-//! Test helpers: the conservation oracle, stacks, clients.
+//! What the tests of a running stack share.
+//!
+//! - [`Stack`] starts `weir up` as a user would, embedded or as separate processes, and can kill one of its parts.
+//! - [`Series`] makes numbered envelopes; [`Emitter`] sends them as any client of the original would.
+//! - [`RlpConsumer`] and [`Firehose`] receive, can be paused, and note what they got in a [`Received`].
+//! - [`Books`] are the ledgers of all components; [`conserved`] is the law: what was sent is delivered or counted.
+//!
+//! Nothing here knows the inside of a component: a stack is found by its `endpoints.json`, its losses by its ledger files.
+
+mod binary;
+mod emitter;
+mod endpoints;
+mod firehose;
+mod grpc;
+mod https;
+mod log_cache;
+mod oracle;
+mod received;
+mod rlp;
+mod series;
+mod stack;
+mod wait;
+
+pub use binary::{Skip, weir_binary};
+pub use emitter::Emitter;
+pub use endpoints::Endpoints;
+pub use firehose::Firehose;
+pub use grpc::connect;
+pub use https::{Answer, Https};
+pub use log_cache::LogCache;
+pub use oracle::{Account, Books, Tolerance, conserved};
+pub use received::{Numbers, Received, Sent, sent_of};
+pub use rlp::{RlpConsumer, any, events_of, logs_of};
+pub use series::{PAYLOAD_MARK, Series, Shape};
+pub use stack::{Mode, Stack, StackBuilder};
+pub use wait::{PATIENCE, eventually};

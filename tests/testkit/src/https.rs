@@ -1,0 +1,96 @@
+//! A small HTTPS client: one request a connection.
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
+
+use crate::endpoints::authority;
+
+/// How to call.
+#[derive(Debug, Clone)]
+pub struct Https {
+    tls: ClientTls,
+    token: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as text, whatever it is.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Https {
+    /// Calls with this side of TLS, without a token.
+    #[must_use]
+    pub const fn new(tls: ClientTls) -> Self {
+        Self { tls, token: None }
+    }
+
+    /// Calls with this token.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    /// `GET url`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
+        self.call(Method::GET, url, "", "*/*", Bytes::new()).await
+    }
+
+    /// `POST url` with a body.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post(&self, url: &str, kind: &str, accept: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+        self.call(Method::POST, url, kind, accept, body.into()).await
+    }
+
+    async fn call(&self, method: Method, url: &str, kind: &str, accept: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let address = authority(url);
+        let path = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]))
+            .unwrap_or("/");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, address)
+            .header(ACCEPT, accept);
+        if !kind.is_empty() {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let stream = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
+        let connector = self.tls.with_alpn(&[ALPN_HTTP1]).connector();
+        let stream = connector.connect(server_name("localhost")?, stream).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        let answer = sender.send_request(request.body(Full::new(body))?).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        connection.abort();
+        Ok(Answer { status, body })
+    }
+}

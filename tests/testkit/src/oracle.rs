@@ -1,0 +1,305 @@
+//! The law of conservation: what was sent to a consumer was delivered, or is counted as dropped at some hop.
+//!
+//! An [`Account`] says what one consumer should have got and what it got. The [`Books`] are the ledger files of all
+//! components. A drop before the doppler's routing costs every consumer one envelope, a drop behind it costs one consumer:
+//!
+//! ```text
+//! Σ over consumers (sent − delivered)  =  consumers × drops(agent, doppler ingress)  +  drops(everywhere else)
+//! ```
+//!
+//! With a [`Tolerance`] the right side may be larger, never smaller: who counts for a killed neighbour also counts what
+//! arrived but was not acknowledged any more.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::ensure;
+use weir_flow::{DropCount, LedgerSnapshot};
+
+use crate::{Numbers, Sent};
+
+/// The agent: what it drops, nobody gets.
+const AGENT: &str = "loggregator-agent";
+/// Fans out: what it drops on the way in, nobody gets; on the way out, one consumer does not get.
+const DOPPLER: &str = "doppler";
+/// Components at which nothing is copied: what comes in goes out once or is dropped.
+const STRAIGHT: [&str; 2] = [AGENT, "rlp"];
+
+/// The ledgers of all components at one moment, or between two.
+#[derive(Debug, Clone, Default)]
+pub struct Books {
+    ledgers: BTreeMap<String, LedgerSnapshot>,
+}
+
+impl Books {
+    /// Reads all ledger files of a directory.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(dir: &Path) -> anyhow::Result<Self> {
+        let mut ledgers = BTreeMap::new();
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let component = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if path.extension().is_none_or(|kind| kind != "json") {
+                continue;
+            }
+            if let Some(ledger) = LedgerSnapshot::read(dir, component)? {
+                ledgers.insert(component.to_owned(), ledger);
+            }
+        }
+        Ok(Self { ledgers })
+    }
+
+    /// The ledger of one component; an empty one if it has none.
+    #[must_use]
+    pub fn of(&self, component: &str) -> LedgerSnapshot {
+        self.ledgers.get(component).cloned().unwrap_or_default()
+    }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let ledgers = self
+            .ledgers
+            .iter()
+            .map(|(component, now)| {
+                let then = before.of(component);
+                let dropped = now
+                    .dropped
+                    .iter()
+                    .map(|drop| DropCount {
+                        count: drop.count.saturating_sub(count_of(&then.dropped, drop)),
+                        ..drop.clone()
+                    })
+                    .filter(|drop| drop.count > 0)
+                    .collect();
+                let since = LedgerSnapshot {
+                    received: now.received.saturating_sub(then.received),
+                    sent: now.sent.saturating_sub(then.sent),
+                    dropped,
+                    ..now.clone()
+                };
+                (component.clone(), since)
+            })
+            .collect();
+        Self { ledgers }
+    }
+
+    /// Why the stack was not at rest between the two, if it was not: something in flight, or more movement than the stack
+    /// makes by itself.
+    pub(crate) fn unrest_since(&self, before: &Self) -> Option<String> {
+        /// More than the stack's own lines and metrics in two seconds.
+        const OWN: u64 = 500;
+        for (component, moved) in &self.since(before).ledgers {
+            if moved.in_flight > i64::try_from(OWN).unwrap_or(i64::MAX) {
+                return Some(format!("{component}: {} in flight", moved.in_flight));
+            }
+            if moved.received > OWN || moved.sent > OWN || !moved.dropped.is_empty() {
+                return Some(format!("{component}: {moved:?}"));
+            }
+        }
+        None
+    }
+
+    /// Drops with these properties; an empty text stands for any.
+    #[must_use]
+    pub fn dropped(&self, component: &str, hop: &str, reason: &str) -> u64 {
+        let fits = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+        self.ledgers
+            .values()
+            .filter(|ledger| fits(component, &ledger.component))
+            .flat_map(|ledger| &ledger.dropped)
+            .filter(|drop| fits(hop, &drop.hop) && fits(reason, &drop.reason))
+            .map(|drop| drop.count)
+            .sum()
+    }
+
+    /// Drops that cost every consumer.
+    fn before_routing(&self) -> u64 {
+        self.dropped(AGENT, "", "") + self.dropped(DOPPLER, "ingress", "")
+    }
+
+    /// A line for each drop, for error messages.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for ledger in self.ledgers.values() {
+            let LedgerSnapshot {
+                component,
+                received,
+                sent,
+                in_flight,
+                ..
+            } = ledger;
+            let _infallible = writeln!(
+                text,
+                "{component}: received {received}, sent {sent}, in flight {in_flight}"
+            );
+            for drop in &ledger.dropped {
+                let _infallible = writeln!(text, "  dropped {} at {}: {}", drop.count, drop.hop, drop.reason);
+            }
+        }
+        text
+    }
+}
+
+fn count_of(drops: &[DropCount], like: &DropCount) -> u64 {
+    drops
+        .iter()
+        .filter(|drop| drop.hop == like.hop && drop.reason == like.reason)
+        .map(|drop| drop.count)
+        .sum()
+}
+
+/// What one consumer should have got and what it got.
+#[derive(Debug, Clone)]
+pub struct Account {
+    name: String,
+    sent: Sent,
+    delivered: Sent,
+    numbers: Option<Numbers>,
+}
+
+impl Account {
+    /// A consumer that noted every number: order and repetitions are checked too. Numbers of other sources are ignored.
+    #[must_use]
+    pub fn numbered(name: &str, sent: &Sent, mut numbers: Numbers) -> Self {
+        numbers.retain(|source_id, _| sent.contains_key(source_id));
+        let delivered = numbers
+            .iter()
+            .map(|(source_id, list)| (source_id.clone(), list.len() as u64))
+            .collect();
+        Self {
+            name: name.to_owned(),
+            sent: sent.clone(),
+            delivered,
+            numbers: Some(numbers),
+        }
+    }
+
+    /// A consumer that only counts.
+    #[must_use]
+    pub fn counted(name: &str, sent: &Sent, delivered: Sent) -> Self {
+        Self {
+            name: name.to_owned(),
+            sent: sent.clone(),
+            delivered,
+            numbers: None,
+        }
+    }
+
+    /// What did not arrive, over all sources.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.sent
+            .iter()
+            .map(|(source_id, sent)| sent.saturating_sub(self.delivered_of(source_id)))
+            .sum()
+    }
+
+    /// What did not arrive of one source.
+    #[must_use]
+    pub fn missing_of(&self, source_id: &str) -> u64 {
+        let sent = self.sent.get(source_id).copied().unwrap_or_default();
+        sent.saturating_sub(self.delivered_of(source_id))
+    }
+
+    fn delivered_of(&self, source_id: &str) -> u64 {
+        self.delivered.get(source_id).copied().unwrap_or_default()
+    }
+
+    /// Each number at most once, only numbers that were sent, and each source in order.
+    fn check_numbers(&self) -> anyhow::Result<()> {
+        let name = &self.name;
+        for (source_id, delivered) in &self.delivered {
+            let sent = self.sent.get(source_id).copied().unwrap_or_default();
+            ensure!(
+                *delivered <= sent,
+                "{name}: {delivered} of {sent} sent by {source_id} arrived: some twice"
+            );
+        }
+        for (source_id, numbers) in self.numbers.iter().flatten() {
+            let sent = self.sent.get(source_id).copied().unwrap_or_default();
+            if let Some(at) = numbers.windows(2).position(|pair| pair[0] >= pair[1]) {
+                let (first, second) = (numbers[at], numbers[at + 1]);
+                let what = if first == second {
+                    "arrived twice"
+                } else {
+                    "is out of order"
+                };
+                anyhow::bail!("{name}: {source_id}: number {second} {what} (after {first}, place {at})");
+            }
+            ensure!(
+                numbers.last().is_none_or(|last| *last < sent),
+                "{name}: {source_id}: a number beyond the {sent} sent"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// How exact the books must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tolerance {
+    /// Nothing was killed: to the envelope.
+    Exact,
+    /// A process was killed: nothing is unexplained, and at most so many envelopes are counted although they arrived (or
+    /// were the stack's own).
+    Overcount(u64),
+}
+
+/// Judges the consumers' accounts by the books kept since the first envelope was sent; both at rest.
+///
+/// # Errors
+/// Which law is broken, with the figures.
+pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> anyhow::Result<()> {
+    for account in accounts {
+        account.check_numbers()?;
+    }
+    let missing: u64 = accounts.iter().map(Account::missing).sum();
+    let shared = books.before_routing();
+    let single = books.dropped("", "", "") - shared;
+    let counted = accounts.len() as u64 * shared + single;
+    let figures = || {
+        let mut text = format!("missing {missing}, counted {counted}\n");
+        for account in accounts {
+            let _infallible = writeln!(text, "{}: missing {}", account.name, account.missing());
+        }
+        text + &books.summary()
+    };
+    ensure!(
+        missing <= counted,
+        "{} envelopes are lost and not counted: {}",
+        missing - counted,
+        figures()
+    );
+    let allowed = match tolerance {
+        Tolerance::Exact => 0,
+        Tolerance::Overcount(window) => window,
+    };
+    ensure!(
+        counted - missing <= allowed,
+        "{} too many are counted: {}",
+        counted - missing,
+        figures()
+    );
+    if tolerance == Tolerance::Exact {
+        for component in STRAIGHT {
+            let ledger = books.of(component);
+            let out = i128::from(ledger.sent) + i128::from(ledger.dropped_total()) + i128::from(ledger.in_flight);
+            // What lay there before the books were opened may have left since.
+            let off = (i128::from(ledger.received) - out).unsigned_abs();
+            ensure!(
+                off <= 500,
+                "{component}: received is not sent + dropped + in flight: {}",
+                figures()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

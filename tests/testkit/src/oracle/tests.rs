@@ -1,0 +1,89 @@
+use super::*;
+
+fn sent(count: u64) -> Sent {
+    Sent::from([("app".to_owned(), count)])
+}
+
+fn got(numbers: impl IntoIterator<Item = u64>) -> Numbers {
+    Numbers::from([("app".to_owned(), numbers.into_iter().collect())])
+}
+
+fn books(drops: &[(&str, &str, &str, u64)]) -> Books {
+    let mut books = Books::default();
+    for (component, hop, reason, count) in drops {
+        let ledger = books
+            .ledgers
+            .entry((*component).to_owned())
+            .or_insert_with(|| LedgerSnapshot {
+                component: (*component).to_owned(),
+                ..LedgerSnapshot::default()
+            });
+        ledger.received += count;
+        ledger.dropped.push(DropCount {
+            hop: (*hop).to_owned(),
+            reason: (*reason).to_owned(),
+            count: *count,
+        });
+    }
+    books
+}
+
+/// Everything arrived, nothing was counted.
+#[test]
+fn a_quiet_run_is_conserved() {
+    let account = Account::numbered("rlp", &sent(3), got(0..3));
+    conserved(&[account], &books(&[]), Tolerance::Exact).unwrap();
+}
+
+/// A loss at the doppler's way out costs one consumer, a loss at the agent all of them.
+#[test]
+fn drops_are_weighed_by_who_they_cost() {
+    let whole = Account::numbered("rlp", &sent(5), got([0, 1, 2, 4]));
+    let slow = Account::counted("log cache", &sent(5), sent(2));
+    let counted = books(&[
+        ("loggregator-agent", "egress", "buffer_full", 1),
+        ("doppler", "egress", "slow_consumer", 2),
+    ]);
+    conserved(&[whole, slow], &counted, Tolerance::Exact).unwrap();
+}
+
+/// One missing and not counted; one counted and not missing.
+#[test]
+fn silent_losses_and_wrong_counts_are_found() {
+    let account = [Account::numbered("rlp", &sent(3), got([0, 2]))];
+    let error = conserved(&account, &books(&[]), Tolerance::Overcount(100)).unwrap_err();
+    assert!(
+        error.to_string().contains("1 envelopes are lost and not counted"),
+        "{error}"
+    );
+    let twice = books(&[("doppler", "egress", "slow_consumer", 2)]);
+    assert!(conserved(&account, &twice, Tolerance::Exact).is_err());
+    conserved(&account, &twice, Tolerance::Overcount(1)).unwrap();
+}
+
+/// Repetition, wrong order and inventions are no delivery.
+#[test]
+fn repetition_and_disorder_are_found() {
+    for (numbers, complaint) in [
+        (vec![0, 0], "twice"),
+        (vec![1, 0], "out of order"),
+        (vec![0, 9], "beyond"),
+    ] {
+        let account = [Account::numbered("rlp", &sent(2), got(numbers))];
+        let error = conserved(&account, &books(&[]), Tolerance::Exact).unwrap_err();
+        assert!(error.to_string().contains(complaint), "{error}");
+    }
+}
+
+/// What was counted before the test began is not part of it.
+#[test]
+fn books_are_opened_at_a_moment() {
+    let before = books(&[("doppler", "egress", "slow_consumer", 7)]);
+    let after = books(&[
+        ("doppler", "egress", "slow_consumer", 9),
+        ("rlp", "egress", "consumer_gone", 1),
+    ]);
+    let since = after.since(&before);
+    assert_eq!(since.dropped("doppler", "", ""), 2);
+    assert_eq!(since.dropped("", "", ""), 3);
+}

@@ -1,0 +1,74 @@
+//! What was sent and what arrived, by source.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weir_envelope::batch::Batch;
+use weir_envelope::view::Message;
+
+use crate::Series;
+use crate::series::number_of;
+
+/// How many envelopes were sent, by source.
+pub type Sent = BTreeMap<String, u64>;
+
+/// The numbers that arrived of each source, in order of arrival.
+pub type Numbers = BTreeMap<String, Vec<u64>>;
+
+/// The sum of some series as [`Sent`].
+#[must_use]
+pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
+    series
+        .into_iter()
+        .map(|series| (series.source_id().to_owned(), series.made()))
+        .collect()
+}
+
+/// What one consumer got so far; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    numbers: Arc<Mutex<Numbers>>,
+}
+
+impl Received {
+    /// Notes the numbered envelopes of a batch; others are ignored.
+    pub fn note(&self, batch: &Batch) {
+        for envelope in batch.iter() {
+            if let Message::Log { payload, .. } = envelope.view().message() {
+                self.note_line(envelope.source_id(), payload);
+            }
+        }
+    }
+
+    /// Notes one line.
+    pub fn note_line(&self, source_id: &str, payload: &[u8]) {
+        let Some(number) = number_of(payload) else { return };
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        match numbers.get_mut(source_id) {
+            Some(list) => list.push(number),
+            None => {
+                numbers.insert(source_id.to_owned(), vec![number]);
+            }
+        }
+    }
+
+    /// How many arrived, over all sources.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.values().map(|list| list.len() as u64).sum()
+    }
+
+    /// How many arrived of one source.
+    #[must_use]
+    pub fn of(&self, source_id: &str) -> u64 {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.get(source_id).map_or(0, |list| list.len() as u64)
+    }
+
+    /// A copy of all numbers.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

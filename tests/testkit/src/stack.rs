@@ -1,0 +1,345 @@
+//! A stack started as a user starts it: `weir up` in a directory of its own, on free ports.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::endpoints::authority;
+use crate::{Books, Emitter, Endpoints, Https, LogCache, eventually, weir_binary};
+
+/// How long a stack may take to stop in order.
+const STOP: Duration = Duration::from_secs(60);
+/// Of the log of a stack, this much is shown with a failure.
+const LOG_TAIL: usize = 6000;
+
+/// How the components run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All in one process.
+    Embedded,
+    /// Each in a process of its own, restarted when it dies.
+    Processes,
+}
+
+/// A stack before it starts.
+#[derive(Debug)]
+pub struct StackBuilder {
+    mode: Mode,
+    env: Vec<(String, String)>,
+}
+
+impl StackBuilder {
+    /// Sets a configuration key of a component through its environment: `DOPPLER__QUEUE__ENVELOPES`.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl ToString) -> Self {
+        self.env.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has the end of its log.
+    pub async fn start(self) -> anyhow::Result<Stack> {
+        let base = tempfile::Builder::new().prefix("weir-test-").tempdir()?;
+        Stack::start_in(base, self).await
+    }
+}
+
+/// A running stack; dropped, it is stopped and its directory removed.
+#[derive(Debug)]
+pub struct Stack {
+    base: Option<TempDir>,
+    state_dir: PathBuf,
+    child: Child,
+    builder: StackBuilder,
+    endpoints: Endpoints,
+}
+
+impl Stack {
+    /// A stack to be started in `mode`.
+    #[must_use]
+    pub const fn builder(mode: Mode) -> StackBuilder {
+        StackBuilder { mode, env: Vec::new() }
+    }
+
+    /// Starts a stack with its default configuration.
+    ///
+    /// # Errors
+    /// As [`StackBuilder::start`].
+    pub async fn start(mode: Mode) -> anyhow::Result<Self> {
+        Self::builder(mode).start().await
+    }
+
+    async fn start_in(base: TempDir, builder: StackBuilder) -> anyhow::Result<Self> {
+        let state_dir = base.path().join("state");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(base.path().join("up.log"))?;
+        let mut command = Command::new(weir_binary()?);
+        command
+            .arg("--state-dir")
+            .arg(&state_dir)
+            .args(["up", "--ports", "auto"]);
+        if builder.mode == Mode::Processes {
+            command.arg("--processes");
+        }
+        // What the surroundings say about another stack must not leak in.
+        command.env_remove("WEIR_STATE_DIR");
+        command.envs(builder.env.iter().map(|(key, value)| (key, value)));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("weir up")?;
+        let mut starting = Starting {
+            child: Some(child),
+            log: base.path().join("up.log"),
+        };
+        let endpoints = eventually("weir up", async || {
+            starting.check()?;
+            Endpoints::read(&state_dir)
+        })
+        .await
+        .map_err(|error| starting.explain(&error))?;
+        let child = starting.child.take().context("the process that was started")?;
+        Ok(Self {
+            base: Some(base),
+            state_dir,
+            child,
+            builder,
+            endpoints,
+        })
+    }
+
+    /// Where everything listens.
+    #[must_use]
+    pub const fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// The firehose token.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn token(&self) -> anyhow::Result<String> {
+        let path = self.state_dir.join("token");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// A connection to the agent, as one of the original's clients.
+    ///
+    /// # Errors
+    /// When the agent cannot be reached.
+    pub async fn emitter(&self) -> anyhow::Result<Emitter> {
+        Emitter::connect(&self.endpoints).await
+    }
+
+    /// The faces of the log cache.
+    ///
+    /// # Errors
+    /// When the certificates or the token cannot be read.
+    pub fn log_cache(&self) -> anyhow::Result<LogCache> {
+        let https = Https::new(self.endpoints.trusting()?).with_token(&self.token()?);
+        LogCache::new(&self.endpoints, https)
+    }
+
+    /// A `weir` command that finds this stack.
+    ///
+    /// # Errors
+    /// When the program cannot be found.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(weir_binary()?);
+        command.env("WEIR_STATE_DIR", &self.state_dir).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// The ledgers of all components as they are on file.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn books(&self) -> anyhow::Result<Books> {
+        Books::read(&self.state_dir.join("ledger"))
+    }
+
+    /// The ledgers once nothing is in flight and nothing moves that is not the stack's own.
+    ///
+    /// # Errors
+    /// When the stack does not come to rest.
+    pub async fn books_at_rest(&self) -> anyhow::Result<Books> {
+        eventually("the stack at rest", async || {
+            let before = self.books()?;
+            // Longer than the interval at which ledgers are written in quiet times.
+            tokio::time::sleep(Duration::from_millis(2200)).await;
+            let after = self.books()?;
+            match after.unrest_since(&before) {
+                None => Ok(after),
+                Some(unrest) => bail!(unrest),
+            }
+        })
+        .await
+    }
+
+    /// Kills the process of `component` with SIGKILL; it is started again by its supervisor.
+    ///
+    /// # Errors
+    /// When it has no process of its own.
+    pub fn kill(&self, component: &str) -> anyhow::Result<i32> {
+        let now = Endpoints::read(&self.state_dir)?;
+        let pid = *now
+            .pids
+            .get(component)
+            .with_context(|| format!("no pid of {component}"))?;
+        let own = now.pids.values().filter(|other| **other == pid).count() == 1;
+        if !own {
+            bail!("{component} has no process of its own: start the stack with `Mode::Processes`");
+        }
+        kill_process(pid_of(pid)?, Signal::KILL)?;
+        Ok(pid)
+    }
+
+    /// Waits until `component` runs in another process than `old` and accepts connections.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn back(&self, component: &str, old: i32) -> anyhow::Result<()> {
+        let address = match component {
+            "loggregator-agent" => &self.endpoints.agent,
+            "doppler" => &self.endpoints.doppler,
+            "rlp" => &self.endpoints.rlp,
+            "traffic-controller" => &self.endpoints.traffic_controller,
+            "log-cache" => &self.endpoints.log_cache,
+            _ => bail!("no such component: {component}"),
+        };
+        eventually(&format!("{component} is back"), async || {
+            let now = Endpoints::read(&self.state_dir)?;
+            match now.pids.get(component) {
+                Some(pid) if *pid != old => {}
+                other => bail!("pid {other:?}, was {old}"),
+            }
+            TcpStream::connect(authority(address)).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the stack in order, as Ctrl-C does, and gives its exit status.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        kill_process(pid_of(i32::try_from(self.child.id())?)?, Signal::INT)?;
+        let deadline = Instant::now() + STOP;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.child.kill()?;
+        bail!("weir up did not stop within {} s:\n{}", STOP.as_secs(), self.log())
+    }
+
+    /// Stops the stack and starts it again in the same directory.
+    ///
+    /// # Errors
+    /// When it does not stop cleanly or does not come up.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let status = self.stop()?;
+        if !status.success() {
+            bail!("weir up ended with {status}:\n{}", self.log());
+        }
+        let base = self.base.take().context("the directory of a running stack")?;
+        let builder = StackBuilder {
+            mode: self.builder.mode,
+            env: self.builder.env.clone(),
+        };
+        let fresh = Self::start_in(base, builder).await?;
+        *self = fresh;
+        Ok(())
+    }
+
+    /// The end of what the stack wrote to its terminal, and of its components' logs.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        let logs = std::fs::read_dir(self.state_dir.join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let up = self.state_dir.parent().map(|base| base.join("up.log"));
+        for path in up.into_iter().chain(logs.map(|entry| entry.path())) {
+            text.push_str(&format!("--- {}\n{}\n", path.display(), tail(&path)));
+        }
+        text
+    }
+}
+
+impl Drop for Stack {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the stack said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        // A stack that was replaced by its restart has no directory any more and no process either.
+        drop(self.stop());
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A stack that does not serve yet; killed if it never does.
+struct Starting {
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Starting {
+    fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(Some(status))) => bail!("it ended with {status}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow::anyhow!("{error:#}\n{}", tail(&self.log))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let from = text.len().saturating_sub(LOG_TAIL);
+    String::from_utf8_lossy(&text[from..]).into_owned()
+}
+
+fn pid_of(pid: i32) -> anyhow::Result<Pid> {
+    Pid::from_raw(pid).with_context(|| format!("{pid} is no process"))
+}

@@ -1,0 +1,32 @@
+//! Waiting for a condition, with a deadline.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long what must come may take. Generous: the machine may be busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Looks until `condition` gives a value, or fails with what it said last.
+///
+/// # Errors
+/// When it did not hold within [`PATIENCE`].
+pub async fn eventually<T, E: Display>(
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Result<T, E>,
+) -> anyhow::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match condition().await {
+            Ok(value) => return Ok(value),
+            Err(state) if Instant::now() >= deadline => {
+                anyhow::bail!("{what}: not within {} s: {state}", PATIENCE.as_secs())
+            }
+            Err(_) => tokio::time::sleep(STEP).await,
+        }
+    }
+}
