@@ -1,0 +1,152 @@
+//! Messages from which fuzzing starts: one of each kind, and the ill-formed ones that are hard to come upon.
+
+use prost::Message as _;
+use weir_envelope::encode::Writer;
+use weir_envelope::v1::to_v1;
+use weir_envelope::view::{EnvelopeView, Stream, TagValue};
+use weir_envelope::wire::{put_bytes, put_varint};
+use weir_proto::events;
+
+/// Named messages.
+pub type Seeds = Vec<(String, Vec<u8>)>;
+
+/// The seeds of each target.
+#[must_use]
+pub fn all() -> Vec<(&'static str, Seeds)> {
+    let (v2, v1) = (envelopes(), v1_envelopes());
+    vec![
+        ("batch", batches(&v2)),
+        ("view", v2.clone()),
+        ("to_v1", v2.clone()),
+        ("from_v1", v1),
+        ("json", v2.clone()),
+        ("tags", v2),
+    ]
+}
+
+fn seed(name: &str, write: impl FnOnce(&mut Writer<'_>)) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes);
+    writer
+        .timestamp(1_700_000_000_000_000_000)
+        .source_id("b3015d69-09cd-476d-aace-ad2d824d5ab7")
+        .instance_id("0");
+    writer.tags([("origin", "rep"), ("deployment", "cf"), ("source_type", "APP/PROC/WEB")]);
+    write(&mut writer);
+    (name.to_owned(), bytes)
+}
+
+/// One v2 envelope of each kind, and some that are odd.
+fn envelopes() -> Seeds {
+    let mut seeds = vec![
+        seed("log", |writer| drop_it(writer.log(b"hello", Stream::Err))),
+        seed("error", |writer| {
+            drop_it(
+                writer
+                    .tags([("__v1_type", "Error"), ("source", "s"), ("code", "7")])
+                    .log(b"bad", Stream::Out),
+            );
+        }),
+        seed("counter", |writer| drop_it(writer.counter("requests", 1, 1000))),
+        seed("gauge", |writer| {
+            drop_it(writer.gauge(&[("a", "ms", 1.5), ("b", "", f64::NAN)]))
+        }),
+        seed("container", |writer| {
+            drop_it(writer.gauge(&[
+                ("cpu", "percentage", 1.5),
+                ("memory", "bytes", 2.0),
+                ("disk", "bytes", 3.0),
+                ("memory_quota", "bytes", 4.0),
+                ("disk_quota", "bytes", 5.0),
+            ]));
+        }),
+        seed("http", |writer| {
+            drop_it(
+                writer
+                    .tags([
+                        ("request_id", "b3015d69-09cd-476d-aace-ad2d824d5ab7"),
+                        ("peer_type", "Server"),
+                        ("method", "GET"),
+                        ("uri", "https://shop.example/"),
+                        ("remote_address", "10.0.0.1:40000"),
+                        ("user_agent", "curl"),
+                        ("status_code", "200"),
+                        ("content_length", "12"),
+                        ("routing_instance_id", "i"),
+                        ("forwarded", "10.0.0.1\n10.0.0.2"),
+                    ])
+                    .timer("http", 1, 2),
+            );
+        }),
+        seed("event", |writer| drop_it(writer.event("title", "body"))),
+        seed("deprecated", |writer| {
+            drop_it(
+                writer
+                    .deprecated_tag("text", TagValue::Text("x"))
+                    .deprecated_tag("integer", TagValue::Integer(-1))
+                    .deprecated_tag("decimal", TagValue::Decimal(0.5))
+                    .deprecated_tag("origin", TagValue::None)
+                    .log(b"", Stream::Out),
+            );
+        }),
+        seed("two_payloads", |writer| {
+            drop_it(writer.gauge(&[("a", "", 1.0)]).gauge(&[("b", "", 2.0)]))
+        }),
+        ("empty".to_owned(), Vec::new()),
+    ];
+    let mut long = vec![0x4a];
+    put_varint(&mut long, 1 << 32);
+    seeds.push(("four_gibibytes".to_owned(), long));
+    let mut nested = Vec::new();
+    for _ in 0..64 {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, 6, &nested);
+        nested = outer;
+    }
+    seeds.push(("nested".to_owned(), nested));
+    seeds.push((
+        "not_utf8".to_owned(),
+        b"\x12\x02\xff\xfe\x4a\x06\x0a\x01\xff\x12\x01\xff".to_vec(),
+    ));
+    seeds.push(("group".to_owned(), b"\x12\x01a\x0b\x08\x01\x0c".to_vec()));
+    seeds.push(("endless_varint".to_owned(), vec![0xff; 12]));
+    seeds
+}
+
+/// What the envelopes are in v1.
+fn v1_envelopes() -> Seeds {
+    let mut seeds = Seeds::new();
+    for (name, bytes) in envelopes() {
+        // Those that have no v1 form are no seeds.
+        let _ = to_v1(EnvelopeView::new(&bytes), |message| {
+            seeds.push((name.clone(), message.to_vec()))
+        });
+    }
+    let incomplete = events::Envelope {
+        origin: "o".to_owned(),
+        event_type: 5,
+        ..Default::default()
+    };
+    seeds.push(("incomplete".to_owned(), incomplete.encode_to_vec()));
+    seeds
+}
+
+fn batches(envelopes: &Seeds) -> Seeds {
+    let mut whole = Vec::new();
+    for (_, bytes) in envelopes {
+        put_bytes(&mut whole, 1, bytes);
+    }
+    let mut linked = whole.clone();
+    put_bytes(&mut linked, weir_envelope::batch::LINK_FIELD, b"\x08\x01");
+    put_bytes(&mut linked, 1, &envelopes[0].1);
+    let short = whole[..whole.len() / 2].to_vec();
+    vec![
+        ("whole".to_owned(), whole),
+        ("linked".to_owned(), linked),
+        ("short".to_owned(), short),
+        ("empty".to_owned(), Vec::new()),
+    ]
+}
+
+/// The writer's methods return it; nothing more is wanted of it here.
+fn drop_it(_: &mut Writer<'_>) {}
