@@ -1,0 +1,251 @@
+//! The part of a kind that still grows, in the order of arrival.
+
+use std::sync::Arc;
+
+use weir_envelope::batch::Kind;
+
+use super::{Chunk, Run};
+use crate::identity::Identity;
+use crate::rows::{Columns, ERR, Row, Rows};
+use crate::shape::Shape;
+use crate::source::Source;
+
+/// A source that has rows in the active part.
+#[derive(Debug)]
+struct ActiveSource {
+    source: Arc<Source>,
+    /// Ordinal of its first row here.
+    first: u64,
+    rows: u32,
+}
+
+/// Rows that arrived since the last chunk was sealed.
+#[derive(Debug)]
+pub(crate) struct Active {
+    kind: Kind,
+    columns: Columns,
+    /// The values that rows refer to; filled by the interners.
+    pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) shapes: Vec<Arc<Shape>>,
+    /// By number of the identity, the number of its source.
+    source_of: Vec<u32>,
+    sources: Vec<ActiveSource>,
+    /// Memory of identities and shapes that came up with these rows.
+    new_bytes: usize,
+}
+
+impl Active {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            columns: Columns::with_capacity(kind, 0, 0),
+            identities: Vec::new(),
+            shapes: Vec::new(),
+            source_of: Vec::new(),
+            sources: Vec::new(),
+            new_bytes: 0,
+        }
+    }
+
+    /// Makes room for `rows` rows with `payload` bytes, so that filling it up moves nothing and takes no more memory.
+    pub(crate) fn reserve(&mut self, rows: usize, payload: usize) {
+        self.columns.reserve(self.kind, rows, payload);
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Payload collected, and memory for new values that came with it.
+    pub(crate) fn weight(&self) -> usize {
+        self.columns.payload_len() + self.new_bytes
+    }
+
+    /// Memory of the columns and the tables of numbers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.columns.bytes()
+            + (self.identities.capacity() + self.shapes.capacity()) * size_of::<usize>()
+            + self.source_of.capacity() * 4
+            + self.sources.capacity() * size_of::<ActiveSource>()
+    }
+
+    /// Numbers a source whose first row here has the ordinal `first`.
+    pub(crate) fn add_source(&mut self, source: &Arc<Source>, first: u64) -> u32 {
+        self.sources.push(ActiveSource {
+            source: Arc::clone(source),
+            first,
+            rows: 0,
+        });
+        u32::try_from(self.sources.len() - 1).expect("the active part is small")
+    }
+
+    /// Notes that the identity numbered last is of the source numbered `source`, and what it takes.
+    #[inline]
+    pub(crate) fn note_values(&mut self, source: u32, new_bytes: usize) {
+        if self.source_of.len() < self.identities.len() {
+            self.source_of.push(source);
+        }
+        self.new_bytes += new_bytes;
+    }
+
+    /// Appends a row of the source numbered `source`.
+    #[inline]
+    pub(crate) fn push(&mut self, source: u32, row: Row<'_>) {
+        self.columns.push(row);
+        self.sources[source as usize].rows += 1;
+    }
+
+    /// Drops everything, and keeps room for as many rows and at most `payload` bytes.
+    pub(crate) fn clear(&mut self, payload: usize) {
+        self.columns.clear(payload);
+        self.identities.clear();
+        self.shapes.clear();
+        self.source_of.clear();
+        self.sources.clear();
+        self.new_bytes = 0;
+    }
+
+    /// A sorted copy of all rows that are visible; `floor` tells the first visible ordinal by slot.
+    pub(crate) fn seal(&self, born: u64, floor: impl Fn(u32) -> u64) -> Option<Chunk> {
+        self.seal_sources(born, floor, (0u32..).zip(&self.sources).collect())
+    }
+
+    /// The same of the source numbered `number` alone.
+    pub(crate) fn seal_source(&self, number: u32, born: u64, floor: u64) -> Option<Chunk> {
+        self.seal_sources(born, |_| floor, vec![(number, &self.sources[number as usize])])
+    }
+
+    fn seal_sources(
+        &self,
+        born: u64,
+        floor: impl Fn(u32) -> u64,
+        mut chosen: Vec<(u32, &ActiveSource)>,
+    ) -> Option<Chunk> {
+        chosen.sort_unstable_by_key(|(_, source)| source.source.slot());
+        // Where each source's rows go, by its number here; sources that were not chosen go nowhere.
+        let mut cursors = vec![
+            Cursor {
+                next: usize::MAX,
+                dead: 0
+            };
+            self.sources.len()
+        ];
+        let mut runs: Vec<Run> = Vec::with_capacity(chosen.len());
+        let mut total = 0usize;
+        for (number, source) in chosen {
+            let dead = floor(source.source.slot())
+                .saturating_sub(source.first)
+                .min(u64::from(source.rows));
+            let live = u64::from(source.rows) - dead;
+            if live == 0 {
+                continue;
+            }
+            cursors[number as usize] = Cursor { next: total, dead };
+            let start = u32::try_from(total).expect("the active part is small");
+            total += usize::try_from(live).expect("the active part is small");
+            runs.push(Run {
+                source: Arc::clone(&source.source),
+                start,
+                end: u32::try_from(total).expect("the active part is small"),
+                first: source.first + dead,
+            });
+        }
+        if total == 0 {
+            return None;
+        }
+        let mut order = vec![0u32; total];
+        let from = self.columns.as_ref();
+        let mut payload = 0;
+        for (row, identity) in from.identities.iter().enumerate() {
+            let cursor = &mut cursors[self.source_of[(identity & !ERR) as usize] as usize];
+            if cursor.next == usize::MAX {
+                continue;
+            }
+            if cursor.dead > 0 {
+                cursor.dead -= 1;
+                continue;
+            }
+            order[cursor.next] = u32::try_from(row).expect("the active part is small");
+            cursor.next += 1;
+            payload += from.payload_len(row..row + 1);
+        }
+        for run in &runs {
+            let rows = &mut order[run.rows()];
+            // Rows of a source lie in the order of their sequence numbers: a stable sort by time is all that it takes.
+            if !rows.is_sorted_by_key(|row| from.timestamps[*row as usize]) {
+                rows.sort_by_key(|row| from.timestamps[*row as usize]);
+            }
+        }
+        let mut identities = Renumber::new(self.identities.len());
+        let mut shapes = Renumber::new(self.shapes.len());
+        for row in &order {
+            identities.see(from.identities[*row as usize] & !ERR);
+            if let Some(shape) = from.shapes.get(*row as usize) {
+                shapes.see(*shape);
+            }
+        }
+        let mut columns = Columns::with_capacity(self.kind, total, payload);
+        for row in &order {
+            let row = *row as usize;
+            columns.copy(from, row..row + 1, &identities.numbers, &shapes.numbers);
+        }
+        let rows = columns.finish(self.kind, identities.pick(&self.identities), shapes.pick(&self.shapes));
+        Some(Chunk::new(rows, runs, born))
+    }
+
+    /// A copy of the rows from `start` on, in the order of arrival.
+    pub(crate) fn since(&self, start: usize) -> Rows {
+        let from = self.columns.as_ref();
+        let rows = start..self.len();
+        let mut identities = Renumber::new(self.identities.len());
+        let mut shapes = Renumber::new(self.shapes.len());
+        for row in rows.clone() {
+            identities.see(from.identities[row] & !ERR);
+            if let Some(shape) = from.shapes.get(row) {
+                shapes.see(*shape);
+            }
+        }
+        let mut columns = Columns::with_capacity(self.kind, rows.len(), from.payload_len(rows.clone()));
+        columns.copy(from, rows, &identities.numbers, &shapes.numbers);
+        columns.finish(self.kind, identities.pick(&self.identities), shapes.pick(&self.shapes))
+    }
+
+    /// The sources that have rows here.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.sources.iter().map(|source| &source.source)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    next: usize,
+    dead: u64,
+}
+
+/// Numbers the values that are in use anew, without gaps.
+#[derive(Debug)]
+struct Renumber {
+    numbers: Vec<u32>,
+    used: Vec<u32>,
+}
+
+impl Renumber {
+    fn new(len: usize) -> Self {
+        Self {
+            numbers: vec![u32::MAX; len],
+            used: Vec::with_capacity(len),
+        }
+    }
+
+    fn see(&mut self, old: u32) {
+        let number = &mut self.numbers[old as usize];
+        if *number == u32::MAX {
+            *number = u32::try_from(self.used.len()).expect("the active part is small");
+            self.used.push(old);
+        }
+    }
+
+    fn pick<T>(&self, values: &[Arc<T>]) -> Vec<Arc<T>> {
+        self.used.iter().map(|old| Arc::clone(&values[*old as usize])).collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! Everything of one kind: the part that grows, and the chunks behind it.
+
+use std::sync::Arc;
+
+use weir_envelope::batch::Kind;
+
+use crate::chunk::{Active, Chunk};
+use crate::identity::Identity;
+use crate::ingest::Prepared;
+use crate::intern::Interner;
+use crate::limits::Sizing;
+use crate::rows::{ERR, Row, has_shapes};
+use crate::shape::Shape;
+use crate::source::{Registry, Slot};
+use crate::tap::Taps;
+
+/// Everything of one kind.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    kind: Kind,
+    sizing: Sizing,
+    /// Counts the fillings of the active part.
+    epoch: u64,
+    active: Active,
+    identities: Interner<Identity>,
+    shapes: Interner<Shape>,
+    chunks: Arc<Vec<Arc<Chunk>>>,
+    chunk_bytes: usize,
+    chunk_rows: u64,
+    /// Rows that are visible.
+    live: u64,
+    /// Rows that may be gone before it is worth looking for chunks to rewrite.
+    dead_limit: u64,
+    taps: Taps,
+}
+
+impl Lane {
+    pub(crate) fn new(kind: Kind, sizing: Sizing) -> Self {
+        Self {
+            kind,
+            sizing,
+            epoch: 1,
+            active: Active::new(kind),
+            identities: Interner::default(),
+            shapes: Interner::default(),
+            chunks: Arc::default(),
+            chunk_bytes: 0,
+            chunk_rows: 0,
+            live: 0,
+            dead_limit: sizing.active_rows as u64 * 4,
+            taps: Taps::default(),
+        }
+    }
+
+    /// Whether `payload` more bytes would overfill the active part: then it is to be sealed first.
+    #[inline]
+    pub(crate) fn is_full(&self, payload: usize) -> bool {
+        let rows = self.active.len();
+        rows > 0 && (rows >= self.sizing.active_rows || self.active.weight() + payload > self.sizing.active_bytes)
+    }
+
+    /// Appends an envelope of `slot`; returns how many rows of it that let expire.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        slot: &mut Slot,
+        envelope: &Prepared<'_>,
+        scratch: &[u8],
+        max_per_source: u64,
+    ) -> u64 {
+        if self.active.len() == 0 {
+            self.active.reserve(self.sizing.active_rows, self.sizing.active_bytes);
+        }
+        let tally = &mut slot.tallies[self.kind.index()];
+        if tally.epoch != self.epoch {
+            tally.epoch = self.epoch;
+            tally.local = self.active.add_source(&slot.source, tally.next);
+        }
+        let source = &slot.source;
+        let head = envelope.head(scratch);
+        let identity = self.identities.intern(
+            envelope.head_hash ^ u64::from(source.slot()).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            |found| Arc::ptr_eq(found.source(), source) && *found.head() == *head,
+            || Identity::new(Arc::clone(source), head),
+            self.epoch,
+            &mut self.active.identities,
+        );
+        self.active.note_values(tally.local, identity.new_bytes);
+        let shape = has_shapes(self.kind).then(|| {
+            let bytes = envelope.shape(scratch);
+            let shape = self.shapes.intern(
+                envelope.shape_hash,
+                |found| *found.bytes() == *bytes,
+                || Shape::new(bytes),
+                self.epoch,
+                &mut self.active.shapes,
+            );
+            self.active.note_values(tally.local, shape.new_bytes);
+            shape.local
+        });
+        let row = Row {
+            timestamp: envelope.timestamp,
+            seq: slot.next_seq,
+            identity: identity.local | if envelope.err { ERR } else { 0 },
+            shape,
+            payload: envelope.payload(scratch),
+        };
+        self.active.push(tally.local, row);
+        slot.next_seq += 1;
+        tally.next += 1;
+        if tally.live() > max_per_source {
+            tally.expired += 1;
+            1
+        } else {
+            self.live += 1;
+            0
+        }
+    }
+
+    /// Makes a chunk of the active part.
+    pub(crate) fn seal(&mut self, registry: &Registry, born: u64) {
+        let kind = self.kind;
+        self.taps.publish(&self.active);
+        if let Some(chunk) = self.active.seal(born, |slot| registry.floor(kind, slot)) {
+            self.chunk_bytes += chunk.bytes();
+            self.chunk_rows += chunk.rows().len() as u64;
+            Arc::make_mut(&mut self.chunks).push(Arc::new(chunk));
+        }
+        self.epoch += 1;
+        self.active.clear(self.sizing.active_bytes);
+        self.taps.restart();
+    }
+
+    /// Puts `merged` in the place of `count` chunks from `start` on. Returns the chunks that were there: they are for
+    /// the caller to drop, outside the lock.
+    pub(crate) fn replace(&mut self, start: usize, count: usize, merged: Option<Chunk>) -> Vec<Arc<Chunk>> {
+        if let Some(chunk) = &merged {
+            self.chunk_bytes += chunk.bytes();
+            self.chunk_rows += chunk.rows().len() as u64;
+        }
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let old: Vec<Arc<Chunk>> = chunks.splice(start..start + count, merged.map(Arc::new)).collect();
+        for chunk in &old {
+            self.chunk_bytes -= chunk.bytes();
+            self.chunk_rows -= chunk.rows().len() as u64;
+        }
+        old
+    }
+
+    /// Gives up values that nobody refers to any more, looking at no more than `limit` of each sort.
+    pub(crate) fn sweep(&mut self, limit: usize) {
+        self.identities.sweep(limit);
+        self.shapes.sweep(limit);
+    }
+
+    /// How many values there are to sweep.
+    pub(crate) fn values(&self) -> usize {
+        self.identities.len().max(self.shapes.len())
+    }
+
+    /// Notes that `count` visible rows are gone.
+    pub(crate) const fn expired(&mut self, count: u64) {
+        self.live -= count;
+    }
+
+    pub(crate) const fn taps_and_active(&mut self) -> (&mut Taps, &Active) {
+        (&mut self.taps, &self.active)
+    }
+
+    pub(crate) const fn active(&self) -> &Active {
+        &self.active
+    }
+
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(crate) const fn chunks(&self) -> &Arc<Vec<Arc<Chunk>>> {
+        &self.chunks
+    }
+
+    pub(crate) const fn sizing(&self) -> &Sizing {
+        &self.sizing
+    }
+
+    /// Rows that are visible.
+    pub(crate) const fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Rows in memory that are not visible.
+    pub(crate) const fn dead(&self) -> u64 {
+        // Rows of the active part may be gone already, so that this is not below zero.
+        (self.chunk_rows + self.active.len() as u64).saturating_sub(self.live)
+    }
+
+    /// As many of them are left alone.
+    pub(crate) const fn dead_limit(&self) -> u64 {
+        self.dead_limit
+    }
+
+    /// Chunks were merged and rewritten as far as it is worth while: only once a good deal more is gone that changes.
+    pub(crate) fn note_compacted(&mut self) {
+        self.dead_limit = self.dead() + (self.chunk_rows / 8).max(self.sizing.active_rows as u64 * 4);
+    }
+
+    /// Memory of everything here.
+    pub(crate) fn bytes(&self) -> usize {
+        self.chunk_bytes + self.active.bytes() + self.identities.bytes() + self.shapes.bytes()
+    }
+}

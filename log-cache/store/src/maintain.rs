@@ -1,0 +1,296 @@
+//! What keeps the store in shape: evicting, merging, and forgetting.
+//!
+//! With a [`Maintainer`] this happens on a thread of its own, ahead of need; ingest helps only if the thread falls behind
+//! or a budget is exhausted. Without one, ingest does it.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use weir_envelope::batch::Kind;
+
+use crate::chunk::{Chunk, merge};
+use crate::limits::Class;
+use crate::store::{Core, Shortage, Store};
+
+mod evict;
+mod plan;
+
+use plan::{Dead, LaneView};
+
+/// Identities that a round of maintenance looks at, beside twice those of the chunks it took away.
+const SWEEP: usize = 1024;
+
+/// Whether the maintenance is wanted, and by whom it is done.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    attached: bool,
+    wanted: bool,
+    stop: bool,
+}
+
+/// The maintenance thread of a store; dropping this ends it, after what it is doing.
+#[derive(Debug)]
+pub struct Maintainer {
+    store: Store,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Maintainer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system has no more threads.
+    pub fn start(store: &Store) -> std::io::Result<Self> {
+        let store = store.clone();
+        let worker = store.clone();
+        let thread = std::thread::Builder::new()
+            .name("log-cache-maintenance".to_owned())
+            .spawn(move || worker.maintain_until_stopped())?;
+        store.inner.signal.state.lock().attached = true;
+        Ok(Self {
+            store,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Maintainer {
+    fn drop(&mut self) {
+        let signal = &self.store.inner.signal;
+        {
+            let mut state = signal.state.lock();
+            state.stop = true;
+            state.attached = false;
+        }
+        signal.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by the panic hook; the store works on without the thread.
+            drop(thread.join());
+        }
+        signal.state.lock().stop = false;
+    }
+}
+
+impl Store {
+    fn maintain_until_stopped(&self) {
+        let signal = &self.inner.signal;
+        loop {
+            {
+                let mut state = signal.state.lock();
+                while !state.wanted && !state.stop {
+                    signal.wake.wait(&mut state);
+                }
+                if state.stop {
+                    return;
+                }
+                state.wanted = false;
+            }
+            self.maintain();
+        }
+    }
+
+    /// Something is to be maintained: wakes the thread, or does it if there is none or it is far behind.
+    pub(crate) fn nudge(&self) {
+        let attached = {
+            let mut state = self.inner.signal.state.lock();
+            state.wanted = true;
+            state.attached
+        };
+        if attached {
+            self.inner.signal.wake.notify_one();
+        }
+        if !attached || self.inner.core.lock().is_far_behind() {
+            self.maintain();
+        }
+    }
+
+    /// Does all maintenance that is due.
+    pub fn maintain(&self) {
+        let _only_one = self.inner.maintenance.lock();
+        for class in Class::ALL {
+            let (bytes, sizing) = {
+                let core = self.inner.core.lock();
+                (core.class_bytes(class), *core.lanes[class.kinds()[0].index()].sizing())
+            };
+            if bytes > sizing.soft {
+                self.make_room(class, bytes - sizing.low, sizing.soft);
+            }
+        }
+        for kind in Kind::ALL {
+            self.compact(kind, Dead::Half);
+        }
+    }
+
+    /// Makes room for what could not be admitted.
+    pub(crate) fn reclaim(&self, shortage: Shortage) {
+        let _only_one = self.inner.maintenance.lock();
+        match shortage {
+            Shortage::Rows(class, cost) => {
+                let (bytes, sizing) = {
+                    let core = self.inner.core.lock();
+                    (core.class_bytes(class), *core.lanes[class.kinds()[0].index()].sizing())
+                };
+                // Somebody else may have made room while this one waited for the lock.
+                let hard = sizing.hard.saturating_sub(cost);
+                if bytes > hard {
+                    self.make_room(class, bytes - sizing.low.saturating_sub(cost), hard);
+                }
+            }
+            Shortage::Sources => self.forget_sources(),
+        }
+    }
+
+    /// Frees about `need` bytes of `class` by fairness and age; whatever it takes to come below `limit`.
+    fn make_room(&self, class: Class, need: usize, limit: usize) {
+        let views: Vec<LaneView> = class.kinds().iter().map(|kind| self.view(*kind)).collect();
+        let cuts = evict::plan(&views, need);
+        drop(views);
+        {
+            let mut core = self.inner.core.lock();
+            for cut in cuts {
+                core.expire(cut.kind, cut.slot, cut.floor);
+            }
+        }
+        for kind in class.kinds() {
+            self.compact(*kind, Dead::Eighth);
+            self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
+        }
+        for attempt in 0..2 {
+            while self.inner.core.lock().class_bytes(class) > limit && self.drop_oldest(class) {}
+            let mut core = self.inner.core.lock();
+            if attempt > 0 || core.class_bytes(class) <= limit {
+                break;
+            }
+            // What is left lies in the parts that still grow.
+            class.kinds().iter().for_each(|kind| core.seal(*kind));
+        }
+    }
+
+    /// Lets the oldest chunk of `class` go, whole. Returns whether there was one.
+    fn drop_oldest(&self, class: Class) -> bool {
+        let mut core = self.inner.core.lock();
+        let oldest = class
+            .kinds()
+            .iter()
+            .filter_map(|kind| {
+                core.lanes[kind.index()]
+                    .chunks()
+                    .first()
+                    .map(|chunk| (chunk.born(), *kind))
+            })
+            .min_by_key(|(born, _)| *born);
+        let Some((_, kind)) = oldest else { return false };
+        let dropped = core.lanes[kind.index()].replace(0, 1, None);
+        for run in dropped.iter().flat_map(|chunk| chunk.runs()) {
+            core.expire(kind, run.source().slot(), run.end_ordinal());
+        }
+        drop(core);
+        drop(dropped);
+        self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
+        true
+    }
+
+    /// Merges small chunks of `kind`, and rewrites those of which so much is gone.
+    fn compact(&self, kind: Kind, dead: Dead) {
+        let view = self.view(kind);
+        let sizing = *self.inner.core.lock().lanes[kind.index()].sizing();
+        let groups = plan::groups(&view, &sizing, dead);
+        let mut swept = SWEEP;
+        // From the back, so that the places of those before stay as they are.
+        for group in groups.into_iter().rev() {
+            let chunks: &[Arc<Chunk>] = &view.chunks[group.clone()];
+            let merged = merge(chunks, |slot| view.floor(slot));
+            swept += chunks
+                .iter()
+                .map(|chunk| chunk.rows().identities().len())
+                .sum::<usize>()
+                * 2;
+            let old = self.inner.core.lock().lanes[kind.index()].replace(group.start, group.len(), merged);
+            drop(old);
+        }
+        drop(view);
+        let mut core = self.inner.core.lock();
+        let lane = &mut core.lanes[kind.index()];
+        lane.note_compacted();
+        swept = swept.min(lane.values());
+        drop(core);
+        // In portions, so that nobody waits long for the lock.
+        while swept > 0 {
+            let portion = swept.min(SWEEP);
+            self.inner.core.lock().lanes[kind.index()].sweep(portion);
+            swept -= portion;
+        }
+    }
+
+    /// Makes room in the table of sources: those without rows are forgotten first, then those that were silent longest.
+    fn forget_sources(&self) {
+        for _ in 0..32 {
+            {
+                let mut core = self.inner.core.lock();
+                if core.registry.bytes() < self.inner.limits.sources_bytes {
+                    return;
+                }
+                core.forget_absent_sources();
+                if core.registry.bytes() < self.inner.limits.sources_bytes / 16 * 15 {
+                    return;
+                }
+                core.retire_sources();
+                Kind::ALL.into_iter().for_each(|kind| core.seal(kind));
+            }
+            for kind in Kind::ALL {
+                self.compact(kind, Dead::Any);
+                self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
+            }
+            self.inner.core.lock().forget_absent_sources();
+        }
+    }
+
+    fn view(&self, kind: Kind) -> LaneView {
+        let core = self.inner.core.lock();
+        LaneView {
+            kind,
+            chunks: Arc::clone(core.lanes[kind.index()].chunks()),
+            floors: core.registry.floors(kind),
+        }
+    }
+}
+
+impl Core {
+    /// Whether it is time for the maintenance. Looked at whenever a chunk was sealed.
+    pub(crate) fn wants_maintenance(&self) -> bool {
+        let full = Class::ALL
+            .into_iter()
+            .any(|class| self.class_bytes(class) > self.lanes[class.kinds()[0].index()].sizing().soft);
+        full || self.lanes.iter().any(|lane| lane.wants_compaction())
+    }
+
+    /// Whether the thread does not keep up with the chunks that are sealed.
+    fn is_far_behind(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.small_chunks() > 4 * plan::FAN_IN)
+    }
+
+    fn forget_absent_sources(&mut self) {
+        let mut present = Vec::new();
+        let mut mark = |slot: u32| {
+            let slot = slot as usize;
+            if present.len() <= slot {
+                present.resize(slot + 1, false);
+            }
+            present[slot] = true;
+        };
+        for lane in &self.lanes {
+            lane.active().sources().for_each(|source| mark(source.slot()));
+            lane.chunks()
+                .iter()
+                .flat_map(|chunk| chunk.runs())
+                .for_each(|run| mark(run.source().slot()));
+        }
+        self.registry.forget_absent(&present);
+    }
+}

@@ -1,0 +1,342 @@
+//! Rows of one kind in columns.
+//!
+//! | column | bytes a row | what |
+//! |---|---|---|
+//! | timestamps | 8 | ns since the Unix epoch |
+//! | seqs | 8 | ingest sequence of the source |
+//! | identities | 4 | number of the [`Identity`]; the uppermost bit says that a log came from `ERR` |
+//! | shapes | 4 | number of the [`Shape`]; none for logs, events and empty envelopes |
+//! | offsets | 4 | where the row's payload ends |
+//! | payload | as it is | a log's bytes; an event's fields on the wire; eight bytes for each number of a metric |
+//!
+//! The columns are Arrow buffers: a reader shares them, and a slice of a log's payload is an Arrow array as it stands.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{BinaryArray, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use weir_envelope::batch::Kind;
+use weir_envelope::view::Stream;
+
+use crate::identity::Identity;
+use crate::shape::Shape;
+
+/// The bit of an identity number that says `ERR`.
+pub(crate) const ERR: u32 = 1 << 31;
+
+/// Columns that grow.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    timestamps: Vec<i64>,
+    seqs: Vec<u64>,
+    identities: Vec<u32>,
+    shapes: Vec<u32>,
+    offsets: Vec<i32>,
+    payload: Vec<u8>,
+}
+
+/// Columns to copy from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnsRef<'a> {
+    pub(crate) timestamps: &'a [i64],
+    pub(crate) seqs: &'a [u64],
+    pub(crate) identities: &'a [u32],
+    pub(crate) shapes: &'a [u32],
+    pub(crate) offsets: &'a [i32],
+    pub(crate) payload: &'a [u8],
+}
+
+/// One row to append.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) timestamp: i64,
+    pub(crate) seq: u64,
+    /// With [`ERR`] where it applies.
+    pub(crate) identity: u32,
+    pub(crate) shape: Option<u32>,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Columns {
+    /// Columns with room for exactly `rows` rows of `kind` with `payload` bytes among them.
+    pub(crate) fn with_capacity(kind: Kind, rows: usize, payload: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self {
+            timestamps: Vec::with_capacity(rows),
+            seqs: Vec::with_capacity(rows),
+            identities: Vec::with_capacity(rows),
+            shapes: Vec::with_capacity(if has_shapes(kind) { rows } else { 0 }),
+            offsets,
+            payload: Vec::with_capacity(payload),
+        }
+    }
+
+    /// Makes room for `rows` rows with `payload` bytes altogether.
+    pub(crate) fn reserve(&mut self, kind: Kind, rows: usize, payload: usize) {
+        self.timestamps
+            .reserve_exact(rows.saturating_sub(self.timestamps.len()));
+        self.seqs.reserve_exact(rows.saturating_sub(self.seqs.len()));
+        self.identities
+            .reserve_exact(rows.saturating_sub(self.identities.len()));
+        if has_shapes(kind) {
+            self.shapes.reserve_exact(rows.saturating_sub(self.shapes.len()));
+        }
+        self.offsets
+            .reserve_exact((rows + 1).saturating_sub(self.offsets.len()));
+        self.payload.reserve_exact(payload.saturating_sub(self.payload.len()));
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Memory of the columns, whether filled or not.
+    pub(crate) fn bytes(&self) -> usize {
+        self.timestamps.capacity() * 8
+            + self.seqs.capacity() * 8
+            + self.identities.capacity() * 4
+            + self.shapes.capacity() * 4
+            + self.offsets.capacity() * 4
+            + self.payload.capacity()
+    }
+
+    /// Empties the columns and keeps room for at most `payload` bytes.
+    pub(crate) fn clear(&mut self, payload: usize) {
+        self.timestamps.clear();
+        self.seqs.clear();
+        self.identities.clear();
+        self.shapes.clear();
+        self.offsets.truncate(1);
+        self.payload.clear();
+        self.payload.shrink_to(payload);
+    }
+
+    /// Appends a row.
+    ///
+    /// # Panics
+    /// If the payload passes 2 GiB: whoever fills the columns ends them long before.
+    #[inline]
+    pub(crate) fn push(&mut self, row: Row<'_>) {
+        self.timestamps.push(row.timestamp);
+        self.seqs.push(row.seq);
+        self.identities.push(row.identity);
+        if let Some(shape) = row.shape {
+            self.shapes.push(shape);
+        }
+        self.payload.extend_from_slice(row.payload);
+        self.offsets.push(offset(self.payload.len()));
+    }
+
+    /// Appends rows of other columns, with the numbers of their identities and shapes translated.
+    pub(crate) fn copy(&mut self, from: ColumnsRef<'_>, rows: Range<usize>, identities: &[u32], shapes: &[u32]) {
+        self.timestamps.extend_from_slice(&from.timestamps[rows.clone()]);
+        self.seqs.extend_from_slice(&from.seqs[rows.clone()]);
+        let translated = from.identities[rows.clone()].iter();
+        self.identities
+            .extend(translated.map(|number| identities[(number & !ERR) as usize] | (number & ERR)));
+        if !from.shapes.is_empty() {
+            self.shapes
+                .extend(from.shapes[rows.clone()].iter().map(|number| shapes[*number as usize]));
+        }
+        let start = from.offsets[rows.start];
+        let end = from.offsets[rows.end];
+        let shift = offset(self.payload.len()) - start;
+        self.offsets
+            .extend(from.offsets[rows.start + 1..=rows.end].iter().map(|end| end + shift));
+        self.payload.extend_from_slice(&from.payload[index(start)..index(end)]);
+    }
+
+    pub(crate) fn as_ref(&self) -> ColumnsRef<'_> {
+        ColumnsRef {
+            timestamps: &self.timestamps,
+            seqs: &self.seqs,
+            identities: &self.identities,
+            shapes: &self.shapes,
+            offsets: &self.offsets,
+            payload: &self.payload,
+        }
+    }
+
+    /// The columns as they are for good.
+    pub(crate) fn finish(self, kind: Kind, identities: Vec<Arc<Identity>>, shapes: Vec<Arc<Shape>>) -> Rows {
+        let offsets = OffsetBuffer::new(self.offsets.into());
+        let payload = Buffer::from_vec(self.payload);
+        let text = (kind == Kind::Log)
+            .then(|| StringArray::try_new(offsets.clone(), payload.clone(), None).ok())
+            .flatten();
+        Rows {
+            kind,
+            timestamps: self.timestamps.into(),
+            seqs: self.seqs.into(),
+            identities: self.identities.into(),
+            shapes: self.shapes.into(),
+            offsets,
+            payload,
+            text,
+            identity_table: identities.into(),
+            shape_table: shapes.into(),
+        }
+    }
+}
+
+impl ColumnsRef<'_> {
+    /// Bytes of payload in a range of rows.
+    pub(crate) fn payload_len(&self, rows: Range<usize>) -> usize {
+        index(self.offsets[rows.end] - self.offsets[rows.start])
+    }
+}
+
+/// Rows of one kind, immutable. In the order of arrival or sorted: whoever made them says so.
+#[derive(Debug)]
+pub struct Rows {
+    kind: Kind,
+    timestamps: ScalarBuffer<i64>,
+    seqs: ScalarBuffer<u64>,
+    identities: ScalarBuffer<u32>,
+    shapes: ScalarBuffer<u32>,
+    offsets: OffsetBuffer<i32>,
+    payload: Buffer,
+    /// The payload as text, if all rows are UTF-8 logs; shares the buffers above.
+    text: Option<StringArray>,
+    identity_table: Box<[Arc<Identity>]>,
+    shape_table: Box<[Arc<Shape>]>,
+}
+
+impl Rows {
+    /// The kind that all rows are of.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps.is_empty()
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn timestamps(&self) -> &ScalarBuffer<i64> {
+        &self.timestamps
+    }
+
+    /// Ingest sequence of each row's source.
+    #[must_use]
+    pub const fn seqs(&self) -> &ScalarBuffer<u64> {
+        &self.seqs
+    }
+
+    /// The identities that rows refer to.
+    #[must_use]
+    pub fn identities(&self) -> &[Arc<Identity>] {
+        &self.identity_table
+    }
+
+    /// The number of a row's identity.
+    #[must_use]
+    pub fn identity_index(&self, row: usize) -> usize {
+        (self.identities[row] & !ERR) as usize
+    }
+
+    /// A row's identity.
+    #[must_use]
+    pub fn identity(&self, row: usize) -> &Identity {
+        &self.identity_table[self.identity_index(row)]
+    }
+
+    /// The stream that a log came from.
+    #[must_use]
+    pub fn stream(&self, row: usize) -> Stream {
+        if self.identities[row] & ERR == 0 {
+            Stream::Out
+        } else {
+            Stream::Err
+        }
+    }
+
+    /// The shapes that rows refer to.
+    #[must_use]
+    pub fn shapes(&self) -> &[Arc<Shape>] {
+        &self.shape_table
+    }
+
+    /// The number of a metric's shape.
+    ///
+    /// # Panics
+    /// On kinds without shapes.
+    #[must_use]
+    pub fn shape_index(&self, row: usize) -> usize {
+        self.shapes[row] as usize
+    }
+
+    /// The payload as it is kept: see the module's table.
+    #[must_use]
+    pub fn payload(&self, row: usize) -> &[u8] {
+        &self.payload[index(self.offsets[row])..index(self.offsets[row + 1])]
+    }
+
+    /// All payloads as text, if all rows are UTF-8 logs. Shares memory.
+    #[must_use]
+    pub const fn text(&self) -> Option<&StringArray> {
+        self.text.as_ref()
+    }
+
+    /// All payloads. Shares memory.
+    #[must_use]
+    pub fn binary(&self) -> BinaryArray {
+        BinaryArray::new(self.offsets.clone(), self.payload.clone(), None)
+    }
+
+    pub(crate) fn columns(&self) -> ColumnsRef<'_> {
+        ColumnsRef {
+            timestamps: &self.timestamps,
+            seqs: &self.seqs,
+            identities: &self.identities,
+            shapes: &self.shapes,
+            offsets: &self.offsets,
+            payload: &self.payload,
+        }
+    }
+
+    /// Memory of the rows, without the identities and shapes themselves, which other rows may share.
+    pub(crate) fn bytes(&self) -> usize {
+        self.timestamps.inner().capacity()
+            + self.seqs.inner().capacity()
+            + self.identities.inner().capacity()
+            + self.shapes.inner().capacity()
+            + self.offsets.inner().inner().capacity()
+            + self.payload.capacity()
+            + (self.identity_table.len() + self.shape_table.len()) * size_of::<usize>()
+    }
+}
+
+/// Memory of a row of `kind` beside its payload.
+pub(crate) const fn row_bytes(kind: Kind) -> usize {
+    if has_shapes(kind) { 28 } else { 24 }
+}
+
+/// Whether rows of `kind` have names that are kept apart.
+pub(crate) const fn has_shapes(kind: Kind) -> bool {
+    matches!(kind, Kind::Counter | Kind::Gauge | Kind::Timer)
+}
+
+fn offset(value: usize) -> i32 {
+    i32::try_from(value).expect("columns are ended long before 2 GiB")
+}
+
+fn index(offset: i32) -> usize {
+    usize::try_from(offset).expect("offsets are never negative")
+}

@@ -1,0 +1,283 @@
+//! Who emits: the table of sources, with what is counted for each.
+//!
+//! A source has a *slot* as long as rows of it are in memory. Rows of a source are numbered twice: `seq` counts its
+//! envelopes of all kinds, from one, and is what readers see; the *ordinal* counts those of one kind, and is what expiry
+//! works with: of each source and kind exactly the rows with an ordinal of at least `expired` are visible.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use weir_envelope::batch::Kind;
+
+/// Memory of a slot beside its id: the slot, the shared part, their allocations and the hash table's share.
+const SLOT_BYTES: usize = size_of::<Option<Slot>>() + size_of::<Source>() + 64;
+
+/// Who emitted an envelope; shared by everything that says so.
+#[derive(Debug)]
+pub struct Source {
+    id: Box<str>,
+    slot: u32,
+}
+
+impl Source {
+    /// The source id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its place in the tables of the store that it belongs to; taken again once no row of it is left.
+    pub(crate) const fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// What is counted for one kind of one source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    /// Ordinal of the next row, which is the number of rows so far.
+    pub(crate) next: u64,
+    /// Rows below this ordinal are gone.
+    pub(crate) expired: u64,
+    /// For which filling of the active part `local` holds.
+    pub(crate) epoch: u64,
+    /// The source's number in the active part.
+    pub(crate) local: u32,
+}
+
+impl Tally {
+    /// Rows that are visible.
+    pub(crate) const fn live(&self) -> u64 {
+        self.next - self.expired
+    }
+}
+
+/// A source and its counts.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) source: Arc<Source>,
+    hash: u32,
+    /// The registry's clock when it was last written.
+    written: u64,
+    /// Sequence number of the next envelope.
+    pub(crate) next_seq: u64,
+    pub(crate) tallies: [Tally; Kind::ALL.len()],
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        SLOT_BYTES + self.source.id.len()
+    }
+}
+
+/// The table of sources.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    table: HashTable<u32>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    bytes: usize,
+    clock: u64,
+    /// No source that was forgotten had a higher sequence number: whoever comes back starts above it.
+    forgotten_seq: u64,
+}
+
+impl Registry {
+    /// The slot of `id`, made if there is none.
+    #[inline]
+    pub(crate) fn intern(&mut self, hash: u32, id: &str) -> usize {
+        self.clock += 1;
+        let slots = &self.slots;
+        let found = self
+            .table
+            .find(spread(hash), |slot| is(slots, *slot, hash, id))
+            .copied();
+        let index = match found {
+            Some(slot) => slot as usize,
+            None => self.insert(hash, id),
+        };
+        if let Some(slot) = &mut self.slots[index] {
+            slot.written = self.clock;
+        }
+        index
+    }
+
+    fn insert(&mut self, hash: u32, id: &str) -> usize {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("the budget ends far below 2^32 sources")
+        });
+        let slot = Slot {
+            source: Arc::new(Source {
+                id: id.into(),
+                slot: number,
+            }),
+            hash,
+            written: self.clock,
+            next_seq: self.forgotten_seq + 1,
+            tallies: [Tally::default(); Kind::ALL.len()],
+        };
+        self.bytes += slot.bytes();
+        self.slots[number as usize] = Some(slot);
+        let slots = &self.slots;
+        self.table
+            .insert_unique(spread(hash), number, |slot| spread(hash_of(slots, *slot)));
+        number as usize
+    }
+
+    /// The slot of `id`, if it has one.
+    pub(crate) fn find(&self, hash: u32, id: &str) -> Option<&Slot> {
+        let slot = *self.table.find(spread(hash), |slot| is(&self.slots, *slot, hash, id))?;
+        self.slots[slot as usize].as_ref()
+    }
+
+    /// The slot numbered `index`, which must be taken.
+    #[inline]
+    pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        self.slots[index]
+            .as_mut()
+            .expect("whoever holds a row's slot number keeps the slot taken")
+    }
+
+    /// Every slot that is taken.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    /// The first ordinal of `kind` that is visible of the source in `slot`.
+    pub(crate) fn floor(&self, kind: Kind, slot: u32) -> u64 {
+        let slot = self.slots.get(slot as usize).and_then(Option::as_ref);
+        slot.map_or(0, |slot| slot.tallies[kind.index()].expired)
+    }
+
+    /// Rows of `kind` that are gone, by slot: the floor below which nothing is visible.
+    pub(crate) fn floors(&self, kind: Kind) -> Vec<u64> {
+        self.slots
+            .iter()
+            .map(|slot| slot.as_ref().map_or(0, |slot| slot.tallies[kind.index()].expired))
+            .collect()
+    }
+
+    /// Memory that the table takes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of sources.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Forgets every source of which nothing is visible and nothing is `present` in memory. Sequence numbers are not
+    /// used again: whoever comes back starts above all of them.
+    pub(crate) fn forget_absent(&mut self, present: &[bool]) -> usize {
+        let mut forgotten = 0;
+        for index in 0..self.slots.len() {
+            let Some(slot) = &self.slots[index] else { continue };
+            if present.get(index).copied().unwrap_or(false) || slot.tallies.iter().any(|tally| tally.live() > 0) {
+                continue;
+            }
+            let number = slot.source.slot;
+            self.bytes -= slot.bytes();
+            self.forgotten_seq = self.forgotten_seq.max(slot.next_seq - 1);
+            if let Ok(entry) = self.table.find_entry(spread(slot.hash), |found| *found == number) {
+                entry.remove();
+            }
+            self.slots[index] = None;
+            self.free.push(number);
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    /// Lets everything expire that a sixteenth of the sources hold: those written longest ago. Returns how many rows
+    /// that are, by kind.
+    pub(crate) fn retire_oldest(&mut self) -> [u64; Kind::ALL.len()] {
+        let mut expired = [0; Kind::ALL.len()];
+        let mut written: Vec<u64> = self.iter().map(|slot| slot.written).collect();
+        if written.is_empty() {
+            return expired;
+        }
+        let last = written.len().div_ceil(16) - 1;
+        let (_, until, _) = written.select_nth_unstable(last);
+        let until = *until;
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.written <= until) {
+            for (tally, expired) in slot.tallies.iter_mut().zip(&mut expired) {
+                *expired += tally.live();
+                tally.expired = tally.next;
+            }
+        }
+        expired
+    }
+}
+
+fn is(slots: &[Option<Slot>], number: u32, hash: u32, id: &str) -> bool {
+    slots[number as usize]
+        .as_ref()
+        .is_some_and(|slot| slot.hash == hash && *slot.source.id == *id)
+}
+
+fn hash_of(slots: &[Option<Slot>], number: u32) -> u32 {
+    slots[number as usize].as_ref().map_or(0, |slot| slot.hash)
+}
+
+/// A source's hash is 32 bits; the hash table looks at the uppermost and the lowest of 64.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A forgotten source that comes back never gets a sequence number that it had before.
+    #[test]
+    fn sequence_numbers_are_never_used_again() {
+        let mut registry = Registry::default();
+        let first = registry.intern(7, "app");
+        let slot = registry.slot_mut(first);
+        assert_eq!(slot.next_seq, 1);
+        slot.next_seq = 50;
+        let before = registry.bytes();
+        assert_eq!(registry.forget_absent(&[]), 1);
+        assert!(registry.bytes() < before && registry.len() == 0);
+        let again = registry.intern(7, "app");
+        assert_eq!(registry.slot_mut(again).next_seq, 50);
+    }
+
+    /// Sources with rows, visible or not yet taken out of a chunk, are kept.
+    #[test]
+    fn sources_with_rows_are_kept() {
+        let mut registry = Registry::default();
+        for (hash, id) in [(1, "visible"), (2, "present"), (3, "gone")] {
+            let index = registry.intern(hash, id);
+            let slot = registry.slot_mut(index);
+            slot.tallies[0].next = 3;
+            slot.tallies[0].expired = if id == "visible" { 2 } else { 3 };
+        }
+        assert_eq!(registry.forget_absent(&[false, true, false]), 1);
+        assert!(registry.find(1, "visible").is_some() && registry.find(2, "present").is_some());
+        assert!(registry.find(3, "gone").is_none());
+    }
+
+    /// Equal hashes are told apart by the id.
+    #[test]
+    fn colliding_sources_are_two() {
+        let mut registry = Registry::default();
+        assert_ne!(registry.intern(9, "a"), registry.intern(9, "b"));
+        assert_eq!(registry.intern(9, "a"), registry.intern(9, "a"));
+    }
+
+    /// Those written longest ago are retired first, and their rows are counted.
+    #[test]
+    fn the_longest_silent_retire() {
+        let mut registry = Registry::default();
+        for hash in 0..32 {
+            let index = registry.intern(hash, &hash.to_string());
+            registry.slot_mut(index).tallies[0].next = 5;
+        }
+        assert_eq!(registry.retire_oldest()[0], 10);
+        let silent = registry.iter().filter(|slot| slot.tallies[0].live() == 0);
+        assert_eq!(silent.map(|slot| slot.source.id()).collect::<Vec<_>>(), ["0", "1"]);
+    }
+}

@@ -1,0 +1,212 @@
+//! The rows as SQL sees them: tables, their columns, and record batches of them.
+//!
+//! | table | columns beside `timestamp, source_id, instance_id, seq, tags` | a row is |
+//! |---|---|---|
+//! | `logs` | `stream, source_type, body, body_bytes` | a line |
+//! | `counters` | `name, delta, total` | an envelope |
+//! | `gauges` | `name, value, unit` | a metric; an envelope may have several |
+//! | `timers` | `name, start, stop` | an envelope |
+//! | `events` | `title, body` | an envelope |
+//! | `drops` | `component, hop, reason, count` | a report of envelopes lost; its source is the one that lost them |
+//!
+//! A `body` that is not UTF-8 has U+FFFD in the places that are not, and its bytes in `body_bytes`, which is null
+//! otherwise. Tags are text; a deprecated tag is among them where no other hides it.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use weir_envelope::batch::Kind;
+
+use crate::rows::Rows;
+use crate::snapshot::Selection;
+
+mod batches;
+mod values;
+
+pub use batches::Batches;
+
+/// The counter that reports losses; its rows are the table `drops`.
+pub const DROPPED: &str = "weir.dropped";
+
+/// A table of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Log lines.
+    Logs,
+    /// Counters.
+    Counters,
+    /// Metrics of gauges.
+    Gauges,
+    /// Timers.
+    Timers,
+    /// Events.
+    Events,
+    /// Losses that the stack reported.
+    Drops,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 6] = [
+        Self::Logs,
+        Self::Counters,
+        Self::Gauges,
+        Self::Timers,
+        Self::Events,
+        Self::Drops,
+    ];
+
+    /// The table's name in SQL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Counters => "counters",
+            Self::Gauges => "gauges",
+            Self::Timers => "timers",
+            Self::Events => "events",
+            Self::Drops => "drops",
+        }
+    }
+
+    /// The kind of envelope that its rows come from.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Logs => Kind::Log,
+            Self::Counters | Self::Drops => Kind::Counter,
+            Self::Gauges => Kind::Gauge,
+            Self::Timers => Kind::Timer,
+            Self::Events => Kind::Event,
+        }
+    }
+
+    /// The table's columns.
+    #[must_use]
+    pub fn schema(self) -> SchemaRef {
+        static SCHEMAS: LazyLock<[SchemaRef; Table::ALL.len()]> =
+            LazyLock::new(|| Table::ALL.map(|table| Arc::new(Schema::new(fields(table)))));
+        Arc::clone(&SCHEMAS[self as usize])
+    }
+
+    /// The part of `selection` that belongs to this table: of the counters, losses are `drops`, too.
+    #[must_use]
+    pub fn restrict(self, rows: &Rows, selection: Selection) -> Selection {
+        if self != Self::Drops || selection.is_empty() {
+            return selection;
+        }
+        let mut restricted = Selection::default();
+        let reports: Vec<bool> = rows.shapes().iter().map(|shape| shape.name() == DROPPED).collect();
+        if reports.contains(&true) {
+            for row in selection.ranges().iter().cloned().flatten() {
+                if reports[rows.shape_index(row)] {
+                    restricted.push(row..row + 1);
+                }
+            }
+        }
+        restricted
+    }
+}
+
+/// What a column shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Timestamp,
+    SourceId,
+    InstanceId,
+    Seq,
+    Tags,
+    Stream,
+    /// The tag of that name, null where there is none.
+    Tag(&'static str),
+    Body,
+    BodyBytes,
+    Name,
+    Unit,
+    /// The first number of a row; its meaning is the table's.
+    First,
+    /// The second number.
+    Second,
+    /// The value of a gauge's metric.
+    Value,
+    Title,
+    EventBody,
+}
+
+const COMMON: [(&str, Column); 5] = [
+    ("timestamp", Column::Timestamp),
+    ("source_id", Column::SourceId),
+    ("instance_id", Column::InstanceId),
+    ("seq", Column::Seq),
+    ("tags", Column::Tags),
+];
+
+impl Table {
+    fn columns(self) -> impl Iterator<Item = (&'static str, Column)> {
+        let own: &[(&str, Column)] = match self {
+            Self::Logs => &[
+                ("stream", Column::Stream),
+                ("source_type", Column::Tag("source_type")),
+                ("body", Column::Body),
+                ("body_bytes", Column::BodyBytes),
+            ],
+            Self::Counters => &[
+                ("name", Column::Name),
+                ("delta", Column::First),
+                ("total", Column::Second),
+            ],
+            Self::Gauges => &[("name", Column::Name), ("value", Column::Value), ("unit", Column::Unit)],
+            Self::Timers => &[
+                ("name", Column::Name),
+                ("start", Column::First),
+                ("stop", Column::Second),
+            ],
+            Self::Events => &[("title", Column::Title), ("body", Column::EventBody)],
+            Self::Drops => &[
+                ("component", Column::Tag("component")),
+                ("hop", Column::Tag("hop")),
+                ("reason", Column::Tag("reason")),
+                ("count", Column::First),
+            ],
+        };
+        COMMON.iter().chain(own).copied()
+    }
+}
+
+/// The type of points in time.
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+fn entry_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
+    ])
+}
+
+fn entries() -> Arc<Field> {
+    Arc::new(Field::new("entries", DataType::Struct(entry_fields()), false))
+}
+
+fn fields(table: Table) -> Vec<Field> {
+    table
+        .columns()
+        .map(|(name, column)| {
+            let (data_type, nullable) = match column {
+                Column::Timestamp => (instant(), false),
+                Column::SourceId | Column::InstanceId | Column::Stream => (DataType::Utf8View, false),
+                Column::Name | Column::Unit | Column::Title | Column::EventBody => (DataType::Utf8View, false),
+                Column::Seq => (DataType::UInt64, false),
+                Column::Tags => (DataType::Map(entries(), false), false),
+                Column::Tag(_) => (DataType::Utf8View, true),
+                Column::Body => (DataType::Utf8, false),
+                Column::BodyBytes => (DataType::Binary, true),
+                Column::First | Column::Second if table == Table::Timers => (instant(), false),
+                Column::First | Column::Second => (DataType::UInt64, false),
+                Column::Value => (DataType::Float64, false),
+            };
+            Field::new(name, data_type, nullable)
+        })
+        .collect()
+}

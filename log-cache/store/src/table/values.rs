@@ -1,0 +1,116 @@
+//! What many rows share, as small arrays that rows are taken from.
+//!
+//! Only what the selected rows use is filled in: cost follows what is asked for, and nothing of a source that the caller
+//! must not see gets into a buffer of the answer.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, MapArray, StringArray, StringViewArray, StringViewBuilder, StructArray};
+use arrow::buffer::OffsetBuffer;
+use weir_envelope::batch::Kind;
+
+use super::{Column, entries, entry_fields};
+use crate::identity::Identity;
+use crate::rows::Rows;
+use crate::snapshot::Selection;
+
+/// Which of the shared values the selected rows use.
+#[derive(Debug)]
+pub(super) struct Used {
+    identities: Vec<bool>,
+    shapes: Vec<bool>,
+    /// By shape, the place of its first name in the arrays of names and units.
+    pub(super) first_name: Vec<u32>,
+}
+
+impl Used {
+    pub(super) fn of(rows: &Rows, selection: &Selection) -> Self {
+        let mut identities = vec![false; rows.identities().len()];
+        let mut shapes = vec![false; rows.shapes().len()];
+        for row in selection.ranges().iter().cloned().flatten() {
+            identities[rows.identity_index(row)] = true;
+            if !shapes.is_empty() {
+                shapes[rows.shape_index(row)] = true;
+            }
+        }
+        let mut first_name = Vec::with_capacity(shapes.len());
+        let mut next = 0u32;
+        for (shape, used) in rows.shapes().iter().zip(&shapes) {
+            first_name.push(next);
+            if *used {
+                let names = if rows.kind() == Kind::Gauge {
+                    shape.metrics().count()
+                } else {
+                    1
+                };
+                next += u32::try_from(names).expect("an envelope is far smaller");
+            }
+        }
+        Self {
+            identities,
+            shapes,
+            first_name,
+        }
+    }
+
+    fn identities<'a>(&'a self, rows: &'a Rows) -> impl Iterator<Item = Option<&'a Identity>> {
+        rows.identities()
+            .iter()
+            .zip(&self.identities)
+            .map(|(identity, used)| used.then_some(&**identity))
+    }
+
+    /// One value for each identity, or one for each name; `None` for columns that are every row's own.
+    pub(super) fn values(&self, rows: &Rows, column: Column) -> Option<ArrayRef> {
+        Some(match column {
+            Column::SourceId => self.of_identities(rows, |identity| identity.source().id()),
+            Column::InstanceId => self.of_identities(rows, Identity::instance_id),
+            Column::Tags => Arc::new(self.tags(rows)),
+            Column::Tag(key) => {
+                let mut values = StringViewBuilder::with_capacity(self.identities.len());
+                for identity in self.identities(rows) {
+                    values.append_option(identity.and_then(|identity| identity.tag(key)));
+                }
+                Arc::new(values.finish())
+            }
+            Column::Stream => Arc::new(StringViewArray::from_iter_values(["OUT", "ERR"])),
+            Column::Name => self.of_shapes(rows, |(name, _)| name),
+            Column::Unit => self.of_shapes(rows, |(_, unit)| unit),
+            _ => return None,
+        })
+    }
+
+    fn of_identities<'a>(&'a self, rows: &'a Rows, value: impl Fn(&'a Identity) -> &'a str) -> ArrayRef {
+        let values = self.identities(rows).map(|identity| identity.map_or("", &value));
+        Arc::new(StringViewArray::from_iter_values(values))
+    }
+
+    fn of_shapes<'a>(&'a self, rows: &'a Rows, value: impl Fn((&'a str, &'a str)) -> &'a str) -> ArrayRef {
+        let mut values = StringViewBuilder::new();
+        for (shape, _) in rows.shapes().iter().zip(&self.shapes).filter(|(_, used)| **used) {
+            if rows.kind() == Kind::Gauge {
+                shape.metrics().for_each(|metric| values.append_value(value(metric)));
+            } else {
+                values.append_value(value((shape.name(), "")));
+            }
+        }
+        Arc::new(values.finish())
+    }
+
+    fn tags(&self, rows: &Rows) -> MapArray {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut lengths = Vec::with_capacity(self.identities.len());
+        for identity in self.identities(rows) {
+            let before = keys.len();
+            for (key, value) in identity.into_iter().flat_map(Identity::tags) {
+                keys.push(key);
+                values.push(value);
+            }
+            lengths.push(keys.len() - before);
+        }
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(keys));
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(values));
+        let entry = StructArray::new(entry_fields(), vec![keys, values], None);
+        MapArray::new(entries(), OffsetBuffer::from_lengths(lengths), entry, None, false)
+    }
+}
