@@ -2,15 +2,15 @@
 //!
 //! The rules (docs: `ARCHITECTURE.md`):
 //!
-//! - The base layer (`platform/lib`) depends on the base layer only, and there only on what is below: [`LAYERS`].
-//! - A service depends on the base layer. The few arrows between crates of one service are listed: [`WITHIN_SERVICES`].
+//! - The base layer (`platform/lib`) depends on the base layer only, and there only on what is below: `LAYERS`.
+//! - A service depends on the base layer. The few arrows between crates of one service are listed: `WITHIN_SERVICES`.
 //! - The root package composes the services; nothing depends on it but tests.
 //! - Test crates may use everything. `weir-testkit` is named in `[dev-dependencies]` only.
 //! - DataFusion is named by `log-cache/query` only, so that a change elsewhere never builds it again.
 //! - Versions stand in the root manifest only, every crate takes the workspace's lints, and a package is called `weir-` and
 //!   the words of its path.
 //!
-//! Files of more than [`LONG_FILE`] lines are pointed out.
+//! Files of more than `LONG_FILE` lines are pointed out.
 
 use std::fs;
 use std::path::{Path, PathBuf};

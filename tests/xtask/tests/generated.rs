@@ -1,18 +1,17 @@
 //! The checked-in bindings are what the `.proto` files give.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::{fs, io};
 
 use weir_xtask::{proto, workspace_root};
 
-fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    fs::read_dir(directory)
-        .unwrap()
+fn contents(directory: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
+    fs::read_dir(directory)?
         .map(|entry| {
-            let entry = entry.unwrap();
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
+            let entry = entry?;
+            Ok((entry.file_name(), fs::read(entry.path())?))
         })
         .collect()
 }
@@ -23,16 +22,16 @@ fn bindings_are_current() {
     let crate_dir = workspace_root().join(proto::CRATE);
     let scratch = tempfile::tempdir().unwrap();
     proto::generate(&crate_dir.join(proto::SOURCES), scratch.path()).unwrap();
-    let (fresh, kept) = (contents(scratch.path()), contents(&crate_dir.join(proto::GENERATED)));
-    assert_eq!(
-        fresh.keys().collect::<Vec<_>>(),
-        kept.keys().collect::<Vec<_>>(),
-        "run `cargo run -p weir-xtask -- proto`"
+    let fresh = contents(scratch.path()).unwrap();
+    let kept = contents(&crate_dir.join(proto::GENERATED)).unwrap();
+    assert!(
+        fresh.keys().eq(kept.keys()),
+        "other files: run `cargo run -p weir-xtask -- proto`"
     );
     for (name, bytes) in &fresh {
         assert!(
             kept[name] == *bytes,
-            "`{name}` is not what its sources give: run `cargo run -p weir-xtask -- proto`"
+            "{name:?} has changed: run `cargo run -p weir-xtask -- proto`"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Validated envelopes in wire form.
 //!
 //! A [`Batch`] holds the `batch` fields of one `loggregator.v2.EnvelopeBatch` as they arrived, and beside them one
-//! [`Span`] of 16 bytes for each envelope with what routing needs. Because a repeated field's encoding is the plain
+//! `Span` of 16 bytes for each envelope with what routing needs. Because a repeated field's encoding is the plain
 //! concatenation of its elements, forwarding a batch is sharing its bytes, selecting is copying slices, and merging is
 //! writing one batch after the other.
 //!

@@ -198,7 +198,6 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8
     let mut taken = 0;
     let mut rest = len as u64;
     loop {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
         let low = (rest & 0x7f) as u8;
         rest >>= 7;
         length[taken] = if rest == 0 { low } else { low | 0x80 };

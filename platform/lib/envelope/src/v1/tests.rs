@@ -149,10 +149,13 @@ proptest! {
     ) {
         for bytes in [one, other] {
             let valid = Batch::from_envelope(&bytes).is_ok();
-            let _ = to_v1(EnvelopeView::new(&bytes), |message| {
+            let mut messages = 0;
+            let converted = to_v1(EnvelopeView::new(&bytes), |message| {
+                messages += 1;
                 assert!(!valid || events::Envelope::decode(message).is_ok());
             });
-            let _ = v2_of(&bytes, &Arrival { origin_is_source: true, ..Arrival::default() });
+            prop_assert_eq!(messages, converted.map_or(0, |converted| converted.messages));
+            drop(v2_of(&bytes, &Arrival { origin_is_source: true, ..Arrival::default() }));
         }
     }
 
