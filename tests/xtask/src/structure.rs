@@ -5,7 +5,7 @@
 //! - The base layer (`platform/lib`) depends on the base layer only, and there only on what is below: `LAYERS`.
 //! - A service depends on the base layer. The few arrows between crates of one service are listed: `WITHIN_SERVICES`.
 //! - The root package composes the services; nothing depends on it but tests.
-//! - Test crates may use everything. `weir-testkit` is named in `[dev-dependencies]` only.
+//! - Test crates may use everything. Outside of them `weir-testkit` is named in `[dev-dependencies]` only.
 //! - DataFusion is named by `log-cache/query` only, so that a change elsewhere never builds it again.
 //! - Versions stand in the root manifest only, every crate takes the workspace's lints, and a package is called `weir-` and
 //!   the words of its path.
@@ -89,7 +89,8 @@ pub fn violations(manifests: &[Manifest]) -> Vec<String> {
                     manifest.path, dependency.name
                 ));
             }
-            if dependency.name == TESTKIT && dependency.section != Section::Dev {
+            let shipped = Place::of(&manifest.path) != Place::Tests;
+            if dependency.name == TESTKIT && dependency.section != Section::Dev && shipped {
                 violations.push(format!(
                     "`{}` names `{TESTKIT}`: only [dev-dependencies] may",
                     manifest.path
