@@ -36,8 +36,17 @@ pub struct Loss {
 pub struct FairQueue {
     capacity: Capacity,
     state: Mutex<State>,
+    /// It was empty and is not any more.
     filled: Notify,
+    /// It came to hold [`WORTH_SENDING`].
+    worth_sending: Notify,
 }
+
+/// From here on a batch is worth sending at once: 100 envelopes, or 64 KiB of them.
+const WORTH_SENDING: Capacity = Capacity {
+    envelopes: 100,
+    bytes: 64 * 1024,
+};
 
 #[derive(Debug, Default)]
 struct State {
@@ -50,6 +59,10 @@ struct State {
 impl State {
     fn exceeds(&self, capacity: Capacity) -> bool {
         self.envelopes > capacity.envelopes || self.bytes > capacity.bytes
+    }
+
+    const fn reaches(&self, amount: Capacity) -> bool {
+        self.envelopes >= amount.envelopes || self.bytes >= amount.bytes
     }
 
     fn take_front(&mut self) -> Option<Parcel> {
@@ -68,6 +81,7 @@ impl FairQueue {
             capacity,
             state: Mutex::default(),
             filled: Notify::new(),
+            worth_sending: Notify::new(),
         }
     }
 
@@ -79,6 +93,7 @@ impl FairQueue {
             drop(state);
             return losses_of(&parcel);
         }
+        let (was_empty, was_worth) = (state.parcels.is_empty(), state.reaches(WORTH_SENDING));
         state.envelopes += parcel.batch.len();
         state.bytes += parcel.batch.byte_len();
         state.parcels.push_back(parcel);
@@ -87,8 +102,15 @@ impl FairQueue {
         } else {
             Vec::new()
         };
+        let is_worth = state.reaches(WORTH_SENDING);
         drop(state);
-        self.filled.notify_one();
+        // Waking the reader costs more than the push: only for what it waits for.
+        if was_empty {
+            self.filled.notify_one();
+        }
+        if is_worth && !was_worth {
+            self.worth_sending.notify_one();
+        }
         losses
     }
 
@@ -125,15 +147,32 @@ impl FairQueue {
         }
     }
 
-    /// Waits until something was pushed, or the queue closed, since the last wait. Cancel safe.
+    /// Waits until the queue came to hold something, or was closed. May return early. Cancel safe.
     pub async fn filled(&self) {
         self.filled.notified().await;
+    }
+
+    /// Waits until the queue came to hold a batch that is worth sending at once, or was closed. May return early. Cancel
+    /// safe.
+    pub async fn worth_sending(&self) {
+        self.worth_sending.notified().await;
+    }
+
+    /// Whether it holds a batch that is worth sending at once.
+    #[must_use]
+    pub fn is_worth_sending(&self) -> bool {
+        self.state.lock().reaches(WORTH_SENDING)
     }
 
     /// Refuses further parcels; what is queued can still be taken.
     pub fn close(&self) {
         self.state.lock().closed = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.filled.notify_one();
+        self.worth_sending.notify_one();
     }
 
     /// Whether the queue was closed.
@@ -150,7 +189,7 @@ impl FairQueue {
         let parcels = std::mem::take(&mut state.parcels);
         (state.envelopes, state.bytes) = (0, 0);
         drop(state);
-        self.filled.notify_one();
+        self.wake();
         merge(parcels.iter().flat_map(losses_of))
     }
 

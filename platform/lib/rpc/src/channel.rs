@@ -9,6 +9,7 @@ use futures::Stream;
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
@@ -16,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use weir_tls::ClientTls;
 
 use crate::codec::{Frame, RawCodec};
+use crate::incoming::READ_BUFFER;
 use crate::server::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +64,7 @@ impl Channel {
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                     let stream = TcpStream::connect(&*address).await?;
                     stream.set_nodelay(true)?;
+                    let stream = BufReader::with_capacity(READ_BUFFER, stream);
                     Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
                 }
             }

@@ -1,8 +1,8 @@
 //! The server's end of a subscription: from a [`FairQueue`] to the stream of one consumer.
 //!
-//! When to send: at once if a batch's worth is waiting, or if nothing was sent for an interval; otherwise at the next tick
-//! of the interval, which is the same for all streams, so that what is due for many consumers leaves in one write. A
-//! single line thus arrives without delay, and fifty consumers of a trickle do not cost fifty times as much.
+//! When to send: at once if a batch is waiting that is worth it, or if nothing was waiting at the last tick; otherwise at
+//! the next tick, which is the same for all streams, so that what is due for many consumers leaves in one write. A single
+//! line thus arrives without delay, and fifty consumers of a trickle do not cost fifty times as much.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,12 +22,6 @@ use crate::codec::Frame;
 use crate::handover::Handover;
 use crate::link::{Delivered, LINK_METADATA, LINK_SERVICE, decode_acknowledgements};
 use crate::service::{FrameStream, RawService, one_frame};
-
-/// A batch's worth: as soon as this many envelopes wait, they are sent.
-const BATCH_ENVELOPES: usize = 100;
-
-/// The same in bytes.
-const BATCH_BYTES: usize = 64 * 1024;
 
 /// How long a trickle is gathered.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -126,7 +120,7 @@ impl Egress {
             in_flight,
             handover: Handover::default(),
             sequence: 0,
-            last_sent: None,
+            gather_until: None,
             drain_by: None,
             _on_end: Box::new(on_end),
         };
@@ -233,7 +227,8 @@ struct Outbound {
     in_flight: Arc<Mutex<VecDeque<InFlight>>>,
     handover: Handover<Vec<Parcel>>,
     sequence: u64,
-    last_sent: Option<Instant>,
+    /// Something was sent just now: until this tick, only a batch that is worth it is.
+    gather_until: Option<Instant>,
     drain_by: Option<Instant>,
     _on_end: Box<dyn Send>,
 }
@@ -244,33 +239,33 @@ impl Outbound {
             self.release();
             let now = Instant::now();
             let draining = self.egress.shutdown.is_requested();
-            let due = match (self.queue.is_empty(), self.last_sent) {
-                (true, _) if draining => return self.drained().await,
-                (true, _) => None,
-                (false, None) => Some(now),
-                (false, Some(_)) if draining || self.queue_has_a_batch() => Some(now),
-                (false, Some(last)) => Some(if last + INTERVAL <= now { now } else { next_tick(last) }),
-            };
-            if draining && now > *self.drain_by.get_or_insert(now + DRAIN) {
-                return None;
+            if draining {
+                self.queue.close();
+                if now > *self.drain_by.get_or_insert(now + DRAIN) {
+                    return None;
+                }
             }
-            if due.is_some_and(|due| due <= now)
+            if self.gather_until.is_some_and(|tick| tick <= now) || draining {
+                self.gather_until = None;
+            }
+            if (self.gather_until.is_none() || self.queue.is_worth_sending())
                 && let Some(parcels) = self.queue.try_pop(MAX_ENVELOPES, MAX_BYTES)
             {
-                self.last_sent = Some(now);
+                self.gather_until = Some(next_tick(now));
                 return Some(self.send(parcels));
             }
-            let wake = [due, self.handover.due()].into_iter().flatten().min();
+            if draining {
+                return self.drained().await;
+            }
+            let gathering = self.gather_until.is_some();
+            let wake = [self.gather_until, self.handover.due()].into_iter().flatten().min();
             tokio::select! {
-                () = self.queue.filled() => {}
+                () = self.queue.filled(), if !gathering => {}
+                () = self.queue.worth_sending(), if gathering => {}
                 () = sleep_until(wake) => {}
-                () = self.egress.shutdown.requested(), if !draining => self.queue.close(),
+                () = self.egress.shutdown.requested() => {}
             }
         }
-    }
-
-    fn queue_has_a_batch(&self) -> bool {
-        self.queue.len() >= BATCH_ENVELOPES || self.queue.byte_len() >= BATCH_BYTES
     }
 
     fn send(&mut self, parcels: Vec<Parcel>) -> Frame {

@@ -65,10 +65,11 @@ impl<T> Handover<T> {
         released
     }
 
-    /// When [`Handover::release`] has something to return at the latest.
+    /// When [`Handover::release`] returns all that is held, if nothing follows. Whoever pushes does not need to wake up
+    /// earlier: each push releases as well.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.messages.front().map(|oldest| oldest.since + WRITTEN_AFTER)
+        self.messages.back().map(|newest| newest.since + WRITTEN_AFTER)
     }
 
     /// Takes everything that is still held: the consumer is gone.

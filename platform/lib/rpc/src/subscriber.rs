@@ -1,19 +1,20 @@
 //! The client's end of a subscription: one consumer's request, merged from all dopplers.
 //!
 //! Each [`Doppler`] has one connection for all subscriptions of the process, and one stream on which their
-//! acknowledgements go back, gathered. A subscription has one task for each doppler, which reconnects until the
-//! subscription is dropped; it reads one message ahead and otherwise lets HTTP/2's flow control hold the doppler back,
-//! whose queue then decides who loses.
+//! acknowledgements go back, gathered. A subscription reads one stream of each doppler, on the task of whoever reads the
+//! subscription; streams that end are opened again. Who does not read is held back by HTTP/2's flow control, and the
+//! doppler's queue then decides who loses.
 
 mod acknowledgements;
 mod doppler;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::SelectAll;
+use futures::{Stream, StreamExt};
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_envelope::batch::{Batch, Split};
 use weir_flow::{Ledger, Parcel, Reason, Receipt, Tracker};
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -21,9 +22,6 @@ use weir_service::{Shutdown, Tasks};
 
 use crate::channel::Target;
 use doppler::Doppler;
-
-/// Messages read ahead of the consumer, over all dopplers.
-const READ_AHEAD: usize = 2;
 
 /// Whether acknowledging a message means that it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +36,6 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Dopplers {
     dopplers: Vec<Arc<Doppler>>,
-    tasks: Tasks,
 }
 
 impl Dopplers {
@@ -50,10 +47,7 @@ impl Dopplers {
             .iter()
             .map(|target| Doppler::new(target, ledger, shutdown, tasks))
             .collect();
-        Arc::new(Self {
-            dopplers,
-            tasks: tasks.clone(),
-        })
+        Arc::new(Self { dopplers })
     }
 
     /// How many dopplers are connected now.
@@ -66,39 +60,43 @@ impl Dopplers {
     #[must_use]
     pub fn subscribe(&self, request: &EgressBatchRequest, durability: Durability) -> Subscription {
         let request = Bytes::from(request.encode_to_vec());
-        let (deliveries, delivered) = mpsc::channel(READ_AHEAD);
-        let closed = CancellationToken::new();
         let trackers = Arc::<Trackers>::default();
-        for doppler in &self.dopplers {
-            let subscription = doppler::Subscribing {
-                doppler: Arc::clone(doppler),
-                request: request.clone(),
-                durability,
-                deliveries: deliveries.clone(),
-                closed: closed.clone(),
-                trackers: Arc::clone(&trackers),
-            };
-            self.tasks.spawn("subscription", subscription.run());
-        }
+        let deliveries = self.dopplers.iter().map(|doppler| {
+            let subscribing =
+                doppler::Subscribing::new(Arc::clone(doppler), request.clone(), durability, Arc::clone(&trackers));
+            let deliveries = futures::stream::unfold(subscribing, |mut subscribing| async move {
+                let delivery = subscribing.next().await;
+                Some((delivery, subscribing))
+            });
+            deliveries.boxed() as Deliveries
+        });
         Subscription {
+            deliveries: deliveries.collect(),
             closing: Closing { trackers },
-            delivered,
-            _closed: closed.drop_guard(),
         }
     }
 }
+
+/// The messages of one doppler.
+type Deliveries = Pin<Box<dyn Stream<Item = Delivery> + Send>>;
 
 /// The books of a subscription at its dopplers.
 type Trackers = parking_lot::Mutex<Vec<Arc<Tracker>>>;
 
 /// One consumer's subscription. Dropping it ends it; what was delivered and not let go of by then counts as lost at the
 /// doppler.
-#[derive(Debug)]
 pub struct Subscription {
-    // The order of fields is the order of drops: the books are closed before the messages in the channel go.
+    // The order of fields is the order of drops: the books are closed before the messages in the streams go.
     closing: Closing,
-    delivered: mpsc::Receiver<Delivery>,
-    _closed: DropGuard,
+    deliveries: SelectAll<Deliveries>,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription")
+            .field("dopplers", &self.deliveries.len())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -117,11 +115,16 @@ impl Drop for Closing {
 impl Subscription {
     /// Waits for the next message of any doppler. Cancel safe.
     pub async fn next(&mut self) -> Delivery {
-        match self.delivered.recv().await {
+        match self.deliveries.next().await {
             Some(delivery) => delivery,
-            // The tasks that hold the other end stop only when this subscription is dropped, or with the process.
+            // There are no dopplers: their streams never end.
             None => std::future::pending().await,
         }
+    }
+
+    /// The next message, if one is there already.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        futures::FutureExt::now_or_never(self.next())
     }
 
     /// Ends the subscription ahead of its drop: from now on, dropping a delivery acknowledges nothing.
@@ -129,11 +132,6 @@ impl Subscription {
         for tracker in self.closing.trackers.lock().iter() {
             tracker.freeze();
         }
-    }
-
-    /// The next message, if one is there already.
-    pub fn try_next(&mut self) -> Option<Delivery> {
-        self.delivered.try_recv().ok()
     }
 }
 

@@ -306,7 +306,12 @@ async fn a_stopping_doppler_runs_its_queues_out() {
         ..EgressBatchRequest::default()
     };
     let mut subscription = dopplers.subscribe(&request, Durability::Live);
-    eventually("connected", || dopplers.connected() == 1).await;
+    // Reading is what opens the stream.
+    eventually("connected", || {
+        assert!(subscription.try_next().is_none());
+        dopplers.connected() == 1
+    })
+    .await;
     for number in 0..3000 {
         assert!(
             queue

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 use weir_flow::{Ledger, Tracker};
 use weir_service::{Shutdown, Tasks};
@@ -26,7 +24,6 @@ pub(super) struct Doppler {
     acknowledgements: Arc<Acknowledgements>,
     /// Streams that are open now.
     streams: AtomicUsize,
-    shutdown: Shutdown,
 }
 
 impl Doppler {
@@ -39,7 +36,6 @@ impl Doppler {
             channel,
             acknowledgements,
             streams: AtomicUsize::new(0),
-            shutdown: shutdown.clone(),
         })
     }
 
@@ -48,45 +44,62 @@ impl Doppler {
     }
 }
 
-/// The task of one subscription at one doppler.
+/// One subscription at one doppler.
 pub(super) struct Subscribing {
-    pub(super) doppler: Arc<Doppler>,
-    pub(super) request: Bytes,
-    pub(super) durability: Durability,
-    pub(super) deliveries: mpsc::Sender<Delivery>,
-    pub(super) closed: CancellationToken,
-    pub(super) trackers: Arc<Trackers>,
+    doppler: Arc<Doppler>,
+    request: Bytes,
+    durability: Durability,
+    trackers: Arc<Trackers>,
+    backoff: Backoff,
+    open: Option<OpenStream>,
 }
 
 impl Subscribing {
-    /// Streams and reconnects until the subscription is dropped.
-    pub(super) async fn run(self) {
-        let closed = self.closed.clone();
-        let shutdown = self.doppler.shutdown.clone();
-        tokio::select! {
-            () = closed.cancelled() => {}
-            () = shutdown.requested() => closed.cancelled().await,
-            () = self.stream_and_reconnect() => {}
+    pub(super) const fn new(
+        doppler: Arc<Doppler>,
+        request: Bytes,
+        durability: Durability,
+        trackers: Arc<Trackers>,
+    ) -> Self {
+        Self {
+            doppler,
+            request,
+            durability,
+            trackers,
+            backoff: Backoff::between_parts(),
+            open: None,
         }
     }
 
-    async fn stream_and_reconnect(&self) {
-        let mut backoff = Backoff::between_parts();
+    /// The next message; opens the stream, again and again, for as long as it takes.
+    pub(super) async fn next(&mut self) -> Delivery {
         loop {
-            match self.open().await {
-                Ok((messages, subscription)) => {
-                    backoff.reset();
-                    self.doppler.streams.fetch_add(1, Ordering::Relaxed);
-                    let open = OpenStream(&self.doppler);
-                    let ended = self.read(messages, subscription).await;
-                    drop(open);
-                    tracing::debug!(doppler = self.doppler.channel.address(), error = %ended, "subscription ended");
+            let Some(open) = &mut self.open else {
+                match self.open().await {
+                    Ok((messages, subscription)) => {
+                        self.backoff.reset();
+                        let books = subscription.map(|id| Books::open(id, &self.doppler, &self.trackers));
+                        self.open = Some(OpenStream::new(messages, books, Arc::clone(&self.doppler)));
+                    }
+                    Err(status) => {
+                        let doppler = self.doppler.channel.address();
+                        tracing::debug!(doppler, error = %status, "cannot subscribe");
+                        tokio::time::sleep(self.backoff.next_delay()).await;
+                    }
                 }
-                Err(status) => {
-                    tracing::debug!(doppler = self.doppler.channel.address(), error = %status, "cannot subscribe");
+                continue;
+            };
+            match open.messages.message().await {
+                Ok(Some(message)) => return open.delivery(message),
+                ended => {
+                    let error = ended
+                        .err()
+                        .unwrap_or_else(|| Status::ok("the doppler ended the stream"));
+                    tracing::debug!(doppler = self.doppler.channel.address(), %error, "subscription ended");
+                    self.open = None;
+                    tokio::time::sleep(self.backoff.next_delay()).await;
                 }
             }
-            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 
@@ -109,64 +122,72 @@ impl Subscribing {
             .and_then(|id| id.parse().ok());
         Ok((response.into_inner(), subscription))
     }
+}
 
-    /// Reads messages to the end of the stream.
-    async fn read(&self, mut messages: Streaming<Bytes>, subscription: Option<u64>) -> Status {
-        let tracker = subscription.map(|id| {
-            let tracker = Tracker::new();
-            self.trackers.lock().push(Arc::clone(&tracker));
-            self.doppler.acknowledgements.register(id, Arc::clone(&tracker));
-            Registered {
-                doppler: &self.doppler,
-                trackers: &self.trackers,
-                id,
-                tracker,
-            }
-        });
-        loop {
-            let message = match messages.message().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Status::ok("the doppler ended the stream"),
-                Err(status) => return status,
-            };
-            let delivery = match (&tracker, Delivered::take_off(&message)) {
-                (Some(registered), Some((delivered, message))) => Delivery {
-                    message,
-                    envelopes: Some(delivered.envelopes),
-                    deprecated_tags: delivered.deprecated_tags,
-                    receipt: Some(registered.tracker.receipt(delivered.sequence)),
-                },
-                _ => Delivery {
-                    message,
-                    envelopes: None,
-                    deprecated_tags: true,
-                    receipt: None,
-                },
-            };
-            if self.deliveries.send(delivery).await.is_err() {
-                return Status::cancelled("the subscription was dropped");
-            }
+/// A stream that is open now.
+struct OpenStream {
+    messages: Streaming<Bytes>,
+    books: Option<Books>,
+    doppler: Arc<Doppler>,
+}
+
+impl OpenStream {
+    fn new(messages: Streaming<Bytes>, books: Option<Books>, doppler: Arc<Doppler>) -> Self {
+        doppler.streams.fetch_add(1, Ordering::Relaxed);
+        Self {
+            messages,
+            books,
+            doppler,
+        }
+    }
+
+    fn delivery(&self, message: Bytes) -> Delivery {
+        match (&self.books, Delivered::take_off(&message)) {
+            (Some(books), Some((delivered, message))) => Delivery {
+                message,
+                envelopes: Some(delivered.envelopes),
+                deprecated_tags: delivered.deprecated_tags,
+                receipt: Some(books.tracker.receipt(delivered.sequence)),
+            },
+            _ => Delivery {
+                message,
+                envelopes: None,
+                deprecated_tags: true,
+                receipt: None,
+            },
         }
     }
 }
 
-struct OpenStream<'a>(&'a Doppler);
-
-impl Drop for OpenStream<'_> {
+impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.doppler.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A subscription whose acknowledgements are sent as long as this lives.
-struct Registered<'a> {
-    doppler: &'a Doppler,
-    trackers: &'a Trackers,
+/// The books of a subscription; its acknowledgements are sent as long as they are open.
+struct Books {
     id: u64,
     tracker: Arc<Tracker>,
+    doppler: Arc<Doppler>,
+    trackers: Arc<Trackers>,
 }
 
-impl Drop for Registered<'_> {
+impl Books {
+    fn open(id: u64, doppler: &Arc<Doppler>, trackers: &Arc<Trackers>) -> Self {
+        let tracker = Tracker::new();
+        trackers.lock().push(Arc::clone(&tracker));
+        doppler.acknowledgements.register(id, Arc::clone(&tracker));
+        Self {
+            id,
+            tracker,
+            doppler: Arc::clone(doppler),
+            trackers: Arc::clone(trackers),
+        }
+    }
+}
+
+impl Drop for Books {
     fn drop(&mut self) {
         self.doppler.acknowledgements.unregister(self.id);
         self.trackers
