@@ -1,1 +1,42 @@
 //! tracing and opentelemetry, shipped into our own pipeline as envelopes.
+//!
+//! ```text
+//! tracing events ──┬─▶ stderr (for people, or JSON)
+//!                  └─▶ log envelopes ───┐
+//! spans ─────────────▶ timer envelopes ─┼─▶ Outbox ─▶ whoever ships it to an agent
+//! meters ────────────▶ counters, gauges ┘
+//! ```
+//!
+//! [`init`] installs all of it; [`meter`] is where a component gets its instruments. The [`Outbox`] is bounded, fair to
+//! the components that share it, and counts what it loses in a `dropped` counter of its own. Producing telemetry never
+//! waits.
+//!
+//! What a component is called comes from the span field `component` (see `weir_service::Context::span`), else from the
+//! process. Nothing is shipped of what happens while shipping: see [`quiet`]. Fields named like a secret are redacted
+//! everywhere.
+
+mod capture;
+mod format;
+mod identity;
+mod init;
+mod limit;
+mod metrics;
+mod outbox;
+mod owner;
+mod propagation;
+mod quiet;
+mod record;
+mod spans;
+
+pub use format::Format;
+pub use identity::Identity;
+pub use init::{InitError, Options, Telemetry, init};
+pub use limit::RateLimit;
+pub use metrics::meter;
+pub use outbox::{Outbox, Shipment};
+pub use propagation::{adopt_trace, send_trace};
+pub use quiet::quiet;
+
+/// For [`limited!`], which must find it wherever it is used.
+#[doc(hidden)]
+pub use tracing;

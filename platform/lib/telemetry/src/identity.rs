@@ -1,0 +1,64 @@
+//! What our components are called in envelopes: names that dashboards and nozzles already know, where there are any.
+
+/// How a component signs what it says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity<'c> {
+    /// The subcommand's name: `doppler`. The source id of logs and spans, and the tag `component` of everything.
+    pub component: &'c str,
+    /// The source id of metrics: the original's.
+    pub metrics_source: &'c str,
+    /// What follows `loggregator.` in the tag `origin`: the original's.
+    origin: &'c str,
+}
+
+impl<'c> Identity<'c> {
+    /// The identity of the component with this name, or with this source id of metrics.
+    #[must_use]
+    pub fn of(component: &'c str) -> Self {
+        let (component, metrics_source, origin) = match component {
+            "loggregator-agent" | "metron" => ("loggregator-agent", "metron", "metron"),
+            "rlp" | "reverse_log_proxy" => ("rlp", "reverse_log_proxy", "rlp"),
+            "rlp-gateway" | "reverse_log_proxy_gateway" => ("rlp-gateway", "reverse_log_proxy_gateway", "rlp_gateway"),
+            "traffic-controller" | "traffic_controller" => {
+                ("traffic-controller", "traffic_controller", "trafficcontroller")
+            }
+            "syslog-agent" | "syslog_agent" => ("syslog-agent", "syslog_agent", "syslog_agent"),
+            other => (other, other, other),
+        };
+        Self {
+            component,
+            metrics_source,
+            origin,
+        }
+    }
+
+    /// The tag `origin`: `loggregator.doppler`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("loggregator.{}", self.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pushed names of contract §1, and the component's own name where the original has none.
+    #[test]
+    fn known_names_are_kept() {
+        let row = |component| {
+            let identity = Identity::of(component);
+            assert_eq!(Identity::of(identity.metrics_source), identity);
+            (identity.metrics_source.to_owned(), identity.origin())
+        };
+        let expected = |source: &str, origin: &str| (source.to_owned(), origin.to_owned());
+        assert_eq!(row("doppler"), expected("doppler", "loggregator.doppler"));
+        assert_eq!(row("rlp"), expected("reverse_log_proxy", "loggregator.rlp"));
+        assert_eq!(
+            row("traffic-controller"),
+            expected("traffic_controller", "loggregator.trafficcontroller")
+        );
+        assert_eq!(row("loggregator-agent"), expected("metron", "loggregator.metron"));
+        assert_eq!(row("log-cache"), expected("log-cache", "loggregator.log-cache"));
+    }
+}

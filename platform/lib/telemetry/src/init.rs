@@ -1,0 +1,246 @@
+//! Puts the parts together and installs them for the process.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+use weir_error::{Classify, ErrorKind};
+use weir_flow::{Capacity, Ledger};
+use weir_service::COMPONENT_SPAN_TARGET;
+
+use crate::capture::CaptureLayer;
+use crate::format::SpanFields;
+use crate::metrics::EnvelopeExporter;
+use crate::owner::{OwnerLayer, SignLayer};
+use crate::spans::TimerProcessor;
+use crate::{Format, Outbox, quiet};
+
+/// Libraries that are talkative at `info`.
+const CALM: [&str; 5] = ["h2=warn", "hyper=warn", "tonic=warn", "rustls=warn", "tower=warn"];
+
+/// What to install.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose the telemetry outside any component span is.
+    pub component: &'static str,
+    /// How stderr is written.
+    pub format: Format,
+    /// What is said at all: `info`, `warn,weir_doppler_server=debug`.
+    pub level: String,
+    /// The instance id of everything.
+    pub instance_id: String,
+    /// How often metrics are collected.
+    pub metrics_every: Duration,
+    /// The bounds of the outbox.
+    pub capacity: Capacity,
+    /// What the outbox counts in; kept in memory if there is none.
+    pub ledger: Option<Arc<Ledger>>,
+}
+
+impl Options {
+    /// What a component needs: `info`, for people, metrics every five seconds, 10000 envelopes or 8 MiB at most.
+    #[must_use]
+    pub fn new(component: &'static str) -> Self {
+        Self {
+            component,
+            format: Format::Human,
+            level: "info".to_owned(),
+            instance_id: "0".to_owned(),
+            metrics_every: Duration::from_secs(5),
+            capacity: Capacity {
+                envelopes: 10_000,
+                bytes: 8 << 20,
+            },
+            ledger: None,
+        }
+    }
+}
+
+/// Telemetry cannot be installed.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The level is no filter.
+    #[error("log level `{level}` is not usable")]
+    Level {
+        /// As it was given.
+        level: String,
+        /// What the parser said.
+        source: ParseError,
+    },
+    /// It has been installed before.
+    #[error("telemetry is installed already")]
+    Installed,
+}
+
+impl Classify for InitError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Level { .. } => ErrorKind::InvalidInput,
+            Self::Installed => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Level { .. } => {
+                Some("write `error`, `warn`, `info`, `debug` or `trace`, or `info,some_crate=debug`".to_owned())
+            }
+            Self::Installed => None,
+        }
+    }
+}
+
+/// The installed telemetry.
+#[derive(Debug)]
+pub struct Telemetry {
+    outbox: Arc<Outbox>,
+    meters: SdkMeterProvider,
+    tracers: SdkTracerProvider,
+}
+
+/// Installs telemetry for this process, once.
+///
+/// # Errors
+/// When the level is no filter, or telemetry is installed already.
+pub fn init(options: Options) -> Result<Telemetry, InitError> {
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (subscriber, telemetry) = assemble(options, io::stderr, colour)?;
+    subscriber.try_init().map_err(|_| InitError::Installed)?;
+    opentelemetry::global::set_meter_provider(telemetry.meters.clone());
+    Ok(telemetry)
+}
+
+/// All parts, not installed.
+pub(crate) fn assemble<W>(
+    options: Options,
+    writer: W,
+    colour: bool,
+) -> Result<(impl Subscriber + Send + Sync + 'static, Telemetry), InitError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let Options {
+        component,
+        format,
+        level,
+        instance_id,
+        metrics_every,
+        capacity,
+        ledger,
+    } = options;
+    let ledger = ledger.unwrap_or_else(|| Ledger::in_memory("telemetry"));
+    let outbox = Outbox::new(capacity, ledger, &instance_id);
+
+    let exporter = EnvelopeExporter::new(Arc::clone(&outbox), instance_id.clone());
+    let reader = PeriodicReader::builder(exporter).with_interval(metrics_every).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
+    let timers = TimerProcessor::new(Arc::clone(&outbox), component, instance_id.clone());
+    let tracers = SdkTracerProvider::builder().with_span_processor(timers).build();
+
+    // What follows stands in the order of an event's life.
+    let subscriber = Registry::default()
+        // First, so that all others know whose it is.
+        .with(OwnerLayer.with_filter(filter_fn(OwnerLayer::sees)))
+        // Next, because it keeps the spans' fields as text, which the capture reads.
+        .with(
+            tracing_subscriber::fmt::layer()
+                .fmt_fields(SpanFields)
+                .event_format(format)
+                .with_ansi(colour)
+                .with_writer(writer)
+                .with_filter(filter(&level)?),
+        )
+        .with(
+            CaptureLayer::new(Arc::clone(&outbox), component, instance_id)
+                .with_filter(filter(&level)?.and(filter_fn(|metadata| quiet::may_ship(metadata.target())))),
+        )
+        // Signs spans before the last layer ends them.
+        .with(SignLayer::default().with_filter(timed()))
+        .with(
+            tracing_opentelemetry::layer()
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_tracer(tracers.tracer("weir"))
+                .with_filter(timed()),
+        );
+    Ok((
+        subscriber,
+        Telemetry {
+            outbox,
+            meters,
+            tracers,
+        },
+    ))
+}
+
+/// What is said: the libraries' chatter only if it is asked for by name.
+fn filter(level: &str) -> Result<EnvFilter, InitError> {
+    let mut directives = level.to_owned();
+    for calm in CALM {
+        let library = calm.split('=').next().unwrap_or(calm);
+        if !level.contains(library) {
+            directives = format!("{calm},{directives}");
+        }
+    }
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(&directives)
+        .map_err(|source| InitError::Level {
+            level: level.to_owned(),
+            source,
+        })
+}
+
+/// Spans that become timers: from `info` up, not those that only name a component, and none of the shipping.
+fn timed() -> tracing_subscriber::filter::FilterFn<fn(&Metadata<'_>) -> bool> {
+    fn is_timed(metadata: &Metadata<'_>) -> bool {
+        metadata.is_span()
+            && *metadata.level() <= tracing::Level::INFO
+            && metadata.target() != COMPONENT_SPAN_TARGET
+            && quiet::may_ship(metadata.target())
+    }
+    filter_fn(is_timed as fn(&Metadata<'_>) -> bool)
+}
+
+impl Telemetry {
+    /// Where the envelopes wait for being shipped.
+    #[must_use]
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// Collects the metrics now instead of at the next interval. Waits for the collecting thread on one of tokio's
+    /// blocking threads.
+    pub async fn collect(&self) {
+        let meters = self.meters.clone();
+        let collected = tokio::task::spawn_blocking(move || meters.force_flush()).await;
+        if !matches!(collected, Ok(Ok(()))) {
+            tracing::warn!(target: "weir_telemetry", "metrics could not be collected");
+        }
+    }
+
+    /// The last step: collects the metrics a last time and closes the outbox, so that whoever drains it comes to an end.
+    /// What is said after this is on stderr only, and counted as lost.
+    pub async fn close(&self) {
+        self.collect().await;
+        if let Err(error) = self.tracers.force_flush() {
+            tracing::warn!(target: "weir_telemetry", error = %error, "spans could not be flushed");
+        }
+        self.outbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

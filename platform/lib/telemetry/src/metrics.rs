@@ -1,0 +1,134 @@
+//! Metrics as envelopes: counters with delta and total, gauges, under the names that the instruments have.
+//!
+//! The SDK collects cumulative values at each interval, for idle instruments too (the original emits those as well); what
+//! was added since the last interval is the delta. A monotonic sum of integers becomes a counter; every other number a
+//! gauge; a histogram becomes counters `NAME_count` and `NAME_bucket` (tag `le`, cumulative, as PromQL wants them) and a
+//! gauge `NAME_sum`. Tags: the attributes, `origin` and `metric_version`. The source id is that of the meter's component.
+
+mod series;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::metrics::Meter;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use parking_lot::Mutex;
+use weir_envelope::batch::BatchBuilder;
+use weir_service::clock;
+
+use crate::metrics::series::{Number, Page, Totals};
+use crate::{Identity, Outbox};
+
+/// The tag `metric_version` of everything that follows the v2 conventions.
+pub(crate) const METRIC_VERSION: &str = "2.0";
+
+/// The instruments of a component. Call after [`crate::init`]; before it, instruments measure nothing.
+#[must_use]
+pub fn meter(component: &'static str) -> Meter {
+    opentelemetry::global::meter(component)
+}
+
+/// Puts every collection into the outbox.
+#[derive(Debug)]
+pub(crate) struct EnvelopeExporter {
+    outbox: Arc<Outbox>,
+    instance_id: String,
+    totals: Mutex<Totals>,
+}
+
+impl EnvelopeExporter {
+    pub(crate) fn new(outbox: Arc<Outbox>, instance_id: String) -> Self {
+        Self {
+            outbox,
+            instance_id,
+            totals: Mutex::default(),
+        }
+    }
+}
+
+impl PushMetricExporter for EnvelopeExporter {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let timestamp = clock::now_nanos();
+        let mut builder = BatchBuilder::new();
+        let mut totals = self.totals.lock();
+        for scope in metrics.scope_metrics() {
+            let identity = Identity::of(scope.scope().name());
+            let mut page = Page::new(&mut builder, &mut totals, identity, &self.instance_id, timestamp);
+            for metric in scope.metrics() {
+                write(&mut page, metric);
+            }
+        }
+        drop(totals);
+        self.outbox.put_batch(builder.finish());
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+fn write(page: &mut Page<'_>, metric: &Metric) {
+    match metric.data() {
+        AggregatedMetrics::F64(data) => write_data(page, metric, data),
+        AggregatedMetrics::U64(data) => write_data(page, metric, data),
+        AggregatedMetrics::I64(data) => write_data(page, metric, data),
+    }
+}
+
+fn write_data<T: Number>(page: &mut Page<'_>, metric: &Metric, data: &MetricData<T>) {
+    let (name, unit) = (metric.name(), metric.unit());
+    match data {
+        MetricData::Gauge(gauge) => {
+            for point in gauge.data_points() {
+                page.gauge(name, unit, point.value().as_f64(), point.attributes());
+            }
+        }
+        MetricData::Sum(sum) => {
+            for point in sum.data_points() {
+                match point.value().as_count().filter(|_| sum.is_monotonic()) {
+                    Some(total) => page.counter(name, total, point.attributes(), None),
+                    None => page.gauge(name, unit, point.value().as_f64(), point.attributes()),
+                }
+            }
+        }
+        MetricData::Histogram(histogram) => {
+            for point in histogram.data_points() {
+                page.counter(&format!("{name}_count"), point.count(), point.attributes(), None);
+                page.gauge(&format!("{name}_sum"), unit, point.sum().as_f64(), point.attributes());
+                let bounds = point.bounds().map(|bound| bound.to_string()).chain(["+Inf".to_owned()]);
+                let mut below = 0;
+                for (bound, count) in bounds.zip(point.bucket_counts()) {
+                    below += count;
+                    page.counter(
+                        &format!("{name}_bucket"),
+                        below,
+                        point.attributes(),
+                        Some(("le", &bound)),
+                    );
+                }
+            }
+        }
+        MetricData::ExponentialHistogram(histogram) => {
+            for point in histogram.data_points() {
+                let count = u64::try_from(point.count()).unwrap_or(u64::MAX);
+                page.counter(&format!("{name}_count"), count, point.attributes(), None);
+                page.gauge(&format!("{name}_sum"), unit, point.sum().as_f64(), point.attributes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

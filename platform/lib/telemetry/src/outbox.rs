@@ -1,0 +1,213 @@
+//! Where telemetry waits for being shipped: bounded, fair to its components, and honest about what it loses.
+//!
+//! The law: `received = sent + dropped + queued + in shipments`. Losses are told in the stream itself, as the counter
+//! `dropped` of the component that lost them, with the tags `direction=egress`, `hop=telemetry` and `reason`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_envelope::encode::Writer;
+use weir_flow::{Capacity, FairQueue, Ledger, LossReport, Parcel, Reason};
+use weir_service::clock;
+
+use crate::Identity;
+use crate::metrics::METRIC_VERSION;
+
+/// Where losses happen, in ledgers and counters.
+const HOP: &str = "telemetry";
+/// Largest shipment, in bytes: well below what a gRPC server takes.
+const SHIPMENT_BYTES: usize = 1 << 20;
+/// How long a shipment waits for company.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// Envelopes of our own, on their way out. Anyone puts in, one ships.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: FairQueue,
+    ledger: Arc<Ledger>,
+    instance_id: String,
+    /// Totals of the `dropped` counters, by component and reason.
+    dropped: Mutex<BTreeMap<(String, &'static str), u64>>,
+}
+
+impl Outbox {
+    /// An empty outbox that counts in `ledger`.
+    #[must_use]
+    pub fn new(capacity: Capacity, ledger: Arc<Ledger>, instance_id: &str) -> Arc<Self> {
+        Arc::new(Self {
+            queue: FairQueue::new(capacity),
+            ledger,
+            instance_id: instance_id.to_owned(),
+            dropped: Mutex::default(),
+        })
+    }
+
+    /// What came in, went out and was lost.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Envelopes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Puts in the envelope that `write` writes. Never waits: where there is no room, the component that fills the
+    /// outbox loses its oldest.
+    pub(crate) fn put(&self, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut envelope = Vec::with_capacity(512);
+        write(&mut Writer::new(&mut envelope));
+        let mut builder = BatchBuilder::new();
+        builder.push(&envelope);
+        self.put_batch(builder.finish());
+    }
+
+    /// Puts in a batch of them.
+    pub(crate) fn put_batch(&self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        self.ledger.received(count(batch.len()));
+        let reason = if self.queue.is_closed() {
+            Reason::ShuttingDown
+        } else {
+            Reason::BufferFull
+        };
+        let losses = self.queue.push(Parcel::unacknowledged(batch));
+        self.ledger.lost(HOP, reason, &losses);
+    }
+
+    /// Waits for envelopes and takes at most `max_envelopes`, plus the counters of what was lost since; `None` once the
+    /// outbox is closed and empty. Takes a moment longer than the first envelope, so that shipments are no single ones.
+    ///
+    /// Cancel safe: nothing is taken unless it is returned.
+    pub async fn drain(self: &Arc<Self>, max_envelopes: usize) -> Option<Shipment> {
+        while self.queue.is_empty() {
+            if self.queue.is_closed() {
+                return None;
+            }
+            self.queue.filled().await;
+        }
+        if self.queue.len() < max_envelopes && !self.queue.is_closed() {
+            tokio::time::sleep(LINGER).await;
+        }
+        // Nobody else takes: there still is something, unless two drain at once.
+        let parcels = self.queue.try_pop(max_envelopes, SHIPMENT_BYTES)?;
+        let mut builder = BatchBuilder::new();
+        for envelope in parcels.iter().flat_map(|parcel| parcel.batch.iter()) {
+            builder.push_raw(envelope);
+        }
+        self.report_losses(&mut builder);
+        let batch = builder.finish();
+        self.ledger.in_flight(signed(batch.len()));
+        Some(Shipment {
+            batch,
+            outbox: Some(Arc::clone(self)),
+        })
+    }
+
+    /// Takes nothing more; what waits can still be drained.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Adds the `dropped` counters of what was lost since the last time.
+    fn report_losses(&self, builder: &mut BatchBuilder) {
+        let before = builder.len();
+        for LossReport {
+            source_id,
+            reason,
+            count,
+            ..
+        } in self.ledger.take_reports()
+        {
+            let identity = Identity::of(&source_id);
+            let total = {
+                let mut totals = self.dropped.lock();
+                let total = totals.entry((identity.component.to_owned(), reason)).or_default();
+                *total += count;
+                *total
+            };
+            builder.push_with(|out| {
+                Writer::new(out)
+                    .timestamp(clock::now_nanos())
+                    .source_id(identity.metrics_source)
+                    .instance_id(&self.instance_id)
+                    .tag("origin", &identity.origin())
+                    .tag("component", identity.component)
+                    .tag("metric_version", METRIC_VERSION)
+                    .tag("direction", "egress")
+                    .tag("hop", HOP)
+                    .tag("reason", reason)
+                    .counter("dropped", count, total);
+            });
+        }
+        self.ledger.received(count(builder.len() - before));
+    }
+}
+
+/// Envelopes taken from the outbox. Say [`Shipment::delivered`] when they are; a shipment that is dropped instead is
+/// counted as lost.
+#[derive(Debug)]
+pub struct Shipment {
+    batch: Batch,
+    outbox: Option<Arc<Outbox>>,
+}
+
+impl Shipment {
+    /// The envelopes.
+    #[must_use]
+    pub const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// They have arrived.
+    pub fn delivered(mut self) {
+        if let Some(outbox) = self.outbox.take() {
+            outbox.ledger.in_flight(-signed(self.batch.len()));
+            outbox.ledger.sent(count(self.batch.len()));
+        }
+    }
+
+    /// They have not, and will not.
+    pub fn lost(mut self, reason: Reason) {
+        self.count_lost(reason);
+    }
+
+    fn count_lost(&mut self, reason: Reason) {
+        if let Some(outbox) = self.outbox.take() {
+            outbox.ledger.in_flight(-signed(self.batch.len()));
+            outbox
+                .ledger
+                .lost(HOP, reason, &Parcel::unacknowledged(self.batch.clone()).lose());
+        }
+    }
+}
+
+impl Drop for Shipment {
+    fn drop(&mut self) {
+        self.count_lost(Reason::PeerLost);
+    }
+}
+
+fn count(len: usize) -> u64 {
+    len as u64
+}
+
+fn signed(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
