@@ -3,7 +3,7 @@ use prost::Message as _;
 use weir_proto::loggregator_v2::{self as v2, envelope, value::Data};
 
 use super::{EnvelopeView, Message, Stream, TagValue};
-use crate::batch::Kind;
+use crate::batch::{Batch, Kind};
 use crate::scan::scan;
 use crate::testing;
 use crate::wire::{put_bytes, put_uint};
@@ -120,6 +120,27 @@ proptest! {
         if scan(&bytes).is_ok() {
             assert_agreement(&bytes);
         }
+    }
+}
+
+proptest! {
+    /// Any bytes for a batch: what is kept is valid, is seen alike, and is the same when it is split again.
+    #[test]
+    fn batches_survive_anything(
+        bytes in testing::hostile(proptest::collection::vec(testing::envelope(), 0..4).prop_map(|batch| {
+            v2::EnvelopeBatch { batch }.encode_to_vec()
+        }))
+    ) {
+        let split = Batch::split(bytes.into());
+        for raw in split.batch.iter() {
+            assert_agreement(raw.bytes());
+            prop_assert_eq!(raw.source_id(), raw.view().source_id());
+            prop_assert_eq!(raw.kind(), raw.view().kind());
+            prop_assert_eq!(raw.has_deprecated_tags(), raw.view().summary().has_deprecated_tags());
+        }
+        let again = Batch::split(split.batch.bytes().clone());
+        prop_assert!(again.rejected.is_empty() && again.broken.is_none());
+        prop_assert_eq!(again.batch.len(), split.batch.len());
     }
 }
 
