@@ -47,7 +47,10 @@ impl Selector {
             Kind::Event => What::Event,
             Kind::None => return None,
         };
-        Some(Self { source_id: source_id.to_owned(), what })
+        Some(Self {
+            source_id: source_id.to_owned(),
+            what,
+        })
     }
 
     /// Reads a selector of a request; `None` if it has no message.
@@ -62,7 +65,10 @@ impl Selector {
             Proto::Timer(_) => What::Timer,
             Proto::Event(_) => What::Event,
         };
-        Some(Self { source_id: selector.source_id.clone(), what })
+        Some(Self {
+            source_id: selector.source_id.clone(),
+            what,
+        })
     }
 
     /// The form in which a request carries it.
@@ -71,12 +77,19 @@ impl Selector {
         use v2::selector::Message as Proto;
         let message = match &self.what {
             What::Log => Proto::Log(v2::LogSelector {}),
-            What::Counter(name) => Proto::Counter(v2::CounterSelector { name: name.clone().unwrap_or_default() }),
-            What::Gauge(names) => Proto::Gauge(v2::GaugeSelector { names: names.iter().cloned().collect() }),
+            What::Counter(name) => Proto::Counter(v2::CounterSelector {
+                name: name.clone().unwrap_or_default(),
+            }),
+            What::Gauge(names) => Proto::Gauge(v2::GaugeSelector {
+                names: names.iter().cloned().collect(),
+            }),
             What::Timer => Proto::Timer(v2::TimerSelector {}),
             What::Event => Proto::Event(v2::EventSelector {}),
         };
-        v2::Selector { source_id: self.source_id.clone(), message: Some(message) }
+        v2::Selector {
+            source_id: self.source_id.clone(),
+            message: Some(message),
+        }
     }
 
     /// The kind it asks for.
@@ -121,11 +134,19 @@ impl Selector {
 /// Every kind of envelope from every source: what a firehose asks for.
 #[must_use]
 pub fn everything() -> Vec<v2::Selector> {
-    Kind::ALL.iter().filter_map(|kind| Selector::all_of(*kind, "")).map(|selector| selector.to_proto()).collect()
+    Kind::ALL
+        .iter()
+        .filter_map(|kind| Selector::all_of(*kind, ""))
+        .map(|selector| selector.to_proto())
+        .collect()
 }
 
 /// The selectors of a request: the legacy one counts only if there are no others (contract §2).
 #[must_use]
 pub fn requested(selectors: &[v2::Selector], legacy: Option<&v2::Selector>) -> Vec<v2::Selector> {
-    if selectors.is_empty() { legacy.cloned().into_iter().collect() } else { selectors.to_vec() }
+    if selectors.is_empty() {
+        legacy.cloned().into_iter().collect()
+    } else {
+        selectors.to_vec()
+    }
 }

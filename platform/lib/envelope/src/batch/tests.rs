@@ -58,7 +58,10 @@ fn a_bad_envelope_costs_only_itself() {
     assert_eq!(split.rejected[0].source_id, "bad");
     assert_eq!(split.rejected[0].error, WireError::NotUtf8(8));
     assert_eq!(split.link.as_deref(), Some(&b"link"[..]));
-    assert_eq!(split.batch.bytes().as_ref(), message(&[log("a", b"one"), log("b", b"two")]));
+    assert_eq!(
+        split.batch.bytes().as_ref(),
+        message(&[log("a", b"one"), log("b", b"two")])
+    );
 }
 
 /// A message cut off in its second envelope: the first one is kept and the break is said.
