@@ -115,8 +115,10 @@ pub struct Telemetry {
 /// When the level is no filter, or telemetry is installed already.
 pub fn init(options: Options) -> Result<Telemetry, InitError> {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let instance_id = options.instance_id.clone();
     let (subscriber, telemetry) = assemble(options, io::stderr, colour)?;
     subscriber.try_init().map_err(|_| InitError::Installed)?;
+    crate::event::install(&telemetry.outbox, instance_id);
     opentelemetry::global::set_meter_provider(telemetry.meters.clone());
     Ok(telemetry)
 }

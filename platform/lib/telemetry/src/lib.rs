@@ -7,15 +7,16 @@
 //! meters ────────────▶ counters, gauges ┘
 //! ```
 //!
-//! [`init`] installs all of it; [`meter`] is where a component gets its instruments. The [`Outbox`] is bounded, fair to
+//! [`init()`] installs all of it; [`meter`] is where a component gets its instruments. The [`Outbox`] is bounded, fair to
 //! the components that share it, and counts what it loses in a `dropped` counter of its own. Producing telemetry never
 //! waits.
 //!
 //! What a component is called comes from the span field `component` (see `weir_service::Context::span`), else from the
-//! process. Nothing is shipped of what happens while shipping: see [`quiet`]. Fields named like a secret are redacted
+//! process. Nothing is shipped of what happens while shipping: see [`quiet()`]. Fields named like a secret are redacted
 //! everywhere.
 
 mod capture;
+mod event;
 mod format;
 mod identity;
 mod init;
@@ -28,6 +29,7 @@ mod quiet;
 mod record;
 mod spans;
 
+pub use event::event;
 pub use format::Format;
 pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};

@@ -1,0 +1,121 @@
+//! Opens the link to one doppler, again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
+use weir_flow::Ledger;
+use weir_rpc::ingress::{Ended, Link};
+use weir_rpc::{Backoff, Channel, Target};
+use weir_service::{Context, Shutdown, Tasks};
+
+use super::News;
+use super::lane::{InFlightLimit, Lane};
+
+/// A link that lived for so long was a good one: the next attempt begins with the shortest delay.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// How long a doppler may take to confirm what it received on a link that is ended in order.
+const CONFIRM: Duration = Duration::from_secs(5);
+
+pub(super) struct Connector {
+    channel: Channel,
+    limit: InFlightLimit,
+    ledger: Arc<Ledger>,
+    tasks: Tasks,
+    links: Shutdown,
+    tell: mpsc::Sender<News>,
+}
+
+impl Connector {
+    pub(super) fn new(
+        target: &Target,
+        limit: InFlightLimit,
+        context: &Context,
+        links: Shutdown,
+        tell: mpsc::Sender<News>,
+    ) -> Self {
+        Self {
+            channel: Channel::new(target),
+            limit,
+            ledger: Arc::clone(&context.ledger),
+            tasks: context.tasks.clone(),
+            links,
+            tell,
+        }
+    }
+
+    /// Keeps a link open until `links` is requested; then ends it in order.
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::between_parts();
+        let mut was_up = true;
+        while !self.links.is_requested() {
+            let opening = Link::open(&self.channel, Arc::clone(&self.ledger), &self.tasks);
+            match self.links.unless_requested(opening).await {
+                None => return,
+                Some(Ok(link)) => {
+                    tracing::info!(doppler = self.channel.address(), "doppler is connected");
+                    was_up = true;
+                    let opened = Instant::now();
+                    if self.use_up(link).await {
+                        backoff.reset();
+                        continue;
+                    }
+                    if opened.elapsed() >= STABLE {
+                        backoff.reset();
+                    }
+                }
+                Some(Err(error)) if was_up => {
+                    was_up = false;
+                    tracing::warn!(
+                        doppler = self.channel.address(),
+                        error = %error,
+                        "doppler cannot be reached, trying again until it can"
+                    );
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(doppler = self.channel.address(), error = %error, "doppler cannot be reached yet");
+                }
+            }
+            self.links
+                .unless_requested(tokio::time::sleep(backoff.next_delay()))
+                .await;
+        }
+    }
+
+    /// Lends a link out until it ends; returns whether that was our wish, and another one is wanted at once.
+    async fn use_up(&self, link: Link) -> bool {
+        let link = Arc::new(link);
+        let renew = Arc::new(Notify::new());
+        let lane = Lane::new(Arc::clone(&link), self.limit, Arc::clone(&renew));
+        let id = lane.id();
+        if self.tell.send(News::Up(lane)).await.is_err() {
+            return false;
+        }
+        let (ended, renewed) = tokio::select! {
+            ended = link.ended() => (Some(ended), false),
+            () = renew.notified() => (timeout(CONFIRM, link.finish()).await.ok(), true),
+            () = self.links.requested() => (timeout(CONFIRM, link.finish()).await.ok(), false),
+        };
+        // Without an answer the link goes as it is: then it counts what it had under way.
+        let unsent = match ended {
+            Some(Ended { unsent, lost, status }) => {
+                if lost > 0 {
+                    tracing::error!(
+                        doppler = self.channel.address(),
+                        lost,
+                        status = %status,
+                        "doppler went away with envelopes that it had not handed on"
+                    );
+                } else {
+                    tracing::info!(doppler = self.channel.address(), status = %status, "doppler connection ended");
+                }
+                unsent
+            }
+            None => Vec::new(),
+        };
+        // The other end is gone only when the agent has finished.
+        self.tell.send(News::Down { id, unsent }).await.is_ok() && renewed
+    }
+}

@@ -1,0 +1,132 @@
+//! Messages of a good size: small parcels are put together, large ones are cut up.
+
+use std::collections::VecDeque;
+
+use weir_envelope::batch::BatchBuilder;
+use weir_flow::{Ledger, Parcel, Reason};
+
+use super::HOP;
+
+/// Most envelopes and bytes of a message made of several parcels.
+pub(super) const MAX_ENVELOPES: usize = 1000;
+pub(super) const MAX_BYTES: usize = 512 << 10;
+
+/// A parcel above this is cut up: well below what a doppler accepts, default tags included.
+const LARGE: usize = 4 << 20;
+
+/// Largest message that a doppler accepts (contract §17).
+const MAX_MESSAGE: usize = 10 << 20;
+
+/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`.
+pub(super) fn pack(mut parcels: Vec<Parcel>, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
+    if parcels.len() > 1 {
+        out.push_back(merge(parcels));
+    } else if let Some(parcel) = parcels.pop() {
+        if parcel.batch.byte_len() <= LARGE {
+            out.push_back(parcel);
+        } else {
+            cut_up(&parcel, ledger, out);
+        }
+    }
+}
+
+fn merge(parcels: Vec<Parcel>) -> Parcel {
+    let mut builder = BatchBuilder::new();
+    let mut receipts = Vec::new();
+    for parcel in parcels {
+        parcel.batch.iter().for_each(|envelope| builder.push_raw(envelope));
+        receipts.extend(parcel.receipts);
+    }
+    Parcel {
+        batch: builder.finish(),
+        receipts,
+    }
+}
+
+fn cut_up(parcel: &Parcel, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
+    let mut part = Vec::new();
+    let mut bytes = 0;
+    let mut flush = |part: &mut Vec<u32>| {
+        if let Some(batch) = parcel.batch.pick(part) {
+            out.push_back(Parcel {
+                batch,
+                receipts: parcel.receipts.clone(),
+            });
+        }
+        part.clear();
+    };
+    for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
+        let len = envelope.field().len();
+        if len > MAX_MESSAGE {
+            ledger.dropped(HOP, Reason::TooLarge, envelope.source_id(), 1);
+            parcel.note_lost(1);
+            continue;
+        }
+        if bytes + len > LARGE {
+            flush(&mut part);
+            bytes = 0;
+        }
+        part.push(index);
+        bytes += len;
+    }
+    flush(&mut part);
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_envelope::encode::Writer;
+    use weir_envelope::view::Stream;
+    use weir_flow::Tracker;
+
+    use super::*;
+
+    fn parcel(sizes: &[usize]) -> Parcel {
+        let mut builder = BatchBuilder::new();
+        for &size in sizes {
+            builder.push_with(|out| {
+                Writer::new(out).source_id("app").log(&vec![b'x'; size], Stream::Out);
+            });
+        }
+        Parcel::unacknowledged(builder.finish())
+    }
+
+    fn packed(parcels: Vec<Parcel>, ledger: &Ledger) -> VecDeque<Parcel> {
+        let mut out = VecDeque::new();
+        pack(parcels, ledger, &mut out);
+        out
+    }
+
+    /// Small parcels become one message in order, which settles the receipts of all.
+    #[test]
+    fn small_parcels_are_put_together() {
+        let tracker = Tracker::new();
+        let mut parcels = vec![parcel(&[1, 2]), parcel(&[3]), parcel(&[4])];
+        for (number, parcel) in (1..).zip(&mut parcels) {
+            parcel.receipts.push(tracker.receipt(number));
+        }
+        let ledger = Ledger::in_memory("loggregator-agent");
+        let out = packed(parcels, &ledger);
+        assert_eq!(out.len(), 1);
+        let sizes: Vec<_> = out[0].batch.iter().map(|envelope| envelope.bytes().len()).collect();
+        assert!(sizes.is_sorted() && sizes.len() == 4, "{sizes:?}");
+        assert_eq!(tracker.progress().handed_on, 0);
+        drop(out);
+        assert_eq!(tracker.progress().handed_on, 3);
+    }
+
+    /// What no doppler accepts is counted; the rest goes in parts, and the receipt with the last of them.
+    #[test]
+    fn large_parcels_are_cut_up() {
+        let tracker = Tracker::new();
+        let mut large = parcel(&[3 << 20, 2 << 20, 11 << 20, 1]);
+        large.receipts.push(tracker.receipt(1));
+        let ledger = Ledger::in_memory("loggregator-agent");
+        let mut out = packed(vec![large], &ledger);
+        assert_eq!(out.iter().map(|parcel| parcel.batch.len()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(ledger.snapshot().dropped[0].reason, "too_large");
+        out.pop_front();
+        assert_eq!(tracker.progress().handed_on, 0);
+        out.pop_front();
+        assert_eq!(tracker.progress().handed_on, 1);
+    }
+}

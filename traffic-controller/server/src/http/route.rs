@@ -1,0 +1,134 @@
+//! Which resource a path names.
+
+use super::text::percent_decode;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/firehose/<subscription>`: everything, shared among the clients with the same subscription id.
+    Firehose { subscription: String, filter: FilterType },
+    /// `/apps/<guid>/stream`: one app, each client gets all of it.
+    App { guid: String },
+    /// `/set-cookie`.
+    SetCookie,
+    /// Anything else, also the removed `recentlogs` and `containermetrics`.
+    NotFound,
+}
+
+/// The `filter-type` parameter of a firehose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterType {
+    All,
+    Logs,
+    Metrics,
+}
+
+impl Route {
+    pub(crate) fn of(path: &str, query: Option<&str>) -> Self {
+        let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+        match (segments.next(), segments.next(), segments.next(), segments.next()) {
+            (Some("firehose"), Some(id), None, None) if !id.is_empty() => match percent_decode(id, false) {
+                Some(subscription) => Self::Firehose {
+                    subscription,
+                    filter: FilterType::of(query),
+                },
+                None => Self::NotFound,
+            },
+            (Some("apps"), Some(id), Some("stream"), None) if !id.is_empty() => match percent_decode(id, false) {
+                Some(guid) => Self::App { guid },
+                None => Self::NotFound,
+            },
+            (Some("set-cookie"), None, None, None) => Self::SetCookie,
+            _ => Self::NotFound,
+        }
+    }
+}
+
+impl FilterType {
+    /// The first `filter-type` of the query decides; whatever it is but `logs` or `metrics` means all.
+    fn of(query: Option<&str>) -> Self {
+        let value = query
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| percent_decode(key, true).as_deref() == Some("filter-type"))
+            .and_then(|(_, value)| percent_decode(value, true));
+        match value.as_deref() {
+            Some("logs") => Self::Logs,
+            Some("metrics") => Self::Metrics,
+            _ => Self::All,
+        }
+    }
+}
+
+/// Whether `id` has the form of a GUID: 8-4-4-4-12 hexadecimal digits.
+pub(crate) fn is_guid(id: &str) -> bool {
+    id.len() == 36
+        && id.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn firehose(subscription: &str, filter: FilterType) -> Route {
+        Route::Firehose {
+            subscription: subscription.to_owned(),
+            filter,
+        }
+    }
+
+    #[test]
+    fn paths_and_filters() {
+        for (path, query, route) in [
+            ("/firehose/nozzle", None, firehose("nozzle", FilterType::All)),
+            ("/firehose/a%20b", Some(""), firehose("a b", FilterType::All)),
+            ("/firehose/n", Some("filter-type=logs"), firehose("n", FilterType::Logs)),
+            (
+                "/firehose/n",
+                Some("x=1&filter-type=metrics"),
+                firehose("n", FilterType::Metrics),
+            ),
+            (
+                "/firehose/n",
+                Some("filter-type=metrics&filter-type=logs"),
+                firehose("n", FilterType::Metrics),
+            ),
+            ("/firehose/n", Some("filter-type=LOGS"), firehose("n", FilterType::All)),
+            ("/firehose/", None, Route::NotFound),
+            ("/firehose/a/b", None, Route::NotFound),
+            ("/firehose/%ff", None, Route::NotFound),
+            (
+                "/apps/a-guid/stream",
+                None,
+                Route::App {
+                    guid: "a-guid".to_owned(),
+                },
+            ),
+            ("/apps/a-guid/recentlogs", None, Route::NotFound),
+            ("/apps/a-guid/containermetrics", None, Route::NotFound),
+            ("/apps//stream", None, Route::NotFound),
+            ("/set-cookie", None, Route::SetCookie),
+            ("/", None, Route::NotFound),
+            ("*", None, Route::NotFound),
+        ] {
+            assert_eq!(Route::of(path, query), route, "{path}?{query:?}");
+        }
+    }
+
+    #[test]
+    fn guids() {
+        assert!(is_guid("00000000-aBcD-0000-0000-000000000001"));
+        for id in [
+            "",
+            "system",
+            "00000000-0000-0000-0000-00000000000g",
+            "00000000-0000-0000-0000-0000000000011",
+        ] {
+            assert!(!is_guid(id), "{id}");
+        }
+    }
+}

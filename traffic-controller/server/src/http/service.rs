@@ -1,0 +1,191 @@
+//! The life of a request, top down: its route, who asks, the handshake, a place for the stream, and the upgrade.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_auth::{Authorizer, Denied, credentials};
+
+use super::route::{Route, is_guid};
+use super::{Body, cookie, handshake};
+use crate::stream::client::Client;
+use crate::stream::filter::Filter;
+use crate::stream::host::{Kind, StreamHost};
+
+/// How long a client may take to send a form.
+const FORM_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers requests; shared by all connections.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) system_domain: String,
+    pub(crate) subscriptions: Arc<Semaphore>,
+    pub(crate) host: Arc<StreamHost>,
+}
+
+impl Service {
+    /// Answers one request of the client at `peer`, whose connection keeps `place` as long as it lives.
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        place: &Arc<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let route = Route::of(request.uri().path(), request.uri().query());
+        let (kind, shard_id, filter) = match route {
+            Route::NotFound => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            Route::SetCookie => return self.set_cookie(request).await,
+            Route::Firehose { subscription, filter } => {
+                if let Err(denied) = self.may_read_firehose(request.headers()).await {
+                    return unauthorized(text(StatusCode::UNAUTHORIZED, firehose_denied(denied)));
+                }
+                (Kind::Firehose, subscription, Filter::from(filter))
+            }
+            Route::App { guid } => {
+                if !is_guid(&guid) {
+                    return status(StatusCode::UNAUTHORIZED);
+                }
+                if let Err(denied) = self.may_read_app(request.headers(), &guid).await {
+                    return match denied {
+                        Denied::Missing | Denied::Invalid => unauthorized(status(StatusCode::UNAUTHORIZED)),
+                        Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
+                    };
+                }
+                (Kind::App, String::new(), Filter::App(guid))
+            }
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        let accept = match handshake::check(&parts) {
+            Ok(accept) => accept,
+            Err(error) => return not_a_handshake(error),
+        };
+        let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
+            tracing::warn!(%peer, "stream refused: too many subscriptions");
+            return status(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        self.start(
+            upgrade,
+            client(&parts, peer),
+            kind,
+            shard_id,
+            filter,
+            (Arc::clone(place), subscription),
+        );
+        switching(accept)
+    }
+
+    async fn may_read_firehose(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        self.authorizer
+            .firehose(credentials(headers).as_deref())
+            .await
+            .map(drop)
+    }
+
+    async fn may_read_app(&self, headers: &HeaderMap, guid: &str) -> Result<(), Denied> {
+        self.authorizer
+            .source(credentials(headers).as_deref(), guid)
+            .await
+            .map(drop)
+    }
+
+    fn start(
+        &self,
+        upgrade: OnUpgrade,
+        client: Client,
+        kind: Kind,
+        shard_id: String,
+        filter: Filter,
+        places: (Arc<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    ) {
+        let host = Arc::clone(&self.host);
+        self.host.tasks().spawn("stream", async move {
+            host.run(upgrade, client, kind, shard_id, filter).await;
+            drop(places);
+        });
+    }
+
+    async fn set_cookie(&self, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let form = match parts.method {
+            Method::POST | Method::PUT | Method::PATCH => {
+                let body = Limited::new(body, cookie::MAX_FORM).collect();
+                match tokio::time::timeout(FORM_DEADLINE, body).await {
+                    Ok(Ok(body)) => String::from_utf8(body.to_bytes().to_vec()).ok(),
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
+            _ => parts.uri.query().map(ToOwned::to_owned),
+        };
+        cookie::set_cookie(&parts.headers, form.as_deref(), &self.system_domain)
+    }
+}
+
+fn client(parts: &request::Parts, peer: SocketAddr) -> Client {
+    let forwarded: Vec<&str> = parts
+        .headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
+    Client {
+        peer,
+        forwarded_for: forwarded.join(", "),
+        path,
+    }
+}
+
+/// The body that noaa shows to its user.
+const fn firehose_denied(denied: Denied) -> &'static str {
+    match denied {
+        Denied::Missing => "You are not authorized. authorization not provided",
+        Denied::Invalid | Denied::Forbidden | Denied::NotFound => "You are not authorized. invalid authorization",
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(status_code: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = status(status_code);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    *response.body_mut() = Body::new(text.into());
+    response
+}
+
+fn unauthorized(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    response
+}
+
+fn not_a_handshake(error: handshake::NotAHandshake) -> Response<Body> {
+    let mut response = text(StatusCode::BAD_REQUEST, format!("Bad Request\n{error}\n"));
+    response
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response
+}
+
+fn switching(accept: HeaderValue) -> Response<Body> {
+    let mut response = status(StatusCode::SWITCHING_PROTOCOLS);
+    handshake::answer(accept, response.headers_mut());
+    response
+}

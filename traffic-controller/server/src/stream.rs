@@ -1,0 +1,9 @@
+//! Streams: from a subscription to a WebSocket, with v1 conversion in between.
+
+pub(crate) mod client;
+mod feed;
+pub(crate) mod filter;
+pub(crate) mod host;
+mod outgoing;
+mod reader;
+pub(crate) mod session;

@@ -1,0 +1,110 @@
+//! Runs streams: from the upgrade of a connection to the last word about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::subscriber::{Dopplers, Durability};
+use weir_service::{Context, Tasks};
+
+use super::client::{Client, SLOW_CONSUMER};
+use super::feed::SubscriptionFeed;
+use super::filter::Filter;
+use super::outgoing::Tally;
+use super::session::{Books, End, Patience, Stream};
+use crate::metrics::{Gauged, Metrics};
+
+/// How long the connection may take to become ours after the answer was given.
+const UPGRADE: Duration = Duration::from_secs(10);
+
+/// The two kinds of stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Firehose,
+    App,
+}
+
+/// What all streams share.
+#[derive(Debug)]
+pub(crate) struct StreamHost {
+    pub(crate) dopplers: Arc<Dopplers>,
+    pub(crate) patience: Patience,
+    pub(crate) context: Context,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The books of one stream.
+struct StreamBooks<'m> {
+    metrics: &'m Metrics,
+    kind: Kind,
+}
+
+impl Books for StreamBooks<'_> {
+    fn delivered(&self, tally: &Tally) {
+        self.metrics.delivered(self.kind, tally.frames);
+    }
+}
+
+impl StreamHost {
+    pub(crate) const fn tasks(&self) -> &Tasks {
+        &self.context.tasks
+    }
+
+    /// Subscribes and streams until the client or the server ends it.
+    pub(crate) async fn run(&self, upgrade: OnUpgrade, client: Client, kind: Kind, shard_id: String, filter: Filter) {
+        let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await else {
+            return;
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else {
+            tracing::error!(peer = %client.peer, "upgraded connection is not ours");
+            return;
+        };
+        let _open = Gauged::open(&self.metrics, kind, &self.context.ledger);
+        let request = EgressBatchRequest {
+            shard_id,
+            selectors: filter.selectors(),
+            ..EgressBatchRequest::default()
+        };
+        let feed = SubscriptionFeed {
+            subscription: self.dopplers.subscribe(&request, Durability::Live),
+            ledger: Arc::clone(&self.context.ledger),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let stream = Stream {
+            filter,
+            patience: self.patience,
+            shutdown: &self.context.shutdown,
+            ledger: &self.context.ledger,
+            books: &StreamBooks {
+                metrics: &self.metrics,
+                kind,
+            },
+        };
+        tracing::info!(peer = %client.peer, path = client.path, "stream opened");
+        let end = stream.run(parts.io.into_inner(), &parts.read_buf, feed).await;
+        self.closed(&client, &end);
+    }
+
+    fn closed(&self, client: &Client, end: &End) {
+        match end {
+            End::Slow => {
+                self.metrics.slow_consumer();
+                weir_telemetry::event(self.context.component, SLOW_CONSUMER, &client.slow_consumer());
+                tracing::error!(
+                    peer = %client.peer,
+                    forwarded_for = client.forwarded_for,
+                    path = client.path,
+                    "slow consumer was disconnected"
+                );
+            }
+            End::Violated(violation) => {
+                tracing::warn!(peer = %client.peer, path = client.path, error = %violation, "stream was cut");
+            }
+            end => tracing::info!(peer = %client.peer, path = client.path, end = ?end, "stream closed"),
+        }
+    }
+}

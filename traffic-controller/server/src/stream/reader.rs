@@ -1,0 +1,68 @@
+//! What the client says, one thing at a time.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::websocket::parser::{ControlPayload, Event, Parser, Violation};
+
+/// Bytes read at once. Clients have nothing to say but pongs.
+const CHUNK: usize = 1 << 10;
+
+/// Something that the client said, or that befell it.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Ping(ControlPayload),
+    Pong,
+    Close(Option<u16>),
+    Violation(Violation),
+    /// The connection broke or ended.
+    Gone,
+}
+
+/// Reads and parses; data frames are skipped.
+#[derive(Debug)]
+pub(crate) struct Reader<R> {
+    read: R,
+    parser: Parser,
+    chunk: Vec<u8>,
+    /// The part of `chunk` that is not parsed yet.
+    rest: std::ops::Range<usize>,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Reads from `early`, then from `read`.
+    pub(crate) fn new(read: R, early: &[u8]) -> Self {
+        let mut chunk = early.to_vec();
+        chunk.resize(early.len().max(CHUNK), 0);
+        Self {
+            read,
+            parser: Parser::new(),
+            chunk,
+            rest: 0..early.len(),
+        }
+    }
+
+    /// The next thing. Cancel safe: nothing that was read is lost.
+    pub(crate) async fn next(&mut self) -> Said {
+        loop {
+            let mut input = &self.chunk[self.rest.clone()];
+            let event = self.parser.feed(&mut input);
+            self.rest.start = self.rest.end - input.len();
+            match event {
+                Ok(Some(Event::Ping(payload))) => return Said::Ping(payload),
+                Ok(Some(Event::Pong)) => return Said::Pong,
+                Ok(Some(Event::Close(code))) => return Said::Close(code),
+                Err(violation) => return Said::Violation(violation),
+                Ok(None) => {}
+            }
+            match self.read.read(&mut self.chunk).await {
+                Ok(0) | Err(_) => return Said::Gone,
+                Ok(len) => self.rest = 0..len,
+            }
+        }
+    }
+
+    /// Reads and ignores everything up to the end of the connection.
+    pub(crate) async fn until_end(&mut self) {
+        while !matches!(self.read.read(&mut self.chunk).await, Ok(0) | Err(_)) {}
+    }
+}
