@@ -8,7 +8,7 @@ use crate::{Caller, Denied};
 /// The answer, when it is there: an authorizer may have to ask UAA or the Cloud Controller.
 pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<Caller, Denied>> + Send + 'a>>;
 
-/// Decides who may read what. `token` is what the client sent ([`crate::credentials`]), with or without `bearer `.
+/// Decides who may read what. `token` is what the client sent ([`crate::credentials()`]), with or without `bearer `.
 pub trait Authorizer: Debug + Send + Sync {
     /// Whether the bearer may read everything.
     fn firehose<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a>;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{RenderError, render};
 
-/// What [`example`] made.
+/// What [`example()`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// The example as TOML, every key at its default with its text above; keys without a default are commented out.

@@ -11,7 +11,7 @@
 //! 4. the defaults
 //!
 //! and reports every [`Problem`] with key, value, where it was set and what is allowed. A key nobody knows is a problem
-//! too, with the nearest key that exists. [`render`] prints the effective configuration, [`example`] the commented
+//! too, with the nearest key that exists. [`render()`] prints the effective configuration, [`example()`] the commented
 //! defaults; a [`Secret`] is redacted in both and everywhere else.
 
 mod de;

@@ -96,7 +96,7 @@ impl Loader {
         }
     }
 
-    /// Reads and validates. The raw form comes along for [`crate::render`].
+    /// Reads and validates. The raw form comes along for [`crate::render()`].
     ///
     /// # Errors
     /// Everything that is wrong: what cannot be read, and what is read and not allowed.

@@ -32,10 +32,6 @@ pub struct Shutdown {
 impl Shutdown {
     /// A request that nobody has made yet, and the means to make it.
     #[must_use]
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "the pair is made together; there is no shutdown without a trigger"
-    )]
     pub fn new() -> (Trigger, Self) {
         let token = CancellationToken::new();
         (Trigger { token: token.clone() }, Self { token })

@@ -14,7 +14,7 @@ pub(crate) fn install(outbox: &Arc<Outbox>, instance_id: String) {
     INSTALLED.get_or_init(|| (Arc::clone(outbox), instance_id));
 }
 
-/// Emits a v2 event in the name of `component`, as the original's components do. Never waits; before [`crate::init`] it
+/// Emits a v2 event in the name of `component`, as the original's components do. Never waits; before [`crate::init()`] it
 /// does nothing.
 pub fn event(component: &str, title: &str, body: &str) {
     if let Some((outbox, instance_id)) = INSTALLED.get() {

@@ -38,6 +38,8 @@ pub struct Options {
     pub format: Format,
     /// What is said at all: `info`, `warn,weir_doppler_server=debug`.
     pub level: String,
+    /// What is shown on stderr, where that is less than `level`: the rest is shipped only.
+    pub stderr_level: Option<String>,
     /// The instance id of everything.
     pub instance_id: String,
     /// How often metrics are collected.
@@ -56,6 +58,7 @@ impl Options {
             component,
             format: Format::Human,
             level: "info".to_owned(),
+            stderr_level: None,
             instance_id: "0".to_owned(),
             metrics_every: Duration::from_secs(5),
             capacity: Capacity {
@@ -136,6 +139,7 @@ where
         component,
         format,
         level,
+        stderr_level,
         instance_id,
         metrics_every,
         capacity,
@@ -161,7 +165,7 @@ where
                 .event_format(format)
                 .with_ansi(colour)
                 .with_writer(writer)
-                .with_filter(filter(&level)?),
+                .with_filter(filter(stderr_level.as_deref().unwrap_or(&level))?),
         )
         .with(
             CaptureLayer::new(Arc::clone(&outbox), component, instance_id)

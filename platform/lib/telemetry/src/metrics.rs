@@ -25,7 +25,7 @@ use crate::{Identity, Outbox};
 /// The tag `metric_version` of everything that follows the v2 conventions.
 pub(crate) const METRIC_VERSION: &str = "2.0";
 
-/// The instruments of a component. Call after [`crate::init`]; before it, instruments measure nothing.
+/// The instruments of a component. Call after [`crate::init()`]; before it, instruments measure nothing.
 #[must_use]
 pub fn meter(component: &'static str) -> Meter {
     opentelemetry::global::meter(component)

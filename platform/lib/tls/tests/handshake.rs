@@ -1,4 +1,8 @@
 //! Handshakes between our own two sides, over an in-memory pipe: who gets in, who does not, and what they are told.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may say what must hold in the shortest way"
+)]
 
 use std::io;
 use std::path::Path;
