@@ -9,7 +9,6 @@ use futures::Stream;
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
@@ -17,8 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 use weir_tls::ClientTls;
 
 use crate::codec::{Frame, RawCodec};
-use crate::incoming::READ_BUFFER;
 use crate::server::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
+use crate::socket::Socket;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -63,8 +62,7 @@ impl Channel {
                     let name = rustls_pki_types::ServerName::try_from(server_name)
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                     let stream = TcpStream::connect(&*address).await?;
-                    stream.set_nodelay(true)?;
-                    let stream = BufReader::with_capacity(READ_BUFFER, stream);
+                    let stream = Socket::new(stream)?;
                     Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,14 +15,13 @@ use tonic::transport::server::Connected;
 use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
+use crate::socket::Socket;
+
 /// A client that has not finished its TLS handshake by then is cut.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// rustls asks for 4 KiB at a time; without a buffer in between, a batch costs a dozen system calls.
-pub(crate) const READ_BUFFER: usize = 64 * 1024;
-
-/// A connection, read ahead of TLS.
-type Transport = tokio_rustls::server::TlsStream<BufReader<TcpStream>>;
+/// A connection after its handshake.
+type Transport = tokio_rustls::server::TlsStream<Socket>;
 
 /// Accepts TLS connections until `shutdown`; no more than `max_connections` exist at a time, further ones wait in the
 /// kernel's queue.
@@ -74,10 +73,7 @@ pub(crate) fn accept(
 }
 
 async fn handshake(tls: &ServerTls, stream: TcpStream) -> io::Result<Transport> {
-    stream.set_nodelay(true)?;
-    tls.acceptor()
-        .accept(BufReader::with_capacity(READ_BUFFER, stream))
-        .await
+    tls.acceptor().accept(Socket::new(stream)?).await
 }
 
 /// An accepted connection; gives its place back when it is dropped.

@@ -23,6 +23,7 @@ pub mod link;
 pub mod producer;
 mod server;
 mod service;
+mod socket;
 pub mod subscriber;
 
 pub use backoff::Backoff;
