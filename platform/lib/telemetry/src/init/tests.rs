@@ -287,6 +287,23 @@ async fn levels_decide() {
     assert!(error.hint().is_some());
 }
 
+/// A screen with a level of its own shows less; the rest is shipped all the same.
+#[tokio::test]
+async fn the_screen_may_show_less() {
+    let stderr_level = Some("warn".to_owned());
+    let options = Options {
+        stderr_level,
+        ..options()
+    };
+    let (screen, batch) = observe(options, async {
+        info!(target: "weir::test", "quietly");
+        warn!(target: "weir::test", "loudly");
+    })
+    .await;
+    assert_eq!(texts(&batch), ["quietly", "loudly"]);
+    assert!(screen.contains("loudly") && !screen.contains("quietly"), "{screen}");
+}
+
 /// Repeats are swallowed and counted.
 #[tokio::test(start_paused = true)]
 async fn repeats_are_counted() {
