@@ -1,0 +1,68 @@
+//! Telemetry as a process has it: installed once, globally.
+
+use opentelemetry::KeyValue;
+use tracing::Instrument as _;
+use weir_error::Classify as _;
+use weir_service::Context;
+use weir_telemetry::{Options, init, meter};
+
+/// One installation serves every component of the process: their instruments, events and spans arrive under their own
+/// names, from any thread. A second installation is refused. After closing, the drain ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_installation_serves_all_components() {
+    let telemetry = init(Options::new("up")).unwrap();
+    assert_eq!(
+        init(Options::new("up")).unwrap_err().to_string(),
+        "telemetry is installed already"
+    );
+    let bad = Options {
+        level: "info,=".to_owned(),
+        ..Options::new("up")
+    };
+    assert!(init(bad).unwrap_err().hint().is_some());
+
+    for component in ["doppler", "rlp"] {
+        let (_trigger, context) = Context::in_memory(component);
+        let work = async {
+            meter(component)
+                .u64_counter("ingress")
+                .build()
+                .add(3, &[KeyValue::new("protocol", "grpc")]);
+            context
+                .tasks
+                .spawn("work", async {
+                    let span = tracing::info_span!(target: "weir::test", "request");
+                    async { tracing::info!(target: "weir::test", "done") }
+                        .instrument(span)
+                        .await;
+                })
+                .await
+                .unwrap();
+        };
+        work.instrument(context.span()).await;
+    }
+    telemetry.close().await;
+
+    let outbox = telemetry.outbox();
+    let mut found = Vec::new();
+    while let Some(shipment) = outbox.drain(100).await {
+        for envelope in shipment.batch().iter() {
+            let component = envelope.view().tag("component").unwrap().into_owned();
+            found.push(format!("{component} {} {:?}", envelope.source_id(), envelope.kind()));
+        }
+        shipment.delivered();
+    }
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "doppler doppler Counter",
+            "doppler doppler Log",
+            "doppler doppler Timer",
+            "rlp reverse_log_proxy Counter",
+            "rlp rlp Log",
+            "rlp rlp Timer",
+        ]
+    );
+    assert_eq!(outbox.ledger().snapshot().sent, 6);
+}
