@@ -70,6 +70,7 @@ impl Server {
             ..
         } = self;
         let ledger = Arc::clone(&context.ledger);
+        weir_telemetry::observe_ledger(&weir_telemetry::meter(context.component), &ledger, &[]);
         let router = Router::new(config.queue, Arc::clone(&ledger));
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();

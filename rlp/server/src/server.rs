@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use opentelemetry::KeyValue;
 use tokio::net::TcpListener;
 use weir_rpc::subscriber::Dopplers;
 use weir_rpc::{GrpcServer, RawServer, Target};
@@ -72,6 +73,12 @@ impl Server {
                 tls: client_tls.clone(),
             })
             .collect();
+        let meter = weir_telemetry::meter(context.component);
+        weir_telemetry::observe_ledger(&meter, &context.ledger, &[KeyValue::new("protocol", "grpc")]);
+        let rejected_streams = meter
+            .u64_counter("rejected_streams")
+            .with_description("Client streams refused because there are too many.")
+            .build();
         // Subscriptions outlive the request to stop: they go when their client's stream has drained.
         let (subscriptions_go, subscriptions): (_, Shutdown) = Shutdown::new();
         let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
@@ -79,6 +86,7 @@ impl Server {
             dopplers,
             streams: Arc::default(),
             max_streams: config.max_egress_streams,
+            rejected_streams,
             context: context.clone(),
         };
         let served = GrpcServer::new(tls)

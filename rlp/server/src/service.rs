@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use opentelemetry::metrics::Counter;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 use weir_envelope::selector::requested;
@@ -22,6 +23,7 @@ pub(crate) struct EgressService {
     pub(crate) dopplers: Arc<Dopplers>,
     pub(crate) streams: Arc<AtomicUsize>,
     pub(crate) max_streams: usize,
+    pub(crate) rejected_streams: Counter<u64>,
     pub(crate) context: Context,
 }
 
@@ -36,6 +38,7 @@ impl RawService for EgressService {
             _ => return Err(Status::unimplemented(format!("method `{method}` does not exist"))),
         };
         let Some(place) = Place::take(&self.streams, self.max_streams) else {
+            self.rejected_streams.add(1, &[]);
             return Err(Status::resource_exhausted(format!(
                 "unable to create stream, max egress streams reached: {}",
                 self.max_streams

@@ -15,6 +15,7 @@
 //! process. Nothing is shipped of what happens while shipping: see [`quiet()`]. Fields named like a secret are redacted
 //! everywhere.
 
+mod books;
 mod capture;
 mod event;
 mod format;
@@ -29,6 +30,7 @@ mod quiet;
 mod record;
 mod spans;
 
+pub use books::observe_ledger;
 pub use event::event;
 pub use format::Format;
 pub use identity::Identity;
