@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weir_flow::FairQueue;
+use weir_rpc::egress::LinkService;
 use weir_rpc::{GrpcServer, RawServer, Target};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ClientTls, ServerTls};
@@ -19,6 +20,9 @@ use crate::{Config, Error};
 
 /// Largest message that an agent accepts (contract §7).
 const MAX_MESSAGE: usize = 10 << 20;
+
+/// Largest greeting of a producer that speaks our link.
+const MAX_HELLO: usize = 1 << 10;
 
 /// The name that a doppler's certificate must carry (contract §1).
 const DOPPLER: &str = "doppler";
@@ -114,6 +118,7 @@ impl Server {
         });
         let served = GrpcServer::new(tls)
             .add(RawServer::new(Arc::new(ingress), MAX_MESSAGE))
+            .add(RawServer::new(Arc::new(LinkService::ingress_only()), MAX_HELLO))
             .serve(listener, context.shutdown.clone(), &context.tasks)
             .await;
         queue.close();
