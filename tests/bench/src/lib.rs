@@ -1,1 +1,0 @@
-//! Benchmarks: CPU time per envelope.

@@ -1,0 +1,79 @@
+//! The original's programs with the environment that their deployment jobs set (contract §8, §9, §11, §14).
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{Part, Servers};
+
+pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow::Result<()> {
+    let (program, names): (&str, &[&str]) = match part {
+        Part::Doppler => ("router", &["doppler"]),
+        Part::Rlp => ("rlp", &["reverselogproxy"]),
+        Part::TrafficController => ("trafficcontroller", &["trafficcontroller"]),
+        Part::LogCache => ("log-cache", &["log-cache"]),
+    };
+    let identity = servers.identity(program, names)?;
+    let mut command = Command::new(folder.join(program));
+    command.env_clear();
+    let (ca, cert, key) = (&identity.ca, &identity.cert, &identity.key);
+    let addresses = &servers.addresses;
+    let nobody = addresses.spare[0].to_string();
+    match part {
+        Part::Doppler => {
+            command
+                .env("ROUTER_PORT", addresses.doppler.port().to_string())
+                .env("ROUTER_CA_FILE", ca)
+                .env("ROUTER_CERT_FILE", cert)
+                .env("ROUTER_KEY_FILE", key)
+                .env("INGRESS_BUFFER_SIZE", "10000")
+                .env("EGRESS_BUFFER_SIZE", "1000")
+                .env("AGENT_GRPC_ADDRESS", nobody);
+        }
+        Part::Rlp => {
+            command
+                .env("RLP_PORT", addresses.rlp.port().to_string())
+                .env("RLP_CA_FILE", ca)
+                .env("RLP_CERT_FILE", cert)
+                .env("RLP_KEY_FILE", key)
+                .env("RLP_PPROF_PORT", "0")
+                .env("MAX_EGRESS_STREAMS", "1000")
+                .env("ROUTER_ADDRS", addresses.doppler.to_string())
+                .env("AGENT_ADDR", nobody);
+        }
+        Part::TrafficController => {
+            command
+                .env("TRAFFIC_CONTROLLER_IP", "127.0.0.1")
+                .env(
+                    "TRAFFIC_CONTROLLER_OUTGOING_DROPSONDE_PORT",
+                    addresses.traffic_controller.port().to_string(),
+                )
+                .env("TRAFFIC_CONTROLLER_OUTGOING_CERT_FILE", cert)
+                .env("TRAFFIC_CONTROLLER_OUTGOING_KEY_FILE", key)
+                .env("TRAFFIC_CONTROLLER_SYSTEM_DOMAIN", "bench.example")
+                .env("TRAFFIC_CONTROLLER_DISABLE_ACCESS_CONTROL", "true")
+                .env("TRAFFIC_CONTROLLER_API_HOST", "http://127.0.0.1:1")
+                .env("TRAFFIC_CONTROLLER_UAA_HOST", "http://127.0.0.1:1")
+                .env("TRAFFIC_CONTROLLER_UAA_CLIENT", "doppler")
+                .env("TRAFFIC_CONTROLLER_UAA_CLIENT_SECRET", "unused")
+                .env("TRAFFIC_CONTROLLER_UAA_CA_CERT", ca)
+                .env("CC_CA_FILE", ca)
+                .env("CC_CERT_FILE", cert)
+                .env("CC_KEY_FILE", key)
+                .env("CC_SERVER_NAME", "cc")
+                .env("ROUTER_CA_FILE", ca)
+                .env("ROUTER_CERT_FILE", cert)
+                .env("ROUTER_KEY_FILE", key)
+                .env("ROUTER_ADDRS", addresses.doppler.to_string())
+                .env("AGENT_GRPC_ADDRESS", nobody);
+        }
+        Part::LogCache => {
+            command
+                .env("ADDR", addresses.log_cache.to_string())
+                .env("CA_PATH", ca)
+                .env("CERT_PATH", cert)
+                .env("KEY_PATH", key)
+                .env("METRICS_PORT", addresses.spare[1].port().to_string());
+        }
+    }
+    servers.spawn(program, &mut command)
+}
