@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -169,6 +170,7 @@ pub(crate) struct Doppler {
 #[derive(Default)]
 struct Kept {
     received: Mutex<Vec<Bytes>>,
+    envelopes: AtomicUsize,
     /// Parcels of a doppler that does not let go of them.
     held: Mutex<Option<Vec<Parcel>>>,
 }
@@ -201,6 +203,7 @@ impl Doppler {
         let (trigger, context) = Context::in_memory("doppler");
         let keeping = Arc::clone(&kept);
         let sink = move |parcel: Parcel| {
+            keeping.envelopes.fetch_add(parcel.batch.len(), Ordering::Relaxed);
             keeping.received.lock().push(parcel.batch.bytes().clone());
             if let Some(held) = keeping.held.lock().as_mut() {
                 held.push(parcel);
@@ -237,6 +240,11 @@ impl Doppler {
             .collect()
     }
 
+    /// How many envelopes it has received.
+    pub(crate) fn received_envelopes(&self) -> usize {
+        self.kept.envelopes.load(Ordering::Relaxed)
+    }
+
     /// Lets go of everything, now and from now on.
     pub(crate) fn settle(&self) {
         self.kept.held.lock().take();
@@ -251,7 +259,9 @@ impl Doppler {
     pub(crate) fn kill(mut self) -> Vec<v2::Envelope> {
         if let Some(runtime) = self.runtime.take() {
             // Waits until its sockets are closed, so that the port is free again.
-            std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join().unwrap();
+            std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE))
+                .join()
+                .unwrap();
         }
         self.received()
     }
