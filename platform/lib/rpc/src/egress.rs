@@ -151,6 +151,14 @@ impl Egress {
         self.handed_on(envelopes);
     }
 
+    /// Waits until no stream waits for acknowledgements any more, at most as long as streams may drain.
+    async fn drained(&self) {
+        let by = Instant::now() + DRAIN;
+        while Instant::now() < by && !self.in_flight.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn handed_on(&self, envelopes: u64) {
         self.ledger.in_flight(-envelopes.cast_signed());
         self.ledger.sent(envelopes);
@@ -195,10 +203,10 @@ impl RawService for LinkService {
                     loop {
                         let message = match egress.shutdown.unless_requested(messages.message()).await {
                             Some(message) => message?,
-                            // Streams are draining: their acknowledgements still count.
-                            None => match tokio::time::timeout(DRAIN, messages.message()).await {
-                                Ok(message) => message?,
-                                Err(_) => None,
+                            // Streams are draining: their acknowledgements still count, until the last one is gone.
+                            None => tokio::select! {
+                                message = messages.message() => message?,
+                                () = egress.drained() => None,
                             },
                         };
                         let Some(message) = message else {
