@@ -14,10 +14,10 @@ const HELP_WIDTH: usize = 110;
 const EXAMPLES: &str = "\
 Examples:
   weir up                                   start a whole stack here; Ctrl-C stops it in order
-  weir run -- ping -c 3 localhost           ship what a program prints, keep its exit status
+  weir run -- ls -l /                       ship what a program prints, keep its exit status
   cat *.log | weir emit --source-id batch   ship lines; ends when the pipeline has taken all of them
   weir tail                                 watch everything live
-  weir recent ping -n 20                    what a source said last
+  weir recent ls -n 20                      what a source said last
   weir sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
   weir doctor                               what is wrong here, and what to do
 

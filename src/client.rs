@@ -7,10 +7,12 @@ pub(crate) mod shipping;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tonic::{Code, Request, Status, Streaming};
 use weir_error::ErrorKind;
 use weir_rpc::{Channel, Frame, Target};
-use weir_tls::{ClientTls, IdentityFiles};
+use weir_tls::{ClientTls, IdentityFiles, server_name};
 
 pub(crate) use line::{Line, Sequence};
 pub(crate) use outbox::Outbox;
@@ -61,6 +63,11 @@ impl Stack {
         }
     }
 
+    /// Connects and shakes hands with the server called `name`, which proves port, process and certificates.
+    pub(crate) async fn handshake(&self, address: &str, name: &str) -> Result<(), String> {
+        handshake(&self.tls, address, name).await
+    }
+
     /// The loggregator agent: takes envelopes.
     pub(crate) fn agent(&self) -> Target {
         self.target(&self.endpoints.agent, "metron")
@@ -75,6 +82,22 @@ impl Stack {
     pub(crate) fn rlp(&self) -> Channel {
         Channel::new(&self.target(&self.endpoints.rlp, "reverselogproxy"))
     }
+}
+
+/// Connects to `address` and shakes hands with the server called `name`.
+pub(crate) async fn handshake(tls: &ClientTls, address: &str, name: &str) -> Result<(), String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let name = server_name(name).map_err(|error| error.to_string())?;
+    // Any protocol will do: none is spoken.
+    let mut stream = tls
+        .with_alpn(&[])
+        .connector()
+        .connect(name, stream)
+        .await
+        .map_err(|error| error.to_string())?;
+    // Said goodbye properly, it leaves no warning in the server's log; whether the goodbye arrives does not matter.
+    stream.shutdown().await.ok();
+    Ok(())
 }
 
 /// One message there, one back.

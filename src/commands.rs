@@ -20,6 +20,36 @@ use crate::failure::Failure;
 use crate::stack::Component;
 use crate::state::StateDir;
 
+/// What is said on standard error and in the stream by those who serve.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// What is said: error, warn, info, debug, trace; or `info,weir_doppler_server=debug`
+    #[arg(long = "log-level", value_name = "LEVEL", env = "WEIR_LOG", default_value = "info")]
+    pub(crate) level: String,
+
+    /// How it is written to standard error
+    #[arg(long = "log-format", value_enum, value_name = "FORMAT", default_value = "human")]
+    format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// A line for people
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+impl LogArgs {
+    pub(crate) fn format(&self) -> weir_telemetry::Format {
+        match self.format {
+            LogFormat::Human => weir_telemetry::Format::Human,
+            LogFormat::Json => weir_telemetry::Format::Json,
+        }
+    }
+}
+
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let state = StateDir::at(&cli.state_dir)?;

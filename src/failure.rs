@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use weir_error::{Classify, ErrorKind};
+use weir_error::{Classify, ErrorKind, Report};
 
 /// Why a command ends without having done what was asked.
 pub(crate) struct Failure {
@@ -71,6 +71,11 @@ impl Failure {
         self.kind
     }
 
+    /// The text, without hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Prints to standard error and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if self.quiet {
@@ -84,16 +89,7 @@ impl Failure {
 
 impl<E: Classify> From<E> for Failure {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let text = inner.to_string();
-            // Many errors already end with their cause.
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = inner.source();
-        }
+        let message = Report::new(&error).chain();
         Self {
             kind: error.kind(),
             message,

@@ -1,2 +1,37 @@
-//! `weir`: one binary for the whole stack.
-fn main() {}
+//! `weir`: the one executable. It parses the command line, runs the command on a Tokio runtime, and turns a failure
+//! into two lines of text (`error: …`, `hint: …`) and an exit code. Everything else lives in the modules below.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | [`cli`] | the tree of commands and the texts of `--help` |
+//! | [`commands`] | one file per command |
+//! | [`stack`] | `weir up`: ports, configuration files, start, supervision, status, ordered stop |
+//! | [`state`] | the state directory, `endpoints.json`, the lock |
+//! | [`client`] | how a command reaches a running stack |
+//! | [`lines`], [`render`], [`terminal`] | bytes to lines, envelopes to text, what a terminal shows |
+
+mod cli;
+mod client;
+mod commands;
+mod failure;
+mod lines;
+mod render;
+mod stack;
+mod state;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Batches of envelopes are allocated and freed on different threads all day: what mimalloc is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

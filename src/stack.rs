@@ -1,16 +1,133 @@
 //! A whole stack on one machine: what `weir up` starts, supervises and stops.
 //!
 //! ```text
-//! Plan      ports, certificates, token, one configuration file per component
-//!   ├─ embedded   every component a part of this process
-//!   └─ processes  every component `weir <component> --config DIR/config/<component>.toml`, restarted when it dies
-//! Status    one line per second from the ledgers
+//! Plan        ports, certificates, token, one configuration file per component
+//!   ├─ Embedded   every component a part of this process
+//!   └─ Separate   every component `weir <component> --config DIR/config/<component>.toml`, restarted when it dies
+//! ready       an envelope passes through all of it
+//! Counts      one line per second from the ledgers
 //! ```
 
 mod component;
+pub(crate) mod config;
+mod embedded;
+pub(crate) mod hosted;
+pub(crate) mod observe;
+mod plan;
 mod ports;
+mod processes;
+mod ready;
+mod separate;
 mod status;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_flow::Ledger;
+
 pub(crate) use component::Component;
-pub(crate) use ports::Ports;
+pub(crate) use plan::Plan;
+pub(crate) use ports::{Choice as PortChoice, Ports};
 pub(crate) use status::{Counts, StatusLine};
+
+use crate::failure::Failure;
+use embedded::Embedded;
+use separate::Separate;
+
+/// A running stack.
+#[derive(Debug)]
+pub(crate) enum Stack {
+    Embedded(Embedded),
+    Separate(Separate),
+}
+
+/// What happens while a stack runs.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Worth saying.
+    Note(String),
+    /// A process was started, `again` if it had died.
+    Started {
+        component: Component,
+        pid: u32,
+        again: bool,
+    },
+    /// A process died; `failure` is what to say if the stack was not up yet.
+    Died {
+        component: Component,
+        how: String,
+        again_in: Duration,
+        failure: Option<Failure>,
+    },
+    /// The stack cannot go on.
+    Fatal(Failure),
+}
+
+impl Stack {
+    /// Starts everything and waits until it serves. On failure nothing is left running.
+    pub(crate) async fn start(plan: &Plan, processes: bool) -> Result<Self, Failure> {
+        let mut stack = if processes {
+            Self::Separate(Separate::start(plan)?)
+        } else {
+            Self::Embedded(Embedded::start(plan).await?)
+        };
+        let mut ready = Box::pin(ready::ready(plan));
+        let result = loop {
+            tokio::select! {
+                result = &mut ready => break result,
+                event = stack.next() => match event {
+                    Event::Fatal(failure) | Event::Died { failure: Some(failure), .. } => break Err(failure),
+                    Event::Note(_) | Event::Started { .. } | Event::Died { .. } => {}
+                },
+            }
+        };
+        match result {
+            Ok(()) => Ok(stack),
+            Err(failure) => {
+                stack.stop(|_, _| {}).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// The process of each component.
+    pub(crate) fn pids(&self) -> Vec<(Component, u32)> {
+        match self {
+            Self::Embedded(stack) => stack.pids(),
+            Self::Separate(stack) => stack.pids(),
+        }
+    }
+
+    /// The counts of all components together.
+    pub(crate) fn counts(&self) -> Counts {
+        match self {
+            Self::Embedded(stack) => stack.counts(),
+            Self::Separate(stack) => stack.counts(),
+        }
+    }
+
+    /// The ledgers that this process keeps.
+    pub(crate) fn ledgers(&self) -> Vec<Arc<Ledger>> {
+        match self {
+            Self::Embedded(stack) => stack.ledgers(),
+            Self::Separate(_) => Vec::new(),
+        }
+    }
+
+    /// Waits for something to happen. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Event {
+        match self {
+            Self::Embedded(stack) => stack.next().await,
+            Self::Separate(stack) => stack.next().await,
+        }
+    }
+
+    /// Stops each component after those that feed it; `say` hears of each and how long it took. Gives what was not as it
+    /// should, and the final counts.
+    pub(crate) async fn stop(self, say: impl FnMut(Component, Duration)) -> (Vec<Failure>, Counts) {
+        match self {
+            Self::Embedded(stack) => stack.stop(say).await,
+            Self::Separate(stack) => stack.stop(say).await,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! .weir/
 //!   lock                      held (flock) by the running `weir up`; its pid inside
 //!   endpoints.json            where everything listens; there while the stack serves
+//!   ports.json                what `--ports auto` chose last
 //!   token                     the firehose token, 0600
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start
@@ -60,6 +61,10 @@ impl StateDir {
 
     pub(crate) fn endpoints(&self) -> PathBuf {
         self.root.join("endpoints.json")
+    }
+
+    pub(crate) fn ports(&self) -> PathBuf {
+        self.root.join("ports.json")
     }
 
     pub(crate) fn token(&self) -> PathBuf {

@@ -13,8 +13,8 @@ use weir_envelope::view::Stream;
 use super::{Line, Sequence};
 
 /// Capacity.
-const MAX_LINES: usize = 20_000;
-const MAX_BYTES: usize = 16 << 20;
+const MAX_LINES: usize = 500_000;
+const MAX_BYTES: usize = 64 << 20;
 /// One batch.
 const BATCH_LINES: usize = 250;
 const BATCH_BYTES: usize = 512 * 1024;

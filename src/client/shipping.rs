@@ -53,7 +53,7 @@ pub(crate) struct Shipping {
 }
 
 /// What the background knows of the fate of lines.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Known {
     report: Report,
     /// Lines of batches that could not be sent at all.
@@ -70,10 +70,20 @@ impl Shipping {
         Ok(Self { outbox, known, task })
     }
 
-    /// Closes the outbox and waits until everything was taken, no longer than `deadline`.
-    pub(crate) async fn finish(mut self, deadline: Duration) -> Fate {
+    /// Closes the outbox and waits until everything was taken; gives up when nothing moves for as long as `patience`.
+    pub(crate) async fn finish(mut self, patience: Duration) -> Fate {
         self.outbox.close();
-        let in_time = tokio::time::timeout(deadline, &mut self.task).await.is_ok();
+        let mut moved = *self.known.lock();
+        let in_time = loop {
+            if tokio::time::timeout(patience, &mut self.task).await.is_ok() {
+                break true;
+            }
+            let now = *self.known.lock();
+            if now == moved {
+                break false;
+            }
+            moved = now;
+        };
         self.task.abort();
         let known = *self.known.lock();
         let (lines, overflowed) = self.outbox.counts();

@@ -1,10 +1,186 @@
-//! stub
-use crate::failure::Failure;
-use crate::stack::Component;
+//! `weir <component> --config FILE`: one component as a process of its own.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-/// x
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use weir_error::ErrorKind;
+use weir_rpc::Target;
+use weir_service::{Signals, clock};
+use weir_tls::{ClientTls, IdentityFiles};
+
+use super::LogArgs;
+use crate::failure::Failure;
+use crate::stack::hosted::Bound;
+use crate::stack::observe::{self, Observation};
+use crate::stack::{Component, config};
+use crate::terminal::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  weir doppler --config doppler.toml        run until SIGTERM or Ctrl-C, which drains first
+  weir doppler --config doppler.toml --check
+                                            validate, print what would be in force, end
+  weir doppler --config doppler.toml --set queue.envelopes=100000
+  DOPPLER__QUEUE__ENVELOPES=100000 weir doppler --config doppler.toml
+
+`weir up` writes such a file for each component of its stack: see .weir/config/.";
+
+/// Signals this close together are one.
+const ECHO: Duration = Duration::from_secs(1);
+
+/// One component: where its configuration comes from, where its counts go.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-pub(crate) async fn run(_: Component, _: Args) -> Result<ExitCode, Failure> {
-    Ok(ExitCode::SUCCESS)
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The TOML file; without it, defaults and environment count
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Validate the configuration, print it as it would be in force, and end
+    #[arg(long)]
+    check: bool,
+
+    /// Set one value, stronger than environment and file; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+
+    /// Keep the ledger (received, sent, dropped) in this directory, so that it survives a kill
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+
+    #[command(flatten)]
+    telemetry: Telemetry,
+
+    /// Stop in order when standard input ends: the supervisor is gone
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// Where the component's own logs, metrics and losses go, beside standard error.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Telemetry")]
+struct Telemetry {
+    #[command(flatten)]
+    log: LogArgs,
+
+    /// Ship the component's own logs, metrics and losses to the agent at this address
+    #[arg(long = "telemetry-agent", value_name = "HOST:PORT")]
+    agent: Option<String>,
+
+    /// PEM file of the CA that the agent's certificate comes from
+    #[arg(long = "telemetry-ca", value_name = "FILE", requires = "agent")]
+    ca: Option<PathBuf>,
+
+    /// PEM file of the certificate to show the agent
+    #[arg(long = "telemetry-cert", value_name = "FILE", requires = "agent")]
+    cert: Option<PathBuf>,
+
+    /// PEM file of its key
+    #[arg(long = "telemetry-key", value_name = "FILE", requires = "agent")]
+    key: Option<PathBuf>,
+}
+
+impl Telemetry {
+    /// Whom to ship to, if anybody.
+    fn target(&self) -> Result<Option<Target>, Failure> {
+        let Some(address) = &self.agent else { return Ok(None) };
+        let (Some(ca), Some(cert), Some(key)) = (&self.ca, &self.cert, &self.key) else {
+            return Err(
+                Failure::new(ErrorKind::InvalidInput, "`--telemetry-agent`: needs an identity")
+                    .with_hint("give --telemetry-ca, --telemetry-cert and --telemetry-key as well"),
+            );
+        };
+        let tls = ClientTls::mutual(&IdentityFiles {
+            ca: ca.clone(),
+            cert: cert.clone(),
+            key: key.clone(),
+        })?;
+        let server_name = Component::LoggregatorAgent.server_names()[0].to_owned();
+        Ok(Some(Target {
+            address: address.clone(),
+            server_name,
+            tls,
+        }))
+    }
+}
+
+pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Failure> {
+    let loaded = config::load(component, args.config.as_deref(), &args.set)?;
+    if args.check {
+        Output::stdout().line(loaded.effective.trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let target = args.telemetry.target()?;
+    let telemetry = observe::install(
+        component.name(),
+        &args.telemetry.log.level,
+        None,
+        args.telemetry.log.format(),
+    )?;
+    let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    let mut hosted = Bound::bind(component, loaded.config, args.ledger.as_deref())
+        .await?
+        .start();
+    tracing::info!(component = component.name(), "component serves");
+    let observation = target.map(|target| Observation::start(telemetry, &target, vec![hosted.ledger()]));
+    let mut failure = None;
+    tokio::select! {
+        ended = hosted.ended() => failure = Some(ended),
+        signal = signals.next() => tracing::info!(%signal, "component stops"),
+        () = orphaned(), if args.supervised => tracing::warn!("the supervisor is gone, component stops"),
+    }
+    let stop = async {
+        // What it said until now is told before the agent, which it may be itself, takes no more.
+        if let Some(observation) = observation {
+            observation.finish().await;
+        }
+        hosted.stop().await
+    };
+    let stopped = tokio::select! {
+        stopped = stop => stopped,
+        failure = insistence(&mut signals) => Err(failure),
+    };
+    failure.map_or(stopped, Err).map(|()| ExitCode::SUCCESS)
+}
+
+/// Waits for a signal that means "now": one that comes within a second of the first is its echo, by a terminal and a
+/// supervisor that both pass it on.
+pub(crate) async fn insistence(signals: &mut Signals) -> Failure {
+    let first = clock::instant();
+    loop {
+        let signal = signals.next().await;
+        if clock::instant().duration_since(first) > ECHO {
+            let text = format!("{signal} came again: stopped at once, losses are not all counted");
+            return Failure::new(ErrorKind::Unavailable, text);
+        }
+    }
+}
+
+/// Waits for the end of standard input, which a supervisor keeps open as long as it lives.
+async fn orphaned() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while stdin.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
+}
+
+/// `key=value`.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, such as listen=127.0.0.1:8082".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_split_at_the_first_sign() {
+        assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert!(assignment("a").is_err());
+        assert!(assignment("=a").is_err());
+    }
 }

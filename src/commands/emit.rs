@@ -11,6 +11,7 @@ use weir_error::ErrorKind;
 use weir_rpc::producer::{Producer, Report};
 use weir_service::{Shutdown, Signals};
 
+use super::component::insistence;
 use crate::client::{Line, Sequence, Stack, shipping};
 use crate::failure::Failure;
 use crate::lines::{Rule, Splitter};
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let interrupted = async {
         signals.next().await;
         trigger.fire();
-        signals.next().await;
+        insistence(&mut signals).await;
         Failure::new(
             ErrorKind::Unavailable,
             "interrupted: what became of the last lines is not known",

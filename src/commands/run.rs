@@ -29,7 +29,7 @@ use pump::pump;
 
 const EXAMPLES: &str = "\
 Examples:
-  weir run -- ping -c 3 localhost           its lines appear as source `ping`
+  weir run -- ls -l /                       its lines appear as source `ls`
   weir run --source-id nightly -- make all  under a name of your own
   weir run --quiet -- ./server --port 80    without printing them here as well
   weir run -- sh -c 'exit 3'; echo $?       3: the exit status is the program's (128+N for signal N)
@@ -38,7 +38,7 @@ A line ends with \\n or \\r; empty lines are not sent; lines longer than 61,440 
 
 /// Of a program that ended, output is awaited this long while something else still holds its end open.
 const LINGER: Duration = Duration::from_secs(2);
-/// At the end, what was not yet taken by the pipeline gets this long.
+/// At the end, a pipeline that takes nothing for this long is given up.
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Run a program and ship what it prints as log lines

@@ -1,10 +1,221 @@
-//! stub
-use crate::failure::Failure;
-use crate::state::StateDir;
+//! `weir up`: a whole stack, here, now.
+//!
+//! Start: lock the state directory, prepare what is missing, start everything, wait until an envelope passes through all of
+//! it, make it known in `endpoints.json`. Then a status line per second. End: unknown again, then each component stops and
+//! drains in the order in which an envelope passes them.
+
+mod texts;
+
+use std::io::{self, Write as _};
 use std::process::ExitCode;
-/// x
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use weir_error::ErrorKind;
+use weir_service::{Signals, clock};
+
+use super::LogArgs;
+use super::component::insistence;
+use crate::failure::Failure;
+use crate::stack::observe::{self, Observation};
+use crate::stack::{Counts, Event, Plan, PortChoice, Ports, Stack, StatusLine};
+use crate::state::{Endpoints, Lock, StateDir};
+use crate::terminal::{self, LiveLine};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir up                                   in .weir, on the usual ports; Ctrl-C stops it in order
+  weir --state-dir /tmp/two up --ports auto a second stack beside it
+  weir up --processes                       each component a process of its own; what dies is started again
+
+It needs no configuration. .weir/config/*.toml show what is in force; change a value by an environment variable such as
+DOPPLER__QUEUE__ENVELOPES=100000. Scripts read .weir/endpoints.json, which exists while the stack serves.";
+
+/// Without a terminal, a status line comes this often.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What is shown beside the status line.
+const STDERR_LEVEL: &str = "warn";
+/// Automatic ports that somebody takes before we do are chosen anew this often.
+const TRIES: usize = 5;
+/// Open files that a stack may want: sockets of consumers, mostly.
+const OPEN_FILES: u64 = 1 << 20;
+
+/// Start a whole stack on this machine
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-pub(crate) async fn run(_: Args, _: StateDir) -> Result<ExitCode, Failure> {
-    Ok(ExitCode::SUCCESS)
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Which ports to listen on
+    #[arg(long, value_enum, default_value = "default")]
+    ports: PortChoice,
+
+    /// Run each component as a process of its own, and restart it when it dies
+    #[arg(long)]
+    processes: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let started = clock::instant();
+    let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    state.create()?;
+    let _lock = Lock::acquire(&state).await?;
+    // What a killed predecessor left would send clients to the wrong place.
+    Endpoints::remove(&state)?;
+    // Standard error shows what needs attention; everything else is in the stream.
+    let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format())?;
+    raise_file_limit();
+
+    let mut screen = Foreground::new();
+    let (mut stack, plan) = tokio::select! {
+        started = start(&args, &state) => started?,
+        signal = signals.next() => return Err(Failure::new(ErrorKind::Unavailable, format!("{signal} came before the stack was up"))),
+    };
+    let observation = Observation::start(telemetry, &plan.agent()?, stack.ledgers());
+    plan.endpoints(stack.pids()).write(&state)?;
+    tracing::info!(processes = args.processes, "the stack serves");
+    screen.print(&texts::welcome(
+        &plan,
+        args.processes,
+        clock::instant().duration_since(started),
+    ));
+
+    let before = stack.counts();
+    let failure = serve(&mut stack, &plan, &before, &mut screen, &mut signals).await;
+
+    Endpoints::remove(&state)?;
+    screen.print("stopping: what is on its way is delivered first (Ctrl-C again stops at once)");
+    let stop = async {
+        // While the agent still takes it.
+        observation.finish().await;
+        let say =
+            |component, took: Duration| screen.print(&format!("  {component} stopped after {} ms", took.as_millis()));
+        stack.stop(say).await
+    };
+    let (failures, counts) = tokio::select! {
+        stopped = stop => stopped,
+        failure = insistence(&mut signals) => return Err(failure),
+    };
+    screen.print(&texts::farewell(&counts.since(&before)));
+    for failure in &failures {
+        screen.print(&format!("warning: {}", failure.message()));
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Prepares and starts, with other ports if somebody takes the chosen ones in between.
+async fn start(args: &Args, state: &StateDir) -> Result<(Stack, Plan), Failure> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let ports = Ports::choose(args.ports, state)?;
+        let plan = Plan::prepare(state, ports)?;
+        match Stack::start(&plan, args.processes).await {
+            Ok(stack) => {
+                ports.remember(state)?;
+                return Ok((stack, plan));
+            }
+            Err(_) if args.ports == PortChoice::Auto && tries > 0 && !ports.taken().is_empty() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Shows the status until somebody wants an end or the stack fails.
+async fn serve(
+    stack: &mut Stack,
+    plan: &Plan,
+    before: &Counts,
+    screen: &mut Foreground,
+    signals: &mut Signals,
+) -> Option<Failure> {
+    let mut last = before.clone();
+    let mut last_at = clock::instant();
+    let mut ticks = tokio::time::interval(if screen.is_terminal { INTERVAL } else { PLAIN_INTERVAL });
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = signals.next() => return None,
+            event = stack.next() => {
+                let changed = match event {
+                    Event::Note(text) => {
+                        tracing::warn!(note = text, "a component is in trouble");
+                        screen.print(&text);
+                        false
+                    }
+                    Event::Started { component, pid, again } => {
+                        if again {
+                            tracing::info!(name = component.name(), pid, "component runs again");
+                            screen.print(&format!("{component} runs again as process {pid}"));
+                        }
+                        true
+                    }
+                    Event::Died { component, how, again_in, .. } => {
+                        tracing::error!(name = component.name(), how, "component died");
+                        screen.print(&format!("{component} {how}; started again in {} ms", again_in.as_millis()));
+                        false
+                    }
+                    Event::Fatal(failure) => return Some(failure),
+                };
+                if changed && let Err(failure) = plan.endpoints(stack.pids()).write(&plan.state) {
+                    screen.print(&failure.to_string());
+                }
+            }
+            _ = ticks.tick() => {
+                let (now, at) = (stack.counts(), clock::instant());
+                let line = StatusLine { total: now.since(before), last: now.since(&last), elapsed: at.duration_since(last_at) };
+                screen.status(&line);
+                (last, last_at) = (now, at);
+            }
+        }
+    }
+}
+
+/// Every consumer is an open file: take as many as the system lets us.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
+    if limit.current.is_some_and(|soft| soft < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// Standard output: texts, and below them the status, which on a terminal is rewritten in place. Somebody who closes it
+/// does not stop the stack.
+struct Foreground {
+    is_terminal: bool,
+    line: LiveLine,
+}
+
+impl Foreground {
+    fn new() -> Self {
+        Self {
+            is_terminal: terminal::stdout_is_terminal(),
+            line: LiveLine::default(),
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        let mut stdout = io::stdout();
+        self.line.clear(&mut stdout).ok();
+        writeln!(stdout, "{text}").ok();
+        stdout.flush().ok();
+    }
+
+    fn status(&mut self, line: &StatusLine) {
+        if self.is_terminal {
+            self.line.show(&mut io::stdout(), &line.to_string()).ok();
+        } else {
+            self.print(&line.to_string());
+        }
+    }
 }

@@ -6,10 +6,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 use weir_error::ErrorKind;
 
 use crate::failure::Failure;
-use crate::state::StateDir;
+use crate::state::{StateDir, write_atomically};
 
 /// Below the range from which systems take ports for outgoing connections, so that none of those is in the way when a
 /// component restarts on its port.
@@ -27,7 +28,8 @@ pub(crate) enum Choice {
 }
 
 /// One address per face of the stack, all on the loopback interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Ports {
     pub(crate) agent: SocketAddr,
     pub(crate) doppler: SocketAddr,
@@ -63,8 +65,24 @@ impl Ports {
                 ports.check(state)?;
                 Ok(ports)
             }
-            Choice::Auto => Self::free().map_err(|error| Failure::io("no free ports", &error)),
+            Choice::Auto => match Self::remembered(state).filter(|ports| ports.taken().is_empty()) {
+                Some(ports) => Ok(ports),
+                None => Self::free().map_err(|error| Failure::io("no free ports", &error)),
+            },
         }
+    }
+
+    /// The ports of the last start: clients that come back find what they know.
+    fn remembered(state: &StateDir) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(state.ports()).ok()?).ok()
+    }
+
+    /// Keeps them for the next start.
+    pub(crate) fn remember(&self, state: &StateDir) -> Result<(), Failure> {
+        let path = state.ports();
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+        write_atomically(&path, &text, false).map_err(|error| Failure::file(&path, &error))
     }
 
     /// Every address with the key under which `endpoints.json` has it.
@@ -165,6 +183,21 @@ mod tests {
         assert!(ports.taken().is_empty());
         let distinct: BTreeSet<SocketAddr> = ports.named().into_iter().map(|(_, address)| address).collect();
         assert_eq!(distinct.len(), ports.named().len());
+    }
+
+    /// A second start takes the ports of the first, unless somebody has one of them now.
+    #[test]
+    fn automatic_ports_are_kept() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        let first = Ports::choose(Choice::Auto, &state).expect("some are free");
+        first.remember(&state).expect("written");
+        assert_eq!(Ports::choose(Choice::Auto, &state).expect("free again"), first);
+        let _taken = TcpListener::bind(first.doppler).expect("free");
+        assert_ne!(
+            Ports::choose(Choice::Auto, &state).expect("others are free").doppler,
+            first.doppler
+        );
     }
 
     /// A port in use is named with what it was for, and the way out is said.

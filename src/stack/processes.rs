@@ -43,10 +43,20 @@ pub(crate) struct Program {
 /// What happened to a child.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Started { component: Component, pid: u32 },
-    Died { component: Component, how: String, again_in: Duration },
+    Started {
+        component: Component,
+        pid: u32,
+    },
+    Died {
+        component: Component,
+        how: String,
+        again_in: Duration,
+    },
     /// It could not be started, or did not stop when told.
-    Trouble { component: Component, what: String },
+    Trouble {
+        component: Component,
+        what: String,
+    },
 }
 
 /// Keeps one child running until `stop`; returns when it is gone. What happens is told on `happenings`, a bounded channel
@@ -60,7 +70,14 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
             Ok(mut child) => {
                 // Waiting closes a child's standard input, which would tell it that we are gone.
                 let _alive = child.stdin.take();
-                tell(&happenings, Happening::Started { component, pid: child.id().unwrap_or(0) }).await;
+                tell(
+                    &happenings,
+                    Happening::Started {
+                        component,
+                        pid: child.id().unwrap_or(0),
+                    },
+                )
+                .await;
                 match stop.unless_requested(child.wait()).await {
                     Some(status) => status.map_or_else(|error| error.to_string(), |status| describe(status)),
                     None => {
@@ -72,7 +89,14 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
                 }
             }
             Err(failure) => {
-                tell(&happenings, Happening::Trouble { component, what: failure.to_string() }).await;
+                tell(
+                    &happenings,
+                    Happening::Trouble {
+                        component,
+                        what: failure.to_string(),
+                    },
+                )
+                .await;
                 "was not started".to_owned()
             }
         };
@@ -80,7 +104,15 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
             backoff.reset();
         }
         let again_in = backoff.next_delay();
-        tell(&happenings, Happening::Died { component, how, again_in }).await;
+        tell(
+            &happenings,
+            Happening::Died {
+                component,
+                how,
+                again_in,
+            },
+        )
+        .await;
         // Either the time is up or somebody wants us to stop, which the loop sees.
         stop.unless_requested(tokio::time::sleep(again_in)).await;
     }
@@ -119,7 +151,11 @@ impl Program {
 
 /// Asks a child to stop, and makes it when it does not.
 async fn end(child: &mut Child) -> Result<(), String> {
-    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else {
+    let Some(pid) = child
+        .id()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw)
+    else {
         return Ok(());
     };
     // Where that fails it died meanwhile and needs no signal.
@@ -130,7 +166,10 @@ async fn end(child: &mut Child) -> Result<(), String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => {
             drop(child.kill().await);
-            Err(format!("did not stop within {} s and was killed", STOP_DEADLINE.as_secs()))
+            Err(format!(
+                "did not stop within {} s and was killed",
+                STOP_DEADLINE.as_secs()
+            ))
         }
     }
 }
@@ -198,7 +237,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let (trigger, mut happenings, task) = start(shell("echo 'error: broken' >&2; exit 3", directory.path()));
         for _ in 0..2 {
-            assert!(matches!(happenings.recv().await, Some(Happening::Started { pid: 1.., .. })));
+            assert!(matches!(
+                happenings.recv().await,
+                Some(Happening::Started { pid: 1.., .. })
+            ));
             match happenings.recv().await {
                 Some(Happening::Died { how, .. }) => assert_eq!(how, "exited with code 3"),
                 other => panic!("{other:?}"),
@@ -207,7 +249,10 @@ mod tests {
         trigger.fire();
         task.await.expect("ends");
         let failure = died_early(&shell("", directory.path()), "exited with code 3").to_string();
-        assert!(failure.starts_with("error: doppler exited with code 3: broken\nhint: its log is `"), "{failure}");
+        assert!(
+            failure.starts_with("error: doppler exited with code 3: broken\nhint: its log is `"),
+            "{failure}"
+        );
     }
 
     /// A child is asked to stop by SIGTERM, and waited for.
@@ -231,7 +276,10 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_trouble() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let program = Program { executable: "/nowhere/weir".into(), ..shell("", directory.path()) };
+        let program = Program {
+            executable: "/nowhere/weir".into(),
+            ..shell("", directory.path())
+        };
         let (trigger, mut happenings, task) = start(program);
         match happenings.recv().await {
             Some(Happening::Trouble { what, .. }) => assert!(what.contains("/nowhere/weir"), "{what}"),

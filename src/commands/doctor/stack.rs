@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use weir_tls::server_name;
-
 use super::Finding;
 use crate::client::Stack;
 use crate::commands::sql::{Format, Query};
@@ -82,19 +79,8 @@ fn servers(stack: &Stack) -> [(&'static str, &str, &'static str); 7] {
 /// Connects and shakes hands, which proves port, process and certificates.
 async fn answers(stack: &Stack, key: &str, address: &str, name: &str) -> Finding {
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let attempt = async {
-        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        let name = server_name(name).map_err(|error| error.to_string())?;
-        let tls = stack.tls.with_alpn(&[]);
-        tls.connector()
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok::<(), String>(())
-    };
-    let result = tokio::time::timeout(DEADLINE, attempt)
-        .await
-        .unwrap_or_else(|_| Err("no answer within 5 s".to_owned()));
+    let attempt = tokio::time::timeout(DEADLINE, stack.handshake(address, name)).await;
+    let result = attempt.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()));
     match result {
         Ok(()) => Finding::fine("server", format!("{key} answers at `{address}`")),
         Err(error) => Finding::broken(

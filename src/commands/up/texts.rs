@@ -1,0 +1,92 @@
+//! What `weir up` says when it is up, and when it is done.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::stack::{Counts, Plan};
+use crate::state::shell_quoted;
+use crate::terminal::thousands;
+
+/// Getting started: every command works by copy and paste in another terminal of this directory.
+pub(super) fn welcome(plan: &Plan, processes: bool, took: Duration) -> String {
+    let weir = format!("{}{}", program(), plan.state.as_flag());
+    let how = if processes {
+        "each component a process of its own"
+    } else {
+        "one process"
+    };
+    format!(
+        "\
+weir is up: {how}, ready after {}.{:03} s. Ctrl-C stops it in order.
+
+In another terminal:
+  {weir} run -- ls -l /                 ship what a program prints
+  {weir} tail                           watch everything live
+  {weir} recent ls                      what was before
+  {weir} sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
+  {weir} --help                         everything else
+
+Endpoints are in {}, the firehose token is printed by `{weir} token`.
+",
+        took.as_secs(),
+        took.subsec_millis(),
+        plan.state.endpoints().display(),
+    )
+}
+
+/// The counts of this run.
+pub(super) fn farewell(counts: &Counts) -> String {
+    let mut text = format!(
+        "weir is down: {} envelopes in, {} out, {} dropped",
+        thousands(counts.received),
+        thousands(counts.delivered),
+        thousands(counts.dropped_total())
+    );
+    for loss in counts.losses() {
+        text.push('\n');
+        text.push_str(&loss);
+    }
+    text
+}
+
+/// How a user starts this program again: by name where the shell would find the same file, else by its path, relative
+/// where that is shorter.
+fn program() -> String {
+    let Ok(executable) = env::current_exe() else {
+        return "weir".to_owned();
+    };
+    let on_path = env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| env::split_paths(&path).collect::<Vec<PathBuf>>());
+    let same = |candidate: PathBuf| {
+        candidate
+            .canonicalize()
+            .is_ok_and(|found| Some(found) == executable.canonicalize().ok())
+    };
+    if on_path.map(|directory| directory.join("weir")).any(same) {
+        return "weir".to_owned();
+    }
+    let relative = env::current_dir()
+        .ok()
+        .and_then(|here| executable.strip_prefix(&here).map(Path::to_owned).ok());
+    shell_quoted(&relative.unwrap_or(executable).display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_farewell_adds_up() {
+        let counts = Counts {
+            received: 1200,
+            delivered: 3600,
+            ..Counts::default()
+        };
+        assert_eq!(
+            farewell(&counts),
+            "weir is down: 1,200 envelopes in, 3,600 out, 0 dropped"
+        );
+    }
+}

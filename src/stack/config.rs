@@ -1,0 +1,65 @@
+//! The configuration of a component: read from its file, the environment and flags; validated; shown.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weir_config::{Loader, Problems, environment, render};
+
+use super::Component;
+use crate::failure::Failure;
+
+/// A validated configuration.
+#[derive(Debug)]
+pub(crate) enum Config {
+    TrafficController(weir_traffic_controller_server::Config),
+    Rlp(weir_rlp_server::Config),
+    Doppler(weir_doppler_server::Config),
+    LoggregatorAgent(Box<weir_agents_loggregator::Config>),
+}
+
+/// A configuration with the form in which people read it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// TOML of what is in force, secrets redacted.
+    pub(crate) effective: String,
+}
+
+/// Reads the configuration of `component`; every problem is reported, not only the first.
+pub(crate) fn load(
+    component: Component,
+    file: Option<&Path>,
+    overrides: &[(String, String)],
+) -> Result<Loaded, Failure> {
+    let mut loader = Loader::new(component.name()).env(environment()).overrides(overrides);
+    if let Some(file) = file {
+        loader = loader.file(file);
+    }
+    match component {
+        Component::LogCache => Err(Failure::new(
+            weir_error::ErrorKind::Unimplemented,
+            "log-cache: not wired up yet",
+        )),
+        Component::TrafficController => {
+            read::<weir_traffic_controller_server::RawConfig, _>(loader, Config::TrafficController)
+        }
+        Component::Rlp => read::<weir_rlp_server::RawConfig, _>(loader, Config::Rlp),
+        Component::Doppler => read::<weir_doppler_server::RawConfig, _>(loader, Config::Doppler),
+        Component::LoggregatorAgent => {
+            read::<weir_agents_loggregator::RawConfig, _>(loader, |config| Config::LoggregatorAgent(Box::new(config)))
+        }
+    }
+}
+
+fn read<R, C>(loader: Loader, wrap: impl FnOnce(C) -> Config) -> Result<Loaded, Failure>
+where
+    R: DeserializeOwned + Serialize + Clone,
+    C: TryFrom<R, Error = Problems>,
+{
+    let (raw, config) = loader.load::<R, C>()?;
+    Ok(Loaded {
+        config: wrap(config),
+        effective: render(&raw)?,
+    })
+}

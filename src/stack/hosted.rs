@@ -1,0 +1,175 @@
+//! One component as a part of this process: bound, running, stopped in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+use weir_error::ErrorKind;
+use weir_flow::{Ledger, LedgerSnapshot};
+use weir_service::{Context, Trigger};
+
+use super::Component;
+use super::config::Config;
+use crate::failure::Failure;
+
+/// A component that has not drained by then is cut.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Ledgers are written before acknowledgements leave; in quiet times they are written this often, for those who look.
+const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
+
+type Run = BoxFuture<'static, Result<(), Failure>>;
+
+/// A component whose ports are open; connections wait until it runs.
+pub(crate) struct Bound {
+    component: Component,
+    trigger: Trigger,
+    context: Context,
+    run: Run,
+}
+
+/// A component at work.
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    pub(crate) component: Component,
+    trigger: Trigger,
+    context: Context,
+    /// `None` once its end was seen.
+    task: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Bound {
+    /// Opens the ports of `component`; its ledger lies in `ledgers`, if anywhere.
+    pub(crate) async fn bind(component: Component, config: Config, ledgers: Option<&Path>) -> Result<Self, Failure> {
+        let ledger = Ledger::open(component.name(), ledgers).map_err(|error| {
+            Failure::io(
+                format_args!(
+                    "ledger of {component} in `{}`",
+                    ledgers.unwrap_or(Path::new("")).display()
+                ),
+                &error,
+            )
+        })?;
+        let (trigger, context) = Context::new(component.name(), ledger);
+        let span = context.span();
+        let run = open(config, context.clone()).instrument(span).await?;
+        Ok(Self {
+            component,
+            trigger,
+            context,
+            run,
+        })
+    }
+
+    /// Lets it work.
+    pub(crate) fn start(self) -> Hosted {
+        let Self {
+            component,
+            trigger,
+            context,
+            run,
+        } = self;
+        let span = context.span();
+        let keeping = keep_ledger(context.clone());
+        let _entered = span.enter();
+        drop(context.tasks.spawn("ledger", keeping));
+        let task = tokio::spawn(run.instrument(span.clone()));
+        Hosted {
+            component,
+            trigger,
+            context,
+            task: Some(task),
+        }
+    }
+}
+
+impl Hosted {
+    /// Its counts as they are now.
+    pub(crate) fn counts(&self) -> LedgerSnapshot {
+        self.context.ledger.snapshot()
+    }
+
+    /// Its ledger, which outlives it.
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.context.ledger)
+    }
+
+    /// Waits until it ends by itself, which is always a failure. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        let component = self.component;
+        let Some(task) = &mut self.task else {
+            return std::future::pending().await;
+        };
+        let ended = task.await;
+        self.task = None;
+        match ended {
+            Ok(Err(failure)) => failure,
+            // A task of it failed and took it along: the list of tasks knows which.
+            Ok(Ok(())) => match self.context.tasks.join(Duration::ZERO).await {
+                Err(error) => Failure::from(error),
+                Ok(()) => Failure::new(
+                    ErrorKind::Internal,
+                    format!("{component}: ended without being asked to"),
+                ),
+            },
+            Err(error) => Failure::new(ErrorKind::Internal, format!("{component}: {error}")),
+        }
+    }
+
+    /// Stops it: no more is accepted, what it holds is handed on, its tasks end, its ledger is written.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        let component = self.component;
+        self.trigger.fire();
+        let ran = match self.task {
+            None => Ok(()),
+            Some(mut task) => match tokio::time::timeout(DRAIN_DEADLINE, &mut task).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(error)) => Err(Failure::new(ErrorKind::Internal, format!("{component}: {error}"))),
+                Err(_) => {
+                    task.abort();
+                    let seconds = DRAIN_DEADLINE.as_secs();
+                    Err(Failure::new(
+                        ErrorKind::Timeout,
+                        format!("{component}: was not drained within {seconds} s"),
+                    ))
+                }
+            },
+        };
+        // Its tasks and its ledger come to their end in any case.
+        let finished = self.context.finish(DRAIN_DEADLINE).await;
+        ran?;
+        Ok(finished?)
+    }
+}
+
+/// Opens the ports; gives what runs the component from then on.
+async fn open(config: Config, context: Context) -> Result<Run, Failure> {
+    macro_rules! open {
+        ($server:ty, $config:expr) => {{
+            let server = <$server>::bind($config, context).await?;
+            async move { server.run().await.map_err(Failure::from) }.boxed()
+        }};
+    }
+    Ok(match config {
+        Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, config),
+        Config::Rlp(config) => open!(weir_rlp_server::Server, config),
+        Config::Doppler(config) => open!(weir_doppler_server::Server, config),
+        Config::LoggregatorAgent(config) => open!(weir_agents_loggregator::Server, *config),
+    })
+}
+
+async fn keep_ledger(context: Context) {
+    while context
+        .shutdown
+        .unless_requested(tokio::time::sleep(LEDGER_INTERVAL))
+        .await
+        .is_some()
+    {
+        if let Err(error) = context.ledger.persist() {
+            tracing::warn!(%error, "ledger cannot be written");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Everything a stack needs before it starts, made where it is missing: certificates, token, one configuration file for
+//! each component.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use weir_auth::StaticToken;
+use weir_error::ErrorKind;
+use weir_rpc::Target;
+use weir_tls::{Authority, ClientTls, IdentityFiles};
+
+use super::{Component, Ports};
+use crate::failure::Failure;
+use crate::state::{Endpoints, StateDir, write_atomically};
+
+/// The name of the certificate with which commands and nozzles call the stack.
+const CLIENT: &str = "client";
+
+/// A stack, ready to be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) state: StateDir,
+    pub(crate) ports: Ports,
+    pub(crate) client: IdentityFiles,
+}
+
+impl Plan {
+    /// Makes what is missing. Certificates and token of an earlier start are used again; configuration files are written
+    /// anew.
+    pub(crate) fn prepare(state: &StateDir, ports: Ports) -> Result<Self, Failure> {
+        let authority = Authority::open_or_create(&state.certs())?;
+        let client = authority.issue(CLIENT, &[])?;
+        // Made at the first start, checked at later ones.
+        StaticToken::from_file(&state.token())?;
+        let plan = Self {
+            state: state.clone(),
+            ports,
+            client,
+        };
+        for component in Component::IN_ORDER {
+            let identity = authority.issue(component.name(), component.server_names())?;
+            plan.write_config(component, identity)?;
+        }
+        Ok(plan)
+    }
+
+    /// The configuration file of `component`.
+    pub(crate) fn config(&self, component: Component) -> PathBuf {
+        self.state.config_of(component.name())
+    }
+
+    /// What becomes known once everything serves.
+    pub(crate) fn endpoints(&self, pids: impl IntoIterator<Item = (Component, u32)>) -> Endpoints {
+        let ports = &self.ports;
+        Endpoints {
+            ca: self.client.ca.clone(),
+            client_cert: self.client.cert.clone(),
+            client_key: self.client.key.clone(),
+            agent: ports.agent.to_string(),
+            loggregator_agent: ports.agent.to_string(),
+            doppler: ports.doppler.to_string(),
+            rlp: ports.rlp.to_string(),
+            traffic_controller: format!("wss://{}", ports.traffic_controller),
+            log_cache: ports.log_cache.to_string(),
+            log_cache_gateway: format!("https://{}", ports.log_cache_gateway),
+            sql_http: format!("https://{}", ports.sql_http),
+            pids: pids
+                .into_iter()
+                .map(|(component, pid)| (component.name().to_owned(), pid))
+                .collect(),
+        }
+    }
+
+    /// Every server: where it listens and the name of its certificate.
+    pub(crate) fn servers(&self) -> Vec<(String, &'static str)> {
+        let ports = &self.ports;
+        let name = |component: Component| component.server_names()[0];
+        let cache = name(Component::LogCache);
+        [
+            (ports.log_cache, cache),
+            (ports.log_cache_gateway, cache),
+            (ports.sql_http, cache),
+            (ports.traffic_controller, name(Component::TrafficController)),
+            (ports.rlp, name(Component::Rlp)),
+            (ports.doppler, name(Component::Doppler)),
+            (ports.agent, name(Component::LoggregatorAgent)),
+        ]
+        .map(|(address, name)| (address.to_string(), name))
+        .to_vec()
+    }
+
+    /// The agent, which takes what the stack says about itself.
+    pub(crate) fn agent(&self) -> Result<Target, Failure> {
+        let server_name = Component::LoggregatorAgent.server_names()[0].to_owned();
+        Ok(Target {
+            address: self.ports.agent.to_string(),
+            server_name,
+            tls: ClientTls::mutual(&self.client)?,
+        })
+    }
+
+    /// The command line of `component` as a process of its own.
+    pub(crate) fn arguments(&self, component: Component) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec![component.name().into(), "--supervised".into()];
+        let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+        option("--config", self.config(component).into());
+        option("--ledger", self.state.ledger().into());
+        option("--telemetry-agent", self.ports.agent.to_string().into());
+        option("--telemetry-ca", self.client.ca.clone().into());
+        option("--telemetry-cert", self.client.cert.clone().into());
+        option("--telemetry-key", self.client.key.clone().into());
+        arguments
+    }
+
+    fn write_config(&self, component: Component, identity: IdentityFiles) -> Result<(), Failure> {
+        let ports = &self.ports;
+        let text = match component {
+            Component::Rlp => to_toml(&weir_rlp_server::RawConfig {
+                listen: ports.rlp.into(),
+                identity,
+                dopplers: vec![ports.doppler.into()],
+                ..weir_rlp_server::RawConfig::default()
+            }),
+            Component::Doppler => to_toml(&weir_doppler_server::RawConfig {
+                listen: ports.doppler.into(),
+                identity,
+                ..weir_doppler_server::RawConfig::default()
+            }),
+            Component::LoggregatorAgent => to_toml(&weir_agents_loggregator::RawConfig {
+                listen: ports.agent.into(),
+                identity,
+                dopplers: vec![ports.doppler.into()],
+                tags: place(),
+                ..weir_agents_loggregator::RawConfig::default()
+            }),
+            Component::TrafficController => to_toml(&weir_traffic_controller_server::RawConfig {
+                listen: ports.traffic_controller.into(),
+                cert: identity.cert.clone(),
+                key: identity.key.clone(),
+                identity,
+                dopplers: vec![ports.doppler.into()],
+                token_file: self.state.token(),
+                ..weir_traffic_controller_server::RawConfig::default()
+            }),
+            Component::LogCache => Ok(String::new()),
+        }?;
+        let path = self.config(component);
+        let head = format!(
+            "# Written by `weir up` at each start. To change a value, set an environment variable such as\n\
+             # {}__LISTEN, or copy this file and run `weir {component} --config COPY`.\n\n",
+            component.name().to_uppercase().replace('-', "_"),
+        );
+        write_atomically(&path, (head + &text).as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+    }
+}
+
+/// Where envelopes come from, for clients that show it: what a deployment's agents add (contract §7).
+fn place() -> BTreeMap<String, String> {
+    [
+        ("deployment", "weir"),
+        ("job", "local"),
+        ("index", "0"),
+        ("ip", "127.0.0.1"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn to_toml(config: &impl Serialize) -> Result<String, Failure> {
+    toml::to_string(config).map_err(|error| Failure::new(ErrorKind::Internal, format!("configuration: {error}")))
+}

@@ -1,0 +1,122 @@
+//! Does everything serve? Every port shakes hands, and an envelope that goes in at the agent comes out of the log cache.
+
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use weir_envelope::batch::BatchBuilder;
+use weir_envelope::encode::Writer;
+use weir_error::ErrorKind;
+use weir_flow::Ledger;
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest, ReadResponse};
+use weir_rpc::producer::{Pace, Producer};
+use weir_rpc::{Channel, Target};
+use weir_service::{Health, Shutdown, Tasks, clock};
+use weir_tls::ClientTls;
+
+use super::{Component, Plan};
+use crate::client::handshake;
+use crate::failure::Failure;
+
+/// A stack that does not serve by then will not.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// One handshake.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// An envelope that has not come through by then is sent again: the log cache may not have been listening.
+const PASSAGE: Duration = Duration::from_millis(500);
+/// Who says that the stack is up.
+const SOURCE: &str = "weir";
+
+const READ: &str = "/logcache.v1.Egress/Read";
+
+/// Waits until the stack of `plan` serves as a whole.
+pub(crate) async fn ready(plan: &Plan) -> Result<(), Failure> {
+    let tls = ClientTls::mutual(&plan.client)?;
+    let deadline = clock::instant() + DEADLINE;
+    for (address, name) in plan.servers() {
+        answers(&tls, &address, name, deadline).await?;
+    }
+    passes(plan, &tls, deadline).await
+}
+
+async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) -> Result<(), Failure> {
+    loop {
+        let attempt = tokio::time::timeout(ANSWER, handshake(tls, address, name)).await;
+        match attempt.unwrap_or_else(|_| Err("does not answer".to_owned())) {
+            Ok(()) => return Ok(()),
+            Err(error) if clock::instant() > deadline => {
+                return Err(Failure::new(
+                    ErrorKind::Timeout,
+                    format!("{name} at `{address}`: {error}"),
+                ));
+            }
+            Err(_) => tokio::time::sleep(INTERVAL).await,
+        }
+    }
+}
+
+/// Sends an event through the whole stack until it comes out.
+async fn passes(plan: &Plan, tls: &ClientTls, deadline: Instant) -> Result<(), Failure> {
+    let cache = Channel::new(&Target {
+        address: plan.ports.log_cache.to_string(),
+        server_name: Component::LogCache.server_names()[0].to_owned(),
+        tls: tls.clone(),
+    });
+    let agent = plan.agent()?;
+    let (trigger, _) = Shutdown::new();
+    let tasks = Tasks::new(trigger, Health::new());
+    let mut producer = Producer::new(
+        &agent,
+        Ledger::in_memory("up"),
+        &tasks,
+        Pace {
+            patience: ANSWER,
+            ..Pace::default()
+        },
+    );
+    let start = clock::now_nanos();
+    while clock::instant() < deadline {
+        let mut builder = BatchBuilder::new();
+        builder.push_with(|envelope| {
+            let mut writer = Writer::new(envelope);
+            writer
+                .timestamp(clock::now_nanos())
+                .source_id(SOURCE)
+                .tag("origin", SOURCE)
+                .tag("source_type", "LGR");
+            writer.event("weir up", "the stack serves");
+        });
+        producer.send(builder.finish()).await?;
+        let again = clock::instant() + PASSAGE;
+        while clock::instant() < again {
+            if arrived(&cache, start).await {
+                return Ok(());
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+    Err(Failure::new(
+        ErrorKind::Timeout,
+        "what goes in at the agent does not come out of the log cache",
+    )
+    .with_hint("the logs of the components say more; `weir doctor` looks as well"))
+}
+
+/// Whether an event of ours since `start` is in the log cache. An error means that it is not, yet.
+async fn arrived(cache: &Channel, start: i64) -> bool {
+    let request = ReadRequest {
+        source_id: SOURCE.to_owned(),
+        start_time: start,
+        limit: 1,
+        envelope_types: vec![EnvelopeType::Event.into()],
+        ..ReadRequest::default()
+    };
+    let Ok(answer) = cache.unary(READ, request.encode_to_vec()).await else {
+        return false;
+    };
+    ReadResponse::decode(answer)
+        .ok()
+        .and_then(|response| response.envelopes)
+        .is_some_and(|found| !found.batch.is_empty())
+}
