@@ -6,4 +6,5 @@ pub(crate) mod filter;
 pub(crate) mod host;
 mod outgoing;
 mod reader;
+mod sender;
 pub(crate) mod session;

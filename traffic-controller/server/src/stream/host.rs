@@ -15,7 +15,8 @@ use super::client::{Client, SLOW_CONSUMER};
 use super::feed::SubscriptionFeed;
 use super::filter::Filter;
 use super::outgoing::Tally;
-use super::session::{Books, End, Patience, Stream};
+use super::sender::Books;
+use super::session::{End, Patience, Stream};
 use crate::metrics::{Gauged, Metrics};
 
 /// How long the connection may take to become ours after the answer was given.

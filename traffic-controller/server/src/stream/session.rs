@@ -9,24 +9,18 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use weir_flow::{Ledger, Parcel, Reason};
 use weir_service::{Shutdown, clock};
 
 use super::filter::Filter;
-use super::outgoing::{Outgoing, Tally};
+use super::outgoing::Outgoing;
 use super::reader::{Reader, Said};
-use crate::websocket::frame::{Opcode, put_close, put_frame};
+use super::sender::{Books, Sender};
+use crate::websocket::frame::{Opcode, put_frame};
 use crate::websocket::keepalive::{Due, Keepalive, KeepaliveTimes};
 use crate::websocket::parser::{ControlPayload, Violation};
-
-/// One TLS record. Written and flushed one at a time: a record that the kernel has not taken whole cannot be read by the
-/// client, so what the client can have is known exactly.
-const RECORD: usize = 16 << 10;
-
-/// Where a loss on this side of the doppler is booked.
-const HOP: &str = "egress";
 
 const PING_EXPIRED: &str = "Client did not respond to ping before keep-alive timeout expired.";
 
@@ -64,12 +58,6 @@ pub(crate) trait Feed: Send {
 
     /// Ends the feed: everything that was taken from it and let go is told upstream, the rest is upstream's to count.
     fn close(self) -> impl Future<Output = ()> + Send;
-}
-
-/// Whom to tell what came of the parcels.
-pub(crate) trait Books: Send + Sync {
-    /// Envelopes and frames that the client has.
-    fn delivered(&self, tally: &Tally);
 }
 
 /// Why a stream ended.
@@ -130,15 +118,10 @@ impl<B: Books> Stream<'_, B> {
         let (read, write) = split(socket);
         let mut session = Session {
             reader: Reader::new(read, early),
-            write,
-            outgoing: Outgoing::new(self.filter),
-            accepted: 0,
-            flushed: 0,
+            sender: Sender::new(write, Outgoing::new(self.filter), self.ledger, self.books),
             keepalive: Keepalive::new(self.patience.keepalive, clock::instant()),
             pong: None,
             patience: self.patience,
-            ledger: self.ledger,
-            books: self.books,
         };
         let end = match session.pump(&mut feed, self.shutdown).await {
             Ok(()) => End::Finished,
@@ -152,17 +135,11 @@ impl<B: Books> Stream<'_, B> {
 
 struct Session<'s, S, B> {
     reader: Reader<ReadHalf<S>>,
-    write: WriteHalf<S>,
-    outgoing: Outgoing,
-    /// How much of the buffer TLS has taken, and how much of that the kernel has.
-    accepted: usize,
-    flushed: usize,
+    sender: Sender<'s, WriteHalf<S>, B>,
     keepalive: Keepalive,
     /// The last ping that is not answered yet; of several, answering the last is enough (RFC 6455, section 5.5.3).
     pong: Option<ControlPayload>,
     patience: Patience,
-    ledger: &'s Ledger,
-    books: &'s B,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
@@ -180,12 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
                 () = sleep_until(self.keepalive.deadline().into()) => continue,
                 parcel = feed.next() => parcel,
             };
-            self.outgoing.push(parcel);
+            self.sender.push(parcel);
             // What else is there goes along in the same records; what is not there is not waited for.
-            while !self.outgoing.is_full()
+            while !self.sender.is_full()
                 && let Some(parcel) = feed.try_next()
             {
-                self.outgoing.push(parcel);
+                self.sender.push(parcel);
             }
             self.write_frames().await?;
         }
@@ -205,11 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
         if frames.is_empty() {
             return Ok(());
         }
-        let written = timeout(self.patience.write, async {
-            self.write.write_all(&frames).await?;
-            self.write.flush().await
-        });
-        match written.await {
+        match timeout(self.patience.write, self.sender.control(&frames)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Gone),
             Err(_) => Err(End::Slow),
@@ -219,65 +192,33 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
     /// Writes the buffer, and what is converted into it meanwhile, until nothing is held any more.
     async fn write_frames(&mut self) -> Result<(), End> {
         loop {
-            self.book_findings();
-            if self.outgoing.buffer().is_empty() {
-                // Nothing of it was for this client, but the parcels are done with.
-                self.outgoing.written();
+            while !self.sender.is_done() {
+                self.write_record().await?;
+            }
+            if self.sender.is_empty() {
                 return Ok(());
             }
-            self.write_buffer().await?;
-            self.buffer_is_written();
             self.control().await?;
         }
     }
 
-    async fn write_buffer(&mut self) -> Result<(), End> {
-        let len = self.outgoing.buffer().len();
-        while self.flushed < len {
-            let deadline = Instant::now() + self.patience.slow_consumer;
-            let end = len.min(self.flushed + RECORD);
-            loop {
-                let record = &self.outgoing.buffer()[..end];
-                let written = async {
-                    while self.accepted < end {
-                        match self.write.write(&record[self.accepted..]).await? {
-                            0 => return Err(std::io::ErrorKind::WriteZero.into()),
-                            accepted => self.accepted += accepted,
-                        }
-                    }
-                    self.write.flush().await
-                };
-                let said = tokio::select! {
-                    biased;
-                    written = timeout_at(deadline, written) => match written {
-                        Ok(Ok(())) => break,
-                        Ok(Err(_)) => return Err(End::Gone),
-                        Err(_) => return Err(End::Slow),
-                    },
-                    said = self.reader.next() => said,
-                };
-                self.on(said)?;
-            }
-            self.flushed = end;
+    /// Writes a record, within the patience for it, and hears what the client says meanwhile.
+    async fn write_record(&mut self) -> Result<(), End> {
+        let deadline = Instant::now() + self.patience.slow_consumer;
+        loop {
+            let said = tokio::select! {
+                biased;
+                written = timeout_at(deadline, self.sender.write_record()) => {
+                    return match written {
+                        Ok(Ok(())) => Ok(()),
+                        Ok(Err(_)) => Err(End::Gone),
+                        Err(_) => Err(End::Slow),
+                    };
+                }
+                said = self.reader.next() => said,
+            };
+            self.on(said)?;
         }
-        Ok(())
-    }
-
-    fn buffer_is_written(&mut self) {
-        let tally = self.outgoing.written();
-        (self.accepted, self.flushed) = (0, 0);
-        self.book_delivered(&tally);
-    }
-
-    fn book_delivered(&self, tally: &Tally) {
-        self.books.delivered(tally);
-        self.ledger.sent(tally.envelopes);
-    }
-
-    fn book_findings(&mut self) {
-        let findings = self.outgoing.take_findings();
-        self.ledger.received(findings.received);
-        self.ledger.lost(HOP, Reason::Unconvertible, &findings.unconvertible);
     }
 
     fn on(&mut self, said: Said) -> Result<(), End> {
@@ -294,53 +235,28 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
     /// Ends the stream in order as far as that is possible, then counts what the client did not get.
     async fn finish(&mut self, end: &End) {
         if let Some((code, reason)) = end.close() {
-            let patience = if *end == End::Slow { LINGER } else { self.patience.write };
-            let closing = self.close(code, reason, *end == End::Finished);
-            let in_time = timeout(patience, closing).await;
-            if matches!(in_time, Ok(Ok(()))) && !matches!(end, End::Slow) {
-                let linger = async {
-                    self.write.shutdown().await?;
-                    self.reader.until_end().await;
-                    std::io::Result::Ok(())
-                };
-                // The client closes, or it does not: nothing follows from it.
-                drop(timeout(LINGER, linger).await);
-            }
+            self.close(end, code, reason).await;
         }
-        let (tally, losses) = self.outgoing.abandon(self.flushed);
-        self.book_findings();
-        self.book_delivered(&tally);
-        self.ledger.lost(HOP, end.reason(), &losses);
+        self.sender.abandon(end.reason());
     }
 
-    /// Completes the frame that was begun, or (`all`) everything that is held, and sends a close frame.
-    async fn close(&mut self, code: u16, reason: &str, all: bool) -> std::io::Result<()> {
-        let mut close = Vec::new();
-        put_close(&mut close, code, reason);
-        // A record that was cut short comes first: once it is through, its frames are delivered.
-        self.write.flush().await?;
-        self.flushed = self.accepted;
-        loop {
-            let end = if all {
-                self.outgoing.buffer().len()
-            } else {
-                self.outgoing.frame_end(self.accepted)
-            };
-            while self.accepted < end {
-                match self.write.write(&self.outgoing.buffer()[self.accepted..end]).await? {
-                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
-                    accepted => self.accepted += accepted,
+    async fn close(&mut self, end: &End, code: u16, reason: &str) {
+        let patience = if *end == End::Slow { LINGER } else { self.patience.write };
+        let closing = timeout(patience, self.sender.close(code, reason, *end == End::Finished));
+        // What the client says is still read: a connection that is closed with something unread is reset, and the client
+        // loses what is on its way.
+        let reading = self.reader.until_end();
+        tokio::pin!(closing, reading);
+        tokio::select! {
+            closed = &mut closing => {
+                if matches!(closed, Ok(Ok(()))) {
+                    // The client closes its side, or it does not: nothing follows from it.
+                    drop(timeout(LINGER, reading).await);
                 }
             }
-            self.write.flush().await?;
-            self.flushed = self.accepted;
-            if !all || self.outgoing.buffer().is_empty() {
-                break;
-            }
-            self.buffer_is_written();
+            // It may have closed only its half.
+            () = &mut reading => drop(closing.await),
         }
-        self.write.write_all(&close).await?;
-        self.write.flush().await
     }
 }
 

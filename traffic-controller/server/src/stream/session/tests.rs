@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,6 +16,7 @@ use weir_proto::events;
 use weir_service::Trigger;
 
 use super::*;
+use crate::stream::outgoing::Tally;
 
 /// The feed of a test: a channel, and whether it was closed in order.
 struct TestFeed {
