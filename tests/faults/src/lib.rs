@@ -1,1 +1,97 @@
-//! Fault tests.
+//! Fault tests: what happens to a running stack when something goes wrong.
+//!
+//! - `tests/conservation.rs`: slow and vanishing consumers, parts killed under load, a noisy neighbour. The oracle of
+//!   `weir-testkit` checks that every envelope that did not arrive is counted.
+//! - `tests/hostile.rs`: garbage and hostility at every port. The stack answers with an error, goes on serving others, stays
+//!   within its memory, and nothing panics.
+//! - `tests/round_trip.rs`: real log lines in, and out of every face byte for byte.
+//!
+//! Each test starts a stack of its own. They drive the `weir` program, which cargo builds with the workspace's tests; where
+//! it is missing or stale, the first test builds it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_testkit::{Emitter, RlpConsumer, Series, Shape, Stack, eventually, logs_of};
+
+/// Sends `counts` more lines of each series, interleaved, at about `rate` lines a second over all of them.
+///
+/// # Errors
+/// When the stream has ended.
+pub async fn send_paced(emitter: &Emitter, series: &mut [Series], counts: &[usize], rate: usize) -> anyhow::Result<()> {
+    /// Between two bursts.
+    const STEP: Duration = Duration::from_millis(20);
+    let total: usize = counts.iter().sum();
+    let start = Instant::now();
+    let mut sent = 0;
+    let mut done = vec![0; series.len()];
+    while sent < total {
+        let due = usize::try_from(start.elapsed().as_millis())? * rate / 1000;
+        // Each series is as far along as the whole is.
+        for (index, count) in counts.iter().enumerate() {
+            let until = (due.min(total) * count).div_ceil(total);
+            while done[index] < until {
+                let now = (until - done[index]).min(100);
+                emitter.send(&series[index].batch(now)).await?;
+                done[index] += now;
+                sent += now;
+            }
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    Ok(())
+}
+
+/// A line sent now goes through the agent, the doppler and the RLP, and the log cache answers questions about it.
+///
+/// # Errors
+/// When it does not.
+pub async fn assert_serves(stack: &Stack) -> anyhow::Result<()> {
+    let source = format!("alive-{:?}", Instant::now()).replace(|c: char| !c.is_alphanumeric(), "-");
+    let emitter = stack.emitter().await?;
+    let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([source.as_str()])).await?;
+    consumer.in_place(&emitter, &source).await?;
+    let query = format!("select count(*) as n from logs where source_id = '{source}'");
+    let log_cache = stack.log_cache()?;
+    eventually("a line in the log cache", async || {
+        let found = log_cache.number(&query).await?;
+        anyhow::ensure!(found > 0, "{found} found");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+}
+
+/// Nothing in the stack panicked.
+///
+/// # Panics
+/// When something did: the lines of the log that say so.
+pub fn assert_no_panics(stack: &Stack) {
+    let panics = stack.panics();
+    assert!(panics.is_empty(), "{panics:#?}");
+}
+
+/// Series of sources with a common name, numbered.
+#[must_use]
+pub fn series_of(name: &str, count: usize, shape: Shape) -> Vec<Series> {
+    (0..count)
+        .map(|index| Series::new(format!("{name}-{index}"), shape))
+        .collect()
+}
+
+/// How many of each source arrived in the log cache; waits until it has all of `sent`, or no more come.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn stored(stack: &Stack, sent: &BTreeMap<String, u64>) -> anyhow::Result<BTreeMap<String, u64>> {
+    let log_cache = stack.log_cache()?;
+    let mut last = log_cache.stored(sent).await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = log_cache.stored(sent).await?;
+        if now == last || now == *sent {
+            return Ok(now);
+        }
+        last = now;
+    }
+}

@@ -17,6 +17,9 @@ use weir_tls::{ALPN_HTTP1, server_name};
 use crate::endpoints::authority;
 use crate::{Emitter, Endpoints, Received, Series, Shape, eventually};
 
+/// A WebSocket over TLS.
+pub type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
+
 /// A WebSocket and what came over it.
 #[derive(Debug)]
 pub struct Firehose {
@@ -32,8 +35,15 @@ impl Firehose {
     /// # Errors
     /// When the traffic controller cannot be reached or refuses.
     pub async fn open(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<Self> {
-        let mut socket = dial(endpoints, path, token).await?;
-        let received = Received::default();
+        Self::open_into(endpoints, path, token, Received::default()).await
+    }
+
+    /// The same, noting what comes in `received`.
+    ///
+    /// # Errors
+    /// As [`Firehose::open`].
+    pub async fn open_into(endpoints: &Endpoints, path: &str, token: &str, received: Received) -> anyhow::Result<Self> {
+        let mut socket = dial_firehose(endpoints, path, token).await?;
         let noted = received.clone();
         let (reading, mut may_read) = watch::channel(true);
         let task = tokio::spawn(async move {
@@ -104,7 +114,11 @@ fn note(received: &Received, frame: &[u8]) {
     }
 }
 
-async fn dial(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<WebSocketStream<TlsStream<TcpStream>>> {
+/// The bare WebSocket at `path`.
+///
+/// # Errors
+/// As [`Firehose::open`].
+pub async fn dial_firehose(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<WebSocket> {
     let address = authority(&endpoints.traffic_controller);
     let stream = TcpStream::connect(address).await?;
     let connector = endpoints.trusting()?.with_alpn(&[ALPN_HTTP1]).connector();

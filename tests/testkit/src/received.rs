@@ -28,9 +28,28 @@ pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     numbers: Arc<Mutex<Numbers>>,
+    /// The payloads of one source, where they are to be kept.
+    lines: Option<(Arc<str>, Arc<Mutex<Vec<Vec<u8>>>>)>,
 }
 
 impl Received {
+    /// Keeps also the whole payloads of `source_id`.
+    #[must_use]
+    pub fn keeping_lines_of(source_id: &str) -> Self {
+        Self {
+            lines: Some((source_id.into(), Arc::default())),
+            ..Self::default()
+        }
+    }
+
+    /// The payloads that were kept, in order of arrival.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Vec<u8>> {
+        self.lines.as_ref().map_or_else(Vec::new, |(_, lines)| {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        })
+    }
+
     /// Notes the numbered envelopes of a batch; others are ignored.
     pub fn note(&self, batch: &Batch) {
         for envelope in batch.iter() {
@@ -42,6 +61,14 @@ impl Received {
 
     /// Notes one line.
     pub fn note_line(&self, source_id: &str, payload: &[u8]) {
+        if let Some((kept, lines)) = &self.lines
+            && **kept == *source_id
+        {
+            lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(payload.to_vec());
+        }
         let Some(number) = number_of(payload) else { return };
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         match numbers.get_mut(source_id) {

@@ -6,7 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -195,11 +196,20 @@ impl Stack {
         .await
     }
 
-    /// Kills the process of `component` with SIGKILL; it is started again by its supervisor.
+    /// Kills the process of `component` with SIGKILL; it is started again by its supervisor. Gives its pid, for
+    /// [`Stack::back`].
     ///
     /// # Errors
     /// When it has no process of its own.
     pub fn kill(&self, component: &str) -> anyhow::Result<i32> {
+        self.signal(component, Signal::KILL)
+    }
+
+    /// Sends a signal to the process of `component`.
+    ///
+    /// # Errors
+    /// When it has no process of its own.
+    pub fn signal(&self, component: &str, signal: Signal) -> anyhow::Result<i32> {
         let now = Endpoints::read(&self.state_dir)?;
         let pid = *now
             .pids
@@ -209,8 +219,53 @@ impl Stack {
         if !own {
             bail!("{component} has no process of its own: start the stack with `Mode::Processes`");
         }
-        kill_process(pid_of(pid)?, Signal::KILL)?;
+        kill_process(pid_of(pid)?, signal)?;
         Ok(pid)
+    }
+
+    /// Resident memory of all processes of the stack, in bytes.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let mut pids: Vec<i32> = Endpoints::read(&self.state_dir)?.pids.into_values().collect();
+        pids.sort_unstable();
+        pids.dedup();
+        let mut kib = 0;
+        for pid in pids {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+            let number = line.and_then(|line| line.split_whitespace().nth(1));
+            kib += number.and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+        }
+        Ok(kib * 1024)
+    }
+
+    /// Whether any component ever panicked: its log says so.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        self.logs()
+            .iter()
+            .flat_map(|path| {
+                let text = std::fs::read(path).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let found: Vec<String> = text
+                    .lines()
+                    .filter(|line| line.contains("panicked"))
+                    .map(str::to_owned)
+                    .collect();
+                found
+            })
+            .collect()
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        let components = std::fs::read_dir(self.state_dir.join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let up = self.state_dir.parent().map(|base| base.join("up.log"));
+        up.into_iter().chain(components.map(|entry| entry.path())).collect()
     }
 
     /// Waits until `component` runs in another process than `old` and accepts connections.

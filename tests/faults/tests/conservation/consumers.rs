@@ -1,0 +1,201 @@
+//! Consumers that are slow, or go away.
+
+use std::time::Duration;
+
+use weir_faults::{assert_no_panics, send_paced, series_of, stored};
+use weir_testkit::{
+    Account, Firehose, Mode, RlpConsumer, Shape, Stack, Tolerance, conserved, eventually, logs_of, sent_of,
+};
+
+/// A thousand bytes a line: more than all buffers between a stalled consumer and the doppler's queue is soon sent.
+const BIG: Shape = Shape::payload(1000);
+const QUEUE: usize = 5000;
+/// The probes by which a subscription is known to be in place are not part of any account.
+const PROBE: &str = "probe";
+
+/// Setup: one consumer stops reading; another one, a firehose and the log cache read on; more is sent than the stalled one's
+/// queue holds. Must hold: the live ones get everything; what the stalled one did not get is counted as its slowness, to the
+/// envelope, and the table of drops names the sources.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
+    let stack = Stack::builder(Mode::Embedded)
+        .env("DOPPLER__QUEUE__ENVELOPES", QUEUE)
+        .start()
+        .await?;
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("slow-app", 2, BIG);
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
+    let slow = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
+    let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
+    let firehose = Firehose::open(stack.endpoints(), "/firehose/live", &stack.token()?).await?;
+    slow.in_place(&emitter, PROBE).await?;
+    live.in_place(&emitter, PROBE).await?;
+    firehose.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    slow.pause();
+    send_paced(&emitter, &mut series, &[15_000, 15_000], 6000).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    let total: u64 = sent.values().sum();
+    let received = |received: &weir_testkit::Received| names.iter().map(|name| received.of(name)).sum::<u64>();
+    eventually("the live consumer has everything", async || {
+        let got = received(&live.received);
+        anyhow::ensure!(got >= total, "{got} of {total}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    slow.resume();
+    let books = stack.books_at_rest().await?.since(&before);
+
+    let accounts = [
+        Account::numbered("slow consumer", &sent, slow.received.numbers()),
+        Account::numbered("live consumer", &sent, live.received.numbers()),
+        Account::numbered("firehose", &sent, firehose.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    conserved(&accounts, &books, Tolerance::Exact)?;
+    assert!(
+        accounts[0].missing() > 1000,
+        "the queue overflowed: {}",
+        books.summary()
+    );
+    for account in &accounts[1..] {
+        assert_eq!(account.missing(), 0, "{account:?}");
+    }
+    assert_eq!(
+        books.dropped("doppler", "egress", "slow_consumer"),
+        accounts[0].missing()
+    );
+
+    // The stream itself says where lines are missing.
+    let log_cache = stack.log_cache()?;
+    for name in &names {
+        let query =
+            format!("select sum(count) as n from drops where source_id = '{name}' and reason = 'slow_consumer'");
+        let missing = accounts[0].missing_of(name);
+        eventually("the table of drops", async || {
+            let told = log_cache.number(&query).await?;
+            anyhow::ensure!(told == missing, "{told} of {missing}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+    }
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: a consumer stalls with its queue full and then vanishes without a word; a live one reads on. Must hold: its queue
+/// is counted (as its going), nothing stays in flight for it, and the live one and the log cache lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
+    /// What the client's socket and HTTP/2 buffers hold is written, as far as anybody here can know.
+    const IN_BUFFERS: u64 = 4000;
+    let stack = Stack::start(Mode::Embedded).await?;
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("vanish-app", 1, BIG);
+    let name = series[0].source_id().to_owned();
+    let request = logs_of([name.as_str(), PROBE]);
+    let vanishing = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
+    let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
+    vanishing.in_place(&emitter, PROBE).await?;
+    live.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    vanishing.pause();
+    send_paced(&emitter, &mut series, &[20_000], 8000).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    eventually("the live consumer has everything", async || {
+        let got = live.received.of(&name);
+        anyhow::ensure!(got >= 20_000, "{got}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let delivered = vanishing.received.of(&name);
+    vanishing.vanish();
+    let counted = eventually("the vanished consumer is counted", async || {
+        let books = stack.books()?.since(&before);
+        let counted = books.dropped("", "egress", "consumer_gone") + books.dropped("", "egress", "slow_consumer");
+        anyhow::ensure!(counted > 0, "{}", books.summary());
+        Ok::<_, anyhow::Error>(counted)
+    })
+    .await?;
+    let books = stack.books_at_rest().await?.since(&before);
+    let counted = counted.max(books.dropped("", "egress", ""));
+    let unaccounted = (20_000 - delivered).saturating_sub(counted);
+    assert!(
+        unaccounted <= IN_BUFFERS,
+        "{unaccounted} unaccounted for: {}",
+        books.summary()
+    );
+    assert!(
+        counted <= 20_000 - delivered,
+        "{counted} counted, {delivered} delivered"
+    );
+
+    let live = Account::numbered("live consumer", &sent, live.received.numbers());
+    let log_cache = Account::counted("log cache", &sent, stored(&stack, &sent).await?);
+    assert_eq!((live.missing(), log_cache.missing()), (0, 0));
+    for component in ["rlp", "doppler", "loggregator-agent"] {
+        let in_flight = books.of(component).in_flight;
+        assert!(in_flight < 500, "{component}: {in_flight} in flight for nobody");
+    }
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: a firehose client stops reading for good. Must hold: after a few seconds the traffic controller closes it, what it
+/// did not get is counted, and another firehose of another subscription gets everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Embedded).await?;
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("hose-app", 1, BIG);
+    let name = series[0].source_id().to_owned();
+    let token = stack.token()?;
+    let slow = Firehose::open(stack.endpoints(), "/firehose/slow", &token).await?;
+    let live = Firehose::open(stack.endpoints(), "/firehose/live", &token).await?;
+    slow.in_place(&emitter, PROBE).await?;
+    live.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+    slow.pause();
+    send_paced(&emitter, &mut series, &[40_000], 5000).await?;
+    emitter.finish().await?;
+    eventually("the live firehose has everything", async || {
+        let got = live.received.of(&name);
+        anyhow::ensure!(got >= 40_000, "{got}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    // Five seconds for a message, six for a write: by now the server has given up.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    slow.resume();
+    eventually("the slow firehose is closed", async || {
+        anyhow::ensure!(slow.has_ended(), "{} lines so far", slow.received.of(&name));
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let delivered = slow.received.of(&name);
+    let books = stack.books_at_rest().await?.since(&before);
+    let counted = books.dropped("", "", "");
+    assert!(
+        delivered < 40_000 && counted > 0,
+        "{delivered} delivered: {}",
+        books.summary()
+    );
+    assert!(
+        delivered + counted <= 40_000,
+        "{delivered} delivered, {counted} counted"
+    );
+    let sent = sent_of(&series);
+    assert_eq!(Account::numbered("live", &sent, live.received.numbers()).missing(), 0);
+    conserved(
+        &[Account::numbered("live", &sent, live.received.numbers())],
+        &books,
+        Tolerance::Overcount(40_000),
+    )?;
+    assert_no_panics(&stack);
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Parts killed with SIGKILL under load, started again by their supervisor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use weir_faults::{assert_no_panics, assert_serves, send_paced, series_of, stored};
+use weir_testkit::{
+    Account, Emitter, Firehose, Mode, RlpConsumer, Series, Shape, Stack, Tolerance, conserved, eventually, logs_of,
+    sent_of,
+};
+
+const PROBE: &str = "probe";
+const RATE: usize = 2000;
+/// Envelopes that a link between two parts has in flight at most when one of them dies: a second of the load.
+const WINDOW: u64 = 2000;
+
+/// Sends steadily until told to stop; gives what it sent.
+fn load(
+    emitter: Emitter,
+    mut series: Vec<Series>,
+) -> (Arc<AtomicBool>, tokio::task::JoinHandle<anyhow::Result<Vec<Series>>>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let task = tokio::spawn(async move {
+        let share = vec![RATE / 10 / series.len(); series.len()];
+        while !stopped.load(Ordering::Relaxed) {
+            send_paced(&emitter, &mut series, &share, RATE).await?;
+        }
+        emitter.finish().await?;
+        Ok(series)
+    });
+    (stop, task)
+}
+
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+/// Setup: the doppler is killed twice under load; consumers at the RLP, a firehose and the log cache reconnect. Must hold:
+/// nothing is lost without being counted by the doppler's neighbours, at most the window in flight is counted though it
+/// arrived, and no line comes twice or out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn doppler_killed_under_load() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Processes).await?;
+    let emitter = stack.emitter().await?;
+    let series = series_of("doppler-kill", 4, Shape::LINE);
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
+    let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
+    let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
+    consumer.in_place(&emitter, PROBE).await?;
+    firehose.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    let (stop, sending) = load(emitter, series);
+    for _ in 0..2 {
+        a_while().await;
+        let old = stack.kill("doppler")?;
+        stack.back("doppler", old).await?;
+    }
+    a_while().await;
+    stop.store(true, Ordering::Relaxed);
+    let sent = sent_of(&sending.await??);
+    let books = stack.books_at_rest().await?.since(&before);
+
+    assert!(
+        !consumer.has_ended() && !firehose.has_ended(),
+        "consumers outlive a doppler"
+    );
+    let accounts = [
+        Account::numbered("RLP consumer", &sent, consumer.received.numbers()),
+        Account::numbered("firehose", &sent, firehose.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    conserved(&accounts, &books, Tolerance::Overcount(2 * 3 * WINDOW))?;
+    assert_serves(&stack).await?;
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the RLP is killed under load; its consumer comes back as a new subscription. Must hold: the consumer's first
+/// stream has no holes before the cut, its second none after it; a firehose and the log cache lose nothing at all; what was
+/// on its way to the RLP is counted by the doppler.
+#[tokio::test(flavor = "multi_thread")]
+async fn rlp_killed_under_load() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Processes).await?;
+    let emitter = stack.emitter().await?;
+    let series = series_of("rlp-kill", 4, Shape::LINE);
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
+    let first = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
+    let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
+    first.in_place(&emitter, PROBE).await?;
+    firehose.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    let (stop, sending) = load(emitter, series);
+    a_while().await;
+    let old = stack.kill("rlp")?;
+    let early = first.received.clone();
+    let status = first.ended().await?;
+    assert!(status.is_err(), "a killed server says no good-bye");
+    stack.back("rlp", old).await?;
+    let second = eventually("the RLP takes a subscription", async || {
+        RlpConsumer::subscribe(stack.endpoints(), request.clone()).await
+    })
+    .await?;
+    a_while().await;
+    stop.store(true, Ordering::Relaxed);
+    let sent = sent_of(&sending.await??);
+    let books = stack.books_at_rest().await?.since(&before);
+
+    for name in &names {
+        let (early, late) = (
+            early.numbers().remove(name).unwrap_or_default(),
+            second.received.numbers().remove(name).unwrap_or_default(),
+        );
+        let whole = |numbers: &[u64]| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        assert!(
+            !early.is_empty() && early[0] == 0 && whole(&early),
+            "holes before the cut: {early:?}"
+        );
+        assert!(!late.is_empty() && whole(&late), "holes after the cut: {late:?}");
+        assert_eq!(
+            late.last().copied(),
+            sent.get(name).map(|sent| sent - 1),
+            "it goes on to the end"
+        );
+        assert!(early.last() < late.first(), "nothing comes twice");
+    }
+    let others = [
+        Account::numbered("firehose", &sent, firehose.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    assert_eq!(
+        (others[0].missing(), others[1].missing()),
+        (0, 0),
+        "{}",
+        books.summary()
+    );
+    // All that is counted is the one subscription that went.
+    conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
+    assert_eq!(
+        books.dropped("", "", ""),
+        books.dropped("doppler", "egress", ""),
+        "{}",
+        books.summary()
+    );
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the traffic controller is killed under load. Must hold: consumers at the RLP and the log cache lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Processes).await?;
+    let emitter = stack.emitter().await?;
+    let series = series_of("tc-kill", 2, Shape::LINE);
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let consumer = RlpConsumer::subscribe(
+        stack.endpoints(),
+        logs_of(names.iter().map(String::as_str).chain([PROBE])),
+    )
+    .await?;
+    let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
+    consumer.in_place(&emitter, PROBE).await?;
+    firehose.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+    let (stop, sending) = load(emitter, series);
+    a_while().await;
+    let old = stack.kill("traffic-controller")?;
+    firehose.ended().await?;
+    stack.back("traffic-controller", old).await?;
+    let again = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
+    a_while().await;
+    stop.store(true, Ordering::Relaxed);
+    let sent = sent_of(&sending.await??);
+    let books = stack.books_at_rest().await?.since(&before);
+    assert!(
+        again.received.total() > 0,
+        "a new firehose gets what is sent from now on"
+    );
+    let others = [
+        Account::numbered("RLP consumer", &sent, consumer.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    assert_eq!(
+        (others[0].missing(), others[1].missing()),
+        (0, 0),
+        "{}",
+        books.summary()
+    );
+    conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the agent is killed under load; its producer is one of the original's clients, without acknowledgements, so what
+/// it had written is gone. Must hold: what the agent had passed on arrives once and in order everywhere, and the stack
+/// serves again.
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_killed_under_load() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Processes).await?;
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("agent-kill", 1, Shape::LINE);
+    let name = series[0].source_id().to_owned();
+    let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([name.as_str(), PROBE])).await?;
+    consumer.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+    send_paced(&emitter, &mut series, &[4000], RATE).await?;
+    let old = stack.kill("loggregator-agent")?;
+    stack.back("loggregator-agent", old).await?;
+    let emitter = stack.emitter().await?;
+    send_paced(&emitter, &mut series, &[4000], RATE).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    let books = stack.books_at_rest().await?.since(&before);
+    let accounts = [
+        Account::numbered("RLP consumer", &sent, consumer.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    // What the agent had read from its producer and not yet passed on when it died is the only thing that may be missing.
+    for account in &accounts {
+        assert!(account.missing() <= 1000, "{account:?}");
+    }
+    assert_eq!(
+        accounts[0].missing(),
+        accounts[1].missing(),
+        "all consumers miss the same: {}",
+        books.summary()
+    );
+    conserved(&accounts, &books, Tolerance::Overcount(WINDOW)).or_else(|error| {
+        if books.dropped("", "", "") == 0 && accounts[0].missing() <= 1000 {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })?;
+    assert_serves(&stack).await?;
+    assert_no_panics(&stack);
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! One source that is a hundred times louder than its neighbours.
+
+use weir_faults::{assert_no_panics, send_paced, series_of, stored};
+use weir_testkit::{
+    Account, Mode, RlpConsumer, Series, Shape, Signal, Stack, Tolerance, conserved, eventually, logs_of, sent_of,
+};
+
+const PROBE: &str = "probe";
+const QUIET: usize = 10;
+const QUIET_LINES: usize = 250;
+/// A hundred times as many as each of the quiet ones.
+const NOISY_LINES: usize = QUIET_LINES * 100;
+
+/// Ten quiet sources and, last, the noisy one.
+fn neighbours(name: &str, shape: Shape) -> Vec<Series> {
+    let mut series = series_of(&format!("{name}-quiet"), QUIET, shape);
+    series.push(Series::new(format!("{name}-noisy"), shape));
+    series
+}
+
+fn counts() -> Vec<usize> {
+    let mut counts = vec![QUIET_LINES; QUIET];
+    counts.push(NOISY_LINES);
+    counts
+}
+
+/// Setup: a stalled consumer's queue overflows because of one source. Must hold: the quiet sources lose nothing, the noisy one
+/// pays, and it is counted to the envelope.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
+    let stack = Stack::builder(Mode::Embedded)
+        .env("DOPPLER__QUEUE__ENVELOPES", 6000)
+        .start()
+        .await?;
+    let emitter = stack.emitter().await?;
+    let mut series = neighbours("queue", Shape::payload(1000));
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let consumer = RlpConsumer::subscribe(
+        stack.endpoints(),
+        logs_of(names.iter().map(String::as_str).chain([PROBE])),
+    )
+    .await?;
+    consumer.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    consumer.pause();
+    send_paced(&emitter, &mut series, &counts(), 7000).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    eventually("the log cache has everything", async || {
+        let stored = stored(&stack, &sent).await?;
+        anyhow::ensure!(stored == sent, "{stored:?}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    consumer.resume();
+    let books = stack.books_at_rest().await?.since(&before);
+    let accounts = [
+        Account::numbered("stalled consumer", &sent, consumer.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    conserved(&accounts, &books, Tolerance::Exact)?;
+    let (noisy, quiet) = names.split_last().expect("the noisy one");
+    assert!(
+        accounts[0].missing_of(noisy) > 1000,
+        "the queue overflowed: {}",
+        books.summary()
+    );
+    for name in quiet {
+        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+    }
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the doppler stands still (SIGSTOP) while producers go on, until the agent's buffer overflows; then it goes on.
+/// Must hold: the quiet sources lose nothing; what the noisy one lost is counted by the agent; producers were not blocked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
+    let stack = Stack::builder(Mode::Processes)
+        .env("LOGGREGATOR_AGENT__BUFFER__ENVELOPES", 4000)
+        .env("LOGGREGATOR_AGENT__IN_FLIGHT__ENVELOPES", 4000)
+        .start()
+        .await?;
+    let emitter = stack.emitter().await?;
+    let mut series = neighbours("agent", Shape::payload(1000));
+    let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
+    let consumer = RlpConsumer::subscribe(
+        stack.endpoints(),
+        logs_of(names.iter().map(String::as_str).chain([PROBE])),
+    )
+    .await?;
+    consumer.in_place(&emitter, PROBE).await?;
+    let before = stack.books_at_rest().await?;
+
+    stack.signal("doppler", Signal::STOP)?;
+    let sending = send_paced(&emitter, &mut series, &counts(), 7000).await;
+    stack.signal("doppler", Signal::CONT)?;
+    sending?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    let books = stack.books_at_rest().await?.since(&before);
+    let accounts = [
+        Account::numbered("RLP consumer", &sent, consumer.received.numbers()),
+        Account::counted("log cache", &sent, stored(&stack, &sent).await?),
+    ];
+    conserved(&accounts, &books, Tolerance::Overcount(20_000))?;
+    let (noisy, quiet) = names.split_last().expect("the noisy one");
+    assert!(
+        accounts[0].missing_of(noisy) > 1000,
+        "the buffer overflowed: {}",
+        books.summary()
+    );
+    for name in quiet {
+        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+    }
+    assert_no_panics(&stack);
+    Ok(())
+}
