@@ -38,7 +38,7 @@ use separate::Separate;
 #[derive(Debug)]
 pub(crate) enum Stack {
     Embedded(Embedded),
-    Separate(Separate),
+    Separate(Box<Separate>),
 }
 
 /// What happens while a stack runs.
@@ -67,7 +67,7 @@ impl Stack {
     /// Starts everything and waits until it serves. On failure nothing is left running.
     pub(crate) async fn start(plan: &Plan, processes: bool) -> Result<Self, Failure> {
         let mut stack = if processes {
-            Self::Separate(Separate::start(plan)?)
+            Self::Separate(Box::new(Separate::start(plan)?))
         } else {
             Self::Embedded(Embedded::start(plan).await?)
         };

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// A validated configuration.
 #[derive(Debug)]
 pub(crate) enum Config {
-    TrafficController(weir_traffic_controller_server::Config),
+    TrafficController(Box<weir_traffic_controller_server::Config>),
     Rlp(weir_rlp_server::Config),
     Doppler(weir_doppler_server::Config),
     LoggregatorAgent(Box<weir_agents_loggregator::Config>),
@@ -41,9 +41,9 @@ pub(crate) fn load(
             weir_error::ErrorKind::Unimplemented,
             "log-cache: not wired up yet",
         )),
-        Component::TrafficController => {
-            read::<weir_traffic_controller_server::RawConfig, _>(loader, Config::TrafficController)
-        }
+        Component::TrafficController => read::<weir_traffic_controller_server::RawConfig, _>(loader, |config| {
+            Config::TrafficController(Box::new(config))
+        }),
         Component::Rlp => read::<weir_rlp_server::RawConfig, _>(loader, Config::Rlp),
         Component::Doppler => read::<weir_doppler_server::RawConfig, _>(loader, Config::Doppler),
         Component::LoggregatorAgent => {

@@ -79,7 +79,7 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
                 )
                 .await;
                 match stop.unless_requested(child.wait()).await {
-                    Some(status) => status.map_or_else(|error| error.to_string(), |status| describe(status)),
+                    Some(status) => status.map_or_else(|error| error.to_string(), describe),
                     None => {
                         if let Err(what) = end(&mut child).await {
                             tell(&happenings, Happening::Trouble { component, what }).await;

@@ -51,7 +51,7 @@ impl Source {
 
 /// How many bytes there are to read, where all sources are files.
 pub(super) fn total_size(files: &[String]) -> Option<u64> {
-    let size = |metadata: fs::Metadata| metadata.is_file().then(|| metadata.len());
+    let size = |metadata: fs::Metadata| metadata.is_file().then_some(metadata.len());
     let stdin = || {
         let copy = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
         fs::File::from(copy).metadata().ok().and_then(size)
