@@ -216,7 +216,7 @@ impl Session {
                     Err(_) => self.ended = true,
                 },
                 () = changed => self.acknowledge_at = Some(Instant::now() + ACKNOWLEDGE_INTERVAL),
-                () = tokio::time::sleep_until(self.acknowledge_at.unwrap_or(far)) => {
+                () = tokio::time::sleep_until(self.acknowledge_at.unwrap_or(far)), if self.acknowledge_at.is_some() => {
                     self.acknowledge_at = None;
                     if let Some(answer) = self.acknowledge(None) {
                         return Some(answer);

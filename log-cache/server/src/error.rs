@@ -1,0 +1,57 @@
+//! Why a log cache does not run.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+use weir_auth::TokenError;
+use weir_error::{Classify, ErrorKind};
+use weir_rpc::ServeError;
+use weir_tls::TlsError;
+
+/// Why a log cache cannot start, or stopped.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// An address cannot be bound.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A server failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Tls(error) => error.kind(),
+            Self::Token(error) => error.kind(),
+            Self::Serve(error) => error.kind(),
+            Self::Thread(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { .. } => Some("free the port, or configure another address".to_owned()),
+            Self::Tls(error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Serve(error) => error.hint(),
+            Self::Thread(_) => Some("raise the limit of threads (`ulimit -u`)".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The REST gateway: `/api/v1/{info,read,meta,query,query_range}` as the original's, byte for byte (contract §14.3).
+//!
+//! This is the bare gateway, for clients with a certificate; tokens are the business of the proxy in front of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use weir_envelope::view::EnvelopeView;
+use weir_envelope::wire::Fields;
+use weir_error::ErrorKind;
+use weir_log_cache_store::Store;
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
+
+use crate::{grpc, reading};
+
+/// The version of the original whose API this is: clients choose their calls by it.
+const VERSION: &str = "3.2.0";
+
+/// Requests that take longer than this have lost their client.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    pub(crate) store: Store,
+    pub(crate) started: Instant,
+}
+
+impl Gateway {
+    /// The routes.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/api/v1/info", get(info))
+            .route("/api/v1/read/{*source_id}", get(read))
+            .route("/api/v1/meta", get(meta))
+            .route("/api/v1/query", get(query))
+            .route("/api/v1/query_range", get(query))
+            .fallback(async || Failed(Status::not_found("Not Found")))
+            .with_state(self)
+    }
+}
+
+async fn info(State(gateway): State<Gateway>) -> Response {
+    let uptime = gateway.started.elapsed().as_secs().to_string();
+    // The original writes this one by hand, and Go's server calls it text.
+    let body = format!("{}\n", json!({ "version": VERSION, "vm_uptime": uptime }));
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+}
+
+async fn read(
+    State(gateway): State<Gateway>,
+    Path(source_id): Path<String>,
+    RawQuery(parameters): RawQuery,
+) -> Result<Response, Failed> {
+    let request = read_request(source_id, parameters.as_deref().unwrap_or_default())?;
+    let page = tokio::time::timeout(READ_DEADLINE, reading::read(&gateway.store, request))
+        .await
+        .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
+    let mut body = Vec::with_capacity(page.batch.len() * 2);
+    body.extend_from_slice(b"{\"envelopes\":");
+    let envelopes = Fields::new(&page.batch)
+        .flatten()
+        .filter_map(|(number, value)| value.bytes(number).ok());
+    weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
+    body.extend_from_slice(b"}\n");
+    Ok(json_answer(body))
+}
+
+async fn meta(State(gateway): State<Gateway>) -> Response {
+    let sources: BTreeMap<String, Info> = grpc::meta(&gateway.store)
+        .meta
+        .into_iter()
+        .map(|(source_id, info)| {
+            let info = Info {
+                count: info.count.to_string(),
+                expired: info.expired.to_string(),
+                oldest_timestamp: info.oldest_timestamp.to_string(),
+                newest_timestamp: info.newest_timestamp.to_string(),
+            };
+            (source_id, info)
+        })
+        .collect();
+    // Straight to text: a JSON value would sort the fields.
+    match serde_json::to_string(&sources) {
+        Ok(sources) => json_answer(format!("{{\"meta\":{sources}}}\n").into_bytes()),
+        Err(error) => Failed(Status::internal(error.to_string())).into_response(),
+    }
+}
+
+async fn query() -> Response {
+    let body = json!({
+        "status": "error",
+        "errorType": "internal",
+        "error": "this log cache does not speak PromQL; ask it in SQL",
+    });
+    let answer = json_answer(format!("{body}\n").into_bytes());
+    (StatusCode::NOT_IMPLEMENTED, answer).into_response()
+}
+
+fn json_answer(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// What there is of one source; the original's order of fields.
+#[derive(Debug, Serialize)]
+struct Info {
+    count: String,
+    expired: String,
+    oldest_timestamp: String,
+    newest_timestamp: String,
+}
+
+/// A gRPC status as the original's gateway shows it.
+struct Failed(Status);
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self(status)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let Self(status) = self;
+        // The gateway's table differs from ours in one place: UNKNOWN is the server's fault.
+        let code = match status.code() {
+            Code::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            code => ErrorKind::from_grpc(code).unwrap_or(ErrorKind::Internal).http_status(),
+        };
+        // By hand, for the order of the fields.
+        let message = json!(status.message());
+        let body = format!(
+            "{{\"code\":{},\"message\":{message},\"details\":[]}}\n",
+            status.code() as i32
+        );
+        (code, json_answer(body.into_bytes())).into_response()
+    }
+}
+
+/// Reads the query string; names in snake or camel case, unknown ones are ignored (contract §14.3).
+fn read_request(source_id: String, parameters: &str) -> Result<ReadRequest, Status> {
+    let mut request = ReadRequest {
+        source_id,
+        ..ReadRequest::default()
+    };
+    for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
+        let invalid = || {
+            Status::invalid_argument(format!(
+                "type mismatch, parameter: {name}, error: `{value}` is not allowed here"
+            ))
+        };
+        let number = || value.parse::<i64>().map_err(|_| invalid());
+        match &*name {
+            "start_time" | "startTime" => request.start_time = number()?,
+            "end_time" | "endTime" => request.end_time = number()?,
+            "limit" => request.limit = number()?,
+            "descending" => request.descending = flag(&value).ok_or_else(invalid)?,
+            "name_filter" | "nameFilter" => request.name_filter = value.into_owned(),
+            "envelope_types" | "envelopeTypes" => {
+                let kind = EnvelopeType::from_str_name(&value)
+                    .map(i32::from)
+                    .or_else(|| value.parse().ok());
+                request.envelope_types.push(kind.ok_or_else(invalid)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(request)
+}
+
+/// What Go's `strconv.ParseBool` takes for a truth value.
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use tower::ServiceExt as _;
+    use weir_envelope::batch::BatchBuilder;
+    use weir_envelope::encode::Writer;
+    use weir_envelope::view::Stream;
+    use weir_log_cache_store::Limits;
+
+    use super::*;
+
+    fn gateway() -> Router {
+        let store = Store::new(Limits::default());
+        let mut builder = BatchBuilder::new();
+        for (number, source_id) in [(1, "app"), (2, "app"), (3, "a/b")] {
+            builder.push_with(|envelope| {
+                let mut writer = Writer::new(envelope);
+                writer
+                    .timestamp(number)
+                    .source_id(source_id)
+                    .instance_id("0")
+                    .tag("source_type", "APP");
+                writer.log(b"hello", Stream::Out);
+            });
+        }
+        store.ingest(&builder.finish(), |_| {});
+        Gateway {
+            store,
+            started: Instant::now(),
+        }
+        .router()
+    }
+
+    async fn answer(path: &str) -> (u16, String, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let answer = gateway().oneshot(request).await.expect("infallible");
+        let status = answer.status().as_u16();
+        let kind = answer.headers()[header::CONTENT_TYPE]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        (status, kind, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    /// Bodies, statuses and content types of the original, byte for byte.
+    #[tokio::test]
+    async fn answers_are_the_originals() {
+        let (status, kind, body) = answer("/api/v1/info").await;
+        assert_eq!((status, kind.as_str()), (200, "text/plain; charset=utf-8"));
+        assert_eq!(body, "{\"version\":\"3.2.0\",\"vm_uptime\":\"0\"}\n");
+
+        let (status, kind, body) =
+            answer("/api/v1/read/app?limit=1&descending=true&envelope_types=LOG&startTime=-5&unknown=x").await;
+        assert_eq!((status, kind.as_str()), (200, "application/json"));
+        assert_eq!(
+            body,
+            "{\"envelopes\":{\"batch\":[{\"timestamp\":\"2\",\"source_id\":\"app\",\"instance_id\":\"0\",\
+             \"deprecated_tags\":{},\"tags\":{\"source_type\":\"APP\"},\
+             \"log\":{\"payload\":\"aGVsbG8=\",\"type\":\"OUT\"}}]}}\n"
+        );
+
+        for path in ["/api/v1/read/a%2Fb", "/api/v1/read/a/b"] {
+            assert!(answer(path).await.2.contains("\"source_id\":\"a/b\""));
+        }
+        assert_eq!(
+            answer("/api/v1/read/nobody").await.2,
+            "{\"envelopes\":{\"batch\":[]}}\n"
+        );
+
+        let (status, _, body) = answer("/api/v1/meta").await;
+        assert_eq!(status, 200);
+        assert_eq!(
+            body,
+            "{\"meta\":{\"a/b\":{\"count\":\"1\",\"expired\":\"0\",\"oldest_timestamp\":\"3\",\
+             \"newest_timestamp\":\"3\"},\"app\":{\"count\":\"2\",\"expired\":\"0\",\"oldest_timestamp\":\"1\",\
+             \"newest_timestamp\":\"2\"}}}\n"
+        );
+    }
+
+    /// Errors have gRPC's number, the text and no details.
+    #[tokio::test]
+    async fn errors_are_the_originals() {
+        let (status, _, body) = answer("/api/v1/read/app?limit=1001").await;
+        assert_eq!(status, 500);
+        assert_eq!(
+            body,
+            "{\"code\":2,\"message\":\"Limit (1001) must be 1000 or less\",\"details\":[]}\n"
+        );
+        assert_eq!(answer("/api/v1/read/app?limit=many").await.0, 400);
+        assert_eq!(answer("/api/v1/read/app?envelope_types=SPAN").await.0, 400);
+        assert_eq!(answer("/api/v1/nothing").await.0, 404);
+        assert_eq!(answer("/api/v1/query?query=up").await.0, 501);
+    }
+}

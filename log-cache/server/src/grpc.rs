@@ -1,0 +1,119 @@
+//! The gRPC services: `logcache.v1.Ingress`, `Egress` and a `PromQLQuerier` that says what it is waiting for.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+use weir_envelope::batch::{Batch, Split};
+use weir_envelope::wire::{Fields, Value, put_head};
+use weir_log_cache_store::Store;
+use weir_proto::logcache_v1::{MetaInfo, MetaResponse, ReadRequest};
+use weir_rpc::{Frame, FrameStream, RawService, one_frame, only_message};
+
+use crate::intake::Intake;
+use crate::reading;
+
+fn no_such_method(method: &str) -> Status {
+    Status::unimplemented(format!("method `{method}` does not exist"))
+}
+
+/// `logcache.v1.Ingress`: `SendRequest { 1: EnvelopeBatch, 2: local_only }`.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    pub(crate) intake: Intake,
+}
+
+#[tonic::async_trait]
+impl RawService for Ingress {
+    const NAME: &'static str = "logcache.v1.Ingress";
+
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        if method != "Send" {
+            return Err(no_such_method(method));
+        }
+        let message = only_message(request).await?;
+        for field in Fields::new(&message) {
+            let field =
+                field.map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
+            if let (1, Value::Bytes(batch)) = field {
+                let Split {
+                    batch,
+                    rejected,
+                    broken,
+                    ..
+                } = Batch::split(message.slice_ref(batch));
+                self.intake.take(&batch);
+                for rejected in &rejected {
+                    self.intake.refuse(&rejected.source_id);
+                }
+                if let Some(error) = broken {
+                    self.intake.refuse("");
+                    return Err(Status::invalid_argument(format!("the batch is not readable: {error}")));
+                }
+            }
+        }
+        Ok(one_frame(Frame::default()))
+    }
+}
+
+/// `logcache.v1.Egress`.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub(crate) store: Store,
+}
+
+#[tonic::async_trait]
+impl RawService for Egress {
+    const NAME: &'static str = "logcache.v1.Egress";
+
+    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        match method {
+            "Read" => {
+                let request = ReadRequest::decode(only_message(request).await?)
+                    .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
+                let page = reading::read(&self.store, request).await?;
+                // ReadResponse { 1: EnvelopeBatch }, around the bytes that the store made.
+                let mut head = Vec::with_capacity(8);
+                put_head(&mut head, 1, page.batch.len());
+                Ok(one_frame(Frame::parts(vec![head.into(), page.batch.into()])))
+            }
+            "Meta" => {
+                only_message(request).await?;
+                Ok(one_frame(Frame::from(meta(&self.store).encode_to_vec())))
+            }
+            _ => Err(no_such_method(method)),
+        }
+    }
+}
+
+/// What there is of each source.
+pub(crate) fn meta(store: &Store) -> MetaResponse {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let infos = store.meta().into_iter().map(|source| {
+        let info = MetaInfo {
+            count: number(source.count),
+            expired: number(source.expired),
+            oldest_timestamp: source.oldest_timestamp,
+            newest_timestamp: source.newest_timestamp,
+        };
+        (source.source_id, info)
+    });
+    MetaResponse { meta: infos.collect() }
+}
+
+/// `logcache.v1.PromQLQuerier`.
+#[derive(Debug)]
+pub(crate) struct PromQl;
+
+#[tonic::async_trait]
+impl RawService for PromQl {
+    const NAME: &'static str = "logcache.v1.PromQLQuerier";
+
+    async fn call(&self, method: &str, _: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+        match method {
+            "InstantQuery" | "RangeQuery" => Err(Status::unimplemented(
+                "this log cache does not speak PromQL; ask it in SQL",
+            )),
+            _ => Err(no_such_method(method)),
+        }
+    }
+}

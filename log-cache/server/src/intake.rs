@@ -1,0 +1,57 @@
+//! The way in: into the store, and into the books.
+
+use std::sync::Arc;
+
+use weir_envelope::batch::Batch;
+use weir_flow::{Ledger, Reason};
+use weir_log_cache_store::Store;
+use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::subscriber::{Dopplers, Durability};
+use weir_service::Shutdown;
+
+/// The shard of all log caches that share the dopplers' envelopes.
+const SHARD: &str = "log-cache";
+
+/// Stores batches and counts what became of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    store: Store,
+    ledger: Arc<Ledger>,
+}
+
+impl Intake {
+    pub(crate) const fn new(store: Store, ledger: Arc<Ledger>) -> Self {
+        Self { store, ledger }
+    }
+
+    /// Stores a batch: when this returns, every reader sees it.
+    pub(crate) fn take(&self, batch: &Batch) {
+        self.ledger.received(batch.len() as u64);
+        let ingested = self.store.ingest(batch, |source_id| {
+            self.ledger.dropped("store", Reason::TooLarge, source_id, 1)
+        });
+        self.ledger.sent(ingested.stored);
+    }
+
+    /// Counts envelopes that could not be read.
+    pub(crate) fn refuse(&self, source_id: &str) {
+        self.ledger.received(1);
+        self.ledger.dropped("ingress", Reason::Malformed, source_id, 1);
+    }
+
+    /// Stores everything that the dopplers have, until `shutdown`. A message is acknowledged once it is stored.
+    pub(crate) async fn feed(self, dopplers: Arc<Dopplers>, shutdown: Shutdown) {
+        let request = EgressBatchRequest {
+            shard_id: SHARD.to_owned(),
+            use_preferred_tags: true,
+            selectors: weir_envelope::selector::everything(),
+            ..EgressBatchRequest::default()
+        };
+        let mut subscription = dopplers.subscribe(&request, Durability::Durable);
+        while let Some(delivery) = shutdown.unless_requested(subscription.next()).await {
+            let parcel = delivery.into_parcel(&self.ledger);
+            self.take(&parcel.batch);
+            drop(parcel);
+        }
+    }
+}

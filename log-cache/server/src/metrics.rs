@@ -1,0 +1,61 @@
+//! What the log cache says about itself (contract §18).
+
+use std::sync::Arc;
+
+use opentelemetry::metrics::Meter;
+use tokio::time::Instant;
+use weir_flow::Ledger;
+use weir_log_cache_store::{Stats, Store};
+use weir_service::clock;
+
+/// Registers the metrics.
+pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, started: Instant) {
+    let books = Arc::clone(ledger);
+    meter
+        .u64_observable_counter("log_cache_ingress")
+        .with_description("Envelopes that came in.")
+        .with_callback(move |counter| counter.observe(books.snapshot().received, &[]))
+        .build();
+    let stats = store.clone();
+    meter
+        .u64_observable_counter("log_cache_expired")
+        .with_description("Envelopes that had to make room.")
+        .with_callback(move |counter| counter.observe(stats.stats().expired, &[]))
+        .build();
+    let gauge = |name: &'static str, description: &'static str, unit: &'static str, value: fn(&Stats) -> u64| {
+        let store = store.clone();
+        meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_unit(unit)
+            .with_callback(move |gauge| gauge.observe(value(&store.stats()), &[]))
+            .build();
+    };
+    gauge("log_cache_store_size", "Envelopes held.", "entries", |stats| stats.held);
+    gauge("log_cache_sources", "Sources known.", "sources", |stats| {
+        stats.sources as u64
+    });
+    gauge(
+        "log_cache_heap_in_use_memory",
+        "Memory of the store.",
+        "bytes",
+        |stats| (stats.logs_bytes + stats.metrics_bytes + stats.sources_bytes) as u64,
+    );
+    gauge(
+        "log_cache_cache_period",
+        "Age of the oldest envelope held.",
+        "milliseconds",
+        |stats| {
+            let age = stats
+                .oldest_timestamp
+                .map_or(0, |oldest| clock::now_nanos().saturating_sub(oldest));
+            u64::try_from(age).unwrap_or_default() / 1_000_000
+        },
+    );
+    meter
+        .u64_observable_gauge("log_cache_uptime")
+        .with_description("Time since the start.")
+        .with_unit("seconds")
+        .with_callback(move |gauge| gauge.observe(started.elapsed().as_secs(), &[]))
+        .build();
+}

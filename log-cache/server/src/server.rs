@@ -1,0 +1,146 @@
+//! The log cache as a component.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use weir_auth::{Authorizer, StaticToken};
+use weir_config::ListenAddr;
+use weir_log_cache_store::{Maintainer, Store};
+use weir_rpc::subscriber::Dopplers;
+use weir_rpc::{GrpcServer, RawServer, Target, serve_http};
+use weir_service::{Context, Shutdown};
+use weir_tls::{ClientTls, ServerTls};
+
+use crate::gateway::Gateway;
+use crate::intake::Intake;
+use crate::sql::Sql;
+use crate::{Config, Error, grpc, metrics};
+
+/// Largest message that may come in.
+const MAX_MESSAGE: usize = 50 << 20;
+
+/// A log cache that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    gateway_listener: TcpListener,
+    sql_listener: TcpListener,
+    addresses: Addresses,
+    tls: ServerTls,
+    sql_tls: ServerTls,
+    client_tls: ClientTls,
+    authorizer: Arc<dyn Authorizer>,
+    config: Config,
+    context: Context,
+}
+
+/// Where a log cache listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// REST, for clients with a certificate.
+    pub gateway: SocketAddr,
+    /// SQL over HTTP, for clients with a token.
+    pub sql: SocketAddr,
+}
+
+impl Server {
+    /// Reads the certificates and the token, and opens the ports.
+    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        let authorizer = Arc::new(StaticToken::from_file(&config.sql.token_file)?);
+        let tls = ServerTls::mutual(&config.identity)?;
+        let sql_tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
+        let client_tls = ClientTls::mutual(&config.identity)?;
+        let (listener, grpc) = listen(config.listen).await?;
+        let (gateway_listener, gateway) = listen(config.gateway_listen).await?;
+        let (sql_listener, sql) = listen(config.sql.listen).await?;
+        let addresses = Addresses { grpc, gateway, sql };
+        Ok(Self {
+            listener,
+            gateway_listener,
+            sql_listener,
+            addresses,
+            tls,
+            sql_tls,
+            client_tls,
+            authorizer,
+            config,
+            context,
+        })
+    }
+
+    /// Where it listens for gRPC.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.addresses.grpc
+    }
+
+    /// Where its faces listen.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until shutdown is requested.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self { context, config, .. } = &self;
+        let started = Instant::now();
+        let store = Store::new(config.limits);
+        // Kept until the end: it merges chunks and makes room on a thread of its own.
+        let maintainer = Maintainer::start(&store).map_err(Error::Thread)?;
+        metrics::register(
+            &weir_telemetry::meter(context.component),
+            &context.ledger,
+            &store,
+            started,
+        );
+        let intake = Intake::new(store.clone(), Arc::clone(&context.ledger));
+
+        // Subscriptions outlive the request to stop: what is stored by then is acknowledged.
+        let (subscriptions_go, subscriptions) = Shutdown::new();
+        let dopplers = Dopplers::new(&self.targets(), &context.ledger, &subscriptions, &context.tasks);
+        let feed = intake.clone().feed(dopplers, context.shutdown.clone());
+        let feeding = context.tasks.spawn("feed from dopplers", feed);
+
+        let sql = Sql::start(&store, &config.sql, Arc::clone(&self.authorizer))?;
+        let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
+        let sql_face = serve_http(self.sql_listener, &self.sql_tls, sql.router(), shutdown.clone(), &tasks);
+        let gateway = Gateway {
+            store: store.clone(),
+            started,
+        }
+        .router();
+        let gateway_face = serve_http(self.gateway_listener, &self.tls, gateway, shutdown.clone(), &tasks);
+        let grpc_face = GrpcServer::new(self.tls.clone())
+            .add(RawServer::new(Arc::new(grpc::Ingress { intake }), MAX_MESSAGE))
+            .add(RawServer::new(Arc::new(grpc::Egress { store }), MAX_MESSAGE))
+            .add(RawServer::new(Arc::new(grpc::PromQl), MAX_MESSAGE))
+            .serve(self.listener, shutdown, &tasks);
+        let (grpc_served, (), ()) = tokio::join!(grpc_face, gateway_face, sql_face);
+        // It ends with the request to stop; a panic is in the list of tasks.
+        drop(feeding.await);
+        subscriptions_go.fire();
+        drop(maintainer);
+        Ok(grpc_served?)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let target = |address: &weir_config::PeerAddr| Target {
+            address: address.to_string(),
+            server_name: "doppler".to_owned(),
+            tls: self.client_tls.clone(),
+        };
+        self.config.dopplers.iter().map(target).collect()
+    }
+}
+
+async fn listen(address: ListenAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = address.socket();
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
