@@ -21,6 +21,7 @@ mod tag_map;
 pub use counters::CounterTotals;
 pub use default_tags::DefaultTags;
 
+use default_tags::Missing;
 use tag_map::TagMap;
 
 /// Field numbers of `Envelope` that are written or looked for here.
@@ -61,21 +62,35 @@ impl Rewriter {
     pub fn rewrite(&self, batch: Batch) -> Rewritten {
         let mut pass = Pass {
             rewriter: self,
-            fresh: Vec::with_capacity(1024),
+            fresh: Vec::new(),
             origin_mappings: 0,
         };
         let mut builder: Option<BatchBuilder> = None;
         for (index, envelope) in batch.iter().enumerate() {
-            let changed = pass.envelope(envelope);
-            if changed && builder.is_none() {
+            let change = pass.envelope(envelope);
+            if change != Change::None && builder.is_none() {
                 let mut begun = BatchBuilder::new();
+                begun.reserve(
+                    batch.len(),
+                    batch.byte_len() + (batch.len() - index) * self.defaults.byte_len(),
+                );
                 batch.iter().take(index).for_each(|untouched| begun.push_raw(untouched));
                 builder = Some(begun);
             }
-            if let Some(builder) = &mut builder
-                && !(changed && builder.push(&pass.fresh))
-            {
-                builder.push_raw(envelope);
+            let Some(builder) = &mut builder else { continue };
+            match change {
+                Change::None => builder.push_raw(envelope),
+                Change::Tags(missing) => match self.defaults.encoded(missing) {
+                    Some(tags) => builder.push_tagged(envelope, tags),
+                    None => {
+                        pass.fresh.clear();
+                        self.defaults.append(missing, &mut pass.fresh);
+                        builder.push_tagged(envelope, &pass.fresh);
+                    }
+                },
+                Change::Fresh if builder.push(&pass.fresh) => {}
+                // It was well formed before, so it is now.
+                Change::Fresh => builder.push_raw(envelope),
             }
         }
         let origin_mappings = pass.origin_mappings;
@@ -84,7 +99,17 @@ impl Rewriter {
     }
 }
 
-/// One pass over a batch; `fresh` holds the last changed envelope.
+/// What becomes of an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    /// Default tags are added.
+    Tags(Missing),
+    /// It was written again, into `fresh`.
+    Fresh,
+}
+
+/// One pass over a batch.
 struct Pass<'r> {
     rewriter: &'r Rewriter,
     fresh: Vec<u8>,
@@ -92,36 +117,36 @@ struct Pass<'r> {
 }
 
 impl Pass<'_> {
-    /// Applies the rules to one envelope; returns whether it changed, and is in `fresh`.
-    fn envelope(&mut self, envelope: RawEnvelope<'_>) -> bool {
-        let plain =
-            envelope.kind() != Kind::Counter && !envelope.has_deprecated_tags() && !envelope.source_id().is_empty();
+    /// Applies the rules to one envelope.
+    fn envelope(&mut self, envelope: RawEnvelope<'_>) -> Change {
+        let plain = envelope.kind() != Kind::Counter
+            && !envelope.has_deprecated_tags()
+            && !envelope.source_id_bytes().is_empty();
         if plain {
-            self.add_defaults(envelope.bytes())
+            match self.missing_defaults(envelope.bytes()) {
+                missing if missing.is_empty() => Change::None,
+                missing => Change::Tags(missing),
+            }
+        } else if self.apply_all(envelope) {
+            Change::Fresh
         } else {
-            self.apply_all(envelope)
+            Change::None
         }
     }
 
     /// The common case: nothing but default tags can be missing.
-    fn add_defaults(&mut self, bytes: &[u8]) -> bool {
+    fn missing_defaults(&self, bytes: &[u8]) -> Missing {
         let defaults = &self.rewriter.defaults;
         let mut missing = defaults.all();
         for field in Fields::new(bytes) {
             if missing.is_empty() {
-                return false;
+                break;
             }
             if let Ok((field::TAGS, Value::Bytes(entry))) = field {
                 missing.found(defaults, tag_map::entry_key(entry));
             }
         }
-        if missing.is_empty() {
-            return false;
-        }
-        self.fresh.clear();
-        self.fresh.extend_from_slice(bytes);
-        defaults.append(missing, &mut self.fresh);
-        true
+        missing
     }
 
     /// The general case.

@@ -1,5 +1,7 @@
 //! The agent between real producers and dopplers that are not: over mTLS, in process.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
+
 mod common;
 
 use std::time::Duration;

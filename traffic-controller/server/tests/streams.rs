@@ -1,5 +1,7 @@
 //! The traffic controller between real clients and a doppler that is not: over TLS, in process.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
+
 mod common;
 
 use futures::SinkExt as _;

@@ -67,12 +67,18 @@ impl DefaultTags {
         self.missing(missing).map(|tag| (tag.key.as_str(), tag.value.as_str()))
     }
 
+    /// Bytes of all of them, encoded.
+    pub(super) const fn byte_len(&self) -> usize {
+        self.encoded.len()
+    }
+
+    /// Those that are missing, encoded, where that is all of them.
+    pub(super) fn encoded(&self, missing: Missing) -> Option<&[u8]> {
+        (missing == self.all()).then_some(self.encoded.as_slice())
+    }
+
     /// Appends those that are missing to an encoded envelope.
     pub(super) fn append(&self, missing: Missing, out: &mut Vec<u8>) {
-        if missing == self.all() {
-            out.extend_from_slice(&self.encoded);
-            return;
-        }
         for tag in self.missing(missing) {
             out.extend_from_slice(&tag.encoded);
         }

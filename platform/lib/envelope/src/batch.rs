@@ -462,6 +462,31 @@ impl BatchBuilder {
         self.spans.push(envelope.span.moved(envelope.start, at));
     }
 
+    /// Appends an envelope of another batch with more tags: `tags` are encoded `Envelope.tags` fields of our own making.
+    /// Nothing that routing looks at changes, so there is no second check.
+    pub fn push_tagged(&mut self, envelope: RawEnvelope<'_>, tags: &[u8]) {
+        debug_assert!(checked_scan(tags).is_ok_and(|head| head.kind == Kind::None && head.source_id.is_empty()));
+        let (before, bytes) = (envelope.span, envelope.bytes());
+        let start = self.bytes.len();
+        self.bytes.push(0x0a);
+        put_varint(&mut self.bytes, (bytes.len() + tags.len()) as u64);
+        let body = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(tags);
+        self.spans.push(Span {
+            end: offset(self.bytes.len()),
+            source_at: before.source_at - envelope.start - u32::from(before.head) + offset(body),
+            head: u8::try_from(body - start).expect("two varints are at most 20 bytes"),
+            ..*before
+        });
+    }
+
+    /// Makes room for so many more envelopes and bytes.
+    pub fn reserve(&mut self, envelopes: usize, bytes: usize) {
+        self.spans.reserve(envelopes);
+        self.bytes.reserve(bytes);
+    }
+
     /// Number of envelopes so far.
     #[must_use]
     pub fn len(&self) -> usize {
