@@ -5,7 +5,9 @@ mod weir;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ use weir_rpc::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use crate::cpu::{Usages, usage};
+
+/// Opens the firehose and SQL of the servers under measurement, which listen on the loopback interface only.
+const TOKEN: &str = "the-token-of-the-benchmark-and-nothing-else";
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(30);
@@ -107,8 +112,9 @@ impl Servers {
             client,
             addresses: Addresses::free()?,
             children: BTreeMap::new(),
-            token: "bearer bench".to_owned(),
+            token: format!("bearer {TOKEN}"),
         };
+        servers.write_token()?;
         for part in parts {
             match programs {
                 Programs::Weir(program) => weir::start(&mut servers, program, *part)?,
@@ -135,6 +141,20 @@ impl Servers {
 
     fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The file with the token that opens firehose and SQL.
+    fn token_file(&self) -> PathBuf {
+        self.path().join("token")
+    }
+
+    fn write_token(&self) -> anyhow::Result<()> {
+        let mut file = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.token_file())?;
+        Ok(file.write_all(TOKEN.as_bytes())?)
     }
 
     /// Starts a process; what it prints goes to a file.

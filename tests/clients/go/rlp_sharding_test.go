@@ -89,22 +89,7 @@ func TestShardGroupMemberLeaves(t *testing.T) {
 	client := s.emitter(t)
 	ready(t, func() { client.Emit(asProbe(logEnvelope(source, "probe"))) }, stays, leaves)
 	leaves.stop()
-	// There is no acknowledgement of leaving either: it is through when a run of fifty in a row reaches the other.
-	run := 0
-	eventually(t, "the member left", func() (bool, string) {
-		run++
-		before := stays.count()
-		for i := range 50 {
-			client.Emit(logEnvelope(source, numbered(i)))
-		}
-		for range 40 {
-			if stays.count() == before+50 {
-				return true, ""
-			}
-			pause()
-		}
-		return false, fmt.Sprintf("run %d: %d of 50", run, stays.count()-before)
-	})
+	alone(t, client, source, stays.count)
 	before := stays.count()
 	paced(client, n, func(i int) *v2.Envelope { return logEnvelope(source, numbered(i)) })
 	settled(t, "all of it", before+n, stays.count)

@@ -108,6 +108,26 @@ func ready(t *testing.T, probe func(), consumers ...prober) {
 	})
 }
 
+// alone sends runs of fifty lines until one of them arrives as a whole: from then on no former member of the group, or
+// connection of the same subscription, takes a share any more. Leaving is not acknowledged either.
+func alone(t *testing.T, client *loggregator.IngressClient, source string, count func() int) {
+	t.Helper()
+	const run = 50
+	eventually(t, "former members gone", func() (bool, string) {
+		before := count()
+		for i := range run {
+			client.Emit(logEnvelope(source, numbered(i)))
+		}
+		for range 40 {
+			if count() == before+run {
+				return true, ""
+			}
+			pause()
+		}
+		return false, formatCount(count()-before, run)
+	})
+}
+
 // settled waits until the count has been reached and then makes sure that nothing more comes.
 func settled(t *testing.T, what string, n int, count func() int) {
 	t.Helper()

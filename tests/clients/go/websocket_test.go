@@ -177,6 +177,7 @@ func TestFirehoseReconnects(t *testing.T) {
 	for round := range 3 {
 		hose.forgetProbes()
 		ready(t, probe, hose)
+		alone(t, client, source, hose.count)
 		before := hose.count()
 		for i := range 100 {
 			client.Emit(logEnvelope(source, numbered(i)))

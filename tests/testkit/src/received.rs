@@ -29,7 +29,14 @@ pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
 pub struct Received {
     numbers: Arc<Mutex<Numbers>>,
     /// The payloads of one source, where they are to be kept.
-    lines: Option<(Arc<str>, Arc<Mutex<Vec<Vec<u8>>>>)>,
+    kept: Option<Kept>,
+}
+
+/// The payloads of one source.
+#[derive(Debug, Clone)]
+struct Kept {
+    source_id: Arc<str>,
+    lines: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Received {
@@ -37,7 +44,10 @@ impl Received {
     #[must_use]
     pub fn keeping_lines_of(source_id: &str) -> Self {
         Self {
-            lines: Some((source_id.into(), Arc::default())),
+            kept: Some(Kept {
+                source_id: source_id.into(),
+                lines: Arc::default(),
+            }),
             ..Self::default()
         }
     }
@@ -45,8 +55,8 @@ impl Received {
     /// The payloads that were kept, in order of arrival.
     #[must_use]
     pub fn lines(&self) -> Vec<Vec<u8>> {
-        self.lines.as_ref().map_or_else(Vec::new, |(_, lines)| {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept.as_ref().map_or_else(Vec::new, |kept| {
+            kept.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
         })
     }
 
@@ -61,10 +71,10 @@ impl Received {
 
     /// Notes one line.
     pub fn note_line(&self, source_id: &str, payload: &[u8]) {
-        if let Some((kept, lines)) = &self.lines
-            && **kept == *source_id
+        if let Some(kept) = &self.kept
+            && *kept.source_id == *source_id
         {
-            lines
+            kept.lines
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(payload.to_vec());

@@ -133,14 +133,14 @@ impl Stack {
         &self.state_dir
     }
 
-    /// The firehose token.
+    /// The firehose token, as the `Authorization` header wants it.
     ///
     /// # Errors
     /// When its file cannot be read.
     pub fn token(&self) -> anyhow::Result<String> {
         let path = self.state_dir.join("token");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Ok(text.trim().to_owned())
+        Ok(format!("bearer {}", text.trim()))
     }
 
     /// A connection to the agent, as one of the original's clients.

@@ -4,19 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
-use weir_tls::IdentityFiles;
+use toml::{Table, Value};
 
 use super::{Part, Servers};
-
-/// The keys that a scenario sets; everything else keeps its default.
-#[derive(Debug, Serialize)]
-struct Config {
-    listen: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dopplers: Option<Vec<String>>,
-    identity: IdentityFiles,
-}
 
 pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow::Result<()> {
     let (component, names): (&str, &[&str]) = match part {
@@ -26,11 +16,25 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::LogCache => ("log-cache", &["log-cache", "log_cache"]),
     };
     let identity = servers.identity(component, names)?;
-    let config = Config {
-        listen: servers.address(part).to_string(),
-        dopplers: (part != Part::Doppler).then(|| vec![servers.addresses.doppler.to_string()]),
-        identity,
-    };
+    let doppler = Value::from(vec![servers.addresses.doppler.to_string()]);
+    // The keys that a scenario needs; everything else keeps its default.
+    let mut config = Table::new();
+    let mut set = |key: &str, value: Value| drop(config.insert(key.to_owned(), value));
+    set("listen", servers.address(part).to_string().into());
+    set("identity", Value::try_from(&identity)?);
+    match part {
+        Part::Doppler => {}
+        Part::Rlp => set("dopplers", doppler),
+        Part::TrafficController => {
+            set("dopplers", doppler);
+            set("cert", identity.cert.display().to_string().into());
+            set("key", identity.key.display().to_string().into());
+            set("token_file", servers.token_file().display().to_string().into());
+        }
+        Part::LogCache => {
+            set("token_file", servers.token_file().display().to_string().into());
+        }
+    }
     let file = servers.path().join(format!("{component}.toml"));
     fs::write(&file, toml::to_string(&config)?)?;
     let mut command = Command::new(program);
