@@ -12,6 +12,7 @@ use crate::failure::Failure;
 /// A validated configuration.
 #[derive(Debug)]
 pub(crate) enum Config {
+    LogCache(Box<weir_log_cache_server::Config>),
     TrafficController(Box<weir_traffic_controller_server::Config>),
     Rlp(weir_rlp_server::Config),
     Doppler(weir_doppler_server::Config),
@@ -37,10 +38,9 @@ pub(crate) fn load(
         loader = loader.file(file);
     }
     match component {
-        Component::LogCache => Err(Failure::new(
-            weir_error::ErrorKind::Unimplemented,
-            "log-cache: not wired up yet",
-        )),
+        Component::LogCache => {
+            read::<weir_log_cache_server::RawConfig, _>(loader, |config| Config::LogCache(Box::new(config)))
+        }
         Component::TrafficController => read::<weir_traffic_controller_server::RawConfig, _>(loader, |config| {
             Config::TrafficController(Box::new(config))
         }),

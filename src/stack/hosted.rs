@@ -154,6 +154,7 @@ async fn open(config: Config, context: Context) -> Result<Run, Failure> {
         }};
     }
     Ok(match config {
+        Config::LogCache(config) => open!(weir_log_cache_server::Server, *config),
         Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, *config),
         Config::Rlp(config) => open!(weir_rlp_server::Server, config),
         Config::Doppler(config) => open!(weir_doppler_server::Server, config),

@@ -144,7 +144,18 @@ impl Plan {
                 token_file: self.state.token(),
                 ..weir_traffic_controller_server::RawConfig::default()
             }),
-            Component::LogCache => Ok(String::new()),
+            Component::LogCache => to_toml(&weir_log_cache_server::RawConfig {
+                listen: ports.log_cache.into(),
+                gateway_listen: ports.log_cache_gateway.into(),
+                identity,
+                dopplers: vec![ports.doppler.into()],
+                sql: weir_log_cache_server::RawSql {
+                    listen: ports.sql_http.into(),
+                    token_file: self.state.token(),
+                    ..weir_log_cache_server::RawSql::default()
+                },
+                ..weir_log_cache_server::RawConfig::default()
+            }),
         }?;
         let path = self.config(component);
         let head = format!(
@@ -170,4 +181,46 @@ fn place() -> BTreeMap<String, String> {
 
 fn to_toml(config: &impl Serialize) -> Result<String, Failure> {
     toml::to_string(config).map_err(|error| Failure::new(ErrorKind::Internal, format!("configuration: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::config;
+
+    /// Every file that is written loads without a complaint; a second preparation keeps what must stay.
+    #[test]
+    fn what_is_written_loads() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        state.create().expect("created");
+        let plan = Plan::prepare(&state, Ports::default()).expect("prepared");
+        for component in Component::IN_ORDER {
+            let loaded = config::load(component, Some(&plan.config(component)), &[]);
+            let loaded = loaded.unwrap_or_else(|failure| panic!("{component}: {failure}"));
+            assert!(loaded.effective.contains("127.0.0.1:"), "{}", loaded.effective);
+        }
+        let read = |path: PathBuf| std::fs::read(path).expect("there");
+        let before = [state.token(), plan.client.ca.clone(), plan.client.cert.clone()].map(read);
+        let again = Plan::prepare(&state, Ports::default()).expect("prepared again");
+        assert_eq!(
+            [state.token(), again.client.ca.clone(), again.client.cert.clone()].map(read),
+            before
+        );
+    }
+
+    /// A mistake in a file is answered with the key that was meant.
+    #[test]
+    fn mistakes_are_explained() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let file = base.path().join("doppler.toml");
+        std::fs::write(&file, "[queue]\nenvelops = 5\n").expect("written");
+        let failure = config::load(Component::Doppler, Some(&file), &[])
+            .expect_err("a misspelt key")
+            .to_string();
+        assert!(
+            failure.contains("queue.envelops") && failure.contains("did you mean `queue.envelopes`?"),
+            "{failure}"
+        );
+    }
 }
