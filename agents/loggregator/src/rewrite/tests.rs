@@ -6,6 +6,8 @@ use weir_proto::loggregator_v2 as v2;
 
 use super::*;
 
+mod model;
+
 const DEFAULTS: [(&str, &str); 4] = [
     ("deployment", "cf"),
     ("job", "cell"),
