@@ -8,7 +8,7 @@ use std::io::IsTerminal as _;
 
 pub(crate) use bar::ProgressBar;
 pub(crate) use live::{LiveLine, Screen};
-pub(crate) use output::Output;
+pub(crate) use output::{Output, note};
 
 /// Assumed where the size cannot be had.
 const DEFAULT_COLUMNS: usize = 100;

@@ -13,7 +13,7 @@ use crate::client::{Stack, call_raw};
 use crate::failure::Failure;
 use crate::render::{self, Form, Style};
 use crate::state::StateDir;
-use crate::terminal::{self, Output};
+use crate::terminal::{self, Output, note};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,6 +94,12 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     };
     let pages = newest(&stack.log_cache(), &args).await?;
     let found: usize = pages.iter().map(Batch::len).sum();
+    if found == 0 {
+        note(&format!(
+            "weir: the log cache holds nothing of that kind of `{}`",
+            args.source
+        ));
+    }
     let mut output = Output::stdout();
     let mut text = Vec::new();
     // The last page has the oldest; within a page the newest comes first. A page may hold more than was asked for, because

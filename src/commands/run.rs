@@ -23,6 +23,7 @@ use weir_service::Shutdown;
 use crate::client::{Line, Outbox, Stack, shipping::Shipping};
 use crate::failure::Failure;
 use crate::state::StateDir;
+use crate::terminal::note;
 
 use child::Child;
 use pump::pump;
@@ -95,7 +96,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 
     let report = shipping.finish(FLUSH).await;
     if let Some(text) = report.losses() {
-        eprint(&format!("weir: {text}"));
+        note(&format!("weir: {text}"));
     }
     Ok(ExitCode::from(code))
 }
@@ -105,12 +106,6 @@ fn program_name(command: &str) -> String {
     Path::new(command)
         .file_name()
         .map_or_else(|| command.to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn eprint(text: &str) {
-    use std::io::Write as _;
-    // A closed standard error has no reader to miss it.
-    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 #[cfg(test)]

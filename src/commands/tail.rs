@@ -12,12 +12,13 @@ use weir_proto::loggregator_v2::{
     selector::Message,
 };
 use weir_rpc::Backoff;
+use weir_service::clock;
 
 use crate::client::{Stack, refused, subscribe};
 use crate::failure::Failure;
 use crate::render::{self, Form, Style};
-use crate::state::StateDir;
-use crate::terminal::{self, Output};
+use crate::state::{Lock, StateDir};
+use crate::terminal::{self, Output, note};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,6 +36,8 @@ const BATCHED_RECEIVER: &str = "/loggregator.v2.Egress/BatchedReceiver";
 /// A stack that went away is looked for again after these delays.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// Without any stack, this long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watch logs and metrics live
 #[derive(Debug, clap::Args)]
@@ -111,18 +114,39 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             "weir: the stream ended ({}), connecting again; what is sent meanwhile is not shown",
             status.message()
         ));
-        stream = loop {
-            tokio::time::sleep(backoff.next_delay()).await;
-            // Found anew each time: after a restart it may be elsewhere.
-            let Ok(stack) = Stack::find(&state) else { continue };
-            match open(&stack, &request).await {
-                Ok(stream) => break stream,
-                Err(failure) if failure.kind() == ErrorKind::Unavailable => {}
-                Err(failure) => return Err(failure),
-            }
-        };
+        stream = again(&state, &request, &mut backoff).await?;
         backoff.reset();
         note("weir: connected again");
+    }
+}
+
+/// Connects again, wherever the stack is now; gives up when there has been none for a while.
+async fn again(
+    state: &StateDir,
+    request: &EgressBatchRequest,
+    backoff: &mut Backoff,
+) -> Result<Streaming<Bytes>, Failure> {
+    let mut gone_since = None;
+    loop {
+        tokio::time::sleep(backoff.next_delay()).await;
+        let found = match Stack::find(state) {
+            Ok(stack) => open(&stack, request).await,
+            Err(failure) => Err(failure),
+        };
+        match found {
+            Ok(stream) => return Ok(stream),
+            // Somebody starts it, or a part of it starts again.
+            Err(failure) if failure.kind() == ErrorKind::Unavailable && Lock::holder(state).is_some() => {
+                gone_since = None
+            }
+            Err(failure) if matches!(failure.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) => {
+                let since = *gone_since.get_or_insert_with(clock::instant);
+                if clock::instant().duration_since(since) > PATIENCE {
+                    return Err(failure);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
     }
 }
 
@@ -177,13 +201,6 @@ async fn print(stream: &mut Streaming<Bytes>, style: Style, output: &mut Output)
             Err(status) => return Ok(status),
         }
     }
-}
-
-/// A remark that is not part of the output.
-fn note(text: &str) {
-    use std::io::Write as _;
-    // A closed standard error has no reader to miss it.
-    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 #[cfg(test)]

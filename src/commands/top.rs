@@ -58,12 +58,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let mut screen = Screen::default();
     let mut output = Output::stdout();
     let mut before = sample(&stack).await?;
-    let first = before.counts.clone();
     loop {
         tokio::time::sleep(interval).await;
         let now = sample(&stack).await?;
         let status = StatusLine {
-            total: now.counts.since(&first),
+            total: now.counts.clone(),
             last: now.counts.since(&before.counts),
             elapsed: now.at.duration_since(before.at),
         };

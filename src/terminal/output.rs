@@ -36,3 +36,8 @@ impl Output {
         self.flush()
     }
 }
+
+/// A remark that is not part of the output, on standard error. If that is closed, nobody misses it.
+pub(crate) fn note(text: &str) {
+    writeln!(io::stderr(), "{text}").ok();
+}
