@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_flow::{Ledger, Parcel};
-use weir_rpc::subscriber::Subscription;
+use weir_rpc::subscriber::{Delivery, Subscription};
 
+use super::outgoing::Arrival;
 use super::session::Feed;
 use crate::metrics::Metrics;
 
@@ -22,22 +23,33 @@ pub(crate) struct SubscriptionFeed {
 }
 
 impl SubscriptionFeed {
-    fn arrived(&self, parcel: &Parcel) {
-        self.metrics.arrived(parcel.batch.len() as u64);
+    fn arrival(&self, delivery: Delivery) -> Arrival {
+        if let Some(envelopes) = delivery.envelopes {
+            self.metrics.arrived(envelopes);
+            return Arrival {
+                message: delivery.message,
+                receipt: delivery.receipt,
+            };
+        }
+        // One of the original's dopplers: it may pass on anything.
+        let Parcel { batch, receipts } = delivery.into_parcel(&self.ledger);
+        self.metrics.arrived(batch.len() as u64);
+        Arrival {
+            message: batch.bytes().clone(),
+            receipt: receipts.into_iter().next(),
+        }
     }
 }
 
 impl Feed for SubscriptionFeed {
-    async fn next(&mut self) -> Parcel {
-        let parcel = self.subscription.next().await.into_parcel(&self.ledger);
-        self.arrived(&parcel);
-        parcel
+    async fn next(&mut self) -> Arrival {
+        let delivery = self.subscription.next().await;
+        self.arrival(delivery)
     }
 
-    fn try_next(&mut self) -> Option<Parcel> {
-        let parcel = self.subscription.try_next()?.into_parcel(&self.ledger);
-        self.arrived(&parcel);
-        Some(parcel)
+    fn try_next(&mut self) -> Option<Arrival> {
+        let delivery = self.subscription.try_next()?;
+        Some(self.arrival(delivery))
     }
 
     async fn close(self) {

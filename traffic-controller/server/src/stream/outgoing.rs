@@ -1,13 +1,15 @@
-//! What is on its way to one client: parcels, their frames, and the books about both.
+//! What is on its way to one client: messages from dopplers, their frames, and the books about both.
 //!
-//! Envelopes are converted straight from the wire form into WebSocket frames in one reused buffer. A parcel, and with it
-//! the receipts that its doppler waits for, is let go when the last of its frames lies in the socket.
+//! Envelopes are converted straight from the wire form into WebSocket frames in one reused buffer. A message, and with it
+//! the receipt that its doppler waits for, is let go when the last of its frames lies in the socket.
 
 use std::collections::VecDeque;
 
-use weir_envelope::batch::RawEnvelope;
+use bytes::Bytes;
 use weir_envelope::v1::Converter;
-use weir_flow::{Loss, Parcel};
+use weir_envelope::view::EnvelopeView;
+use weir_envelope::wire::{Fields, Value};
+use weir_flow::{Loss, Receipt};
 
 use super::filter::Filter;
 use crate::websocket::frame::{Opcode, frame_len, next_frame_len, put_frame};
@@ -18,6 +20,15 @@ const FULL: usize = 64 << 10;
 /// One envelope may exceed that by far; the memory for it is not kept.
 const MOST_KEPT: usize = 1 << 20;
 
+/// A message of a subscription.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// An `EnvelopeBatch` whose envelopes were validated, by us or by a doppler of ours: they are not looked at twice.
+    pub(crate) message: Bytes,
+    /// What tells the doppler that it was handed on.
+    pub(crate) receipt: Option<Receipt>,
+}
+
 /// What was filled into the buffer, or came of it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -27,7 +38,7 @@ pub(crate) struct Tally {
     pub(crate) frames: u64,
 }
 
-/// What came of parcels beside frames.
+/// What came of messages beside frames.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// Envelopes that this client asked for, convertible or not.
@@ -36,25 +47,41 @@ pub(crate) struct Findings {
     pub(crate) unconvertible: Vec<Loss>,
 }
 
-/// Parcels and frames that are not yet in the socket.
+/// Messages and frames that are not yet in the socket.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     filter: Filter,
     converter: Converter,
-    parcels: VecDeque<Open>,
+    messages: VecDeque<Open>,
     buffer: Vec<u8>,
     tally: Tally,
     findings: Findings,
 }
 
-/// A parcel that is being written.
+/// A message that is being written.
 #[derive(Debug)]
 struct Open {
-    parcel: Parcel,
-    /// Envelopes whose frames lie in the socket.
+    message: Bytes,
+    /// Held until the message is written.
+    _receipt: Option<Receipt>,
+    /// Up to where the frames lie in the socket.
     written: usize,
-    /// Envelopes whose frames lie there or in the buffer.
+    /// Up to where the frames lie there or in the buffer.
     encoded: usize,
+}
+
+impl Open {
+    /// The envelope at or behind `at`, and where it ends.
+    fn envelope(message: &[u8], mut at: usize) -> Option<(EnvelopeView<'_>, usize)> {
+        loop {
+            let mut fields = Fields::new(message.get(at..)?);
+            let field = fields.next()?.ok()?;
+            at += fields.offset();
+            if let (1, Value::Bytes(envelope)) = field {
+                return Some((EnvelopeView::new(envelope), at));
+            }
+        }
+    }
 }
 
 impl Outgoing {
@@ -62,24 +89,25 @@ impl Outgoing {
         Self {
             filter,
             converter: Converter::new(),
-            parcels: VecDeque::new(),
-            buffer: Vec::with_capacity(FULL + FULL / 4),
+            messages: VecDeque::new(),
+            buffer: Vec::new(),
             tally: Tally::default(),
             findings: Findings::default(),
         }
     }
 
-    /// Takes a parcel in and converts as much of it as there is room for.
-    pub(crate) fn push(&mut self, parcel: Parcel) {
-        self.parcels.push_back(Open {
-            parcel,
+    /// Takes a message in and converts as much of it as there is room for.
+    pub(crate) fn push(&mut self, arrival: Arrival) {
+        self.messages.push_back(Open {
+            message: arrival.message,
+            _receipt: arrival.receipt,
             written: 0,
             encoded: 0,
         });
         self.fill();
     }
 
-    /// Whether another parcel should wait until the buffer is written.
+    /// Whether another message should wait until the buffer is written.
     pub(crate) fn is_full(&self) -> bool {
         self.buffer.len() >= FULL
     }
@@ -93,16 +121,16 @@ impl Outgoing {
     pub(crate) fn written(&mut self) -> Tally {
         self.buffer.clear();
         self.buffer.shrink_to(MOST_KEPT);
-        self.parcels.retain_mut(|open| {
+        self.messages.retain_mut(|open| {
             open.written = open.encoded;
-            open.written < open.parcel.batch.len()
+            open.written < open.message.len()
         });
         let tally = std::mem::take(&mut self.tally);
         self.fill();
         tally
     }
 
-    /// What was found in the parcels since the last call.
+    /// What was found in the messages since the last call.
     pub(crate) fn take_findings(&mut self) -> Findings {
         std::mem::take(&mut self.findings)
     }
@@ -118,38 +146,39 @@ impl Outgoing {
 
     /// The stream ends with `written` bytes of the buffer in the socket: what they contain, and who loses what.
     ///
-    /// The parcels are let go: what they contained is accounted for with this.
+    /// The messages are let go: what they contained is accounted for with this.
     pub(crate) fn abandon(&mut self, written: usize) -> (Tally, Vec<Loss>) {
         let (mut tally, mut losses) = (Tally::default(), Vec::new());
         let mut end = 0;
-        for open in std::mem::take(&mut self.parcels) {
-            for (index, envelope) in open.parcel.batch.iter().enumerate().skip(open.written) {
-                if index < open.encoded {
+        for open in std::mem::take(&mut self.messages) {
+            let mut at = open.written;
+            while let Some((envelope, next)) = Open::envelope(&open.message, at) {
+                if at < open.encoded {
                     // Measured again: cheaper than remembering it for every envelope that goes well.
                     let (frames, bytes) = self.measure(envelope);
                     end += bytes;
-                    if frames == 0 {
-                        continue; // Counted when it was converted, or nothing that this client asked for.
-                    }
-                    if end <= written {
+                    if frames > 0 && end <= written {
                         tally.envelopes += 1;
                         tally.frames += frames;
-                        continue;
+                    } else if frames > 0 {
+                        add_loss(&mut losses, envelope.source_id());
                     }
+                    // Without frames it was counted when it was converted, or is nothing that this client asked for.
                 } else {
                     self.findings.received += 1;
+                    add_loss(&mut losses, envelope.source_id());
                 }
-                add_loss(&mut losses, envelope.source_id());
+                at = next;
             }
         }
         (tally, losses)
     }
 
     /// How many frames an envelope became, and their bytes.
-    fn measure(&mut self, envelope: RawEnvelope<'_>) -> (u64, usize) {
+    fn measure(&mut self, envelope: EnvelopeView<'_>) -> (u64, usize) {
         let (mut frames, mut bytes) = (0, 0);
         // What has no v1 form has no frames.
-        let _converted = self.converter.to_v1(envelope.view(), |v1| {
+        let _converted = self.converter.to_v1(envelope, |v1| {
             if self.filter.wants(v1) {
                 frames += 1;
                 bytes += frame_len(v1.len());
@@ -159,14 +188,15 @@ impl Outgoing {
     }
 
     fn fill(&mut self) {
-        for open in &mut self.parcels {
-            for envelope in open.parcel.batch.iter().skip(open.encoded) {
-                if self.buffer.len() >= FULL {
-                    return;
-                }
-                open.encoded += 1;
+        for open in &mut self.messages {
+            while self.buffer.len() < FULL {
+                let Some((envelope, end)) = Open::envelope(&open.message, open.encoded) else {
+                    open.encoded = open.message.len();
+                    break;
+                };
+                open.encoded = end;
                 let mut wanted = 0;
-                let converted = self.converter.to_v1(envelope.view(), |v1| {
+                let converted = self.converter.to_v1(envelope, |v1| {
                     if self.filter.wants(v1) {
                         wanted += 1;
                         put_frame(&mut self.buffer, Opcode::Binary, v1);

@@ -3,9 +3,9 @@
 use std::io;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use weir_flow::{Ledger, Parcel, Reason};
+use weir_flow::{Ledger, Reason};
 
-use super::outgoing::{Outgoing, Tally};
+use super::outgoing::{Arrival, Outgoing, Tally};
 use crate::websocket::frame::put_close;
 
 /// One TLS record. Written and flushed one at a time: a record that the kernel has not taken whole cannot be read by the
@@ -15,7 +15,7 @@ const RECORD: usize = 16 << 10;
 /// Where a loss on this side of the doppler is booked.
 const HOP: &str = "egress";
 
-/// Whom to tell what came of the parcels, beside the ledger.
+/// Whom to tell what came of the messages, beside the ledger.
 pub(crate) trait Books: Send + Sync {
     /// Envelopes and frames that the client has.
     fn delivered(&self, tally: &Tally);
@@ -45,9 +45,9 @@ impl<'s, W: AsyncWrite + Unpin, B: Books> Sender<'s, W, B> {
         }
     }
 
-    /// Takes a parcel in.
-    pub(super) fn push(&mut self, parcel: Parcel) {
-        self.outgoing.push(parcel);
+    /// Takes a message in.
+    pub(super) fn push(&mut self, arrival: Arrival) {
+        self.outgoing.push(arrival);
     }
 
     /// Whether what is held should be written before more is taken in.
@@ -55,7 +55,7 @@ impl<'s, W: AsyncWrite + Unpin, B: Books> Sender<'s, W, B> {
         self.outgoing.is_full()
     }
 
-    /// Books what was found in the parcels; returns whether the whole buffer lies in the socket, and makes room then.
+    /// Books what was found in the messages; returns whether the whole buffer lies in the socket, and makes room then.
     pub(super) fn is_done(&mut self) -> bool {
         self.book_findings();
         let done = self.flushed == self.outgoing.buffer().len();

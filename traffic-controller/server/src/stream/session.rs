@@ -1,6 +1,6 @@
 //! One client's stream from the handshake to its end.
 //!
-//! One task does everything: it takes parcels from the feed, writes their frames record by record, and in between, and
+//! One task does everything: it takes messages from the feed, writes their frames record by record, and in between, and
 //! while it waits for the socket, reads what the client says and keeps the connection alive. Nobody else touches the
 //! socket, so what was written is known to the byte when the stream ends, and what was not is counted.
 //!
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use weir_flow::{Ledger, Parcel, Reason};
+use weir_flow::{Ledger, Reason};
 use weir_service::{Shutdown, clock};
 
 use super::filter::Filter;
-use super::outgoing::Outgoing;
+use super::outgoing::{Arrival, Outgoing};
 use super::reader::{Reader, Said};
 use super::sender::{Books, Sender};
 use crate::websocket::frame::{Opcode, put_frame};
@@ -48,13 +48,13 @@ impl Default for Patience {
 /// How long the client may take to close its side after ours is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where parcels come from: the subscription, or a test.
+/// Where messages come from: the subscription, or a test.
 pub(crate) trait Feed: Send {
-    /// Waits for the next parcel. Must be cancel safe.
-    fn next(&mut self) -> impl Future<Output = Parcel> + Send;
+    /// Waits for the next message. Must be cancel safe.
+    fn next(&mut self) -> impl Future<Output = Arrival> + Send;
 
-    /// The next parcel, if it is there already.
-    fn try_next(&mut self) -> Option<Parcel>;
+    /// The next message, if it is there already.
+    fn try_next(&mut self) -> Option<Arrival>;
 
     /// Ends the feed: everything that was taken from it and let go is told upstream, the rest is upstream's to count.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -143,11 +143,11 @@ struct Session<'s, S, B> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
-    /// Moves parcels until something ends the stream; `Ok` if that is the server.
+    /// Moves messages until something ends the stream; `Ok` if that is the server.
     async fn pump(&mut self, feed: &mut impl Feed, shutdown: &Shutdown) -> Result<(), End> {
         loop {
             self.control().await?;
-            let parcel = tokio::select! {
+            let arrival = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
                 said = self.reader.next() => {
@@ -155,14 +155,14 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
                     continue;
                 }
                 () = sleep_until(self.keepalive.deadline().into()) => continue,
-                parcel = feed.next() => parcel,
+                arrival = feed.next() => arrival,
             };
-            self.sender.push(parcel);
+            self.sender.push(arrival);
             // What else is there goes along in the same records; what is not there is not waited for.
             while !self.sender.is_full()
-                && let Some(parcel) = feed.try_next()
+                && let Some(arrival) = feed.try_next()
             {
-                self.sender.push(parcel);
+                self.sender.push(arrival);
             }
             self.write_frames().await?;
         }

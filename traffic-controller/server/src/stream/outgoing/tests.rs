@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
@@ -29,10 +28,11 @@ fn gauge(source_id: &str) -> Vec<u8> {
     envelope
 }
 
-fn parcel(envelopes: &[Vec<u8>]) -> Parcel {
+fn message(envelopes: &[Vec<u8>]) -> Arrival {
     let mut builder = BatchBuilder::new();
     envelopes.iter().for_each(|envelope| assert!(builder.push(envelope)));
-    Parcel::unacknowledged(builder.finish())
+    let message = builder.finish().bytes().clone();
+    Arrival { message, receipt: None }
 }
 
 fn frames(buffer: &[u8]) -> Vec<Bytes> {
@@ -50,7 +50,7 @@ fn frames(buffer: &[u8]) -> Vec<Bytes> {
 #[test]
 fn envelopes_and_frames_are_told_apart() {
     let mut outgoing = Outgoing::new(Filter::Everything);
-    outgoing.push(parcel(&[log("a", b"x"), gauge("a"), event("e")]));
+    outgoing.push(message(&[log("a", b"x"), gauge("a"), event("e")]));
     assert_eq!(frames(outgoing.buffer()).len(), 3);
     let findings = outgoing.take_findings();
     assert_eq!(findings.received, 3);
@@ -76,7 +76,7 @@ fn envelopes_and_frames_are_told_apart() {
 #[test]
 fn filtered_envelopes_do_not_count() {
     let mut outgoing = Outgoing::new(Filter::App("a".to_owned()));
-    outgoing.push(parcel(&[gauge("a"), log("a", b"x")]));
+    outgoing.push(message(&[gauge("a"), log("a", b"x")]));
     assert_eq!(frames(outgoing.buffer()).len(), 1);
     assert_eq!(outgoing.take_findings().received, 1);
     assert_eq!(
@@ -88,13 +88,13 @@ fn filtered_envelopes_do_not_count() {
     );
 }
 
-/// A parcel larger than the buffer goes in pieces; its receipt is let go with the last of them.
+/// A message larger than the buffer goes in pieces; its receipt is let go with the last of them.
 #[test]
 fn a_receipt_is_kept_until_everything_is_written() {
     let tracker = Tracker::new();
     let line = vec![b'x'; 1000];
-    let mut big = parcel(&vec![log("a", &line); 200]);
-    big.receipts.push(tracker.receipt(1));
+    let mut big = message(&vec![log("a", &line); 200]);
+    big.receipt = Some(tracker.receipt(1));
     let mut outgoing = Outgoing::new(Filter::Everything);
     outgoing.push(big);
     let mut total = Tally::default();
@@ -124,8 +124,8 @@ fn the_books_balance_at_every_cut() {
         .collect();
     let new = || {
         let mut outgoing = Outgoing::new(Filter::Everything);
-        outgoing.push(parcel(&envelopes[..10]));
-        outgoing.push(parcel(&envelopes[10..]));
+        outgoing.push(message(&envelopes[..10]));
+        outgoing.push(message(&envelopes[10..]));
         outgoing
     };
     let len = new().buffer().len();

@@ -20,20 +20,20 @@ use crate::stream::outgoing::Tally;
 
 /// The feed of a test: a channel, and whether it was closed in order.
 struct TestFeed {
-    parcels: mpsc::Receiver<Parcel>,
+    messages: mpsc::Receiver<Arrival>,
     closed: mpsc::Sender<()>,
 }
 
 impl Feed for TestFeed {
-    async fn next(&mut self) -> Parcel {
-        match self.parcels.recv().await {
-            Some(parcel) => parcel,
+    async fn next(&mut self) -> Arrival {
+        match self.messages.recv().await {
+            Some(message) => message,
             None => std::future::pending().await,
         }
     }
 
-    fn try_next(&mut self) -> Option<Parcel> {
-        self.parcels.try_recv().ok()
+    fn try_next(&mut self) -> Option<Arrival> {
+        self.messages.try_recv().ok()
     }
 
     async fn close(self) {
@@ -55,7 +55,7 @@ impl Books for TestBooks {
 /// A running stream and everything around it.
 struct Setup {
     client: DuplexStream,
-    parcels: mpsc::Sender<Parcel>,
+    messages: mpsc::Sender<Arrival>,
     ended: tokio::task::JoinHandle<End>,
     feed_closed: mpsc::Receiver<()>,
     trigger: Trigger,
@@ -66,7 +66,7 @@ struct Setup {
 impl Setup {
     fn start(socket_size: usize, patience: Patience) -> Self {
         let (client, server) = duplex(socket_size);
-        let (parcels, receiver) = mpsc::channel(64);
+        let (messages, receiver) = mpsc::channel(64);
         let (closed, feed_closed) = mpsc::channel(1);
         let (trigger, shutdown) = Shutdown::new();
         let ledger = Ledger::in_memory("traffic-controller");
@@ -85,7 +85,7 @@ impl Setup {
                     server,
                     &[],
                     TestFeed {
-                        parcels: receiver,
+                        messages: receiver,
                         closed,
                     },
                 )
@@ -93,7 +93,7 @@ impl Setup {
         });
         Self {
             client,
-            parcels,
+            messages,
             ended,
             feed_closed,
             trigger,
@@ -103,12 +103,12 @@ impl Setup {
     }
 
     async fn send(&self, first: u32, count: u32) {
-        self.parcels.send(parcel(first, count)).await.unwrap();
+        self.messages.send(message(first, count)).await.unwrap();
     }
 }
 
 /// Numbered log lines of about 100 bytes.
-fn parcel(first: u32, count: u32) -> Parcel {
+fn message(first: u32, count: u32) -> Arrival {
     let mut builder = BatchBuilder::new();
     for number in first..first + count {
         let line = format!("{number:0>80}");
@@ -119,7 +119,8 @@ fn parcel(first: u32, count: u32) -> Parcel {
                 .log(line.as_bytes(), view::Stream::Out);
         });
     }
-    Parcel::unacknowledged(builder.finish())
+    let message = builder.finish().bytes().clone();
+    Arrival { message, receipt: None }
 }
 
 fn number(message: &Message) -> Option<u32> {
@@ -146,10 +147,10 @@ fn totals(ledger: &Ledger) -> (u64, u64, u64) {
 async fn lines_arrive_in_order_and_a_close_is_answered() {
     let mut setup = Setup::start(4096, Patience::default());
     let tracker = Tracker::new();
-    let mut last = parcel(900, 100);
-    last.receipts.push(tracker.receipt(1));
+    let mut last = message(900, 100);
+    last.receipt = Some(tracker.receipt(1));
     setup.send(0, 900).await;
-    setup.parcels.send(last).await.unwrap();
+    setup.messages.send(last).await.unwrap();
     let mut client = websocket(setup.client).await;
     assert!(matches!(client.next().await.unwrap().unwrap(), Message::Ping(_)));
     for expected in 0..1000 {
@@ -242,7 +243,7 @@ async fn clients_may_talk() {
     client.send(Message::text("x".repeat(100_000))).await.unwrap();
     client.send(Message::Ping(b"hello".to_vec().into())).await.unwrap();
     for first in [0, 100] {
-        setup.parcels.send(parcel(first, 100)).await.unwrap();
+        setup.messages.send(message(first, 100)).await.unwrap();
     }
     let (mut lines, mut pongs) = (0, 0);
     while lines < 200 || pongs < 1 {
