@@ -1,1 +1,38 @@
-//! SQL over the log store through DataFusion.
+//! SQL over the log store, through DataFusion. No other crate of the workspace names it.
+//!
+//! A query goes in as text with what its caller may see ([`Query`], [`Visibility`]) and comes out as rows or as bytes
+//! ([`Answer`], [`Rendered`]):
+//!
+//! 1. `guard`: it is one statement, it only reads, and planning it exhausts nothing;
+//! 2. `session`: what DataFusion is given to work with: no files, no network, a memory pool, bounded functions;
+//! 3. `policy`: the plan does nothing that could take any amount of memory, and works in portions that fit it;
+//! 4. `provider`, `scan`: the store's tables, one consistent snapshot for the whole query, rows that the caller may not
+//!    see left out where they are read;
+//! 5. `engine`: threads of its own, so many queries at a time, time and row limits, ended when nobody waits (`interrupt`);
+//! 6. `answer`: tables, JSON, CSV, Arrow.
+//!
+//! `live` evaluates queries on rows as they arrive.
+
+mod answer;
+mod engine;
+mod error;
+mod functions;
+mod guard;
+mod interrupt;
+mod live;
+mod meter;
+mod nearest;
+mod policy;
+mod provider;
+mod scan;
+mod session;
+mod visibility;
+
+pub use answer::{Format, Rendered, UnknownFormat};
+pub use engine::{Answer, Engine, EngineLimits, Query, Truncated};
+pub use error::QueryError;
+pub use live::{Follower, Live, LiveQuery};
+pub use visibility::Visibility;
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,10 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use weir_envelope::batch::Kind;
 
 use crate::rows::Rows;
@@ -24,6 +27,7 @@ mod batches;
 mod values;
 
 pub use batches::Batches;
+use values::Used;
 
 /// The counter that reports losses; its rows are the table `drops`.
 pub const DROPPED: &str = "weir.dropped";
@@ -105,6 +109,42 @@ impl Table {
             }
         }
         restricted
+    }
+}
+
+impl Table {
+    /// Whether `column`, a position in the schema, is the same for all rows of an [`crate::Identity`]: a condition on
+    /// such columns need not be looked at for each row.
+    #[must_use]
+    pub fn is_shared(self, column: usize) -> bool {
+        let found = self.columns().nth(column).map(|(_, column)| column);
+        matches!(
+            found,
+            Some(Column::SourceId | Column::InstanceId | Column::Tags | Column::Tag(_))
+        )
+    }
+
+    /// Some of the columns for which [`Table::is_shared`] holds, one row for each of the identities numbered `wanted`.
+    ///
+    /// # Errors
+    /// If a column is not shared.
+    pub fn identities(self, rows: &Rows, wanted: &[usize], columns: &[usize]) -> Result<RecordBatch, ArrowError> {
+        let used = Used::only(rows, wanted);
+        let keys = UInt32Array::from_iter_values(wanted.iter().filter_map(|identity| u32::try_from(*identity).ok()));
+        let arrays = columns
+            .iter()
+            .map(|position| match self.columns().nth(*position) {
+                Some((_, column)) if self.is_shared(*position) => {
+                    let values = used.values(rows, column).expect("shared columns have shared values");
+                    take(&values, &keys, None)
+                }
+                _ => Err(ArrowError::InvalidArgumentError(format!(
+                    "column {position} is every row's own"
+                ))),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(wanted.len()));
+        RecordBatch::try_new_with_options(self.schema().project(columns)?.into(), arrays, &options)
     }
 }
 

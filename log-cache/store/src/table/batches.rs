@@ -18,9 +18,11 @@ use crate::rows::Rows;
 use crate::shape::{numbers, pair};
 use crate::snapshot::Selection;
 
-/// Rows of a batch, and payload in it: a batch ends with whichever is reached first.
+/// Rows of a batch, if nothing else is said.
 const BATCH_ROWS: usize = 8192;
-const BATCH_BYTES: usize = 4 << 20;
+
+/// Payload for each row that a batch may have; it ends with whichever is reached first, but has a row at least.
+const BYTES_PER_ROW: usize = 512;
 
 /// Iterates over selected rows of a chunk as record batches of some of a table's columns.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub struct Batches {
     selection: Selection,
     range: usize,
     taken: usize,
+    batch_rows: usize,
 }
 
 /// The rows of one batch.
@@ -69,7 +72,15 @@ impl Batches {
             selection,
             range: 0,
             taken: 0,
+            batch_rows: BATCH_ROWS,
         }
+    }
+
+    /// Batches of at most so many rows, and of payload in proportion.
+    #[must_use]
+    pub const fn with_batch_rows(mut self, rows: usize) -> Self {
+        self.batch_rows = if rows == 0 { 1 } else { rows };
+        self
     }
 
     /// The schema of the batches.
@@ -83,10 +94,11 @@ impl Batches {
         let gauges = self.table == Table::Gauges;
         let mut chosen: Vec<Range<usize>> = Vec::new();
         let (mut weight, mut bytes) = (0usize, 0usize);
+        let full = |weight, bytes| weight >= self.batch_rows || bytes >= self.batch_rows * BYTES_PER_ROW;
         while let Some(range) = self.selection.ranges().get(self.range) {
             let start = range.start + self.taken;
             let mut end = start;
-            while end < range.end && weight < BATCH_ROWS && bytes < BATCH_BYTES {
+            while end < range.end && !full(weight, bytes) {
                 let payload = self.rows.payload(end).len();
                 weight += if gauges { (payload / 8).max(1) } else { 1 };
                 bytes += payload;
@@ -98,7 +110,7 @@ impl Batches {
                 break;
             }
             (self.range, self.taken) = (self.range + 1, 0);
-            if weight >= BATCH_ROWS || bytes >= BATCH_BYTES {
+            if full(weight, bytes) {
                 break;
             }
         }

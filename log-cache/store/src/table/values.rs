@@ -53,6 +53,17 @@ impl Used {
         }
     }
 
+    /// All of the given identities, and no shapes.
+    pub(super) fn only(rows: &Rows, wanted: &[usize]) -> Self {
+        let mut identities = vec![false; rows.identities().len()];
+        wanted.iter().for_each(|identity| identities[*identity] = true);
+        Self {
+            identities,
+            shapes: Vec::new(),
+            first_name: Vec::new(),
+        }
+    }
+
     fn identities<'a>(&'a self, rows: &'a Rows) -> impl Iterator<Item = Option<&'a Identity>> {
         rows.identities()
             .iter()

@@ -1,0 +1,247 @@
+//! What can go wrong with a query, in the words of the one who wrote it.
+
+use std::time::Duration;
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use thiserror::Error;
+use weir_error::{Classify, ErrorKind};
+use weir_log_cache_store::table::Table;
+
+use crate::nearest::nearest;
+
+/// Why a query has no answer.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// It is not SQL, or names what does not exist.
+    #[error("query: {message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What was probably meant.
+        hint: Option<String>,
+    },
+    /// It would do something else than read.
+    #[error("query: `{statement}` is not allowed: the log cache can only be read")]
+    ReadOnly {
+        /// The kind of statement.
+        statement: String,
+    },
+    /// It is longer or more deeply nested than is accepted.
+    #[error("query: {what} `{found}` is more than the `{allowed}` that are accepted")]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much there may be.
+        allowed: usize,
+    },
+    /// It needs more memory than a query gets.
+    #[error("query: needs more than the `{limit}` bytes of memory that a query gets")]
+    TooMuchMemory {
+        /// What a query gets.
+        limit: usize,
+    },
+    /// It did not end in time.
+    #[error("query: not done after {} s", after.as_secs_f32())]
+    Timeout {
+        /// The time it had.
+        after: Duration,
+    },
+    /// It failed on the data.
+    #[error("query: {message}")]
+    Failed {
+        /// Why.
+        message: String,
+    },
+    /// Others are running.
+    #[error("query: `{running}` others are running and more are waiting")]
+    Busy {
+        /// How many run at the same time.
+        running: usize,
+    },
+    /// It cannot be followed.
+    #[error("query: cannot be followed live: {reason}")]
+    NotLive {
+        /// What stands in the way.
+        reason: String,
+    },
+    /// The log cache is stopping.
+    #[error("query: the log cache is stopping")]
+    Stopping,
+    /// A fault of ours.
+    #[error("query: internal error: {0}")]
+    Internal(String),
+}
+
+impl Classify for QueryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } | Self::Failed { .. } | Self::NotLive { .. } => ErrorKind::InvalidInput,
+            Self::ReadOnly { .. } => ErrorKind::Forbidden,
+            Self::TooComplex { .. } | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Busy { .. } => ErrorKind::RateLimited,
+            Self::Stopping => ErrorKind::Unavailable,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Stopping)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Invalid { hint, .. } => return hint.clone(),
+            Self::ReadOnly { .. } => {
+                "ask with `SELECT`; `EXPLAIN SELECT …`, `SHOW TABLES` and `DESCRIBE logs` work too"
+            }
+            Self::TooComplex { .. } => "split the query; for many values use `IN (…)` instead of `OR`",
+            Self::TooMuchMemory { .. } => {
+                "narrow it down by source_id or timestamp, select fewer columns, or aggregate before you sort or join"
+            }
+            Self::Timeout { .. } => "narrow it down by source_id or timestamp, or allow more time with `timeout`",
+            Self::Busy { .. } => "try again in a moment",
+            Self::NotLive { .. } => "follow one table with columns and a WHERE clause: `SELECT body FROM logs WHERE …`",
+            Self::Failed { .. } | Self::Stopping | Self::Internal(_) => return None,
+        })
+        .map(str::to_owned)
+    }
+}
+
+impl QueryError {
+    /// `error` in our words. `memory_limit` is what the query had.
+    pub(crate) fn from_datafusion(error: &DataFusionError, memory_limit: usize) -> Self {
+        let root = error.find_root();
+        // Ours come back through DataFusion unchanged.
+        if let DataFusionError::External(ours) = root
+            && let Some(limit) = ours.downcast_ref::<LimitError>()
+        {
+            return match limit {
+                LimitError::Value { .. } => Self::Failed {
+                    message: limit.to_string(),
+                },
+                LimitError::Interrupted => Self::Stopping,
+            };
+        }
+        match root {
+            DataFusionError::ResourcesExhausted(_) => Self::TooMuchMemory { limit: memory_limit },
+            DataFusionError::SQL(parse, _) => Self::Invalid {
+                message: clean(&parse.to_string()),
+                hint: None,
+            },
+            DataFusionError::SchemaError(schema, _) => schema_error(schema),
+            DataFusionError::Plan(message) => plan_error(message),
+            DataFusionError::NotImplemented(message) => Self::Invalid {
+                message: format!("not supported: {}", clean(message)),
+                hint: None,
+            },
+            DataFusionError::Configuration(message) => Self::Invalid {
+                message: clean(message),
+                hint: None,
+            },
+            DataFusionError::Execution(message) => Self::Failed {
+                message: clean(message),
+            },
+            DataFusionError::ArrowError(arrow, _) => Self::Failed {
+                message: clean(&arrow.to_string()),
+            },
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+/// Limits that functions of ours enforce within DataFusion.
+#[derive(Debug, Error)]
+pub(crate) enum LimitError {
+    /// One value or array of values would be too large.
+    #[error("`{function}` would make more than {limit} bytes at once")]
+    Value {
+        /// Which function.
+        function: String,
+        /// What it may make.
+        limit: usize,
+    },
+    /// Nobody waits for the answer any more.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<LimitError> for DataFusionError {
+    fn from(error: LimitError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+fn schema_error(error: &SchemaError) -> QueryError {
+    let message = match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names = valid_fields.iter().map(|field| field.name());
+            let hint = match nearest(field.name(), names.clone()) {
+                Some(name) => Some(format!("did you mean `{name}`?")),
+                None if valid_fields.is_empty() => Some("text goes in single quotes: 'text'".to_owned()),
+                None => Some(format!("there are {}", names.collect::<Vec<_>>().join(", "))),
+            };
+            return QueryError::Invalid {
+                message: format!("no column `{}`", field.flat_name()),
+                hint,
+            };
+        }
+        SchemaError::AmbiguousReference { field } => {
+            format!(
+                "column `{}` is in several tables: say which, as in `logs.{0}`",
+                field.name()
+            )
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            format!("column `{name}` comes twice: give one of them another name with AS")
+        }
+    };
+    QueryError::Invalid { message, hint: None }
+}
+
+fn plan_error(message: &str) -> QueryError {
+    let message = clean(message);
+    let missing = message
+        .split_once("table '")
+        .and_then(|(_, rest)| rest.strip_suffix("' not found"));
+    if let Some(table) = missing {
+        let table = table.rsplit('.').next().unwrap_or(table);
+        let names = Table::ALL.map(Table::name);
+        let hint = match nearest(table, names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("there are {}", names.join(", ")),
+        };
+        return QueryError::Invalid {
+            message: format!("no table `{table}`"),
+            hint: Some(hint),
+        };
+    }
+    match message.split_once("\nDid you mean ") {
+        Some((message, meant)) => {
+            let meant = meant.trim_end_matches('?').trim_matches('\'');
+            QueryError::Invalid {
+                message: clean(message),
+                hint: Some(format!("did you mean `{meant}`?")),
+            }
+        }
+        None => QueryError::Invalid { message, hint: None },
+    }
+}
+
+/// A message without DataFusion's prefixes and closing stop.
+fn clean(message: &str) -> String {
+    let message = message.trim().trim_end_matches('.');
+    let prefixes = [
+        "sql parser error: ",
+        "ParserError(\"",
+        "Execution error: ",
+        "Error during planning: ",
+    ];
+    let message = prefixes.iter().fold(message, |message, prefix| {
+        message.strip_prefix(prefix).unwrap_or(message)
+    });
+    message.trim_end_matches("\")").to_owned()
+}

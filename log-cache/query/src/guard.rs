@@ -1,0 +1,202 @@
+//! What is let through to the planner: one statement that reads, of a size that planning it cannot exhaust anything.
+//!
+//! Parser and planner work on trees by recursion. The parser limits its own depth, but what it parses in a loop, such as
+//! `1 + 1 + 1 …`, becomes a tree as deep as it is long. So the tokens that can make a tree deeper are counted first, and
+//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat and are
+//! limited by the length of the text alone.
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::QueryError;
+
+/// Longest text of a query, in bytes.
+pub(crate) const MAX_TEXT: usize = 256 << 10;
+
+/// Most tokens, values, commas and white space aside.
+pub(crate) const MAX_TOKENS: usize = 1_000;
+
+/// Deepest nesting of parentheses, subqueries and the like.
+const MAX_DEPTH: usize = 50;
+
+/// Parses `sql` and makes sure that it is one statement that only reads.
+pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
+    if sql.len() > MAX_TEXT {
+        return Err(QueryError::TooComplex {
+            what: "a text of bytes",
+            found: sql.len(),
+            allowed: MAX_TEXT,
+        });
+    }
+    let dialect = PostgreSqlDialect {};
+    let invalid = |message: String| QueryError::Invalid { message, hint: None };
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize()
+        .map_err(|error| invalid(error.to_string()))?;
+    let found = tokens.iter().filter(|token| deepens(token)).count();
+    if found > MAX_TOKENS {
+        return Err(QueryError::TooComplex {
+            what: "a number of words and operators",
+            found,
+            allowed: MAX_TOKENS,
+        });
+    }
+    let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(&dialect)
+        .with_recursion_limit(MAX_DEPTH)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| QueryError::from_datafusion(&error, 0))?;
+    match (statements.pop_front(), statements.len()) {
+        (None, _) => Err(invalid("it is empty".to_owned())),
+        (Some(statement), 0) => check(&statement).map(|()| statement),
+        (Some(_), more) => Err(invalid(format!("{} statements where one is expected", more + 1))),
+    }
+}
+
+/// Whether a token can make the tree deeper.
+fn deepens(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Whitespace(_)
+            | Token::Comma
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::EOF
+    )
+}
+
+fn check(statement: &Statement) -> Result<(), QueryError> {
+    match statement {
+        Statement::Statement(statement) => match &**statement {
+            Ast::Query(query) => check_query(query),
+            Ast::ShowTables { .. } | Ast::ShowColumns { .. } | Ast::ExplainTable { .. } => Ok(()),
+            other => Err(read_only(&other.to_string())),
+        },
+        Statement::Explain(explain) => check(&explain.statement),
+        other => Err(read_only(&other.to_string())),
+    }
+}
+
+/// A query may have a body that writes (`WITH … INSERT`), or lock rows; the planner refuses what is deeper inside.
+fn check_query(query: &Query) -> Result<(), QueryError> {
+    use datafusion::sql::sqlparser::ast::SetExpr;
+    if !query.locks.is_empty() {
+        return Err(read_only("SELECT FOR UPDATE"));
+    }
+    match &*query.body {
+        SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) => {
+            Err(read_only(&statement.to_string()))
+        }
+        SetExpr::Select(select) if select.into.is_some() => Err(read_only("SELECT INTO")),
+        _ => Ok(()),
+    }
+}
+
+/// Names a statement by its leading words.
+fn read_only(statement: &str) -> QueryError {
+    let words: Vec<&str> = statement
+        .split_whitespace()
+        .take_while(|word| is_keyword(word))
+        .take(2)
+        .collect();
+    let statement = if words.is_empty() {
+        "this statement".to_owned()
+    } else {
+        words.join(" ").to_uppercase()
+    };
+    QueryError::ReadOnly { statement }
+}
+
+fn is_keyword(word: &str) -> bool {
+    word.chars().all(|letter| letter.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reading in all its forms is let through.
+    #[test]
+    fn reading_is_allowed() {
+        for sql in [
+            "select * from logs",
+            "SELECT count(*) FROM logs WHERE body ~ 'x' -- comment",
+            "with a as (select 1) select * from a union all select 2;",
+            "values (1), (2)",
+            "explain select 1",
+            "show tables",
+            "describe logs",
+            "show columns from logs",
+            "select tags['app_name'] from logs",
+        ] {
+            parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+
+    /// Everything else is refused, by name and with a way out.
+    #[test]
+    fn writing_is_refused() {
+        for (sql, statement) in [
+            ("create table x as select 1", "CREATE TABLE"),
+            (
+                "create external table x stored as csv location '/etc/passwd'",
+                "CREATE EXTERNAL",
+            ),
+            ("copy (select 1) to '/tmp/x.csv'", "COPY"),
+            ("insert into logs values (1)", "INSERT INTO"),
+            ("with a as (select 1) insert into logs select * from a", "INSERT INTO"),
+            ("delete from logs", "DELETE FROM"),
+            ("update logs set body = ''", "UPDATE"),
+            ("drop table logs", "DROP TABLE"),
+            ("set datafusion.execution.batch_size = 1", "SET"),
+            ("explain delete from logs", "DELETE FROM"),
+            ("prepare x as select 1", "PREPARE"),
+            ("select 1 into x", "SELECT INTO"),
+        ] {
+            match parse(sql) {
+                Err(QueryError::ReadOnly { statement: found }) => assert_eq!(found, statement, "{sql}"),
+                other => panic!("{sql}: {other:?}"),
+            }
+        }
+    }
+
+    /// One statement at a time.
+    #[test]
+    fn one_statement() {
+        for sql in ["", "  -- nothing", "select 1; drop table logs", "select 1; select 2"] {
+            assert!(parse(sql).is_err(), "{sql}");
+        }
+    }
+
+    /// What could overflow a stack is refused before anything walks it.
+    #[test]
+    fn size_and_depth_are_limited() {
+        // Parsing happens on the engine's threads.
+        let thread = std::thread::Builder::new()
+            .stack_size(crate::engine::STACK)
+            .spawn(limits)
+            .expect("a thread");
+        thread.join().expect("no overflow");
+    }
+
+    fn limits() {
+        let many = |count: usize, what: &str| format!("select 1 {}", what.repeat(count));
+        for sql in [
+            many(100_000, "+ 1"),
+            many(3_000, "union all select 1 "),
+            many(3_000, ", a.b"),
+            format!("select {}1{}", "(".repeat(500), ")".repeat(500)),
+            format!("select {}1", "- ".repeat(1_000)),
+            format!("select {} true", "not ".repeat(900)),
+            "x".repeat(MAX_TEXT + 1),
+        ] {
+            assert!(parse(&sql).is_err(), "{}…", &sql[..40]);
+        }
+        let values: Vec<String> = (0..20_000).map(|value| value.to_string()).collect();
+        parse(&format!("select * from logs where seq in ({})", values.join(", "))).expect("a long list is flat");
+    }
+}

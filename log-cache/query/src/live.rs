@@ -1,0 +1,415 @@
+//! Live queries: a filter and a projection over rows as they arrive.
+//!
+//! The query is planned once, over a table whose only row batches are the ones that are put into its slot; each arrival is
+//! put there and the plan is run over it. So live and stored rows are treated by the same code.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
+};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use weir_log_cache_store::table::{Batches, Table};
+use weir_log_cache_store::{Rows, Selection, Tapped};
+
+use crate::engine::{EndOnDrop, Engine, lost};
+use crate::error::QueryError;
+use crate::interrupt::Interrupt;
+use crate::provider::SCHEMA;
+use crate::visibility::Visibility;
+use crate::{guard, policy, session};
+
+/// Batches of arrivals that wait for a live query; those beyond are counted as missed.
+const QUEUE: usize = 256;
+
+/// A query that can be evaluated on arrivals.
+#[derive(Debug)]
+pub struct LiveQuery {
+    table: Table,
+    columns: Vec<usize>,
+    visibility: Visibility,
+    slot: Slot,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    memory: usize,
+    batch_rows: usize,
+}
+
+/// What a follower gets.
+#[derive(Debug, Clone)]
+pub enum Live {
+    /// Rows that meet the condition.
+    Rows(RecordBatch),
+    /// This many rows of the table came and went while the follower was busy, whether they met the condition or not.
+    Missed(u64),
+}
+
+/// A live query that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Follower {
+    rows: mpsc::Receiver<std::result::Result<Live, QueryError>>,
+    schema: SchemaRef,
+    _task: EndOnDrop,
+}
+
+impl Follower {
+    /// The columns of the rows to come.
+    #[must_use]
+    pub const fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Waits for rows. After an error, and when the store is gone, there are no more. Cancel safe.
+    ///
+    /// # Errors
+    /// If the query fails on a row.
+    pub async fn next(&mut self) -> Option<std::result::Result<Live, QueryError>> {
+        self.rows.recv().await
+    }
+}
+
+impl Engine {
+    /// Makes a query ready to be evaluated on arrivals.
+    ///
+    /// # Errors
+    /// If it is more than a filter and a projection of one table, and as for any query.
+    pub async fn compile_live(&self, sql: &str, visibility: Visibility) -> std::result::Result<LiveQuery, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let sql = sql.to_owned();
+        // On our threads: planning wants their stack.
+        let task = self.spawn(async move { compile(&inner, &sql, visibility).await })?;
+        let _end = EndOnDrop {
+            task: task.abort_handle(),
+            interrupt: Interrupt::default(),
+        };
+        task.await.map_err(|error| lost(&error))?
+    }
+
+    /// Follows a query: rows that arrive from now on.
+    ///
+    /// # Errors
+    /// As [`Engine::compile_live`], and if too many are followed already.
+    pub async fn follow(&self, sql: &str, visibility: Visibility) -> std::result::Result<Follower, QueryError> {
+        let running = self.inner.limits.followers;
+        let permit = Arc::clone(&self.inner.following)
+            .try_acquire_owned()
+            .map_err(|_| QueryError::Busy { running })?;
+        let query = self.compile_live(sql, visibility).await?;
+        let schema = query.plan.schema();
+        let mut tap = self.inner.store.tap(query.table.kind(), QUEUE);
+        let (sender, rows) = mpsc::channel(16);
+        let task = self.spawn(async move {
+            let _permit = permit;
+            while let Some(arrived) = tap.next().await {
+                let found = match arrived {
+                    Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
+                    Tapped::Rows(rows) => match query.evaluate(&rows).await {
+                        Ok(batches) => batches.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+                        Err(error) => vec![Err(error)],
+                    },
+                };
+                for found in found {
+                    let failed = found.is_err();
+                    if sender.send(found).await.is_err() || failed {
+                        return;
+                    }
+                }
+            }
+        })?;
+        Ok(Follower {
+            rows,
+            schema,
+            _task: EndOnDrop {
+                task: task.abort_handle(),
+                interrupt: Interrupt::default(),
+            },
+        })
+    }
+}
+
+impl LiveQuery {
+    /// The table that is followed.
+    #[must_use]
+    pub const fn table(&self) -> Table {
+        self.table
+    }
+
+    /// The columns of the answers.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
+
+    /// What the query makes of rows that arrived, which must be of the table's kind. Batches without rows are left out.
+    ///
+    /// # Errors
+    /// If the query fails on a row.
+    pub async fn evaluate(&self, rows: &Arc<Rows>) -> std::result::Result<Vec<RecordBatch>, QueryError> {
+        let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
+        let mut visible = Selection::default();
+        for row in 0..rows.len() {
+            if self.visibility.shows(rows.identity(row).source().id()) {
+                visible.push(row..row + 1);
+            }
+        }
+        let selection = self.table.restrict(rows, visible);
+        let arrived =
+            Batches::new(self.table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
+        let arrived = arrived
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|error| ours(error.into()))?;
+        *self.slot.0.lock() = arrived;
+        let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
+        let mut found = Vec::new();
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(ours)?;
+            if batch.num_rows() > 0 {
+                found.push(batch);
+            }
+        }
+        Ok(found)
+    }
+}
+
+async fn compile(
+    inner: &crate::engine::Inner,
+    sql: &str,
+    visibility: Visibility,
+) -> std::result::Result<LiveQuery, QueryError> {
+    let memory = inner.limits.memory;
+    let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
+    let slot = Slot::default();
+    let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
+    let mut template = inner.template.clone();
+    template.config_mut().options_mut().execution.target_partitions = 1;
+    let mut state = session::session_over(&template, catalog, memory, Interrupt::default()).map_err(ours)?;
+    let plan = state.statement_to_plan(guard::parse(sql)?).await.map_err(ours)?;
+    check(&plan)?;
+    let plan = state.optimize(&plan).map_err(ours)?;
+    let batch_rows = policy::batch_rows(&plan)?;
+    let config = state.config().clone().with_batch_size(batch_rows);
+    *state.config_mut() = config;
+    let plan = state
+        .query_planner()
+        .create_physical_plan(&plan, &state)
+        .await
+        .map_err(ours)?;
+    let mut scan = None;
+    let mut find = |plan: &Arc<dyn ExecutionPlan>| {
+        if let Some(live) = plan.downcast_ref::<LiveScan>() {
+            scan = Some((live.table, live.columns.clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply(&mut find).map_err(ours)?;
+    let Some((table, columns)) = scan else {
+        return Err(not_live("it reads none of the tables"));
+    };
+    let context = state.task_ctx();
+    Ok(LiveQuery {
+        table,
+        columns,
+        visibility,
+        slot,
+        plan,
+        context,
+        memory,
+        batch_rows,
+    })
+}
+
+fn not_live(reason: &str) -> QueryError {
+    QueryError::NotLive {
+        reason: reason.to_owned(),
+    }
+}
+
+/// Makes sure that each row can be decided by itself.
+fn check(plan: &LogicalPlan) -> std::result::Result<(), QueryError> {
+    let mut scans = 0;
+    let mut reason = None;
+    let mut visit = |plan: &LogicalPlan| {
+        reason = match plan {
+            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => None,
+            LogicalPlan::TableScan(_) => {
+                scans += 1;
+                (scans > 1).then_some("it reads several tables")
+            }
+            LogicalPlan::Sort(_) => Some("`ORDER BY` needs an end"),
+            LogicalPlan::Limit(_) => Some("`LIMIT` counts rows that are yet to come"),
+            LogicalPlan::Aggregate(_) => Some("aggregates need an end"),
+            LogicalPlan::Distinct(_) => Some("`DISTINCT` remembers every row"),
+            LogicalPlan::Window(_) => Some("window functions look at other rows"),
+            LogicalPlan::Join(_) => Some("joins look at other rows"),
+            LogicalPlan::Union(_) => Some("it reads several tables"),
+            _ => Some("it is more than columns and a condition"),
+        };
+        if reason.is_some() {
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        plan.apply_expressions(|expr| {
+            let subquery = expr.exists(|expr| {
+                Ok(matches!(
+                    expr,
+                    Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
+                ))
+            })?;
+            if subquery {
+                reason = Some("subqueries look at other rows");
+            }
+            Ok(if subquery {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
+        })
+    };
+    plan.apply(&mut visit)
+        .map_err(|error| QueryError::Internal(error.to_string()))?;
+    reason.map_or(Ok(()), |reason| Err(not_live(reason)))
+}
+
+/// Where arrivals are put for the plan to find them.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<Mutex<Vec<RecordBatch>>>);
+
+#[derive(Debug)]
+struct LiveCatalog(Arc<LiveSchema>);
+
+impl CatalogProvider for LiveCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![SCHEMA.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == SCHEMA).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
+    }
+}
+
+#[derive(Debug)]
+struct LiveSchema(Slot);
+
+#[async_trait]
+impl SchemaProvider for LiveSchema {
+    fn table_names(&self) -> Vec<String> {
+        Table::ALL.map(|table| table.name().to_owned()).to_vec()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let found = Table::ALL.into_iter().find(|table| table.name() == name);
+        Ok(found.map(|table| {
+            Arc::new(LiveTable {
+                table,
+                slot: self.0.clone(),
+            }) as Arc<dyn TableProvider>
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        Table::ALL.into_iter().any(|table| table.name() == name)
+    }
+}
+
+#[derive(Debug)]
+struct LiveTable {
+    table: Table,
+    slot: Slot,
+}
+
+#[async_trait]
+impl TableProvider for LiveTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.table.schema().fields().len()).collect(),
+        };
+        let schema = Arc::new(self.table.schema().project(&columns)?);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let properties = Arc::new(properties);
+        Ok(Arc::new(LiveScan {
+            table: self.table,
+            columns,
+            slot: self.slot.clone(),
+            properties,
+        }))
+    }
+}
+
+/// Reads what is in the slot.
+#[derive(Debug)]
+struct LiveScan {
+    table: Table,
+    columns: Vec<usize>,
+    slot: Slot,
+    properties: Arc<PlanProperties>,
+}
+
+impl DisplayAs for LiveScan {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LiveScan: table={}", self.table.name())
+    }
+}
+
+impl ExecutionPlan for LiveScan {
+    fn name(&self) -> &'static str {
+        "LiveScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = std::mem::take(&mut *self.slot.0.lock());
+        let batches = futures::stream::iter(batches.into_iter().map(Ok));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}

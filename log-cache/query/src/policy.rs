@@ -1,0 +1,142 @@
+//! What a plan may do, and in what portions it does it.
+//!
+//! DataFusion's memory pool counts what operators keep. It does not count what one batch of rows takes while expressions
+//! are evaluated on it: a literal becomes a column of copies, a join repeats one row beside many. So the size of batches
+//! follows from the plan: the more expressions there are and the larger its literals, the fewer rows are looked at
+//! together; and what could repeat a value of any size beside many rows is refused.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+
+use crate::error::QueryError;
+
+/// Rows of a batch of a plain query.
+const ROWS: usize = 8192;
+
+/// Rows of a batch if there is a join, which repeats values.
+const JOIN_ROWS: usize = 256;
+
+/// Expressions that a plan may have without making batches smaller.
+const FREE_EXPRESSIONS: usize = 64;
+
+/// What the literals of a plan may take when each is copied for every row of a batch.
+const LITERAL_BYTES: usize = 16 << 20;
+
+/// Aggregates whose state grows with the rows, and the result with it.
+const COLLECTING: [&str; 2] = ["array_agg", "string_agg"];
+
+/// Aggregates that are computed row by row over a moving window. Others start again for each row.
+const MOVING: [&str; 7] = ["avg", "count", "first_value", "last_value", "max", "min", "sum"];
+
+/// What a plan is made of.
+#[derive(Debug, Default)]
+struct Survey {
+    expressions: usize,
+    literal_bytes: usize,
+    joins: bool,
+    collects: bool,
+    refused: Option<&'static str>,
+}
+
+/// Makes sure that an optimised plan does nothing that a query must not do; returns how many rows a batch may have.
+pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
+    let mut survey = Survey::default();
+    plan.apply_with_subqueries(|node| {
+        survey.look_at(node);
+        node.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                survey.look_at_expression(expression);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(|error| QueryError::Internal(error.to_string()))?;
+    if survey.collects && survey.joins {
+        survey.refused = Some("`array_agg` and `string_agg` cannot be combined with a join or a subquery");
+    }
+    if let Some(message) = survey.refused {
+        return Err(QueryError::Invalid {
+            message: message.to_owned(),
+            hint: None,
+        });
+    }
+    let rows = ROWS * FREE_EXPRESSIONS / survey.expressions.max(FREE_EXPRESSIONS);
+    let rows = if survey.joins { rows.min(JOIN_ROWS) } else { rows };
+    Ok(rows.min(LITERAL_BYTES / survey.literal_bytes.max(1)).max(1))
+}
+
+impl Survey {
+    fn look_at(&mut self, node: &LogicalPlan) {
+        match node {
+            LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => self.joins = true,
+            LogicalPlan::Unnest(_) => self.refused = Some("`unnest` is not supported"),
+            _ => {}
+        }
+    }
+
+    fn look_at_expression(&mut self, expression: &Expr) {
+        self.expressions += 1;
+        match expression {
+            Expr::Literal(value, _) => self.literal_bytes += value.size(),
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => self.joins = true,
+            Expr::Unnest(_) => self.refused = Some("`unnest` is not supported"),
+            Expr::AggregateFunction(function) => self.look_at_aggregate(function),
+            Expr::WindowFunction(function) => self.look_at_window(function),
+            _ => {}
+        }
+    }
+
+    fn look_at_aggregate(&mut self, function: &AggregateFunction) {
+        let name = function.func.name();
+        self.collects |= COLLECTING.contains(&name);
+        // The last argument is a size that is allocated at once.
+        let sized = match name {
+            "approx_percentile_cont" => function.params.args.len() > 2,
+            "approx_percentile_cont_with_weight" => function.params.args.len() > 3,
+            _ => false,
+        };
+        if sized {
+            self.refused = Some("the number of centroids cannot be chosen");
+        }
+    }
+
+    fn look_at_window(&mut self, function: &WindowFunction) {
+        if let WindowFunctionDefinition::AggregateUDF(aggregate) = &function.fun
+            && (function.params.distinct || !MOVING.contains(&aggregate.name()))
+        {
+            self.refused = Some(
+                "as window functions only avg, count, first_value, last_value, max, min and sum are supported, without DISTINCT",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{LogicalPlanBuilder, lit};
+
+    use super::*;
+
+    /// Large literals and many expressions make small batches.
+    #[test]
+    fn portions_follow_the_plan() {
+        let rows = |columns: Vec<Expr>| {
+            let plan = LogicalPlanBuilder::empty(true)
+                .project(columns)
+                .expect("a plan")
+                .build()
+                .expect("a plan");
+            batch_rows(&plan).expect("allowed")
+        };
+        assert_eq!(rows(vec![lit(1)]), 8192);
+        let many = |count: i32| {
+            (0..count)
+                .map(|value| lit(value).alias(value.to_string()))
+                .collect::<Vec<_>>()
+        };
+        assert!((700..2000).contains(&rows(many(256))), "{}", rows(many(256)));
+        assert_eq!(rows(vec![lit("x".repeat(1 << 20))]), 15);
+        assert_eq!(rows(vec![lit("x".repeat(64 << 20))]), 1);
+    }
+}

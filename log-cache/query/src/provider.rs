@@ -1,0 +1,126 @@
+//! The store's tables, as DataFusion finds them: one snapshot of each kind for the whole of a query.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use weir_log_cache_store::table::Table;
+use weir_log_cache_store::{Snapshot, Store};
+
+use crate::scan::ScanExec;
+use crate::visibility::Visibility;
+
+/// The name of the catalogue and of the schema in it.
+pub(crate) const CATALOG: &str = "weir";
+pub(crate) const SCHEMA: &str = "public";
+
+/// What one query sees of the store.
+#[derive(Debug)]
+pub(crate) struct View {
+    store: Store,
+    visibility: Visibility,
+    /// By kind, taken when the query's plan first wants it.
+    snapshots: [OnceLock<Arc<Snapshot>>; KINDS],
+}
+
+const KINDS: usize = weir_envelope::batch::Kind::ALL.len();
+
+impl View {
+    pub(crate) fn new(store: Store, visibility: Visibility) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            visibility,
+            snapshots: Default::default(),
+        })
+    }
+
+    fn snapshot(&self, table: Table) -> Arc<Snapshot> {
+        let kind = table.kind();
+        Arc::clone(self.snapshots[kind.index()].get_or_init(|| Arc::new(self.store.snapshot(kind))))
+    }
+}
+
+/// The catalogue: one schema.
+#[derive(Debug)]
+pub(crate) struct Catalog(pub(crate) Arc<Schema>);
+
+impl CatalogProvider for Catalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![SCHEMA.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == SCHEMA).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
+    }
+}
+
+/// The schema: the store's tables, and no way to add one.
+#[derive(Debug)]
+pub(crate) struct Schema(pub(crate) Arc<View>);
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn table_names(&self) -> Vec<String> {
+        Table::ALL.map(|table| table.name().to_owned()).to_vec()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let found = Table::ALL.into_iter().find(|table| table.name() == name);
+        Ok(found.map(|table| {
+            Arc::new(StoreTable {
+                table,
+                view: Arc::clone(&self.0),
+            }) as Arc<dyn TableProvider>
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        Table::ALL.into_iter().any(|table| table.name() == name)
+    }
+}
+
+/// One table of the store.
+#[derive(Debug)]
+struct StoreTable {
+    table: Table,
+    view: Arc<View>,
+}
+
+#[async_trait]
+impl TableProvider for StoreTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Conditions come later, from the physical plan: those that only show up while the query runs, too. And a scan
+        // makes batches as they are asked for, newest chunks first, so that a limit ends it by not asking any more.
+        let columns = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.table.schema().fields().len()).collect(),
+        };
+        let partitions = state.config().target_partitions();
+        let scan = ScanExec::new(
+            self.table,
+            self.view.snapshot(self.table),
+            self.view.visibility.clone(),
+            columns,
+            partitions,
+        )?;
+        Ok(Arc::new(scan))
+    }
+}

@@ -1,0 +1,338 @@
+//! What conditions say about where to look.
+//!
+//! Some conditions are met exactly by what is looked at ([`is_exact`]): comparisons of the timestamp, and of texts that
+//! all rows of an identity share, with constants. All others are hints, applied again by the plan above: where one is not
+//! understood, or fails, everything is read.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNullExpr, Literal,
+};
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use weir_log_cache_store::table::Table;
+use weir_log_cache_store::{Chunk, Selection, Snapshot, TimeRange};
+
+use crate::visibility::Visibility;
+
+/// The name of the column that time ranges are about.
+const TIMESTAMP: &str = "timestamp";
+
+/// No time at all.
+const NEVER: TimeRange = TimeRange {
+    first: i64::MAX,
+    last: i64::MIN,
+};
+
+/// The conditions of a scan, sorted by what they can save.
+#[derive(Debug)]
+pub(super) struct Hints {
+    table: Table,
+    /// All of them: what they say about time may change while the query runs.
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// Those on columns that all rows of an identity share, written for `shared_columns`.
+    shared: Vec<Shared>,
+    /// Positions in the table's schema.
+    shared_columns: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    filter: Arc<dyn PhysicalExpr>,
+    exact: bool,
+}
+
+impl Hints {
+    /// `filters` are on the projection `columns` of the table.
+    pub(super) fn new(table: Table, columns: &[usize], filters: Vec<Arc<dyn PhysicalExpr>>) -> Result<Self> {
+        let shared_columns: Vec<usize> = columns
+            .iter()
+            .copied()
+            .filter(|column| table.is_shared(*column))
+            .collect();
+        let schema = table.schema().project(&shared_columns)?;
+        let mut shared = Vec::new();
+        for filter in filters.iter().filter(|filter| is_on_shared(table, columns, filter)) {
+            let exact = is_exact(table, columns, filter);
+            shared.push(Shared {
+                filter: reassign_expr_columns(Arc::clone(filter), &schema)?,
+                exact,
+            });
+        }
+        Ok(Self {
+            table,
+            filters,
+            shared,
+            shared_columns,
+        })
+    }
+
+    /// The rows of `chunk` that `visibility` shows and that may meet the conditions.
+    pub(super) fn select(&self, snapshot: &Snapshot, chunk: &Chunk, visibility: &Visibility) -> Result<Selection> {
+        let time = self
+            .filters
+            .iter()
+            .fold(TimeRange::ALL, |time, filter| both(time, times(filter)));
+        let (oldest, newest) = chunk.time_range();
+        if newest < time.first || oldest > time.last {
+            return Ok(Selection::default());
+        }
+        let rows = chunk.rows();
+        let Some(wanted) = self.wanted_identities(chunk, visibility)? else {
+            let selection = snapshot.select(chunk, |source| visibility.shows(source.id()), &time);
+            return Ok(self.table.restrict(rows, selection));
+        };
+        // Runs are of sources; of one that has wanted and other identities every row is looked at.
+        let identities = rows.identities().iter().zip(&wanted);
+        let mut sources: Vec<&str> = identities
+            .filter(|(_, wanted)| **wanted)
+            .map(|(identity, _)| identity.source().id())
+            .collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let found = snapshot.select(chunk, |source| sources.binary_search(&source.id()).is_ok(), &time);
+        let mut selection = Selection::default();
+        for row in found.ranges().iter().cloned().flatten() {
+            if wanted[rows.identity_index(row)] {
+                selection.push(row..row + 1);
+            }
+        }
+        Ok(self.table.restrict(rows, selection))
+    }
+
+    /// For each identity of the chunk whether its rows are visible and may meet the conditions; `None` if there is no
+    /// condition to say so.
+    ///
+    /// Conditions are evaluated on visible identities alone, so that not even a failure tells of others.
+    fn wanted_identities(&self, chunk: &Chunk, visibility: &Visibility) -> Result<Option<Vec<bool>>> {
+        if self.shared.is_empty() {
+            return Ok(None);
+        }
+        let rows = chunk.rows();
+        let visible: Vec<usize> = (0..rows.identities().len())
+            .filter(|identity| visibility.shows(rows.identities()[*identity].source().id()))
+            .collect();
+        let batch = self.table.identities(rows, &visible, &self.shared_columns)?;
+        let mut wanted = vec![true; visible.len()];
+        for Shared { filter, exact } in &self.shared {
+            let result = filter
+                .evaluate(&batch)
+                .and_then(|value| value.into_array(visible.len()));
+            let result = match result {
+                Ok(result) => result,
+                Err(error) if *exact => return Err(error),
+                Err(_) => continue,
+            };
+            let Some(result) = result.as_boolean_opt() else {
+                return internal_err!("a condition is not true or false");
+            };
+            for (wanted, result) in wanted.iter_mut().zip(result.iter()) {
+                *wanted &= result == Some(true);
+            }
+        }
+        let mut by_identity = vec![false; rows.identities().len()];
+        for (identity, wanted) in visible.into_iter().zip(wanted) {
+            by_identity[identity] = wanted;
+        }
+        Ok(Some(by_identity))
+    }
+}
+
+/// Whether `filter` is on nothing but columns that all rows of an identity share.
+fn is_on_shared(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
+    let used = collect_columns(filter);
+    let is_shared = |column: &Column| {
+        columns
+            .get(column.index())
+            .is_some_and(|position| table.is_shared(*position))
+    };
+    !used.is_empty() && used.iter().all(is_shared)
+}
+
+/// Whether a scan with this condition gives exactly the rows that meet it.
+pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
+    let is_constant = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
+    if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
+        if !binary.left().is::<Column>() || !is_constant(binary.right()) {
+            return false;
+        }
+        return if is_timestamp(binary.left()) {
+            instant(binary.right()).is_some()
+                && matches!(
+                    binary.op(),
+                    Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+                )
+        } else {
+            is_on_shared(table, columns, filter) && matches!(binary.op(), Operator::Eq | Operator::NotEq)
+        };
+    }
+    filter.downcast_ref::<InListExpr>().is_some_and(|list| {
+        list.expr().is::<Column>() && is_on_shared(table, columns, filter) && list.list().iter().all(is_constant)
+    })
+}
+
+/// The timestamps of rows that may meet `filter`.
+fn times(filter: &Arc<dyn PhysicalExpr>) -> TimeRange {
+    if let Some(dynamic) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() {
+        return dynamic.current().map_or(TimeRange::ALL, |current| times(&current));
+    }
+    if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
+        return match binary.op() {
+            Operator::And => both(times(binary.left()), times(binary.right())),
+            Operator::Or => either(times(binary.left()), times(binary.right())),
+            op => match (is_timestamp(binary.left()), instant(binary.right())) {
+                (true, Some(time)) => compared(*op, time),
+                _ => match (instant(binary.left()), is_timestamp(binary.right())) {
+                    (Some(time), true) => op.swap().map_or(TimeRange::ALL, |op| compared(op, time)),
+                    _ => TimeRange::ALL,
+                },
+            },
+        };
+    }
+    if let Some(list) = filter.downcast_ref::<InListExpr>()
+        && !list.negated()
+        && is_timestamp(list.expr())
+    {
+        let at = |time: &Arc<dyn PhysicalExpr>| {
+            instant(time).map_or(TimeRange::ALL, |time| TimeRange {
+                first: time,
+                last: time,
+            })
+        };
+        return list.list().iter().map(at).fold(NEVER, either);
+    }
+    // Timestamps are never null.
+    if filter
+        .downcast_ref::<IsNullExpr>()
+        .is_some_and(|null| is_timestamp(null.arg()))
+    {
+        return NEVER;
+    }
+    match filter.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::Boolean(Some(false) | None)) => NEVER,
+        _ => TimeRange::ALL,
+    }
+}
+
+fn compared(op: Operator, time: i64) -> TimeRange {
+    match op {
+        Operator::Eq => TimeRange {
+            first: time,
+            last: time,
+        },
+        Operator::Gt => time
+            .checked_add(1)
+            .map_or(NEVER, |first| TimeRange { first, last: i64::MAX }),
+        Operator::GtEq => TimeRange {
+            first: time,
+            last: i64::MAX,
+        },
+        Operator::Lt => time
+            .checked_sub(1)
+            .map_or(NEVER, |last| TimeRange { first: i64::MIN, last }),
+        Operator::LtEq => TimeRange {
+            first: i64::MIN,
+            last: time,
+        },
+        _ => TimeRange::ALL,
+    }
+}
+
+fn is_timestamp(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.downcast_ref::<Column>()
+        .is_some_and(|column| column.name() == TIMESTAMP)
+}
+
+/// A constant point in time.
+fn instant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
+    match expr.downcast_ref::<Literal>()?.value() {
+        ScalarValue::TimestampNanosecond(time, _) => *time,
+        _ => None,
+    }
+}
+
+fn both(left: TimeRange, right: TimeRange) -> TimeRange {
+    TimeRange {
+        first: left.first.max(right.first),
+        last: left.last.min(right.last),
+    }
+}
+
+fn either(left: TimeRange, right: TimeRange) -> TimeRange {
+    match (left.first > left.last, right.first > right.last) {
+        (true, _) => right,
+        (_, true) => left,
+        _ => TimeRange {
+            first: left.first.min(right.first),
+            last: left.last.max(right.last),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use datafusion::physical_expr::expressions::{binary, col, in_list, is_null, lit};
+
+    use super::*;
+
+    fn schema() -> Schema {
+        let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        Schema::new(vec![
+            Field::new("seq", DataType::UInt64, false),
+            Field::new("timestamp", instant, false),
+        ])
+    }
+
+    fn at(time: i64) -> Arc<dyn PhysicalExpr> {
+        lit(ScalarValue::TimestampNanosecond(Some(time), Some("UTC".into())))
+    }
+
+    fn compare(op: Operator, time: i64) -> Arc<dyn PhysicalExpr> {
+        binary(col("timestamp", &schema()).expect("a column"), op, at(time), &schema()).expect("typed")
+    }
+
+    fn join(left: Arc<dyn PhysicalExpr>, op: Operator, right: Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
+        binary(left, op, right, &schema()).expect("typed")
+    }
+
+    fn range(first: i64, last: i64) -> TimeRange {
+        TimeRange { first, last }
+    }
+
+    /// Comparisons, in both directions, and what AND and OR make of them.
+    #[test]
+    fn conditions_on_time_are_understood() {
+        let between = join(compare(Operator::GtEq, 10), Operator::And, compare(Operator::Lt, 20));
+        assert_eq!(times(&between), range(10, 19));
+        let later = join(at(30), Operator::Lt, col("timestamp", &schema()).expect("a column"));
+        assert_eq!(times(&later), range(31, i64::MAX));
+        assert_eq!(
+            times(&join(Arc::clone(&between), Operator::Or, later)),
+            range(10, i64::MAX)
+        );
+        assert_eq!(times(&join(between, Operator::Or, lit(false))), range(10, 19));
+        let column = || col("timestamp", &schema()).expect("a column");
+        let listed = in_list(column(), vec![at(5), at(9)], &false, &schema()).expect("typed");
+        assert_eq!(times(&listed), range(5, 9));
+        assert_eq!(times(&is_null(column()).expect("typed")), NEVER);
+        assert_eq!(times(&compare(Operator::Gt, i64::MAX)), NEVER);
+    }
+
+    /// What is not about time leaves everything open.
+    #[test]
+    fn other_conditions_say_nothing() {
+        let seq = || col("seq", &schema()).expect("a column");
+        let other = join(seq(), Operator::Eq, lit(5u64));
+        assert_eq!(times(&other), TimeRange::ALL);
+        assert_eq!(
+            times(&join(other, Operator::Or, compare(Operator::Lt, 3))),
+            TimeRange::ALL
+        );
+        assert_eq!(times(&compare(Operator::NotEq, 3)), TimeRange::ALL);
+    }
+}

@@ -1,0 +1,133 @@
+//! Queries against a store with something in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::util::pretty::pretty_format_batches;
+use prost::Message as _;
+use weir_envelope::batch::Batch;
+use weir_log_cache_store::{Limits, Store};
+use weir_proto::loggregator_v2::{self as v2, envelope::Message};
+
+use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
+
+mod formats;
+mod hostile;
+mod live;
+mod plans;
+mod queries;
+mod visibility;
+
+fn log(source: &str, timestamp: i64, body: &str) -> v2::Envelope {
+    let payload = body.as_bytes().to_vec().into();
+    envelope(
+        source,
+        timestamp,
+        Message::Log(v2::Log {
+            payload,
+            r#type: i32::from(body.contains("error")),
+        }),
+    )
+}
+
+fn counter(source: &str, timestamp: i64, name: &str, delta: u64) -> v2::Envelope {
+    envelope(
+        source,
+        timestamp,
+        Message::Counter(v2::Counter {
+            name: name.to_owned(),
+            delta,
+            total: delta * 10,
+        }),
+    )
+}
+
+fn envelope(source: &str, timestamp: i64, message: Message) -> v2::Envelope {
+    let tags = [
+        ("app_name", format!("{source}-name")),
+        ("source_type", "APP/PROC/WEB".to_owned()),
+    ];
+    v2::Envelope {
+        timestamp,
+        source_id: source.to_owned(),
+        instance_id: "0".to_owned(),
+        tags: tags
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect::<BTreeMap<_, _>>(),
+        message: Some(message),
+        ..v2::Envelope::default()
+    }
+}
+
+fn ingest(store: &Store, envelopes: Vec<v2::Envelope>) {
+    for envelopes in envelopes.chunks(100) {
+        let message = v2::EnvelopeBatch {
+            batch: envelopes.to_vec(),
+        }
+        .encode_to_vec();
+        store.ingest(&Batch::split(message.into()).batch, |_| ());
+    }
+}
+
+/// Three apps with a hundred lines each, interleaved; every tenth of them an error. And a counter.
+fn filled() -> Store {
+    let store = Store::new(Limits {
+        active_rows: 32,
+        chunk_rows: 64,
+        ..Limits::default()
+    });
+    let apps = ["app-a", "app-b", "app-c"];
+    let lines = (0..300i64).map(|number| {
+        let app = apps[usize::try_from(number % 3).expect("small")];
+        let level = if number % 10 == 0 { "error" } else { "info" };
+        log(app, number, &format!("{level}: line {number} of {app}"))
+    });
+    ingest(&store, lines.collect());
+    ingest(
+        &store,
+        (0..30).map(|number| counter("app-a", number, "requests", 1)).collect(),
+    );
+    store
+}
+
+fn engine(store: &Store) -> Engine {
+    let limits = EngineLimits {
+        memory: 64 << 20,
+        threads: 2,
+        ..EngineLimits::default()
+    };
+    Engine::new(store.clone(), limits).expect("an engine")
+}
+
+fn query(sql: &str) -> Query {
+    Query {
+        sql: sql.to_owned(),
+        visibility: Visibility::All,
+        timeout: Some(Duration::from_secs(60)),
+        max_rows: None,
+    }
+}
+
+async fn ask(engine: &Engine, sql: &str) -> Result<Answer, QueryError> {
+    engine.query(query(sql)).await
+}
+
+/// The answer as lines of cells, without the frame.
+async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
+    cells(&ask(engine, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")))
+}
+
+fn cells(answer: &Answer) -> Vec<String> {
+    let table = pretty_format_batches(&answer.batches).expect("printable").to_string();
+    let lines = table.lines().skip(3).filter(|line| line.starts_with('|'));
+    lines
+        .map(|line| {
+            line.trim_matches(['|', ' '])
+                .split('|')
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join(" | ")
+        })
+        .collect()
+}

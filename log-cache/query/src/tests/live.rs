@@ -1,0 +1,108 @@
+//! Live queries.
+
+use super::{cells, counter, engine, filled, ingest, log};
+use crate::{Answer, Engine, Live, QueryError, Visibility};
+
+async fn reason(engine: &Engine, sql: &str) -> String {
+    match engine.compile_live(sql, Visibility::All).await {
+        Err(QueryError::NotLive { reason }) => reason,
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+/// New rows that meet the condition come, in the order of arrival; old ones and others do not.
+#[tokio::test]
+async fn followers_see_new_rows() {
+    let store = filled();
+    let engine = engine(&store);
+    let sql = "select l.seq as number, upper(body) from logs l where body like '%error%' and source_id <> 'app-b'";
+    let mut follower = engine
+        .follow(sql, Visibility::sources(["app-a", "app-b"]))
+        .await
+        .expect("a live query");
+    ingest(
+        &store,
+        vec![
+            log("app-a", 900, "error: second"),
+            log("app-c", 899, "error: hidden"),
+            log("app-b", 898, "error: not asked for"),
+            log("app-a", 897, "info: not asked for"),
+            counter("app-a", 896, "error", 1),
+            log("app-a", 895, "error: third"),
+        ],
+    );
+    let Some(Ok(Live::Rows(batch))) = follower.next().await else {
+        panic!("rows")
+    };
+    let answer = Answer {
+        schema: batch.schema(),
+        rows: batch.num_rows(),
+        batches: vec![batch],
+        truncated: None,
+    };
+    assert_eq!(cells(&answer), ["131 | ERROR: SECOND", "134 | ERROR: THIRD"]);
+    assert_eq!(follower.schema().field(0).name(), "number");
+}
+
+/// A row on which the query fails ends it, with the reason.
+#[tokio::test]
+async fn failures_are_told() {
+    let store = filled();
+    let engine = engine(&store);
+    let mut follower = engine
+        .follow("select cast(body as int) from logs", Visibility::All)
+        .await
+        .expect("a live query");
+    ingest(&store, vec![log("app-a", 900, "12")]);
+    assert!(matches!(follower.next().await, Some(Ok(Live::Rows(_)))));
+    ingest(&store, vec![log("app-a", 901, "twelve")]);
+    assert!(matches!(follower.next().await, Some(Err(QueryError::Failed { .. }))));
+    assert!(follower.next().await.is_none());
+}
+
+/// Only what can be decided row by row can be followed, and the refusal says what stands in the way.
+#[tokio::test]
+async fn some_queries_need_an_end() {
+    let engine = engine(&filled());
+    for (sql, expected) in [
+        ("select body from logs order by timestamp", "`ORDER BY` needs an end"),
+        (
+            "select body from logs limit 5",
+            "`LIMIT` counts rows that are yet to come",
+        ),
+        ("select count(*) from logs", "aggregates need an end"),
+        ("select distinct body from logs", "`DISTINCT` remembers every row"),
+        (
+            "select row_number() over () from logs",
+            "window functions look at other rows",
+        ),
+        (
+            "select a.body from logs a join counters b on a.seq = b.seq",
+            "joins look at other rows",
+        ),
+        (
+            "select body from logs union all select name from counters",
+            "it reads several tables",
+        ),
+        (
+            "select body from logs where seq = (select max(seq) from logs)",
+            "subqueries look at other rows",
+        ),
+        ("select 1", "it is more than columns and a condition"),
+    ] {
+        assert_eq!(reason(&engine, sql).await, expected, "{sql}");
+    }
+    assert!(matches!(
+        engine.compile_live("delete from logs", Visibility::All).await,
+        Err(QueryError::ReadOnly { .. })
+    ));
+    assert!(
+        engine
+            .compile_live(
+                "select * from gauges where name = 'cpu' and value > 0.5",
+                Visibility::All
+            )
+            .await
+            .is_ok()
+    );
+}
