@@ -17,30 +17,47 @@ const LARGE: usize = 4 << 20;
 /// Largest message that a doppler accepts (contract §17).
 const MAX_MESSAGE: usize = 10 << 20;
 
-/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`.
-pub(super) fn pack(mut parcels: Vec<Parcel>, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
-    if parcels.len() > 1 {
-        out.push_back(merge(parcels));
-    } else if let Some(parcel) = parcels.pop() {
-        if parcel.batch.byte_len() <= LARGE {
+/// A parcel of this size is a good message as it is: copying it into a larger one would cost more than it saves.
+const WORTH_SENDING: usize = 16 << 10;
+
+/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`, in order.
+pub(super) fn pack(parcels: Vec<Parcel>, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
+    let mut small = Vec::new();
+    for parcel in parcels {
+        let bytes = parcel.batch.byte_len();
+        if bytes < WORTH_SENDING {
+            small.push(parcel);
+            continue;
+        }
+        out.extend(merge(&mut small));
+        if bytes <= LARGE {
             out.push_back(parcel);
         } else {
             cut_up(&parcel, ledger, out);
         }
     }
+    out.extend(merge(&mut small));
 }
 
-fn merge(parcels: Vec<Parcel>) -> Parcel {
+/// One parcel of all that are in `parcels`.
+fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
+    if parcels.len() < 2 {
+        return parcels.pop();
+    }
     let mut builder = BatchBuilder::new();
+    builder.reserve(
+        parcels.iter().map(|parcel| parcel.batch.len()).sum(),
+        parcels.iter().map(|parcel| parcel.batch.byte_len()).sum(),
+    );
     let mut receipts = Vec::new();
-    for parcel in parcels {
+    for parcel in parcels.drain(..) {
         parcel.batch.iter().for_each(|envelope| builder.push_raw(envelope));
         receipts.extend(parcel.receipts);
     }
-    Parcel {
+    Some(Parcel {
         batch: builder.finish(),
         receipts,
-    }
+    })
 }
 
 fn cut_up(parcel: &Parcel, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
@@ -112,6 +129,20 @@ mod tests {
         assert_eq!(tracker.progress().handed_on, 0);
         drop(out);
         assert_eq!(tracker.progress().handed_on, 3);
+    }
+
+    /// A parcel that is large enough stays as it is, and those around it keep their places.
+    #[test]
+    fn good_parcels_are_not_copied() {
+        let good = parcel(&[20_000]);
+        let bytes = good.batch.bytes().as_ptr();
+        let parcels = vec![parcel(&[1]), parcel(&[2]), good, parcel(&[3])];
+        let out = packed(parcels, &Ledger::in_memory("loggregator-agent"));
+        assert_eq!(
+            out.iter().map(|parcel| parcel.batch.len()).collect::<Vec<_>>(),
+            [2, 1, 1]
+        );
+        assert_eq!(out[1].batch.bytes().as_ptr(), bytes);
     }
 
     /// What no doppler accepts is counted; the rest goes in parts, and the receipt with the last of them.
