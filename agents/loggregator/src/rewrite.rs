@@ -3,7 +3,7 @@
 //! - An empty `source_id` becomes the tag `origin`.
 //! - Deprecated tags are copied into `tags`; what was there under the same key is replaced.
 //! - Default tags are added where absent.
-//! - A counter that only tells its growth gets the running total ([`counters`]).
+//! - A counter that only tells its growth gets the running total ([`CounterTotals`]).
 //!
 //! An envelope that needs none of this passes as the bytes it came in. A changed one is copied and gets fields appended:
 //! of a scalar field the last occurrence counts, and entries of a map just add up. Only where something has to go (a
