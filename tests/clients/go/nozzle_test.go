@@ -2,6 +2,7 @@ package clients
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -54,7 +55,7 @@ func collect(c *consumer.Consumer, envelopes <-chan *events.Envelope, errors <-c
 func (n *nozzle) add(e *events.Envelope) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.sources[e.GetTags()["source_id"]] {
+	if !n.sources[e.GetTags()["source_id"]] || isReport(e.GetOrigin()) {
 		return
 	}
 	if e.GetTags()[probeTag] != "" {
@@ -63,6 +64,9 @@ func (n *nozzle) add(e *events.Envelope) {
 	}
 	n.got = append(n.got, e)
 }
+
+// isReport tells what the stack says *about* a source (losses, mostly) from what the source says itself: both have its id.
+func isReport(origin string) bool { return strings.HasPrefix(origin, "loggregator.") }
 
 func (n *nozzle) envelopes() []*events.Envelope {
 	n.mu.Lock()

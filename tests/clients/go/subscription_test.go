@@ -43,9 +43,11 @@ func (s *subscription) add(envelopes []*v2.Envelope) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range envelopes {
-		if isProbe(e) {
+		switch {
+		case isProbe(e):
 			s.probes++
-		} else {
+		case isReport(e.GetTags()["origin"]), isReport(e.GetDeprecatedTags()["origin"].GetText()):
+		default:
 			s.got = append(s.got, e)
 		}
 	}
