@@ -1,5 +1,6 @@
 //! How a command reaches a running stack: addresses from `endpoints.json`, identity from its certificates.
 
+mod again;
 pub(crate) mod http;
 mod line;
 mod outbox;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 use weir_error::ErrorKind;
-use weir_rpc::{Channel, Frame, Target};
+use weir_rpc::{Channel, Frame, Messages, Target};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
 
+pub(crate) use again::again;
 pub(crate) use line::{Line, Sequence};
 pub(crate) use outbox::Outbox;
 
@@ -132,7 +134,7 @@ pub(crate) async fn subscribe<Q: Message>(
     channel: &Channel,
     path: &'static str,
     question: &Q,
-) -> Result<Streaming<Bytes>, Failure> {
+) -> Result<Messages, Failure> {
     let question = Frame::from(question.encode_to_vec());
     let request = Request::new(futures::stream::once(async move { question }));
     let answer = channel

@@ -1,23 +1,19 @@
 //! `weir tail [SOURCE]`: the live stream, through the reverse log proxy as any nozzle gets it.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use bytes::Bytes;
-use tonic::{Code, Streaming};
+use tonic::Code;
 use weir_envelope::batch::Batch;
-use weir_error::ErrorKind;
 use weir_proto::loggregator_v2::{
     CounterSelector, EgressBatchRequest, EventSelector, GaugeSelector, LogSelector, Selector, TimerSelector,
     selector::Message,
 };
-use weir_rpc::Backoff;
-use weir_service::clock;
+use weir_rpc::Messages;
 
-use crate::client::{Stack, refused, subscribe};
+use crate::client::{Stack, again, refused, subscribe};
 use crate::failure::Failure;
 use crate::render::{self, Form, Style};
-use crate::state::{Lock, StateDir};
+use crate::state::StateDir;
 use crate::terminal::{self, Output, note};
 
 const EXAMPLES: &str = "\
@@ -32,12 +28,6 @@ Examples:
 It shows what happens from now on; `weir recent SOURCE` shows what was before.";
 
 const BATCHED_RECEIVER: &str = "/loggregator.v2.Egress/BatchedReceiver";
-
-/// A stack that went away is looked for again after these delays.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(2);
-/// Without any stack, this long.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watch logs and metrics live
 #[derive(Debug, clap::Args)]
@@ -105,7 +95,6 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     };
     let request = request(&args);
     let mut output = Output::stdout();
-    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     // The first connection must work; later ones are tried until they do.
     let mut stream = open(&Stack::find(&state)?, &request).await?;
     loop {
@@ -114,39 +103,8 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             "weir: the stream ended ({}), connecting again; what is sent meanwhile is not shown",
             status.message()
         ));
-        stream = again(&state, &request, &mut backoff).await?;
-        backoff.reset();
+        stream = again(&state, async |stack| open(&stack, &request).await).await?;
         note("weir: connected again");
-    }
-}
-
-/// Connects again, wherever the stack is now; gives up when there has been none for a while.
-async fn again(
-    state: &StateDir,
-    request: &EgressBatchRequest,
-    backoff: &mut Backoff,
-) -> Result<Streaming<Bytes>, Failure> {
-    let mut gone_since = None;
-    loop {
-        tokio::time::sleep(backoff.next_delay()).await;
-        let found = match Stack::find(state) {
-            Ok(stack) => open(&stack, request).await,
-            Err(failure) => Err(failure),
-        };
-        match found {
-            Ok(stream) => return Ok(stream),
-            // Somebody starts it, or a part of it starts again.
-            Err(failure) if failure.kind() == ErrorKind::Unavailable && Lock::holder(state).is_some() => {
-                gone_since = None
-            }
-            Err(failure) if matches!(failure.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) => {
-                let since = *gone_since.get_or_insert_with(clock::instant);
-                if clock::instant().duration_since(since) > PATIENCE {
-                    return Err(failure);
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
     }
 }
 
@@ -172,12 +130,12 @@ fn request(args: &Args) -> EgressBatchRequest {
     }
 }
 
-async fn open(stack: &Stack, request: &EgressBatchRequest) -> Result<Streaming<Bytes>, Failure> {
+async fn open(stack: &Stack, request: &EgressBatchRequest) -> Result<Messages, Failure> {
     subscribe(&stack.rlp(), BATCHED_RECEIVER, request).await
 }
 
 /// Prints what comes until the stream ends; gives the reason where connecting again may help.
-async fn print(stream: &mut Streaming<Bytes>, style: Style, output: &mut Output) -> Result<tonic::Status, Failure> {
+async fn print(stream: &mut Messages, style: Style, output: &mut Output) -> Result<tonic::Status, Failure> {
     let mut text = Vec::new();
     loop {
         match stream.message().await {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, Kind};
 use weir_flow::{FairQueue, Ledger, Parcel, Reason};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
-use weir_rpc::{FrameStream, RawService};
+use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Shutdown;
 
 use crate::metrics::Metrics;
@@ -86,7 +85,7 @@ impl Intake {
 impl RawService for Ingress {
     const NAME: &'static str = INGRESS_SERVICE;
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match Method::named(method) {
             Some(method) => self.server.serve(method, request).await,
             None => Err(Status::unimplemented(format!(

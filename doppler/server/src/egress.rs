@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_doppler_router::{Request as Subscription, Router};
 use weir_envelope::selector::{Selector, requested};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress};
-use weir_rpc::{FrameStream, RawService};
+use weir_rpc::{FrameStream, Messages, RawService};
 
 /// Most subscriptions of one doppler, as in the original.
 const MAX_SUBSCRIPTIONS: usize = 2000;
@@ -28,7 +27,7 @@ pub(crate) struct EgressService {
 impl RawService for EgressService {
     const NAME: &'static str = "loggregator.v2.Egress";
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         if method != "BatchedReceiver" {
             return Err(Status::unimplemented(format!(
                 "method `{method}` is not served by a doppler; ask an RLP"

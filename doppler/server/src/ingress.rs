@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_doppler_router::Router;
 use weir_flow::{Ledger, Parcel, Reason};
 use weir_rpc::egress::MAX_CLIENT_MESSAGE;
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
-use weir_rpc::{FrameStream, RawService};
+use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Shutdown;
 
 /// A batch above this is cut up, so that no message to a consumer becomes larger than it accepts.
@@ -70,7 +69,7 @@ fn cut_up(parcel: &Parcel, ledger: &Ledger, mut publish: impl FnMut(Parcel)) {
 impl RawService for Ingress {
     const NAME: &'static str = INGRESS_SERVICE;
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match Method::named(method) {
             Some(method @ (Method::Sender | Method::BatchSender)) => self.server.serve(method, request).await,
             _ => Err(Status::unimplemented(format!(

@@ -1,16 +1,17 @@
 //! The gRPC services: `logcache.v1.Ingress`, `Egress` and a `PromQLQuerier` that says what it is waiting for.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, Split};
 use weir_envelope::wire::{Fields, Value, put_head};
-use weir_log_cache_store::Store;
-use weir_proto::logcache_v1::{MetaInfo, MetaResponse, ReadRequest};
-use weir_rpc::{Frame, FrameStream, RawService, one_frame, only_message};
+use weir_proto::logcache_v1::ReadRequest;
+use weir_rpc::{Frame, FrameStream, Messages, RawService, one_frame, only_message};
 
 use crate::intake::Intake;
-use crate::reading;
+use crate::reading::{self, Reader};
 
 fn no_such_method(method: &str) -> Status {
     Status::unimplemented(format!("method `{method}` does not exist"))
@@ -26,7 +27,7 @@ pub(crate) struct Ingress {
 impl RawService for Ingress {
     const NAME: &'static str = "logcache.v1.Ingress";
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         if method != "Send" {
             return Err(no_such_method(method));
         }
@@ -58,46 +59,32 @@ impl RawService for Ingress {
 /// `logcache.v1.Egress`.
 #[derive(Debug)]
 pub(crate) struct Egress {
-    pub(crate) store: Store,
+    pub(crate) reader: Arc<Reader>,
 }
 
 #[tonic::async_trait]
 impl RawService for Egress {
     const NAME: &'static str = "logcache.v1.Egress";
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match method {
             "Read" => {
                 let request = ReadRequest::decode(only_message(request).await?)
                     .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
-                let page = reading::read(&self.store, request).await?;
+                let held = self.reader.read(request, reading::GRPC_PAGE).await?;
+                let batch = Bytes::from(held.page.batch);
                 // ReadResponse { 1: EnvelopeBatch }, around the bytes that the store made.
                 let mut head = Vec::with_capacity(8);
-                put_head(&mut head, 1, page.batch.len());
-                Ok(one_frame(Frame::parts(vec![head.into(), page.batch.into()])))
+                put_head(&mut head, 1, batch.len());
+                Ok(one_frame(Frame::parts(vec![head.into(), batch])))
             }
             "Meta" => {
                 only_message(request).await?;
-                Ok(one_frame(Frame::from(meta(&self.store).encode_to_vec())))
+                Ok(one_frame(Frame::from(self.reader.meta().await?.encode_to_vec())))
             }
             _ => Err(no_such_method(method)),
         }
     }
-}
-
-/// What there is of each source.
-pub(crate) fn meta(store: &Store) -> MetaResponse {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let infos = store.meta().into_iter().map(|source| {
-        let info = MetaInfo {
-            count: number(source.count),
-            expired: number(source.expired),
-            oldest_timestamp: source.oldest_timestamp,
-            newest_timestamp: source.newest_timestamp,
-        };
-        (source.source_id, info)
-    });
-    MetaResponse { meta: infos.collect() }
 }
 
 /// `logcache.v1.PromQLQuerier`.
@@ -108,7 +95,7 @@ pub(crate) struct PromQl;
 impl RawService for PromQl {
     const NAME: &'static str = "logcache.v1.PromQLQuerier";
 
-    async fn call(&self, method: &str, _: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, _: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match method {
             "InstantQuery" | "RangeQuery" => Err(Status::unimplemented(
                 "this log cache does not speak PromQL; ask it in SQL",

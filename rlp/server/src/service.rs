@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use opentelemetry::metrics::Counter;
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::selector::requested;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::subscriber::{Dopplers, Durability};
-use weir_rpc::{FrameStream, RawService};
+use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Context;
 
 use crate::stream::{ClientStream, Form, Place};
@@ -31,7 +30,7 @@ pub(crate) struct EgressService {
 impl RawService for EgressService {
     const NAME: &'static str = "loggregator.v2.Egress";
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         let batched = match method {
             "BatchedReceiver" => true,
             "Receiver" => false,

@@ -11,7 +11,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_agents_loggregator::{Config, Error, RawConfig, Server};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
@@ -21,7 +21,7 @@ use weir_proto::loggregator_v2 as v2;
 use weir_rpc::egress::LinkService;
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{Channel, FrameStream, GrpcServer, RawServer, RawService, Target};
+use weir_rpc::{Channel, FrameStream, GrpcServer, Messages, RawServer, RawService, Target};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
@@ -281,7 +281,7 @@ struct Ingress(IngressServer);
 impl RawService for Ingress {
     const NAME: &'static str = INGRESS_SERVICE;
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         self.0.serve(Method::named(method).unwrap(), request).await
     }
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
-use http::Uri;
-use http::uri::PathAndQuery;
+use futures::{Stream, StreamExt};
+use http::{HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tonic::client::Grpc;
+use tonic::body::Body;
 use tonic::transport::Endpoint;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_tls::ClientTls;
 
-use crate::codec::{Frame, RawCodec};
+use crate::frame::Frame;
+use crate::messages::{End, Messages};
+use crate::outgoing::Outgoing;
 use crate::server::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
+use crate::service::GRPC;
 use crate::socket::Socket;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,12 +103,40 @@ impl Channel {
         &self,
         path: &'static str,
         request: Request<impl Stream<Item = Frame> + Send + 'static>,
-    ) -> Result<Response<Streaming<Bytes>>, Status> {
-        let mut grpc = Grpc::new(self.inner.clone()).max_decoding_message_size(MAX_MESSAGE);
-        grpc.ready()
-            .await
-            .map_err(|error| Status::unavailable(error_chain(&error)))?;
-        grpc.streaming(request, PathAndQuery::from_static(path), RawCodec).await
+    ) -> Result<Response<Messages>, Status> {
+        let (metadata, _, frames) = request.into_parts();
+        let body = Body::new(Outgoing::request(Box::pin(frames.map(Ok))));
+        let mut request = http::Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = Uri::from_static(path);
+        *request.headers_mut() = metadata.into_headers();
+        request
+            .headers_mut()
+            .insert(http::header::TE, HeaderValue::from_static("trailers"));
+        request.headers_mut().insert(http::header::CONTENT_TYPE, GRPC);
+
+        let mut channel = self.inner.clone();
+        let unavailable = |error: tonic::transport::Error| Status::unavailable(error_chain(&error));
+        let ready = std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx));
+        ready.await.map_err(unavailable)?;
+        let answer = tower::Service::call(&mut channel, request).await.map_err(unavailable)?;
+        if answer.status() != http::StatusCode::OK {
+            return Err(Status::unknown(format!(
+                "the server answered with HTTP status {}",
+                answer.status()
+            )));
+        }
+        // An answer without messages may have its status in the headers.
+        let end = match Status::from_header_map(answer.headers()) {
+            Some(status) if status.code() != tonic::Code::Ok => return Err(status),
+            Some(_) => End::Plain,
+            None => End::Status,
+        };
+        let (head, body) = answer.into_parts();
+        let mut response = Response::new(Messages::new(body, end, MAX_MESSAGE));
+        *response.metadata_mut() = tonic::metadata::MetadataMap::from_headers(head.headers);
+        Ok(response)
     }
 
     /// Calls the method at `path` with one message and returns the one message of its answer.
@@ -118,7 +148,8 @@ impl Channel {
             .message()
             .await?
             .ok_or_else(|| Status::internal("the answer has no message"))?;
-        answer.trailers().await?;
+        // The status comes behind the message.
+        answer.message().await?;
         Ok(first)
     }
 }

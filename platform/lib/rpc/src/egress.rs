@@ -10,17 +10,17 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_flow::{FairQueue, Ledger, Parcel, Reason};
 use weir_service::Shutdown;
 
-use crate::codec::Frame;
+use crate::frame::Frame;
 use crate::handover::Handover;
 use crate::link::{Delivered, LINK_METADATA, LINK_SERVICE, decode_acknowledgements};
+use crate::messages::Messages;
 use crate::service::{FrameStream, RawService, one_frame};
 
 /// How long a trickle is gathered.
@@ -193,7 +193,7 @@ impl LinkService {
 impl RawService for LinkService {
     const NAME: &'static str = LINK_SERVICE;
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match (method, &self.egress) {
             ("Hello", _) => Ok(one_frame(Frame::default())),
             ("Acknowledge", Some(egress)) => {

@@ -1,7 +1,7 @@
 //! gRPC over mTLS: the raw codec, servers, channels, and links with acknowledgements.
 //!
-//! Between the parts of the stack gRPC messages are handed over as the bytes that they are: [`RawCodec`] neither decodes
-//! nor encodes. Servers implement [`RawService`], one method call at a time. On top of that stand the two links that
+//! Between the parts of the stack gRPC messages are handed over as the bytes that they are: [`Messages`] cuts them out of
+//! what HTTP/2 received, [`Frame`] puts them together. Servers implement [`RawService`], one method call at a time. On top of that stand the two links that
 //! carry envelopes:
 //!
 //! - [`ingress`]: `loggregator.v2.Ingress`, from a producer or an agent to an agent or a doppler ([`ingress::Link`] is
@@ -14,13 +14,15 @@
 
 mod backoff;
 mod channel;
-mod codec;
 pub mod egress;
+mod frame;
 pub mod handover;
 mod http;
 mod incoming;
 pub mod ingress;
 pub mod link;
+mod messages;
+mod outgoing;
 pub mod producer;
 mod server;
 mod service;
@@ -29,7 +31,8 @@ pub mod subscriber;
 
 pub use backoff::Backoff;
 pub use channel::{Channel, Target};
-pub use codec::{Frame, RawCodec};
+pub use frame::Frame;
 pub use http::serve_http;
+pub use messages::Messages;
 pub use server::{GrpcServer, ServeError};
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

@@ -1,7 +1,6 @@
 //! Services over raw messages, as tonic's transport wants them.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,11 +8,16 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
+use http::HeaderValue;
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::server::NamedService;
+use tonic::{Request, Response, Status};
 
-use crate::codec::{Frame, RawCodec};
+use crate::frame::Frame;
+use crate::messages::{End, Messages};
+use crate::outgoing::Outgoing;
+
+pub(crate) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// The messages of an answer.
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
@@ -28,11 +32,11 @@ pub trait RawService: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Serves one call of `method` (its bare name). An unknown one is answered with [`Status::unimplemented`].
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status>;
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status>;
 }
 
 /// Reads the single message of a unary call.
-pub async fn only_message(request: Request<Streaming<Bytes>>) -> Result<Bytes, Status> {
+pub async fn only_message(request: Request<Messages>) -> Result<Bytes, Status> {
     let mut messages = request.into_inner();
     messages
         .message()
@@ -55,7 +59,7 @@ pub struct RawServer<S> {
 }
 
 impl<S> RawServer<S> {
-    /// Serves `service`; messages above `max_message` bytes are refused with `OUT_OF_RANGE`.
+    /// Serves `service`; messages above `max_message` bytes are refused with `RESOURCE_EXHAUSTED`.
     #[must_use]
     pub const fn new(service: Arc<S>, max_message: usize) -> Self {
         Self { service, max_message }
@@ -85,31 +89,21 @@ impl<S: RawService> tower::Service<http::Request<Body>> for RawServer<S> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let call = Call {
-            service: Arc::clone(&self.service),
-            method,
-            _name: PhantomData::<S>,
-        };
-        let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(self.max_message);
-        Box::pin(async move { Ok(grpc.streaming(call, request).await) })
-    }
-}
-
-struct Call<S> {
-    service: Arc<S>,
-    method: String,
-    _name: PhantomData<S>,
-}
-
-impl<S: RawService> StreamingService<Bytes> for Call<S> {
-    type Response = Frame;
-    type ResponseStream = FrameStream;
-    type Future = BoxFuture<'static, Result<Response<FrameStream>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let service = Arc::clone(&self.service);
-        let method = std::mem::take(&mut self.method);
-        Box::pin(async move { service.call(&method, request).await })
+        let max_message = self.max_message;
+        Box::pin(async move {
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let request = request.map(|body| Messages::new(body, End::Plain, max_message));
+            let answer = match service.call(&method, Request::from_http(request)).await {
+                Ok(answer) => answer,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let (metadata, frames, extensions) = answer.into_parts();
+            let mut answer = http::Response::new(Body::new(Outgoing::answer(frames)));
+            *answer.headers_mut() = metadata.into_headers();
+            *answer.extensions_mut() = extensions;
+            answer.headers_mut().insert(http::header::CONTENT_TYPE, GRPC);
+            Ok(answer)
+        })
     }
 }

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::selector::everything;
 use weir_envelope::wire::{put_bytes, put_uint};
@@ -17,7 +16,7 @@ use weir_rpc::egress::{Acknowledges, Egress, LinkService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Link, Method};
 use weir_rpc::producer::{Pace, Producer};
 use weir_rpc::subscriber::{Dopplers, Durability};
-use weir_rpc::{Channel, FrameStream, GrpcServer, RawServer, RawService, Target};
+use weir_rpc::{Channel, FrameStream, GrpcServer, Messages, RawServer, RawService, Target};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
@@ -84,7 +83,7 @@ struct Keeper {
 impl RawService for Keeper {
     const NAME: &'static str = INGRESS_SERVICE;
 
-    async fn call(&self, method: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         self.ingress
             .serve(Method::named(method).expect("a method"), request)
             .await
@@ -220,7 +219,7 @@ struct OneQueue {
 impl RawService for OneQueue {
     const NAME: &'static str = "loggregator.v2.Egress";
 
-    async fn call(&self, _: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, _: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         Ok(self
             .egress
             .stream(Arc::clone(&self.queue), Acknowledges::of(&request), ()))

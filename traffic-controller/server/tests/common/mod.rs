@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::selector::Selector;
@@ -26,7 +26,7 @@ use weir_flow::{Capacity, FairQueue, Ledger, Parcel};
 use weir_proto::events;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
-use weir_rpc::{FrameStream, GrpcServer, RawServer, RawService};
+use weir_rpc::{FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 use weir_traffic_controller_server::{Config, Error, RawConfig, Server};
@@ -256,7 +256,7 @@ struct EgressService {
 impl RawService for EgressService {
     const NAME: &'static str = "loggregator.v2.Egress";
 
-    async fn call(&self, _: &str, request: Request<Streaming<Bytes>>) -> Result<Response<FrameStream>, Status> {
+    async fn call(&self, _: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         let acknowledges = Acknowledges::of(&request);
         let message = request.into_inner().message().await?.unwrap();
         let request = EgressBatchRequest::decode(message).unwrap();

@@ -9,15 +9,16 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 use weir_error::{Classify, ErrorKind};
 use weir_flow::{Ledger, Parcel, Progress, Reason};
 use weir_service::Tasks;
 
 use crate::channel::Channel;
-use crate::codec::Frame;
+use crate::frame::Frame;
 use crate::ingress::BATCH_SENDER_PATH;
 use crate::link::{HELLO_PATH, IngressProgress, LINK_METADATA};
+use crate::messages::Messages;
 
 /// Messages between [`Link::send`] and the transport: just enough to keep the transport busy.
 const OUTBOX: usize = 4;
@@ -263,7 +264,7 @@ impl Shared {
     }
 
     /// Reads acknowledgements to the end of the stream.
-    async fn read(&self, mut answers: Streaming<Bytes>) -> (Option<u64>, Status) {
+    async fn read(&self, mut answers: Messages) -> (Option<u64>, Status) {
         let mut received = None;
         loop {
             match answers.message().await {

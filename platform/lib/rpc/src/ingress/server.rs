@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder, Split};
 use weir_flow::{Ledger, Parcel, Progress, Reason, Tracker};
 use weir_service::Shutdown;
 
-use crate::codec::Frame;
+use crate::frame::Frame;
 use crate::link::{IngressProgress, LINK_METADATA};
+use crate::messages::Messages;
 use crate::service::{FrameStream, one_frame, only_message};
 
 /// Acknowledgements are gathered for this long.
@@ -85,11 +86,7 @@ impl IngressServer {
     }
 
     /// Serves one call of `method`.
-    pub async fn serve(
-        &self,
-        method: Method,
-        request: Request<Streaming<Bytes>>,
-    ) -> Result<Response<FrameStream>, Status> {
+    pub async fn serve(&self, method: Method, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         let tracker = match method {
             Method::Send => {
                 let message = only_message(request).await?;
@@ -123,7 +120,7 @@ impl IngressServer {
     }
 
     /// A `Sender` call: its envelopes, gathered; one answer at the end.
-    fn envelopes(&self, messages: Streaming<Bytes>) -> FrameStream {
+    fn envelopes(&self, messages: Messages) -> FrameStream {
         let server = self.clone();
         let shutdown = self.shutdown.clone().requested_owned();
         let mut messages = messages.take_until(Box::pin(shutdown)).ready_chunks(GATHER);
@@ -184,7 +181,7 @@ impl IngressServer {
 /// One `BatchSender` call.
 struct Session {
     server: IngressServer,
-    messages: Streaming<Bytes>,
+    messages: Messages,
     tracker: Option<Arc<Tracker>>,
     /// Number of messages so far.
     received: u64,

@@ -13,7 +13,7 @@ use weir_service::Shutdown;
 
 use crate::backoff::Backoff;
 use crate::channel::Channel;
-use crate::codec::Frame;
+use crate::frame::Frame;
 use crate::link::{ACKNOWLEDGE_PATH, Acknowledged, encode_acknowledgements};
 
 /// How often acknowledgements leave.

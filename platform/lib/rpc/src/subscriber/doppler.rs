@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Status};
 use weir_flow::{Ledger, Tracker};
 use weir_service::{Shutdown, Tasks};
 
@@ -12,8 +12,9 @@ use super::acknowledgements::Acknowledgements;
 use super::{Delivery, Durability, Trackers};
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Target};
-use crate::codec::Frame;
+use crate::frame::Frame;
 use crate::link::{Delivered, LINK_METADATA};
+use crate::messages::Messages;
 
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
 
@@ -75,7 +76,7 @@ impl Subscribing {
     pub(super) async fn next(&mut self) -> Delivery {
         loop {
             let Some(open) = &mut self.open else {
-                match self.open().await {
+                match Self::open(Arc::clone(&self.doppler), self.request.clone(), self.durability).await {
                     Ok((messages, subscription)) => {
                         self.backoff.reset();
                         let books = subscription.map(|id| Books::open(id, &self.doppler, &self.trackers));
@@ -104,17 +105,21 @@ impl Subscribing {
     }
 
     /// Subscribes; returns the messages, and the subscription's number if the doppler wants acknowledgements.
-    async fn open(&self) -> Result<(Streaming<Bytes>, Option<u64>), Status> {
-        let frame = Frame::from(self.request.clone());
+    async fn open(
+        doppler: Arc<Doppler>,
+        request: Bytes,
+        durability: Durability,
+    ) -> Result<(Messages, Option<u64>), Status> {
+        let frame = Frame::from(request);
         let mut request = Request::new(futures::stream::once(async move { frame }));
-        let durability = match self.durability {
+        let durability = match durability {
             Durability::Live => "live",
             Durability::Durable => "durable",
         };
         request
             .metadata_mut()
             .insert(LINK_METADATA, tonic::metadata::MetadataValue::from_static(durability));
-        let response = self.doppler.channel.stream(BATCHED_RECEIVER_PATH, request).await?;
+        let response = doppler.channel.stream(BATCHED_RECEIVER_PATH, request).await?;
         let subscription = response
             .metadata()
             .get(LINK_METADATA)
@@ -126,13 +131,13 @@ impl Subscribing {
 
 /// A stream that is open now.
 struct OpenStream {
-    messages: Streaming<Bytes>,
+    messages: Messages,
     books: Option<Books>,
     doppler: Arc<Doppler>,
 }
 
 impl OpenStream {
-    fn new(messages: Streaming<Bytes>, books: Option<Books>, doppler: Arc<Doppler>) -> Self {
+    fn new(messages: Messages, books: Option<Books>, doppler: Arc<Doppler>) -> Self {
         doppler.streams.fetch_add(1, Ordering::Relaxed);
         Self {
             messages,
