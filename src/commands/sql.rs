@@ -13,7 +13,7 @@ use weir_error::ErrorKind;
 use crate::client::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::terminal::Output;
+use crate::terminal::{Output, note};
 
 pub(crate) use request::{Format, Query};
 
@@ -23,7 +23,7 @@ Examples:
   weir sql \"select source_id, count(*) as lines from logs group by 1 order by 2 desc\"
   weir sql \"select source_id, reason, sum(count) from drops group by 1, 2\"
   weir sql --format csv \"select timestamp, name, value from gauges where source_id = 'web'\" > web.csv
-  weir sql --follow \"select timestamp, body from logs where body like '%ERROR%'\"
+  weir sql --follow \"select source_id, body from logs where body like '%ERROR%'\"
   weir sql - < report.sql
 
 Tables: logs, counters, gauges, timers, events, drops. All start with timestamp, source_id, instance_id, seq, tags.
@@ -39,12 +39,12 @@ pub(crate) struct Args {
     /// One SELECT; `-` reads it from standard input
     query: String,
 
-    /// How rows are printed [default: table; ndjson with --follow]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
+    /// How rows are printed
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
 
-    /// Print what is there, then rows as they come, until Ctrl-C. For a filter or a projection over one table
-    #[arg(long)]
+    /// Print rows as they arrive, one JSON object per line, until Ctrl-C. For a filter and a projection of one table
+    #[arg(long, conflicts_with_all = ["format", "timeout", "max_rows"])]
     follow: bool,
 
     /// Give up after this long, e.g. 500ms, 10s, 2m
@@ -59,18 +59,17 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let stack = Stack::find(&state)?;
     let sql = if args.query == "-" { from_stdin()? } else { args.query };
-    let default = if args.follow { Format::Ndjson } else { Format::Table };
-    let format = args.format.unwrap_or(default);
-    let query = Query {
-        sql,
-        format,
-        timeout: args.timeout,
-        max_rows: args.max_rows,
-    };
     let mut output = Output::stdout();
     if args.follow {
-        follow::run(&stack, query, &mut output).await?;
+        follow::run(&state, &Query::following(sql), &mut output).await?;
     } else {
+        let query = Query {
+            sql,
+            format: args.format,
+            timeout: args.timeout,
+            max_rows: args.max_rows,
+            follow: false,
+        };
         print(&stack, &query, &mut output).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -78,17 +77,31 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 
 /// Prints the answer as it arrives.
 async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), Failure> {
-    let mut body = query.send(stack).await?.into_body();
+    let response = query.send(stack).await?;
+    let truncated = response.headers().contains_key("x-weir-truncated");
+    let rows = response
+        .headers()
+        .get("x-weir-rows")
+        .and_then(|rows| rows.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))
-                .with_hint("the rows above are not all; ask again")
+                .with_hint("what was printed is not all; ask again")
         })?;
         if let Some(data) = frame.data_ref() {
             output.write(data)?;
         }
     }
-    output.flush()
+    output.flush()?;
+    if truncated && query.max_rows.is_none() {
+        note(&format!(
+            "weir: these are only the first {rows} rows; aggregate, or page by a condition on `seq`"
+        ));
+    }
+    Ok(())
 }
 
 fn from_stdin() -> Result<String, Failure> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use weir_error::ErrorKind;
@@ -12,6 +12,9 @@ use weir_error::ErrorKind;
 use crate::client::{Stack, http as client};
 use crate::commands::token;
 use crate::failure::Failure;
+
+/// An answer that is taken as a whole is no longer.
+const MAX_TEXT: usize = 16 << 20;
 
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +50,8 @@ pub(crate) struct Query {
     pub(crate) format: Format,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_rows: Option<u64>,
+    /// The answer has no end: rows as they arrive.
+    pub(crate) follow: bool,
 }
 
 impl Query {
@@ -56,6 +61,15 @@ impl Query {
             format,
             timeout: None,
             max_rows: None,
+            follow: false,
+        }
+    }
+
+    /// A question whose answer has no end.
+    pub(crate) fn following(sql: impl Into<String>) -> Self {
+        Self {
+            follow: true,
+            ..Self::new(sql, Format::Ndjson)
         }
     }
 
@@ -76,7 +90,8 @@ impl Query {
 
     /// Asks, and waits for the whole answer: for short ones.
     pub(crate) async fn text(&self, stack: &Stack) -> Result<String, Failure> {
-        let body = self.send(stack).await?.into_body().collect().await;
+        let body = self.send(stack).await?.into_body();
+        let body = Limited::new(body, MAX_TEXT).collect().await;
         let body =
             body.map_err(|error| Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}")))?;
         Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
@@ -98,6 +113,9 @@ impl Query {
         }
         if let Some(max_rows) = self.max_rows {
             body["max_rows"] = max_rows.into();
+        }
+        if self.follow {
+            body["follow"] = true.into();
         }
         body
     }

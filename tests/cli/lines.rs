@@ -1,0 +1,141 @@
+//! Lines go in and come out: all of them, byte for byte, in order.
+
+use std::process::Stdio;
+
+use crate::stack::{Background, Stack, directory, eventually, text};
+
+/// Lines as files have them: carriage returns, empty ones, bytes that are not UTF-8, long ones, no end at the end.
+fn awkward() -> (Vec<u8>, usize) {
+    let mut input = Vec::new();
+    let mut lines = 0;
+    for number in 0..5000_u32 {
+        match number % 5 {
+            0 => input.extend_from_slice(format!("line {number}\r").as_bytes()),
+            1 => {}
+            2 => input.extend_from_slice(b"\xff\xfe\x00 not text \x1b[1m"),
+            3 => input.extend_from_slice("größe 🦀 ".repeat(20).as_bytes()),
+            _ => input.extend_from_slice(&number.to_le_bytes().map(|byte| if byte == b'\n' { b'x' } else { byte })),
+        }
+        input.push(b'\n');
+        lines += 1;
+    }
+    input.extend_from_slice(b"the last one has no end");
+    (input, lines + 1)
+}
+
+/// `emit` takes each line exactly once; SQL counts them; `recent` gives them back byte for byte, in order; so did a `tail`
+/// that was there before.
+#[test]
+fn emitted_lines_come_out_byte_for_byte() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let (input, lines) = awkward();
+
+    let caught = directory.path().join("tail.out");
+    let tail = stack
+        .command(&["tail", "awkward", "--body"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&caught).expect("file"))
+        .spawn()
+        .expect("starts");
+    let _tail = Background(tail);
+    // It listens once a probe arrives; probes have another body than what counts.
+    eventually("tail listens", || {
+        stack.feed(&["emit", "--source-id", "awkward", "--quiet"], b"probe\n");
+        (std::fs::metadata(&caught).expect("file").len() > 0).then_some(())
+    });
+    let probes = stack
+        .ok(&["recent", "awkward", "-n", "10000", "--body"])
+        .split(|byte| *byte == b'\n')
+        .count()
+        - 1;
+
+    let summary = stack.feed(&["emit", "--source-id", "awkward"], &input);
+    assert_eq!(summary, format!("sent {0}, taken {0}, dropped 0\n", "5,001"));
+    let count = stack.rows("select count(*) as n from logs where source_id = 'awkward'");
+    assert_eq!(count[0]["n"].as_u64(), Some((lines + probes) as u64));
+
+    let mut expected = b"probe\n".repeat(probes);
+    expected.extend_from_slice(&input);
+    expected.push(b'\n');
+    assert!(
+        stack.ok(&["recent", "awkward", "-n", "100000", "--body"]) == expected,
+        "recent differs"
+    );
+    let last = stack.say(&["recent", "awkward", "-n", "1"]);
+    assert!(
+        last.ends_with("[APP/0] OUT the last one has no end\n") && last.lines().count() == 1,
+        "{last}"
+    );
+
+    let ends = b"the last one has no end\n";
+    eventually("tail got the last line", || {
+        std::fs::read(&caught).expect("file").ends_with(ends).then_some(())
+    });
+    let seen = std::fs::read(&caught).expect("file");
+    // Probes before it listened are not in it.
+    let first = seen
+        .split(|byte| *byte == b'\n')
+        .position(|line| line != b"probe")
+        .expect("more than probes");
+    assert!(
+        seen[first * b"probe\n".len()..] == expected[probes * b"probe\n".len()..],
+        "tail differs"
+    );
+}
+
+/// Lines above the limit of an envelope come in pieces that add up.
+#[test]
+fn long_lines_are_sent_in_pieces() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let long = "ä".repeat(100_000);
+    let summary = stack.feed(&["emit", "--source-id", "long"], format!("{long}\nshort\n").as_bytes());
+    assert!(
+        summary.starts_with("sent 5 (3 of them because of lines above 61,440 bytes)"),
+        "{summary}"
+    );
+    let bodies = stack.say(&["recent", "long", "--body"]);
+    assert_eq!(bodies.replace('\n', ""), format!("{long}short"));
+}
+
+/// A program's output is passed through, shipped as OUT and ERR, and its exit status kept.
+#[test]
+fn run_ships_output_and_keeps_the_status() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let script = "echo out; echo err >&2; printf 'no end'; exit 7";
+    let output = stack.run(&["run", "--source-id", "script", "--", "sh", "-c", script]);
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert_eq!(
+        (&output.stdout[..], &output.stderr[..]),
+        (&b"out\nno end"[..], &b"err\n"[..])
+    );
+    let rows = stack.rows("select stream, body from logs where source_id = 'script' order by body");
+    let rows: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|row| (row["stream"].as_str().unwrap_or(""), row["body"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(rows, [("ERR", "err"), ("OUT", "no end"), ("OUT", "out")]);
+
+    let killed = stack.run(&["run", "--quiet", "--", "sh", "-c", "kill -KILL $$"]);
+    assert_eq!(killed.status.code(), Some(137), "{}", text(&killed));
+}
+
+/// A noisy program is not held up, and what it prints is either there or reported as missing.
+#[test]
+fn a_noisy_program_is_accounted_for() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let output = stack.run(&["run", "--quiet", "--source-id", "noisy", "--", "seq", "1", "50000"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let count = stack.rows("select count(*) as n from logs where source_id = 'noisy'")[0]["n"]
+        .as_u64()
+        .expect("a number");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.is_empty() {
+        assert_eq!(count, 50_000);
+    } else {
+        assert!(said.contains("of 50,000 lines may be missing"), "{said}");
+    }
+}

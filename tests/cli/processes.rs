@@ -1,0 +1,71 @@
+//! `weir up --processes`: what dies comes back, nothing outlives the stack.
+
+use rustix::process::Signal;
+
+use crate::stack::{Stack, directory, eventually, kill, lives};
+
+fn pids(stack: &Stack) -> Vec<(String, u32)> {
+    let pids = stack.endpoints()["pids"].as_object().expect("an object").clone();
+    pids.into_iter()
+        .map(|(name, pid)| (name, u32::try_from(pid.as_u64().expect("a pid")).expect("a pid")))
+        .collect()
+}
+
+fn pid(stack: &Stack, component: &str) -> u32 {
+    pids(stack)
+        .into_iter()
+        .find(|(name, _)| name == component)
+        .expect("a component")
+        .1
+}
+
+/// Each component is a process of its own. One that is killed is started again and made known; lines flow again through
+/// it. A stop ends them all.
+#[test]
+fn what_dies_is_started_again() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &["--processes"]);
+    let before = pids(&stack);
+    assert_eq!(before.len(), 5);
+    assert!(before.iter().all(|(_, pid)| *pid != stack.pid() && lives(*pid)));
+
+    let doppler = pid(&stack, "doppler");
+    kill(doppler, Signal::KILL);
+    let again = eventually("the doppler is back", || {
+        Some(pid(&stack, "doppler")).filter(|pid| *pid != doppler)
+    });
+    assert!(lives(again));
+    eventually("lines flow again", || {
+        stack.run(&["emit", "--source-id", "after", "--quiet", "-"]);
+        let fed = stack
+            .command(&["emit", "--source-id", "after"])
+            .stdin(input(directory.path()))
+            .output()
+            .expect("runs");
+        let count = stack.rows("select count(*) as n from logs where source_id = 'after'")[0]["n"].as_u64();
+        (fed.status.success() && count > Some(0)).then_some(())
+    });
+
+    let running = pids(&stack);
+    let (status, said) = stack.stop();
+    assert!(status.success(), "{said}");
+    assert!(running.iter().all(|(_, pid)| !lives(*pid)), "a process is left over");
+}
+
+/// A stack that is killed takes its processes along.
+#[test]
+fn no_process_outlives_its_stack() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &["--processes"]);
+    let running = pids(&stack);
+    stack.kill();
+    eventually("all processes are gone", || {
+        running.iter().all(|(_, pid)| !lives(*pid)).then_some(())
+    });
+}
+
+fn input(directory: &std::path::Path) -> std::fs::File {
+    let path = directory.join("line");
+    std::fs::write(&path, b"a line\n").expect("written");
+    std::fs::File::open(path).expect("opened")
+}

@@ -1,0 +1,201 @@
+//! A stack in a temporary directory, started and stopped as a user would, and commands against it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+
+/// Nothing here takes that long unless it is broken; a loaded machine is slow.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Waits until `condition` gives something.
+pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {} s: {what}", DEADLINE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A command that runs until it is dropped.
+pub(crate) struct Background(pub(crate) Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A running `weir up`.
+pub(crate) struct Stack {
+    directory: PathBuf,
+    up: Child,
+}
+
+impl Stack {
+    /// Starts `weir up --ports auto` with `arguments` in `directory` and waits until it serves.
+    pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let stdout = fs::File::create(directory.join("up.out")).expect("file");
+        let stderr = fs::File::create(directory.join("up.err")).expect("file");
+        let up = command(directory)
+            .args(["up", "--ports", "auto"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .expect("starts");
+        let mut stack = Self {
+            directory: directory.to_owned(),
+            up,
+        };
+        eventually("the stack serves", || {
+            let ended = stack.up.try_wait().expect("waited");
+            assert!(ended.is_none(), "`weir up` ended with {ended:?}:\n{}", stack.said());
+            directory.join("endpoints.json").exists().then_some(())
+        });
+        stack
+    }
+
+    /// What `weir up` printed.
+    pub(crate) fn said(&self) -> String {
+        ["up.out", "up.err"]
+            .map(|name| fs::read_to_string(self.directory.join(name)).unwrap_or_default())
+            .join("\n")
+    }
+
+    /// The process of `weir up`.
+    pub(crate) fn pid(&self) -> u32 {
+        self.up.id()
+    }
+
+    /// A `weir` command for this stack.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(&self.directory);
+        command.args(arguments);
+        command
+    }
+
+    /// Runs a `weir` command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("runs")
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "`weir {}`: {}",
+            arguments.join(" "),
+            text(&output)
+        );
+        output.stdout
+    }
+
+    /// As [`Stack::ok`], as text.
+    pub(crate) fn say(&self, arguments: &[&str]) -> String {
+        String::from_utf8(self.ok(arguments)).expect("text")
+    }
+
+    /// Gives `input` to a command that must succeed.
+    pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> String {
+        let path = self.directory.join("input");
+        fs::write(&path, input).expect("written");
+        let stdin = fs::File::open(path).expect("opened");
+        let output = self.command(arguments).stdin(stdin).output().expect("runs");
+        assert!(
+            output.status.success(),
+            "`weir {}`: {}",
+            arguments.join(" "),
+            text(&output)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The answer to a query, as objects.
+    pub(crate) fn rows(&self, query: &str) -> Vec<Value> {
+        let text = self.say(&["sql", "--format", "ndjson", query]);
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("an object per line"))
+            .collect()
+    }
+
+    /// `endpoints.json` as it is now.
+    pub(crate) fn endpoints(&self) -> Value {
+        let text = fs::read(self.directory.join("endpoints.json")).expect("the stack serves");
+        serde_json::from_slice(&text).expect("JSON")
+    }
+
+    /// Asks it to stop; gives how it ended and what it said.
+    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+        kill(self.up.id(), Signal::TERM);
+        let status = eventually("the stack stops", || self.up.try_wait().expect("waited"));
+        (status, self.said())
+    }
+
+    /// Kills it as the system would.
+    pub(crate) fn kill(mut self) {
+        kill(self.up.id(), Signal::KILL);
+        self.up.wait().expect("waited");
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if matches!(self.up.try_wait(), Ok(None)) {
+            kill(self.up.id(), Signal::TERM);
+            self.up.wait().ok();
+        }
+    }
+}
+
+/// `weir` for the stack of `directory`.
+pub(crate) fn command(directory: &Path) -> Command {
+    let mut command = Command::new(WEIR);
+    command
+        .current_dir(directory)
+        .env("WEIR_STATE_DIR", directory)
+        .env("NO_COLOR", "1");
+    command
+}
+
+/// A temporary state directory.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("temporary directory")
+}
+
+/// Sends a signal.
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not zero");
+    kill_process(pid, signal).ok();
+}
+
+/// Whether a process is there.
+pub(crate) fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A zombie waits for its parent only.
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// Everything a command printed.
+pub(crate) fn text(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
