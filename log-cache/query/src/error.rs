@@ -78,8 +78,9 @@ pub enum QueryError {
 impl Classify for QueryError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid { .. } | Self::Failed { .. } | Self::NotLive { .. } => ErrorKind::InvalidInput,
-            Self::ReadOnly { .. } => ErrorKind::Forbidden,
+            Self::Invalid { .. } | Self::ReadOnly { .. } | Self::Failed { .. } | Self::NotLive { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::TooComplex { .. } | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } => ErrorKind::RateLimited,

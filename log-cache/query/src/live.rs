@@ -64,6 +64,8 @@ pub struct Follower {
     rows: mpsc::Receiver<std::result::Result<Live, QueryError>>,
     schema: SchemaRef,
     _task: EndOnDrop,
+    /// Its threads do the work.
+    _engine: Engine,
 }
 
 impl Follower {
@@ -137,6 +139,7 @@ impl Engine {
                 task: task.abort_handle(),
                 interrupt: Interrupt::default(),
             },
+            _engine: self.clone(),
         })
     }
 }

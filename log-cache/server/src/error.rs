@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use weir_auth::TokenError;
 use weir_error::{Classify, ErrorKind};
+use weir_log_cache_query::QueryError;
 use weir_rpc::ServeError;
 use weir_tls::TlsError;
 
@@ -29,6 +30,9 @@ pub enum Error {
     /// A server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The query engine cannot be started.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -41,6 +45,7 @@ impl Classify for Error {
             Self::Tls(error) => error.kind(),
             Self::Token(error) => error.kind(),
             Self::Serve(error) => error.kind(),
+            Self::Query(error) => error.kind(),
             Self::Thread(_) => ErrorKind::Internal,
         }
     }
@@ -51,6 +56,7 @@ impl Classify for Error {
             Self::Tls(error) => error.hint(),
             Self::Token(error) => error.hint(),
             Self::Serve(error) => error.hint(),
+            Self::Query(error) => error.hint(),
             Self::Thread(_) => Some("raise the limit of threads (`ulimit -u`)".to_owned()),
         }
     }

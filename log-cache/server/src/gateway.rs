@@ -3,6 +3,7 @@
 //! This is the bare gateway, for clients with a certificate; tokens are the business of the proxy in front of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,10 +18,9 @@ use tonic::{Code, Status};
 use weir_envelope::view::EnvelopeView;
 use weir_envelope::wire::Fields;
 use weir_error::ErrorKind;
-use weir_log_cache_store::Store;
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 
-use crate::{grpc, reading};
+use crate::reading::{self, Reader};
 
 /// The version of the original whose API this is: clients choose their calls by it.
 const VERSION: &str = "3.2.0";
@@ -31,7 +31,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// What the handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
-    pub(crate) store: Store,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) started: Instant,
 }
 
@@ -62,9 +62,10 @@ async fn read(
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
     let request = read_request(source_id, parameters.as_deref().unwrap_or_default())?;
-    let page = tokio::time::timeout(READ_DEADLINE, reading::read(&gateway.store, request))
+    let held = tokio::time::timeout(READ_DEADLINE, gateway.reader.read(request, reading::REST_PAGE))
         .await
         .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
+    let page = &held.page;
     let mut body = Vec::with_capacity(page.batch.len() * 2);
     body.extend_from_slice(b"{\"envelopes\":");
     let envelopes = Fields::new(&page.batch)
@@ -75,9 +76,9 @@ async fn read(
     Ok(json_answer(body))
 }
 
-async fn meta(State(gateway): State<Gateway>) -> Response {
-    let sources: BTreeMap<String, Info> = grpc::meta(&gateway.store)
-        .meta
+async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
+    let meta = gateway.reader.meta().await?.meta;
+    let sources: BTreeMap<String, Info> = meta
         .into_iter()
         .map(|(source_id, info)| {
             let info = Info {
@@ -90,10 +91,8 @@ async fn meta(State(gateway): State<Gateway>) -> Response {
         })
         .collect();
     // Straight to text: a JSON value would sort the fields.
-    match serde_json::to_string(&sources) {
-        Ok(sources) => json_answer(format!("{{\"meta\":{sources}}}\n").into_bytes()),
-        Err(error) => Failed(Status::internal(error.to_string())).into_response(),
-    }
+    let sources = serde_json::to_string(&sources).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(json_answer(format!("{{\"meta\":{sources}}}\n").into_bytes()))
 }
 
 async fn query() -> Response {
@@ -194,7 +193,7 @@ mod tests {
     use weir_envelope::batch::BatchBuilder;
     use weir_envelope::encode::Writer;
     use weir_envelope::view::Stream;
-    use weir_log_cache_store::Limits;
+    use weir_log_cache_store::{Limits, Store};
 
     use super::*;
 
@@ -214,7 +213,7 @@ mod tests {
         }
         store.ingest(&builder.finish(), |_| {});
         Gateway {
-            store,
+            reader: Reader::new(store),
             started: Instant::now(),
         }
         .router()

@@ -8,13 +8,21 @@ use weir_flow::Ledger;
 use weir_log_cache_store::{Stats, Store};
 use weir_service::clock;
 
+use crate::reading::Reader;
+
 /// Registers the metrics.
-pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, started: Instant) {
+pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, reader: &Arc<Reader>, started: Instant) {
     let books = Arc::clone(ledger);
     meter
         .u64_observable_counter("log_cache_ingress")
         .with_description("Envelopes that came in.")
         .with_callback(move |counter| counter.observe(books.snapshot().received, &[]))
+        .build();
+    let readers = Arc::clone(reader);
+    meter
+        .u64_observable_counter("log_cache_egress")
+        .with_description("Envelopes that were read.")
+        .with_callback(move |counter| counter.observe(readers.egress(), &[]))
         .build();
     let stats = store.clone();
     meter
@@ -41,6 +49,19 @@ pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, start
         "bytes",
         |stats| (stats.logs_bytes + stats.metrics_bytes + stats.sources_bytes) as u64,
     );
+    let limits = *store.limits();
+    let budget = (limits.logs_bytes + limits.metrics_bytes + limits.sources_bytes).max(1) as u64;
+    let used = store.clone();
+    meter
+        .u64_observable_gauge("log_cache_memory_utilization")
+        .with_description("How much of the budgets is used.")
+        .with_unit("percentage")
+        .with_callback(move |gauge| {
+            let stats = used.stats();
+            let bytes = (stats.logs_bytes + stats.metrics_bytes + stats.sources_bytes) as u64;
+            gauge.observe(bytes * 100 / budget, &[]);
+        })
+        .build();
     gauge(
         "log_cache_cache_period",
         "Age of the oldest envelope held.",

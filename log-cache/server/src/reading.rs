@@ -1,10 +1,14 @@
 //! A read request, as gRPC and REST both mean it (contract §14.2): defaults, limits and the original's error texts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use regex::Regex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 use weir_envelope::batch::Kind;
 use weir_log_cache_store::{Page, ReadQuery, Store};
-use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
+use weir_proto::logcache_v1::{EnvelopeType, MetaInfo, MetaResponse, ReadRequest};
 use weir_service::clock;
 
 /// Envelopes of a page that does not ask for a number.
@@ -13,25 +17,93 @@ const DEFAULT_LIMIT: i64 = 100;
 /// Most envelopes of a page, not counting the rest of a run of equal timestamps.
 const MAX_LIMIT: i64 = 1000;
 
-/// Largest page, as the original's gRPC servers allow. A client that accepts less refuses the reply itself, with the same
-/// code.
-const MAX_BYTES: usize = 50 << 20;
+/// Largest page by gRPC, as the original's servers allow. A client that accepts less refuses the reply itself, with the
+/// same code.
+pub(crate) const GRPC_PAGE: usize = 50 << 20;
+
+/// Largest page by REST, where it is written out as JSON and held twice. The CLI halves its limit when it meets this.
+pub(crate) const REST_PAGE: usize = 16 << 20;
+
+/// Pages that are made at the same time; what they take is bounded by this.
+const PAGES: usize = 8;
 
 /// Longest name filter, and largest compiled one: a regular expression can be made to need gigabytes.
 const MAX_FILTER: usize = 4096;
 const MAX_COMPILED_FILTER: usize = 1 << 20;
 
-/// Reads a page on a thread that may block.
-pub(crate) async fn read(store: &Store, request: ReadRequest) -> Result<Page, Status> {
-    let query = query(request)?;
-    let store = store.clone();
-    tokio::task::spawn_blocking(move || store.read(&query))
-        .await
-        .map_err(|_| Status::internal("the read failed"))?
-        .map_err(|error| Status::resource_exhausted(format!("{error}; ask for a smaller `limit`")))
+/// Reads pages for all faces.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    store: Store,
+    permits: Semaphore,
+    egress: AtomicU64,
 }
 
-fn query(request: ReadRequest) -> Result<ReadQuery, Status> {
+/// A page, and the permit to hold it.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    pub(crate) page: Page,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            permits: Semaphore::new(PAGES),
+            egress: AtomicU64::new(0),
+        })
+    }
+
+    /// Reads a page of at most `max_bytes`, on a thread that may block.
+    pub(crate) async fn read(&self, request: ReadRequest, max_bytes: usize) -> Result<Held<'_>, Status> {
+        let query = query(request, max_bytes)?;
+        let permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| Status::unavailable("the log cache is stopping"))?;
+        let store = self.store.clone();
+        let page = tokio::task::spawn_blocking(move || store.read(&query))
+            .await
+            .map_err(|_| Status::internal("the read failed"))?
+            .map_err(|error| Status::resource_exhausted(format!("{error}; ask for a smaller `limit`")))?;
+        self.egress.fetch_add(page.len as u64, Ordering::Relaxed);
+        Ok(Held { page, _permit: permit })
+    }
+
+    /// What there is of each source, found on a thread that may block.
+    pub(crate) async fn meta(&self) -> Result<MetaResponse, Status> {
+        let permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| Status::unavailable("the log cache is stopping"))?;
+        let store = self.store.clone();
+        let sources = tokio::task::spawn_blocking(move || store.meta())
+            .await
+            .map_err(|_| Status::internal("the read failed"))?;
+        drop(permit);
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let infos = sources.into_iter().map(|source| {
+            let info = MetaInfo {
+                count: number(source.count),
+                expired: number(source.expired),
+                oldest_timestamp: source.oldest_timestamp,
+                newest_timestamp: source.newest_timestamp,
+            };
+            (source.source_id, info)
+        });
+        Ok(MetaResponse { meta: infos.collect() })
+    }
+
+    /// Envelopes that were read since the start.
+    pub(crate) fn egress(&self) -> u64 {
+        self.egress.load(Ordering::Relaxed)
+    }
+}
+
+fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
     let ReadRequest {
         source_id,
         start_time,
@@ -76,7 +148,7 @@ fn query(request: ReadRequest) -> Result<ReadQuery, Status> {
         kinds: envelope_types.into_iter().filter_map(kind).collect(),
         descending,
         name_filter: name_filter as Option<Regex>,
-        max_bytes: MAX_BYTES,
+        max_bytes,
     })
 }
 
@@ -106,7 +178,7 @@ mod tests {
     /// The defaults: a hundred envelopes of any kind, until now.
     #[test]
     fn an_empty_request_means_the_defaults() {
-        let query = query(request()).expect("valid");
+        let query = query(request(), GRPC_PAGE).expect("valid");
         assert_eq!((query.start, query.limit, query.descending), (0, 100, false));
         assert!(query.kinds.is_empty() && query.name_filter.is_none() && query.end > 1_600_000_000_000_000_000);
     }
@@ -142,7 +214,7 @@ mod tests {
                 "Name filter must be a valid",
             ),
         ] {
-            let status = query(bad).expect_err("refused");
+            let status = query(bad, GRPC_PAGE).expect_err("refused");
             assert_eq!(status.code(), tonic::Code::Unknown);
             assert!(status.message().starts_with(text), "{}", status.message());
         }

@@ -15,6 +15,7 @@ use weir_tls::{ClientTls, ServerTls};
 
 use crate::gateway::Gateway;
 use crate::intake::Intake;
+use crate::reading::Reader;
 use crate::sql::Sql;
 use crate::{Config, Error, grpc, metrics};
 
@@ -91,10 +92,12 @@ impl Server {
         let store = Store::new(config.limits);
         // Kept until the end: it merges chunks and makes room on a thread of its own.
         let maintainer = Maintainer::start(&store).map_err(Error::Thread)?;
+        let reader = Reader::new(store.clone());
         metrics::register(
             &weir_telemetry::meter(context.component),
             &context.ledger,
             &store,
+            &reader,
             started,
         );
         let intake = Intake::new(store.clone(), Arc::clone(&context.ledger));
@@ -105,18 +108,23 @@ impl Server {
         let feed = intake.clone().feed(dopplers, context.shutdown.clone());
         let feeding = context.tasks.spawn("feed from dopplers", feed);
 
-        let sql = Sql::start(&store, &config.sql, Arc::clone(&self.authorizer))?;
+        let sql = Sql::start(
+            &store,
+            &config.sql,
+            Arc::clone(&self.authorizer),
+            context.shutdown.clone(),
+        )?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
         let sql_face = serve_http(self.sql_listener, &self.sql_tls, sql.router(), shutdown.clone(), &tasks);
         let gateway = Gateway {
-            store: store.clone(),
+            reader: Arc::clone(&reader),
             started,
         }
         .router();
         let gateway_face = serve_http(self.gateway_listener, &self.tls, gateway, shutdown.clone(), &tasks);
         let grpc_face = GrpcServer::new(self.tls.clone())
             .add(RawServer::new(Arc::new(grpc::Ingress { intake }), MAX_MESSAGE))
-            .add(RawServer::new(Arc::new(grpc::Egress { store }), MAX_MESSAGE))
+            .add(RawServer::new(Arc::new(grpc::Egress { reader }), MAX_MESSAGE))
             .add(RawServer::new(Arc::new(grpc::PromQl), MAX_MESSAGE))
             .serve(self.listener, shutdown, &tasks);
         let (grpc_served, (), ()) = tokio::join!(grpc_face, gateway_face, sql_face);

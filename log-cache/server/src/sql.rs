@@ -1,22 +1,257 @@
-//! SQL over HTTP. (CACHE: this is a place holder by LEAD so that the rest compiles; replace it whole.)
+//! SQL over HTTP: `POST /v1/sql`, for callers with a bearer token.
+//!
+//! ```text
+//! POST /v1/sql                                         POST /v1/sql?format=csv&timeout=5s&max_rows=10
+//! Content-Type: application/json                       Content-Type: text/plain
+//!                                                      Accept: text/csv
+//! {"query": "select …", "format": "ndjson",
+//!  "timeout": "10s", "max_rows": 1000}                 select …
+//! ```
+//!
+//! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
+//! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
+//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`.
+//!
+//! With `follow` the answer has no end: rows that meet the condition as they arrive, an object a line
+//! ([`follow`]).
 
 use std::sync::Arc;
 
 use axum::Router;
-use weir_auth::Authorizer;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::{HeaderMap, StatusCode, header};
+use serde_json::json;
+use weir_auth::{Authorizer, Denied, Scope};
+use weir_error::{Classify, ErrorKind};
+use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered, Visibility};
 use weir_log_cache_store::Store;
+use weir_service::Shutdown;
 
 use crate::{Error, SqlConfig};
 
-#[derive(Debug)]
-pub(crate) struct Sql;
+mod follow;
+mod request;
+
+use request::{Invalid, Request};
+
+/// Largest body of a request. The engine accepts shorter texts still; a JSON string may be longer than what it says.
+const MAX_BODY: usize = 2 << 20;
+
+/// Most bytes of an answer, as Arrow arrays.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The SQL face.
+#[derive(Debug, Clone)]
+pub(crate) struct Sql {
+    engine: Engine,
+    authorizer: Arc<dyn Authorizer>,
+    shutdown: Shutdown,
+}
 
 impl Sql {
-    pub(crate) fn start(_: &Store, _: &SqlConfig, _: Arc<dyn Authorizer>) -> Result<Self, Error> {
-        Ok(Self)
+    /// Starts the engine's threads.
+    pub(crate) fn start(
+        store: &Store,
+        config: &SqlConfig,
+        authorizer: Arc<dyn Authorizer>,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
+        let limits = EngineLimits {
+            concurrent: config.concurrency,
+            memory: config.memory,
+            max_rows: config.max_rows,
+            default_rows: config.max_rows,
+            max_bytes: MAX_ANSWER,
+            max_timeout: config.timeout,
+            default_timeout: config.timeout,
+            ..EngineLimits::default()
+        };
+        Ok(Self {
+            engine: Engine::new(store.clone(), limits)?,
+            authorizer,
+            shutdown,
+        })
     }
 
-    pub(crate) fn router(&self) -> Router {
+    /// The routes.
+    pub(crate) fn router(self) -> Router {
         Router::new()
+            .route("/v1/sql", post(ask).fallback(async || Refused::method()))
+            .fallback(async || Refused::path())
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self)
+    }
+
+    /// What the bearer of the request's token may see.
+    async fn visibility(&self, headers: &HeaderMap) -> Result<Visibility, Denied> {
+        let token = weir_auth::credentials(headers);
+        let caller = self.authorizer.firehose(token.as_deref()).await?;
+        Ok(match caller.scope() {
+            Scope::Everything => Visibility::All,
+            Scope::Sources(sources) => Visibility::Sources(Arc::clone(sources)),
+        })
     }
 }
+
+async fn ask(
+    State(sql): State<Sql>,
+    RawQuery(parameters): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Refused> {
+    // Who may not ask learns nothing about what was asked.
+    let visibility = sql.visibility(&headers).await?;
+    let body = body.map_err(|_| Refused::body())?;
+    let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
+    if request.follow {
+        let follower = sql.engine.follow(&request.query, visibility).await?;
+        return Ok(follow::respond(follower, sql.shutdown));
+    }
+    let query = Query {
+        sql: request.query,
+        visibility,
+        timeout: request.timeout,
+        max_rows: request.max_rows,
+    };
+    let limits = shown_limits(sql.engine.limits(), &query);
+    let rendered = sql.engine.render(query, request.format).await?;
+    Ok(answer(rendered, limits))
+}
+
+fn answer(rendered: Rendered, limits: String) -> Response {
+    let mut response = (
+        [
+            (header::CONTENT_TYPE, rendered.format.content_type().to_owned()),
+            (
+                header::HeaderName::from_static("x-weir-rows"),
+                rendered.rows.to_string(),
+            ),
+            (header::HeaderName::from_static("x-weir-limits"), limits),
+        ],
+        rendered.body,
+    )
+        .into_response();
+    if let Some(truncated) = rendered.truncated {
+        let value = header::HeaderValue::from_static(truncated.as_str());
+        response.headers_mut().insert("x-weir-truncated", value);
+    }
+    response
+}
+
+/// What a query may take, for its answer.
+fn shown_limits(limits: &EngineLimits, query: &Query) -> String {
+    let timeout = query.timeout.unwrap_or(limits.default_timeout).min(limits.max_timeout);
+    let rows = query.max_rows.unwrap_or(limits.default_rows).min(limits.max_rows);
+    format!(
+        "timeout={timeout:?}, rows={rows}, bytes={}, memory={}",
+        limits.max_bytes, limits.memory
+    )
+}
+
+/// Why there is no answer, as the client gets to see it.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refused {
+    fn new(error: &impl Classify) -> Self {
+        let kind = error.kind();
+        if kind == ErrorKind::Internal {
+            tracing::error!(%error, "a query failed");
+        }
+        let message = if kind == ErrorKind::Internal {
+            "internal error".to_owned()
+        } else {
+            error.to_string()
+        };
+        Self {
+            status: kind.http_status(),
+            message,
+            hint: error.hint(),
+        }
+    }
+
+    fn path() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: "there is nothing here".to_owned(),
+            hint: Some("POST the query to /v1/sql".to_owned()),
+        }
+    }
+
+    fn method() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            ..Self::path()
+        }
+    }
+
+    fn body() -> Self {
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            message: format!("the request is larger than `{MAX_BODY}` bytes, or broke off"),
+            hint: None,
+        }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        Self::new(&denied)
+    }
+}
+
+impl From<QueryError> for Refused {
+    fn from(error: QueryError) -> Self {
+        Self::new(&error)
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: invalid.message,
+            hint: invalid.hint,
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = (
+            self.status,
+            [(header::CONTENT_TYPE, "application/json")],
+            format!("{}\n", describe(&self.message, self.hint.as_deref())),
+        )
+            .into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// An error as JSON.
+fn describe(message: &str, hint: Option<&str>) -> serde_json::Value {
+    match hint {
+        Some(hint) => json!({ "error": message, "hint": hint }),
+        None => json!({ "error": message }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What queries cost over a million log lines of 1,000 sources: `cargo run --release -p weir-log-cache-query --example sql`.
+//!
+//! Prints the median and the slowest of some runs of each query, in milliseconds of wall time.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for people")]
+
+use std::time::Instant;
+
+use prost::Message as _;
+use weir_envelope::batch::Batch;
+use weir_log_cache_query::{Engine, EngineLimits, Query, Visibility};
+use weir_log_cache_store::{Limits, Store};
+use weir_proto::loggregator_v2 as v2;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LINES: i64 = 1_000_000;
+const RUNS: usize = 9;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let store = Store::new(Limits {
+        logs_bytes: 1 << 30,
+        ..Limits::default()
+    });
+    for start in (0..LINES).step_by(1000) {
+        store.ingest(&batch(start), |_| ());
+    }
+    let engine = Engine::new(store, EngineLimits::default()).unwrap();
+    for sql in [
+        "select count(*) from logs",
+        "select source_id, count(*) from logs group by source_id",
+        "select source_id, count(*) from logs group by source_id order by 2 desc limit 10",
+        "select count(*) from logs where body ~ 'GET /api/v[12]/things.*7{3}'",
+        "select count(*) from logs where body like '%777%'",
+        "select * from logs where source_id = '6f9d1c52-0000-4000-8000-000000000007' order by timestamp desc limit 1000",
+        "select timestamp, body from logs order by timestamp desc limit 1000",
+        "select stream, count(*) from logs where tags['job'] = 'cell' group by stream",
+        "select date_bin(interval '1 second', timestamp) as t, count(*) from logs group by t order by t",
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            let query = Query {
+                sql: sql.to_owned(),
+                visibility: Visibility::All,
+                timeout: None,
+                max_rows: None,
+            };
+            let started = Instant::now();
+            engine.query(query).await.unwrap();
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        println!("{:8.1} {:8.1}  {sql}", times[RUNS / 2], times[RUNS - 1]);
+    }
+}
+
+fn batch(start: i64) -> Batch {
+    let mut random = start.cast_unsigned();
+    let envelopes = (start..start + 1000).map(|number| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let tags = [("origin", "rep"), ("source_type", "APP/PROC/WEB"), ("job", "cell")];
+        v2::Envelope {
+            timestamp: 1_700_000_000_000_000_000 + number * 10_000,
+            source_id: format!("6f9d1c52-0000-4000-8000-{:012}", (random >> 33) % 1000),
+            instance_id: "0".to_owned(),
+            tags: tags
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            message: Some(v2::envelope::Message::Log(v2::Log {
+                payload: format!("{number:0>20} GET /api/v1/things {random:.<61}")
+                    .into_bytes()
+                    .into(),
+                r#type: i32::from(number % 10 == 0),
+            })),
+            ..v2::Envelope::default()
+        }
+    });
+    let message = v2::EnvelopeBatch {
+        batch: envelopes.collect(),
+    }
+    .encode_to_vec();
+    Batch::split(message.into()).batch
+}

@@ -1,0 +1,225 @@
+//! The face as its clients see it, without the network.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::StreamExt;
+use http::Request;
+use tower::ServiceExt as _;
+use weir_auth::{Caller, StaticToken, Verdict};
+use weir_envelope::batch::BatchBuilder;
+use weir_envelope::encode::Writer;
+use weir_envelope::view::Stream;
+use weir_log_cache_store::Limits;
+
+use super::*;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn store() -> Store {
+    let store = Store::new(Limits::default());
+    (1..=5).for_each(|number| log(&store, "app", number, "hello"));
+    log(&store, "other", 6, "hidden");
+    store
+}
+
+fn log(store: &Store, source_id: &str, timestamp: i64, body: &str) {
+    let mut builder = BatchBuilder::new();
+    builder.push_with(|envelope| {
+        let mut writer = Writer::new(envelope);
+        writer.timestamp(timestamp).source_id(source_id);
+        writer.log(body.as_bytes(), Stream::Out);
+    });
+    store.ingest(&builder.finish(), |_| {});
+}
+
+fn config() -> SqlConfig {
+    SqlConfig {
+        listen: weir_config::ListenAddr::loopback(0),
+        token_file: std::path::PathBuf::new(),
+        timeout: Duration::from_secs(20),
+        max_rows: 100,
+        memory: 64 << 20,
+        concurrency: 2,
+    }
+}
+
+fn face(store: &Store, authorizer: Arc<dyn Authorizer>) -> Router {
+    let (_, shutdown) = Shutdown::new();
+    Sql::start(store, &config(), authorizer, shutdown)
+        .expect("an engine")
+        .router()
+}
+
+fn token() -> Arc<dyn Authorizer> {
+    Arc::new(StaticToken::new(TOKEN).expect("a token"))
+}
+
+fn post(path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path)
+        .header(header::AUTHORIZATION, format!("bearer {TOKEN}"))
+        .header(header::CONTENT_TYPE, kind)
+        .body(body.into())
+        .expect("a request")
+}
+
+async fn text(response: Response) -> String {
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+        .await
+        .expect("a body");
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+/// Rows in the format asked for, and what they were limited to.
+#[tokio::test]
+async fn answers_have_rows_and_limits() {
+    let face = face(&store(), token());
+    let request = post("/v1/sql?format=csv", "text/plain", "select count(*) as n from logs");
+    let response = face.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
+    assert_eq!(response.headers()["x-weir-rows"], "1");
+    assert_eq!(
+        response.headers()["x-weir-limits"],
+        "timeout=20s, rows=100, bytes=67108864, memory=67108864"
+    );
+    assert!(!response.headers().contains_key("x-weir-truncated"));
+    assert_eq!(text(response).await, "n\n6\n");
+
+    let body = r#"{"query":"select seq from logs where source_id = 'app' order by seq","format":"json","max_rows":2}"#;
+    let response = face
+        .oneshot(post("/v1/sql", "application/json", body))
+        .await
+        .expect("infallible");
+    assert_eq!(response.headers()["x-weir-truncated"], "rows");
+    assert_eq!(text(response).await, "[{\"seq\":1},{\"seq\":2}]\n");
+}
+
+/// What is wrong is said with a hint and the right status.
+#[tokio::test]
+async fn refusals_say_what_to_do() {
+    let face = face(&store(), token());
+    for (request, status, expected) in [
+        (
+            post("/v1/sql", "text/plain", "select * from log"),
+            400,
+            r#"{"error":"query: no table `log`","hint":"did you mean `logs`?"}"#,
+        ),
+        (
+            post("/v1/sql", "text/plain", "drop table logs"),
+            400,
+            "can only be read",
+        ),
+        (
+            post(
+                "/v1/sql?timeout=1ms",
+                "text/plain",
+                "select count(*) from logs a, logs b, logs c, logs d, logs e, logs f, logs g, logs h, logs i",
+            ),
+            504,
+            "not done after",
+        ),
+        (post("/v1/sql", "application/json", "[]"), 400, "not readable"),
+        (post("/v1/sql", "text/plain", vec![b'x'; 3 << 20]), 413, "larger than"),
+        (
+            post("/v1/nothing", "text/plain", "select 1"),
+            404,
+            "POST the query to /v1/sql",
+        ),
+        (
+            Request::get("/v1/sql").body(Body::empty()).expect("a request"),
+            405,
+            "POST the query to /v1/sql",
+        ),
+        (
+            Request::post("/v1/sql")
+                .body(Body::from("select 1"))
+                .expect("a request"),
+            401,
+            r#"{"error":"authorization not provided","hint":"send `Authorization: bearer TOKEN`"}"#,
+        ),
+        (
+            Request::post("/v1/sql")
+                .header("authorization", "bearer wrong")
+                .body(Body::from("x"))
+                .expect("a request"),
+            401,
+            "invalid authorization",
+        ),
+    ] {
+        let response = face.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(response.status().as_u16(), status, "{expected}");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
+        let text = text(response).await;
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+/// Lets a token see one source.
+#[derive(Debug)]
+struct OneSource;
+
+impl Authorizer for OneSource {
+    fn firehose<'a>(&'a self, _token: Option<&'a str>) -> Verdict<'a> {
+        let sources = Arc::new(BTreeSet::from(["app".to_owned()]));
+        Box::pin(async { Ok(Caller::new("dev", Scope::Sources(sources))) })
+    }
+
+    fn source<'a>(&'a self, token: Option<&'a str>, _source_id: &'a str) -> Verdict<'a> {
+        self.firehose(token)
+    }
+}
+
+/// A caller's scope is the row filter of all its queries, live ones included.
+#[tokio::test]
+async fn the_scope_is_the_row_filter() {
+    let store = store();
+    let face = face(&store, Arc::new(OneSource));
+    let ask = post(
+        "/v1/sql?format=csv",
+        "text/plain",
+        "select count(*) as n, max(body) as b from logs",
+    );
+    assert_eq!(
+        text(face.clone().oneshot(ask).await.expect("infallible")).await,
+        "n,b\n5,hello\n"
+    );
+    let live = post(
+        "/v1/sql?follow=true",
+        "text/plain",
+        "select source_id, body from logs where body <> 'skip'",
+    );
+    let response = face.oneshot(live).await.expect("infallible");
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let mut lines = response.into_body().into_data_stream();
+    log(&store, "other", 7, "hidden");
+    log(&store, "app", 8, "skip");
+    log(&store, "app", 9, "shown");
+    let line = lines.next().await.expect("a line").expect("a line");
+    assert_eq!(line, "{\"source_id\":\"app\",\"body\":\"shown\"}\n");
+}
+
+/// A live query that fails on a row, or cannot be followed, says so.
+#[tokio::test]
+async fn live_failures() {
+    let store = store();
+    let face = face(&store, token());
+    let request = post("/v1/sql?follow=1", "text/plain", "select count(*) from logs");
+    let response = face.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(text(response).await.contains("aggregates need an end"));
+    let body = r#"{"query":"select cast(body as int) as n from logs","follow":true}"#;
+    let response = face
+        .oneshot(post("/v1/sql", "application/json", body))
+        .await
+        .expect("infallible");
+    let mut lines = response.into_body().into_data_stream();
+    log(&store, "app", 7, "12");
+    assert_eq!(lines.next().await.expect("a line").expect("a line"), "{\"n\":12}\n");
+    log(&store, "app", 8, "twelve");
+    let error = lines.next().await.expect("a line").expect("a line");
+    assert!(error.starts_with(b"{\"$error\":\"query: "), "{error:?}");
+    assert!(lines.next().await.is_none());
+}

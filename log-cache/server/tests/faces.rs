@@ -1,0 +1,250 @@
+//! The log cache over the network: what goes in by gRPC comes out of gRPC, REST and SQL; who has no certificate or token
+//! gets nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_config::ListenAddr;
+use weir_log_cache_server::{Addresses, Config, RawConfig, RawSql, Server};
+use weir_proto::logcache_v1::egress_client::EgressClient;
+use weir_proto::logcache_v1::ingress_client::IngressClient;
+use weir_proto::logcache_v1::prom_ql_querier_client::PromQlQuerierClient;
+use weir_proto::logcache_v1::{MetaRequest, ReadRequest, SendRequest, prom_ql};
+use weir_proto::loggregator_v2::{self as v2, envelope::Message};
+use weir_service::{Context, Trigger};
+use weir_testkit::Https;
+use weir_tls::{Authority, ClientTls};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+struct LogCache {
+    addresses: Addresses,
+    mutual: ClientTls,
+    trusting: ClientTls,
+    trigger: Trigger,
+    running: tokio::task::JoinHandle<Result<(), weir_log_cache_server::Error>>,
+    _dir: tempfile::TempDir,
+}
+
+impl LogCache {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = Authority::open_or_create(dir.path()).expect("an authority");
+        let identity = authority
+            .issue("log-cache", &["log-cache", "log_cache"])
+            .expect("a certificate");
+        let token_file = dir.path().join("token");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&token_file)
+            .expect("made");
+        file.write_all(TOKEN.as_bytes()).expect("written");
+        let any = ListenAddr::loopback(0);
+        let raw = RawConfig {
+            listen: any,
+            gateway_listen: any,
+            identity: identity.clone(),
+            dopplers: Vec::new(),
+            sql: RawSql {
+                listen: any,
+                token_file,
+                ..RawSql::default()
+            },
+            ..RawConfig::default()
+        };
+        let (trigger, context) = Context::in_memory("log-cache");
+        let server = Server::bind(Config::try_from(raw).expect("valid"), context)
+            .await
+            .expect("bound");
+        let addresses = server.addresses();
+        let running = tokio::spawn(server.run());
+        Self {
+            addresses,
+            mutual: ClientTls::mutual(&identity).expect("usable"),
+            trusting: ClientTls::trusting(&authority.ca_file()).expect("usable"),
+            trigger,
+            running,
+            _dir: dir,
+        }
+    }
+
+    async fn grpc(&self) -> tonic::transport::Channel {
+        let address = self.addresses.grpc.to_string();
+        weir_testkit::connect(&address, "log-cache", &self.mutual)
+            .await
+            .expect("connected")
+    }
+
+    async fn send(&self, envelopes: Vec<v2::Envelope>) {
+        let request = SendRequest {
+            envelopes: Some(v2::EnvelopeBatch { batch: envelopes }),
+            local_only: true,
+        };
+        IngressClient::new(self.grpc().await)
+            .send(request)
+            .await
+            .expect("taken");
+    }
+
+    async fn stop(self) {
+        self.trigger.fire();
+        let stopped = tokio::time::timeout(Duration::from_secs(20), self.running).await;
+        stopped.expect("in time").expect("no panic").expect("no error");
+    }
+}
+
+fn envelope(source_id: &str, timestamp: i64, message: Message) -> v2::Envelope {
+    v2::Envelope {
+        timestamp,
+        source_id: source_id.to_owned(),
+        instance_id: "0".to_owned(),
+        tags: BTreeMap::from([("source_type".to_owned(), "APP".to_owned())]),
+        message: Some(message),
+        ..v2::Envelope::default()
+    }
+}
+
+fn log(payload: &'static [u8]) -> Message {
+    Message::Log(v2::Log {
+        payload: payload.into(),
+        r#type: 0,
+    })
+}
+
+/// The same envelopes by gRPC, by REST and by SQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_store_three_faces() {
+    let cache = LogCache::start().await;
+    let metrics = BTreeMap::from([(
+        "cpu".to_owned(),
+        v2::GaugeValue {
+            unit: "percentage".to_owned(),
+            value: 0.5,
+        },
+    )]);
+    let sent = vec![
+        envelope("app/1", 1, log(b"first")),
+        envelope("app/1", 2, Message::Gauge(v2::Gauge { metrics })),
+        envelope("app/1", 3, log(b"not UTF-8: \xff")),
+    ];
+    cache.send(sent.clone()).await;
+
+    let mut egress = EgressClient::new(cache.grpc().await);
+    let request = ReadRequest {
+        source_id: "app/1".to_owned(),
+        ..ReadRequest::default()
+    };
+    let read = egress.read(request).await.expect("a page").into_inner();
+    assert_eq!(read.envelopes.expect("envelopes").batch, sent);
+    let meta = egress
+        .meta(MetaRequest::default())
+        .await
+        .expect("an answer")
+        .into_inner()
+        .meta;
+    let info = &meta["app/1"];
+    assert_eq!(
+        (info.count, info.expired, info.oldest_timestamp, info.newest_timestamp),
+        (3, 0, 1, 3)
+    );
+
+    let rest = Https::new(cache.mutual.clone());
+    let url = format!(
+        "https://{}/api/v1/read/app%2F1?envelope_types=LOG&limit=1",
+        cache.addresses.gateway
+    );
+    let page: Value = serde_json::from_str(&rest.get(&url).await.expect("an answer").text()).expect("JSON");
+    assert_eq!(page["envelopes"]["batch"][0]["log"]["payload"], "Zmlyc3Q=");
+
+    let sql = Https::new(cache.trusting.clone()).with_token(&format!("bearer {TOKEN}"));
+    let url = format!("https://{}/v1/sql", cache.addresses.sql);
+    let question = "select seq, body, body_bytes from logs where source_id = 'app/1' order by seq";
+    let answer = sql
+        .post(&url, "text/plain", "application/json", question)
+        .await
+        .expect("an answer");
+    let expected = "[{\"seq\":1,\"body\":\"first\",\"body_bytes\":null},\
+                    {\"seq\":3,\"body\":\"not UTF-8: \u{fffd}\",\"body_bytes\":\"6e6f74205554462d383a20ff\"}]\n";
+    assert_eq!(answer.text(), expected);
+    cache.stop().await;
+}
+
+/// A reply that the page limit does not allow is an error that clients know, and PromQL says that it is not spoken.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals() {
+    let cache = LogCache::start().await;
+    let line: &'static [u8] = Box::leak(vec![b'x'; 60_000].into_boxed_slice());
+    for start in (0..400i64).step_by(50) {
+        cache
+            .send(
+                (start..start + 50)
+                    .map(|time| envelope("app", time, log(line)))
+                    .collect(),
+            )
+            .await;
+    }
+    let rest = Https::new(cache.mutual.clone());
+    let read = |limit: u32| {
+        format!(
+            "https://{}/api/v1/read/app?limit={limit}&descending=true",
+            cache.addresses.gateway
+        )
+    };
+    let refused = rest.get(&read(1000)).await.expect("an answer");
+    assert_eq!(refused.status.as_u16(), 429);
+    assert!(
+        refused
+            .text()
+            .starts_with("{\"code\":8,\"message\":\"the reply would exceed"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(rest.get(&read(200)).await.expect("an answer").status.as_u16(), 200);
+
+    let mut promql = PromQlQuerierClient::new(cache.grpc().await);
+    let request = prom_ql::InstantQueryRequest {
+        query: "up".to_owned(),
+        time: String::new(),
+    };
+    let status = promql.instant_query(request).await.expect_err("refused");
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    assert!(status.message().contains("SQL"));
+    cache.stop().await;
+}
+
+/// Without a certificate neither gRPC nor REST; without the token no SQL, whatever the certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_nothing() {
+    let cache = LogCache::start().await;
+    cache.send(vec![envelope("app", 1, log(b"secret"))]).await;
+    let stranger = Https::new(cache.trusting.clone());
+    let url = format!("https://{}/api/v1/meta", cache.addresses.gateway);
+    assert!(stranger.get(&url).await.is_err(), "the handshake fails");
+    let address = cache.addresses.grpc.to_string();
+    let channel = weir_testkit::connect(&address, "log-cache", &cache.trusting).await;
+    if let Ok(channel) = channel {
+        EgressClient::new(channel)
+            .meta(MetaRequest::default())
+            .await
+            .expect_err("no certificate");
+    }
+    let url = format!("https://{}/v1/sql", cache.addresses.sql);
+    for client in [
+        stranger.clone(),
+        stranger.with_token("bearer wrong"),
+        Https::new(cache.mutual.clone()),
+    ] {
+        let answer = client
+            .post(&url, "text/plain", "*/*", "select * from logs")
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status.as_u16(), 401);
+        assert!(!answer.text().contains("secret"));
+    }
+    cache.stop().await;
+}
