@@ -9,11 +9,10 @@
 //! Each test starts a stack of its own. They drive the `weir` program, which cargo builds with the workspace's tests; where
 //! it is missing or stale, the first test builds it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_testkit::{Emitter, RlpConsumer, Series, Shape, Stack, eventually, logs_of};
+use weir_testkit::{Emitter, Received, RlpConsumer, Sent, Series, Shape, Stack, eventually, logs_of};
 
 /// Sends `counts` more lines of each series, interleaved, at about `rate` lines a second over all of them.
 ///
@@ -43,7 +42,7 @@ pub async fn send_paced(emitter: &Emitter, series: &mut [Series], counts: &[usiz
     Ok(())
 }
 
-/// A line sent now goes through the agent, the doppler and the RLP, and the log cache answers questions about it.
+/// A line sent now goes through the agent, the doppler and the RLP, and can be read in the log cache.
 ///
 /// # Errors
 /// When it does not.
@@ -52,11 +51,11 @@ pub async fn assert_serves(stack: &Stack) -> anyhow::Result<()> {
     let emitter = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([source.as_str()])).await?;
     consumer.in_place(&emitter, &source).await?;
-    let query = format!("select count(*) as n from logs where source_id = '{source}'");
     let log_cache = stack.log_cache()?;
+    let sent = Sent::from([(source.clone(), 1)]);
     eventually("a line in the log cache", async || {
-        let found = log_cache.number(&query).await?;
-        anyhow::ensure!(found > 0, "{found} found");
+        let found = log_cache.lines_of(&sent).await?;
+        anyhow::ensure!(found.total() > 0, "none found");
         Ok::<_, anyhow::Error>(())
     })
     .await
@@ -79,17 +78,18 @@ pub fn series_of(name: &str, count: usize, shape: Shape) -> Vec<Series> {
         .collect()
 }
 
-/// How many of each source arrived in the log cache; waits until it has all of `sent`, or no more come.
+/// The lines that the log cache has of each source in `sent`; waits until it has all, or no more come.
 ///
 /// # Errors
 /// When it cannot be asked.
-pub async fn stored(stack: &Stack, sent: &BTreeMap<String, u64>) -> anyhow::Result<BTreeMap<String, u64>> {
+pub async fn in_log_cache(stack: &Stack, sent: &Sent) -> anyhow::Result<Received> {
     let log_cache = stack.log_cache()?;
-    let mut last = log_cache.stored(sent).await?;
+    let all: u64 = sent.values().sum();
+    let mut last = log_cache.lines_of(sent).await?;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = log_cache.stored(sent).await?;
-        if now == last || now == *sent {
+        let now = log_cache.lines_of(sent).await?;
+        if now.total() >= all || now.total() == last.total() {
             return Ok(now);
         }
         last = now;

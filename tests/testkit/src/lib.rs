@@ -28,7 +28,7 @@ pub use firehose::{Firehose, WebSocket, dial_firehose};
 pub use grpc::connect;
 pub use https::{Answer, Https};
 pub use log_cache::LogCache;
-pub use oracle::{Account, Books, Tolerance, conserved};
+pub use oracle::{Account, Books, Tolerance, Verdict, conserved};
 pub use received::{Numbers, Received, Sent, sent_of};
 pub use rlp::{RlpConsumer, any, events_of, logs_of};
 pub use series::{PAYLOAD_MARK, Series, Shape};

@@ -1,27 +1,33 @@
-//! The log cache as its clients see it: SQL and REST over HTTPS.
+//! The log cache as its clients see it: SQL over HTTPS, reads over gRPC.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use weir_proto::logcache_v1::egress_client::EgressClient;
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
+use weir_proto::loggregator_v2::envelope::Message;
 
-use crate::{Answer, Endpoints, Https, Sent};
+use crate::{Answer, Endpoints, Https, Received, Sent, connect};
+
+/// The most that a read gives.
+const PAGE: i64 = 1000;
 
 /// The faces of a stack's log cache.
 #[derive(Debug, Clone)]
 pub struct LogCache {
+    endpoints: Endpoints,
     sql: String,
     with_token: Https,
 }
 
 impl LogCache {
     /// The log cache of `endpoints`, called with `https`, which has the token.
-    ///
-    /// # Errors
-    /// Never today; the certificates may be read here one day.
-    pub fn new(endpoints: &Endpoints, https: Https) -> anyhow::Result<Self> {
-        Ok(Self {
+    #[must_use]
+    pub fn new(endpoints: &Endpoints, https: Https) -> Self {
+        Self {
+            endpoints: endpoints.clone(),
             sql: format!("{}/v1/sql", endpoints.sql_http),
             with_token: https,
-        })
+        }
     }
 
     /// The rows of a query, one JSON object each.
@@ -60,21 +66,35 @@ impl LogCache {
         Ok(value.as_u64().unwrap_or_default())
     }
 
-    /// How many logs it holds of the sources in `sent`.
+    /// The lines that it holds of the sources in `sent`, in the order in which gRPC reads give them.
     ///
     /// # Errors
-    /// When the query fails.
-    pub async fn stored(&self, sent: &Sent) -> anyhow::Result<Sent> {
-        let rows = self
-            .rows("select source_id, count(*) as n from logs group by source_id")
-            .await?;
-        let counts: Sent = rows
-            .iter()
-            .filter_map(|row| Some((row["source_id"].as_str()?.to_owned(), row["n"].as_u64()?)))
-            .collect();
-        Ok(sent
-            .keys()
-            .map(|source_id| (source_id.clone(), counts.get(source_id).copied().unwrap_or_default()))
-            .collect())
+    /// When a read fails.
+    pub async fn lines_of(&self, sent: &Sent) -> anyhow::Result<Received> {
+        let channel = connect(&self.endpoints.log_cache, "log-cache", &self.endpoints.mutual()?).await?;
+        let mut client = EgressClient::new(channel).max_decoding_message_size(usize::MAX);
+        let received = Received::default();
+        for source_id in sent.keys() {
+            let mut start_time = 0;
+            loop {
+                let request = ReadRequest {
+                    source_id: source_id.clone(),
+                    start_time,
+                    limit: PAGE,
+                    envelope_types: vec![EnvelopeType::Log.into()],
+                    ..ReadRequest::default()
+                };
+                let answer = client.read(request).await?.into_inner();
+                let page = answer.envelopes.unwrap_or_default().batch;
+                let Some(last) = page.last() else { break };
+                start_time = last.timestamp + 1;
+                for envelope in &page {
+                    if let Some(Message::Log(log)) = &envelope.message {
+                        received.note_line(source_id, &log.payload);
+                    }
+                }
+            }
+        }
+        Ok(received)
     }
 }

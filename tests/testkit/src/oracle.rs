@@ -17,7 +17,7 @@ use std::path::Path;
 use anyhow::ensure;
 use weir_flow::{DropCount, LedgerSnapshot};
 
-use crate::{Numbers, Sent};
+use crate::{Numbers, Received, Sent};
 
 /// The agent: what it drops, nobody gets.
 const AGENT: &str = "loggregator-agent";
@@ -159,13 +159,16 @@ pub struct Account {
     name: String,
     sent: Sent,
     delivered: Sent,
-    numbers: Option<Numbers>,
+    numbers: Numbers,
+    reports_sent: Sent,
+    reports_delivered: Sent,
 }
 
 impl Account {
-    /// A consumer that noted every number: order and repetitions are checked too. Numbers of other sources are ignored.
+    /// What `received` has of the lines in `sent`; other sources are ignored.
     #[must_use]
-    pub fn numbered(name: &str, sent: &Sent, mut numbers: Numbers) -> Self {
+    pub fn new(name: &str, sent: &Sent, received: &Received) -> Self {
+        let mut numbers = received.numbers();
         numbers.retain(|source_id, _| sent.contains_key(source_id));
         let delivered = numbers
             .iter()
@@ -175,22 +178,41 @@ impl Account {
             name: name.to_owned(),
             sent: sent.clone(),
             delivered,
-            numbers: Some(numbers),
+            numbers,
+            reports_sent: Sent::new(),
+            reports_delivered: received.reports(),
         }
     }
 
-    /// A consumer that only counts.
+    /// Besides its lines the consumer should have got these: where lines are lost, the stack says so in the stream of their
+    /// source, and such a report can itself be lost.
     #[must_use]
-    pub fn counted(name: &str, sent: &Sent, delivered: Sent) -> Self {
-        Self {
-            name: name.to_owned(),
-            sent: sent.clone(),
-            delivered,
-            numbers: None,
-        }
+    pub fn with_reports(mut self, reports: &Sent) -> Self {
+        self.reports_sent.clone_from(reports);
+        self.reports_sent
+            .retain(|source_id, _| self.sent.contains_key(source_id));
+        self
     }
 
-    /// What did not arrive, over all sources.
+    fn missing_reports(&self) -> u64 {
+        self.sent
+            .keys()
+            .map(|source_id| self.missing_reports_of(source_id))
+            .sum()
+    }
+
+    fn missing_reports_of(&self, source_id: &str) -> u64 {
+        let of = |reports: &Sent| reports.get(source_id).copied().unwrap_or_default();
+        of(&self.reports_sent).saturating_sub(of(&self.reports_delivered))
+    }
+
+    /// What did not arrive of one source, lines and reports.
+    #[must_use]
+    pub fn missing_with_reports_of(&self, source_id: &str) -> u64 {
+        self.missing_of(source_id) + self.missing_reports_of(source_id)
+    }
+
+    /// The lines that did not arrive, over all sources.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.sent
@@ -199,7 +221,7 @@ impl Account {
             .sum()
     }
 
-    /// What did not arrive of one source.
+    /// The lines that did not arrive of one source.
     #[must_use]
     pub fn missing_of(&self, source_id: &str) -> u64 {
         let sent = self.sent.get(source_id).copied().unwrap_or_default();
@@ -211,7 +233,10 @@ impl Account {
     }
 
     /// Each number at most once, only numbers that were sent, and each source in order.
-    fn check_numbers(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// Which number is wrong.
+    pub fn check_numbers(&self) -> anyhow::Result<()> {
         let name = &self.name;
         for (source_id, delivered) in &self.delivered {
             let sent = self.sent.get(source_id).copied().unwrap_or_default();
@@ -220,7 +245,7 @@ impl Account {
                 "{name}: {delivered} of {sent} sent by {source_id} arrived: some twice"
             );
         }
-        for (source_id, numbers) in self.numbers.iter().flatten() {
+        for (source_id, numbers) in &self.numbers {
             let sent = self.sent.get(source_id).copied().unwrap_or_default();
             if let Some(at) = numbers.windows(2).position(|pair| pair[0] >= pair[1]) {
                 let (first, second) = (numbers[at], numbers[at + 1]);
@@ -250,22 +275,35 @@ pub enum Tolerance {
     Overcount(u64),
 }
 
+/// What the law was checked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Envelopes that did not arrive, over all accounts.
+    pub missing: u64,
+    /// Envelopes counted as lost to these accounts.
+    pub counted: u64,
+}
+
 /// Judges the consumers' accounts by the books kept since the first envelope was sent; both at rest.
 ///
 /// # Errors
 /// Which law is broken, with the figures.
-pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> anyhow::Result<()> {
+pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> anyhow::Result<Verdict> {
     for account in accounts {
         account.check_numbers()?;
     }
-    let missing: u64 = accounts.iter().map(Account::missing).sum();
+    let missing: u64 = accounts
+        .iter()
+        .map(|account| account.missing() + account.missing_reports())
+        .sum();
     let shared = books.before_routing();
     let single = books.dropped("", "", "") - shared;
     let counted = accounts.len() as u64 * shared + single;
     let figures = || {
         let mut text = format!("missing {missing}, counted {counted}\n");
         for account in accounts {
-            let _infallible = writeln!(text, "{}: missing {}", account.name, account.missing());
+            let (lines, reports) = (account.missing(), account.missing_reports());
+            let _infallible = writeln!(text, "{}: missing {lines} lines, {reports} reports", account.name);
         }
         text + &books.summary()
     };
@@ -298,7 +336,7 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
             );
         }
     }
-    Ok(())
+    Ok(Verdict { missing, counted })
 }
 
 #[cfg(test)]

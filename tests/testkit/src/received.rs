@@ -28,6 +28,8 @@ pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     numbers: Arc<Mutex<Numbers>>,
+    /// Lines without a number: what the stack says about a source in the source's own stream.
+    reports: Arc<Mutex<Sent>>,
     /// The payloads of one source, where they are to be kept.
     kept: Option<Kept>,
 }
@@ -60,7 +62,7 @@ impl Received {
         })
     }
 
-    /// Notes the numbered envelopes of a batch; others are ignored.
+    /// Notes the lines of a batch.
     pub fn note(&self, batch: &Batch) {
         for envelope in batch.iter() {
             if let Message::Log { payload, .. } = envelope.view().message() {
@@ -79,7 +81,11 @@ impl Received {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(payload.to_vec());
         }
-        let Some(number) = number_of(payload) else { return };
+        let Some(number) = number_of(payload) else {
+            let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+            *reports.entry(source_id.to_owned()).or_default() += 1;
+            return;
+        };
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         match numbers.get_mut(source_id) {
             Some(list) => list.push(number),
@@ -101,6 +107,12 @@ impl Received {
     pub fn of(&self, source_id: &str) -> u64 {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.get(source_id).map_or(0, |list| list.len() as u64)
+    }
+
+    /// How many lines without a number arrived, by source: the stack's reports of losses.
+    #[must_use]
+    pub fn reports(&self) -> Sent {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A copy of all numbers.

@@ -157,7 +157,7 @@ impl Stack {
     /// When the certificates or the token cannot be read.
     pub fn log_cache(&self) -> anyhow::Result<LogCache> {
         let https = Https::new(self.endpoints.trusting()?).with_token(&self.token()?);
-        LogCache::new(&self.endpoints, https)
+        Ok(LogCache::new(&self.endpoints, https))
     }
 
     /// A `weir` command that finds this stack.
