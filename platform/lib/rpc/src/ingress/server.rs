@@ -210,7 +210,11 @@ impl Session {
                 message = self.messages.message() => match message {
                     Ok(Some(message)) => self.take(message),
                     Ok(None) => return self.finish(),
-                    Err(_) => self.ended = true,
+                    // A message that is too large, compressed or cut off: the client is told which.
+                    Err(status) => {
+                        self.ended = true;
+                        return Some(Err(status));
+                    }
                 },
                 () = changed => self.acknowledge_at = Some(Instant::now() + ACKNOWLEDGE_INTERVAL),
                 () = tokio::time::sleep_until(self.acknowledge_at.unwrap_or(far)), if self.acknowledge_at.is_some() => {
