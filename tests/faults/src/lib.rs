@@ -9,6 +9,12 @@
 //! Each test starts a stack of its own. They drive the `weir` program, which cargo builds with the workspace's tests; where
 //! it is missing or stale, the first test builds it.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 use std::time::Duration;
 
 use tokio::time::Instant;

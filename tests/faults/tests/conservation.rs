@@ -1,5 +1,11 @@
 //! The law of conservation under faults: what was sent is delivered, or counted where it was lost.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 mod conservation {
     mod consumers;
     mod kills;

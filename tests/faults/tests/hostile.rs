@@ -1,6 +1,12 @@
 //! Hostile input at every port of a running stack: each gets a clear error, others are served on, memory stays in its budget,
 //! nothing panics.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 mod hostile {
     mod envelopes;
     mod sql;

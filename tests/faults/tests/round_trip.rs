@@ -1,5 +1,11 @@
 //! Real log lines in by `weir emit`; out of the firehose, of `weir recent` and of `weir sql` byte for byte, in order.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
