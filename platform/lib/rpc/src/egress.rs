@@ -24,7 +24,7 @@ use crate::messages::Messages;
 use crate::service::{FrameStream, RawService, one_frame};
 
 /// How long a trickle is gathered.
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Most envelopes and bytes of one message: far below the 4 MiB that a default gRPC client accepts, and above the size
 /// where larger messages gain anything.

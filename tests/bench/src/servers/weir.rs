@@ -32,7 +32,13 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
             set("token_file", servers.token_file().display().to_string().into());
         }
         Part::LogCache => {
-            set("token_file", servers.token_file().display().to_string().into());
+            let mut sql = Table::new();
+            sql.insert("listen".to_owned(), servers.addresses.sql.to_string().into());
+            sql.insert("token_file".to_owned(), servers.token_file().display().to_string().into());
+            set("sql", sql.into());
+            set("gateway_listen", servers.addresses.spare[0].to_string().into());
+            // It is fed by the bench itself.
+            set("dopplers", Value::Array(Vec::new()));
         }
     }
     let file = servers.path().join(format!("{component}.toml"));

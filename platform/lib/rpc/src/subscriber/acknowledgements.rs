@@ -17,7 +17,7 @@ use crate::frame::Frame;
 use crate::link::{ACKNOWLEDGE_PATH, Acknowledged, encode_acknowledgements};
 
 /// How often acknowledgements leave.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(40);
 
 /// How long they still leave after shutdown was requested: for what was handed on just before.
 const LINGER: Duration = Duration::from_millis(100);
