@@ -10,6 +10,16 @@
 //! | [`client`] | how a command reaches a running stack |
 //! | [`lines`], [`render`], [`terminal`] | bytes to lines, envelopes to text, what a terminal shows |
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
+mod background;
 mod cli;
 mod client;
 mod commands;

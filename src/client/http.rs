@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use weir_error::ErrorKind;
 use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
 
+use crate::background::background;
 use crate::failure::Failure;
 
 /// Of the body of an error, no more than this is read.
@@ -39,7 +40,7 @@ pub(crate) async fn send(tls: &ClientTls, request: Request<Full<Bytes>>) -> Resu
         .await
         .map_err(|error| unreachable(&error))?;
     // Its errors are those of the request.
-    let connection = tokio::spawn(async move { drop(connection.await) });
+    let connection = background(async move { drop(connection.await) });
     let answer = sender.send_request(origin_form(request)?).await;
     if answer.is_err() {
         connection.abort();
@@ -47,12 +48,23 @@ pub(crate) async fn send(tls: &ClientTls, request: Request<Full<Bytes>>) -> Resu
     answer.map_err(|error| unreachable(&error))
 }
 
+/// The whole of a short body, no more than `most` bytes.
+pub(crate) async fn text(response: Response<Incoming>, most: usize) -> Result<String, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the body is limited")]
+    let body = Limited::new(response.into_body(), most).collect().await;
+    match body {
+        Ok(body) => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        Err(error) => Err(Failure::new(
+            ErrorKind::Unavailable,
+            format!("the answer broke off: {error}"),
+        )),
+    }
+}
+
 /// The body of a refusal, as text.
 pub(crate) async fn error_text(response: Response<Incoming>) -> String {
-    match Limited::new(response.into_body(), MAX_ERROR_BODY).collect().await {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
-        Err(error) => format!("the answer broke off: {error}"),
-    }
+    let text = text(response, MAX_ERROR_BODY).await;
+    text.map_or_else(|failure| failure.message().to_owned(), |text| text.trim().to_owned())
 }
 
 fn address(uri: &Uri) -> Result<SocketAddr, Failure> {

@@ -12,6 +12,7 @@ use weir_rpc::producer::{Pace, Producer, Report};
 use weir_service::{Health, Shutdown, Tasks};
 
 use super::{Outbox, Stack};
+use crate::background::background;
 use crate::failure::Failure;
 use crate::terminal::thousands;
 
@@ -66,7 +67,7 @@ impl Shipping {
     pub(crate) async fn start(stack: &Stack, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let producer = producer(stack).await?;
         let known = Arc::new(Mutex::new(Known::default()));
-        let task = tokio::spawn(ship(producer, Arc::clone(&outbox), Arc::clone(&known)));
+        let task = background(ship(producer, Arc::clone(&outbox), Arc::clone(&known)));
         Ok(Self { outbox, known, task })
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use weir_envelope::view::Stream;
 use weir_service::Shutdown;
 
+use crate::background::background;
 use crate::client::{Line, Outbox, Stack, shipping::Shipping};
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let through_err = (!args.quiet).then(tokio::io::stderr);
     let out = pump(stdout, through_out, Stream::Out, Arc::clone(&outbox), stop.clone());
     let err = pump(stderr, through_err, Stream::Err, Arc::clone(&outbox), stop);
-    let mut pumps = tokio::spawn(futures::future::join(out, err));
+    let mut pumps = background(futures::future::join(out, err));
     let code = child.wait().await?;
     // Whatever it left behind, such as a daemon, may hold the pipes open for ever.
     if tokio::time::timeout(LINGER, &mut pumps).await.is_err() {

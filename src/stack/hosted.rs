@@ -14,6 +14,7 @@ use weir_service::{Context, Trigger};
 
 use super::Component;
 use super::config::Config;
+use crate::background::background;
 use crate::failure::Failure;
 
 /// A component that has not drained by then is cut.
@@ -76,7 +77,7 @@ impl Bound {
         let keeping = keep_ledger(context.clone());
         let _entered = span.enter();
         drop(context.tasks.spawn("ledger", keeping));
-        let task = tokio::spawn(run.instrument(span.clone()));
+        let task = background(run.instrument(span.clone()));
         Hosted {
             component,
             trigger,

@@ -17,6 +17,7 @@ use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, Trigger, clock};
 use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};
 
+use crate::background::background;
 use crate::failure::Failure;
 
 /// Envelopes of one shipment.
@@ -67,7 +68,7 @@ impl Observation {
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
         // Nothing is told of the telling.
-        let task = tokio::spawn(quiet(ship(producer, telemetry.outbox(), ledgers, stop)));
+        let task = background(quiet(ship(producer, telemetry.outbox(), ledgers, stop)));
         Self {
             telemetry,
             trigger,

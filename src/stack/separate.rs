@@ -9,6 +9,7 @@ use weir_service::{Shutdown, Trigger, clock};
 
 use super::processes::{Happening, Program, died_early, supervise, this_executable};
 use super::{Component, Counts, Event, Plan};
+use crate::background::background;
 use crate::failure::Failure;
 
 /// Between the supervisors and the foreground.
@@ -44,7 +45,7 @@ impl Separate {
                 log: plan.state.log_of(component.name()),
             };
             let (trigger, stop) = Shutdown::new();
-            let task = tokio::spawn(supervise(program.clone(), stop, sender.clone()));
+            let task = background(supervise(program.clone(), stop, sender.clone()));
             children.push(Supervised { program, trigger, task });
         }
         Ok(Self {

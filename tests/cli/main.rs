@@ -1,5 +1,11 @@
 //! The program as a user runs it: `weir up` and the commands around it, against a real stack on free ports.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 mod commands;
 mod lifecycle;
 mod lines;

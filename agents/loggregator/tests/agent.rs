@@ -1,5 +1,11 @@
 //! The agent between real producers and dopplers that are not: over mTLS, in process.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
 mod common;

@@ -34,10 +34,13 @@ pub(crate) struct Table {
     by_source: AHashMap<Box<[u8]>, ByKind>,
 }
 
+/// What members of a group have in common: selector, shard id, and a number that keeps those without a shard id apart.
+type GroupKey<'a> = (&'a Selector, &'a str, u64);
+
 impl Table {
     pub(crate) fn new(subscribers: Vec<Subscriber>) -> Self {
         // Members by group key; without a shard id the subscription's own number keeps it apart.
-        let mut groups: BTreeMap<(&Selector, &str, u64), Vec<(String, usize)>> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupKey<'_>, Vec<(String, usize)>> = BTreeMap::new();
         for (position, subscriber) in subscribers.iter().enumerate() {
             let alone = if subscriber.shard_id.is_empty() {
                 subscriber.id

@@ -2,6 +2,12 @@
 //!
 //! Prints the median and the slowest of some runs of each query, in milliseconds of wall time.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for people")]
 
 use std::time::Instant;

@@ -201,7 +201,7 @@ impl Engine {
     /// # Errors
     /// See [`QueryError`].
     pub async fn query(&self, query: Query) -> Result<Answer, QueryError> {
-        self.within_limits(query, |answer| Ok(answer)).await
+        self.within_limits(query, Ok).await
     }
 
     /// Runs a query and writes its answer as `format`, both on the engine's threads.

@@ -94,7 +94,7 @@ impl Classify for QueryError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match self {
+        let hint = match self {
             Self::Invalid { hint, .. } => return hint.clone(),
             Self::ReadOnly { .. } => {
                 "ask with `SELECT`; `EXPLAIN SELECT …`, `SHOW TABLES` and `DESCRIBE logs` work too"
@@ -107,8 +107,8 @@ impl Classify for QueryError {
             Self::Busy { .. } => "try again in a moment",
             Self::NotLive { .. } => "follow one table with columns and a WHERE clause: `SELECT body FROM logs WHERE …`",
             Self::Failed { .. } | Self::Stopping | Self::Internal(_) => return None,
-        })
-        .map(str::to_owned)
+        };
+        Some(hint.to_owned())
     }
 }
 

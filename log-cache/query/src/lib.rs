@@ -13,6 +13,15 @@
 //!
 //! `live` evaluates queries on rows as they arrive.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
 mod answer;
 mod engine;
 mod error;

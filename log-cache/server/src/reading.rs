@@ -64,6 +64,7 @@ impl Reader {
             .await
             .map_err(|_| Status::unavailable("the log cache is stopping"))?;
         let store = self.store.clone();
+        #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
         let page = tokio::task::spawn_blocking(move || store.read(&query))
             .await
             .map_err(|_| Status::internal("the read failed"))?
@@ -80,6 +81,7 @@ impl Reader {
             .await
             .map_err(|_| Status::unavailable("the log cache is stopping"))?;
         let store = self.store.clone();
+        #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
         let sources = tokio::task::spawn_blocking(move || store.meta())
             .await
             .map_err(|_| Status::internal("the read failed"))?;

@@ -1,6 +1,12 @@
 //! The log cache over the network: what goes in by gRPC comes out of gRPC, REST and SQL; who has no certificate or token
 //! gets nothing.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;

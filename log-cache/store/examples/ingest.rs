@@ -4,6 +4,12 @@
 //! bodies, 3 tags, 1,000 sources at random, 100 a batch.
 
 #![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
+#![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use weir_error::ErrorKind;
@@ -90,11 +90,7 @@ impl Query {
 
     /// Asks, and waits for the whole answer: for short ones.
     pub(crate) async fn text(&self, stack: &Stack) -> Result<String, Failure> {
-        let body = self.send(stack).await?.into_body();
-        let body = Limited::new(body, MAX_TEXT).collect().await;
-        let body =
-            body.map_err(|error| Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}")))?;
-        Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+        client::text(self.send(stack).await?, MAX_TEXT).await
     }
 
     fn request(&self, stack: &Stack) -> Result<Request<Full<Bytes>>, Failure> {

@@ -12,6 +12,12 @@
 //! consumers count fields without decoding. CPU time per envelope is the figure to trust on a machine that does other
 //! things too; latencies and the highest rates are the machine's as much as ours.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 mod cpu;
 mod load;
 mod machine;

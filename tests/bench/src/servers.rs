@@ -86,7 +86,10 @@ pub(crate) struct Addresses {
     pub(crate) log_cache: SocketAddr,
     pub(crate) sql: SocketAddr,
     /// For faces that no scenario calls.
-    pub(crate) spare: [SocketAddr; 3],
+    gateway: SocketAddr,
+    metrics: SocketAddr,
+    /// Nobody listens there.
+    nobody: SocketAddr,
 }
 
 /// Running servers; killed when dropped.
@@ -233,7 +236,9 @@ impl Addresses {
             traffic_controller: next()?,
             log_cache: next()?,
             sql: next()?,
-            spare: [next()?, next()?, next()?],
+            gateway: next()?,
+            metrics: next()?,
+            nobody: next()?,
         })
     }
 }

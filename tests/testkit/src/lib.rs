@@ -7,6 +7,12 @@
 //!
 //! Nothing here knows the inside of a component: a stack is found by its `endpoints.json`, its losses by its ledger files.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 mod binary;
 mod emitter;
 mod endpoints;

@@ -15,6 +15,15 @@
 //! receipt is let go when the last frame of its message is written. Matches the traffic controller of
 //! loggregator-release, without the removed `recentlogs` and `containermetrics`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
 mod config;
 mod error;
 mod http;

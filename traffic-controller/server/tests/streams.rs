@@ -1,5 +1,11 @@
 //! The traffic controller between real clients and a doppler that is not: over TLS, in process.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
 
 mod common;

@@ -103,7 +103,7 @@ impl ScalarUDFImpl for Concat {
             match (left, right) {
                 (Some(left), Some(right)) => {
                     // Appends to the value that is being built, and cannot fail.
-                    let _: std::fmt::Result = std::fmt::Write::write_str(&mut joined, left);
+                    std::fmt::Write::write_str(&mut joined, left).ok();
                     joined.append_value(right);
                 }
                 _ => joined.append_null(),

@@ -210,10 +210,10 @@ impl Batches {
         let mut bodies = StringBuilder::new();
         for row in chosen.iter() {
             for piece in self.rows.payload(row).utf8_chunks() {
-                // `write_str` appends to the value that is being built, and cannot fail.
-                let _: std::fmt::Result = std::fmt::Write::write_str(&mut bodies, piece.valid());
+                // Appends to the value that is being built, and cannot fail.
+                std::fmt::Write::write_str(&mut bodies, piece.valid()).ok();
                 if !piece.invalid().is_empty() {
-                    let _: std::fmt::Result = std::fmt::Write::write_char(&mut bodies, char::REPLACEMENT_CHARACTER);
+                    std::fmt::Write::write_char(&mut bodies, char::REPLACEMENT_CHARACTER).ok();
                 }
             }
             bodies.append_value("");

@@ -12,6 +12,15 @@
 //! Both speak the original's protocol with any peer. With each other, Weir's parts number their messages and acknowledge
 //! what was handed on, in a field and in metadata that the original ignores ([`link`] draws them).
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
 mod backoff;
 mod channel;
 pub mod egress;

@@ -77,6 +77,7 @@ impl GrpcServer {
 
     /// Adds a service.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "services are added, not summed")]
     pub fn add<S>(mut self, service: S) -> Self
     where
         S: tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = std::convert::Infallible>

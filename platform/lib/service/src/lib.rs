@@ -7,6 +7,15 @@
 //!
 //! Invariants: no task dies unseen (a panic is an error of the component and starts its shutdown); nobody waits for ever.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
 pub mod clock;
 mod context;
 pub mod health;

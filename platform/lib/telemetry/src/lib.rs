@@ -15,6 +15,15 @@
 //! process. Nothing is shipped of what happens while shipping: see [`quiet()`]. Fields named like a secret are redacted
 //! everywhere.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
 mod books;
 mod capture;
 mod event;

@@ -1,4 +1,11 @@
 //! Handshakes between our own two sides, over an in-memory pipe: who gets in, who does not, and what they are told.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may say what must hold in the shortest way"

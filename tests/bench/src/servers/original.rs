@@ -17,7 +17,7 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
     command.env_clear();
     let (ca, cert, key) = (&identity.ca, &identity.cert, &identity.key);
     let addresses = &servers.addresses;
-    let nobody = addresses.spare[0].to_string();
+    let nobody = addresses.nobody.to_string();
     match part {
         Part::Doppler => {
             command
@@ -72,7 +72,7 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
                 .env("CA_PATH", ca)
                 .env("CERT_PATH", cert)
                 .env("KEY_PATH", key)
-                .env("METRICS_PORT", addresses.spare[1].port().to_string());
+                .env("METRICS_PORT", addresses.metrics.port().to_string());
         }
     }
     servers.spawn(program, &mut command)

@@ -34,7 +34,10 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::LogCache => {
             let mut sql = Table::new();
             sql.insert("listen".to_owned(), servers.addresses.sql.to_string().into());
-            sql.insert("token_file".to_owned(), servers.token_file().display().to_string().into());
+            sql.insert(
+                "token_file".to_owned(),
+                servers.token_file().display().to_string().into(),
+            );
             set("sql", sql.into());
             set("gateway_listen", servers.addresses.spare[0].to_string().into());
             // It is fed by the bench itself.

@@ -116,6 +116,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         let form = match parts.method {
             Method::POST | Method::PUT | Method::PATCH => {
+                #[expect(clippy::disallowed_methods, reason = "the body is limited")]
                 let body = Limited::new(body, cookie::MAX_FORM).collect();
                 match tokio::time::timeout(FORM_DEADLINE, body).await {
                     Ok(Ok(body)) => String::from_utf8(body.to_bytes().to_vec()).ok(),

@@ -82,7 +82,7 @@ fn bytes_are_bounded_too() {
         bytes: one * 64,
     });
     for number in 0..1000 {
-        let _ = queue.push(parcel("a", number % 100..number % 100 + 1));
+        let _lost = queue.push(parcel("a", number % 100..number % 100 + 1));
         assert!(queue.byte_len() <= one * 64);
     }
 }
@@ -96,7 +96,7 @@ fn receipts_settle_when_their_envelopes_are_counted() {
         bytes: usize::MAX,
     });
     for (sequence, numbers) in [(1, 0..2), (2, 2..8), (3, 8..10)] {
-        let _ = queue.push(Parcel {
+        let _lost = queue.push(Parcel {
             batch: batch("a", numbers),
             receipts: vec![tracker.receipt(sequence)],
         });
@@ -114,7 +114,7 @@ fn closing_loses_nothing_silently() {
         envelopes: 100,
         bytes: usize::MAX,
     });
-    let _ = queue.push(parcel("a", 0..3));
+    let _lost = queue.push(parcel("a", 0..3));
     assert_eq!(
         queue.abandon(),
         [Loss {
@@ -139,7 +139,7 @@ fn pop_keeps_its_bounds() {
         bytes: usize::MAX,
     });
     for _ in 0..3 {
-        let _ = queue.push(parcel("a", 0..10));
+        let _lost = queue.push(parcel("a", 0..10));
     }
     assert_eq!(queue.try_pop(5, usize::MAX).map(|parcels| parcels.len()), Some(1));
     assert_eq!(queue.try_pop(20, usize::MAX).map(|parcels| parcels.len()), Some(2));
