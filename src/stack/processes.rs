@@ -52,7 +52,7 @@ pub(crate) enum Happening {
         how: String,
         again_in: Duration,
     },
-    /// It could not be started, or did not stop when told.
+    /// It did not stop when told.
     Trouble {
         component: Component,
         what: String,
@@ -88,17 +88,7 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
                     }
                 }
             }
-            Err(failure) => {
-                tell(
-                    &happenings,
-                    Happening::Trouble {
-                        component,
-                        what: failure.to_string(),
-                    },
-                )
-                .await;
-                "was not started".to_owned()
-            }
+            Err(failure) => format!("was not started: {}", failure.message()),
         };
         if clock::instant().duration_since(started) > STABLE_AFTER {
             backoff.reset();
@@ -133,6 +123,7 @@ impl Program {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| Failure::file(&self.log, &error))?;
         Command::new(&self.executable)
+            .arg0("weir")
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(log.0)
@@ -193,8 +184,12 @@ fn tail(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// The program that runs a component: this executable again.
+/// The program that runs a component: this executable again, even if its file was replaced or removed meanwhile.
 pub(crate) fn this_executable() -> Result<PathBuf, Failure> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() {
+        return Ok(own.to_owned());
+    }
     std::env::current_exe().map_err(|error| Failure::io("the path of this program", &error))
 }
 
@@ -272,9 +267,9 @@ mod tests {
         assert!(happenings.recv().await.is_none(), "no trouble");
     }
 
-    /// A program that does not exist is trouble, tried again like any other.
+    /// A program that does not exist is said so, and tried again like one that died.
     #[tokio::test]
-    async fn a_missing_program_is_trouble() {
+    async fn a_missing_program_is_said() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let program = Program {
             executable: "/nowhere/weir".into(),
@@ -282,7 +277,7 @@ mod tests {
         };
         let (trigger, mut happenings, task) = start(program);
         match happenings.recv().await {
-            Some(Happening::Trouble { what, .. }) => assert!(what.contains("/nowhere/weir"), "{what}"),
+            Some(Happening::Died { how, .. }) => assert!(how.contains("/nowhere/weir"), "{how}"),
             other => panic!("{other:?}"),
         }
         trigger.fire();
