@@ -39,7 +39,7 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
                 servers.token_file().display().to_string().into(),
             );
             set("sql", sql.into());
-            set("gateway_listen", servers.addresses.spare[0].to_string().into());
+            set("gateway_listen", servers.addresses.gateway.to_string().into());
             // It is fed by the bench itself.
             set("dopplers", Value::Array(Vec::new()));
         }
