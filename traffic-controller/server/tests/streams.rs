@@ -5,7 +5,6 @@
     clippy::disallowed_types,
     reason = "tests spawn, wait and ask for the time as they like"
 )]
-
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
 
 mod common;

@@ -7,25 +7,45 @@
 //! These owned types are for edges and tests. The data plane carries envelopes as bytes (`weir-envelope`).
 
 /// `loggregator.v2`: the v2 envelope, and ingress and egress of agents, dopplers and reverse log proxies.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod loggregator_v2 {
     include!("generated/loggregator.v2.rs");
 }
 
 /// `plumbing`: the v1 services of dopplers.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod plumbing {
     include!("generated/plumbing.rs");
 }
 
 /// `events`: the v1 (dropsonde) envelope, proto2.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod events {
     include!("generated/events.rs");
 }
 
 /// `logcache.v1`: ingress, egress and PromQL of the log cache.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod logcache_v1 {
     include!("generated/logcache.v1.rs");
 }

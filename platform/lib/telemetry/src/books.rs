@@ -27,7 +27,11 @@ pub fn observe_ledger(meter: &Meter, ledger: &Arc<Ledger>, ingress_labels: &[Key
         .with_callback(move |counter| {
             let dropped = books.snapshot().dropped;
             for direction in ["ingress", "egress"] {
-                let count = dropped.iter().filter(|drop| drop.hop == direction).map(|drop| drop.count).sum();
+                let count = dropped
+                    .iter()
+                    .filter(|drop| drop.hop == direction)
+                    .map(|drop| drop.count)
+                    .sum();
                 counter.observe(count, &[KeyValue::new("direction", direction)]);
             }
         })

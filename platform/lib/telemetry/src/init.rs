@@ -231,7 +231,10 @@ impl Telemetry {
     /// blocking threads.
     pub async fn collect(&self) {
         let meters = self.meters.clone();
-        #[expect(clippy::disallowed_methods, reason = "there is no context here, and it is waited for at once")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "there is no context here, and it is waited for at once"
+        )]
         let collected = tokio::task::spawn_blocking(move || meters.force_flush()).await;
         if !matches!(collected, Ok(Ok(()))) {
             tracing::warn!(target: "weir_telemetry", "metrics could not be collected");

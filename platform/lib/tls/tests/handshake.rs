@@ -5,7 +5,6 @@
     clippy::disallowed_types,
     reason = "tests spawn, wait and ask for the time as they like"
 )]
-
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may say what must hold in the shortest way"
