@@ -7,7 +7,6 @@
     clippy::disallowed_types,
     reason = "tests spawn, wait and ask for the time as they like"
 )]
-
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for people")]
 
 use std::time::Instant;

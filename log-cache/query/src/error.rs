@@ -183,7 +183,11 @@ fn schema_error(error: &SchemaError) -> QueryError {
             let hint = match nearest(field.name(), names.clone()) {
                 Some(name) => Some(format!("did you mean `{name}`?")),
                 None if valid_fields.is_empty() => Some("text goes in single quotes: 'text'".to_owned()),
-                None => Some(format!("there are {}", names.collect::<Vec<_>>().join(", "))),
+                None => Some(format!(
+                    "there are {}; text goes in single quotes: '{}'",
+                    names.collect::<Vec<_>>().join(", "),
+                    field.name()
+                )),
             };
             return QueryError::Invalid {
                 message: format!("no column `{}`", field.flat_name()),

@@ -9,9 +9,13 @@ use weir_envelope::batch::{Batch, Split};
 use weir_envelope::wire::{Fields, Value, put_head};
 use weir_proto::logcache_v1::ReadRequest;
 use weir_rpc::{Frame, FrameStream, Messages, RawService, one_frame, only_message};
+use weir_service::Tasks;
 
 use crate::intake::Intake;
 use crate::reading::{self, Reader};
+
+/// Requests above this size, in bytes, are stored on a thread that may block: a thousand envelopes or so.
+const LARGE: usize = 512 << 10;
 
 fn no_such_method(method: &str) -> Status {
     Status::unimplemented(format!("method `{method}` does not exist"))
@@ -21,6 +25,7 @@ fn no_such_method(method: &str) -> Status {
 #[derive(Debug)]
 pub(crate) struct Ingress {
     pub(crate) intake: Intake,
+    pub(crate) tasks: Tasks,
 }
 
 #[tonic::async_trait]
@@ -32,7 +37,25 @@ impl RawService for Ingress {
             return Err(no_such_method(method));
         }
         let message = only_message(request).await?;
-        for field in Fields::new(&message) {
+        if message.len() <= LARGE {
+            self.intake.take_request(&message)?;
+        } else {
+            let intake = self.intake.clone();
+            let taken = self
+                .tasks
+                .spawn_blocking("store a large batch", move || intake.take_request(&message));
+            taken
+                .await
+                .map_err(|_| Status::internal("the batch could not be stored"))??;
+        }
+        Ok(one_frame(Frame::default()))
+    }
+}
+
+impl Intake {
+    /// Stores the envelopes of an encoded `SendRequest`. Those before the point where one breaks off are stored.
+    fn take_request(&self, message: &Bytes) -> Result<(), Status> {
+        for field in Fields::new(message) {
             let field =
                 field.map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
             if let (1, Value::Bytes(batch)) = field {
@@ -42,17 +65,17 @@ impl RawService for Ingress {
                     broken,
                     ..
                 } = Batch::split(message.slice_ref(batch));
-                self.intake.take(&batch);
+                self.take(&batch);
                 for rejected in &rejected {
-                    self.intake.refuse(&rejected.source_id);
+                    self.refuse(&rejected.source_id);
                 }
                 if let Some(error) = broken {
-                    self.intake.refuse("");
+                    self.refuse("");
                     return Err(Status::invalid_argument(format!("the batch is not readable: {error}")));
                 }
             }
         }
-        Ok(one_frame(Frame::default()))
+        Ok(())
     }
 }
 

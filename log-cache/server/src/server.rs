@@ -123,7 +123,13 @@ impl Server {
         .router();
         let gateway_face = serve_http(self.gateway_listener, &self.tls, gateway, shutdown.clone(), &tasks);
         let grpc_face = GrpcServer::new(self.tls.clone())
-            .add(RawServer::new(Arc::new(grpc::Ingress { intake }), MAX_MESSAGE))
+            .add(RawServer::new(
+                Arc::new(grpc::Ingress {
+                    intake,
+                    tasks: tasks.clone(),
+                }),
+                MAX_MESSAGE,
+            ))
             .add(RawServer::new(Arc::new(grpc::Egress { reader }), MAX_MESSAGE))
             .add(RawServer::new(Arc::new(grpc::PromQl), MAX_MESSAGE))
             .serve(self.listener, shutdown, &tasks);

@@ -1,16 +1,19 @@
 //! Live taps: rows as they arrive.
 //!
-//! Whoever follows a kind gets a copy of its new rows, in the order of arrival, through a bounded queue. The store never
-//! waits for a follower: when the queue is full the rows are not queued, their number is noted, and the follower learns
-//! it before the next rows.
+//! Whoever follows a kind gets a copy of its new rows, in the order of arrival, through a queue that is bounded in batches
+//! and in bytes. The store never waits for a follower: when the queue is full the rows are not queued, their number is
+//! noted, and the follower learns it before the next rows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::chunk::Active;
 use crate::rows::Rows;
+
+/// Bytes of rows that wait for one follower. A single batch may be larger.
+const QUEUED_BYTES: usize = 8 << 20;
 
 /// What a follower gets.
 #[derive(Debug, Clone)]
@@ -21,11 +24,20 @@ pub enum Tapped {
     Missed(u64),
 }
 
+/// What store and follower both count.
+#[derive(Debug, Default)]
+struct Account {
+    /// Rows that did not fit and were not told of yet.
+    missed: AtomicU64,
+    /// Bytes in the queue.
+    queued: AtomicUsize,
+}
+
 /// One follower's end.
 #[derive(Debug)]
 pub struct Tap {
     rows: mpsc::Receiver<Arc<Rows>>,
-    missed: Arc<AtomicU64>,
+    account: Arc<Account>,
     /// Rows that came behind a gap that has to be told first.
     held: Option<Arc<Rows>>,
 }
@@ -37,7 +49,8 @@ impl Tap {
             return Some(Tapped::Rows(rows));
         }
         let rows = self.rows.recv().await?;
-        match self.missed.swap(0, Ordering::Relaxed) {
+        self.account.queued.fetch_sub(rows.bytes(), Ordering::Relaxed);
+        match self.account.missed.swap(0, Ordering::Relaxed) {
             0 => Some(Tapped::Rows(rows)),
             missed => {
                 self.held = Some(rows);
@@ -50,7 +63,7 @@ impl Tap {
 /// The taps of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Taps {
-    taps: Vec<(mpsc::Sender<Arc<Rows>>, Arc<AtomicU64>)>,
+    taps: Vec<(mpsc::Sender<Arc<Rows>>, Arc<Account>)>,
     /// Rows of the active part that were handed out, or came before anybody listened.
     published: usize,
 }
@@ -60,12 +73,12 @@ impl Taps {
     pub(crate) fn add(&mut self, capacity: usize, active: &Active) -> Tap {
         self.publish(active);
         let (sender, rows) = mpsc::channel(capacity.max(1));
-        let missed = Arc::default();
-        self.taps.push((sender, Arc::clone(&missed)));
+        let account = Arc::default();
+        self.taps.push((sender, Arc::clone(&account)));
         self.published = active.len();
         Tap {
             rows,
-            missed,
+            account,
             held: None,
         }
     }
@@ -78,13 +91,22 @@ impl Taps {
         }
         let rows = Arc::new(active.since(self.published));
         self.published = active.len();
-        self.taps.retain(|(tap, missed)| match tap.try_send(Arc::clone(&rows)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(rows)) => {
-                missed.fetch_add(rows.len() as u64, Ordering::Relaxed);
-                true
+        let bytes = rows.bytes();
+        self.taps.retain(|(tap, account)| {
+            let queued = account.queued.fetch_add(bytes, Ordering::Relaxed);
+            let sent = if queued > 0 && queued + bytes > QUEUED_BYTES {
+                Err(TrySendError::Full(()))
+            } else {
+                tap.try_send(Arc::clone(&rows)).map_err(|error| match error {
+                    TrySendError::Full(_) => TrySendError::Full(()),
+                    TrySendError::Closed(_) => TrySendError::Closed(()),
+                })
+            };
+            if sent.is_err() {
+                account.queued.fetch_sub(bytes, Ordering::Relaxed);
+                account.missed.fetch_add(rows.len() as u64, Ordering::Relaxed);
             }
-            Err(TrySendError::Closed(_)) => false,
+            !matches!(sent, Err(TrySendError::Closed(())))
         });
     }
 
