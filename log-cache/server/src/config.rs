@@ -61,7 +61,7 @@ impl Default for RawMemory {
         Self {
             logs: ByteSize::mib(512),
             metrics: ByteSize::mib(256),
-            max_per_source: 100_000,
+            max_per_source: 1_000_000,
         }
     }
 }

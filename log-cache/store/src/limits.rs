@@ -31,7 +31,7 @@ impl Default for Limits {
             logs_bytes: 512 << 20,
             metrics_bytes: 256 << 20,
             sources_bytes: 64 << 20,
-            max_per_source: 100_000,
+            max_per_source: 1_000_000,
             active_rows: 4096,
             chunk_rows: 65_536,
         }
