@@ -162,6 +162,7 @@ mod tests {
             received,
             sent,
             subscribers: 2,
+            expected: 2,
             in_flight: 0,
             dropped,
         }

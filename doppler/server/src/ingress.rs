@@ -10,6 +10,8 @@ use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
 use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Shutdown;
 
+use crate::reunion::Reunion;
+
 /// A batch above this is cut up, so that no message to a consumer becomes larger than it accepts.
 const LARGE_BATCH: usize = 1 << 20;
 
@@ -17,11 +19,13 @@ const LARGE_BATCH: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Ingress {
     server: IngressServer,
+    reunion: Reunion,
 }
 
 impl Ingress {
     pub(crate) fn new(router: Arc<Router>, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
         let counting = Arc::clone(&ledger);
+        let reunion = Reunion::new(Arc::clone(&ledger));
         let publish = move |parcel: Parcel| {
             if parcel.batch.byte_len() <= LARGE_BATCH {
                 router.publish(&parcel);
@@ -31,6 +35,7 @@ impl Ingress {
         };
         Self {
             server: IngressServer::new(publish, ledger, shutdown),
+            reunion,
         }
     }
 }
@@ -71,7 +76,10 @@ impl RawService for Ingress {
 
     async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match Method::named(method) {
-            Some(method @ (Method::Sender | Method::BatchSender)) => self.server.serve(method, request).await,
+            Some(method @ (Method::Sender | Method::BatchSender)) => {
+                self.reunion.over().await;
+                self.server.serve(method, request).await
+            }
             _ => Err(Status::unimplemented(format!(
                 "method `{method}` is not served by a doppler; send to an agent"
             ))),
@@ -102,7 +110,7 @@ mod tests {
     #[test]
     fn large_batches_are_cut_up() {
         let ledger = Ledger::in_memory("doppler");
-        let parcel = Parcel::unacknowledged(batch(&[600_000, 500_000, 5 << 20, 1, 500_000]));
+        let parcel = Parcel::unacknowledged(batch(&[600_000, 500_000, 5 << 20, 1, 600_000]));
         let mut parts = Vec::new();
         cut_up(&parcel, &ledger, |part| parts.push(part.batch.len()));
         assert_eq!(parts, [1, 2, 1]);

@@ -10,6 +10,7 @@ mod config;
 mod egress;
 mod error;
 mod ingress;
+mod reunion;
 mod server;
 
 pub use config::{Config, RawConfig};

@@ -75,10 +75,11 @@ impl Server {
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();
         let egress = Egress::new(Arc::clone(&ledger), consumers);
-        let ingress = Ingress::new(Arc::clone(&router), ledger, context.shutdown.clone());
+        let ingress = Ingress::new(Arc::clone(&router), Arc::clone(&ledger), context.shutdown.clone());
         let stopping = context.shutdown.clone();
         context.tasks.spawn("shutdown order", async move {
             stopping.requested().await;
+            ledger.expect_subscribers_again();
             tokio::time::sleep(FINISH).await;
             consumers_go.fire();
         });

@@ -5,7 +5,6 @@
     clippy::disallowed_types,
     reason = "tests spawn, wait and ask for the time as they like"
 )]
-
 mod conservation {
     mod consumers;
     mod kills;

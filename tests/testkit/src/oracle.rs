@@ -7,17 +7,18 @@
 //! Σ over consumers (sent − delivered)  =  consumers × drops(agent, doppler ingress)  +  drops(everywhere else)
 //! ```
 //!
-//! With a [`Tolerance`] the right side may be larger, never smaller: who counts for a killed neighbour also counts what
+//! No consumer alone may miss more than was dropped. With a [`Tolerance`] the right side may be larger, never smaller: who counts for a killed neighbour also counts what
 //! arrived but was not acknowledged any more.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::ensure;
 use weir_flow::{DropCount, LedgerSnapshot};
 
-use crate::{Numbers, Received, Sent};
+use crate::{Numbers, Received, Sent, eventually};
 
 /// The agent: what it drops, nobody gets.
 const AGENT: &str = "loggregator-agent";
@@ -50,6 +51,38 @@ impl Books {
             }
         }
         Ok(Self { ledgers })
+    }
+
+    /// Reads the ledgers of several processes, each in a directory of its own: `(name, directory, component)`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read_each<'a>(processes: impl IntoIterator<Item = (&'a str, &'a Path, &'a str)>) -> anyhow::Result<Self> {
+        let mut ledgers = BTreeMap::new();
+        for (name, dir, component) in processes {
+            if let Some(ledger) = LedgerSnapshot::read(dir, component)? {
+                ledgers.insert(name.to_owned(), ledger);
+            }
+        }
+        Ok(Self { ledgers })
+    }
+
+    /// Reads with `read` until nothing is in flight and nothing moves that is not the stack's own.
+    ///
+    /// # Errors
+    /// When it does not come to rest.
+    pub async fn at_rest(read: impl Fn() -> anyhow::Result<Self>) -> anyhow::Result<Self> {
+        eventually("the stack at rest", async || {
+            let before = read()?;
+            // Longer than the interval at which ledgers are written in quiet times.
+            tokio::time::sleep(Duration::from_millis(2200)).await;
+            let after = read()?;
+            match after.unrest_since(&before) {
+                None => Ok(after),
+                Some(unrest) => Err(anyhow::Error::msg(unrest)),
+            }
+        })
+        .await
     }
 
     /// The ledger of one component; an empty one if it has none.
@@ -89,7 +122,7 @@ impl Books {
 
     /// Why the stack was not at rest between the two, if it was not: something in flight, or more movement than the stack
     /// makes by itself.
-    pub(crate) fn unrest_since(&self, before: &Self) -> Option<String> {
+    fn unrest_since(&self, before: &Self) -> Option<String> {
         /// More than the stack's own lines and metrics in two seconds.
         const OWN: u64 = 500;
         for (component, moved) in &self.since(before).ledgers {
@@ -182,6 +215,15 @@ impl Account {
             reports_sent: Sent::new(),
             reports_delivered: received.reports(),
         }
+    }
+
+    /// The order in which lines arrived does not count: several dopplers have no common order.
+    #[must_use]
+    pub fn in_any_order(mut self) -> Self {
+        for numbers in self.numbers.values_mut() {
+            numbers.sort_unstable();
+        }
+        self
     }
 
     /// Besides its lines the consumer should have got these: where lines are lost, the stack says so in the stream of their
@@ -317,6 +359,17 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         Tolerance::Exact => 0,
         Tolerance::Overcount(window) => window,
     };
+    for account in accounts {
+        // Nobody misses more than was counted before the routing, and behind it for any one.
+        let most = shared + single;
+        let missing = account.missing() + account.missing_reports();
+        ensure!(
+            missing <= most,
+            "{}: {missing} missing, {most} counted: {}",
+            account.name,
+            figures()
+        );
+    }
     ensure!(
         counted - missing <= allowed,
         "{} too many are counted: {}",

@@ -183,17 +183,7 @@ impl Stack {
     /// # Errors
     /// When the stack does not come to rest.
     pub async fn books_at_rest(&self) -> anyhow::Result<Books> {
-        eventually("the stack at rest", async || {
-            let before = self.books()?;
-            // Longer than the interval at which ledgers are written in quiet times.
-            tokio::time::sleep(Duration::from_millis(2200)).await;
-            let after = self.books()?;
-            match after.unrest_since(&before) {
-                None => Ok(after),
-                Some(unrest) => bail!(unrest),
-            }
-        })
-        .await
+        Books::at_rest(|| self.books()).await
     }
 
     /// Kills the process of `component` with SIGKILL; it is started again by its supervisor. Gives its pid, for

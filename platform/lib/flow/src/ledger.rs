@@ -32,6 +32,8 @@ pub struct Ledger {
     received: AtomicU64,
     sent: AtomicU64,
     subscribers: AtomicI64,
+    /// Consumers that this component had before it was restarted, or has while it stops.
+    awaited: AtomicI64,
     in_flight: AtomicI64,
     /// A drop was counted that is not on file yet.
     dirty: AtomicBool,
@@ -68,6 +70,9 @@ pub struct LedgerSnapshot {
     pub sent: u64,
     /// Consumers that are connected now.
     pub subscribers: i64,
+    /// Consumers that a next start of the component may expect to come back.
+    #[serde(default)]
+    pub expected: i64,
     /// Envelopes handed over to a neighbour that has not acknowledged them yet.
     pub in_flight: i64,
     /// What was lost.
@@ -113,6 +118,7 @@ impl Ledger {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             subscribers: AtomicI64::new(0),
+            awaited: AtomicI64::new(0),
             in_flight: AtomicI64::new(0),
             dirty: AtomicBool::new(false),
             drops: Mutex::default(),
@@ -123,6 +129,7 @@ impl Ledger {
             if let Some(before) = LedgerSnapshot::read(dir, component)? {
                 ledger.received.store(before.received, Ordering::Relaxed);
                 ledger.sent.store(before.sent, Ordering::Relaxed);
+                ledger.awaited.store(before.expected, Ordering::Relaxed);
                 let totals = before
                     .dropped
                     .into_iter()
@@ -159,6 +166,24 @@ impl Ledger {
     /// A consumer came (`1`) or went (`-1`).
     pub fn subscribers(&self, change: i64) {
         self.subscribers.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// How many of the consumers of before the restart are not back yet.
+    #[must_use]
+    pub fn missing_subscribers(&self) -> u64 {
+        let missing = self.awaited.load(Ordering::Relaxed) - self.subscribers.load(Ordering::Relaxed);
+        u64::try_from(missing).unwrap_or(0)
+    }
+
+    /// From now on only those count that are connected: the others are not waited for any longer.
+    pub fn forget_missing_subscribers(&self) {
+        self.awaited.store(0, Ordering::Relaxed);
+    }
+
+    /// The component stops: the consumers that it has now are those that its next start may expect.
+    pub fn expect_subscribers_again(&self) {
+        let now = self.subscribers.load(Ordering::Relaxed);
+        self.awaited.fetch_max(now, Ordering::Relaxed);
     }
 
     /// Envelopes were handed over and wait for their acknowledgement (positive), or got it (negative).
@@ -229,11 +254,13 @@ impl Ledger {
                 count: *count,
             })
             .collect();
+        let subscribers = self.subscribers.load(Ordering::Relaxed);
         LedgerSnapshot {
             component: self.component.clone(),
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
-            subscribers: self.subscribers.load(Ordering::Relaxed),
+            subscribers,
+            expected: subscribers.max(self.awaited.load(Ordering::Relaxed)),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             dropped,
         }
@@ -286,6 +313,29 @@ mod tests {
         again.dropped("egress", Reason::SlowConsumer, "app", 1);
         assert_eq!(again.snapshot().received, 10);
         assert_eq!(again.snapshot().dropped_total(), 4);
+    }
+
+    /// A restarted component knows how many consumers it had, also if it is killed again before they are back.
+    #[test]
+    fn consumers_of_before_are_remembered() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || Ledger::open("doppler", Some(dir.path())).expect("opens");
+        let ledger = open();
+        assert_eq!(ledger.missing_subscribers(), 0);
+        ledger.subscribers(3);
+        ledger.persist().expect("writes");
+        for _ in 0..2 {
+            let again = open();
+            again.subscribers(1);
+            assert_eq!(again.missing_subscribers(), 2);
+        }
+        let again = open();
+        again.forget_missing_subscribers();
+        again.subscribers(1);
+        again.expect_subscribers_again();
+        again.subscribers(-1);
+        again.persist().expect("writes");
+        assert_eq!(open().missing_subscribers(), 1);
     }
 
     /// Reports name the sources, once, and stay bounded.

@@ -29,6 +29,13 @@ impl Backoff {
         Self::new(Duration::from_millis(20), Duration::from_secs(2))
     }
 
+    /// The delays of a subscription: at most half a second, so that a doppler that comes back need not hold its producers
+    /// for longer.
+    #[must_use]
+    pub const fn of_subscriptions() -> Self {
+        Self::new(Duration::from_millis(20), Duration::from_millis(500))
+    }
+
     /// How long to wait before the next attempt: between a half and the whole of the current step.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.next;

@@ -75,6 +75,19 @@ fn reports_are_envelopes_too() {
     conserved(&account, &counted, Tolerance::Exact).unwrap();
 }
 
+/// What one consumer misses is not explained by what others were counted for in excess.
+#[test]
+fn each_consumer_is_judged_alone() {
+    let accounts = [
+        Account::new("rlp", &sent(5), &got([])),
+        Account::new("firehose", &sent(5), &got(0..5)),
+        Account::new("log cache", &sent(5), &got(0..5)),
+    ];
+    let counted = books(&[("loggregator-agent", "egress", "peer_lost", 2)]);
+    let error = conserved(&accounts, &counted, Tolerance::Overcount(100)).unwrap_err();
+    assert!(error.to_string().contains("rlp: 5 missing, 2 counted"), "{error}");
+}
+
 /// Repetition, wrong order and inventions are no delivery.
 #[test]
 fn repetition_and_disorder_are_found() {

@@ -67,7 +67,7 @@ impl Subscribing {
             request,
             durability,
             trackers,
-            backoff: Backoff::between_parts(),
+            backoff: Backoff::of_subscriptions(),
             open: None,
         }
     }

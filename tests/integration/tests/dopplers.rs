@@ -1,0 +1,107 @@
+//! Two dopplers: the agent spreads its load over both, consumers merge both, one can go.
+
+use weir_faults::{send_paced, series_of};
+use weir_testkit::{
+    Account, Firehose, Parts, Received, RlpConsumer, Series, Shape, Tolerance, conserved, eventually, logs_of, sent_of,
+};
+
+const PROBE: &str = "probe";
+const RATE: usize = 2000;
+
+/// Consumers of everything that `series` sends, in place at both dopplers.
+struct Consumers {
+    rlp: RlpConsumer,
+    firehose: Firehose,
+}
+
+impl Consumers {
+    async fn of(parts: &Parts, series: &[Series]) -> anyhow::Result<Self> {
+        let names = series.iter().map(Series::source_id);
+        let rlp = RlpConsumer::subscribe(parts.endpoints(), logs_of(names.chain([PROBE]))).await?;
+        let firehose = Firehose::open(parts.endpoints(), "/firehose/two", &parts.token()).await?;
+        let emitter = parts.emitter().await?;
+        // A probe may pass through either doppler: a run of them passes through both.
+        for consumer in [&rlp.received, &firehose.received] {
+            let mut probes = Series::new(PROBE, Shape::payload(0));
+            eventually("a run of probes", async || {
+                let before = consumer.of(PROBE);
+                for _ in 0..20 {
+                    emitter.send(&probes.batch(1)).await?;
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                let got = consumer.of(PROBE) - before;
+                anyhow::ensure!(got == 20, "{got} of 20");
+                Ok::<_, anyhow::Error>(())
+            })
+            .await?;
+        }
+        Ok(Self { rlp, firehose })
+    }
+
+    async fn accounts(&self, parts: &Parts, series: &[Series]) -> anyhow::Result<[Account; 3]> {
+        let sent = sent_of(series);
+        let stored: Received = parts.log_cache()?.lines_of(&sent).await?;
+        Ok([
+            Account::new("RLP", &sent, &self.rlp.received).in_any_order(),
+            Account::new("firehose", &sent, &self.firehose.received).in_any_order(),
+            Account::new("log cache", &sent, &stored).in_any_order(),
+        ])
+    }
+}
+
+/// Setup: an agent with two dopplers, consumers of both. Must hold: both dopplers carry a share, every consumer gets
+/// everything exactly once.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dopplers_share_the_load() -> anyhow::Result<()> {
+    let parts = Parts::start(2).await?;
+    let mut series = series_of("two", 4, Shape::LINE);
+    let consumers = Consumers::of(&parts, &series).await?;
+    let before = parts.books_at_rest().await?;
+    let emitter = parts.emitter().await?;
+    send_paced(&emitter, &mut series, &[2000; 4], RATE).await?;
+    emitter.finish().await?;
+    let books = parts.books_at_rest().await?.since(&before);
+    conserved(&consumers.accounts(&parts, &series).await?, &books, Tolerance::Exact)?;
+    assert_eq!(books.dropped("", "", ""), 0, "{}", books.summary());
+    for doppler in ["doppler-0", "doppler-1"] {
+        assert!(
+            books.of(doppler).received > 1000,
+            "{doppler} has its share: {}",
+            books.summary()
+        );
+    }
+    Ok(())
+}
+
+/// Setup: one of two dopplers is killed under load, and later comes back. Must hold: nothing is lost uncounted, at most a
+/// second's load is counted though it arrived, the other doppler carries on, and the one that came back gets its share again.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_dopplers_can_go() -> anyhow::Result<()> {
+    let mut parts = Parts::start(2).await?;
+    let mut series = series_of("one-of-two", 4, Shape::LINE);
+    let consumers = Consumers::of(&parts, &series).await?;
+    let before = parts.books_at_rest().await?;
+    let emitter = parts.emitter().await?;
+    send_paced(&emitter, &mut series, &[500; 4], RATE).await?;
+    parts.kill("doppler-0")?;
+    send_paced(&emitter, &mut series, &[1000; 4], RATE).await?;
+    parts.start_again("doppler-0").await?;
+    let restarted = parts.books()?.of("doppler-0").received;
+    let mut shared = false;
+    for _ in 0..30 {
+        send_paced(&emitter, &mut series, &[250; 4], RATE).await?;
+        if parts.books()?.of("doppler-0").received > restarted + 500 {
+            shared = true;
+            break;
+        }
+    }
+    assert!(shared, "the doppler that came back gets no load");
+    emitter.finish().await?;
+    let books = parts.books_at_rest().await?.since(&before);
+    assert!(!consumers.rlp.has_ended() && !consumers.firehose.has_ended());
+    let accounts = consumers.accounts(&parts, &series).await?;
+    let verdict = conserved(&accounts, &books, Tolerance::Overcount(3 * RATE as u64))?;
+    println!("{verdict:?}\n{}", books.summary());
+    Ok(())
+}
