@@ -187,7 +187,6 @@ impl Drop for ClientStream {
     fn drop(&mut self) {
         self.subscription.close();
         let ledger = &self.context.ledger;
-        ledger.subscribers(-1);
         for held in self.handover.abandon() {
             ledger.in_flight(-held.envelopes.cast_signed());
             if let Some(message) = held.message {
@@ -198,5 +197,6 @@ impl Drop for ClientStream {
                 ledger.returned(held.envelopes);
             }
         }
+        ledger.subscribers(-1);
     }
 }

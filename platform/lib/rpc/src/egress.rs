@@ -344,7 +344,6 @@ impl Drop for Outbound {
     fn drop(&mut self) {
         let egress = &self.egress;
         egress.in_flight.lock().remove(&self.id);
-        egress.ledger.subscribers(-1);
         let reason = if egress.shutdown.is_requested() {
             Reason::ShuttingDown
         } else {
@@ -361,5 +360,7 @@ impl Drop for Outbound {
             egress.ledger.lost("egress", reason, &parcel.lose());
         }
         egress.ledger.in_flight(-count(&in_flight).cast_signed());
+        // Last: whoever sees the consumer gone finds its losses counted.
+        egress.ledger.subscribers(-1);
     }
 }
