@@ -3,25 +3,16 @@
 //! The query is planned once, over a table whose only row batches are the ones that are put into its slot; each arrival is
 //! put there and the plan is run over it. So live and stored rows are treated by the same code.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
-};
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use weir_log_cache_store::table::{Batches, Table};
 use weir_log_cache_store::{Rows, Selection, Tapped};
@@ -29,9 +20,12 @@ use weir_log_cache_store::{Rows, Selection, Tapped};
 use crate::engine::{EndOnDrop, Engine, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
-use crate::provider::SCHEMA;
 use crate::visibility::Visibility;
 use crate::{guard, policy, session};
+
+mod table;
+
+use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
 
 /// Batches of arrivals that wait for a live query; those beyond are counted as missed.
 const QUEUE: usize = 256;
@@ -61,7 +55,7 @@ pub enum Live {
 /// A live query that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Follower {
-    rows: mpsc::Receiver<std::result::Result<Live, QueryError>>,
+    rows: mpsc::Receiver<Result<Live, QueryError>>,
     schema: SchemaRef,
     _task: EndOnDrop,
     /// Its threads do the work.
@@ -79,7 +73,7 @@ impl Follower {
     ///
     /// # Errors
     /// If the query fails on a row.
-    pub async fn next(&mut self) -> Option<std::result::Result<Live, QueryError>> {
+    pub async fn next(&mut self) -> Option<Result<Live, QueryError>> {
         self.rows.recv().await
     }
 }
@@ -89,7 +83,7 @@ impl Engine {
     ///
     /// # Errors
     /// If it is more than a filter and a projection of one table, and as for any query.
-    pub async fn compile_live(&self, sql: &str, visibility: Visibility) -> std::result::Result<LiveQuery, QueryError> {
+    pub async fn compile_live(&self, sql: &str, visibility: Visibility) -> Result<LiveQuery, QueryError> {
         let inner = Arc::clone(&self.inner);
         let sql = sql.to_owned();
         // On our threads: planning wants their stack.
@@ -105,7 +99,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::compile_live`], and if too many are followed already.
-    pub async fn follow(&self, sql: &str, visibility: Visibility) -> std::result::Result<Follower, QueryError> {
+    pub async fn follow(&self, sql: &str, visibility: Visibility) -> Result<Follower, QueryError> {
         let running = self.inner.limits.followers;
         let permit = Arc::clone(&self.inner.following)
             .try_acquire_owned()
@@ -161,7 +155,7 @@ impl LiveQuery {
     ///
     /// # Errors
     /// If the query fails on a row.
-    pub async fn evaluate(&self, rows: &Arc<Rows>) -> std::result::Result<Vec<RecordBatch>, QueryError> {
+    pub async fn evaluate(&self, rows: &Arc<Rows>) -> Result<Vec<RecordBatch>, QueryError> {
         let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
         let mut visible = Selection::default();
         for row in 0..rows.len() {
@@ -173,7 +167,7 @@ impl LiveQuery {
         let arrived =
             Batches::new(self.table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
         let arrived = arrived
-            .collect::<std::result::Result<Vec<_>, _>>()
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ours(error.into()))?;
         *self.slot.0.lock() = arrived;
         let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
@@ -188,11 +182,7 @@ impl LiveQuery {
     }
 }
 
-async fn compile(
-    inner: &crate::engine::Inner,
-    sql: &str,
-    visibility: Visibility,
-) -> std::result::Result<LiveQuery, QueryError> {
+async fn compile(inner: &crate::engine::Inner, sql: &str, visibility: Visibility) -> Result<LiveQuery, QueryError> {
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
     let slot = Slot::default();
@@ -242,7 +232,7 @@ fn not_live(reason: &str) -> QueryError {
 }
 
 /// Makes sure that each row can be decided by itself.
-fn check(plan: &LogicalPlan) -> std::result::Result<(), QueryError> {
+fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
     let mut scans = 0;
     let mut reason = None;
     let mut visit = |plan: &LogicalPlan| {
@@ -284,135 +274,4 @@ fn check(plan: &LogicalPlan) -> std::result::Result<(), QueryError> {
     plan.apply(&mut visit)
         .map_err(|error| QueryError::Internal(error.to_string()))?;
     reason.map_or(Ok(()), |reason| Err(not_live(reason)))
-}
-
-/// Where arrivals are put for the plan to find them.
-#[derive(Debug, Clone, Default)]
-struct Slot(Arc<Mutex<Vec<RecordBatch>>>);
-
-#[derive(Debug)]
-struct LiveCatalog(Arc<LiveSchema>);
-
-impl CatalogProvider for LiveCatalog {
-    fn schema_names(&self) -> Vec<String> {
-        vec![SCHEMA.to_owned()]
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == SCHEMA).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
-    }
-}
-
-#[derive(Debug)]
-struct LiveSchema(Slot);
-
-#[async_trait]
-impl SchemaProvider for LiveSchema {
-    fn table_names(&self) -> Vec<String> {
-        Table::ALL.map(|table| table.name().to_owned()).to_vec()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let found = Table::ALL.into_iter().find(|table| table.name() == name);
-        Ok(found.map(|table| {
-            Arc::new(LiveTable {
-                table,
-                slot: self.0.clone(),
-            }) as Arc<dyn TableProvider>
-        }))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        Table::ALL.into_iter().any(|table| table.name() == name)
-    }
-}
-
-#[derive(Debug)]
-struct LiveTable {
-    table: Table,
-    slot: Slot,
-}
-
-#[async_trait]
-impl TableProvider for LiveTable {
-    fn schema(&self) -> SchemaRef {
-        self.table.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let columns = match projection {
-            Some(columns) => columns.clone(),
-            None => (0..self.table.schema().fields().len()).collect(),
-        };
-        let schema = Arc::new(self.table.schema().project(&columns)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        let properties = Arc::new(properties);
-        Ok(Arc::new(LiveScan {
-            table: self.table,
-            columns,
-            slot: self.slot.clone(),
-            properties,
-        }))
-    }
-}
-
-/// Reads what is in the slot.
-#[derive(Debug)]
-struct LiveScan {
-    table: Table,
-    columns: Vec<usize>,
-    slot: Slot,
-    properties: Arc<PlanProperties>,
-}
-
-impl DisplayAs for LiveScan {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LiveScan: table={}", self.table.name())
-    }
-}
-
-impl ExecutionPlan for LiveScan {
-    fn name(&self) -> &'static str {
-        "LiveScan"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = std::mem::take(&mut *self.slot.0.lock());
-        let batches = futures::stream::iter(batches.into_iter().map(Ok));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
-    }
 }
