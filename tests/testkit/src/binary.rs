@@ -64,7 +64,8 @@ fn find() -> anyhow::Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(workspace)
-        .args(["build", "--quiet", "--bin", "weir", "--target-dir"])
+        // As `cargo test --workspace` selects: another selection would build half of the dependencies again.
+        .args(["build", "--quiet", "--workspace", "--bin", "weir", "--target-dir"])
         .arg(target);
     if profile.ends_with("release") {
         build.arg("--release");
