@@ -28,8 +28,9 @@ const LAYERS: &[&[&str]] = &[
     &["envelope"],
     &["flow"],
     &["tls", "config", "service", "auth"],
-    &["telemetry"],
+    &["telemetry", "syslog"],
     &["rpc"],
+    &["drain"],
 ];
 
 /// Which crates of a service may use which others, by their paths.

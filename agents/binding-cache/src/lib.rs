@@ -1,0 +1,1 @@
+//! The syslog binding cache: which drains are bound to which apps.

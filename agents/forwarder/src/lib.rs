@@ -1,0 +1,1 @@
+//! The forwarder agent: every envelope to every agent of this machine.

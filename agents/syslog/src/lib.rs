@@ -1,0 +1,1 @@
+//! The syslog agent: each app's envelopes to its drains.

@@ -1,0 +1,1 @@
+//! What a syslog drain is, and how it is reached.
