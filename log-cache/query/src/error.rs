@@ -6,9 +6,9 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
-use weir_log_cache_store::table::Table;
 
 use crate::nearest::nearest;
+use crate::provider::table_names;
 
 /// Why a query has no answer.
 #[derive(Debug, Error)]
@@ -214,10 +214,9 @@ fn plan_error(message: &str) -> QueryError {
         .and_then(|(_, rest)| rest.strip_suffix("' not found"));
     if let Some(table) = missing {
         let table = table.rsplit('.').next().unwrap_or(table);
-        let names = Table::ALL.map(Table::name);
-        let hint = match nearest(table, names) {
+        let hint = match nearest(table, table_names()) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("there are {}", names.join(", ")),
+            None => format!("there are {}", table_names().collect::<Vec<_>>().join(", ")),
         };
         return QueryError::Invalid {
             message: format!("no table `{table}`"),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
 
 mod bounded;
 mod concat;
@@ -38,6 +38,11 @@ const LEFT_OUT: [&str; 19] = [
     "union_tag",
     "with_metadata",
 ];
+
+/// `tag(tags, 'key')`.
+pub(crate) fn tag(tags: Expr, key: &str) -> Expr {
+    ScalarUDF::from(tag::Tag::new()).call(vec![tags, lit(key)])
+}
 
 /// Every scalar function of a session.
 pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {

@@ -11,12 +11,29 @@ use datafusion::physical_plan::ExecutionPlan;
 use weir_log_cache_store::table::Table;
 use weir_log_cache_store::{Snapshot, Store};
 
+use crate::drain_status::{self, DRAIN_STATUS};
 use crate::scan::ScanExec;
 use crate::visibility::Visibility;
 
 /// The name of the catalogue and of the schema in it.
 pub(crate) const CATALOG: &str = "weir";
 pub(crate) const SCHEMA: &str = "public";
+
+/// Everything that can be asked, in the order in which it is listed.
+pub(crate) fn table_names() -> impl Iterator<Item = &'static str> {
+    Table::ALL.into_iter().map(Table::name).chain([DRAIN_STATUS])
+}
+
+/// What a name stands for: one of the store's tables, which `table` makes, or a view over them.
+pub(crate) fn find(
+    name: &str,
+    table: impl Fn(Table) -> Arc<dyn TableProvider>,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    if name == DRAIN_STATUS {
+        return Ok(Some(Arc::new(drain_status::view(table(Table::Gauges))?)));
+    }
+    Ok(Table::ALL.into_iter().find(|table| table.name() == name).map(table))
+}
 
 /// What one query sees of the store.
 #[derive(Debug)]
@@ -58,28 +75,27 @@ impl CatalogProvider for Catalog {
     }
 }
 
-/// The schema: the store's tables, and no way to add one.
+/// The schema: the store's tables and the views over them, and no way to add one.
 #[derive(Debug)]
 pub(crate) struct Schema(pub(crate) Arc<View>);
 
 #[async_trait]
 impl SchemaProvider for Schema {
     fn table_names(&self) -> Vec<String> {
-        Table::ALL.map(|table| table.name().to_owned()).to_vec()
+        table_names().map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let found = Table::ALL.into_iter().find(|table| table.name() == name);
-        Ok(found.map(|table| {
+        find(name, |table| {
             Arc::new(StoreTable {
                 table,
                 view: Arc::clone(&self.0),
-            }) as Arc<dyn TableProvider>
-        }))
+            })
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        Table::ALL.into_iter().any(|table| table.name() == name)
+        table_names().any(|table| table == name)
     }
 }
 

@@ -11,6 +11,7 @@ use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 
 use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
 
+mod drain_status;
 mod formats;
 mod hostile;
 mod live;

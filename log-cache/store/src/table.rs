@@ -214,7 +214,8 @@ impl Table {
 }
 
 /// The type of points in time.
-fn instant() -> DataType {
+#[must_use]
+pub fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 

@@ -18,7 +18,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use parking_lot::Mutex;
 use weir_log_cache_store::table::Table;
 
-use crate::provider::SCHEMA;
+use crate::provider::{SCHEMA, find, table_names};
 
 /// Where arrivals are put for the plan to find them.
 #[derive(Debug, Clone, Default)]
@@ -45,21 +45,20 @@ pub(super) struct LiveSchema(pub(super) Slot);
 #[async_trait]
 impl SchemaProvider for LiveSchema {
     fn table_names(&self) -> Vec<String> {
-        Table::ALL.map(|table| table.name().to_owned()).to_vec()
+        table_names().map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let found = Table::ALL.into_iter().find(|table| table.name() == name);
-        Ok(found.map(|table| {
+        find(name, |table| {
             Arc::new(LiveTable {
                 table,
                 slot: self.0.clone(),
-            }) as Arc<dyn TableProvider>
-        }))
+            })
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        Table::ALL.into_iter().any(|table| table.name() == name)
+        table_names().any(|table| table == name)
     }
 }
 

@@ -142,7 +142,7 @@ async fn a_query_has_one_snapshot() {
 async fn tables_can_be_listed() {
     let engine = engine(&filled());
     let tables = rows(&engine, "show tables").await.join("\n");
-    for table in ["logs", "counters", "gauges", "timers", "events", "drops"] {
+    for table in ["logs", "counters", "gauges", "timers", "events", "drops", "drain_status"] {
         assert!(tables.contains(table), "{table} in {tables}");
     }
     assert!(
@@ -177,7 +177,7 @@ async fn mistakes_are_explained() {
         (
             "select * from pg_catalog",
             "query: no table `pg_catalog`",
-            Some("there are logs, counters, gauges, timers, events, drops"),
+            Some("there are logs, counters, gauges, timers, events, drops, drain_status"),
         ),
         (
             "select lenth(body) from logs",
