@@ -1,0 +1,218 @@
+//! Structured data: `-`, or elements `[name parameter="value" …]` one behind the other.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::Part;
+
+/// Elements whose names are compared one by one; from here on a set finds those that are there twice.
+const FEW: usize = 16;
+
+/// The structured data of a message, which was found well formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StructuredData<'a> {
+    /// The elements as they are in the message; empty for `-`.
+    raw: &'a [u8],
+}
+
+/// An element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Element<'a> {
+    /// Its name, such as `tags@47450`.
+    pub id: &'a str,
+    /// All of it, brackets included.
+    raw: &'a [u8],
+}
+
+/// A parameter of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value with its escapes.
+    raw: &'a str,
+}
+
+impl<'a> StructuredData<'a> {
+    /// Reads structured data at the head of `bytes`; returns how many bytes it took, or what is wrong and where.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
+        if let [b'-', ..] = bytes {
+            return Ok((Self::default(), 1));
+        }
+        let mut at = 0;
+        let mut few: [&str; FEW] = [""; FEW];
+        let mut many = HashSet::new();
+        let mut count = 0;
+        while at == 0 || bytes.get(at) == Some(&b'[') {
+            let (element, taken) = Element::read(&bytes[at..]).map_err(|(part, offset)| (part, at + offset))?;
+            let known = if count < FEW {
+                let known = few[..count].contains(&element.id);
+                few[count] = element.id;
+                known
+            } else {
+                if count == FEW {
+                    many.extend(few);
+                }
+                !many.insert(element.id)
+            };
+            if known {
+                return Err((Part::RepeatedElement, at));
+            }
+            count += 1;
+            at += taken;
+        }
+        Ok((Self { raw: &bytes[..at] }, at))
+    }
+
+    /// The elements as they are in the message, one behind the other; empty if there are none.
+    #[must_use]
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The elements, in order.
+    #[must_use]
+    pub const fn elements(&self) -> Elements<'a> {
+        Elements { rest: self.raw }
+    }
+
+    /// The element of this name.
+    #[must_use]
+    pub fn element(&self, id: &str) -> Option<Element<'a>> {
+        self.elements().find(|element| element.id == id)
+    }
+}
+
+impl<'a> Element<'a> {
+    /// Reads the element at the head of `bytes`; returns how many bytes it took, or what is wrong and where.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
+        let Some(rest) = bytes.strip_prefix(b"[") else {
+            return Err((Part::Data, 0));
+        };
+        let id = name(rest).filter(|id| !id.is_empty()).ok_or((Part::ElementId, 1))?;
+        let mut at = 1 + id.len();
+        loop {
+            match bytes.get(at) {
+                Some(b']') => {
+                    let raw = &bytes[..=at];
+                    return Ok((Self { id, raw }, at + 1));
+                }
+                Some(b' ') => {
+                    let (_, taken) = Parameter::read(&bytes[at..]).map_err(|(part, offset)| (part, at + offset))?;
+                    at += taken;
+                }
+                _ => return Err((Part::Parameter, at)),
+            }
+        }
+    }
+
+    /// The element as it is in the message.
+    #[must_use]
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The parameters, in order.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters<'a> {
+        Parameters {
+            rest: &self.raw[1 + self.id.len()..],
+        }
+    }
+
+    /// The value of a parameter; of one that comes more than once, the last.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<Cow<'a, str>> {
+        let found = self.parameters().filter(|parameter| parameter.name == name).last();
+        found.map(|parameter| parameter.value())
+    }
+}
+
+impl<'a> Parameter<'a> {
+    /// Reads ` name="value"` at the head of `bytes`. The name may be empty: a tag without a key is written so.
+    #[inline]
+    fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
+        let Some(rest) = bytes.strip_prefix(b" ") else {
+            return Err((Part::Parameter, 0));
+        };
+        let name = name(rest).ok_or((Part::Parameter, 1))?;
+        let Some(rest) = rest[name.len()..].strip_prefix(b"=\"") else {
+            return Err((Part::Parameter, 1 + name.len()));
+        };
+        let start = 3 + name.len();
+        let mut at = 0;
+        loop {
+            match rest.get(at) {
+                Some(b'"') => break,
+                // What it escapes is looked at no further; before anything else it stands for itself.
+                Some(b'\\') if matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']')) => at += 2,
+                None | Some(b']') => return Err((Part::Value, start + at)),
+                Some(_) => at += 1,
+            }
+        }
+        let raw = std::str::from_utf8(&rest[..at]).map_err(|error| (Part::Value, start + error.valid_up_to()))?;
+        Ok((Self { name, raw }, start + at + 1))
+    }
+
+    /// The value, without the backslashes that escape something.
+    #[must_use]
+    pub fn value(&self) -> Cow<'a, str> {
+        if memchr::memchr(b'\\', self.raw.as_bytes()).is_none() {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut value = String::with_capacity(self.raw.len());
+        let mut characters = self.raw.chars().peekable();
+        while let Some(character) = characters.next() {
+            match (character, characters.peek()) {
+                ('\\', Some(&escaped @ ('"' | '\\' | ']'))) => {
+                    value.push(escaped);
+                    characters.next();
+                }
+                _ => value.push(character),
+            }
+        }
+        Cow::Owned(value)
+    }
+}
+
+/// The name at the head of `bytes`: printable ASCII without `=`, `]` and `"`; may be empty.
+#[inline]
+fn name(bytes: &[u8]) -> Option<&str> {
+    let len = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"'))
+        .count();
+    std::str::from_utf8(&bytes[..len]).ok()
+}
+
+/// Iterates over the elements of structured data.
+#[derive(Debug, Clone)]
+pub struct Elements<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (element, taken) = Element::read(self.rest).ok()?;
+        self.rest = &self.rest[taken..];
+        Some(element)
+    }
+}
+
+/// Iterates over the parameters of an element.
+#[derive(Debug, Clone)]
+pub struct Parameters<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Parameters<'a> {
+    type Item = Parameter<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (parameter, taken) = Parameter::read(self.rest).ok()?;
+        self.rest = &self.rest[taken..];
+        Some(parameter)
+    }
+}

@@ -1,0 +1,207 @@
+//! The part of a message that comes from an envelope's identity and tags, and a cache of it.
+//!
+//! ` HOSTNAME APP-NAME PROCID - SD`: of a log, SD is the element of the tags or `-`; of anything else the element of the
+//! metric comes in between. Emitters encode the tags of a source the same way over and over, so the raw bytes of the
+//! tags are part of the key, and nothing is decoded for a source that was seen before.
+
+use ahash::RandomState;
+use weir_envelope::batch::Kind;
+use weir_envelope::view::Summary;
+
+use super::{Unconvertible, data, is_printable};
+use crate::name::{put_hostname, put_metric_process_id, put_process_id};
+
+/// Longest host name (RFC 5424).
+const MAX_HOSTNAME: usize = 255;
+
+/// Longest APP-NAME (RFC 5424).
+const MAX_APP_NAME: usize = 48;
+
+/// Identity and tags that are longer than this are written anew for every envelope: what is kept stays bounded.
+const MAX_KEPT: usize = 4096;
+
+/// Most heads that are kept.
+const MAX_SOURCES: usize = 4096;
+
+/// The heads of one binding's messages.
+#[derive(Debug)]
+pub(super) struct Heads {
+    hostname: String,
+    metadata: bool,
+    hasher: RandomState,
+    /// Each source has one place, which it may have to leave to another.
+    slots: Vec<Option<Box<Head>>>,
+    last: usize,
+    /// Of the last envelope that was too large to be kept.
+    large: Head,
+}
+
+/// The head of a source's messages.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    is_log: bool,
+    source_len: usize,
+    instance_len: usize,
+    /// Source id, instance id and tags, as they are in the envelope.
+    key: Vec<u8>,
+    /// ` HOSTNAME APP-NAME PROCID - `, and the tags.
+    pub(super) text: Vec<u8>,
+    /// Where in the text the structured data begins.
+    pub(super) data: usize,
+}
+
+impl Heads {
+    pub(super) fn new(hostname: &str, metadata: bool, sources: usize) -> Self {
+        let mut heads = Self {
+            hostname: hostname.to_owned(),
+            metadata,
+            hasher: RandomState::new(),
+            slots: Vec::new(),
+            last: 0,
+            large: Head::default(),
+        };
+        heads.resize(sources);
+        heads
+    }
+
+    /// Makes room for about so many sources, and forgets those there are.
+    pub(super) fn resize(&mut self, sources: usize) {
+        self.slots.clear();
+        self.slots
+            .resize_with(sources.clamp(1, MAX_SOURCES).next_power_of_two(), || None);
+        self.last = 0;
+    }
+
+    /// The head of this envelope's messages.
+    #[inline]
+    pub(super) fn of(&mut self, envelope: &Summary<'_>) -> Result<&Head, Unconvertible> {
+        if !self.holds(self.last, envelope) {
+            let size = envelope.source_id.len() + envelope.instance_id.len() + envelope.tags_bytes().len();
+            if size > MAX_KEPT {
+                self.large = self.make(envelope, Head::default())?;
+                return Ok(&self.large);
+            }
+            self.last = self.place(envelope);
+            if !self.holds(self.last, envelope) {
+                let recycled = self.slots[self.last].take();
+                let head = self.make(envelope, recycled.map(|head| *head).unwrap_or_default())?;
+                self.slots[self.last] = Some(Box::new(head));
+            }
+        }
+        Ok(self.slots[self.last].as_deref().expect("it was found or made"))
+    }
+
+    #[inline]
+    fn holds(&self, slot: usize, envelope: &Summary<'_>) -> bool {
+        self.slots[slot].as_ref().is_some_and(|head| head.is_of(envelope))
+    }
+
+    fn place(&self, envelope: &Summary<'_>) -> usize {
+        let hash = self.hasher.hash_one((
+            envelope.source_id,
+            envelope.instance_id,
+            envelope.tags_bytes(),
+            envelope.kind == Kind::Log,
+        ));
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+        let hash = hash as usize;
+        hash & (self.slots.len() - 1)
+    }
+
+    fn make(&self, envelope: &Summary<'_>, mut head: Head) -> Result<Head, Unconvertible> {
+        let tags = sorted(envelope);
+        let tag = |key: &str| {
+            let found = tags.binary_search_by_key(&key, |(key, _)| key).ok()?;
+            Some(tags[found].1)
+        };
+        head.is_log = envelope.kind == Kind::Log;
+        head.source_len = envelope.source_id.len();
+        head.instance_len = envelope.instance_id.len();
+        head.key.clear();
+        for part in [
+            envelope.source_id.as_bytes(),
+            envelope.instance_id.as_bytes(),
+            envelope.tags_bytes(),
+        ] {
+            head.key.extend_from_slice(part);
+        }
+
+        let out = &mut head.text;
+        out.clear();
+        out.push(b' ');
+        match (tag("organization_name"), tag("space_name"), tag("app_name")) {
+            (None, None, None) => put_name(out, &self.hostname, MAX_HOSTNAME, Unconvertible::Hostname)?,
+            (org, space, app) => put_hostname(
+                out,
+                org.unwrap_or_default(),
+                space.unwrap_or_default(),
+                app.unwrap_or_default(),
+            ),
+        }
+        out.push(b' ');
+        put_name(out, envelope.source_id, MAX_APP_NAME, Unconvertible::SourceId)?;
+        out.push(b' ');
+        let process_id = out.len();
+        if head.is_log {
+            put_process_id(out, tag("source_type").unwrap_or_default(), envelope.instance_id);
+        } else {
+            put_metric_process_id(out, envelope.instance_id);
+        }
+        if !is_printable(&out[process_id..]) {
+            return Err(Unconvertible::InstanceId);
+        }
+        out.extend_from_slice(b" - ");
+        head.data = out.len();
+        if self.metadata && !tags.is_empty() {
+            data::open(out, "tags");
+            for (key, value) in &tags {
+                if !is_printable(key.as_bytes()) || key.bytes().any(|byte| matches!(byte, b'=' | b']' | b'"')) {
+                    return Err(Unconvertible::TagName);
+                }
+                data::text(out, key, value);
+            }
+            data::close(out);
+        } else if head.is_log {
+            out.push(b'-');
+        }
+        Ok(head)
+    }
+}
+
+impl Head {
+    #[inline]
+    fn is_of(&self, envelope: &Summary<'_>) -> bool {
+        let (source, instance, tags) = (
+            envelope.source_id.as_bytes(),
+            envelope.instance_id.as_bytes(),
+            envelope.tags_bytes(),
+        );
+        self.source_len == source.len()
+            && self.instance_len == instance.len()
+            && self.key.len() == source.len() + instance.len() + tags.len()
+            && self.key[..source.len()] == *source
+            && self.key[source.len()..source.len() + instance.len()] == *instance
+            && self.key[source.len() + instance.len()..] == *tags
+            && self.is_log == (envelope.kind == Kind::Log)
+    }
+}
+
+/// The envelope's tags by key; of a key that comes more than once, the last value.
+fn sorted<'a>(envelope: &Summary<'a>) -> Vec<(&'a str, &'a str)> {
+    let mut tags: Vec<_> = envelope.tags().collect();
+    // Stable, so that the last of a key is at the end of its run, and the first after reversing.
+    tags.reverse();
+    tags.sort_by_key(|(key, _)| *key);
+    tags.dedup_by_key(|(key, _)| *key);
+    tags
+}
+
+/// Appends a name of printable ASCII, cut to `longest`; `-` if there is none.
+fn put_name(out: &mut Vec<u8>, name: &str, longest: usize, wrong: Unconvertible) -> Result<(), Unconvertible> {
+    let name = &name.as_bytes()[..name.len().min(longest)];
+    if !is_printable(name) {
+        return Err(wrong);
+    }
+    out.extend_from_slice(if name.is_empty() { b"-" } else { name });
+    Ok(())
+}
