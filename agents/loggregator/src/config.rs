@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
+use weir_agents_lib::InFlightLimit;
+use weir_agents_lib::bounds::{self, RawBounds};
+use weir_agents_lib::rewrite::DefaultTags;
+use weir_config::{ListenAddr, PeerAddr, Problems};
 use weir_flow::Capacity;
 use weir_tls::IdentityFiles;
-
-use crate::egress::InFlightLimit;
-use crate::rewrite::DefaultTags;
 
 /// The configuration as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,16 +35,6 @@ pub struct RawConfig {
     pub in_flight: RawBounds,
 }
 
-/// Two bounds of the same thing as they are written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawBounds {
-    /// Most envelopes.
-    pub envelopes: usize,
-    /// Most bytes.
-    pub bytes: ByteSize,
-}
-
 impl Default for RawConfig {
     fn default() -> Self {
         Self {
@@ -55,14 +45,8 @@ impl Default for RawConfig {
             counter_series: 10_000,
             drain: weir_config::Duration::from_secs(5),
             tags: BTreeMap::new(),
-            buffer: RawBounds {
-                envelopes: 100_000,
-                bytes: ByteSize::mib(64),
-            },
-            in_flight: RawBounds {
-                envelopes: 262_144,
-                bytes: ByteSize::mib(128),
-            },
+            buffer: RawBounds::buffer(),
+            in_flight: RawBounds::in_flight(),
         }
     }
 }
@@ -95,37 +79,10 @@ impl TryFrom<RawConfig> for Config {
     fn try_from(raw: RawConfig) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         problems.require(!raw.dopplers.is_empty(), "dopplers", "[]", "at least one `host:port`");
-        let series = raw.counter_series;
-        problems.require(
-            (2..=1_000_000).contains(&series),
-            "counter_series",
-            series,
-            "2 to 1000000",
-        );
-        problems.require(
-            raw.drain.get() <= Duration::from_secs(60),
-            "drain",
-            raw.drain,
-            "at most 60s",
-        );
-        let mut bounds = |key: &str, bounds: &RawBounds| {
-            let envelopes = format!("{key}.envelopes");
-            problems.require(bounds.envelopes >= 1000, &envelopes, bounds.envelopes, "at least 1000");
-            problems.require(
-                bounds.bytes.bytes() >= 1 << 20,
-                &format!("{key}.bytes"),
-                bounds.bytes,
-                "at least 1MiB",
-            );
-        };
-        bounds("buffer", &raw.buffer);
-        bounds("in_flight", &raw.in_flight);
-        if raw.tags.contains_key("") {
-            problems.reject("tags", "must not have an empty key");
-        }
-        let count = raw.tags.len();
-        let tags = DefaultTags::new(raw.tags);
-        problems.require(tags.is_some(), "tags", format!("{count} tags"), "at most 64 tags");
+        bounds::check_common(raw.counter_series, raw.drain, &mut problems);
+        raw.buffer.check("buffer", &mut problems);
+        raw.in_flight.check("in_flight", &mut problems);
+        let tags = bounds::check_tags(raw.tags, &mut problems);
         problems.into_result_with(|| {
             Some(Self {
                 listen: raw.listen,
@@ -135,14 +92,8 @@ impl TryFrom<RawConfig> for Config {
                 counter_series: raw.counter_series,
                 drain: raw.drain.get(),
                 tags: tags?,
-                buffer: Capacity {
-                    envelopes: raw.buffer.envelopes,
-                    bytes: raw.buffer.bytes.as_usize(),
-                },
-                in_flight: InFlightLimit {
-                    envelopes: raw.in_flight.envelopes as u64,
-                    bytes: raw.in_flight.bytes.bytes(),
-                },
+                buffer: raw.buffer.capacity(),
+                in_flight: raw.in_flight.limit(),
             })
         })
     }
@@ -195,6 +146,8 @@ pub const DOCS: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
+    use weir_config::ByteSize;
+
     use super::*;
 
     /// The defaults are valid, every key has its text, and all that is wrong is said at once.

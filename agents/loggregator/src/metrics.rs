@@ -1,79 +1,57 @@
-//! What the agent says about itself (contract §18).
+//! What the agent says about itself (contract §18), beside the origin mappings that all agents have.
 //!
 //! The counts of envelopes are the ledger's, so that metrics and books never disagree.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+use weir_agents_lib::Buffer;
 use weir_flow::Ledger;
 
-/// What is counted beside the ledger.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    origin_mappings: AtomicU64,
-}
+/// Registers the agent's metrics; `buffer` knows how many dopplers are connected.
+pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, buffer: &Buffer) {
+    let ledger_of = || Arc::clone(ledger);
 
-impl Metrics {
-    /// Registers the agent's metrics; `connected` is the number of dopplers that are connected.
-    pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, connected: Arc<AtomicUsize>) -> Arc<Self> {
-        let metrics = Arc::<Self>::default();
-        let ledger_of = || Arc::clone(ledger);
-
-        let ledger = ledger_of();
+    let ledger = ledger_of();
+    meter
+        .u64_observable_counter("ingress")
+        .with_description("Envelopes that came in.")
+        .with_callback(move |counter| counter.observe(ledger.snapshot().received, &[]))
+        .build();
+    let ledger = ledger_of();
+    meter
+        .u64_observable_counter("egress")
+        .with_description("Envelopes that a doppler has taken and handed on.")
+        .with_callback(move |counter| counter.observe(ledger.snapshot().sent, &[]))
+        .build();
+    let ledger = ledger_of();
+    meter
+        .u64_observable_counter("dropped")
+        .with_description("Envelopes lost before (ingress) or behind (egress) the buffer.")
+        .with_callback(move |counter| {
+            let dropped = ledger.snapshot().dropped;
+            for direction in ["ingress", "egress"] {
+                let count = dropped
+                    .iter()
+                    .filter(|drop| drop.hop == direction)
+                    .map(|drop| drop.count)
+                    .sum();
+                counter.observe(count, &[KeyValue::new("direction", direction)]);
+            }
+        })
+        .build();
+    for name in ["doppler_connections", "doppler_v2_streams"] {
+        let buffer = buffer.clone();
         meter
-            .u64_observable_counter("ingress")
-            .with_description("Envelopes that came in.")
-            .with_callback(move |counter| counter.observe(ledger.snapshot().received, &[]))
+            .u64_observable_gauge(name)
+            .with_description("Dopplers that are connected; there is one stream to each.")
+            .with_callback(move |gauge| gauge.observe(buffer.connected() as u64, &[]))
             .build();
-        let ledger = ledger_of();
-        meter
-            .u64_observable_counter("egress")
-            .with_description("Envelopes that a doppler has taken and handed on.")
-            .with_callback(move |counter| counter.observe(ledger.snapshot().sent, &[]))
-            .build();
-        let ledger = ledger_of();
-        meter
-            .u64_observable_counter("dropped")
-            .with_description("Envelopes lost before (ingress) or behind (egress) the buffer.")
-            .with_callback(move |counter| {
-                let dropped = ledger.snapshot().dropped;
-                for direction in ["ingress", "egress"] {
-                    let count = dropped
-                        .iter()
-                        .filter(|drop| drop.hop == direction)
-                        .map(|drop| drop.count)
-                        .sum();
-                    counter.observe(count, &[KeyValue::new("direction", direction)]);
-                }
-            })
-            .build();
-        let counted = Arc::clone(&metrics);
-        meter
-            .u64_observable_counter("origin_mappings")
-            .with_description("Envelopes without a source id that got it from their origin.")
-            .with_callback(move |counter| counter.observe(counted.origin_mappings.load(Ordering::Relaxed), &[]))
-            .build();
-        for name in ["doppler_connections", "doppler_v2_streams"] {
-            let connected = Arc::clone(&connected);
-            meter
-                .u64_observable_gauge(name)
-                .with_description("Dopplers that are connected; there is one stream to each.")
-                .with_callback(move |gauge| gauge.observe(connected.load(Ordering::Relaxed) as u64, &[]))
-                .build();
-        }
-        meter
-            .u64_observable_gauge("doppler_v1_streams")
-            .with_description("Always zero: everything goes to dopplers as v2.")
-            .with_callback(|gauge| gauge.observe(0, &[]))
-            .build();
-        metrics
     }
-
-    pub(crate) fn origins_mapped(&self, count: u64) {
-        if count > 0 {
-            self.origin_mappings.fetch_add(count, Ordering::Relaxed);
-        }
-    }
+    meter
+        .u64_observable_gauge("doppler_v1_streams")
+        .with_description("Always zero: everything goes to dopplers as v2.")
+        .with_callback(|gauge| gauge.observe(0, &[]))
+        .build();
 }

@@ -3,36 +3,26 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-use weir_flow::FairQueue;
-use weir_rpc::egress::LinkService;
-use weir_rpc::{GrpcServer, RawServer, Target};
-use weir_service::{Context, Shutdown};
-use weir_tls::{ClientTls, ServerTls};
+use weir_agents_lib::outlet::Terms;
+use weir_agents_lib::rewrite::Rewriter;
+use weir_agents_lib::{Error, Face, INGRESS, Ingress, OriginMappings, Outlet};
+use weir_rpc::Target;
+use weir_service::Context;
+use weir_tls::ClientTls;
 
-use crate::egress::Egress;
-use crate::ingress::{Ingress, Intake};
-use crate::metrics::Metrics;
-use crate::rewrite::Rewriter;
-use crate::{Config, Error};
+use crate::intake::Intake;
+use crate::{Config, metrics};
 
-/// Largest message that an agent accepts (contract §7).
-const MAX_MESSAGE: usize = 10 << 20;
-
-/// Largest greeting of a producer that speaks our link.
-const MAX_HELLO: usize = 1 << 10;
-
-/// The name that a doppler's certificate must carry (contract §1).
+/// The name that a doppler's certificate must carry (contract §1), and what it is called.
 const DOPPLER: &str = "doppler";
+
+/// Where a loss behind the buffer is booked.
+const EGRESS: &str = "egress";
 
 /// An agent that listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: ServerTls,
+    face: Face,
     client_tls: ClientTls,
     config: Config,
     context: Context,
@@ -40,19 +30,14 @@ pub struct Server {
 
 impl Server {
     /// Reads the certificates and opens the port.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used or the port cannot be had.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let tls = ServerTls::mutual(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let face = Face::bind(config.listen, &config.identity).await?;
         Ok(Self {
-            listener,
-            address,
-            tls,
+            face,
             client_tls,
             config,
             context,
@@ -62,19 +47,20 @@ impl Server {
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.face.local_addr()
     }
 
     /// Serves until shutdown is requested: then producers' streams end, what is buffered leaves, and at last the links to
     /// the dopplers are ended in order. What could not leave in time is counted.
+    ///
+    /// # Errors
+    /// When the transport fails.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
-            listener,
-            tls,
+            face,
             client_tls,
             config,
             context,
-            ..
         } = self;
         let targets: Vec<Target> = config
             .dopplers
@@ -85,46 +71,33 @@ impl Server {
                 tls: client_tls.clone(),
             })
             .collect();
-        let queue = Arc::new(FairQueue::new(config.buffer));
-        let (links_go, links) = Shutdown::new();
-        let mut egress = Egress::new(Arc::clone(&queue), &targets, config.in_flight, &context, &links);
-        let metrics = Metrics::register(
-            &weir_telemetry::meter(context.component),
-            &context.ledger,
-            egress.connected(),
-        );
+        let terms = Terms {
+            peer: DOPPLER,
+            buffer_hop: INGRESS,
+            link_hop: EGRESS,
+            capacity: config.buffer,
+            limit: config.in_flight,
+            // There is no other way: producers wait until a doppler is back.
+            patience: None,
+            drain: config.drain,
+        };
+        let outlet = Outlet::start(terms, &targets, &context);
+        let meter = weir_telemetry::meter(context.component);
+        metrics::register(&meter, &context.ledger, &outlet.buffer());
         let intake = Intake {
             rewriter: Rewriter::new(config.tags, config.counter_series),
             logs_disabled: config.logs_disabled,
-            queue: Arc::clone(&queue),
+            buffer: outlet.buffer(),
             ledger: Arc::clone(&context.ledger),
-            metrics,
+            origin_mappings: OriginMappings::register(&meter),
         };
-        let ingress = Ingress::new(intake, context.shutdown.clone());
-        let (ingress_ended, ended) = oneshot::channel::<()>();
-        let drain = config.drain;
-        let sending = context.tasks.spawn("egress", async move {
-            let too_late = async {
-                // Ends either way: the other end is dropped at the latest.
-                drop(ended.await);
-                tokio::time::sleep(drain).await;
-            };
-            tokio::select! {
-                () = egress.run() => {}
-                () = too_late => tracing::warn!("the buffer could not be emptied before the drain deadline"),
-            }
-            links_go.fire();
-            egress.finish(Instant::now() + drain).await;
-        });
-        let served = GrpcServer::new(tls)
-            .add(RawServer::new(Arc::new(ingress), MAX_MESSAGE))
-            .add(RawServer::new(Arc::new(LinkService::ingress_only()), MAX_HELLO))
-            .serve(listener, context.shutdown.clone(), &context.tasks)
-            .await;
-        queue.close();
-        drop(ingress_ended);
-        // A panic there is the tasks' to report.
-        drop(sending.await);
-        Ok(served?)
+        let ingress = Ingress::new(
+            move |parcel| intake.take(parcel),
+            Arc::clone(&context.ledger),
+            context.shutdown.clone(),
+        );
+        let served = face.serve(ingress, &context).await;
+        outlet.finish().await;
+        served
     }
 }

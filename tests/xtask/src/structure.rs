@@ -28,13 +28,17 @@ const LAYERS: &[&[&str]] = &[
     &["envelope"],
     &["flow"],
     &["tls", "config", "service", "auth"],
-    &["telemetry", "syslog"],
+    &["telemetry", "syslog", "db"],
     &["rpc"],
     &["drain"],
 ];
 
 /// Which crates of a service may use which others, by their paths.
 const WITHIN_SERVICES: &[(&str, &str)] = &[
+    ("agents/binding-cache", "agents/lib"),
+    ("agents/forwarder", "agents/lib"),
+    ("agents/loggregator", "agents/lib"),
+    ("agents/syslog", "agents/lib"),
     ("doppler/server", "doppler/router"),
     ("log-cache/query", "log-cache/store"),
     ("log-cache/server", "log-cache/store"),

@@ -193,6 +193,14 @@ impl FairQueue {
         merge(parcels.iter().flat_map(losses_of))
     }
 
+    /// Lets go of *taken* for everything held: producers are no longer kept waiting for it.
+    pub fn release_taken(&self) {
+        let mut state = self.state.lock();
+        for receipt in state.parcels.iter_mut().flat_map(|parcel| &mut parcel.receipts) {
+            receipt.release_taken();
+        }
+    }
+
     /// Envelopes held.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -73,6 +73,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Notify,
     ledger: Arc<Ledger>,
+    hop: &'static str,
     acknowledged: bool,
 }
 
@@ -98,8 +99,18 @@ struct InFlight {
 }
 
 impl Link {
-    /// Opens a link; counts what it sends and loses in `ledger`.
+    /// Opens a link; counts what it sends and loses in `ledger`, at hop `egress`.
     pub async fn open(channel: &Channel, ledger: Arc<Ledger>, tasks: &Tasks) -> Result<Self, LinkError> {
+        Self::open_at("egress", channel, ledger, tasks).await
+    }
+
+    /// The same with another name for the hop, where one component has several ways out.
+    pub async fn open_at(
+        hop: &'static str,
+        channel: &Channel,
+        ledger: Arc<Ledger>,
+        tasks: &Tasks,
+    ) -> Result<Self, LinkError> {
         let failed = |status: Status| LinkError {
             address: channel.address().to_owned(),
             status: Box::new(status),
@@ -115,6 +126,7 @@ impl Link {
             state: Mutex::default(),
             changed: Notify::new(),
             ledger,
+            hop,
             acknowledged,
         });
         let yielding = Arc::clone(&shared);
@@ -335,7 +347,7 @@ impl Shared {
                 unsent.push(entry.parcel);
             } else {
                 lost += entry.parcel.batch.len() as u64;
-                self.ledger.lost("egress", Reason::PeerLost, &entry.parcel.lose());
+                self.ledger.lost(self.hop, Reason::PeerLost, &entry.parcel.lose());
             }
         }
         state.envelopes_in_flight = 0;

@@ -5,23 +5,22 @@ use std::collections::VecDeque;
 use weir_envelope::batch::BatchBuilder;
 use weir_flow::{Ledger, Parcel, Reason};
 
-use super::HOP;
-
 /// Most envelopes and bytes of a message made of several parcels.
 pub(super) const MAX_ENVELOPES: usize = 1000;
 pub(super) const MAX_BYTES: usize = 512 << 10;
 
-/// A parcel above this is cut up: well below what a doppler accepts, default tags included.
+/// A parcel above this is cut up: well below what a peer accepts, default tags included.
 const LARGE: usize = 4 << 20;
 
-/// Largest message that a doppler accepts (contract §17).
+/// Largest message that a peer accepts (contract §17).
 const MAX_MESSAGE: usize = 10 << 20;
 
 /// A parcel of this size is a good message as it is: copying it into a larger one would cost more than it saves.
 const WORTH_SENDING: usize = 16 << 10;
 
-/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`, in order.
-pub(super) fn pack(parcels: Vec<Parcel>, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
+/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`, in order. What is
+/// too large for any message is counted at `hop`.
+pub(super) fn pack(parcels: Vec<Parcel>, hop: &'static str, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
     let mut small = Vec::new();
     for parcel in parcels {
         let bytes = parcel.batch.byte_len();
@@ -33,7 +32,7 @@ pub(super) fn pack(parcels: Vec<Parcel>, ledger: &Ledger, out: &mut VecDeque<Par
         if bytes <= LARGE {
             out.push_back(parcel);
         } else {
-            cut_up(&parcel, ledger, out);
+            cut_up(&parcel, hop, ledger, out);
         }
     }
     out.extend(merge(&mut small));
@@ -60,7 +59,7 @@ fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
     })
 }
 
-fn cut_up(parcel: &Parcel, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
+fn cut_up(parcel: &Parcel, hop: &'static str, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
     let mut part = Vec::new();
     let mut bytes = 0;
     let mut flush = |part: &mut Vec<u32>| {
@@ -75,7 +74,7 @@ fn cut_up(parcel: &Parcel, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
     for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
         let len = envelope.field().len();
         if len > MAX_MESSAGE {
-            ledger.dropped(HOP, Reason::TooLarge, envelope.source_id(), 1);
+            ledger.dropped(hop, Reason::TooLarge, envelope.source_id(), 1);
             parcel.note_lost(1);
             continue;
         }
@@ -109,7 +108,7 @@ mod tests {
 
     fn packed(parcels: Vec<Parcel>, ledger: &Ledger) -> VecDeque<Parcel> {
         let mut out = VecDeque::new();
-        pack(parcels, ledger, &mut out);
+        pack(parcels, "egress", ledger, &mut out);
         out
     }
 
@@ -145,7 +144,7 @@ mod tests {
         assert_eq!(out[1].batch.bytes().as_ptr(), bytes);
     }
 
-    /// What no doppler accepts is counted; the rest goes in parts, and the receipt with the last of them.
+    /// What no peer accepts is counted; the rest goes in parts, and the receipt with the last of them.
     #[test]
     fn large_parcels_are_cut_up() {
         let tracker = Tracker::new();

@@ -8,15 +8,17 @@ use tokio::sync::Notify;
 use weir_flow::Parcel;
 use weir_rpc::ingress::{Link, Unsent};
 
-/// How much may be under way with one doppler without being acknowledged.
+/// How much may be under way with one peer without being acknowledged.
 ///
 /// Acknowledgements are cumulative, so one consumer that stalls holds back those of everybody's envelopes behind its own.
-/// Beyond this limit the link is ended in order and opened anew: the doppler confirms what it received, and only the
+/// Beyond this limit the link is ended in order and opened anew: the peer confirms what it received, and only the
 /// assurance that it was handed on to that consumer is given up. Nothing is held back for it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct InFlightLimit {
-    pub(crate) envelopes: u64,
-    pub(crate) bytes: u64,
+pub struct InFlightLimit {
+    /// Most envelopes.
+    pub envelopes: u64,
+    /// Most bytes.
+    pub bytes: u64,
 }
 
 /// One open link of the task that hands out.

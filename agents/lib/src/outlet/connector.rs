@@ -1,4 +1,4 @@
-//! Opens the link to one doppler, again and again.
+//! Opens the link to one peer, again and again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use weir_rpc::ingress::{Ended, Link};
 use weir_rpc::{Backoff, Channel, Target};
 use weir_service::{Context, Shutdown, Tasks};
 
-use super::News;
-use super::lane::{InFlightLimit, Lane};
+use super::Terms;
+use super::egress::News;
+use super::lane::Lane;
 
 /// A link that lived for so long was a good one: the next attempt begins with the shortest delay.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// How long a doppler may take to confirm what it received on a link that is ended in order.
+/// How long a peer may take to confirm what it received on a link that is ended in order.
 const CONFIRM: Duration = Duration::from_secs(5);
 
 pub(super) struct Connector {
     channel: Channel,
-    limit: InFlightLimit,
+    terms: Terms,
     ledger: Arc<Ledger>,
     tasks: Tasks,
     links: Shutdown,
@@ -31,14 +32,14 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(
         target: &Target,
-        limit: InFlightLimit,
+        terms: Terms,
         context: &Context,
         links: Shutdown,
         tell: mpsc::Sender<News>,
     ) -> Self {
         Self {
             channel: Channel::new(target),
-            limit,
+            terms,
             ledger: Arc::clone(&context.ledger),
             tasks: context.tasks.clone(),
             links,
@@ -51,11 +52,16 @@ impl Connector {
         let mut backoff = Backoff::between_parts();
         let mut was_up = true;
         while !self.links.is_requested() {
-            let opening = Link::open(&self.channel, Arc::clone(&self.ledger), &self.tasks);
+            let hop = self.terms.link_hop;
+            let opening = Link::open_at(hop, &self.channel, Arc::clone(&self.ledger), &self.tasks);
             match self.links.unless_requested(opening).await {
                 None => return,
                 Some(Ok(link)) => {
-                    tracing::info!(doppler = self.channel.address(), "doppler is connected");
+                    tracing::info!(
+                        peer = self.terms.peer,
+                        address = self.channel.address(),
+                        "peer is connected"
+                    );
                     was_up = true;
                     let opened = Instant::now();
                     if self.use_up(link).await {
@@ -69,13 +75,15 @@ impl Connector {
                 Some(Err(error)) if was_up => {
                     was_up = false;
                     tracing::warn!(
-                        doppler = self.channel.address(),
+                        peer = self.terms.peer,
+                        address = self.channel.address(),
                         error = %error,
-                        "doppler cannot be reached, trying again until it can"
+                        "peer cannot be reached, trying again until it can"
                     );
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(doppler = self.channel.address(), error = %error, "doppler cannot be reached yet");
+                    let (peer, address) = (self.terms.peer, self.channel.address());
+                    tracing::debug!(peer, address, error = %error, "peer cannot be reached yet");
                 }
             }
             self.links
@@ -88,7 +96,7 @@ impl Connector {
     async fn use_up(&self, link: Link) -> bool {
         let link = Arc::new(link);
         let renew = Arc::new(Notify::new());
-        let lane = Lane::new(Arc::clone(&link), self.limit, Arc::clone(&renew));
+        let lane = Lane::new(Arc::clone(&link), self.terms.limit, Arc::clone(&renew));
         let id = lane.id();
         if self.tell.send(News::Up(lane)).await.is_err() {
             return false;
@@ -103,13 +111,15 @@ impl Connector {
             Some(Ended { unsent, lost, status }) => {
                 if lost > 0 {
                     tracing::error!(
-                        doppler = self.channel.address(),
+                        peer = self.terms.peer,
+                        address = self.channel.address(),
                         lost,
                         status = %status,
-                        "doppler went away with envelopes that it had not handed on"
+                        "peer went away with envelopes that it had not handed on"
                     );
                 } else {
-                    tracing::info!(doppler = self.channel.address(), status = %status, "doppler connection ended");
+                    let (peer, address) = (self.terms.peer, self.channel.address());
+                    tracing::info!(peer, address, status = %status, "connection ended");
                 }
                 unsent
             }

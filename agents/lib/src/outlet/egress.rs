@@ -1,16 +1,16 @@
-//! From the buffer to the dopplers.
+//! From the buffer to the peers.
 //!
 //! One task hands out: it takes parcels from the queue, packs them into messages ([`pack`]), and gives each to one of the
 //! open links ([`lane`]). Of two lanes picked at random the one with less in flight gets it; a lane whose transport is
-//! busy, and a doppler that is away, get nothing. While there is no lane at all the queue keeps what it can. One more
-//! task for each doppler opens its link, again and again ([`connector`]).
+//! busy, and a peer that is away, get nothing. While there is no lane at all the queue keeps what it can. One more
+//! task for each peer opens its link, again and again ([`super::connector`]).
 //!
 //! A parcel is here, on a link, or accounted for: what a link that ended had not sent comes back and goes to another
-//! doppler; what was under way with a doppler that vanished is counted by the link.
+//! peer; what was under way with a peer that vanished is counted by the link.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -23,14 +23,9 @@ use weir_rpc::Target;
 use weir_rpc::ingress::Unsent;
 use weir_service::{Context, Shutdown};
 
-mod connector;
-mod lane;
-mod pack;
-
-pub(crate) use lane::InFlightLimit;
-
-use connector::Connector;
-use lane::Lane;
+use super::connector::Connector;
+use super::lane::{self, Lane};
+use super::{Shared, Terms, pack, release_taken};
 
 /// A message is sent at once if this much waits.
 const BATCH_ENVELOPES: usize = 100;
@@ -39,12 +34,9 @@ const BATCH_BYTES: usize = 64 << 10;
 /// A trickle is gathered for this long: so many small messages a second at most.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Where a loss on this side of the buffer is booked.
-const HOP: &str = "egress";
-
 /// What the connectors tell the task that hands out.
 #[derive(Debug)]
-enum News {
+pub(super) enum News {
     Up(Lane),
     /// Link `id` has ended; these it had not sent.
     Down {
@@ -53,10 +45,12 @@ enum News {
     },
 }
 
-/// The sending half of an agent.
+/// The sending half of an outlet.
 #[derive(Debug)]
-pub(crate) struct Egress {
+pub(super) struct Egress {
     queue: Arc<FairQueue>,
+    shared: Arc<Shared>,
+    terms: Terms,
     ledger: Arc<Ledger>,
     news: mpsc::Receiver<News>,
     lanes: Vec<Lane>,
@@ -65,44 +59,44 @@ pub(crate) struct Egress {
     /// Sends that wait for their transport, at most one for each lane.
     sends: FuturesUnordered<BoxFuture<'static, (u64, Result<(), Unsent>)>>,
     last_sent: Option<Instant>,
-    connected: Arc<AtomicUsize>,
+    /// Since when there has been no lane.
+    alone_since: Option<Instant>,
 }
 
 impl Egress {
     /// Starts a connector for each target; they stop when `links` says so, which must be after [`Egress::run`].
-    pub(crate) fn new(
+    pub(super) fn new(
         queue: Arc<FairQueue>,
+        shared: Arc<Shared>,
+        terms: Terms,
         targets: &[Target],
-        limit: InFlightLimit,
         context: &Context,
         links: &Shutdown,
     ) -> Self {
         let (tell, news) = mpsc::channel(targets.len().max(1));
         for target in targets {
-            let connector = Connector::new(target, limit, context, links.clone(), tell.clone());
-            context.tasks.spawn("doppler connection", connector.run());
+            let connector = Connector::new(target, terms, context, links.clone(), tell.clone());
+            context.tasks.spawn("egress connection", connector.run());
         }
         Self {
             queue,
+            shared,
+            terms,
             ledger: Arc::clone(&context.ledger),
             news,
             lanes: Vec::new(),
             waiting: VecDeque::new(),
             sends: FuturesUnordered::new(),
             last_sent: None,
-            connected: Arc::default(),
+            alone_since: Some(Instant::now()),
         }
     }
 
-    /// How many dopplers are connected, kept up to date.
-    pub(crate) fn connected(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.connected)
-    }
-
     /// Hands out until the queue is closed and everything is on a link.
-    pub(crate) async fn run(&mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             let wake_at = self.hand_out();
+            let give_up_at = self.give_up_at();
             if self.waiting.is_empty() && self.sends.is_empty() && self.queue.is_closed() && self.queue.is_empty() {
                 return;
             }
@@ -112,19 +106,21 @@ impl Egress {
                 Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => self.sent(id, result),
                 () = self.queue.filled(), if idle && wake_at.is_none() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
+                () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => self.give_up(),
             }
         }
     }
 
     /// Waits until every link has ended, at most until `deadline`; then counts whatever is left anywhere.
-    pub(crate) async fn finish(mut self, deadline: Instant) {
+    pub(super) async fn finish(mut self, deadline: Instant) {
         while !self.lanes.is_empty() {
             match timeout_at(deadline, self.news.recv()).await {
                 Ok(Some(news)) => self.on(news),
                 Ok(None) | Err(_) => break,
             }
         }
-        self.ledger.lost(HOP, Reason::ShuttingDown, &self.queue.abandon());
+        self.ledger
+            .lost(self.terms.link_hop, Reason::ShuttingDown, &self.queue.abandon());
         // A send that still waits for its transport gives its parcel back when its link is gone.
         let given_back = std::mem::take(&mut self.sends).filter_map(async |(_, result)| result.err());
         let given_back = tokio::time::timeout(Duration::from_millis(100), given_back.collect::<Vec<_>>()).await;
@@ -132,7 +128,8 @@ impl Egress {
             self.waiting.push_back(parcel);
         }
         for parcel in &self.waiting {
-            self.ledger.lost(HOP, Reason::ShuttingDown, &parcel.lose());
+            self.ledger
+                .lost(self.terms.link_hop, Reason::ShuttingDown, &parcel.lose());
         }
     }
 
@@ -144,7 +141,7 @@ impl Egress {
                     return Some(gather_until);
                 }
                 match self.queue.try_pop(pack::MAX_ENVELOPES, pack::MAX_BYTES) {
-                    Some(parcels) => pack::pack(parcels, &self.ledger, &mut self.waiting),
+                    Some(parcels) => pack::pack(parcels, self.terms.link_hop, &self.ledger, &mut self.waiting),
                     None => return None,
                 }
             }
@@ -196,6 +193,30 @@ impl Egress {
                 }
             }
         }
-        self.connected.store(self.lanes.len(), Ordering::Relaxed);
+        self.shared.connected.store(self.lanes.len(), Ordering::Relaxed);
+        if self.lanes.is_empty() {
+            self.alone_since.get_or_insert_with(Instant::now);
+        } else {
+            self.alone_since = None;
+            self.shared.given_up.store(false, Ordering::Release);
+        }
+    }
+
+    /// When producers need no longer wait for what is here; `None` while somebody is connected, or once it was said.
+    fn give_up_at(&self) -> Option<Instant> {
+        let at = self.alone_since? + self.terms.patience?;
+        (!self.shared.given_up.load(Ordering::Relaxed)).then_some(at)
+    }
+
+    fn give_up(&mut self) {
+        self.shared.given_up.store(true, Ordering::Release);
+        self.queue.release_taken();
+        self.waiting.iter_mut().for_each(release_taken);
+        tracing::warn!(
+            peer = self.terms.peer,
+            hop = self.terms.link_hop,
+            waiting = self.queue.len(),
+            "nobody is connected, producers are not kept waiting for it any longer"
+        );
     }
 }

@@ -1,0 +1,118 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn pairs(map: &Map) -> Vec<(&str, &str)> {
+    map.0
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect()
+}
+
+/// The file by which an agent of a job makes itself known, in the forms that are around.
+#[test]
+fn one_liners() {
+    for text in [
+        "ingress: \"3459\"\n",
+        "---\ningress: '3459'",
+        "# port\n\ningress: 3459 # of the agent\n...\n",
+        "\"ingress\": 3459\r\n",
+        "  ingress:   3459  \n",
+    ] {
+        assert_eq!(pairs(&map(text).unwrap()), [("ingress", "3459")], "{text:?}");
+    }
+    let both = map("ingress: \"4317\"\nprotocol: otelcol\n").unwrap();
+    assert_eq!(pairs(&both), [("ingress", "4317"), ("protocol", "otelcol")]);
+    assert!(map("").unwrap().0.is_empty());
+    assert_eq!(map("ingress: ~\nprotocol:\nx: null").unwrap().get("protocol"), Some(""));
+}
+
+/// Drains with certificates, as a Ruby job template dumps them.
+#[test]
+fn lists_with_literal_texts() {
+    let text = "---\n- url: syslog-tls://a.example:6514?x=1&y=2#frag\n  cert: |\n    -----BEGIN CERTIFICATE-----\n    \
+                MIIB\n\n    -----END CERTIFICATE-----\n  key: |-\n    one\n      two\n  ca: ''\n- url: \"https://b/\\u00e4\"\n";
+    let drains = list(text).unwrap();
+    assert_eq!(
+        pairs(&drains[0]),
+        [
+            ("url", "syslog-tls://a.example:6514?x=1&y=2#frag"),
+            (
+                "cert",
+                "-----BEGIN CERTIFICATE-----\nMIIB\n\n-----END CERTIFICATE-----\n"
+            ),
+            ("key", "one\n  two"),
+            ("ca", ""),
+        ]
+    );
+    assert_eq!(pairs(&drains[1]), [("url", "https://b/ä")]);
+    assert_eq!(drains.len(), 2);
+    for empty in ["", "---\n", "--- []\n", "[]", "# nothing\n"] {
+        assert!(list(empty).unwrap().is_empty(), "{empty:?}");
+    }
+    let below = list("  -\n    url: a\n    ca: |+\n      x\n\n  - url: b\n").unwrap();
+    assert_eq!(pairs(&below[0]), [("url", "a"), ("ca", "x\n\n")]);
+    assert_eq!(pairs(&below[1]), [("url", "b")]);
+}
+
+/// What is not of this form is an error with its line.
+#[test]
+fn everything_else_is_refused() {
+    for (text, line) in [
+        ("ingress", 1),
+        ("a: 1\na: 2", 2),
+        ("a: 1\n  b: 2", 2),
+        ("a: [1, 2]", 1),
+        ("a: &anchor x", 1),
+        ("a: >\n  folded", 1),
+        ("a: \"open", 1),
+        ("a: \"x\" y", 1),
+        ("a: b: c", 1),
+        ("\ta: 1", 1),
+        ("a: 1\n- b: 2", 2),
+        ("a: 1\n...\nb: 2", 3),
+        ("a: \"\\q\"", 1),
+        ("a:1", 1),
+    ] {
+        let error = map(text).expect_err(text);
+        assert_eq!(error.line, line, "{text:?}: {error}");
+    }
+    for text in [
+        "a: 1",
+        "- ",
+        "- a",
+        "- a: 1\n - b: 2",
+        "- a: 1\nb: 2",
+        "- - a: 1",
+        "- a:\n    b: 1",
+    ] {
+        assert!(list(text).is_err(), "{text:?}");
+    }
+}
+
+/// Secrets do not get into errors.
+#[test]
+fn errors_show_no_values() {
+    let error = list("- key: hunter2: x\n").unwrap_err().to_string();
+    assert!(error.contains("`key`") && !error.contains("hunter2"), "{error}");
+}
+
+proptest! {
+    /// Nothing makes the reader panic.
+    #[test]
+    fn hostile_texts_are_answered(text in "[-a: \"'|>#\\\\~\\[\\]{}\\n\\t x0äu]{0,60}") {
+        let _either = map(&text);
+        let _either = list(&text);
+    }
+
+    /// What is written in quotes is read back.
+    #[test]
+    fn quoted_texts_come_back(value in "\\PC{0,40}") {
+        let double = value.replace('\\', "\\\\").replace('"', "\\\"");
+        let read = map(&format!("k: \"{double}\"")).unwrap();
+        prop_assert_eq!(read.get("k"), Some(value.as_str()));
+        let single = value.replace('\'', "''");
+        let read = map(&format!("k: '{single}' # c")).unwrap();
+        prop_assert_eq!(read.get("k"), Some(value.as_str()));
+    }
+}
