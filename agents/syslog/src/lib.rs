@@ -1,1 +1,2 @@
 //! The syslog agent: each app's envelopes to its drains.
+mod spill;
