@@ -1,0 +1,1 @@
+//! One database layer for SQLite, PostgreSQL and MySQL.
