@@ -7,6 +7,7 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
+use crate::ChainError;
 use crate::status::date;
 
 /// A handshake, or the first read after it, that failed.
@@ -33,6 +34,14 @@ pub enum HandshakeError {
         peer: String,
         /// Since when, if it is known.
         since: Option<SystemTime>,
+    },
+    /// One of the peer's certificates is not acceptable ([`OutboundTls`](crate::OutboundTls) knows which).
+    #[error("certificates of `{peer}` are not acceptable")]
+    Chain {
+        /// Whom we talked to.
+        peer: String,
+        /// Which one, and why.
+        source: ChainError,
     },
     /// The peer demands a certificate and got none.
     #[error("`{peer}` requires a client certificate")]
@@ -85,6 +94,18 @@ pub fn explain(peer: &str, error: io::Error) -> HandshakeError {
 fn explain_tls(peer: String, error: rustls::Error) -> HandshakeError {
     use AlertDescription as Alert;
     match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            match other.0.downcast_ref::<ChainError>() {
+                Some(chain) => HandshakeError::Chain {
+                    peer,
+                    source: chain.clone(),
+                },
+                None => HandshakeError::Protocol {
+                    peer,
+                    source: rustls::Error::InvalidCertificate(CertificateError::Other(other)),
+                },
+            }
+        }
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             HandshakeError::UnknownIssuer { peer }
         }
@@ -142,6 +163,7 @@ impl Classify for HandshakeError {
             Self::Connection { .. } => ErrorKind::Unavailable,
             Self::NotTls { .. } | Self::Protocol { .. } => ErrorKind::InvalidInput,
             Self::UnknownIssuer { .. }
+            | Self::Chain { .. }
             | Self::WrongName { .. }
             | Self::Expired { .. }
             | Self::CertificateRequired { .. }
@@ -156,6 +178,7 @@ impl Classify for HandshakeError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Chain { source, .. } => source.hint().to_owned(),
             Self::UnknownIssuer { .. } => "both sides must use certificates of the same CA".to_owned(),
             Self::WrongName { peer, .. } => {
                 format!("check the address, or issue the server a certificate with the name `{peer}`")

@@ -3,6 +3,7 @@
 //! - [`Authority`] makes a CA and certificates in a directory, for a stack that brings none of its own.
 //! - [`ServerTls`] and [`ClientTls`] are live configurations: they follow their files, so that a renewed certificate is
 //!   used from the next handshake on and nothing restarts.
+//! - [`OutboundTls`] is for servers that are not ours: public CAs, and material of its own for each of them.
 //! - [`describe`] says what a certificate is and how long it lasts, [`explain`] why a handshake failed.
 //!
 //! Rules (contract "TLS identities"): TLS 1.2 and 1.3; an internal server demands a certificate of its CA from every
@@ -19,10 +20,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod authority;
+mod chain;
 mod client;
 mod error;
 mod handshake;
 mod material;
+mod outbound;
 mod provider;
 mod reload;
 mod server;
@@ -30,9 +33,13 @@ mod status;
 mod store;
 
 pub use authority::Authority;
+pub use chain::ChainError;
 pub use client::{ClientTls, server_name};
 pub use error::TlsError;
 pub use handshake::{HandshakeError, explain};
+pub use outbound::{
+    CipherSuites, Destination, OutboundTls, PemError, Trust, UnknownSuites, check_authority, check_identity,
+};
 pub use server::ServerTls;
 pub use status::{CertificateStatus, describe, describe_certificate};
 

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Name;
 
 use crate::{IdentityFiles, TlsError, material, provider};
 
@@ -32,20 +33,22 @@ pub struct CertificateStatus {
 impl CertificateStatus {
     /// Reads `certificate`, which came from `path`.
     pub(crate) fn of(path: &Path, certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
-        let malformed = |reason: String| TlsError::Malformed {
+        Self::read(certificate).map_err(|reason| TlsError::Malformed {
             path: path.to_owned(),
             reason,
-        };
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| malformed(error.to_string()))?;
-        let subject = parsed
-            .subject()
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok())
-            .map_or_else(|| parsed.subject().to_string(), str::to_owned);
+        })
+    }
+
+    /// Reads a certificate in DER form, such as one that a peer showed.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+        let subject = name_of(parsed.subject());
         let names = parsed
             .subject_alternative_name()
-            .map_err(|error| malformed(error.to_string()))?
+            .map_err(|error| error.to_string())?
             .map(|extension| extension.value.general_names.iter().filter_map(name).collect())
             .unwrap_or_default();
         let not_after = time(parsed.validity().not_after);
@@ -87,6 +90,14 @@ impl CertificateStatus {
         }
         Ok(())
     }
+}
+
+/// The common name, or the whole name where there is none.
+pub(crate) fn name_of(name: &X509Name<'_>) -> String {
+    name.iter_common_name()
+        .next()
+        .and_then(|common| common.as_str().ok())
+        .map_or_else(|| name.to_string(), str::to_owned)
 }
 
 /// Describes an identity's certificate, having checked that its key belongs to it and that its CA signed it. An expired

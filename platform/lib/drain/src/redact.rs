@@ -1,0 +1,1 @@
+//! Takes secrets out of what a drain answers.

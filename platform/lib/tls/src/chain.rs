@@ -1,0 +1,254 @@
+//! Which certificate of a server's chain is not acceptable, and why: whoever has to mend it may be far away and see nothing
+//! but this text.
+
+use std::time::SystemTime;
+
+use rustls::CertificateError;
+use rustls_pki_types::{CertificateDer, ServerName};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::CertificateStatus;
+use crate::status::date;
+
+/// How much of a text that the peer chose is shown.
+const LONGEST_NAME: usize = 120;
+
+/// How many of the names that a certificate is for are shown.
+const MOST_NAMES: usize = 5;
+
+/// What is wrong with a server's certificates, with the subject of the one that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ChainError {
+    /// Its time is over.
+    #[error("{role} `{subject}` expired on {}", date(*since))]
+    Expired {
+        /// Whose it is.
+        subject: String,
+        /// `certificate`, or `intermediate certificate`.
+        role: &'static str,
+        /// Since when.
+        since: SystemTime,
+    },
+    /// Its time has not come.
+    #[error("{role} `{subject}` is not valid before {}", date(*from))]
+    NotYetValid {
+        /// Whose it is.
+        subject: String,
+        /// As above.
+        role: &'static str,
+        /// From when on it is valid.
+        from: SystemTime,
+    },
+    /// It vouches for itself.
+    #[error("{role} `{subject}` is self-signed and not among the trusted CAs")]
+    SelfSigned {
+        /// Whose it is.
+        subject: String,
+        /// As above.
+        role: &'static str,
+    },
+    /// Nobody knows who issued it.
+    #[error("{role} `{subject}` was issued by `{issuer}`, which is not a trusted CA")]
+    UntrustedIssuer {
+        /// Whose it is.
+        subject: String,
+        /// As above.
+        role: &'static str,
+        /// Who issued it.
+        issuer: String,
+    },
+    /// A CA of the issuer's name is trusted, but its key is another.
+    #[error("{role} `{subject}` names `{issuer}` as its issuer, but the trusted CA of that name did not sign it")]
+    OtherKey {
+        /// Whose it is.
+        subject: String,
+        /// As above.
+        role: &'static str,
+        /// Who issued it.
+        issuer: String,
+    },
+    /// The CA that was given for this server is not valid any more.
+    #[error("CA certificate `{subject}` given for it expired on {}", date(*since))]
+    AuthorityExpired {
+        /// Whose it is.
+        subject: String,
+        /// Since when.
+        since: SystemTime,
+    },
+    /// It is somebody else's.
+    #[error("certificate `{subject}` is for {}, not for `{wanted}`", listed(names))]
+    WrongName {
+        /// Whose it is.
+        subject: String,
+        /// Whom it is for.
+        names: Vec<String>,
+        /// Whom we wanted.
+        wanted: String,
+    },
+    /// Anything else that can be wrong with a certificate.
+    #[error("{role} `{subject}` is not acceptable: {reason}")]
+    Other {
+        /// Whose it is.
+        subject: String,
+        /// As above.
+        role: &'static str,
+        /// What rustls said.
+        reason: String,
+    },
+}
+
+impl ChainError {
+    /// What the owner of the server, or of its CA, can do.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "renew the certificate at the server",
+            Self::NotYetValid { .. } => "check the clocks here and at the server",
+            Self::SelfSigned { .. } => "give the certificate itself as CA, or use one of a CA",
+            Self::UntrustedIssuer { .. } => {
+                "give the CA that issued it, or let the server send its intermediate certificates"
+            }
+            Self::OtherKey { .. } | Self::AuthorityExpired { .. } => "give the CA's current certificate",
+            Self::WrongName { .. } => "use a name that the certificate is for, or have it issued for this one",
+            Self::Other { .. } => "have the certificate issued anew",
+        }
+    }
+
+    /// Explains why `chain`, the server's own certificate first, was refused with `error`. `expired` are CAs given for
+    /// this server that are not used because of that.
+    pub(crate) fn explain(
+        error: &CertificateError,
+        chain: &[&CertificateDer<'_>],
+        wanted: &ServerName<'_>,
+        expired: &[CertificateStatus],
+    ) -> Self {
+        let links: Vec<Link> = chain.iter().filter_map(|certificate| Link::read(certificate)).collect();
+        let Some(leaf) = links.first() else {
+            return Self::Other {
+                subject: "unknown".to_owned(),
+                role: role(0),
+                reason: "it cannot be read".to_owned(),
+            };
+        };
+        match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                let failing = links.iter().position(|link| link.status.is_expired()).unwrap_or(0);
+                Self::Expired {
+                    subject: links[failing].subject(),
+                    role: role(failing),
+                    since: links[failing].status.not_after,
+                }
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                let now = SystemTime::now();
+                let early = |link: &Link| link.status.not_before > now;
+                let failing = links.iter().position(early).unwrap_or(0);
+                Self::NotYetValid {
+                    subject: links[failing].subject(),
+                    role: role(failing),
+                    from: links[failing].status.not_before,
+                }
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName {
+                subject: leaf.subject(),
+                names: leaf.status.names.iter().map(|name| shown(name)).collect(),
+                wanted: wanted.to_str().into_owned(),
+            },
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                untrusted(matches!(error, CertificateError::BadSignature), &links, expired)
+            }
+            other => Self::Other {
+                subject: leaf.subject(),
+                role: role(0),
+                reason: shown(&other.to_string()),
+            },
+        }
+    }
+}
+
+/// Follows the chain from the server's certificate to the one whose issuer is not there.
+fn untrusted(bad_signature: bool, links: &[Link], expired: &[CertificateStatus]) -> ChainError {
+    let mut last = 0;
+    while !links[last].is_self_signed()
+        && let Some(next) = links.iter().position(|link| link.subject == links[last].issuer)
+        && next > last
+    {
+        last = next;
+    }
+    let link = &links[last];
+    let issuer = shown(&link.issuer_name);
+    if let Some(authority) = expired.iter().find(|authority| authority.subject == link.issuer_name) {
+        return ChainError::AuthorityExpired {
+            subject: shown(&authority.subject),
+            since: authority.not_after,
+        };
+    }
+    let (subject, role) = (link.subject(), role(last));
+    match (bad_signature, link.is_self_signed()) {
+        (true, _) => ChainError::OtherKey { subject, role, issuer },
+        (false, true) => ChainError::SelfSigned { subject, role },
+        (false, false) => ChainError::UntrustedIssuer { subject, role, issuer },
+    }
+}
+
+/// One certificate of a chain, as far as it is needed here.
+struct Link {
+    status: CertificateStatus,
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    issuer_name: String,
+}
+
+impl Link {
+    fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let status = CertificateStatus::read(certificate).ok()?;
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        Some(Self {
+            status,
+            subject: parsed.subject().as_raw().to_vec(),
+            issuer: parsed.issuer().as_raw().to_vec(),
+            issuer_name: crate::status::name_of(parsed.issuer()),
+        })
+    }
+
+    fn subject(&self) -> String {
+        shown(&self.status.subject)
+    }
+
+    fn is_self_signed(&self) -> bool {
+        self.subject == self.issuer
+    }
+}
+
+fn role(position: usize) -> &'static str {
+    if position == 0 {
+        "certificate"
+    } else {
+        "intermediate certificate"
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no name at all".to_owned(),
+        names if names.len() > MOST_NAMES => {
+            let more = names.len() - MOST_NAMES;
+            format!("`{}` and {more} more", names[..MOST_NAMES].join("`, `"))
+        }
+        names => format!("`{}`", names.join("`, `")),
+    }
+}
+
+/// A text that the peer chose, made harmless: short, without control characters.
+fn shown(text: &str) -> String {
+    let mut harmless: String = text
+        .chars()
+        .map(|character| if character.is_control() { '?' } else { character })
+        .take(LONGEST_NAME)
+        .collect();
+    if text.chars().count() > LONGEST_NAME {
+        harmless.push('…');
+    }
+    harmless
+}
