@@ -3,6 +3,7 @@
 //! - [`Stack`] starts `weir up` as a user would, embedded or as separate processes, and can kill one of its parts.
 //! - [`Series`] makes numbered envelopes; [`Emitter`] sends them as any client of the original would.
 //! - [`RlpConsumer`] and [`Firehose`] receive, can be paused, and note what they got in a [`Received`].
+//! - [`drains`] is the far side of syslog drains: receivers, collectors, rsyslog and syslog-ng, a feed of bindings.
 //! - [`Books`] are the ledgers of all components; [`conserved`] is the law: what was sent is delivered or counted.
 //!
 //! Nothing here knows the inside of a component: a stack is found by its `endpoints.json`, its losses by its ledger files.
@@ -14,6 +15,7 @@
 )]
 
 mod binary;
+pub mod drains;
 mod emitter;
 mod endpoints;
 mod firehose;

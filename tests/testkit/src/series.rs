@@ -143,6 +143,11 @@ pub(crate) fn number_of(payload: &[u8]) -> Option<u64> {
     digits(payload, NUMBER_AT, NUMBER_DIGITS)
 }
 
+/// When a numbered line was made, in nanoseconds since 1970.
+pub(crate) fn time_of(payload: &[u8]) -> Option<u64> {
+    digits(payload, TIME_AT, TIME_DIGITS).filter(|nanos| *nanos > 0)
+}
+
 fn digits(payload: &[u8], at: usize, count: usize) -> Option<u64> {
     if !payload.starts_with(PAYLOAD_MARK) {
         return None;

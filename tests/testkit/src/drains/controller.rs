@@ -1,0 +1,218 @@
+//! A cloud controller's feed of bindings, version 5, paged as the original pages it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use weir_tls::{ALPN_HTTP1, IdentityFiles, ServerTls};
+
+use super::pki::Certificate;
+
+const PATH: &str = "/internal/v5/syslog_drain_urls";
+
+/// One app bound to one drain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DrainItem {
+    /// Where to.
+    pub url: String,
+    /// Whose lines.
+    pub app: String,
+    /// `org.space.app`.
+    pub hostname: String,
+    /// What the agent shows to the drain.
+    pub identity: Option<Certificate>,
+    /// PEM of the CA that the drain's certificate is of.
+    pub ca: Option<String>,
+}
+
+impl DrainItem {
+    /// `app` bound to `url`, without credentials.
+    #[must_use]
+    pub fn new(app: &str, url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            app: app.to_owned(),
+            hostname: format!("org.space.{app}"),
+            ..Self::default()
+        }
+    }
+
+    /// The same, trusting this CA.
+    #[must_use]
+    pub fn trusting(mut self, ca: &str) -> Self {
+        self.ca = Some(ca.to_owned());
+        self
+    }
+
+    /// The same, showing this certificate.
+    #[must_use]
+    pub fn showing(mut self, identity: &Certificate) -> Self {
+        self.identity = Some(identity.clone());
+        self
+    }
+}
+
+/// The feed; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Controller {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// By URL, in the order of the pages.
+    items: Mutex<BTreeMap<String, Vec<DrainItem>>>,
+    requests: AtomicU64,
+    failing: Mutex<Option<StatusCode>>,
+}
+
+impl Controller {
+    /// A feed with this identity, which demands a certificate of its CA.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(identity: &IdentityFiles) -> anyhow::Result<Self> {
+        let tls = ServerTls::mutual(identity)?.with_alpn(&[ALPN_HTTP1]);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let served = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    Some(_) = connections.join_next() => continue,
+                };
+                let Ok((stream, _)) = accepted else { continue };
+                let (tls, shared) = (tls.clone(), Arc::clone(&served));
+                connections.spawn(async move { drop(serve(stream, &tls, shared).await) });
+            }
+        });
+        Ok(Self { address, shared, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Replaces all bindings.
+    pub fn set(&self, items: impl IntoIterator<Item = DrainItem>) {
+        let mut by_url = BTreeMap::<String, Vec<DrainItem>>::new();
+        for item in items {
+            by_url.entry(item.url.clone()).or_default().push(item);
+        }
+        *lock(&self.shared.items) = by_url;
+    }
+
+    /// Answers every request with this status from now on; with the bindings again if there is none.
+    pub fn fail(&self, status: Option<u16>) {
+        *lock(&self.shared.failing) = status.and_then(|status| StatusCode::from_u16(status).ok());
+    }
+
+    /// How many requests came.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(stream: TcpStream, tls: &ServerTls, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let stream = tls.acceptor().accept(stream).await?;
+    let service = service_fn(move |request| {
+        let answer = answer(&request, &shared);
+        async move { answer }
+    });
+    auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(|error| anyhow::anyhow!(error))
+}
+
+fn answer(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::Result<http::Response<Full<Bytes>>> {
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let status = *lock(&shared.failing);
+    let (status, body) = match status {
+        Some(status) => (status, json!({ "errors": [{ "detail": "told to fail" }] })),
+        None if request.uri().path() != PATH => (StatusCode::NOT_FOUND, json!({})),
+        None => (StatusCode::OK, page(request.uri().query().unwrap_or_default(), shared)?),
+    };
+    let response = http::Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/json");
+    Ok(response.body(Full::new(Bytes::from(serde_json::to_vec(&body)?)))?)
+}
+
+/// The page that `query` asks for.
+fn page(query: &str, shared: &Shared) -> anyhow::Result<Value> {
+    let parameter = |name: &str, otherwise: usize| -> anyhow::Result<usize> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        match pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next() {
+            Some(value) => value.parse().with_context(|| query.to_owned()),
+            None => Ok(otherwise),
+        }
+    };
+    let (size, offset) = (parameter("batch_size", 50)?, parameter("next_id", 0)?);
+    let items = lock(&shared.items);
+    let results: Vec<Value> = items
+        .iter()
+        .skip(offset)
+        .take(size)
+        .map(|(url, items)| json!({ "url": url, "credentials": credentials(items) }))
+        .collect();
+    let next = (!results.is_empty()).then_some(offset + size);
+    Ok(json!({ "results": results, "next_id": next }))
+}
+
+/// One entry for each set of certificates, with the apps that use it.
+fn credentials(items: &[DrainItem]) -> Vec<Value> {
+    let mut sets: Vec<(&DrainItem, Vec<Value>)> = Vec::new();
+    for item in items {
+        let app = json!({ "hostname": item.hostname, "app_id": item.app });
+        match sets
+            .iter_mut()
+            .find(|(first, _)| first.identity == item.identity && first.ca == item.ca)
+        {
+            Some((_, apps)) => apps.push(app),
+            None => sets.push((item, vec![app])),
+        }
+    }
+    sets.into_iter()
+        .map(|(item, apps)| {
+            let identity = item.identity.as_ref();
+            json!({
+                "cert": identity.map(|identity| identity.cert.as_str()).unwrap_or_default(),
+                "key": identity.map(|identity| identity.key.as_str()).unwrap_or_default(),
+                "ca": item.ca.as_deref().unwrap_or_default(),
+                "apps": apps,
+            })
+        })
+        .collect()
+}

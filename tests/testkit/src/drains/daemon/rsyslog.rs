@@ -1,0 +1,167 @@
+//! rsyslog's configuration, and how it writes what it parsed: the fields as a JSON object, then, behind a tab, the
+//! structured data as its own parser for it (`mmpstrucdata`) sees it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::{Installed, Parsed, Setting, Text};
+
+/// Longer parameter names, which RFC 5424 does not allow, are beyond `mmpstrucdata`.
+const LONGEST_NAME: usize = 32;
+
+pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Command> {
+    let modules = installed
+        .folder("rsyslog")
+        .context("no folder with rsyslog's modules")?;
+    let driver = if modules.join("lmnsd_ossl.so").is_file() {
+        "ossl"
+    } else {
+        "gtls"
+    };
+    ensure!(
+        modules.join(format!("lmnsd_{driver}.so")).is_file(),
+        "rsyslog has no TLS: install rsyslog-openssl or rsyslog-gnutls"
+    );
+    let dir = setting.dir.display();
+    let (tcp, tls) = (setting.tcp.port(), setting.tls.port());
+    let text = format!(
+        r#"global(
+  workDirectory="{dir}"
+  maxMessageSize="1m"
+  preserveFQDN="on"
+  net.enableDNS="off"
+  parser.escapeControlCharactersOnReceive="off"
+  parser.escape8BitCharactersOnReceive="off"
+  parser.dropTrailingLFOnReception="off"
+  processInternalMessages="off"
+  defaultNetstreamDriver="{driver}"
+  defaultNetstreamDriverCAFile="{dir}/ca.crt"
+  defaultNetstreamDriverCertFile="{dir}/server.crt"
+  defaultNetstreamDriverKeyFile="{dir}/server.key"
+)
+module(load="imtcp" maxSessions="1000")
+module(load="mmpstrucdata")
+template(name="parsed" type="list") {{
+  constant(value="{{")
+  property(name="pri" format="jsonf" outname="pri")
+  constant(value=",")
+  property(name="timereported" dateFormat="rfc3339" format="jsonf" outname="timestamp")
+  constant(value=",")
+  property(name="hostname" format="jsonf" outname="hostname")
+  constant(value=",")
+  property(name="app-name" format="jsonf" outname="app_name")
+  constant(value=",")
+  property(name="procid" format="jsonf" outname="procid")
+  constant(value=",")
+  property(name="msgid" format="jsonf" outname="msgid")
+  constant(value=",")
+  property(name="structured-data" format="jsonf" outname="structured_data")
+  constant(value=",")
+  property(name="msg" format="jsonf" outname="message")
+  constant(value="}}\t")
+  property(name="$!rfc5424-sd")
+  constant(value="\n")
+}}
+ruleset(name="write" queue.type="direct") {{
+  action(type="mmpstrucdata" sd_name.lowercase="off")
+  action(type="omfile" file="{dir}/messages" template="parsed")
+}}
+input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="write" maxFrameSize="1048576"
+  streamDriver.name="ptcp" streamDriver.mode="0")
+input(type="imtcp" address="127.0.0.1" port="{tls}" ruleset="write" maxFrameSize="1048576"
+  streamDriver.name="{driver}" streamDriver.mode="1" streamDriver.authMode="anon")
+"#
+    );
+    let file = setting.dir.join("rsyslog.conf");
+    std::fs::write(&file, text)?;
+    let mut command = installed.command()?;
+    command
+        .arg("-n")
+        .arg("-f")
+        .arg(&file)
+        .arg("-i")
+        .arg(setting.dir.join("rsyslog.pid"))
+        .arg("-M")
+        .arg(&modules);
+    Ok(command)
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    pri: String,
+    timestamp: String,
+    hostname: String,
+    app_name: String,
+    procid: String,
+    msgid: String,
+    structured_data: String,
+    message: Text,
+}
+
+pub(super) fn read(line: &[u8]) -> anyhow::Result<Parsed> {
+    let tab = line.iter().rposition(|byte| *byte == b'\t').context("no tab")?;
+    let (fields, parsed) = line.split_at(tab);
+    let line: Line = serde_json::from_slice(fields)?;
+    let structured_data = elements(&line.structured_data)?;
+    let short = structured_data
+        .values()
+        .flat_map(BTreeMap::keys)
+        .all(|name| name.len() <= LONGEST_NAME);
+    if short && !structured_data.is_empty() {
+        let theirs: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_slice(&parsed[1..])?;
+        ensure!(theirs == structured_data, "mmpstrucdata sees {theirs:?}");
+    }
+    let dash = |text: String| if text == "-" { String::new() } else { text };
+    let message = line.message.0;
+    Ok(Parsed {
+        pri: line.pri.parse()?,
+        timestamp: line.timestamp,
+        hostname: line.hostname,
+        app_name: line.app_name,
+        procid: line.procid,
+        msgid: dash(line.msgid),
+        structured_data,
+        message: message.strip_suffix(b"\n").unwrap_or(&message).to_vec(),
+    })
+}
+
+/// `[id name="value" …]…`, which rsyslog hands on as it came.
+fn elements(text: &str) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let mut elements = BTreeMap::new();
+    if text == "-" {
+        return Ok(elements);
+    }
+    let mut rest = text;
+    while let Some(element) = rest.strip_prefix('[') {
+        let end = element.find([' ', ']']).context("an id ends")?;
+        let (id, mut behind) = element.split_at(end);
+        let mut parameters = BTreeMap::new();
+        while let Some(parameter) = behind.strip_prefix(' ') {
+            let (name, value) = parameter.split_once("=\"").context("a value begins")?;
+            let mut plain = String::new();
+            let mut letters = value.char_indices();
+            let end = loop {
+                match letters.next().context("a value ends")? {
+                    (at, '"') => break at,
+                    (_, '\\') => plain.push(letters.next().context("an escape ends")?.1),
+                    (_, letter) => plain.push(letter),
+                }
+            };
+            ensure!(
+                parameters.insert(name.to_owned(), plain).is_none(),
+                "`{name}` comes twice"
+            );
+            behind = &value[end + 1..];
+        }
+        ensure!(
+            elements.insert(id.to_owned(), parameters).is_none(),
+            "`{id}` comes twice"
+        );
+        rest = behind.strip_prefix(']').context("an element ends")?;
+    }
+    ensure!(rest.is_empty(), "{rest} behind structured data");
+    Ok(elements)
+}
