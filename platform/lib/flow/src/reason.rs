@@ -25,6 +25,12 @@ pub enum Reason {
     ShuttingDown,
     /// The operator turned logs off.
     LogsDisabled,
+    /// A drain was away or slow for longer than its backlog on disk has room.
+    SpillFull,
+    /// The backlog on disk could not be written or read.
+    SpillFailed,
+    /// A drain refuses them and always will.
+    Rejected,
 }
 
 impl Reason {
@@ -43,6 +49,9 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::ShuttingDown => "shutting_down",
             Self::LogsDisabled => "logs_disabled",
+            Self::SpillFull => "spill_full",
+            Self::SpillFailed => "spill_failed",
+            Self::Rejected => "rejected",
         }
     }
 }
