@@ -38,11 +38,17 @@ impl Emitter {
     /// # Errors
     /// When the certificates cannot be used.
     pub async fn to(address: &str, server_name: &str, endpoints: &Endpoints) -> anyhow::Result<Self> {
-        let channel = Channel::new(&Target {
+        Ok(Self::open(&Target {
             address: address.to_owned(),
             server_name: server_name.to_owned(),
             tls: endpoints.mutual()?,
-        });
+        }))
+    }
+
+    /// Opens the stream to `target`.
+    #[must_use]
+    pub fn open(target: &Target) -> Self {
+        let channel = Channel::new(target);
         let (messages, receiver) = mpsc::channel(AHEAD);
         // The answer comes at the end: until then the call waits here.
         let call = tokio::spawn(async move {
@@ -51,7 +57,7 @@ impl Emitter {
             while answer.next().await.transpose()?.is_some() {}
             Ok(())
         });
-        Ok(Self { messages, call })
+        Self { messages, call }
     }
 
     /// Sends a batch; waits while the connection is full.

@@ -24,6 +24,7 @@ mod https;
 mod log_cache;
 mod oracle;
 mod parts;
+mod processes;
 mod received;
 mod rlp;
 mod series;

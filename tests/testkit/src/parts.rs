@@ -1,18 +1,15 @@
 //! The components of a stack one by one, as a deployment runs them: `weir <component> --config FILE`, several dopplers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, bail};
-use tempfile::TempDir;
-use tokio::net::TcpStream;
+use anyhow::bail;
 use weir_tls::{Authority, IdentityFiles};
 
-use crate::{Books, Emitter, Endpoints, Https, LogCache, eventually, weir_binary};
+use crate::processes::{Processes, configuration};
+use crate::{Books, Emitter, Endpoints, Https, LogCache};
 
 /// At least this many characters make a token.
 const TOKEN: &str = "the-token-of-a-test-stack-and-of-nothing-else";
@@ -20,18 +17,9 @@ const TOKEN: &str = "the-token-of-a-test-stack-and-of-nothing-else";
 /// Running components, each a process; killed when dropped.
 #[derive(Debug)]
 pub struct Parts {
-    dir: TempDir,
     endpoints: Endpoints,
     dopplers: Vec<String>,
-    processes: BTreeMap<String, Process>,
-}
-
-#[derive(Debug)]
-struct Process {
-    component: &'static str,
-    address: String,
-    ledger: PathBuf,
-    child: Child,
+    processes: Processes,
 }
 
 impl Parts {
@@ -40,8 +28,8 @@ impl Parts {
     /// # Errors
     /// When one does not come up.
     pub async fn start(dopplers: usize) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("weir-parts-").tempdir()?;
-        let certificates = Authority::open_or_create(&dir.path().join("certs"))?;
+        let processes = Processes::new("weir-parts-")?;
+        let certificates = Authority::open_or_create(&processes.path("certs"))?;
         let client = certificates.issue("client", &[])?;
         let ports = free_ports(dopplers + 6)?;
         let (of_dopplers, others) = ports.split_at(dopplers);
@@ -62,12 +50,11 @@ impl Parts {
             pids: BTreeMap::new(),
         };
         let mut parts = Self {
-            dir,
             endpoints,
             dopplers: of_dopplers.iter().map(ToString::to_string).collect(),
-            processes: BTreeMap::new(),
+            processes,
         };
-        let token = parts.path("token");
+        let token = parts.processes.path("token");
         write_secret(&token, TOKEN)?;
 
         let identity = |name: &str, names: &[&str]| certificates.issue(name, names);
@@ -75,15 +62,19 @@ impl Parts {
         for (index, address) in of_dopplers.iter().enumerate() {
             let config = parts.config(address, &[], &doppler_identity);
             parts
+                .processes
                 .run(&format!("doppler-{index}"), "doppler", &config, *address)
                 .await?;
         }
         let agent_identity = identity("agent", &["metron"])?;
         let config = parts.config(agent, &[("dopplers", parts.doppler_list())], &agent_identity);
-        parts.run("agent", "loggregator-agent", &config, *agent).await?;
+        parts
+            .processes
+            .run("agent", "loggregator-agent", &config, *agent)
+            .await?;
         let rlp_identity = identity("rlp", &["reverselogproxy"])?;
         let config = parts.config(rlp, &[("dopplers", parts.doppler_list())], &rlp_identity);
-        parts.run("rlp", "rlp", &config, *rlp).await?;
+        parts.processes.run("rlp", "rlp", &config, *rlp).await?;
         let of_controller = identity("traffic-controller", &["trafficcontroller"])?;
         let keys = [
             ("dopplers", parts.doppler_list()),
@@ -93,6 +84,7 @@ impl Parts {
         ];
         let config = parts.config(traffic_controller, &keys, &of_controller);
         parts
+            .processes
             .run("traffic-controller", "traffic-controller", &config, *traffic_controller)
             .await?;
         let keys = [
@@ -102,7 +94,10 @@ impl Parts {
             ("sql.token_file", format!("{token:?}")),
         ];
         let config = parts.config(log_cache, &keys, &identity("log-cache", &["log-cache", "log_cache"])?);
-        parts.run("log-cache", "log-cache", &config, *log_cache).await?;
+        parts
+            .processes
+            .run("log-cache", "log-cache", &config, *log_cache)
+            .await?;
         Ok(parts)
     }
 
@@ -140,11 +135,7 @@ impl Parts {
     /// # Errors
     /// When one cannot be read.
     pub fn books(&self) -> anyhow::Result<Books> {
-        Books::read_each(
-            self.processes
-                .iter()
-                .map(|(name, process)| (name.as_str(), process.ledger.as_path(), process.component)),
-        )
+        self.processes.books()
     }
 
     /// The ledgers once nothing is in flight any more.
@@ -160,13 +151,7 @@ impl Parts {
     /// # Errors
     /// When there is none of that name.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
-        let process = self
-            .processes
-            .get_mut(name)
-            .with_context(|| format!("no process {name}"))?;
-        process.child.kill()?;
-        process.child.wait()?;
-        Ok(())
+        self.processes.kill(name)
     }
 
     /// Starts a killed process again, at the same address.
@@ -174,23 +159,13 @@ impl Parts {
     /// # Errors
     /// When it does not come up.
     pub async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
-        let process = self.processes.get(name).with_context(|| format!("no process {name}"))?;
-        let (component, address) = (process.component, process.address.parse()?);
-        let child = self.spawn(name, component)?;
-        if let Some(process) = self.processes.get_mut(name) {
-            process.child = child;
-        }
-        listening(name, address).await
+        self.processes.start_again(name).await
     }
 
     /// What a process wrote to its standard error.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.processes.log(name)
     }
 
     fn doppler_list(&self) -> String {
@@ -199,71 +174,8 @@ impl Parts {
 
     /// The TOML of a component.
     fn config(&self, listen: &SocketAddr, keys: &[(&str, String)], identity: &IdentityFiles) -> String {
-        let mut text = format!("listen = \"{listen}\"\n");
-        for (key, value) in keys {
-            let _infallible = writeln!(text, "{key} = {value}");
-        }
-        let IdentityFiles { ca, cert, key } = identity;
-        let _infallible = writeln!(text, "[identity]\nca = {ca:?}\ncert = {cert:?}\nkey = {key:?}");
-        text
+        configuration(*listen, keys.iter().cloned(), identity)
     }
-
-    async fn run(
-        &mut self,
-        name: &str,
-        component: &'static str,
-        config: &str,
-        address: SocketAddr,
-    ) -> anyhow::Result<()> {
-        fs::write(self.path(&format!("{name}.toml")), config)?;
-        let child = self.spawn(name, component)?;
-        let process = Process {
-            component,
-            address: address.to_string(),
-            ledger: self.path(&format!("ledger-{name}")),
-            child,
-        };
-        self.processes.insert(name.to_owned(), process);
-        let up = listening(name, address).await;
-        up.with_context(|| self.log(name))
-    }
-
-    fn spawn(&self, name: &str, component: &str) -> anyhow::Result<Child> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path(&format!("{name}.log")))?;
-        Command::new(weir_binary()?)
-            .arg(component)
-            .arg("--config")
-            .arg(self.path(&format!("{name}.toml")))
-            .arg("--ledger")
-            .arg(self.path(&format!("ledger-{name}")))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("weir")
-    }
-}
-
-impl Drop for Parts {
-    #[expect(clippy::print_stderr, reason = "a failed test shows what the parts said")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for name in self.processes.keys() {
-                eprintln!("--- {name}\n{}", self.log(name));
-            }
-        }
-        for process in self.processes.values_mut() {
-            drop(process.child.kill());
-            drop(process.child.wait());
-        }
-    }
-}
-
-async fn listening(name: &str, address: SocketAddr) -> anyhow::Result<()> {
-    eventually(name, async || TcpStream::connect(address).await.map(drop)).await
 }
 
 /// Free ports of the loopback interface; all are held until the last was chosen.

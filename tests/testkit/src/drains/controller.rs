@@ -1,14 +1,16 @@
-//! A cloud controller's feed of bindings, version 5, paged as the original pages it.
+//! Where bindings come from: a cloud controller's feed (version 5, paged as the original pages it), and the same bindings
+//! as a binding cache serves them, at once and when they change.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,12 +18,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use weir_tls::{ALPN_HTTP1, IdentityFiles, ServerTls};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, IdentityFiles, ServerTls};
 
 use super::pki::Certificate;
 
-const PATH: &str = "/internal/v5/syslog_drain_urls";
+const FEED: &str = "/internal/v5/syslog_drain_urls";
+const BINDINGS: &str = "/v2/bindings";
+const AGGREGATE: &str = "/v2/aggregate";
 
 /// One app bound to one drain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub struct Controller {
 struct Shared {
     /// By URL, in the order of the pages.
     items: Mutex<BTreeMap<String, Vec<DrainItem>>>,
+    /// Changes with them.
+    revision: watch::Sender<u64>,
     requests: AtomicU64,
     failing: Mutex<Option<StatusCode>>,
 }
@@ -87,7 +94,7 @@ impl Controller {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(identity: &IdentityFiles) -> anyhow::Result<Self> {
-        let tls = ServerTls::mutual(identity)?.with_alpn(&[ALPN_HTTP1]);
+        let tls = ServerTls::mutual(identity)?.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
@@ -120,6 +127,13 @@ impl Controller {
             by_url.entry(item.url.clone()).or_default().push(item);
         }
         *lock(&self.shared.items) = by_url;
+        self.shared.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// What the answer at the cache's address is tagged with now.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        self.shared.tag()
     }
 
     /// Answers every request with this status from now on; with the bindings again if there is none.
@@ -147,8 +161,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn serve(stream: TcpStream, tls: &ServerTls, shared: Arc<Shared>) -> anyhow::Result<()> {
     let stream = tls.acceptor().accept(stream).await?;
     let service = service_fn(move |request| {
-        let answer = answer(&request, &shared);
-        async move { answer }
+        let shared = Arc::clone(&shared);
+        async move { answer(&request, &shared).await }
     });
     auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
@@ -156,18 +170,68 @@ async fn serve(stream: TcpStream, tls: &ServerTls, shared: Arc<Shared>) -> anyho
         .map_err(|error| anyhow::anyhow!(error))
 }
 
-fn answer(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::Result<http::Response<Full<Bytes>>> {
+impl Shared {
+    fn tag(&self) -> String {
+        format!("\"{}\"", *self.revision.borrow())
+    }
+}
+
+async fn answer(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::Result<http::Response<Full<Bytes>>> {
     shared.requests.fetch_add(1, Ordering::Relaxed);
-    let status = *lock(&shared.failing);
-    let (status, body) = match status {
-        Some(status) => (status, json!({ "errors": [{ "detail": "told to fail" }] })),
-        None if request.uri().path() != PATH => (StatusCode::NOT_FOUND, json!({})),
-        None => (StatusCode::OK, page(request.uri().query().unwrap_or_default(), shared)?),
+    let failing = *lock(&shared.failing);
+    if let Some(status) = failing {
+        return json_answer(status, None, &json!({ "errors": [{ "detail": "told to fail" }] }));
+    }
+    match request.uri().path() {
+        FEED => {
+            let page = page(request.uri().query().unwrap_or_default(), shared)?;
+            json_answer(StatusCode::OK, None, &page)
+        }
+        BINDINGS => bindings(request, shared).await,
+        AGGREGATE => json_answer(StatusCode::OK, Some("\"none\""), &json!([])),
+        _ => json_answer(StatusCode::NOT_FOUND, None, &json!({})),
+    }
+}
+
+/// All bindings; where the caller has them already, waits a while for others if it wants to.
+async fn bindings(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::Result<http::Response<Full<Bytes>>> {
+    let header = |name: &str| {
+        let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
     };
-    let response = http::Response::builder()
+    let mut changes = shared.revision.subscribe();
+    changes.mark_unchanged();
+    let known = header(IF_NONE_MATCH.as_str());
+    let tag = shared.tag();
+    if known == tag {
+        let wait = header("prefer")
+            .strip_prefix("wait=")
+            .and_then(|text| text.parse().ok());
+        let changed = tokio::time::timeout(Duration::from_secs(wait.unwrap_or(0)), changes.changed()).await;
+        if changed.is_err() {
+            let response = http::Response::builder()
+                .status(StatusCode::NOT_MODIFIED)
+                .header(ETAG, tag);
+            return Ok(response.body(Full::default())?);
+        }
+    }
+    // Whoever gets newer bindings with an older tag asks again, and gets them again.
+    let tag = shared.tag();
+    let all: Vec<Value> = lock(&shared.items)
+        .iter()
+        .map(|(url, items)| json!({ "url": url, "credentials": credentials(items) }))
+        .collect();
+    json_answer(StatusCode::OK, Some(&tag), &Value::Array(all))
+}
+
+fn json_answer(status: StatusCode, tag: Option<&str>, body: &Value) -> anyhow::Result<http::Response<Full<Bytes>>> {
+    let mut response = http::Response::builder()
         .status(status)
         .header(CONTENT_TYPE, "application/json");
-    Ok(response.body(Full::new(Bytes::from(serde_json::to_vec(&body)?)))?)
+    if let Some(tag) = tag {
+        response = response.header(ETAG, tag);
+    }
+    Ok(response.body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?)
 }
 
 /// The page that `query` asks for.
