@@ -23,7 +23,11 @@ pub fn put_decimal(out: &mut String, value: f64, form: DecimalForm) {
     } else {
         match form {
             DecimalForm::SixPlaces => append(out, format_args!("{value:.6}")),
-            DecimalForm::Plain => append(out, format_args!("{value}")),
+            DecimalForm::Plain => {
+                let at = out.len();
+                append(out, format_args!("{value}"));
+                settle_tie(out, at, value);
+            }
             DecimalForm::Shortest => put_shortest(out, value, -4..6),
         }
     }
@@ -38,6 +42,7 @@ pub fn put_json_number(out: &mut String, value: f64) {
 fn put_shortest(out: &mut String, value: f64, plain: Range<i32>) {
     let at = out.len();
     append(out, format_args!("{value:e}"));
+    settle_tie(out, at, value);
     let Some(mark) = out[at..].find('e').map(|mark| at + mark) else {
         return;
     };
@@ -45,11 +50,68 @@ fn put_shortest(out: &mut String, value: f64, plain: Range<i32>) {
     if value == 0.0 || plain.contains(&exponent) {
         out.truncate(at);
         append(out, format_args!("{value}"));
+        settle_tie(out, at, value);
     } else {
         out.truncate(mark);
         let sign = if exponent < 0 { '-' } else { '+' };
         append(out, format_args!("e{sign}{:02}", exponent.unsigned_abs()));
     }
+}
+
+/// Where two shortest texts are equally near, the original prints the one whose last digit is even, and Rust the greater
+/// one: makes the text of `value` behind `at` the former.
+fn settle_tie(out: &mut String, at: usize, value: f64) {
+    let text = &out[at..];
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let Some(last) = mantissa.rfind(|digit| matches!(digit, '1'..='9')) else {
+        return;
+    };
+    let digit = mantissa.as_bytes()[last];
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    // How many places behind the point the last digit is; negative before it.
+    let place = mantissa.find('.').map_or_else(
+        || signed(last + 1) - signed(mantissa.len()),
+        |point| signed(last) - signed(point),
+    ) - exponent;
+    if digit % 2 == 0 || !is_between(value, place) {
+        return;
+    }
+    let mut settled = text.to_owned();
+    settled.replace_range(last..=last, char::from(digit - 1).encode_utf8(&mut [0]));
+    if settled.parse() == Ok(value) {
+        out.replace_range(at.., &settled);
+    }
+}
+
+fn signed(len: usize) -> i32 {
+    i32::try_from(len).unwrap_or(i32::MAX)
+}
+
+/// Whether `value` is just between two numbers with so many places behind the point.
+fn is_between(value: f64, places: i32) -> bool {
+    let bits = value.to_bits();
+    let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or_default();
+    let fraction = bits & ((1 << 52) - 1);
+    let (mantissa, exponent) = if exponent == 0 {
+        (fraction, -1074)
+    } else {
+        (fraction | 1 << 52, exponent - 1075)
+    };
+    // The value is an odd number times a power of two.
+    let power = exponent + i32::try_from(mantissa.trailing_zeros()).unwrap_or_default();
+    if power < 0 {
+        // Which as a decimal fraction ends with a 5 at this place.
+        return -power == places + 1;
+    }
+    if places >= 0 {
+        return false;
+    }
+    // A whole number that needs more digits than are printed: rare, so the slow way will do.
+    let exact = format!("{:.0}", value.abs());
+    let zeros = usize::try_from(-places).unwrap_or_default();
+    let (_, cut) = exact.split_at(exact.len().saturating_sub(zeros));
+    cut.strip_prefix('5')
+        .is_some_and(|rest| rest.bytes().all(|digit| digit == b'0'))
 }
 
 fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -81,6 +143,22 @@ mod tests {
             put_json_number(&mut out, value);
             assert_eq!(out, text);
             assert_eq!(serde_json::from_str::<f64>(&out).unwrap(), value);
+        }
+    }
+
+    /// Two texts of the same length are equally near; the original's choice.
+    #[test]
+    fn ties_go_to_the_even_digit() {
+        for (value, shortest, plain) in [
+            (629_083_458_605_031.25, "6.290834586050312e+14", "629083458605031.2"),
+            (-629_083_458_605_031.25, "-6.290834586050312e+14", "-629083458605031.2"),
+            (629_083_458_605_031.75, "6.290834586050318e+14", "629083458605031.8"),
+            (0.5, "0.5", "0.5"),
+            (1.5, "1.5", "1.5"),
+            (9_007_199_254_740_991.0, "9.007199254740991e+15", "9007199254740991"),
+        ] {
+            assert_eq!(print(value, DecimalForm::Shortest), shortest);
+            assert_eq!(print(value, DecimalForm::Plain), plain);
         }
     }
 
