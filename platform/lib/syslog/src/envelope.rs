@@ -18,6 +18,7 @@ use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_error::{Classify, ErrorKind};
 
+use crate::cache::Cache;
 use crate::name::{put_metric_process_id, put_process_id};
 use crate::read::{self, Element, Header, Message, ParseError};
 
@@ -30,8 +31,8 @@ const MAX_APP_NAME: usize = 48;
 /// Identity and tags that take more bytes than this are read anew for every message: what is kept stays bounded.
 const MAX_KEPT: usize = 8192;
 
-/// Sources of one connection whose identity and tags are kept; a power of two.
-const SOURCES: usize = 128;
+/// Sources of one connection whose identity and tags are kept.
+const SOURCES: usize = 256;
 
 /// Why a message is no envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -121,8 +122,7 @@ pub fn to_envelope(message: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unmap
 #[derive(Debug)]
 pub struct Mapper {
     hasher: RandomState,
-    /// Each source has one place, which it may have to leave to another.
-    slots: Vec<Option<Box<Identity>>>,
+    kept: Cache<Identity>,
 }
 
 impl Default for Mapper {
@@ -135,11 +135,9 @@ impl Mapper {
     /// A mapper for a new connection.
     #[must_use]
     pub fn new() -> Self {
-        let mut slots = Vec::new();
-        slots.resize_with(SOURCES, || None);
         Self {
             hasher: RandomState::new(),
-            slots,
+            kept: Cache::new(SOURCES),
         }
     }
 
@@ -150,8 +148,9 @@ impl Mapper {
     /// When it is no message, or no envelope's; then nothing was appended.
     pub fn map(&mut self, message: &[u8], now: i64, out: &mut Vec<u8>) -> Result<(), Refused> {
         let (header, at) = read::header(message)?;
-        let place = self.place(&header);
-        let known = self.slots[place].as_deref();
+        let hash = self.hasher.hash_one((header.app_name, header.process_id));
+        let found = self.kept.find(hash, |known| known.is_from(&header));
+        let known = found.and_then(|found| self.kept.get(found));
         let (elements, taken) = Sorted::read(&message[at..], known).map_err(|refused| refused.behind(at))?;
         let text = read::text(message, at + taken)?;
         let timestamp = header.timestamp.unwrap_or(now);
@@ -164,19 +163,15 @@ impl Mapper {
                 let identity = Identity::new(source, elements.tags);
                 write(&header, timestamp, &identity, &elements, text, out)?;
                 if identity.size() <= MAX_KEPT {
-                    self.slots[place] = Some(Box::new(identity));
+                    match found {
+                        // Its tags have changed.
+                        Some(found) => self.kept.replace(found, identity),
+                        None => drop(self.kept.insert(hash, identity)),
+                    }
                 }
             }
         }
         Ok(())
-    }
-
-    #[inline]
-    fn place(&self, header: &Header<'_>) -> usize {
-        let hash = self.hasher.hash_one((header.app_name, header.process_id));
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let hash = hash as usize;
-        hash & (SOURCES - 1)
     }
 }
 
@@ -277,25 +272,27 @@ impl<'a> Source<'a> {
     }
 
     /// The instance id, with what the tags know of it.
-    fn instance_id(&self, tags: Option<Element<'_>>) -> Cow<'a, str> {
-        let tag = |name| tags.and_then(|tags| tags.value(name));
-        let (source_type, instance_id) = (tag("source_type"), tag("instance_id"));
+    fn instance_id(&self, hints: &Hints<'a>) -> Cow<'a, str> {
         let mut written = Vec::new();
-        if let Some(instance_id) = instance_id {
+        if let Some(instance_id) = &hints.instance_id {
             if self.is_log {
-                put_process_id(&mut written, source_type.as_deref().unwrap_or_default(), &instance_id);
+                put_process_id(
+                    &mut written,
+                    hints.source_type.as_deref().unwrap_or_default(),
+                    instance_id,
+                );
             } else {
-                put_metric_process_id(&mut written, &instance_id);
+                put_metric_process_id(&mut written, instance_id);
             }
             if written == self.process_id.as_bytes() {
-                return Cow::Owned(instance_id.into_owned());
+                return instance_id.clone();
             }
         }
         if self.is_log
-            && let Some(source_type) = source_type
+            && let Some(source_type) = &hints.source_type
         {
             written.clear();
-            put_process_id(&mut written, &source_type, "");
+            put_process_id(&mut written, source_type, "");
             if written == self.process_id.as_bytes() {
                 return Cow::Borrowed("");
             }
@@ -303,10 +300,9 @@ impl<'a> Source<'a> {
                 written.pop();
             }
             written.push(b'/');
-            let behind_type = std::str::from_utf8(&written)
-                .ok()
-                .and_then(|written| self.process_id.strip_prefix(written)?.strip_suffix(']'));
-            if let Some(instance_id) = behind_type {
+            let behind_type = self.process_id.as_bytes().starts_with(&written);
+            let instance_id = self.process_id[1..].strip_suffix(']').filter(|_| behind_type);
+            if let Some(instance_id) = instance_id.and_then(|bare| bare.get(written.len() - 1..)) {
                 return Cow::Borrowed(instance_id);
             }
         }
@@ -315,14 +311,32 @@ impl<'a> Source<'a> {
     }
 
     /// The source id: the whole of it, if the tags have what was cut off.
-    fn source_id(&self, tags: Option<Element<'_>>) -> Cow<'a, str> {
-        if self.app_name.len() == MAX_APP_NAME
-            && let Some(whole) = tags.and_then(|tags| tags.value("source_id"))
-            && whole.starts_with(self.app_name)
-        {
-            return Cow::Owned(whole.into_owned());
+    fn source_id(&self, hints: &Hints<'a>) -> Cow<'a, str> {
+        match &hints.source_id {
+            Some(whole) if self.app_name.len() == MAX_APP_NAME && whole.starts_with(self.app_name) => whole.clone(),
+            _ => Cow::Borrowed(self.app_name),
         }
-        Cow::Borrowed(self.app_name)
+    }
+}
+
+/// What tags say of their source.
+#[derive(Debug, Default)]
+struct Hints<'a> {
+    source_id: Option<Cow<'a, str>>,
+    instance_id: Option<Cow<'a, str>>,
+    source_type: Option<Cow<'a, str>>,
+}
+
+impl<'a> Hints<'a> {
+    /// Of a tag that comes more than once, the last one counts.
+    fn note(&mut self, name: &str, value: Cow<'a, str>) {
+        let hint = match name {
+            "source_id" => &mut self.source_id,
+            "instance_id" => &mut self.instance_id,
+            "source_type" => &mut self.source_type,
+            _ => return,
+        };
+        *hint = Some(value);
     }
 }
 
@@ -341,28 +355,41 @@ struct Identity {
 
 impl Identity {
     fn new(source: Source<'_>, text: Option<&[u8]>) -> Self {
-        let tags = text.and_then(|text| Element::read(text).ok()).map(|(tags, _)| tags);
-        let mut encoded = Vec::new();
+        let text = text.unwrap_or_default();
+        let mut encoded = Vec::with_capacity(text.len() + 128);
         let mut writer = Writer::new(&mut encoded);
-        writer
-            .source_id(&source.source_id(tags))
-            .instance_id(&source.instance_id(tags));
-        for tag in tags.iter().flat_map(Element::parameters) {
-            writer.tag(tag.name, &tag.value());
+        let mut hints = Hints::default();
+        if let Ok((tags, _)) = Element::read(text) {
+            for tag in tags.parameters() {
+                let value = tag.value();
+                writer.tag(tag.name, &value);
+                hints.note(tag.name, value);
+            }
         }
+        writer
+            .source_id(&source.source_id(&hints))
+            .instance_id(&source.instance_id(&hints));
         Self {
             source: [source.app_name, source.process_id].concat(),
             process_id: source.app_name.len(),
             is_log: source.is_log,
-            tags: text.unwrap_or_default().to_vec(),
+            tags: text.to_vec(),
             encoded,
         }
     }
 
-    fn is_of(&self, source: &Source<'_>, elements: &Sorted<'_>) -> bool {
+    /// Whether the source is that of a message; its tags may differ.
+    #[inline]
+    fn is_from(&self, header: &Header<'_>) -> bool {
         let (app_name, process_id) = self.source.split_at(self.process_id);
+        header.app_name == Some(app_name) && header.process_id == Some(process_id)
+    }
+
+    /// Whether it is all of what a message of this source has.
+    #[inline]
+    fn is_of(&self, source: &Source<'_>, elements: &Sorted<'_>) -> bool {
         let same_tags = elements.tags_known || (self.tags.is_empty() && elements.tags.is_none());
-        same_tags && self.is_log == source.is_log && app_name == source.app_name && process_id == source.process_id
+        same_tags && self.is_log == source.is_log
     }
 
     const fn size(&self) -> usize {

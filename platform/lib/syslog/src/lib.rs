@@ -15,6 +15,7 @@
 //!
 //! Nothing here waits, does input or output, or panics, whatever the bytes are.
 
+mod cache;
 pub mod decode;
 pub mod envelope;
 mod name;

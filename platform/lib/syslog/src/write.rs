@@ -5,12 +5,11 @@
 //! stretch of text for the sources written last.
 
 use memchr::memchr;
-use weir_envelope::number::{DecimalForm, put_decimal};
 use weir_envelope::view::{EnvelopeView, Message, Metric, Stream};
 use weir_envelope::wire::{Fields, Value};
 use weir_error::{Classify, ErrorKind};
 
-use self::heads::Heads;
+use self::heads::{Head, Heads};
 use crate::timestamp::Stamp;
 
 mod data;
@@ -22,6 +21,12 @@ const TYPE: u32 = 2;
 
 /// Sources whose heads are kept, unless told otherwise: the instances of one app.
 const SOURCES: usize = 16;
+
+/// Most bytes that one envelope may become: a gauge of many metrics has all its tags in each of its messages.
+const MAX_MESSAGES: usize = 64 << 20;
+
+/// An octet count and its space.
+const MAX_COUNT: usize = 21;
 
 /// How messages are told apart in a stream (RFC 6587).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,8 +54,8 @@ pub enum Unconvertible {
     /// The name of a tag has such bytes, or one of `=`, `]` and `"`.
     #[error("name of a tag is not printable ASCII, or contains `=`, `]` or `\"`")]
     TagName,
-    /// The messages would not fit into the buffer, which ends at 4 GiB.
-    #[error("messages exceed what a buffer may hold")]
+    /// Its messages take more than 64 MiB, or would make the buffer exceed 4 GiB.
+    #[error("messages are too large: a metric each, with all tags")]
     TooLarge,
 }
 
@@ -133,73 +138,52 @@ impl Formatter {
     ) -> Result<u32, Unconvertible> {
         let summary = envelope.summary();
         let stamp = self.stamp.text(summary.timestamp);
+        let limit = out.len().saturating_add(MAX_MESSAGES).min(u32::MAX as usize);
         let mut count = 0;
         let mut message = |parts: &[&[u8]]| {
-            put_framed(out, framing, parts);
+            put_framed(out, framing, parts, limit)?;
             ends.push(u32::try_from(out.len()).map_err(|_| Unconvertible::TooLarge)?);
             count += 1;
             Ok(())
         };
         // Of a metric: the head up to its element, the element, the tags and the end of the message.
-        let mut metric = |head: &heads::Head, element: &[u8]| {
+        let mut metric = |head: &Head, element: &[u8]| {
             let (before, tags) = head.text.split_at(head.data);
             message(&[b"<14>1 ", stamp, before, element, tags, b" \n"])
         };
-        let (scratch, number) = (&mut self.scratch, &mut self.number);
+        let scratch = &mut self.scratch;
         scratch.clear();
         match summary.message {
             Message::Log { payload, stream } => {
-                let head = self.heads.of(&summary)?;
                 let priority: &[u8] = match stream {
                     Stream::Out => b"<14>1 ",
                     Stream::Err if log_type(envelope) == 1 => b"<11>1 ",
                     // Neither of the two: the original says so literally.
                     Stream::Err => b"<-1>1 ",
                 };
+                let head = self.heads.of(&summary)?;
                 let text = without_nuls(payload, scratch);
                 let newline: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
                 message(&[priority, stamp, &head.text, b" ", text, newline])?;
             }
             Message::Counter { name, delta, total } => {
-                let head = self.heads.of(&summary)?;
-                data::open(scratch, "counter");
-                data::text(scratch, "name", name);
-                data::integer(scratch, "total", total);
-                data::integer(scratch, "delta", delta);
-                data::close(scratch);
-                metric(head, scratch)?;
+                data::put_counter(scratch, name, total, delta);
+                metric(self.heads.of(&summary)?, scratch)?;
             }
             Message::Gauge(ref metrics) => {
-                let metrics = last_of_each_name(metrics.clone().collect());
-                for found in &metrics {
-                    let head = self.heads.of(&summary)?;
-                    number.clear();
-                    put_decimal(number, found.value, DecimalForm::Shortest);
+                for found in last_of_each_name(metrics.clone().collect()) {
                     scratch.clear();
-                    data::open(scratch, "gauge");
-                    data::text(scratch, "name", found.name);
-                    data::text(scratch, "value", number);
-                    data::text(scratch, "unit", found.unit);
-                    data::close(scratch);
-                    metric(head, scratch)?;
+                    data::put_gauge(scratch, &mut self.number, &found);
+                    metric(self.heads.of(&summary)?, scratch)?;
                 }
             }
             Message::Timer { name, start, stop } => {
-                let head = self.heads.of(&summary)?;
-                data::open(scratch, "timer");
-                data::text(scratch, "name", name);
-                data::integer(scratch, "start", start);
-                data::integer(scratch, "stop", stop);
-                data::close(scratch);
-                metric(head, scratch)?;
+                data::put_timer(scratch, name, start, stop);
+                metric(self.heads.of(&summary)?, scratch)?;
             }
             Message::Event { title, body } => {
-                let head = self.heads.of(&summary)?;
-                data::open(scratch, "event");
-                data::text(scratch, "title", title);
-                data::text(scratch, "body", body);
-                data::close(scratch);
-                metric(head, scratch)?;
+                data::put_event(scratch, title, body);
+                metric(self.heads.of(&summary)?, scratch)?;
             }
             Message::None => {}
         }
@@ -209,9 +193,12 @@ impl Formatter {
 
 /// Appends one message made of `parts`, the last of which ends with its newline.
 #[inline]
-fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]]) {
+fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]], limit: usize) -> Result<(), Unconvertible> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
-    out.reserve(len + 21);
+    if len + MAX_COUNT > limit.saturating_sub(out.len()) {
+        return Err(Unconvertible::TooLarge);
+    }
+    out.reserve(len + MAX_COUNT);
     if framing == Framing::OctetCounted {
         data::put_unsigned(out, len as u64);
         out.push(b' ');
@@ -223,6 +210,7 @@ fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]]) {
     if framing == Framing::NonTransparent {
         replace_newlines(&mut out[start..start + len - 1]);
     }
+    Ok(())
 }
 
 fn replace_newlines(bytes: &mut [u8]) {

@@ -142,12 +142,18 @@ impl<'a> Parameter<'a> {
         let start = 3 + name.len();
         let mut at = 0;
         loop {
+            at += rest[at..]
+                .iter()
+                .take_while(|byte| !matches!(byte, b'"' | b'\\' | b']'))
+                .count();
             match rest.get(at) {
                 Some(b'"') => break,
-                // What it escapes is looked at no further; before anything else it stands for itself.
-                Some(b'\\') if matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']')) => at += 2,
-                None | Some(b']') => return Err((Part::Value, start + at)),
-                Some(_) => at += 1,
+                Some(b'\\') => {
+                    // What it escapes is looked at no further; before anything else it stands for itself.
+                    let escapes = matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']'));
+                    at += 1 + usize::from(escapes);
+                }
+                _ => return Err((Part::Value, start + at)),
             }
         }
         let raw = std::str::from_utf8(&rest[..at]).map_err(|error| (Part::Value, start + error.valid_up_to()))?;
@@ -178,12 +184,20 @@ impl<'a> Parameter<'a> {
 /// The name at the head of `bytes`: printable ASCII without `=`, `]` and `"`; may be empty.
 #[inline]
 fn name(bytes: &[u8]) -> Option<&str> {
-    let len = bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"'))
-        .count();
+    let len = bytes.iter().take_while(|byte| IN_NAME[usize::from(**byte)]).count();
     std::str::from_utf8(&bytes[..len]).ok()
 }
+
+/// Which bytes a name may have.
+const IN_NAME: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        allowed[byte as usize] = !matches!(byte, b'=' | b']' | b'"');
+        byte += 1;
+    }
+    allowed
+};
 
 /// Iterates over the elements of structured data.
 #[derive(Debug, Clone)]

@@ -1,7 +1,47 @@
 //! Structured data: `[name@47450 parameter="value" …]`.
 
+use weir_envelope::number::{DecimalForm, put_decimal};
+use weir_envelope::view::Metric;
+
 /// The private enterprise number of the Cloud Foundry Foundation.
 const ENTERPRISE: &[u8] = b"@47450";
+
+/// The element of a counter.
+pub(super) fn put_counter(out: &mut Vec<u8>, name: &str, total: u64, delta: u64) {
+    open(out, "counter");
+    text(out, "name", name);
+    integer(out, "total", total);
+    integer(out, "delta", delta);
+    close(out);
+}
+
+/// The element of one metric of a gauge; `number` is room to print it in.
+pub(super) fn put_gauge(out: &mut Vec<u8>, number: &mut String, metric: &Metric<'_>) {
+    number.clear();
+    put_decimal(number, metric.value, DecimalForm::Shortest);
+    open(out, "gauge");
+    text(out, "name", metric.name);
+    text(out, "value", number);
+    text(out, "unit", metric.unit);
+    close(out);
+}
+
+/// The element of a timer.
+pub(super) fn put_timer(out: &mut Vec<u8>, name: &str, start: i64, stop: i64) {
+    open(out, "timer");
+    text(out, "name", name);
+    integer(out, "start", start);
+    integer(out, "stop", stop);
+    close(out);
+}
+
+/// The element of an event.
+pub(super) fn put_event(out: &mut Vec<u8>, title: &str, body: &str) {
+    open(out, "event");
+    text(out, "title", title);
+    text(out, "body", body);
+    close(out);
+}
 
 /// Begins an element.
 #[inline]
@@ -26,7 +66,7 @@ pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// A parameter that is a whole number.
-pub(super) fn integer(out: &mut Vec<u8>, name: &str, value: impl Into<i128>) {
+fn integer(out: &mut Vec<u8>, name: &str, value: impl Into<i128>) {
     begin(out, name);
     let value: i128 = value.into();
     if value < 0 {

@@ -9,6 +9,7 @@ use weir_envelope::batch::Kind;
 use weir_envelope::view::Summary;
 
 use super::{Unconvertible, data, is_printable};
+use crate::cache::Cache;
 use crate::name::{put_hostname, put_metric_process_id, put_process_id};
 
 /// Longest host name (RFC 5424).
@@ -29,8 +30,7 @@ pub(super) struct Heads {
     hostname: String,
     metadata: bool,
     hasher: RandomState,
-    /// Each source has one place, which it may have to leave to another.
-    slots: Vec<Option<Box<Head>>>,
+    kept: Cache<Head>,
     last: usize,
     /// Of the last envelope that was too large to be kept.
     large: Head,
@@ -52,82 +52,71 @@ pub(super) struct Head {
 
 impl Heads {
     pub(super) fn new(hostname: &str, metadata: bool, sources: usize) -> Self {
-        let mut heads = Self {
+        Self {
             hostname: hostname.to_owned(),
             metadata,
             hasher: RandomState::new(),
-            slots: Vec::new(),
+            kept: Cache::new(sources.min(MAX_SOURCES)),
             last: 0,
             large: Head::default(),
-        };
-        heads.resize(sources);
-        heads
+        }
     }
 
-    /// Makes room for about so many sources, and forgets those there are.
+    /// Makes room for so many sources, and forgets those there are.
     pub(super) fn resize(&mut self, sources: usize) {
-        self.slots.clear();
-        self.slots
-            .resize_with(sources.clamp(1, MAX_SOURCES).next_power_of_two(), || None);
+        self.kept = Cache::new(sources.min(MAX_SOURCES));
         self.last = 0;
     }
 
     /// The head of this envelope's messages.
     #[inline]
     pub(super) fn of(&mut self, envelope: &Summary<'_>) -> Result<&Head, Unconvertible> {
-        if !self.holds(self.last, envelope) {
+        if !self.kept.get(self.last).is_some_and(|head| head.is_of(envelope)) {
             let size = envelope.source_id.len() + envelope.instance_id.len() + envelope.tags_bytes().len();
             if size > MAX_KEPT {
-                self.large = self.make(envelope, Head::default())?;
+                self.large = self.make(envelope)?;
                 return Ok(&self.large);
             }
-            self.last = self.place(envelope);
-            if !self.holds(self.last, envelope) {
-                let recycled = self.slots[self.last].take();
-                let head = self.make(envelope, recycled.map(|head| *head).unwrap_or_default())?;
-                self.slots[self.last] = Some(Box::new(head));
-            }
+            let hash = self.hash(envelope);
+            self.last = match self.kept.find(hash, |head| head.is_of(envelope)) {
+                Some(found) => found,
+                None => {
+                    let head = self.make(envelope)?;
+                    self.kept.insert(hash, head)
+                }
+            };
         }
-        Ok(self.slots[self.last].as_deref().expect("it was found or made"))
+        Ok(self.kept.get(self.last).expect("it was found or made"))
     }
 
-    #[inline]
-    fn holds(&self, slot: usize, envelope: &Summary<'_>) -> bool {
-        self.slots[slot].as_ref().is_some_and(|head| head.is_of(envelope))
-    }
-
-    fn place(&self, envelope: &Summary<'_>) -> usize {
-        let hash = self.hasher.hash_one((
+    fn hash(&self, envelope: &Summary<'_>) -> u64 {
+        self.hasher.hash_one((
             envelope.source_id,
             envelope.instance_id,
             envelope.tags_bytes(),
             envelope.kind == Kind::Log,
-        ));
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let hash = hash as usize;
-        hash & (self.slots.len() - 1)
+        ))
     }
 
-    fn make(&self, envelope: &Summary<'_>, mut head: Head) -> Result<Head, Unconvertible> {
+    fn make(&self, envelope: &Summary<'_>) -> Result<Head, Unconvertible> {
         let tags = sorted(envelope);
         let tag = |key: &str| {
             let found = tags.binary_search_by_key(&key, |(key, _)| key).ok()?;
             Some(tags[found].1)
         };
-        head.is_log = envelope.kind == Kind::Log;
-        head.source_len = envelope.source_id.len();
-        head.instance_len = envelope.instance_id.len();
-        head.key.clear();
-        for part in [
-            envelope.source_id.as_bytes(),
-            envelope.instance_id.as_bytes(),
-            envelope.tags_bytes(),
-        ] {
-            head.key.extend_from_slice(part);
-        }
-
+        let mut head = Head {
+            is_log: envelope.kind == Kind::Log,
+            source_len: envelope.source_id.len(),
+            instance_len: envelope.instance_id.len(),
+            key: [
+                envelope.source_id.as_bytes(),
+                envelope.instance_id.as_bytes(),
+                envelope.tags_bytes(),
+            ]
+            .concat(),
+            ..Head::default()
+        };
         let out = &mut head.text;
-        out.clear();
         out.push(b' ');
         match (tag("organization_name"), tag("space_name"), tag("app_name")) {
             (None, None, None) => put_name(out, &self.hostname, MAX_HOSTNAME, Unconvertible::Hostname)?,
