@@ -18,6 +18,8 @@ mod face;
 mod ingress;
 pub mod outlet;
 pub mod rewrite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod yaml;
 
 pub use error::Error;

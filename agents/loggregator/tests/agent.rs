@@ -22,13 +22,13 @@ use weir_proto::loggregator_v2::ingress_client::IngressClient;
 use weir_rpc::producer::{Pace, Producer, Report};
 use weir_service::Context;
 
-use common::{Agent, Doppler, Pki, eventually, log, numbered};
+use common::{Agent, Peer, Pki, eventually, log, numbered};
 
 /// All three methods of the original's service get their final answer, and their envelopes arrive with default tags.
 #[tokio::test]
 async fn ordinary_clients_are_served() {
     let pki = Pki::new();
-    let doppler = Doppler::start(&pki, 0);
+    let doppler = Peer::start(&pki.doppler, 0);
     let config = RawConfig {
         tags: [("job".to_owned(), "cell".to_owned())].into(),
         ..RawConfig::default()
@@ -61,7 +61,7 @@ async fn ordinary_clients_are_served() {
 #[tokio::test]
 async fn a_malformed_envelope_costs_only_itself() {
     let pki = Pki::new();
-    let doppler = Doppler::start(&pki, 0);
+    let doppler = Peer::start(&pki.doppler, 0);
     let agent = Agent::start(&pki, &[doppler.address()], RawConfig::default()).await;
     let good = log("good").encode_to_vec();
     // The source id of the second is not UTF-8.
@@ -90,7 +90,7 @@ async fn the_buffer_outlives_a_missing_doppler() {
     for first in 0..10 {
         producer.send(numbered("app", first * 100, 100)).await.unwrap();
     }
-    let doppler = Doppler::start(&pki, place.port());
+    let doppler = Peer::start(&pki.doppler, place.port());
     assert_eq!(producer.flush().await.unwrap(), Report { sent: 1000, lost: 0 });
     let timestamps: Vec<_> = doppler.received().iter().map(|envelope| envelope.timestamp).collect();
     assert_eq!(timestamps, (0..1000).collect::<Vec<_>>());
@@ -100,7 +100,7 @@ async fn the_buffer_outlives_a_missing_doppler() {
 #[tokio::test]
 async fn a_killed_doppler_loses_nothing_uncounted() {
     let pki = Pki::new();
-    let mut doppler = Doppler::start(&pki, 0);
+    let mut doppler = Peer::start(&pki.doppler, 0);
     let place = doppler.address();
     let agent = Agent::start(&pki, &[place], RawConfig::default()).await;
     let mut producer = agent.producer(&pki);
@@ -113,7 +113,7 @@ async fn a_killed_doppler_loses_nothing_uncounted() {
                 .unwrap();
             if batch == 25 && round < 2 {
                 delivered += doppler.kill().len() as u64;
-                doppler = Doppler::start(&pki, place.port());
+                doppler = Peer::start(&pki.doppler, place.port());
             }
         }
     }
@@ -134,7 +134,7 @@ async fn a_killed_doppler_loses_nothing_uncounted() {
 #[tokio::test]
 async fn a_stopping_doppler_loses_nothing() {
     let pki = Pki::new();
-    let (first, second) = (Doppler::start(&pki, 0), Doppler::start(&pki, 0));
+    let (first, second) = (Peer::start(&pki.doppler, 0), Peer::start(&pki.doppler, 0));
     let agent = Agent::start(&pki, &[first.address(), second.address()], RawConfig::default()).await;
     let mut producer = agent.producer(&pki);
     let mut sent = 0;
@@ -208,7 +208,7 @@ async fn overflow_costs_the_noisy_source() {
 #[tokio::test]
 async fn logs_can_be_disabled() {
     let pki = Pki::new();
-    let doppler = Doppler::start(&pki, 0);
+    let doppler = Peer::start(&pki.doppler, 0);
     let agent = Agent::start(
         &pki,
         &[doppler.address()],
@@ -245,7 +245,7 @@ async fn logs_can_be_disabled() {
 #[tokio::test]
 async fn a_stalled_consumer_holds_nobody_up() {
     let pki = Pki::new();
-    let doppler = Doppler::stalled(&pki);
+    let doppler = Peer::stalled(&pki.doppler);
     let config = RawConfig {
         in_flight: RawBounds {
             envelopes: 1000,
@@ -272,7 +272,7 @@ async fn a_stalled_consumer_holds_nobody_up() {
 #[tokio::test]
 async fn a_producer_is_acknowledged_when_its_batch_settles() {
     let pki = Pki::new();
-    let doppler = Doppler::stalled(&pki);
+    let doppler = Peer::stalled(&pki.doppler);
     let agent = Agent::start(&pki, &[doppler.address()], RawConfig::default()).await;
     let mut producer = agent.producer(&pki);
     producer.send(numbered("app", 0, 10)).await.unwrap();

@@ -1,0 +1,120 @@
+//! The agent as a component.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use weir_agents_lib::outlet::Terms;
+use weir_agents_lib::rewrite::Rewriter;
+use weir_agents_lib::{Face, Ingress, OriginMappings, Outlet};
+use weir_rpc::Target;
+use weir_service::Context;
+use weir_tls::ClientTls;
+
+use crate::downstream::{self, Downstream};
+use crate::fan::Fan;
+use crate::metrics::Watched;
+use crate::{Config, Error, metrics};
+
+/// The name that an agent's certificate must carry (contract §1).
+const SERVER_NAME: &str = "metron";
+
+/// An agent that listens.
+#[derive(Debug)]
+pub struct Server {
+    face: Face,
+    client_tls: ClientTls,
+    downstreams: Vec<Downstream>,
+    config: Config,
+    context: Context,
+}
+
+impl Server {
+    /// Reads the certificates and the files that name downstreams, and opens the port.
+    ///
+    /// # Errors
+    /// When one of them cannot be used or the port cannot be had.
+    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        let client_tls = ClientTls::mutual(&config.identity).map_err(weir_agents_lib::Error::from)?;
+        let downstreams = downstream::all(&config.downstreams, &config.downstream_files)?;
+        let face = Face::bind(config.listen, &config.identity).await?;
+        let own = face.local_addr().to_string();
+        if let Some(itself) = downstreams.iter().find(|one| one.address.to_string() == own) {
+            return Err(Error::Loop {
+                name: itself.name.clone(),
+            });
+        }
+        if downstreams.is_empty() {
+            tracing::warn!("there is no downstream: everything that comes in is dropped");
+        }
+        Ok(Self {
+            face,
+            client_tls,
+            downstreams,
+            config,
+            context,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.face.local_addr()
+    }
+
+    /// Serves until shutdown is requested: then producers' streams end, what is buffered leaves to each downstream, and at
+    /// last the links are ended in order. What could not leave in time is counted.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            face,
+            client_tls,
+            downstreams,
+            config,
+            context,
+        } = self;
+        let (mut outlets, mut watched) = (Vec::new(), Vec::new());
+        for downstream in &downstreams {
+            let hop = downstream.hop();
+            let terms = Terms {
+                peer: "downstream",
+                buffer_hop: hop,
+                link_hop: hop,
+                capacity: config.buffer,
+                limit: config.in_flight,
+                patience: Some(config.patience),
+                drain: config.drain,
+            };
+            let target = Target {
+                address: downstream.address.to_string(),
+                server_name: SERVER_NAME.to_owned(),
+                tls: client_tls.clone(),
+            };
+            let outlet = Outlet::start(terms, &[target], &context);
+            watched.push(Watched {
+                destination: downstream.address.to_string(),
+                hop,
+                buffer: outlet.buffer(),
+            });
+            outlets.push(outlet);
+        }
+        let meter = weir_telemetry::meter(context.component);
+        metrics::register(&meter, &context.ledger, watched);
+        let fan = Fan {
+            rewriter: Rewriter::new(config.tags, config.counter_series),
+            buffers: outlets.iter().map(Outlet::buffer).collect(),
+            ledger: Arc::clone(&context.ledger),
+            origin_mappings: OriginMappings::register(&meter),
+        };
+        let ingress = Ingress::new(
+            move |parcel| fan.take(parcel),
+            Arc::clone(&context.ledger),
+            context.shutdown.clone(),
+        );
+        let served = face.serve(ingress, &context).await;
+        join_all(outlets.into_iter().map(Outlet::finish)).await;
+        Ok(served?)
+    }
+}
