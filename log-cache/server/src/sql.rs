@@ -87,8 +87,8 @@ impl Sql {
 
     /// What the bearer of the request's token may see.
     async fn visibility(&self, headers: &HeaderMap) -> Result<Visibility, Denied> {
-        let token = weir_auth::credentials(headers);
-        let caller = self.authorizer.firehose(token.as_deref()).await?;
+        let token = weir_auth::from_header(headers)?;
+        let caller = self.authorizer.caller(token).await?;
         Ok(match caller.scope() {
             Scope::Everything => Visibility::All,
             Scope::Sources(sources) => Visibility::Sources(Arc::clone(sources)),

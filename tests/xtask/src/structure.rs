@@ -27,8 +27,8 @@ const LAYERS: &[&[&str]] = &[
     &["proto"],
     &["envelope"],
     &["flow"],
-    &["tls", "config", "service", "auth"],
-    &["telemetry", "syslog", "db"],
+    &["tls", "config", "service"],
+    &["telemetry", "syslog", "db", "auth"],
     &["rpc"],
     &["drain"],
 ];

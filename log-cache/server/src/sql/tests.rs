@@ -1,6 +1,5 @@
 //! The face as its clients see it, without the network.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -162,13 +161,8 @@ async fn refusals_say_what_to_do() {
 struct OneSource;
 
 impl Authorizer for OneSource {
-    fn firehose<'a>(&'a self, _token: Option<&'a str>) -> Verdict<'a> {
-        let sources = Arc::new(BTreeSet::from(["app".to_owned()]));
-        Box::pin(async { Ok(Caller::new("dev", Scope::Sources(sources))) })
-    }
-
-    fn source<'a>(&'a self, token: Option<&'a str>, _source_id: &'a str) -> Verdict<'a> {
-        self.firehose(token)
+    fn caller<'a>(&'a self, _token: Option<&'a str>) -> Verdict<'a> {
+        Box::pin(async { Ok(Caller::new("dev", Scope::sources(["app"]))) })
     }
 }
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
+use crate::Denied;
+
 /// The token of `Authorization: bearer TOKEN`; the scheme in any case, or left out. `None` if nothing is left.
 #[must_use]
 pub fn bearer(value: &str) -> Option<&str> {
@@ -19,15 +21,37 @@ pub fn bearer(value: &str) -> Option<&str> {
 
 /// What a client sent to say who it is: the header `Authorization`, else the cookie `authorization` (URL-decoded), as
 /// the traffic controller takes it. Not checked, scheme still on it.
-#[must_use]
-pub fn credentials(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    if let Some(value) = headers.get(AUTHORIZATION) {
-        return value
-            .to_str()
-            .ok()
-            .filter(|value| !value.trim().is_empty())
-            .map(Cow::Borrowed);
+///
+/// # Errors
+/// As [`from_header`].
+pub fn credentials(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Denied> {
+    if headers.contains_key(AUTHORIZATION) {
+        return Ok(from_header(headers)?.map(Cow::Borrowed));
     }
+    Ok(from_cookie(headers))
+}
+
+/// The header `Authorization`, scheme still on it; `None` if there is none, or nothing in it.
+///
+/// # Errors
+/// [`Denied::Invalid`] if there are two: a proxy and a server that each take another one of them would not speak of the
+/// same caller. Also if it is not text.
+pub fn from_header(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Denied::Invalid);
+    }
+    let value = value.to_str().map_err(|_| Denied::Invalid)?;
+    Ok((!value.trim().is_empty()).then_some(value))
+}
+
+/// The cookie `authorization`, URL-decoded. Browsers send it without being asked to: whoever takes it has to look at
+/// `Origin` as well.
+#[must_use]
+pub fn from_cookie(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     headers
         .get_all(COOKIE)
         .iter()
@@ -77,7 +101,7 @@ mod tests {
     fn found(header: &'static str, value: &'static str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.append(header, HeaderValue::from_static(value));
-        credentials(&headers).map(Cow::into_owned)
+        credentials(&headers).unwrap().map(Cow::into_owned)
     }
 
     /// The scheme may be written in any case or be left out.
@@ -109,7 +133,10 @@ mod tests {
         let mut both = HeaderMap::new();
         both.insert(COOKIE, HeaderValue::from_static("authorization=cookie"));
         both.insert(AUTHORIZATION, HeaderValue::from_static("header"));
-        assert_eq!(credentials(&both).as_deref(), Some("header"));
+        assert_eq!(credentials(&both).unwrap().as_deref(), Some("header"));
+        // An empty header is no reason to look for a cookie.
+        both.insert(AUTHORIZATION, HeaderValue::from_static(""));
+        assert_eq!(credentials(&both), Ok(None));
     }
 
     /// Broken escapes and other bytes are no credentials, and nothing panics.
@@ -127,6 +154,16 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_bytes(b"\xff").unwrap());
-        assert_eq!(credentials(&headers), None);
+        assert_eq!(credentials(&headers), Err(Denied::Invalid));
+    }
+
+    /// Of two headers none counts, even if they are equal: who else on the way saw which?
+    #[test]
+    fn duplicates_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("bearer good"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("bearer good"));
+        assert_eq!(credentials(&headers), Err(Denied::Invalid));
+        assert_eq!(from_header(&headers), Err(Denied::Invalid));
     }
 }

@@ -9,32 +9,49 @@ pub enum Denied {
     /// There was no token.
     #[error("authorization not provided")]
     Missing,
-    /// There was a token, and it is not valid here.
+    /// There was something, and it is no token that counts here.
     #[error("invalid authorization")]
     Invalid,
+    /// The token's time is over.
+    #[error("authorization has expired")]
+    Expired,
+    /// The token, its user or its client was revoked.
+    #[error("authorization was revoked")]
+    Revoked,
     /// The token is valid and does not allow this.
     #[error("authorization does not allow this")]
     Forbidden,
     /// There is no such source, as far as this caller may know.
     #[error("source not found")]
     NotFound,
+    /// Whether the token is good cannot be said now: UAA is away and its key is not known.
+    #[error("authorization cannot be checked now")]
+    Unavailable,
 }
 
 impl Classify for Denied {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Missing | Self::Invalid => ErrorKind::Unauthenticated,
+            Self::Missing | Self::Invalid | Self::Expired | Self::Revoked => ErrorKind::Unauthenticated,
             Self::Forbidden => ErrorKind::Forbidden,
             Self::NotFound => ErrorKind::NotFound,
+            Self::Unavailable => ErrorKind::Unavailable,
         }
+    }
+
+    fn retryable(&self) -> bool {
+        *self == Self::Unavailable
     }
 
     fn hint(&self) -> Option<String> {
         Some(
             match self {
                 Self::Missing => "send `Authorization: bearer TOKEN`",
-                Self::Invalid => "use the current token; `weir token` prints the one of a local stack",
+                Self::Invalid => "use a current token of this stack; `weir token` prints one",
+                Self::Expired => "log in again, or refresh the token",
+                Self::Revoked => "log in again",
                 Self::Forbidden => "ask an operator for the scope, or name a source you may read",
+                Self::Unavailable => "try again; if it lasts, see whether UAA runs",
                 Self::NotFound => return None,
             }
             .to_owned(),
@@ -46,11 +63,19 @@ impl Classify for Denied {
 mod tests {
     use super::*;
 
-    /// What edges answer: 401, 401, 403, 404.
+    /// What edges answer.
     #[test]
     fn kinds_map_to_statuses() {
-        let statuses = [Denied::Missing, Denied::Invalid, Denied::Forbidden, Denied::NotFound]
-            .map(|denied| denied.kind().http_status().as_u16());
-        assert_eq!(statuses, [401, 401, 403, 404]);
+        let statuses = [
+            Denied::Missing,
+            Denied::Invalid,
+            Denied::Expired,
+            Denied::Revoked,
+            Denied::Forbidden,
+            Denied::NotFound,
+            Denied::Unavailable,
+        ]
+        .map(|denied| denied.kind().http_status().as_u16());
+        assert_eq!(statuses, [401, 401, 401, 401, 403, 404, 503]);
     }
 }

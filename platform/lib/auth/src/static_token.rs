@@ -161,13 +161,9 @@ impl fmt::Debug for StaticToken {
 }
 
 impl Authorizer for StaticToken {
-    fn firehose<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a> {
+    fn caller<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a> {
         let verdict = self.check(token);
         Box::pin(async { verdict })
-    }
-
-    fn source<'a>(&'a self, token: Option<&'a str>, _source_id: &'a str) -> Verdict<'a> {
-        self.firehose(token)
     }
 }
 

@@ -54,8 +54,11 @@ impl Service {
                 }
                 if let Err(denied) = self.may_read_app(request.headers(), &guid).await {
                     return match denied {
-                        Denied::Missing | Denied::Invalid => unauthorized(status(StatusCode::UNAUTHORIZED)),
+                        Denied::Missing | Denied::Invalid | Denied::Expired | Denied::Revoked => {
+                            unauthorized(status(StatusCode::UNAUTHORIZED))
+                        }
                         Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
+                        Denied::Unavailable => status(StatusCode::SERVICE_UNAVAILABLE),
                     };
                 }
                 (Kind::App, String::new(), Filter::App(guid))
@@ -84,14 +87,14 @@ impl Service {
 
     async fn may_read_firehose(&self, headers: &HeaderMap) -> Result<(), Denied> {
         self.authorizer
-            .firehose(credentials(headers).as_deref())
+            .firehose(credentials(headers)?.as_deref())
             .await
             .map(drop)
     }
 
     async fn may_read_app(&self, headers: &HeaderMap, guid: &str) -> Result<(), Denied> {
         self.authorizer
-            .source(credentials(headers).as_deref(), guid)
+            .source(credentials(headers)?.as_deref(), guid)
             .await
             .map(drop)
     }
@@ -151,7 +154,7 @@ fn client(parts: &request::Parts, peer: SocketAddr) -> Client {
 const fn firehose_denied(denied: Denied) -> &'static str {
     match denied {
         Denied::Missing => "You are not authorized. authorization not provided",
-        Denied::Invalid | Denied::Forbidden | Denied::NotFound => "You are not authorized. invalid authorization",
+        _ => "You are not authorized. invalid authorization",
     }
 }
 

@@ -1,0 +1,111 @@
+//! All the ways in to one face: the operator's token file, UAA's tokens, or both.
+//!
+//! With both, the token of the file stays good for everything: it is the way in of whoever runs the stack on its
+//! machine, who can read every file of it anyway, and it works while UAA does not. A face that must not have it is
+//! configured without `token_file`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+use weir_error::{Classify, ErrorKind};
+use weir_service::Context;
+use weir_tls::TlsError;
+
+use crate::access::ByGroups;
+use crate::{Authorizer, Caller, Denied, HttpsIssuer, StaticToken, TokenError, UaaConfig, Verdict, Verifier};
+
+/// Lets in who any of its authorizers lets in.
+#[derive(Debug)]
+pub struct Gate {
+    local: Option<StaticToken>,
+    uaa: Option<Arc<Verifier>>,
+}
+
+/// A gate cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The token file cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The CA of UAA's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nobody could ever come in.
+    #[error("neither `token_file` nor `uaa.url` is set: nobody could come in")]
+    Closed,
+}
+
+impl Classify for OpenError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Token(error) => error.kind(),
+            Self::Tls(error) => error.kind(),
+            Self::Closed => ErrorKind::InvalidInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Token(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+            Self::Closed => Some("set `uaa.url` and `uaa.ca`, or `token_file`".to_owned()),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate with these ways in.
+    #[must_use]
+    pub const fn new(local: Option<StaticToken>, uaa: Option<Arc<Verifier>>) -> Self {
+        Self { local, uaa }
+    }
+
+    /// The gate of a component: `token_file` may be empty, `uaa` may be absent, but not both. Its tasks run until the
+    /// component stops.
+    ///
+    /// # Errors
+    /// When the token file or the CA cannot be used, or there is no way in.
+    pub fn open(token_file: &Path, uaa: Option<&UaaConfig>, context: &Context) -> Result<Arc<Self>, OpenError> {
+        let has_file = !token_file.as_os_str().is_empty();
+        if !has_file && uaa.is_none() {
+            return Err(OpenError::Closed);
+        }
+        let local = has_file.then(|| StaticToken::from_file(token_file)).transpose()?;
+        let verifier = |config: &UaaConfig| {
+            let issuer = Arc::new(HttpsIssuer::new(config)?);
+            Ok::<_, TlsError>(Verifier::start(
+                config,
+                issuer,
+                Arc::new(ByGroups::new()),
+                context.clock.clone(),
+                &context.shutdown,
+                &context.tasks,
+            ))
+        };
+        let uaa = uaa.map(verifier).transpose()?;
+        Ok(Arc::new(Self::new(local, uaa)))
+    }
+
+    /// The verifier of UAA's tokens, for its figures.
+    #[must_use]
+    pub const fn verifier(&self) -> Option<&Arc<Verifier>> {
+        self.uaa.as_ref()
+    }
+
+    async fn check(&self, token: Option<&str>) -> Result<Caller, Denied> {
+        let local = self.local.as_ref().map(|local| local.check(token));
+        match (local, &self.uaa) {
+            (Some(Ok(caller)), _) => Ok(caller),
+            (_, Some(uaa)) => uaa.check(token).await,
+            (Some(denied), None) => denied,
+            (None, None) => Err(Denied::Invalid),
+        }
+    }
+}
+
+impl Authorizer for Gate {
+    fn caller<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a> {
+        Box::pin(self.check(token))
+    }
+}

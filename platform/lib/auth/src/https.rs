@@ -1,0 +1,177 @@
+//! The issuer over HTTPS: one connection for each request, which are few.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, HOST};
+use http::{HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use weir_tls::{ALPN_HTTP1, ClientTls, TlsError, server_name};
+
+use crate::UaaConfig;
+use crate::issuer::{Fetched, Issuer, IssuerError};
+use crate::keys::Keys;
+use crate::revocation::Page;
+
+/// For a request, from the connection to the end of its answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Largest answer. A page of revocations is far smaller.
+const MAX_BODY: usize = 4 << 20;
+
+/// Largest file that could be a secret.
+const MAX_SECRET: usize = 4096;
+
+/// A UAA, reached at its address over TLS.
+#[derive(Debug)]
+pub struct HttpsIssuer {
+    url: Uri,
+    server_name: String,
+    tls: ClientTls,
+    client: Option<(String, PathBuf)>,
+}
+
+impl HttpsIssuer {
+    /// Reads the CA; connects when it is asked for something.
+    ///
+    /// # Errors
+    /// When the CA cannot be used.
+    pub fn new(config: &UaaConfig) -> Result<Self, TlsError> {
+        let tls = ClientTls::trusting(&config.ca)?.with_alpn(&[ALPN_HTTP1]);
+        server_name(&config.server_name)?;
+        Ok(Self {
+            url: config.url.clone(),
+            server_name: config.server_name.clone(),
+            tls,
+            client: config.client.clone(),
+        })
+    }
+
+    async fn get(&self, path: &str, authorization: Option<HeaderValue>) -> Result<Bytes, IssuerError> {
+        let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
+        match tokio::time::timeout(DEADLINE, self.request(path, authorization, &url)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(IssuerError::Unreachable {
+                url,
+                reason: format!("no answer within {}s", DEADLINE.as_secs()),
+            }),
+        }
+    }
+
+    async fn request(&self, path: &str, authorization: Option<HeaderValue>, url: &str) -> Result<Bytes, IssuerError> {
+        let unreachable = |reason: String| IssuerError::Unreachable {
+            url: url.to_owned(),
+            reason,
+        };
+        let unusable = |reason: String| IssuerError::Answer {
+            url: url.to_owned(),
+            reason,
+        };
+        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, self.url.port_u16().unwrap_or(443)));
+        let stream = stream.await.map_err(|error| unreachable(error.to_string()))?;
+        let name = server_name(&self.server_name).map_err(|error| unreachable(error.to_string()))?;
+        let stream = self.tls.connector().connect(name, stream).await;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        let target = format!("{}{path}", self.url.path().trim_end_matches('/'));
+        *request.uri_mut() = target.parse().map_err(|_| unusable("no such path".to_owned()))?;
+        let headers = request.headers_mut();
+        let authority = self
+            .url
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .unwrap_or_default();
+        let authority = HeaderValue::from_str(authority).map_err(|_| unusable("no such host".to_owned()))?;
+        headers.insert(HOST, authority);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let exchange = async {
+            let answer = sender.send_request(request).await;
+            let answer = answer.map_err(|error| unreachable(error.to_string()))?;
+            match answer.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Err(IssuerError::Missing { url: url.to_owned() }),
+                status => return Err(unusable(format!("it answered {status}"))),
+            }
+            #[expect(clippy::disallowed_methods, reason = "the body is limited")]
+            let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+            body.map(http_body_util::Collected::to_bytes)
+                .map_err(|error| unreachable(format!("the answer broke off: {error}")))
+        };
+        // The connection moves as long as somebody wants the answer.
+        tokio::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            ended = connection => match futures::FutureExt::now_or_never(&mut exchange) {
+                Some(answer) => answer,
+                None => Err(unreachable(ended.err().map_or_else(
+                    || "the connection ended".to_owned(),
+                    |error| error.to_string(),
+                ))),
+            },
+        }
+    }
+
+    /// The secret is read each time: it may be changed without a restart.
+    async fn basic(&self) -> Result<Option<HeaderValue>, IssuerError> {
+        let Some((id, file)) = &self.client else {
+            return Ok(None);
+        };
+        let failed = |reason: String| IssuerError::Unreachable {
+            url: self.url.to_string(),
+            reason: format!("the secret of client `{id}` is not usable: {reason}"),
+        };
+        let secret = read_secret(file).await.map_err(failed)?;
+        let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+            .map_err(|_| failed("it is no text".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+async fn read_secret(file: &Path) -> Result<String, String> {
+    let content = tokio::fs::read(file).await.map_err(|error| error.to_string())?;
+    if content.len() > MAX_SECRET {
+        return Err("the file is too large".to_owned());
+    }
+    let text = String::from_utf8(content).map_err(|_| "it is no text".to_owned())?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+impl Issuer for HttpsIssuer {
+    fn keys(&self) -> Fetched<'_, Keys> {
+        Box::pin(async {
+            let body = self.get("/token_keys", None).await?;
+            Keys::parse(&body).map_err(|error| IssuerError::Answer {
+                url: format!("{}token_keys", self.url),
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    fn revocations(&self, since: u64) -> Fetched<'_, Page> {
+        Box::pin(async move {
+            let authorization = self.basic().await?;
+            let path = format!("/weir/v1/revocations?since={since}");
+            let body = self.get(&path, authorization).await?;
+            serde_json::from_slice(&body).map_err(|error| IssuerError::Answer {
+                url: format!("{}weir/v1/revocations", self.url),
+                reason: format!("the revocations are not readable: {error}"),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

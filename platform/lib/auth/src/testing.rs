@@ -1,0 +1,252 @@
+//! An issuer for tests: it signs with two keys that everybody knows, and can be made to fail.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use serde_json::{Value, json};
+use weir_service::{Shutdown, Tasks, clock};
+
+use crate::access::ByGroups;
+use crate::issuer::{Fetched, Issuer, IssuerError};
+use crate::keys::Keys;
+use crate::revocation::{Page, Revocation, What};
+use crate::{UaaConfig, Verifier};
+
+/// The claim `iss` of every token that is minted here.
+pub const ISSUER: &str = "https://uaa.test/oauth/token";
+
+/// A UAA that exists in memory only.
+pub struct TestIssuer {
+    pairs: [RsaKeyPair; 2],
+    /// Which keys are published, and which of them signs.
+    published: Mutex<Vec<usize>>,
+    signing: Mutex<usize>,
+    revocations: Mutex<Vec<Revocation>>,
+    tokens: AtomicU64,
+    away: AtomicBool,
+    fetches: AtomicU64,
+}
+
+impl TestIssuer {
+    /// An issuer that signs with its first key.
+    ///
+    /// # Panics
+    /// Never: its keys are part of it.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let pair = |text: &str| {
+            let der = STANDARD
+                .decode(text.replace('\n', ""))
+                .expect("the file of the key is base64");
+            RsaKeyPair::from_pkcs8(&der).expect("the file of the key is PKCS #8")
+        };
+        Arc::new(Self {
+            pairs: [
+                pair(include_str!("testing/key-1.b64")),
+                pair(include_str!("testing/key-2.b64")),
+            ],
+            published: Mutex::new(vec![0]),
+            signing: Mutex::new(0),
+            revocations: Mutex::default(),
+            tokens: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            fetches: AtomicU64::new(0),
+        })
+    }
+
+    /// The claims of a fresh token of user `name` with these scopes, good for ten minutes.
+    #[must_use]
+    pub fn claims(&self, name: &str, scopes: &[&str]) -> Value {
+        let now = clock::now_nanos() / 1_000_000_000;
+        let number = self.tokens.fetch_add(1, Ordering::Relaxed);
+        let mut audiences: Vec<&str> = scopes
+            .iter()
+            .filter_map(|scope| scope.rsplit_once('.').map(|(audience, _)| audience))
+            .chain(["cf"])
+            .collect();
+        audiences.dedup();
+        json!({
+            "jti": format!("token-{number}"), "iss": ISSUER, "aud": audiences, "scope": scopes,
+            "iat": now, "exp": now + 600, "zid": "uaa", "rev_sig": format!("digest of {name}"),
+            "client_id": "cf", "cid": "cf", "azp": "cf", "grant_type": "password",
+            "sub": format!("id-of-{name}"), "user_id": format!("id-of-{name}"), "user_name": name, "origin": "uaa",
+        })
+    }
+
+    /// A fresh token of user `name` with these scopes.
+    #[must_use]
+    pub fn token(&self, name: &str, scopes: &[&str]) -> String {
+        self.sign(&self.claims(name, scopes))
+    }
+
+    /// Any claims as a token.
+    #[must_use]
+    pub fn sign(&self, claims: &Value) -> String {
+        let signing = *self.signing.lock();
+        self.sign_as(
+            &json!({"alg": "RS256", "typ": "JWT", "kid": kid(signing)}),
+            claims,
+            signing,
+        )
+    }
+
+    /// Any header and claims, signed with one of the two keys.
+    ///
+    /// # Panics
+    /// When there is no such key.
+    #[must_use]
+    pub fn sign_as(&self, header: &Value, claims: &Value, key: usize) -> String {
+        self.sign_text(&header.to_string(), &claims.to_string(), key)
+    }
+
+    /// Any two texts as a token, signed with one of the two keys.
+    ///
+    /// # Panics
+    /// When there is no such key.
+    #[must_use]
+    pub fn sign_text(&self, header: &str, claims: &str, key: usize) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let pair = &self.pairs[key];
+        let mut signature = vec![0; pair.public().modulus_len()];
+        pair.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            signed.as_bytes(),
+            &mut signature,
+        )
+        .expect("the key signs");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// The public half of one of the two keys, DER (`RSAPublicKey`).
+    #[must_use]
+    pub fn public_der(&self, key: usize) -> &[u8] {
+        self.pairs[key].public().as_ref()
+    }
+
+    /// Signs with the second key from now on; the first stays published if there is to be an overlap.
+    pub fn rotate(&self, overlap: bool) {
+        *self.signing.lock() = 1;
+        *self.published.lock() = if overlap { vec![0, 1] } else { vec![1] };
+    }
+
+    /// Revokes something: what was issued until now, remembered for an hour.
+    pub fn revoke(&self, what: What) {
+        let now = clock::now_nanos() / 1_000_000_000;
+        self.revocations.lock().push(Revocation {
+            what,
+            before: now,
+            until: now + 3600,
+        });
+    }
+
+    /// Whether it answers.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// How often its keys were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// What `/token_keys` answers.
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        let keys: Vec<Value> = self.published.lock().iter().map(|index| self.jwk(*index)).collect();
+        json!({ "keys": keys }).to_string()
+    }
+
+    fn jwk(&self, index: usize) -> Value {
+        let components: ring::rsa::PublicKeyComponents<Vec<u8>> = self.pairs[index].public().into();
+        json!({
+            "kid": kid(index), "kty": "RSA", "alg": "RS256", "use": "sig",
+            "n": URL_SAFE_NO_PAD.encode(components.n), "e": URL_SAFE_NO_PAD.encode(components.e),
+        })
+    }
+
+    /// The configuration of a verifier for this issuer; it looks for revocations ten times a second.
+    #[must_use]
+    pub fn config(&self) -> UaaConfig {
+        UaaConfig {
+            url: http::Uri::from_static("https://uaa.test"),
+            issuer: ISSUER.to_owned(),
+            ca: std::path::PathBuf::new(),
+            server_name: "uaa.test".to_owned(),
+            audiences: ["doppler", "logs", "cloud_controller"].map(str::to_owned).to_vec(),
+            client: None,
+            leeway: Duration::from_secs(5),
+            keys_interval: Duration::from_secs(60),
+            revocations_interval: Duration::from_millis(100),
+        }
+    }
+
+    /// A verifier of its tokens.
+    #[must_use]
+    pub fn verifier(self: &Arc<Self>, shutdown: &Shutdown, tasks: &Tasks) -> Arc<Verifier> {
+        Verifier::start(
+            &self.config(),
+            Arc::<Self>::clone(self),
+            Arc::new(ByGroups::new()),
+            weir_service::Clock::system(),
+            shutdown,
+            tasks,
+        )
+    }
+
+    fn present(&self) -> Result<(), IssuerError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(IssuerError::Unreachable {
+                url: "https://uaa.test".to_owned(),
+                reason: "it is away".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The name of a key.
+#[must_use]
+pub fn kid(key: usize) -> String {
+    format!("key-{}", key + 1)
+}
+
+impl Issuer for TestIssuer {
+    fn keys(&self) -> Fetched<'_, Keys> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let keys = self
+            .present()
+            .map(|()| Keys::parse(self.jwks().as_bytes()).expect("our own keys"));
+        Box::pin(async { keys })
+    }
+
+    fn revocations(&self, since: u64) -> Fetched<'_, Page> {
+        let page = self.present().map(|()| {
+            let all = self.revocations.lock();
+            Page {
+                revocations: all
+                    .iter()
+                    .skip(usize::try_from(since).unwrap_or(usize::MAX))
+                    .cloned()
+                    .collect(),
+                next: all.len() as u64,
+                more: false,
+            }
+        });
+        Box::pin(async { page })
+    }
+}
+
+impl fmt::Debug for TestIssuer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TestIssuer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+//! Checks UAA's tokens here: no call for a token whose key is known.
+//!
+//! What was found good is remembered by the token's SHA-256 until something changes that could make it bad (keys,
+//! revocations, what users may read); its expiry is looked at each time. Failures are not remembered: they are cheap to
+//! find again, and nobody can fill a cache with them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ring::digest::{SHA256, digest};
+use weir_service::{Clock, Shutdown, Tasks};
+
+use crate::access::Access;
+use crate::issuer::Issuer;
+use crate::jwt::{Flaw, Jwt};
+use crate::lease::Lease;
+use crate::{Authorizer, Caller, Denied, UaaConfig, Verdict, bearer};
+
+mod cache;
+mod refresh;
+mod state;
+
+use cache::Cache;
+pub(crate) use state::State;
+
+/// How many verified tokens are remembered. Each takes about a kilobyte.
+const CACHE: usize = 10_000;
+
+/// How long a request may wait for a key that is not known.
+const KEY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An [`Authorizer`] for the tokens of one issuer.
+#[derive(Debug)]
+pub struct Verifier {
+    state: Arc<State>,
+    issuer: String,
+    audiences: Vec<String>,
+    cache: Mutex<Cache>,
+    hits: AtomicU64,
+    verified: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What a verifier has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerifierStats {
+    /// Tokens that were remembered.
+    pub hits: u64,
+    /// Tokens whose signature was checked and found good.
+    pub verified: u64,
+    /// Tokens that were refused.
+    pub refused: u64,
+    /// How long the last fetch from the issuer took.
+    pub fetch: Duration,
+    /// Keys that are known.
+    pub keys: usize,
+    /// Revocations that are known.
+    pub revocations: usize,
+}
+
+impl Verifier {
+    /// A verifier that asks `issuer` for its keys and revocations, on two tasks, until `shutdown`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn start(
+        config: &UaaConfig,
+        issuer: Arc<dyn Issuer>,
+        access: Arc<dyn Access>,
+        clock: Clock,
+        shutdown: &Shutdown,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
+        let state = State::new(access, clock, config.leeway);
+        refresh::start(&state, &issuer, config, shutdown, tasks);
+        Arc::new(Self {
+            state,
+            issuer: config.issuer.clone(),
+            audiences: config.audiences.clone(),
+            cache: Mutex::new(Cache::new(CACHE)),
+            hits: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Who the bearer is, and what it may read.
+    ///
+    /// # Errors
+    /// Why the token does not count, or that this cannot be said now.
+    pub async fn check(&self, token: Option<&str>) -> Result<Caller, Denied> {
+        let token = token.and_then(bearer).ok_or(Denied::Missing)?;
+        let digest = digest(&SHA256, token.as_bytes());
+        let epoch = self.state.epoch();
+        let known = self.cache.lock().get(digest.as_ref(), epoch);
+        if let Some(caller) = known {
+            return if caller.expires_at().is_some_and(|end| self.state.is_over(end)) {
+                self.refuse(Flaw::Expired)
+            } else {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                Ok(caller)
+            };
+        }
+        let (caller, epoch) = self.verify(token).await?;
+        self.verified.fetch_add(1, Ordering::Relaxed);
+        self.cache.lock().insert(digest.as_ref(), epoch, caller.clone());
+        Ok(caller)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> VerifierStats {
+        let (keys, revocations, fetch) = self.state.sizes();
+        VerifierStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            verified: self.verified.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            fetch,
+            keys,
+            revocations,
+        }
+    }
+
+    /// Verifies a token; returns in which epoch it was found good.
+    async fn verify(&self, token: &str) -> Result<(Caller, u64), Denied> {
+        let jwt = match Jwt::parse(token) {
+            Ok(jwt) => jwt,
+            Err(flaw) => return self.refuse(flaw),
+        };
+        self.fetch_key(jwt.key_id()).await?;
+        // In this order: what changes after the epoch was read makes this verdict be forgotten.
+        let epoch = self.state.epoch();
+        let Some(key) = self.state.key(jwt.key_id()) else {
+            return self.refuse(Flaw::UnknownKey);
+        };
+        if !key.verifies(jwt.signed(), jwt.signature()) {
+            return self.refuse(Flaw::Signature);
+        }
+        let claims = match jwt.payload().and_then(|payload| self.accept(payload)) {
+            Ok(claims) => claims,
+            Err(flaw) => return self.refuse(flaw),
+        };
+        let scope = self.state.access().scope(&claims).await?;
+        let key_id = jwt.key_id().to_owned();
+        let lease = Lease::new(claims, scope, key_id, key, Arc::clone(&self.state));
+        Ok((Caller::leased(lease), epoch))
+    }
+
+    /// Looks at what the token says about itself.
+    fn accept(&self, payload: crate::claims::Payload) -> Result<crate::claims::Claims, Flaw> {
+        if payload.iss != self.issuer {
+            return Err(Flaw::Issuer);
+        }
+        if payload.is_refresh_token() {
+            return Err(Flaw::RefreshToken);
+        }
+        if !payload.aud.meets(&self.audiences) {
+            return Err(Flaw::Audience);
+        }
+        if self.state.is_over(payload.exp) {
+            return Err(Flaw::Expired);
+        }
+        let not_yet = |time: Option<i64>| time.is_some_and(|time| self.state.is_ahead(time));
+        if not_yet(payload.nbf) || not_yet(payload.iat) {
+            return Err(Flaw::NotYetValid);
+        }
+        let claims = payload.into_claims().ok_or(Flaw::Claims)?;
+        if self.state.is_revoked(&claims) {
+            return Err(Flaw::Revoked);
+        }
+        Ok(claims)
+    }
+
+    /// Asks the issuer for a key that is not known, and waits for the answer; which may be that there is none.
+    async fn fetch_key(&self, id: &str) -> Result<(), Denied> {
+        if self.state.key(id).is_some() {
+            return Ok(());
+        }
+        let answered = tokio::time::timeout(KEY_DEADLINE, self.state.ask_for_keys()).await;
+        if answered == Ok(true) || self.state.key(id).is_some() {
+            return Ok(());
+        }
+        tracing::debug!("a token's key is not known, and the issuer cannot be asked");
+        Err(Denied::Unavailable)
+    }
+
+    fn refuse<T>(&self, flaw: Flaw) -> Result<T, Denied> {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = %flaw, "token refused");
+        Err(flaw.into())
+    }
+}
+
+impl Authorizer for Verifier {
+    fn caller<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a> {
+        Box::pin(self.check(token))
+    }
+}
+
+#[cfg(test)]
+mod tests;
