@@ -7,6 +7,7 @@
 //! The window is taken when a shipment is handed over and freed when its last outcome was *read*: [`Sender::send`] and
 //! [`Outcomes::next`] must be polled side by side, as `select!` does.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,13 +15,17 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_service::Tasks;
 
-use crate::{Binding, Failure, Settings, Stage};
+use crate::arrived::Metered;
+use crate::dial::dial;
+use crate::http::Transport;
+use crate::secure::Secure;
+use crate::{Binding, Failure, Scheme, Settings, Stage, tcp};
 
 /// Most shipments on their way over one connection.
 const MAX_SHIPMENTS: usize = 1024;
 
 /// Messages that travel together, framed as the drain's scheme wants it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shipment {
     /// Its number on this connection: 1, 2, 3, …
     pub sequence: u64,
@@ -28,6 +33,18 @@ pub struct Shipment {
     pub bytes: Bytes,
     /// Where each message ends in `bytes`.
     pub ends: Arc<[u32]>,
+}
+
+impl fmt::Debug for Shipment {
+    /// Without what people wrote.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shipment")
+            .field("sequence", &self.sequence)
+            .field("bytes", &self.bytes.len())
+            .field("messages", &self.ends.len())
+            .finish()
+    }
 }
 
 /// What became of a shipment.
@@ -76,7 +93,7 @@ pub(crate) struct Room {
 pub struct Sender {
     bytes: Arc<Semaphore>,
     count: Arc<Semaphore>,
-    window: u32,
+    room: u32,
     accepted: mpsc::Sender<Accepted>,
 }
 
@@ -87,7 +104,7 @@ impl Sender {
     /// # Errors
     /// When the connection is over.
     pub async fn send(&mut self, shipment: Shipment) -> Result<(), Closed> {
-        let size = u32::try_from(shipment.bytes.len()).unwrap_or(u32::MAX).min(self.window);
+        let size = u32::try_from(shipment.bytes.len()).unwrap_or(u32::MAX).min(self.room);
         let count = Arc::clone(&self.count).acquire_owned().await.map_err(|_| Closed)?;
         let bytes = Arc::clone(&self.bytes)
             .acquire_many_owned(size)
@@ -143,7 +160,15 @@ pub(crate) struct Report {
 /// The transport's end of a connection.
 #[derive(Debug)]
 pub(crate) struct Line {
+    /// What is to be sent.
     pub(crate) accepted: mpsc::Receiver<Accepted>,
+    /// Where outcomes go.
+    pub(crate) reporter: Reporter,
+}
+
+/// Where outcomes go.
+#[derive(Debug)]
+pub(crate) struct Reporter {
     bytes: Arc<Semaphore>,
     count: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
@@ -152,8 +177,11 @@ pub(crate) struct Line {
 impl Line {
     /// Both ends.
     pub(crate) fn new(settings: &Settings) -> (Sender, Outcomes, Self) {
-        let window = u32::try_from(settings.resend_window).unwrap_or(u32::MAX).max(1);
-        let bytes = Arc::new(Semaphore::new(window as usize));
+        // The window itself, and as much on its way into it.
+        let room = u32::try_from(settings.resend_window.saturating_mul(2))
+            .unwrap_or(u32::MAX / 8)
+            .max(1);
+        let bytes = Arc::new(Semaphore::new(room as usize));
         let count = Arc::new(Semaphore::new(MAX_SHIPMENTS));
         let (sender, accepted) = mpsc::channel(MAX_SHIPMENTS);
         // Two for each shipment, and the last one: it is never full.
@@ -161,22 +189,27 @@ impl Line {
         let sender = Sender {
             bytes: Arc::clone(&bytes),
             count: Arc::clone(&count),
-            window,
+            room,
             accepted: sender,
         };
         let outcomes = Outcomes {
             reports: outcomes,
             over: false,
         };
-        let line = Self {
-            accepted,
-            bytes,
-            count,
-            reports,
-        };
-        (sender, outcomes, line)
+        let reporter = Reporter { bytes, count, reports };
+        (sender, outcomes, Self { accepted, reporter })
     }
 
+    /// Reports the end and takes nothing any more.
+    pub(crate) fn end(mut self, failure: Failure) {
+        self.accepted.close();
+        self.reporter.bytes.close();
+        self.reporter.count.close();
+        self.reporter.push(Outcome::Broken(failure), None);
+    }
+}
+
+impl Reporter {
     /// Reports an outcome that another one follows.
     pub(crate) fn report(&self, outcome: Outcome) {
         self.push(outcome, None);
@@ -185,14 +218,6 @@ impl Line {
     /// Reports the last outcome of a shipment.
     pub(crate) fn finish(&self, outcome: Outcome, room: Room) {
         self.push(outcome, Some(room));
-    }
-
-    /// Reports the end and takes nothing any more.
-    pub(crate) fn end(mut self, failure: Failure) {
-        self.accepted.close();
-        self.bytes.close();
-        self.count.close();
-        self.push(Outcome::Broken(failure), None);
     }
 
     /// Resolves when nobody listens any more.
@@ -208,6 +233,14 @@ impl Line {
     }
 }
 
+/// The end that was asked for: the [`Sender`] is gone and everything is settled.
+pub(crate) fn finished() -> Failure {
+    Failure::new(
+        Stage::Closed,
+        "everything was sent, and this agent closed the connection",
+    )
+}
+
 /// Reaches the drain of `binding`. What runs for the connection runs on `tasks` and ends when [`Outcomes`] is dropped.
 ///
 /// # Errors
@@ -216,8 +249,34 @@ impl Line {
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(Sender, Outcomes), Failure> {
-    let (_sender, _outcomes, line) = Line::new(settings);
-    let _ = (binding, tasks, &line.accepted);
-    let _ = line.abandoned();
-    Err(Failure::new(Stage::Connect, "not there yet"))
+    let url = &binding.url;
+    let (sender, outcomes, line) = Line::new(settings);
+    match url.scheme() {
+        Scheme::Syslog => {
+            let stream = Metered::new(dial(url, settings, tasks, Some(settings.kernel_buffer())).await?);
+            let link = tcp::Link::new(stream.meter(), stream.send_buffer(), None, url, settings);
+            tasks.spawn("drain connection", tcp::run(stream, link, line));
+        }
+        Scheme::SyslogTls => {
+            let secure = Secure::new(binding, settings, &[])?;
+            let stream = Metered::new(dial(url, settings, tasks, Some(settings.kernel_buffer())).await?);
+            let link = tcp::Link::new(
+                stream.meter(),
+                stream.send_buffer(),
+                Some(secure.clone()),
+                url,
+                settings,
+            );
+            let stream = secure.handshake(stream, settings).await?;
+            tasks.spawn("drain connection", tcp::run(stream, link, line));
+        }
+        Scheme::Https | Scheme::HttpsBatch => {
+            let transport = Transport::connect(binding, settings, tasks).await?;
+            tasks.spawn("drain connection", transport.run(line));
+        }
+    }
+    Ok((sender, outcomes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,27 +21,33 @@
 )]
 
 mod address;
+mod arrived;
 mod binding;
 mod connection;
+mod dial;
 mod failure;
 pub mod feed;
+mod http;
 mod parameters;
 mod probe;
 mod redact;
 mod refusal;
 mod resolver;
+mod secure;
 mod settings;
 mod source_types;
+mod tcp;
 mod url;
 
 pub use address::{AddressPolicy, InvalidRange};
-pub use binding::{App, Binding, BindingId, Credentials, Invalid};
+pub use binding::{App, Binding, BindingId, Credentials, Invalid, InvalidId};
 pub use connection::{Closed, Outcome, Outcomes, Sender, Shipment, connect};
+pub use dial::locate;
 pub use failure::{Failure, Stage};
 pub use parameters::{Kinds, Parameters};
 pub use probe::{ProbeReport, ProbeStep, probe};
 pub use refusal::Refusal;
 pub use resolver::Resolver;
 pub use settings::Settings;
-pub use source_types::SourceTypes;
+pub use source_types::{SourceTypeSet, SourceTypes};
 pub use url::{DrainUrl, Scheme, UrlError};

@@ -4,9 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use weir_service::Tasks;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use weir_error::Classify as _;
+use weir_service::{Tasks, clock};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, CertificateStatus};
 
-use crate::{Binding, Settings};
+use crate::dial::to_any;
+use crate::secure::Secure;
+use crate::{Binding, Failure, Outcome, Scheme, Settings, Shipment, Stage, connect, locate};
 
 /// What a probe found, step by step; the last one may have failed.
 #[derive(Debug, Clone, Serialize)]
@@ -20,7 +26,7 @@ pub struct ProbeReport {
 /// One step on the way.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProbeStep {
-    /// `url`, `dns`, `address`, `tcp`, `tls`, `message`.
+    /// `address`, `tcp`, `tls`, `message`.
     pub name: &'static str,
     /// Whether it went well.
     pub ok: bool,
@@ -65,14 +71,155 @@ impl fmt::Display for ProbeReport {
     }
 }
 
-/// Tries the drain with one test message.
+/// Tries the drain with one test message: the same way that lines take, one step after the other.
 ///
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn probe(binding: &Binding, settings: &Settings, tasks: &Tasks) -> ProbeReport {
-    let _ = (settings, tasks);
+    let mut walk = Walk {
+        steps: Vec::new(),
+        since: Instant::now(),
+    };
+    // The first failure ends the walk; it is in the report.
+    _ = walk.walk(binding, settings, tasks).await;
     ProbeReport {
         drain: binding.url.safe().to_owned(),
-        steps: Vec::new(),
+        steps: walk.steps,
     }
+}
+
+/// The steps made, and when the next one began.
+struct Walk {
+    steps: Vec<ProbeStep>,
+    since: Instant,
+}
+
+impl Walk {
+    async fn walk(&mut self, binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(), Stop> {
+        let url = &binding.url;
+        let located = locate(url, settings, tasks).await;
+        let addresses = self.step("address", located, |addresses| {
+            let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("`{}` is at {}", url.host(), listed.join(", "))
+        })?;
+        let stream = to_any(&addresses, url.port(), settings, None).await;
+        let stream = self.step("tcp", stream, |stream| match stream.peer_addr() {
+            Ok(peer) => format!("connected to `{peer}`"),
+            Err(_) => "connected".to_owned(),
+        })?;
+        if url.scheme() != Scheme::Syslog {
+            let protocols: &[&[u8]] = if url.scheme().is_http() {
+                &[ALPN_H2, ALPN_HTTP1]
+            } else {
+                &[]
+            };
+            let secure = Secure::new(binding, settings, protocols);
+            let shaken = match &secure {
+                Ok(secure) => secure.handshake(stream, settings).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            let remark = secure.ok().and_then(|secure| secure.remark());
+            self.step("tls", shaken, |stream| describe(stream, remark))?;
+        }
+        let sent = send(binding, settings, tasks).await;
+        self.step("message", sent, |()| {
+            if url.scheme().is_http() {
+                "the drain took the test message".to_owned()
+            } else {
+                "the test message has arrived; whether the drain understands it, this protocol does not say".to_owned()
+            }
+        })?;
+        Ok(())
+    }
+
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        result: Result<T, Failure>,
+        found: impl FnOnce(&T) -> String,
+    ) -> Result<T, Stop> {
+        let took = self.since.elapsed();
+        self.since = Instant::now();
+        let (ok, text, hint) = match &result {
+            Ok(value) => (true, found(value), None),
+            Err(failure) => (false, failure.to_string(), failure.hint()),
+        };
+        self.steps.push(ProbeStep {
+            name,
+            ok,
+            text,
+            hint,
+            took,
+        });
+        result.map_err(|_| Stop)
+    }
+}
+
+/// A step failed.
+struct Stop;
+
+fn describe<S>(stream: &TlsStream<S>, remark: Option<String>) -> String {
+    let (_, session) = stream.get_ref();
+    let version = match session.protocol_version() {
+        Some(version) => format!("{version:?}").replace('_', "."),
+        None => "TLS".to_owned(),
+    };
+    let leaf = session
+        .peer_certificates()
+        .and_then(|chain| CertificateStatus::read(chain.first()?).ok());
+    let mut text = match leaf {
+        Some(leaf) => format!("{version}, certificate `{}` until {}", leaf.subject, leaf.last_day()),
+        None => version,
+    };
+    if session.alpn_protocol() == Some(ALPN_H2) {
+        text.push_str(", HTTP/2");
+    }
+    if let Some(remark) = remark {
+        text.push_str("; but ");
+        text.push_str(&remark);
+    }
+    text
+}
+
+/// Sends one message, and waits until the drain has taken it as far as its protocol says.
+async fn send(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(), Failure> {
+    let (mut sender, mut outcomes) = connect(binding, settings, tasks).await?;
+    let mut message = test_message(binding);
+    if binding.url.scheme().is_octet_counted() {
+        message = format!("{} {message}", message.len());
+    }
+    let end = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let shipment = Shipment {
+        sequence: 1,
+        bytes: message.into(),
+        ends: [end].into(),
+    };
+    // If the connection is over already, the outcome says why.
+    _ = sender.send(shipment).await;
+    let longest = settings.http_timeout.max(settings.write_timeout) + settings.settle_after;
+    let outcome = async {
+        loop {
+            match outcomes.next().await {
+                Outcome::Written(_) => {}
+                Outcome::Settled(_) => return Ok(()),
+                Outcome::Rejected { failure, .. } | Outcome::Broken(failure) => return Err(failure),
+            }
+        }
+    };
+    timeout(longest, outcome).await.unwrap_or_else(|_| {
+        let text = format!("the drain has not acknowledged the test message within {longest:?}");
+        Err(Failure::new(Stage::Write, text).hint("the drain does not read: look at it"))
+    })
+}
+
+/// RFC 5424, as the lines of the app are.
+fn test_message(binding: &Binding) -> String {
+    let field = |text: &str, longest: usize| -> String {
+        let graphic: String = text.chars().filter(char::is_ascii_graphic).take(longest).collect();
+        if graphic.is_empty() { "-".to_owned() } else { graphic }
+    };
+    let now = chrono::DateTime::from_timestamp_nanos(clock::now_nanos()).format("%Y-%m-%dT%H:%M:%S%.6f+00:00");
+    let host = field(binding.hostname(), 255);
+    let app = field(binding.source_id().unwrap_or_default(), 48);
+    format!("<14>1 {now} {host} {app} [LGR] - - test message: this drain was probed\n")
 }

@@ -25,12 +25,12 @@ pub struct Settings {
     pub http_connections: usize,
     /// Most POSTs under way on one HTTP/2 connection.
     pub http2_streams: usize,
-    /// Bytes of shipments that are on their way: those of TCP and TLS drains are sent again after the connection broke.
+    /// Bytes that TCP and TLS drains are sent again after the connection broke, at most; once more as many may be on their
+    /// way to any drain.
     pub resend_window: usize,
     /// How long ago a shipment must have been written to count as taken by a TCP or TLS drain, which never says so.
     pub settle_after: Duration,
-    /// The send buffer of TCP and TLS drains, in bytes: what the kernel holds is not known to have left. At most a quarter of
-    /// the window is used.
+    /// The send buffer of TCP and TLS drains, in bytes; at most an eighth of the window, as the kernel doubles it.
     pub send_buffer: usize,
     /// Where drains may be.
     pub addresses: AddressPolicy,
@@ -59,12 +59,17 @@ impl Settings {
             http2_streams: 8,
             resend_window: 1024 * 1024,
             settle_after: Duration::from_millis(250),
-            send_buffer: 256 * 1024,
+            send_buffer: 128 * 1024,
             addresses: AddressPolicy::open(),
             resolver: Resolver::system(),
             trust,
             cipher_suites: None,
             skip_verify: false,
         }
+    }
+
+    /// The send buffer that is asked for. The kernel doubles it.
+    pub(crate) fn kernel_buffer(&self) -> usize {
+        self.send_buffer.min(self.resend_window / 8).max(4096)
     }
 }

@@ -373,7 +373,7 @@ fn safe(scheme: &str, url: &Url) -> String {
 }
 
 /// Whether a path segment looks like a secret: long, of letters and digits mixed.
-fn is_token(segment: &str) -> bool {
+pub(crate) fn is_token(segment: &str) -> bool {
     let letters = segment.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() >= 16 && letters > 0 && digits > 2

@@ -91,6 +91,24 @@ pub fn explain(peer: &str, error: io::Error) -> HandshakeError {
     }
 }
 
+/// As [`explain`], for an error that another library wrapped; `None` if TLS has nothing to do with it.
+#[must_use]
+pub fn explain_wrapped(peer: &str, error: &(dyn std::error::Error + 'static)) -> Option<HandshakeError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = match io {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => error.downcast_ref::<rustls::Error>(),
+        };
+        if let Some(tls) = tls {
+            return Some(explain_tls(peer.to_owned(), tls.clone()));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 fn explain_tls(peer: String, error: rustls::Error) -> HandshakeError {
     use AlertDescription as Alert;
     match error {

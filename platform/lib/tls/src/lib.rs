@@ -36,7 +36,7 @@ pub use authority::Authority;
 pub use chain::ChainError;
 pub use client::{ClientTls, server_name};
 pub use error::TlsError;
-pub use handshake::{HandshakeError, explain};
+pub use handshake::{HandshakeError, explain, explain_wrapped};
 pub use outbound::{
     CipherSuites, Destination, OutboundTls, PemError, Trust, UnknownSuites, check_authority, check_identity,
 };

@@ -1,0 +1,136 @@
+//! What an answer means.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Buf as _;
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use weir_service::clock;
+
+use super::post::{Result as PostResult, Template};
+use crate::{Failure, Stage};
+
+/// Bytes of an answer that are kept for its excerpt.
+const KEPT: usize = 4096;
+
+/// An answer longer than this is not read to its end; its connection is given up instead.
+const LONGEST: usize = 64 * 1024;
+
+/// A drain that asks for more patience than this gets this much.
+const LONGEST_DELAY: Duration = Duration::from_secs(600);
+
+/// An answer, read as far as it matters.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    begin: Vec<u8>,
+    is_cut: bool,
+    /// It was read to its end: the connection can carry another.
+    pub(super) is_complete: bool,
+}
+
+impl Answer {
+    pub(super) async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
+        let (head, mut body) = response.into_parts();
+        let mut begin = Vec::new();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(mut data) = frame?.into_data() else {
+                continue;
+            };
+            length += data.remaining();
+            if length > LONGEST {
+                break;
+            }
+            let kept = data.remaining().min(KEPT - begin.len());
+            begin.extend_from_slice(&data.copy_to_bytes(kept));
+        }
+        Ok(Self {
+            status: head.status,
+            headers: head.headers,
+            is_cut: length > begin.len(),
+            begin,
+            is_complete: length <= LONGEST,
+        })
+    }
+}
+
+/// What becomes of the POST by its answer.
+pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
+    let status = answer.status;
+    if status.is_success() {
+        return PostResult::Taken;
+    }
+    let mut text = format!("the drain answered `{status}`");
+    if status.is_redirection() {
+        text.push_str(&redirected(&answer.headers));
+    }
+    let excerpt = template.redactor.excerpt(&answer.begin, !answer.is_cut);
+    if !excerpt.is_empty() {
+        text.push_str(": ");
+        text.push_str(&excerpt);
+    }
+    let mut failure = Failure::new(Stage::Http, text);
+    failure.status = Some(status.as_u16());
+    failure.retry_after = retry_after(&answer.headers);
+    match status.as_u16() {
+        408 | 425 | 429 | 500..=599 => PostResult::Failed(failure.hint(match status.as_u16() {
+            429 => "the drain takes no more than this: raise its limit, or send it less",
+            503 => "the drain is overloaded or being restarted",
+            _ => "the drain has a fault of its own: look at its log",
+        })),
+        300..=399 => PostResult::Refused(
+            failure
+                .permanent()
+                .hint("drains do not follow redirects: bind the new URL"),
+        ),
+        401 | 407 => PostResult::Refused(
+            failure
+                .permanent()
+                .hint("correct user and password, or the token, in the URL"),
+        ),
+        403 => PostResult::Refused(
+            failure
+                .permanent()
+                .hint("the drain must allow these credentials to write"),
+        ),
+        404 | 410 => PostResult::Refused(failure.permanent().hint("check the path of the drain's URL")),
+        _ => {
+            failure.drain_wide = false;
+            PostResult::Refused(
+                failure
+                    .permanent()
+                    .hint("the drain does not accept what was sent: look at its log"),
+            )
+        }
+    }
+}
+
+/// Where to, without path and query: they may hold tokens.
+fn redirected(headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    match location.and_then(|location| url::Url::parse(location).ok()) {
+        Some(url) => match url.host_str() {
+            Some(host) => format!(" and redirects to `{}://{host}`", url.scheme()),
+            None => String::new(),
+        },
+        None => " and redirects to another path".to_owned(),
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let delay = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let then = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            let now = Duration::from_nanos(u64::try_from(clock::now_nanos()).ok()?);
+            then.saturating_sub(now)
+        }
+    };
+    Some(delay.min(LONGEST_DELAY))
+}

@@ -1,0 +1,243 @@
+//! One POST: what it looks like, and what becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use hyper::client::conn::TrySendError;
+use ring::digest::{Context, SHA256};
+use tokio::time::timeout;
+
+use super::answer::{self, Answer};
+use super::connection::{Channel, Lease, Returned};
+use crate::connection::Shipment;
+use crate::redact::Redactor;
+use crate::secure::peer;
+use crate::{Binding, BindingId, Failure, Stage};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How long a connection's end is waited for, to know why a POST on it failed.
+const END_IS_NEAR: Duration = Duration::from_millis(500);
+
+/// What all POSTs to one drain have in common.
+pub(super) struct Template {
+    binding: BindingId,
+    /// For HTTP/1.1: path and query.
+    path: Uri,
+    /// For HTTP/2: with scheme and authority.
+    full: Uri,
+    headers: HeaderMap,
+    host: HeaderValue,
+    pub(super) redactor: Redactor,
+    pub(super) peer: String,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Template")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A POST that waits for its turn.
+pub(super) struct Post {
+    pub(super) sequence: u64,
+    /// How many messages it carries.
+    pub(super) messages: u32,
+    /// It went out on a connection that was then lost.
+    pub(super) was_lost: bool,
+    body: Bytes,
+    key: HeaderValue,
+}
+
+/// A POST that was made.
+pub(super) struct Done {
+    pub(super) post: Post,
+    pub(super) connection: Returned,
+    pub(super) result: Result,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Result {
+    /// 2xx.
+    Taken,
+    /// Never to be taken.
+    Refused(Failure),
+    /// To be tried again later.
+    Failed(Failure),
+    /// The connection was gone.
+    Lost {
+        /// Why.
+        failure: Failure,
+        /// The drain may have got it.
+        sent: bool,
+    },
+}
+
+impl Template {
+    pub(super) fn new(binding: &Binding) -> std::result::Result<Self, Failure> {
+        let url = &binding.url;
+        let unusable = || {
+            Failure::new(
+                Stage::Http,
+                "the drain's URL is not usable in a request: it holds characters that must be escaped",
+            )
+            .permanent()
+        };
+        let authority = match url.port() {
+            443 => url.address().to_string(),
+            port => format!("{}:{port}", url.address()),
+        };
+        let path: Uri = url.target().parse().map_err(|_| unusable())?;
+        let full = format!("https://{authority}{}", url.target());
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))),
+        );
+        if let Some((name, password)) = url.user() {
+            let encoded = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
+            let mut value = HeaderValue::from_str(&encoded).map_err(|_| unusable())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        Ok(Self {
+            binding: binding.id,
+            path,
+            full: full.parse().map_err(|_| unusable())?,
+            headers,
+            host: HeaderValue::from_str(&authority).map_err(|_| unusable())?,
+            redactor: Redactor::new(url),
+            peer: peer(url),
+        })
+    }
+
+    /// The POSTs that a shipment makes: one, or one for each message.
+    pub(super) fn posts(&self, shipment: &Shipment, each_message: bool) -> Vec<Post> {
+        let mut context = Context::new(&SHA256);
+        context.update(self.binding.to_string().as_bytes());
+        context.update(&shipment.bytes);
+        let digest = context.finish();
+        let digits: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let post = |key: String, body: Bytes, messages: usize| Post {
+            sequence: shipment.sequence,
+            messages: u32::try_from(messages).unwrap_or(u32::MAX),
+            was_lost: false,
+            body,
+            key: HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static("")),
+        };
+        if shipment.bytes.is_empty() {
+            return Vec::new();
+        }
+        if !each_message {
+            return vec![post(digits, shipment.bytes.clone(), shipment.ends.len())];
+        }
+        let mut start = 0;
+        let mut posts = Vec::with_capacity(shipment.ends.len());
+        for (index, end) in shipment.ends.iter().enumerate() {
+            let end = (*end as usize).clamp(start, shipment.bytes.len());
+            posts.push(post(format!("{digits}-{index}"), shipment.bytes.slice(start..end), 1));
+            start = end;
+        }
+        posts
+    }
+
+    fn request(&self, post: &Post, channel: &Channel) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(post.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(IDEMPOTENCY_KEY, post.key.clone());
+        match channel {
+            Channel::Http1(_) => {
+                *request.uri_mut() = self.path.clone();
+                request.headers_mut().insert(HOST, self.host.clone());
+            }
+            Channel::Http2(_) => {
+                *request.uri_mut() = self.full.clone();
+                *request.version_mut() = http::Version::HTTP_2;
+            }
+        }
+        request
+    }
+}
+
+/// Why there is no answer.
+enum Missing {
+    /// The POST never left.
+    NotSent,
+    /// It may have arrived.
+    Broken,
+}
+
+impl Post {
+    /// Makes the POST on a connection.
+    pub(super) async fn send(self, lease: Lease, template: Arc<Template>, longest: Duration) -> Done {
+        let Lease {
+            number,
+            mut channel,
+            mut end,
+        } = lease;
+        let request = template.request(&self, &channel);
+        let exchanged = timeout(longest, exchange(&mut channel, request)).await;
+        let (result, usable) = match exchanged {
+            Ok(Ok(answer)) => (answer::judge(&answer, &template), answer.is_complete),
+            Ok(Err(missing)) => {
+                let known = timeout(END_IS_NEAR, end.wait_for(Option::is_some)).await;
+                let known = known
+                    .ok()
+                    .and_then(std::result::Result::ok)
+                    .and_then(|known| known.clone());
+                let failure = known.unwrap_or_else(|| {
+                    Failure::new(Stage::Closed, format!("`{}` broke off the POST", template.peer))
+                        .hint("the drain's log, or that of a proxy before it, should say why")
+                });
+                let sent = matches!(missing, Missing::Broken);
+                (Result::Lost { failure, sent }, false)
+            }
+            Err(_) => {
+                let text = format!("`{}` has not answered within {longest:?}", template.peer);
+                let failure = Failure::new(Stage::Http, text).hint("the drain is overloaded, or stuck: look at it");
+                (Result::Failed(failure), false)
+            }
+        };
+        Done {
+            post: self,
+            connection: Returned {
+                number,
+                channel: usable.then_some(channel),
+            },
+            result,
+        }
+    }
+}
+
+async fn exchange(channel: &mut Channel, request: Request<Full<Bytes>>) -> std::result::Result<Answer, Missing> {
+    let missing = |error: TrySendError<_>| {
+        if error.message().is_some() {
+            Missing::NotSent
+        } else {
+            Missing::Broken
+        }
+    };
+    let response = match channel {
+        Channel::Http1(sender) => {
+            sender.ready().await.map_err(|_| Missing::NotSent)?;
+            sender.try_send_request(request).await.map_err(missing)?
+        }
+        Channel::Http2(sender) => {
+            sender.ready().await.map_err(|_| Missing::NotSent)?;
+            sender.try_send_request(request).await.map_err(missing)?
+        }
+    };
+    Answer::read(response).await.map_err(|_| Missing::Broken)
+}

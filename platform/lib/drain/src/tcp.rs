@@ -1,0 +1,317 @@
+//! Syslog over TCP, plain or in TLS: writes, and knows what may have been lost when the connection breaks.
+//!
+//! ```text
+//!              current            window (≤ 1 MiB, sent again if the connection breaks)
+//! accepted ──▶ [write … flush] ──▶ [shipment][shipment][shipment] ──▶ Settled
+//!                       Written ◀──┘ leaves when the peer's kernel has it, and it is 250 ms old or pushed out by others
+//! ```
+//!
+//! Nobody answers over this protocol: what the peer's kernel took and its program never read is lost when it dies. 250 ms is
+//! the time that a program has to read it. The connection is read all the while, so that its end is seen at once and not
+//! with the next write but one.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::arrived::Meter;
+use crate::connection::{Accepted, Line, Outcome, Room, finished};
+use crate::dial::io_text;
+use crate::secure::{Secure, peer};
+use crate::{DrainUrl, Failure, Settings, Stage};
+
+/// The window is looked at no more often than this.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// How long saying good-bye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a connection needs to know beside its stream.
+#[derive(Debug)]
+pub(crate) struct Link {
+    meter: Arc<Meter>,
+    send_buffer: u64,
+    secure: Option<Secure>,
+    peer: String,
+    write_timeout: Duration,
+    settle_after: Duration,
+    resend_window: u64,
+}
+
+impl Link {
+    pub(crate) fn new(
+        meter: Arc<Meter>,
+        send_buffer: usize,
+        secure: Option<Secure>,
+        url: &DrainUrl,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            meter,
+            send_buffer: send_buffer as u64,
+            secure,
+            peer: peer(url),
+            write_timeout: settings.write_timeout,
+            settle_after: settings.settle_after,
+            resend_window: settings.resend_window as u64,
+        }
+    }
+
+    /// Why the connection is over; `None`: the drain closed it.
+    fn failure(&self, error: Option<io::Error>) -> Failure {
+        let peer = &self.peer;
+        let Some(error) = error else {
+            return Failure::new(Stage::Closed, format!("`{peer}` closed the connection")).hint(CLOSED_HINT);
+        };
+        if let Some(explained) = self.secure.as_ref().and_then(|secure| secure.explain_wrapped(&error)) {
+            return explained;
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Failure::new(Stage::Closed, format!("`{peer}` reset the connection")).hint(CLOSED_HINT)
+            }
+            io::ErrorKind::UnexpectedEof => Failure::new(
+                Stage::Closed,
+                format!("`{peer}` closed the connection without a word of tls"),
+            )
+            .hint(CLOSED_HINT),
+            io::ErrorKind::TimedOut => {
+                Failure::new(Stage::Write, format!("`{peer}` does not acknowledge what is sent")).hint(SILENT_HINT)
+            }
+            _ => Failure::new(
+                Stage::Write,
+                format!("connection to `{peer}` broke: {}", io_text(&error)),
+            ),
+        }
+    }
+
+    fn stalled(&self) -> Failure {
+        let text = format!("`{}` has taken nothing for {:?}", self.peer, self.write_timeout);
+        Failure::new(Stage::Write, text).hint("the drain does not read, or reads too slowly: look at it")
+    }
+}
+
+const CLOSED_HINT: &str = "the drain's log should say why: it may be restarting, full, or not accept the format";
+const SILENT_HINT: &str = "the drain's machine is gone, or the network between has swallowed the connection";
+
+/// A shipment that was written and may have to be sent again.
+#[derive(Debug)]
+struct Written {
+    sequence: u64,
+    size: u64,
+    /// Where it ends in the connection's bytes.
+    end: u64,
+    at: Instant,
+    room: Room,
+}
+
+/// Runs a connection until it breaks, or everything was sent and nothing more comes, or nobody listens.
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut line: Line) {
+    let mut pump = Pump::new(stream, Arc::clone(&link.meter));
+    let mut window = Window::default();
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut more = true;
+    loop {
+        if !more && pump.current.is_none() && window.written.is_empty() {
+            // The peer may be gone already; nothing depends on it.
+            _ = timeout(CLOSE_TIMEOUT, pump.stream.shutdown()).await;
+            return line.end(finished());
+        }
+        let due = window.due(&link, &pump);
+        if let Some(due) = due
+            && timer.deadline() != due
+        {
+            timer.as_mut().reset(due);
+        }
+        tokio::select! {
+            biased;
+            done = poll_fn(|cx| pump.poll(cx)) => match done {
+                Ok(accepted) => {
+                    line.reporter.report(Outcome::Written(accepted.shipment.sequence));
+                    window.push(accepted, &link);
+                }
+                Err(error) => {
+                    // What was taken before the end need not be sent again only because nobody has looked since.
+                    window.looked = None;
+                    window.settle(&link, &pump, &line);
+                    return line.end(link.failure(error));
+                }
+            },
+            accepted = line.accepted.recv(), if more && pump.current.is_none() => match accepted {
+                Some(accepted) => pump.start(accepted),
+                None => more = false,
+            },
+            () = timer.as_mut(), if due.is_some() => {}
+            () = line.reporter.abandoned() => return,
+        }
+        if pump.stalled(&link) {
+            return line.end(link.stalled());
+        }
+        window.settle(&link, &pump, &line);
+    }
+}
+
+/// Writes one shipment at a time and reads whatever comes.
+struct Pump<S> {
+    stream: S,
+    meter: Arc<Meter>,
+    current: Option<(Accepted, Bytes)>,
+    /// Since when nothing was taken, if something waits, and what had been taken by then.
+    waiting: Option<(Instant, u64)>,
+    buffer: Box<[u8]>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
+    fn new(stream: S, meter: Arc<Meter>) -> Self {
+        Self {
+            stream,
+            meter,
+            current: None,
+            waiting: None,
+            buffer: vec![0; 512].into(),
+        }
+    }
+
+    fn start(&mut self, accepted: Accepted) {
+        let bytes = accepted.shipment.bytes.clone();
+        self.current = Some((accepted, bytes));
+        self.waiting = None;
+    }
+
+    /// Ready when the current shipment was written, or the connection is over (no error: the peer closed it).
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, Option<io::Error>>> {
+        if let Poll::Ready(end) = self.poll_read(cx) {
+            return Poll::Ready(Err(end));
+        }
+        let Some((_, left)) = &mut self.current else {
+            return Poll::Pending;
+        };
+        let result = loop {
+            if left.is_empty() {
+                break Pin::new(&mut self.stream).poll_flush(cx);
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, left) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => left.advance(count),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        match result {
+            Poll::Ready(Ok(())) => match self.current.take() {
+                Some((accepted, _)) => Poll::Ready(Ok(accepted)),
+                None => Poll::Pending,
+            },
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Some(error))),
+            Poll::Pending => {
+                let taken = self.meter.written();
+                if self.waiting.is_none_or(|(_, before)| before != taken) {
+                    self.waiting = Some((Instant::now(), taken));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ready when the peer is gone. What it says does not matter: this protocol knows no answers.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        loop {
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(None),
+                Ok(()) => {}
+                Err(error) => return Poll::Ready(Some(error)),
+            }
+        }
+    }
+
+    /// Since when a write waits, if one does.
+    fn blocked_since(&self) -> Option<Instant> {
+        self.current.as_ref().and(self.waiting).map(|(since, _)| since)
+    }
+
+    fn stalled(&self, link: &Link) -> bool {
+        self.blocked_since()
+            .is_some_and(|since| since.elapsed() >= link.write_timeout)
+    }
+}
+
+/// What was written and is not settled.
+#[derive(Debug, Default)]
+struct Window {
+    written: VecDeque<Written>,
+    bytes: u64,
+    looked: Option<Instant>,
+    /// What the peer's kernel has, as of the last look.
+    arrived: Option<u64>,
+}
+
+impl Window {
+    fn push(&mut self, accepted: Accepted, link: &Link) {
+        let size = accepted.shipment.bytes.len() as u64;
+        self.bytes += size;
+        self.written.push_back(Written {
+            sequence: accepted.shipment.sequence,
+            size,
+            end: link.meter.written(),
+            at: Instant::now(),
+            room: accepted.room,
+        });
+    }
+
+    /// When there is something to look at again.
+    fn due<S: AsyncRead + AsyncWrite + Unpin>(&self, link: &Link, pump: &Pump<S>) -> Option<Instant> {
+        let stall = pump.blocked_since().map(|since| since + link.write_timeout);
+        let settle = self.written.front().map(|first| {
+            let next = self.looked.map_or(first.at, |looked| looked + LOOK_EVERY);
+            if self.bytes > link.resend_window {
+                next
+            } else {
+                next.max(first.at + link.settle_after)
+            }
+        });
+        stall.into_iter().chain(settle).min()
+    }
+
+    /// Reports what need not be kept any longer.
+    fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, line: &Line) {
+        while let Some(settled) = self.next_settled(link, pump) {
+            line.reporter.finish(Outcome::Settled(settled.sequence), settled.room);
+        }
+    }
+
+    /// The oldest shipment, if it need not be kept any longer.
+    fn next_settled<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>) -> Option<Written> {
+        let first = self.written.front()?;
+        if self.bytes <= link.resend_window && first.at.elapsed() < link.settle_after {
+            return None;
+        }
+        if self.arrived.is_none_or(|arrived| arrived < first.end) {
+            let now = Instant::now();
+            if self.looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
+                return None;
+            }
+            self.looked = Some(now);
+            self.arrived = Some(match link.meter.arrived() {
+                Some(arrived) => arrived,
+                // Nobody knows: what the kernel can hold at most may be there still, as long as a write waits.
+                None if pump.blocked_since().is_some() => link.meter.written().saturating_sub(link.send_buffer),
+                None => link.meter.written(),
+            });
+        }
+        if self.arrived.is_none_or(|arrived| arrived < first.end) {
+            return None;
+        }
+        let settled = self.written.pop_front()?;
+        self.bytes -= settled.size;
+        Some(settled)
+    }
+}
