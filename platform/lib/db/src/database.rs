@@ -1,0 +1,300 @@
+//! An open database: its pools, and statements that need no transaction.
+
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::row::Kind;
+use crate::transaction::Open;
+use crate::{DatabaseUrl, DbError, Dialect, Row, Statement, Transaction, Value};
+
+/// A query in the driver's form, with its values.
+macro_rules! bind {
+    ($text:expr, $statement:expr) => {{
+        let mut query = sqlx::query(AssertSqlSafe($text));
+        for value in $statement.values {
+            query = match value {
+                Value::Text(value) => query.bind(value),
+                Value::Integer(value) => query.bind(value),
+                Value::Boolean(value) => query.bind(value),
+                Value::Bytes(value) => query.bind(value),
+            };
+        }
+        query
+    }};
+}
+pub(crate) use bind;
+
+/// How long a statement waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// How long SQLite waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Connections to a server; readers of a SQLite file.
+const CONNECTIONS: u32 = 8;
+
+/// Whatever runs statements.
+pub trait Executor: Send {
+    /// Which language the server speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// Runs a statement without an answer; how many rows it changed.
+    fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, DbError>>;
+
+    /// All rows of the answer.
+    fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<Row>, DbError>>;
+
+    /// The first row of the answer, if there is one.
+    fn first(&mut self, statement: Statement) -> BoxFuture<'_, Result<Option<Row>, DbError>>;
+
+    /// Makes a row, unless one with its key is there already; whether it was made.
+    fn insert_new<'e>(
+        &'e mut self,
+        table: &'e str,
+        columns: &'e [&'e str],
+        values: Vec<Value>,
+    ) -> BoxFuture<'e, Result<bool, DbError>> {
+        let insert = crate::sql(self.dialect().insert_new(table, columns)).bind_all(values);
+        Box::pin(async move {
+            match self.execute(insert).await {
+                Err(DbError::Duplicate(_)) if self.dialect().is_mysql() => Ok(false),
+                result => Ok(result? > 0),
+            }
+        })
+    }
+}
+
+/// An open database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pools: Pools,
+    dialect: Dialect,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    /// One connection writes, the others read.
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
+    Postgres(PgPool),
+    MySql(MySqlPool),
+}
+
+impl Database {
+    /// Opens a database; a SQLite file is made (mode 0600) when absent.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn open(url: &DatabaseUrl) -> Result<Self, DbError> {
+        let failed = |source| DbError::Open {
+            url: url.to_string(),
+            source,
+        };
+        match url.dialect() {
+            Dialect::Sqlite => {
+                let path = url.path().unwrap_or_default();
+                make_private(&path)?;
+                let options = SqliteConnectOptions::new()
+                    .filename(&path)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(BUSY)
+                    .foreign_keys(true)
+                    .pragma("trusted_schema", "off");
+                let writer = bounded(SqlitePoolOptions::new(), 1)
+                    // The file is there as long as the database is open.
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .connect_with(options.clone())
+                    .await
+                    .map_err(failed)?;
+                let readers = bounded(SqlitePoolOptions::new(), CONNECTIONS)
+                    .connect_with(options.read_only(true))
+                    .await
+                    .map_err(failed)?;
+                Ok(Self {
+                    pools: Pools::Sqlite { writer, readers },
+                    dialect: Dialect::Sqlite,
+                })
+            }
+            Dialect::Postgres => {
+                let options: PgConnectOptions = url.reveal().parse().map_err(failed)?;
+                let options = options.application_name("weir");
+                let pool = bounded(PgPoolOptions::new(), CONNECTIONS)
+                    .connect_with(options)
+                    .await
+                    .map_err(failed)?;
+                Ok(Self {
+                    pools: Pools::Postgres(pool),
+                    dialect: Dialect::Postgres,
+                })
+            }
+            Dialect::MySql | Dialect::MariaDb => {
+                let options: MySqlConnectOptions = url.reveal().parse().map_err(failed)?;
+                let pool = bounded(MySqlPoolOptions::new(), CONNECTIONS)
+                    .after_connect(|connection, _| {
+                        Box::pin(async move {
+                            // As PostgreSQL by default: each statement sees what was committed before it.
+                            connection
+                                .execute("set session transaction isolation level read committed")
+                                .await?;
+                            // What does not fit is refused, never cut.
+                            connection
+                                .execute("set session sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')")
+                                .await?;
+                            Ok(())
+                        })
+                    })
+                    .connect_with(options)
+                    .await
+                    .map_err(failed)?;
+                let mut opened = Self {
+                    pools: Pools::MySql(pool),
+                    dialect: Dialect::MySql,
+                };
+                let version = opened.first(crate::sql("select version() as version")).await?;
+                let version: String = version.map_or_else(|| Ok(String::new()), |row| row.get("version"))?;
+                if version.contains("MariaDB") {
+                    opened.dialect = Dialect::MariaDb;
+                }
+                Ok(opened)
+            }
+        }
+    }
+
+    /// Which language the server speaks.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Begins a transaction. It is rolled back unless [`Transaction::commit`] is called. On SQLite it is the only one that
+    /// writes from the start.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn begin(&self) -> Result<Transaction, DbError> {
+        let open = match &self.pools {
+            Pools::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("begin immediate").await?),
+            Pools::Postgres(pool) => Open::Postgres(pool.begin().await?),
+            Pools::MySql(pool) => Open::MySql(pool.begin().await?),
+        };
+        Ok(Transaction::new(open, self.dialect))
+    }
+
+    /// Runs a statement of its own; how many rows it changed.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn execute(&self, statement: Statement) -> Result<u64, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        Ok(match &self.pools {
+            Pools::Sqlite { writer, .. } => bind!(text, statement).execute(writer).await?.rows_affected(),
+            Pools::Postgres(pool) => bind!(text, statement).execute(pool).await?.rows_affected(),
+            Pools::MySql(pool) => bind!(text, statement).execute(pool).await?.rows_affected(),
+        })
+    }
+
+    /// All rows of the answer of a statement that only reads.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn all(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => wrap(bind!(text, statement).fetch_all(readers).await?, Kind::Sqlite),
+            Pools::Postgres(pool) => wrap(bind!(text, statement).fetch_all(pool).await?, Kind::Postgres),
+            Pools::MySql(pool) => wrap(bind!(text, statement).fetch_all(pool).await?, Kind::MySql),
+        })
+    }
+
+    /// The first row of the answer of a statement that only reads, if there is one.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn first(&self, statement: Statement) -> Result<Option<Row>, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        let kind = match &self.pools {
+            Pools::Sqlite { readers, .. } => bind!(text, statement).fetch_optional(readers).await?.map(Kind::Sqlite),
+            Pools::Postgres(pool) => bind!(text, statement).fetch_optional(pool).await?.map(Kind::Postgres),
+            Pools::MySql(pool) => bind!(text, statement).fetch_optional(pool).await?.map(Kind::MySql),
+        };
+        Ok(kind.map(Row))
+    }
+
+    /// Closes the connections, once they are given back.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::MySql(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Executor for &Database {
+    fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, DbError>> {
+        Box::pin(Database::execute(self, statement))
+    }
+
+    fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
+        Box::pin(Database::all(self, statement))
+    }
+
+    fn first(&mut self, statement: Statement) -> BoxFuture<'_, Result<Option<Row>, DbError>> {
+        Box::pin(Database::first(self, statement))
+    }
+}
+
+pub(crate) fn wrap<R>(rows: Vec<R>, kind: fn(R) -> Kind) -> Vec<Row> {
+    rows.into_iter().map(|row| Row(kind(row))).collect()
+}
+
+fn bounded<D: sqlx::Database>(options: PoolOptions<D>, most: u32) -> PoolOptions<D> {
+    options
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(IDLE)
+}
+
+/// Makes the file and its folder, readable by nobody else.
+fn make_private(path: &Path) -> Result<(), DbError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DbError::File { path, source }
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed(folder))?;
+    }
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed(path))?;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A statement and its values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A value that is bound to a statement. Null has the type of its column, because PostgreSQL wants to know.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Text.
+    Text(Option<String>),
+    /// An integer of 64 bits.
+    Integer(Option<i64>),
+    /// A truth value.
+    Boolean(Option<bool>),
+    /// Bytes.
+    Bytes(Option<Vec<u8>>),
+}
+
+impl fmt::Debug for Value {
+    /// The type only: a value may be a secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Text(_) => "text",
+            Self::Integer(_) => "integer",
+            Self::Boolean(_) => "boolean",
+            Self::Bytes(_) => "bytes",
+        })
+    }
+}
+
+macro_rules! from {
+    ($($source:ty => $variant:ident, $value:ident => $convert:expr;)*) => {$(
+        impl From<$source> for Value {
+            fn from($value: $source) -> Self {
+                Self::$variant($convert)
+            }
+        }
+    )*};
+}
+
+from! {
+    &str => Text, value => Some(value.to_owned());
+    &String => Text, value => Some(value.clone());
+    String => Text, value => Some(value);
+    Option<String> => Text, value => value;
+    Option<&str> => Text, value => value.map(str::to_owned);
+    i64 => Integer, value => Some(value);
+    Option<i64> => Integer, value => value;
+    bool => Boolean, value => Some(value);
+    &[u8] => Bytes, value => Some(value.to_vec());
+    Vec<u8> => Bytes, value => Some(value);
+    Option<Vec<u8>> => Bytes, value => value;
+}
+
+/// A statement with `?` in the place of each value.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub(crate) text: Cow<'static, str>,
+    pub(crate) values: Vec<Value>,
+}
+
+/// A statement. Whatever comes from outside is bound, never part of `text`.
+#[must_use]
+pub fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
+    Statement {
+        text: text.into(),
+        values: Vec::new(),
+    }
+}
+
+impl Statement {
+    /// Gives the next `?` its value.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Gives the next `?`s their values.
+    #[must_use]
+    pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.values.extend(values.into_iter().map(Into::into));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is bound never shows: it may be a hash or a key.
+    #[test]
+    fn values_stay_hidden() {
+        let statement = sql("select ?")
+            .bind("hunter2")
+            .bind(7)
+            .bind(&b"k"[..])
+            .bind(None::<String>);
+        let shown = format!("{statement:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("[text, integer, bytes, text]"), "{shown}");
+    }
+}

@@ -1,0 +1,127 @@
+//! Several statements that happen together or not at all.
+
+use futures::future::BoxFuture;
+use sqlx::{AssertSqlSafe, MySql, Postgres, Sqlite};
+
+use crate::database::{bind, wrap};
+use crate::row::Kind;
+use crate::{DbError, Dialect, Executor, Row, Statement, Value};
+
+/// An open transaction. Dropped without [`Transaction::commit`], it never happened.
+#[derive(Debug)]
+pub struct Transaction {
+    open: Open,
+    dialect: Dialect,
+}
+
+#[derive(Debug)]
+pub(crate) enum Open {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+    MySql(sqlx::Transaction<'static, MySql>),
+}
+
+impl Transaction {
+    pub(crate) const fn new(open: Open, dialect: Dialect) -> Self {
+        Self { open, dialect }
+    }
+
+    /// Which language the server speaks.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// When it met another transaction, or the connection was lost: whether it happened is then not known.
+    pub async fn commit(self) -> Result<(), DbError> {
+        match self.open {
+            Open::Sqlite(transaction) => transaction.commit().await?,
+            Open::Postgres(transaction) => transaction.commit().await?,
+            Open::MySql(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Gives it up at once, instead of when the connection is used again.
+    ///
+    /// # Errors
+    /// When the connection was lost.
+    pub async fn rollback(self) -> Result<(), DbError> {
+        match self.open {
+            Open::Sqlite(transaction) => transaction.rollback().await?,
+            Open::Postgres(transaction) => transaction.rollback().await?,
+            Open::MySql(transaction) => transaction.rollback().await?,
+        }
+        Ok(())
+    }
+
+    /// Runs a statement without an answer; how many rows it changed.
+    ///
+    /// # Errors
+    /// As the server says. On PostgreSQL nothing but a rollback is possible afterwards.
+    pub async fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        Ok(match &mut self.open {
+            Open::Sqlite(open) => bind!(text, statement).execute(&mut **open).await?.rows_affected(),
+            Open::Postgres(open) => bind!(text, statement).execute(&mut **open).await?.rows_affected(),
+            Open::MySql(open) => bind!(text, statement).execute(&mut **open).await?.rows_affected(),
+        })
+    }
+
+    /// All rows of the answer.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`].
+    pub async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        Ok(match &mut self.open {
+            Open::Sqlite(open) => wrap(bind!(text, statement).fetch_all(&mut **open).await?, Kind::Sqlite),
+            Open::Postgres(open) => wrap(bind!(text, statement).fetch_all(&mut **open).await?, Kind::Postgres),
+            Open::MySql(open) => wrap(bind!(text, statement).fetch_all(&mut **open).await?, Kind::MySql),
+        })
+    }
+
+    /// The first row of the answer, if there is one.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`].
+    pub async fn first(&mut self, statement: Statement) -> Result<Option<Row>, DbError> {
+        let text = self.dialect.placeholders(&statement.text).into_owned();
+        let kind = match &mut self.open {
+            Open::Sqlite(open) => {
+                let query = bind!(text, statement);
+                query.fetch_optional(&mut **open).await?.map(Kind::Sqlite)
+            }
+            Open::Postgres(open) => {
+                let query = bind!(text, statement);
+                query.fetch_optional(&mut **open).await?.map(Kind::Postgres)
+            }
+            Open::MySql(open) => {
+                let query = bind!(text, statement);
+                query.fetch_optional(&mut **open).await?.map(Kind::MySql)
+            }
+        };
+        Ok(kind.map(Row))
+    }
+}
+
+impl Executor for Transaction {
+    fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, DbError>> {
+        Box::pin(Self::execute(self, statement))
+    }
+
+    fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<Row>, DbError>> {
+        Box::pin(Self::all(self, statement))
+    }
+
+    fn first(&mut self, statement: Statement) -> BoxFuture<'_, Result<Option<Row>, DbError>> {
+        Box::pin(Self::first(self, statement))
+    }
+}
