@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use weir_flow::Ledger;
 use weir_rpc::Target;
 use weir_rpc::producer::{Pace, Producer};
-use weir_service::Tasks;
+use weir_service::Context;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use super::controller::{Controller, DrainItem};
@@ -187,12 +185,17 @@ impl DrainAgent {
         Ok(Emitter::open(&self.target()?))
     }
 
-    /// A producer that knows what became of what it sent, counting in `ledger`.
+    /// A producer that knows what became of what it sent, of which so many envelopes may be on the way.
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub fn producer(&self, ledger: Arc<Ledger>, tasks: &Tasks, pace: Pace) -> anyhow::Result<Producer> {
-        Ok(Producer::new(&self.target()?, ledger, tasks, pace))
+    pub fn producer(&self, window: u64) -> anyhow::Result<Producer> {
+        let (_, context) = Context::in_memory("producer");
+        let pace = Pace {
+            window,
+            ..Pace::default()
+        };
+        Ok(Producer::new(&self.target()?, context.ledger, &context.tasks, pace))
     }
 
     fn target(&self) -> anyhow::Result<Target> {

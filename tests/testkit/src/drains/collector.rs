@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
@@ -66,6 +66,8 @@ pub struct Request {
     pub body: Bytes,
     /// What happened to it.
     pub fault: Fault,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Request {
@@ -303,6 +305,7 @@ async fn answer(request: http::Request<Incoming>, shared: &Shared) -> io::Result
         headers: parts.headers,
         body: Bytes::new(),
         fault,
+        at: Instant::now(),
     };
     if fault == Fault::Reset {
         if let Some(Ok(frame)) = body.frame().await {

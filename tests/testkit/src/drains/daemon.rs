@@ -8,7 +8,7 @@ mod syslog_ng;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -158,9 +158,13 @@ impl Daemon {
     /// When they do not come, or one cannot be read.
     pub async fn parsed(&self, count: usize) -> anyhow::Result<Vec<Parsed>> {
         let path = self.dir.path().join("messages");
+        let (mut got, mut seen) = (0, 0);
         eventually(self.product.name(), async || {
-            let file = File::open(&path)?;
-            let got = BufReader::new(file).split(b'\n').count();
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(seen))?;
+            let mut more = Vec::new();
+            seen += file.read_to_end(&mut more)? as u64;
+            got += more.iter().filter(|byte| **byte == b'\n').count();
             ensure!(got >= count, "{got} of {count} messages");
             Ok::<_, anyhow::Error>(())
         })

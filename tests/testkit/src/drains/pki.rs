@@ -90,6 +90,14 @@ impl Pki {
 }
 
 impl Certificate {
+    /// The certificate as it is shown.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn der(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(CertificateDer::from_pem_slice(self.cert.as_bytes())?.to_vec())
+    }
+
     /// Writes `NAME.crt` and `NAME.key` into a directory.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! A receiver of numbered lines over TCP or TLS that behaves as it is told.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -58,6 +59,7 @@ struct Shared {
     lines: Lines,
     accepted: Arc<AtomicU64>,
     open: Arc<AtomicU64>,
+    clients: Arc<Mutex<BTreeSet<Vec<u8>>>>,
 }
 
 impl DrainReceiver {
@@ -127,6 +129,16 @@ impl DrainReceiver {
         self.shared.open.load(Ordering::Relaxed)
     }
 
+    /// The certificates that clients showed.
+    #[must_use]
+    pub fn clients(&self) -> BTreeSet<Vec<u8>> {
+        self.shared
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Behaves otherwise from now on, on connections that are there as well.
     pub fn behave(&self, behaviour: Behaviour) {
         self.behaviour.send_replace(behaviour);
@@ -173,15 +185,12 @@ impl DrainReceiver {
                 let Ok((stream, _)) = stream else { continue };
                 shared.accepted.fetch_add(1, Ordering::Relaxed);
                 let open = Open::new(&shared.open);
-                let (tls, behaviour, lines) = (
-                    tls.as_ref().map(|config| Arc::clone(&config.borrow())),
-                    behaviour.clone(),
-                    shared.lines.clone(),
-                );
+                let tls = tls.as_ref().map(|config| Arc::clone(&config.borrow()));
+                let (behaviour, shared) = (behaviour.clone(), shared.clone());
                 connections.spawn(async move {
                     let _open = open;
                     // A connection that breaks is the sender's business.
-                    drop(serve(stream, tls, behaviour, &lines).await);
+                    drop(serve(stream, tls, behaviour, &shared).await);
                 });
             }
         }));
@@ -244,7 +253,7 @@ async fn serve(
     mut stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     behaviour: watch::Receiver<Behaviour>,
-    lines: &Lines,
+    shared: &Shared,
 ) -> anyhow::Result<()> {
     if *behaviour.borrow() == Behaviour::RefuseTls {
         // After its first words, as a server that wants something else.
@@ -253,10 +262,15 @@ async fn serve(
         stream.shutdown().await?;
         return Ok(());
     }
-    match tls {
-        None => read(stream, behaviour, lines).await,
-        Some(config) => read(TlsAcceptor::from(config).accept(stream).await?, behaviour, lines).await,
+    let Some(config) = tls else {
+        return read(stream, behaviour, &shared.lines).await;
+    };
+    let stream = TlsAcceptor::from(config).accept(stream).await?;
+    if let Some(client) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+        let mut clients = shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(client.to_vec());
     }
+    read(stream, behaviour, &shared.lines).await
 }
 
 async fn read(

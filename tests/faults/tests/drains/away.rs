@@ -1,0 +1,202 @@
+//! Drains that go away and come back, or are there and do not read.
+
+use anyhow::{Context as _, ensure};
+use weir_faults::send_paced;
+use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Pki};
+use weir_testkit::{Series, Shape, eventually};
+
+use super::drill::{RATE, at_rest, away, check_complete, conserved, lines_in};
+
+/// Setup: a steady load over TCP and over TLS; both receivers go away in the midst of it and come back. Must hold: every
+/// line arrives, in order, at most one in a hundred twice; meanwhile the agent says what is wrong and how much waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
+    let pki = Pki::new("the drain's CA")?;
+    let mut plain = DrainReceiver::tcp(Behaviour::Read).await?;
+    let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
+    let mut secret = DrainReceiver::tls(config, Behaviour::Read).await?;
+    let agent = DrainAgent::start().await?;
+    agent
+        .bind([
+            DrainItem::new("plain", plain.url()),
+            DrainItem::new("secret", secret.url()).trusting(&pki.ca),
+        ])
+        .await?;
+    let emitter = agent.emitter()?;
+    let mut series = [Series::new("plain", Shape::LINE), Series::new("secret", Shape::LINE)];
+    let before = lines_in(away(4)) / 4;
+    let during = lines_in(away(4)) / 2;
+    send_paced(&emitter, &mut series, &[before; 2], RATE).await?;
+    plain.stop().await;
+    secret.stop().await;
+    send_paced(&emitter, &mut series, &[during; 2], RATE).await?;
+    for app in ["plain", "secret"] {
+        let status = agent
+            .says(app, |status| status.last_error.is_some() && status.waiting_lines > 0)
+            .await?;
+        ensure!(status.state == "retrying" || status.state == "spilling", "{status:?}");
+        ensure!(status.lost == 0, "{status:?}");
+    }
+    plain.start().await?;
+    secret.start().await?;
+    send_paced(&emitter, &mut series, &[before; 2], RATE).await?;
+    let sent = (2 * before + during) as u64;
+    for (receiver, app) in [(&plain, "plain"), (&secret, "secret")] {
+        receiver.has(sent).await.with_context(|| agent.log())?;
+        check_complete(&receiver.lines().of(app), sent, 10).context(app)?;
+        let flowing =
+            |status: &weir_testkit::drains::DrainStatus| status.state == "flowing" && status.waiting_lines == 0;
+        agent.says(app, flowing).await?;
+    }
+    let books = at_rest(&agent).await?;
+    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    Ok(())
+}
+
+/// Setup: one receiver accepts and never reads, one refuses every handshake, one reads a kilobyte a second; another app's
+/// drain is well. Must hold: the healthy one is as fast as ever; of the others every line waits, and arrives when they read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
+    let pki = Pki::new("the drains' CA")?;
+    let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
+    let bad = [
+        ("deaf", DrainReceiver::tcp(Behaviour::Deaf).await?),
+        ("slow", DrainReceiver::tcp(Behaviour::Slow(1024)).await?),
+        ("refusing", DrainReceiver::tls(config, Behaviour::RefuseTls).await?),
+    ];
+    let well = DrainReceiver::tcp(Behaviour::Read).await?;
+    let agent = DrainAgent::builder()
+        .key("drains.write_timeout", "\"2s\"")
+        .key("drains.dial_timeout", "\"2s\"")
+        .start()
+        .await?;
+    let items = bad
+        .iter()
+        .map(|(app, receiver)| DrainItem::new(app, receiver.url()).trusting(&pki.ca));
+    agent.bind(items.chain([DrainItem::new("well", well.url())])).await?;
+    let emitter = agent.emitter()?;
+    let mut series: Vec<Series> = bad
+        .iter()
+        .map(|(app, _)| Series::new(*app, Shape::LINE))
+        .chain([Series::new("well", Shape::LINE)])
+        .collect();
+    send_paced(&emitter, &mut series, &[3000; 4], RATE).await?;
+    well.has(3000).await?;
+    check_complete(&well.lines().of("well"), 3000, 0)?;
+    let age = well.lines().take_age(990);
+    ensure!(
+        age < 1000.0,
+        "99 % of the healthy drain's lines were there after {age} ms"
+    );
+    for (app, _) in &bad {
+        agent.says(app, |status| status.waiting_lines > 1000).await?;
+    }
+    for (app, receiver) in &bad {
+        receiver.behave(Behaviour::Read);
+        eventually(app, async || {
+            let tally = receiver.lines().of(app);
+            ensure!(tally.once == 3000, "{tally:?}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await
+        .with_context(|| agent.log())?;
+        let tally = receiver.lines().of(app);
+        ensure!(tally.late == 0, "{app}: {tally:?}");
+    }
+    let books = at_rest(&agent).await?;
+    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    Ok(())
+}
+
+/// Setup: a TLS drain whose certificate expires; its connection is cut, and later it shows a renewed one. Must hold: the
+/// agent says that it has expired, and of whom; nothing is lost; with the new certificate everything arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
+    let pki = Pki::new("the drain's CA")?;
+    let names = ["127.0.0.1", "logs.example"];
+    let mut receiver = DrainReceiver::tls(pki.issue(&names)?.server(&[], None)?, Behaviour::Read).await?;
+    let agent = DrainAgent::start().await?;
+    agent
+        .bind([DrainItem::new("app", receiver.url()).trusting(&pki.ca)])
+        .await?;
+    let emitter = agent.emitter()?;
+    let mut series = [Series::new("app", Shape::LINE)];
+    send_paced(&emitter, &mut series, &[1000], RATE).await?;
+    receiver.has(1000).await?;
+    receiver.stop().await;
+    receiver.show(pki.issue_expired(&names)?.server(&[], None)?);
+    receiver.start().await?;
+    send_paced(&emitter, &mut series, &[2000], RATE).await?;
+    let expired = |status: &weir_testkit::drains::DrainStatus| {
+        status
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.contains("expired"))
+    };
+    agent.says("app", expired).await?;
+    receiver.stop().await;
+    receiver.show(pki.issue(&names)?.server(&[], None)?);
+    receiver.start().await?;
+    receiver.has(3000).await.with_context(|| agent.log())?;
+    check_complete(&receiver.lines().of("app"), 3000, 10)?;
+    Ok(())
+}
+
+/// Setup: the host of a drain does not resolve. Must hold: the agent says so, the lines wait, and another drain of the same
+/// app is as well as ever. Bound to a host that resolves instead, new lines flow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_does_not_resolve() -> anyhow::Result<()> {
+    let well = DrainReceiver::tcp(Behaviour::Read).await?;
+    let agent = DrainAgent::builder()
+        .key("drains.dial_timeout", "\"2s\"")
+        .start()
+        .await?;
+    let lost = DrainItem::new("app", "syslog://no-such-host.invalid:6514?secret=s3cret");
+    agent.bind([lost, DrainItem::new("app", well.url())]).await?;
+    let mut series = [Series::new("app", Shape::LINE)];
+    send_paced(&agent.emitter()?, &mut series, &[2000], RATE).await?;
+    well.has(2000).await?;
+    check_complete(&well.lines().of("app"), 2000, 0)?;
+    let named = |status: &weir_testkit::drains::DrainStatus| {
+        status
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.contains("no-such-host.invalid"))
+    };
+    let status = agent.says("app", named).await?;
+    ensure!(status.waiting_lines == 2000 && status.lost == 0, "{status:?}");
+    ensure!(!format!("{status:?}{}", agent.log()).contains("s3cret"), "{status:?}");
+    Ok(())
+}
+
+/// Setup: a binding is removed while its drain is away, and one while its drain is well. Must hold: the healthy one's lines
+/// all arrive; of the other what can no longer leave is counted, to the line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_is_removed() -> anyhow::Result<()> {
+    let (well, mut gone) = (
+        DrainReceiver::tcp(Behaviour::Read).await?,
+        DrainReceiver::tcp(Behaviour::Read).await?,
+    );
+    let agent = DrainAgent::builder().key("removed_grace", "\"1s\"").start().await?;
+    agent
+        .bind([DrainItem::new("well", well.url()), DrainItem::new("gone", gone.url())])
+        .await?;
+    gone.stop().await;
+    let mut series = [Series::new("well", Shape::LINE), Series::new("gone", Shape::LINE)];
+    send_paced(&agent.emitter()?, &mut series, &[2000; 2], RATE).await?;
+    eventually("all lines at the agent", async || {
+        let received = agent.books()?.of("syslog-agent").received;
+        ensure!(received == 4000, "{received}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    agent.bind([]).await?;
+    well.has(2000).await?;
+    let books = eventually("the books", async || {
+        let books = agent.books()?;
+        ensure!(books.dropped("", "", "") == 2000, "{}", books.summary());
+        Ok::<_, anyhow::Error>(books)
+    })
+    .await?;
+    conserved(&books, 2000, &gone.lines().of("gone"))
+}

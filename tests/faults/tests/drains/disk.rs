@@ -1,0 +1,164 @@
+//! The backlog on disk at its bounds: the budget is reached, or the disk is full.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Tally};
+use weir_testkit::{Books, Series, Shape, Skip, eventually};
+
+use super::drill::{at_rest, conserved};
+
+/// Four kilobytes a line.
+const BIG: Shape = Shape::payload(4000);
+const MIB: usize = 1 << 20;
+
+/// Sends more than fits while the drain is away, lets it come back, and gives what arrived and the books.
+async fn overflow(
+    agent: &DrainAgent,
+    receiver: &mut DrainReceiver,
+    bytes: usize,
+) -> anyhow::Result<(u64, Tally, Books)> {
+    agent.bind([DrainItem::new("app", receiver.url())]).await?;
+    receiver.stop().await;
+    let emitter = agent.emitter()?;
+    let mut series = Series::new("app", BIG);
+    emitter.send_series(&mut series, bytes / 4000).await?;
+    emitter.finish().await?;
+    let sent = series.made();
+    let told = agent.says("app", |status| status.lost > 0).await?;
+    ensure!(told.state != "flowing", "{told:?}");
+    receiver.start().await?;
+    let tally = eventually("what was kept at the drain", async || {
+        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
+        let dropped = books.dropped("", "", "");
+        ensure!(tally.once + dropped >= sent, "{dropped} counted, {tally:?}");
+        Ok::<_, anyhow::Error>(tally)
+    })
+    .await
+    .with_context(|| agent.log())?;
+    Ok((sent, tally, at_rest(agent).await?))
+}
+
+/// Setup: the drain is away until its budget on disk is long exceeded. Must hold: the oldest lines go, counted to the line
+/// and told as lost; the newest arrive, without a hole and in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_is_reached() -> anyhow::Result<()> {
+    let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
+    let agent = DrainAgent::builder()
+        .key("spill.bytes", "\"16MiB\"")
+        .key("memory.bytes", "\"1MiB\"")
+        .key("spill.after", "\"50ms\"")
+        .start()
+        .await?;
+    let (sent, tally, books) = overflow(&agent, &mut receiver, 40 * MIB).await?;
+    conserved(&books, sent, &tally)?;
+    ensure!(tally.next == sent && tally.late == 0, "{tally:?}");
+    // One hole: what was on the way at first may have arrived, then the oldest are missing.
+    ensure!(tally.gaps.len() == 1, "{:?}", tally.gaps);
+    // At least three quarters of the budget were used, whatever a segment wastes.
+    ensure!(tally.once * 4000 > 12 << 20, "{} lines kept", tally.once);
+    ensure!(
+        books.dropped("", "", "spill_full") == tally.missing(sent),
+        "{}",
+        books.summary()
+    );
+    let flowing = agent.says("app", |status| status.state == "flowing").await?;
+    ensure!(flowing.lost == tally.missing(sent), "{flowing:?}");
+    Ok(())
+}
+
+/// A file system of so many bytes, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: usize) -> anyhow::Result<Result<Self, Skip>> {
+        let dir = tempfile::Builder::new().prefix("weir-disk-").tempdir()?;
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "weir-test"])
+            .arg(dir.path())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => Ok(Ok(Self(dir))),
+            Ok(output) => Ok(Err(Skip(format!(
+                "no small disk: mount: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )))),
+            Err(error) => Ok(Err(Skip(format!("no small disk: mount: {error}")))),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the agent may still have files open.
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
+}
+
+/// Setup: the file system of the backlog is far smaller than its budget; the drain is away. Must hold: the agent stays up
+/// and serves another drain as before; what found no place is counted and told; what was kept arrives in order when the
+/// drain is back, and from then on everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_is_full() -> anyhow::Result<()> {
+    let disk = match SmallDisk::mount(8 * MIB)? {
+        Ok(disk) => disk,
+        Err(skip) => {
+            skip.report();
+            return Ok(());
+        }
+    };
+    let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
+    let agent = DrainAgent::builder()
+        .key("memory.bytes", "\"1MiB\"")
+        .key("spill.after", "\"50ms\"")
+        .state_dir(disk.path().join("state"))
+        .start()
+        .await?;
+    let (sent, tally, books) = overflow(&agent, &mut receiver, 24 * MIB).await?;
+    conserved(&books, sent, &tally)?;
+    ensure!(tally.late == 0 && tally.once > 200, "{tally:?}");
+    serves(&agent, &receiver).await
+}
+
+/// Setup: the folder of the backlog cannot be written to: something else is in its place. Must hold: as with a full disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backlog_cannot_be_written() -> anyhow::Result<()> {
+    let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
+    let agent = DrainAgent::builder()
+        .key("memory.bytes", "\"1MiB\"")
+        .key("spill.after", "\"50ms\"")
+        .start()
+        .await?;
+    // Not even the superuser can make a file in a file.
+    for entry in std::fs::read_dir(agent.state_dir())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path)?;
+            std::fs::write(&path, "in the way")?;
+        }
+    }
+    let (sent, tally, books) = overflow(&agent, &mut receiver, 8 * MIB).await?;
+    conserved(&books, sent, &tally)?;
+    ensure!(tally.late == 0 && tally.once > 0, "{tally:?}");
+    serves(&agent, &receiver).await
+}
+
+/// New lines flow.
+async fn serves(agent: &DrainAgent, receiver: &DrainReceiver) -> anyhow::Result<()> {
+    let items = ["app", "after"].map(|app| DrainItem::new(app, receiver.url()));
+    agent.bind(items).await?;
+    let mut series = Series::new("after", Shape::LINE);
+    agent.emitter()?.send_series(&mut series, 1000).await?;
+    eventually("lines afterwards", async || {
+        let tally = receiver.lines().of("after");
+        ensure!(tally.once == 1000 && tally.late == 0, "{tally:?}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .with_context(|| agent.log())
+}

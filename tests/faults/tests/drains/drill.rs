@@ -1,0 +1,63 @@
+//! What the drills share.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use weir_testkit::drains::{DrainAgent, Tally};
+use weir_testkit::{Books, eventually};
+
+/// Lines a second.
+pub(super) const RATE: usize = 2000;
+
+/// How long a drain is away: `WEIR_DRILL_SECONDS`, or so long.
+pub(super) fn away(otherwise: u64) -> Duration {
+    let text = std::env::var("WEIR_DRILL_SECONDS").unwrap_or_default();
+    Duration::from_secs(text.parse().unwrap_or(otherwise))
+}
+
+/// So many lines at [`RATE`] take this long.
+pub(super) fn lines_in(time: Duration) -> usize {
+    usize::try_from(time.as_millis()).unwrap_or_default() * RATE / 1000
+}
+
+/// Every line that was sent arrived, in order, and at most `permille` of them twice.
+pub(super) fn check_complete(tally: &Tally, sent: u64, permille: u64) -> anyhow::Result<()> {
+    ensure!(
+        tally.missing(sent) == 0 && tally.late == 0 && tally.next == sent,
+        "of {sent} lines {} are missing and {} out of order: {tally:?}",
+        tally.missing(sent),
+        tally.late
+    );
+    ensure!(
+        tally.twice * 1000 <= sent * permille,
+        "{} of {sent} lines arrived twice",
+        tally.twice
+    );
+    Ok(())
+}
+
+/// Waits until the agent holds and moves nothing any more; gives its books.
+pub(super) async fn at_rest(agent: &DrainAgent) -> anyhow::Result<Books> {
+    eventually("the agent at rest", async || {
+        let before = agent.books()?.of("syslog-agent");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let books = agent.books()?;
+        let after = books.of("syslog-agent");
+        ensure!(before == after && after.in_flight == 0, "{}", books.summary());
+        Ok::<_, anyhow::Error>(books)
+    })
+    .await
+}
+
+/// The law: what came in went out or was dropped and counted, and what did not arrive is among the latter. With several
+/// bindings each counts for itself.
+pub(super) fn conserved(books: &Books, sent: u64, tally: &Tally) -> anyhow::Result<()> {
+    let dropped = books.dropped("", "", "");
+    let missing = tally.missing(sent);
+    ensure!(
+        missing == dropped,
+        "{missing} of {sent} lines did not arrive, {dropped} are counted: {}{tally:?}",
+        books.summary()
+    );
+    Ok(())
+}

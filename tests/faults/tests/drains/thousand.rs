@@ -1,0 +1,91 @@
+//! A thousand bindings, three of them broken: the others do not feel it.
+
+use anyhow::{Context as _, ensure};
+use weir_faults::send_paced;
+use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Pki, steady_port};
+use weir_testkit::{Series, Shape, eventually};
+
+use super::drill::{RATE, away};
+
+const BINDINGS: usize = 1000;
+/// What the agent may hold besides its backlog.
+const MEMORY: u64 = 200 << 20;
+/// 99 of 100 lines are at their drain by then.
+const LAG_MS: f64 = 100.0;
+
+/// Setup: a thousand apps with a drain each; one drain is dead, one reads a kilobyte a second, one refuses TLS; 2,000 lines
+/// a second spread over all. Must hold: the other 997 get every line in order, 99 % of them within 100 ms; the agent stays
+/// within 200 MiB; the three wait and are told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
+    let pki = Pki::new("the drains' CA")?;
+    let well = DrainReceiver::tcp(Behaviour::Read).await?;
+    let slow = DrainReceiver::tcp(Behaviour::Slow(1024)).await?;
+    let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
+    let refusing = DrainReceiver::tls(config, Behaviour::RefuseTls).await?;
+    let dead = format!("syslog://{}", steady_port()?);
+    let apps: Vec<String> = (0..BINDINGS).map(|index| format!("app-{index:04}")).collect();
+    let items = apps.iter().enumerate().map(|(index, app)| match index {
+        100 => DrainItem::new(app, &dead),
+        500 => DrainItem::new(app, slow.url()),
+        900 => DrainItem::new(app, refusing.url()).trusting(&pki.ca),
+        _ => DrainItem::new(app, well.url()),
+    });
+    let mut agent = DrainAgent::start().await?;
+    agent.bind(items).await?;
+    let emitter = agent.emitter()?;
+    let mut series: Vec<Series> = apps.iter().map(|app| Series::new(app, Shape::LINE)).collect();
+    // Each opens its connection with its first line: that is not the load.
+    send_paced(&emitter, &mut series, &[1; BINDINGS], RATE).await?;
+    let healthy = BINDINGS as u64 - 3;
+    well.has(healthy).await.with_context(|| agent.log())?;
+    let opening = well.lines().take_age(990);
+
+    let rounds = usize::try_from(away(10).as_secs())? * RATE / BINDINGS;
+    let mut peak = 0;
+    for _ in 0..rounds {
+        send_paced(&emitter, &mut series, &[1; BINDINGS], RATE).await?;
+        peak = peak.max(agent.resident_bytes()?);
+    }
+    let each = rounds as u64 + 1;
+    well.has(healthy * each).await.with_context(|| agent.log())?;
+    let lag = well.lines().take_age(990);
+    println!(
+        "p99 lag {lag:.1} ms (opening {opening:.1} ms), agent {} MiB, {} connections",
+        peak >> 20,
+        well.accepted()
+    );
+    for (index, app) in apps.iter().enumerate() {
+        if ![100, 500, 900].contains(&index) {
+            let tally = well.lines().of(app);
+            ensure!(
+                (tally.once, tally.twice, tally.late) == (each, 0, 0),
+                "{app}: {tally:?} of {each}"
+            );
+        }
+    }
+    ensure!(peak <= MEMORY, "{} MiB", peak >> 20);
+    ensure!(lag <= LAG_MS, "99 % of the lines were there after {lag} ms");
+    for (index, named) in [(100, "refused"), (900, "TLS")] {
+        let app = &apps[index];
+        let said = |status: &weir_testkit::drains::DrainStatus| {
+            status
+                .last_error
+                .as_ref()
+                .is_some_and(|error| error.to_lowercase().contains(&named.to_lowercase()))
+        };
+        let status = agent.says(app, said).await?;
+        ensure!(status.waiting_lines == each && status.lost == 0, "{status:?}");
+    }
+    // The slow one gets what it can take, and in the end everything.
+    slow.behave(Behaviour::Read);
+    eventually("the slow drain", async || {
+        let tally = slow.lines().of(&apps[500]);
+        ensure!(tally.once == each && tally.late == 0, "{tally:?}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let books = agent.books()?;
+    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! HTTPS drains against a collector that misbehaves, over HTTP/1.1 and HTTP/2.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use http::{Method, Version};
+use weir_testkit::drains::{Collector, DrainAgent, DrainItem, Fault, Pki};
+use weir_testkit::{Series, Shape, eventually};
+use weir_tls::{ALPN_H2, ALPN_HTTP1};
+
+const SCHEMES: [&str; 2] = ["https", "https-batch"];
+const PROTOCOLS: [&[u8]; 2] = [ALPN_HTTP1, ALPN_H2];
+
+/// A collector that speaks this protocol, and an agent whose app `app` is bound to it.
+async fn pair(scheme: &str, protocol: &[u8]) -> anyhow::Result<(Pki, Collector, DrainAgent)> {
+    let pki = Pki::new("the collector's CA")?;
+    let collector = Collector::start(pki.issue(&["127.0.0.1"])?.server(&[protocol], None)?).await?;
+    let agent = DrainAgent::builder()
+        .key("drains.http_timeout", "\"2s\"")
+        .start()
+        .await?;
+    let url = collector
+        .url(scheme, "/in?key=s3cret&drain-data=logs")
+        .replace("://", "://user:pass@");
+    agent.bind([DrainItem::new("app", url).trusting(&pki.ca)]).await?;
+    Ok((pki, collector, agent))
+}
+
+/// Setup: a healthy collector. Must hold: each line arrives once and in order, in POSTs as the contract has them; a single
+/// message or many, over the HTTP that the collector speaks, on few connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_posted() -> anyhow::Result<()> {
+    for scheme in SCHEMES {
+        for protocol in PROTOCOLS {
+            let (_pki, collector, agent) = pair(scheme, protocol).await?;
+            let mut series = Series::new("app", Shape::SHORT);
+            agent.emitter()?.send_series(&mut series, 1000).await?;
+            collector.has(1000).await.with_context(|| agent.log())?;
+            let tally = collector.lines().of("app");
+            assert_eq!((tally.once, tally.twice), (1000, 0), "{scheme}");
+            assert!(collector.accepted() <= 5, "{} connections", collector.accepted());
+            let requests = collector.requests();
+            for request in &requests {
+                let version = if protocol == ALPN_H2 {
+                    Version::HTTP_2
+                } else {
+                    Version::HTTP_11
+                };
+                assert_eq!((&request.method, request.version), (&Method::POST, version));
+                assert_eq!(request.header("content-type"), "text/plain");
+                assert_eq!(request.header("authorization"), "Basic dXNlcjpwYXNz");
+                assert!(
+                    request.target.starts_with("/in?") && request.target.contains("key=s3cret"),
+                    "{}",
+                    request.target
+                );
+                assert!(request.body.starts_with(b"<14>1 ") && request.body.ends_with(b"\n"));
+            }
+            if scheme == "https" {
+                assert_eq!(requests.len(), 1000);
+                assert!(collector.lines().garbled().is_empty());
+            } else {
+                assert!(requests.len() < 500, "{} requests", requests.len());
+                assert_eq!(tally.late, 0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Setup: the collector is slow, busy, broken and silent in turn. Must hold: every line arrives, and none is taken twice: a
+/// request that is sent again carries its idempotency key.
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_pass() -> anyhow::Result<()> {
+    for scheme in SCHEMES {
+        for protocol in PROTOCOLS {
+            let (_pki, collector, agent) = pair(scheme, protocol).await?;
+            let emitter = agent.emitter()?;
+            let mut series = Series::new("app", Shape::SHORT);
+            let mut sent = 0;
+            for fault in [
+                Fault::Slow(Duration::from_millis(100)),
+                Fault::Status(500),
+                Fault::Reset,
+                Fault::TooMany(None),
+                Fault::TooMany(Some(1)),
+                Fault::TakenThenReset,
+                Fault::Status(503),
+                Fault::Silent,
+            ] {
+                collector.plan([fault]);
+                emitter.send_series(&mut series, 100).await?;
+                sent += 100;
+                let arrived = collector.has(sent).await;
+                arrived.with_context(|| format!("{scheme}, {fault:?}: {}", agent.log()))?;
+            }
+            let tally = collector.lines().of("app");
+            assert_eq!((tally.once, tally.twice, tally.missing(sent)), (sent, 0, 0), "{scheme}");
+            assert!(
+                collector.repeated() >= 1,
+                "the one that was taken came again with its key"
+            );
+            let books = agent.books()?;
+            assert_eq!(books.dropped("", "", ""), 0, "{}", books.summary());
+        }
+    }
+    Ok(())
+}
+
+/// Setup: the collector says 429 with `Retry-After: 2`. Must hold: nothing is posted before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_honoured() -> anyhow::Result<()> {
+    for protocol in PROTOCOLS {
+        let (_pki, collector, agent) = pair("https-batch", protocol).await?;
+        let emitter = agent.emitter()?;
+        let mut series = Series::new("app", Shape::SHORT);
+        collector.plan([Fault::TooMany(Some(2))]);
+        emitter.send_series(&mut series, 10).await?;
+        eventually("the first request", async || {
+            ensure!(collector.count() > 0, "none");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        emitter.send_series(&mut series, 10).await?;
+        collector.has(20).await?;
+        let requests = collector.requests();
+        let after = requests
+            .iter()
+            .filter(|request| request.fault == Fault::None)
+            .map(|request| request.at)
+            .min();
+        let pause = after.context("one that was taken")?.duration_since(requests[0].at);
+        assert!(pause >= Duration::from_millis(1900), "{pause:?}");
+        assert_eq!(collector.lines().of("app").once, 20);
+    }
+    Ok(())
+}
+
+/// Setup: the collector refuses one request for good (400). Must hold: its lines are counted, told as lost, and stand in
+/// nobody's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_costs_only_what_was_refused() -> anyhow::Result<()> {
+    for scheme in SCHEMES {
+        for protocol in PROTOCOLS {
+            let (_pki, collector, agent) = pair(scheme, protocol).await?;
+            let emitter = agent.emitter()?;
+            let mut series = Series::new("app", Shape::SHORT);
+            collector.plan([Fault::Status(400)]);
+            emitter.send_series(&mut series, 100).await?;
+            eventually("the refusal", async || {
+                ensure!(collector.count() > 0, "no request");
+                Ok::<_, anyhow::Error>(())
+            })
+            .await?;
+            emitter.send_series(&mut series, 900).await?;
+            eventually("the books", async || {
+                let (got, books) = (collector.lines().total(), agent.books()?);
+                let dropped = books.dropped("", "", "");
+                ensure!(
+                    got + dropped == 1000 && dropped > 0,
+                    "{got} arrived: {}",
+                    books.summary()
+                );
+                Ok::<_, anyhow::Error>(())
+            })
+            .await
+            .with_context(|| format!("{scheme}: {}", agent.log()))?;
+            let lost = 1000 - collector.lines().total();
+            assert!(scheme != "https" || lost == 1, "{lost} lost");
+            assert_eq!(collector.lines().of("app").twice, 0);
+            agent
+                .says("app", |status| status.lost == lost && status.state == "flowing")
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Setup: the collector shows a certificate of another CA, of another name, and one that has expired. Must hold: nothing
+/// is sent, the reason is told without secrets; with the right one everything that waited arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_certificate_is_named() -> anyhow::Result<()> {
+    let (pki, mut collector, agent) = pair("https-batch", ALPN_H2).await?;
+    let other = Pki::new("another CA")?;
+    let emitter = agent.emitter()?;
+    let mut series = Series::new("app", Shape::SHORT);
+    let mut sent = 0;
+    for (certificate, named) in [
+        (other.issue(&["127.0.0.1"])?, "127.0.0.1"),
+        (pki.issue(&["elsewhere.example"])?, "elsewhere.example"),
+        (pki.issue_expired(&["127.0.0.1"])?, "expired"),
+    ] {
+        collector.stop().await;
+        collector.show(certificate.server(&[ALPN_H2], None)?);
+        collector.resume().await?;
+        emitter.send_series(&mut series, 100).await?;
+        let said = |status: &weir_testkit::drains::DrainStatus| {
+            status
+                .last_error
+                .as_ref()
+                .is_some_and(|error| error.contains("certificate") && error.contains(named))
+        };
+        let status = agent.says("app", said).await?;
+        let text = format!("{status:?} {}", agent.log());
+        for secret in ["s3cret", "pass@", "user:"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        assert_eq!(collector.lines().total(), sent);
+        collector.stop().await;
+        collector.show(pki.issue(&["127.0.0.1"])?.server(&[ALPN_H2], None)?);
+        collector.resume().await?;
+        sent += 100;
+        collector.has(sent).await.with_context(|| agent.log())?;
+    }
+    let tally = collector.lines().of("app");
+    assert_eq!((tally.once, tally.twice, tally.late), (300, 0, 0));
+    Ok(())
+}

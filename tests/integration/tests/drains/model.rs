@@ -1,0 +1,165 @@
+//! What a receiver should parse of an envelope, from the contract (§13) and not from our code.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+use weir_proto::loggregator_v2::{Envelope, envelope::Message, log};
+use weir_testkit::drains::{Parsed, Product};
+
+/// The messages of one envelope in a drain whose binding has this host name, without `timestamp` finer than a microsecond.
+pub(super) fn expected(envelope: &Envelope, hostname: &str, metadata: bool) -> Vec<Parsed> {
+    let Some(message) = &envelope.message else {
+        return Vec::new();
+    };
+    let base = Parsed {
+        pri: 14,
+        timestamp: instant(envelope.timestamp),
+        hostname: host(envelope, hostname),
+        app_name: envelope.source_id.chars().take(48).collect(),
+        procid: format!("[{}]", envelope.instance_id),
+        ..Parsed::default()
+    };
+    let with = |element: Option<(&str, Vec<(&str, String)>)>| {
+        let mut structured_data = BTreeMap::new();
+        if let Some((id, parameters)) = element {
+            let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value));
+            structured_data.insert(id.to_owned(), parameters.collect());
+        }
+        if metadata && !envelope.tags.is_empty() {
+            structured_data.insert("tags@47450".to_owned(), envelope.tags.clone());
+        }
+        Parsed {
+            structured_data,
+            ..base.clone()
+        }
+    };
+    match message {
+        Message::Log(line) => {
+            let mut message: Vec<u8> = line.payload.iter().copied().filter(|byte| *byte != 0).collect();
+            if message.last() == Some(&b'\n') {
+                message.pop();
+            }
+            vec![Parsed {
+                pri: if line.r#type == i32::from(log::Type::Err) {
+                    11
+                } else {
+                    14
+                },
+                procid: process(envelope),
+                message,
+                ..with(None)
+            }]
+        }
+        Message::Counter(counter) => vec![with(Some((
+            "counter@47450",
+            vec![
+                ("name", counter.name.clone()),
+                ("total", counter.total.to_string()),
+                ("delta", counter.delta.to_string()),
+            ],
+        )))],
+        Message::Timer(timer) => vec![with(Some((
+            "timer@47450",
+            vec![
+                ("name", timer.name.clone()),
+                ("start", timer.start.to_string()),
+                ("stop", timer.stop.to_string()),
+            ],
+        )))],
+        Message::Event(event) => vec![with(Some((
+            "event@47450",
+            vec![("title", event.title.clone()), ("body", event.body.clone())],
+        )))],
+        Message::Gauge(gauge) => gauge
+            .metrics
+            .iter()
+            .map(|(name, value)| {
+                let parameters = vec![
+                    ("name", name.clone()),
+                    ("value", number(value.value)),
+                    ("unit", value.unit.clone()),
+                ];
+                with(Some(("gauge@47450", parameters)))
+            })
+            .collect(),
+    }
+}
+
+/// As a product shows what it cannot show as it is.
+pub(super) fn as_shown_by(product: Product, mut parsed: Parsed) -> Parsed {
+    if product == Product::SyslogNg {
+        let mut shown = Vec::new();
+        for chunk in parsed.message.utf8_chunks() {
+            shown.extend_from_slice(chunk.valid().as_bytes());
+            for byte in chunk.invalid() {
+                shown.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+            }
+        }
+        parsed.message = shown;
+    }
+    parsed
+}
+
+/// A timestamp as this model writes it: RFC 3339 in UTC with six digits.
+pub(super) fn normal(timestamp: &str) -> String {
+    DateTime::parse_from_rfc3339(timestamp).map_or_else(
+        |error| format!("{timestamp}: {error}"),
+        |time| time.to_utc().format("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
+    )
+}
+
+fn instant(nanos: i64) -> String {
+    DateTime::from_timestamp_nanos(nanos)
+        .format("%Y-%m-%dT%H:%M:%S%.6f")
+        .to_string()
+}
+
+/// `organization.space.app`, of the tags if one of them is there.
+fn host(envelope: &Envelope, otherwise: &str) -> String {
+    let keys = ["organization_name", "space_name", "app_name"];
+    if !keys.iter().any(|key| envelope.tags.contains_key(*key)) {
+        return otherwise.to_owned();
+    }
+    let labels = keys.map(|key| label(envelope.tags.get(key).map(String::as_str).unwrap_or_default()));
+    labels.join(".")
+}
+
+/// Runs of spaces are a dash, other letters go, dashes at the end go, at most 63.
+fn label(text: &str) -> String {
+    let dashed = text.split_whitespace().collect::<Vec<_>>().join("-");
+    let kept: String = dashed
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
+        .collect();
+    kept.trim_end_matches('-').chars().take(63).collect()
+}
+
+/// `[TYPE/INSTANCE]`.
+fn process(envelope: &Envelope) -> String {
+    let kind = envelope.tags.get("source_type").map(String::as_str).unwrap_or_default();
+    let dashed = kind.split_whitespace().collect::<Vec<_>>().join("-");
+    let kept: String = dashed.chars().filter(char::is_ascii_graphic).collect();
+    let kind = kept.trim_end_matches('-').to_uppercase();
+    if envelope.instance_id.is_empty() {
+        format!("[{kind}]")
+    } else {
+        format!("[{kind}/{}]", envelope.instance_id)
+    }
+}
+
+/// The values that are sent, as Go writes them.
+fn number(value: f64) -> String {
+    const KNOWN: [(f64, &str); 9] = [
+        (0.0, "0"),
+        (0.23, "0.23"),
+        (-1.5, "-1.5"),
+        (100.0, "100"),
+        (123_456.0, "123456"),
+        (1_234_567.0, "1.234567e+06"),
+        (1e21, "1e+21"),
+        (0.000_01, "1e-05"),
+        (f64::MAX, "1.7976931348623157e+308"),
+    ];
+    let found = KNOWN.iter().find(|(known, _)| known.to_bits() == value.to_bits());
+    found.map_or_else(|| format!("{value} is not known"), |(_, text)| (*text).to_owned())
+}
