@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_auth::{RawUaa, UAA_DOCS, UaaConfig};
 use weir_config::{ListenAddr, PeerAddr, Problems};
 use weir_tls::IdentityFiles;
 
@@ -24,8 +25,10 @@ pub struct RawConfig {
     pub identity: IdentityFiles,
     /// The dopplers, `host:port` each.
     pub dopplers: Vec<PeerAddr>,
-    /// File with the token that opens every stream.
+    /// File with the operator's token, which opens every stream; empty: there is none.
     pub token_file: PathBuf,
+    /// The UAA whose tokens are taken.
+    pub uaa: RawUaa,
     /// The domain whose subdomain `doppler` clients see.
     pub system_domain: String,
     /// Bounds of what clients may use.
@@ -73,6 +76,7 @@ impl Default for RawConfig {
             identity: IdentityFiles::default(),
             dopplers: vec![ListenAddr::loopback(8082).socket().into()],
             token_file: PathBuf::new(),
+            uaa: RawUaa::default(),
             system_domain: String::new(),
             limits: RawLimits::default(),
             timeouts: RawTimeouts::default(),
@@ -118,8 +122,10 @@ pub struct Config {
     pub identity: IdentityFiles,
     /// The dopplers, `host:port` each.
     pub dopplers: Vec<PeerAddr>,
-    /// File with the token that opens every stream.
+    /// File with the operator's token; empty if there is none.
     pub token_file: PathBuf,
+    /// The UAA whose tokens are taken.
+    pub uaa: Option<UaaConfig>,
     /// The domain whose subdomain `doppler` clients see.
     pub system_domain: String,
     /// Most connections.
@@ -176,6 +182,9 @@ impl TryFrom<RawConfig> for Config {
             let sensible = (Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&time.get());
             problems.require(sensible, key, time, "10ms to 1h");
         }
+        let mut of_uaa = Problems::default();
+        let uaa = raw.uaa.validate(&mut of_uaa);
+        problems.nest("uaa", of_uaa);
         problems.into_result(Self {
             listen: raw.listen,
             cert: raw.cert,
@@ -183,6 +192,7 @@ impl TryFrom<RawConfig> for Config {
             identity: raw.identity,
             dopplers: raw.dopplers,
             token_file: raw.token_file,
+            uaa,
             system_domain: raw.system_domain,
             max_connections: raw.limits.connections,
             max_subscriptions: raw.limits.subscriptions,
@@ -214,7 +224,21 @@ pub const DOCS: &[(&str, &str)] = &[
     ("identity.cert", "PEM file of the certificate shown to dopplers."),
     ("identity.key", "PEM file of its key."),
     ("dopplers", "The dopplers, `host:port` each."),
-    ("token_file", "File with the token that opens every stream."),
+    (
+        "token_file",
+        "File with the operator's token, which opens every stream; empty: there is none.",
+    ),
+    UAA_DOCS[0],
+    UAA_DOCS[1],
+    UAA_DOCS[2],
+    UAA_DOCS[3],
+    UAA_DOCS[4],
+    UAA_DOCS[5],
+    UAA_DOCS[6],
+    UAA_DOCS[7],
+    UAA_DOCS[8],
+    UAA_DOCS[9],
+    UAA_DOCS[10],
     (
         "system_domain",
         "Cookies are set for the subdomain `doppler` of this domain; empty: for the host as it was asked for.",
@@ -263,6 +287,11 @@ mod tests {
                 pong: weir_config::Duration::from_millis(1),
                 ..RawTimeouts::default()
             },
+            uaa: RawUaa {
+                url: "uaa.example".to_owned(),
+                ca: "ca.pem".into(),
+                ..RawUaa::default()
+            },
             ..RawConfig::default()
         };
         let problems = Config::try_from(raw).unwrap_err();
@@ -275,7 +304,8 @@ mod tests {
                 "limits.connections",
                 "limits.subscriptions",
                 "limits.header_bytes",
-                "timeouts.pong"
+                "timeouts.pong",
+                "uaa.url"
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
-use weir_auth::TokenError;
+use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
@@ -22,9 +22,9 @@ pub enum Error {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The token cannot be used.
+    /// Nobody could be let in.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Gate(#[from] OpenError),
 }
 
 impl Classify for Error {
@@ -32,7 +32,7 @@ impl Classify for Error {
         match self {
             Self::Listen { .. } => ErrorKind::Conflict,
             Self::Tls(error) => error.kind(),
-            Self::Token(error) => error.kind(),
+            Self::Gate(error) => error.kind(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Classify for Error {
         match self {
             Self::Listen { .. } => Some("free the port, or set `listen` to another address".to_owned()),
             Self::Tls(error) => error.hint(),
-            Self::Token(error) => error.hint(),
+            Self::Gate(error) => error.hint(),
         }
     }
 }

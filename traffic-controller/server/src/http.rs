@@ -2,6 +2,7 @@
 
 mod cookie;
 mod handshake;
+mod origin;
 pub(crate) mod route;
 pub(crate) mod service;
 mod text;

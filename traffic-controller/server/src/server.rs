@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::server::TlsStream;
-use weir_auth::{Authorizer, StaticToken};
+use weir_auth::{Authorizer, Gate};
 use weir_rpc::Target;
 use weir_rpc::subscriber::Dopplers;
 use weir_service::{Context, Shutdown};
@@ -44,13 +44,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificates and the token, and opens the port.
+    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let authorizer = Arc::new(StaticToken::from_file(&config.token_file)?);
+        let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
 
-    /// The same with somebody else to decide who may read; the token file is not read.
+    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
     pub async fn with_authorizer(
         config: Config,
         context: Context,

@@ -1,19 +1,20 @@
 //! The life of a request, top down: its route, who asks, the handshake, a place for the stream, and the upgrade.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_auth::{Authorizer, Denied, credentials};
+use weir_auth::{Authorizer, Caller, Denied, credentials};
 
 use super::route::{Route, is_guid};
-use super::{Body, cookie, handshake};
+use super::{Body, cookie, handshake, origin};
 use crate::stream::client::Client;
 use crate::stream::filter::Filter;
 use crate::stream::host::{Kind, StreamHost};
@@ -39,29 +40,25 @@ impl Service {
         place: &Arc<OwnedSemaphorePermit>,
     ) -> Response<Body> {
         let route = Route::of(request.uri().path(), request.uri().query());
-        let (kind, shard_id, filter) = match route {
+        let (caller, kind, shard_id, filter) = match route {
             Route::NotFound => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Route::SetCookie => return self.set_cookie(request).await,
             Route::Firehose { subscription, filter } => {
-                if let Err(denied) = self.may_read_firehose(request.headers()).await {
-                    return unauthorized(text(StatusCode::UNAUTHORIZED, firehose_denied(denied)));
-                }
-                (Kind::Firehose, subscription, Filter::from(filter))
+                let caller = match self.may_read_firehose(request.headers()).await {
+                    Ok(caller) => caller,
+                    Err(denied) => return firehose_denied(denied),
+                };
+                (caller, Kind::Firehose, subscription, Filter::from(filter))
             }
             Route::App { guid } => {
                 if !is_guid(&guid) {
                     return status(StatusCode::UNAUTHORIZED);
                 }
-                if let Err(denied) = self.may_read_app(request.headers(), &guid).await {
-                    return match denied {
-                        Denied::Missing | Denied::Invalid | Denied::Expired | Denied::Revoked => {
-                            unauthorized(status(StatusCode::UNAUTHORIZED))
-                        }
-                        Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
-                        Denied::Unavailable => status(StatusCode::SERVICE_UNAVAILABLE),
-                    };
-                }
-                (Kind::App, String::new(), Filter::App(guid))
+                let caller = match self.may_read_app(request.headers(), &guid).await {
+                    Ok(caller) => caller,
+                    Err(denied) => return app_denied(denied),
+                };
+                (caller, Kind::App, String::new(), Filter::App(guid))
             }
         };
         let upgrade = hyper::upgrade::on(&mut request);
@@ -76,7 +73,7 @@ impl Service {
         };
         self.start(
             upgrade,
-            client(&parts, peer),
+            client(&parts, peer, caller),
             kind,
             shard_id,
             filter,
@@ -85,18 +82,24 @@ impl Service {
         switching(accept)
     }
 
-    async fn may_read_firehose(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        self.authorizer
-            .firehose(credentials(headers)?.as_deref())
-            .await
-            .map(drop)
+    async fn may_read_firehose(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
+        let token = self.credentials(headers)?;
+        self.authorizer.firehose(token.as_deref()).await
     }
 
-    async fn may_read_app(&self, headers: &HeaderMap, guid: &str) -> Result<(), Denied> {
-        self.authorizer
-            .source(credentials(headers)?.as_deref(), guid)
-            .await
-            .map(drop)
+    async fn may_read_app(&self, headers: &HeaderMap, guid: &str) -> Result<Caller, Denied> {
+        let token = self.credentials(headers)?;
+        self.authorizer.source(token.as_deref(), guid).await
+    }
+
+    /// The token: of the header, or of the cookie that `/set-cookie` made. A browser sends that one also for pages of
+    /// others, which must not get a stream by it; it then says whose page it is.
+    fn credentials<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Cow<'h, str>>, Denied> {
+        if headers.contains_key(AUTHORIZATION) || origin::is_ours(headers, &self.system_domain) {
+            credentials(headers)
+        } else {
+            Ok(None)
+        }
     }
 
     fn start(
@@ -132,7 +135,7 @@ impl Service {
     }
 }
 
-fn client(parts: &request::Parts, peer: SocketAddr) -> Client {
+fn client(parts: &request::Parts, peer: SocketAddr, caller: Caller) -> Client {
     let forwarded: Vec<&str> = parts
         .headers
         .get_all("x-forwarded-for")
@@ -147,14 +150,27 @@ fn client(parts: &request::Parts, peer: SocketAddr) -> Client {
         peer,
         forwarded_for: forwarded.join(", "),
         path,
+        caller,
     }
 }
 
-/// The body that noaa shows to its user.
-const fn firehose_denied(denied: Denied) -> &'static str {
-    match denied {
+/// noaa shows the body to its user.
+fn firehose_denied(denied: Denied) -> Response<Body> {
+    let body = match denied {
         Denied::Missing => "You are not authorized. authorization not provided",
+        Denied::Unavailable => return text(StatusCode::SERVICE_UNAVAILABLE, "authorization cannot be checked now\n"),
         _ => "You are not authorized. invalid authorization",
+    };
+    unauthorized(text(StatusCode::UNAUTHORIZED, body))
+}
+
+fn app_denied(denied: Denied) -> Response<Body> {
+    match denied {
+        Denied::Missing | Denied::Invalid | Denied::Expired | Denied::Revoked => {
+            unauthorized(status(StatusCode::UNAUTHORIZED))
+        }
+        Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
+        Denied::Unavailable => status(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use weir_auth::Caller;
+
 /// A client, as an operator wants to see it named.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -10,6 +12,8 @@ pub(crate) struct Client {
     pub(crate) forwarded_for: String,
     /// What it asked for, with its query.
     pub(crate) path: String,
+    /// Who it is.
+    pub(crate) caller: Caller,
 }
 
 /// Title of the event that says that a slow consumer was disconnected.

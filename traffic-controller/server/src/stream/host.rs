@@ -78,6 +78,7 @@ impl StreamHost {
         let stream = Stream {
             filter,
             patience: self.patience,
+            caller: &client.caller,
             shutdown: &self.context.shutdown,
             ledger: &self.context.ledger,
             books: &StreamBooks {
@@ -85,7 +86,7 @@ impl StreamHost {
                 kind,
             },
         };
-        tracing::info!(peer = %client.peer, path = client.path, "stream opened");
+        tracing::info!(peer = %client.peer, caller = client.caller.name(), path = client.path, "stream opened");
         let end = stream.run(parts.io.into_inner(), &parts.read_buf, feed).await;
         self.closed(&client, &end);
     }
@@ -104,6 +105,9 @@ impl StreamHost {
             }
             End::Violated(violation) => {
                 tracing::warn!(peer = %client.peer, path = client.path, error = %violation, "stream was cut");
+            }
+            End::NotAllowed(why) => {
+                tracing::info!(peer = %client.peer, caller = client.caller.name(), path = client.path, %why, "stream was closed");
             }
             end => tracing::info!(peer = %client.peer, path = client.path, end = ?end, "stream closed"),
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use weir_auth::{Caller, Ended};
 use weir_flow::{Ledger, Reason};
 use weir_service::{Shutdown, clock};
 
@@ -73,6 +74,8 @@ pub(crate) enum End {
     Expired,
     /// A record was not taken in time.
     Slow,
+    /// The client's token ended.
+    NotAllowed(Ended),
     /// There is nothing more to send: the server stops.
     Finished,
 }
@@ -82,19 +85,23 @@ impl End {
         match self {
             Self::Slow => Reason::SlowConsumer,
             Self::Finished => Reason::ShuttingDown,
-            Self::Closed(_) | Self::Gone | Self::Violated(_) | Self::Expired => Reason::ConsumerGone,
+            Self::Closed(_) | Self::Gone | Self::Violated(_) | Self::Expired | Self::NotAllowed(_) => {
+                Reason::ConsumerGone
+            }
         }
     }
 
     /// The close frame to send; `None` if nobody is there to read it.
-    const fn close(&self) -> Option<(u16, &'static str)> {
+    fn close(&self) -> Option<(u16, String)> {
         match self {
             Self::Gone => None,
             // An answer repeats the code; one without a code is answered as the original answers.
-            Self::Closed(Some(code)) => Some((*code, "")),
-            Self::Violated(violation) => Some((violation.close_code(), "")),
-            Self::Expired => Some((1008, PING_EXPIRED)),
-            Self::Closed(None) | Self::Slow | Self::Finished => Some((1000, "")),
+            Self::Closed(Some(code)) => Some((*code, String::new())),
+            Self::Violated(violation) => Some((violation.close_code(), String::new())),
+            Self::Expired => Some((1008, PING_EXPIRED.to_owned())),
+            // The original never looks at a token again; to say why is worth more than its code.
+            Self::NotAllowed(why) => Some((1008, why.to_string())),
+            Self::Closed(None) | Self::Slow | Self::Finished => Some((1000, String::new())),
         }
     }
 }
@@ -104,6 +111,8 @@ impl End {
 pub(crate) struct Stream<'s, B> {
     pub(crate) filter: Filter,
     pub(crate) patience: Patience,
+    /// The stream ends when its rights do.
+    pub(crate) caller: &'s Caller,
     pub(crate) shutdown: &'s Shutdown,
     pub(crate) ledger: &'s Ledger,
     pub(crate) books: &'s B,
@@ -123,7 +132,7 @@ impl<B: Books> Stream<'_, B> {
             pong: None,
             patience: self.patience,
         };
-        let end = match session.pump(&mut feed, self.shutdown).await {
+        let end = match session.pump(&mut feed, self.caller, self.shutdown).await {
             Ok(()) => End::Finished,
             Err(end) => end,
         };
@@ -144,12 +153,16 @@ struct Session<'s, S, B> {
 
 impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
     /// Moves messages until something ends the stream; `Ok` if that is the server.
-    async fn pump(&mut self, feed: &mut impl Feed, shutdown: &Shutdown) -> Result<(), End> {
+    async fn pump(&mut self, feed: &mut impl Feed, caller: &Caller, shutdown: &Shutdown) -> Result<(), End> {
+        let ended = caller.ended();
+        tokio::pin!(ended);
         loop {
             self.control().await?;
             let arrival = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
+                // Between buffers: a write that is stuck ends by itself before long.
+                why = &mut ended => return Err(End::NotAllowed(why)),
                 said = self.reader.next() => {
                     self.on(said)?;
                     continue;
@@ -235,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
     /// Ends the stream in order as far as that is possible, then counts what the client did not get.
     async fn finish(&mut self, end: &End) {
         if let Some((code, reason)) = end.close() {
-            self.close(end, code, reason).await;
+            self.close(end, code, &reason).await;
         }
         self.sender.abandon(end.reason());
     }

@@ -17,6 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tonic::{Request, Response, Status};
+use weir_auth::Authorizer;
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::selector::Selector;
@@ -134,6 +135,16 @@ pub(crate) type Client = WebSocketStream<TlsStream<TcpStream>>;
 
 impl Controller {
     pub(crate) async fn start(pki: &Pki, dopplers: &[SocketAddr], raw: RawConfig) -> Self {
+        Self::start_with(pki, dopplers, raw, |_| None).await
+    }
+
+    /// The same with what `authorizer` makes deciding who may read.
+    pub(crate) async fn start_with(
+        pki: &Pki,
+        dopplers: &[SocketAddr],
+        raw: RawConfig,
+        authorizer: impl FnOnce(&Context) -> Option<Arc<dyn Authorizer>>,
+    ) -> Self {
         let (trigger, context) = Context::in_memory("traffic-controller");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
@@ -145,9 +156,12 @@ impl Controller {
             system_domain: "sys.example".to_owned(),
             ..raw
         };
-        let server = Server::bind(Config::try_from(raw).unwrap(), context.clone())
-            .await
-            .unwrap();
+        let config = Config::try_from(raw).unwrap();
+        let server = match authorizer(&context) {
+            Some(authorizer) => Server::with_authorizer(config, context.clone(), authorizer).await,
+            None => Server::bind(config, context.clone()).await,
+        };
+        let server = server.unwrap();
         let address = server.local_addr();
         let tls = ClientTls::trusting(&pki.ca).unwrap().with_alpn(&[b"http/1.1"]);
         Self {

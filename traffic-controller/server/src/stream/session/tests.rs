@@ -76,6 +76,7 @@ impl Setup {
             let stream = Stream {
                 filter: Filter::Everything,
                 patience,
+                caller: &Caller::new("tester", weir_auth::Scope::Everything),
                 shutdown: &shutdown,
                 ledger: &ledger_of_stream,
                 books: &*books_of_stream,

@@ -1,0 +1,76 @@
+//! Whose page opens a stream with a cookie (RFC 6455, section 10.2).
+//!
+//! The original does not look at `Origin` at all. A token in the header was put there by whoever wrote the client, so its
+//! origin does not matter here either (noaa sends one). A cookie goes along with every request of a browser: a page of
+//! somebody else could open a stream with it, and read it.
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, Uri};
+
+/// Whether a cookie may count: there is no origin (no browser), or it is a page of the system domain, or, where none is
+/// configured, of the host that was asked.
+pub(super) fn is_ours(headers: &HeaderMap, system_domain: &str) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return true;
+    };
+    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    // `null`, and what is no origin, is nobody's page.
+    let Some(host) = origin.as_ref().filter(|uri| uri.scheme().is_some()).and_then(Uri::host) else {
+        return false;
+    };
+    if origins.next().is_some() {
+        return false;
+    }
+    if system_domain.is_empty() {
+        let asked = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let asked = asked.and_then(|host| host.parse::<http::uri::Authority>().ok());
+        return asked.is_some_and(|asked| asked.host().eq_ignore_ascii_case(host));
+    }
+    let (host, domain) = (host.to_ascii_lowercase(), system_domain.to_ascii_lowercase());
+    host == domain || host.strip_suffix(&domain).is_some_and(|name| name.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn ours(origins: &[&'static str], domain: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("doppler.sys.example:443"));
+        for origin in origins {
+            headers.append(ORIGIN, HeaderValue::from_static(origin));
+        }
+        is_ours(&headers, domain)
+    }
+
+    /// Pages of the system domain and clients without a page count; names that only look alike do not.
+    #[test]
+    fn pages_of_others_do_not_count() {
+        for origin in [
+            "https://console.sys.example",
+            "https://sys.example",
+            "http://Console.SYS.example:8080",
+        ] {
+            assert!(ours(&[origin], "sys.example"), "{origin}");
+        }
+        assert!(ours(&[], "sys.example") && ours(&[], ""));
+        for origin in [
+            "https://evil.example",
+            "https://evilsys.example",
+            "https://sys.example.evil.test",
+            "https://sys.example@evil.test",
+            "null",
+            "",
+            "sys.example",
+            "file:///sys.example",
+        ] {
+            assert!(!ours(&[origin], "sys.example"), "{origin}");
+        }
+        assert!(!ours(&["https://sys.example", "https://evil.test"], "sys.example"));
+        assert!(ours(&["https://doppler.sys.example"], ""));
+        assert!(!ours(&["https://console.sys.example"], ""));
+    }
+}

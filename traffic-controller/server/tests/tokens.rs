@@ -1,0 +1,199 @@
+//! UAA's tokens at the traffic controller: who gets which stream, what the refusals look like, and how a stream ends when
+//! its token does.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
+
+#[allow(dead_code, reason = "shared with the other tests")]
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Controller, Doppler, Pki, TOKEN, next, number, numbered};
+use tokio_tungstenite::tungstenite::{self, Message};
+use weir_auth::revocation::What;
+use weir_auth::testing::TestIssuer;
+use weir_auth::{Authorizer, Gate, StaticToken};
+use weir_traffic_controller_server::RawConfig;
+
+const GUID: &str = "00000000-aaaa-0000-0000-000000000001";
+const OTHER: &str = "00000000-aaaa-0000-0000-000000000002";
+
+struct Setup {
+    issuer: Arc<TestIssuer>,
+    doppler: Doppler,
+    controller: Controller,
+    _pki: Pki,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let (pki, issuer) = (Pki::new(), TestIssuer::new());
+        let doppler = Doppler::start(&pki, 0);
+        let controller = Controller::start_with(&pki, &[doppler.address], RawConfig::default(), |context| {
+            let verifier = issuer.verifier(&context.shutdown, &context.tasks);
+            let local = StaticToken::new(TOKEN).unwrap();
+            Some(Arc::new(Gate::new(Some(local), Some(verifier))) as Arc<dyn Authorizer>)
+        })
+        .await;
+        Self {
+            issuer,
+            doppler,
+            controller,
+            _pki: pki,
+        }
+    }
+
+    fn token(&self, name: &str, scopes: &[&str]) -> String {
+        format!("bearer {}", self.issuer.token(name, scopes))
+    }
+
+    async fn refused(&self, path: &str, token: Option<&str>) -> (u16, bool, String) {
+        match self.controller.open(path, token).await {
+            Err(tungstenite::Error::Http(answer)) => (
+                answer.status().as_u16(),
+                answer
+                    .headers()
+                    .get("www-authenticate")
+                    .is_some_and(|value| value == "Basic"),
+                String::from_utf8(answer.body().clone().unwrap_or_default()).unwrap(),
+            ),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+/// The firehose is for `doppler.firehose` alone; an app stream for who may read that app; the operator's own token stays.
+#[tokio::test]
+async fn scopes_open_streams() {
+    let setup = Setup::new().await;
+    let firehose = setup.token("admin", &["doppler.firehose"]);
+    let reader = setup.token("reader", &["logs.admin"]);
+    let tenant = setup.token("dev", &[&format!("logs.read.{GUID}")]);
+    let nobody = setup.token("nobody", &["cloud_controller.read"]);
+    let (mine, theirs) = (format!("/apps/{GUID}/stream"), format!("/apps/{OTHER}/stream"));
+    for (path, token) in [
+        ("/firehose/n", firehose.as_str()),
+        ("/firehose/n", TOKEN),
+        (&mine, &firehose),
+        (&mine, &reader),
+        (&mine, &tenant),
+        (&mine, TOKEN),
+    ] {
+        assert!(setup.controller.open(path, Some(token)).await.is_ok(), "{path}");
+    }
+    let invalid = "You are not authorized. invalid authorization";
+    for (path, token, expected) in [
+        ("/firehose/n", Some(reader.as_str()), (401, true, invalid)),
+        ("/firehose/n", Some(&tenant), (401, true, invalid)),
+        ("/firehose/n", Some("bearer a.b.c"), (401, true, invalid)),
+        (
+            "/firehose/n",
+            None,
+            (401, true, "You are not authorized. authorization not provided"),
+        ),
+        (&theirs, Some(&tenant), (404, false, "")),
+        (&mine, Some(&nobody), (404, false, "")),
+        (&mine, Some("bearer a.b.c"), (401, true, "")),
+        (&mine, None, (401, true, "")),
+        ("/apps/doppler/stream", Some(&firehose), (401, false, "")),
+    ] {
+        let (status, basic, body) = setup.refused(path, token).await;
+        assert_eq!((status, basic, body.as_str()), expected, "{path}");
+    }
+}
+
+/// Two headers are nobody's; a cookie counts for pages of the system domain only.
+#[tokio::test]
+async fn smuggled_credentials() {
+    let setup = Setup::new().await;
+    let good = setup.token("admin", &["doppler.firehose"]);
+    let handshake = |headers: &str| {
+        format!(
+            "GET /firehose/n HTTP/1.1\r\nHost: doppler.sys.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        )
+    };
+    let cookie = format!("Cookie: authorization={}\r\n", good.replace(' ', "%20"));
+    for (headers, status) in [
+        (format!("Authorization: {good}\r\nAuthorization: {good}\r\n"), 401),
+        (format!("Authorization: bearer x\r\nauthorization: {good}\r\n"), 401),
+        (format!("Authorization: \r\n{cookie}"), 401),
+        (
+            format!("X-Forwarded-Authorization: {good}\r\nX-User-Id: admin\r\nX-Weir-Caller: operator\r\n"),
+            401,
+        ),
+        (format!("{cookie}Origin: https://evil.example\r\n"), 401),
+        (format!("{cookie}Origin: null\r\n"), 401),
+        (format!("{cookie}Origin: https://console.sys.example\r\n"), 101),
+        (cookie.clone(), 101),
+        (
+            format!("Authorization: {good}\r\nOrigin: https://evil.example\r\n"),
+            101,
+        ),
+    ] {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut connection = setup.controller.connect().await;
+        connection.write_all(handshake(&headers).as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            format!("HTTP/1.1 {status}"),
+            "{headers}"
+        );
+    }
+}
+
+/// What was written before the token ended arrives, then the stream closes and says why; the others go on.
+#[tokio::test]
+async fn revocation_and_expiry_close_streams() {
+    let setup = Setup::new().await;
+    let revoked = setup.token("gone", &["doppler.firehose"]);
+    let mut claims = setup.issuer.claims("short", &["doppler.firehose"]);
+    // Expired already, but for the leeway of five seconds.
+    claims["exp"] = serde_json::json!(weir_service::clock::now_nanos() / 1_000_000_000 - 2);
+    let short = setup.issuer.sign(&claims);
+    let mut revoked = setup.controller.open("/firehose/a", Some(&revoked)).await.unwrap();
+    let mut short = setup.controller.open("/firehose/b", Some(&short)).await.unwrap();
+    let mut other = setup
+        .controller
+        .open("/firehose/c", Some(&setup.token("other", &["doppler.firehose"])))
+        .await
+        .unwrap();
+    let subscriptions = setup.doppler.subscriptions(3).await;
+    setup.doppler.publish(&numbered("app", 0, 10, 10));
+    for client in [&mut revoked, &mut short, &mut other] {
+        for expected in 0..10 {
+            assert_eq!(number(&next(client).await), Some(expected));
+        }
+    }
+    setup.issuer.revoke(What::User {
+        user_id: "id-of-gone".to_owned(),
+        client_id: None,
+    });
+    for (client, why) in [
+        (&mut revoked, "the token was revoked"),
+        (&mut short, "the token has expired"),
+    ] {
+        let closed = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                if let Message::Close(frame) = next(client).await {
+                    return frame;
+                }
+            }
+        });
+        let frame = closed.await.unwrap().unwrap();
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, why));
+    }
+    let third = subscriptions
+        .iter()
+        .find(|subscription| subscription.request.shard_id == "c");
+    third.unwrap().publish(&numbered("app", 10, 1, 10));
+    assert_eq!(number(&next(&mut other).await), Some(10));
+}
