@@ -1,6 +1,5 @@
-//! The load generator: batches that are encoded once, of which only the timestamps change.
-//!
-//! Every envelope of a batch but the first is the same bytes each time: nothing on the way looks at them twice.
+//! The load generator: batches that are encoded once, of which only the timestamps change: each envelope has its own, as
+//! whatever looks at them may find equal ones cheaper, or dearer.
 
 use std::time::Duration;
 
@@ -51,6 +50,10 @@ pub(crate) struct Template {
     bytes: Vec<u8>,
     /// Where the twenty digits are.
     digits: usize,
+    /// Where the timestamp of each envelope is: [`VARINT`] bytes.
+    stamps: Vec<usize>,
+    /// How many of its envelopes a consumer of everything gets.
+    reaching: u64,
 }
 
 impl Template {
@@ -61,17 +64,54 @@ impl Template {
             let source = &sources[index % sources.len()];
             builder.push(&line(source, index == 0));
         }
-        let bytes = builder.finish().bytes().to_vec();
+        let batch = builder.finish();
+        let bytes = batch.bytes().to_vec();
+        let mut stamps = Vec::with_capacity(BATCH);
+        let mut at = 0;
+        for envelope in batch.iter() {
+            // Each stands behind its own length; its timestamp comes first.
+            let found = memchr::memmem::find(&bytes[at..], envelope.bytes()).map_or(0, |found| at + found);
+            stamps.push(found + 1);
+            at = found + envelope.bytes().len();
+        }
         let digits = memchr::memmem::find(&bytes, SAMPLE_MARK).map_or(0, |at| at + SAMPLE_MARK.len());
-        Self { bytes, digits }
+        Self {
+            bytes,
+            digits,
+            stamps,
+            reaching: BATCH as u64,
+        }
+    }
+
+    /// The same, of which only so many envelopes reach whom they are for.
+    pub(crate) const fn reaching(mut self, envelopes: u64) -> Self {
+        self.reaching = envelopes;
+        self
     }
 
     /// The batch as it is to be sent now.
     pub(crate) fn stamped(&self) -> Bytes {
         let mut bytes = BytesMut::from(&self.bytes[..]);
-        let text = format!("{:0TIME_DIGITS$}", now_nanos());
+        let now = now_nanos();
+        let text = format!("{now:0TIME_DIGITS$}");
         bytes[self.digits..self.digits + TIME_DIGITS].copy_from_slice(text.as_bytes());
+        for (later, stamp) in (0u64..).zip(&self.stamps) {
+            write_varint(&mut bytes[*stamp..stamp + VARINT], now + later * 1000);
+        }
         bytes.freeze()
+    }
+}
+
+/// A time of our days in nanoseconds has between 57 and 63 bits.
+const VARINT: usize = 9;
+
+/// Writes `value` into all of `place`.
+fn write_varint(place: &mut [u8], mut value: u64) {
+    let last = place.len() - 1;
+    for (index, byte) in place.iter_mut().enumerate() {
+        let [low, ..] = (value & 0x7f).to_le_bytes();
+        *byte = if index == last { low } else { low | 0x80 };
+        value >>= 7;
     }
 }
 
@@ -111,12 +151,18 @@ fn line(source: &str, sampled: bool) -> Vec<u8> {
 pub(crate) struct Generator {
     messages: mpsc::Sender<Frame>,
     call: JoinHandle<anyhow::Result<()>>,
-    template: Template,
+    templates: Vec<Template>,
     sent: u64,
+    due: u64,
 }
 
 impl Generator {
     pub(crate) fn open(target: &Target, template: Template) -> Self {
+        Self::open_all(target, vec![template])
+    }
+
+    /// Sends these batches in turn.
+    pub(crate) fn open_all(target: &Target, templates: Vec<Template>) -> Self {
         let channel = Channel::new(target);
         let (messages, receiver) = mpsc::channel(AHEAD);
         let call = tokio::spawn(async move {
@@ -128,8 +174,9 @@ impl Generator {
         Self {
             messages,
             call,
-            template,
+            templates,
             sent: 0,
+            due: 0,
         }
     }
 
@@ -138,8 +185,14 @@ impl Generator {
         self.sent
     }
 
+    /// Envelopes that a consumer of everything should have got so far.
+    pub(crate) const fn due(&self) -> u64 {
+        self.due
+    }
+
     async fn send(&mut self) -> anyhow::Result<()> {
-        let frame = Frame::from(self.template.stamped());
+        let turn = usize::try_from(self.sent / BATCH as u64)? % self.templates.len();
+        let frame = Frame::from(self.templates[turn].stamped());
         if self.messages.send(frame).await.is_err() {
             match (&mut self.call).await? {
                 Ok(()) => anyhow::bail!("the server ended the stream"),
@@ -147,6 +200,7 @@ impl Generator {
             }
         }
         self.sent += BATCH as u64;
+        self.due += self.templates[turn].reaching;
         Ok(())
     }
 
@@ -182,8 +236,14 @@ mod tests {
     /// What is measured is what the original was measured with.
     #[test]
     fn a_line_has_its_size_and_a_batch_its_sample() {
+        let before = now_nanos().cast_signed();
         let batch = Batch::split(Template::lines(&source_names(3)).stamped()).batch;
         assert_eq!(batch.len(), BATCH);
+        let stamps: Vec<i64> = batch.iter().map(|envelope| envelope.view().timestamp()).collect();
+        assert!(
+            stamps[0] >= before && stamps.windows(2).all(|pair| pair[1] == pair[0] + 1000),
+            "{stamps:?}"
+        );
         assert!(batch.iter().all(|envelope| envelope.bytes().len() == LINE));
         assert_eq!(memchr::memmem::find_iter(batch.bytes(), SAMPLE_MARK).count(), 1);
     }

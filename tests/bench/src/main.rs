@@ -22,6 +22,7 @@ mod cpu;
 mod load;
 mod machine;
 mod meter;
+mod remote;
 mod report;
 mod scenario;
 mod servers;
@@ -60,7 +61,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "WEIR_BIN")]
     weir: Option<PathBuf>,
 
-    /// Folder with the original's programs (router, rlp, trafficcontroller, log-cache): measured too
+    /// Folder with the original's programs (router, rlp, trafficcontroller, log-cache, syslog-agent, syslog-server): measured
+    /// too
     #[arg(long, value_name = "DIR")]
     original: Option<PathBuf>,
 

@@ -41,6 +41,11 @@ impl Meter {
         }
     }
 
+    /// There are so many envelopes by now.
+    pub(crate) fn set(&self, envelopes: u64) {
+        self.envelopes.store(envelopes, Ordering::Relaxed);
+    }
+
     /// Notes a delay of `micros`.
     pub(crate) fn delay(&self, micros: u64) {
         self.delays.lock().unwrap_or_else(PoisonError::into_inner).push(micros);

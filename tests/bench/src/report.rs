@@ -1,10 +1,12 @@
 //! The table, or the JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeStruct as _};
 
 use crate::machine::Machine;
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Bound, Outcome, Scenario};
 use crate::servers::Programs;
 
 /// Everything that was measured.
@@ -90,13 +92,13 @@ impl Report {
 
 impl Outcome {
     /// The targets that were not met, with the value that was.
-    fn missed(&self) -> Vec<(&'static str, f64, f64)> {
+    fn missed(&self) -> Vec<(&'static str, f64, Bound)> {
         self.scenario
             .targets
             .iter()
             .filter_map(|target| {
                 let value = self.figure(target.figure)?;
-                (value > target.at_most).then_some((target.figure, value, target.at_most))
+                (!target.bound.is_met_by(value)).then_some((target.figure, value, target.bound))
             })
             .collect()
     }
@@ -114,7 +116,13 @@ impl Outcome {
         }
         let list: Vec<String> = missed
             .iter()
-            .map(|(figure, value, at_most)| format!("**missed**: {figure} {} > {}", number(*value), number(*at_most)))
+            .map(|(figure, value, bound)| {
+                let (than, bound) = match bound {
+                    Bound::AtMost(bound) => (">", bound),
+                    Bound::AtLeast(bound) => ("<", bound),
+                };
+                format!("**missed**: {figure} {} {than} {}", number(*value), number(*bound))
+            })
             .collect();
         list.join("<br>")
     }
@@ -176,18 +184,20 @@ struct Entry<'a>(&'a Outcome);
 impl Serialize for Entry<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let outcome = self.0;
-        let figures: std::collections::BTreeMap<&str, f64> = outcome.figures.iter().copied().collect();
-        let targets: std::collections::BTreeMap<&str, f64> = outcome
-            .scenario
-            .targets
-            .iter()
-            .map(|target| (target.figure, target.at_most))
-            .collect();
+        let figures: BTreeMap<&str, f64> = outcome.figures.iter().copied().collect();
+        let (mut at_most, mut at_least) = (BTreeMap::new(), BTreeMap::new());
+        for target in outcome.scenario.targets {
+            match target.bound {
+                Bound::AtMost(bound) => at_most.insert(target.figure, bound),
+                Bound::AtLeast(bound) => at_least.insert(target.figure, bound),
+            };
+        }
         let mut entry = serializer.serialize_map(None)?;
         entry.serialize_entry("scenario", outcome.scenario.name)?;
         entry.serialize_entry("programs", outcome.programs)?;
         entry.serialize_entry("figures", &figures)?;
-        entry.serialize_entry("at_most", &targets)?;
+        entry.serialize_entry("at_most", &at_most)?;
+        entry.serialize_entry("at_least", &at_least)?;
         entry.serialize_entry("processes", &outcome.processes)?;
         entry.serialize_entry("error", &outcome.error)?;
         entry.end()

@@ -1,5 +1,7 @@
 //! What is measured, and what it should cost.
 
+mod drains;
+mod feed;
 mod firehose;
 mod log_cache;
 mod relay;
@@ -55,17 +57,60 @@ pub(crate) enum Kind {
     },
     /// Log cache: so many envelopes in, then reads and SQL.
     LogCache { envelopes: u64 },
+    /// Syslog agent, one app bound to one drain; envelopes a second, or as many as are taken.
+    Drain { over: Over, rate: Option<u64> },
+    /// Syslog agent, a thousand apps bound to a drain each, three of them broken.
+    DrainMany { rate: u64 },
+    /// Syslog agent, syslog server and log cache.
+    DrainFeed { rate: Option<u64> },
 }
 
-/// An upper bound for one figure.
+/// How a drain is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Tcp,
+    Tls,
+    /// POSTs of many messages, over a network of that round trip.
+    HttpsBatch {
+        round_trip: Duration,
+    },
+}
+
+/// A bound for one figure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) figure: &'static str,
-    pub(crate) at_most: f64,
+    pub(crate) bound: Bound,
 }
 
-const fn at_most(figure: &'static str, at_most: f64) -> Target {
-    Target { figure, at_most }
+/// From which side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(crate) fn is_met_by(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+}
+
+const fn at_most(figure: &'static str, bound: f64) -> Target {
+    Target {
+        figure,
+        bound: Bound::AtMost(bound),
+    }
+}
+
+const fn at_least(figure: &'static str, bound: f64) -> Target {
+    Target {
+        figure,
+        bound: Bound::AtLeast(bound),
+    }
 }
 
 /// CPU time of the servers for each envelope received by a consumer, µs.
@@ -78,9 +123,11 @@ pub(crate) const P99: &str = "p99 ms";
 pub(crate) const MAX: &str = "max ms";
 pub(crate) const SENT: &str = "sent/s";
 pub(crate) const RECEIVED: &str = "received/s";
+/// Most that the servers ever held in memory, together.
+pub(crate) const PEAK: &str = "peak MiB";
 
 /// Everything, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 11] = [
+pub(crate) const SCENARIOS: [Scenario; 20] = [
     Scenario {
         name: "relay-20k",
         what: "doppler + RLP, one consumer of everything, 20,000/s",
@@ -178,6 +225,83 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
             at_most(log_cache::SQL_REGEX, 500.0),
         ],
     },
+    Scenario {
+        name: "drain-tcp-10k",
+        what: "syslog agent, one TCP drain, 10,000/s",
+        kind: Kind::Drain {
+            over: Over::Tcp,
+            rate: Some(10_000),
+        },
+        targets: &[at_most(CPU, 3.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-tcp-20k",
+        what: "the same at 20,000/s",
+        kind: Kind::Drain {
+            over: Over::Tcp,
+            rate: Some(20_000),
+        },
+        targets: &[at_most(CPU, 3.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-tcp-50k",
+        what: "the same at 50,000/s",
+        kind: Kind::Drain {
+            over: Over::Tcp,
+            rate: Some(50_000),
+        },
+        targets: &[at_most(CPU, 3.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-tcp-max",
+        what: "the same, as fast as the agent takes them",
+        kind: Kind::Drain {
+            over: Over::Tcp,
+            rate: None,
+        },
+        targets: &[at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-tls-20k",
+        what: "syslog agent, one TLS drain, 20,000/s",
+        kind: Kind::Drain {
+            over: Over::Tls,
+            rate: Some(20_000),
+        },
+        targets: &[at_most(CPU, 4.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-tls-50k",
+        what: "the same at 50,000/s",
+        kind: Kind::Drain {
+            over: Over::Tls,
+            rate: Some(50_000),
+        },
+        targets: &[at_most(CPU, 4.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-https-batch",
+        what: "syslog agent, one https-batch drain 50 ms away, 25,000/s",
+        kind: Kind::Drain {
+            over: Over::HttpsBatch {
+                round_trip: Duration::from_millis(50),
+            },
+            rate: Some(25_000),
+        },
+        targets: &[at_least(RECEIVED, 20_000.0), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "drain-1000",
+        what: "syslog agent, 1,000 TCP drains, one dead, one at 1 KB/s, one refusing TLS, 2,000/s over all",
+        kind: Kind::DrainMany { rate: 2_000 },
+        targets: &[at_most(LOST, 0.0), at_most(P99, 100.0), at_most(PEAK, 200.0)],
+    },
+    Scenario {
+        name: "drain-feed",
+        what: "syslog agent, syslog server and log cache, 5,000/s",
+        kind: Kind::DrainFeed { rate: Some(5_000) },
+        targets: &[at_most(CPU, 8.0), at_most(LOST, 0.0)],
+    },
 ];
 
 /// What came out of one scenario with one set of programs.
@@ -238,6 +362,9 @@ async fn once(scenario: Scenario, programs: &Programs, settings: Settings) -> an
             rate,
         } => streams::run(programs, streams, connections, rate, settings).await,
         Kind::LogCache { envelopes } => log_cache::run(programs, envelopes).await,
+        Kind::Drain { over, rate } => drains::run(programs, over, rate, settings).await,
+        Kind::DrainMany { rate } => drains::run_many(programs, rate, settings).await,
+        Kind::DrainFeed { rate } => feed::run(programs, rate, settings).await,
     }
 }
 
@@ -281,18 +408,19 @@ pub(crate) async fn drive(
 ) -> anyhow::Result<Measured> {
     generator.run(rate, WARM_UP).await?;
     settle(meters, None).await;
-    let (sent_before, got_before) = (generator.sent(), received(meters));
+    let (sent_before, due_before, got_before) = (generator.sent(), generator.due(), received(meters));
     for meter in meters {
         meter.reset_delays();
     }
     let before = servers.usages()?;
     let elapsed = generator.run(rate, settings.measure).await?;
     let sent = generator.sent() - sent_before;
-    settle(meters, Some(got_before + sent * copies)).await;
+    let due = (generator.due() - due_before) * copies;
+    settle(meters, Some(got_before + due)).await;
     let after = servers.usages()?;
     let got = received(meters) - got_before;
     let delays = Delays::of(meters);
-    Ok(figures(elapsed, sent, got, copies, delays, &between(&before, &after)))
+    Ok(figures(elapsed, sent, got, due, delays, &between(&before, &after)))
 }
 
 fn received(meters: &[Arc<Meter>]) -> u64 {
@@ -313,10 +441,11 @@ async fn settle(meters: &[Arc<Meter>], all: Option<u64>) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn figures(elapsed: Duration, sent: u64, got: u64, copies: u64, delays: Delays, used: &Usages) -> Measured {
+fn figures(elapsed: Duration, sent: u64, got: u64, due: u64, delays: Delays, used: &Usages) -> Measured {
     let micros: f64 = used.values().map(|usage| usage.cpu.as_secs_f64() * 1e6).sum();
     let seconds = elapsed.as_secs_f64();
-    let expected = (sent * copies) as f64;
+    let expected = due as f64;
+    let peak: u64 = used.values().map(|usage| usage.peak).sum();
     let figures = vec![
         (SENT, sent as f64 / seconds),
         (RECEIVED, got as f64 / seconds),
@@ -326,6 +455,7 @@ fn figures(elapsed: Duration, sent: u64, got: u64, copies: u64, delays: Delays, 
         (MAX, delays.max),
         (CPU, micros / (got as f64).max(1.0)),
         (CPU_SENT, micros / (sent as f64).max(1.0)),
+        (PEAK, peak as f64 / 1_048_576.0),
     ];
     Measured {
         figures,

@@ -75,6 +75,8 @@ pub(crate) enum Part {
     Rlp,
     TrafficController,
     LogCache,
+    SyslogAgent,
+    SyslogServer,
 }
 
 /// Where a server can be reached.
@@ -85,9 +87,15 @@ pub(crate) struct Addresses {
     pub(crate) traffic_controller: SocketAddr,
     pub(crate) log_cache: SocketAddr,
     pub(crate) sql: SocketAddr,
+    pub(crate) syslog_agent: SocketAddr,
+    pub(crate) syslog_server: SocketAddr,
+    /// Where the syslog agent finds its bindings.
+    pub(crate) bindings: Option<SocketAddr>,
     /// For faces that no scenario calls.
     gateway: SocketAddr,
+    status: SocketAddr,
     metrics: SocketAddr,
+    other_metrics: SocketAddr,
     /// Nobody listens there.
     nobody: SocketAddr,
 }
@@ -106,10 +114,19 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts these parts and waits until they listen.
     pub(crate) async fn start(programs: &Programs, parts: &[Part]) -> anyhow::Result<Self> {
+        let mut servers = Self::prepare()?;
+        for part in parts {
+            servers.launch(programs, *part).await?;
+        }
+        Ok(servers)
+    }
+
+    /// Certificates and addresses, and no server yet.
+    pub(crate) fn prepare() -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("weir-bench-").tempdir()?;
         let authority = Authority::open_or_create(&dir.path().join("certs"))?;
         let client = authority.issue("client", &[])?;
-        let mut servers = Self {
+        let servers = Self {
             dir,
             authority,
             client,
@@ -118,14 +135,16 @@ impl Servers {
             token: format!("bearer {TOKEN}"),
         };
         servers.write_token()?;
-        for part in parts {
-            match programs {
-                Programs::Weir(program) => weir::start(&mut servers, program, *part)?,
-                Programs::Original(folder) => original::start(&mut servers, folder, *part)?,
-            }
-            servers.listening(servers.address(*part)).await?;
-        }
         Ok(servers)
+    }
+
+    /// Starts a part and waits until it listens.
+    pub(crate) async fn launch(&mut self, programs: &Programs, part: Part) -> anyhow::Result<()> {
+        match programs {
+            Programs::Weir(program) => weir::start(self, program, part)?,
+            Programs::Original(folder) => original::start(self, folder, part)?,
+        }
+        self.listening(self.address(part)).await
     }
 
     const fn address(&self, part: Part) -> SocketAddr {
@@ -134,11 +153,13 @@ impl Servers {
             Part::Rlp => self.addresses.rlp,
             Part::TrafficController => self.addresses.traffic_controller,
             Part::LogCache => self.addresses.log_cache,
+            Part::SyslogAgent => self.addresses.syslog_agent,
+            Part::SyslogServer => self.addresses.syslog_server,
         }
     }
 
     /// The identity of a server.
-    fn identity(&self, name: &str, names: &[&str]) -> anyhow::Result<IdentityFiles> {
+    pub(crate) fn identity(&self, name: &str, names: &[&str]) -> anyhow::Result<IdentityFiles> {
         Ok(self.authority.issue(name, names)?)
     }
 
@@ -179,7 +200,8 @@ impl Servers {
             for (name, child) in &mut self.children {
                 if let Some(status) = child.try_wait()? {
                     let log = std::fs::read_to_string(self.dir.path().join(format!("{name}.log")));
-                    bail!("{name} ended with {status}: {}", log.unwrap_or_default());
+                    let log = log.unwrap_or_default();
+                    bail!("{name} ended with {status}: {}", log.lines().last().unwrap_or_default());
                 }
             }
             ensure!(Instant::now() < deadline, "nobody listens on {address}");
@@ -236,8 +258,13 @@ impl Addresses {
             traffic_controller: next()?,
             log_cache: next()?,
             sql: next()?,
+            syslog_agent: next()?,
+            syslog_server: next()?,
+            bindings: None,
             gateway: next()?,
+            status: next()?,
             metrics: next()?,
+            other_metrics: next()?,
             nobody: next()?,
         })
     }

@@ -13,6 +13,5 @@ mod drains {
     mod disk;
     mod drill;
     mod killed;
-    mod thousand;
     mod whole;
 }

@@ -11,6 +11,8 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
         Part::Rlp => ("rlp", &["reverselogproxy"]),
         Part::TrafficController => ("trafficcontroller", &["trafficcontroller"]),
         Part::LogCache => ("log-cache", &["log-cache"]),
+        Part::SyslogAgent => ("syslog-agent", &["metron"]),
+        Part::SyslogServer => ("syslog-server", &["localhost", "log-cache"]),
     };
     let identity = servers.identity(program, names)?;
     let mut command = Command::new(folder.join(program));
@@ -73,6 +75,38 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
                 .env("CERT_PATH", cert)
                 .env("KEY_PATH", key)
                 .env("METRICS_PORT", addresses.metrics.port().to_string());
+        }
+        Part::SyslogAgent => {
+            let bindings = addresses.bindings.unwrap_or(addresses.nobody);
+            command
+                .env("AGENT_PORT", addresses.syslog_agent.port().to_string())
+                .env("AGENT_CA_FILE_PATH", ca)
+                .env("AGENT_CERT_FILE_PATH", cert)
+                .env("AGENT_KEY_FILE_PATH", key)
+                .env("CACHE_URL", format!("https://{bindings}"))
+                .env("CACHE_CA_FILE_PATH", ca)
+                .env("CACHE_CERT_FILE_PATH", cert)
+                .env("CACHE_KEY_FILE_PATH", key)
+                .env("CACHE_COMMON_NAME", "binding-cache")
+                .env("CACHE_POLLING_INTERVAL", "1s")
+                .env("WARN_ON_INVALID_DRAINS", "false")
+                .env("LOGGREGATOR_AGENT_ADDR", nobody)
+                .env("METRICS_PORT", addresses.status.port().to_string())
+                .env("METRICS_CA_FILE_PATH", ca)
+                .env("METRICS_CERT_FILE_PATH", cert)
+                .env("METRICS_KEY_FILE_PATH", key);
+        }
+        Part::SyslogServer => {
+            command
+                .env("SYSLOG_PORT", addresses.syslog_server.port().to_string())
+                .env("SYSLOG_TLS_CERT_PATH", cert)
+                .env("SYSLOG_TLS_KEY_PATH", key)
+                .env("SYSLOG_CLIENT_TRUSTED_CA_FILE", ca)
+                .env("LOG_CACHE_ADDR", addresses.log_cache.to_string())
+                .env("CA_PATH", ca)
+                .env("CERT_PATH", cert)
+                .env("KEY_PATH", key)
+                .env("METRICS_PORT", addresses.other_metrics.port().to_string());
         }
     }
     servers.spawn(program, &mut command)

@@ -14,6 +14,8 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::Rlp => ("rlp", &["reverselogproxy"]),
         Part::TrafficController => ("traffic-controller", &["trafficcontroller"]),
         Part::LogCache => ("log-cache", &["log-cache", "log_cache"]),
+        Part::SyslogAgent => ("syslog-agent", &["metron"]),
+        Part::SyslogServer => ("log-cache-syslog", &["localhost"]),
     };
     let identity = servers.identity(component, names)?;
     let doppler = Value::from(vec![servers.addresses.doppler.to_string()]);
@@ -42,6 +44,21 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
             set("gateway_listen", servers.addresses.gateway.to_string().into());
             // It is fed by the bench itself.
             set("dopplers", Value::Array(Vec::new()));
+        }
+        Part::SyslogAgent => {
+            set("status_listen", servers.addresses.status.to_string().into());
+            set(
+                "state_dir",
+                servers.path().join("syslog-agent").display().to_string().into(),
+            );
+            if let Some(bindings) = servers.addresses.bindings {
+                let mut cache = Table::new();
+                cache.insert("address".to_owned(), bindings.to_string().into());
+                set("cache", cache.into());
+            }
+        }
+        Part::SyslogServer => {
+            set("log_cache", servers.addresses.log_cache.to_string().into());
         }
     }
     let file = servers.path().join(format!("{component}.toml"));

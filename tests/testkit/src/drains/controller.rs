@@ -82,6 +82,8 @@ pub struct Controller {
 struct Shared {
     /// By URL, in the order of the pages.
     items: Mutex<BTreeMap<String, Vec<DrainItem>>>,
+    /// Drains of everything.
+    aggregates: Mutex<Vec<DrainItem>>,
     /// Changes with them.
     revision: watch::Sender<u64>,
     requests: AtomicU64,
@@ -127,6 +129,12 @@ impl Controller {
             by_url.entry(item.url.clone()).or_default().push(item);
         }
         *lock(&self.shared.items) = by_url;
+        self.shared.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Replaces all drains of everything; their apps do not matter.
+    pub fn set_aggregates(&self, items: impl IntoIterator<Item = DrainItem>) {
+        *lock(&self.shared.aggregates) = items.into_iter().collect();
         self.shared.revision.send_modify(|revision| *revision += 1);
     }
 
@@ -187,8 +195,7 @@ async fn answer(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::R
             let page = page(request.uri().query().unwrap_or_default(), shared)?;
             json_answer(StatusCode::OK, None, &page)
         }
-        BINDINGS => bindings(request, shared).await,
-        AGGREGATE => json_answer(StatusCode::OK, Some("\"none\""), &json!([])),
+        BINDINGS | AGGREGATE => bindings(request, shared).await,
         _ => json_answer(StatusCode::NOT_FOUND, None, &json!({})),
     }
 }
@@ -217,10 +224,19 @@ async fn bindings(request: &http::Request<Incoming>, shared: &Shared) -> anyhow:
     }
     // Whoever gets newer bindings with an older tag asks again, and gets them again.
     let tag = shared.tag();
-    let all: Vec<Value> = lock(&shared.items)
-        .iter()
-        .map(|(url, items)| json!({ "url": url, "credentials": credentials(items) }))
-        .collect();
+    let all: Vec<Value> = if request.uri().path() == AGGREGATE {
+        let aggregates = lock(&shared.aggregates);
+        aggregates
+            .iter()
+            .map(|item| json!({ "url": item.url, "credentials": [secrets(item, Value::Null)] }))
+            .collect()
+    } else {
+        let items = lock(&shared.items);
+        items
+            .iter()
+            .map(|(url, items)| json!({ "url": url, "credentials": credentials(items) }))
+            .collect()
+    };
     json_answer(StatusCode::OK, Some(&tag), &Value::Array(all))
 }
 
@@ -269,14 +285,17 @@ fn credentials(items: &[DrainItem]) -> Vec<Value> {
         }
     }
     sets.into_iter()
-        .map(|(item, apps)| {
-            let identity = item.identity.as_ref();
-            json!({
-                "cert": identity.map(|identity| identity.cert.as_str()).unwrap_or_default(),
-                "key": identity.map(|identity| identity.key.as_str()).unwrap_or_default(),
-                "ca": item.ca.as_deref().unwrap_or_default(),
-                "apps": apps,
-            })
-        })
+        .map(|(item, apps)| secrets(item, Value::Array(apps)))
         .collect()
+}
+
+/// A set of certificates, and whose it is.
+fn secrets(item: &DrainItem, apps: Value) -> Value {
+    let identity = item.identity.as_ref();
+    json!({
+        "cert": identity.map(|identity| identity.cert.as_str()).unwrap_or_default(),
+        "key": identity.map(|identity| identity.key.as_str()).unwrap_or_default(),
+        "ca": item.ca.as_deref().unwrap_or_default(),
+        "apps": apps,
+    })
 }
