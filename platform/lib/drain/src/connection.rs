@@ -277,6 +277,3 @@ pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> R
     }
     Ok((sender, outcomes))
 }
-
-#[cfg(test)]
-mod tests;

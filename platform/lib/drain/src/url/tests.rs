@@ -1,1 +1,235 @@
+use weir_envelope::batch::Kind;
 
+use super::*;
+
+fn parsed(text: &str) -> DrainUrl {
+    DrainUrl::parse(text).unwrap_or_else(|error| panic!("`{text}`: {error}"))
+}
+
+/// What the drain is reached by, for every scheme and way of writing a host.
+#[test]
+fn urls_are_taken_apart() {
+    for (text, scheme, host, port, target, safe) in [
+        ("syslog://h:514", Scheme::Syslog, "h", 514, "/", "syslog://h:514"),
+        ("syslog://h:443", Scheme::Syslog, "h", 443, "/", "syslog://h:443"),
+        (
+            "SYSLOG://Logs.Example:514/",
+            Scheme::Syslog,
+            "logs.example",
+            514,
+            "/",
+            "syslog://Logs.Example:514/",
+        ),
+        (
+            "syslog-tls://logs.example.:6514?drain-data=all",
+            Scheme::SyslogTls,
+            "logs.example",
+            6514,
+            "/?drain-data=all",
+            "syslog-tls://logs.example.:6514",
+        ),
+        ("https://h", Scheme::Https, "h", 443, "/", "https://h"),
+        ("https://h?a=b", Scheme::Https, "h", 443, "/?a=b", "https://h"),
+        (
+            "https://h:8443/a/b?c=d#e",
+            Scheme::Https,
+            "h",
+            8443,
+            "/a/b?c=d",
+            "https://h:8443/a/b",
+        ),
+        (
+            "https-batch://h/in?x=a%20b",
+            Scheme::HttpsBatch,
+            "h",
+            443,
+            "/in?x=a%20b",
+            "https-batch://h/in",
+        ),
+        (
+            "https://10.1.2.3/x",
+            Scheme::Https,
+            "10.1.2.3",
+            443,
+            "/x",
+            "https://10.1.2.3/x",
+        ),
+        (
+            "syslog://[2001:db8::1]:514",
+            Scheme::Syslog,
+            "2001:db8::1",
+            514,
+            "/",
+            "syslog://[2001:db8::1]:514",
+        ),
+        (
+            "syslog://[::ffff:127.0.0.1]:514",
+            Scheme::Syslog,
+            "::ffff:127.0.0.1",
+            514,
+            "/",
+            "syslog://[::ffff:7f00:1]:514",
+        ),
+        ("  https://h/p  ", Scheme::Https, "h", 443, "/p", "https://h/p"),
+        (
+            "syslog://0x7f.1:514",
+            Scheme::Syslog,
+            "127.0.0.1",
+            514,
+            "/",
+            "syslog://0x7f.1:514",
+        ),
+    ] {
+        let url = parsed(text);
+        assert_eq!(url.scheme(), scheme, "`{text}`");
+        assert_eq!(url.host(), host, "`{text}`");
+        assert_eq!(url.port(), port, "`{text}`");
+        assert_eq!(url.target(), target, "`{text}`");
+        assert_eq!(url.safe(), safe, "`{text}`");
+        assert_eq!(url.expose(), text.trim());
+    }
+}
+
+/// The contract's texts.
+#[test]
+fn mistakes_are_told() {
+    for (text, error) in [
+        ("", "Cannot parse syslog drain URL."),
+        ("no url", "Cannot parse syslog drain URL."),
+        ("//h:514", "Cannot parse syslog drain URL."),
+        ("syslog://h:port", "Cannot parse syslog drain URL."),
+        ("syslog://h:99999", "Cannot parse syslog drain URL."),
+        ("syslog://h o:514", "Cannot parse syslog drain URL."),
+        ("syslog://h\n:514", "Cannot parse syslog drain URL."),
+        ("syslog://[::1:514", "Cannot parse syslog drain URL."),
+        ("syslog://1.2.3.256:514", "Cannot parse syslog drain URL."),
+        ("ftp://u:p@h/p?q", "Invalid Scheme ftp for syslog drain url ftp://h/p"),
+        ("http://h:80/p", "Invalid Scheme http for syslog drain url http://h/p"),
+        (
+            "logs.example:514",
+            "Invalid Scheme logs.example for syslog drain url logs.example:…",
+        ),
+        (
+            "mailto:u:secret@h",
+            "Invalid Scheme mailto for syslog drain url mailto:…",
+        ),
+        ("syslog:///path", "No hostname found in syslog drain url syslog:///path"),
+        ("syslog://", "No hostname found in syslog drain url syslog://"),
+        ("syslog://:514", "No hostname found in syslog drain url syslog://"),
+        (
+            "https://u:secret@/p?q",
+            "No hostname found in syslog drain url https://",
+        ),
+        ("https:h", "No hostname found in syslog drain url https:…"),
+        ("syslog://h", "No port found in syslog drain url syslog://h"),
+        (
+            "syslog-tls://u:secret@h/?q",
+            "No port found in syslog drain url syslog-tls://h/",
+        ),
+        ("syslog://h:0", "No port found in syslog drain url syslog://h:0"),
+        (
+            "https://h?include-log-source-types=APP&exclude-log-source-types=RTR",
+            "include-log-source-types and exclude-log-source-types cannot be used at the same time in syslog drain url https://h",
+        ),
+        (
+            "https://u:secret@h?exclude-log-source-types=APP,foo,b%20ar",
+            "Unknown source types 'foo, bar' in source type filter in syslog drain url https://h",
+        ),
+    ] {
+        let found = DrainUrl::parse(text).expect_err(text).to_string();
+        assert_eq!(found, error, "`{text}`");
+        assert!(!found.contains("secret"));
+    }
+}
+
+/// User info is decoded for the drain, and for nobody else.
+#[test]
+fn secrets_stay_inside() {
+    let url = parsed("https://us%2Fer:pa%24s@h:1/a/0123456789abcdef0123/b?token=hunter2#hunter2");
+    assert_eq!(url.user(), Some(("us/er", "pa$s")));
+    let shown = format!("{url} {url:?} {}", url.safe());
+    assert_eq!(shown, "https://h:1/a/…/b DrainUrl(https://h:1/a/…/b) https://h:1/a/…/b");
+    assert_eq!(parsed("https://u@h").user(), Some(("u", "")));
+    assert_eq!(parsed("https://:p@h").user(), Some(("", "p")));
+    assert_eq!(parsed("https://a:b@c@h").user(), Some(("a", "b@c")));
+    assert_eq!(parsed("https://h").user(), None);
+    for harmless in [
+        "/services/collector/event",
+        "/v1/input/application-logs-production",
+        "/_bulk",
+    ] {
+        assert!(parsed(&format!("https://h{harmless}")).safe().ends_with(harmless));
+    }
+}
+
+/// The contract's table of parameters.
+#[test]
+fn parameters_follow_the_table() {
+    for (query, kinds) in [
+        ("", Kinds::LOGS),
+        ("drain-type=logs", Kinds::LOGS_WITHOUT_EVENTS),
+        ("drain-type=metrics", Kinds::METRICS),
+        ("drain-type=all", Kinds::LOGS_AND_METRICS),
+        ("drain-type=else", Kinds::LOGS),
+        ("drain-data=logs", Kinds::LOGS),
+        ("drain-data=metrics", Kinds::METRICS),
+        ("drain-data=traces", Kinds::TRACES),
+        ("drain-data=all", Kinds::ALL),
+        ("drain-data=else", Kinds::LOGS),
+        ("drain-type=all&drain-data=traces", Kinds::TRACES),
+        ("drain-type=metrics&drain-data=else", Kinds::METRICS),
+        ("drain-data=logs&drain-data=all", Kinds::LOGS),
+        ("include-metrics-deprecated=true", Kinds::ALL),
+        ("include-metrics-deprecated=no&drain-data=logs", Kinds::ALL),
+        ("include-metrics-deprecated=", Kinds::LOGS),
+    ] {
+        let url = parsed(&format!("syslog://h:1?{query}"));
+        assert_eq!(url.parameters().kinds, kinds, "`{query}`");
+    }
+    for (query, metadata) in [
+        ("", None),
+        ("disable-metadata=true", Some(false)),
+        ("disable-metadata=false", Some(true)),
+        ("disable-metadata=1", None),
+        ("omit-metadata=true", Some(false)),
+        ("omit-metadata=false", Some(true)),
+        ("disable-metadata=false&omit-metadata=true", Some(true)),
+        ("disable-metadata=&omit-metadata=true", Some(false)),
+    ] {
+        let url = parsed(&format!("syslog://h:1?{query}"));
+        assert_eq!(url.parameters().metadata, metadata, "`{query}`");
+        assert_eq!(url.parameters().writes_metadata(true), metadata.unwrap_or(true));
+        assert_eq!(url.parameters().writes_metadata(false), metadata.unwrap_or(false));
+    }
+    assert!(
+        parsed("syslog-tls://h:1?ssl-strict-internal=true")
+            .parameters()
+            .strict_internal
+    );
+    assert!(
+        !parsed("syslog-tls://h:1?ssl-strict-internal=1")
+            .parameters()
+            .strict_internal
+    );
+}
+
+/// Kinds and source types together: the filter is about logs and events only.
+#[test]
+fn envelopes_are_chosen() {
+    let all = parsed("syslog://h:1?drain-data=all&include-log-source-types=APP,rtr");
+    let wants = |kind, source_type| all.parameters().wants(kind, source_type);
+    assert!(all.parameters().looks_at_source_types());
+    assert!(wants(Kind::Log, "APP/PROC/WEB") && wants(Kind::Log, "RTR") && wants(Kind::Event, "APP"));
+    assert!(!wants(Kind::Log, "STG") && !wants(Kind::Log, "") && !wants(Kind::Event, ""));
+    assert!(wants(Kind::Gauge, "") && wants(Kind::Counter, "STG") && wants(Kind::Timer, ""));
+    assert!(!wants(Kind::None, "APP"));
+    let logs = parsed("syslog://h:1?exclude-log-source-types=STG");
+    assert!(logs.parameters().wants(Kind::Log, "") && !logs.parameters().wants(Kind::Log, "STG"));
+    assert!(!logs.parameters().wants(Kind::Gauge, ""));
+    assert!(!parsed("syslog://h:1").parameters().looks_at_source_types());
+    assert!(
+        !parsed("syslog://h:1?include-log-source-types=")
+            .parameters()
+            .looks_at_source_types()
+    );
+}

@@ -1,0 +1,24 @@
+//! Drains over real sockets: receivers that die, stall, refuse and lie.
+//!
+//! Everything is on loopback with ports that the system chose; conditions are waited for, at most [`support::LONG`].
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may say what must hold in the shortest way, and wait as they like"
+)]
+
+#[path = "drains/support.rs"]
+mod support;
+
+#[path = "drains/http.rs"]
+mod http;
+#[path = "drains/probe.rs"]
+mod probe;
+#[path = "drains/reach.rs"]
+mod reach;
+#[path = "drains/tcp.rs"]
+mod tcp;
+#[path = "drains/tls.rs"]
+mod tls;

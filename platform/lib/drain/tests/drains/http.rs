@@ -1,0 +1,691 @@
+//! HTTPS drains, over HTTP/1.1 and HTTP/2.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use weir_drain::{Binding, Failure, Outcome, Settings, Shipment, Stage, connect, probe};
+
+use crate::support::*;
+
+const BOTH: [&[&[u8]]; 2] = [&[b"http/1.1"], &[b"h2"]];
+
+/// What a collector saw.
+#[derive(Debug, Clone)]
+struct Seen {
+    version: Version,
+    target: String,
+    headers: BTreeMap<String, String>,
+    body: Bytes,
+}
+
+/// What a collector answers.
+#[derive(Debug, Clone)]
+struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+    delay: Duration,
+    /// The connection is cut in the middle of the body.
+    reset: bool,
+    /// The connection is closed behind it.
+    close: bool,
+}
+
+fn reply(status: u16) -> Reply {
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: String::new(),
+        delay: Duration::ZERO,
+        reset: false,
+        close: false,
+    }
+}
+
+type Script = Arc<dyn Fn(usize, &Seen) -> Reply + Send + Sync>;
+
+/// An HTTPS server that keeps what it gets, and answers as `script` says for the nth request.
+struct Collector {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+    most_at_once: Arc<AtomicUsize>,
+    ca: Ca,
+    running: JoinSet<()>,
+}
+
+struct Body {
+    left: Option<Bytes>,
+    reset: bool,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.left.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.reset => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Collector {
+    async fn start(alpn: &[&[u8]], script: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with(alpn, auto::Builder::new(TokioExecutor::new()), script).await
+    }
+
+    async fn with(
+        alpn: &[&[u8]],
+        builder: auto::Builder<TokioExecutor>,
+        script: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let ca = Ca::root("Collector CA");
+        let server = Server {
+            alpn: alpn.iter().map(|name| name.to_vec()).collect(),
+            ..Server::default()
+        };
+        let acceptor = server.acceptor(&ca.issue("collector", &["127.0.0.1"], Time::Now));
+        let (listener, address) = listen().await;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let most_at_once: Arc<AtomicUsize> = Arc::default();
+        let mut running = JoinSet::new();
+        let script: Script = Arc::new(script);
+        let (kept, counted, most) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&most_at_once));
+        running.spawn(async move {
+            let mut serving = JoinSet::new();
+            let under_way: Arc<AtomicUsize> = Arc::default();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, builder, script) = (acceptor.clone(), builder.clone(), Arc::clone(&script));
+                let (kept, counted) = (Arc::clone(&kept), Arc::clone(&counted));
+                let (most, under_way) = (Arc::clone(&most), Arc::clone(&under_way));
+                _ = stream.set_nodelay(true);
+                serving.spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let service = service_fn(move |request| {
+                        let (script, kept) = (Arc::clone(&script), Arc::clone(&kept));
+                        let (most, under_way) = (Arc::clone(&most), Arc::clone(&under_way));
+                        async move {
+                            let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                            most.fetch_max(now, Ordering::SeqCst);
+                            let answer = answer(request, &script, &kept).await;
+                            under_way.fetch_sub(1, Ordering::SeqCst);
+                            Ok::<_, Infallible>(answer)
+                        }
+                    });
+                    _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self {
+            address,
+            seen,
+            connections,
+            most_at_once,
+            ca,
+            running,
+        }
+    }
+
+    fn binding(&self, scheme: &str) -> Binding {
+        let url = format!(
+            "{scheme}://us%2Fer:{SECRET}@{}/in?token={SECRET}&drain-data=all",
+            self.address
+        );
+        with(&url, trusting(&self.ca.pem()))
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// All messages taken, and how many of them came more than once.
+    fn numbers(&self) -> (BTreeSet<String>, usize) {
+        numbers(
+            &self
+                .seen()
+                .iter()
+                .flat_map(|seen| seen.body.to_vec())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(request: Request<Incoming>, script: &Script, kept: &Mutex<Vec<Seen>>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let seen = Seen {
+        version: head.version,
+        target: head.uri.path_and_query().unwrap().to_string(),
+        headers: headers.collect(),
+        body: body
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default(),
+    };
+    let number = {
+        let mut kept = kept.lock();
+        kept.push(seen.clone());
+        kept.len()
+    };
+    let reply = script(number, &seen);
+    tokio::time::sleep(reply.delay).await;
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    if reply.close {
+        response = response.header("connection", "close");
+    }
+    let body = Body {
+        left: Some(reply.body.into()),
+        reset: reply.reset,
+    };
+    response.body(body).unwrap()
+}
+
+fn shipments(count: u64, messages: usize) -> Vec<Shipment> {
+    (1..=count).map(|sequence| shipment(sequence, messages, 192)).collect()
+}
+
+/// Sends shipments; what was settled, what was rejected, and why it ended.
+async fn deliver(
+    binding: &Binding,
+    settings: &Settings,
+    shipments: Vec<Shipment>,
+) -> (Vec<u64>, Vec<(u64, u32, Failure)>, Failure) {
+    let tasks = tasks();
+    let (mut sender, mut outcomes) = connect(binding, settings, &tasks).await.unwrap();
+    let sending = tokio::spawn(async move {
+        for shipment in shipments {
+            if sender.send(shipment).await.is_err() {
+                break;
+            }
+        }
+    });
+    let (mut settled, mut rejected) = (Vec::new(), Vec::new());
+    let failure = loop {
+        match next(&mut outcomes).await {
+            Outcome::Settled(sequence) => settled.push(sequence),
+            Outcome::Rejected {
+                sequence,
+                messages,
+                failure,
+            } => rejected.push((sequence, messages, failure)),
+            Outcome::Broken(failure) => break failure,
+            Outcome::Written(_) => panic!("HTTP knows when a shipment is taken"),
+        }
+    };
+    sending.await.unwrap();
+    eventually("the tasks end", || tasks.pending().is_empty()).await;
+    (settled, rejected, failure)
+}
+
+/// A POST looks as the contract wants it, for either scheme and protocol.
+#[tokio::test]
+async fn posts_look_as_they_should() {
+    for alpn in BOTH {
+        for (scheme, count) in [("https", 30), ("https-batch", 3)] {
+            let collector = Collector::start(alpn, |_, _| reply(200)).await;
+            let (mut settled, rejected, _) = deliver(&collector.binding(scheme), &settings(), shipments(3, 10)).await;
+            settled.sort_unstable();
+            assert_eq!(settled, [1, 2, 3]);
+            assert!(rejected.is_empty());
+            assert_eq!(
+                collector.numbers(),
+                (
+                    numbers(
+                        &shipments(3, 10)
+                            .iter()
+                            .flat_map(|s| s.bytes.to_vec())
+                            .collect::<Vec<_>>()
+                    )
+                    .0,
+                    0
+                )
+            );
+            let seen = collector.seen();
+            assert_eq!(seen.len(), count);
+            for seen in &seen {
+                let header = |name: &str| seen.headers.get(name).map_or("", String::as_str);
+                assert_eq!(seen.target, format!("/in?token={SECRET}&drain-data=all"));
+                assert_eq!(header("content-type"), "text/plain");
+                assert_eq!(header("authorization"), "Basic dXMvZXI6aHVudGVyMg==");
+                assert!(header("user-agent").starts_with("weir/"));
+                assert_eq!(header("idempotency-key").split('-').next().unwrap().len(), 32);
+                let is_http2 = alpn[0] == b"h2";
+                assert_eq!(seen.version, if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+                if !is_http2 {
+                    assert_eq!(header("host"), collector.address.to_string());
+                    assert_eq!(header("content-length"), seen.body.len().to_string());
+                }
+            }
+            let keys: BTreeSet<_> = seen
+                .iter()
+                .map(|seen| seen.headers["idempotency-key"].clone())
+                .collect();
+            assert_eq!(keys.len(), count);
+        }
+    }
+}
+
+/// A shipment that is sent again has the key that it had; one with the same text but of another binding has not.
+#[tokio::test]
+async fn keys_are_stable() {
+    let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
+    let other = Binding::new(
+        collector.binding("https-batch").url,
+        None,
+        trusting(&collector.ca.pem()),
+    );
+    for binding in [
+        &collector.binding("https-batch"),
+        &collector.binding("https-batch"),
+        &other,
+    ] {
+        deliver(binding, &settings(), shipments(1, 5)).await;
+    }
+    let keys: Vec<_> = collector
+        .seen()
+        .iter()
+        .map(|seen| seen.headers["idempotency-key"].clone())
+        .collect();
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[0], keys[2]);
+}
+
+/// At 50 ms round trip, over either protocol: far more than a batch for each round trip, and no more connections than
+/// allowed.
+#[tokio::test]
+async fn batches_are_pipelined() {
+    for alpn in BOTH {
+        let late = |_: usize, _: &Seen| Reply {
+            delay: Duration::from_millis(50),
+            ..reply(200)
+        };
+        let collector = Collector::start(alpn, late).await;
+        let begin = Instant::now();
+        let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), shipments(200, 320)).await;
+        let rate = 200.0 * 320.0 / begin.elapsed().as_secs_f64();
+        assert_eq!(settled.len(), 200);
+        assert_eq!(collector.numbers().0.len(), 200 * 320);
+        assert!(collector.connections() <= 5, "{}", collector.connections());
+        println!(
+            "{rate:.0} messages a second over {} connections",
+            collector.connections()
+        );
+        assert!(rate > 20_000.0, "{rate}");
+        let most = if alpn[0] == b"h2" { 40 } else { 5 };
+        assert!(collector.most_at_once.load(Ordering::SeqCst) <= most);
+    }
+}
+
+/// A server with the smallest windows that HTTP/2 has by default: more connections make up for it.
+#[tokio::test]
+async fn narrow_windows_are_got_around() {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .initial_connection_window_size(65_535)
+        .initial_stream_window_size(65_535)
+        .max_concurrent_streams(4);
+    let collector = Collector::with(BOTH[1], builder, |_, _| reply(200)).await;
+    let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), shipments(50, 320)).await;
+    assert_eq!(settled.len(), 50);
+}
+
+/// What may pass by itself ends the connection, with the delay that the drain asks for; what is permanent concerns its
+/// shipment alone; and the text says what was answered, without what it repeats of us.
+#[tokio::test]
+async fn answers_are_understood() {
+    let http_date = |seconds: i64| {
+        let then = std::time::SystemTime::now() + Duration::from_secs(seconds.unsigned_abs());
+        httpdate::fmt_http_date(then)
+    };
+    for alpn in BOTH {
+        for (status, retry_after, delay) in [
+            (500, None, None),
+            (503, Some("7".to_owned()), Some(7)),
+            (503, Some(http_date(100)), Some(100)),
+            (503, Some("tomorrow".to_owned()), None),
+            (429, Some("3".to_owned()), Some(3)),
+            (429, Some("99999".to_owned()), Some(600)),
+            (408, None, None),
+        ] {
+            let headers = retry_after
+                .iter()
+                .map(|value| ("retry-after", value.clone()))
+                .collect::<Vec<_>>();
+            let collector = Collector::start(alpn, move |_, seen| Reply {
+                headers: headers.clone(),
+                body: format!("cannot take {} from us/er {SECRET}", seen.headers["authorization"]),
+                ..reply(status)
+            })
+            .await;
+            let (settled, rejected, failure) =
+                deliver(&collector.binding("https-batch"), &settings(), shipments(1, 2)).await;
+            assert!(settled.is_empty() && rejected.is_empty());
+            assert_eq!(
+                (failure.stage, failure.status, failure.permanent),
+                (Stage::Http, Some(status), false)
+            );
+            let shown = StatusCode::from_u16(status).unwrap();
+            assert_eq!(
+                failure.to_string(),
+                format!("the drain answered `{shown}`: cannot take Basic [redacted] from [redacted] [redacted]")
+            );
+            let told = failure.retry_after.map(|delay| delay.as_secs_f64());
+            match delay {
+                Some(delay) => assert!((told.unwrap() - f64::from(delay)).abs() < 5.0, "{told:?}"),
+                None => assert_eq!(told, None),
+            }
+        }
+        for (status, drain_wide) in [
+            (400, false),
+            (401, true),
+            (403, true),
+            (404, true),
+            (410, true),
+            (413, false),
+            (422, false),
+            (302, true),
+        ] {
+            let collector = Collector::start(alpn, move |number, _| match number {
+                2 => Reply {
+                    headers: vec![("location", format!("https://elsewhere.example/in?token={SECRET}"))],
+                    body: "no".to_owned(),
+                    ..reply(status)
+                },
+                _ => reply(204),
+            })
+            .await;
+            let (mut settled, rejected, failure) =
+                deliver(&collector.binding("https-batch"), &settings(), shipments(3, 4)).await;
+            assert_eq!(failure.stage, Stage::Closed, "{failure}");
+            let (sequence, messages, failure) = &rejected[0];
+            settled.push(*sequence);
+            settled.sort_unstable();
+            assert_eq!(
+                (settled.as_slice(), rejected.len(), *messages),
+                ([1, 2, 3].as_slice(), 1, 4)
+            );
+            assert_eq!(
+                (failure.status, failure.permanent, failure.drain_wide),
+                (Some(status), true, drain_wide)
+            );
+            if status == 302 {
+                assert_eq!(
+                    failure.to_string(),
+                    "the drain answered `302 Found` and redirects to `https://elsewhere.example`: no"
+                );
+            }
+        }
+    }
+}
+
+/// `https` counts the messages that were refused; the others of the same shipment are taken.
+#[tokio::test]
+async fn single_messages_are_refused_alone() {
+    let collector = Collector::start(BOTH[0], |_, seen| {
+        let odd = seen.body.starts_with(b"1-3 ") || seen.body.starts_with(b"1-7 ");
+        reply(if odd { 400 } else { 200 })
+    })
+    .await;
+    let (settled, rejected, _) = deliver(&collector.binding("https"), &settings(), shipments(2, 10)).await;
+    assert_eq!(settled, [2]);
+    assert_eq!((rejected[0].0, rejected[0].1), (1, 2));
+    assert_eq!(collector.seen().len(), 20);
+}
+
+/// What fails once is sent again by the caller, and with what was under way nothing is lost: the collector has it all.
+#[tokio::test]
+async fn nothing_is_lost_over_faults() {
+    for alpn in BOTH {
+        let collector = Collector::start(alpn, |number, _| match number % 7 {
+            0 => Reply {
+                body: "oops".to_owned(),
+                ..reply(500)
+            },
+            3 => Reply {
+                reset: true,
+                body: "half".to_owned(),
+                headers: vec![("content-length", "100".to_owned())],
+                ..reply(200)
+            },
+            5 => Reply {
+                close: true,
+                ..reply(200)
+            },
+            _ => reply(200),
+        })
+        .await;
+        let all = shipments(40, 20);
+        let mut left = all.clone();
+        let mut rounds = 0;
+        while !left.is_empty() {
+            rounds += 1;
+            assert!(rounds < 60, "{} left", left.len());
+            let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), left.clone()).await;
+            left.retain(|shipment| !settled.contains(&shipment.sequence));
+        }
+        assert_eq!(collector.numbers().0.len(), 40 * 20);
+        // What came twice can be told by its key.
+        let mut by_key: BTreeMap<String, Bytes> = BTreeMap::new();
+        for seen in collector.seen() {
+            let body = by_key
+                .entry(seen.headers["idempotency-key"].clone())
+                .or_insert_with(|| seen.body.clone());
+            assert_eq!(*body, seen.body);
+        }
+        assert_eq!(by_key.len(), 40);
+    }
+}
+
+/// A server that closes its connection after each answer is no failure, whether it says so or not.
+#[tokio::test]
+async fn connections_may_be_closed_between_posts() {
+    let collector = Collector::start(BOTH[0], |_, _| Reply {
+        close: true,
+        ..reply(200)
+    })
+    .await;
+    let (settled, _, failure) = deliver(&collector.binding("https-batch"), &settings(), shipments(30, 3)).await;
+    assert_eq!((settled.len(), failure.stage), (30, Stage::Closed));
+    assert_eq!(collector.numbers().0.len(), 90);
+}
+
+/// An idle connection that the server closed, and one that was idle for too long: the next shipment gets a new one.
+#[tokio::test]
+async fn idle_connections_are_replaced() {
+    for alpn in BOTH {
+        let mut collector = Collector::start(alpn, |_, _| reply(200)).await;
+        let settings = Settings {
+            idle_timeout: Duration::from_millis(100),
+            ..settings()
+        };
+        let tasks = tasks();
+        let (mut sender, mut outcomes) = connect(&collector.binding("https-batch"), &settings, &tasks)
+            .await
+            .unwrap();
+        for sequence in 1..=3 {
+            sender.send(shipment(sequence, 1, 1)).await.unwrap();
+            assert_eq!(next(&mut outcomes).await, Outcome::Settled(sequence));
+            eventually("the connection goes", || {
+                !tasks.pending().iter().any(|(name, _)| *name == "drain HTTP connection")
+            })
+            .await;
+        }
+        assert!(collector.connections() >= 3);
+        // The drain goes away meanwhile: that is told with the next shipment.
+        collector.running.abort_all();
+        while collector.running.join_next().await.is_some() {}
+        sender.send(shipment(4, 1, 1)).await.unwrap();
+        let (settled, failure) = until_broken(&mut outcomes).await;
+        assert!(settled.is_empty());
+        assert_eq!(failure.stage, Stage::Connect, "{failure}");
+    }
+}
+
+/// A batch connection is used for so long and no longer.
+#[tokio::test]
+async fn connections_have_a_life() {
+    let collector = Collector::start(BOTH[1], |_, _| reply(200)).await;
+    let settings = Settings {
+        connection_life: Duration::from_millis(50),
+        ..settings()
+    };
+    let tasks = tasks();
+    let (mut sender, mut outcomes) = connect(&collector.binding("https-batch"), &settings, &tasks)
+        .await
+        .unwrap();
+    for sequence in 1..=20 {
+        sender.send(shipment(sequence, 1, 1)).await.unwrap();
+        assert_eq!(next(&mut outcomes).await, Outcome::Settled(sequence));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(
+        (2..=10).contains(&collector.connections()),
+        "{}",
+        collector.connections()
+    );
+}
+
+/// A drain that does not answer.
+#[tokio::test]
+async fn silence_is_told() {
+    for alpn in BOTH {
+        let collector = Collector::start(alpn, |number, _| Reply {
+            delay: if number == 1 {
+                Duration::from_secs(60)
+            } else {
+                Duration::ZERO
+            },
+            ..reply(200)
+        })
+        .await;
+        let settings = Settings {
+            http_timeout: Duration::from_millis(300),
+            ..settings()
+        };
+        let (settled, _, failure) = deliver(&collector.binding("https-batch"), &settings, shipments(2, 1)).await;
+        assert_eq!((settled.len(), failure.stage), (1, Stage::Http));
+        assert_eq!(
+            failure.to_string(),
+            format!("`{}` has not answered within 300ms", collector.address)
+        );
+    }
+}
+
+/// An answer without end is not read.
+#[tokio::test]
+async fn endless_answers_are_cut() {
+    for alpn in BOTH {
+        let collector = Collector::start(alpn, |_, _| Reply {
+            body: "x".repeat(10 << 20),
+            ..reply(200)
+        })
+        .await;
+        let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), shipments(5, 1)).await;
+        assert_eq!(settled.len(), 5);
+    }
+}
+
+/// The certificate is looked at, in the same words as over plain TLS.
+#[tokio::test]
+async fn certificates_are_looked_at() {
+    let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
+    let url = format!("https://{}/", collector.address);
+    let failure = connect(&binding(&url), &settings(), &tasks())
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(failure.stage, Stage::Tls);
+    assert!(
+        failure
+            .to_string()
+            .ends_with("certificate `collector` was issued by `Collector CA`, which is not a trusted CA"),
+        "{failure}"
+    );
+}
+
+/// A client certificate that is missing is told although the handshake succeeded, as TLS 1.3 has it.
+#[tokio::test]
+async fn a_missing_client_certificate_is_told() {
+    let root = Ca::root("Root");
+    let server = Server {
+        clients: Some(&root),
+        ..Server::default()
+    };
+    let acceptor = server.acceptor(&root.issue("collector", &["127.0.0.1"], Time::Now));
+    let (listener, address) = listen().await;
+    let serving = tokio::spawn(async move { acceptor.accept(accept(&listener).await).await.map(|_| ()) });
+    let binding = with(&format!("https://{address}/"), trusting(&root.pem()));
+    let tasks = tasks();
+    let (mut sender, mut outcomes) = connect(&binding, &settings(), &tasks).await.unwrap();
+    _ = sender.send(shipment(1, 1, 1)).await;
+    let (_, failure) = until_broken(&mut outcomes).await;
+    assert_eq!(
+        failure.to_string(),
+        format!("tls with `{address}`: the drain requires a client certificate")
+    );
+    assert!(serving.await.unwrap().is_err());
+}
+
+/// The probe posts its message.
+#[tokio::test]
+async fn a_collector_is_probed() {
+    for alpn in BOTH {
+        let collector = Collector::start(alpn, |_, _| reply(200)).await;
+        let report = probe(&collector.binding("https"), &settings(), &tasks()).await;
+        assert!(report.succeeded(), "{report}");
+        let shown = report.to_string();
+        assert!(
+            shown.contains("TLSv1.3, certificate `collector` until 2200-01-01"),
+            "{shown}"
+        );
+        assert_eq!(shown.contains("HTTP/2"), alpn[0] == b"h2");
+        assert!(
+            shown.contains("the drain took the test message") && !shown.contains(SECRET),
+            "{shown}"
+        );
+        let text = String::from_utf8(collector.seen()[0].body.to_vec()).unwrap();
+        assert!(text.starts_with("<14>1 ") && text.ends_with("\n"), "{text}");
+        let collector = Collector::start(alpn, |_, _| reply(403)).await;
+        let report = probe(&collector.binding("https-batch"), &settings(), &tasks()).await;
+        assert_eq!(
+            report.steps.last().map(|step| (step.name, step.ok)),
+            Some(("message", false)),
+            "{report}"
+        );
+    }
+}
