@@ -1,0 +1,244 @@
+//! What is wrong with the drains of a list (contract §12): the usable ones go on, the others are told to their apps.
+//!
+//! An item is cut down to what is usable of it: a bad URL costs all its apps, a bad certificate those that use it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_drain::feed::{App, Credential, Item};
+use weir_drain::{Binding, DrainUrl, Invalid, Refusal};
+
+use crate::addresses::{Found, Names};
+
+/// A drain that an app should hear about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Complaint {
+    /// The app.
+    pub(crate) app: String,
+    /// The drain, as it may be shown.
+    pub(crate) url: String,
+    pub(crate) cause: Cause,
+    /// The contract's text.
+    pub(crate) text: String,
+}
+
+/// What kind of trouble it is: the text of one kind may change from one poll to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Cause {
+    /// URL, certificate or CA: the binding is not used.
+    Unusable,
+    /// Its addresses are forbidden: it is not used.
+    Blocked,
+    /// Its name has no address: it is used all the same.
+    Unresolvable,
+}
+
+/// A list after the check that needs nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// Usable items, one for each URL, sorted by URL.
+    pub(crate) items: Vec<Item>,
+    pub(crate) complaints: Vec<Complaint>,
+}
+
+/// Checks URLs and credentials of `lists`, and puts what belongs together into one.
+pub(crate) fn check(lists: &[&[Item]]) -> Checked {
+    let mut complaints = Vec::new();
+    // Apps by URL and credentials; sorted, so that the list does not depend on the order in which it came.
+    let mut usable: BTreeMap<&str, BTreeMap<[&str; 3], Vec<&App>>> = BTreeMap::new();
+    for item in lists.iter().flat_map(|list| list.iter()) {
+        for credential in &item.credentials {
+            let Some(apps) = credential.apps.as_deref().filter(|apps| !apps.is_empty()) else {
+                // Only an aggregate drain has no apps, and those come from elsewhere.
+                continue;
+            };
+            match problem(item, credential) {
+                None => usable
+                    .entry(&item.url)
+                    .or_default()
+                    .entry([&credential.cert, &credential.key, &credential.ca])
+                    .or_default()
+                    .extend(apps),
+                Some(invalid) => complaints.extend(apps.iter().map(|app| Complaint {
+                    app: app.app_id.clone(),
+                    url: invalid.url_safe.clone(),
+                    cause: Cause::Unusable,
+                    text: invalid.text.clone(),
+                })),
+            }
+        }
+    }
+    let items = usable
+        .into_iter()
+        .map(|(url, credentials)| Item {
+            url: url.to_owned(),
+            credentials: credentials.into_iter().map(credential).collect(),
+        })
+        .collect();
+    Checked { items, complaints }
+}
+
+/// Asks about the credential with its first app only: what is wrong is wrong for all.
+fn problem(item: &Item, credential: &Credential) -> Option<Invalid> {
+    let first = credential.apps.as_deref().and_then(|apps| apps.first()).cloned();
+    let one = Item {
+        url: item.url.clone(),
+        credentials: vec![Credential {
+            apps: Some(first.into_iter().collect()),
+            ..credential.clone()
+        }],
+    };
+    Binding::expand(&one).find_map(Result::err)
+}
+
+fn credential(([cert, key, ca], apps): ([&str; 3], Vec<&App>)) -> Credential {
+    let mut seen = BTreeSet::new();
+    let mut apps: Vec<App> = apps
+        .into_iter()
+        .filter(|app| !app.app_id.is_empty() && seen.insert(app.app_id.as_str()))
+        .cloned()
+        .collect();
+    apps.sort_by(|one, other| one.app_id.cmp(&other.app_id));
+    Credential {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+        ca: ca.to_owned(),
+        apps: Some(apps),
+    }
+}
+
+impl Checked {
+    /// The hosts of the drains.
+    pub(crate) fn hosts(&self) -> BTreeSet<String> {
+        self.items
+            .iter()
+            .filter_map(|item| DrainUrl::parse(&item.url).ok())
+            .map(|url| url.host())
+            .collect()
+    }
+
+    /// Takes out what is at a forbidden address; complains about that, and about names without an address.
+    pub(crate) fn apply(mut self, names: &Names) -> Self {
+        let complaints = &mut self.complaints;
+        self.items.retain(|item| {
+            let Ok(url) = DrainUrl::parse(&item.url) else {
+                return false;
+            };
+            let (cause, refusal) = match names.of(&url.host()) {
+                Found::Allowed => return true,
+                Found::Blocked => (Cause::Blocked, Refusal::blocked(&url)),
+                Found::Unknown => (Cause::Unresolvable, Refusal::unresolvable(&url)),
+                Found::UnknownBefore => (Cause::Unresolvable, Refusal::skipped_resolve(&url)),
+            };
+            let apps = item
+                .credentials
+                .iter()
+                .filter_map(|credential| credential.apps.as_deref());
+            complaints.extend(apps.flatten().map(|app| Complaint {
+                app: app.app_id.clone(),
+                url: refusal.url().to_owned(),
+                cause,
+                text: refusal.to_string(),
+            }));
+            cause != Cause::Blocked
+        });
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(id: &str) -> App {
+        App {
+            hostname: format!("o.s.{id}"),
+            app_id: id.to_owned(),
+        }
+    }
+
+    fn item(url: &str, credentials: &[(&str, &[&str])]) -> Item {
+        Item {
+            url: url.to_owned(),
+            credentials: credentials
+                .iter()
+                .map(|(ca, apps)| Credential {
+                    ca: (*ca).to_owned(),
+                    apps: Some(apps.iter().map(|id| app(id)).collect()),
+                    ..Credential::default()
+                })
+                .collect(),
+        }
+    }
+
+    /// The same URL from two sources is one item; apps and credentials are put together; the order is that of the URLs.
+    #[test]
+    fn lists_are_merged() {
+        let one = [
+            item("syslog://b:1", &[("", &["x"])]),
+            item("syslog://a:1", &[("", &["y", "x"])]),
+        ];
+        let other = [item("syslog://b:1", &[("", &["x", "w"])])];
+        let checked = check(&[&one, &other]);
+        assert!(checked.complaints.is_empty());
+        let expected = [
+            item("syslog://a:1", &[("", &["x", "y"])]),
+            item("syslog://b:1", &[("", &["w", "x"])]),
+        ];
+        assert_eq!(checked.items, expected);
+        assert_eq!(check(&[&other, &one]).items, expected, "in whatever order they come");
+    }
+
+    /// A bad URL costs all its apps, a bad CA those that use it; each is told, without secrets.
+    #[test]
+    fn what_is_wrong_is_told_to_whom_it_concerns() {
+        let list = [
+            item("syslog://good:1", &[("", &["a"]), ("no PEM", &["b", "c"])]),
+            item("ftp://user:hunter2@h/?hunter2", &[("", &["a"])]),
+        ];
+        let checked = check(&[&list]);
+        assert_eq!(checked.items, [item("syslog://good:1", &[("", &["a"])])]);
+        let told: Vec<_> = checked
+            .complaints
+            .iter()
+            .map(|complaint| (complaint.app.as_str(), complaint.text.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("b", "failed to load root CA for syslog://good:1"),
+                ("c", "failed to load root CA for syslog://good:1"),
+                ("a", "Invalid Scheme ftp for syslog drain url ftp://h/"),
+            ]
+        );
+    }
+
+    /// A drain at a forbidden address goes; one whose name is unknown stays; both are told.
+    #[test]
+    fn addresses_are_judged() {
+        let list = [
+            item("syslog://10.0.0.1:1", &[("", &["a"])]),
+            item("syslog://nowhere:1", &[("", &["b"])]),
+            item("syslog://fine:1", &[("", &["c"])]),
+        ];
+        let names = Names::of_tests([
+            ("10.0.0.1", Found::Blocked),
+            ("nowhere", Found::Unknown),
+            ("fine", Found::Allowed),
+        ]);
+        let checked = check(&[&list]).apply(&names);
+        let urls: Vec<_> = checked.items.iter().map(|item| item.url.as_str()).collect();
+        assert_eq!(urls, ["syslog://fine:1", "syslog://nowhere:1"]);
+        let told: Vec<_> = checked
+            .complaints
+            .iter()
+            .map(|complaint| complaint.text.as_str())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "Resolved ip address for syslog drain with url syslog://10.0.0.1:1 is blacklisted",
+                "Cannot resolve ip address for syslog drain with url syslog://nowhere:1",
+            ]
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! One poll of the feed: a connection over mTLS, and a request for each page.
+//!
+//! Every request has a deadline that includes connecting; what all pages have together is bounded. A connection that the
+//! server closed between two pages (many do) is opened again once.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use weir_drain::feed::Page;
+use weir_service::Tasks;
+use weir_tls::{ClientTls, server_name};
+
+use super::pages::Pages;
+use super::{Endpoint, FeedError};
+
+/// The feed's place.
+const PATH: &str = "/internal/v5/syslog_drain_urls";
+
+/// Of the body of an error, no more than this is read, and so much is shown.
+const MAX_ERROR: usize = 16 * 1024;
+const SHOWN: usize = 200;
+
+/// A connection that is made when it is needed.
+pub(super) struct Client<'f> {
+    endpoint: &'f Endpoint,
+    tls: &'f ClientTls,
+    tasks: &'f Tasks,
+    connection: Option<SendRequest<Empty<Bytes>>>,
+    /// What this poll may still take.
+    bytes_left: usize,
+}
+
+impl<'f> Client<'f> {
+    pub(super) const fn new(endpoint: &'f Endpoint, tls: &'f ClientTls, tasks: &'f Tasks) -> Self {
+        Self {
+            endpoint,
+            tls,
+            tasks,
+            connection: None,
+            bytes_left: endpoint.max_bytes,
+        }
+    }
+
+    async fn request(&mut self, offset: u64) -> Result<Bytes, FeedError> {
+        let Endpoint { path, batch_size, .. } = self.endpoint;
+        let uri = format!("{path}{PATH}?batch_size={batch_size}&next_id={offset}");
+        let reused = self.connection.is_some();
+        let answer = match self.send(&uri).await {
+            // The server had closed it: nothing was asked yet.
+            Err(FeedError::Broken(_)) if reused => self.send(&uri).await?,
+            answer => answer?,
+        };
+        let status = answer.status();
+        let limit = if status == StatusCode::OK {
+            self.bytes_left
+        } else {
+            MAX_ERROR
+        };
+        #[expect(clippy::disallowed_methods, reason = "the body is limited")]
+        let body = Limited::new(answer.into_body(), limit).collect().await;
+        let body = match body {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() && status == StatusCode::OK => {
+                return Err(FeedError::TooLarge(self.endpoint.max_bytes));
+            }
+            Err(_) if status != StatusCode::OK => Bytes::new(),
+            Err(error) => return Err(FeedError::Broken(error.to_string())),
+        };
+        if status != StatusCode::OK {
+            return Err(FeedError::Status {
+                status: status.as_u16(),
+                body: printable(&body),
+            });
+        }
+        self.bytes_left -= body.len().min(self.bytes_left);
+        Ok(body)
+    }
+
+    async fn send(&mut self, uri: &str) -> Result<http::Response<Incoming>, FeedError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let request = Request::get(uri)
+            .header(header::HOST, self.endpoint.address())
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, "weir-binding-cache")
+            .body(Empty::new())
+            .map_err(|error| FeedError::Malformed(error.to_string()))?;
+        let broken = |error: hyper::Error| FeedError::Broken(error.to_string());
+        poll_fn(|cx| connection.poll_ready(cx)).await.map_err(broken)?;
+        let answer = connection.send_request(request).await.map_err(broken)?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, FeedError> {
+        let address = self.endpoint.address();
+        let unreachable = |reason: String| FeedError::Unreachable {
+            address: address.clone(),
+            reason,
+        };
+        let name = server_name(&self.endpoint.server_name).map_err(|error| unreachable(error.to_string()))?;
+        let stream = TcpStream::connect(&address)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let stream = self.tls.connector().connect(name, stream).await;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        // Its errors are those of the requests; it ends when the sender is dropped.
+        self.tasks.spawn("cloud controller connection", async move {
+            drop(connection.await);
+        });
+        Ok(sender)
+    }
+}
+
+impl Pages for Client<'_> {
+    async fn page(&mut self, offset: u64) -> Result<Page, FeedError> {
+        let timeout = self.endpoint.timeout;
+        let body = tokio::time::timeout(timeout, self.request(offset))
+            .await
+            .map_err(|_| FeedError::Timeout(timeout))??;
+        // A page may be long: not on a worker.
+        let parsing = self
+            .tasks
+            .spawn_blocking("read drains", move || serde_json::from_slice::<Page>(&body));
+        match parsing.await {
+            Ok(Ok(page)) => Ok(page),
+            // The position, not the text: that holds secrets.
+            Ok(Err(error)) => Err(FeedError::Malformed(format!(
+                "JSON of another form at line {} column {}",
+                error.line(),
+                error.column()
+            ))),
+            Err(error) => Err(FeedError::Malformed(error.to_string())),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.bytes_left = self.endpoint.max_bytes;
+    }
+}
+
+/// The first words of an error page.
+fn printable(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body)
+        .chars()
+        .take(SHOWN)
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    text.trim().to_owned()
+}

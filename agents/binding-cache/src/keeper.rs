@@ -1,0 +1,327 @@
+//! Keeps the lists: takes in what its sources say, checks it, publishes what is usable.
+//!
+//! One task. Sources report by [`News`]; whatever cannot be read leaves what was read before in force, and the status says
+//! since when and why.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use weir_drain::feed::Item;
+use weir_service::{Clock, Tasks};
+
+use crate::addresses::Addresses;
+use crate::aggregate;
+use crate::check::{self, Cause, Checked, Complaint};
+use crate::list::{Document, Published, publish};
+use crate::metrics::Metrics;
+use crate::status::{self, MAX_REFUSED, Refused, Status};
+
+/// Names are looked up again this often, also if no list changes.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a source says.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) source: Name,
+    /// The whole list; an error has a text without secrets.
+    pub(crate) list: Result<Vec<Item>, String>,
+}
+
+/// The sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    CloudController,
+    Static,
+    Aggregate,
+}
+
+impl Name {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::CloudController => "cloud_controller",
+            Self::Static => "static",
+            Self::Aggregate => "aggregate",
+        }
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug)]
+struct Source {
+    name: Name,
+    place: String,
+    list: Option<Arc<Vec<Item>>>,
+    last_read: Option<i64>,
+    stale_since: Option<i64>,
+    error: Option<String>,
+}
+
+/// What the keeper gives away.
+#[derive(Debug, Clone)]
+pub(crate) struct Outputs {
+    pub(crate) bindings: Published,
+    pub(crate) aggregate: Published,
+    pub(crate) complaints: watch::Receiver<Arc<[Complaint]>>,
+    pub(crate) status: Arc<Mutex<Status>>,
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    sources: Vec<Source>,
+    addresses: Addresses,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    tasks: Tasks,
+    bindings: watch::Sender<Option<Arc<Document>>>,
+    aggregate: watch::Sender<Option<Arc<Document>>>,
+    complaints: watch::Sender<Arc<[Complaint]>>,
+    status: Arc<Mutex<Status>>,
+}
+
+impl Keeper {
+    /// A keeper of these sources, each with its place.
+    pub(crate) fn new(
+        sources: impl IntoIterator<Item = (Name, String)>,
+        addresses: Addresses,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        tasks: &Tasks,
+    ) -> (Self, Outputs) {
+        let (bindings, published_bindings) = watch::channel(None);
+        let (aggregate, published_aggregate) = watch::channel(None);
+        let (complaints, told) = watch::channel(Arc::from([]));
+        let status = Arc::<Mutex<Status>>::default();
+        let sources = sources.into_iter().map(|(name, place)| Source {
+            name,
+            place,
+            list: None,
+            last_read: None,
+            stale_since: None,
+            error: None,
+        });
+        let keeper = Self {
+            sources: sources.collect(),
+            addresses,
+            metrics,
+            clock,
+            tasks: tasks.clone(),
+            bindings,
+            aggregate,
+            complaints,
+            status: Arc::clone(&status),
+        };
+        let outputs = Outputs {
+            bindings: published_bindings,
+            aggregate: published_aggregate,
+            complaints: told,
+            status,
+        };
+        (keeper, outputs)
+    }
+
+    /// Works until nobody reports any more.
+    pub(crate) async fn run(mut self, mut news: mpsc::Receiver<News>) {
+        self.rebuild().await;
+        loop {
+            let again = tokio::time::sleep(LOOK_UP_AGAIN);
+            tokio::select! {
+                told = news.recv() => match told {
+                    Some(first) => {
+                        self.hear(first);
+                        // What came together is one change.
+                        while let Ok(next) = news.try_recv() {
+                            self.hear(next);
+                        }
+                    }
+                    None => return,
+                },
+                () = again => {}
+            }
+            self.rebuild().await;
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        let now = self.clock.now_nanos();
+        let Some(source) = self.sources.iter_mut().find(|source| source.name == news.source) else {
+            return;
+        };
+        let name = source.name.as_str();
+        match news.list {
+            Ok(list) => {
+                if let Some(since) = source.stale_since.take() {
+                    tracing::info!(
+                        source = name,
+                        since = rfc3339(since),
+                        "a source of drains can be read again"
+                    );
+                }
+                source.error = None;
+                source.last_read = Some(now);
+                source.list = Some(Arc::new(list));
+            }
+            Err(error) => {
+                self.metrics.refresh_failed();
+                if source.stale_since.is_none() || source.error.as_ref() != Some(&error) {
+                    tracing::warn!(
+                        source = name,
+                        error,
+                        since = rfc3339(source.stale_since.unwrap_or(now)),
+                        "a source of drains cannot be read, what was read before stays in force"
+                    );
+                }
+                source.stale_since.get_or_insert(now);
+                source.error = Some(error);
+            }
+        }
+    }
+
+    async fn rebuild(&mut self) {
+        let aggregate = self.list(Name::Aggregate);
+        let problems: Vec<_> = aggregate
+            .iter()
+            .flat_map(|list| list.iter())
+            .filter_map(aggregate::problem)
+            .collect();
+        let usable: Vec<&Item> = aggregate
+            .iter()
+            .flat_map(|list| list.iter())
+            .filter(|item| aggregate::problem(item).is_none())
+            .collect();
+        if self.is_known(Name::Aggregate) {
+            self.publish(&self.aggregate, &usable, "aggregate drains");
+        }
+
+        let lists: Vec<Arc<Vec<Item>>> = [Name::CloudController, Name::Static]
+            .into_iter()
+            .filter_map(|name| self.list(name))
+            .collect();
+        // A list may be long: not on a worker.
+        let checking = self.tasks.spawn_blocking("check drains", move || {
+            let lists: Vec<&[Item]> = lists.iter().map(|list| list.as_slice()).collect();
+            check::check(&lists)
+        });
+        // A panic there is the tasks' to report.
+        let Ok(checked) = checking.await else { return };
+        let names = self.addresses.look_up(checked.hosts()).await;
+        let checked = checked.apply(&names);
+        if [Name::CloudController, Name::Static]
+            .into_iter()
+            .all(|name| self.is_known(name))
+        {
+            self.publish(&self.bindings, &checked.items, "bindings");
+        }
+        self.tell(checked, &problems);
+    }
+
+    /// Whether a source has been read, or there is none of that name.
+    fn is_known(&self, name: Name) -> bool {
+        self.sources
+            .iter()
+            .all(|source| source.name != name || source.list.is_some())
+    }
+
+    fn list(&self, name: Name) -> Option<Arc<Vec<Item>>> {
+        let source = self.sources.iter().find(|source| source.name == name)?;
+        source.list.clone()
+    }
+
+    fn publish(
+        &self,
+        current: &watch::Sender<Option<Arc<Document>>>,
+        list: &impl serde::Serialize,
+        what: &'static str,
+    ) {
+        match Document::of(list) {
+            Ok(document) => {
+                let etag = document.etag.clone();
+                if publish(current, document) {
+                    tracing::info!(what, etag, "a new list is served");
+                }
+            }
+            Err(error) => tracing::error!(%error, what, "a list cannot be written"),
+        }
+    }
+
+    /// Status, metrics and complaints.
+    fn tell(&self, checked: Checked, aggregate: &[weir_drain::Invalid]) {
+        let Checked { items, mut complaints } = checked;
+        complaints.sort();
+        complaints.dedup();
+        let credentials = || items.iter().flat_map(|item| &item.credentials);
+        let apps = || {
+            credentials()
+                .filter_map(|credential| credential.apps.as_deref())
+                .flatten()
+        };
+        let distinct: BTreeSet<&str> = apps().map(|app| app.app_id.as_str()).collect();
+        let blocked = complaints
+            .iter()
+            .filter(|complaint| complaint.cause == Cause::Blocked)
+            .count();
+        self.metrics
+            .refreshed(distinct.len(), complaints.len() + aggregate.len(), blocked);
+
+        let of_apps = complaints.iter().map(|complaint| Refused {
+            app: complaint.app.clone(),
+            url: complaint.url.clone(),
+            text: complaint.text.clone(),
+            used: complaint.cause == Cause::Unresolvable,
+        });
+        let of_all = aggregate.iter().map(|invalid| Refused {
+            app: String::new(),
+            url: invalid.url_safe.clone(),
+            text: invalid.text.clone(),
+            used: false,
+        });
+        let revision = self
+            .bindings
+            .borrow()
+            .as_ref()
+            .map(|document| document.etag.trim_matches('"').to_owned());
+        let status = Status {
+            revision,
+            bindings: apps().count(),
+            sources: self.sources.iter().map(Source::status).collect(),
+            refused: of_all.chain(of_apps).take(MAX_REFUSED).collect(),
+            refused_count: complaints.len() + aggregate.len(),
+        };
+        let before = std::mem::replace(&mut *self.status.lock(), status);
+        for invalid in aggregate {
+            let refused = |refused: &Refused| refused.app.is_empty() && refused.text == invalid.text;
+            if !before.refused.iter().any(refused) {
+                tracing::warn!(
+                    url = invalid.url_safe,
+                    reason = invalid.text,
+                    "an aggregate drain is not usable"
+                );
+            }
+        }
+        self.complaints.send_if_modified(|now| {
+            let changed = **now != *complaints;
+            *now = complaints.into();
+            changed
+        });
+    }
+}
+
+impl Source {
+    fn status(&self) -> status::Source {
+        status::Source {
+            name: self.name.as_str().to_owned(),
+            place: self.place.clone(),
+            drains: self.list.as_ref().map_or(0, |list| list.len()),
+            last_read: self.last_read.map(rfc3339),
+            stale_since: self.stale_since.map(rfc3339),
+            error: self.error.clone(),
+        }
+    }
+}
+
+fn rfc3339(nanos: i64) -> String {
+    chrono::DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}

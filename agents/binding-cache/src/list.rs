@@ -1,0 +1,62 @@
+//! A list as agents get it: JSON, and the mark by which they know it again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// The list that is served now; `None` as long as it is not known whole.
+pub(crate) type Published = watch::Receiver<Option<Arc<Document>>>;
+
+/// A list, written once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    pub(crate) body: Bytes,
+    /// In quotes, as headers have it. The same for the same content, after a restart too.
+    pub(crate) etag: String,
+}
+
+impl Document {
+    pub(crate) fn of(list: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut body = serde_json::to_vec(list)?;
+        body.push(b'\n');
+        let hash = digest(&SHA256, &body);
+        let hex: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            body: body.into(),
+            etag: format!("\"{hex}\""),
+        })
+    }
+}
+
+/// Makes `document` the current one, if it is another.
+pub(crate) fn publish(current: &watch::Sender<Option<Arc<Document>>>, document: Document) -> bool {
+    current.send_if_modified(|now| {
+        let same = now.as_ref().is_some_and(|now| now.etag == document.etag);
+        if !same {
+            *now = Some(Arc::new(document));
+        }
+        !same
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mark follows the content, and watchers hear only of changes.
+    #[test]
+    fn a_list_is_known_by_its_mark() {
+        let (sender, mut receiver) = watch::channel(None);
+        let document = |list: &[&str]| Document::of(&list).unwrap();
+        assert!(publish(&sender, document(&["a"])));
+        let first = receiver.borrow_and_update().clone().unwrap();
+        assert_eq!(first.body, "[\"a\"]\n");
+        assert!(first.etag.len() == 34 && first.etag.starts_with('"'));
+        assert!(!publish(&sender, document(&["a"])) && !receiver.has_changed().unwrap());
+        assert!(publish(&sender, document(&["b"])) && receiver.has_changed().unwrap());
+        assert_ne!(receiver.borrow().as_ref().unwrap().etag, first.etag);
+    }
+}

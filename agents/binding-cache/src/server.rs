@@ -1,0 +1,227 @@
+//! The cache as a component.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use weir_drain::Resolver;
+use weir_drain::feed::Item;
+use weir_rpc::producer::{Pace, Producer};
+use weir_rpc::{Target, serve_http};
+use weir_service::Context;
+use weir_tls::{ClientTls, ServerTls};
+
+use crate::addresses::Addresses;
+use crate::config::Api;
+use crate::feed::Feed;
+use crate::http::Face;
+use crate::keeper::{Keeper, Name, News};
+use crate::metrics::Metrics;
+use crate::statics::{StaticDrain, StaticDrains};
+use crate::warnings::Warnings;
+use crate::watch::FileWatch;
+use crate::{Config, Error, aggregate};
+
+/// The name that an agent's certificate must carry (contract §1).
+const AGENT: &str = "metron";
+
+/// News that wait for the keeper: one of each source is enough.
+const NEWS: usize = 4;
+
+/// An agent that stays away longer gets the warnings later.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A cache that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: ServerTls,
+    feed: Option<(Feed, Duration)>,
+    agent: Option<Target>,
+    config: Config,
+    context: Context,
+    resolver: Resolver,
+}
+
+impl Server {
+    /// Reads the certificates and opens the port.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used or the port cannot be had.
+    pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
+        let tls = ServerTls::mutual(&config.identity)?;
+        let feed = match config.api.take() {
+            None => None,
+            Some(Api {
+                endpoint,
+                identity,
+                interval,
+                deadline,
+            }) => {
+                let tls = ClientTls::mutual(&identity)?;
+                Some((Feed::new(endpoint, &tls, deadline, &context.tasks), interval))
+            }
+        };
+        let agent = match &config.agent {
+            None => None,
+            Some(address) => Some(Target {
+                address: address.to_string(),
+                server_name: AGENT.to_owned(),
+                tls: ClientTls::mutual(&config.identity)?,
+            }),
+        };
+        let listening = |source| Error::Listen {
+            address: config.listen.socket(),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            feed,
+            agent,
+            config,
+            context,
+            resolver: Resolver::system(),
+        })
+    }
+
+    /// Asks `resolver` instead of the system's.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until shutdown is requested; agents that wait for a change are answered.
+    ///
+    /// # Errors
+    /// None by now.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            tls,
+            feed,
+            agent,
+            config,
+            context,
+            resolver,
+            ..
+        } = self;
+        let file = |path: &Path| path.display().to_string();
+        let sources = [
+            feed.as_ref().map(|(feed, _)| (Name::CloudController, feed.address())),
+            config.static_drains.as_deref().map(|path| (Name::Static, file(path))),
+            config
+                .aggregate_drains
+                .as_deref()
+                .map(|path| (Name::Aggregate, file(path))),
+        ];
+        let metrics = Metrics::register(&weir_telemetry::meter(context.component));
+        let addresses = Addresses::new(config.blocked_ranges, resolver, &context.tasks);
+        let (keeper, outputs) = Keeper::new(
+            sources.into_iter().flatten(),
+            addresses,
+            metrics,
+            context.clock.clone(),
+            &context.tasks,
+        );
+        let (tell, news) = mpsc::channel(NEWS);
+        if let Some((feed, interval)) = feed {
+            let polling = poll(feed, interval, tell.clone());
+            spawn_until_stop(&context, "poll the cloud controller", polling);
+        }
+        if let Some(path) = &config.static_drains {
+            let watching = watch(FileWatch::new(path), Name::Static, statics, tell.clone());
+            spawn_until_stop(&context, "watch static drains", watching);
+        }
+        if let Some(path) = &config.aggregate_drains {
+            let watching = watch(FileWatch::new(path), Name::Aggregate, aggregates, tell.clone());
+            spawn_until_stop(&context, "watch aggregate drains", watching);
+        }
+        spawn_until_stop(&context, "keep bindings", async move {
+            // The keeper ends when nobody can report any more: this one stays until the stop.
+            let _held = tell;
+            keeper.run(news).await;
+        });
+        if let Some(target) = agent {
+            let pace = Pace {
+                patience: PATIENCE,
+                ..Pace::default()
+            };
+            let warnings = Warnings {
+                complaints: outputs.complaints.clone(),
+                producer: Producer::new(&target, Arc::clone(&context.ledger), &context.tasks, pace),
+                ledger: Arc::clone(&context.ledger),
+                clock: context.clock.clone(),
+            };
+            let warning = warnings.run(context.shutdown.clone());
+            drop(context.tasks.spawn("warn apps", warning));
+        }
+        let face = Face {
+            outputs,
+            shutdown: context.shutdown.clone(),
+        };
+        serve_http(listener, &tls, face.router(), context.shutdown.clone(), &context.tasks).await;
+        Ok(())
+    }
+}
+
+fn spawn_until_stop(context: &Context, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    let shutdown = context.shutdown.clone();
+    drop(context.tasks.spawn(name, async move {
+        shutdown.unless_requested(work).await;
+    }));
+}
+
+/// Reads the cloud controller's list at `interval`, the first time at once.
+async fn poll(feed: Feed, interval: Duration, tell: mpsc::Sender<News>) {
+    loop {
+        let list = feed.read().await.map_err(|error| error.to_string());
+        let source = Name::CloudController;
+        if tell.send(News { source, list }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Reads a file whenever it changes.
+async fn watch(
+    mut file: FileWatch,
+    source: Name,
+    parse: fn(&str) -> Result<Vec<Item>, String>,
+    tell: mpsc::Sender<News>,
+) {
+    loop {
+        let list = match file.changed().await {
+            Ok(Some(text)) => parse(&text),
+            // A file that is not there has no drains in it.
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        if tell.send(News { source, list }).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn statics(text: &str) -> Result<Vec<Item>, String> {
+    let drains = StaticDrains::parse(text).map_err(|error| error.to_string())?;
+    Ok(drains.drains.iter().map(StaticDrain::item).collect())
+}
+
+fn aggregates(text: &str) -> Result<Vec<Item>, String> {
+    aggregate::parse(text).map_err(|error| error.to_string())
+}

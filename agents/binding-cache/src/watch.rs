@@ -1,0 +1,122 @@
+//! Files that may be replaced at any time.
+//!
+//! Looked at a few times a second: a `stat` costs a microsecond, works on every file system, and sees a file that is
+//! renamed into place.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Largest file that is read.
+const MAX_SIZE: u64 = 64 << 20;
+
+/// A file, and what it looked like when it was read last.
+#[derive(Debug)]
+pub(crate) struct FileWatch {
+    path: PathBuf,
+    seen: Option<Signature>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signature {
+    Absent,
+    Unreadable(io::ErrorKind),
+    Is {
+        device: u64,
+        inode: u64,
+        length: u64,
+        seconds: i64,
+        nanoseconds: i64,
+    },
+}
+
+impl Signature {
+    fn of(metadata: &io::Result<Metadata>) -> Self {
+        match metadata {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Absent,
+            Err(error) => Self::Unreadable(error.kind()),
+            Ok(metadata) => Self::Is {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                length: metadata.len(),
+                seconds: metadata.mtime(),
+                nanoseconds: metadata.mtime_nsec(),
+            },
+        }
+    }
+}
+
+impl FileWatch {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            seen: None,
+        }
+    }
+
+    /// Waits until the file is another than the one that was read last, and reads it; the first time at once. `None`: there
+    /// is none. Cancel safe.
+    pub(crate) async fn changed(&mut self) -> io::Result<Option<String>> {
+        loop {
+            let signature = Signature::of(&tokio::fs::metadata(&self.path).await);
+            if self.seen != Some(signature) {
+                let read = read(&self.path, signature).await;
+                // A file that is replaced while it is read is another one at the next look.
+                self.seen = Some(signature);
+                return read;
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+async fn read(path: &Path, signature: Signature) -> io::Result<Option<String>> {
+    match signature {
+        Signature::Absent => Ok(None),
+        Signature::Is { length, .. } if length > MAX_SIZE => {
+            Err(io::Error::other(format!("it is larger than {MAX_SIZE} bytes")))
+        }
+        Signature::Is { .. } | Signature::Unreadable(_) => match tokio::fs::read_to_string(path).await {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first look tells how it is; later ones wait for a change: a rewrite, a rename into place, a removal.
+    #[tokio::test]
+    async fn every_change_is_seen() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("drains.json");
+        let mut watch = FileWatch::new(&path);
+        assert_eq!(watch.changed().await.unwrap(), None);
+        async fn wait(watch: &mut FileWatch) -> io::Result<Option<String>> {
+            tokio::time::timeout(Duration::from_secs(30), watch.changed())
+                .await
+                .unwrap()
+        }
+        std::fs::write(&path, "one").unwrap();
+        assert_eq!(wait(&mut watch).await.unwrap().as_deref(), Some("one"));
+        let fresh = base.path().join("fresh");
+        std::fs::write(&fresh, "two").unwrap();
+        std::fs::rename(&fresh, &path).unwrap();
+        assert_eq!(wait(&mut watch).await.unwrap().as_deref(), Some("two"));
+        let quiet = tokio::time::timeout(Duration::from_millis(500), watch.changed()).await;
+        assert!(quiet.is_err(), "nothing has changed");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(wait(&mut watch).await.unwrap(), None);
+        std::fs::create_dir(&path).unwrap();
+        assert!(wait(&mut watch).await.is_err(), "a directory is no file");
+    }
+}
