@@ -28,6 +28,9 @@ const ERROR: i16 = 11;
 /// Longest APP-NAME that is written.
 const MAX_APP_NAME: usize = 48;
 
+/// Longest source id of an envelope (`weir_envelope::batch`).
+const MAX_SOURCE_ID: usize = 4096;
+
 /// Identity and tags that take more bytes than this are read anew for every message: what is kept stays bounded.
 const MAX_KEPT: usize = 8192;
 
@@ -40,6 +43,9 @@ pub enum Unmappable {
     /// APP-NAME is `-`.
     #[error("message has no app name, which is the source id")]
     AppName,
+    /// The source id is longer than any envelope's.
+    #[error("source id is longer than 4096 bytes")]
+    SourceId,
     /// PROCID is `-`.
     #[error("message has no process id, which is the instance id")]
     ProcessId,
@@ -114,7 +120,7 @@ pub fn to_envelope(message: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unmap
         elements.add(element)?;
     }
     let source = Source::of(&message.header, &elements)?;
-    let identity = Identity::new(source, elements.tags);
+    let identity = Identity::new(source, elements.tags)?;
     write(&message.header, timestamp, &identity, &elements, message.text, out)
 }
 
@@ -160,7 +166,7 @@ impl Mapper {
                 write(&header, timestamp, known, &elements, text, out)?;
             }
             _ => {
-                let identity = Identity::new(source, elements.tags);
+                let identity = Identity::new(source, elements.tags)?;
                 write(&header, timestamp, &identity, &elements, text, out)?;
                 if identity.size() <= MAX_KEPT {
                     match found {
@@ -354,7 +360,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn new(source: Source<'_>, text: Option<&[u8]>) -> Self {
+    fn new(source: Source<'_>, text: Option<&[u8]>) -> Result<Self, Unmappable> {
         let text = text.unwrap_or_default();
         let mut encoded = Vec::with_capacity(text.len() + 128);
         let mut writer = Writer::new(&mut encoded);
@@ -366,16 +372,18 @@ impl Identity {
                 hints.note(tag.name, value);
             }
         }
-        writer
-            .source_id(&source.source_id(&hints))
-            .instance_id(&source.instance_id(&hints));
-        Self {
+        let source_id = source.source_id(&hints);
+        if source_id.len() > MAX_SOURCE_ID {
+            return Err(Unmappable::SourceId);
+        }
+        writer.source_id(&source_id).instance_id(&source.instance_id(&hints));
+        Ok(Self {
             source: [source.app_name, source.process_id].concat(),
             process_id: source.app_name.len(),
             is_log: source.is_log,
             tags: text.to_vec(),
             encoded,
-        }
+        })
     }
 
     /// Whether the source is that of a message; its tags may differ.

@@ -166,6 +166,22 @@ fn source_ids_are_what_the_tags_go_on_with() {
     assert_eq!(source(&long, "other"), long);
 }
 
+/// What is longer would be refused by whoever reads the envelope next.
+#[test]
+fn source_ids_have_an_end() {
+    let message = |len: usize| {
+        let (cut, long) = ("s".repeat(48), "s".repeat(len));
+        let tag = format!("<14>1 1970-01-01T00:00:00Z h {cut} [0] - [tags@47450 source_id=\"{long}\"] x");
+        [format!("<14>1 1970-01-01T00:00:00Z h {long} [0] - - x"), tag]
+    };
+    for text in message(4096) {
+        assert!(weir_envelope::batch::Batch::from_envelope(&map(&text).unwrap()).is_ok());
+    }
+    for text in message(4097) {
+        assert_eq!(map(&text), Err(Unmappable::SourceId.into()));
+    }
+}
+
 #[test]
 fn what_is_no_envelope_is_refused() {
     for (rest, why) in [

@@ -1,0 +1,237 @@
+//! A syslog server under test, a log cache that does as it is told, and senders.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+use tonic::{Request, Response, Status};
+use weir_flow::LedgerSnapshot;
+use weir_log_cache_syslog::{Config, Error, RawConfig, Server};
+use weir_proto::logcache_v1::ingress_server::{Ingress, IngressServer};
+use weir_proto::logcache_v1::{SendRequest, SendResponse};
+use weir_proto::loggregator_v2::envelope::Message;
+use weir_proto::loggregator_v2::{Envelope, EnvelopeBatch};
+use weir_rpc::GrpcServer;
+use weir_service::{Context, Trigger};
+use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition, which must come in time.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A CA of its own and the certificates of everybody.
+pub(crate) struct Pki {
+    _dir: tempfile::TempDir,
+    pub(crate) authority: Authority,
+    pub(crate) server: IdentityFiles,
+    pub(crate) log_cache: IdentityFiles,
+    pub(crate) sender: IdentityFiles,
+}
+
+impl Pki {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open_or_create(dir.path()).unwrap();
+        Self {
+            server: authority.issue("log-cache-syslog", &["log-cache-syslog"]).unwrap(),
+            log_cache: authority.issue("log-cache", &["log-cache"]).unwrap(),
+            sender: authority.issue("syslog-agent", &["syslog-agent"]).unwrap(),
+            authority,
+            _dir: dir,
+        }
+    }
+}
+
+/// A log cache that keeps what it gets.
+pub(crate) struct LogCache {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<State>,
+    trigger: Trigger,
+    context: Context,
+    running: JoinHandle<()>,
+}
+
+/// What it has, and what it is told to do.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) envelopes: Mutex<Vec<Envelope>>,
+    pub(crate) batches: Mutex<Vec<usize>>,
+    /// Answers that are errors before the next that is not.
+    pub(crate) errors: Mutex<Vec<Status>>,
+    /// Requests that wait while this is above zero.
+    pub(crate) stalled: AtomicUsize,
+}
+
+struct Face(Arc<State>);
+
+#[tonic::async_trait]
+impl Ingress for Face {
+    async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
+        while self.0.stalled.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if let Some(error) = self.0.errors.lock().pop() {
+            return Err(error);
+        }
+        let EnvelopeBatch { batch } = request.into_inner().envelopes.unwrap_or_default();
+        self.0.batches.lock().push(batch.len());
+        self.0.envelopes.lock().extend(batch);
+        Ok(Response::new(SendResponse::default()))
+    }
+}
+
+impl LogCache {
+    pub(crate) async fn start(pki: &Pki) -> Self {
+        Self::start_at(pki, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Arc::default()).await
+    }
+
+    /// Starts one at an address, with what one before it had.
+    pub(crate) async fn start_at(pki: &Pki, address: SocketAddr, state: Arc<State>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (trigger, context) = Context::in_memory("log-cache");
+        let tls = ServerTls::mutual(&pki.log_cache).unwrap();
+        let face = IngressServer::new(Face(Arc::clone(&state))).max_decoding_message_size(50 << 20);
+        let serving = context.clone();
+        let running = tokio::spawn(async move {
+            let server = GrpcServer::new(tls).add(face);
+            server.serve(listener, serving.shutdown, &serving.tasks).await.unwrap();
+        });
+        Self {
+            address,
+            state,
+            trigger,
+            context,
+            running,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.state.envelopes.lock().len()
+    }
+
+    /// The lines of a source, in the order of arrival.
+    pub(crate) fn lines(&self, source_id: &str) -> Vec<String> {
+        let envelopes = self.state.envelopes.lock();
+        let of_source = envelopes.iter().filter(|envelope| envelope.source_id == source_id);
+        of_source.filter_map(line).collect()
+    }
+
+    /// Stops it; returns where it was and what it had.
+    pub(crate) async fn stop(self) -> (SocketAddr, Arc<State>) {
+        self.trigger.fire();
+        tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap();
+        self.context.finish(PATIENCE).await.unwrap();
+        (self.address, self.state)
+    }
+}
+
+fn line(envelope: &Envelope) -> Option<String> {
+    match &envelope.message {
+        Some(Message::Log(log)) => Some(String::from_utf8_lossy(&log.payload).into_owned()),
+        _ => None,
+    }
+}
+
+/// A running syslog server.
+pub(crate) struct Syslog {
+    pub(crate) address: SocketAddr,
+    trigger: Trigger,
+    context: Context,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Syslog {
+    pub(crate) async fn start(pki: &Pki, log_cache: SocketAddr, raw: RawConfig) -> Self {
+        let (trigger, context) = Context::in_memory("log-cache-syslog");
+        let raw = RawConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
+            identity: pki.server.clone(),
+            log_cache: log_cache.into(),
+            ..raw
+        };
+        let server = Server::bind(Config::try_from(raw).unwrap(), context.clone())
+            .await
+            .unwrap();
+        Self {
+            address: server.local_addr(),
+            trigger,
+            context,
+            running: tokio::spawn(server.run()),
+        }
+    }
+
+    pub(crate) fn books(&self) -> LedgerSnapshot {
+        self.context.ledger.snapshot()
+    }
+
+    pub(crate) async fn connect(&self, pki: &Pki) -> TlsStream<TcpStream> {
+        self.connect_as(&ClientTls::mutual(&pki.sender).unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn connect_as(&self, tls: &ClientTls) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let connector = tls.with_alpn(&[]).connector();
+        connector
+            .connect(server_name("log-cache-syslog").unwrap(), stream)
+            .await
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn ask_to_stop(&self) {
+        self.trigger.fire();
+    }
+
+    /// Stops it in order; returns its books, which balance.
+    pub(crate) async fn stop(self) -> LedgerSnapshot {
+        self.trigger.fire();
+        let ended = tokio::time::timeout(PATIENCE, self.running).await;
+        ended.unwrap().unwrap().unwrap();
+        self.context.finish(PATIENCE).await.unwrap();
+        let books = self.context.ledger.snapshot();
+        assert_eq!(books.received, books.sent + books.dropped_total(), "{books:?}");
+        assert_eq!(books.in_flight, 0, "{books:?}");
+        books
+    }
+}
+
+/// What was dropped, as `hop reason count`.
+pub(crate) fn dropped(books: &LedgerSnapshot) -> Vec<String> {
+    let text = |drop: &weir_flow::DropCount| format!("{} {} {}", drop.hop, drop.reason, drop.count);
+    books.dropped.iter().map(text).collect()
+}
+
+/// A line of a source as the original's agent sends it.
+pub(crate) fn message(source_id: &str, text: &str) -> String {
+    let message = format!(
+        "<14>1 2026-01-03T10:11:12.345678+00:00 o.s.a {source_id} [APP/PROC/WEB/0] - \
+         [tags@47450 instance_id=\"0\" source_type=\"APP/PROC/WEB\"] {text}\n"
+    );
+    format!("{} {message}", message.len())
+}
+
+/// Whether the other side ends the connection.
+pub(crate) async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
+    let mut end = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut end)).await;
+    read.is_ok() && end.is_empty()
+}
+
+/// Sends and flushes.
+pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, bytes: impl AsRef<[u8]>) {
+    stream.write_all(bytes.as_ref()).await.unwrap();
+    stream.flush().await.unwrap();
+}
