@@ -12,6 +12,7 @@ mod drains {
     mod away;
     mod disk;
     mod drill;
+    mod feed;
     mod killed;
     mod whole;
 }

@@ -71,7 +71,9 @@ async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::Read).await?;
     let mut agent = DrainAgent::builder().with_binding_cache(&[]).start().await?;
     let apps: BTreeSet<String> = (0..60).map(|index| format!("app-{index}")).collect();
-    agent.controller.set(apps.iter().map(|app| DrainItem::new(app, receiver.url())));
+    agent
+        .controller
+        .set(apps.iter().map(|app| DrainItem::new(app, receiver.url())));
     serves_apps(&agent, &apps).await?;
     let mut series: Vec<Series> = apps.iter().map(|app| Series::new(app, Shape::SHORT)).collect();
     let each = vec![10; series.len()];
@@ -148,7 +150,11 @@ async fn unusable_drains_are_named() -> anyhow::Result<()> {
     .await?;
     let status = agent.cache_status().await?;
     for (app, named) in [("scheme", "gopher"), ("nohost", "hostname"), ("blocked", "blacklisted")] {
-        let found = status["refused"].as_array().into_iter().flatten().find(|refused| refused["app"] == app);
+        let found = status["refused"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|refused| refused["app"] == app);
         let text = found.map(|refused| refused["text"].to_string()).unwrap_or_default();
         ensure!(text.contains(named), "{app}: {status}");
     }

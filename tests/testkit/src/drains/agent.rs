@@ -18,6 +18,7 @@ use crate::processes::{Processes, configuration};
 use crate::{Books, Emitter, Https, eventually};
 
 const AGENT: &str = "syslog-agent";
+const CACHE: &str = "binding-cache";
 
 /// How a drain is doing, as the agent says.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -48,6 +49,8 @@ pub struct DrainStatus {
 pub struct AgentBuilder {
     keys: BTreeMap<String, String>,
     state_dir: Option<PathBuf>,
+    /// The keys of a binding cache between it and the feed, if there is to be one.
+    cache: Option<BTreeMap<String, String>>,
 }
 
 impl AgentBuilder {
@@ -62,6 +65,15 @@ impl AgentBuilder {
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Gets its bindings from a binding cache, which gets them from the feed: small pages, asked for often. These keys of
+    /// the cache's configuration are set, to values in TOML.
+    #[must_use]
+    pub fn with_binding_cache(mut self, keys: &[(&str, &str)]) -> Self {
+        let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        self.cache = Some(keys.collect());
         self
     }
 
@@ -81,16 +93,20 @@ impl AgentBuilder {
             controller,
             address,
             status,
+            cache: None,
             client,
         };
+        if let Some(keys) = self.cache {
+            agent
+                .run_cache(keys, &authority.issue(CACHE, &["binding-cache", "localhost"])?)
+                .await?;
+        }
+        let bindings = agent.cache.unwrap_or_else(|| agent.controller.address());
         let state_dir = self.state_dir.unwrap_or_else(|| agent.processes.path("state"));
         let mut keys = BTreeMap::from([
             ("status_listen".to_owned(), format!("\"{status}\"")),
             ("state_dir".to_owned(), format!("{state_dir:?}")),
-            (
-                "cache.address".to_owned(),
-                format!("\"{}\"", agent.controller.address()),
-            ),
+            ("cache.address".to_owned(), format!("\"{bindings}\"")),
         ]);
         keys.extend(self.keys);
         let config = configuration(address, keys, &identity);
@@ -107,6 +123,7 @@ pub struct DrainAgent {
     pub controller: Controller,
     address: SocketAddr,
     status: SocketAddr,
+    cache: Option<SocketAddr>,
     client: IdentityFiles,
 }
 
@@ -141,6 +158,46 @@ impl DrainAgent {
         })
         .await
         .with_context(|| self.log())
+    }
+
+    async fn run_cache(&mut self, keys: BTreeMap<String, String>, identity: &IdentityFiles) -> anyhow::Result<()> {
+        let address = steady_port()?;
+        let IdentityFiles { ca, cert, key } = identity;
+        let mut all = BTreeMap::from([
+            (
+                "api.url".to_owned(),
+                format!("\"https://{}\"", self.controller.address()),
+            ),
+            ("api.server_name".to_owned(), "\"binding-cache\"".to_owned()),
+            ("api.identity.ca".to_owned(), format!("{ca:?}")),
+            ("api.identity.cert".to_owned(), format!("{cert:?}")),
+            ("api.identity.key".to_owned(), format!("{key:?}")),
+            ("api.interval".to_owned(), "\"200ms\"".to_owned()),
+            ("api.batch_size".to_owned(), "50".to_owned()),
+        ]);
+        all.extend(keys);
+        let config = configuration(address, all, identity);
+        self.processes.run(CACHE, CACHE, &config, address).await?;
+        self.cache = Some(address);
+        Ok(())
+    }
+
+    /// What the binding cache says about itself.
+    ///
+    /// # Errors
+    /// When there is none, or it does not say.
+    pub async fn cache_status(&self) -> anyhow::Result<serde_json::Value> {
+        let address = self.cache.context("no binding cache")?;
+        let answer = self.https()?.get(&format!("https://{address}/v1/status")).await?;
+        serde_json::from_slice(&answer.body).with_context(|| answer.text())
+    }
+
+    /// Kills the binding cache.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_cache(&mut self) -> anyhow::Result<()> {
+        self.processes.kill(CACHE)
     }
 
     /// How all drains are doing.
