@@ -186,7 +186,7 @@ async fn a_wrong_certificate_is_named() -> anyhow::Result<()> {
     let mut series = Series::new("app", Shape::SHORT);
     let mut sent = 0;
     for (certificate, named) in [
-        (other.issue(&["127.0.0.1"])?, "127.0.0.1"),
+        (other.issue(&["127.0.0.1"])?, "another CA"),
         (pki.issue(&["elsewhere.example"])?, "elsewhere.example"),
         (pki.issue_expired(&["127.0.0.1"])?, "expired"),
     ] {
