@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
 
 use crate::arrived::Metered;
@@ -249,31 +251,58 @@ pub(crate) fn finished() -> Failure {
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(Sender, Outcomes), Failure> {
-    let url = &binding.url;
-    let (sender, outcomes, line) = Line::new(settings);
-    match url.scheme() {
-        Scheme::Syslog => {
-            let stream = Metered::new(dial(url, settings, tasks, Some(settings.kernel_buffer())).await?);
-            let link = tcp::Link::new(stream.meter(), stream.send_buffer(), None, url, settings);
-            tasks.spawn("drain connection", tcp::run(stream, link, line));
-        }
+    let dial = || {
+        dial(
+            &binding.url,
+            settings,
+            tasks,
+            settings.kernel_buffer(binding.url.scheme()),
+        )
+    };
+    match binding.url.scheme() {
+        Scheme::Syslog => Ok(plain(binding, settings, tasks, Metered::new(dial().await?))),
         Scheme::SyslogTls => {
-            let secure = Secure::new(binding, settings, &[])?;
-            let stream = Metered::new(dial(url, settings, tasks, Some(settings.kernel_buffer())).await?);
-            let link = tcp::Link::new(
-                stream.meter(),
-                stream.send_buffer(),
-                Some(secure.clone()),
-                url,
-                settings,
-            );
+            // Before the dial: unusable credentials need no connection.
+            let secure = Secure::new(binding, settings)?;
+            let stream = Metered::new(dial().await?);
             let stream = secure.handshake(stream, settings).await?;
-            tasks.spawn("drain connection", tcp::run(stream, link, line));
+            Ok(encrypted(binding, settings, tasks, secure, stream))
         }
-        Scheme::Https | Scheme::HttpsBatch => {
-            let transport = Transport::connect(binding, settings, tasks).await?;
-            tasks.spawn("drain connection", transport.run(line));
-        }
+        Scheme::Https | Scheme::HttpsBatch => http(binding, settings, tasks, None).await,
     }
+}
+
+/// Syslog over this connection.
+pub(crate) fn plain(binding: &Binding, settings: &Settings, tasks: &Tasks, stream: Metered) -> (Sender, Outcomes) {
+    let (sender, outcomes, line) = Line::new(settings);
+    let link = tcp::Link::new(&stream, None, &binding.url, settings);
+    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    (sender, outcomes)
+}
+
+/// Syslog over this TLS connection.
+pub(crate) fn encrypted(
+    binding: &Binding,
+    settings: &Settings,
+    tasks: &Tasks,
+    secure: Secure,
+    stream: TlsStream<Metered>,
+) -> (Sender, Outcomes) {
+    let (sender, outcomes, line) = Line::new(settings);
+    let link = tcp::Link::new(stream.get_ref().0, Some(secure), &binding.url, settings);
+    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    (sender, outcomes)
+}
+
+/// HTTP, over this connection first if there is one.
+pub(crate) async fn http(
+    binding: &Binding,
+    settings: &Settings,
+    tasks: &Tasks,
+    stream: Option<TlsStream<TcpStream>>,
+) -> Result<(Sender, Outcomes), Failure> {
+    let (sender, outcomes, line) = Line::new(settings);
+    let transport = Transport::connect(binding, settings, tasks, stream).await?;
+    tasks.spawn("drain connection", transport.run(line));
     Ok((sender, outcomes))
 }

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
 
 use crate::connection::{Accepted, Line, Outcome, Room, finished};
@@ -38,8 +40,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long no further connection is asked for after one was refused.
 const CONTENT: Duration = Duration::from_secs(5);
 
+/// So many single messages are under way in the place of one batch.
+const SINGLES: usize = 8;
+
 /// Shipments are taken while no more POSTs than this wait for a connection.
-const MOST_WAITING: usize = 64;
+const MOST_WAITING: usize = 256;
 
 /// The transport to one HTTP drain.
 #[derive(Debug)]
@@ -64,24 +69,29 @@ struct Pending {
 }
 
 impl Transport {
-    /// Opens the first connection: from then on the drain is known to be there.
-    pub(crate) async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<Self, Failure> {
+    /// Opens the first connection, if it is not there yet: from then on the drain is known to be there.
+    pub(crate) async fn connect(
+        binding: &Binding,
+        settings: &Settings,
+        tasks: &Tasks,
+        stream: Option<TlsStream<TcpStream>>,
+    ) -> Result<Self, Failure> {
         let opener = Arc::new(Opener::new(binding, settings, tasks)?);
         let template = Arc::new(Template::new(binding)?);
         let scheme = binding.url.scheme();
-        let mut transport = Self {
+        let first = match stream {
+            Some(stream) => opener.over(stream, 0).await?,
+            None => opener.open(0).await?,
+        };
+        Ok(Self {
             life: (scheme == Scheme::HttpsBatch).then_some(settings.connection_life),
             each_message: scheme == Scheme::Https,
             settings: settings.clone(),
-            pool: Vec::new(),
-            next_connection: 0,
+            pool: vec![first],
+            next_connection: 1,
             template,
             opener,
-        };
-        let opening = transport.open();
-        let connection = opening.await?;
-        transport.pool.push(connection);
-        Ok(transport)
+        })
     }
 
     fn open(&mut self) -> BoxFuture<'static, Result<Connection, Failure>> {
@@ -267,7 +277,11 @@ impl Transport {
     fn lease(&mut self) -> Option<connection::Lease> {
         let life = self.life;
         self.pool.retain(|connection| !connection.is_over(life));
-        let streams = self.settings.http2_streams.max(1);
+        let streams = match self.each_message {
+            true => self.settings.http2_streams.saturating_mul(SINGLES),
+            false => self.settings.http2_streams,
+        };
+        let streams = streams.max(1);
         self.pool
             .iter_mut()
             .find_map(|connection| connection.lease(streams, life))

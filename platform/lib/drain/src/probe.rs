@@ -4,15 +4,18 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use weir_error::Classify as _;
 use weir_service::{Tasks, clock};
-use weir_tls::{ALPN_H2, ALPN_HTTP1, CertificateStatus};
+use weir_tls::{ALPN_H2, CertificateStatus};
 
+use crate::arrived::Metered;
+use crate::connection::{encrypted, http, plain};
 use crate::dial::to_any;
 use crate::secure::Secure;
-use crate::{Binding, Failure, Outcome, Scheme, Settings, Shipment, Stage, connect, locate};
+use crate::{Binding, Failure, Outcome, Outcomes, Scheme, Sender, Settings, Shipment, Stage, locate};
 
 /// What a probe found, step by step; the last one may have failed.
 #[derive(Debug, Clone, Serialize)]
@@ -102,26 +105,27 @@ impl Walk {
             let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             format!("`{}` is at {}", url.host(), listed.join(", "))
         })?;
-        let stream = to_any(&addresses, url.port(), settings, None).await;
+        let stream = to_any(&addresses, url.port(), settings, settings.kernel_buffer(url.scheme())).await;
         let stream = self.step("tcp", stream, |stream| match stream.peer_addr() {
             Ok(peer) => format!("connected to `{peer}`"),
             Err(_) => "connected".to_owned(),
         })?;
-        if url.scheme() != Scheme::Syslog {
-            let protocols: &[&[u8]] = if url.scheme().is_http() {
-                &[ALPN_H2, ALPN_HTTP1]
-            } else {
-                &[]
-            };
-            let secure = Secure::new(binding, settings, protocols);
-            let shaken = match &secure {
-                Ok(secure) => secure.handshake(stream, settings).await,
-                Err(failure) => Err(failure.clone()),
-            };
-            let remark = secure.ok().and_then(|secure| secure.remark());
-            self.step("tls", shaken, |stream| describe(stream, remark))?;
-        }
-        let sent = send(binding, settings, tasks).await;
+        // One connection for all steps: there are receivers that take no more than one.
+        let connected = match url.scheme() {
+            Scheme::Syslog => Ok(plain(binding, settings, tasks, Metered::new(stream))),
+            Scheme::SyslogTls => {
+                let (secure, stream) = self.handshake(binding, settings, Metered::new(stream)).await?;
+                Ok(encrypted(binding, settings, tasks, secure, stream))
+            }
+            Scheme::Https | Scheme::HttpsBatch => {
+                let (_, stream) = self.handshake(binding, settings, stream).await?;
+                http(binding, settings, tasks, Some(stream)).await
+            }
+        };
+        let sent = match connected {
+            Ok(connection) => send(binding, settings, connection).await,
+            Err(failure) => Err(failure),
+        };
         self.step("message", sent, |()| {
             if url.scheme().is_http() {
                 "the drain took the test message".to_owned()
@@ -130,6 +134,24 @@ impl Walk {
             }
         })?;
         Ok(())
+    }
+
+    async fn handshake<S>(
+        &mut self,
+        binding: &Binding,
+        settings: &Settings,
+        stream: S,
+    ) -> Result<(Secure, TlsStream<S>), Stop>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shaken = async {
+            let secure = Secure::new(binding, settings)?;
+            let stream = secure.handshake(stream, settings).await?;
+            Ok((secure, stream))
+        };
+        let shaken = shaken.await;
+        self.step("tls", shaken, |(secure, stream)| describe(stream, secure.remark()))
     }
 
     fn step<T>(
@@ -182,8 +204,8 @@ fn describe<S>(stream: &TlsStream<S>, remark: Option<String>) -> String {
 }
 
 /// Sends one message, and waits until the drain has taken it as far as its protocol says.
-async fn send(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(), Failure> {
-    let (mut sender, mut outcomes) = connect(binding, settings, tasks).await?;
+async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outcomes)) -> Result<(), Failure> {
+    let (mut sender, mut outcomes) = connection;
     let mut message = test_message(binding);
     if binding.url.scheme().is_octet_counted() {
         message = format!("{} {message}", message.len());

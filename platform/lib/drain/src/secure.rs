@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 use weir_error::chain;
-use weir_tls::{Destination, HandshakeError, OutboundTls};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, Destination, HandshakeError, OutboundTls};
 
 use crate::dial::io_text;
 use crate::{Binding, DrainUrl, Failure, Settings, Stage};
@@ -23,8 +23,9 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// The binding's TLS with the platform's CAs as they are now, asking for these protocols.
-    pub(crate) fn new(binding: &Binding, settings: &Settings, alpn: &[&[u8]]) -> Result<Self, Failure> {
+    /// The binding's TLS with the platform's CAs as they are now. An HTTP drain is asked for HTTP/2, and HTTP/1.1 if it does
+    /// not know that.
+    pub(crate) fn new(binding: &Binding, settings: &Settings) -> Result<Self, Failure> {
         let parameters = binding.url.parameters();
         let credentials = &binding.credentials;
         let destination = Destination {
@@ -33,7 +34,11 @@ impl Secure {
             internal: parameters.strict_internal,
             cipher_suites: settings.cipher_suites.as_ref(),
             skip_verify: settings.skip_verify,
-            alpn,
+            alpn: if binding.url.scheme().is_http() {
+                &[ALPN_H2, ALPN_HTTP1]
+            } else {
+                &[]
+            },
         };
         let unusable = |text: String| {
             Failure::new(Stage::Tls, text)

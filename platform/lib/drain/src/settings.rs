@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_tls::{CipherSuites, Trust};
 
-use crate::{AddressPolicy, Resolver};
+use crate::{AddressPolicy, Resolver, Scheme};
 
 /// How drains are reached. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -68,8 +68,8 @@ impl Settings {
         }
     }
 
-    /// The send buffer that is asked for. The kernel doubles it.
-    pub(crate) fn kernel_buffer(&self) -> usize {
-        self.send_buffer.min(self.resend_window / 8).max(4096)
+    /// The send buffer that is asked for, where it matters: HTTP drains say themselves what has arrived.
+    pub(crate) fn kernel_buffer(&self, scheme: Scheme) -> Option<usize> {
+        (!scheme.is_http()).then(|| self.send_buffer.min(self.resend_window / 8).max(4096))
     }
 }

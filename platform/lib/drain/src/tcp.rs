@@ -22,14 +22,17 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::arrived::Meter;
+use crate::arrived::{Meter, Metered};
 use crate::connection::{Accepted, Line, Outcome, Room, finished};
 use crate::dial::io_text;
 use crate::secure::{Secure, peer};
 use crate::{DrainUrl, Failure, Settings, Stage};
 
-/// The window is looked at no more often than this.
+/// It is asked no more often than this what has arrived,
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// or than this while the window is full and the sender waits.
+const LOOK_WHEN_FULL: Duration = Duration::from_millis(2);
 
 /// How long saying good-bye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,16 +50,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(
-        meter: Arc<Meter>,
-        send_buffer: usize,
-        secure: Option<Secure>,
-        url: &DrainUrl,
-        settings: &Settings,
-    ) -> Self {
+    pub(crate) fn new(stream: &Metered, secure: Option<Secure>, url: &DrainUrl, settings: &Settings) -> Self {
         Self {
-            meter,
-            send_buffer: send_buffer as u64,
+            meter: stream.meter(),
+            send_buffer: stream.send_buffer() as u64,
             secure,
             peer: peer(url),
             write_timeout: settings.write_timeout,
@@ -267,6 +264,14 @@ impl Window {
         });
     }
 
+    fn is_full(&self, link: &Link) -> bool {
+        self.bytes > link.resend_window
+    }
+
+    fn pause(&self, link: &Link) -> Duration {
+        if self.is_full(link) { LOOK_WHEN_FULL } else { LOOK_EVERY }
+    }
+
     /// When there is something to look at again.
     fn due<S: AsyncRead + AsyncWrite + Unpin>(&self, link: &Link, pump: &Pump<S>) -> Option<Instant> {
         let stall = pump.blocked_since().map(|since| since + link.write_timeout);
@@ -291,12 +296,12 @@ impl Window {
     /// The oldest shipment, if it need not be kept any longer.
     fn next_settled<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>) -> Option<Written> {
         let first = self.written.front()?;
-        if self.bytes <= link.resend_window && first.at.elapsed() < link.settle_after {
+        if !self.is_full(link) && first.at.elapsed() < link.settle_after {
             return None;
         }
         if self.arrived.is_none_or(|arrived| arrived < first.end) {
             let now = Instant::now();
-            if self.looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
+            if self.looked.is_some_and(|looked| now < looked + self.pause(link)) {
                 return None;
             }
             self.looked = Some(now);

@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -25,6 +25,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::reload::Reloading;
 use crate::{CertificateStatus, ChainError, TlsError, material, provider};
+
+/// Session tickets that are kept for a destination.
+const SESSIONS: usize = 8;
 
 /// The CAs that every destination's certificate may come from. Clones share them.
 #[derive(Debug, Clone)]
@@ -287,7 +290,7 @@ impl OutboundTls {
         };
         let shared = trust.anchors.get();
         let mut verifiers = Verifiers {
-            given: shared.given.to_vec(),
+            shared_given: Arc::clone(&shared.given),
             shared: shared.verifier.clone(),
             ..Verifiers::default()
         };
@@ -312,6 +315,8 @@ impl OutboundTls {
             }
             None => (builder.with_no_client_auth(), None),
         };
+        // Room for the one server that there is: by default it is for hundreds, in each configuration.
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         config.alpn_protocols = destination.alpn.iter().map(|name| name.to_vec()).collect();
         Ok(Self {
             config: Arc::new(config),
@@ -362,8 +367,10 @@ struct Verifier {
 struct Verifiers {
     own: Option<Arc<WebPkiServerVerifier>>,
     shared: Option<Arc<WebPkiServerVerifier>>,
-    /// CAs as they were given.
+    /// Own CAs as they were given.
     given: Vec<CertificateDer<'static>>,
+    /// Those of all.
+    shared_given: Arc<[CertificateDer<'static>]>,
     /// Own CAs whose time is over: not used.
     expired: Vec<CertificateStatus>,
 }
@@ -401,7 +408,7 @@ impl Verifiers {
                 Err(error) => reason = error,
             }
         }
-        if self.given.iter().any(|given| given == leaf) {
+        if self.given.iter().chain(&*self.shared_given).any(|given| given == leaf) {
             return pinned(leaf, name);
         }
         Err(reason)
@@ -465,5 +472,70 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider::ring().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    /// Names in both spellings; what we do not have is passed over as long as something is left.
+    #[test]
+    fn suites_are_read() {
+        let suites =
+            CipherSuites::parse("AES128-SHA: ECDHE-RSA-AES256-GCM-SHA384:TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+        let expected = vec![
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ];
+        assert_eq!(suites, Ok(CipherSuites(expected)));
+        let error = CipherSuites::parse("RC4-SHA:").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cipher suites `RC4-SHA:` are all unknown or not secure"
+        );
+        for (suite, _) in SUITES {
+            let known = provider::ring()
+                .cipher_suites
+                .iter()
+                .any(|known| known.suite() == suite);
+            assert!(known, "{suite:?}");
+        }
+    }
+
+    /// Certificates, keys and CAs as people paste them, and what is said when they are something else.
+    #[test]
+    fn material_is_checked() {
+        let pair = || {
+            let key = KeyPair::generate().unwrap();
+            let cert = CertificateParams::new(vec!["a".to_owned()])
+                .unwrap()
+                .self_signed(&key)
+                .unwrap();
+            (cert.pem(), key.serialize_pem())
+        };
+        let ((cert, key), (_, other)) = (pair(), pair());
+        assert!(check_identity(cert.as_bytes(), key.as_bytes()).is_ok());
+        assert!(check_identity(format!("{key}\r\n{cert}").as_bytes(), format!("{cert}{key}").as_bytes()).is_ok());
+        assert_eq!(
+            check_identity(cert.as_bytes(), other.as_bytes()),
+            Err(PemError::Mismatch)
+        );
+        assert_eq!(check_identity(b"cert", key.as_bytes()), Err(PemError::NoCertificate));
+        assert_eq!(check_identity(cert.as_bytes(), b"key"), Err(PemError::NoKey));
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(check_authority(format!("{junk}{cert}").as_bytes()), Ok(()));
+        assert_eq!(check_authority(junk.as_bytes()), Err(PemError::NoAuthority));
+        assert_eq!(check_authority(key.as_bytes()), Err(PemError::NoAuthority));
+        let destination = Destination {
+            identity: Some((cert.as_bytes(), key.as_bytes())),
+            authority: Some(cert.as_bytes()),
+            ..Destination::default()
+        };
+        assert!(!format!("{destination:?}").contains("BEGIN"));
+        let tls = OutboundTls::new(&Trust::none().unwrap(), &destination).unwrap();
+        assert!(!format!("{tls:?}").contains("BEGIN"));
     }
 }

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
-use weir_tls::{ALPN_H2, ALPN_HTTP1};
+use weir_tls::ALPN_H2;
 
 use crate::dial::dial;
 use crate::secure::{Secure, peer};
@@ -100,7 +102,7 @@ impl Opener {
     pub(super) fn new(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<Self, Failure> {
         Ok(Self {
             url: binding.url.clone(),
-            secure: Secure::new(binding, settings, &[ALPN_H2, ALPN_HTTP1])?,
+            secure: Secure::new(binding, settings)?,
             settings: settings.clone(),
             tasks: tasks.clone(),
         })
@@ -110,6 +112,11 @@ impl Opener {
     pub(super) async fn open(&self, number: u64) -> Result<Connection, Failure> {
         let stream = dial(&self.url, &self.settings, &self.tasks, None).await?;
         let stream = self.secure.handshake(stream, &self.settings).await?;
+        self.over(stream, number).await
+    }
+
+    /// A new connection over this stream.
+    pub(super) async fn over(&self, stream: TlsStream<TcpStream>, number: u64) -> Result<Connection, Failure> {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let io = TokioIo::new(stream);
         let (channel, driver) = if is_http2 {
