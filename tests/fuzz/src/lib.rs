@@ -13,6 +13,7 @@ use weir_proto::events;
 use weir_proto::loggregator_v2::{self as v2, envelope, value::Data};
 
 pub mod seeds;
+pub mod syslog;
 
 /// A batch off the wire: what is kept is a clean batch again, and each of its envelopes is one for every decoder.
 pub fn batch(bytes: &[u8]) {
@@ -166,7 +167,9 @@ mod tests {
         for (_, seeds) in seeds::all() {
             for (_, bytes) in seeds {
                 for end in 0..=bytes.len() {
-                    for target in [batch, view, to_v1, from_v1, json, tags] {
+                    let syslog = [syslog::read, syslog::frames, syslog::write];
+                    let envelopes = [batch, view, to_v1, from_v1, json, tags];
+                    for target in envelopes.into_iter().chain(syslog) {
                         target(&bytes[..end]);
                     }
                 }

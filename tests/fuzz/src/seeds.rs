@@ -20,7 +20,10 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("to_v1", v2.clone()),
         ("from_v1", v1),
         ("json", v2.clone()),
-        ("tags", v2),
+        ("tags", v2.clone()),
+        ("syslog_read", messages()),
+        ("syslog_frames", streams()),
+        ("syslog_write", v2),
     ]
 }
 
@@ -145,6 +148,58 @@ fn batches(envelopes: &Seeds) -> Seeds {
         ("linked".to_owned(), linked),
         ("short".to_owned(), short),
         ("empty".to_owned(), Vec::new()),
+    ]
+}
+
+/// Syslog messages of each kind, and some that are odd.
+fn messages() -> Seeds {
+    let tags = r#"[tags@47450 instance_id="0" source_type="APP/PROC/WEB" k="\"\\\]"]"#;
+    [
+        (
+            "log",
+            format!("<14>1 2026-01-03T10:11:12.345678+00:00 o.s.a app [APP/PROC/WEB/0] - {tags} hello\n"),
+        ),
+        (
+            "counter",
+            format!(
+                "<14>1 1970-01-01T00:00:00Z - app [0] - [counter@47450 name=\"c\" total=\"2\" delta=\"1\"]{tags} \n"
+            ),
+        ),
+        (
+            "gauge",
+            "<14>1 - - app [0] - [gauge@47450 name=\"g\" value=\"1e+06\" unit=\"s\"] \n".to_owned(),
+        ),
+        (
+            "timer",
+            "<14>1 - - app [0] - [timer@47450 name=\"t\" start=\"1\" stop=\"2\"] \n".to_owned(),
+        ),
+        (
+            "event",
+            "<14>1 - - app [0] - [event@47450 title=\"t\" body=\"b\"] \n".to_owned(),
+        ),
+        ("error", "<11>1 - - app [a/b/c] - - oh\n".to_owned()),
+        (
+            "foreign",
+            "<165>1 2003-10-11T22:14:15.003-07:00 host prog 12 ID47 [x@1 a=\"b\"][y@1] \u{feff}text".to_owned(),
+        ),
+        ("no_type", "<-1>1 - - app [] - -".to_owned()),
+    ]
+    .map(|(name, message)| (name.to_owned(), message.into_bytes()))
+    .into()
+}
+
+/// Streams of messages: whole ones, and such that have to be found again.
+fn streams() -> Seeds {
+    let counted = |message: &[u8]| [format!("{} ", message.len()).as_bytes(), message].concat();
+    let whole: Vec<u8> = messages().iter().flat_map(|(_, message)| counted(message)).collect();
+    let lines: Vec<u8> = messages().into_iter().flat_map(|(_, message)| message).collect();
+    let lost = [b"5 <14>1 rest\nno 7 <14>1 x\n9999 <14>\n".as_slice(), &whole].concat();
+    let long = [b"3000 <".as_slice(), &[b'x'; 2999], &whole].concat();
+    vec![
+        ("lost".to_owned(), lost),
+        ("long".to_owned(), long),
+        ("lines".to_owned(), lines),
+        ("counted".to_owned(), whole),
     ]
 }
 
