@@ -43,7 +43,6 @@ use weir_flow::Loss;
 pub(crate) use budget::{Budget, Owed};
 
 use budget::{Share, Verdict};
-use record::{HEADER, Kind};
 use segment::Segment;
 pub(crate) use sources::of_messages as sources_of_messages;
 
@@ -106,6 +105,7 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.full.is_empty() && self.unreadable.is_empty()
     }
@@ -406,10 +406,8 @@ impl Spill {
                 }
                 segment::Found::Damaged { envelopes, end } => {
                     let lost = envelopes.min(segment.envelopes - segment.read);
-                    // It counts as settled: nobody will deliver it.
-                    segment.read += lost;
+                    // From now on it was never there.
                     segment.envelopes -= lost;
-                    segment.read -= lost;
                     losses
                         .unreadable
                         .extend(sources::all_of(self.source.as_deref().unwrap_or_default(), lost));
@@ -429,20 +427,27 @@ impl Spill {
         }
     }
 
-    /// Says that `envelopes` from `place` up to `end` need not be delivered any more; in order. What lies in a segment
-    /// that was given up is ignored.
-    pub(crate) fn settle(&mut self, place: Place, end: Place, envelopes: u32) {
-        let Some(segment) = self
-            .segments
-            .iter_mut()
-            .find(|segment| segment.number() == place.segment)
-        else {
-            return;
-        };
-        segment.settled = (segment.settled + u64::from(envelopes)).min(segment.envelopes);
-        segment.read = segment.read.max(segment.settled);
-        self.cursor = self.cursor.max(end);
-        self.reader = self.reader.max(self.cursor);
+    /// Says that `envelopes` up to `end` were handed to the drain already: they are not read.
+    pub(crate) fn skip(&mut self, end: Place, envelopes: u32) {
+        if let Some(segment) = self.segment_mut(end.segment) {
+            segment.read = (segment.read + u64::from(envelopes)).min(segment.envelopes);
+            self.reader = self.reader.max(end);
+        }
+    }
+
+    /// Says that the next `envelopes`, up to `end`, need not be delivered any more; in order, and never across two
+    /// segments. What lies in a segment that was given up is ignored.
+    pub(crate) fn settle(&mut self, end: Place, envelopes: u32) {
+        if let Some(segment) = self.segment_mut(end.segment) {
+            segment.settled = (segment.settled + u64::from(envelopes)).min(segment.envelopes);
+            segment.read = segment.read.max(segment.settled);
+            self.cursor = self.cursor.max(end);
+            self.reader = self.reader.max(self.cursor);
+        }
+    }
+
+    fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|segment| segment.number() == number)
     }
 
     /// Whether there is something to tidy up.

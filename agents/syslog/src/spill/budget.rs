@@ -70,6 +70,7 @@ impl Budget {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.state.lock().used
     }

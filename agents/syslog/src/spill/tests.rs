@@ -45,7 +45,7 @@ fn open(folder: &Path, limit: u64) -> Spill {
 
 fn settle_all(spill: &mut Spill, stored: &[Stored]) {
     for record in stored {
-        spill.settle(record.place, record.end, record.envelopes);
+        spill.settle(record.end, record.envelopes);
     }
 }
 
@@ -72,7 +72,7 @@ fn goes_on_where_it_was_settled() {
         skip: 4,
         ..stored[0].place
     };
-    spill.settle(stored[0].place, half, 4);
+    spill.settle(half, 4);
     assert_eq!((spill.unread(), spill.unsettled()), (15, 21));
     spill.tidy().unwrap();
     assert!(!spill.is_untidy());
@@ -360,7 +360,7 @@ proptest! {
                 }
                 Step::SettleRecord => {
                     if let Some(record) = held.pop_front() {
-                        spill.settle(record.place, record.end, record.envelopes);
+                        spill.settle(record.end, record.envelopes);
                         settled += u64::from(record.envelopes);
                     }
                 }
@@ -368,7 +368,7 @@ proptest! {
                     if let Some(record) = held.front_mut() {
                         let count = u32::from(part) % record.envelopes;
                         let end = Place { skip: record.place.skip + count, ..record.place };
-                        spill.settle(record.place, end, count);
+                        spill.settle(end, count);
                         settled += u64::from(count);
                         record.place = end;
                         record.envelopes -= count;

@@ -1,0 +1,316 @@
+//! Envelopes into shipments.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+use weir_drain::{Binding, Scheme};
+use weir_envelope::batch::Batch;
+use weir_flow::{Loss, Receipt};
+use weir_syslog::{Formatter, Framing, Unconvertible};
+
+use super::flight::Cargo;
+use crate::spill::{Place, Stored, StoredContent};
+
+/// A shipment is full at this size.
+const MAX_BYTES: usize = 64 << 10;
+const MAX_MESSAGES: usize = 500;
+
+/// Sources whose heads the formatter of an aggregate drain remembers.
+const SOURCES: usize = 256;
+
+/// What is to be packed next.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// From memory.
+    Parcel {
+        batch: Batch,
+        /// Envelopes that are packed already.
+        done: u32,
+        receipts: Vec<Receipt>,
+        since: Instant,
+        arrived: i64,
+    },
+    /// From disk.
+    Envelopes {
+        batch: Batch,
+        done: u32,
+        arrived: i64,
+        /// Where the batch begins, and where what follows it does.
+        place: Place,
+        end: Place,
+    },
+    /// From disk, formatted before.
+    Shipment(Cargo),
+}
+
+impl From<Stored> for Load {
+    fn from(stored: Stored) -> Self {
+        match stored.content {
+            StoredContent::Envelopes(batch) => Self::Envelopes {
+                batch,
+                done: 0,
+                arrived: stored.arrived,
+                place: stored.place,
+                end: stored.end,
+            },
+            StoredContent::Shipment { bytes, ends } => Self::Shipment(Cargo {
+                bytes,
+                ends: ends.into(),
+                envelopes: stored.envelopes,
+                arrived: stored.arrived,
+                since: None,
+                receipts: Vec::new(),
+                places: vec![(stored.end, stored.envelopes)],
+            }),
+        }
+    }
+}
+
+impl Load {
+    /// Envelopes that are not packed yet.
+    pub(super) fn envelopes(&self) -> u64 {
+        match self {
+            Self::Parcel { batch, done, .. } | Self::Envelopes { batch, done, .. } => {
+                batch.len() as u64 - u64::from(*done)
+            }
+            Self::Shipment(cargo) => u64::from(cargo.envelopes),
+        }
+    }
+
+    /// About their bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Parcel { batch, .. } | Self::Envelopes { batch, .. } => {
+                batch.byte_len() as u64 * self.envelopes() / (batch.len() as u64).max(1)
+            }
+            Self::Shipment(cargo) => cargo.bytes.len() as u64,
+        }
+    }
+
+    /// When the oldest came in.
+    pub(super) const fn arrived(&self) -> i64 {
+        match self {
+            Self::Parcel { arrived, .. } | Self::Envelopes { arrived, .. } => *arrived,
+            Self::Shipment(cargo) => cargo.arrived,
+        }
+    }
+
+    /// The segment that it lies in; `None` for what is in memory only.
+    pub(super) fn segment(&self) -> Option<u64> {
+        match self {
+            Self::Parcel { .. } => None,
+            Self::Envelopes { place, .. } => Some(place.segment),
+            Self::Shipment(cargo) => cargo.segment(),
+        }
+    }
+
+    /// The envelopes that are not packed yet.
+    pub(super) fn rest(&self) -> Option<Batch> {
+        match self {
+            Self::Parcel { batch, done, .. } | Self::Envelopes { batch, done, .. } => {
+                let rest: Vec<u32> = (*done..).take(batch.len() - *done as usize).collect();
+                batch.pick(&rest)
+            }
+            Self::Shipment(_) => None,
+        }
+    }
+}
+
+/// What became of an attempt to pack.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// Empty bytes: nothing of it could be written, and it only stands for its place.
+    pub(super) cargo: Cargo,
+    /// What has no form as a message.
+    pub(super) unconvertible: Vec<Loss>,
+    pub(super) why: Option<Unconvertible>,
+}
+
+/// Makes shipments for one binding.
+#[derive(Debug)]
+pub(super) struct Packer {
+    formatter: Formatter,
+    framing: Framing,
+    /// Each envelope is a shipment of its own: an HTTP drain of single messages answers each.
+    single: bool,
+    metadata: bool,
+}
+
+impl Packer {
+    pub(super) fn new(binding: &Binding, metadata: bool) -> Self {
+        let scheme = binding.url.scheme();
+        let metadata = binding.url.parameters().writes_metadata(metadata);
+        let formatter = Formatter::new(binding.hostname(), metadata);
+        let formatter = match binding.app {
+            Some(_) => formatter,
+            None => formatter.remembering(SOURCES),
+        };
+        Self {
+            formatter,
+            framing: if scheme.is_octet_counted() {
+                Framing::OctetCounted
+            } else {
+                Framing::None
+            },
+            single: scheme == Scheme::Https,
+            metadata,
+        }
+    }
+
+    /// Packs the next shipment out of what lies in front of `loads`; `None` if there is nothing. What is in memory and what
+    /// is on disk do not travel together, nor what lies in two segments.
+    pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>) -> Option<Packed> {
+        if let Some(Load::Shipment(_)) = loads.front() {
+            if let Some(Load::Shipment(cargo)) = loads.pop_front() {
+                return Some(Packed {
+                    cargo,
+                    unconvertible: Vec::new(),
+                    why: None,
+                });
+            }
+        }
+        let first = loads.front()?;
+        let (segment, arrived) = (first.segment(), first.arrived());
+        let since = match first {
+            Load::Parcel { since, .. } => Some(*since),
+            _ => None,
+        };
+        let mut work = Work {
+            out: Vec::with_capacity(self.guess(loads)),
+            ends: Vec::new(),
+            envelopes: 0,
+            covered: 0,
+            unconvertible: Vec::new(),
+            why: None,
+        };
+        let mut receipts = Vec::new();
+        let mut place = None;
+        while let Some(load) = loads.front_mut() {
+            if load.segment() != segment || matches!(load, Load::Shipment(_)) {
+                break;
+            }
+            let whole = match load {
+                Load::Parcel {
+                    batch,
+                    done,
+                    receipts: theirs,
+                    ..
+                } => {
+                    let whole = self.fill(batch, done, theirs.first(), &mut work);
+                    if whole {
+                        receipts.append(theirs);
+                    } else {
+                        receipts.extend(theirs.iter().cloned());
+                    }
+                    whole
+                }
+                Load::Envelopes {
+                    batch,
+                    done,
+                    place: start,
+                    end,
+                    ..
+                } => {
+                    let whole = self.fill(batch, done, None, &mut work);
+                    place = Some(if whole {
+                        *end
+                    } else {
+                        Place {
+                            skip: start.skip + *done,
+                            ..*start
+                        }
+                    });
+                    whole
+                }
+                Load::Shipment(_) => break,
+            };
+            if !whole {
+                break;
+            }
+            loads.pop_front();
+            if self.is_full(&work) {
+                break;
+            }
+        }
+        let Work {
+            out,
+            ends,
+            envelopes,
+            covered,
+            unconvertible,
+            why,
+        } = work;
+        Some(Packed {
+            cargo: Cargo {
+                bytes: Bytes::from(out),
+                ends: ends.into(),
+                envelopes,
+                arrived,
+                since,
+                receipts,
+                places: place.map(|place| (place, covered)).into_iter().collect(),
+            },
+            unconvertible,
+            why,
+        })
+    }
+
+    /// Writes envelopes of `batch` until the shipment is full; returns whether all of them are written.
+    fn fill(&mut self, batch: &Batch, done: &mut u32, receipt: Option<&Receipt>, work: &mut Work) -> bool {
+        let skip = *done as usize;
+        for envelope in batch.iter().skip(skip) {
+            if self.is_full(work) {
+                return false;
+            }
+            *done += 1;
+            work.covered += 1;
+            match self
+                .formatter
+                .write(envelope.view(), self.framing, &mut work.out, &mut work.ends)
+            {
+                Ok(_) => work.envelopes += 1,
+                Err(why) => {
+                    if let Some(receipt) = receipt {
+                        receipt.note_lost(1);
+                    }
+                    work.why = Some(why);
+                    work.unconvertible.push(Loss {
+                        source_id: envelope.source_id().to_owned(),
+                        count: 1,
+                    });
+                }
+            }
+        }
+        true
+    }
+
+    const fn is_full(&self, work: &Work) -> bool {
+        work.out.len() >= MAX_BYTES || work.ends.len() >= MAX_MESSAGES || (self.single && !work.out.is_empty())
+    }
+
+    /// About how many bytes the next shipment has: its memory is kept until the drain has taken it.
+    fn guess(&self, loads: &VecDeque<Load>) -> usize {
+        let mut bytes = 0;
+        for load in loads {
+            bytes += usize::try_from(load.bytes()).unwrap_or(MAX_BYTES);
+            if self.single || bytes >= MAX_BYTES {
+                break;
+            }
+        }
+        // Without the tags, most of an envelope is not written; with them it grows a little.
+        let guess = if self.metadata { bytes + bytes / 4 } else { bytes / 2 };
+        guess.min(MAX_BYTES + MAX_BYTES / 8) + 256
+    }
+}
+
+struct Work {
+    out: Vec<u8>,
+    ends: Vec<u32>,
+    /// Envelopes that are in it.
+    envelopes: u32,
+    /// The same with those that have no form.
+    covered: u32,
+    unconvertible: Vec<Loss>,
+    why: Option<Unconvertible>,
+}

@@ -1,0 +1,338 @@
+//! What waits for one drain in memory.
+//!
+//! The router pushes, the drain's task takes; neither waits for the other. Bounded in envelopes and bytes, and by a fair
+//! share of what all queues may hold together ([`Memory`]). Normally the task moves what it cannot deliver to disk long
+//! before a bound is reached; if it cannot, the oldest parcels go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use weir_flow::{Capacity, Loss, Parcel};
+
+/// From here on a shipment is worth sending at once.
+pub(super) const WORTH: Capacity = Capacity {
+    envelopes: 100,
+    bytes: 64 << 10,
+};
+
+/// What all queues hold together.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    total: usize,
+    used: AtomicUsize,
+    /// Queues that hold something.
+    holders: AtomicUsize,
+}
+
+impl Memory {
+    /// So many bytes for all queues.
+    pub(crate) fn new(total: usize) -> Arc<Self> {
+        Arc::new(Self {
+            total,
+            used: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
+        })
+    }
+
+    /// Bytes that one queue may hold now: everything while there is room, else an equal part.
+    fn share(&self, of: usize) -> usize {
+        if self.used.load(Ordering::Relaxed) <= of {
+            return usize::MAX;
+        }
+        of / self.holders.load(Ordering::Relaxed).max(1)
+    }
+
+    fn add(&self, bytes: usize, was_empty: bool) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        if was_empty {
+            self.holders.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, bytes: usize, is_empty: bool) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if is_empty {
+            self.holders.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A parcel and when it came.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) parcel: Parcel,
+    pub(crate) since: Instant,
+}
+
+impl Waiting {
+    pub(super) fn envelopes(&self) -> usize {
+        self.parcel.batch.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.parcel.batch.byte_len()
+    }
+}
+
+/// The queue of one drain.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    capacity: Capacity,
+    memory: Arc<Memory>,
+    /// Something came, or came to be worth sending, or too much.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    parcels: VecDeque<Waiting>,
+    envelopes: usize,
+    bytes: usize,
+    closed: bool,
+}
+
+impl State {
+    fn reaches(&self, envelopes: usize, bytes: usize) -> bool {
+        self.envelopes >= envelopes || self.bytes >= bytes
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let first = self.parcels.pop_front()?;
+        self.envelopes -= first.envelopes();
+        self.bytes -= first.bytes();
+        Some(first)
+    }
+}
+
+/// How much waits in a queue.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    pub(crate) envelopes: usize,
+    pub(crate) bytes: usize,
+    pub(crate) oldest: Option<Instant>,
+}
+
+impl Held {
+    pub(super) const fn is_worth_sending(&self) -> bool {
+        self.envelopes >= WORTH.envelopes || self.bytes >= WORTH.bytes
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: Capacity, memory: Arc<Memory>) -> Self {
+        Self {
+            state: Mutex::default(),
+            capacity,
+            memory,
+            changed: Notify::new(),
+        }
+    }
+
+    /// Appends a parcel; returns what had to go to make room for it. The parcels that go have settled their receipts.
+    #[must_use = "losses must be counted"]
+    pub(crate) fn push(&self, parcel: Parcel, now: Instant) -> Vec<Loss> {
+        let (envelopes, bytes) = (parcel.batch.len(), parcel.batch.byte_len());
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return parcel.lose();
+        }
+        let was_empty = state.parcels.is_empty();
+        let before = (state.is_worth_sending(), self.is_crowded_at(&state));
+        state.envelopes += envelopes;
+        state.bytes += bytes;
+        state.parcels.push_back(Waiting { parcel, since: now });
+        self.memory.add(bytes, was_empty);
+        let share = self.capacity.bytes.min(self.memory.share(self.memory.total));
+        let mut shed = Vec::new();
+        while (state.envelopes > self.capacity.envelopes || state.bytes > share) && state.parcels.len() > 1 {
+            let Some(oldest) = state.pop() else { break };
+            self.memory.remove(oldest.bytes(), false);
+            shed.push(oldest);
+        }
+        let after = (state.is_worth_sending(), self.is_crowded_at(&state));
+        drop(state);
+        // Waking the task costs more than the push: only for what it waits for.
+        if was_empty || before != after {
+            self.changed.notify_one();
+        }
+        shed.iter().flat_map(|waiting| waiting.parcel.lose()).collect()
+    }
+
+    /// Takes nothing from now on: what comes is lost.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Takes the oldest parcels, at least one and otherwise no more than fit the bounds.
+    pub(crate) fn take(&self, max_envelopes: usize, max_bytes: usize, into: &mut VecDeque<Waiting>) {
+        let mut state = self.state.lock();
+        let (mut envelopes, mut bytes) = (0, 0);
+        while let Some(next) = state.parcels.front() {
+            envelopes += next.envelopes();
+            if bytes > 0 && (envelopes > max_envelopes || bytes + next.bytes() > max_bytes) {
+                break;
+            }
+            bytes += next.bytes();
+            into.extend(state.pop());
+        }
+        if bytes > 0 || envelopes > 0 {
+            self.memory.remove(bytes, state.parcels.is_empty());
+        }
+    }
+
+    /// Puts back what was taken and could not be written, in front.
+    pub(crate) fn put_back(&self, parcels: impl DoubleEndedIterator<Item = Waiting>) {
+        let mut state = self.state.lock();
+        for waiting in parcels.rev() {
+            let was_empty = state.parcels.is_empty();
+            state.envelopes += waiting.envelopes();
+            state.bytes += waiting.bytes();
+            self.memory.add(waiting.bytes(), was_empty);
+            state.parcels.push_front(waiting);
+        }
+    }
+
+    /// How much waits.
+    pub(crate) fn held(&self) -> Held {
+        let state = self.state.lock();
+        Held {
+            envelopes: state.envelopes,
+            bytes: state.bytes,
+            oldest: state.parcels.front().map(|waiting| waiting.since),
+        }
+    }
+
+    /// Whether so much waits that it should go to disk, however the drain is doing.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded_at(&self.state.lock())
+    }
+
+    fn is_crowded_at(&self, state: &State) -> bool {
+        state.reaches(self.capacity.envelopes / 2, self.capacity.bytes / 2)
+            || state.bytes > self.memory.share(self.memory.total / 2)
+    }
+
+    /// Waits until something came, or came to be worth sending, or to be too much. May return early. Cancel safe.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Lets go of *taken* for what has waited since before `deadline`: where the disk cannot be written to, producers must
+    /// not wait for one drain.
+    pub(crate) fn release_taken(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        for waiting in state.parcels.iter_mut().take_while(|waiting| waiting.since < deadline) {
+            waiting
+                .parcel
+                .receipts
+                .iter_mut()
+                .for_each(weir_flow::Receipt::release_taken);
+        }
+    }
+}
+
+impl State {
+    fn is_worth_sending(&self) -> bool {
+        self.reaches(WORTH.envelopes, WORTH.bytes)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if !state.parcels.is_empty() {
+            self.memory.remove(state.bytes, true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_envelope::batch::BatchBuilder;
+    use weir_envelope::encode::Writer;
+    use weir_envelope::view::Stream;
+    use weir_flow::Tracker;
+    use weir_service::clock;
+
+    use super::*;
+
+    fn parcel(count: usize, size: usize) -> Parcel {
+        let mut builder = BatchBuilder::new();
+        for _ in 0..count {
+            builder.push_with(|out| {
+                Writer::new(out).source_id("app").log(&vec![b'x'; size], Stream::Out);
+            });
+        }
+        Parcel::unacknowledged(builder.finish())
+    }
+
+    fn queue(envelopes: usize, bytes: usize, memory: &Arc<Memory>) -> Queue {
+        Queue::new(Capacity { envelopes, bytes }, Arc::clone(memory))
+    }
+
+    fn lost(losses: &[Loss]) -> u64 {
+        losses.iter().map(|loss| loss.count).sum()
+    }
+
+    /// At the bound the oldest parcels go, are counted, and settle their receipts; what is taken is in order.
+    #[test]
+    fn the_oldest_go() {
+        let memory = Memory::new(usize::MAX);
+        let queue = queue(100, usize::MAX, &memory);
+        let tracker = Tracker::new();
+        let mut total = 0;
+        for number in 1..=15 {
+            let mut parcel = parcel(10, 10);
+            parcel.receipts.push(tracker.receipt(number));
+            total += lost(&queue.push(parcel, clock::instant()));
+        }
+        assert_eq!((total, queue.held().envelopes), (50, 100));
+        assert_eq!((tracker.progress().handed_on, tracker.progress().lost), (5, 50));
+        let mut taken = VecDeque::new();
+        queue.take(25, usize::MAX, &mut taken);
+        assert_eq!(taken.len(), 2);
+        queue.put_back(taken.drain(..));
+        queue.take(usize::MAX, usize::MAX, &mut taken);
+        assert_eq!((taken.len(), queue.held().envelopes), (10, 0));
+        assert!(taken.iter().map(|waiting| waiting.since).is_sorted());
+        assert_eq!(memory.used.load(Ordering::Relaxed), 0);
+    }
+
+    /// A single parcel larger than every bound is still taken; it is the next that pushes it out.
+    #[test]
+    fn the_newest_is_always_taken() {
+        let memory = Memory::new(1000);
+        let queue = queue(5, 1000, &memory);
+        assert!(queue.push(parcel(10, 1000), clock::instant()).is_empty());
+        assert!(queue.is_crowded());
+        assert_eq!(lost(&queue.push(parcel(1, 10), clock::instant())), 10);
+        assert_eq!(queue.held().envelopes, 1);
+    }
+
+    /// When all queues together are full, the one that holds more than its part gives up; its neighbour does not.
+    #[test]
+    fn memory_is_shared_fairly() {
+        let memory = Memory::new(100_000);
+        let (hog, quiet) = (queue(10_000, usize::MAX, &memory), queue(10_000, usize::MAX, &memory));
+        let mut hog_lost = 0;
+        for round in 0..200 {
+            hog_lost += lost(&hog.push(parcel(1, 1000), clock::instant()));
+            if round % 10 == 0 {
+                assert!(quiet.push(parcel(1, 1000), clock::instant()).is_empty());
+            }
+        }
+        assert!(hog_lost > 50, "{hog_lost}");
+        assert_eq!(quiet.held().envelopes, 20);
+        assert!(hog.is_crowded() && !quiet.is_crowded());
+        assert!(memory.used.load(Ordering::Relaxed) <= 101_100);
+        drop((hog, quiet));
+        assert_eq!(memory.used.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.holders.load(Ordering::Relaxed), 0);
+    }
+}

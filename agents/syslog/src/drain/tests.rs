@@ -1,0 +1,379 @@
+//! One drain, or two, against real sockets.
+
+mod harness;
+
+use std::fs;
+use std::time::Duration;
+
+use weir_flow::Tracker;
+
+use super::*;
+use crate::status::State;
+use harness::{Agent, Behaviour, Receiver, eventually, lines, log, parcel};
+
+/// Lines arrive in order, once, and soon; producers are told; the books balance.
+#[tokio::test]
+async fn lines_flow() {
+    let receiver = Receiver::start(0, Behaviour::Reads).await;
+    let agent = Agent::start(harness::terms());
+    let drain = agent.drain(&receiver.binding("app"));
+    assert_eq!(drain.status.snapshot().state, State::Connecting);
+    let tracker = Tracker::new();
+    for round in 0..100 {
+        let mut parcel = lines("app", round * 50, 50);
+        parcel.receipts.push(tracker.receipt(u64::try_from(round).unwrap() + 1));
+        drain.push(parcel, agent.now());
+    }
+    eventually("all lines", || receiver.count() == 5000).await;
+    assert_eq!(receiver.numbers(), (0..5000).collect::<Vec<_>>());
+    eventually("settled", || drain.account.sent() == 5000).await;
+    assert_eq!(tracker.progress().taken, 100);
+    eventually("flowing", || {
+        let status = drain.status.snapshot();
+        status.state == State::Flowing && status.waiting_lines == 0
+    })
+    .await;
+    agent.assert_balanced(&[&drain]);
+    // A line on an idle drain does not wait for others.
+    let begun = std::time::Instant::now();
+    drain.push(lines("app", 5000, 1), agent.now());
+    eventually("one more", || receiver.count() == 5001).await;
+    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert!(!agent.folder(&drain).exists(), "nothing went to disk");
+    agent.stop(&[&drain]).await;
+}
+
+/// While the drain is away its lines go to disk, and producers do not wait; when it is back they arrive in order.
+#[tokio::test]
+async fn a_drain_that_is_away_misses_nothing() {
+    let place = harness::free_port();
+    let agent = Agent::start(harness::terms());
+    let drain = agent.drain(&harness::binding(place, "app", ""));
+    let tracker = Tracker::new();
+    for round in 0..60 {
+        let mut parcel = lines("app", round * 100, 100);
+        parcel.receipts.push(tracker.receipt(u64::try_from(round).unwrap() + 1));
+        drain.push(parcel, agent.now());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eventually("receipts", || tracker.progress().taken == 60).await;
+    assert_eq!(tracker.progress().lost, 0);
+    assert!(agent.folder(&drain).exists());
+    let status = drain.status.snapshot();
+    assert_eq!(status.state, State::Retrying);
+    assert!(status.last_error.is_some() && status.next_try.is_some());
+    eventually("numbers", || drain.status.snapshot().waiting_lines == 6000).await;
+    let receiver = Receiver::start(place, Behaviour::Reads).await;
+    for round in 60..80 {
+        drain.push(lines("app", round * 100, 100), agent.now());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eventually("all lines", || receiver.count() >= 8000).await;
+    assert_eq!(receiver.numbers(), (0..8000).collect::<Vec<_>>());
+    eventually("flowing", || drain.status.snapshot().state == State::Flowing).await;
+    eventually("settled", || drain.account.sent() == 8000).await;
+    eventually("a clean disk", || !agent.folder(&drain).exists()).await;
+    agent.assert_balanced(&[&drain]);
+    agent.stop(&[&drain]).await;
+}
+
+/// The connection breaks again and again under load: nothing is missing, the order holds but for what is repeated, and
+/// that is bounded.
+#[tokio::test]
+async fn broken_connections_repeat_a_little() {
+    let mut receiver = Receiver::start(0, Behaviour::Reads).await;
+    let agent = Agent::start(harness::terms());
+    let drain = agent.drain(&receiver.binding("app"));
+    let mut numbers = Vec::new();
+    let mut next = 0;
+    for _ in 0..3 {
+        for _ in 0..40 {
+            drain.push(lines("app", next, 20), agent.now());
+            next += 20;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let place = receiver.port();
+        numbers.extend(receiver.kill().await);
+        for _ in 0..20 {
+            drain.push(lines("app", next, 20), agent.now());
+            next += 20;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        receiver = Receiver::start(place, Behaviour::Reads).await;
+    }
+    eventually("the last line", || receiver.numbers().last() == Some(&(next - 1))).await;
+    numbers.extend(receiver.numbers());
+    let distinct: std::collections::BTreeSet<_> = numbers.iter().copied().collect();
+    assert_eq!(distinct.len() as i64, next, "missing lines");
+    // 2000 lines a second, a quarter of a second, three times, and some slack.
+    let twice = numbers.len() - distinct.len();
+    assert!(twice <= 3 * 1000, "{twice} lines twice");
+    let mut high = -1;
+    for number in &numbers {
+        assert!(*number <= high + 1, "{number} came before {}", high + 1);
+        high = high.max(*number);
+    }
+    eventually("settled", || drain.account.sent() == u64::try_from(next).unwrap()).await;
+    agent.assert_balanced(&[&drain]);
+    agent.stop(&[&drain]).await;
+}
+
+/// The agent is killed while the drain is away, and again while it catches up: every line arrives, in order.
+#[test]
+fn a_killed_agent_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = harness::runtime();
+    let place = harness::free_port();
+    let binding = harness::binding(place, "app", "");
+    let run = |found, work: &dyn Fn(&tokio::runtime::Runtime, &Agent, &Arc<Drain>)| {
+        let runtime = harness::runtime();
+        let agent = runtime.block_on(async { Agent::start_in(harness::terms(), dir.path()) });
+        let drain = runtime.block_on(async { agent.drain_found(&binding, found) });
+        work(&runtime, &agent, &drain);
+        // From one moment to the next, as far as a process can do this to itself.
+        runtime.shutdown_background();
+    };
+    run(false, &|runtime, agent, drain| {
+        runtime.block_on(async {
+            for round in 0..100 {
+                drain.push(lines("app", round * 100, 100), agent.now());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            eventually("on disk", || harness::spilled(&agent.folder(drain)) == 10_000).await;
+        });
+    });
+    let receiver = outside.block_on(Receiver::start(place, Behaviour::Slow(20_000)));
+    run(true, &|runtime, _, drain| {
+        runtime.block_on(async {
+            eventually("recovered", || drain.account.recovered() == 10_000).await;
+            eventually("some lines", || receiver.count() > 2000).await;
+        });
+    });
+    receiver.speed_up();
+    run(true, &|runtime, agent, drain| {
+        runtime.block_on(async {
+            drain.push(lines("app", 10_000, 10), agent.now());
+            eventually("the last line", || receiver.numbers().last() == Some(&10_009)).await;
+            eventually("a clean disk", || !agent.folder(drain).exists()).await;
+            agent.assert_balanced(&[drain]);
+            agent.stop(&[drain]).await;
+        });
+    });
+    let numbers = receiver.numbers();
+    let distinct: std::collections::BTreeSet<_> = numbers.iter().copied().collect();
+    assert_eq!(distinct.len(), 10_010);
+    let twice = numbers.len() - distinct.len();
+    println!("{twice} lines twice");
+    outside.shutdown_background();
+}
+
+/// At the budget the oldest go and are counted; the newest arrive.
+#[tokio::test]
+async fn the_oldest_go_at_the_budget() {
+    let terms = Terms {
+        spill: 512 << 10,
+        ..harness::terms()
+    };
+    let place = harness::free_port();
+    let agent = Agent::start(terms);
+    let drain = agent.drain(&harness::binding(place, "app", ""));
+    for round in 0..200 {
+        drain.push(lines("app", round * 100, 100), agent.now());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eventually("losses", || drain.account.lost() > 0).await;
+    let receiver = Receiver::start(place, Behaviour::Reads).await;
+    eventually("the last line", || receiver.numbers().last() == Some(&19_999)).await;
+    eventually("settled", || drain.status.snapshot().waiting_lines == 0).await;
+    let numbers = receiver.numbers();
+    let lost = drain.account.lost();
+    assert!(lost > 5000, "{lost}");
+    assert_eq!(numbers, (i64::try_from(lost).unwrap()..20_000).collect::<Vec<_>>());
+    assert_eq!(agent.lost_for("spill_full"), lost);
+    eventually("books", || drain.account.sent() + lost == 20_000).await;
+    agent.assert_balanced(&[&drain]);
+    agent.stop(&[&drain]).await;
+}
+
+/// A disk that cannot be written to: memory keeps the newest, what goes is counted, producers go on; and it is tried again.
+#[tokio::test]
+async fn without_a_disk_memory_keeps_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("spill"), "a file is in the way").unwrap();
+    let place = harness::free_port();
+    let agent = Agent::start_in(harness::terms(), dir.path());
+    let drain = agent.drain(&harness::binding(place, "app", ""));
+    let tracker = Tracker::new();
+    for round in 0..300 {
+        let mut parcel = lines("app", round * 100, 100);
+        parcel.receipts.push(tracker.receipt(u64::try_from(round).unwrap() + 1));
+        drain.push(parcel, agent.now());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    eventually("losses", || agent.lost_for("spill_failed") > 0).await;
+    eventually("what is taken", || tracker.progress().taken == 300).await;
+    assert!(
+        tracker.progress().handed_on < 300,
+        "what is in memory only is not handed on"
+    );
+    assert!(drain.status.snapshot().disk_error.is_some());
+    let receiver = Receiver::start(place, Behaviour::Reads).await;
+    eventually("the last line", || receiver.numbers().last() == Some(&29_999)).await;
+    let lost = drain.account.lost();
+    assert_eq!(
+        receiver.numbers(),
+        (i64::try_from(lost).unwrap()..30_000).collect::<Vec<_>>()
+    );
+    assert_eq!(tracker.progress().lost, lost);
+    eventually("settled", || drain.account.sent() + lost == 30_000).await;
+    agent.assert_balanced(&[&drain]);
+    fs::remove_file(dir.path().join("spill")).unwrap();
+    agent.stop(&[&drain]).await;
+}
+
+/// A drain that accepts and never reads gets its lines on disk, holds up no producer, and its neighbour feels nothing.
+#[tokio::test]
+async fn a_drain_that_never_reads_harms_nobody() {
+    let (stuck, good) = (
+        Receiver::start(0, Behaviour::NeverReads).await,
+        Receiver::start(0, Behaviour::Reads).await,
+    );
+    let agent = Agent::start(harness::terms());
+    let (bad, neighbour) = (agent.drain(&stuck.binding("bad")), agent.drain(&good.binding("good")));
+    let (bad_tracker, tracker) = (Tracker::new(), Tracker::new());
+    for round in 0..300 {
+        let sequence = u64::try_from(round).unwrap() + 1;
+        let mut parcel = harness::long_lines("bad", round * 50, 50);
+        parcel.receipts.push(bad_tracker.receipt(sequence));
+        bad.push(parcel, agent.now());
+        let mut parcel = lines("good", round * 50, 50);
+        parcel.receipts.push(tracker.receipt(sequence));
+        neighbour.push(parcel, agent.now());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eventually("the neighbour's lines", || good.count() == 15_000).await;
+    assert_eq!(good.numbers(), (0..15_000).collect::<Vec<_>>());
+    eventually("its producers", || tracker.progress().handed_on == 300).await;
+    eventually("the others", || bad_tracker.progress().handed_on == 300).await;
+    assert_eq!(bad.account.lost() + bad_tracker.progress().lost, 0);
+    assert_eq!(bad.status.snapshot().state, State::Spilling);
+    stuck.speed_up();
+    eventually("everything", || stuck.count() >= 15_000).await;
+    assert_eq!(stuck.numbers(), (0..15_000).collect::<Vec<_>>());
+    eventually("books", || {
+        bad.account.sent() == 15_000 && neighbour.account.sent() == 15_000
+    })
+    .await;
+    agent.assert_balanced(&[&bad, &neighbour]);
+    agent.stop(&[&bad, &neighbour]).await;
+}
+
+/// An envelope without a syslog form costs only itself, at once.
+#[tokio::test]
+async fn an_unconvertible_envelope_costs_only_itself() {
+    let receiver = Receiver::start(0, Behaviour::Reads).await;
+    let agent = Agent::start(harness::terms());
+    let drain = agent.drain(&receiver.binding("app"));
+    let bad = log("app", "0", "never", Some(("bad name", "value")));
+    let parcel = parcel(&[log("app", "0", "0", None), bad, log("app", "0", "1", None)]);
+    drain.push(parcel, agent.now());
+    eventually("two lines", || receiver.count() == 2).await;
+    eventually("books", || drain.account.sent() == 2).await;
+    assert_eq!(agent.lost_for("unconvertible"), 1);
+    assert!(drain.status.snapshot().refusal.unwrap().contains("tag"));
+    agent.assert_balanced(&[&drain]);
+    agent.stop(&[&drain]).await;
+}
+
+/// A binding that is removed has some time to deliver; what is left then is counted, and nothing stays on disk.
+#[tokio::test]
+async fn a_removed_binding_leaves_nothing() {
+    let agent = Agent::start(harness::terms());
+    let receiver = Receiver::start(0, Behaviour::Reads).await;
+    let there = agent.drain(&receiver.binding("there"));
+    let away = agent.drain(&harness::binding(harness::free_port(), "away", ""));
+    for drain in [&there, &away] {
+        let source = drain.binding().source_id().unwrap().to_owned();
+        drain.push(lines(&source, 0, 500), agent.now());
+    }
+    eventually("on disk", || harness::spilled(&agent.folder(&away)) == 500).await;
+    let soon = agent.now() + Duration::from_millis(300);
+    there.order(Order::Remove(agent.now() + Duration::from_secs(60)));
+    away.order(Order::Remove(soon));
+    there.ended().await;
+    assert_eq!(receiver.count(), 500);
+    away.ended().await;
+    assert_eq!(away.status.snapshot().state, State::Removed);
+    assert_eq!((away.account.lost(), agent.lost_for("consumer_gone")), (500, 500));
+    assert!(!agent.folder(&away).exists());
+    // Too late, and counted.
+    away.push(lines("away", 0, 3), agent.now());
+    assert_eq!(away.account.lost(), 503);
+    agent.assert_balanced(&[&there, &away]);
+}
+
+/// Credentials are rotated while lines wait: they go with the new ones, to the same place.
+#[tokio::test]
+async fn rotated_credentials_keep_what_waits() {
+    let agent = Agent::start(harness::terms());
+    let place = harness::free_port();
+    let old = harness::binding(place, "app", "");
+    let mut new = old.clone();
+    new.credentials.ca = Some("another".to_owned());
+    let new = Binding::new(new.url, new.app, new.credentials);
+    assert!(old.kin == new.kin && old.id != new.id);
+    let drain = agent.drain(&old);
+    drain.push(lines("app", 0, 500), agent.now());
+    eventually("on disk", || harness::spilled(&agent.folder(&drain)) == 500).await;
+    let before = agent.folder(&drain);
+    drain.rebind(Arc::new(new));
+    eventually("moved", || !before.exists() && agent.folder(&drain).exists()).await;
+    let receiver = Receiver::start(place, Behaviour::Reads).await;
+    eventually("all lines", || receiver.count() == 500).await;
+    agent.stop(&[&drain]).await;
+}
+
+/// When the agent stops, what waits goes to disk, and the next one delivers it first.
+#[tokio::test]
+async fn what_waits_survives_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = harness::free_port();
+    let binding = harness::binding(place, "app", "");
+    let agent = Agent::start_in(harness::terms(), dir.path());
+    let drain = agent.drain(&binding);
+    drain.push(lines("app", 0, 700), agent.now());
+    agent.stop(&[&drain]).await;
+    assert_eq!(harness::spilled(&agent.folder(&drain)), 700);
+    assert_eq!(drain.account.lost(), 0);
+    drop(drain);
+
+    let receiver = Receiver::start(place, Behaviour::Reads).await;
+    let agent = Agent::start_in(harness::terms(), dir.path());
+    let drain = agent.drain_found(&binding, true);
+    drain.push(lines("app", 700, 100), agent.now());
+    eventually("all lines", || receiver.count() == 800).await;
+    assert_eq!(receiver.numbers(), (0..800).collect::<Vec<_>>());
+    agent.assert_balanced(&[&drain]);
+    agent.stop(&[&drain]).await;
+}
+
+/// An idle connection is given up, and made again when there is something to send.
+#[tokio::test]
+async fn idle_connections_end() {
+    let terms = Terms {
+        idle_timeout: Duration::from_millis(600),
+        ..harness::terms()
+    };
+    let receiver = Receiver::start(0, Behaviour::Reads).await;
+    let agent = Agent::start(terms);
+    let drain = agent.drain(&receiver.binding("app"));
+    for round in 0..2 {
+        drain.push(lines("app", round, 1), agent.now());
+        eventually("a line", || receiver.count() == usize::try_from(round).unwrap() + 1).await;
+        assert!(drain.is_connected());
+        eventually("no connection", || !drain.is_connected()).await;
+        assert_eq!(drain.status.snapshot().state, State::Flowing);
+    }
+    assert_eq!(receiver.connections(), 2);
+    agent.stop(&[&drain]).await;
+}

@@ -1,0 +1,352 @@
+//! An agent without its surroundings, and receivers of several kinds.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use weir_drain::{App, Binding, Credentials, DrainUrl, Settings};
+use weir_envelope::batch::BatchBuilder;
+use weir_envelope::encode::Writer;
+use weir_envelope::view::Stream;
+use weir_flow::{Capacity, Parcel};
+use weir_service::Context;
+use weir_tls::Trust;
+
+use crate::config::Terms;
+use crate::drain::queue::Memory;
+use crate::drain::{Drain, Env, Order};
+use crate::spill::{Budget, Limits, Spill};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(super) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+pub(super) fn terms() -> Terms {
+    Terms {
+        metadata: true,
+        idle_timeout: Duration::from_secs(600),
+        removed_grace: Duration::from_secs(60),
+        drain: Duration::from_secs(2),
+        aggregate_refresh: Duration::from_secs(60),
+        memory: Capacity {
+            envelopes: 20_000,
+            bytes: 16 << 20,
+        },
+        spill: 256 << 20,
+        spill_after: Duration::from_millis(500),
+    }
+}
+
+/// What drains share, in a folder of its own.
+pub(super) struct Agent {
+    pub(super) env: Arc<Env>,
+    context: Context,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Agent {
+    pub(super) fn start(terms: Terms) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = Self::start_in(terms, dir.path());
+        Self {
+            _dir: Some(dir),
+            ..agent
+        }
+    }
+
+    pub(super) fn start_in(terms: Terms, dir: &Path) -> Self {
+        let (_, context) = Context::in_memory("syslog-agent");
+        let settings = Settings {
+            write_timeout: Duration::from_secs(30),
+            ..Settings::new(Trust::none().unwrap())
+        };
+        let env = Arc::new(Env {
+            terms,
+            settings,
+            tasks: context.tasks.clone(),
+            clock: context.clock.clone(),
+            ledger: Arc::clone(&context.ledger),
+            memory: Memory::new(96 << 20),
+            budget: Budget::new(4 << 30),
+            spill: dir.join("spill"),
+            flying: AtomicUsize::new(0),
+            max_flying: 96 << 20,
+            news: Notify::new(),
+            routed: AtomicU64::new(0),
+        });
+        Self {
+            env,
+            context,
+            _dir: None,
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.env.clock.instant()
+    }
+
+    pub(super) fn drain(&self, binding: &Binding) -> Arc<Drain> {
+        self.drain_found(binding, false)
+    }
+
+    pub(super) fn drain_found(&self, binding: &Binding, found: bool) -> Arc<Drain> {
+        Drain::start(Arc::new(binding.clone()), &self.env, found)
+    }
+
+    pub(super) fn folder(&self, drain: &Drain) -> PathBuf {
+        self.env.folder(&drain.binding())
+    }
+
+    pub(super) fn lost_for(&self, reason: &str) -> u64 {
+        let dropped = self.env.ledger.snapshot().dropped;
+        dropped
+            .iter()
+            .filter(|drop| drop.reason == reason)
+            .map(|drop| drop.count)
+            .sum()
+    }
+
+    /// The law, for each drain and in sum, when nothing is on its way.
+    pub(super) fn assert_balanced(&self, drains: &[&Arc<Drain>]) {
+        let (mut sent, mut lost) = (0, 0);
+        for drain in drains {
+            let account = &drain.account;
+            assert_eq!(account.recovered() + account.routed(), account.sent() + account.lost());
+            sent += account.sent();
+            lost += account.lost();
+        }
+        let books = self.env.ledger.snapshot();
+        assert_eq!((books.sent, books.dropped_total(), books.in_flight), (sent, lost, 0));
+        assert_eq!(self.env.flying.load(Ordering::Relaxed), 0);
+    }
+
+    pub(super) async fn stop(&self, drains: &[&Arc<Drain>]) {
+        for drain in drains {
+            drain.order(Order::Stop(self.now() + self.env.terms.drain));
+        }
+        for drain in drains {
+            drain.ended().await;
+        }
+        self.context.tasks.join(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+/// An address on which nobody listens now.
+pub(super) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+pub(super) fn binding(port: u16, app: &str, query: &str) -> Binding {
+    let url = DrainUrl::parse(&format!("syslog://127.0.0.1:{port}{query}")).unwrap();
+    let app = App {
+        hostname: "org.space.app".to_owned(),
+        app_id: app.to_owned(),
+    };
+    Binding::new(url, Some(app), Credentials::default())
+}
+
+pub(super) fn log(source: &str, instance: &str, text: &str, tag: Option<(&str, &str)>) -> Vec<u8> {
+    let mut envelope = Vec::new();
+    let mut writer = Writer::new(&mut envelope);
+    writer.timestamp(17).source_id(source).instance_id(instance);
+    if let Some((key, value)) = tag {
+        writer.tag(key, value);
+    }
+    writer.log(text.as_bytes(), Stream::Out);
+    envelope
+}
+
+pub(super) fn parcel(envelopes: &[Vec<u8>]) -> Parcel {
+    let mut builder = BatchBuilder::new();
+    for envelope in envelopes {
+        assert!(builder.push(envelope));
+    }
+    Parcel::unacknowledged(builder.finish())
+}
+
+/// Lines whose text is their number.
+pub(super) fn lines(source: &str, first: i64, count: i64) -> Parcel {
+    let envelopes: Vec<_> = (first..first + count)
+        .map(|number| log(source, "0", &number.to_string(), None))
+        .collect();
+    parcel(&envelopes)
+}
+
+/// The same with a kilobyte behind each number.
+pub(super) fn long_lines(source: &str, first: i64, count: i64) -> Parcel {
+    let tail = "x".repeat(1000);
+    let envelopes: Vec<_> = (first..first + count)
+        .map(|number| log(source, "0", &format!("{number} {tail}"), None))
+        .collect();
+    parcel(&envelopes)
+}
+
+/// Envelopes in a backlog, read without disturbing it.
+pub(super) fn spilled(folder: &Path) -> u64 {
+    if !folder.exists() {
+        return 0;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        // It may go while it is looked at.
+        drop(fs::copy(&path, copy.path().join(path.file_name().unwrap())));
+    }
+    let budget = Budget::new(u64::MAX);
+    Spill::open(copy.path(), Limits::of(1 << 40), &budget, None).map_or(0, |spill| spill.unsettled())
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Behaviour {
+    Reads,
+    /// So many bytes a second.
+    Slow(u64),
+    NeverReads,
+}
+
+#[derive(Default)]
+struct Kept {
+    numbers: Mutex<Vec<i64>>,
+    connections: AtomicUsize,
+    /// Bytes a second; zero: as fast as they come.
+    speed: AtomicU64,
+    changed: Notify,
+}
+
+/// Takes octet counted lines and keeps their numbers.
+pub(super) struct Receiver {
+    port: u16,
+    kept: Arc<Kept>,
+    task: JoinHandle<()>,
+}
+
+const STOPPED: u64 = u64::MAX;
+
+impl Receiver {
+    pub(super) async fn start(port: u16, behaviour: Behaviour) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        let listener = loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let port = listener.local_addr().unwrap().port();
+        let kept = Arc::new(Kept::default());
+        kept.speed.store(
+            match behaviour {
+                Behaviour::Reads => 0,
+                Behaviour::Slow(speed) => speed,
+                Behaviour::NeverReads => STOPPED,
+            },
+            Ordering::Relaxed,
+        );
+        let keeping = Arc::clone(&kept);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                keeping.connections.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(receive(stream, Arc::clone(&keeping)));
+            }
+        });
+        Self { port, kept, task }
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn binding(&self, app: &str) -> Binding {
+        binding(self.port, app, "")
+    }
+
+    pub(super) fn numbers(&self) -> Vec<i64> {
+        self.kept.numbers.lock().clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.kept.numbers.lock().len()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.kept.connections.load(Ordering::Relaxed)
+    }
+
+    /// From now on it reads as fast as lines come.
+    pub(super) fn speed_up(&self) {
+        self.kept.speed.store(0, Ordering::Relaxed);
+        self.kept.changed.notify_waiters();
+    }
+
+    /// Ends it and its connections; returns what it got.
+    pub(super) async fn kill(self) -> Vec<i64> {
+        self.task.abort();
+        drop(self.task.await);
+        let numbers = self.kept.numbers.lock().clone();
+        numbers
+    }
+}
+
+async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
+    let mut buffer = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let speed = kept.speed.load(Ordering::Relaxed);
+        if speed == STOPPED {
+            kept.changed.notified().await;
+            continue;
+        }
+        let most = if speed == 0 {
+            chunk.len()
+        } else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            usize::try_from(speed / 20).unwrap()
+        };
+        match stream.read(&mut chunk[..most]).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => buffer.extend_from_slice(&chunk[..count]),
+        }
+        let mut used = 0;
+        let mut numbers: Vec<i64> = Vec::new();
+        while let Some((message, size)) = next(&buffer[used..]) {
+            let text = message.rsplit(" - ").next().unwrap();
+            let number = text.trim_start_matches("- ").split_whitespace().next().unwrap();
+            numbers.push(number.parse().unwrap());
+            used += size;
+        }
+        buffer.drain(..used);
+        kept.numbers.lock().extend(numbers);
+    }
+}
+
+/// The next message, and how many bytes it takes.
+fn next(bytes: &[u8]) -> Option<(&str, usize)> {
+    let space = bytes.iter().position(|byte| *byte == b' ')?;
+    let length: usize = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();
+    let message = bytes.get(space + 1..space + 1 + length)?;
+    Some((std::str::from_utf8(message).unwrap(), space + 1 + length))
+}

@@ -1,0 +1,236 @@
+//! The agent as a component.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use weir_agents_lib::{Face, Ingress, OriginMappings};
+use weir_drain::{BindingId, Settings};
+use weir_rpc::Target;
+use weir_service::{Context, Shutdown};
+use weir_telemetry::quiet;
+use weir_tls::{ClientTls, ServerTls, Trust};
+
+use crate::bindings::{Lists, Manager};
+use crate::config::Config;
+use crate::drain::Env;
+use crate::drain::queue::Memory;
+use crate::error::Error;
+use crate::metrics::{self, Refreshes};
+use crate::registry::Registry;
+use crate::routing::Router;
+use crate::spill::Budget;
+use crate::status;
+use crate::telling::Teller;
+
+/// The name that an agent's certificate carries (contract §1).
+const AGENT: &str = "metron";
+
+/// What lies beyond the deadline of the drains when the agent stops: writing to disk.
+const PUTTING_AWAY: Duration = Duration::from_secs(10);
+
+/// An agent that listens.
+#[derive(Debug)]
+pub struct Server {
+    face: Face,
+    status: TcpListener,
+    status_address: SocketAddr,
+    status_tls: ServerTls,
+    client_tls: ClientTls,
+    settings: Settings,
+    config: Config,
+    context: Context,
+    /// Held as long as the agent runs.
+    lock: Option<File>,
+}
+
+impl Server {
+    /// Reads the certificates, opens the ports and takes the state directory.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used, a port cannot be had, or another agent uses the directory.
+    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        let lock = lock(&config.state_dir)?;
+        let client_tls = ClientTls::mutual(&config.identity)?;
+        let trust = Trust::system(config.trusted_ca.as_deref())?;
+        let settings = Settings {
+            dial_timeout: config.dial_timeout,
+            write_timeout: config.write_timeout,
+            http_timeout: config.http_timeout,
+            addresses: config.addresses.clone(),
+            cipher_suites: config.cipher_suites.clone(),
+            skip_verify: config.skip_cert_verify,
+            ..Settings::new(trust)
+        };
+        let face = Face::bind(config.listen, &config.identity).await?;
+        let status_tls = ServerTls::mutual(&config.identity)?;
+        let listening = |source| weir_agents_lib::Error::Listen {
+            address: config.status_listen.socket(),
+            source,
+        };
+        let status = TcpListener::bind(config.status_listen.socket())
+            .await
+            .map_err(listening)?;
+        let status_address = status.local_addr().map_err(listening)?;
+        Ok(Self {
+            face,
+            status,
+            status_address,
+            status_tls,
+            client_tls,
+            settings,
+            config,
+            context,
+            lock,
+        })
+    }
+
+    /// Where it listens for envelopes.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.face.local_addr()
+    }
+
+    /// Where it tells how the drains are doing.
+    #[must_use]
+    pub const fn status_addr(&self) -> SocketAddr {
+        self.status_address
+    }
+
+    /// Serves until shutdown is requested: then producers' streams end, what waits leaves or goes to disk, and developers
+    /// are told for the last time.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            face,
+            status,
+            status_tls,
+            client_tls,
+            settings,
+            config,
+            context,
+            lock,
+            ..
+        } = self;
+        let meter = weir_telemetry::meter(context.component);
+        let spill = config.state_dir.join("spill");
+        let found = found(&spill);
+        let env = Arc::new(Env {
+            terms: config.terms,
+            settings,
+            tasks: context.tasks.clone(),
+            clock: context.clock.clone(),
+            ledger: Arc::clone(&context.ledger),
+            memory: Memory::new(config.memory_total),
+            budget: Budget::new(config.spill_total),
+            spill,
+            flying: AtomicUsize::new(0),
+            max_flying: config.memory_total,
+            news: Notify::new(),
+            routed: AtomicU64::new(0),
+        });
+        let registry = Arc::<Registry>::default();
+        let refreshes = Arc::<Refreshes>::default();
+        metrics::register(&meter, &env, &registry, &refreshes);
+        let router = Arc::new(Router::new(&env, OriginMappings::register(&meter)));
+        let manager = Manager::new(&env, &router, &registry, config.per_app_limit, found);
+        let mut lists = Lists::new(
+            manager,
+            config.cache.as_ref(),
+            config.aggregates,
+            config.state_dir,
+            &refreshes,
+            &context.tasks,
+        )?;
+
+        // Each stage stops after the one before it.
+        let (teller_go, teller_stop) = Shutdown::new();
+        let telling = config.agent.map(|address| {
+            let target = Target {
+                address: address.to_string(),
+                server_name: AGENT.to_owned(),
+                tls: client_tls,
+            };
+            let teller = Teller::new(&env, &registry, config.instance, &target, &context.tasks);
+            // Nothing is told of the telling.
+            context.tasks.spawn("teller", quiet(teller.run(teller_stop)))
+        });
+        let (tasks, clock, shutdown) = (context.tasks.clone(), context.clock.clone(), context.shutdown.clone());
+        let rows = Arc::clone(&registry);
+        context.tasks.spawn("status", async move {
+            status::http::serve(status, &status_tls, rows, clock, shutdown, &tasks).await;
+        });
+        lists.begin().await;
+        let (lists_go, lists_stop) = Shutdown::new();
+        let lists = context.tasks.spawn("bindings", lists.run(lists_stop));
+
+        let ingress = Ingress::new(
+            move |parcel| router.route(parcel),
+            Arc::clone(&context.ledger),
+            context.shutdown.clone(),
+        );
+        let served = face.serve(ingress, &context).await;
+
+        lists_go.fire();
+        if let Ok(manager) = lists.await {
+            let by = env.clock.instant() + env.terms.drain;
+            let stopped = tokio::time::timeout(env.terms.drain + PUTTING_AWAY, manager.stop(by));
+            if stopped.await.is_err() {
+                tracing::error!("what waits could not be put on disk in time");
+            }
+        }
+        teller_go.fire();
+        if let Some(telling) = telling {
+            // A panic there is the tasks' to report.
+            drop(telling.await);
+        }
+        drop(lock);
+        Ok(served?)
+    }
+}
+
+/// Takes the state directory for this agent alone. One that cannot be written to is no reason not to run: drains that are
+/// there get their lines all the same.
+fn lock(dir: &Path) -> Result<Option<File>, Error> {
+    let open = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let path = dir.join("syslog-agent.lock");
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    };
+    match open() {
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(dir = %dir.display(), %error, "state directory cannot be locked");
+                Ok(Some(file))
+            }
+        },
+        Err(error) => {
+            tracing::error!(
+                dir = %dir.display(),
+                %error,
+                "state directory cannot be written to: what waits for drains is kept in memory only"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The backlogs of before the start.
+fn found(spill: &PathBuf) -> BTreeSet<BindingId> {
+    let Ok(folders) = fs::read_dir(spill) else {
+        return BTreeSet::new();
+    };
+    let names = folders.filter_map(|folder| folder.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}

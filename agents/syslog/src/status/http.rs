@@ -1,0 +1,59 @@
+//! `GET /v1/drains`, over mTLS.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use weir_rpc::serve_http;
+use weir_service::{Clock, Shutdown, Tasks};
+use weir_tls::ServerTls;
+
+use crate::registry::Registry;
+
+/// Serves until shutdown is requested.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: &ServerTls,
+    registry: Arc<Registry>,
+    clock: Clock,
+    shutdown: Shutdown,
+    tasks: &Tasks,
+) {
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &registry, &clock);
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    serve_http(listener, tls, service, shutdown, tasks).await;
+}
+
+/// The rows, with the `ETag` of the list of bindings that they follow from.
+fn answer(method: &Method, path: &str, registry: &Registry, clock: &Clock) -> Response<Full<Bytes>> {
+    if path != "/v1/drains" {
+        return plain(StatusCode::NOT_FOUND, "there is only `/v1/drains` here\n");
+    }
+    if method != Method::GET {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "this can only be read: use GET\n");
+    }
+    // The revision comes first: rows are never older than what it says.
+    let revision = registry.revision();
+    let Ok(rows) = serde_json::to_vec(&registry.rows(clock.now_nanos())) else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the rows cannot be written\n");
+    };
+    let mut answer = Response::new(Full::new(Bytes::from(rows)));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(revision) = revision.and_then(|revision| HeaderValue::from_str(&revision).ok()) {
+        headers.insert(header::ETAG, revision);
+    }
+    answer
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *answer.status_mut() = status;
+    answer
+}

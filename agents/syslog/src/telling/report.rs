@@ -1,0 +1,87 @@
+//! The reports behind `drain_status`: gauges of the app whose drain it is.
+
+use std::time::{Duration, Instant};
+
+use weir_drain::Binding;
+use weir_envelope::batch::RawEnvelope;
+use weir_envelope::encode::Writer;
+
+use super::ORIGIN;
+use crate::registry::AGENT_SOURCE;
+use crate::status::{Snapshot, State, rfc3339};
+
+/// A drain that is in use is reported this often.
+const IN_USE: Duration = Duration::from_secs(15);
+
+/// One to which nothing was sent yet: every agent of a foundation knows every binding, and uses few.
+const UNUSED: Duration = Duration::from_secs(300);
+
+/// Changes are reported at most this often.
+const AT_MOST: Duration = Duration::from_secs(1);
+
+/// What was reported of one drain.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    last: Option<(Instant, State, bool)>,
+}
+
+impl Reports {
+    /// Whether a report is due; then it counts as made.
+    pub(super) fn is_due(&mut self, status: &Snapshot, used: bool, now: Instant) -> bool {
+        let waits = status.waiting_lines > 0;
+        let due = match self.last {
+            None => true,
+            Some((at, state, waited)) => {
+                let every = if used || waits || waited { IN_USE } else { UNUSED };
+                let changed = state != status.state || (waited && !waits);
+                now >= at + if changed { AT_MOST } else { every }
+            }
+        };
+        if due {
+            self.last = Some((now, status.state, waits));
+        }
+        due
+    }
+}
+
+/// Writes a report.
+pub(super) fn write(out: &mut Vec<u8>, binding: &Binding, status: &Snapshot, lost: u64, instance: &str, wall: i64) {
+    let mut writer = Writer::new(out);
+    writer
+        .timestamp(wall)
+        .source_id(binding.source_id().unwrap_or(AGENT_SOURCE))
+        .instance_id(instance)
+        .tag("origin", ORIGIN)
+        .tag("binding", &binding.id.to_string())
+        .tag("drain_url", binding.url.safe())
+        .tag("state", status.state.as_str())
+        .tag("since", &rfc3339(status.since));
+    if let Some(error) = &status.last_error {
+        writer.tag("last_error", error);
+    }
+    if let Some(next_try) = status.next_try {
+        writer.tag("next_try", &rfc3339(next_try));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    let double = |count: u64| count as f64;
+    writer.gauge(&[
+        ("drain_waiting_lines", "lines", double(status.waiting_lines)),
+        ("drain_waiting_bytes", "bytes", double(status.waiting_bytes)),
+        ("drain_lost", "lines", double(lost)),
+        ("drain_lag", "ms", double(status.lag_ms(wall))),
+    ]);
+}
+
+/// Whether an envelope is such a report.
+pub(crate) fn is_report(envelope: RawEnvelope<'_>) -> bool {
+    let view = envelope.view();
+    let mut ours = (false, false);
+    for (key, value) in view.tags() {
+        match key {
+            "origin" => ours.0 = value == ORIGIN,
+            "binding" => ours.1 = true,
+            _ => {}
+        }
+    }
+    ours == (true, true)
+}
