@@ -8,7 +8,7 @@
 //!
 //! Nobody answers over this protocol: what the peer's kernel took and its program never read is lost when it dies. 250 ms is
 //! the time that a program has to read it. The connection is read all the while, so that its end is seen at once and not
-//! with the next write but one.
+//! with the next write but one; a peer that closes its own sending side counts as gone.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -320,3 +320,6 @@ impl Window {
         Some(settled)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -372,8 +372,12 @@ fn safe(scheme: &str, url: &Url) -> String {
     text
 }
 
-/// Whether a path segment looks like a secret: long, of letters and digits mixed.
+/// Whether a path segment looks like a secret: long, of letters and digits mixed; or like user info behind a `/` that should
+/// have been escaped.
 pub(crate) fn is_token(segment: &str) -> bool {
+    if segment.contains('@') {
+        return true;
+    }
     let letters = segment.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() >= 16 && letters > 0 && digits > 2

@@ -9,6 +9,8 @@
     reason = "helpers of tests may say what must hold in the shortest way, and wait as they like"
 )]
 
+#[path = "drains/collector.rs"]
+mod collector;
 #[path = "drains/support.rs"]
 mod support;
 

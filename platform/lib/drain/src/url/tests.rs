@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use weir_envelope::batch::Kind;
 
 use super::*;
@@ -232,4 +233,33 @@ fn envelopes_are_chosen() {
             .parameters()
             .looks_at_source_types()
     );
+}
+
+proptest! {
+    /// Whatever is in the URL, what is secret in it is in no text, whether the URL is usable or not.
+    #[test]
+    fn no_text_holds_a_secret(
+        scheme in "(syslog|syslog-tls|https|https-batch|ftp|x)",
+        user in "[a-zA-Z0-9:%@._~!$&'()*+,;=\\[\\] -]{0,12}",
+        host in "(h|logs.example|10.0.0.1|\\[::1\\]||.|%68|b%00d|[a-z:\\[\\]]{0,5})",
+        port in "(|:|:514|:443|:99999|:x)",
+        path in "(|/|/a/b|//|/%zz|/a/0123456789abcdefHUNTER2)",
+        query in "(|drain-data=all&|include-log-source-types=APP&)",
+    ) {
+        let text = format!("{scheme}://{user}HUNTER2@{host}{port}{path}?{query}token=HUNTER2#HUNTER2");
+        let shown = match DrainUrl::parse(&text) {
+            Ok(url) => format!("{url} {url:?} {} {} {}", url.safe(), url.host(), url.port()),
+            Err(error) => format!("{error} {error:?} {}", error.url()),
+        };
+        prop_assert!(!shown.contains("HUNTER2"), "`{}`: {}", text, shown);
+    }
+
+    /// Nothing that is pasted panics, and what is taken can be spoken to.
+    #[test]
+    fn any_text_is_taken_or_refused(text in "(syslog|https)?:?/{0,3}.{0,40}") {
+        if let Ok(url) = DrainUrl::parse(&text) {
+            prop_assert!(url.port() != 0 && !url.host().is_empty() && url.target().starts_with('/'));
+            prop_assert_eq!(DrainUrl::parse(url.expose()), Ok(url));
+        }
+    }
 }

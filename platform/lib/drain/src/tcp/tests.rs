@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use weir_service::Context;
+use weir_tls::Trust;
+
+use super::*;
+use crate::connection::Shipment;
+
+/// Where the kernel does not say what has arrived: a receiver that reads gets everything settled by time; of what one that
+/// does not read was written, as much as the kernel may hold is not settled while it is full.
+#[tokio::test]
+async fn without_answers_from_the_kernel_time_decides() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(64 * 1024).unwrap();
+    let stream = Metered::blind(socket.connect(address).await.unwrap());
+    let (server, _) = listener.accept().await.unwrap();
+    let settings = Settings {
+        write_timeout: Duration::from_secs(1),
+        ..Settings::new(Trust::none().unwrap())
+    };
+    let url = DrainUrl::parse(&format!("syslog://{address}")).unwrap();
+    let (meter, send_buffer) = (stream.meter(), stream.send_buffer() as u64);
+    let link = Link::new(&stream, None, &url, &settings);
+    let (mut sender, mut outcomes, line) = Line::new(&settings);
+    let (_trigger, context) = Context::in_memory("test");
+    context.tasks.spawn("drain connection", run(stream, link, line));
+    let size = 16 * 1024;
+    let ship = move |sequence| Shipment {
+        sequence,
+        bytes: vec![b'x'; size].into(),
+        ends: [16 * 1024].into(),
+    };
+    sender.send(ship(1)).await.unwrap();
+    assert_eq!(outcomes.next().await, Outcome::Written(1));
+    assert_eq!(outcomes.next().await, Outcome::Settled(1));
+    let sending = tokio::spawn(async move {
+        for sequence in 2.. {
+            if sender.send(ship(sequence)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut settled = 1;
+    let failure = loop {
+        match outcomes.next().await {
+            Outcome::Settled(_) => settled += 1,
+            Outcome::Broken(failure) => break failure,
+            _ => {}
+        }
+    };
+    assert_eq!(failure.stage, Stage::Write);
+    let most = meter.written() - send_buffer;
+    assert!(
+        settled * size as u64 <= most,
+        "{settled} settled, at most {most} bytes have left"
+    );
+    sending.await.unwrap();
+    drop(server);
+}

@@ -1,0 +1,91 @@
+//! The CAs that all destinations have in common.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::{Error, RootCertStore};
+use rustls_pki_types::CertificateDer;
+
+use crate::reload::Reloading;
+use crate::{TlsError, material, provider};
+
+/// The CAs that every destination's certificate may come from. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    anchors: Arc<Reloading<Anchors>>,
+}
+
+/// The CAs as they are now.
+#[derive(Debug, Clone)]
+pub(super) struct Anchors {
+    pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// As they were given, to compare with the server's own certificate.
+    pub(super) given: Arc<[CertificateDer<'static>]>,
+}
+
+impl Trust {
+    /// The system's CAs and those in the file `extra`, which is followed. A system without CAs is none that anything goes
+    /// wrong with until somebody needs them.
+    ///
+    /// # Errors
+    /// When the file is not readable, or holds no valid certificate.
+    pub fn system(extra: Option<&Path>) -> Result<Self, TlsError> {
+        let loaded = rustls_native_certs::load_native_certs();
+        if loaded.certs.is_empty() {
+            let errors = loaded.errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+            tracing::warn!(errors = errors.join("; "), "this system has no CA certificates");
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(loaded.certs);
+        Self::new(roots, extra)
+    }
+
+    /// The CAs in the file, which is followed, and no others.
+    ///
+    /// # Errors
+    /// As [`Trust::system`].
+    pub fn only(file: &Path) -> Result<Self, TlsError> {
+        Self::new(RootCertStore::empty(), Some(file))
+    }
+
+    /// No CA at all: each destination has to bring its own.
+    ///
+    /// # Errors
+    /// Never, as it reads no file.
+    pub fn none() -> Result<Self, TlsError> {
+        Self::new(RootCertStore::empty(), None)
+    }
+
+    pub(super) fn anchors(&self) -> Arc<Anchors> {
+        self.anchors.get()
+    }
+
+    fn new(system: RootCertStore, extra: Option<&Path>) -> Result<Self, TlsError> {
+        let extra = extra.map(Path::to_owned);
+        let anchors = Reloading::new(extra.iter().cloned().collect(), move || {
+            let mut roots = system.clone();
+            let mut given = Vec::new();
+            if let Some(path) = &extra {
+                roots.roots.extend(material::roots(path)?.roots.iter().cloned());
+                given = material::certificates(path)?;
+            }
+            Ok(Anchors {
+                verifier: verifier(roots)?,
+                given: given.into(),
+            })
+        })?;
+        Ok(Self {
+            anchors: Arc::new(anchors),
+        })
+    }
+}
+
+/// Verifies chains that end in one of `roots`; none if there are none.
+pub(super) fn verifier(roots: RootCertStore) -> Result<Option<Arc<WebPkiServerVerifier>>, Error> {
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider::ring()).build();
+    built.map(Some).map_err(|error| Error::General(error.to_string()))
+}
