@@ -1,0 +1,113 @@
+//! The RLP gateway as a component.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use weir_auth::{Authorizer, Gate, Verifier};
+use weir_rpc::{Channel, Target};
+use weir_service::Context;
+use weir_tls::{ALPN_HTTP1, ClientTls, ServerTls};
+
+use crate::front::Front;
+use crate::places::Places;
+use crate::service::Service;
+use crate::sessions::Sessions;
+use crate::{Config, Error, metrics};
+
+/// An RLP gateway that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: ServerTls,
+    client_tls: ClientTls,
+    authorizer: Arc<dyn Authorizer>,
+    verifier: Option<Arc<Verifier>>,
+    config: Config,
+    context: Context,
+}
+
+impl Server {
+    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
+    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &context)?;
+        let verifier = gate.verifier().cloned();
+        let mut server = Self::with_authorizer(config, context, gate).await?;
+        server.verifier = verifier;
+        Ok(server)
+    }
+
+    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
+    pub async fn with_authorizer(
+        config: Config,
+        context: Context,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, Error> {
+        let tls = ServerTls::public(&config.cert, &config.key)?.with_alpn(&[ALPN_HTTP1]);
+        let client_tls = ClientTls::mutual(&config.identity)?;
+        let listen = |source| Error::Listen {
+            address: config.listen.socket(),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            client_tls,
+            authorizer,
+            verifier: None,
+            config,
+            context,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until shutdown is requested; then every stream says so and ends behind what it has handed on.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            tls,
+            client_tls,
+            authorizer,
+            verifier,
+            config,
+            context,
+            ..
+        } = self;
+        let channel = Channel::new(&Target {
+            address: config.logs_provider.to_string(),
+            server_name: config.logs_provider_name.clone(),
+            tls: client_tls,
+        });
+        let meter = weir_telemetry::meter(context.component);
+        let rejected_streams = metrics::register(&meter, &context.ledger, verifier.as_ref());
+        let service = Service {
+            authorizer,
+            channel,
+            limits: config.limits,
+            times: config.times,
+            resume: config.resume,
+            places: Places::new(config.limits.streams, config.limits.streams_per_caller),
+            sessions: Sessions::new(config.resume.sessions),
+            rejected_streams,
+            context: context.clone(),
+        };
+        let front = Front {
+            tls,
+            service: Arc::new(service),
+            limits: config.limits,
+            times: config.times,
+            context,
+        };
+        front.serve(listener).await;
+        Ok(())
+    }
+}
