@@ -51,7 +51,13 @@ impl Resolver {
     }
 
     /// The addresses of `host`, in the order in which they are to be tried; at least one. An answer that comes after the
-    /// caller gave up keeps its place among the [`AT_ONCE`] until it is there.
+    /// caller gave up keeps its place among the 64 that are waited for until it is there.
+    ///
+    /// # Errors
+    /// What the system says, and when there is none.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub async fn resolve(&self, host: &str, tasks: &Tasks) -> io::Result<Vec<IpAddr>> {
         let addresses = match &self.answers {
             Answers::Fixed(names) => names.get(host).cloned().unwrap_or_default(),
