@@ -180,4 +180,13 @@ mod tests {
         let tls = OutboundTls::new(&Trust::none().unwrap(), &destination).unwrap();
         assert!(!format!("{tls:?}").contains("BEGIN"));
     }
+
+    /// The system's CAs are what they are; a file that is named must be there.
+    #[test]
+    fn the_system_is_trusted() {
+        let trust = Trust::system(None).unwrap();
+        OutboundTls::new(&trust, &Destination::default()).unwrap();
+        let error = Trust::system(Some(std::path::Path::new("/nonexistent/ca.pem"))).unwrap_err();
+        assert!(matches!(error, crate::TlsError::Unreadable { .. }), "{error}");
+    }
 }
