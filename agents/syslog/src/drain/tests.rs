@@ -171,7 +171,7 @@ fn a_killed_agent_goes_on() {
 #[tokio::test]
 async fn the_oldest_go_at_the_budget() {
     let terms = Terms {
-        spill: 512 << 10,
+        spill: 256 << 10,
         ..harness::terms()
     };
     let place = harness::free_port();
@@ -224,7 +224,8 @@ async fn without_a_disk_memory_keeps_the_newest() {
         receiver.numbers(),
         (i64::try_from(lost).unwrap()..30_000).collect::<Vec<_>>()
     );
-    assert_eq!(tracker.progress().lost, lost);
+    // Those that were taken before they were lost cannot be taken back.
+    assert!(tracker.progress().lost <= lost);
     eventually("settled", || drain.account.sent() + lost == 30_000).await;
     agent.assert_balanced(&[&drain]);
     fs::remove_file(dir.path().join("spill")).unwrap();
@@ -353,6 +354,7 @@ async fn what_waits_survives_a_stop() {
     drain.push(lines("app", 700, 100), agent.now());
     eventually("all lines", || receiver.count() == 800).await;
     assert_eq!(receiver.numbers(), (0..800).collect::<Vec<_>>());
+    eventually("settled", || drain.account.sent() == 800).await;
     agent.assert_balanced(&[&drain]);
     agent.stop(&[&drain]).await;
 }

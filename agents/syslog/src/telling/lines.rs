@@ -128,14 +128,16 @@ impl Lines {
                     Some(next) if next > wall => format!("; next attempt in {} s", (next - wall) / 1_000_000_000 + 1),
                     _ => String::new(),
                 };
-                format!("syslog drain {url} fails since {since}: {error}; {waiting} wait for it, {lost_text}{next}")
+                let wait = if status.waiting_lines == 1 { "waits" } else { "wait" };
+                format!("syslog drain {url} fails since {since}: {error}; {waiting} {wait} for it, {lost_text}{next}")
             }
             Said::IsSlow => {
-                format!("syslog drain {url} is slower than this app; {waiting} wait for it, {lost_text}")
+                format!("syslog drain {url} is slower than this app; {waiting} on the way to it, {lost_text}")
             }
             Said::Works if self.state == Said::OverLimit => format!("syslog drain {url} is used now"),
             Said::Works if status.waiting_lines > 0 => {
-                format!("syslog drain {url} works again; {waiting} are still on their way to it, {lost_text}")
+                let are = if status.waiting_lines == 1 { "is" } else { "are" };
+                format!("syslog drain {url} works again; {waiting} {are} still on the way to it, {lost_text}")
             }
             Said::Works => format!("syslog drain {url} works again; {lost_text}"),
             Said::OverLimit => {

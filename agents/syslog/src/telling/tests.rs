@@ -1,1 +1,211 @@
+use weir_drain::{App, Binding, Credentials, DrainUrl};
+use weir_envelope::batch::Batch;
+use weir_envelope::view::Message;
+use weir_flow::{Ledger, Loss, Reason};
+use weir_service::clock;
 
+use super::*;
+use crate::drain::account::Account;
+use crate::status::{Snapshot, State};
+
+fn binding() -> Binding {
+    let url = DrainUrl::parse("syslog-tls://user:hunter2@logs.example:6514?token=hunter2").unwrap();
+    let app = App {
+        hostname: "o.s.a".to_owned(),
+        app_id: "guid".to_owned(),
+    };
+    Binding::new(url, Some(app), Credentials::default())
+}
+
+struct Scene {
+    lines: Lines,
+    account: Account,
+    now: Instant,
+    wall: i64,
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+impl Scene {
+    fn new() -> Self {
+        let now = clock::instant();
+        Self {
+            lines: Lines::new(now),
+            account: Account::new(&Ledger::in_memory("syslog-agent")),
+            now,
+            wall: 1_700_000_000 * SECOND,
+        }
+    }
+
+    /// So many seconds later.
+    fn later(&mut self, seconds: u32) -> &mut Self {
+        self.now += Duration::from_secs(seconds.into());
+        self.wall += i64::from(seconds) * SECOND;
+        self
+    }
+
+    fn said(&mut self, status: &Snapshot) -> Vec<String> {
+        self.lines.about(&binding(), status, &self.account, self.now, self.wall)
+    }
+
+    fn lose(&self, reason: Reason, count: u64) {
+        let source_id = "guid".to_owned();
+        self.account.lose(reason, &[Loss { source_id, count }]);
+    }
+}
+
+/// A failure is said at once, then as a reminder that becomes rarer; the recovery is said; nothing secret is.
+#[test]
+fn trouble_is_said_and_so_is_its_end() {
+    let mut scene = Scene::new();
+    let well = Snapshot {
+        state: State::Flowing,
+        ..Snapshot::default()
+    };
+    assert!(scene.said(&Snapshot::default()).is_empty() && scene.said(&well).is_empty());
+    let failing = Snapshot {
+        state: State::Retrying,
+        since: scene.wall,
+        waiting_lines: 12,
+        last_error: Some("connection refused".into()),
+        next_try: Some(scene.wall + 3 * SECOND / 2),
+        ..Snapshot::default()
+    };
+    let said = scene.said(&failing);
+    assert_eq!(
+        said,
+        [
+            "syslog drain syslog-tls://logs.example:6514 fails since 2023-11-14T22:13:20.000Z: connection refused; 12 lines \
+             wait for it, none was lost; next attempt in 2 s"
+        ]
+    );
+    let mut reminders = 0;
+    for _ in 0..600 {
+        reminders += scene.later(1).said(&failing).len();
+    }
+    // After 30, 90, 210 and 450 seconds.
+    assert_eq!(reminders, 4);
+    scene.lose(Reason::SpillFull, 7);
+    let said = scene.later(1).said(&failing);
+    assert_eq!(
+        said,
+        ["7 messages lost for application guid in user provided syslog drain with url syslog-tls://logs.example:6514"]
+    );
+    let catching_up = Snapshot {
+        state: State::Spilling,
+        since: scene.wall,
+        waiting_lines: 1,
+        ..Snapshot::default()
+    };
+    let said = scene.later(1).said(&catching_up);
+    assert_eq!(
+        said,
+        [
+            "syslog drain syslog-tls://logs.example:6514 works again; 1 line is still on the way to it, 7 lines were lost \
+             so far"
+        ]
+    );
+    assert!(scene.later(1).said(&well).is_empty());
+}
+
+/// A drain that comes and goes does not fill the log.
+#[test]
+fn flapping_is_bounded() {
+    let mut scene = Scene::new();
+    let mut count = 0;
+    for round in 0..600 {
+        let status = Snapshot {
+            state: if round % 2 == 0 { State::Retrying } else { State::Flowing },
+            ..Snapshot::default()
+        };
+        count += scene.later(1).said(&status).len();
+    }
+    assert!((20..=26).contains(&count), "{count}");
+}
+
+/// What a drain refuses is said with its reason; a slow drain when it lasts; a disk that fails once.
+#[test]
+fn other_things_are_said_too() {
+    let mut scene = Scene::new();
+    let mut status = Snapshot {
+        state: State::Flowing,
+        refusal: Some("HTTP status 400: bad line".into()),
+        ..Snapshot::default()
+    };
+    scene.lose(Reason::Rejected, 1);
+    assert_eq!(
+        scene.said(&status),
+        ["1 line was not taken by syslog drain syslog-tls://logs.example:6514 and lost: HTTP status 400: bad line"]
+    );
+    assert!(scene.said(&status).is_empty());
+    status.state = State::Spilling;
+    status.since = scene.wall;
+    assert!(scene.later(10).said(&status).is_empty());
+    assert!(scene.later(25).said(&status)[0].contains("slower than this app"));
+    status.disk_error = Some("no space left on device".into());
+    assert!(scene.later(1).said(&status)[0].contains("no space left"));
+    assert!(scene.later(1).said(&status).is_empty());
+    let over = Snapshot {
+        state: State::OverLimit,
+        ..Snapshot::default()
+    };
+    assert!(Scene::new().said(&over)[0].contains("is not used"));
+}
+
+/// Reports are made on changes, at most once a second, and every so often; what they say is what `drain_status` reads.
+#[test]
+fn reports_follow_the_state() {
+    let mut reports = Reports::default();
+    let now = clock::instant();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let mut status = Snapshot {
+        state: State::Flowing,
+        ..Snapshot::default()
+    };
+    assert!(reports.is_due(&status, true, now));
+    assert!(!reports.is_due(&status, true, at(14)));
+    assert!(reports.is_due(&status, true, at(15)));
+    status.state = State::Retrying;
+    assert!(!reports.is_due(&status, true, now + Duration::from_millis(15_500)));
+    assert!(reports.is_due(&status, true, at(16)));
+    status.state = State::Connecting;
+    assert!(reports.is_due(&status, false, at(20)));
+    assert!(!reports.is_due(&status, false, at(300)) && reports.is_due(&status, false, at(320)));
+
+    let status = Snapshot {
+        state: State::Retrying,
+        since: 1_700_000_000 * SECOND,
+        waiting_lines: 3,
+        waiting_bytes: 300,
+        oldest: Some(1_700_000_001 * SECOND),
+        last_error: Some("no".into()),
+        next_try: Some(1_700_000_009 * SECOND),
+        ..Snapshot::default()
+    };
+    let mut envelope = Vec::new();
+    report::write(&mut envelope, &binding(), &status, 9, "7", 1_700_000_003 * SECOND);
+    let batch = Batch::from_envelope(&envelope).unwrap();
+    let raw = batch.iter().next().unwrap();
+    assert!(is_report(raw));
+    let view = raw.view();
+    assert_eq!((view.source_id(), view.instance_id()), ("guid", "7"));
+    let tag = |key| view.tag(key).unwrap().into_owned();
+    assert_eq!(tag("binding"), binding().id.to_string());
+    assert_eq!(tag("drain_url"), "syslog-tls://logs.example:6514");
+    assert_eq!((tag("state"), tag("last_error")), ("retrying".to_owned(), "no".to_owned()));
+    assert_eq!(tag("since"), "2023-11-14T22:13:20.000Z");
+    assert_eq!(tag("next_try"), "2023-11-14T22:13:29.000Z");
+    let Message::Gauge(metrics) = view.message() else {
+        panic!("it is a gauge")
+    };
+    let metrics: Vec<_> = metrics.map(|metric| (metric.name, metric.value)).collect();
+    assert_eq!(
+        metrics,
+        [
+            ("drain_waiting_lines", 3.0),
+            ("drain_waiting_bytes", 300.0),
+            ("drain_lost", 9.0),
+            ("drain_lag", 2000.0)
+        ]
+    );
+}

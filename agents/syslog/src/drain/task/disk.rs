@@ -219,11 +219,14 @@ impl Task {
     /// Whether everything on disk is in the drain's hands, or there is nothing at all.
     fn may_go_direct(&self) -> bool {
         let facts = self.backlog.facts();
-        if facts.unread > 0 || !self.loads.is_empty() || self.me.queue.is_crowded() {
+        if facts.unread > 0 || !self.loads.is_empty() {
             return false;
         }
         let nothing = facts.unsettled == 0 && !self.has_work();
-        (self.line.takes() && !self.breaker.has_failed()) || nothing
+        // Too much for memory stays on the way through the disk, and so does what a drain gets that has not proved itself;
+        // where there is no disk there is no other way.
+        let trusted = !self.me.queue.is_crowded() && !self.breaker.has_failed();
+        nothing || (self.line.takes() && (trusted || self.backlog.trouble().is_some()))
     }
 
     fn pump_tidy(&mut self, now: Instant) {
