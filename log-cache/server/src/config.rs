@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_auth::{RawUaa, UaaConfig};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
 use weir_log_cache_store::{Limits, MIN_BUDGET};
 use weir_tls::IdentityFiles;
@@ -16,8 +17,12 @@ pub struct RawConfig {
     pub listen: ListenAddr,
     /// Where to serve REST, to clients with a certificate.
     pub gateway_listen: ListenAddr,
-    /// CA, certificate and key of all three faces; also shown to the dopplers.
+    /// Where to serve REST to clients with a token; nowhere if it is not set.
+    pub proxy_listen: Option<ListenAddr>,
+    /// CA, certificate and key of all faces; also shown to the dopplers.
     pub identity: IdentityFiles,
+    /// The UAA whose tokens are taken.
+    pub uaa: RawUaa,
     /// The dopplers that it is fed from, `host:port` each; none: only `Ingress/Send` feeds it.
     pub dopplers: Vec<PeerAddr>,
     /// What may be held.
@@ -44,7 +49,7 @@ pub struct RawMemory {
 pub struct RawSql {
     /// Where to serve.
     pub listen: ListenAddr,
-    /// File with the bearer token.
+    /// File with the operator's token, which sees everything by SQL and REST; empty: there is none.
     pub token_file: PathBuf,
     /// Longest query, and the time a query gets that asks for none.
     pub timeout: weir_config::Duration,
@@ -84,7 +89,9 @@ impl Default for RawConfig {
         Self {
             listen: ListenAddr::loopback(8080),
             gateway_listen: ListenAddr::loopback(8084),
+            proxy_listen: None,
             identity: IdentityFiles::default(),
+            uaa: RawUaa::default(),
             dopplers: vec![ListenAddr::loopback(8082).socket().into()],
             memory: RawMemory::default(),
             sql: RawSql::default(),
@@ -97,10 +104,14 @@ impl Default for RawConfig {
 pub struct Config {
     /// Where to serve gRPC.
     pub listen: ListenAddr,
-    /// Where to serve REST.
+    /// Where to serve REST to clients with a certificate.
     pub gateway_listen: ListenAddr,
+    /// Where to serve REST to clients with a token.
+    pub proxy_listen: Option<ListenAddr>,
     /// CA, certificate and key.
     pub identity: IdentityFiles,
+    /// The UAA whose tokens are taken.
+    pub uaa: Option<UaaConfig>,
     /// The dopplers, `host:port` each.
     pub dopplers: Vec<PeerAddr>,
     /// What the store may hold.
@@ -114,7 +125,7 @@ pub struct Config {
 pub struct SqlConfig {
     /// Where to serve.
     pub listen: ListenAddr,
-    /// File with the bearer token.
+    /// File with the operator's token; empty if there is none.
     pub token_file: PathBuf,
     /// Longest query.
     pub timeout: Duration,
@@ -154,11 +165,15 @@ impl TryFrom<RawConfig> for Config {
             memory,
             concurrency,
         } = raw.sql;
+        let has_uaa = !raw.uaa.url.is_empty();
+        let mut of_uaa = Problems::default();
+        let uaa = raw.uaa.validate(&mut of_uaa);
+        problems.nest("uaa", of_uaa);
         problems.require(
-            !token_file.as_os_str().is_empty(),
+            has_uaa || !token_file.as_os_str().is_empty(),
             "sql.token_file",
             "",
-            "a file with the bearer token",
+            "a file with the operator's token, where there is no `uaa.url`",
         );
         let timeout = timeout.get();
         problems.require(
@@ -178,7 +193,9 @@ impl TryFrom<RawConfig> for Config {
         problems.into_result(Self {
             listen: raw.listen,
             gateway_listen: raw.gateway_listen,
+            proxy_listen: raw.proxy_listen,
             identity: raw.identity,
+            uaa,
             dopplers: raw.dopplers,
             limits: Limits {
                 logs_bytes: logs.as_usize(),

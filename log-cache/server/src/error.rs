@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
-use weir_auth::TokenError;
+use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 use weir_log_cache_query::QueryError;
 use weir_rpc::ServeError;
@@ -24,9 +24,9 @@ pub enum Error {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The token cannot be read.
+    /// Nobody could be let in.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Gate(#[from] OpenError),
     /// A server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -43,7 +43,7 @@ impl Classify for Error {
         match self {
             Self::Listen { .. } => ErrorKind::Conflict,
             Self::Tls(error) => error.kind(),
-            Self::Token(error) => error.kind(),
+            Self::Gate(error) => error.kind(),
             Self::Serve(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Thread(_) => ErrorKind::Internal,
@@ -54,7 +54,7 @@ impl Classify for Error {
         match self {
             Self::Listen { .. } => Some("free the port, or configure another address".to_owned()),
             Self::Tls(error) => error.hint(),
-            Self::Token(error) => error.hint(),
+            Self::Gate(error) => error.hint(),
             Self::Serve(error) => error.hint(),
             Self::Query(error) => error.hint(),
             Self::Thread(_) => Some("raise the limit of threads (`ulimit -u`)".to_owned()),

@@ -1,6 +1,6 @@
 //! The REST gateway: `/api/v1/{info,read,meta,query,query_range}` as the original's, byte for byte (contract §14.3).
 //!
-//! This is the bare gateway, for clients with a certificate; tokens are the business of the proxy in front of it.
+//! This is the bare gateway, for clients with a certificate; tokens are the business of [`crate::proxy`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Gateway {
     }
 }
 
-async fn info(State(gateway): State<Gateway>) -> Response {
+pub(crate) async fn info(State(gateway): State<Gateway>) -> Response {
     let uptime = gateway.started.elapsed().as_secs().to_string();
     // The original writes this one by hand, and Go's server calls it text.
     let body = format!("{}\n", json!({ "version": VERSION, "vm_uptime": uptime }));
@@ -61,19 +61,26 @@ async fn read(
     Path(source_id): Path<String>,
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
-    let request = read_request(source_id, parameters.as_deref().unwrap_or_default())?;
-    let held = tokio::time::timeout(READ_DEADLINE, gateway.reader.read(request, reading::REST_PAGE))
-        .await
-        .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
-    let page = &held.page;
-    let mut body = Vec::with_capacity(page.batch.len() * 2);
-    body.extend_from_slice(b"{\"envelopes\":");
-    let envelopes = Fields::new(&page.batch)
-        .flatten()
-        .filter_map(|(number, value)| value.bytes(number).ok());
-    weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
-    body.extend_from_slice(b"}\n");
-    Ok(json_answer(body))
+    gateway.page(source_id, parameters.as_deref().unwrap_or_default()).await
+}
+
+impl Gateway {
+    /// A page of envelopes of one source.
+    pub(crate) async fn page(&self, source_id: String, parameters: &str) -> Result<Response, Failed> {
+        let request = read_request(source_id, parameters)?;
+        let held = tokio::time::timeout(READ_DEADLINE, self.reader.read(request, reading::REST_PAGE))
+            .await
+            .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
+        let page = &held.page;
+        let mut body = Vec::with_capacity(page.batch.len() * 2);
+        body.extend_from_slice(b"{\"envelopes\":");
+        let envelopes = Fields::new(&page.batch)
+            .flatten()
+            .filter_map(|(number, value)| value.bytes(number).ok());
+        weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
+        body.extend_from_slice(b"}\n");
+        Ok(json_answer(body))
+    }
 }
 
 async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
@@ -95,7 +102,7 @@ async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
     Ok(json_answer(format!("{{\"meta\":{sources}}}\n").into_bytes()))
 }
 
-async fn query() -> Response {
+pub(crate) async fn query() -> Response {
     let body = json!({
         "status": "error",
         "errorType": "internal",
@@ -119,7 +126,8 @@ struct Info {
 }
 
 /// A gRPC status as the original's gateway shows it.
-struct Failed(Status);
+#[derive(Debug)]
+pub(crate) struct Failed(Status);
 
 impl From<Status> for Failed {
     fn from(status: Status) -> Self {

@@ -1,14 +1,17 @@
 //! The log cache: gRPC, REST and SQL faces over the store.
 //!
 //! Envelopes come from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are
-//! read by gRPC (`grpc`), by REST (`gateway`) and by SQL over HTTP (`sql`); all three are faces of one store.
+//! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`); all are
+//! faces of one store. What a caller with a token may see is decided in `caller`, once.
 
+mod caller;
 mod config;
 mod error;
 mod gateway;
 mod grpc;
 mod intake;
 mod metrics;
+mod proxy;
 mod reading;
 mod server;
 mod sql;

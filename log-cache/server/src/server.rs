@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use weir_auth::{Authorizer, StaticToken};
+use weir_auth::{Authorizer, Gate};
 use weir_config::ListenAddr;
 use weir_log_cache_store::{Maintainer, Store};
 use weir_rpc::subscriber::Dopplers;
@@ -15,6 +15,7 @@ use weir_tls::{ClientTls, ServerTls};
 
 use crate::gateway::Gateway;
 use crate::intake::Intake;
+use crate::proxy::Proxy;
 use crate::reading::Reader;
 use crate::sql::Sql;
 use crate::{Config, Error, grpc, metrics};
@@ -28,9 +29,10 @@ pub struct Server {
     listener: TcpListener,
     gateway_listener: TcpListener,
     sql_listener: TcpListener,
+    proxy_listener: Option<TcpListener>,
     addresses: Addresses,
     tls: ServerTls,
-    sql_tls: ServerTls,
+    public_tls: ServerTls,
     client_tls: ClientTls,
     authorizer: Arc<dyn Authorizer>,
     config: Config,
@@ -46,26 +48,50 @@ pub struct Addresses {
     pub gateway: SocketAddr,
     /// SQL over HTTP, for clients with a token.
     pub sql: SocketAddr,
+    /// REST, for clients with a token.
+    pub proxy: Option<SocketAddr>,
 }
 
 impl Server {
-    /// Reads the certificates and the token, and opens the ports.
+    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the ports.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let authorizer = Arc::new(StaticToken::from_file(&config.sql.token_file)?);
+        let authorizer = Gate::open(&config.sql.token_file, config.uaa.as_ref(), &context)?;
+        Self::with_authorizer(config, context, authorizer).await
+    }
+
+    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
+    pub async fn with_authorizer(
+        config: Config,
+        context: Context,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
-        let sql_tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
+        let public_tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
         let (listener, grpc) = listen(config.listen).await?;
         let (gateway_listener, gateway) = listen(config.gateway_listen).await?;
         let (sql_listener, sql) = listen(config.sql.listen).await?;
-        let addresses = Addresses { grpc, gateway, sql };
+        let (proxy_listener, proxy) = match config.proxy_listen {
+            Some(address) => {
+                let (listener, bound) = listen(address).await?;
+                (Some(listener), Some(bound))
+            }
+            None => (None, None),
+        };
+        let addresses = Addresses {
+            grpc,
+            gateway,
+            sql,
+            proxy,
+        };
         Ok(Self {
             listener,
             gateway_listener,
             sql_listener,
+            proxy_listener,
             addresses,
             tls,
-            sql_tls,
+            public_tls,
             client_tls,
             authorizer,
             config,
@@ -115,13 +141,28 @@ impl Server {
             context.shutdown.clone(),
         )?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
-        let sql_face = serve_http(self.sql_listener, &self.sql_tls, sql.router(), shutdown.clone(), &tasks);
+        let sql_face = serve_http(
+            self.sql_listener,
+            &self.public_tls,
+            sql.router(),
+            shutdown.clone(),
+            &tasks,
+        );
         let gateway = Gateway {
             reader: Arc::clone(&reader),
             started,
-        }
-        .router();
-        let gateway_face = serve_http(self.gateway_listener, &self.tls, gateway, shutdown.clone(), &tasks);
+        };
+        let proxy = Proxy {
+            gateway: gateway.clone(),
+            authorizer: Arc::clone(&self.authorizer),
+        };
+        let proxy_face = async {
+            if let Some(listener) = self.proxy_listener {
+                serve_http(listener, &self.public_tls, proxy.router(), shutdown.clone(), &tasks).await;
+            }
+        };
+        let router = gateway.router();
+        let gateway_face = serve_http(self.gateway_listener, &self.tls, router, shutdown.clone(), &tasks);
         let grpc_face = GrpcServer::new(self.tls.clone())
             .add(RawServer::new(
                 Arc::new(grpc::Ingress {
@@ -132,8 +173,8 @@ impl Server {
             ))
             .add(RawServer::new(Arc::new(grpc::Egress { reader }), MAX_MESSAGE))
             .add(RawServer::new(Arc::new(grpc::PromQl), MAX_MESSAGE))
-            .serve(self.listener, shutdown, &tasks);
-        let (grpc_served, (), ()) = tokio::join!(grpc_face, gateway_face, sql_face);
+            .serve(self.listener, shutdown.clone(), &tasks);
+        let (grpc_served, (), (), ()) = tokio::join!(grpc_face, gateway_face, sql_face, proxy_face);
         // It ends with the request to stop; a panic is in the list of tasks.
         drop(feeding.await);
         subscriptions_go.fire();

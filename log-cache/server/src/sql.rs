@@ -19,17 +19,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request as head};
 use serde_json::json;
-use weir_auth::{Authorizer, Denied, Scope};
+use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
-use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered, Visibility};
+use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
 use weir_service::Shutdown;
 
+use crate::caller::{caller, visibility};
 use crate::{Error, SqlConfig};
 
 mod follow;
@@ -84,31 +85,36 @@ impl Sql {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
+}
 
-    /// What the bearer of the request's token may see.
-    async fn visibility(&self, headers: &HeaderMap) -> Result<Visibility, Denied> {
-        let token = weir_auth::from_header(headers)?;
-        let caller = self.authorizer.caller(token).await?;
-        Ok(match caller.scope() {
-            Scope::Everything => Visibility::All,
-            Scope::Sources(sources) => Visibility::Sources(Arc::clone(sources)),
-        })
+/// Somebody whose token lets them see something: asked for before the body is read.
+struct Asker(Caller);
+
+impl FromRequestParts<Sql> for Asker {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut head::Parts, sql: &Sql) -> Result<Self, Refused> {
+        let caller = caller(&*sql.authorizer, &parts.headers).await?;
+        if caller.scope().is_empty() {
+            return Err(Denied::Forbidden.into());
+        }
+        Ok(Self(caller))
     }
 }
 
 async fn ask(
     State(sql): State<Sql>,
+    Asker(caller): Asker,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Refused> {
-    // Who may not ask learns nothing about what was asked.
-    let visibility = sql.visibility(&headers).await?;
+    let visibility = visibility(&caller);
     let body = body.map_err(|_| Refused::body())?;
     let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
     if request.follow {
         let follower = sql.engine.follow(&request.query, visibility).await?;
-        return Ok(follow::respond(follower, sql.shutdown));
+        return Ok(follow::respond(follower, caller, sql.shutdown));
     }
     let query = Query {
         sql: request.query,

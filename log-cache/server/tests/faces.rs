@@ -54,6 +54,7 @@ impl LogCache {
         let raw = RawConfig {
             listen: any,
             gateway_listen: any,
+            proxy_listen: Some(any),
             identity: identity.clone(),
             dopplers: Vec::new(),
             sql: RawSql {
@@ -122,9 +123,9 @@ fn log(payload: &'static [u8]) -> Message {
     })
 }
 
-/// The same envelopes by gRPC, by REST and by SQL.
+/// The same envelopes by gRPC, by REST with a certificate and with a token, and by SQL.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_store_three_faces() {
+async fn one_store_four_faces() {
     let cache = LogCache::start().await;
     let metrics = BTreeMap::from([(
         "cpu".to_owned(),
@@ -168,6 +169,16 @@ async fn one_store_three_faces() {
     assert_eq!(page["envelopes"]["batch"][0]["log"]["payload"], "Zmlyc3Q=");
 
     let sql = Https::new(cache.trusting.clone()).with_token(&format!("bearer {TOKEN}"));
+    let proxy = cache.addresses.proxy.expect("configured");
+    let url = format!("https://{proxy}/api/v1/read/app%2F1?envelope_types=LOG&limit=1");
+    let same: Value = serde_json::from_str(&sql.get(&url).await.expect("an answer").text()).expect("JSON");
+    assert_eq!(same, page);
+    let url = format!("https://{proxy}/api/v1/meta");
+    assert_eq!(
+        sql.get(&url).await.expect("an answer").text(),
+        "{\"meta\":{\"app/1\":{\"count\":\"3\",\"oldestTimestamp\":\"1\",\"newestTimestamp\":\"3\"}}}\n"
+    );
+
     let url = format!("https://{}/v1/sql", cache.addresses.sql);
     let question = "select seq, body, body_bytes from logs where source_id = 'app/1' order by seq";
     let answer = sql
@@ -223,7 +234,7 @@ async fn refusals() {
     cache.stop().await;
 }
 
-/// Without a certificate neither gRPC nor REST; without the token no SQL, whatever the certificate.
+/// Without a certificate neither gRPC nor REST; without the token neither SQL nor public REST, whatever the certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_get_nothing() {
     let cache = LogCache::start().await;
@@ -251,6 +262,14 @@ async fn strangers_get_nothing() {
             .expect("an answer");
         assert_eq!(answer.status.as_u16(), 401);
         assert!(!answer.text().contains("secret"));
+        let proxy = cache.addresses.proxy.expect("configured");
+        for path in ["read/app", "meta", "query?query=up"] {
+            let answer = client
+                .get(&format!("https://{proxy}/api/v1/{path}"))
+                .await
+                .expect("an answer");
+            assert_eq!((answer.status.as_u16(), answer.text().as_str()), (404, ""), "{path}");
+        }
     }
     cache.stop().await;
 }

@@ -2,7 +2,7 @@
 //!
 //! Beside rows there are three other lines, each an object with a single key that no column can have: `{"$missed": 12}`
 //! where the follower was too slow for that many rows of the table, `{"$error": …, "$hint": …}` before the answer ends because
-//! the query failed on a row, and `{"$end": "stopping"}` when the log cache stops.
+//! the query failed on a row or the caller's token ended, and `{"$end": "stopping"}` when the log cache stops.
 
 use std::convert::Infallible;
 
@@ -11,30 +11,38 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use http::header;
 use serde_json::json;
+use weir_auth::Caller;
 use weir_error::Classify;
 use weir_log_cache_query::{Follower, Format, Live};
 use weir_service::Shutdown;
 
-/// The rows of `follower` until it ends, the client goes, or `shutdown`.
-pub(super) fn respond(follower: Follower, shutdown: Shutdown) -> Response {
+/// The rows of `follower` until it ends, the client goes, its token ends, or `shutdown`.
+pub(super) fn respond(follower: Follower, caller: Caller, shutdown: Shutdown) -> Response {
     let headers = [
         (header::CONTENT_TYPE, Format::Ndjson.content_type()),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, Body::from_stream(lines(follower, shutdown))).into_response()
+    (headers, Body::from_stream(lines(follower, caller, shutdown))).into_response()
 }
 
-fn lines(follower: Follower, shutdown: Shutdown) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    futures::stream::unfold(Some((follower, shutdown)), async |state| {
-        let (mut follower, shutdown) = state?;
-        let Some(next) = shutdown.unless_requested(follower.next()).await else {
-            return Some((line(&json!({ "$end": "stopping" })), None));
-        };
+fn lines(follower: Follower, caller: Caller, shutdown: Shutdown) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let ended = Box::pin(async move { caller.ended().await });
+    futures::stream::unfold(Some((follower, ended, shutdown)), async |state| {
+        let (mut follower, mut ended, shutdown) = state?;
         let failed = |error: &dyn Classify| line(&json!({ "$error": error.to_string(), "$hint": error.hint() }));
-        Some(match next? {
-            Ok(Live::Missed(rows)) => (line(&json!({ "$missed": rows })), Some((follower, shutdown))),
+        let next = tokio::select! {
+            biased;
+            () = shutdown.requested() => return Some((line(&json!({ "$end": "stopping" })), None)),
+            why = &mut ended => {
+                let hint = "log in again; `weir token` prints a token of this stack";
+                return Some((line(&json!({ "$error": why.to_string(), "$hint": hint })), None));
+            }
+            next = follower.next() => next?,
+        };
+        Some(match next {
+            Ok(Live::Missed(rows)) => (line(&json!({ "$missed": rows })), Some((follower, ended, shutdown))),
             Ok(Live::Rows(batch)) => match Format::render_lines(&batch) {
-                Ok(lines) => (Ok(lines.into()), Some((follower, shutdown))),
+                Ok(lines) => (Ok(lines.into()), Some((follower, ended, shutdown))),
                 Err(error) => (failed(&error), None),
             },
             Err(error) => (failed(&error), None),

@@ -6,7 +6,9 @@ use axum::body::Body;
 use futures::StreamExt;
 use http::Request;
 use tower::ServiceExt as _;
-use weir_auth::{Caller, StaticToken, Verdict};
+use weir_auth::revocation::What;
+use weir_auth::testing::TestIssuer;
+use weir_auth::{Scope, StaticToken, Verdict};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
@@ -216,4 +218,81 @@ async fn live_failures() {
     let error = lines.next().await.expect("a line").expect("a line");
     assert!(error.starts_with(b"{\"$error\":\"query: "), "{error:?}");
     assert!(lines.next().await.is_none());
+}
+
+/// UAA's tokens: a tenant's queries see its rows, whichever way they are written; none without rights; a live answer ends
+/// when its token does, and says so.
+#[tokio::test]
+async fn tokens_of_uaa() {
+    let (_trigger, context) = weir_service::Context::in_memory("log-cache");
+    let issuer = TestIssuer::new();
+    let store = store();
+    let face = face(&store, issuer.verifier(&context.shutdown, &context.tasks));
+    let ask = |path: &str, token: &str, sql: &'static str| {
+        let request = Request::post(path)
+            .header(header::AUTHORIZATION, format!("bearer {token}"))
+            .header(header::CONTENT_TYPE, "text/plain")
+            .body(Body::from(sql))
+            .expect("a request");
+        face.clone().oneshot(request)
+    };
+    let admin = issuer.token("admin", &["logs.admin"]);
+    let dev = issuer.token("dev", &["logs.read.app"]);
+    let nobody = issuer.token("nobody", &["cloud_controller.read"]);
+    let response = ask("/v1/sql?format=csv", &admin, "select count(*) as n from logs")
+        .await
+        .expect("infallible");
+    assert_eq!(text(response).await, "n\n6\n");
+    for sql in [
+        "select * from logs",
+        "with l as (select * from logs) select count(*) as n, max(body) as b, max(source_id) as s from l",
+        "select * from logs where source_id = 'other'",
+        "select a.body from logs a join logs b on a.timestamp = b.timestamp",
+        "explain verbose select * from logs",
+        "explain analyze select count(*) from logs",
+        "select cast(body as int) from logs where source_id <> 'app'",
+        "select count(*) from logs having count(*) > 5",
+        "select * from information_schema.tables",
+    ] {
+        let response = ask("/v1/sql?format=json", &dev, sql).await.expect("infallible");
+        let text = text(response).await;
+        assert!(!text.contains("hidden") && !text.contains("\"n\":6"), "{sql}: {text}");
+        assert!(sql.contains("other") || !text.contains("other"), "{sql}: {text}");
+    }
+    let response = ask("/v1/sql", &nobody, "select 1").await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert!(text(response).await.contains("name a source you may read"));
+    // Two headers, and a body that nobody who is not let in gets to send.
+    let request = Request::post("/v1/sql")
+        .header(header::AUTHORIZATION, format!("bearer {admin}"))
+        .header(header::AUTHORIZATION, format!("bearer {dev}"))
+        .body(Body::from_stream(futures::stream::pending::<
+            Result<Bytes, std::io::Error>,
+        >()))
+        .expect("a request");
+    let response = face.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+
+    let live = ask("/v1/sql?follow=true", &dev, "select body from logs")
+        .await
+        .expect("infallible");
+    let mut lines = live.into_body().into_data_stream();
+    log(&store, "app", 9, "shown");
+    assert_eq!(
+        lines.next().await.expect("a line").expect("a line"),
+        "{\"body\":\"shown\"}\n"
+    );
+    issuer.revoke(What::User {
+        user_id: "id-of-dev".to_owned(),
+        client_id: None,
+    });
+    let last = tokio::time::timeout(Duration::from_secs(30), lines.next())
+        .await
+        .expect("in time");
+    let last = last.expect("a line").expect("a line");
+    assert!(last.starts_with(b"{\"$error\":\"the token was revoked\""), "{last:?}");
+    assert!(lines.next().await.is_none());
+    let response = ask("/v1/sql", &dev, "select 1").await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(text(response).await.contains("authorization was revoked"));
 }

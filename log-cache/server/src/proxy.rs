@@ -1,0 +1,178 @@
+//! The public REST face: the gateway's answers for clients with a token, as the original's CF auth proxy gives them
+//! (contract §14.5).
+//!
+//! ```text
+//! GET /api/v1/info                  nobody is asked who they are
+//! GET /api/v1/read/<source id>      whoever may read that source; all others: 404, as if it did not exist
+//! GET /api/v1/meta                  of the sources that the caller may see
+//! GET /api/v1/query[_range]         501: PromQL is not spoken yet
+//! ```
+//!
+//! It is no proxy: it calls the gateway's functions with a source and parameters. Between the two there is no request,
+//! whose headers could say something else than the caller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, FromRequestParts, Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header, request};
+use serde::Serialize;
+use tonic::Status;
+use weir_auth::{Authorizer, Caller, Denied};
+use weir_proto::logcache_v1::MetaInfo;
+
+use crate::caller::{caller, visibility};
+use crate::gateway::{self, Failed, Gateway};
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    pub(crate) gateway: Gateway,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+}
+
+impl FromRef<Proxy> for Gateway {
+    fn from_ref(proxy: &Proxy) -> Self {
+        proxy.gateway.clone()
+    }
+}
+
+impl Proxy {
+    /// The routes.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/api/v1/info", get(gateway::info))
+            .route("/api/v1/read/{source_id}", get(read))
+            .route("/api/v1/meta", get(meta))
+            .route("/api/v1/query", get(query))
+            .route("/api/v1/query_range", get(query))
+            .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"))
+            .with_state(self)
+    }
+}
+
+/// Somebody whose token is good.
+struct Reader(Caller);
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Refused {
+    /// The original does not tell a bad token from a source that does not exist: 404 without a body.
+    Hidden,
+    /// Nobody can say now whether the token is good.
+    Unknown,
+    /// The gateway's own refusal.
+    Failed(Failed),
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unavailable => Self::Unknown,
+            _ => Self::Hidden,
+        }
+    }
+}
+
+impl From<Failed> for Refused {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Failed(status.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Hidden => StatusCode::NOT_FOUND.into_response(),
+            Self::Unknown => Failed::from(Status::unavailable("authorization cannot be checked now")).into_response(),
+            Self::Failed(failed) => failed.into_response(),
+        }
+    }
+}
+
+impl FromRequestParts<Proxy> for Reader {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut request::Parts, proxy: &Proxy) -> Result<Self, Refused> {
+        Ok(Self(caller(&*proxy.authorizer, &parts.headers).await?))
+    }
+}
+
+async fn read(
+    State(proxy): State<Proxy>,
+    Reader(caller): Reader,
+    Path(source_id): Path<String>,
+    RawQuery(parameters): RawQuery,
+) -> Result<Response, Refused> {
+    if !visibility(&caller).shows(&source_id) {
+        return Err(Refused::Hidden);
+    }
+    Ok(proxy
+        .gateway
+        .page(source_id, parameters.as_deref().unwrap_or_default())
+        .await?)
+}
+
+/// The place of PromQL. Who asks comes first here too, as it will when there is an answer.
+async fn query(Reader(_): Reader) -> Response {
+    gateway::query().await
+}
+
+async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Result<Response, Refused> {
+    let Reader(caller) = match reader {
+        Ok(reader) => reader,
+        // Here the original's answer to trouble with whom it has to ask.
+        Err(Refused::Unknown) => return Ok(StatusCode::BAD_GATEWAY.into_response()),
+        Err(refused) => return Err(refused),
+    };
+    let visibility = visibility(&caller);
+    let meta = proxy.gateway.reader.meta().await?.meta;
+    let visible: BTreeMap<String, Info> = meta
+        .into_iter()
+        .filter(|(source_id, _)| visibility.shows(source_id))
+        .map(|(source_id, info)| (source_id, Info::from(info)))
+        .collect();
+    // Straight to text: a JSON value would sort the fields.
+    let sources = serde_json::to_string(&visible).map_err(|error| Status::internal(error.to_string()))?;
+    let body = format!("{{\"meta\":{sources}}}\n");
+    // The original decodes and writes it once more, and Go's server calls what comes of that text.
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+}
+
+/// What there is of one source, as the original's proxy writes it: camel case, zeros left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_timestamp: Option<String>,
+}
+
+impl From<MetaInfo> for Info {
+    fn from(info: MetaInfo) -> Self {
+        let shown = |number: i64| (number != 0).then(|| number.to_string());
+        Self {
+            count: shown(info.count),
+            expired: shown(info.expired),
+            oldest_timestamp: shown(info.oldest_timestamp),
+            newest_timestamp: shown(info.newest_timestamp),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! The face as its clients see it, without the network.
+
+use axum::body::Body;
+use http::{Method, Request};
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+use weir_auth::revocation::What;
+use weir_auth::testing::TestIssuer;
+use weir_auth::{Gate, StaticToken};
+use weir_envelope::batch::BatchBuilder;
+use weir_envelope::encode::Writer;
+use weir_envelope::view::Stream;
+use weir_log_cache_store::{Limits, Store};
+use weir_service::{Context, Trigger};
+
+use super::*;
+use crate::reading;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+struct Setup {
+    face: Router,
+    issuer: Arc<TestIssuer>,
+    _trigger: Trigger,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let store = Store::new(Limits::default());
+        let mut builder = BatchBuilder::new();
+        for (time, source_id) in [(1, "app-1"), (2, "app-1"), (3, "app-2"), (4, "a/b")] {
+            builder.push_with(|envelope| {
+                let mut writer = Writer::new(envelope);
+                writer.timestamp(time).source_id(source_id);
+                writer.log(format!("of {source_id}").as_bytes(), Stream::Out);
+            });
+        }
+        store.ingest(&builder.finish(), |_| {});
+        let (trigger, context) = Context::in_memory("log-cache");
+        let issuer = TestIssuer::new();
+        let verifier = issuer.verifier(&context.shutdown, &context.tasks);
+        let local = StaticToken::new(TOKEN).expect("a token");
+        let proxy = Proxy {
+            gateway: Gateway {
+                reader: reading::Reader::new(store),
+                started: Instant::now(),
+            },
+            authorizer: Arc::new(Gate::new(Some(local), Some(verifier))),
+        };
+        Self {
+            face: proxy.router(),
+            issuer,
+            _trigger: trigger,
+        }
+    }
+
+    async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = self.face.clone().oneshot(request).await.expect("infallible");
+        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let kind = kind
+            .map(|kind| kind.to_str().expect("text").to_owned())
+            .unwrap_or_default();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        (status, kind, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    async fn with(&self, token: &str, path: &str) -> (u16, String, String) {
+        self.ask(path, &[("authorization", &format!("bearer {token}"))]).await
+    }
+}
+
+/// Each token sees its sources, by read and by meta, and everything else is 404 without a word.
+#[tokio::test]
+async fn tenants_see_what_is_theirs() {
+    let setup = Setup::new();
+    let dev = setup
+        .issuer
+        .token("dev", &["logs.read.app-1", "logs.read.a/b", "logs.read.absent"]);
+    let nobody = setup.issuer.token("nobody", &["cloud_controller.read"]);
+    let firehose = setup.issuer.token("admin", &["doppler.firehose"]);
+    let reader = setup.issuer.token("reader", &["logs.admin"]);
+    let hidden = (404, String::new(), String::new());
+    for (token, source, seen) in [
+        (dev.as_str(), "app-1", true),
+        (&dev, "a%2Fb", true),
+        (&dev, "app-2", false),
+        (&dev, "app-3", false),
+        (&dev, "APP-1", false),
+        (&dev, "app-1%20", false),
+        (&nobody, "app-1", false),
+        (&firehose, "app-2", true),
+        (&reader, "app-2", true),
+        (TOKEN, "app-2", true),
+        ("a.b.c", "app-1", false),
+        ("", "app-1", false),
+    ] {
+        let answer = setup
+            .with(token, &format!("/api/v1/read/{source}?source_id=app-2&limit=10"))
+            .await;
+        if seen {
+            assert_eq!((answer.0, answer.1.as_str()), (200, "application/json"), "{source}");
+            assert!(
+                answer
+                    .2
+                    .contains(&format!("\"source_id\":\"{}\"", source.replace("%2F", "/"))),
+                "{}",
+                answer.2
+            );
+        } else {
+            assert_eq!(answer, hidden, "{source}");
+        }
+    }
+    assert_eq!(
+        setup.with(&dev, "/api/v1/read/absent").await.2,
+        "{\"envelopes\":{\"batch\":[]}}\n"
+    );
+    assert_eq!(setup.ask("/api/v1/read/app-1", &[]).await, hidden);
+
+    let text = "text/plain; charset=utf-8";
+    let of_dev = "{\"meta\":{\"a/b\":{\"count\":\"1\",\"oldestTimestamp\":\"4\",\"newestTimestamp\":\"4\"},\
+                  \"app-1\":{\"count\":\"2\",\"oldestTimestamp\":\"1\",\"newestTimestamp\":\"2\"}}}\n";
+    assert_eq!(
+        setup.with(&dev, "/api/v1/meta").await,
+        (200, text.to_owned(), of_dev.to_owned())
+    );
+    assert_eq!(
+        setup.with(&nobody, "/api/v1/meta?local_only=true").await.2,
+        "{\"meta\":{}}\n"
+    );
+    assert_eq!(setup.with("a.b.c", "/api/v1/meta").await, hidden);
+    for admin in [TOKEN, &firehose, &reader] {
+        let all = setup.with(admin, "/api/v1/meta").await.2;
+        assert!(
+            ["app-1", "app-2", "a/b"].iter().all(|source| all.contains(source)),
+            "{all}"
+        );
+    }
+}
+
+/// The rest of the face: info for everybody, PromQL's place, errors as the gateway's, paths that are none.
+#[tokio::test]
+async fn the_rest_is_the_gateways() {
+    let setup = Setup::new();
+    let (status, kind, body) = setup.ask("/api/v1/info", &[]).await;
+    assert_eq!((status, kind.as_str()), (200, "text/plain; charset=utf-8"));
+    assert!(body.starts_with("{\"version\":\"3."), "{body}");
+    let dev = setup.issuer.token("dev", &["logs.read.app-1"]);
+    for path in [
+        "/api/v1/query?query=up",
+        "/api/v1/query_range?query=up&start=1&end=2&step=1",
+    ] {
+        assert_eq!(setup.ask(path, &[]).await.0, 404);
+        let (status, kind, body) = setup.with(&dev, path).await;
+        assert_eq!((status, kind.as_str()), (501, "application/json"));
+        assert!(
+            body.starts_with("{\"error\":\"this log cache does not speak PromQL"),
+            "{body}"
+        );
+    }
+    let (status, _, body) = setup.with(&dev, "/api/v1/read/app-1?limit=1001").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            500,
+            "{\"code\":2,\"message\":\"Limit (1001) must be 1000 or less\",\"details\":[]}\n"
+        )
+    );
+    // Who may not read a source does not learn either that the request makes no sense.
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-2?limit=1001").await.0, 404);
+    for path in [
+        "/",
+        "/api/v1/read",
+        "/api/v1/read/",
+        "/api/v1/read/a/b",
+        "/api/v1/read/../meta",
+        "/v1/sql",
+    ] {
+        assert_eq!(setup.with(TOKEN, path).await.0, 404, "{path}");
+    }
+}
+
+/// Nothing but one header `Authorization` says who asks.
+#[tokio::test]
+async fn smuggled_identities() {
+    let setup = Setup::new();
+    let (dev, admin) = (
+        format!("bearer {}", setup.issuer.token("dev", &["logs.read.app-1"])),
+        format!("bearer {}", setup.issuer.token("admin", &["doppler.firehose"])),
+    );
+    let cookie = format!("authorization={}", admin.replace(' ', "%20"));
+    for headers in [
+        vec![("authorization", dev.as_str()), ("authorization", &admin)],
+        vec![("authorization", &admin), ("authorization", &admin)],
+        vec![("authorization", &dev), ("x-forwarded-authorization", &admin)],
+        vec![("authorization", &dev), ("proxy-authorization", &admin)],
+        vec![
+            ("authorization", &dev),
+            ("x-forwarded-user", "admin"),
+            ("x-user-id", "admin"),
+            ("x-weir-caller", "operator"),
+        ],
+        vec![
+            ("authorization", &dev),
+            ("x-forwarded-client-cert", "CN=log-cache"),
+            ("x-original-url", "/api/v1/info"),
+        ],
+        vec![("authorization", &dev), ("connection", "authorization")],
+        vec![("cookie", &cookie)],
+        vec![("x-authorization", &admin)],
+    ] {
+        assert_eq!(setup.ask("/api/v1/read/app-2", &headers).await.0, 404, "{headers:?}");
+    }
+}
+
+/// A token that is revoked opens nothing any more; with UAA away and its keys unknown, nobody is told a lie.
+#[tokio::test]
+async fn tokens_end() {
+    let setup = Setup::new();
+    let token = setup.issuer.token("dev", &["logs.read.app-1"]);
+    assert_eq!(setup.with(&token, "/api/v1/read/app-1").await.0, 200);
+    setup.issuer.revoke(What::Client {
+        client_id: "cf".to_owned(),
+    });
+    for _ in 0..2_000 {
+        if setup.with(&token, "/api/v1/read/app-1").await.0 == 404 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(setup.with(&token, "/api/v1/meta").await.0, 404);
+
+    let away = Setup::new();
+    away.issuer.set_away(true);
+    tokio::time::pause();
+    let token = away.issuer.token("dev", &["logs.read.app-1"]);
+    assert_eq!(away.with(&token, "/api/v1/read/app-1").await.0, 503);
+    assert_eq!(away.with(&token, "/api/v1/meta").await.0, 502);
+    assert_eq!(away.with(TOKEN, "/api/v1/meta").await.0, 200);
+}
