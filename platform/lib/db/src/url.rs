@@ -37,6 +37,13 @@ impl DatabaseUrl {
         &self.text
     }
 
+    /// The whole address, for tests that pass it on.
+    #[cfg(feature = "test-servers")]
+    #[must_use]
+    pub fn reveal_for_tests(&self) -> String {
+        self.text.clone()
+    }
+
     /// The file of a SQLite database.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {

@@ -1,0 +1,505 @@
+//! The UAA's configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+use weir_config::{ByteSize, ListenAddr, Problems, Secret};
+use weir_db::DatabaseUrl;
+
+mod docs;
+mod providers;
+
+pub use docs::DOCS;
+pub use providers::{Provider, RawProvider};
+
+type Span = weir_config::Duration;
+
+/// The configuration as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where to serve HTTPS.
+    pub listen: ListenAddr,
+    /// The certificate shown to everybody.
+    pub identity: RawIdentity,
+    /// The address that clients know: `https://uaa.<system domain>`; empty for `https://` and where it listens.
+    pub external_url: String,
+    /// The address of the login pages, if it is another.
+    pub login_url: String,
+    /// Where users, clients and tokens are kept.
+    #[serde(serialize_with = "without_password")]
+    pub database: Secret<String>,
+    /// The first user, who may do everything.
+    pub admin_user: String,
+    /// The file with that user's password.
+    pub admin_password_file: PathBuf,
+    /// The file with the secrets of the clients that are there from the start.
+    pub client_secrets_file: PathBuf,
+    /// The file with the key that seals signing keys in the database.
+    pub master_key_file: PathBuf,
+    /// How long tokens are good for.
+    pub tokens: RawTokens,
+    /// How long a browser stays logged in.
+    pub sessions: RawSessions,
+    /// What happens after repeated failures to log in.
+    pub lockout: RawLockout,
+    /// What a password must be.
+    pub passwords: RawPasswords,
+    /// How passwords are stored.
+    pub hashing: RawHashing,
+    /// External OpenID Connect providers, by the name that becomes the origin of their users.
+    pub providers: BTreeMap<String, RawProvider>,
+}
+
+/// A certificate and its key as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawIdentity {
+    /// PEM file of the certificate.
+    pub cert: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+/// Life times of tokens as they are written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTokens {
+    /// An access token, unless its client says otherwise.
+    pub access: Span,
+    /// The longest that a client may say.
+    pub longest_access: Span,
+    /// A refresh token, unless its client says otherwise.
+    pub refresh: Span,
+    /// Whether a refresh token is good for one refresh only.
+    pub rotate_refresh: bool,
+    /// An authorization code.
+    pub code: Span,
+    /// A one-time passcode.
+    pub passcode: Span,
+    /// When a new signing key replaces the present one; `0` for never.
+    pub key_rotation: Span,
+}
+
+impl Default for RawTokens {
+    fn default() -> Self {
+        Self {
+            access: Span::from_secs(20 * 60),
+            longest_access: Span::from_secs(24 * 3600),
+            refresh: Span::from_secs(30 * 24 * 3600),
+            rotate_refresh: false,
+            code: Span::from_secs(2 * 60),
+            passcode: Span::from_secs(5 * 60),
+            key_rotation: Span::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+/// Browser sessions as they are written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSessions {
+    /// After this long without a request.
+    pub idle: Span,
+    /// In any case.
+    pub longest: Span,
+}
+
+impl Default for RawSessions {
+    fn default() -> Self {
+        Self {
+            idle: Span::from_secs(30 * 60),
+            longest: Span::from_secs(12 * 3600),
+        }
+    }
+}
+
+/// The lockout policy as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLockout {
+    /// How many failures lock.
+    pub attempts: u32,
+    /// Within what time.
+    pub window: Span,
+    /// For how long.
+    pub lock: Span,
+}
+
+impl Default for RawLockout {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            window: Span::from_secs(3600),
+            lock: Span::from_secs(300),
+        }
+    }
+}
+
+/// The password policy as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPasswords {
+    /// Fewest characters.
+    pub shortest: usize,
+}
+
+impl Default for RawPasswords {
+    fn default() -> Self {
+        Self { shortest: 1 }
+    }
+}
+
+/// Argon2id as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHashing {
+    /// Memory of one hash.
+    pub memory: ByteSize,
+    /// Passes over it.
+    pub passes: u32,
+    /// Threads; 0 for half of the cores.
+    pub threads: usize,
+    /// How many may wait.
+    pub queue: usize,
+}
+
+impl Default for RawHashing {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::mib(19),
+            passes: 2,
+            threads: 0,
+            queue: 256,
+        }
+    }
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddr::loopback(8443),
+            identity: RawIdentity::default(),
+            external_url: String::new(),
+            login_url: String::new(),
+            database: Secret::new("sqlite://uaa.db".to_owned()),
+            admin_user: "admin".to_owned(),
+            admin_password_file: PathBuf::from("admin-password"),
+            client_secrets_file: PathBuf::from("client-secrets.json"),
+            master_key_file: PathBuf::from("uaa-master-key"),
+            tokens: RawTokens::default(),
+            sessions: RawSessions::default(),
+            lockout: RawLockout::default(),
+            passwords: RawPasswords::default(),
+            hashing: RawHashing::default(),
+            providers: BTreeMap::new(),
+        }
+    }
+}
+
+/// The validated configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to serve HTTPS.
+    pub listen: ListenAddr,
+    /// The certificate shown to everybody.
+    pub identity: RawIdentity,
+    /// The address that clients know, without a slash at its end; empty until it listens, if it is to be that.
+    pub external_url: String,
+    /// The address of the login pages, without a slash at its end.
+    pub login_url: String,
+    /// Where users, clients and tokens are kept.
+    pub database: DatabaseUrl,
+    /// The first user, who may do everything.
+    pub admin_user: String,
+    /// The file with that user's password.
+    pub admin_password_file: PathBuf,
+    /// The file with the secrets of the clients that are there from the start.
+    pub client_secrets_file: PathBuf,
+    /// The file with the key that seals signing keys in the database.
+    pub master_key_file: PathBuf,
+    /// How long tokens are good for.
+    pub tokens: TokensConfig,
+    /// How long a browser stays logged in without a request.
+    pub session_idle: Duration,
+    /// How long a browser stays logged in at most.
+    pub session_longest: Duration,
+    /// What happens after repeated failures to log in.
+    pub lockout: LockoutConfig,
+    /// Fewest characters of a password.
+    pub shortest_password: usize,
+    /// How passwords are stored.
+    pub hashing: HashingConfig,
+    /// External OpenID Connect providers.
+    pub providers: Vec<Provider>,
+}
+
+/// How long tokens are good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// An access token, unless its client says otherwise.
+    pub access: Duration,
+    /// The longest that a client may say.
+    pub longest_access: Duration,
+    /// A refresh token, unless its client says otherwise.
+    pub refresh: Duration,
+    /// Whether a refresh token is good for one refresh only.
+    pub rotate_refresh: bool,
+    /// An authorization code.
+    pub code: Duration,
+    /// A one-time passcode.
+    pub passcode: Duration,
+    /// When a new signing key replaces the present one.
+    pub key_rotation: Option<Duration>,
+}
+
+/// What happens after repeated failures to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockoutConfig {
+    /// How many failures lock.
+    pub attempts: u32,
+    /// Within what time.
+    pub window: Duration,
+    /// For how long.
+    pub lock: Duration,
+}
+
+/// How passwords are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashingConfig {
+    /// Memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Threads.
+    pub threads: usize,
+    /// How many may wait.
+    pub queue: usize,
+}
+
+impl Config {
+    /// Takes the address of the listener for those that were left open.
+    pub(crate) fn listens_on(&mut self, address: std::net::SocketAddr) {
+        if self.external_url.is_empty() {
+            self.external_url = format!("https://{address}");
+        }
+        if self.login_url.is_empty() {
+            self.login_url.clone_from(&self.external_url);
+        }
+    }
+
+    /// What tokens carry as `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        format!("{}/oauth/token", self.external_url)
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = Problems;
+
+    fn try_from(raw: RawConfig) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let external_url = match raw.external_url.as_str() {
+            "" => Some(String::new()),
+            url => problems.accept("external_url", base_url(url)),
+        };
+        let login_url = match raw.login_url.as_str() {
+            "" => external_url.clone(),
+            url => problems.accept("login_url", base_url(url)),
+        };
+        let database = problems.accept(
+            "database",
+            raw.database.expose().parse::<DatabaseUrl>().map_err(|error| {
+                let hint = weir_error::Classify::hint(&error).unwrap_or_default();
+                format!("{error}; {hint}")
+            }),
+        );
+        let name = raw.admin_user.trim().to_owned();
+        problems.require(
+            !name.is_empty() && name.len() <= 255 && name == raw.admin_user,
+            "admin_user",
+            &raw.admin_user,
+            "1 to 255 bytes without blanks around",
+        );
+        let tokens = tokens(&raw.tokens, &mut problems);
+        span(&mut problems, "sessions.idle", raw.sessions.idle, 60, 30 * 24 * 3600);
+        span(
+            &mut problems,
+            "sessions.longest",
+            raw.sessions.longest,
+            60,
+            30 * 24 * 3600,
+        );
+        problems.require(
+            (1..=1000).contains(&raw.lockout.attempts),
+            "lockout.attempts",
+            raw.lockout.attempts,
+            "1 to 1000",
+        );
+        span(&mut problems, "lockout.window", raw.lockout.window, 1, 7 * 24 * 3600);
+        span(&mut problems, "lockout.lock", raw.lockout.lock, 1, 7 * 24 * 3600);
+        problems.require(
+            (1..=128).contains(&raw.passwords.shortest),
+            "passwords.shortest",
+            raw.passwords.shortest,
+            "1 to 128",
+        );
+        let hashing = hashing(&raw.hashing, &mut problems);
+        let mut listed = Vec::new();
+        for (name, provider) in raw.providers {
+            match provider.validated(&name) {
+                Ok(provider) => listed.push(provider),
+                Err(part) => problems.nest(&format!("providers.{name}"), part),
+            }
+        }
+        problems.into_result_with(|| {
+            Some(Self {
+                listen: raw.listen,
+                identity: raw.identity,
+                external_url: external_url?,
+                login_url: login_url?,
+                database: database?,
+                admin_user: name,
+                admin_password_file: raw.admin_password_file,
+                client_secrets_file: raw.client_secrets_file,
+                master_key_file: raw.master_key_file,
+                tokens,
+                session_idle: raw.sessions.idle.get(),
+                session_longest: raw.sessions.longest.get(),
+                lockout: LockoutConfig {
+                    attempts: raw.lockout.attempts,
+                    window: raw.lockout.window.get(),
+                    lock: raw.lockout.lock.get(),
+                },
+                shortest_password: raw.passwords.shortest,
+                hashing,
+                providers: listed,
+            })
+        })
+    }
+}
+
+fn tokens(raw: &RawTokens, problems: &mut Problems) -> TokensConfig {
+    let longest = raw.longest_access.as_secs();
+    span(problems, "tokens.longest_access", raw.longest_access, 10, 7 * 24 * 3600);
+    span(problems, "tokens.access", raw.access, 10, longest.max(10));
+    span(problems, "tokens.refresh", raw.refresh, 10, 10 * 366 * 24 * 3600);
+    span(problems, "tokens.code", raw.code, 5, 600);
+    span(problems, "tokens.passcode", raw.passcode, 5, 3600);
+    let rotation = raw.key_rotation.get();
+    problems.require(
+        rotation.is_zero() || rotation >= Duration::from_secs(3600),
+        "tokens.key_rotation",
+        raw.key_rotation,
+        "0 or at least 1h",
+    );
+    TokensConfig {
+        access: raw.access.get(),
+        longest_access: raw.longest_access.get(),
+        refresh: raw.refresh.get(),
+        rotate_refresh: raw.rotate_refresh,
+        code: raw.code.get(),
+        passcode: raw.passcode.get(),
+        key_rotation: (!rotation.is_zero()).then_some(rotation),
+    }
+}
+
+fn hashing(raw: &RawHashing, problems: &mut Problems) -> HashingConfig {
+    let memory = raw.memory.bytes();
+    problems.require(
+        (64 << 10..=1 << 30).contains(&memory),
+        "hashing.memory",
+        raw.memory,
+        "64KiB to 1GiB; at least 19MiB where it matters",
+    );
+    problems.require((1..=32).contains(&raw.passes), "hashing.passes", raw.passes, "1 to 32");
+    problems.require(raw.threads <= 64, "hashing.threads", raw.threads, "0 to 64");
+    problems.require(
+        (1..=10_000).contains(&raw.queue),
+        "hashing.queue",
+        raw.queue,
+        "1 to 10000",
+    );
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    HashingConfig {
+        memory_kib: u32::try_from(memory >> 10).unwrap_or(u32::MAX),
+        passes: raw.passes,
+        threads: if raw.threads == 0 {
+            (cores / 2).max(1)
+        } else {
+            raw.threads
+        },
+        queue: raw.queue,
+    }
+}
+
+fn span(problems: &mut Problems, key: &str, value: Span, least: u64, most: u64) {
+    let allowed = format!("{} to {}", Span::from_secs(least), Span::from_secs(most));
+    problems.require((least..=most).contains(&value.as_secs()), key, value, allowed);
+}
+
+/// An address with a password in it is shown to nobody; one of a file may be written into a configuration file.
+fn without_password<S: serde::Serializer>(url: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    if url.expose().starts_with("sqlite://") {
+        serializer.serialize_str(url.expose())
+    } else {
+        url.serialize(serializer)
+    }
+}
+
+/// `https://host[:port]`, as everything that we write begins.
+fn base_url(text: &str) -> Result<String, &'static str> {
+    const WANTED: &str = "must be `https://host` or `https://host:port`";
+    let url = Url::parse(text).map_err(|_| WANTED)?;
+    let bare = url.scheme() == "https"
+        && url.host().is_some()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    bare.then(|| url.as_str().trim_end_matches('/').to_owned())
+        .ok_or(WANTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The defaults are valid, every key has its text, and all that is wrong is said at once, without the secrets.
+    #[test]
+    fn defaults_documentation_and_problems() {
+        let mut config = Config::try_from(RawConfig::default()).unwrap();
+        config.listens_on("127.0.0.1:8443".parse().unwrap());
+        assert_eq!(config.issuer(), "https://127.0.0.1:8443/oauth/token");
+        assert_eq!(config.login_url, "https://127.0.0.1:8443");
+        let example = weir_config::example::<RawConfig>(DOCS).unwrap();
+        assert!(example.undocumented.is_empty(), "{:?}", example.undocumented);
+        let raw = RawConfig {
+            external_url: "http://uaa.example/path".to_owned(),
+            database: Secret::new("oracle://me:hunter2@host/x".to_owned()),
+            lockout: RawLockout {
+                attempts: 0,
+                ..RawLockout::default()
+            },
+            providers: BTreeMap::from([("uaa".to_owned(), RawProvider::default())]),
+            ..RawConfig::default()
+        };
+        let problems = Config::try_from(raw).unwrap_err();
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys[..3],
+            ["external_url", "database", "lockout.attempts"],
+            "{problems}"
+        );
+        assert!(
+            keys[3..].iter().all(|key| key.starts_with("providers.uaa")),
+            "{problems}"
+        );
+        assert!(!problems.to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,102 @@
+//! External OpenID Connect providers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+use weir_config::{Problems, Secret};
+
+/// Origins that are ours.
+const RESERVED: [&str; 4] = ["uaa", "ldap", "login-server", "unknown"];
+
+/// A provider as it is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProvider {
+    /// What its button says.
+    pub title: String,
+    /// Its issuer; `<issuer>/.well-known/openid-configuration` must answer.
+    pub issuer: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Our client secret there.
+    pub client_secret: Secret<String>,
+    /// What to ask for beside `openid`.
+    pub scopes: Vec<String>,
+    /// PEM file of the CA of its certificate; empty for those that the system trusts.
+    pub ca: PathBuf,
+    /// The claim that becomes the user's name here; empty for the first of `preferred_username`, `user_name`, `email`,
+    /// `sub`.
+    pub user_name_claim: String,
+    /// The claim with the user's groups there.
+    pub groups_claim: String,
+    /// Groups there, and the groups here that they give.
+    pub groups: BTreeMap<String, Vec<String>>,
+}
+
+/// A provider.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// The origin of its users.
+    pub name: String,
+    /// What its button says.
+    pub title: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Our client secret there.
+    pub client_secret: Secret<String>,
+    /// What to ask for, `openid` included.
+    pub scopes: Vec<String>,
+    /// PEM file of the CA of its certificate.
+    pub ca: Option<PathBuf>,
+    /// The claim that becomes the user's name here.
+    pub user_name_claim: Option<String>,
+    /// The claim with the user's groups there.
+    pub groups_claim: Option<String>,
+    /// Groups there, and the groups here that they give.
+    pub groups: BTreeMap<String, Vec<String>>,
+}
+
+impl RawProvider {
+    pub(super) fn validated(self, name: &str) -> Result<Provider, Problems> {
+        let mut problems = Problems::default();
+        let usable =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
+        let named = !name.is_empty() && name.len() <= 64 && name.bytes().all(usable) && !RESERVED.contains(&name);
+        if !named {
+            problems.reject(
+                "",
+                "must have a name of lower-case letters, digits, `-`, `_`, `.` that is not `uaa`, `ldap`, \
+                 `login-server` or `unknown`",
+            );
+        }
+        let issuer = Url::parse(&self.issuer).is_ok_and(|url| {
+            url.scheme() == "https" && url.host().is_some() && url.query().is_none() && url.fragment().is_none()
+        });
+        problems.require(issuer, "issuer", &self.issuer, "an `https` URL without query");
+        if self.client_id.is_empty() {
+            problems.reject("client_id", "must be set");
+        }
+        if self.client_secret.expose().is_empty() {
+            problems.reject("client_secret", "must be set");
+        }
+        let filled = |text: String| (!text.is_empty()).then_some(text);
+        let mut scopes = vec!["openid".to_owned()];
+        scopes.extend(self.scopes.into_iter().filter(|scope| scope != "openid"));
+        problems.into_result(Provider {
+            name: name.to_owned(),
+            title: filled(self.title).unwrap_or_else(|| name.to_owned()),
+            issuer: self.issuer,
+            client_id: self.client_id,
+            client_secret: self.client_secret,
+            scopes,
+            ca: (!self.ca.as_os_str().is_empty()).then_some(self.ca),
+            user_name_claim: filled(self.user_name_claim),
+            groups_claim: filled(self.groups_claim),
+            groups: self.groups,
+        })
+    }
+}

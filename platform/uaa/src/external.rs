@@ -1,0 +1,161 @@
+//! Users of external OpenID Connect providers.
+//!
+//! A provider is asked by discovery, the code flow with PKCE, a nonce and a state bound to the browser that began; what
+//! it says is an id token whose signature, issuer, audience, times and nonce are checked here. Its users have its name as
+//! their origin and its `sub` as their external id; they are made at their first login, and their groups from it follow
+//! the provider at each.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weir_db::DbError;
+
+use crate::Error;
+use crate::app::App;
+use crate::config;
+use crate::http::ApiError;
+use crate::store::{Email, User, What};
+
+mod jwks;
+mod provider;
+
+pub(crate) use provider::{Identity, Provider};
+
+/// All providers.
+#[derive(Debug)]
+pub(crate) struct Providers {
+    list: Vec<Arc<Provider>>,
+}
+
+impl Providers {
+    pub(crate) fn new(configs: &[config::Provider], callback_base: &str) -> Result<Self, Error> {
+        let list = configs
+            .iter()
+            .map(|config| Provider::new(config, callback_base).map(Arc::new));
+        Ok(Self {
+            list: list.collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Provider> {
+        self.list.iter().map(Arc::as_ref)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Provider> {
+        self.iter().find(|provider| provider.name() == name)
+    }
+
+    pub(crate) fn by_issuer(&self, issuer: &str) -> Option<&Provider> {
+        self.iter().find(|provider| provider.issuer() == issuer)
+    }
+}
+
+impl App {
+    /// The user here that an identity there is; made if there is none yet.
+    pub(crate) async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, ApiError> {
+        let origin = provider.name();
+        let user = match self.store.user_by_external_id(origin, &identity.subject).await? {
+            Some(user) => self.refreshed(user, identity).await?,
+            // A name that somebody was given before their first login, by `cf create-user --origin`.
+            None => match self.store.user_by_name(origin, &identity.user_name).await? {
+                Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
+                Some(_) => {
+                    tracing::warn!(provider = origin, "two users of a provider have the same name");
+                    return Err(ApiError::forbidden(
+                        "The user name belongs to another user of the provider",
+                    ));
+                }
+                None => self.made(origin, identity).await?,
+            },
+        };
+        if !user.active {
+            return Err(ApiError::forbidden("The user is not active"));
+        }
+        if provider.maps_groups() {
+            let mut groups = BTreeSet::new();
+            for name in provider.groups_of(identity) {
+                match self.store.group_by_name(name).await? {
+                    Some(group) => drop(groups.insert(group.id)),
+                    None => tracing::warn!(provider = origin, group = name, "a mapped group does not exist"),
+                }
+            }
+            let left = self.store.sync_memberships(&user.id, origin, &groups).await?;
+            if !left.is_empty() {
+                self.revoked.revoke(What::User(user.id.clone())).await?;
+            }
+        }
+        self.store.logged_on(&user.id).await?;
+        Ok(user)
+    }
+
+    async fn refreshed(&self, user: User, identity: &Identity) -> Result<User, ApiError> {
+        let mut fresh = user.clone();
+        fresh.external_id = Some(identity.subject.clone());
+        identity.write(&mut fresh);
+        if fresh == user {
+            return Ok(user);
+        }
+        fresh.version += 1;
+        fresh.modified_at = self.store.now();
+        // Another login of the same user may have been faster; it wrote the same.
+        self.store.replace_user(&fresh, user.version).await?;
+        Ok(fresh)
+    }
+
+    async fn made(&self, origin: &str, identity: &Identity) -> Result<User, ApiError> {
+        let now = self.store.now();
+        let mut user = User {
+            id: uuid::Uuid::new_v4().to_string(),
+            origin: origin.to_owned(),
+            user_name: identity.user_name.clone(),
+            external_id: Some(identity.subject.clone()),
+            given_name: None,
+            family_name: None,
+            emails: Vec::new(),
+            phones: Vec::new(),
+            active: true,
+            verified: true,
+            password_hash: None,
+            password_changed_at: None,
+            created_at: now,
+            modified_at: now,
+            version: 0,
+            last_logon: None,
+            previous_logon: None,
+        };
+        identity.write(&mut user);
+        match self.store.add_user(&user).await {
+            Ok(()) => {
+                tracing::info!(user = user.id, origin, "a user of an external provider was made");
+                Ok(user)
+            }
+            Err(DbError::Duplicate(_)) => {
+                let other = self.store.user_by_external_id(origin, &identity.subject).await?;
+                other.ok_or_else(ApiError::internal)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Identity {
+    fn write(&self, user: &mut User) {
+        if let Some(email) = &self.email {
+            user.emails = vec![Email {
+                value: email.clone(),
+                primary: true,
+            }];
+            user.verified = self.email_verified;
+        }
+        if self.given_name.is_some() {
+            user.given_name.clone_from(&self.given_name);
+        }
+        if self.family_name.is_some() {
+            user.family_name.clone_from(&self.family_name);
+        }
+    }
+}

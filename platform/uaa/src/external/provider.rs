@@ -1,0 +1,393 @@
+//! One provider: what it says about itself, its keys, its answers.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use ring::digest;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use url::{Url, form_urlencoded};
+use weir_service::clock;
+
+use super::jwks::KeySet;
+use crate::config;
+use crate::https::{Https, HttpsError};
+use crate::jwt::{Flaw, OneOrMany, Parsed};
+use crate::store::ExternalLogin;
+
+/// How long what a provider says about itself is believed.
+const METADATA_AGE: Duration = Duration::from_secs(3600);
+
+/// How often its keys are asked for, at most.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
+
+/// How far its clock may be from ours (seconds).
+const LEEWAY: i64 = 60;
+
+/// A provider did not do as it should. The text is for operators and has no secrets.
+#[derive(Debug, Error)]
+pub(crate) enum ProviderError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    /// It says something that makes no sense, or refuses.
+    #[error("{0}")]
+    Answer(String),
+    /// Its token is not to be believed.
+    #[error("the id token is refused: {}", _0.text())]
+    Token(Flaw),
+}
+
+/// Who somebody is at a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) subject: String,
+    pub(crate) user_name: String,
+    pub(crate) email: Option<String>,
+    pub(crate) email_verified: bool,
+    pub(crate) given_name: Option<String>,
+    pub(crate) family_name: Option<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) auth_time: Option<i64>,
+}
+
+/// A provider.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    config: config::Provider,
+    https: Https,
+    callback: String,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    metadata: Option<(Metadata, Instant)>,
+    keys: Option<(KeySet, Instant)>,
+}
+
+/// What we read of its discovery document.
+#[derive(Debug, Clone, Deserialize)]
+struct Metadata {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    userinfo_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+/// What we read of an id token before its claims.
+#[derive(Debug, Deserialize)]
+struct IdToken {
+    iss: String,
+    sub: String,
+    aud: OneOrMany,
+    exp: i64,
+    iat: Option<i64>,
+    nbf: Option<i64>,
+    azp: Option<String>,
+    nonce: Option<String>,
+    auth_time: Option<i64>,
+}
+
+/// What we read of its token endpoint's answer.
+#[derive(Deserialize)]
+struct Tokens {
+    id_token: String,
+    access_token: Option<String>,
+}
+
+impl Provider {
+    pub(super) fn new(config: &config::Provider, callback_base: &str) -> Result<Self, crate::Error> {
+        let https = Https::new(config.ca.as_deref()).map_err(|reason| crate::Error::Provider {
+            name: config.name.clone(),
+            reason,
+        })?;
+        Ok(Self {
+            config: config.clone(),
+            https,
+            callback: format!("{callback_base}/login/callback/{}", config.name),
+            known: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub(crate) fn title(&self) -> &str {
+        &self.config.title
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    pub(crate) fn maps_groups(&self) -> bool {
+        self.config.groups_claim.is_some()
+    }
+
+    /// The groups here that an identity there gives.
+    pub(crate) fn groups_of<'p>(&'p self, identity: &'p Identity) -> impl Iterator<Item = &'p str> {
+        let mapped = identity.groups.iter().filter_map(|group| self.config.groups.get(group));
+        mapped.flatten().map(String::as_str)
+    }
+
+    /// Where a browser goes to log in there.
+    pub(crate) async fn authorization_url(&self, login: &ExternalLogin, state: &str) -> Result<Url, ProviderError> {
+        let metadata = self.metadata().await?;
+        let mut url = https_url(&metadata.authorization_endpoint)?;
+        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, login.verifier.as_bytes()));
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.config.client_id)
+            .append_pair("redirect_uri", &self.callback)
+            .append_pair("scope", &self.config.scopes.join(" "))
+            .append_pair("state", state)
+            .append_pair("nonce", &login.nonce)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256");
+        Ok(url)
+    }
+
+    /// Redeems a code: who has logged in.
+    pub(crate) async fn redeem(&self, code: &str, login: &ExternalLogin, now: i64) -> Result<Identity, ProviderError> {
+        let metadata = self.metadata().await?;
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.callback)
+            .append_pair("code_verifier", &login.verifier);
+        let mut headers = HeaderMap::new();
+        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
+        let secret = self.config.client_secret.expose();
+        let basic = methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
+        if basic {
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = STANDARD.encode(format!("{}:{}", encode(&self.config.client_id), encode(secret)));
+            let value = HeaderValue::from_str(&format!("Basic {pair}"));
+            let mut value = value.map_err(|error| ProviderError::Answer(error.to_string()))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        } else {
+            form.append_pair("client_id", &self.config.client_id)
+                .append_pair("client_secret", secret);
+        }
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let url = https_url(&metadata.token_endpoint)?;
+        let answer = self
+            .https
+            .send(Method::POST, &url, headers, form.finish().into())
+            .await?;
+        if !answer.status.is_success() {
+            let reason = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            let reason = reason["error"]
+                .as_str()
+                .unwrap_or("no reason given")
+                .chars()
+                .take(80)
+                .collect::<String>();
+            return Err(ProviderError::Answer(format!(
+                "the code is refused: {} {reason}",
+                answer.status.as_u16()
+            )));
+        }
+        let tokens: Tokens = serde_json::from_slice(&answer.body)
+            .map_err(|_| ProviderError::Answer("the answer has no id token".to_owned()))?;
+        let (token, mut claims) = self.verify(&tokens.id_token, now).await?;
+        if token.nonce.as_deref() != Some(login.nonce.as_str()) {
+            return Err(ProviderError::Token(Flaw::Claims));
+        }
+        if let (Some(access), Some(endpoint)) = (&tokens.access_token, &metadata.userinfo_endpoint)
+            && self.lacks(&claims)
+        {
+            self.add_user_info(&mut claims, &token.sub, access, endpoint).await?;
+        }
+        self.identity(&token, &claims)
+    }
+
+    /// Checks an id token that somebody shows as an assertion: it must be for our client there, or for us.
+    pub(crate) async fn verify_assertion(
+        &self,
+        assertion: &str,
+        issuer: &str,
+        now: i64,
+    ) -> Result<Identity, ProviderError> {
+        let parsed = Parsed::parse(assertion).map_err(ProviderError::Token)?;
+        let (token, claims) = self.verified(&parsed, now, &[&self.config.client_id, issuer]).await?;
+        self.identity(&token, &claims)
+    }
+
+    async fn verify(&self, id_token: &str, now: i64) -> Result<(IdToken, Map<String, Value>), ProviderError> {
+        let parsed = Parsed::parse(id_token).map_err(ProviderError::Token)?;
+        self.verified(&parsed, now, &[&self.config.client_id]).await
+    }
+
+    /// Signature, issuer, audience and times.
+    async fn verified(
+        &self,
+        parsed: &Parsed<'_>,
+        now: i64,
+        audiences: &[&str],
+    ) -> Result<(IdToken, Map<String, Value>), ProviderError> {
+        let keys = self.keys(parsed.kid.as_deref()).await?;
+        keys.verify(parsed).map_err(ProviderError::Token)?;
+        let token: IdToken = parsed.claims().map_err(ProviderError::Token)?;
+        let flaw = if token.iss != self.config.issuer {
+            Some(Flaw::Issuer)
+        } else if !audiences.iter().any(|audience| token.aud.contains(audience)) {
+            Some(Flaw::Audience)
+        } else if (token.aud.len() > 1 && token.azp.is_none())
+            || token.azp.as_ref().is_some_and(|party| *party != self.config.client_id)
+        {
+            Some(Flaw::Audience)
+        } else if token.exp <= now - LEEWAY {
+            Some(Flaw::Expired)
+        } else if [token.iat, token.nbf]
+            .into_iter()
+            .flatten()
+            .any(|time| time > now + LEEWAY)
+        {
+            Some(Flaw::NotYet)
+        } else if token.sub.is_empty() || token.sub.len() > 255 {
+            Some(Flaw::Claims)
+        } else {
+            None
+        };
+        match flaw {
+            Some(flaw) => Err(ProviderError::Token(flaw)),
+            None => Ok((token, parsed.claims().map_err(ProviderError::Token)?)),
+        }
+    }
+
+    /// Whether something that we want is not in the id token.
+    fn lacks(&self, claims: &Map<String, Value>) -> bool {
+        let configured = [&self.config.user_name_claim, &self.config.groups_claim];
+        let mut configured = configured.into_iter().flatten();
+        configured.any(|name| !claims.contains_key(name)) || !claims.contains_key("email")
+    }
+
+    async fn add_user_info(
+        &self,
+        claims: &mut Map<String, Value>,
+        subject: &str,
+        access: &str,
+        endpoint: &str,
+    ) -> Result<(), ProviderError> {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("Bearer {access}"));
+        let mut value = value.map_err(|_| ProviderError::Answer("the access token is odd".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+        let info = self.get(endpoint, headers).await?;
+        let info: Map<String, Value> = serde_json::from_slice(&info).unwrap_or_default();
+        if info.get("sub").and_then(Value::as_str) != Some(subject) {
+            return Err(ProviderError::Answer("the user info is of somebody else".to_owned()));
+        }
+        for (name, value) in info {
+            claims.entry(name).or_insert(value);
+        }
+        Ok(())
+    }
+
+    fn identity(&self, token: &IdToken, claims: &Map<String, Value>) -> Result<Identity, ProviderError> {
+        let text = |name: &str| {
+            let value = claims.get(name).and_then(Value::as_str);
+            value
+                .filter(|value| !value.is_empty() && value.len() <= 255)
+                .map(str::to_owned)
+        };
+        let user_name = match &self.config.user_name_claim {
+            Some(name) => text(name),
+            None => ["preferred_username", "user_name", "email", "sub"]
+                .into_iter()
+                .find_map(text),
+        };
+        let user_name = user_name.ok_or_else(|| ProviderError::Answer("the user has no usable name".to_owned()))?;
+        let groups = match self.config.groups_claim.as_ref().and_then(|name| claims.get(name)) {
+            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::String(group)) => vec![group.clone()],
+            _ => Vec::new(),
+        };
+        Ok(Identity {
+            subject: token.sub.clone(),
+            user_name,
+            email: text("email"),
+            email_verified: claims.get("email_verified") == Some(&Value::Bool(true)),
+            given_name: text("given_name"),
+            family_name: text("family_name"),
+            groups,
+            auth_time: token.auth_time,
+        })
+    }
+
+    async fn metadata(&self) -> Result<Metadata, ProviderError> {
+        let mut known = self.known.lock().await;
+        if let Some((metadata, since)) = &known.metadata
+            && clock::instant().saturating_duration_since(*since) < METADATA_AGE
+        {
+            return Ok(metadata.clone());
+        }
+        let issuer = self.config.issuer.trim_end_matches('/');
+        let document = self
+            .get(&format!("{issuer}/.well-known/openid-configuration"), HeaderMap::new())
+            .await?;
+        let metadata: Metadata = serde_json::from_slice(&document)
+            .map_err(|_| ProviderError::Answer("the discovery document is not usable".to_owned()))?;
+        // Otherwise anybody's document would do.
+        if metadata.issuer != self.config.issuer {
+            return Err(ProviderError::Answer(
+                "the discovery document is of another issuer".to_owned(),
+            ));
+        }
+        known.metadata = Some((metadata.clone(), clock::instant()));
+        Ok(metadata)
+    }
+
+    /// Its keys, with the one of this name if it has it.
+    async fn keys(&self, kid: Option<&str>) -> Result<KeySet, ProviderError> {
+        let metadata = self.metadata().await?;
+        let mut known = self.known.lock().await;
+        if let Some((keys, since)) = &known.keys {
+            let age = clock::instant().saturating_duration_since(*since);
+            if age < KEYS_EVERY || (age < METADATA_AGE && keys.knows(kid)) {
+                return Ok(keys.clone());
+            }
+        }
+        let document = self.get(&metadata.jwks_uri, HeaderMap::new()).await?;
+        let keys =
+            KeySet::parse(&document).ok_or_else(|| ProviderError::Answer("the key set is not usable".to_owned()))?;
+        known.keys = Some((keys.clone(), clock::instant()));
+        Ok(keys)
+    }
+
+    async fn get(&self, url: &str, mut headers: HeaderMap) -> Result<Bytes, ProviderError> {
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self
+            .https
+            .send(Method::GET, &https_url(url)?, headers, Bytes::new())
+            .await?;
+        if !answer.status.is_success() {
+            return Err(ProviderError::Answer(format!(
+                "the answer is {}",
+                answer.status.as_u16()
+            )));
+        }
+        Ok(answer.body)
+    }
+}
+
+fn https_url(text: &str) -> Result<Url, ProviderError> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "https");
+    url.ok_or_else(|| ProviderError::Answer("an address is not `https`".to_owned()))
+}

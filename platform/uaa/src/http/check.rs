@@ -1,0 +1,85 @@
+//! `POST /check_token` and `POST /introspect`: what a token says, for clients with `uaa.resource`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::http::form::Form;
+use crate::http::{ApiError, bearer, client_auth};
+use crate::jwt::Flaw;
+use crate::scopes;
+
+/// What a client must have.
+const RESOURCE: &str = "uaa.resource";
+
+pub(crate) async fn check_token(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let form = Form::posted(&headers, body)?;
+    let token = asked(&app, &headers, &form).await?;
+    let (claims, whole) = match bearer::verify(&app, token).await {
+        Ok(verified) => verified,
+        Err(flaw) => return Err(ApiError::bad_request("invalid_token", flaw.text())),
+    };
+    let wanted = scopes::parse(form.filled("scopes").unwrap_or_default());
+    if let Some(missing) = wanted.iter().find(|scope| !claims.scope.contains(scope)) {
+        return Err(ApiError::bad_request(
+            "invalid_scope",
+            format!("Some requested scopes are missing: {}", super::error::shown(missing)),
+        ));
+    }
+    Ok(uncached(whole))
+}
+
+pub(crate) async fn introspect(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let form = Form::posted(&headers, body)?;
+    let token = asked(&app, &headers, &form).await?;
+    match bearer::verify(&app, token).await {
+        Ok((claims, mut whole)) => {
+            whole.insert("active".to_owned(), true.into());
+            // RFC 7662 wants a list in one text beside what UAA's clients read.
+            whole.insert("token_type".to_owned(), "bearer".into());
+            if let Some(name) = whole.get("user_name").cloned() {
+                whole.insert("username".to_owned(), name);
+            }
+            debug_assert!(!claims.jti.is_empty());
+            Ok(uncached(whole))
+        }
+        Err(_) => Ok(uncached(Map::from_iter([("active".to_owned(), false.into())]))),
+    }
+}
+
+/// The token that is asked about, by somebody who may: a client by its secret, or anybody with a token of that scope.
+async fn asked<'f>(app: &App, headers: &HeaderMap, form: &'f Form) -> Result<&'f str, ApiError> {
+    if bearer::token(headers)?.is_some() {
+        bearer::caller_with(app, headers, &[RESOURCE]).await?;
+    } else {
+        let asking = client_auth::client(app, headers, form).await?;
+        let may = asking.proved && asking.client.detail.authorities.iter().any(|known| known == RESOURCE);
+        if !may {
+            return Err(ApiError::insufficient_scope(&[RESOURCE]));
+        }
+    }
+    form.get("token")
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| ApiError::bad_request("invalid_token", Flaw::Form.text()))
+}
+
+fn uncached(claims: Map<String, Value>) -> Response {
+    let mut response = Json(json!(claims)).into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,217 @@
+//! `POST /oauth/token`: every grant.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::http::client_auth::{self, Asking};
+use crate::http::error::ApiError;
+use crate::http::form::Form;
+use crate::issue::{Grant, Refresh, new_jti};
+use crate::scopes;
+use crate::secrets;
+use crate::store::{Client, User};
+
+mod code;
+mod jwt_bearer;
+mod password;
+mod refresh;
+
+/// What RFC 7523 calls it.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// A request for a token, by a client that is known.
+struct Request<'r> {
+    app: &'r App,
+    asking: Asking,
+    form: &'r Form,
+    /// Parameters of the query string; only `login_hint` may stand there.
+    query: &'r Form,
+}
+
+pub(crate) async fn token(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let form = Form::posted(&headers, body)?;
+    let query = Form::query(query.as_deref())?;
+    // What stands in a URL stands in logs.
+    for name in [
+        "password",
+        "client_secret",
+        "refresh_token",
+        "code",
+        "assertion",
+        "passcode",
+    ] {
+        if query.get(name).is_some() {
+            return Err(ApiError::invalid_request("Parameters must be sent in the body"));
+        }
+    }
+    let grant_type = form.required("grant_type")?.to_owned();
+    let asking = client_auth::client(&app, &headers, &form).await?;
+    let known = [
+        "password",
+        "refresh_token",
+        "client_credentials",
+        "authorization_code",
+        JWT_BEARER,
+    ];
+    if !known.contains(&grant_type.as_str()) {
+        return Err(ApiError::bad_request(
+            "unsupported_grant_type",
+            format!("Unsupported grant type: {}", super::error::shown(&grant_type)),
+        ));
+    }
+    if !asking.client.may(&grant_type) {
+        return Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized_client",
+            format!("Unauthorized grant type: {}", super::error::shown(&grant_type)),
+        ));
+    }
+    if !asking.proved && !matches!(grant_type.as_str(), "authorization_code" | "refresh_token") {
+        return Err(ApiError::invalid_client());
+    }
+    let request = Request {
+        app: &app,
+        asking,
+        form: &form,
+        query: &query,
+    };
+    let answer = match grant_type.as_str() {
+        "password" => Box::pin(request.password()).await?,
+        "refresh_token" => Box::pin(request.refresh()).await?,
+        "client_credentials" => request.client_credentials().await?,
+        "authorization_code" => Box::pin(request.code()).await?,
+        _ => Box::pin(request.jwt_bearer()).await?,
+    };
+    Ok(uncached(answer))
+}
+
+/// A token is nothing for caches.
+fn uncached(answer: Value) -> Response {
+    let mut response = Json(answer).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+impl Request<'_> {
+    fn client(&self) -> &Client {
+        &self.asking.client
+    }
+
+    /// The scopes asked for; none if it is left to us.
+    fn asked(&self) -> BTreeSet<String> {
+        scopes::parse(self.form.filled("scope").unwrap_or_default())
+    }
+
+    async fn client_credentials(&self) -> Result<Value, ApiError> {
+        let own: BTreeSet<String> = self.client().detail.authorities.iter().cloned().collect();
+        let asked = self.asked();
+        let granted = if asked.is_empty() { own } else { within(&asked, &own)? };
+        let grant = Grant {
+            client: self.client(),
+            user: None,
+            scopes: granted,
+            grant_type: "client_credentials",
+            auth_time: self.app.now(),
+            nonce: None,
+            id_token: false,
+        };
+        Ok(self.app.issue(&grant, new_jti()).await.answer(None))
+    }
+
+    /// The answer for a user who is known: an access token, and a refresh token where the client may have one.
+    async fn user_tokens(&self, user: &User, grant_type: &str, auth_time: i64) -> Result<Value, ApiError> {
+        self.takes(user)?;
+        let asked = self.asked();
+        let granted = granted(self.app, self.client(), user, &asked).await?;
+        let grant = Grant {
+            client: self.client(),
+            user: Some(user),
+            scopes: granted,
+            grant_type,
+            auth_time,
+            nonce: self.form.filled("nonce"),
+            id_token: asked.contains("openid"),
+        };
+        let access = self.app.issue(&grant, new_jti()).await;
+        let refresh = self.app.refresh_for(&grant, &secrets::random_hex::<16>());
+        if let Some(Refresh { kept, .. }) = &refresh {
+            self.app.store.add_refresh_token(kept).await?;
+        }
+        Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
+    }
+
+    /// Whether the client is for users of this origin.
+    fn takes(&self, user: &User) -> Result<(), ApiError> {
+        if self.client().takes(&user.origin) {
+            Ok(())
+        } else {
+            Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "Client is not authorized for specified user's identity provider.",
+            ))
+        }
+    }
+}
+
+/// What a client gets for a user: what both of them may have, of that what was asked for.
+pub(crate) async fn granted(
+    app: &App,
+    client: &Client,
+    user: &User,
+    asked: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, ApiError> {
+    let patterns = &client.detail.scope;
+    let held = scopes::allowed(patterns, &app.scopes_of(user).await?);
+    let granted: BTreeSet<String> = if asked.is_empty() {
+        held
+    } else {
+        if let Some(scope) = asked
+            .iter()
+            .find(|scope| !patterns.iter().any(|known| scopes::matches(known, scope)))
+        {
+            return Err(invalid_scope(scope));
+        }
+        asked.intersection(&held).cloned().collect()
+    };
+    if granted.is_empty() {
+        return Err(ApiError::bad_request(
+            "invalid_scope",
+            "The user is not allowed any of the requested scopes",
+        ));
+    }
+    Ok(granted)
+}
+
+/// `asked`, if all of it is in `held`.
+fn within(asked: &BTreeSet<String>, held: &BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
+    match asked.difference(held).next() {
+        Some(scope) => Err(invalid_scope(scope)),
+        None => Ok(asked.clone()),
+    }
+}
+
+fn invalid_scope(scope: &str) -> ApiError {
+    ApiError::bad_request(
+        "invalid_scope",
+        format!(
+            "{} is invalid. Please use a valid scope name in the request",
+            super::error::shown(scope)
+        ),
+    )
+}

@@ -1,0 +1,127 @@
+//! The authorization-code grant, with PKCE.
+//!
+//! A code is for one client, one redirect URI and one verifier, and good once. Shown a second time it revokes what was
+//! issued the first time: one of the two was not the client.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use serde_json::Value;
+
+use super::Request;
+use crate::http::error::ApiError;
+use crate::issue::{Grant, new_jti};
+use crate::scopes;
+use crate::secrets;
+use crate::store::{Code, Redeemed};
+
+/// Lengths that RFC 7636 gives a verifier.
+const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
+
+impl Request<'_> {
+    pub(super) async fn code(&self) -> Result<Value, ApiError> {
+        let app = self.app;
+        let hash = secrets::digest(self.form.required("code")?);
+        let code = app.store.code(&hash).await?.ok_or_else(invalid)?;
+        if code.client_id != self.client().id {
+            return Err(invalid());
+        }
+        if code.used_at.is_some() {
+            self.replayed(&code).await?;
+            return Err(invalid());
+        }
+        if let Err(refused) = self.fits(&code) {
+            app.store.spoil_code(&hash).await?;
+            return Err(refused);
+        }
+        let user = app
+            .store
+            .user(&code.user_id)
+            .await?
+            .filter(|user| user.active)
+            .ok_or_else(invalid)?;
+        self.takes(&user)?;
+        // What changed since the code was issued counts.
+        let held = scopes::allowed(&self.client().detail.scope, &app.scopes_of(&user).await?);
+        let granted: std::collections::BTreeSet<String> = code
+            .scopes
+            .iter()
+            .filter(|scope| held.contains(*scope))
+            .cloned()
+            .collect();
+        if granted.is_empty() {
+            return Err(invalid());
+        }
+        let grant = Grant {
+            client: self.client(),
+            user: Some(&user),
+            scopes: granted,
+            grant_type: "authorization_code",
+            auth_time: code.auth_time,
+            nonce: code.nonce.as_deref(),
+            id_token: true,
+        };
+        let (jti, family) = (new_jti(), secrets::random_hex::<16>());
+        let refresh = app.refresh_for(&grant, &family);
+        let kept = refresh.as_ref().map(|refresh| &refresh.kept);
+        if let Redeemed::Before(code) = app.store.redeem_code(&hash, &jti, &family, kept).await? {
+            self.replayed(&code).await?;
+            return Err(invalid());
+        }
+        let access = app.issue(&grant, jti).await;
+        Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
+    }
+
+    /// Whether what is shown beside the code is what it was issued for.
+    fn fits(&self, code: &Code) -> Result<(), ApiError> {
+        if code.expires_at <= self.app.store.now() {
+            return Err(invalid());
+        }
+        let redirect = self.form.filled("redirect_uri");
+        match (&code.redirect_uri, redirect) {
+            (Some(known), Some(shown)) if known == shown => {}
+            (None, None) => {}
+            // Where the request named none, the client may name the one that is registered.
+            (None, Some(shown)) if self.client().detail.redirect_uri == [shown] => {}
+            _ => return Err(ApiError::invalid_grant("Redirect URI mismatch.")),
+        }
+        match (&code.challenge, self.form.filled("code_verifier")) {
+            (Some(challenge), Some(verifier)) => {
+                let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+                let well_formed = VERIFIER.contains(&verifier.len()) && verifier.bytes().all(usable);
+                let digest = digest::digest(&digest::SHA256, verifier.as_bytes());
+                if !well_formed || !secrets::equal(&URL_SAFE_NO_PAD.encode(digest), challenge) {
+                    return Err(ApiError::invalid_grant("Invalid code verifier"));
+                }
+            }
+            (Some(_), None) => return Err(ApiError::invalid_grant("Missing code verifier")),
+            // Somebody took the challenge out of the request on its way.
+            (None, Some(_)) => return Err(ApiError::invalid_grant("The code was issued without a code challenge")),
+            (None, None) if !self.asking.proved => {
+                return Err(ApiError::invalid_grant("A public client must use a code challenge"));
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    async fn replayed(&self, code: &Code) -> Result<(), ApiError> {
+        tracing::warn!(
+            user = code.user_id,
+            client = code.client_id,
+            "an authorization code was shown twice: what was issued for it is revoked"
+        );
+        if let Some(family) = &code.family {
+            self.app.store.revoke_family(family).await?;
+        }
+        if let Some(jti) = &code.access_jti {
+            let longest = crate::issue::seconds(self.app.config.tokens.longest_access);
+            self.app.revoked.revoke_token(jti, self.app.now() + longest).await?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid() -> ApiError {
+    ApiError::invalid_grant("Invalid authorization code")
+}

@@ -1,0 +1,102 @@
+//! The refresh grant.
+//!
+//! A refresh token is found by the digest of its whole text: a changed one is another one. It stays good until its end,
+//! or, with rotation, until its successor is issued; one that was replaced or revoked and is shown again revokes all that
+//! came of the same login.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Request, within};
+use crate::http::error::ApiError;
+use crate::issue::{Grant, new_jti};
+use crate::jwt::Flaw;
+use crate::scopes;
+use crate::secrets;
+use crate::store::RefreshToken;
+
+impl Request<'_> {
+    pub(super) async fn refresh(&self) -> Result<Value, ApiError> {
+        let app = self.app;
+        let token = self.form.required("refresh_token")?;
+        let hash = secrets::digest(token);
+        let kept = app.store.refresh_token(&hash).await?;
+        let kept = kept.ok_or_else(|| ApiError::invalid_token("The refresh token is not known"))?;
+        // Bound to its client: another one learns nothing about it.
+        if kept.client_id != self.client().id {
+            return Err(ApiError::invalid_token("The refresh token is not known"));
+        }
+        if kept.revoked_at.is_some() {
+            self.shown_again(&kept).await?;
+            return Err(Flaw::Revoked.into());
+        }
+        if kept.expires_at <= app.store.now() {
+            return Err(Flaw::Expired.into());
+        }
+        let user = app.store.user(&kept.user_id).await?.filter(|user| user.active);
+        let user = user.ok_or_else(|| ApiError::invalid_token("The user of the refresh token is gone"))?;
+        self.takes(&user)?;
+        // What the user or the client may not have any more is not renewed.
+        let once: BTreeSet<String> = kept.scopes.iter().cloned().collect();
+        let held = scopes::allowed(&self.client().detail.scope, &app.scopes_of(&user).await?);
+        let held: BTreeSet<String> = once.intersection(&held).cloned().collect();
+        let asked = self.asked();
+        let granted = if asked.is_empty() {
+            held
+        } else {
+            within(&asked, &once)?.intersection(&held).cloned().collect()
+        };
+        if granted.is_empty() {
+            return Err(ApiError::invalid_token(
+                "The user has none of the token's scopes any more",
+            ));
+        }
+        let grant = Grant {
+            client: self.client(),
+            user: Some(&user),
+            scopes: granted,
+            grant_type: &kept.grant_type,
+            auth_time: kept.auth_time,
+            nonce: None,
+            id_token: asked.contains("openid") || (asked.is_empty() && once.contains("openid") && kept.is_oidc()),
+        };
+        // A client without a secret keeps a stolen token no longer than the next refresh.
+        if !app.config.tokens.rotate_refresh && self.asking.proved {
+            let access = app.issue(&grant, new_jti()).await;
+            return Ok(access.answer(Some(token)));
+        }
+        let wide = Grant {
+            scopes: once,
+            ..grant.clone()
+        };
+        let fresh = app.refresh_for(&wide, &kept.family);
+        let fresh = fresh.ok_or_else(|| ApiError::invalid_token("The client may not refresh any more"))?;
+        if !app.store.rotate_refresh_token(&hash, &fresh.kept).await? {
+            // Somebody else was faster with the same token.
+            self.shown_again(&kept).await?;
+            return Err(Flaw::Revoked.into());
+        }
+        let access = app.issue(&grant, new_jti()).await;
+        Ok(access.answer(Some(&fresh.token)))
+    }
+
+    /// Whoever shows a token that does not count any more may have stolen it, or been stolen from.
+    async fn shown_again(&self, kept: &RefreshToken) -> Result<(), ApiError> {
+        if self.app.store.revoke_family(&kept.family).await? > 0 {
+            tracing::warn!(
+                user = kept.user_id,
+                client = kept.client_id,
+                "a refresh token was shown after it was replaced: all that came of its login is revoked"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl RefreshToken {
+    /// Whether the login was one of OpenID Connect, whose clients want an id token with each refresh.
+    fn is_oidc(&self) -> bool {
+        self.grant_type == "authorization_code"
+    }
+}

@@ -1,0 +1,258 @@
+//! Issues tokens: what stands in them, and what is kept of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::scopes;
+use crate::secrets;
+use crate::store::{Client, RefreshToken, User};
+
+/// The name of the one zone that there is.
+pub(crate) const ZONE: &str = "uaa";
+
+/// What a token is to be issued for.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant<'g> {
+    pub(crate) client: &'g Client,
+    /// `None` for a client's own token.
+    pub(crate) user: Option<&'g User>,
+    pub(crate) scopes: BTreeSet<String>,
+    pub(crate) grant_type: &'g str,
+    /// When the user logged in (seconds).
+    pub(crate) auth_time: i64,
+    pub(crate) nonce: Option<&'g str>,
+    /// Whether an id token is wanted.
+    pub(crate) id_token: bool,
+}
+
+/// An access token and what comes with it.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) jti: String,
+    token: String,
+    id_token: Option<String>,
+    expires_in: i64,
+    scope: String,
+}
+
+/// A refresh token, and how it is kept.
+pub(crate) struct Refresh {
+    pub(crate) token: String,
+    pub(crate) kept: RefreshToken,
+}
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Refresh")
+            .field("jti", &self.kept.jti)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// The answer of `POST /oauth/token`.
+    pub(crate) fn answer(self, refresh: Option<&str>) -> Value {
+        let mut answer = json!({
+            "access_token": self.token,
+            // Lower case: the cf CLI strips it literally.
+            "token_type": "bearer",
+            "expires_in": self.expires_in,
+            "scope": self.scope,
+            "jti": self.jti,
+        });
+        if let Some(refresh) = refresh {
+            answer["refresh_token"] = refresh.into();
+        }
+        if let Some(id_token) = self.id_token {
+            answer["id_token"] = id_token.into();
+        }
+        answer
+    }
+}
+
+/// A name for a token.
+pub(crate) fn new_jti() -> String {
+    secrets::random_hex::<16>()
+}
+
+/// What a token rests on: it changes with the user's password and the client's secrets.
+pub(crate) fn revocation_signature(client: &Client, user: Option<&User>) -> String {
+    let user = user.map(|user| {
+        let password = user.password_hash.as_deref().unwrap_or_default();
+        secrets::digest_of(&[&user.id, password, &user.user_name, &user.origin])
+    });
+    let second = client.second_hash.as_deref().unwrap_or_default();
+    let whole = secrets::digest_of(&[&user.unwrap_or_default(), &client.id, &client.secret_hash, second]);
+    whole[..8].to_owned()
+}
+
+impl App {
+    /// Issues an access token named `jti`. In the second in which older tokens of the same user and client were revoked
+    /// it waits for the next one, so that nobody takes it for one of them.
+    pub(crate) async fn issue(&self, grant: &Grant<'_>, jti: String) -> Access {
+        let issued_at = self.unrevoked_second(grant).await;
+        let expires_in = self.access_validity(grant.client);
+        let user_id = grant.user.map(|user| user.id.as_str());
+        let mut claims = Map::new();
+        let mut put = |name: &str, value: Value| drop(claims.insert(name.to_owned(), value));
+        put("jti", jti.clone().into());
+        put("sub", user_id.unwrap_or(&grant.client.id).into());
+        if grant.user.is_none() {
+            put("authorities", json!(grant.scopes));
+        }
+        put("scope", json!(grant.scopes));
+        put("client_id", grant.client.id.clone().into());
+        put("cid", grant.client.id.clone().into());
+        put("azp", grant.client.id.clone().into());
+        put("revocable", true.into());
+        put("grant_type", grant.grant_type.into());
+        if let Some(user) = grant.user {
+            put("user_id", user.id.clone().into());
+            put("origin", user.origin.clone().into());
+            put("user_name", user.user_name.clone().into());
+            put("email", user.email().into());
+            put("auth_time", grant.auth_time.into());
+        }
+        put("rev_sig", revocation_signature(grant.client, grant.user).into());
+        put("iat", issued_at.into());
+        put("exp", (issued_at + expires_in).into());
+        put("iss", self.issuer.clone().into());
+        put("zid", ZONE.into());
+        put("aud", json!(scopes::audience(&grant.scopes, &grant.client.id)));
+        let token = self.keys.sign(&claims);
+        let id_token = grant
+            .user
+            .filter(|_| grant.id_token && grant.scopes.contains("openid"))
+            .map(|user| self.id_token(grant, user, &token, issued_at, expires_in));
+        self.metrics.issued(grant.grant_type);
+        Access {
+            jti,
+            token,
+            id_token,
+            expires_in,
+            scope: grant.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// A refresh token for the same grant, if the client may have one. It is good once it is kept.
+    pub(crate) fn refresh_for(&self, grant: &Grant<'_>, family: &str) -> Option<Refresh> {
+        let user = grant.user.filter(|_| grant.client.may("refresh_token"))?;
+        let jti = format!("{}-r", new_jti());
+        let issued_at = self.now();
+        let validity = grant
+            .client
+            .detail
+            .refresh_token_validity
+            .filter(|seconds| *seconds > 0);
+        let validity = validity.unwrap_or_else(|| seconds(self.config.tokens.refresh));
+        let expires_at = issued_at.saturating_add(validity);
+        let claims = json!({
+            "jti": jti,
+            "sub": user.id,
+            "iat": issued_at,
+            "exp": expires_at,
+            "cid": grant.client.id,
+            "client_id": grant.client.id,
+            "iss": self.issuer,
+            "zid": ZONE,
+            // Nobody but ourselves.
+            "aud": [self.issuer],
+            "grant_type": grant.grant_type,
+            "user_id": user.id,
+            "user_name": user.user_name,
+            "origin": user.origin,
+            "revocable": true,
+        });
+        let claims = claims.as_object().cloned().unwrap_or_default();
+        let token = self.keys.sign(&claims);
+        Some(Refresh {
+            kept: RefreshToken {
+                token_hash: secrets::digest(&token),
+                jti,
+                user_id: user.id.clone(),
+                client_id: grant.client.id.clone(),
+                scopes: grant.scopes.iter().cloned().collect(),
+                family: family.to_owned(),
+                grant_type: grant.grant_type.to_owned(),
+                auth_time: grant.auth_time,
+                issued_at: issued_at * 1000,
+                expires_at: expires_at.saturating_mul(1000),
+                revoked_at: None,
+            },
+            token,
+        })
+    }
+
+    fn id_token(&self, grant: &Grant<'_>, user: &User, access: &str, issued_at: i64, expires_in: i64) -> String {
+        let digest = digest::digest(&digest::SHA256, access.as_bytes());
+        let mut claims = json!({
+            "iss": self.issuer,
+            "sub": user.id,
+            "aud": [grant.client.id],
+            "azp": grant.client.id,
+            "exp": issued_at + expires_in,
+            "iat": issued_at,
+            "auth_time": grant.auth_time,
+            "at_hash": URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]),
+            "jti": new_jti(),
+            "user_id": user.id,
+            "user_name": user.user_name,
+            "preferred_username": user.user_name,
+            "email": user.email(),
+            "email_verified": user.verified,
+            "origin": user.origin,
+            "zid": ZONE,
+            "amr": [if user.origin == "uaa" { "pwd" } else { "ext" }],
+            "rev_sig": revocation_signature(grant.client, Some(user)),
+        });
+        let optional = [
+            ("nonce", grant.nonce.map(str::to_owned)),
+            ("given_name", user.given_name.clone()),
+            ("family_name", user.family_name.clone()),
+            ("name", user.full_name()),
+            ("phone_number", user.phones.first().cloned()),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                claims[name] = value.into();
+            }
+        }
+        if grant.scopes.contains("roles") {
+            claims["roles"] = json!(grant.scopes);
+        }
+        self.keys.sign(claims.as_object().unwrap_or(&Map::new()))
+    }
+
+    /// Seconds that an access token of this client is good for.
+    fn access_validity(&self, client: &Client) -> i64 {
+        let longest = seconds(self.config.tokens.longest_access);
+        let own = client.detail.access_token_validity.filter(|seconds| *seconds > 0);
+        own.unwrap_or_else(|| seconds(self.config.tokens.access)).min(longest)
+    }
+
+    /// A second in which nothing of this user and client was revoked.
+    async fn unrevoked_second(&self, grant: &Grant<'_>) -> i64 {
+        let user = grant.user.map(|user| user.id.as_str());
+        let Some(floor) = self.revoked.floor(user, &grant.client.id) else {
+            return self.now();
+        };
+        if self.now() <= floor {
+            let passed = self.clock.now_nanos().rem_euclid(1_000_000_000);
+            let left = u64::try_from(1_000_000_000 - passed).unwrap_or(0);
+            tokio::time::sleep(Duration::from_nanos(left)).await;
+        }
+        self.now().max(floor + 1)
+    }
+}
+
+/// Whole seconds.
+pub(crate) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

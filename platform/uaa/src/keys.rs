@@ -1,0 +1,287 @@
+//! The keys that sign tokens: one signs, and those before it are published until their last token is over.
+//!
+//! They live in the database, sealed with the master key, so that all nodes of one UAA sign with the same. Each node
+//! looks for changes every few seconds, and at once when it meets a key that it does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+use serde_json::{Map, Value, json};
+use weir_service::{Clock, Tasks};
+
+use crate::Error;
+use crate::jwt::{self, Flaw, Parsed};
+use crate::secrets::MasterKey;
+use crate::store::{Store, StoredKey};
+
+mod generate;
+mod public;
+
+use generate::generate;
+use public::PublicKey;
+
+/// How often a key that is not known makes us look into the database.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a retired key is published beyond the longest token: clocks differ.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The keys. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    master: MasterKey,
+    clock: Clock,
+    tasks: Tasks,
+    jku: String,
+    longest_access: Duration,
+    rotation: Option<Duration>,
+    ring: RwLock<Arc<Ring>>,
+    looked: parking_lot::Mutex<std::time::Instant>,
+}
+
+/// What is known of the keys at one time.
+struct Ring {
+    active: Signer,
+    published: Vec<PublicKey>,
+    /// `GET /token_keys` and `GET /token_key`.
+    documents: (Bytes, Bytes),
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Ring")
+            .field("active", &self.active.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Signer {
+    kid: String,
+    pair: RsaKeyPair,
+    created_at: i64,
+}
+
+/// What the keys are made with.
+#[derive(Debug)]
+pub(crate) struct KeysConfig {
+    pub(crate) jku: String,
+    pub(crate) longest_access: Duration,
+    pub(crate) rotation: Option<Duration>,
+}
+
+impl Keys {
+    /// Reads the keys; makes the first one if there is none.
+    pub(crate) async fn open(
+        store: Store,
+        master: MasterKey,
+        config: KeysConfig,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Result<Self, Error> {
+        if store.keys(0).await?.iter().all(|key| key.retired_at.is_some()) {
+            let fresh = fresh(&master, &clock, &tasks).await?;
+            // Another node may have been first: then that key is the one.
+            store.add_first_key(&fresh).await?;
+        }
+        let ring = load(&store, &master, &clock).await?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store,
+                master,
+                looked: parking_lot::Mutex::new(clock.instant()),
+                clock,
+                tasks,
+                jku: config.jku,
+                longest_access: config.longest_access,
+                rotation: config.rotation,
+                ring: RwLock::new(Arc::new(ring)),
+            }),
+        })
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.shared.ring.read())
+    }
+
+    /// Signs claims with the present key.
+    pub(crate) fn sign(&self, claims: &Map<String, Value>) -> String {
+        let ring = self.ring();
+        let input = jwt::signing_input(&ring.active.kid, &self.shared.jku, claims);
+        let mut signature = vec![0; ring.active.pair.public().modulus_len()];
+        ring.active
+            .pair
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                input.as_bytes(),
+                &mut signature,
+            )
+            .expect("the key is large enough for SHA-256, and the buffer for the key");
+        jwt::assemble(input, &signature)
+    }
+
+    /// Whether one of our keys has signed this. RS256 and nothing else: what the header says of it only has to agree.
+    pub(crate) async fn verify(&self, token: &Parsed<'_>) -> Result<(), Flaw> {
+        if token.algorithm != "RS256" {
+            return Err(Flaw::Algorithm);
+        }
+        let kid = token.kid.as_deref().ok_or(Flaw::Key)?;
+        let mut ring = self.ring();
+        if !ring.knows(kid) && self.may_look() {
+            if let Err(error) = self.reload().await {
+                tracing::warn!(error = %weir_error::chain(&error), "signing keys cannot be read");
+            }
+            ring = self.ring();
+        }
+        let key = ring.published.iter().find(|key| key.kid == kid).ok_or(Flaw::Key)?;
+        let components = RsaPublicKeyComponents { n: &key.n, e: &key.e };
+        components
+            .verify(
+                &ring::signature::RSA_PKCS1_2048_8192_SHA256,
+                token.signed.as_bytes(),
+                &token.signature,
+            )
+            .map_err(|_| Flaw::Signature)
+    }
+
+    fn may_look(&self) -> bool {
+        let now = self.shared.clock.instant();
+        let mut looked = self.shared.looked.lock();
+        let may = now.saturating_duration_since(*looked) >= LOOK;
+        if may {
+            *looked = now;
+        }
+        may
+    }
+
+    /// The body of `GET /token_keys`.
+    pub(crate) fn document(&self) -> Bytes {
+        self.ring().documents.0.clone()
+    }
+
+    /// The body of `GET /token_key`.
+    pub(crate) fn active_document(&self) -> Bytes {
+        self.ring().documents.1.clone()
+    }
+
+    /// The present key's id.
+    pub(crate) fn active_kid(&self) -> String {
+        self.ring().active.kid.clone()
+    }
+
+    /// Reads the keys again.
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        let ring = load(&shared.store, &shared.master, &shared.clock).await?;
+        *shared.ring.write() = Arc::new(ring);
+        Ok(())
+    }
+
+    /// Makes a new key and signs with it from now on. The present one is published until its tokens are over.
+    pub(crate) async fn rotate(&self) -> Result<String, Error> {
+        let present = self.active_kid();
+        self.replace(&present).await?;
+        Ok(self.active_kid())
+    }
+
+    /// Rotates if the present key is old enough, and forgets keys that nobody needs any more.
+    pub(crate) async fn maintain(&self) -> Result<(), Error> {
+        self.reload().await?;
+        let (kid, age) = {
+            let ring = self.ring();
+            let age = now_millis(&self.shared.clock) - ring.active.created_at;
+            (
+                ring.active.kid.clone(),
+                Duration::from_millis(u64::try_from(age).unwrap_or(0)),
+            )
+        };
+        if self.shared.rotation.is_some_and(|rotation| age >= rotation) {
+            self.replace(&kid).await?;
+            tracing::info!(kid = self.active_kid(), "a new key signs tokens");
+        }
+        self.shared.store.forget_keys(now_millis(&self.shared.clock)).await?;
+        Ok(())
+    }
+
+    /// Replaces the key `kid`, unless another node has done so.
+    async fn replace(&self, kid: &str) -> Result<(), Error> {
+        let shared = &self.shared;
+        let fresh = fresh(&shared.master, &shared.clock, &shared.tasks).await?;
+        let now = now_millis(&shared.clock);
+        let published_until = now + millis(shared.longest_access + MARGIN);
+        shared.store.replace_key(kid, &fresh, now, published_until).await?;
+        self.reload().await
+    }
+}
+
+impl Ring {
+    fn knows(&self, kid: &str) -> bool {
+        self.published.iter().any(|key| key.kid == kid)
+    }
+}
+
+async fn load(store: &Store, master: &MasterKey, clock: &Clock) -> Result<Ring, Error> {
+    let mut published = Vec::new();
+    let mut active: Option<Signer> = None;
+    for key in store.keys(now_millis(clock)).await? {
+        let plain = master
+            .open(&purpose(&key.kid), &key.sealed)
+            .ok_or_else(|| Error::ForeignKey { kid: key.kid.clone() })?;
+        let pair = RsaKeyPair::from_pkcs8(&plain).map_err(|_| Error::ForeignKey { kid: key.kid.clone() })?;
+        published.push(PublicKey::of(&key.kid, &pair));
+        if key.retired_at.is_none() && active.as_ref().is_none_or(|known| known.created_at < key.created_at) {
+            active = Some(Signer {
+                kid: key.kid,
+                pair,
+                created_at: key.created_at,
+            });
+        }
+    }
+    let active = active.ok_or(Error::NoKey)?;
+    // Who reads one key only reads the present one first.
+    published.sort_by_key(|key| key.kid != active.kid);
+    let list: Vec<Value> = published.iter().map(PublicKey::document).collect();
+    let present = list.first().map(Value::to_string).unwrap_or_default();
+    let all = json!({ "keys": list }).to_string();
+    Ok(Ring {
+        active,
+        published,
+        documents: (all.into(), present.into()),
+    })
+}
+
+async fn fresh(master: &MasterKey, clock: &Clock, tasks: &Tasks) -> Result<StoredKey, Error> {
+    let made = tasks.spawn_blocking("making a signing key", generate).await;
+    let plain = made.map_err(|_| Error::NoKey)?.ok_or(Error::NoKey)?;
+    let pair = RsaKeyPair::from_pkcs8(&plain).map_err(|_| Error::NoKey)?;
+    let kid = public::kid(&pair);
+    Ok(StoredKey {
+        sealed: master.seal(&purpose(&kid), &plain),
+        kid,
+        created_at: now_millis(clock),
+        retired_at: None,
+    })
+}
+
+fn purpose(kid: &str) -> String {
+    format!("signing key {kid}")
+}
+
+fn now_millis(clock: &Clock) -> i64 {
+    clock.now_nanos() / 1_000_000
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,510 @@
+//! What is there from the first start: groups, clients, the administrator.
+//!
+//! Groups and clients that are absent are made at every start, so that a newer program brings what it needs; what an
+//! operator changed stays. The administrator is made once: who deletes them, meant it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_config::Secret;
+
+use crate::hashing::Hasher;
+use crate::login::OURS;
+use crate::private_file::{self, FileError};
+use crate::secrets;
+use crate::store::{
+    AutoApprove, Client, ClientDetail, EMPTY_SECRET, Email, Group, Member, MemberKind, NO_SECRET, Store, User,
+};
+use crate::{Config, Error};
+
+/// Every user is in these.
+pub(crate) const DEFAULT_GROUPS: [&str; 14] = [
+    "openid",
+    "scim.me",
+    "cloud_controller.read",
+    "cloud_controller.write",
+    "cloud_controller_service_permissions.read",
+    "password.write",
+    "scim.userids",
+    "uaa.user",
+    "approvals.me",
+    "oauth.approvals",
+    "profile",
+    "roles",
+    "user_attributes",
+    "uaa.offline_token",
+];
+
+/// The administrator is in these.
+const ADMIN_GROUPS: [&str; 13] = [
+    "cloud_controller.admin",
+    "doppler.firehose",
+    "logs.admin",
+    "scim.read",
+    "scim.write",
+    "network.admin",
+    "routing.router_groups.read",
+    "routing.router_groups.write",
+    "clients.read",
+    "clients.write",
+    "uaa.admin",
+    "tokens.list",
+    "tokens.revoke",
+];
+
+/// These are there too, for whoever is put into them.
+const OTHER_GROUPS: [&str; 11] = [
+    "cloud_controller.admin_read_only",
+    "cloud_controller.global_auditor",
+    "clients.admin",
+    "clients.secret",
+    "email",
+    "groups.update",
+    "network.write",
+    "perm.admin",
+    "scim.create",
+    "uaa.resource",
+    "scim.invite",
+];
+
+/// What the first start made.
+#[derive(Debug, Clone)]
+pub struct FirstStart {
+    /// The administrator's name.
+    pub user: String,
+    /// Their password; it is in the file `admin_password_file` too.
+    pub password: Secret<String>,
+}
+
+/// A client that is there from the start.
+struct Seeded {
+    id: &'static str,
+    secret: SecretKind,
+    grants: &'static [&'static str],
+    scope: &'static [&'static str],
+    authorities: &'static [&'static str],
+    auto_approve: bool,
+    /// Below the login URL.
+    redirects: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SecretKind {
+    /// The empty text: the cf CLI shows it.
+    Empty,
+    /// A random one, in the file of secrets.
+    Random,
+}
+
+const SERVICE: &[&str] = &["client_credentials"];
+
+/// `logs.read.*`: who may read the logs of one app, until the Cloud Controller says so.
+const CF_SCOPES: &[&str] = &[
+    "cloud_controller.read",
+    "cloud_controller.write",
+    "cloud_controller.admin",
+    "cloud_controller.admin_read_only",
+    "cloud_controller.global_auditor",
+    "openid",
+    "password.write",
+    "scim.me",
+    "scim.read",
+    "scim.write",
+    "scim.userids",
+    "doppler.firehose",
+    "logs.admin",
+    "logs.read.*",
+    "network.admin",
+    "network.write",
+    "uaa.user",
+    "routing.router_groups.read",
+    "routing.router_groups.write",
+    "clients.read",
+    "perm.admin",
+];
+
+const CLIENTS: &[Seeded] = &[
+    Seeded {
+        id: "cf",
+        secret: SecretKind::Empty,
+        grants: &[
+            "password",
+            "refresh_token",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
+        scope: CF_SCOPES,
+        authorities: &["uaa.none"],
+        auto_approve: true,
+        redirects: &[],
+    },
+    // As `cf`, and for the rest of what an administrator does with this program.
+    Seeded {
+        id: "weir",
+        secret: SecretKind::Empty,
+        grants: &[
+            "password",
+            "refresh_token",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
+        scope: &[
+            "cloud_controller.read",
+            "cloud_controller.write",
+            "cloud_controller.admin",
+            "cloud_controller.admin_read_only",
+            "cloud_controller.global_auditor",
+            "openid",
+            "password.write",
+            "scim.me",
+            "scim.read",
+            "scim.write",
+            "scim.userids",
+            "doppler.firehose",
+            "logs.admin",
+            "logs.read.*",
+            "network.admin",
+            "network.write",
+            "uaa.user",
+            "uaa.admin",
+            "clients.read",
+            "clients.write",
+            "tokens.list",
+            "tokens.revoke",
+            "routing.router_groups.read",
+            "routing.router_groups.write",
+        ],
+        authorities: &["uaa.none"],
+        auto_approve: true,
+        redirects: &[],
+    },
+    Seeded {
+        id: "admin",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &[
+            "uaa.admin",
+            "clients.read",
+            "clients.write",
+            "clients.secret",
+            "clients.admin",
+            "scim.read",
+            "scim.write",
+            "password.write",
+        ],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "doppler",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["uaa.resource"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "ssh-proxy",
+        secret: SecretKind::Random,
+        grants: &["authorization_code"],
+        scope: &[
+            "openid",
+            "cloud_controller.read",
+            "cloud_controller.write",
+            "cloud_controller.admin",
+        ],
+        authorities: &["uaa.none"],
+        auto_approve: true,
+        redirects: &["/login"],
+    },
+    Seeded {
+        id: "cloud_controller_username_lookup",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["scim.userids", "scim.read"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "network-policy",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["uaa.resource", "cloud_controller.admin_read_only"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "cc_routing",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["routing.router_groups.read"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "gorouter",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["routing.routes.read"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "routing_api_client",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &[
+            "routing.routes.read",
+            "routing.routes.write",
+            "routing.router_groups.read",
+            "routing.router_groups.write",
+        ],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "tcp_router",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["routing.routes.read", "routing.router_groups.read"],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "tcp_emitter",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &[
+            "routing.routes.write",
+            "routing.routes.read",
+            "routing.router_groups.read",
+        ],
+        auto_approve: false,
+        redirects: &[],
+    },
+    Seeded {
+        id: "cf_smoke_tests",
+        secret: SecretKind::Random,
+        grants: SERVICE,
+        scope: &["uaa.none"],
+        authorities: &["cloud_controller.admin", "clients.read"],
+        auto_approve: false,
+        redirects: &[],
+    },
+];
+
+/// The file of secrets.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct SecretsFile(BTreeMap<String, String>);
+
+/// Makes what is absent. The ids of the groups that every user is in, and the administrator if they were made now.
+pub(crate) async fn seed(
+    store: &Store,
+    hasher: &Hasher,
+    config: &Config,
+) -> Result<(BTreeMap<String, String>, Option<FirstStart>), Error> {
+    let mut defaults = BTreeMap::new();
+    for name in DEFAULT_GROUPS {
+        defaults.insert(name.to_owned(), group(store, name).await?);
+    }
+    for name in OTHER_GROUPS {
+        group(store, name).await?;
+    }
+    let mut admin_groups = Vec::new();
+    for name in ADMIN_GROUPS {
+        admin_groups.push(group(store, name).await?);
+    }
+    clients(store, hasher, config).await?;
+    let first = administrator(store, hasher, config, &admin_groups).await?;
+    Ok((defaults, first))
+}
+
+async fn group(store: &Store, name: &str) -> Result<String, Error> {
+    if let Some(group) = store.group_by_name(name).await? {
+        return Ok(group.id);
+    }
+    let now = store.now();
+    let group = Group {
+        id: uuid::Uuid::new_v4().to_string(),
+        display_name: name.to_owned(),
+        description: None,
+        created_at: now,
+        modified_at: now,
+        version: 0,
+    };
+    match store.add_group(&group, &[]).await {
+        Ok(()) => Ok(group.id),
+        // Another node was faster.
+        Err(weir_db::DbError::Duplicate(_)) => {
+            let other = store.group_by_name(name).await?;
+            Ok(other.map_or(group.id, |other| other.id))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes absent clients, and gives each the secret that the file has for it.
+async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), Error> {
+    let path = &config.client_secrets_file;
+    let unreadable = || FileError::Content {
+        path: path.clone(),
+        wanted: "JSON object of client ids and secrets",
+    };
+    let text = private_file::read_or_create(path, || {
+        let random = CLIENTS.iter().filter(|client| client.secret == SecretKind::Random);
+        let fresh = random
+            .map(|client| (client.id.to_owned(), secrets::random_token::<24>()))
+            .collect();
+        written(&SecretsFile(fresh))
+    })?;
+    let mut file: SecretsFile = serde_json::from_str(&text).map_err(|_| unreadable())?;
+    let known = file.0.len();
+    for seeded in CLIENTS {
+        let present = store.client(seeded.id).await?;
+        if seeded.secret == SecretKind::Random && present.is_none() {
+            file.0
+                .entry(seeded.id.to_owned())
+                .or_insert_with(secrets::random_token::<24>);
+        }
+        if present.is_none() {
+            let hash = match (seeded.secret, file.0.get(seeded.id)) {
+                (SecretKind::Empty, _) => EMPTY_SECRET.to_owned(),
+                (SecretKind::Random, Some(secret)) => hasher.hash(secret).await.map_err(|_| Error::Hashing)?,
+                (SecretKind::Random, None) => NO_SECRET.to_owned(),
+            };
+            store.add_client(&seeded.client(config, hash, store.now())).await?;
+        }
+    }
+    if file.0.len() > known {
+        private_file::replace(path, &written(&file))?;
+    }
+    // The file is what the components read: what stands there is right.
+    for (id, secret) in &file.0 {
+        let Some(client) = store.client(id).await? else {
+            continue;
+        };
+        let hashes = [Some(&client.secret_hash), client.second_hash.as_ref()];
+        let mut right = false;
+        for hash in hashes.into_iter().flatten() {
+            let matches = match hash.as_str() {
+                EMPTY_SECRET => secret.is_empty(),
+                NO_SECRET => false,
+                hash => hasher.verify(Some(hash), secret).await.map_err(|_| Error::Hashing)?,
+            };
+            right = right || matches;
+        }
+        if !right {
+            let hash = hasher.hash(secret).await.map_err(|_| Error::Hashing)?;
+            store.set_client_secrets(id, &hash, None).await?;
+            tracing::info!(client = id, "the client has the secret of the file now");
+        }
+    }
+    Ok(())
+}
+
+fn written(file: &SecretsFile) -> String {
+    let mut text = serde_json::to_string_pretty(file).expect("a map of texts is JSON");
+    text.push('\n');
+    text
+}
+
+impl Seeded {
+    fn client(&self, config: &Config, secret_hash: String, now: i64) -> Client {
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let cli = self.secret == SecretKind::Empty;
+        Client {
+            id: self.id.to_owned(),
+            name: None,
+            secret_hash,
+            second_hash: None,
+            detail: ClientDetail {
+                scope: list(self.scope),
+                authorities: list(self.authorities),
+                authorized_grant_types: list(self.grants),
+                redirect_uri: self
+                    .redirects
+                    .iter()
+                    .map(|path| format!("{}{path}", config.login_url))
+                    .collect(),
+                auto_approve: AutoApprove::Whole(self.auto_approve),
+                // What people use with the CLI lives as the contract says, whatever the default is.
+                access_token_validity: cli.then_some(1200),
+                refresh_token_validity: cli.then_some(2_592_000),
+                ..ClientDetail::default()
+            },
+            created_at: now,
+            modified_at: now,
+        }
+    }
+}
+
+async fn administrator(
+    store: &Store,
+    hasher: &Hasher,
+    config: &Config,
+    groups: &[String],
+) -> Result<Option<FirstStart>, Error> {
+    if !store.claim_first_start().await? {
+        return Ok(None);
+    }
+    let path = &config.admin_password_file;
+    let password = private_file::read_or_create(path, || format!("{}\n", secrets::random_token::<18>()))?;
+    let password = password.trim().to_owned();
+    if password.is_empty() {
+        return Err(FileError::Content {
+            path: path.clone(),
+            wanted: "password",
+        }
+        .into());
+    }
+    let now = store.now();
+    let name = &config.admin_user;
+    let mut user = User {
+        id: uuid::Uuid::new_v4().to_string(),
+        origin: OURS.to_owned(),
+        user_name: name.clone(),
+        external_id: None,
+        given_name: None,
+        family_name: None,
+        emails: vec![Email {
+            value: name.clone(),
+            primary: true,
+        }],
+        phones: Vec::new(),
+        active: true,
+        verified: true,
+        password_hash: Some(hasher.hash(&password).await.map_err(|_| Error::Hashing)?),
+        password_changed_at: Some(now),
+        created_at: now,
+        modified_at: now,
+        version: 0,
+        last_logon: None,
+        previous_logon: None,
+    };
+    match store.user_by_name(OURS, name).await? {
+        Some(present) => user = present,
+        None => store.add_user(&user).await?,
+    }
+    for group in groups {
+        let member = Member {
+            id: user.id.clone(),
+            kind: MemberKind::User,
+            origin: OURS.to_owned(),
+        };
+        store.add_member(group, &member).await?;
+    }
+    store.first_start_is_done().await?;
+    tracing::info!(user = user.id, "the administrator was made");
+    Ok(Some(FirstStart {
+        user: user.user_name,
+        password: Secret::new(password),
+    }))
+}

@@ -1,0 +1,175 @@
+//! The UAA as a component.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use weir_rpc::serve_http;
+use weir_service::Context;
+use weir_tls::ServerTls;
+
+use crate::app::{App, Inner};
+use crate::external::Providers;
+use crate::hashing::Hasher;
+use crate::keys::{Keys, KeysConfig};
+use crate::metrics::Metrics;
+use crate::revoked::Revoked;
+use crate::secret_cache::SecretCache;
+use crate::secrets::MasterKey;
+use crate::seed::{FirstStart, seed};
+use crate::store::Store;
+use crate::turns::Turns;
+use crate::{Config, Error, http};
+
+/// How often keys are looked at: another node may have made one.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often what is over is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A UAA that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: ServerTls,
+    app: App,
+    first_start: Option<FirstStart>,
+    context: Context,
+}
+
+impl Server {
+    /// Opens the database and the port; at the first start makes the groups, clients and the administrator.
+    ///
+    /// # Errors
+    /// When certificate, database or private files cannot be used, or the port is taken.
+    pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
+        let tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
+        let listen = |source| Error::Listen {
+            address: config.listen.socket(),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        config.listens_on(address);
+        let store = Store::open(&config.database, context.clock.clone()).await?;
+        let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;
+        let (default_groups, first_start) = match seed(&store, &hasher, &config).await {
+            Ok(seeded) => seeded,
+            Err(error) => {
+                hasher.stop();
+                return Err(error);
+            }
+        };
+        let keys = Keys::open(
+            store.clone(),
+            MasterKey::from_file(&config.master_key_file)?,
+            KeysConfig {
+                jku: format!("{}/token_keys", config.external_url),
+                longest_access: config.tokens.longest_access,
+                rotation: config.tokens.key_rotation,
+            },
+            context.clock.clone(),
+            context.tasks.clone(),
+        )
+        .await?;
+        let revoked = Revoked::open(store.clone(), config.tokens.longest_access).await?;
+        let meter = weir_telemetry::meter(context.component);
+        let app = App::new(Inner {
+            issuer: config.issuer(),
+            keys,
+            metrics: Metrics::register(&meter, &hasher, &revoked),
+            revoked,
+            hasher,
+            master: MasterKey::from_file(&config.master_key_file)?,
+            secrets: SecretCache::new(context.clock.clone()),
+            turns: Turns::default(),
+            providers: Providers::new(&config.providers, &config.login_url)?,
+            clock: context.clock.clone(),
+            tasks: context.tasks.clone(),
+            default_groups,
+            store,
+            config,
+        });
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            app,
+            first_start,
+            context,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address that clients know.
+    #[must_use]
+    pub fn external_url(&self) -> &str {
+        &self.app.config.external_url
+    }
+
+    /// The administrator and their password, if this start has made them.
+    #[must_use]
+    pub const fn first_start(&self) -> Option<&FirstStart> {
+        self.first_start.as_ref()
+    }
+
+    /// Serves until shutdown is requested; then answers under way may finish.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            tls,
+            app,
+            context,
+            ..
+        } = self;
+        let shutdown = &context.shutdown;
+        let work = |app: App| async move {
+            tokio::join!(app.revoked.clone().follow(), watch_keys(&app), sweep(&app));
+        };
+        let stop = shutdown.clone();
+        let background = app.clone();
+        context.tasks.spawn("housekeeping", async move {
+            stop.unless_requested(work(background)).await;
+        });
+        serve_http(
+            listener,
+            &tls,
+            http::router(app.clone()),
+            shutdown.clone(),
+            &context.tasks,
+        )
+        .await;
+        app.hasher.stop();
+        app.store.close().await;
+        Ok(())
+    }
+}
+
+async fn watch_keys(app: &App) {
+    loop {
+        tokio::time::sleep(KEYS_EVERY).await;
+        if let Err(error) = app.keys.maintain().await {
+            tracing::error!(error = weir_error::chain(&error), "signing keys cannot be looked at");
+        }
+    }
+}
+
+async fn sweep(app: &App) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        match app.store.sweep().await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "what was over is removed"),
+            Err(error) => tracing::warn!(error = weir_error::chain(&error), "what is over cannot be removed"),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Clients: programs that ask for tokens.
+
+use serde::{Deserialize, Serialize};
+use weir_db::{DbError, Executor as _, Row, sql};
+
+use super::Store;
+
+/// What stands in the place of a hash where the secret is the empty text, as for `cf`.
+pub(crate) const EMPTY_SECRET: &str = "empty";
+
+/// What stands in the place of a hash where no secret is right.
+pub(crate) const NO_SECRET: &str = "none";
+
+/// A client.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    /// [`EMPTY_SECRET`], [`NO_SECRET`] or an Argon2 hash.
+    pub(crate) secret_hash: String,
+    /// While a secret is being changed: the newer one.
+    pub(crate) second_hash: Option<String>,
+    pub(crate) detail: ClientDetail,
+    pub(crate) created_at: i64,
+    pub(crate) modified_at: i64,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClientDetail {
+    /// What its users' tokens may have; `*` stands for one part of a name, at the end for all that follow.
+    pub(crate) scope: Vec<String>,
+    /// What its own tokens have.
+    pub(crate) authorities: Vec<String>,
+    pub(crate) authorized_grant_types: Vec<String>,
+    pub(crate) redirect_uri: Vec<String>,
+    pub(crate) resource_ids: Vec<String>,
+    pub(crate) auto_approve: AutoApprove,
+    /// Seconds.
+    pub(crate) access_token_validity: Option<i64>,
+    /// Seconds.
+    pub(crate) refresh_token_validity: Option<i64>,
+    /// The origins whose users it takes; all if absent.
+    pub(crate) allowed_providers: Option<Vec<String>>,
+    /// Whether it may redeem codes without a secret, with PKCE.
+    pub(crate) allow_public: bool,
+}
+
+/// Which scopes a user need not agree to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum AutoApprove {
+    /// All or none.
+    Whole(bool),
+    /// These.
+    Scopes(Vec<String>),
+}
+
+impl Default for AutoApprove {
+    fn default() -> Self {
+        Self::Scopes(Vec::new())
+    }
+}
+
+impl AutoApprove {
+    pub(crate) fn covers(&self, scope: &str) -> bool {
+        match self {
+            Self::Whole(whole) => *whole,
+            Self::Scopes(scopes) => scopes
+                .iter()
+                .any(|known| known == "true" || crate::scopes::matches(known, scope)),
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn may(&self, grant_type: &str) -> bool {
+        self.detail
+            .authorized_grant_types
+            .iter()
+            .any(|known| known == grant_type)
+    }
+
+    /// Whether users of this origin may use it.
+    pub(crate) fn takes(&self, origin: &str) -> bool {
+        let allowed = self.detail.allowed_providers.as_ref();
+        allowed.is_none_or(|allowed| allowed.iter().any(|known| known == origin))
+    }
+
+    fn read(row: &Row) -> Result<Self, DbError> {
+        let detail: String = row.get("detail")?;
+        Ok(Self {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            secret_hash: row
+                .get::<Option<String>>("secret_hash")?
+                .unwrap_or_else(|| NO_SECRET.to_owned()),
+            second_hash: row.get("second_hash")?,
+            detail: serde_json::from_str(&detail).unwrap_or_default(),
+            created_at: row.get("created_at")?,
+            modified_at: row.get("modified_at")?,
+        })
+    }
+
+    fn detail_text(&self) -> String {
+        serde_json::to_string(&self.detail).expect("lists of texts are JSON")
+    }
+}
+
+const COLUMNS: [&str; 7] = [
+    "id",
+    "name",
+    "secret_hash",
+    "second_hash",
+    "detail",
+    "created_at",
+    "modified_at",
+];
+
+impl Store {
+    /// The client with this id.
+    pub(crate) async fn client(&self, id: &str) -> Result<Option<Client>, DbError> {
+        let query = sql(format!("select {} from uaa_clients where id = ?", COLUMNS.join(", "))).bind(id);
+        self.db.first(query).await?.as_ref().map(Client::read).transpose()
+    }
+
+    /// A part of the clients that meet a condition made by the filter parser, and how many there are in all.
+    pub(crate) async fn clients(
+        &self,
+        condition: &str,
+        values: Vec<weir_db::Value>,
+        order: &str,
+        start: i64,
+        count: i64,
+    ) -> Result<(Vec<Client>, i64), DbError> {
+        let total = sql(format!("select count(*) as n from uaa_clients where {condition}")).bind_all(values.clone());
+        let total = self.db.first(total).await?.map_or(Ok(0), |row| row.get("n"))?;
+        let page = sql(format!(
+            "select {} from uaa_clients where {condition} order by {order}, id limit ? offset ?",
+            COLUMNS.join(", ")
+        ));
+        let rows = self.db.all(page.bind_all(values).bind(count).bind(start)).await?;
+        Ok((rows.iter().map(Client::read).collect::<Result<_, _>>()?, total))
+    }
+
+    /// Makes a client; `false` if there is one with its id.
+    pub(crate) async fn add_client(&self, client: &Client) -> Result<bool, DbError> {
+        let values = vec![
+            (&client.id).into(),
+            client.name.clone().into(),
+            (&client.secret_hash).into(),
+            client.second_hash.clone().into(),
+            client.detail_text().into(),
+            client.created_at.into(),
+            client.modified_at.into(),
+        ];
+        (&self.db).insert_new("uaa_clients", &COLUMNS, values).await
+    }
+
+    /// Writes a client, but for its secrets.
+    pub(crate) async fn replace_client(&self, client: &Client) -> Result<bool, DbError> {
+        let update = sql("update uaa_clients set name = ?, detail = ?, modified_at = ? where id = ?")
+            .bind(client.name.clone())
+            .bind(client.detail_text())
+            .bind(client.modified_at)
+            .bind(&client.id);
+        Ok(self.db.execute(update).await? > 0)
+    }
+
+    /// Sets a client's secrets.
+    pub(crate) async fn set_client_secrets(&self, id: &str, first: &str, second: Option<&str>) -> Result<(), DbError> {
+        let update = sql("update uaa_clients set secret_hash = ?, second_hash = ?, modified_at = ? where id = ?");
+        let update = update.bind(first).bind(second).bind(self.now()).bind(id);
+        self.db.execute(update).await.map(drop)
+    }
+
+    /// Removes a client and all that was issued to it.
+    pub(crate) async fn remove_client(&self, id: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        for table in ["uaa_refresh_tokens", "uaa_codes", "uaa_approvals"] {
+            transaction
+                .execute(sql(format!("delete from {table} where client_id = ?")).bind(id))
+                .await?;
+        }
+        let removed = transaction
+            .execute(sql("delete from uaa_clients where id = ?").bind(id))
+            .await?;
+        transaction.commit().await?;
+        Ok(removed > 0)
+    }
+}

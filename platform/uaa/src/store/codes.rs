@@ -1,0 +1,147 @@
+//! Authorization codes and one-time passcodes: good once, for a short time.
+
+use weir_db::{DbError, Row, sql};
+
+use super::refresh::insert;
+use super::{RefreshToken, Store, list_of};
+
+/// An authorization code as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Code {
+    pub(crate) code_hash: String,
+    pub(crate) client_id: String,
+    pub(crate) user_id: String,
+    /// What the request for it named; `None` if nothing.
+    pub(crate) redirect_uri: Option<String>,
+    pub(crate) scopes: Vec<String>,
+    /// The S256 challenge of PKCE.
+    pub(crate) challenge: Option<String>,
+    pub(crate) nonce: Option<String>,
+    /// Seconds.
+    pub(crate) auth_time: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) used_at: Option<i64>,
+    /// What was issued for it.
+    pub(crate) access_jti: Option<String>,
+    pub(crate) family: Option<String>,
+}
+
+/// What became of an attempt to redeem a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Redeemed {
+    /// It is used now.
+    Now,
+    /// Somebody else was first; what was issued to them is in the code.
+    Before(Box<Code>),
+}
+
+const COLUMNS: &str = "code_hash, client_id, user_id, redirect_uri, scopes, challenge, nonce, auth_time, expires_at, \
+                       used_at, access_jti, family";
+
+impl Code {
+    fn read(row: &Row) -> Result<Self, DbError> {
+        Ok(Self {
+            code_hash: row.get("code_hash")?,
+            client_id: row.get("client_id")?,
+            user_id: row.get("user_id")?,
+            redirect_uri: row.get("redirect_uri")?,
+            scopes: list_of(row, "scopes")?,
+            challenge: row.get("challenge")?,
+            nonce: row.get("nonce")?,
+            auth_time: row.get("auth_time")?,
+            expires_at: row.get("expires_at")?,
+            used_at: row.get("used_at")?,
+            access_jti: row.get("access_jti")?,
+            family: row.get("family")?,
+        })
+    }
+}
+
+impl Store {
+    /// Keeps a code.
+    pub(crate) async fn add_code(&self, code: &Code) -> Result<(), DbError> {
+        let insert = sql(format!(
+            "insert into uaa_codes ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ));
+        let insert = insert
+            .bind(&code.code_hash)
+            .bind(&code.client_id)
+            .bind(&code.user_id)
+            .bind(code.redirect_uri.clone())
+            .bind(code.scopes.join(" "))
+            .bind(code.challenge.clone())
+            .bind(code.nonce.clone())
+            .bind(code.auth_time)
+            .bind(code.expires_at)
+            .bind(code.used_at)
+            .bind(code.access_jti.clone())
+            .bind(code.family.clone());
+        self.db.execute(insert).await.map(drop)
+    }
+
+    /// The code with this digest.
+    pub(crate) async fn code(&self, code_hash: &str) -> Result<Option<Code>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_codes where code_hash = ?")).bind(code_hash);
+        self.db.first(query).await?.as_ref().map(Code::read).transpose()
+    }
+
+    /// Uses a code up and keeps what is issued for it, both or neither: of two who come at once one is first, and the
+    /// other learns what to revoke.
+    pub(crate) async fn redeem_code(
+        &self,
+        code_hash: &str,
+        access_jti: &str,
+        family: &str,
+        refresh: Option<&RefreshToken>,
+    ) -> Result<Redeemed, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let update =
+            sql("update uaa_codes set used_at = ?, access_jti = ?, family = ? where code_hash = ? and used_at is null");
+        let update = update.bind(self.now()).bind(access_jti).bind(family).bind(code_hash);
+        if transaction.execute(update).await? == 0 {
+            transaction.rollback().await?;
+            let code = self.code(code_hash).await?;
+            return Ok(code.map_or(Redeemed::Now, |code| Redeemed::Before(Box::new(code))));
+        }
+        if let Some(refresh) = refresh {
+            insert(&mut transaction, refresh).await?;
+        }
+        transaction.commit().await?;
+        Ok(Redeemed::Now)
+    }
+
+    /// Spoils a code that was shown with something wrong beside it.
+    pub(crate) async fn spoil_code(&self, code_hash: &str) -> Result<(), DbError> {
+        let update = sql("update uaa_codes set used_at = ? where code_hash = ? and used_at is null");
+        self.db.execute(update.bind(self.now()).bind(code_hash)).await.map(drop)
+    }
+
+    /// Keeps a passcode.
+    pub(crate) async fn add_passcode(
+        &self,
+        code_hash: &str,
+        user_id: &str,
+        auth_time: i64,
+        expires_at: i64,
+    ) -> Result<(), DbError> {
+        let insert = sql("insert into uaa_passcodes (code_hash, user_id, auth_time, expires_at) values (?, ?, ?, ?)");
+        let insert = insert.bind(code_hash).bind(user_id).bind(auth_time).bind(expires_at);
+        self.db.execute(insert).await.map(drop)
+    }
+
+    /// Uses a passcode up: whose it is, and when they logged in (seconds).
+    pub(crate) async fn redeem_passcode(&self, code_hash: &str) -> Result<Option<(String, i64)>, DbError> {
+        let query = sql("select user_id, auth_time, expires_at from uaa_passcodes where code_hash = ?");
+        let Some(row) = self.db.first(query.bind(code_hash)).await? else {
+            return Ok(None);
+        };
+        let delete = sql("delete from uaa_passcodes where code_hash = ?").bind(code_hash);
+        let first = self.db.execute(delete).await? == 1;
+        let good = first && row.get::<i64>("expires_at")? > self.now();
+        Ok(if good {
+            Some((row.get("user_id")?, row.get("auth_time")?))
+        } else {
+            None
+        })
+    }
+}

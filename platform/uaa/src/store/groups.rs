@@ -1,0 +1,309 @@
+//! Groups, and who is in them. A group's name is the scope that it gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_db::{DbError, Executor as _, Row, Value, sql};
+
+use super::users::key;
+use super::{Store, texts};
+
+/// How deep groups may stand in groups.
+const DEEPEST: usize = 10;
+
+/// Most groups in one question to the database.
+const CHUNK: usize = 100;
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) id: String,
+    pub(crate) display_name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) created_at: i64,
+    pub(crate) modified_at: i64,
+    pub(crate) version: i64,
+}
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemberKind {
+    User,
+    Group,
+}
+
+impl MemberKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "USER",
+            Self::Group => "GROUP",
+        }
+    }
+}
+
+/// Who is in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) kind: MemberKind,
+    pub(crate) origin: String,
+}
+
+/// A group that a user is in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Membership {
+    pub(crate) display_name: String,
+    pub(crate) id: String,
+    /// Not by way of another group.
+    pub(crate) direct: bool,
+}
+
+const COLUMNS: &str = "id, display_name, description, created_at, modified_at, version";
+
+impl Group {
+    fn read(row: &Row) -> Result<Self, DbError> {
+        Ok(Self {
+            id: row.get("id")?,
+            display_name: row.get("display_name")?,
+            description: row.get("description")?,
+            created_at: row.get("created_at")?,
+            modified_at: row.get("modified_at")?,
+            version: row.get("version")?,
+        })
+    }
+}
+
+impl Store {
+    /// The group with this id.
+    pub(crate) async fn group(&self, id: &str) -> Result<Option<Group>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_groups where id = ?")).bind(id);
+        self.db.first(query).await?.as_ref().map(Group::read).transpose()
+    }
+
+    /// The group with this name.
+    pub(crate) async fn group_by_name(&self, name: &str) -> Result<Option<Group>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_groups where display_key = ?")).bind(key(name));
+        self.db.first(query).await?.as_ref().map(Group::read).transpose()
+    }
+
+    /// A part of the groups that meet a condition made by the filter parser, and how many there are in all.
+    pub(crate) async fn groups(
+        &self,
+        condition: &str,
+        values: Vec<Value>,
+        order: &str,
+        start: i64,
+        count: i64,
+    ) -> Result<(Vec<Group>, i64), DbError> {
+        let total = sql(format!("select count(*) as n from uaa_groups where {condition}")).bind_all(values.clone());
+        let total = self.db.first(total).await?.map_or(Ok(0), |row| row.get("n"))?;
+        let page = sql(format!(
+            "select {COLUMNS} from uaa_groups where {condition} order by {order}, id limit ? offset ?"
+        ));
+        let rows = self.db.all(page.bind_all(values).bind(count).bind(start)).await?;
+        Ok((rows.iter().map(Group::read).collect::<Result<_, _>>()?, total))
+    }
+
+    /// Makes a group with its members; [`DbError::Duplicate`] if the name is taken.
+    pub(crate) async fn add_group(&self, group: &Group, members: &[Member]) -> Result<(), DbError> {
+        let mut transaction = self.db.begin().await?;
+        let insert = sql(
+            "insert into uaa_groups (id, display_name, display_key, description, created_at, modified_at, version) \
+             values (?, ?, ?, ?, ?, ?, ?)",
+        );
+        let insert = insert
+            .bind(&group.id)
+            .bind(&group.display_name)
+            .bind(key(&group.display_name))
+            .bind(group.description.clone())
+            .bind(group.created_at)
+            .bind(group.modified_at)
+            .bind(group.version);
+        transaction.execute(insert).await?;
+        for member in members {
+            add_member(&mut transaction, &group.id, member, self.now()).await?;
+        }
+        transaction.commit().await
+    }
+
+    /// Writes a group over its version `of`, and its members if they are given; `false` if it has another version.
+    pub(crate) async fn replace_group(
+        &self,
+        group: &Group,
+        members: Option<&[Member]>,
+        of: i64,
+    ) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let update = sql(
+            "update uaa_groups set display_name = ?, display_key = ?, description = ?, modified_at = ?, version = ? \
+             where id = ? and version = ?",
+        );
+        let update = update
+            .bind(&group.display_name)
+            .bind(key(&group.display_name))
+            .bind(group.description.clone())
+            .bind(group.modified_at)
+            .bind(group.version)
+            .bind(&group.id)
+            .bind(of);
+        if transaction.execute(update).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        if let Some(members) = members {
+            transaction
+                .execute(sql("delete from uaa_members where group_id = ?").bind(&group.id))
+                .await?;
+            for member in members {
+                add_member(&mut transaction, &group.id, member, self.now()).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes a group; its members stay.
+    pub(crate) async fn remove_group(&self, id: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let members = sql("delete from uaa_members where group_id = ? or member_id = ?")
+            .bind(id)
+            .bind(id);
+        transaction.execute(members).await?;
+        let removed = transaction
+            .execute(sql("delete from uaa_groups where id = ?").bind(id))
+            .await?;
+        transaction.commit().await?;
+        Ok(removed > 0)
+    }
+
+    /// Who is in a group.
+    pub(crate) async fn members(&self, group: &str) -> Result<Vec<Member>, DbError> {
+        let query =
+            sql("select member_id, kind, origin from uaa_members where group_id = ? order by added_at, member_id");
+        self.db
+            .all(query.bind(group))
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(Member {
+                    id: row.get("member_id")?,
+                    kind: if row.get::<String>("kind")? == "GROUP" {
+                        MemberKind::Group
+                    } else {
+                        MemberKind::User
+                    },
+                    origin: row.get("origin")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Puts somebody into a group; `false` if they are there.
+    pub(crate) async fn add_member(&self, group: &str, member: &Member) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let added = add_member(&mut transaction, group, member, self.now()).await?;
+        transaction.commit().await?;
+        Ok(added)
+    }
+
+    /// Takes somebody out of a group; `false` if they were not there.
+    pub(crate) async fn remove_member(&self, group: &str, member: &str) -> Result<bool, DbError> {
+        let delete = sql("delete from uaa_members where group_id = ? and member_id = ?");
+        Ok(self.db.execute(delete.bind(group).bind(member)).await? > 0)
+    }
+
+    /// All users in a group, by way of other groups too.
+    pub(crate) async fn users_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
+        let (mut users, mut seen) = (BTreeSet::new(), BTreeSet::from([group.to_owned()]));
+        let mut next = vec![group.to_owned()];
+        while let Some(group) = next.pop() {
+            for member in self.members(&group).await? {
+                match member.kind {
+                    MemberKind::User => drop(users.insert(member.id)),
+                    MemberKind::Group if seen.insert(member.id.clone()) => next.push(member.id),
+                    MemberKind::Group => {}
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// The groups that a user is in, by way of other groups too.
+    pub(crate) async fn memberships(&self, user: &str) -> Result<BTreeSet<Membership>, DbError> {
+        let mut found: BTreeMap<String, Membership> = BTreeMap::new();
+        let mut frontier = vec![user.to_owned()];
+        for depth in 0..DEEPEST {
+            let mut next = Vec::new();
+            for chunk in frontier.chunks(CHUNK) {
+                let marks = vec!["?"; chunk.len()].join(", ");
+                let query = sql(format!(
+                    "select distinct g.id, g.display_name from uaa_groups g \
+                     join uaa_members m on m.group_id = g.id where m.member_id in ({marks})"
+                ));
+                for row in self.db.all(query.bind_all(chunk)).await? {
+                    let id: String = row.get("id")?;
+                    if !found.contains_key(&id) {
+                        let membership = Membership {
+                            id: id.clone(),
+                            display_name: row.get("display_name")?,
+                            direct: depth == 0,
+                        };
+                        found.insert(id.clone(), membership);
+                        next.push(id);
+                    }
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            frontier = next;
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Makes the memberships that `origin` gave a user those in these groups, and no other; the groups that are left.
+    pub(crate) async fn sync_memberships(
+        &self,
+        user: &str,
+        origin: &str,
+        groups: &BTreeSet<String>,
+    ) -> Result<Vec<String>, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let present = sql("select group_id from uaa_members where member_id = ? and origin = ?");
+        let present = texts(&transaction.all(present.bind(user).bind(origin)).await?, "group_id")?;
+        let mut left = Vec::new();
+        for group in present {
+            if !groups.contains(&group) {
+                let delete = sql("delete from uaa_members where group_id = ? and member_id = ? and origin = ?");
+                transaction.execute(delete.bind(&group).bind(user).bind(origin)).await?;
+                left.push(group);
+            }
+        }
+        for group in groups {
+            let member = Member {
+                id: user.to_owned(),
+                kind: MemberKind::User,
+                origin: origin.to_owned(),
+            };
+            add_member(&mut transaction, group, &member, self.now()).await?;
+        }
+        transaction.commit().await?;
+        Ok(left)
+    }
+}
+
+async fn add_member(
+    transaction: &mut weir_db::Transaction,
+    group: &str,
+    member: &Member,
+    now: i64,
+) -> Result<bool, DbError> {
+    let values = vec![
+        group.into(),
+        (&member.id).into(),
+        member.kind.as_str().into(),
+        (&member.origin).into(),
+        now.into(),
+    ];
+    let columns = ["group_id", "member_id", "kind", "origin", "added_at"];
+    transaction.insert_new("uaa_members", &columns, values).await
+}

@@ -1,0 +1,150 @@
+//! Refresh tokens. A *family* is everything that came of one login: when a token that was replaced is shown again, all
+//! of it goes.
+
+use weir_db::{DbError, Executor, Row, sql};
+
+use super::{Store, list_of};
+
+/// A refresh token as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefreshToken {
+    pub(crate) token_hash: String,
+    pub(crate) jti: String,
+    pub(crate) user_id: String,
+    pub(crate) client_id: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) family: String,
+    pub(crate) grant_type: String,
+    /// Seconds.
+    pub(crate) auth_time: i64,
+    pub(crate) issued_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) revoked_at: Option<i64>,
+}
+
+impl RefreshToken {
+    fn read(row: &Row) -> Result<Self, DbError> {
+        Ok(Self {
+            token_hash: row.get("token_hash")?,
+            jti: row.get("jti")?,
+            user_id: row.get("user_id")?,
+            client_id: row.get("client_id")?,
+            scopes: list_of(row, "scopes")?,
+            family: row.get("family")?,
+            grant_type: row.get("grant_type")?,
+            auth_time: row.get("auth_time")?,
+            issued_at: row.get("issued_at")?,
+            expires_at: row.get("expires_at")?,
+            revoked_at: row.get("revoked_at")?,
+        })
+    }
+}
+
+const COLUMNS: &str = "token_hash, jti, user_id, client_id, scopes, family, grant_type, auth_time, issued_at, expires_at, \
+                       revoked_at";
+
+impl Store {
+    /// The token with this digest.
+    pub(crate) async fn refresh_token(&self, token_hash: &str) -> Result<Option<RefreshToken>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_refresh_tokens where token_hash = ?")).bind(token_hash);
+        self.db.first(query).await?.as_ref().map(RefreshToken::read).transpose()
+    }
+
+    /// The token of this name.
+    pub(crate) async fn refresh_token_by_jti(&self, jti: &str) -> Result<Option<RefreshToken>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_refresh_tokens where jti = ?")).bind(jti);
+        self.db.first(query).await?.as_ref().map(RefreshToken::read).transpose()
+    }
+
+    /// The tokens of a user (or of a client's users) that are good now, newest first.
+    pub(crate) async fn refresh_tokens(
+        &self,
+        user: Option<&str>,
+        client: Option<&str>,
+    ) -> Result<Vec<RefreshToken>, DbError> {
+        let mut query = sql(format!(
+            "select {COLUMNS} from uaa_refresh_tokens where revoked_at is null and expires_at > ? \
+             and (? = '' or user_id = ?) and (? = '' or client_id = ?) order by issued_at desc, jti limit 1000"
+        ))
+        .bind(self.now());
+        for value in [user, client] {
+            let value = value.unwrap_or_default();
+            query = query.bind(value).bind(value);
+        }
+        self.db.all(query).await?.iter().map(RefreshToken::read).collect()
+    }
+
+    /// Keeps a token.
+    pub(crate) async fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), DbError> {
+        insert(&mut &self.db, token).await
+    }
+
+    /// Puts a token in the place of another; `false` if that one is revoked or gone by now.
+    pub(crate) async fn rotate_refresh_token(&self, old: &str, fresh: &RefreshToken) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let update = sql("update uaa_refresh_tokens set revoked_at = ? where token_hash = ? and revoked_at is null");
+        if transaction.execute(update.bind(self.now()).bind(old)).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        insert(&mut transaction, fresh).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Revokes one token; whether it was good.
+    pub(crate) async fn revoke_refresh_token(&self, jti: &str) -> Result<bool, DbError> {
+        let update = sql("update uaa_refresh_tokens set revoked_at = ? where jti = ? and revoked_at is null");
+        Ok(self.db.execute(update.bind(self.now()).bind(jti)).await? > 0)
+    }
+
+    /// Revokes everything that came of one login.
+    pub(crate) async fn revoke_family(&self, family: &str) -> Result<u64, DbError> {
+        let update = sql("update uaa_refresh_tokens set revoked_at = ? where family = ? and revoked_at is null");
+        self.db.execute(update.bind(self.now()).bind(family)).await
+    }
+
+    /// Revokes all tokens of a user, of a client, or of a user with a client.
+    pub(crate) async fn revoke_refresh_tokens(&self, user: Option<&str>, client: Option<&str>) -> Result<u64, DbError> {
+        let now = self.now();
+        let update = match (user, client) {
+            (Some(user), Some(client)) => {
+                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and user_id = ? and client_id = ?")
+                    .bind(now)
+                    .bind(user)
+                    .bind(client)
+            }
+            (Some(user), None) => {
+                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and user_id = ?")
+                    .bind(now)
+                    .bind(user)
+            }
+            (None, Some(client)) => {
+                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and client_id = ?")
+                    .bind(now)
+                    .bind(client)
+            }
+            (None, None) => return Ok(0),
+        };
+        self.db.execute(update).await
+    }
+}
+
+pub(super) async fn insert(on: &mut impl Executor, token: &RefreshToken) -> Result<(), DbError> {
+    let insert = sql(format!(
+        "insert into uaa_refresh_tokens ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ));
+    let insert = insert
+        .bind(&token.token_hash)
+        .bind(&token.jti)
+        .bind(&token.user_id)
+        .bind(&token.client_id)
+        .bind(token.scopes.join(" "))
+        .bind(&token.family)
+        .bind(&token.grant_type)
+        .bind(token.auth_time)
+        .bind(token.issued_at)
+        .bind(token.expires_at)
+        .bind(token.revoked_at);
+    on.execute(insert).await.map(drop)
+}

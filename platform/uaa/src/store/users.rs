@@ -1,0 +1,281 @@
+//! Users.
+
+use serde::{Deserialize, Serialize};
+use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
+
+use super::Store;
+
+/// One address of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Email {
+    pub(crate) value: String,
+    #[serde(default)]
+    pub(crate) primary: bool,
+}
+
+/// A user.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) id: String,
+    pub(crate) origin: String,
+    pub(crate) user_name: String,
+    pub(crate) external_id: Option<String>,
+    pub(crate) given_name: Option<String>,
+    pub(crate) family_name: Option<String>,
+    pub(crate) emails: Vec<Email>,
+    pub(crate) phones: Vec<String>,
+    pub(crate) active: bool,
+    pub(crate) verified: bool,
+    pub(crate) password_hash: Option<String>,
+    pub(crate) password_changed_at: Option<i64>,
+    pub(crate) created_at: i64,
+    pub(crate) modified_at: i64,
+    pub(crate) version: i64,
+    pub(crate) last_logon: Option<i64>,
+    pub(crate) previous_logon: Option<i64>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("User")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+const COLUMNS: [&str; 22] = [
+    "id",
+    "origin",
+    "user_name",
+    "user_key",
+    "external_id",
+    "given_name",
+    "given_key",
+    "family_name",
+    "family_key",
+    "email",
+    "email_key",
+    "emails",
+    "phones",
+    "active",
+    "verified",
+    "password_hash",
+    "password_changed_at",
+    "created_at",
+    "modified_at",
+    "version",
+    "last_logon",
+    "previous_logon",
+];
+
+impl User {
+    /// The address that tokens carry.
+    pub(crate) fn email(&self) -> &str {
+        let primary = self.emails.iter().find(|email| email.primary);
+        primary
+            .or(self.emails.first())
+            .map_or(&self.user_name, |email| &email.value)
+    }
+
+    pub(crate) fn full_name(&self) -> Option<String> {
+        let parts: Vec<&str> = [&self.given_name, &self.family_name]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
+
+    fn read(row: &Row) -> Result<Self, DbError> {
+        let emails: String = row.get("emails")?;
+        let phones: String = row.get("phones")?;
+        Ok(Self {
+            id: row.get("id")?,
+            origin: row.get("origin")?,
+            user_name: row.get("user_name")?,
+            external_id: row.get("external_id")?,
+            given_name: row.get("given_name")?,
+            family_name: row.get("family_name")?,
+            emails: serde_json::from_str(&emails).unwrap_or_default(),
+            phones: serde_json::from_str(&phones).unwrap_or_default(),
+            active: row.get("active")?,
+            verified: row.get("verified")?,
+            password_hash: row.get("password_hash")?,
+            password_changed_at: row.get("password_changed_at")?,
+            created_at: row.get("created_at")?,
+            modified_at: row.get("modified_at")?,
+            version: row.get("version")?,
+            last_logon: row.get("last_logon")?,
+            previous_logon: row.get("previous_logon")?,
+        })
+    }
+
+    /// The values of [`COLUMNS`].
+    fn values(&self) -> Vec<Value> {
+        let lower = |text: &Option<String>| text.as_ref().map(|text| key(text));
+        let json = |result: Result<String, serde_json::Error>| result.expect("lists of texts are JSON");
+        vec![
+            (&self.id).into(),
+            (&self.origin).into(),
+            (&self.user_name).into(),
+            key(&self.user_name).into(),
+            self.external_id.clone().into(),
+            self.given_name.clone().into(),
+            lower(&self.given_name).into(),
+            self.family_name.clone().into(),
+            lower(&self.family_name).into(),
+            self.email().into(),
+            key(self.email()).into(),
+            json(serde_json::to_string(&self.emails)).into(),
+            json(serde_json::to_string(&self.phones)).into(),
+            self.active.into(),
+            self.verified.into(),
+            self.password_hash.clone().into(),
+            self.password_changed_at.into(),
+            self.created_at.into(),
+            self.modified_at.into(),
+            self.version.into(),
+            self.last_logon.into(),
+            self.previous_logon.into(),
+        ]
+    }
+}
+
+/// The form in which names and addresses are compared.
+pub(super) fn key(text: &str) -> String {
+    text.to_lowercase()
+}
+
+fn columns() -> String {
+    COLUMNS.join(", ")
+}
+
+impl Store {
+    /// The user with this id.
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<User>, DbError> {
+        user(&mut &self.db, id).await
+    }
+
+    /// The user with this name, whatever its case.
+    pub(crate) async fn user_by_name(&self, origin: &str, name: &str) -> Result<Option<User>, DbError> {
+        let query = sql(format!(
+            "select {} from uaa_users where user_key = ? and origin = ?",
+            columns()
+        ));
+        let row = self.db.first(query.bind(key(name)).bind(origin)).await?;
+        row.as_ref().map(User::read).transpose()
+    }
+
+    /// The user that a provider knows by this id.
+    pub(crate) async fn user_by_external_id(&self, origin: &str, id: &str) -> Result<Option<User>, DbError> {
+        let query = sql(format!(
+            "select {} from uaa_users where external_id = ? and origin = ?",
+            columns()
+        ));
+        let row = self.db.first(query.bind(id).bind(origin)).await?;
+        row.as_ref().map(User::read).transpose()
+    }
+
+    /// A part of the users that meet a condition made by the filter parser, and how many there are in all.
+    pub(crate) async fn users(
+        &self,
+        condition: &str,
+        values: Vec<Value>,
+        order: &str,
+        start: i64,
+        count: i64,
+    ) -> Result<(Vec<User>, i64), DbError> {
+        let total = sql(format!("select count(*) as n from uaa_users where {condition}")).bind_all(values.clone());
+        let total = self.db.first(total).await?.map_or(Ok(0), |row| row.get("n"))?;
+        let page = sql(format!(
+            "select {} from uaa_users where {condition} order by {order}, id limit ? offset ?",
+            columns()
+        ));
+        let page = page.bind_all(values).bind(count).bind(start);
+        let users = self
+            .db
+            .all(page)
+            .await?
+            .iter()
+            .map(User::read)
+            .collect::<Result<_, _>>()?;
+        Ok((users, total))
+    }
+
+    /// Makes a user; [`DbError::Duplicate`] if the name is taken.
+    pub(crate) async fn add_user(&self, user: &User) -> Result<(), DbError> {
+        let marks = vec!["?"; COLUMNS.len()].join(", ");
+        let insert = sql(format!("insert into uaa_users ({}) values ({marks})", columns())).bind_all(user.values());
+        self.db.execute(insert).await.map(drop)
+    }
+
+    /// Writes a user over its version `of`; `false` if it has another by now.
+    pub(crate) async fn replace_user(&self, user: &User, of: i64) -> Result<bool, DbError> {
+        let assignments = COLUMNS[1..]
+            .iter()
+            .map(|name| format!("{name} = ?"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let update = sql(format!(
+            "update uaa_users set {assignments} where id = ? and version = ?"
+        ))
+        .bind_all(user.values().into_iter().skip(1))
+        .bind(&user.id)
+        .bind(of);
+        Ok(self.db.execute(update).await? == 1)
+    }
+
+    /// Sets a password's hash.
+    pub(crate) async fn set_password(&self, id: &str, hash: &str) -> Result<(), DbError> {
+        let now = self.now();
+        let update = sql(
+            "update uaa_users set password_hash = ?, password_changed_at = ?, modified_at = ?, version = version + 1 \
+             where id = ?",
+        );
+        self.db
+            .execute(update.bind(hash).bind(now).bind(now).bind(id))
+            .await
+            .map(drop)
+    }
+
+    /// Notes that a user has logged in.
+    pub(crate) async fn logged_on(&self, id: &str) -> Result<(), DbError> {
+        let update = sql("update uaa_users set previous_logon = last_logon, last_logon = ? where id = ?");
+        self.db.execute(update.bind(self.now()).bind(id)).await.map(drop)
+    }
+
+    /// Removes a user and all that is theirs; whether there was one.
+    pub(crate) async fn remove_user(&self, id: &str) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.remove_user_once(id)).await
+    }
+
+    async fn remove_user_once(&self, id: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        for (table, column) in [
+            ("uaa_members", "member_id"),
+            ("uaa_refresh_tokens", "user_id"),
+            ("uaa_codes", "user_id"),
+            ("uaa_passcodes", "user_id"),
+            ("uaa_sessions", "user_id"),
+            ("uaa_approvals", "user_id"),
+        ] {
+            delete(&mut transaction, table, column, id).await?;
+        }
+        let removed = delete(&mut transaction, "uaa_users", "id", id).await?;
+        transaction.commit().await?;
+        Ok(removed > 0)
+    }
+}
+
+async fn delete(transaction: &mut Transaction, table: &str, column: &str, id: &str) -> Result<u64, DbError> {
+    transaction
+        .execute(sql(format!("delete from {table} where {column} = ?")).bind(id))
+        .await
+}
+
+pub(super) async fn user(on: &mut impl Executor, id: &str) -> Result<Option<User>, DbError> {
+    let query = sql(format!("select {} from uaa_users where id = ?", columns()));
+    let row = on.first(query.bind(id)).await?;
+    row.as_ref().map(User::read).transpose()
+}
