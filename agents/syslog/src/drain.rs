@@ -94,6 +94,8 @@ struct Control {
 /// One drain, as everybody but its task sees it.
 #[derive(Debug)]
 pub(crate) struct Drain {
+    /// No other drain of this process has it, whatever its binding.
+    pub(crate) serial: u64,
     binding: RwLock<Arc<Binding>>,
     pub(crate) queue: Queue,
     pub(crate) account: Account,
@@ -114,7 +116,9 @@ impl Drain {
             binding: Arc::clone(&binding),
             order: Order::Run,
         };
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             binding: RwLock::new(binding),
             queue: Queue::new(env.terms.memory, Arc::clone(&env.memory)),
             account: Account::new(&env.ledger),

@@ -65,7 +65,7 @@ pub(crate) struct Teller {
     registry: Arc<Registry>,
     instance: String,
     producer: Producer,
-    told: AHashMap<usize, Told>,
+    told: AHashMap<u64, Told>,
     round: u64,
 }
 
@@ -150,8 +150,8 @@ impl Teller {
         batches.finish()
     }
 
-    fn look_at(&mut self, drain: &Arc<Drain>, now: Instant, wall: i64, batches: &mut Batches) {
-        let told = self.told.entry(Arc::as_ptr(drain) as usize).or_insert_with(|| Told {
+    fn look_at(&mut self, drain: &Drain, now: Instant, wall: i64, batches: &mut Batches) {
+        let told = self.told.entry(drain.serial).or_insert_with(|| Told {
             lines: Lines::new(now),
             reports: Reports::default(),
             round: 0,

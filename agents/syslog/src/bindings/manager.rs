@@ -88,7 +88,6 @@ impl Manager {
     }
 
     /// Of each app the first drains in the order of their URLs; and the others.
-    #[expect(clippy::type_complexity, reason = "two lists of the same kind")]
     fn within_limits(
         &self,
         bindings: &[Binding],

@@ -83,6 +83,15 @@ impl Flight {
         }
     }
 
+    /// Numbers follow each other, but for what needed no transport.
+    fn find(&mut self, sequence: u64) -> Option<&mut Flying> {
+        let from_the_end = usize::try_from(self.last.checked_sub(sequence)?).ok()?;
+        let expected = self.shipments.len().checked_sub(from_the_end + 1);
+        let expected = expected.filter(|index| self.shipments[*index].sequence == sequence);
+        let index = expected.or_else(|| self.shipments.iter().position(|flying| flying.sequence == sequence))?;
+        self.shipments.get_mut(index)
+    }
+
     /// The transport took it.
     pub(super) fn push(&mut self, cargo: Cargo) {
         self.last += 1;
@@ -108,14 +117,14 @@ impl Flight {
 
     /// It is in the socket: the producers may know.
     pub(super) fn written(&mut self, sequence: u64) {
-        let Some(flying) = find(&mut self.shipments, sequence) else {
+        let Some(flying) = self.find(sequence) else {
             return;
         };
         if flying.state == State::Sent {
             flying.state = State::Written;
             flying.cargo.receipts = Vec::new();
-            self.waiting.0 -= u64::from(flying.cargo.envelopes);
-            self.waiting.1 -= flying.cargo.bytes.len() as u64;
+            let waited = (u64::from(flying.cargo.envelopes), flying.cargo.bytes.len() as u64);
+            self.waiting = (self.waiting.0 - waited.0, self.waiting.1 - waited.1);
         }
     }
 
@@ -130,7 +139,7 @@ impl Flight {
     /// It need not be sent again; returns its cargo's content, if it was not known.
     pub(super) fn settled(&mut self, sequence: u64) -> Option<&Cargo> {
         self.written(sequence);
-        let flying = find(&mut self.shipments, sequence)?;
+        let flying = self.find(sequence)?;
         flying.state = State::Settled;
         Some(&flying.cargo)
     }
@@ -182,7 +191,7 @@ impl Flight {
 
     /// A copy of it is on disk: the producers may know. Returns whether it was still under way.
     pub(super) fn placed(&mut self, sequence: u64, place: Place) -> bool {
-        match find(&mut self.shipments, sequence) {
+        match self.find(sequence) {
             Some(flying) => {
                 flying.cargo.places = vec![(place, flying.cargo.envelopes)];
                 flying.cargo.receipts = Vec::new();
@@ -229,11 +238,6 @@ impl Flight {
     pub(super) fn has_places(&self) -> bool {
         self.shipments.iter().any(|flying| !flying.cargo.places.is_empty())
     }
-}
-
-/// Mostly it is the first, or near it.
-fn find(shipments: &mut VecDeque<Flying>, sequence: u64) -> Option<&mut Flying> {
-    shipments.iter_mut().find(|flying| flying.sequence == sequence)
 }
 
 #[cfg(test)]

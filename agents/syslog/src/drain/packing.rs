@@ -161,14 +161,14 @@ impl Packer {
     /// Packs the next shipment out of what lies in front of `loads`; `None` if there is nothing. What is in memory and what
     /// is on disk do not travel together, nor what lies in two segments.
     pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>) -> Option<Packed> {
-        if let Some(Load::Shipment(_)) = loads.front() {
-            if let Some(Load::Shipment(cargo)) = loads.pop_front() {
-                return Some(Packed {
-                    cargo,
-                    unconvertible: Vec::new(),
-                    why: None,
-                });
-            }
+        if matches!(loads.front(), Some(Load::Shipment(_)))
+            && let Some(Load::Shipment(cargo)) = loads.pop_front()
+        {
+            return Some(Packed {
+                cargo,
+                unconvertible: Vec::new(),
+                why: None,
+            });
         }
         let first = loads.front()?;
         let (segment, arrived) = (first.segment(), first.arrived());

@@ -148,7 +148,7 @@ impl Task {
             if self.is_done(now) {
                 break;
             }
-            self.wake_at(wake);
+            self.wake_at(wake, now);
             let event = self.next().await;
             self.unpublished = true;
             self.on(event).await;
@@ -170,8 +170,10 @@ impl Task {
         wakes.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
-    fn wake_at(&mut self, at: Instant) {
-        if self.timer.deadline() != at.into() {
+    /// An earlier wake-up than wanted does no harm; setting the timer for every shipment would.
+    fn wake_at(&mut self, at: Instant, now: Instant) {
+        let set = self.timer.deadline().into_std();
+        if at < set || set <= now {
             self.timer.as_mut().reset(at.into());
         }
     }

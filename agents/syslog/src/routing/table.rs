@@ -36,12 +36,15 @@ impl Route {
     }
 }
 
+/// Sources whose ids have the same hash, and who wants something of each.
+type Sources = Vec<(Box<[u8]>, Vec<u32>)>;
+
 /// The index: one look-up for each source, however many bindings there are.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     routes: Vec<Route>,
     /// By the hash of the source id, which every envelope has with it. Two sources with one hash share the entry.
-    by_source: AHashMap<u32, Vec<(Box<[u8]>, Vec<u32>)>>,
+    by_source: AHashMap<u32, Sources>,
     aggregates: Vec<u32>,
 }
 

@@ -73,7 +73,12 @@ fn got(drain: &Drain) -> Vec<i64> {
     drain.queue.take(usize::MAX, usize::MAX, &mut parcels);
     let batches = parcels.into_iter().map(|waiting| waiting.parcel.batch);
     batches
-        .flat_map(|batch| batch.iter().map(|envelope| envelope.view().timestamp()).collect::<Vec<_>>())
+        .flat_map(|batch| {
+            batch
+                .iter()
+                .map(|envelope| envelope.view().timestamp())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 

@@ -115,7 +115,11 @@ fn flapping_is_bounded() {
     let mut count = 0;
     for round in 0..600 {
         let status = Snapshot {
-            state: if round % 2 == 0 { State::Retrying } else { State::Flowing },
+            state: if round % 2 == 0 {
+                State::Retrying
+            } else {
+                State::Flowing
+            },
             ..Snapshot::default()
         };
         count += scene.later(1).said(&status).len();
@@ -192,7 +196,10 @@ fn reports_follow_the_state() {
     let tag = |key| view.tag(key).unwrap().into_owned();
     assert_eq!(tag("binding"), binding().id.to_string());
     assert_eq!(tag("drain_url"), "syslog-tls://logs.example:6514");
-    assert_eq!((tag("state"), tag("last_error")), ("retrying".to_owned(), "no".to_owned()));
+    assert_eq!(
+        (tag("state"), tag("last_error")),
+        ("retrying".to_owned(), "no".to_owned())
+    );
     assert_eq!(tag("since"), "2023-11-14T22:13:20.000Z");
     assert_eq!(tag("next_try"), "2023-11-14T22:13:29.000Z");
     let Message::Gauge(metrics) = view.message() else {

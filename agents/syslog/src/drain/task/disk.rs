@@ -80,8 +80,8 @@ impl Task {
             .chain(loads)
             .chain(held.oldest)
             .min();
-        let has_any = held.envelopes > 0 || self.loads.iter().any(|load| load.segment().is_none());
-        if self.me.queue.is_crowded() || (self.breaker.has_failed() && has_any) {
+        let has_any = || held.envelopes > 0 || self.loads.iter().any(|load| load.segment().is_none());
+        if self.me.queue.is_crowded() || (self.breaker.has_failed() && has_any()) {
             return Some(now);
         }
         oldest.map(|oldest| oldest + self.env.terms.spill_after)

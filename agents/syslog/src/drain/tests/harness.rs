@@ -306,8 +306,7 @@ impl Receiver {
     pub(super) async fn kill(self) -> Vec<i64> {
         self.task.abort();
         drop(self.task.await);
-        let numbers = self.kept.numbers.lock().clone();
-        numbers
+        std::mem::take(&mut self.kept.numbers.lock())
     }
 }
 
