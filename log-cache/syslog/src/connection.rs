@@ -141,7 +141,7 @@ impl Connection {
     /// Takes the messages that are whole by now.
     async fn take(&mut self) {
         let now = self.shared.clock.now_nanos();
-        let bytes = self.held.split();
+        let bytes = std::mem::take(&mut self.held);
         let mut rest: &[u8] = &bytes;
         while let Some(item) = self.decoder.next(&mut rest) {
             self.item(item, now);
@@ -159,7 +159,7 @@ impl Connection {
     /// The stream ended: so does what it had begun.
     async fn finish(&mut self, clean: bool) {
         let now = self.shared.clock.now_nanos();
-        let bytes = self.held.split();
+        let bytes = std::mem::take(&mut self.held);
         if let Some(item) = self.decoder.finish(&bytes, clean) {
             self.item(item, now);
         }

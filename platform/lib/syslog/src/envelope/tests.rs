@@ -1,5 +1,5 @@
 use weir_envelope::json::write_envelope;
-use weir_envelope::view::{EnvelopeView, Message as Payload};
+use weir_envelope::view::{EnvelopeView, Message as Payload, Stream};
 
 use super::*;
 
