@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, component, doctor, emit, endpoints, recent, run, sql, tail, token, top, up};
+use crate::commands::{completions, component, doctor, drain, emit, endpoints, recent, run, sql, tail, token, top, up};
 
 /// Width of help texts on wide terminals.
 const HELP_WIDTH: usize = 110;
@@ -19,13 +19,15 @@ Examples:
   weir tail                                 watch everything live
   weir recent ls -n 20                      what a source said last
   weir sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
+  weir drain add --source-id ls syslog://logs.example:514
+                                            send a source's lines to a syslog server as well
   weir doctor                               what is wrong here, and what to do
 
 Commands find the stack by --state-dir or WEIR_STATE_DIR (default: .weir in the current directory).
 `weir help COMMAND` shows the examples of one command.";
 
-/// A Cloud Foundry Loggregator stack in one program: agent, doppler, reverse log proxy, traffic controller and a log
-/// cache that answers SQL. Existing nozzles and clients connect unchanged; nothing is lost without being counted.
+/// A Cloud Foundry Loggregator stack in one program: agents, doppler, reverse log proxy, traffic controller, syslog drains
+/// and a log cache that answers SQL. Existing nozzles and clients connect unchanged; nothing is lost without being counted.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, after_help = EXAMPLES, max_term_width = HELP_WIDTH, propagate_version = false)]
 #[command(
@@ -60,10 +62,17 @@ pub(crate) enum Command {
     Top(top::Args),
     Endpoints(endpoints::Args),
     Token(token::Args),
+    Drain(drain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
-    /// Run the loggregator agent: takes envelopes from producers on this machine, sends them to the dopplers
+    /// Run the forwarder agent: takes envelopes from producers on this machine, gives them to all of its agents
+    ForwarderAgent(component::Args),
+    /// Run the loggregator agent: takes envelopes from the forwarder agent or from producers, sends them to the dopplers
     LoggregatorAgent(component::Args),
+    /// Run the syslog agent: takes envelopes from the forwarder agent, sends them to the apps' syslog drains
+    SyslogAgent(component::Args),
+    /// Run the binding cache: which apps drain where, for the syslog agents
+    BindingCache(component::Args),
     /// Run the doppler: routes every envelope to the subscribers whose selectors match
     Doppler(component::Args),
     /// Run the reverse log proxy: v2 gRPC streams for nozzles, merged from all dopplers
@@ -72,6 +81,8 @@ pub(crate) enum Command {
     TrafficController(component::Args),
     /// Run the log cache: recent logs and metrics by gRPC, REST and SQL
     LogCache(component::Args),
+    /// Run the log cache's syslog server: takes what the original's syslog agents send to their aggregate drain
+    LogCacheSyslog(component::Args),
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod component;
 pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod emit;
 pub(crate) mod endpoints;
 pub(crate) mod recent;
@@ -64,12 +65,17 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Recent(args) => on_runtime(recent::run(args, state)),
         Command::Sql(args) => on_runtime(sql::run(args, state)),
         Command::Top(args) => on_runtime(top::run(args, state)),
+        Command::Drain(args) => on_runtime(drain::run(args, state)),
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
+        Command::ForwarderAgent(args) => on_few_threads(component::run(Component::ForwarderAgent, args)),
         Command::LoggregatorAgent(args) => on_few_threads(component::run(Component::LoggregatorAgent, args)),
         Command::Doppler(args) => on_few_threads(component::run(Component::Doppler, args)),
         Command::Rlp(args) => on_few_threads(component::run(Component::Rlp, args)),
         Command::TrafficController(args) => on_few_threads(component::run(Component::TrafficController, args)),
         Command::LogCache(args) => on_few_threads(component::run(Component::LogCache, args)),
+        Command::LogCacheSyslog(args) => on_few_threads(component::run(Component::LogCacheSyslog, args)),
+        Command::SyslogAgent(args) => on_few_threads(component::run(Component::SyslogAgent, args)),
+        Command::BindingCache(args) => on_few_threads(component::run(Component::BindingCache, args)),
     }
 }
 

@@ -6,6 +6,8 @@
 //!   endpoints.json            where everything listens; there while the stack serves
 //!   ports.json                what `--ports auto` chose last
 //!   token                     the firehose token, 0600
+//!   drains.json               the drains that `weir drain add` added, with their secrets, 0600
+//!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start
 //!   ledger/<component>.json   what each component received, sent and dropped
@@ -69,6 +71,14 @@ impl StateDir {
 
     pub(crate) fn token(&self) -> PathBuf {
         self.root.join("token")
+    }
+
+    pub(crate) fn drains(&self) -> PathBuf {
+        self.root.join("drains.json")
+    }
+
+    pub(crate) fn syslog_agent(&self) -> PathBuf {
+        self.root.join("syslog-agent")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {

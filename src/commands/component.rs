@@ -97,7 +97,7 @@ impl Telemetry {
             cert: cert.clone(),
             key: key.clone(),
         })?;
-        let server_name = Component::LoggregatorAgent.server_names()[0].to_owned();
+        let server_name = Component::ForwarderAgent.server_name().to_owned();
         Ok(Some(Target {
             address: address.clone(),
             server_name,

@@ -6,42 +6,62 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Component {
     LogCache,
+    LogCacheSyslog,
     TrafficController,
     Rlp,
     Doppler,
+    BindingCache,
+    SyslogAgent,
     LoggregatorAgent,
+    ForwarderAgent,
 }
 
 impl Component {
     /// In the order in which they start: consumers before those that feed them, so that nothing comes too early. They stop
     /// the other way round, along the way of an envelope, so that each drains into one that still listens.
-    pub(crate) const IN_ORDER: [Self; 5] = [
+    pub(crate) const IN_ORDER: [Self; 9] = [
         Self::LogCache,
+        Self::LogCacheSyslog,
         Self::TrafficController,
         Self::Rlp,
         Self::Doppler,
+        Self::BindingCache,
+        Self::SyslogAgent,
         Self::LoggregatorAgent,
+        Self::ForwarderAgent,
     ];
 
     /// The subcommand; also the name of its configuration, ledger and certificate.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LogCache => "log-cache",
+            Self::LogCacheSyslog => "log-cache-syslog",
             Self::TrafficController => "traffic-controller",
             Self::Rlp => "rlp",
             Self::Doppler => "doppler",
+            Self::BindingCache => "binding-cache",
+            Self::SyslogAgent => "syslog-agent",
             Self::LoggregatorAgent => "loggregator-agent",
+            Self::ForwarderAgent => "forwarder-agent",
         }
+    }
+
+    /// The first name under which clients expect its certificate.
+    pub(crate) const fn server_name(self) -> &'static str {
+        self.server_names()[0]
     }
 
     /// The names under which clients expect its certificate (contract §1).
     pub(crate) const fn server_names(self) -> &'static [&'static str] {
         match self {
             Self::LogCache => &["log-cache", "log_cache"],
+            // Verified by the host in an aggregate drain's URL, as in the standard deployment.
+            Self::LogCacheSyslog => &["log-cache-syslog", "log-cache.service.cf.internal"],
             Self::TrafficController => &["trafficcontroller"],
             Self::Rlp => &["reverselogproxy"],
             Self::Doppler => &["doppler"],
-            Self::LoggregatorAgent => &["metron"],
+            Self::BindingCache => &["binding-cache"],
+            Self::SyslogAgent | Self::LoggregatorAgent | Self::ForwarderAgent => &["metron"],
         }
     }
 }

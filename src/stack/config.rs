@@ -13,10 +13,14 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) enum Config {
     LogCache(Box<weir_log_cache_server::Config>),
+    LogCacheSyslog(Box<weir_log_cache_syslog::Config>),
     TrafficController(Box<weir_traffic_controller_server::Config>),
     Rlp(weir_rlp_server::Config),
     Doppler(weir_doppler_server::Config),
+    BindingCache(Box<weir_agents_binding_cache::Config>),
+    SyslogAgent(Box<weir_agents_syslog::Config>),
     LoggregatorAgent(Box<weir_agents_loggregator::Config>),
+    ForwarderAgent(Box<weir_agents_forwarder::Config>),
 }
 
 /// A configuration with the form in which people read it.
@@ -41,13 +45,25 @@ pub(crate) fn load(
         Component::LogCache => {
             read::<weir_log_cache_server::RawConfig, _>(loader, |config| Config::LogCache(Box::new(config)))
         }
+        Component::LogCacheSyslog => {
+            read::<weir_log_cache_syslog::RawConfig, _>(loader, |config| Config::LogCacheSyslog(Box::new(config)))
+        }
         Component::TrafficController => read::<weir_traffic_controller_server::RawConfig, _>(loader, |config| {
             Config::TrafficController(Box::new(config))
         }),
         Component::Rlp => read::<weir_rlp_server::RawConfig, _>(loader, Config::Rlp),
         Component::Doppler => read::<weir_doppler_server::RawConfig, _>(loader, Config::Doppler),
+        Component::BindingCache => {
+            read::<weir_agents_binding_cache::RawConfig, _>(loader, |config| Config::BindingCache(Box::new(config)))
+        }
+        Component::SyslogAgent => {
+            read::<weir_agents_syslog::RawConfig, _>(loader, |config| Config::SyslogAgent(Box::new(config)))
+        }
         Component::LoggregatorAgent => {
             read::<weir_agents_loggregator::RawConfig, _>(loader, |config| Config::LoggregatorAgent(Box::new(config)))
+        }
+        Component::ForwarderAgent => {
+            read::<weir_agents_forwarder::RawConfig, _>(loader, |config| Config::ForwarderAgent(Box::new(config)))
         }
     }
 }

@@ -159,6 +159,10 @@ async fn open(config: Config, context: Context) -> Result<Run, Failure> {
         Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, *config),
         Config::Rlp(config) => open!(weir_rlp_server::Server, config),
         Config::Doppler(config) => open!(weir_doppler_server::Server, config),
+        Config::LogCacheSyslog(config) => open!(weir_log_cache_syslog::Server, *config),
+        Config::BindingCache(config) => open!(weir_agents_binding_cache::Server, *config),
+        Config::SyslogAgent(config) => open!(weir_agents_syslog::Server, *config),
+        Config::ForwarderAgent(config) => open!(weir_agents_forwarder::Server, *config),
         Config::LoggregatorAgent(config) => open!(weir_agents_loggregator::Server, *config),
     })
 }

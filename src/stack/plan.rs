@@ -59,12 +59,16 @@ impl Plan {
             client_cert: self.client.cert.clone(),
             client_key: self.client.key.clone(),
             agent: ports.agent.to_string(),
-            loggregator_agent: ports.agent.to_string(),
+            loggregator_agent: ports.loggregator_agent.to_string(),
+            syslog_agent: ports.syslog_agent.to_string(),
+            syslog_agent_status: format!("https://{}", ports.syslog_agent_status),
+            binding_cache: format!("https://{}", ports.binding_cache),
             doppler: ports.doppler.to_string(),
             rlp: ports.rlp.to_string(),
             traffic_controller: format!("wss://{}", ports.traffic_controller),
             log_cache: ports.log_cache.to_string(),
             log_cache_gateway: format!("https://{}", ports.log_cache_gateway),
+            log_cache_syslog: ports.log_cache_syslog.to_string(),
             sql_http: format!("https://{}", ports.sql_http),
             pids: pids
                 .into_iter()
@@ -76,27 +80,29 @@ impl Plan {
     /// Every server: where it listens and the name of its certificate.
     pub(crate) fn servers(&self) -> Vec<(String, &'static str)> {
         let ports = &self.ports;
-        let name = |component: Component| component.server_names()[0];
-        let cache = name(Component::LogCache);
         [
-            (ports.log_cache, cache),
-            (ports.log_cache_gateway, cache),
-            (ports.sql_http, cache),
-            (ports.traffic_controller, name(Component::TrafficController)),
-            (ports.rlp, name(Component::Rlp)),
-            (ports.doppler, name(Component::Doppler)),
-            (ports.agent, name(Component::LoggregatorAgent)),
+            (ports.log_cache, Component::LogCache),
+            (ports.log_cache_gateway, Component::LogCache),
+            (ports.sql_http, Component::LogCache),
+            (ports.log_cache_syslog, Component::LogCacheSyslog),
+            (ports.traffic_controller, Component::TrafficController),
+            (ports.rlp, Component::Rlp),
+            (ports.doppler, Component::Doppler),
+            (ports.binding_cache, Component::BindingCache),
+            (ports.syslog_agent, Component::SyslogAgent),
+            (ports.syslog_agent_status, Component::SyslogAgent),
+            (ports.loggregator_agent, Component::LoggregatorAgent),
+            (ports.agent, Component::ForwarderAgent),
         ]
-        .map(|(address, name)| (address.to_string(), name))
+        .map(|(address, component)| (address.to_string(), component.server_name()))
         .to_vec()
     }
 
     /// The agent, which takes what the stack says about itself.
     pub(crate) fn agent(&self) -> Result<Target, Failure> {
-        let server_name = Component::LoggregatorAgent.server_names()[0].to_owned();
         Ok(Target {
             address: self.ports.agent.to_string(),
-            server_name,
+            server_name: Component::ForwarderAgent.server_name().to_owned(),
             tls: ClientTls::mutual(&self.client)?,
         })
     }
@@ -128,8 +134,47 @@ impl Plan {
                 identity,
                 ..weir_doppler_server::RawConfig::default()
             }),
-            Component::LoggregatorAgent => to_toml(&weir_agents_loggregator::RawConfig {
+            Component::ForwarderAgent => to_toml(&weir_agents_forwarder::RawConfig {
                 listen: ports.agent.into(),
+                identity,
+                // The agents of this stack, not those that somebody else runs on this machine.
+                downstream_files: Vec::new(),
+                downstreams: [
+                    (Component::LoggregatorAgent, ports.loggregator_agent),
+                    (Component::SyslogAgent, ports.syslog_agent),
+                ]
+                .map(|(component, address)| (component.name().to_owned(), address.into()))
+                .into(),
+                tags: place(),
+                ..weir_agents_forwarder::RawConfig::default()
+            }),
+            Component::SyslogAgent => to_toml(&weir_agents_syslog::RawConfig {
+                listen: ports.syslog_agent.into(),
+                status_listen: ports.syslog_agent_status.into(),
+                identity,
+                state_dir: self.state.syslog_agent(),
+                agent: Some(ports.agent.into()),
+                cache: weir_agents_syslog::RawCache {
+                    address: Some(ports.binding_cache.into()),
+                    ..weir_agents_syslog::RawCache::default()
+                },
+                ..weir_agents_syslog::RawConfig::default()
+            }),
+            Component::BindingCache => to_toml(&weir_agents_binding_cache::RawConfig {
+                listen: ports.binding_cache.into(),
+                identity,
+                agent: Some(ports.agent.into()),
+                static_drains: Some(self.state.drains()),
+                ..weir_agents_binding_cache::RawConfig::default()
+            }),
+            Component::LogCacheSyslog => to_toml(&weir_log_cache_syslog::RawConfig {
+                listen: ports.log_cache_syslog.into(),
+                identity,
+                log_cache: ports.log_cache.into(),
+                ..weir_log_cache_syslog::RawConfig::default()
+            }),
+            Component::LoggregatorAgent => to_toml(&weir_agents_loggregator::RawConfig {
+                listen: ports.loggregator_agent.into(),
                 identity,
                 dopplers: vec![ports.doppler.into()],
                 tags: place(),

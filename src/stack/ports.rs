@@ -32,11 +32,16 @@ pub(crate) enum Choice {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ports {
     pub(crate) agent: SocketAddr,
+    pub(crate) loggregator_agent: SocketAddr,
+    pub(crate) syslog_agent: SocketAddr,
+    pub(crate) syslog_agent_status: SocketAddr,
+    pub(crate) binding_cache: SocketAddr,
     pub(crate) doppler: SocketAddr,
     pub(crate) rlp: SocketAddr,
     pub(crate) traffic_controller: SocketAddr,
     pub(crate) log_cache: SocketAddr,
     pub(crate) log_cache_gateway: SocketAddr,
+    pub(crate) log_cache_syslog: SocketAddr,
     pub(crate) sql_http: SocketAddr,
 }
 
@@ -45,11 +50,16 @@ impl Default for Ports {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             agent: at(3458),
+            loggregator_agent: at(3459),
+            syslog_agent: at(3460),
+            syslog_agent_status: at(3461),
+            binding_cache: at(9000),
             doppler: at(8082),
             rlp: at(8083),
             traffic_controller: at(8081),
             log_cache: at(8080),
             log_cache_gateway: at(8084),
+            log_cache_syslog: at(6067),
             sql_http: at(8086),
         }
     }
@@ -86,14 +96,19 @@ impl Ports {
     }
 
     /// Every address with the key under which `endpoints.json` has it.
-    pub(crate) fn named(&self) -> [(&'static str, SocketAddr); 7] {
+    pub(crate) fn named(&self) -> [(&'static str, SocketAddr); 12] {
         [
             ("agent", self.agent),
+            ("loggregator_agent", self.loggregator_agent),
+            ("syslog_agent", self.syslog_agent),
+            ("syslog_agent_status", self.syslog_agent_status),
+            ("binding_cache", self.binding_cache),
             ("doppler", self.doppler),
             ("rlp", self.rlp),
             ("traffic_controller", self.traffic_controller),
             ("log_cache", self.log_cache),
             ("log_cache_gateway", self.log_cache_gateway),
+            ("log_cache_syslog", self.log_cache_syslog),
             ("sql_http", self.sql_http),
         ]
     }
@@ -128,11 +143,16 @@ impl Ports {
         let mut next = || free_port(&mut seen);
         Ok(Self {
             agent: next()?,
+            loggregator_agent: next()?,
+            syslog_agent: next()?,
+            syslog_agent_status: next()?,
+            binding_cache: next()?,
             doppler: next()?,
             rlp: next()?,
             traffic_controller: next()?,
             log_cache: next()?,
             log_cache_gateway: next()?,
+            log_cache_syslog: next()?,
             sql_http: next()?,
         })
     }

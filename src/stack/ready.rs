@@ -60,7 +60,7 @@ async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) 
 async fn passes(plan: &Plan, tls: &ClientTls, deadline: Instant) -> Result<(), Failure> {
     let cache = Channel::new(&Target {
         address: plan.ports.log_cache.to_string(),
-        server_name: Component::LogCache.server_names()[0].to_owned(),
+        server_name: Component::LogCache.server_name().to_owned(),
         tls: tls.clone(),
     });
     let agent = plan.agent()?;

@@ -1,7 +1,7 @@
 //! The status of a running stack, from the ledgers of its components.
 //!
-//! *In* is what the agent took from producers; *out* is what consumers got: nozzles by RLP and traffic controller, and the
-//! log cache. *Dropped* is every loss at every hop, by reason; each lost envelope is counted once, where it was lost.
+//! *In* is what the forwarder agent took from producers; *out* is what consumers got: nozzles by RLP and traffic controller,
+//! the log cache, and syslog drains. *Dropped* is every loss at every hop, by reason; each lost envelope is counted once, where it was lost.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +12,14 @@ use weir_flow::LedgerSnapshot;
 
 use super::Component;
 use crate::terminal::thousands;
+
+/// What these sent has left the stack, or is kept.
+const CONSUMERS: [Component; 4] = [
+    Component::Rlp,
+    Component::TrafficController,
+    Component::LogCache,
+    Component::SyslogAgent,
+];
 
 /// The counts of all components at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,13 +44,13 @@ impl Counts {
         let mut counts = Self::default();
         for ledger in ledgers {
             let is = |component: Component| ledger.component == component.name();
-            if is(Component::LoggregatorAgent) {
+            if is(Component::ForwarderAgent) {
                 counts.received += ledger.received;
             }
             if is(Component::Rlp) || is(Component::TrafficController) {
                 counts.subscribers += u64::try_from(ledger.subscribers).unwrap_or(0);
             }
-            if is(Component::Rlp) || is(Component::TrafficController) || is(Component::LogCache) {
+            if CONSUMERS.iter().any(|consumer| is(*consumer)) {
                 counts.delivered += ledger.sent;
             }
             for drop in ledger.dropped {
@@ -171,11 +179,13 @@ mod tests {
     fn stack(times: u64) -> Counts {
         Counts::of([
             ledger(
-                Component::LoggregatorAgent,
+                Component::ForwarderAgent,
                 1000 * times,
-                990 * times,
-                &[("egress", "peer_lost", 10 * times)],
+                1990 * times,
+                &[("egress loggregator-agent", "peer_lost", 10 * times)],
             ),
+            ledger(Component::LoggregatorAgent, 990 * times, 990 * times, &[]),
+            ledger(Component::SyslogAgent, 1000 * times, 30 * times, &[]),
             ledger(Component::Doppler, 990 * times, 1980 * times, &[]),
             ledger(
                 Component::Rlp,
@@ -190,7 +200,7 @@ mod tests {
         ])
     }
 
-    /// In is the agent's, out is what consumers got; every loss counts; the doppler is in between.
+    /// In is the forwarder agent's, out is what consumers got; every loss counts; agent and doppler are in between.
     #[test]
     fn ledgers_add_up_to_one_line() {
         let total = stack(2).since(&stack(1));
@@ -201,7 +211,7 @@ mod tests {
         };
         assert_eq!(
             line.to_string(),
-            "in 1,000 (2,000/s)  out 1,970 (3,940/s)  dropped 20 (peer_lost 10, slow_consumer 10)  subscribers 2"
+            "in 1,000 (2,000/s)  out 2,000 (4,000/s)  dropped 20 (peer_lost 10, slow_consumer 10)  subscribers 2"
         );
     }
 
@@ -222,7 +232,7 @@ mod tests {
         assert_eq!(
             stack(1).losses(),
             [
-                "            10  loggregator-agent egress: peer_lost",
+                "            10  forwarder-agent egress loggregator-agent: peer_lost",
                 "             7  rlp egress: slow_consumer",
                 "             3  rlp ingress: slow_consumer",
             ]

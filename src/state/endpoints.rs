@@ -23,10 +23,16 @@ pub(crate) struct Endpoints {
     /// With `client_key`: may call every internal gRPC service.
     pub(crate) client_cert: PathBuf,
     pub(crate) client_key: PathBuf,
-    /// v2 gRPC ingress for producers (`host:port`, server name `metron`).
+    /// v2 gRPC ingress for producers: the forwarder agent (`host:port`, server name `metron`).
     pub(crate) agent: String,
-    /// The agent that talks to the dopplers; the same as `agent` until there is a forwarder in front of it.
+    /// The agent that talks to the dopplers (gRPC, server name `metron`).
     pub(crate) loggregator_agent: String,
+    /// The agent that talks to syslog drains (gRPC, server name `metron`).
+    pub(crate) syslog_agent: String,
+    /// `https://…`: how the drains are doing, with a client certificate.
+    pub(crate) syslog_agent_status: String,
+    /// `https://…`: which apps drain where, with a client certificate.
+    pub(crate) binding_cache: String,
     /// gRPC, server name `doppler`.
     pub(crate) doppler: String,
     /// gRPC, server name `reverselogproxy`.
@@ -37,6 +43,8 @@ pub(crate) struct Endpoints {
     pub(crate) log_cache: String,
     /// `https://…`: REST, with a client certificate.
     pub(crate) log_cache_gateway: String,
+    /// Syslog over TLS for the original's agents (`host:port`), with a client certificate.
+    pub(crate) log_cache_syslog: String,
     /// `https://…`: SQL over HTTP, with the token.
     pub(crate) sql_http: String,
     /// Process of each component by subcommand name.
@@ -107,12 +115,16 @@ mod tests {
             client_cert: "/s/certs/client.crt".into(),
             client_key: "/s/certs/client.key".into(),
             agent: "127.0.0.1:3458".to_owned(),
-            loggregator_agent: "127.0.0.1:3458".to_owned(),
+            loggregator_agent: "127.0.0.1:3459".to_owned(),
+            syslog_agent: "127.0.0.1:3460".to_owned(),
+            syslog_agent_status: "https://127.0.0.1:3461".to_owned(),
+            binding_cache: "https://127.0.0.1:9000".to_owned(),
             doppler: "127.0.0.1:8082".to_owned(),
             rlp: "127.0.0.1:8083".to_owned(),
             traffic_controller: "wss://127.0.0.1:8081".to_owned(),
             log_cache: "127.0.0.1:8080".to_owned(),
             log_cache_gateway: "https://127.0.0.1:8084".to_owned(),
+            log_cache_syslog: "127.0.0.1:6067".to_owned(),
             sql_http: "https://127.0.0.1:8086".to_owned(),
             pids: BTreeMap::from([("doppler".to_owned(), 7)]),
         }
@@ -152,11 +164,15 @@ mod tests {
             "client_key",
             "agent",
             "loggregator_agent",
+            "syslog_agent",
+            "syslog_agent_status",
+            "binding_cache",
             "doppler",
             "rlp",
             "traffic_controller",
             "log_cache",
             "log_cache_gateway",
+            "log_cache_syslog",
             "sql_http",
             "pids",
         ];

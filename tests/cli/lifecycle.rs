@@ -16,7 +16,15 @@ fn a_stack_starts_and_stops() {
         let path = endpoints[key].as_str().expect("a path");
         assert!(path.starts_with('/') && fs::metadata(path).is_ok(), "{key} = {path}");
     }
-    for key in ["agent", "loggregator_agent", "doppler", "rlp", "log_cache"] {
+    for key in [
+        "agent",
+        "loggregator_agent",
+        "syslog_agent",
+        "doppler",
+        "rlp",
+        "log_cache",
+        "log_cache_syslog",
+    ] {
         let address = endpoints[key].as_str().expect("an address");
         assert!(address.parse::<std::net::SocketAddr>().is_ok(), "{key} = {address}");
     }
@@ -25,11 +33,14 @@ fn a_stack_starts_and_stops() {
             .as_str()
             .is_some_and(|url| url.starts_with("wss://127.0.0.1:"))
     );
-    assert!(
-        endpoints["sql_http"]
-            .as_str()
-            .is_some_and(|url| url.starts_with("https://127.0.0.1:"))
-    );
+    for key in ["sql_http", "log_cache_gateway", "binding_cache", "syslog_agent_status"] {
+        assert!(
+            endpoints[key]
+                .as_str()
+                .is_some_and(|url| url.starts_with("https://127.0.0.1:")),
+            "{key}"
+        );
+    }
     assert_eq!(endpoints["pids"]["doppler"], stack.pid());
     let token = fs::metadata(directory.path().join("token")).expect("a token");
     assert_eq!(token.permissions().mode() & 0o777, 0o600);
@@ -90,6 +101,9 @@ fn an_absent_stack_is_explained() {
         &["run", "--", "true"],
         &["endpoints"],
         &["token"],
+        &["drain", "list"],
+        &["drain", "add", "--source-id", "x", "syslog://127.0.0.1:1"],
+        &["drain", "remove", "syslog://127.0.0.1:1"],
     ] {
         let output = command(directory.path()).args(arguments).output().expect("runs");
         let text = text(&output);

@@ -7,6 +7,7 @@
 )]
 
 mod commands;
+mod drains;
 mod lifecycle;
 mod lines;
 mod processes;

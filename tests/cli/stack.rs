@@ -45,11 +45,17 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts `weir up --ports auto` with `arguments` in `directory` and waits until it serves.
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(directory, arguments, &[])
+    }
+
+    /// As [`Stack::start`], with configuration keys as environment variables.
+    pub(crate) fn start_with(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let stdout = fs::File::create(directory.join("up.out")).expect("file");
         let stderr = fs::File::create(directory.join("up.err")).expect("file");
         let up = command(directory)
             .args(["up", "--ports", "auto"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::client::Stack;
+use crate::commands::drain;
 use crate::commands::sql::{Format, Query};
 use crate::stack::{Component, Counts, Ports};
 use crate::state::{Lock, StateDir};
@@ -26,6 +27,7 @@ pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
         findings.push(answers(&stack, key, address, name).await);
     }
     findings.push(sql(&stack).await);
+    findings.extend(drains(&stack).await);
     findings.push(losses(state));
     findings
 }
@@ -62,18 +64,40 @@ fn absent(state: &StateDir, failure: &str) -> Vec<Finding> {
     findings
 }
 
-fn servers(stack: &Stack) -> [(&'static str, &str, &'static str); 7] {
+fn servers(stack: &Stack) -> Vec<(&'static str, &str, &'static str)> {
     let endpoints = &stack.endpoints;
-    let [cache, controller, rlp, doppler, agent] = Component::IN_ORDER.map(|component| component.server_names()[0]);
     [
-        ("agent", &endpoints.agent, agent),
-        ("doppler", &endpoints.doppler, doppler),
-        ("rlp", &endpoints.rlp, rlp),
-        ("traffic_controller", &endpoints.traffic_controller, controller),
-        ("log_cache", &endpoints.log_cache, cache),
-        ("log_cache_gateway", &endpoints.log_cache_gateway, cache),
-        ("sql_http", &endpoints.sql_http, cache),
+        ("agent", &endpoints.agent, Component::ForwarderAgent),
+        (
+            "loggregator_agent",
+            &endpoints.loggregator_agent,
+            Component::LoggregatorAgent,
+        ),
+        ("syslog_agent", &endpoints.syslog_agent, Component::SyslogAgent),
+        (
+            "syslog_agent_status",
+            &endpoints.syslog_agent_status,
+            Component::SyslogAgent,
+        ),
+        ("binding_cache", &endpoints.binding_cache, Component::BindingCache),
+        ("doppler", &endpoints.doppler, Component::Doppler),
+        ("rlp", &endpoints.rlp, Component::Rlp),
+        (
+            "traffic_controller",
+            &endpoints.traffic_controller,
+            Component::TrafficController,
+        ),
+        ("log_cache", &endpoints.log_cache, Component::LogCache),
+        ("log_cache_gateway", &endpoints.log_cache_gateway, Component::LogCache),
+        (
+            "log_cache_syslog",
+            &endpoints.log_cache_syslog,
+            Component::LogCacheSyslog,
+        ),
+        ("sql_http", &endpoints.sql_http, Component::LogCache),
     ]
+    .map(|(key, address, component)| (key, address.as_str(), component.server_name()))
+    .to_vec()
 }
 
 /// Connects and shakes hands, which proves port, process and certificates.
@@ -112,6 +136,65 @@ async fn sql(stack: &Stack) -> Finding {
             "look into the log cache's log",
         ),
     }
+}
+
+/// How the drains are doing, and whether what is known of them is fresh.
+async fn drains(stack: &Stack) -> Vec<Finding> {
+    let (drains, cache) = match drain::look(stack).await {
+        Ok(found) => found,
+        Err(failure) => {
+            return vec![Finding::broken(
+                "drains",
+                failure.message(),
+                "look into the logs of the syslog agent and the binding cache",
+            )];
+        }
+    };
+    let mut findings = Vec::new();
+    for source in &cache.sources {
+        if let Some(error) = &source.error {
+            let since = source.stale_since.as_deref().unwrap_or_default();
+            findings.push(Finding::odd(
+                "drains",
+                format!("those of `{}` are as they were at {since}: {error}", source.place),
+                "what was read before stays in force until it can be read again",
+            ));
+        }
+    }
+    if cache.refused_count > 0 {
+        let first = cache.refused.first().map_or("", |refused| refused.text.as_str());
+        findings.push(Finding::odd(
+            "drains",
+            format!(
+                "{} cannot be used as they are: {first}",
+                thousands(cache.refused_count as u64)
+            ),
+            "the apps are told in their own streams",
+        ));
+    }
+    let troubled: Vec<_> = drains.iter().filter(|drain| drain.is_in_trouble()).collect();
+    if let Some(first) = troubled.first() {
+        let why = first.last_error.as_deref().unwrap_or(&first.state);
+        findings.push(Finding::odd(
+            "drains",
+            format!(
+                "{} of {} are in trouble, such as that of `{}` to `{}`: {why}",
+                troubled.len(),
+                drains.len(),
+                first.app,
+                first.url
+            ),
+            "`weir drain list` shows all, `weir drain probe URL` looks why",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(match drains.len() {
+            0 => Finding::fine("drains", "there are none"),
+            1 => Finding::fine("drains", "the one there is flows"),
+            count => Finding::fine("drains", format!("all {count} flow")),
+        });
+    }
+    findings
 }
 
 fn losses(state: &StateDir) -> Finding {

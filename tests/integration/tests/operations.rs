@@ -65,15 +65,27 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
             );
             assert!(count <= sent);
         }
-        for component in ["loggregator-agent", "doppler", "rlp", "traffic-controller", "log-cache"] {
+        for (component, copies) in [
+            // To the loggregator agent and to the syslog agent.
+            ("forwarder-agent", Some(2)),
+            ("loggregator-agent", Some(1)),
+            // Nobody drains.
+            ("syslog-agent", Some(0)),
+            // As many as there are subscriptions.
+            ("doppler", None),
+            ("rlp", Some(1)),
+            ("traffic-controller", Some(1)),
+            ("log-cache", Some(1)),
+        ] {
             let ledger = books.of(component);
             assert_eq!(ledger.in_flight, 0, "{component}: {}", books.summary());
-            // The doppler copies; everywhere else what came in went out or was dropped.
-            if component != "doppler" {
-                let out = ledger.sent + ledger.dropped_total();
-                assert_eq!(ledger.received, out, "{component}: {}", books.summary());
+            let out = ledger.sent + ledger.dropped_total();
+            if let Some(copies) = copies {
+                assert_eq!(copies * ledger.received, out, "{component}: {}", books.summary());
             }
         }
+        let in_both = ["loggregator-agent", "syslog-agent"].map(|agent| books.of(agent).received);
+        assert_eq!(in_both[0], in_both[1], "each agent got everything: {}", books.summary());
         let lost =
             books.dropped("", "", "") - books.dropped("", "", "shutting_down") - books.dropped("", "", "consumer_gone");
         assert_eq!(lost, 0, "{}", books.summary());
@@ -103,7 +115,9 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     consumer.in_place(&emitter, PROBE).await?;
     let endpoints = stack.endpoints().clone();
     let servers = [
-        ("loggregator-agent", &endpoints.agent, "metron"),
+        ("forwarder-agent", &endpoints.agent, "metron"),
+        ("loggregator-agent", &endpoints.loggregator_agent, "metron"),
+        ("syslog-agent", &endpoints.syslog_agent, "metron"),
         ("doppler", &endpoints.doppler, "doppler"),
         ("rlp", &endpoints.rlp, "reverselogproxy"),
         ("log-cache", &endpoints.log_cache, "log-cache"),

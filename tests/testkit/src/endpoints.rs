@@ -16,8 +16,22 @@ pub struct Endpoints {
     pub client_cert: PathBuf,
     /// The key of `client_cert`.
     pub client_key: PathBuf,
-    /// v2 gRPC ingress.
+    /// v2 gRPC ingress: the first agent of the machine.
     pub agent: String,
+    /// v2 gRPC ingress of the agent that talks to the dopplers.
+    pub loggregator_agent: String,
+    /// v2 gRPC ingress of the agent that talks to drains.
+    #[serde(default)]
+    pub syslog_agent: String,
+    /// `https://…`, with a client certificate.
+    #[serde(default)]
+    pub syslog_agent_status: String,
+    /// `https://…`, with a client certificate.
+    #[serde(default)]
+    pub binding_cache: String,
+    /// Syslog over TLS, with a client certificate.
+    #[serde(default)]
+    pub log_cache_syslog: String,
     /// gRPC.
     pub doppler: String,
     /// gRPC.

@@ -4,8 +4,10 @@
 //! components. A drop before the doppler's routing costs every consumer one envelope, a drop behind it costs one consumer:
 //!
 //! ```text
-//! Σ over consumers (sent − delivered)  =  consumers × drops(agent, doppler ingress)  +  drops(everywhere else)
+//! Σ over consumers (sent − delivered)  =  consumers × drops(agents, doppler ingress)  +  drops(everywhere else)
 //! ```
+//!
+//! Drains branch off at the forwarder agent: what is dropped on their branch no consumer misses, and the law leaves it out.
 //!
 //! No consumer alone may miss more than was dropped. With a [`Tolerance`] the right side may be larger, never smaller: who counts for a killed neighbour also counts what
 //! arrived but was not acknowledged any more.
@@ -20,8 +22,19 @@ use weir_flow::{DropCount, LedgerSnapshot};
 
 use crate::{Numbers, Received, Sent, eventually};
 
+/// The first agent: what it drops on the way in, or on the way to the next agent, nobody gets. Gives everything to two.
+const FORWARDER: &str = "forwarder-agent";
+/// Downstreams of the first agent.
+const DOWNSTREAMS: u64 = 2;
 /// The agent: what it drops, nobody gets.
 const AGENT: &str = "loggregator-agent";
+/// What is dropped there is missing at drains only.
+const ON_THE_BRANCH: [(&str, &str); 4] = [
+    (FORWARDER, "egress syslog-agent"),
+    ("syslog-agent", ""),
+    ("binding-cache", ""),
+    ("log-cache-syslog", ""),
+];
 /// Fans out: what it drops on the way in, nobody gets; on the way out, one consumer does not get.
 const DOPPLER: &str = "doppler";
 /// Components at which nothing is copied: what comes in goes out once or is dropped.
@@ -151,7 +164,14 @@ impl Books {
 
     /// Drops that cost every consumer.
     fn before_routing(&self) -> u64 {
-        self.dropped(AGENT, "", "") + self.dropped(DOPPLER, "ingress", "")
+        let forwarder = self.dropped(FORWARDER, "", "") - self.dropped(FORWARDER, "egress syslog-agent", "");
+        forwarder + self.dropped(AGENT, "", "") + self.dropped(DOPPLER, "ingress", "")
+    }
+
+    /// Drops that cost no consumer: only drains miss them.
+    fn on_the_branch(&self) -> u64 {
+        let of = |(component, hop): (&str, &str)| self.dropped(component, hop, "");
+        ON_THE_BRANCH.into_iter().map(of).sum()
     }
 
     /// A line for each drop, for error messages.
@@ -339,7 +359,7 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         .map(|account| account.missing() + account.missing_reports())
         .sum();
     let shared = books.before_routing();
-    let single = books.dropped("", "", "") - shared;
+    let single = books.dropped("", "", "") - shared - books.on_the_branch();
     let counted = accounts.len() as u64 * shared + single;
     let figures = || {
         let mut text = format!("missing {missing}, counted {counted}\n");
@@ -388,6 +408,15 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
                 figures()
             );
         }
+        let forwarder = books.of(FORWARDER);
+        let lost_on_the_way_in = books.dropped(FORWARDER, "ingress", "");
+        let out = forwarder.sent + forwarder.dropped_total() + (DOWNSTREAMS - 1) * lost_on_the_way_in;
+        let off = i128::from(DOWNSTREAMS * forwarder.received) - i128::from(out) - i128::from(forwarder.in_flight);
+        ensure!(
+            off.unsigned_abs() <= u128::from(DOWNSTREAMS * 500),
+            "{FORWARDER}: what came in did not go to each downstream, and was not dropped: {}",
+            figures()
+        );
     }
     Ok(Verdict { missing, counted })
 }

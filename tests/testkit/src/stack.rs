@@ -264,7 +264,11 @@ impl Stack {
     /// When it does not come back.
     pub async fn back(&self, component: &str, old: i32) -> anyhow::Result<()> {
         let address = match component {
-            "loggregator-agent" => &self.endpoints.agent,
+            "forwarder-agent" => &self.endpoints.agent,
+            "loggregator-agent" => &self.endpoints.loggregator_agent,
+            "syslog-agent" => &self.endpoints.syslog_agent,
+            "binding-cache" => &self.endpoints.binding_cache,
+            "log-cache-syslog" => &self.endpoints.log_cache_syslog,
             "doppler" => &self.endpoints.doppler,
             "rlp" => &self.endpoints.rlp,
             "traffic-controller" => &self.endpoints.traffic_controller,

@@ -22,6 +22,13 @@ impl<'c> Identity<'c> {
             "traffic-controller" | "traffic_controller" => {
                 ("traffic-controller", "traffic_controller", "trafficcontroller")
             }
+            "forwarder-agent" | "forwarder_agent" => ("forwarder-agent", "forwarder_agent", "forwarder_agent"),
+            "binding-cache" | "loggr-syslog-binding-cache" => {
+                ("binding-cache", "loggr-syslog-binding-cache", "syslog_binding_cache")
+            }
+            "log-cache-syslog" | "log-cache-syslog-server" => {
+                ("log-cache-syslog", "log-cache-syslog-server", "log-cache-syslog-server")
+            }
             "syslog-agent" | "syslog_agent" => ("syslog-agent", "syslog_agent", "syslog_agent"),
             other => (other, other, other),
         };
@@ -60,5 +67,21 @@ mod tests {
         );
         assert_eq!(row("loggregator-agent"), expected("metron", "loggregator.metron"));
         assert_eq!(row("log-cache"), expected("log-cache", "loggregator.log-cache"));
+        assert_eq!(
+            row("syslog-agent"),
+            expected("syslog_agent", "loggregator.syslog_agent")
+        );
+        assert_eq!(
+            row("forwarder-agent"),
+            expected("forwarder_agent", "loggregator.forwarder_agent")
+        );
+        assert_eq!(
+            row("binding-cache"),
+            expected("loggr-syslog-binding-cache", "loggregator.syslog_binding_cache")
+        );
+        assert_eq!(
+            row("log-cache-syslog"),
+            expected("log-cache-syslog-server", "loggregator.log-cache-syslog-server")
+        );
     }
 }

@@ -137,7 +137,7 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let live = Account::new("live consumer", &sent, &live.received);
     let log_cache = Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?);
     assert_eq!((live.missing(), log_cache.missing()), (0, 0));
-    for component in ["rlp", "doppler", "loggregator-agent"] {
+    for component in ["rlp", "doppler", "loggregator-agent", "forwarder-agent"] {
         let in_flight = books.of(component).in_flight;
         assert!(in_flight < 500, "{component}: {in_flight} in flight for nobody");
     }

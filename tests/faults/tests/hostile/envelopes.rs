@@ -80,7 +80,7 @@ async fn broken_envelopes_cost_only_themselves() -> anyhow::Result<()> {
     let numbers = consumer.received.numbers().remove("good").unwrap_or_default();
     assert!(numbers.iter().copied().eq(0..expected), "in order: {numbers:?}");
     let books = stack.books_at_rest().await?.since(&before);
-    let counted = books.dropped("loggregator-agent", "ingress", "malformed");
+    let counted = books.dropped("forwarder-agent", "ingress", "malformed");
     assert_eq!(counted, 50 * broken.len() as u64, "{}", books.summary());
     assert_no_panics(&stack);
     Ok(())

@@ -51,6 +51,23 @@ fn drops_are_weighed_by_who_they_cost() {
     conserved(&[whole, slow], &counted, Tolerance::Exact).unwrap();
 }
 
+/// What the forwarder agent drops on the way to the dopplers costs everybody; what is dropped on the way to drains, nobody here.
+#[test]
+fn drains_are_a_branch_of_their_own() {
+    let accounts = [
+        Account::new("rlp", &sent(5), &got(0..3)),
+        Account::new("log cache", &sent(5), &got(0..3)),
+    ];
+    let counted = books(&[
+        ("forwarder-agent", "egress loggregator-agent", "peer_lost", 1),
+        ("forwarder-agent", "ingress", "malformed", 1),
+        ("forwarder-agent", "egress syslog-agent", "peer_lost", 100),
+        ("syslog-agent", "egress", "spill_full", 1000),
+    ]);
+    let verdict = conserved(&accounts, &counted, Tolerance::Overcount(0)).unwrap();
+    assert_eq!((verdict.missing, verdict.counted), (4, 4));
+}
+
 /// One missing and not counted; one counted and not missing.
 #[test]
 fn silent_losses_and_wrong_counts_are_found() {

@@ -1,0 +1,23 @@
+//! What `weir user`, `weir group` and `weir client` have in common: how lists are shown.
+
+use serde::Serialize;
+use weir_error::ErrorKind;
+
+use crate::failure::Failure;
+use crate::terminal::{Output, table};
+
+/// Prints a list for people, or for the next program in a pipe.
+pub(super) fn show<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let mut output = Output::stdout();
+    for line in table(head, rows) {
+        output.line(&line)?;
+    }
+    Ok(())
+}
+
+/// Prints a list as JSON.
+pub(super) fn json(list: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(list)
+        .map_err(|error| Failure::new(ErrorKind::Internal, format!("list: {error}")))?;
+    Output::stdout().line(&text)
+}

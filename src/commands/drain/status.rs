@@ -1,0 +1,118 @@
+//! How drains are doing, as the syslog agent says, and what the binding cache refuses.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use weir_error::ErrorKind;
+
+use crate::client::{Stack, http as client};
+use crate::failure::Failure;
+
+pub(super) use weir_agents_binding_cache::status::Status as CacheStatus;
+
+/// Rows of a hundred thousand drains.
+const MAX_BODY: usize = 256 << 20;
+
+/// A component of this machine that has not answered by then does not answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Not in the agent's list: somebody added it, and nobody has applied it.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// A drain, as the agent sees it. Times are RFC 3339.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Drain {
+    /// Its ID.
+    pub(crate) binding: String,
+    /// Whose lines.
+    pub(crate) app: String,
+    /// Where to, without secrets.
+    pub(crate) url: String,
+    pub(crate) state: String,
+    pub(crate) since: Option<String>,
+    pub(crate) waiting_lines: u64,
+    pub(crate) waiting_bytes: u64,
+    pub(crate) lost: u64,
+    pub(crate) lag_ms: f64,
+    pub(crate) last_error: Option<String>,
+    pub(crate) next_try: Option<String>,
+}
+
+impl Drain {
+    /// Whether the agent serves it.
+    pub(super) fn is_bound(&self) -> bool {
+        self.state != "removed" && self.state != UNKNOWN
+    }
+
+    /// Whether somebody should look at it.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        !matches!(self.state.as_str(), "flowing" | "removed")
+            && (self.state != "connecting" || self.last_error.is_some())
+    }
+}
+
+/// All drains of the syslog agent.
+pub(super) async fn drains(stack: &Stack) -> Result<Vec<Drain>, Failure> {
+    get(stack, &format!("{}/v1/drains", stack.endpoints.syslog_agent_status)).await
+}
+
+/// What the binding cache says about its sources.
+pub(super) async fn cache(stack: &Stack) -> Result<CacheStatus, Failure> {
+    get(stack, &format!("{}/v1/status", stack.endpoints.binding_cache)).await
+}
+
+async fn get<T: DeserializeOwned>(stack: &Stack, url: &str) -> Result<T, Failure> {
+    let request = Request::get(url)
+        .body(Full::<Bytes>::default())
+        .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
+    let asking = async {
+        let answer = client::send(&stack.tls, request).await?;
+        let status = answer.status();
+        let text = client::text(answer, MAX_BODY).await?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let kind = ErrorKind::from_http(status).unwrap_or(ErrorKind::Unavailable);
+        Err(Failure::new(kind, format!("`{url}`: {status}")))
+    };
+    let text = tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            ErrorKind::Timeout,
+            format!("`{url}`: no answer within 10 s"),
+        ))
+    });
+    let text = text.map_err(|failure| failure.with_hint("is the stack well? `weir doctor` looks"))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::new(ErrorKind::Internal, format!("`{url}`: answer cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of the agent, with what is not there absent; what is trouble.
+    #[test]
+    fn rows_are_read() {
+        let text = r#"{"binding":"ab","app":"web","url":"syslog://h:1","state":"retrying","since":"2026-01-03T10:11:12.345Z",
+            "waiting_lines":3,"waiting_bytes":300,"lost":0,"last_error":"refused","next_try":null,"lag_ms":1500,
+            "reported_at":"2026-01-03T10:11:12.345Z"}"#;
+        let drain: Drain = serde_json::from_str(text).expect("a row");
+        assert_eq!(
+            (drain.app.as_str(), drain.waiting_lines, drain.next_try.as_deref()),
+            ("web", 3, None)
+        );
+        assert!(drain.is_bound() && drain.is_in_trouble());
+        let state = |state: &str| Drain {
+            state: state.to_owned(),
+            ..Drain::default()
+        };
+        assert!(!state("connecting").is_in_trouble() && !state("flowing").is_in_trouble());
+        assert!(state("over_limit").is_in_trouble());
+        assert!(!state("removed").is_bound() && !state(UNKNOWN).is_bound());
+    }
+}

@@ -1,0 +1,96 @@
+//! `drains.json`: the drains that were added by hand. Closed to others, replaced as a whole, changed by one command at a
+//! time.
+
+use std::fs::{self, File};
+use std::io;
+
+use weir_agents_binding_cache::statics::StaticDrains;
+use weir_error::ErrorKind;
+
+use crate::failure::Failure;
+use crate::state::{StateDir, write_atomically};
+
+/// The file, for one command. Others wait until it is dropped.
+#[derive(Debug)]
+pub(super) struct Store<'s> {
+    state: &'s StateDir,
+    /// Closing it frees the lock.
+    _lock: File,
+}
+
+impl<'s> Store<'s> {
+    /// Takes the file; waits for another command that has it, which is a matter of milliseconds.
+    pub(super) fn take(state: &'s StateDir) -> Result<Self, Failure> {
+        let path = state.drains().with_extension("lock");
+        let failed = |error: io::Error| Failure::file(&path, &error);
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok(Self { state, _lock: lock })
+    }
+
+    pub(super) fn read(&self) -> Result<StaticDrains, Failure> {
+        read(self.state)
+    }
+
+    pub(super) fn write(&self, drains: &StaticDrains) -> Result<(), Failure> {
+        let path = self.state.drains();
+        write_atomically(&path, drains.to_text().as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+    }
+}
+
+/// The drains as they are in the file; none if there is no file.
+pub(super) fn read(state: &StateDir) -> Result<StaticDrains, Failure> {
+    let path = state.drains();
+    match fs::read_to_string(&path) {
+        Ok(text) => StaticDrains::parse(&text).map_err(|error| {
+            Failure::new(ErrorKind::InvalidInput, format!("`{}`: {error}", path.display()))
+                .with_hint("mend it by hand, or remove it and add the drains again")
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(StaticDrains::default()),
+        Err(error) => Err(Failure::file(&path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use weir_agents_binding_cache::statics::StaticDrain;
+
+    use super::*;
+
+    /// What is written is read back, by everybody who may: the owner.
+    #[test]
+    fn drains_are_kept_closed() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        assert!(read(&state).expect("no file").drains.is_empty());
+        let drain = StaticDrain {
+            source_id: "web".to_owned(),
+            hostname: String::new(),
+            url: "https://u:hunter2@h".to_owned(),
+            cert: String::new(),
+            key: String::new(),
+            ca: String::new(),
+        };
+        let drains = StaticDrains { drains: vec![drain] };
+        let store = Store::take(&state).expect("taken");
+        store.write(&drains).expect("written");
+        assert_eq!(store.read().expect("read"), drains);
+        drop(store);
+        let mode = fs::metadata(state.drains()).expect("exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(state.drains(), "hunter2").expect("damaged");
+        let text = Store::take(&state)
+            .expect("taken")
+            .read()
+            .expect_err("damaged")
+            .to_string();
+        assert!(text.contains("drains.json") && !text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,111 @@
+//! `weir login` and `weir logout`: whose token `weir token` and `weir sql` use.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use http::StatusCode;
+use weir_error::ErrorKind;
+
+use crate::client::login::Login;
+use crate::client::uaa::Uaa;
+use crate::client::Stack;
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::terminal::{Output, note, secret, stdout_is_terminal};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir login --user alice                   asks for the password
+  weir endpoints admin_password | weir login --user admin
+                                            from a pipe, where nobody sees it
+  weir token                                the token of who is logged in, refreshed when it needs it
+  weir sql \"select count(*) from logs\"      counts what that user may see
+  weir logout                               back to the operator's token
+
+The tokens are kept in the state directory (login.json, 0600). Who there is: `weir user list`.";
+
+const LOGOUT_EXAMPLES: &str = "\
+Example:
+  weir logout                               from now on `weir token` prints the operator's token";
+
+/// Log in as a user of this stack's UAA
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The user; without it, the command asks
+    #[arg(long, short, value_name = "NAME")]
+    user: Option<String>,
+
+    /// The password. Other users of this machine can see it here: better leave it out and be asked, or pipe it in
+    #[arg(long, short, value_name = "PASSWORD", hide_env_values = true, env = "WEIR_PASSWORD")]
+    password: Option<String>,
+}
+
+/// Forget the login; `weir token` prints the operator's token again
+#[derive(Debug, clap::Args)]
+#[command(after_help = LOGOUT_EXAMPLES)]
+pub(crate) struct LogoutArgs {}
+
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let stack = Stack::find(&state)?;
+    let uaa = Uaa::of(&stack)?;
+    let user = match args.user {
+        Some(user) => user,
+        None => ask_user()?,
+    };
+    let password = match args.password {
+        Some(password) => password,
+        None => secret(&format!("Password of {user}"))?,
+    };
+    let tokens = uaa.password(&user, &password).await.map_err(|unanswered| {
+        let denied = unanswered.status() == Some(StatusCode::UNAUTHORIZED);
+        let failure = unanswered.of(format_args!("login as `{user}`"));
+        if denied && !failure.message().contains("locked") {
+            failure.with_hint(hint(&stack, &user))
+        } else {
+            failure
+        }
+    })?;
+    let login = Login { user, tokens };
+    login.write(&state)?;
+    let text = format!("logged in as `{}`: {}", login.user, login.reads());
+    if stdout_is_terminal() {
+        Output::stdout().line(&text)?;
+    } else {
+        note(&text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn log_out(_: &LogoutArgs, state: &StateDir) -> Result<ExitCode, Failure> {
+    note(match Login::remove(state)? {
+        true => "logged out: `weir token` prints the operator's token now",
+        false => "nobody was logged in",
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the right password is to be had.
+fn hint(stack: &Stack, user: &str) -> String {
+    let flag = stack.state.as_flag();
+    if stack.endpoints.admin_user.as_deref() == Some(user) {
+        format!("the generated password is printed by `weir{flag} endpoints admin_password`, unless it was changed")
+    } else {
+        format!("an operator sees who there is with `weir{flag} user list`, and gives another password with `weir{flag} user password`")
+    }
+}
+
+fn ask_user() -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(ErrorKind::InvalidInput, "user: not given").with_hint("say it with `--user NAME`"));
+    }
+    write!(io::stderr(), "User: ").ok();
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Failure::io("terminal", &error))?;
+    match line.trim() {
+        "" => Err(Failure::new(ErrorKind::InvalidInput, "user: not given")),
+        user => Ok(user.to_owned()),
+    }
+}
