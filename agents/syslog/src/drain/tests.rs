@@ -2,9 +2,12 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use weir_flow::Tracker;
 
 use super::*;
@@ -103,16 +106,12 @@ async fn broken_connections_repeat_a_little() {
     }
     eventually("the last line", || receiver.numbers().last() == Some(&(next - 1))).await;
     numbers.extend(receiver.numbers());
-    let distinct: std::collections::BTreeSet<_> = numbers.iter().copied().collect();
+    let distinct: BTreeSet<_> = numbers.iter().copied().collect();
     assert_eq!(distinct.len() as i64, next, "missing lines");
     // 2000 lines a second, a quarter of a second, three times, and some slack.
     let twice = numbers.len() - distinct.len();
     assert!(twice <= 3 * 1000, "{twice} lines twice");
-    let mut high = -1;
-    for number in &numbers {
-        assert!(*number <= high + 1, "{number} came before {}", high + 1);
-        high = high.max(*number);
-    }
+    harness::assert_in_order(&numbers);
     eventually("settled", || drain.account.sent() == u64::try_from(next).unwrap()).await;
     agent.assert_balanced(&[&drain]);
     agent.stop(&[&drain]).await;
@@ -160,7 +159,7 @@ fn a_killed_agent_goes_on() {
         });
     });
     let numbers = receiver.numbers();
-    let distinct: std::collections::BTreeSet<_> = numbers.iter().copied().collect();
+    let distinct: BTreeSet<_> = numbers.iter().copied().collect();
     assert_eq!(distinct.len(), 10_010);
     let twice = numbers.len() - distinct.len();
     println!("{twice} lines twice");
@@ -378,4 +377,98 @@ async fn idle_connections_end() {
     }
     assert_eq!(receiver.connections(), 2);
     agent.stop(&[&drain]).await;
+}
+
+/// Everything at once, by chance: the drain comes, goes and crawls, the agent stops and starts, credentials are rotated,
+/// lines come in bursts. Each line arrives, in order but for what is repeated.
+#[test]
+fn whatever_happens() {
+    let seed: u64 = std::env::var("SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let outside = harness::runtime();
+    let terms = Terms {
+        memory: weir_flow::Capacity {
+            envelopes: 4000,
+            bytes: 1 << 20,
+        },
+        spill_after: Duration::from_millis(100),
+        drain: Duration::from_millis(300),
+        ..harness::terms()
+    };
+    let mut binding = harness::binding(harness::free_port(), "app", "");
+    let place = binding.url.port();
+    let mut receiver: Option<Receiver> = None;
+    let mut numbers: Vec<i64> = Vec::new();
+    let mut next = 0;
+    let mut folder_is_there = false;
+    for _ in 0..4 {
+        let runtime = harness::runtime();
+        let agent = runtime.block_on(async { Agent::start_in(terms, dir.path()) });
+        let drain = runtime.block_on(async { agent.drain_found(&binding, folder_is_there) });
+        for _ in 0..random.random_range(10..25) {
+            let what = random.random_range(0..10);
+            if std::env::var("SEED").is_ok() {
+                println!("step {what} at line {next}, {:?}", drain.status.snapshot());
+            }
+            match what {
+                0 | 1 => match receiver.take() {
+                    Some(receiver) => {
+                        receiver.speed_up();
+                        // A slow reader's unread lines would be gone with it.
+                        std::thread::sleep(Duration::from_millis(100));
+                        numbers.extend(outside.block_on(receiver.kill()));
+                    }
+                    None => receiver = Some(outside.block_on(Receiver::start(place, Behaviour::Reads))),
+                },
+                2 => {
+                    if let Some(receiver) = &receiver {
+                        receiver.set_speed(100_000);
+                    }
+                }
+                3 => {
+                    if let Some(receiver) = &receiver {
+                        receiver.speed_up();
+                    }
+                }
+                4 => {
+                    let mut credentials = binding.credentials.clone();
+                    credentials.ca = Some(random.random::<u64>().to_string());
+                    binding = Binding::new(binding.url.clone(), binding.app.clone(), credentials);
+                    drain.rebind(Arc::new(binding.clone()));
+                }
+                _ => {
+                    for _ in 0..random.random_range(1..20) {
+                        let count = random.random_range(1..200);
+                        runtime.block_on(async { drain.push(lines("app", next, count), agent.now()) });
+                        next += count;
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(random.random_range(1..100)));
+        }
+        runtime.block_on(async {
+            agent.stop(&[&drain]).await;
+            assert_eq!(drain.account.lost(), 0);
+            folder_is_there = agent.folder(&drain).exists();
+        });
+        runtime.shutdown_background();
+    }
+    let receiver = receiver.unwrap_or_else(|| outside.block_on(Receiver::start(place, Behaviour::Reads)));
+    receiver.speed_up();
+    outside.block_on(async {
+        let agent = Agent::start_in(terms, dir.path());
+        let drain = agent.drain_found(&binding, folder_is_there);
+        drain.push(lines("app", next, 1), agent.now());
+        eventually("the last line", || receiver.numbers().last() == Some(&next)).await;
+        eventually("settled", || drain.status.snapshot().waiting_lines == 0).await;
+        agent.stop(&[&drain]).await;
+    });
+    numbers.extend(receiver.numbers());
+    let distinct: BTreeSet<_> = numbers.iter().copied().collect();
+    harness::assert_in_order(&numbers);
+    assert_eq!(distinct.len() as i64, next + 1, "missing lines");
+    println!("{} of {next} lines twice", numbers.len() - distinct.len());
+    outside.shutdown_background();
 }

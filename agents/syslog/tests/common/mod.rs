@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use weir_agents_lib::testing::{PATIENCE, Pki};
 use weir_agents_syslog::{Config, Error, RawCache, RawConfig, Server};
 use weir_config::PeerAddr;
@@ -286,6 +287,7 @@ pub(crate) fn item(url: &str, apps: &[&str], ca: &str) -> Value {
 pub(crate) struct TcpDrain {
     pub(crate) port: u16,
     kept: Arc<Mutex<Vec<(String, i64)>>>,
+    killed: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -302,13 +304,19 @@ impl TcpDrain {
         let port = listener.local_addr().unwrap().port();
         let kept = Arc::<Mutex<Vec<_>>>::default();
         let keeping = Arc::clone(&kept);
+        let killed = CancellationToken::new();
+        let dying = killed.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&keeping);
+            while let Some(Ok((mut stream, _))) = dying.run_until_cancelled(listener.accept()).await {
+                let (kept, dying) = (Arc::clone(&keeping), dying.clone());
                 connections.spawn(async move {
                     let mut bytes = Vec::new();
-                    while let Ok(1..) = stream.read_buf(&mut bytes).await {
+                    loop {
+                        let got = dying.run_until_cancelled(stream.read_buf(&mut bytes)).await;
+                        let Ok(1..) = got.unwrap_or_else(|| stream.try_read_buf(&mut bytes)) else {
+                            return;
+                        };
                         let mut used = 0;
                         while let Some((message, size)) = framed(&bytes[used..]) {
                             used += size;
@@ -318,8 +326,14 @@ impl TcpDrain {
                     }
                 });
             }
+            connections.join_all().await;
         });
-        Self { port, kept, task }
+        Self {
+            port,
+            kept,
+            killed,
+            task,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -338,8 +352,9 @@ impl TcpDrain {
         self.kept.lock().len()
     }
 
+    /// Ends it. What it did not read lay there for a moment only: TCP knows no more than that.
     pub(crate) async fn kill(self) {
-        self.task.abort();
+        self.killed.cancel();
         drop(self.task.await);
     }
 }

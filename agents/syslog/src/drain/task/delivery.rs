@@ -28,6 +28,7 @@ impl Task {
                 return None;
             }
             if self.loads.is_empty() && !self.spilling {
+                debug_assert_eq!(self.backlog.facts().unread, 0, "what is on disk is older");
                 let held = self.me.queue.held();
                 if let Some(until) = self.gathers(held, now) {
                     return Some(until);

@@ -299,6 +299,8 @@ impl Task {
         if self.loads.iter().all(again) {
             self.loads.clear();
             self.backlog.rewind();
+            // What is in memory is newer.
+            self.spilling = true;
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use weir_drain::{App, Binding, Credentials, DrainUrl, Settings};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
@@ -219,6 +220,22 @@ pub(super) fn spilled(folder: &Path) -> u64 {
     Spill::open(copy.path(), Limits::of(1 << 40), &budget, None).map_or(0, |spill| spill.unsettled())
 }
 
+/// Each line comes for the first time behind the one before it.
+pub(super) fn assert_in_order(numbers: &[i64]) {
+    let mut high = -1;
+    for (index, number) in numbers.iter().enumerate() {
+        if *number > high + 1 {
+            let comes = numbers[index..].iter().position(|later| *later == high + 1);
+            let around = &numbers[index.saturating_sub(5)..numbers.len().min(index + 5)];
+            panic!(
+                "{number} came before {}, which came {comes:?} later: {around:?}",
+                high + 1
+            );
+        }
+        high = high.max(*number);
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Behaviour {
     Reads,
@@ -234,6 +251,7 @@ struct Kept {
     /// Bytes a second; zero: as fast as they come.
     speed: AtomicU64,
     changed: Notify,
+    killed: CancellationToken,
 }
 
 /// Takes octet counted lines and keeps their numbers.
@@ -267,10 +285,11 @@ impl Receiver {
         );
         let keeping = Arc::clone(&kept);
         let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            let killed = keeping.killed.clone();
+            // One after the other: what is left of an old connection must not mix with the next one.
+            while let Some(Ok((stream, _))) = killed.run_until_cancelled(listener.accept()).await {
                 keeping.connections.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(receive(stream, Arc::clone(&keeping)));
+                receive(stream, Arc::clone(&keeping)).await;
             }
         });
         Self { port, kept, task }
@@ -298,13 +317,19 @@ impl Receiver {
 
     /// From now on it reads as fast as lines come.
     pub(super) fn speed_up(&self) {
-        self.kept.speed.store(0, Ordering::Relaxed);
+        self.set_speed(0);
         self.kept.changed.notify_waiters();
     }
 
-    /// Ends it and its connections; returns what it got.
+    /// Bytes a second.
+    pub(super) fn set_speed(&self, speed: u64) {
+        self.kept.speed.store(speed, Ordering::Relaxed);
+    }
+
+    /// Ends it and its connections; returns what it got. What it did not read lay there for a moment only: TCP knows no
+    /// more than that.
     pub(super) async fn kill(self) -> Vec<i64> {
-        self.task.abort();
+        self.kept.killed.cancel();
         drop(self.task.await);
         std::mem::take(&mut self.kept.numbers.lock())
     }
@@ -316,8 +341,10 @@ async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
     loop {
         let speed = kept.speed.load(Ordering::Relaxed);
         if speed == STOPPED {
-            kept.changed.notified().await;
-            continue;
+            match kept.killed.run_until_cancelled(kept.changed.notified()).await {
+                Some(()) => continue,
+                None => return,
+            }
         }
         let most = if speed == 0 {
             chunk.len()
@@ -325,7 +352,9 @@ async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             usize::try_from(speed / 20).unwrap()
         };
-        match stream.read(&mut chunk[..most]).await {
+        let read = kept.killed.run_until_cancelled(stream.read(&mut chunk[..most])).await;
+        let read = read.unwrap_or_else(|| stream.try_read(&mut chunk));
+        match read {
             Ok(0) | Err(_) => return,
             Ok(count) => buffer.extend_from_slice(&chunk[..count]),
         }
