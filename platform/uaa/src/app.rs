@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use weir_db::DbError;
-use weir_service::{Clock, Tasks};
+use weir_service::{Clock, Shutdown};
 
 use crate::Config;
 use crate::external::Providers;
@@ -37,7 +38,9 @@ pub(crate) struct Inner {
     pub(crate) providers: Providers,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
-    pub(crate) tasks: Tasks,
+    pub(crate) shutdown: Shutdown,
+    /// Places for those who wait for revocations.
+    pub(crate) waiting: Semaphore,
     /// The groups that every user is in, by name.
     pub(crate) default_groups: BTreeMap<String, String>,
 }

@@ -37,10 +37,6 @@ impl Providers {
         })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Provider> {
         self.list.iter().map(Arc::as_ref)
     }

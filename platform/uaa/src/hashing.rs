@@ -51,6 +51,11 @@ enum Job {
     Verify(String, Vec<u8>, oneshot::Sender<bool>),
 }
 
+enum Answer {
+    Hash(String, oneshot::Sender<String>),
+    Verify(bool, oneshot::Sender<bool>),
+}
+
 impl fmt::Debug for Hasher {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -157,28 +162,32 @@ impl Worker {
             let Ok(job) = job else { return };
             let start = clock::instant();
             // Who gave up costs nothing any more.
-            let (worked, answer): (bool, Box<dyn FnOnce()>) = match job {
-                Job::Hash(_, reply) if reply.is_closed() => (false, Box::new(|| {})),
-                Job::Verify(_, _, reply) if reply.is_closed() => (false, Box::new(|| {})),
-                Job::Hash(password, reply) => {
-                    let made = hash(&self.argon, &password);
-                    (true, Box::new(move || drop(reply.send(made))))
-                }
+            let answer = match job {
+                Job::Hash(_, reply) if reply.is_closed() => None,
+                Job::Verify(_, _, reply) if reply.is_closed() => None,
+                Job::Hash(password, reply) => Some(Answer::Hash(hash(&self.argon, &password), reply)),
                 Job::Verify(hash, password, reply) => {
                     let matches =
                         PasswordHash::new(&hash).is_ok_and(|hash| self.argon.verify_password(&password, &hash).is_ok());
-                    (true, Box::new(move || drop(reply.send(matches))))
+                    Some(Answer::Verify(matches, reply))
                 }
             };
             if let Some(shared) = self.shared.upgrade() {
                 shared.waiting.fetch_sub(1, Ordering::Relaxed);
-                if worked {
+                if answer.is_some() {
                     let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                     let mean = shared.mean.load(Ordering::Relaxed);
                     shared.mean.store((mean * 7 + took) / 8, Ordering::Relaxed);
                 }
             }
-            answer();
+            let unheard = match answer {
+                Some(Answer::Hash(hash, reply)) => reply.send(hash).is_err(),
+                Some(Answer::Verify(matches, reply)) => reply.send(matches).is_err(),
+                None => true,
+            };
+            if unheard {
+                tracing::debug!("nobody waits for a hash any more");
+            }
         }
     }
 }

@@ -17,26 +17,36 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, patch, post, put};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::app::App;
 
+mod authorize;
 mod bearer;
+mod browser;
 mod check;
 mod client_auth;
+mod clients;
 mod discovery;
 mod error;
+mod feed;
 mod form;
 mod info;
 mod keys;
+mod login;
+mod pages;
+mod passcode;
+mod provider_login;
+mod revoke;
+mod scim;
 mod token;
 mod userinfo;
 
 pub(crate) use error::ApiError;
 
 /// Largest body of all: JSON of administration.
-const LARGEST: usize = 1 << 20;
+pub(crate) const LARGEST: usize = 1 << 20;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
@@ -54,6 +64,9 @@ pub(crate) fn router(app: App) -> Router {
         )
         .route("/userinfo", get(userinfo::userinfo).post(userinfo::userinfo))
         .route("/info", get(info::info))
+        .merge(people())
+        .merge(administration())
+        .merge(tokens())
         .route("/healthz", get(async || "ok\n"))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here"))
         .method_not_allowed_fallback(async || {
@@ -68,6 +81,77 @@ pub(crate) fn router(app: App) -> Router {
         // Why: every answer is counted and timed, and is nothing for sniffing.
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
+}
+
+/// Pages and what they post.
+fn people() -> Router<App> {
+    Router::new()
+        .route("/", get(login::home))
+        .route("/login", get(login::page))
+        .route("/login.do", post(login::log_in))
+        .route("/logout.do", get(login::log_out).post(login::log_out))
+        .route("/login/oidc/{name}", get(provider_login::begin))
+        .route("/login/callback/{name}", get(provider_login::finish))
+        .route("/passcode", get(passcode::passcode))
+        .route("/oauth/authorize", get(authorize::ask).post(authorize::answer))
+}
+
+/// Users, groups and clients.
+fn administration() -> Router<App> {
+    use scim::{groups, ids, members, password, users};
+    Router::new()
+        .route("/Users", get(users::list).post(users::create))
+        .route(
+            "/Users/{id}",
+            get(users::get)
+                .put(users::update)
+                .patch(users::patch)
+                .delete(users::remove),
+        )
+        .route("/Users/{id}/password", put(password::change))
+        .route("/Users/{id}/status", patch(users::status))
+        .route("/ids/Users", get(ids::list))
+        .route("/Groups", get(groups::list).post(groups::create))
+        .route(
+            "/Groups/{id}",
+            get(groups::get)
+                .put(groups::update)
+                .patch(groups::patch)
+                .delete(groups::remove),
+        )
+        .route("/Groups/{id}/members", get(members::list).post(members::add))
+        .route(
+            "/Groups/{id}/members/{member}",
+            get(members::get).delete(members::remove),
+        )
+        .route("/oauth/clients", get(clients::list).post(clients::create))
+        .route(
+            "/oauth/clients/{id}",
+            get(clients::get).put(clients::update).delete(clients::remove),
+        )
+        .route("/oauth/clients/{id}/secret", put(clients::secret))
+}
+
+/// Tokens that were issued.
+fn tokens() -> Router<App> {
+    Router::new()
+        .route("/oauth/revoke", post(revoke::by_client))
+        .route("/oauth/token/revoke/{jti}", delete(revoke::one))
+        .route(
+            "/oauth/token/revoke/user/{user}",
+            get(revoke::user).delete(revoke::user),
+        )
+        .route(
+            "/oauth/token/revoke/client/{client}",
+            get(revoke::client).delete(revoke::client),
+        )
+        .route(
+            "/oauth/token/revoke/user/{user}/client/{client}",
+            get(revoke::user_of_client).delete(revoke::user_of_client),
+        )
+        .route("/oauth/token/list/user/{user}", get(revoke::list_user))
+        .route("/oauth/token/list/client/{client}", get(revoke::list_client))
+        .route("/weir/v1/revocations", get(feed::revocations))
 }
 
 /// Counts and times answers, and sets the headers that all have.

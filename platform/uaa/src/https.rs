@@ -69,7 +69,6 @@ impl std::fmt::Debug for Https {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -151,7 +150,6 @@ impl Https {
                 .map_err(|error| error.to_string())?;
             Ok(Answer {
                 status: head.status,
-                headers: head.headers,
                 body: body.to_bytes(),
             })
         };

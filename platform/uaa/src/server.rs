@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use weir_rpc::serve_http;
 use weir_service::Context;
 use weir_tls::ServerTls;
@@ -26,6 +27,9 @@ const KEYS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often what is over is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How many may wait for revocations at the same time.
+const WAITING: usize = 512;
 
 /// A UAA that listens.
 #[derive(Debug)]
@@ -86,7 +90,8 @@ impl Server {
             turns: Turns::default(),
             providers: Providers::new(&config.providers, &config.login_url)?,
             clock: context.clock.clone(),
-            tasks: context.tasks.clone(),
+            shutdown: context.shutdown.clone(),
+            waiting: Semaphore::new(WAITING),
             default_groups,
             store,
             config,
@@ -138,7 +143,7 @@ impl Server {
         let stop = shutdown.clone();
         let background = app.clone();
         context.tasks.spawn("housekeeping", async move {
-            stop.unless_requested(work(background)).await;
+            stop.unless_requested(Box::pin(work(background))).await;
         });
         serve_http(
             listener,

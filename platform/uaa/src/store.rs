@@ -4,7 +4,7 @@
 //! whoever reads the database can show none of them. Times are milliseconds since 1970, but for revocations, whose times
 //! are those of tokens: seconds.
 
-use weir_db::{Database, DatabaseUrl, DbError, Executor as _, Row, Transaction, sql};
+use weir_db::{Database, DatabaseUrl, DbError, Dialect, Executor as _, Row, Transaction, sql};
 use weir_service::Clock;
 
 mod approvals;
@@ -56,6 +56,11 @@ impl Store {
     /// Milliseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         self.clock.now_nanos() / 1_000_000
+    }
+
+    /// Which language the server speaks.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.db.dialect()
     }
 
     /// Closes the connections.

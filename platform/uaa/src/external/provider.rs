@@ -159,36 +159,9 @@ impl Provider {
     /// Redeems a code: who has logged in.
     pub(crate) async fn redeem(&self, code: &str, login: &ExternalLogin, now: i64) -> Result<Identity, ProviderError> {
         let metadata = self.metadata().await?;
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", &self.callback)
-            .append_pair("code_verifier", &login.verifier);
-        let mut headers = HeaderMap::new();
-        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
-        let secret = self.config.client_secret.expose();
-        let basic = methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
-        if basic {
-            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = STANDARD.encode(format!("{}:{}", encode(&self.config.client_id), encode(secret)));
-            let value = HeaderValue::from_str(&format!("Basic {pair}"));
-            let mut value = value.map_err(|error| ProviderError::Answer(error.to_string()))?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        } else {
-            form.append_pair("client_id", &self.config.client_id)
-                .append_pair("client_secret", secret);
-        }
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let (headers, body) = self.redemption(&metadata, code, login)?;
         let url = https_url(&metadata.token_endpoint)?;
-        let answer = self
-            .https
-            .send(Method::POST, &url, headers, form.finish().into())
-            .await?;
+        let answer = self.https.send(Method::POST, &url, headers, body).await?;
         if !answer.status.is_success() {
             let reason = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
             let reason = reason["error"]
@@ -214,6 +187,37 @@ impl Provider {
             self.add_user_info(&mut claims, &token.sub, access, endpoint).await?;
         }
         self.identity(&token, &claims)
+    }
+
+    /// The request that redeems a code, with our secret as the provider wants it.
+    fn redemption(
+        &self,
+        metadata: &Metadata,
+        code: &str,
+        login: &ExternalLogin,
+    ) -> Result<(HeaderMap, Bytes), ProviderError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.callback)
+            .append_pair("code_verifier", &login.verifier);
+        let mut headers = HeaderMap::new();
+        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
+        let secret = self.config.client_secret.expose();
+        if methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")) {
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = STANDARD.encode(format!("{}:{}", encode(&self.config.client_id), encode(secret)));
+            headers.insert(header::AUTHORIZATION, sensitive(&format!("Basic {pair}"))?);
+        } else {
+            form.append_pair("client_id", &self.config.client_id)
+                .append_pair("client_secret", secret);
+        }
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        Ok((headers, form.finish().into()))
     }
 
     /// Checks an id token that somebody shows as an assertion: it must be for our client there, or for us.
@@ -245,11 +249,7 @@ impl Provider {
         let token: IdToken = parsed.claims().map_err(ProviderError::Token)?;
         let flaw = if token.iss != self.config.issuer {
             Some(Flaw::Issuer)
-        } else if !audiences.iter().any(|audience| token.aud.contains(audience)) {
-            Some(Flaw::Audience)
-        } else if (token.aud.len() > 1 && token.azp.is_none())
-            || token.azp.as_ref().is_some_and(|party| *party != self.config.client_id)
-        {
+        } else if !token.is_for(audiences, &self.config.client_id) {
             Some(Flaw::Audience)
         } else if token.exp <= now - LEEWAY {
             Some(Flaw::Expired)
@@ -285,10 +285,7 @@ impl Provider {
         endpoint: &str,
     ) -> Result<(), ProviderError> {
         let mut headers = HeaderMap::new();
-        let value = HeaderValue::from_str(&format!("Bearer {access}"));
-        let mut value = value.map_err(|_| ProviderError::Answer("the access token is odd".to_owned()))?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
+        headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {access}"))?);
         let info = self.get(endpoint, headers).await?;
         let info: Map<String, Value> = serde_json::from_slice(&info).unwrap_or_default();
         if info.get("sub").and_then(Value::as_str) != Some(subject) {
@@ -390,4 +387,24 @@ impl Provider {
 fn https_url(text: &str) -> Result<Url, ProviderError> {
     let url = Url::parse(text).ok().filter(|url| url.scheme() == "https");
     url.ok_or_else(|| ProviderError::Answer("an address is not `https`".to_owned()))
+}
+
+impl IdToken {
+    /// Whether it is for one of these, and was given to our client where it says to whom (OpenID Connect Core, 3.1.3.7).
+    fn is_for(&self, audiences: &[&str], client_id: &str) -> bool {
+        let party = match &self.azp {
+            Some(party) => party == client_id,
+            None => self.aud.len() == 1,
+        };
+        party && audiences.iter().any(|audience| self.aud.contains(audience))
+    }
+}
+
+/// A header that no log shows.
+fn sensitive(text: &str) -> Result<HeaderValue, ProviderError> {
+    let value = HeaderValue::from_str(text).map_err(|_| ProviderError::Answer("a credential is odd".to_owned()));
+    value.map(|mut value| {
+        value.set_sensitive(true);
+        value
+    })
 }

@@ -60,20 +60,30 @@ pub(crate) async fn introspect(
     }
 }
 
-/// The token that is asked about, by somebody who may: a client by its secret, or anybody with a token of that scope.
+/// The token that is asked about, by somebody who may.
 async fn asked<'f>(app: &App, headers: &HeaderMap, form: &'f Form) -> Result<&'f str, ApiError> {
+    require_resource(app, headers, form).await?;
+    form.filled("token")
+        .ok_or_else(|| ApiError::bad_request("invalid_token", Flaw::Form.text()))
+}
+
+/// Demands `uaa.resource`: of a client by its secret, or of anybody with a token of that scope.
+pub(crate) async fn require_resource(app: &App, headers: &HeaderMap, form: &Form) -> Result<(), ApiError> {
     if bearer::token(headers)?.is_some() {
         bearer::caller_with(app, headers, &[RESOURCE]).await?;
-    } else {
-        let asking = client_auth::client(app, headers, form).await?;
-        let may = asking.proved && asking.client.detail.authorities.iter().any(|known| known == RESOURCE);
-        if !may {
-            return Err(ApiError::insufficient_scope(&[RESOURCE]));
-        }
+        return Ok(());
     }
-    form.get("token")
-        .filter(|token| !token.is_empty())
-        .ok_or_else(|| ApiError::bad_request("invalid_token", Flaw::Form.text()))
+    let asking = client_auth::client(app, headers, form).await?;
+    let authorities = &asking.client.detail.authorities;
+    if asking.proved
+        && authorities
+            .iter()
+            .any(|known| known == RESOURCE || known == "uaa.admin")
+    {
+        Ok(())
+    } else {
+        Err(ApiError::insufficient_scope(&[RESOURCE]))
+    }
 }
 
 fn uncached(claims: Map<String, Value>) -> Response {

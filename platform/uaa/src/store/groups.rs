@@ -213,18 +213,27 @@ impl Store {
 
     /// All users in a group, by way of other groups too.
     pub(crate) async fn users_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
-        let (mut users, mut seen) = (BTreeSet::new(), BTreeSet::from([group.to_owned()]));
+        Ok(self.within(group).await?.0)
+    }
+
+    /// All groups in a group, by way of other groups too.
+    pub(crate) async fn groups_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
+        Ok(self.within(group).await?.1)
+    }
+
+    async fn within(&self, group: &str) -> Result<(BTreeSet<String>, BTreeSet<String>), DbError> {
+        let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());
         let mut next = vec![group.to_owned()];
         while let Some(group) = next.pop() {
             for member in self.members(&group).await? {
                 match member.kind {
                     MemberKind::User => drop(users.insert(member.id)),
-                    MemberKind::Group if seen.insert(member.id.clone()) => next.push(member.id),
+                    MemberKind::Group if groups.insert(member.id.clone()) => next.push(member.id),
                     MemberKind::Group => {}
                 }
             }
         }
-        Ok(users)
+        Ok((users, groups))
     }
 
     /// The groups that a user is in, by way of other groups too.

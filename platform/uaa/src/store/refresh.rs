@@ -92,12 +92,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Revokes one token; whether it was good.
-    pub(crate) async fn revoke_refresh_token(&self, jti: &str) -> Result<bool, DbError> {
-        let update = sql("update uaa_refresh_tokens set revoked_at = ? where jti = ? and revoked_at is null");
-        Ok(self.db.execute(update.bind(self.now()).bind(jti)).await? > 0)
-    }
-
     /// Revokes everything that came of one login.
     pub(crate) async fn revoke_family(&self, family: &str) -> Result<u64, DbError> {
         let update = sql("update uaa_refresh_tokens set revoked_at = ? where family = ? and revoked_at is null");

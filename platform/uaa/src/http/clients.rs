@@ -1,0 +1,464 @@
+//! `/oauth/clients`
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::app::App;
+use crate::http::bearer::Caller;
+use crate::http::form::Form;
+use crate::http::scim::filter::{self, Attribute, Condition, Kind};
+use crate::http::scim::{Page, body, order};
+use crate::http::{ApiError, bearer, client_auth};
+use crate::store::{AutoApprove, Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
+
+const SCHEMA: &str = "http://cloudfoundry.org/schema/scim/oauth-clients-1.0";
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "client_id",
+        column: "id",
+        kind: Kind::Exact,
+    },
+    Attribute {
+        name: "id",
+        column: "id",
+        kind: Kind::Exact,
+    },
+    Attribute {
+        name: "lastModified",
+        column: "modified_at",
+        kind: Kind::Time,
+    },
+];
+
+/// Grants that a client may have. The implicit one is accepted and does nothing: clients of the original ask for it.
+const GRANTS: [&str; 6] = [
+    "authorization_code",
+    "client_credentials",
+    "implicit",
+    "password",
+    "refresh_token",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+];
+
+/// Most entries of a list.
+const MOST: usize = 200;
+
+/// Longest secret.
+const LONGEST_SECRET: usize = 255;
+
+/// A client as others write it.
+#[derive(Deserialize)]
+struct Written {
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    name: Option<String>,
+    scope: Option<Texts>,
+    authorities: Option<Texts>,
+    authorized_grant_types: Option<Texts>,
+    redirect_uri: Option<Texts>,
+    resource_ids: Option<Texts>,
+    autoapprove: Option<AutoApprove>,
+    access_token_validity: Option<i64>,
+    refresh_token_validity: Option<i64>,
+    allowedproviders: Option<Vec<String>>,
+    allowpublic: Option<bool>,
+}
+
+/// A list, or a text with commas, as older clients write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    List(Vec<String>),
+    Joined(String),
+}
+
+impl Texts {
+    fn list(self) -> Vec<String> {
+        let list = match self {
+            Self::List(list) => list,
+            Self::Joined(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        };
+        list.into_iter().filter(|text| !text.is_empty()).collect()
+    }
+}
+
+/// `GET /oauth/clients`
+pub(crate) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    bearer::caller_with(&app, &headers, &["clients.read", "clients.admin"]).await?;
+    let query = Form::query(query.as_deref())?;
+    let condition = match query.filled("filter") {
+        Some(text) => filter::parse(text, ATTRIBUTES, app.store.dialect())?,
+        None => Condition::all(),
+    };
+    let page = Page::of(&query)?;
+    let order = order(&query, ATTRIBUTES, "id")?;
+    let (clients, total) = app
+        .store
+        .clients(&condition.sql, condition.values, &order, page.offset(), page.count)
+        .await?;
+    let resources = clients.iter().map(document).collect();
+    Ok(Json(page.document(resources, total, SCHEMA)))
+}
+
+/// `GET /oauth/clients/:id`
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller(&app, &headers).await?;
+    let own = caller.claims.user_id.is_none() && caller.claims.client_id == id;
+    if !own {
+        caller.require(&["clients.read", "clients.admin"])?;
+    }
+    Ok(Json(document(&find(&app, &id).await?)))
+}
+
+/// `POST /oauth/clients`
+pub(crate) async fn create(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
+    let mut written: Written = body::json(body)?;
+    let id = written.client_id.take().unwrap_or_default();
+    let usable = |character: char| {
+        character.is_ascii_graphic() && !matches!(character, '"' | '\\' | '/' | '?' | '#' | '%' | ':')
+    };
+    if id.is_empty() || id.len() > 255 || !id.chars().all(usable) {
+        return Err(invalid(
+            "client_id must have 1 to 255 visible ASCII characters other than \" \\ / ? # % :",
+        ));
+    }
+    let secret = written.client_secret.take();
+    let now = app.store.now();
+    let mut client = Client {
+        id,
+        name: None,
+        secret_hash: NO_SECRET.to_owned(),
+        second_hash: None,
+        detail: ClientDetail::default(),
+        created_at: now,
+        modified_at: now,
+    };
+    replace(&mut client, written);
+    let grants = &client.detail.authorized_grant_types;
+    let needs = grants
+        .iter()
+        .find(|grant| !matches!(grant.as_str(), "implicit" | "authorization_code" | "refresh_token"));
+    if let Some(grant) = needs.filter(|_| secret.is_none()) {
+        return Err(invalid(format!("client_secret is required for the grant type {grant}")));
+    }
+    check(&app, &client, &caller)?;
+    if let Some(secret) = secret {
+        client.secret_hash = hashed(&app, &secret).await?;
+    }
+    if !app.store.add_client(&client).await? {
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "invalid_client",
+            format!("Client already exists: {}", client.id),
+        ));
+    }
+    tracing::info!(caller = caller.name(), client = client.id, "a client was made");
+    Ok((StatusCode::CREATED, Json(document(&client))))
+}
+
+/// `PUT /oauth/clients/:id`: everything but the secret.
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
+    let written: Written = body::json(body)?;
+    if written.client_id.as_ref().is_some_and(|written| *written != id) {
+        return Err(invalid("client_id cannot be changed"));
+    }
+    let mut client = find(&app, &id).await?;
+    client.detail = ClientDetail::default();
+    replace(&mut client, written);
+    check(&app, &client, &caller)?;
+    client.modified_at = app.store.now();
+    app.store.replace_client(&client).await?;
+    tracing::info!(caller = caller.name(), client = id, "a client was changed");
+    Ok(Json(document(&client)))
+}
+
+/// `DELETE /oauth/clients/:id`
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
+    let client = find(&app, &id).await?;
+    app.store.remove_client(&id).await?;
+    app.revoked.revoke(What::Client(id.clone())).await?;
+    tracing::info!(caller = caller.name(), client = id, "a client was removed");
+    Ok(Json(document(&client)))
+}
+
+/// `PUT /oauth/clients/:id/secret`: another secret at once, or a second one beside it until the first is deleted.
+pub(crate) async fn secret(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Change {
+        old_secret: Option<String>,
+        secret: Option<String>,
+        change_mode: Option<String>,
+    }
+    let caller = bearer::caller_with(&app, &headers, &["clients.secret", "clients.admin"]).await?;
+    let change: Change = body::json(body)?;
+    let client = find(&app, &id).await?;
+    if !caller.has_any(&["uaa.admin", "clients.admin"]) {
+        let own = caller.claims.user_id.is_none() && caller.claims.client_id == id;
+        let old = change.old_secret.unwrap_or_default();
+        if !own || !client_auth::is_secret(&app, &client, &old).await? {
+            return Err(ApiError::bad_request(
+                "invalid_client",
+                "Previous secret is required and must be valid",
+            ));
+        }
+    }
+    let fresh = || async {
+        let secret = change.secret.as_deref().filter(|secret| !secret.is_empty());
+        let secret = secret.ok_or_else(|| invalid("secret must be given"))?;
+        hashed(&app, secret).await
+    };
+    let message = match change.change_mode.as_deref().unwrap_or("UPDATE") {
+        "ADD" => {
+            if client.second_hash.is_some() {
+                return Err(invalid(
+                    "client secret is either empty or client already has two secrets.",
+                ));
+            }
+            app.store
+                .set_client_secrets(&id, &client.secret_hash, Some(&fresh().await?))
+                .await?;
+            "Secret is added"
+        }
+        "DELETE" => {
+            let second = client
+                .second_hash
+                .ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
+            app.store.set_client_secrets(&id, &second, None).await?;
+            "Secret is deleted"
+        }
+        _ => {
+            app.store.set_client_secrets(&id, &fresh().await?, None).await?;
+            // Who had the old one has nothing any more.
+            app.store.revoke_refresh_tokens(None, Some(&id)).await?;
+            app.revoked.revoke(What::Client(id.clone())).await?;
+            "secret updated"
+        }
+    };
+    tracing::info!(caller = caller.name(), client = id, "a client's secret was changed");
+    Ok(Json(json!({"status": "ok", "message": message})))
+}
+
+pub(crate) fn not_found(id: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("No client with requested id: {}", super::error::shown(id)),
+    )
+}
+
+async fn find(app: &App, id: &str) -> Result<Client, ApiError> {
+    app.store.client(id).await?.ok_or_else(|| not_found(id))
+}
+
+fn invalid(description: impl Into<String>) -> ApiError {
+    ApiError::bad_request("invalid_client", description)
+}
+
+async fn hashed(app: &App, secret: &str) -> Result<String, ApiError> {
+    if secret.is_empty() {
+        return Ok(EMPTY_SECRET.to_owned());
+    }
+    if secret.len() > LONGEST_SECRET {
+        return Err(invalid(format!("client_secret is longer than {LONGEST_SECRET} bytes")));
+    }
+    Ok(app.hasher.hash(secret).await?)
+}
+
+fn replace(client: &mut Client, written: Written) {
+    let list = |texts: Option<Texts>| texts.map(Texts::list).unwrap_or_default();
+    client.name = written.name;
+    client.detail = ClientDetail {
+        scope: list(written.scope),
+        authorities: list(written.authorities),
+        authorized_grant_types: list(written.authorized_grant_types),
+        redirect_uri: list(written.redirect_uri),
+        resource_ids: list(written.resource_ids),
+        auto_approve: match written.autoapprove {
+            // How older clients write it.
+            Some(AutoApprove::Scopes(scopes)) if scopes == ["true"] => AutoApprove::Whole(true),
+            other => other.unwrap_or_default(),
+        },
+        access_token_validity: written.access_token_validity.filter(|seconds| *seconds > 0),
+        refresh_token_validity: written.refresh_token_validity.filter(|seconds| *seconds > 0),
+        allowed_providers: written.allowedproviders.filter(|list| !list.is_empty()),
+        allow_public: written.allowpublic.unwrap_or(false),
+    };
+    let none = |scopes: &mut Vec<String>| {
+        if scopes.is_empty() {
+            scopes.push("uaa.none".to_owned());
+        }
+    };
+    none(&mut client.detail.scope);
+    none(&mut client.detail.authorities);
+}
+
+/// Whether the client makes sense, and gives its maker no more than they have.
+fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), ApiError> {
+    let detail = &client.detail;
+    let lists = [
+        &detail.scope,
+        &detail.authorities,
+        &detail.authorized_grant_types,
+        &detail.redirect_uri,
+        &detail.resource_ids,
+    ];
+    if lists.iter().any(|list| list.len() > MOST) {
+        return Err(invalid(format!("a list has more than {MOST} entries")));
+    }
+    if client.name.as_ref().is_some_and(|name| name.len() > 255) {
+        return Err(invalid("name is longer than 255 bytes"));
+    }
+    for scope in detail.scope.iter().chain(&detail.authorities) {
+        if !crate::scopes::is_valid(scope) {
+            return Err(invalid("scope and authorities must be scopes"));
+        }
+    }
+    if detail.authorized_grant_types.is_empty() {
+        return Err(invalid("authorized_grant_types must not be empty"));
+    }
+    for grant in &detail.authorized_grant_types {
+        if !GRANTS.contains(&grant.as_str()) {
+            return Err(invalid(format!(
+                "{} is not an allowed grant type",
+                super::error::shown(grant)
+            )));
+        }
+    }
+    if client.may("authorization_code") && detail.redirect_uri.is_empty() {
+        return Err(invalid(
+            "redirect_uri is required for the grant type authorization_code",
+        ));
+    }
+    for redirect in &detail.redirect_uri {
+        check_redirect(redirect)?;
+    }
+    let longest = crate::issue::seconds(app.config.tokens.longest_access);
+    if detail.access_token_validity.is_some_and(|seconds| seconds > longest) {
+        return Err(invalid(format!(
+            "access_token_validity must be at most {longest} seconds"
+        )));
+    }
+    if caller.has_any(&["uaa.admin", "clients.admin"]) {
+        return Ok(());
+    }
+    let own = format!("{}.", client.id);
+    let harmless = ["uaa.none", "openid", "profile", "roles", "email", "user_attributes"];
+    for scope in detail.scope.iter().chain(&detail.authorities) {
+        if !caller.has(scope) && !scope.starts_with(&own) && !harmless.contains(&scope.as_str()) {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "invalid_client",
+                format!("{scope} is not an allowed scope for the caller; it is not one of its own"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Redirects are compared as they stand; a pattern would not mean what its author believes.
+fn check_redirect(redirect: &str) -> Result<(), ApiError> {
+    let refused = |why: &str| Err(invalid(format!("redirect_uri {} {why}", super::error::shown(redirect))));
+    if redirect.len() > 2048 || redirect.contains('*') {
+        return refused("must be a whole URL without wildcards");
+    }
+    let Ok(url) = Url::parse(redirect) else {
+        return refused("is no absolute URL");
+    };
+    if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return refused("must have no fragment and no user");
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(&url) => Ok(()),
+        "http" => refused("must be `https`, or `http` on the loopback interface"),
+        "javascript" | "data" | "vbscript" | "file" | "about" | "blob" | "ws" | "wss" | "ftp" => {
+            refused("has a scheme that is not for this")
+        }
+        // An app of its own on a device (RFC 8252).
+        _ => Ok(()),
+    }
+}
+
+/// Whether a URL is of the machine on which it is opened.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// A client as it is shown: without its secrets.
+fn document(client: &Client) -> Value {
+    let detail = &client.detail;
+    let mut document = json!({
+        "client_id": client.id,
+        "scope": detail.scope,
+        "resource_ids": if detail.resource_ids.is_empty() { vec!["none".to_owned()] } else { detail.resource_ids.clone() },
+        "authorized_grant_types": detail.authorized_grant_types,
+        "redirect_uri": detail.redirect_uri,
+        "authorities": detail.authorities,
+        "autoapprove": detail.auto_approve,
+        "allowpublic": detail.allow_public,
+        "lastModified": client.modified_at,
+    });
+    let optional = [
+        ("name", client.name.as_ref().map(|name| json!(name))),
+        (
+            "access_token_validity",
+            detail.access_token_validity.map(|seconds| json!(seconds)),
+        ),
+        (
+            "refresh_token_validity",
+            detail.refresh_token_validity.map(|seconds| json!(seconds)),
+        ),
+        (
+            "allowedproviders",
+            detail.allowed_providers.as_ref().map(|list| json!(list)),
+        ),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            document[name] = value;
+        }
+    }
+    document
+}

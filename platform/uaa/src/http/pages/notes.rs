@@ -1,0 +1,42 @@
+//! Pages that say something and ask nothing, or nearly so.
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{escape, hidden, page};
+
+/// Something cannot be done, and there is nowhere to go back to.
+pub(crate) fn failure(status: StatusCode, title: &str, text: &str) -> Response {
+    let content = format!(
+        "<h1>{}</h1>\n<p role=\"alert\">{}</p>\n<a class=\"button quiet\" href=\"/\">To the start</a>",
+        escape(title),
+        escape(text)
+    );
+    page(status, title, &content, &[])
+}
+
+/// Somebody is logged in.
+pub(crate) fn home(user_name: &str, csrf: &str, passcodes: bool) -> Response {
+    let passcode = if passcodes {
+        "\n<a class=\"button quiet\" href=\"/passcode\">Get a one-time passcode</a>"
+    } else {
+        ""
+    };
+    let content = format!(
+        "<h1>You are logged in</h1>\n<p>as <strong>{}</strong></p>{passcode}\n\
+         <form method=\"post\" action=\"/logout.do\">{}<button type=\"submit\">Log out</button></form>",
+        escape(user_name),
+        hidden("csrf", csrf),
+    );
+    page(StatusCode::OK, "Logged in", &content, &[])
+}
+
+/// A one-time passcode.
+pub(crate) fn passcode(passcode: &str, minutes: u64) -> Response {
+    let content = format!(
+        "<h1>One-time passcode</h1>\n<p>Give this to <strong>cf login --sso</strong>. It is good once, for {minutes} \
+         minutes.</p>\n<code class=\"code\">{}</code>\n<a class=\"button quiet\" href=\"/passcode\">Get another one</a>",
+        escape(passcode)
+    );
+    page(StatusCode::OK, "One-time passcode", &content, &[])
+}

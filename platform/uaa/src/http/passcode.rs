@@ -1,0 +1,57 @@
+//! `GET /passcode`: a one-time code for somebody who is logged in, to take to `cf login --sso`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use crate::app::App;
+use crate::http::browser::Browser;
+use crate::http::error::ApiError;
+use crate::http::login::see;
+use crate::http::{bearer, pages};
+use crate::secrets;
+
+/// Characters that are not taken for each other; 32 of them, so that every byte gives one fairly.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Characters of a code: 80 bits.
+const LENGTH: usize = 16;
+
+pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Response, ApiError> {
+    let (user, auth_time) = if bearer::token(&parts.headers)?.is_some() {
+        let caller = bearer::caller_with(&app, &parts.headers, &["uaa.user"]).await?;
+        let user = caller
+            .claims
+            .user_id
+            .clone()
+            .ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
+        (user, caller.claims.auth_time.unwrap_or(caller.claims.iat))
+    } else {
+        match Browser::of(&parts).logged_in(&app).await? {
+            Some(logged_in) => (logged_in.user.id, logged_in.auth_time),
+            None if pages::wanted(&parts.headers) => return Ok(see("/login?continue=%2Fpasscode")),
+            None => return Err(ApiError::no_token()),
+        }
+    };
+    let mut random = [0; LENGTH];
+    secrets::fill(&mut random);
+    let code: String = random
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect();
+    let validity = app.config.tokens.passcode;
+    let expires_at = app.store.now() + crate::issue::seconds(validity) * 1000;
+    app.store
+        .add_passcode(&secrets::digest(&code), &user, auth_time, expires_at)
+        .await?;
+    tracing::info!(user, "a passcode was made");
+    if pages::wanted(&parts.headers) {
+        return Ok(pages::passcode(&code, validity.as_secs().div_ceil(60)));
+    }
+    let mut response = Json(code).into_response();
+    response
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,196 @@
+//! Ends tokens before their time, and lists those that can be refreshed.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::http::form::Form;
+use crate::http::scim::time;
+use crate::http::{ApiError, bearer, client_auth};
+use crate::issue::seconds;
+use crate::jwt::Flaw;
+use crate::secrets;
+use crate::store::{RefreshToken, What};
+
+/// May end anybody's tokens.
+const REVOKE: &str = "tokens.revoke";
+
+/// May list anybody's tokens.
+const LIST: &str = "tokens.list";
+
+/// `DELETE /oauth/token/revoke/:jti`, as `cf logout` calls it: with the token itself as the bearer's, be it an access or
+/// a refresh token.
+pub(crate) async fn one(
+    State(app): State<App>,
+    Path(jti): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let shown = bearer::token(&headers)?.ok_or_else(ApiError::no_token)?;
+    if let Some(refresh) = app.store.refresh_token(&secrets::digest(shown)).await? {
+        // A refresh token may end itself and nothing else.
+        if refresh.jti != jti || refresh.revoked_at.is_some() {
+            return Err(Flaw::Revoked.into());
+        }
+        app.store.revoke_family(&refresh.family).await?;
+        return Ok(StatusCode::OK);
+    }
+    let (claims, _) = bearer::verify(&app, shown).await?;
+    if claims.jti == jti {
+        app.revoked.revoke_token(&jti, claims.exp).await?;
+        return Ok(StatusCode::OK);
+    }
+    let caller = bearer::Caller { claims };
+    if jti.ends_with("-r") {
+        let refresh = app.store.refresh_token_by_jti(&jti).await?;
+        let own = refresh.as_ref().is_some_and(|refresh| caller.is_user(&refresh.user_id));
+        if !own {
+            caller.require(&[REVOKE])?;
+        }
+        let refresh =
+            refresh.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "invalid_token", "There is no such token"))?;
+        app.store.revoke_family(&refresh.family).await?;
+        return Ok(StatusCode::OK);
+    }
+    // Whose it is, only its bearer knows.
+    caller.require(&[REVOKE])?;
+    let longest = seconds(app.config.tokens.longest_access);
+    app.revoked.revoke_token(&jti, app.now() + longest).await?;
+    tracing::info!(caller = caller.name(), "a token was revoked");
+    Ok(StatusCode::OK)
+}
+
+/// `GET` or `DELETE /oauth/token/revoke/user/:id`
+pub(crate) async fn user(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let caller = bearer::caller(&app, &headers).await?;
+    if !caller.is_user(&user) {
+        caller.require(&[REVOKE])?;
+    }
+    if app.store.user(&user).await?.is_none() {
+        return Err(ApiError::scim_not_found("User", &user));
+    }
+    app.end_tokens_of(&user).await?;
+    tracing::info!(caller = caller.name(), user, "the tokens of a user were revoked");
+    Ok(StatusCode::OK)
+}
+
+/// `GET` or `DELETE /oauth/token/revoke/client/:id`
+pub(crate) async fn client(
+    State(app): State<App>,
+    Path(client): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let caller = bearer::caller(&app, &headers).await?;
+    let own = caller.claims.user_id.is_none() && caller.claims.client_id == client;
+    if !own {
+        caller.require(&[REVOKE])?;
+    }
+    if app.store.client(&client).await?.is_none() {
+        return Err(super::clients::not_found(&client));
+    }
+    app.store.revoke_refresh_tokens(None, Some(&client)).await?;
+    app.revoked.revoke(What::Client(client.clone())).await?;
+    tracing::info!(caller = caller.name(), client, "the tokens of a client were revoked");
+    Ok(StatusCode::OK)
+}
+
+/// `GET` or `DELETE /oauth/token/revoke/user/:id/client/:id`
+pub(crate) async fn user_of_client(
+    State(app): State<App>,
+    Path((user, client)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let caller = bearer::caller(&app, &headers).await?;
+    if !caller.is_user(&user) {
+        caller.require(&[REVOKE])?;
+    }
+    app.store.revoke_refresh_tokens(Some(&user), Some(&client)).await?;
+    app.revoked
+        .revoke(What::UserOfClient(user.clone(), client.clone()))
+        .await?;
+    tracing::info!(
+        caller = caller.name(),
+        user,
+        client,
+        "the tokens of a user with a client were revoked"
+    );
+    Ok(StatusCode::OK)
+}
+
+/// `POST /oauth/revoke` (RFC 7009): a client ends a token of its own. What is not its own is not ended, and not told
+/// apart from what is.
+pub(crate) async fn by_client(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let form = Form::posted(&headers, body)?;
+    let asking = client_auth::client(&app, &headers, &form).await?;
+    let token = form.required("token")?;
+    if let Some(refresh) = app.store.refresh_token(&secrets::digest(token)).await? {
+        if refresh.client_id == asking.client.id {
+            app.store.revoke_family(&refresh.family).await?;
+        }
+    } else if let Ok((claims, _)) = bearer::verify(&app, token).await
+        && claims.client_id == asking.client.id
+    {
+        app.revoked.revoke_token(&claims.jti, claims.exp).await?;
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `GET /oauth/token/list/user/:id`
+pub(crate) async fn list_user(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller(&app, &headers).await?;
+    if !caller.is_user(&user) {
+        caller.require(&[LIST])?;
+    }
+    let tokens = app.store.refresh_tokens(Some(&user), None).await?;
+    Ok(Json(tokens.into_iter().map(listed).collect()))
+}
+
+/// `GET /oauth/token/list/client/:id`
+pub(crate) async fn list_client(
+    State(app): State<App>,
+    Path(client): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    bearer::caller_with(&app, &headers, &[LIST]).await?;
+    let tokens = app.store.refresh_tokens(None, Some(&client)).await?;
+    Ok(Json(tokens.into_iter().map(listed).collect()))
+}
+
+fn listed(token: RefreshToken) -> Value {
+    json!({
+        "tokenId": token.jti,
+        "clientId": token.client_id,
+        "userId": token.user_id,
+        "format": "jwt",
+        "responseType": "REFRESH_TOKEN",
+        "scope": token.scopes.join(" "),
+        "issuedAt": time(token.issued_at),
+        "expiresAt": time(token.expires_at),
+    })
+}
+
+impl App {
+    /// Ends everything that was issued for a user, and their browsers' sessions.
+    pub(crate) async fn end_tokens_of(&self, user: &str) -> Result<(), ApiError> {
+        self.store.revoke_refresh_tokens(Some(user), None).await?;
+        self.store.remove_sessions(user).await?;
+        self.revoked.revoke(What::User(user.to_owned())).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! SCIM 1.0 as UAA speaks it: users and groups.
+
+use chrono::{DateTime, SecondsFormat};
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::http::ApiError;
+use crate::http::form::Form;
+
+pub(crate) mod body;
+pub(crate) mod filter;
+pub(crate) mod groups;
+pub(crate) mod ids;
+pub(crate) mod members;
+pub(crate) mod password;
+pub(crate) mod users;
+
+/// What every answer names.
+const SCHEMA: &str = "urn:scim:schemas:core:1.0";
+
+/// How many are listed unless asked otherwise, and at most.
+const PAGE: i64 = 100;
+const LARGEST_PAGE: i64 = 500;
+
+/// A part of a list that is asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// From 1.
+    pub(crate) start: i64,
+    pub(crate) count: i64,
+}
+
+impl Page {
+    pub(crate) fn of(query: &Form) -> Result<Self, ApiError> {
+        let number = |name: &str, otherwise: i64| match query.filled(name) {
+            None => Ok(otherwise),
+            Some(text) => text
+                .parse::<i64>()
+                .map_err(|_| ApiError::invalid_scim(format!("{name} must be a number"))),
+        };
+        Ok(Self {
+            start: number("startIndex", 1)?.max(1),
+            count: number("count", PAGE)?.clamp(1, LARGEST_PAGE),
+        })
+    }
+
+    pub(crate) const fn offset(&self) -> i64 {
+        self.start - 1
+    }
+
+    /// The list in its envelope.
+    pub(crate) fn document(&self, resources: Vec<Value>, total: i64, schema: &str) -> Value {
+        json!({
+            "resources": resources,
+            "startIndex": self.start,
+            "itemsPerPage": self.count,
+            "totalResults": total,
+            "schemas": [schema],
+        })
+    }
+}
+
+/// `attributes=id,userName`: leaves only these.
+pub(crate) fn reduced(mut resource: Value, query: &Form) -> Value {
+    let Some(wanted) = query.filled("attributes") else {
+        return resource;
+    };
+    let wanted: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    if let Some(members) = resource.as_object_mut() {
+        members.retain(|name, _| {
+            wanted.iter().any(|known| {
+                known
+                    .split('.')
+                    .next()
+                    .is_some_and(|first| first.eq_ignore_ascii_case(name))
+            })
+        });
+    }
+    resource
+}
+
+/// `sortBy` and `sortOrder` by the filter's own table of names.
+pub(crate) fn order(query: &Form, attributes: &[filter::Attribute], otherwise: &str) -> Result<String, ApiError> {
+    let column = match query.filled("sortBy") {
+        None => otherwise,
+        Some(name) => filter::column(attributes, name)
+            .ok_or_else(|| ApiError::invalid_scim(format!("Unknown attribute: {}", super::error::shown(name))))?,
+    };
+    let direction = match query.filled("sortOrder").unwrap_or("ascending") {
+        "descending" => "desc",
+        _ => "asc",
+    };
+    Ok(format!("{column} {direction}"))
+}
+
+/// The version that a change is made to; `None` for any.
+pub(crate) fn if_match(headers: &HeaderMap, method: &str) -> Result<Option<i64>, ApiError> {
+    let value = headers
+        .get(http::header::IF_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let value = value.ok_or_else(|| ApiError::invalid_scim(format!("Missing If-Match for {method}")))?;
+    let value = value.trim().trim_start_matches("W/").trim_matches('"');
+    if value == "*" {
+        return Ok(None);
+    }
+    value
+        .parse()
+        .map(Some)
+        .map_err(|_| ApiError::invalid_scim("Invalid version in If-Match"))
+}
+
+/// Somebody else has changed it meanwhile.
+pub(crate) fn outdated() -> ApiError {
+    ApiError::new(
+        http::StatusCode::PRECONDITION_FAILED,
+        "scim_resource_version_conflict",
+        "The resource has another version by now",
+    )
+}
+
+/// Milliseconds since 1970 as SCIM writes times.
+pub(crate) fn time(millis: i64) -> String {
+    DateTime::from_timestamp_millis(millis)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// `meta` of a resource.
+pub(crate) fn meta(version: i64, created: i64, modified: i64) -> Value {
+    json!({"version": version, "created": time(created), "lastModified": time(modified)})
+}

@@ -1,0 +1,356 @@
+//! `/Groups`. A group's `displayName` is the scope that it gives.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weir_db::DbError;
+
+use super::filter::{self, Attribute, Condition, Kind};
+use super::members::{WrittenMember, member_document, members_of};
+use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced};
+use crate::app::App;
+use crate::http::form::Form;
+use crate::http::{ApiError, bearer};
+use crate::issue::ZONE;
+use crate::scopes;
+use crate::store::{Group, What};
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "id",
+        column: "id",
+        kind: Kind::Exact,
+    },
+    Attribute {
+        name: "displayName",
+        column: "display_key",
+        kind: Kind::Lower,
+    },
+    Attribute {
+        name: "created",
+        column: "created_at",
+        kind: Kind::Time,
+    },
+    Attribute {
+        name: "meta.created",
+        column: "created_at",
+        kind: Kind::Time,
+    },
+    Attribute {
+        name: "lastModified",
+        column: "modified_at",
+        kind: Kind::Time,
+    },
+    Attribute {
+        name: "meta.lastModified",
+        column: "modified_at",
+        kind: Kind::Time,
+    },
+];
+
+/// Longest description.
+const LONGEST: usize = 4096;
+
+/// Most members in one request.
+const MOST: usize = 1000;
+
+/// A group as clients write it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    display_name: Option<String>,
+    description: Option<String>,
+    members: Option<Vec<WrittenMember>>,
+    meta: Option<Meta>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    attributes: Vec<String>,
+}
+
+/// `GET /Groups`
+pub(crate) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    bearer::caller_with(&app, &headers, &["scim.read"]).await?;
+    let query = Form::query(query.as_deref())?;
+    let condition = match query.filled("filter") {
+        Some(text) => filter::parse(text, ATTRIBUTES, app.store.dialect())?,
+        None => Condition::all(),
+    };
+    let page = Page::of(&query)?;
+    let order = order(&query, ATTRIBUTES, "created_at")?;
+    let (groups, total) = app
+        .store
+        .groups(&condition.sql, condition.values, &order, page.offset(), page.count)
+        .await?;
+    let mut resources = Vec::with_capacity(groups.len());
+    for group in groups {
+        resources.push(reduced(document(&app, &group).await?, &query));
+    }
+    Ok(Json(page.document(resources, total, SCHEMA)))
+}
+
+/// `GET /Groups/:id`
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    bearer::caller_with(&app, &headers, &["scim.read"]).await?;
+    let group = find(&app, &id).await?;
+    Ok(Json(document(&app, &group).await?))
+}
+
+/// `POST /Groups`
+pub(crate) async fn create(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
+    let written: Written = body::json(body)?;
+    let name = written
+        .display_name
+        .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
+    let now = app.store.now();
+    let group = Group {
+        id: uuid::Uuid::new_v4().to_string(),
+        display_name: checked(name)?,
+        description: described(written.description)?,
+        created_at: now,
+        modified_at: now,
+        version: 0,
+    };
+    let members = members_of(&app, written.members.unwrap_or_default(), &group.id).await?;
+    match app.store.add_group(&group, &members).await {
+        Ok(()) => {}
+        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
+        Err(error) => return Err(error.into()),
+    }
+    tracing::info!(caller = caller.name(), group = group.display_name, "a group was made");
+    Ok((StatusCode::CREATED, Json(document(&app, &group).await?)))
+}
+
+/// `PUT /Groups/:id`
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
+    let wanted = if_match(&headers, "PUT")?;
+    let written: Written = body::json(body)?;
+    let present = find(&app, &id).await?;
+    let name = written
+        .display_name
+        .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
+    let members = members_of(&app, written.members.unwrap_or_default(), &id).await?;
+    let changed = Change {
+        name: Some(checked(name)?),
+        description: Some(described(written.description)?),
+        members: Some(members),
+    };
+    let group = apply(&app, present, changed, wanted).await?;
+    tracing::info!(
+        caller = caller.name(),
+        group = group.display_name,
+        "a group was changed"
+    );
+    Ok(Json(document(&app, &group).await?))
+}
+
+/// `PATCH /Groups/:id`: what is named is changed; a member with `"operation": "delete"` goes.
+pub(crate) async fn patch(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
+    let wanted = if_match(&headers, "PATCH")?;
+    let written: Written = body::json(body)?;
+    let present = find(&app, &id).await?;
+    let removed = written.meta.unwrap_or_default().attributes;
+    let removes = |name: &str| removed.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let mut members = None;
+    if removes("members") {
+        members = Some(Vec::new());
+    }
+    if let Some(written) = written.members {
+        let mut list = match members {
+            Some(list) => list,
+            None => app.store.members(&id).await?,
+        };
+        let (gone, added): (Vec<_>, Vec<_>) = written.into_iter().partition(WrittenMember::is_removed);
+        list.retain(|member| !gone.iter().any(|written| written.value == member.id));
+        for member in members_of(&app, added, &id).await? {
+            if !list.iter().any(|known| known.id == member.id) {
+                list.push(member);
+            }
+        }
+        members = Some(list);
+    }
+    let description = match written.description {
+        Some(text) => Some(described(Some(text))?),
+        None => removes("description").then_some(None),
+    };
+    let changed = Change {
+        name: written.display_name.map(checked).transpose()?,
+        description,
+        members,
+    };
+    let group = apply(&app, present, changed, wanted).await?;
+    tracing::info!(
+        caller = caller.name(),
+        group = group.display_name,
+        "a group was changed"
+    );
+    Ok(Json(document(&app, &group).await?))
+}
+
+/// `DELETE /Groups/:id`
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
+    let group = find(&app, &id).await?;
+    if app.default_groups.values().any(|default| *default == id) {
+        return Err(ApiError::invalid_scim(
+            "A group that every user is in cannot be removed",
+        ));
+    }
+    let document = document(&app, &group).await?;
+    let users = app.store.users_within(&id).await?;
+    app.store.remove_group(&id).await?;
+    app.end_access_of(users).await?;
+    tracing::info!(
+        caller = caller.name(),
+        group = group.display_name,
+        "a group was removed"
+    );
+    Ok(Json(document))
+}
+
+/// What is to be changed.
+struct Change {
+    name: Option<String>,
+    description: Option<Option<String>>,
+    members: Option<Vec<crate::store::Member>>,
+}
+
+async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -> Result<Group, ApiError> {
+    if wanted.is_some_and(|wanted| wanted != present.version) {
+        return Err(outdated());
+    }
+    let before = app.store.users_within(&present.id).await?;
+    let renamed = change.name.as_ref().is_some_and(|name| *name != present.display_name);
+    let group = Group {
+        display_name: change.name.unwrap_or_else(|| present.display_name.clone()),
+        description: change.description.unwrap_or_else(|| present.description.clone()),
+        version: present.version + 1,
+        modified_at: app.store.now(),
+        ..present.clone()
+    };
+    match app
+        .store
+        .replace_group(&group, change.members.as_deref(), present.version)
+        .await
+    {
+        Ok(true) => {}
+        Ok(false) => return Err(outdated()),
+        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
+        Err(error) => return Err(error.into()),
+    }
+    // Who is not in it any more, or has another scope by it now, has tokens that say too much.
+    let after = app.store.users_within(&group.id).await?;
+    let left = before
+        .into_iter()
+        .filter(|user| renamed || !after.contains(user))
+        .collect();
+    app.end_access_of(left).await?;
+    Ok(group)
+}
+
+impl App {
+    /// Ends the access tokens of users whose groups became fewer. Their refresh tokens stay, and give what is left.
+    pub(crate) async fn end_access_of(&self, users: std::collections::BTreeSet<String>) -> Result<(), ApiError> {
+        for user in users {
+            self.revoked.revoke(What::User(user)).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn find(app: &App, id: &str) -> Result<Group, ApiError> {
+    app.store
+        .group(id)
+        .await?
+        .ok_or_else(|| ApiError::scim_not_found("Group", id))
+}
+
+fn checked(name: String) -> Result<String, ApiError> {
+    if scopes::is_valid(&name) {
+        Ok(name)
+    } else {
+        Err(ApiError::invalid_scim(
+            "A displayName has 1 to 255 visible ASCII characters, without quotes, commas and backslashes",
+        ))
+    }
+}
+
+fn described(text: Option<String>) -> Result<Option<String>, ApiError> {
+    if text.as_ref().is_some_and(|text| text.len() > LONGEST) {
+        return Err(ApiError::invalid_scim(format!(
+            "The description is longer than {LONGEST} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+fn taken(name: &str) -> ApiError {
+    ApiError::scim_exists(format!("A group with displayName: {name} already exists."))
+}
+
+/// The most members that a request may name.
+pub(super) fn bounded(count: usize) -> Result<(), ApiError> {
+    if count > MOST {
+        return Err(ApiError::invalid_scim(format!(
+            "There are more than {MOST} members in one request"
+        )));
+    }
+    Ok(())
+}
+
+async fn document(app: &App, group: &Group) -> Result<Value, ApiError> {
+    let members: Vec<Value> = app
+        .store
+        .members(&group.id)
+        .await?
+        .iter()
+        .map(member_document)
+        .collect();
+    let mut document = json!({
+        "id": group.id,
+        "displayName": group.display_name,
+        "meta": meta(group.version, group.created_at, group.modified_at),
+        "members": members,
+        "zoneId": ZONE,
+        "schemas": [SCHEMA],
+    });
+    if let Some(description) = &group.description {
+        document["description"] = description.as_str().into();
+    }
+    Ok(document)
+}
