@@ -17,6 +17,7 @@ use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, Trigger, clock};
 use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};
 
+use super::Component;
 use crate::background::background;
 use crate::failure::Failure;
 
@@ -34,6 +35,8 @@ const FINISH: Duration = Duration::from_millis(500);
 const DROPPED: &str = "weir.dropped";
 /// Losses of these kinds are what somebody chose, not lines that are missing.
 const CHOSEN: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
+/// Who tells developers itself what it lost: it knows which drain, and why.
+const TELLS_ITSELF: Component = Component::SyslogAgent;
 
 /// Installs logs, metrics and traces for this process.
 pub(crate) fn install(
@@ -147,7 +150,7 @@ fn write_loss(builder: &mut BatchBuilder, component: &str, report: &LossReport) 
             .tag("component", component);
         writer.tag("hop", hop).tag("reason", reason).counter(DROPPED, *count, 0);
     });
-    if !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
+    if component != TELLS_ITSELF.name() && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
         let text = format!("{count} envelopes of this source were dropped by {component} ({hop}: {reason})");
         builder.push_with(|envelope| {
             let mut writer = Writer::new(envelope);

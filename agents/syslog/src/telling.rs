@@ -6,7 +6,7 @@
 //! - **Lines** (source type `LGR`) go to the app whose drain it is: at once when it starts to fail or works again, then as
 //!   reminders that become rarer, and never more than a few in a row.
 //! - **Reports** are gauges with the numbers and the texts as tags: at once when the state changes, at most once a second,
-//!   and every 15 s for drains that are in use.
+//!   every 2 s while lines wait for a drain that fails or falls behind, and every 15 s for drains that are in use.
 
 mod lines;
 mod report;

@@ -16,6 +16,9 @@ const IN_USE: Duration = Duration::from_secs(15);
 /// One to which nothing was sent yet: every agent of a foundation knows every binding, and uses few.
 const UNUSED: Duration = Duration::from_secs(300);
 
+/// One that fails or falls behind: somebody looks at its numbers.
+const IN_TROUBLE: Duration = Duration::from_secs(2);
+
 /// Changes are reported at most this often.
 const AT_MOST: Duration = Duration::from_secs(1);
 
@@ -32,7 +35,11 @@ impl Reports {
         let due = match self.last {
             None => true,
             Some((at, state, waited)) => {
-                let every = if used || waits || waited { IN_USE } else { UNUSED };
+                let every = match status.state {
+                    State::Retrying | State::Spilling if waits => IN_TROUBLE,
+                    _ if used || waits || waited => IN_USE,
+                    _ => UNUSED,
+                };
                 let changed = state != status.state || (waited && !waits);
                 now >= at + if changed { AT_MOST } else { every }
             }

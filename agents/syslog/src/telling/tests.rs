@@ -172,6 +172,10 @@ fn reports_follow_the_state() {
     status.state = State::Retrying;
     assert!(!reports.is_due(&status, true, now + Duration::from_millis(15_500)));
     assert!(reports.is_due(&status, true, at(16)));
+    status.waiting_lines = 1;
+    assert!(!reports.is_due(&status, true, at(17)));
+    assert!(reports.is_due(&status, true, at(18)));
+    status.waiting_lines = 0;
     status.state = State::Connecting;
     assert!(reports.is_due(&status, false, at(20)));
     assert!(!reports.is_due(&status, false, at(300)) && reports.is_due(&status, false, at(320)));
