@@ -7,6 +7,7 @@
 )]
 
 mod drains {
+    mod feed;
     mod https;
     mod model;
     mod receivers;

@@ -134,7 +134,7 @@ async fn loghub_arrives_field_by_field() -> anyhow::Result<()> {
 }
 
 /// Every kind, and whatever is difficult in each.
-fn difficult(app: &str) -> Vec<Envelope> {
+pub(super) fn difficult(app: &str) -> Vec<Envelope> {
     let mut all = Vec::new();
     let mut at = START;
     let mut next = || {
@@ -220,7 +220,7 @@ fn difficult(app: &str) -> Vec<Envelope> {
 }
 
 /// What has no message: a tag name that no receiver could read.
-fn impossible(app: &str) -> Vec<Envelope> {
+pub(super) fn impossible(app: &str) -> Vec<Envelope> {
     let bad = [
         [("with space", "x")],
         [("quote\"", "x")],
