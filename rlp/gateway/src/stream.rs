@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 use weir_auth::Ended;
@@ -376,6 +377,10 @@ impl Stream {
             end => tracing::info!(caller = name, ?end, "stream ended"),
         }
         self.look();
+        if end == End::Stopping {
+            // What is in hand still goes out, if the client takes it.
+            drop(tokio::time::timeout(FAREWELL, self.empty()).await);
+        }
         if let Some(mut client) = self.client.take() {
             match end.event() {
                 Some(event) => {
@@ -395,7 +400,38 @@ impl Stream {
                 None => {}
             }
         }
+        // The RLP counts as sent what lies in our buffers: what is lost there is ours to count.
+        while self.receive() {}
         self.backlog.abandon(end.reason(), &self.context.ledger);
+    }
+
+    /// Takes in what came already; whether there was something.
+    fn receive(&mut self) -> bool {
+        match self.provider.next().now_or_never() {
+            Some(News::Message(message)) => {
+                self.backlog.push(message, &self.context.ledger);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends all that came already, as long as the client takes it.
+    async fn empty(&mut self) {
+        loop {
+            if !self.backlog.has_waiting() && !self.receive() {
+                return;
+            }
+            let Some(client) = &mut self.client else {
+                return;
+            };
+            if self.backlog.has_waiting() {
+                if client.outlet.room().await.is_err() {
+                    return;
+                }
+                self.send();
+            }
+        }
     }
 }
 

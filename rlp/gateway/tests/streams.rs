@@ -144,7 +144,8 @@ async fn slow_clients_are_held_back_and_cut() {
         books.dropped.iter().all(|drop| drop.reason == "slow_consumer"),
         "{books:?}"
     );
-    assert!(books.dropped_total() > 0);
+    // What lay in our buffers is counted too: all but what the RLP still has in its own.
+    assert!(books.received + 400 >= given as u64, "{given}: {books:?}");
     setup.stop().await;
 }
 
@@ -263,12 +264,21 @@ async fn stopping_ends_streams_in_order() {
     for client in &mut clients {
         assert_eq!(client.event().await.unwrap(), event_of("app", 0, 3, 3, None));
     }
+    // Four messages that are on their way when it is told to stop.
+    let first = setup.rlp.subscription(1).await;
+    for number in 0..4 {
+        first.send(lines("late", number * 100, 100, 1_000)).await;
+    }
     let stopping = tokio::spawn(setup.stop());
+    let mut late = 0;
     for mut client in clients {
-        assert_eq!(
-            client.event().await.unwrap(),
-            "event: closing\ndata: closing due to shutdown\n\n"
-        );
+        let mut event = client.event().await.unwrap();
+        while event.starts_with("data: ") {
+            assert_eq!(event, event_of("late", late * 100, 100, 1_000, None));
+            late += 1;
+            event = client.event().await.unwrap();
+        }
+        assert_eq!(event, "event: closing\ndata: closing due to shutdown\n\n");
         assert_eq!(client.event().await, None);
         assert_eq!(client.rest().await, "");
     }
