@@ -28,7 +28,7 @@ pub struct RawUaa {
     pub leeway: weir_config::Duration,
     /// How often keys are fetched when nobody asks for one.
     pub keys_interval: weir_config::Duration,
-    /// How often revocations are read.
+    /// How long UAA may take for an answer without revocations; how often they are read from one that answers at once.
     pub revocations_interval: weir_config::Duration,
 }
 
@@ -43,7 +43,7 @@ impl Default for RawUaa {
             client_id: String::new(),
             client_secret_file: PathBuf::new(),
             leeway: weir_config::Duration::from_secs(5),
-            keys_interval: weir_config::Duration::from_secs(60),
+            keys_interval: weir_config::Duration::from_secs(30),
             revocations_interval: weir_config::Duration::from_secs(10),
         }
     }
@@ -163,7 +163,10 @@ pub const UAA_DOCS: &[(&str, &str)] = &[
         "uaa.keys_interval",
         "How often keys are fetched; one that is not known is asked for at once, at most every 5s.",
     ),
-    ("uaa.revocations_interval", "How often revocations are read."),
+    (
+        "uaa.revocations_interval",
+        "How long UAA may take for an answer without revocations; how often they are read from one that answers at once.",
+    ),
 ];
 
 #[cfg(test)]

@@ -52,13 +52,14 @@ impl HttpsIssuer {
         })
     }
 
-    async fn get(&self, path: &str, authorization: Option<HeaderValue>) -> Result<Bytes, IssuerError> {
+    /// Gets what is at `path`, which may take `wait` longer than usual.
+    async fn get(&self, path: &str, authorization: Option<HeaderValue>, wait: Duration) -> Result<Bytes, IssuerError> {
         let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
-        match tokio::time::timeout(DEADLINE, self.request(path, authorization, &url)).await {
+        match tokio::time::timeout(DEADLINE + wait, self.request(path, authorization, &url)).await {
             Ok(answer) => answer,
             Err(_) => Err(IssuerError::Unreachable {
                 url,
-                reason: format!("no answer within {}s", DEADLINE.as_secs()),
+                reason: format!("no answer within {}s", (DEADLINE + wait).as_secs()),
             }),
         }
     }
@@ -152,7 +153,7 @@ async fn read_secret(file: &Path) -> Result<String, String> {
 impl Issuer for HttpsIssuer {
     fn keys(&self) -> Fetched<'_, Keys> {
         Box::pin(async {
-            let body = self.get("/token_keys", None).await?;
+            let body = self.get("/token_keys", None, Duration::ZERO).await?;
             Keys::parse(&body).map_err(|error| IssuerError::Answer {
                 url: format!("{}token_keys", self.url),
                 reason: error.to_string(),
@@ -160,11 +161,11 @@ impl Issuer for HttpsIssuer {
         })
     }
 
-    fn revocations(&self, since: u64) -> Fetched<'_, Page> {
+    fn revocations(&self, since: u64, wait: Duration) -> Fetched<'_, Page> {
         Box::pin(async move {
             let authorization = self.basic().await?;
-            let path = format!("/weir/v1/revocations?since={since}");
-            let body = self.get(&path, authorization).await?;
+            let path = format!("/weir/v1/revocations?since={since}&wait={}", wait.as_secs());
+            let body = self.get(&path, authorization, wait).await?;
             serde_json::from_slice(&body).map_err(|error| IssuerError::Answer {
                 url: format!("{}weir/v1/revocations", self.url),
                 reason: format!("the revocations are not readable: {error}"),

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::time::Duration;
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
@@ -17,8 +18,9 @@ pub trait Issuer: Debug + Send + Sync {
     /// The keys with which it signs now, and those whose tokens are still valid.
     fn keys(&self) -> Fetched<'_, Keys>;
 
-    /// What was revoked since.
-    fn revocations(&self, since: u64) -> Fetched<'_, Page>;
+    /// What was revoked since. An issuer that can do so takes up to `wait` for an answer without news, so that news are
+    /// known at once.
+    fn revocations(&self, since: u64, wait: Duration) -> Fetched<'_, Page>;
 }
 
 /// The issuer did not answer as it should. The text is for operators and has no secrets.

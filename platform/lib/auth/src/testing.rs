@@ -184,7 +184,7 @@ impl TestIssuer {
             audiences: ["doppler", "logs", "cloud_controller"].map(str::to_owned).to_vec(),
             client: None,
             leeway: Duration::from_secs(5),
-            keys_interval: Duration::from_secs(60),
+            keys_interval: Duration::from_secs(30),
             revocations_interval: Duration::from_millis(100),
         }
     }
@@ -228,7 +228,7 @@ impl Issuer for TestIssuer {
         Box::pin(async { keys })
     }
 
-    fn revocations(&self, since: u64) -> Fetched<'_, Page> {
+    fn revocations(&self, since: u64, _wait: Duration) -> Fetched<'_, Page> {
         let page = self.present().map(|()| {
             let all = self.revocations.lock();
             Page {

@@ -74,13 +74,13 @@ async fn both_feeds_are_read() {
     config.client = Some(("doppler".to_owned(), secret));
     let issuer = HttpsIssuer::new(&config).unwrap();
     assert_eq!(issuer.keys().await.unwrap().len(), 1);
-    assert_eq!(issuer.revocations(7).await.unwrap().next, 12);
+    assert_eq!(issuer.revocations(7, Duration::from_secs(3)).await.unwrap().next, 12);
     assert_eq!(
         *seen.lock(),
         [
             ("/zone/token_keys".to_owned(), None),
             (
-                "/zone/weir/v1/revocations?since=7".to_owned(),
+                "/zone/weir/v1/revocations?since=7&wait=3".to_owned(),
                 Some(format!("Basic {}", STANDARD.encode("doppler:s3cret")))
             ),
         ]
@@ -106,7 +106,7 @@ async fn odd_answers_are_errors() {
         let url = format!("{}{path}", config.url).parse().unwrap();
         HttpsIssuer::new(&UaaConfig { url, ..config.clone() }).unwrap()
     };
-    let missing = at("missing").revocations(0).await.unwrap_err();
+    let missing = at("missing").revocations(0, Duration::ZERO).await.unwrap_err();
     assert!(matches!(missing, IssuerError::Missing { .. }), "{missing}");
     let failing = at("failing").keys().await.unwrap_err().to_string();
     assert!(
@@ -116,7 +116,7 @@ async fn odd_answers_are_errors() {
     assert!(at("large").keys().await.is_err());
     assert!(matches!(at("odd").keys().await, Err(IssuerError::Answer { .. })));
     assert!(matches!(
-        at("odd").revocations(0).await,
+        at("odd").revocations(0, Duration::ZERO).await,
         Err(IssuerError::Answer { .. })
     ));
 }
