@@ -22,7 +22,7 @@ pub struct RawUaa {
     pub audiences: Vec<String>,
     /// The client that may read the feed of revocations; empty: it is asked for without one.
     pub client_id: String,
-    /// File with that client's secret.
+    /// File with that client's secret, or with a JSON object of secrets by client.
     pub client_secret_file: PathBuf,
     /// How far UAA's clock may be from ours.
     pub leeway: weir_config::Duration,
@@ -157,7 +157,10 @@ pub const UAA_DOCS: &[(&str, &str)] = &[
         "uaa.client_id",
         "The client that reads the feed of revocations; empty: it is read without one.",
     ),
-    ("uaa.client_secret_file", "File with the secret of that client."),
+    (
+        "uaa.client_secret_file",
+        "File with the secret of that client, or with a JSON object of secrets by client.",
+    ),
     ("uaa.leeway", "How far UAA's clock may be from this machine's."),
     (
         "uaa.keys_interval",

@@ -1,5 +1,6 @@
 //! The issuer over HTTPS: one connection for each request, which are few.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Largest answer. A page of revocations is far smaller.
 const MAX_BODY: usize = 4 << 20;
 
-/// Largest file that could be a secret.
-const MAX_SECRET: usize = 4096;
+/// Largest file that could hold a secret.
+const MAX_SECRETS: usize = 64 << 10;
 
 /// A UAA, reached at its address over TLS.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl HttpsIssuer {
             url: self.url.to_string(),
             reason: format!("the secret of client `{id}` is not usable: {reason}"),
         };
-        let secret = read_secret(file).await.map_err(failed)?;
+        let secret = read_secret(id, file).await.map_err(failed)?;
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
             .map_err(|_| failed("it is no text".to_owned()))?;
         value.set_sensitive(true);
@@ -141,10 +142,14 @@ impl HttpsIssuer {
     }
 }
 
-async fn read_secret(file: &Path) -> Result<String, String> {
+/// The secret of client `id`: the whole file, or its entry in a JSON object of secrets by client, as Weir's UAA writes.
+async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
     let content = tokio::fs::read(file).await.map_err(|error| error.to_string())?;
-    if content.len() > MAX_SECRET {
+    if content.len() > MAX_SECRETS {
         return Err("the file is too large".to_owned());
+    }
+    if let Ok(mut secrets) = serde_json::from_slice::<HashMap<String, String>>(&content) {
+        return secrets.remove(id).ok_or_else(|| "it is not in the file".to_owned());
     }
     let text = String::from_utf8(content).map_err(|_| "it is no text".to_owned())?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())

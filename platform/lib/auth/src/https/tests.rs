@@ -86,6 +86,17 @@ async fn both_feeds_are_read() {
         ]
     );
     assert!(!format!("{issuer:?}").contains("s3cret"));
+    // The file of a UAA of ours holds the secrets of several clients.
+    std::fs::write(dir.path().join("secret"), r#"{"admin":"other","doppler":"its own"}"#).unwrap();
+    issuer.revocations(0, Duration::ZERO).await.unwrap();
+    let expected = format!("Basic {}", STANDARD.encode("doppler:its own"));
+    assert_eq!(seen.lock().last().unwrap().1.as_ref(), Some(&expected));
+    std::fs::write(dir.path().join("secret"), r#"{"admin":"other"}"#).unwrap();
+    let error = issuer.revocations(0, Duration::ZERO).await.unwrap_err().to_string();
+    assert!(
+        error.contains("client `doppler`") && !error.contains("other"),
+        "{error}"
+    );
 }
 
 /// Statuses, lies and floods are errors with the address and the reason.
