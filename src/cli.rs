@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, component, doctor, drain, emit, endpoints, recent, run, sql, tail, token, top, up};
+use crate::commands::{
+    completions, component, doctor, drain, emit, endpoints, group, login, oauth_client, recent, run, sql, tail, token,
+    top, up, user,
+};
 
 /// Width of help texts on wide terminals.
 const HELP_WIDTH: usize = 110;
@@ -21,6 +24,7 @@ Examples:
   weir sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
   weir drain add --source-id ls syslog://logs.example:514
                                             send a source's lines to a syslog server as well
+  weir user add alice --group logs.read.ls  somebody who may read one source; see also weir login
   weir doctor                               what is wrong here, and what to do
 
 Commands find the stack by --state-dir or WEIR_STATE_DIR (default: .weir in the current directory).
@@ -62,9 +66,16 @@ pub(crate) enum Command {
     Top(top::Args),
     Endpoints(endpoints::Args),
     Token(token::Args),
+    Login(login::Args),
+    Logout(login::LogoutArgs),
+    User(user::Args),
+    Group(group::Args),
+    Client(oauth_client::Args),
     Drain(drain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
+    /// Run the UAA: users, clients, and the tokens that the public faces take
+    Uaa(component::Args),
     /// Run the forwarder agent: takes envelopes from producers on this machine, gives them to all of its agents
     ForwarderAgent(component::Args),
     /// Run the loggregator agent: takes envelopes from the forwarder agent or from producers, sends them to the dopplers
@@ -77,6 +88,8 @@ pub(crate) enum Command {
     Doppler(component::Args),
     /// Run the reverse log proxy: v2 gRPC streams for nozzles, merged from all dopplers
     Rlp(component::Args),
+    /// Run the RLP gateway: the stream as server-sent events over HTTPS, for clients with a token
+    RlpGateway(component::Args),
     /// Run the traffic controller: the WebSocket firehose and app streams (v1)
     TrafficController(component::Args),
     /// Run the log cache: recent logs and metrics by gRPC, REST and SQL

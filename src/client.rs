@@ -3,8 +3,10 @@
 mod again;
 pub(crate) mod http;
 mod line;
+pub(crate) mod login;
 mod outbox;
 pub(crate) mod shipping;
+pub(crate) mod uaa;
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,11 +1,15 @@
 //! One file per command: its arguments, its examples, what it does.
 
+mod accounts;
 pub(crate) mod completions;
 pub(crate) mod component;
 pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod emit;
 pub(crate) mod endpoints;
+pub(crate) mod group;
+pub(crate) mod login;
+pub(crate) mod oauth_client;
 pub(crate) mod recent;
 pub(crate) mod run;
 pub(crate) mod sql;
@@ -13,6 +17,7 @@ pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod up;
+pub(crate) mod user;
 
 use std::process::ExitCode;
 
@@ -57,7 +62,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Completions(args) => completions::run(&args),
         Command::Endpoints(args) => endpoints::run(&args, &state),
-        Command::Token(args) => token::run(&args, &state),
+        Command::Logout(args) => on_runtime(login::log_out(args, state)),
+        Command::Token(args) => on_runtime(token::run(args, state)),
+        Command::Login(args) => on_runtime(login::run(args, state)),
+        Command::User(args) => on_runtime(user::run(args, state)),
+        Command::Group(args) => on_runtime(group::run(args, state)),
+        Command::Client(args) => on_runtime(oauth_client::run(args, state)),
         Command::Up(args) => on_runtime(up::run(args, state)),
         Command::Run(args) => on_runtime(run::run(args, state)),
         Command::Emit(args) => on_runtime(emit::run(args, state)),
@@ -67,9 +77,11 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Top(args) => on_runtime(top::run(args, state)),
         Command::Drain(args) => on_runtime(drain::run(args, state)),
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
+        Command::Uaa(args) => on_few_threads(component::run(Component::Uaa, args)),
         Command::ForwarderAgent(args) => on_few_threads(component::run(Component::ForwarderAgent, args)),
         Command::LoggregatorAgent(args) => on_few_threads(component::run(Component::LoggregatorAgent, args)),
         Command::Doppler(args) => on_few_threads(component::run(Component::Doppler, args)),
+        Command::RlpGateway(args) => on_few_threads(component::run(Component::RlpGateway, args)),
         Command::Rlp(args) => on_few_threads(component::run(Component::Rlp, args)),
         Command::TrafficController(args) => on_few_threads(component::run(Component::TrafficController, args)),
         Command::LogCache(args) => on_few_threads(component::run(Component::LogCache, args)),

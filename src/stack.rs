@@ -17,6 +17,7 @@ mod plan;
 mod ports;
 mod processes;
 mod ready;
+mod secrets;
 mod separate;
 mod status;
 

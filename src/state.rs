@@ -5,7 +5,9 @@
 //!   lock                      held (flock) by the running `weir up`; its pid inside
 //!   endpoints.json            where everything listens; there while the stack serves
 //!   ports.json                what `--ports auto` chose last
-//!   token                     the firehose token, 0600
+//!   token                     the operator's token, 0600
+//!   login.json                the tokens of who is logged in (`weir login`), 0600
+//!   uaa/                      uaa.db; admin-password, client-secrets.json, doppler-secret and master-key, 0600 each
 //!   drains.json               the drains that `weir drain add` added, with their secrets, 0600
 //!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
@@ -47,7 +49,14 @@ impl StateDir {
 
     /// Creates the directory and its folders where they are missing.
     pub(crate) fn create(&self) -> Result<(), Failure> {
-        for directory in [&self.root, &self.certs(), &self.config(), &self.ledger(), &self.logs()] {
+        for directory in [
+            &self.root,
+            &self.certs(),
+            &self.config(),
+            &self.ledger(),
+            &self.logs(),
+            &self.uaa(),
+        ] {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(DIRECTORY_MODE)
@@ -79,6 +88,24 @@ impl StateDir {
 
     pub(crate) fn syslog_agent(&self) -> PathBuf {
         self.root.join("syslog-agent")
+    }
+
+    /// Who is logged in.
+    pub(crate) fn login(&self) -> PathBuf {
+        self.root.join("login.json")
+    }
+
+    /// What UAA keeps: its database, and the secrets that it makes at its first start.
+    pub(crate) fn uaa(&self) -> PathBuf {
+        self.root.join("uaa")
+    }
+
+    pub(crate) fn admin_password(&self) -> PathBuf {
+        self.uaa().join("admin-password")
+    }
+
+    pub(crate) fn client_secrets(&self) -> PathBuf {
+        self.uaa().join("client-secrets.json")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {
@@ -165,7 +192,7 @@ mod tests {
         let state = StateDir::at(&base.path().join("a/b")).expect("absolute");
         state.create().expect("created");
         state.create().expect("a second time");
-        for folder in [state.certs(), state.config(), state.ledger(), state.logs()] {
+        for folder in [state.certs(), state.config(), state.ledger(), state.logs(), state.uaa()] {
             assert!(folder.is_dir());
         }
         let mode = fs::metadata(state.root()).expect("exists").permissions().mode();

@@ -3,12 +3,16 @@
 mod bar;
 mod live;
 mod output;
+mod secret;
+mod table;
 
 use std::io::IsTerminal as _;
 
 pub(crate) use bar::ProgressBar;
 pub(crate) use live::{LiveLine, Screen};
 pub(crate) use output::{Output, note};
+pub(crate) use secret::secret;
+pub(crate) use table::table;
 
 /// Assumed where the size cannot be had.
 const DEFAULT_COLUMNS: usize = 100;

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io;
 
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use weir_error::ErrorKind;
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::Tokens;
+use weir_service::clock;
 
-use super::Stack;
-use super::uaa::{Tokens, Uaa};
+use super::{Stack, uaa};
 use crate::failure::Failure;
 use crate::state::{StateDir, shell_quoted, write_atomically};
 
@@ -20,14 +20,46 @@ const EVERYTHING: [&str; 2] = ["doppler.firehose", "logs.admin"];
 const ONE_SOURCE: &str = "logs.read.";
 
 /// A login that was made here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
     pub(crate) user: String,
-    #[serde(flatten)]
-    pub(crate) tokens: Tokens,
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: Option<String>,
+    /// Seconds since the Unix epoch.
+    expires_at: i64,
+    /// What it allows, by names between spaces.
+    scope: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Login")
+            .field("user", &self.user)
+            .field("expires_at", &self.expires_at)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Login {
+    /// What UAA gave `user` just now.
+    pub(crate) fn new(user: String, tokens: &Tokens) -> Self {
+        let lasts = i64::try_from(tokens.expires_in).unwrap_or(i64::MAX);
+        Self {
+            user,
+            access_token: tokens.access_token.expose().clone(),
+            refresh_token: tokens.refresh_token.as_ref().map(|token| token.expose().clone()),
+            expires_at: now().saturating_add(lasts),
+            scope: tokens.scope.clone(),
+        }
+    }
+
+    /// Seconds for which the access token is still good.
+    fn lasts(&self) -> i64 {
+        self.expires_at - now()
+    }
+
     /// Keeps it for the commands that follow.
     pub(crate) fn write(&self, state: &StateDir) -> Result<(), Failure> {
         let path = state.login();
@@ -59,56 +91,50 @@ impl Login {
     }
 
     /// An access token that is good for a while; the new ones are kept, if it took a refresh.
-    pub(crate) async fn token(mut self, state: &StateDir) -> Result<String, Failure> {
-        if self.tokens.lasts() >= ENOUGH {
-            return Ok(self.tokens.access_token);
+    pub(crate) async fn token(self, state: &StateDir) -> Result<String, Failure> {
+        if self.lasts() >= ENOUGH {
+            return Ok(self.access_token);
         }
         match self.refreshed(state).await {
-            Ok(tokens) => {
-                self.tokens = tokens;
-                self.write(state)?;
-                Ok(self.tokens.access_token)
+            Ok(fresh) => {
+                fresh.write(state)?;
+                Ok(fresh.access_token)
             }
             // UAA is away: what is left of the token is better than nothing.
-            Err(failure) if self.tokens.lasts() > 0 && failure.kind() != ErrorKind::Unauthenticated => {
-                Ok(self.tokens.access_token)
-            }
+            Err(failure) if self.lasts() > 0 && failure.kind() != ErrorKind::Unauthenticated => Ok(self.access_token),
             Err(failure) => Err(failure),
         }
     }
 
-    async fn refreshed(&self, state: &StateDir) -> Result<Tokens, Failure> {
+    async fn refreshed(&self, state: &StateDir) -> Result<Self, Failure> {
         let subject = format!("login of `{}`", self.user);
         let again = format!(
             "log in again with `weir{} login --user {}`, or use the operator's token after `weir logout`",
             state.as_flag(),
             shell_quoted(&self.user)
         );
-        let Some(refresh_token) = &self.tokens.refresh_token else {
+        let Some(refresh_token) = &self.refresh_token else {
             let failure = Failure::new(ErrorKind::Unauthenticated, format!("{subject}: is over"));
             return Err(failure.with_hint(again));
         };
-        let uaa = Uaa::of(&Stack::find(state)?)?;
-        uaa.refresh(refresh_token).await.map_err(|unanswered| {
-            let over = matches!(
-                unanswered.status(),
-                Some(StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST)
-            );
-            if over {
-                Failure::new(
-                    ErrorKind::Unauthenticated,
-                    unanswered.of(format_args!("{subject} is over")).message(),
-                )
-                .with_hint(again)
-            } else {
-                unanswered.of(subject)
+        let uaa = uaa::uaa(&Stack::find(state)?)?;
+        let refreshed = uaa.refresh(uaa::CLIENT, "", refresh_token).await;
+        let tokens = refreshed.map_err(|error| match error.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::InvalidInput => {
+                let failure = uaa::failed(format_args!("{subject} is over"), &error);
+                Failure::new(ErrorKind::Unauthenticated, failure.message()).with_hint(again)
             }
-        })
+            _ => uaa::failed(subject, &error),
+        })?;
+        let mut fresh = Self::new(self.user.clone(), &tokens);
+        // It stays good unless a new one came.
+        fresh.refresh_token.get_or_insert_with(|| refresh_token.clone());
+        Ok(fresh)
     }
 
     /// What it may read, in a few words.
     pub(crate) fn reads(&self) -> String {
-        let scopes = || self.tokens.scope.split_whitespace();
+        let scopes = || self.scope.split_whitespace();
         if scopes().any(|scope| EVERYTHING.contains(&scope)) {
             return "reads everything".to_owned();
         }
@@ -121,6 +147,11 @@ impl Login {
     }
 }
 
+/// Seconds since the Unix epoch.
+fn now() -> i64 {
+    clock::now_nanos() / 1_000_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -130,12 +161,10 @@ mod tests {
     fn login(scope: &str, expires_at: i64) -> Login {
         Login {
             user: "alice".to_owned(),
-            tokens: Tokens {
-                access_token: "access".to_owned(),
-                refresh_token: None,
-                expires_at,
-                scope: scope.to_owned(),
-            },
+            access_token: "access".to_owned(),
+            refresh_token: None,
+            expires_at,
+            scope: scope.to_owned(),
         }
     }
 
@@ -149,6 +178,10 @@ mod tests {
         login.write(&state).expect("written");
         let mode = fs::metadata(state.login()).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(
+            !format!("{login:?}").contains("access\""),
+            "no token in what may end up in a log"
+        );
         assert_eq!(Login::read(&state).expect("read"), Some(login));
         assert!(Login::remove(&state).expect("removed"));
         assert!(!Login::remove(&state).expect("nothing there"));

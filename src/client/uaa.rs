@@ -1,207 +1,189 @@
-//! UAA from the command line: logging in (`grants`), and who there is (`directory`).
+//! UAA from the command line: the calls of `weir_platform_uaa::admin`, with the stack's address and CA, the operator's
+//! credentials, and failures that say what to do here.
 //!
-//! Everything goes over HTTPS to the `uaa` of `endpoints.json`, whose certificate must come from the stack's CA. Passwords,
-//! secrets and tokens are in bodies and headers only, and in no error.
+//! Whoever can read the state directory is the operator: the secret of the client `admin` lies there. It stays right when
+//! somebody changes the first user's password.
 
-mod directory;
-mod grants;
-
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::io;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use serde_json::Value;
-use weir_error::ErrorKind;
-use weir_tls::ClientTls;
-
-pub(crate) use directory::{Administrator, Client, EVERYBODY, Group, User};
-pub(crate) use grants::Tokens;
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::{Admin, AdminError, Uaa};
 
 use super::{Stack, http as wire};
 use crate::failure::Failure;
+use crate::state::StateDir;
 
-/// Longest answer: a page of users.
-const MAX_ANSWER: usize = 8 << 20;
-/// Hashing may have to wait its turn; longer than this it does not.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// The client that this program is; its secret is the empty text, as that of the cf CLI's.
+pub(crate) const CLIENT: &str = "weir";
+/// The client that may administrate.
+const ADMIN: &str = "admin";
+
+/// The groups that every user is in: they tell nobody apart.
+pub(crate) const EVERYBODY: [&str; 14] = [
+    "approvals.me",
+    "cloud_controller.read",
+    "cloud_controller.write",
+    "cloud_controller_service_permissions.read",
+    "oauth.approvals",
+    "openid",
+    "password.write",
+    "profile",
+    "roles",
+    "scim.me",
+    "scim.userids",
+    "uaa.offline_token",
+    "uaa.user",
+    "user_attributes",
+];
 
 /// The UAA of a stack.
-#[derive(Debug, Clone)]
-pub(crate) struct Uaa {
-    /// `https://host:port`.
-    url: String,
-    tls: ClientTls,
+pub(crate) fn uaa(stack: &Stack) -> Result<Uaa, Failure> {
+    Ok(Uaa::new(&stack.endpoints.uaa, Some(&stack.endpoints.ca))?)
 }
 
-/// What UAA says instead of what was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    /// `invalid_token`, `scim_resource_already_exists`, …
-    pub(crate) error: String,
-    pub(crate) description: String,
-}
-
-impl Refusal {
-    fn read(status: StatusCode, text: &str) -> Self {
-        let parsed: Value = serde_json::from_str(text).unwrap_or_default();
-        let field = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let description = match field("error_description") {
-            said if said.is_empty() => status.to_string(),
-            said => said,
-        };
-        Self {
-            status,
-            error: field("error"),
-            description,
+/// The UAA of the stack in `state`, which must be running, with the right to change who there is.
+pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
+    let uaa = uaa(&Stack::find(state)?)?;
+    let secret = secret(state)?;
+    let tokens = uaa.client_credentials(ADMIN, &secret).await.map_err(|error| {
+        let denied = error.kind() == ErrorKind::Unauthenticated;
+        let failure = failed(format_args!("client `{ADMIN}`"), &error);
+        if denied {
+            failure.with_hint(format!(
+                "its secret was changed: write the new one into `{}`",
+                state.client_secrets().display()
+            ))
+        } else {
+            failure
         }
+    })?;
+    Ok(uaa.with_token(&tokens.access_token))
+}
+
+/// Ends a token of a user's; with a refresh token, all that came of it.
+pub(crate) async fn revoke(stack: &Stack, token: &str) -> Result<(), Failure> {
+    let form: String = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("client_id", CLIENT), ("client_secret", ""), ("token", token)])
+        .finish();
+    let request = Request::post(format!("{}/oauth/revoke", stack.endpoints.uaa))
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Full::new(Bytes::from(form)))
+        .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
+    let status = wire::send(&stack.tls, request).await?.status();
+    if status.is_success() {
+        return Ok(());
     }
-
-    /// The failure of a command that wanted `subject`.
-    pub(crate) fn of(&self, subject: impl std::fmt::Display) -> Failure {
-        let kind = ErrorKind::from_http(self.status).unwrap_or(ErrorKind::Internal);
-        let mut description = self.description.trim_end_matches('.').to_owned();
-        // Its sentences begin with a capital letter, ours do not.
-        if let Some(first) = description.get_mut(..1)
-            && !self.description.get(1..2).is_some_and(|second| second.chars().all(char::is_uppercase))
-        {
-            first.make_ascii_lowercase();
-        }
-        let failure = Failure::new(kind, format!("{subject}: {description}"));
-        match kind {
-            ErrorKind::Unavailable | ErrorKind::RateLimited => failure.with_hint("there is much to do; try again in a moment"),
-            _ => failure,
-        }
-    }
+    let kind = ErrorKind::from_http(status).unwrap_or(ErrorKind::Internal);
+    Err(Failure::new(kind, format!("UAA answered {status}")))
 }
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(crate) enum Unanswered {
-    /// UAA said no.
-    Refused(Refusal),
-    /// It could not be asked.
-    Failed(Failure),
-}
-
-impl Unanswered {
-    /// The failure of a command that wanted `subject`.
-    pub(crate) fn of(self, subject: impl std::fmt::Display) -> Failure {
-        match self {
-            Self::Refused(refusal) => refusal.of(subject),
-            Self::Failed(failure) => failure,
+/// The failure of a command that wanted `subject`.
+pub(crate) fn failed(subject: impl Display, error: &AdminError) -> Failure {
+    let kind = error.kind();
+    match error {
+        AdminError::Refused {
+            status, description, ..
+        } => {
+            let failure = Failure::new(kind, format!("{subject}: {}", as_we_say(description)));
+            match *status {
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                    failure.with_hint("there is much to do; try again in a few seconds")
+                }
+                _ => failure,
+            }
         }
-    }
-
-    /// What UAA said, if it said anything.
-    pub(crate) fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused(refusal) => Some(refusal.status),
-            Self::Failed(_) => None,
+        AdminError::Missing { what, name } => {
+            Failure::new(kind, format!("{what} `{name}`: there is none of that name"))
+                .with_hint(format!("`weir {what} list` shows all"))
         }
+        AdminError::Https(_) => {
+            Failure::new(kind, format!("{subject}: {error}")).with_hint("is the stack well? `weir doctor` looks")
+        }
+        other => Failure::new(kind, format!("{subject}: {other}")),
     }
 }
 
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+/// UAA's sentences begin with a capital letter and end with a stop, ours do not.
+fn as_we_say(sentence: &str) -> String {
+    let mut text = sentence.trim().trim_end_matches('.').to_owned();
+    let is_word = text.chars().nth(1).is_some_and(char::is_lowercase);
+    if let Some(first) = text.get_mut(..1).filter(|_| is_word) {
+        first.make_ascii_lowercase();
     }
+    text
 }
 
-impl Uaa {
-    /// The UAA of this stack.
-    pub(crate) fn of(stack: &Stack) -> Result<Self, Failure> {
-        match &stack.endpoints.uaa {
-            Some(url) => Ok(Self {
-                url: url.clone(),
-                tls: stack.tls.clone(),
-            }),
-            None => Err(Failure::new(
-                ErrorKind::NotFound,
-                format!("stack in `{}`: has no UAA", stack.state.root().display()),
-            )
-            .with_hint("it was started by an older version: stop it and start it again with `weir up`")),
-        }
-    }
-
-    /// Where it is.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// One request with a form.
-    async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Unanswered> {
-        let body: String = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
-        let request = Request::post(format!("{}{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.send(request, body.into()).await
-    }
-
-    /// One request with a token.
-    async fn call(&self, token: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Unanswered> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("bearer {token}"));
-        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-        self.send(request, body).await
-    }
-
-    async fn send(&self, request: http::request::Builder, body: Bytes) -> Result<Value, Unanswered> {
-        let request = request
-            .header(header::ACCEPT, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
-        let answer = async {
-            let response = wire::send(&self.tls, request).await?;
-            let status = response.status();
-            Ok::<_, Failure>((status, wire::text(response, MAX_ANSWER).await?))
-        };
-        let (status, text) = tokio::time::timeout(DEADLINE, answer)
-            .await
-            .map_err(|_| {
-                Failure::new(
-                    ErrorKind::Timeout,
-                    format!("UAA at `{}`: no answer within {} s", self.url, DEADLINE.as_secs()),
-                )
-                .with_hint("is the stack well? `weir doctor` looks")
-            })??;
-        if !status.is_success() {
-            return Err(Unanswered::Refused(Refusal::read(status, &text)));
-        }
-        if text.trim().is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).map_err(|_| {
-            // The text may hold a token: it is not repeated.
-            let text = format!("UAA at `{}`: its answer is no JSON", self.url);
-            Failure::new(ErrorKind::Internal, text).into()
-        })
-    }
+/// The secret of the administrating client.
+fn secret(state: &StateDir) -> Result<String, Failure> {
+    let path = state.client_secrets();
+    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(
+            ErrorKind::NotFound,
+            format!("stack in `{}`: has no clients yet", state.root().display()),
+        )
+        .with_hint(format!("`weir{} up` makes them at its first start", state.as_flag())),
+        _ => Failure::file(&path, &error),
+    })?;
+    let secrets: Option<BTreeMap<String, String>> = serde_json::from_str(&text).ok();
+    secrets.and_then(|mut secrets| secrets.remove(ADMIN)).ok_or_else(|| {
+        Failure::new(
+            ErrorKind::InvalidInput,
+            format!("`{}`: has no secret of client `{ADMIN}`", path.display()),
+        )
+        .with_hint("restore it from a backup, or write a secret for `admin` into it and start the stack again")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What UAA says is said in our form; where it says nothing, the status is.
+    /// What UAA says is said in our form.
     #[test]
     fn refusals_are_told() {
-        let text = r#"{"error":"unauthorized","error_description":"Bad credentials"}"#;
-        let refusal = Refusal::read(StatusCode::UNAUTHORIZED, text);
-        assert_eq!(refusal.error, "unauthorized");
-        let failure = refusal.of("login as `alice`");
+        let refused = |status, description: &str| {
+            let error = AdminError::Refused {
+                status,
+                error: "unauthorized".to_owned(),
+                description: description.to_owned(),
+            };
+            failed("login as `alice`", &error)
+        };
+        let failure = refused(StatusCode::UNAUTHORIZED, "Bad credentials.");
         assert_eq!(failure.to_string(), "error: login as `alice`: bad credentials");
         assert_eq!(failure.kind(), ErrorKind::Unauthenticated);
-
-        let busy = Refusal::read(StatusCode::SERVICE_UNAVAILABLE, "<html>").of("users");
+        let busy = refused(StatusCode::SERVICE_UNAVAILABLE, "OAuth is busy").to_string();
+        assert!(busy.contains("OAuth is busy\nhint: "), "{busy}");
+        let missing = AdminError::Missing {
+            what: "user",
+            name: "bob".to_owned(),
+        };
         assert_eq!(
-            busy.to_string(),
-            "error: users: 503 Service Unavailable\nhint: there is much to do; try again in a moment"
+            failed("x", &missing).to_string(),
+            "error: user `bob`: there is none of that name\nhint: `weir user list` shows all"
+        );
+    }
+
+    /// The secret is found, or the way out is said; what the file holds is not repeated.
+    #[test]
+    fn the_secret_is_found() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        assert_eq!(secret(&state).expect_err("absent").kind(), ErrorKind::NotFound);
+        fs::create_dir_all(state.uaa()).expect("made");
+        fs::write(state.client_secrets(), r#"{"admin":"s3cret","doppler":"x"}"#).expect("written");
+        assert_eq!(secret(&state).expect("there"), "s3cret");
+        fs::write(state.client_secrets(), r#"{"doppler":"hidden"}"#).expect("written");
+        let failure = secret(&state).expect_err("none").to_string();
+        assert!(
+            failure.contains("write a secret for `admin`") && !failure.contains("hidden"),
+            "{failure}"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What `weir user`, `weir group` and `weir client` have in common: how lists are shown.
 
-use serde::Serialize;
+use serde_json::Value;
 use weir_error::ErrorKind;
 
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ pub(super) fn show<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Res
 }
 
 /// Prints a list as JSON.
-pub(super) fn json(list: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn print_json(list: &Value) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(list)
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("list: {error}")))?;
     Output::stdout().line(&text)

@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::accounts::{json, show};
+use serde_json::json;
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::{Admin, GroupEntry};
+
+use super::accounts::{print_json, show};
 use super::user::join;
-use crate::client::uaa::{Administrator, EVERYBODY};
+use crate::client::uaa::{EVERYBODY, administrator, failed};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::note;
@@ -65,48 +69,63 @@ struct List {
 }
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
-    let administrator = Administrator::of(&state).await?;
+    let admin = administrator(&state).await?;
     match args.action {
-        Action::Add(args) => add(&administrator, &args).await,
-        Action::List(args) => list(&administrator, args.json).await,
-        Action::Remove(args) => remove(&administrator, &args).await,
+        Action::Add(args) => add(&admin, &args).await,
+        Action::List(args) => list(&admin, args.json).await,
+        Action::Remove(args) => remove(&admin, &args).await,
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(administrator: &Administrator, args: &Members) -> Result<(), Failure> {
+async fn add(admin: &Admin, args: &Members) -> Result<(), Failure> {
     if args.users.is_empty() {
-        let (_, made) = administrator.ensure_group(&args.group).await?;
-        let how = if made { "is there" } else { "was there already" };
-        note(&format!("group `{}` {how}", args.group));
+        let subject = format!("group `{}`", args.group);
+        match admin.add_group(&args.group, None).await {
+            Ok(_) => note(&format!("{subject} is there")),
+            Err(error) if error.kind() == ErrorKind::Conflict => note(&format!("{subject} was there already")),
+            Err(error) => return Err(failed(subject, &error)),
+        }
     }
     for name in &args.users {
-        let user = administrator.user(name).await?;
-        join(administrator, &args.group, &user).await?;
+        join(admin, &args.group, name).await?;
     }
     Ok(())
 }
 
-async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failure> {
-    let groups = administrator.groups().await?;
-    if as_json {
-        return json(&groups);
-    }
-    let users = administrator.users().await?;
+async fn list(admin: &Admin, as_json: bool) -> Result<(), Failure> {
+    let mut groups = admin.groups().await.map_err(|error| failed("groups", &error))?;
+    groups.sort_by(|one, other| one.display_name.cmp(&other.display_name));
+    let users = admin.users().await.map_err(|error| failed("users", &error))?;
     let name = |id: &str| {
-        let user = users.iter().find(|user| user.id == id).map(|user| user.user_name.as_str());
-        let group = || groups.iter().find(|group| group.id == id).map(|group| group.display_name.as_str());
+        let user = users
+            .iter()
+            .find(|user| user.id == id)
+            .map(|user| user.user_name.as_str());
+        let group = || {
+            groups
+                .iter()
+                .find(|group| group.id == id)
+                .map(|group| group.display_name.as_str())
+        };
         user.or_else(group).unwrap_or(id).to_owned()
     };
+    let members = |group: &GroupEntry| {
+        let mut members: Vec<String> = group.members.iter().map(|member| name(&member.value)).collect();
+        members.sort_unstable();
+        members
+    };
+    if as_json {
+        let shown = |group: &GroupEntry| json!({"id": group.id, "name": group.display_name, "members": members(group)});
+        return print_json(&groups.iter().map(shown).collect());
+    }
     let rows: Vec<[String; 2]> = groups
         .iter()
         .map(|group| {
-            let mut members: Vec<String> = group.members.iter().map(|member| name(&member.value)).collect();
-            members.sort_unstable();
             let members = if EVERYBODY.contains(&group.display_name.as_str()) {
                 "everybody".to_owned()
             } else {
-                members.join(" ")
+                members(group).join(" ")
             };
             [group.display_name.clone(), members]
         })
@@ -114,15 +133,16 @@ async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failur
     show(["GROUP", "MEMBERS"], &rows)
 }
 
-async fn remove(administrator: &Administrator, args: &Removal) -> Result<(), Failure> {
-    let group = administrator.group(&args.group).await?;
+async fn remove(admin: &Admin, args: &Removal) -> Result<(), Failure> {
+    let subject = format!("group `{}`", args.group);
     if args.users.is_empty() {
-        administrator.remove_group(&group).await?;
+        let removed = admin.remove_group(&args.group).await;
+        removed.map_err(|error| failed(&subject, &error))?;
         note(&format!("group `{}` is removed", args.group));
     }
     for name in &args.users {
-        let user = administrator.user(name).await?;
-        administrator.leave(&group, &user).await?;
+        let left = admin.remove_member(&args.group, name).await;
+        left.map_err(|error| failed(&subject, &error))?;
         note(&format!("`{name}` is no longer in `{}`", args.group));
     }
     Ok(())

@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use http::StatusCode;
-use weir_error::ErrorKind;
+use weir_error::{Classify as _, ErrorKind};
 
-use crate::client::login::Login;
-use crate::client::uaa::Uaa;
 use crate::client::Stack;
+use crate::client::login::Login;
+use crate::client::uaa;
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Output, note, secret, stdout_is_terminal};
@@ -41,14 +40,13 @@ pub(crate) struct Args {
     password: Option<String>,
 }
 
-/// Forget the login; `weir token` prints the operator's token again
+/// End the login and its tokens; `weir token` prints the operator's token again
 #[derive(Debug, clap::Args)]
 #[command(after_help = LOGOUT_EXAMPLES)]
 pub(crate) struct LogoutArgs {}
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let stack = Stack::find(&state)?;
-    let uaa = Uaa::of(&stack)?;
     let user = match args.user {
         Some(user) => user,
         None => ask_user()?,
@@ -57,16 +55,17 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         Some(password) => password,
         None => secret(&format!("Password of {user}"))?,
     };
-    let tokens = uaa.password(&user, &password).await.map_err(|unanswered| {
-        let denied = unanswered.status() == Some(StatusCode::UNAUTHORIZED);
-        let failure = unanswered.of(format_args!("login as `{user}`"));
+    let tokens = uaa::uaa(&stack)?.log_in(uaa::CLIENT, "", &user, &password).await;
+    let tokens = tokens.map_err(|error| {
+        let denied = error.kind() == ErrorKind::Unauthenticated;
+        let failure = uaa::failed(format_args!("login as `{user}`"), &error);
         if denied && !failure.message().contains("locked") {
             failure.with_hint(hint(&stack, &user))
         } else {
             failure
         }
     })?;
-    let login = Login { user, tokens };
+    let login = Login::new(user, &tokens);
     login.write(&state)?;
     let text = format!("logged in as `{}`: {}", login.user, login.reads());
     if stdout_is_terminal() {
@@ -77,21 +76,43 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn log_out(_: &LogoutArgs, state: &StateDir) -> Result<ExitCode, Failure> {
-    note(match Login::remove(state)? {
-        true => "logged out: `weir token` prints the operator's token now",
-        false => "nobody was logged in",
-    });
+pub(crate) async fn log_out(_: LogoutArgs, state: StateDir) -> Result<ExitCode, Failure> {
+    // A damaged file is forgotten as well.
+    let login = Login::read(&state).ok().flatten();
+    if !Login::remove(&state)? {
+        note("nobody was logged in");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(login) = login
+        && let Err(failure) = end(&login, &state).await
+    {
+        note(&format!(
+            "the tokens could not be ended ({}): they end by themselves",
+            failure.message()
+        ));
+    }
+    note("logged out: `weir token` prints the operator's token now");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the tokens at UAA, so that a copy of them is worth nothing.
+async fn end(login: &Login, state: &StateDir) -> Result<(), Failure> {
+    let stack = Stack::find(state)?;
+    for token in login.refresh_token.iter().chain([&login.access_token]) {
+        uaa::revoke(&stack, token).await?;
+    }
+    Ok(())
 }
 
 /// Where the right password is to be had.
 fn hint(stack: &Stack, user: &str) -> String {
     let flag = stack.state.as_flag();
-    if stack.endpoints.admin_user.as_deref() == Some(user) {
+    if stack.endpoints.admin_user == user {
         format!("the generated password is printed by `weir{flag} endpoints admin_password`, unless it was changed")
     } else {
-        format!("an operator sees who there is with `weir{flag} user list`, and gives another password with `weir{flag} user password`")
+        format!(
+            "an operator sees who there is with `weir{flag} user list`, and gives another password with `weir{flag} user password`"
+        )
     }
 }
 

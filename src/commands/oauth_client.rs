@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use weir_error::ErrorKind;
+use serde_json::json;
+use weir_config::Secret;
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::{Admin, ClientEntry, NewClient};
 
-use super::accounts::{json, show};
-use crate::client::uaa::{Administrator, Client};
+use super::accounts::{print_json, show};
+use crate::client::uaa::{administrator, failed};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{note, secret};
@@ -91,28 +94,34 @@ struct Remove {
 }
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
-    let administrator = Administrator::of(&state).await?;
+    let admin = administrator(&state).await?;
     match args.action {
-        Action::Add(args) => add(&administrator, args).await,
-        Action::List(args) => list(&administrator, args.json).await,
-        Action::Remove(args) => remove(&administrator, &args.ids).await,
+        Action::Add(args) => add(&admin, args).await,
+        Action::List(args) => list(&admin, args.json).await,
+        Action::Remove(args) => remove(&admin, &args.ids).await,
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(administrator: &Administrator, args: Add) -> Result<(), Failure> {
-    let client = client(&args)?;
+async fn add(admin: &Admin, args: Add) -> Result<(), Failure> {
+    let mut client = client(&args)?;
     let secret = match args.secret {
         Some(secret) => secret,
         None => secret(&format!("Secret of {}", args.id))?,
     };
-    administrator.add_client(&client, &secret, args.autoapprove).await?;
-    note(&format!("client `{}` is there", args.id));
+    client.client_secret = Some(Secret::new(secret));
+    let subject = format!("client `{}`", args.id);
+    admin.add_client(&client).await.map_err(|error| match error.kind() {
+        ErrorKind::Conflict => Failure::new(ErrorKind::Conflict, format!("{subject}: exists already"))
+            .with_hint("choose another id, or remove it first with `weir client remove`"),
+        _ => failed(&subject, &error),
+    })?;
+    note(&format!("{subject} is there"));
     Ok(())
 }
 
 /// The client that was asked for; what could never give a token is a mistake.
-fn client(args: &Add) -> Result<Client, Failure> {
+fn client(args: &Add) -> Result<NewClient, Failure> {
     let mut grants = args.grants.clone();
     if grants.is_empty() {
         grants.push(DEFAULT_GRANT.to_owned());
@@ -129,7 +138,10 @@ fn client(args: &Add) -> Result<Client, Failure> {
         );
     }
     if has("authorization_code") && args.redirect_uris.is_empty() {
-        return mistake("users could not be sent back to it", "say where it is with `--redirect-uri`");
+        return mistake(
+            "users could not be sent back to it",
+            "say where it is with `--redirect-uri`",
+        );
     }
     if grants.iter().any(|grant| grant != DEFAULT_GRANT) && args.scopes.is_empty() {
         return mistake(
@@ -137,22 +149,35 @@ fn client(args: &Add) -> Result<Client, Failure> {
             "say what they may allow with `--scope`, such as `--scope 'logs.read.*'`",
         );
     }
-    Ok(Client {
+    Ok(NewClient {
         client_id: args.id.clone(),
         authorized_grant_types: grants,
         scope: args.scopes.clone(),
         authorities: args.authorities.clone(),
         redirect_uri: args.redirect_uris.clone(),
+        autoapprove: args.autoapprove,
+        ..NewClient::default()
     })
 }
 
-async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failure> {
-    let clients = administrator.clients().await?;
+async fn list(admin: &Admin, as_json: bool) -> Result<(), Failure> {
+    let mut clients = admin.clients().await.map_err(|error| failed("clients", &error))?;
+    clients.sort_by(|one, other| one.client_id.cmp(&other.client_id));
     if as_json {
-        return json(&clients);
+        let shown = |client: &ClientEntry| {
+            json!({
+                "id": client.client_id, "grants": client.authorized_grant_types, "authorities": client.authorities,
+                "scopes": client.scope, "redirect_uris": client.redirect_uri,
+            })
+        };
+        return print_json(&clients.iter().map(shown).collect());
     }
     let shown = |scopes: &[String]| {
-        let scopes: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| *scope != "uaa.none").collect();
+        let scopes: Vec<&str> = scopes
+            .iter()
+            .map(String::as_str)
+            .filter(|scope| *scope != "uaa.none")
+            .collect();
         scopes.join(" ")
     };
     let rows: Vec<[String; 4]> = clients
@@ -169,9 +194,15 @@ async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failur
     show(["CLIENT", "GRANTS", "AUTHORITIES", "SCOPES"], &rows)
 }
 
-async fn remove(administrator: &Administrator, ids: &[String]) -> Result<(), Failure> {
+async fn remove(admin: &Admin, ids: &[String]) -> Result<(), Failure> {
     for id in ids {
-        administrator.remove_client(id).await?;
+        admin.remove_client(id).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                let failure = Failure::new(ErrorKind::NotFound, format!("client `{id}`: there is none of that id"));
+                failure.with_hint("`weir client list` shows all")
+            }
+            _ => failed(format_args!("client `{id}`"), &error),
+        })?;
         note(&format!("client `{id}` is removed"));
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Output, note};
 
-pub(crate) use request::{Format, Query};
+pub(crate) use request::{Asker, Format, Query};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,6 +69,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             timeout: args.timeout,
             max_rows: args.max_rows,
             follow: false,
+            asker: Asker::User,
         };
         print(&stack, &query, &mut output).await?;
     }

@@ -1,4 +1,4 @@
-//! `weir token`: the token that opens the firehose and SQL.
+//! `weir token`: the token that opens the firehose and SQL, of who is logged in or of the operator.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,20 @@ use std::process::ExitCode;
 
 use weir_error::ErrorKind;
 
+use crate::client::login::Login;
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::Output;
 
 const EXAMPLES: &str = "\
 Examples:
-  weir token                                bearer Zm9v…
+  weir token                                bearer Zm9v…: of who is logged in (`weir login`), else the operator's
+  weir token --operator                     the operator's in any case: it reads everything and does not end
   curl --cacert \"$(weir endpoints ca)\" -H \"Authorization: $(weir token)\" \\
        \"$(weir endpoints sql_http)/v1/sql\" --data-binary 'select count(*) from logs'
-  CF_ACCESS_TOKEN=\"$(weir token)\" my-nozzle";
+  CF_ACCESS_TOKEN=\"$(weir token)\" my-nozzle
+
+A user's token is good for at least five minutes when it is printed; it is refreshed for that.";
 
 /// Print a token for the firehose, ready for an `Authorization` header
 #[derive(Debug, clap::Args)]
@@ -24,17 +28,33 @@ pub(crate) struct Args {
     /// Without the word `bearer` in front
     #[arg(long)]
     bare: bool,
+
+    /// The operator's token, whoever is logged in
+    #[arg(long)]
+    operator: bool,
 }
 
-pub(crate) fn run(args: &Args, state: &StateDir) -> Result<ExitCode, Failure> {
-    let token = read(state)?;
+pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
+    let token = if args.operator {
+        operator(&state)?
+    } else {
+        current(&state).await?
+    };
     let text = if args.bare { token } else { format!("bearer {token}") };
     Output::stdout().line(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token of this stack, without `bearer`.
-pub(crate) fn read(state: &StateDir) -> Result<String, Failure> {
+/// The token of who is logged in, refreshed if it needs it; else the operator's. Without `bearer`.
+pub(crate) async fn current(state: &StateDir) -> Result<String, Failure> {
+    match Login::read(state)? {
+        Some(login) => login.token(state).await,
+        None => operator(state),
+    }
+}
+
+/// The operator's token of this stack, without `bearer`.
+pub(crate) fn operator(state: &StateDir) -> Result<String, Failure> {
     match fs::read_to_string(state.token()) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(

@@ -67,6 +67,8 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     // Standard error shows what needs attention; everything else is in the stream.
     let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format())?;
     raise_file_limit();
+    // UAA makes the administrator's password at its first start.
+    let is_first = !state.admin_password().exists();
 
     let mut screen = Foreground::new();
     let (mut stack, plan) = tokio::select! {
@@ -81,6 +83,9 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         args.processes,
         clock::instant().duration_since(started),
     ));
+    if is_first {
+        screen.print(&texts::administrator(&plan.endpoints([])));
+    }
 
     let before = stack.counts();
     let failure = serve(&mut stack, &plan, &before, &mut screen, &mut signals).await;

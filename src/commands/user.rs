@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use weir_error::ErrorKind;
+use serde_json::json;
+use weir_config::Secret;
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::{Admin, NewUser, UserEntry};
 
-use super::accounts::{json, show};
-use crate::client::uaa::{Administrator, User};
+use super::accounts::{print_json, show};
+use crate::client::uaa::{EVERYBODY, administrator, failed};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{note, secret};
@@ -87,7 +90,7 @@ struct Remove {
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     match args.action {
         Action::Add(args) => add(args, &state).await,
-        Action::List(args) => list(&Administrator::of(&state).await?, args.json).await,
+        Action::List(args) => list(&administrator(&state).await?, args.json).await,
         Action::Password(args) => password(args, &state).await,
         Action::Remove(args) => remove(&args.names, &state).await,
     }?;
@@ -102,31 +105,58 @@ async fn add(args: Add, state: &StateDir) -> Result<(), Failure> {
             format!("user `{name}`: a name has no blanks around it"),
         ));
     }
-    let administrator = Administrator::of(state).await?;
-    let password = given(args.password, name)?;
-    let user = administrator
-        .add_user(name, &password, args.email.as_deref().unwrap_or(name))
-        .await?;
-    note(&format!("user `{name}` is there"));
+    let admin = administrator(state).await?;
+    let user = NewUser {
+        user_name: name.clone(),
+        password: Some(given(args.password, name)?),
+        email: args.email,
+        origin: None,
+    };
+    let subject = format!("user `{name}`");
+    admin.add_user(&user).await.map_err(|error| match error.kind() {
+        ErrorKind::Conflict => Failure::new(ErrorKind::Conflict, format!("{subject}: exists already")).with_hint(
+            format!("put it into a group with `weir group add GROUP --user {name}`, or remove it first"),
+        ),
+        _ => failed(&subject, &error),
+    })?;
+    note(&format!("{subject} is there"));
     for group in &args.groups {
-        join(&administrator, group, &user).await?;
+        join(&admin, group, name).await?;
     }
     Ok(())
 }
 
-/// Puts `user` into the group of this name.
-pub(super) async fn join(administrator: &Administrator, group: &str, user: &User) -> Result<(), Failure> {
-    let (group, made) = administrator.ensure_group(group).await?;
-    administrator.join(&group, user).await?;
-    let made = if made { ", which is new" } else { "" };
-    note(&format!("`{}` is in `{}`{made}", user.user_name, group.display_name));
+/// Puts a user into the group of this name, made if it is not there.
+pub(super) async fn join(admin: &Admin, group: &str, user: &str) -> Result<(), Failure> {
+    let joined = admin.ensure_member(group, user).await;
+    joined.map_err(|error| failed(format_args!("group `{group}`"), &error))?;
+    note(&format!("`{user}` is in `{group}`"));
     Ok(())
 }
 
-async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failure> {
-    let users = administrator.users().await?;
+/// The groups of a user that not everybody is in.
+fn groups(user: &UserEntry) -> Vec<&str> {
+    let mut groups: Vec<&str> = user
+        .groups
+        .iter()
+        .map(String::as_str)
+        .filter(|group| !EVERYBODY.contains(group))
+        .collect();
+    groups.sort_unstable();
+    groups
+}
+
+async fn list(admin: &Admin, as_json: bool) -> Result<(), Failure> {
+    let mut users = admin.users().await.map_err(|error| failed("users", &error))?;
+    users.sort_by(|one, other| (&one.user_name, &one.origin).cmp(&(&other.user_name, &other.origin)));
     if as_json {
-        return json(&users);
+        let shown = |user: &UserEntry| {
+            json!({
+                "id": user.id, "name": user.user_name, "origin": user.origin, "active": user.active,
+                "groups": groups(user),
+            })
+        };
+        return print_json(&users.iter().map(shown).collect());
     }
     let rows: Vec<[String; 4]> = users
         .iter()
@@ -136,7 +166,7 @@ async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failur
                 user.user_name.clone(),
                 user.origin.clone(),
                 state.to_owned(),
-                user.groups().join(" "),
+                groups(user).join(" "),
             ]
         })
         .collect();
@@ -144,27 +174,31 @@ async fn list(administrator: &Administrator, as_json: bool) -> Result<(), Failur
 }
 
 async fn password(args: Password, state: &StateDir) -> Result<(), Failure> {
-    let administrator = Administrator::of(state).await?;
-    let user = administrator.user(&args.name).await?;
+    let admin = administrator(state).await?;
+    let subject = format!("password of `{}`", args.name);
+    // Before anybody types it twice for nothing.
+    admin.user(&args.name).await.map_err(|error| failed(&subject, &error))?;
     let password = given(args.password, &args.name)?;
-    administrator.set_password(&user, &password).await?;
+    let set = admin.set_password(&args.name, &password).await;
+    set.map_err(|error| failed(&subject, &error))?;
     note(&format!("`{}` has another password now", args.name));
     Ok(())
 }
 
 async fn remove(names: &[String], state: &StateDir) -> Result<(), Failure> {
-    let administrator = Administrator::of(state).await?;
+    let admin = administrator(state).await?;
     for name in names {
-        let user = administrator.user(name).await?;
-        administrator.remove_user(&user).await?;
+        let removed = admin.remove_user(name).await;
+        removed.map_err(|error| failed(format_args!("user `{name}`"), &error))?;
         note(&format!("user `{name}` is removed"));
     }
     Ok(())
 }
 
-fn given(password: Option<String>, name: &str) -> Result<String, Failure> {
-    match password {
-        Some(password) => Ok(password),
-        None => secret(&format!("New password of {name}")),
-    }
+fn given(password: Option<String>, name: &str) -> Result<Secret<String>, Failure> {
+    let password = match password {
+        Some(password) => password,
+        None => secret(&format!("New password of {name}"))?,
+    };
+    Ok(Secret::new(password))
 }

@@ -5,9 +5,11 @@ use std::fmt;
 /// One of the programs that make up a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Component {
+    Uaa,
     LogCache,
     LogCacheSyslog,
     TrafficController,
+    RlpGateway,
     Rlp,
     Doppler,
     BindingCache,
@@ -17,12 +19,15 @@ pub(crate) enum Component {
 }
 
 impl Component {
-    /// In the order in which they start: consumers before those that feed them, so that nothing comes too early. They stop
+    /// In the order in which they start: whose tokens the others check first; then consumers before those that feed them, so
+    /// that nothing comes too early. They stop
     /// the other way round, along the way of an envelope, so that each drains into one that still listens.
-    pub(crate) const IN_ORDER: [Self; 9] = [
+    pub(crate) const IN_ORDER: [Self; 11] = [
+        Self::Uaa,
         Self::LogCache,
         Self::LogCacheSyslog,
         Self::TrafficController,
+        Self::RlpGateway,
         Self::Rlp,
         Self::Doppler,
         Self::BindingCache,
@@ -34,9 +39,11 @@ impl Component {
     /// The subcommand; also the name of its configuration, ledger and certificate.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Uaa => "uaa",
             Self::LogCache => "log-cache",
             Self::LogCacheSyslog => "log-cache-syslog",
             Self::TrafficController => "traffic-controller",
+            Self::RlpGateway => "rlp-gateway",
             Self::Rlp => "rlp",
             Self::Doppler => "doppler",
             Self::BindingCache => "binding-cache",
@@ -54,10 +61,12 @@ impl Component {
     /// The names under which clients expect its certificate (contract §1).
     pub(crate) const fn server_names(self) -> &'static [&'static str] {
         match self {
+            Self::Uaa => &["uaa"],
             Self::LogCache => &["log-cache", "log_cache"],
             // Verified by the host in an aggregate drain's URL, as in the standard deployment.
             Self::LogCacheSyslog => &["log-cache-syslog", "log-cache.service.cf.internal"],
             Self::TrafficController => &["trafficcontroller"],
+            Self::RlpGateway => &["rlp-gateway"],
             Self::Rlp => &["reverselogproxy"],
             Self::Doppler => &["doppler"],
             Self::BindingCache => &["binding-cache"],

@@ -12,9 +12,11 @@ use crate::failure::Failure;
 /// A validated configuration.
 #[derive(Debug)]
 pub(crate) enum Config {
+    Uaa(Box<weir_platform_uaa::Config>),
     LogCache(Box<weir_log_cache_server::Config>),
     LogCacheSyslog(Box<weir_log_cache_syslog::Config>),
     TrafficController(Box<weir_traffic_controller_server::Config>),
+    RlpGateway(Box<weir_rlp_gateway::Config>),
     Rlp(weir_rlp_server::Config),
     Doppler(weir_doppler_server::Config),
     BindingCache(Box<weir_agents_binding_cache::Config>),
@@ -42,6 +44,7 @@ pub(crate) fn load(
         loader = loader.file(file);
     }
     match component {
+        Component::Uaa => read::<weir_platform_uaa::RawConfig, _>(loader, |config| Config::Uaa(Box::new(config))),
         Component::LogCache => {
             read::<weir_log_cache_server::RawConfig, _>(loader, |config| Config::LogCache(Box::new(config)))
         }
@@ -51,6 +54,9 @@ pub(crate) fn load(
         Component::TrafficController => read::<weir_traffic_controller_server::RawConfig, _>(loader, |config| {
             Config::TrafficController(Box::new(config))
         }),
+        Component::RlpGateway => {
+            read::<weir_rlp_gateway::RawConfig, _>(loader, |config| Config::RlpGateway(Box::new(config)))
+        }
         Component::Rlp => read::<weir_rlp_server::RawConfig, _>(loader, Config::Rlp),
         Component::Doppler => read::<weir_doppler_server::RawConfig, _>(loader, Config::Doppler),
         Component::BindingCache => {

@@ -18,14 +18,16 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Opens all ports, then starts all components: none of them waits for one that comes later.
+    /// Opens all ports, then starts all components: none of them waits for one that comes later. What takes a while, such as
+    /// the first keys and passwords of UAA, happens beside the rest.
     pub(crate) async fn start(plan: &Plan) -> Result<Self, Failure> {
         let ledgers = plan.state.ledger();
-        let mut bound = Vec::new();
+        let mut binding = Vec::new();
         for component in Component::IN_ORDER {
             let loaded = config::load(component, Some(&plan.config(component)), &[])?;
-            bound.push(Bound::bind(component, loaded.config, Some(&ledgers)).await?);
+            binding.push(Bound::bind(component, loaded.config, Some(&ledgers)).boxed());
         }
+        let bound = futures::future::try_join_all(binding).await?;
         Ok(Self {
             components: bound.into_iter().map(Bound::start).collect(),
         })

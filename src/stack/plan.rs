@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use weir_auth::StaticToken;
+use weir_auth::{RawUaa, StaticToken};
+use weir_config::Secret;
 use weir_error::ErrorKind;
 use weir_rpc::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
+use super::secrets::{RESOURCE_CLIENT, resource_secret};
 use super::{Component, Ports};
 use crate::failure::Failure;
 use crate::state::{Endpoints, StateDir, write_atomically};
@@ -24,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) state: StateDir,
     pub(crate) ports: Ports,
     pub(crate) client: IdentityFiles,
+    /// The file with the secret of the client that the faces are to UAA.
+    resource_secret: PathBuf,
 }
 
 impl Plan {
@@ -38,6 +43,7 @@ impl Plan {
             state: state.clone(),
             ports,
             client,
+            resource_secret: resource_secret(state)?,
         };
         for component in Component::IN_ORDER {
             let identity = authority.issue(component.name(), component.server_names())?;
@@ -65,11 +71,18 @@ impl Plan {
             binding_cache: format!("https://{}", ports.binding_cache),
             doppler: ports.doppler.to_string(),
             rlp: ports.rlp.to_string(),
+            rlp_gateway: format!("https://{}", ports.rlp_gateway),
             traffic_controller: format!("wss://{}", ports.traffic_controller),
             log_cache: ports.log_cache.to_string(),
             log_cache_gateway: format!("https://{}", ports.log_cache_gateway),
+            log_cache_proxy: format!("https://{}", ports.log_cache_proxy),
             log_cache_syslog: ports.log_cache_syslog.to_string(),
             sql_http: format!("https://{}", ports.sql_http),
+            uaa: self.uaa_url(),
+            admin_user: weir_platform_uaa::RawConfig::default().admin_user,
+            admin_password: fs::read_to_string(self.state.admin_password())
+                .ok()
+                .map(|password| password.trim().to_owned()),
             pids: pids
                 .into_iter()
                 .map(|(component, pid)| (component.name().to_owned(), pid))
@@ -83,9 +96,11 @@ impl Plan {
         [
             (ports.log_cache, Component::LogCache),
             (ports.log_cache_gateway, Component::LogCache),
+            (ports.log_cache_proxy, Component::LogCache),
             (ports.sql_http, Component::LogCache),
             (ports.log_cache_syslog, Component::LogCacheSyslog),
             (ports.traffic_controller, Component::TrafficController),
+            (ports.rlp_gateway, Component::RlpGateway),
             (ports.rlp, Component::Rlp),
             (ports.doppler, Component::Doppler),
             (ports.binding_cache, Component::BindingCache),
@@ -93,6 +108,7 @@ impl Plan {
             (ports.syslog_agent_status, Component::SyslogAgent),
             (ports.loggregator_agent, Component::LoggregatorAgent),
             (ports.agent, Component::ForwarderAgent),
+            (ports.uaa, Component::Uaa),
         ]
         .map(|(address, component)| (address.to_string(), component.server_name()))
         .to_vec()
@@ -120,14 +136,54 @@ impl Plan {
         arguments
     }
 
+    /// Where UAA is, as its tokens say it.
+    fn uaa_url(&self) -> String {
+        format!("https://{}", self.ports.uaa)
+    }
+
+    /// For the faces that take UAA's tokens.
+    fn uaa(&self) -> RawUaa {
+        RawUaa {
+            url: self.uaa_url(),
+            ca: self.client.ca.clone(),
+            server_name: Component::Uaa.server_name().to_owned(),
+            client_id: RESOURCE_CLIENT.to_owned(),
+            client_secret_file: self.resource_secret.clone(),
+            ..RawUaa::default()
+        }
+    }
+
     fn write_config(&self, component: Component, identity: IdentityFiles) -> Result<(), Failure> {
         let ports = &self.ports;
         let text = match component {
+            Component::Uaa => to_toml(&weir_platform_uaa::RawConfig {
+                listen: ports.uaa.into(),
+                identity: weir_platform_uaa::RawIdentity {
+                    cert: identity.cert,
+                    key: identity.key,
+                },
+                external_url: self.uaa_url(),
+                database: Secret::new(format!("sqlite://{}", self.state.uaa().join("uaa.db").display())),
+                admin_password_file: self.state.admin_password(),
+                client_secrets_file: self.state.client_secrets(),
+                master_key_file: self.state.uaa().join("master-key"),
+                ..weir_platform_uaa::RawConfig::default()
+            }),
             Component::Rlp => to_toml(&weir_rlp_server::RawConfig {
                 listen: ports.rlp.into(),
                 identity,
                 dopplers: vec![ports.doppler.into()],
                 ..weir_rlp_server::RawConfig::default()
+            }),
+            Component::RlpGateway => to_toml(&weir_rlp_gateway::RawConfig {
+                listen: ports.rlp_gateway.into(),
+                cert: identity.cert.clone(),
+                key: identity.key.clone(),
+                identity,
+                logs_provider: ports.rlp.into(),
+                token_file: self.state.token(),
+                uaa: self.uaa(),
+                ..weir_rlp_gateway::RawConfig::default()
             }),
             Component::Doppler => to_toml(&weir_doppler_server::RawConfig {
                 listen: ports.doppler.into(),
@@ -187,11 +243,14 @@ impl Plan {
                 identity,
                 dopplers: vec![ports.doppler.into()],
                 token_file: self.state.token(),
+                uaa: self.uaa(),
                 ..weir_traffic_controller_server::RawConfig::default()
             }),
             Component::LogCache => to_toml(&weir_log_cache_server::RawConfig {
                 listen: ports.log_cache.into(),
                 gateway_listen: ports.log_cache_gateway.into(),
+                proxy_listen: Some(ports.log_cache_proxy.into()),
+                uaa: self.uaa(),
                 identity,
                 dopplers: vec![ports.doppler.into()],
                 sql: weir_log_cache_server::RawSql {

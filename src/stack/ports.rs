@@ -31,6 +31,7 @@ pub(crate) enum Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ports {
+    pub(crate) uaa: SocketAddr,
     pub(crate) agent: SocketAddr,
     pub(crate) loggregator_agent: SocketAddr,
     pub(crate) syslog_agent: SocketAddr,
@@ -38,9 +39,11 @@ pub(crate) struct Ports {
     pub(crate) binding_cache: SocketAddr,
     pub(crate) doppler: SocketAddr,
     pub(crate) rlp: SocketAddr,
+    pub(crate) rlp_gateway: SocketAddr,
     pub(crate) traffic_controller: SocketAddr,
     pub(crate) log_cache: SocketAddr,
     pub(crate) log_cache_gateway: SocketAddr,
+    pub(crate) log_cache_proxy: SocketAddr,
     pub(crate) log_cache_syslog: SocketAddr,
     pub(crate) sql_http: SocketAddr,
 }
@@ -49,6 +52,7 @@ impl Default for Ports {
     fn default() -> Self {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
+            uaa: at(8443),
             agent: at(3458),
             loggregator_agent: at(3459),
             syslog_agent: at(3460),
@@ -56,9 +60,11 @@ impl Default for Ports {
             binding_cache: at(9000),
             doppler: at(8082),
             rlp: at(8083),
+            rlp_gateway: at(8088),
             traffic_controller: at(8081),
             log_cache: at(8080),
             log_cache_gateway: at(8084),
+            log_cache_proxy: at(8085),
             log_cache_syslog: at(6067),
             sql_http: at(8086),
         }
@@ -96,8 +102,9 @@ impl Ports {
     }
 
     /// Every address with the key under which `endpoints.json` has it.
-    pub(crate) fn named(&self) -> [(&'static str, SocketAddr); 12] {
+    pub(crate) fn named(&self) -> [(&'static str, SocketAddr); 15] {
         [
+            ("uaa", self.uaa),
             ("agent", self.agent),
             ("loggregator_agent", self.loggregator_agent),
             ("syslog_agent", self.syslog_agent),
@@ -105,9 +112,11 @@ impl Ports {
             ("binding_cache", self.binding_cache),
             ("doppler", self.doppler),
             ("rlp", self.rlp),
+            ("rlp_gateway", self.rlp_gateway),
             ("traffic_controller", self.traffic_controller),
             ("log_cache", self.log_cache),
             ("log_cache_gateway", self.log_cache_gateway),
+            ("log_cache_proxy", self.log_cache_proxy),
             ("log_cache_syslog", self.log_cache_syslog),
             ("sql_http", self.sql_http),
         ]
@@ -142,6 +151,7 @@ impl Ports {
         let mut seen = BTreeSet::new();
         let mut next = || free_port(&mut seen);
         Ok(Self {
+            uaa: next()?,
             agent: next()?,
             loggregator_agent: next()?,
             syslog_agent: next()?,
@@ -149,9 +159,11 @@ impl Ports {
             binding_cache: next()?,
             doppler: next()?,
             rlp: next()?,
+            rlp_gateway: next()?,
             traffic_controller: next()?,
             log_cache: next()?,
             log_cache_gateway: next()?,
+            log_cache_proxy: next()?,
             log_cache_syslog: next()?,
             sql_http: next()?,
         })

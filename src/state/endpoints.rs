@@ -37,16 +37,27 @@ pub(crate) struct Endpoints {
     pub(crate) doppler: String,
     /// gRPC, server name `reverselogproxy`.
     pub(crate) rlp: String,
+    /// `https://…`: the stream as server-sent events, with a token.
+    pub(crate) rlp_gateway: String,
     /// `wss://…`: firehose and app streams.
     pub(crate) traffic_controller: String,
     /// gRPC, server name `log-cache`.
     pub(crate) log_cache: String,
     /// `https://…`: REST, with a client certificate.
     pub(crate) log_cache_gateway: String,
+    /// `https://…`: REST, with a token.
+    pub(crate) log_cache_proxy: String,
     /// Syslog over TLS for the original's agents (`host:port`), with a client certificate.
     pub(crate) log_cache_syslog: String,
     /// `https://…`: SQL over HTTP, with the token.
     pub(crate) sql_http: String,
+    /// `https://…`: users, clients and tokens.
+    pub(crate) uaa: String,
+    /// The first user, who may do everything.
+    pub(crate) admin_user: String,
+    /// The password that was generated for them; absent once somebody removed its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_password: Option<String>,
     /// Process of each component by subcommand name.
     pub(crate) pids: BTreeMap<String, u32>,
 }
@@ -77,7 +88,8 @@ impl Endpoints {
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         text.push(b'\n');
-        write_atomically(&state.endpoints(), &text, false).map_err(|error| Failure::file(&state.endpoints(), &error))
+        // The administrator's password is in it.
+        write_atomically(&state.endpoints(), &text, true).map_err(|error| Failure::file(&state.endpoints(), &error))
     }
 
     /// Makes the stack unknown again; an absent file is fine.
@@ -107,6 +119,8 @@ fn absent(state: &StateDir) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn example() -> Endpoints {
@@ -121,11 +135,16 @@ mod tests {
             binding_cache: "https://127.0.0.1:9000".to_owned(),
             doppler: "127.0.0.1:8082".to_owned(),
             rlp: "127.0.0.1:8083".to_owned(),
+            rlp_gateway: "https://127.0.0.1:8088".to_owned(),
             traffic_controller: "wss://127.0.0.1:8081".to_owned(),
             log_cache: "127.0.0.1:8080".to_owned(),
             log_cache_gateway: "https://127.0.0.1:8084".to_owned(),
+            log_cache_proxy: "https://127.0.0.1:8085".to_owned(),
             log_cache_syslog: "127.0.0.1:6067".to_owned(),
             sql_http: "https://127.0.0.1:8086".to_owned(),
+            uaa: "https://127.0.0.1:8443".to_owned(),
+            admin_user: "admin".to_owned(),
+            admin_password: Some("generated".to_owned()),
             pids: BTreeMap::from([("doppler".to_owned(), 7)]),
         }
     }
@@ -141,11 +160,13 @@ mod tests {
     fn it_comes_back_as_written() {
         let (_base, state) = state();
         example().write(&state).expect("written");
+        let mode = fs::metadata(state.endpoints()).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Endpoints::read(&state).expect("read"), example());
 
         let mut object: serde_json::Value =
             serde_json::from_str(&Endpoints::read_text(&state).expect("text")).expect("json");
-        object["uaa"] = "https://127.0.0.1:8443".into();
+        object["console"] = "https://127.0.0.1:8444".into();
         fs::write(state.endpoints(), object.to_string()).expect("rewritten");
         assert_eq!(Endpoints::read(&state).expect("read"), example());
 
@@ -169,11 +190,16 @@ mod tests {
             "binding_cache",
             "doppler",
             "rlp",
+            "rlp_gateway",
             "traffic_controller",
             "log_cache",
             "log_cache_gateway",
+            "log_cache_proxy",
             "log_cache_syslog",
             "sql_http",
+            "uaa",
+            "admin_user",
+            "admin_password",
             "pids",
         ];
         expected.sort_unstable();

@@ -17,7 +17,11 @@ pub(crate) fn secret(prompt: &str) -> Result<String, Failure> {
         return first_line(&mut io::stdin().lock());
     }
     let failed = |error: io::Error| Failure::io("terminal", &error);
-    let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(failed)?;
+    let mut terminal = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .map_err(failed)?;
     write!(terminal, "{prompt}: ").map_err(failed)?;
     let silence = Silence::on(&terminal).map_err(failed)?;
     let typed = typed(&mut (&terminal).take(u64::MAX));
@@ -37,8 +41,10 @@ fn first_line(input: &mut impl io::BufRead) -> Result<String, Failure> {
         .map_err(|error| Failure::io("standard input", &error))?;
     let text = line.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
-        return Err(Failure::new(ErrorKind::InvalidInput, "standard input: holds no password")
-            .with_hint("pipe it in, or run the command on a terminal, where it asks"));
+        return Err(
+            Failure::new(ErrorKind::InvalidInput, "standard input: holds no password")
+                .with_hint("pipe it in, or run the command on a terminal, where it asks"),
+        );
     }
     Ok(text.to_owned())
 }

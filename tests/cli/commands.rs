@@ -18,7 +18,7 @@ fn endpoints_and_token_are_ready_for_scripts() {
         stack.say(&["endpoints", "pids.rlp"]).trim_end(),
         stack.pid().to_string()
     );
-    assert_eq!(stack.run(&["endpoints", "uaa"]).status.code(), Some(5));
+    assert_eq!(stack.run(&["endpoints", "console"]).status.code(), Some(5));
     let token = stack.say(&["token"]);
     assert_eq!(
         token.strip_prefix("bearer "),

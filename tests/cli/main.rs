@@ -6,6 +6,7 @@
     reason = "tests spawn, wait and ask for the time as they like"
 )]
 
+mod accounts;
 mod commands;
 mod drains;
 mod lifecycle;

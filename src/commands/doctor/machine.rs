@@ -99,13 +99,21 @@ fn gibibytes(bytes: u64) -> f64 {
 fn secrets(state: &StateDir) -> Vec<Finding> {
     let mut paths: Vec<PathBuf> = with_extension(&state.certs(), "key");
     paths.push(state.token());
-    paths.push(state.drains());
+    paths.extend([state.drains(), state.login(), state.endpoints()]);
+    paths.extend([
+        state.admin_password(),
+        state.client_secrets(),
+        state.uaa().join("master-key"),
+    ]);
     let open: Vec<PathBuf> = paths
         .into_iter()
         .filter(|path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0))
         .collect();
     if open.is_empty() {
-        return vec![Finding::fine("secrets", "keys, token and drains are closed to others")];
+        return vec![Finding::fine(
+            "secrets",
+            "keys, tokens, passwords and drains are closed to others",
+        )];
     }
     open.into_iter()
         .map(|path| {

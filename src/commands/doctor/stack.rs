@@ -67,6 +67,7 @@ fn absent(state: &StateDir, failure: &str) -> Vec<Finding> {
 fn servers(stack: &Stack) -> Vec<(&'static str, &str, &'static str)> {
     let endpoints = &stack.endpoints;
     [
+        ("uaa", &endpoints.uaa, Component::Uaa),
         ("agent", &endpoints.agent, Component::ForwarderAgent),
         (
             "loggregator_agent",
@@ -82,6 +83,7 @@ fn servers(stack: &Stack) -> Vec<(&'static str, &str, &'static str)> {
         ("binding_cache", &endpoints.binding_cache, Component::BindingCache),
         ("doppler", &endpoints.doppler, Component::Doppler),
         ("rlp", &endpoints.rlp, Component::Rlp),
+        ("rlp_gateway", &endpoints.rlp_gateway, Component::RlpGateway),
         (
             "traffic_controller",
             &endpoints.traffic_controller,
@@ -89,6 +91,7 @@ fn servers(stack: &Stack) -> Vec<(&'static str, &str, &'static str)> {
         ),
         ("log_cache", &endpoints.log_cache, Component::LogCache),
         ("log_cache_gateway", &endpoints.log_cache_gateway, Component::LogCache),
+        ("log_cache_proxy", &endpoints.log_cache_proxy, Component::LogCache),
         (
             "log_cache_syslog",
             &endpoints.log_cache_syslog,

@@ -1,4 +1,4 @@
-//! One question over HTTP: `POST /v1/sql` with a JSON body and the stack's token.
+//! One question over HTTP: `POST /v1/sql` with a JSON body and a token.
 
 use std::time::Duration;
 
@@ -43,6 +43,15 @@ impl Format {
     }
 }
 
+/// Who asks, which decides what is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Who is logged in; else the operator.
+    User,
+    /// Whoever runs the stack: sees everything.
+    Operator,
+}
+
 /// A question.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
@@ -52,9 +61,11 @@ pub(crate) struct Query {
     pub(crate) max_rows: Option<u64>,
     /// The answer has no end: rows as they arrive.
     pub(crate) follow: bool,
+    pub(crate) asker: Asker,
 }
 
 impl Query {
+    /// A question of the operator's.
     pub(crate) fn new(sql: impl Into<String>, format: Format) -> Self {
         Self {
             sql: sql.into(),
@@ -62,13 +73,15 @@ impl Query {
             timeout: None,
             max_rows: None,
             follow: false,
+            asker: Asker::Operator,
         }
     }
 
-    /// A question whose answer has no end.
+    /// A user's question whose answer has no end.
     pub(crate) fn following(sql: impl Into<String>) -> Self {
         Self {
             follow: true,
+            asker: Asker::User,
             ..Self::new(sql, Format::Ndjson)
         }
     }
@@ -80,7 +93,7 @@ impl Query {
 
     /// Asks; the answer comes as a stream of bytes in the wanted format.
     pub(crate) async fn send(&self, stack: &Stack) -> Result<Response<Incoming>, Failure> {
-        let response = client::send(&stack.tls, self.request(stack)?).await?;
+        let response = client::send(&stack.tls, self.request(stack).await?).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -93,8 +106,11 @@ impl Query {
         client::text(self.send(stack).await?, MAX_TEXT).await
     }
 
-    fn request(&self, stack: &Stack) -> Result<Request<Full<Bytes>>, Failure> {
-        let token = token::read(&stack.state)?;
+    async fn request(&self, stack: &Stack) -> Result<Request<Full<Bytes>>, Failure> {
+        let token = match self.asker {
+            Asker::User => token::current(&stack.state).await?,
+            Asker::Operator => token::operator(&stack.state)?,
+        };
         Request::post(format!("{}/v1/sql", stack.endpoints.sql_http))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("bearer {token}"))

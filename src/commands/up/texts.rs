@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::stack::{Counts, Plan};
-use crate::state::shell_quoted;
+use crate::state::{Endpoints, shell_quoted};
 use crate::terminal::thousands;
 
 /// Getting started: every command works by copy and paste in another terminal of this directory.
@@ -27,11 +27,21 @@ In another terminal:
   {weir} sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
   {weir} --help                         everything else
 
-Endpoints are in {}, the firehose token is printed by `{weir} token`.
+Endpoints are in {}, the operator's token is printed by `{weir} token`.
 ",
         took.as_secs(),
         took.subsec_millis(),
         plan.state.endpoints().display(),
+    )
+}
+
+/// The first user, whose password is shown once.
+pub(super) fn administrator(endpoints: &Endpoints) -> String {
+    let user = &endpoints.admin_user;
+    let password = endpoints.admin_password.as_deref().unwrap_or("(its file is gone)");
+    format!(
+        "The administrator is `{user}`, the password {password}\n\
+         It is shown this once; `weir endpoints admin_password` prints it. Log in with `weir login --user {user}`.\n"
     )
 }
 

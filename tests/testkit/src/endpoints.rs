@@ -8,7 +8,7 @@ use serde::Deserialize;
 use weir_tls::{ClientTls, IdentityFiles};
 
 /// Where everything listens. Keys that the tests do not use are left out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Endpoints {
     /// The authority's certificate.
     pub ca: PathBuf,
@@ -36,14 +36,29 @@ pub struct Endpoints {
     pub doppler: String,
     /// gRPC.
     pub rlp: String,
+    /// `https://…`, with a token.
+    #[serde(default)]
+    pub rlp_gateway: String,
     /// `wss://…`.
     pub traffic_controller: String,
     /// gRPC.
     pub log_cache: String,
     /// `https://…`, with a client certificate.
     pub log_cache_gateway: String,
+    /// `https://…`, with a token.
+    #[serde(default)]
+    pub log_cache_proxy: String,
     /// `https://…`, with the token.
     pub sql_http: String,
+    /// `https://…`.
+    #[serde(default)]
+    pub uaa: String,
+    /// The first user.
+    #[serde(default)]
+    pub admin_user: String,
+    /// Their password.
+    #[serde(default)]
+    pub admin_password: String,
     /// Process of each component by subcommand name.
     #[serde(default)]
     pub pids: BTreeMap<String, i32>,

@@ -76,6 +76,14 @@ impl Https {
         self.call(Method::POST, url, kind, accept, body.into()).await
     }
 
+    /// Any method, with a body.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&self, method: Method, url: &str, kind: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+        self.call(method, url, kind, "application/json", body.into()).await
+    }
+
     async fn call(&self, method: Method, url: &str, kind: &str, accept: &str, body: Bytes) -> anyhow::Result<Answer> {
         let address = authority(url);
         let path = url

@@ -1,6 +1,5 @@
 //! The components of a stack one by one, as a deployment runs them: `weir <component> --config FILE`, several dopplers.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -42,17 +41,13 @@ impl Parts {
             client_key: client.key,
             agent: agent.to_string(),
             loggregator_agent: agent.to_string(),
-            syslog_agent: String::new(),
-            syslog_agent_status: String::new(),
-            binding_cache: String::new(),
-            log_cache_syslog: String::new(),
             doppler: of_dopplers.first().map(ToString::to_string).unwrap_or_default(),
             rlp: rlp.to_string(),
             traffic_controller: format!("wss://{traffic_controller}"),
             log_cache: log_cache.to_string(),
             log_cache_gateway: format!("https://{gateway}"),
             sql_http: format!("https://{sql}"),
-            pids: BTreeMap::new(),
+            ..Endpoints::default()
         };
         let mut parts = Self {
             endpoints,

@@ -271,6 +271,8 @@ impl Stack {
             "log-cache-syslog" => &self.endpoints.log_cache_syslog,
             "doppler" => &self.endpoints.doppler,
             "rlp" => &self.endpoints.rlp,
+            "rlp-gateway" => &self.endpoints.rlp_gateway,
+            "uaa" => &self.endpoints.uaa,
             "traffic-controller" => &self.endpoints.traffic_controller,
             "log-cache" => &self.endpoints.log_cache,
             _ => bail!("no such component: {component}"),
