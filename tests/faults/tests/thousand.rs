@@ -107,11 +107,12 @@ async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
         let status = agent.says(app, said).await?;
         ensure!(status.waiting_lines == each && status.lost == 0, "{status:?}");
     }
-    // The slow one gets what it can take, and in the end everything.
+    // The slow one gets what it can take, and in the end everything; not in order where it took nothing for so long that it
+    // was connected to anew: it reads what lay in the old connection beside the new one.
     slow.behave(Behaviour::Read);
     eventually("the slow drain", async || {
         let tally = slow.lines().of(&apps[500]);
-        ensure!(tally.once == each && tally.late == 0, "{tally:?}");
+        ensure!(tally.once == each, "{tally:?}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;

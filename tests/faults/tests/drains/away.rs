@@ -100,7 +100,8 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         .await
         .with_context(|| agent.log())?;
         let tally = receiver.lines().of(app);
-        ensure!(tally.late == 0, "{app}: {tally:?}");
+        // One that is slow may be connected to anew, and reads what lay in the old connection beside the new one.
+        ensure!(tally.late == 0 || *app == "slow", "{app}: {tally:?}");
     }
     let books = at_rest(&agent).await?;
     ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
