@@ -98,6 +98,7 @@ impl App {
     /// it waits for the next one, so that nobody takes it for one of them.
     pub(crate) async fn issue(&self, grant: &Grant<'_>, jti: String) -> Access {
         let issued_at = self.unrevoked_second(grant).await;
+        self.revoked.issued(issued_at);
         let expires_in = self.access_validity(grant.client);
         let user_id = grant.user.map(|user| user.id.as_str());
         let mut claims = Map::new();

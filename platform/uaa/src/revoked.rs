@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -28,6 +29,8 @@ struct Shared {
     longest_access: i64,
     known: RwLock<HashMap<What, Times>>,
     last: watch::Sender<i64>,
+    /// The latest second in which this node has issued a token.
+    issued: AtomicI64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,7 @@ impl Revoked {
                 longest_access: i64::try_from(longest_access.as_secs()).unwrap_or(i64::MAX),
                 known: RwLock::default(),
                 last: watch::Sender::new(0),
+                issued: AtomicI64::new(0),
             }),
         };
         revoked.read().await?;
@@ -108,10 +112,12 @@ impl Revoked {
 
     /// Revokes everything that was issued until now. Counts here when this returns.
     pub(crate) async fn revoke(&self, what: What) -> Result<(), DbError> {
-        let now = self.shared.store.now() / 1000;
+        // Should the clock have gone back, what was issued before it did is meant too.
+        let issued = self.shared.issued.load(Ordering::Relaxed);
+        let before = (self.shared.store.now() / 1000).max(issued);
         // What is issued in the last moment of this second is good for that long; a second more for clocks.
-        let until = now + self.shared.longest_access + 2;
-        self.shared.store.add_revocation(&what, now, until).await?;
+        let until = before + self.shared.longest_access + 2;
+        self.shared.store.add_revocation(&what, before, until).await?;
         self.read().await
     }
 
@@ -137,6 +143,11 @@ impl Revoked {
     /// within it would not count.
     pub(crate) fn floor(&self, user_id: Option<&str>, client_id: &str) -> Option<i64> {
         floor(&self.shared.known.read(), user_id, client_id)
+    }
+
+    /// Notes that a token was issued in this second.
+    pub(crate) fn issued(&self, second: i64) {
+        self.shared.issued.fetch_max(second, Ordering::Relaxed);
     }
 
     /// Told whenever there are new revocations: the number of the last one.

@@ -200,6 +200,7 @@ impl Database {
     /// # Errors
     /// As the server says.
     pub async fn execute(&self, statement: Statement) -> Result<u64, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         Ok(match &self.pools {
             Pools::Sqlite { writer, .. } => bind!(text, statement).execute(writer).await?.rows_affected(),
@@ -213,6 +214,7 @@ impl Database {
     /// # Errors
     /// As the server says.
     pub async fn all(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         Ok(match &self.pools {
             Pools::Sqlite { readers, .. } => wrap(bind!(text, statement).fetch_all(readers).await?, Kind::Sqlite),
@@ -226,6 +228,7 @@ impl Database {
     /// # Errors
     /// As the server says.
     pub async fn first(&self, statement: Statement) -> Result<Option<Row>, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         let kind = match &self.pools {
             Pools::Sqlite { readers, .. } => bind!(text, statement).fetch_optional(readers).await?.map(Kind::Sqlite),

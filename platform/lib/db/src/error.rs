@@ -56,6 +56,9 @@ pub enum DbError {
         /// What we know.
         known: i64,
     },
+    /// A value does not fit its column, or is a text with a NUL, which not every server takes.
+    #[error("value does not fit")]
+    Value(#[source] Option<sqlx::Error>),
     /// The statement, its values or an answer are not what they should be: a fault of ours.
     #[error("statement failed")]
     Statement(#[source] sqlx::Error),
@@ -75,6 +78,10 @@ impl From<sqlx::Error> for DbError {
                     (sqlx::error::ErrorKind::ForeignKeyViolation, _) => Self::Reference(error),
                     // PostgreSQL and MySQL: serialisation failure, deadlock; SQLite: busy, and busy with a newer snapshot.
                     (_, Some("40001" | "40P01" | "5" | "517")) => Self::Conflict(error),
+                    // PostgreSQL: too long, no text; MySQL: likewise.
+                    (_, Some("22001" | "22021" | "22P05" | "HY000")) if is_data(cause.as_ref()) => {
+                        Self::Value(Some(error))
+                    }
                     // PostgreSQL: it is shutting down or starting.
                     (_, Some("57P01" | "57P02" | "57P03")) => Self::Unavailable(error),
                     _ => Self::Statement(error),
@@ -85,10 +92,19 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
+/// Whether a server's complaint is of the data.
+fn is_data(error: &dyn sqlx::error::DatabaseError) -> bool {
+    match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // Data too long, incorrect string value.
+        Some(error) => matches!(error.number(), 1406 | 1366),
+        None => true,
+    }
+}
+
 impl Classify for DbError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Url { .. } | Self::Newer { .. } => ErrorKind::InvalidInput,
+            Self::Url { .. } | Self::Newer { .. } | Self::Value(_) => ErrorKind::InvalidInput,
             Self::File { .. } | Self::Open { .. } | Self::Busy | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Duplicate(_) | Self::Reference(_) | Self::Conflict(_) => ErrorKind::Conflict,
             Self::Statement(_) => ErrorKind::Internal,

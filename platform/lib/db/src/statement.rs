@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::DbError;
+
 /// A value that is bound to a statement. Null has the type of its column, because PostgreSQL wants to know.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
@@ -69,6 +71,15 @@ pub fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
 }
 
 impl Statement {
+    /// Refuses what one of the servers would refuse, so that all do.
+    pub(crate) fn check(&self) -> Result<(), DbError> {
+        let has_nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
+        if self.values.iter().any(has_nul) {
+            return Err(DbError::Value(None));
+        }
+        Ok(())
+    }
+
     /// Gives the next `?` its value.
     #[must_use]
     pub fn bind(mut self, value: impl Into<Value>) -> Self {

@@ -63,6 +63,7 @@ impl Transaction {
     /// # Errors
     /// As the server says. On PostgreSQL nothing but a rollback is possible afterwards.
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         Ok(match &mut self.open {
             Open::Sqlite(open) => bind!(text, statement).execute(&mut **open).await?.rows_affected(),
@@ -76,6 +77,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::execute`].
     pub async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         Ok(match &mut self.open {
             Open::Sqlite(open) => wrap(bind!(text, statement).fetch_all(&mut **open).await?, Kind::Sqlite),
@@ -89,6 +91,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::execute`].
     pub async fn first(&mut self, statement: Statement) -> Result<Option<Row>, DbError> {
+        statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
         let kind = match &mut self.open {
             Open::Sqlite(open) => {

@@ -193,6 +193,7 @@ impl From<DbError> for ApiError {
                 tracing::warn!(error = text, "the database does not answer");
                 Self::unavailable(Duration::from_secs(1))
             }
+            DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
                 tracing::error!(error = text, "the database refuses");
                 Self::internal()

@@ -157,12 +157,7 @@ pub(crate) async fn create(
     };
     let origin = written.origin.clone().filter(|origin| !origin.is_empty());
     user.origin = origin.unwrap_or_else(|| OURS.to_owned());
-    if user.origin != OURS && app.providers.by_name(&user.origin).is_none() {
-        let known = matches!(user.origin.as_str(), "ldap" | "saml");
-        if !known && user.origin.len() > LONGEST {
-            return Err(ApiError::invalid_scim("The origin is too long"));
-        }
-    }
+    short("origin", &user.origin)?;
     if written.user_name.is_none() {
         return Err(ApiError::invalid_scim("A username must be provided."));
     }

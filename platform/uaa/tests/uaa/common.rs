@@ -1,7 +1,5 @@
 //! A UAA of its own for each test, on each kind of database, and a client that follows nothing and hides nothing.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,17 +18,17 @@ use weir_config::{ListenAddr, Secret};
 use weir_db::DatabaseUrl;
 use weir_db::servers::{Kind, Server as DatabaseServer};
 use weir_platform_uaa::{Config, RawConfig, RawIdentity, Server};
-use weir_service::{Context, Trigger};
+use weir_service::{Clock, Context, ManualClock, Trigger, clock};
 use weir_tls::{ALPN_HTTP1, Authority, ClientTls, server_name};
 
 /// A running UAA.
 pub struct Uaa {
-    pub address: SocketAddr,
     pub url: String,
     pub ca: std::path::PathBuf,
     pub folder: tempfile::TempDir,
     pub first_start: Option<weir_platform_uaa::FirstStart>,
     pub client: Client,
+    pub hands: ManualClock,
     database: DatabaseUrl,
     trigger: Trigger,
     context: Context,
@@ -64,23 +62,23 @@ fn reveal(database: &DatabaseUrl) -> String {
 }
 
 impl Uaa {
-    /// A UAA on a SQLite file.
-    pub async fn start() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    /// One with something changed.
-    pub async fn with(change: impl FnOnce(&mut RawConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = DatabaseUrl::sqlite(&folder.path().join("uaa.db"));
-        Self::on(folder, database, change).await
-    }
-
-    /// One on a database that is there.
+    /// One on a database, with something changed. Its time stands still until it is moved.
     pub async fn on(folder: tempfile::TempDir, database: DatabaseUrl, change: impl FnOnce(&mut RawConfig)) -> Self {
-        let mut raw = config(folder.path(), &database);
+        let raw = config(folder.path(), &database);
+        Self::launch(folder, database, raw, change, clock::now_nanos()).await
+    }
+
+    async fn launch(
+        folder: tempfile::TempDir,
+        database: DatabaseUrl,
+        mut raw: RawConfig,
+        change: impl FnOnce(&mut RawConfig),
+        now: i64,
+    ) -> Self {
         change(&mut raw);
         let (trigger, context) = Context::in_memory("uaa");
+        let (hands, clock) = Clock::manual(now);
+        let context = context.with_clock(clock);
         let server = Server::bind(Config::try_from(raw).unwrap(), context.clone())
             .await
             .unwrap();
@@ -88,20 +86,36 @@ impl Uaa {
         let address = server.local_addr();
         let first_start = server.first_start().cloned();
         let url = server.external_url().to_owned();
-        #[expect(clippy::disallowed_methods, reason = "a test's task is waited for by the test")]
         let running = tokio::spawn(async move { server.run().await.unwrap() });
         Self {
             client: Client::new(address, &ca),
-            address,
             url,
             ca,
             folder,
             first_start,
+            hands,
             database,
             trigger,
             context,
             running,
         }
+    }
+
+    /// Another node of the same UAA: the same database and files, an address of its own behind the same name.
+    pub async fn another_node(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut raw = config(folder.path(), &self.database);
+        raw.master_key_file = self.folder.path().join("master-key");
+        raw.client_secrets_file = self.folder.path().join("client-secrets.json");
+        raw.admin_password_file = self.folder.path().join("admin-password");
+        raw.external_url = self.url.clone();
+        let now = self.context.clock.now_nanos();
+        Self::launch(folder, self.database.clone(), raw, |_| {}, now).await
+    }
+
+    /// Moves its clock forward.
+    pub fn pass(&self, seconds: u64) {
+        self.hands.advance(Duration::from_secs(seconds));
     }
 
     /// Stops in order; what it kept stays.
@@ -227,17 +241,36 @@ impl Uaa {
     }
 }
 
-/// Runs a suite on each kind of database that is there.
-pub async fn on_each_database<F: Future<Output = ()>>(suite: impl Fn(DatabaseUrl) -> F) {
-    for kind in [Kind::Sqlite, Kind::Postgres, Kind::MariaDb] {
-        on_database(kind, &suite).await;
+/// Where UAAs of one kind of database are started.
+pub struct Ground {
+    server: DatabaseServer,
+}
+
+impl Ground {
+    /// `None`, with the reason on stderr, where the server is not installed.
+    pub async fn new(kind: Kind) -> Option<Self> {
+        Some(Self {
+            server: DatabaseServer::start(kind).await?,
+        })
+    }
+
+    /// A fresh UAA.
+    pub async fn uaa(&self) -> Uaa {
+        self.uaa_with(|_| {}).await
+    }
+
+    /// A fresh UAA with something changed.
+    pub async fn uaa_with(&self, change: impl FnOnce(&mut RawConfig)) -> Uaa {
+        Uaa::on(tempfile::tempdir().unwrap(), self.server.database().await, change).await
     }
 }
 
-/// Runs a suite on one kind of database, if it is there.
-pub async fn on_database<F: Future<Output = ()>>(kind: Kind, suite: impl Fn(DatabaseUrl) -> F) {
-    if let Some(server) = DatabaseServer::start(kind).await {
-        suite(server.database().await).await;
+/// Waits until something holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = clock::instant() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(clock::instant() < deadline, "did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -360,13 +393,17 @@ impl Request {
     }
 
     pub async fn send(self) -> Answer {
+        self.try_send().await.unwrap()
+    }
+
+    /// As `send`, for what may be cut off: a server need not read to its end what is too large.
+    pub async fn try_send(self) -> Result<Answer, hyper::Error> {
         let stream = TcpStream::connect(self.client.address).await.unwrap();
         let name = server_name("localhost").unwrap();
         let stream = self.client.tls.connector().connect(name, stream).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
-        #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
         tokio::spawn(connection);
         let mut request = http::Request::builder()
             .method(self.method)
@@ -375,14 +412,12 @@ impl Request {
             .body(Full::new(self.body))
             .unwrap();
         request.headers_mut().extend(self.headers);
-        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-        #[expect(clippy::disallowed_methods, reason = "our own server")]
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        Ok(Answer {
             status: head.status,
             headers: head.headers,
-            body,
-        }
+            body: body.collect().await?.to_bytes(),
+        })
     }
 }
 
@@ -423,4 +458,123 @@ impl Answer {
         assert!(body["error_description"].is_string(), "{body}");
         body
     }
+}
+
+/// A browser: cookies, forms, and redirects that it is told to follow.
+pub struct Browser {
+    pub client: Client,
+    pub cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            cookies: BTreeMap::new(),
+        }
+    }
+
+    fn dressed(&self, request: Request) -> Request {
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        if cookies.is_empty() {
+            request
+        } else {
+            request.header("cookie", &cookies.join("; "))
+        }
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        for value in answer.headers.get_all("set-cookie") {
+            let text = value.to_str().unwrap();
+            assert!(text.starts_with("__Host-"), "{text}");
+            for attribute in ["Secure", "HttpOnly", "Path=/", "SameSite=Lax"] {
+                assert!(text.contains(attribute), "{text}");
+            }
+            let (name, rest) = text.split_once('=').unwrap();
+            let value = rest.split(';').next().unwrap();
+            if value.is_empty() {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        let request = self.dressed(self.client.get(path));
+        let answer = request.send().await;
+        self.keep(&answer);
+        answer
+    }
+
+    pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let origin = format!("https://{}", self.client.address);
+        self.post_from(path, fields, &origin).await
+    }
+
+    pub async fn post_from(&mut self, path: &str, fields: &[(&str, &str)], origin: &str) -> Answer {
+        let request = self
+            .dressed(self.client.post(path))
+            .header("origin", origin)
+            .form(fields);
+        let answer = request.send().await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Fills in the login page and sends it; what comes back.
+    pub async fn log_in(&mut self, path: &str, user: &str, password: &str) -> Answer {
+        let page = self.get(path).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        let mut fields = hidden_fields(&page.text());
+        fields.push(("username".to_owned(), user.to_owned()));
+        fields.push(("password".to_owned(), password.to_owned()));
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        self.post("/login.do", &fields).await
+    }
+}
+
+/// The hidden fields of a page's forms.
+pub fn hidden_fields(page: &str) -> Vec<(String, String)> {
+    let unescape = |text: &str| {
+        text.replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&")
+    };
+    page.split("<input type=\"hidden\" ")
+        .skip(1)
+        .map(|rest| {
+            let part = |name: &str| {
+                let start = rest.find(&format!("{name}=\"")).unwrap() + name.len() + 2;
+                let end = rest[start..].find('"').unwrap() + start;
+                unescape(&rest[start..end])
+            };
+            (part("name"), part("value"))
+        })
+        .collect()
+}
+
+/// A parameter of a URL's query.
+pub fn parameter(url: &str, name: &str) -> Option<String> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// A query string.
+pub fn query(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }

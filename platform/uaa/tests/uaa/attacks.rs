@@ -1,0 +1,227 @@
+//! What attackers send.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde_json::{Value, json};
+
+use crate::common::{Uaa, claims, header_of};
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// Tokens with no signature, another algorithm, another key, another place for keys, or changed claims open nothing.
+pub async fn forged_tokens(uaa: &Uaa) {
+    let token = uaa.admin_token().await;
+    let (header, mut payload) = (header_of(&token), claims(&token));
+    payload["scope"] = json!(["uaa.admin", "openid", "uaa.resource"]);
+    let with = |changes: Value| {
+        let mut header = header.clone();
+        for (name, value) in changes.as_object().unwrap() {
+            header[name] = value.clone();
+        }
+        header
+    };
+    let signature = token.rsplit('.').next().unwrap();
+    let mut forged = Vec::new();
+    for alg in ["none", "None", "NONE", "nOnE", ""] {
+        let input = format!("{}.{}", part(&with(json!({"alg": alg}))), part(&payload));
+        forged.extend([format!("{input}."), format!("{input}.{signature}"), input]);
+    }
+    // The public key as the secret of a MAC, in every form that is published.
+    let key = &uaa.client.get("/token_keys").send().await.ok()["keys"][0];
+    let pem = key["value"].as_str().unwrap();
+    let modulus = URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap()).unwrap();
+    for (alg, algorithm) in [
+        ("HS256", hmac::HMAC_SHA256),
+        ("HS384", hmac::HMAC_SHA384),
+        ("HS512", hmac::HMAC_SHA512),
+    ] {
+        for secret in [pem.as_bytes(), format!("{pem}\n").as_bytes(), &modulus, b""] {
+            let input = format!("{}.{}", part(&with(json!({"alg": alg}))), part(&payload));
+            let tag = hmac::sign(&hmac::Key::new(algorithm, secret), input.as_bytes());
+            forged.push(format!("{input}.{}", URL_SAFE_NO_PAD.encode(tag)));
+        }
+    }
+    // Another key: named by us, named by nobody, brought along, or said to be elsewhere.
+    for header in [
+        header.clone(),
+        with(json!({"kid": "../../../../dev/null"})),
+        with(json!({"kid": "' or '1'='1"})),
+        with(json!({"kid": "x' union select 'AA' --"})),
+        with(json!({"kid": null})),
+        with(json!({"kid": ["a"]})),
+        with(json!({"jku": "https://evil.example/token_keys"})),
+        with(json!({"x5u": "https://evil.example/cert"})),
+        with(json!({"jwk": {"kty": "oct", "k": ""}})),
+        with(json!({"crit": ["exp"]})),
+        with(json!({"alg": "RS512"})),
+        with(json!({"alg": "PS256"})),
+    ] {
+        let input = format!("{}.{}", part(&header), part(&payload));
+        forged.push(format!("{input}.{signature}"));
+        forged.push(format!("{input}.{}", URL_SAFE_NO_PAD.encode([0; 256])));
+    }
+    // The real header, changed claims; a real token with something about it.
+    let parts: Vec<&str> = token.split('.').collect();
+    forged.push(format!("{}.{}.{}", parts[0], part(&payload), parts[2]));
+    forged.push(format!("{}.{}.{}=", parts[0], parts[1], parts[2]));
+    forged.push(format!("{token}."));
+    forged.push(format!("{token}.{}", parts[2]));
+    forged.push(format!("{}.{}", parts[0], parts[1]));
+    forged.push("a".repeat(300_000));
+    for token in &forged {
+        if token.len() < 20_000 {
+            let refused = uaa.client.get("/Users").bearer(token).send().await;
+            assert_eq!(refused.status, 401, "{token}");
+        }
+        let status = uaa.check(token).await.status.as_u16();
+        assert!(matches!(status, 400 | 413), "{status} {token}");
+    }
+    uaa.check(&token).await.ok();
+}
+
+/// Refresh tokens, id tokens and tokens of another kind open nothing.
+pub async fn tokens_of_other_kinds(uaa: &Uaa) {
+    let password = uaa.admin_password();
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "admin"),
+        ("password", &password),
+        ("scope", "openid scim.read"),
+    ];
+    let body = uaa.token_as("cf", "", &fields).await.ok();
+    for name in ["refresh_token", "id_token"] {
+        let token = body[name].as_str().unwrap();
+        uaa.client
+            .get("/Users")
+            .bearer(token)
+            .send()
+            .await
+            .refused(401, "invalid_token");
+        uaa.client
+            .get("/userinfo")
+            .bearer(token)
+            .send()
+            .await
+            .refused(401, "invalid_token");
+        uaa.check(token).await.refused(400, "invalid_token");
+        let path = "/oauth/authorize?response_type=code&client_id=ssh-proxy";
+        uaa.client
+            .get(path)
+            .bearer(token)
+            .send()
+            .await
+            .refused(401, "invalid_token");
+    }
+    uaa.client
+        .get("/Users")
+        .bearer(body["access_token"].as_str().unwrap())
+        .send()
+        .await
+        .ok();
+    // The scheme in any case, and only one header.
+    let token = body["access_token"].as_str().unwrap();
+    uaa.client
+        .get("/Users")
+        .header("authorization", &format!("BEARER  {token}"))
+        .send()
+        .await
+        .ok();
+    let twice = uaa
+        .client
+        .get("/Users")
+        .bearer(token)
+        .header("authorization", "bearer other");
+    twice.send().await.refused(400, "invalid_request");
+    uaa.client
+        .get("/Users")
+        .header("authorization", token)
+        .send()
+        .await
+        .refused(401, "unauthorized");
+}
+
+/// Forms that are too large, unclear, or not forms.
+pub async fn forms(uaa: &Uaa) {
+    let send = |body: String, kind: &'static str| async move {
+        uaa.client
+            .post("/oauth/token")
+            .basic("cf", "")
+            .header("content-type", kind)
+            .body(body)
+            .send()
+            .await
+    };
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let huge = format!("grant_type=password&username=x&password={}", "x".repeat(70_000));
+    send(huge, FORM).await.refused(413, "invalid_request");
+    let larger = format!("grant_type=password&username=x&password={}", "x".repeat(2 << 20));
+    let larger = uaa
+        .client
+        .post("/oauth/token")
+        .basic("cf", "")
+        .header("content-type", FORM)
+        .body(larger);
+    if let Ok(answer) = larger.try_send().await {
+        answer.refused(413, "invalid_request");
+    }
+    let many: Vec<String> = (0..1000).map(|number| format!("p{number}=x")).collect();
+    send(many.join("&"), FORM).await.refused(400, "invalid_request");
+    for body in [
+        "grant_type=password&grant_type=client_credentials",
+        "grant_type=password&username=admin&username=other&password=x",
+        "grant_type=password&username=%ff&password=x",
+        "grant_type=password&username=%&password=x",
+        "grant_type=password&username=x&%70assword=a&password=b",
+    ] {
+        send(body.to_owned(), FORM).await.refused(400, "invalid_request");
+    }
+    send("grant_type=password&username=x&password=y".to_owned(), "text/plain")
+        .await
+        .refused(400, "invalid_request");
+    send(r#"{"grant_type":"password"}"#.to_owned(), "application/json")
+        .await
+        .refused(400, "invalid_request");
+    // Nothing secret in a URL.
+    let path = "/oauth/token?grant_type=password&username=admin&password=x";
+    uaa.client
+        .post(path)
+        .basic("cf", "")
+        .send()
+        .await
+        .refused(400, "invalid_request");
+    // A password may be long, and is no password then.
+    let long = format!("grant_type=password&username=admin&password={}", "x".repeat(5000));
+    send(long, FORM).await.refused(401, "unauthorized");
+    let name = format!("grant_type=password&username={}&password=x", "x".repeat(5000));
+    send(name, FORM).await.refused(401, "unauthorized");
+    send("grant_type=password&username=a%00b&password=x".to_owned(), FORM)
+        .await
+        .refused(400, "invalid_request");
+    let root = uaa.root().await;
+    uaa.client
+        .get("/Users/a%00b")
+        .bearer(&root)
+        .send()
+        .await
+        .refused(400, "invalid_request");
+    let nul = json!({"userName": "nul", "externalId": "a\u{0}b"});
+    uaa.client
+        .post("/Users")
+        .bearer(&root)
+        .json(&nul)
+        .send()
+        .await
+        .refused(400, "invalid_request");
+    let json = uaa
+        .client
+        .post("/Users")
+        .bearer(&root)
+        .header("content-type", "application/json");
+    let json = json.body(format!("{{\"userName\":\"{}\"}}", "x".repeat(2 << 20)));
+    if let Ok(answer) = json.try_send().await {
+        answer.refused(413, "invalid_request");
+    }
+}

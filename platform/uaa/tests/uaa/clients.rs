@@ -1,0 +1,225 @@
+//! `/oauth/clients`
+
+use serde_json::{Value, json};
+
+use crate::common::{Uaa, query, texts};
+
+const REDIRECT: &str = "https://app.example/cb";
+
+/// A client's life, and what makes no sense.
+pub async fn administration(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let post = |body: Value| {
+        let root = root.clone();
+        async move { uaa.client.post("/oauth/clients").bearer(&root).json(&body).send().await }
+    };
+    let new = json!({
+        "client_id": "worker",
+        "client_secret": "worker secret",
+        "name": "Worker",
+        "authorized_grant_types": ["client_credentials", "authorization_code"],
+        "authorities": ["clients.read"],
+        "scope": "openid,cloud_controller.read",
+        "redirect_uri": [REDIRECT],
+        "access_token_validity": 60,
+        "autoapprove": ["openid"],
+    });
+    let made = post(new.clone()).await.expect(201);
+    assert_eq!(texts(&made["scope"]), ["openid", "cloud_controller.read"]);
+    assert_eq!(
+        (&made["access_token_validity"], &made["autoapprove"]),
+        (&60.into(), &json!(["openid"]))
+    );
+    assert!(made["lastModified"].is_i64());
+    assert!(
+        !made.to_string().contains("secret") && !made.to_string().contains("argon2"),
+        "{made}"
+    );
+    assert_eq!(post(new.clone()).await.status, 409);
+    let grant = ("grant_type", "client_credentials");
+    assert_eq!(
+        uaa.token_as("worker", "worker secret", &[grant]).await.ok()["expires_in"],
+        60
+    );
+    let shown = uaa.client.get("/oauth/clients/worker").bearer(&root).send().await.ok();
+    assert_eq!(shown, made);
+    uaa.client
+        .get("/oauth/clients/nobody")
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "not_found");
+    let plain = uaa.client_token("doppler").await;
+    uaa.client
+        .get("/oauth/clients/worker")
+        .bearer(&plain)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    uaa.client
+        .get("/oauth/clients/doppler")
+        .bearer(&plain)
+        .send()
+        .await
+        .ok();
+    let path = format!("/oauth/clients?{}", query(&[("filter", "client_id eq \"worker\"")]));
+    let found = uaa.client.get(&path).bearer(&root).send().await.ok();
+    assert_eq!((&found["totalResults"], &found["resources"][0]), (&1.into(), &made));
+    let all = uaa
+        .client
+        .get("/oauth/clients?count=2&sortBy=client_id")
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert!(all["totalResults"].as_i64().unwrap() > 10 && all["resources"].as_array().unwrap().len() == 2);
+    let update = json!({"client_id": "worker", "authorized_grant_types": ["client_credentials"], "authorities": ["uaa.resource"]});
+    let changed = uaa
+        .client
+        .put("/oauth/clients/worker")
+        .bearer(&root)
+        .json(&update)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (texts(&changed["authorities"]), texts(&changed["scope"])),
+        (vec!["uaa.resource"], vec!["uaa.none"])
+    );
+    assert_eq!(
+        uaa.token_as("worker", "worker secret", &[grant]).await.ok()["scope"],
+        "uaa.resource"
+    );
+
+    for bad in [
+        json!({"client_secret": "x", "authorized_grant_types": ["client_credentials"]}),
+        json!({"client_id": "a/b", "client_secret": "x", "authorized_grant_types": ["client_credentials"]}),
+        json!({"client_id": "bad", "client_secret": "x", "authorized_grant_types": []}),
+        json!({"client_id": "bad", "client_secret": "x", "authorized_grant_types": ["magic"]}),
+        json!({"client_id": "bad", "authorized_grant_types": ["client_credentials"]}),
+        json!({"client_id": "bad", "client_secret": "x", "authorized_grant_types": ["authorization_code"]}),
+        json!({"client_id": "bad", "client_secret": "x", "authorized_grant_types": ["client_credentials"], "scope": ["a b"]}),
+        json!({"client_id": "bad", "client_secret": "x", "authorized_grant_types": ["client_credentials"], "access_token_validity": 1_000_000}),
+    ] {
+        post(bad).await.refused(400, "invalid_client");
+    }
+    for bad in [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://*.example/cb",
+        "https://app.example/cb#x",
+        "https://user@app.example/cb",
+        "http://app.example/cb",
+        "/cb",
+    ] {
+        let body = json!({
+            "client_id": "bad", "client_secret": "x", "authorized_grant_types": ["authorization_code"], "redirect_uri": [bad],
+        });
+        post(body).await.refused(400, "invalid_client");
+    }
+    let token = uaa.token_as("worker", "worker secret", &[grant]).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    uaa.client
+        .delete("/oauth/clients/worker")
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    uaa.client
+        .delete("/oauth/clients/worker")
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "not_found");
+    uaa.token_as("worker", "worker secret", &[grant])
+        .await
+        .refused(401, "invalid_client");
+    uaa.check(&token).await.refused(400, "invalid_token");
+}
+
+/// A secret is replaced at once, or beside the old one while programs change over.
+pub async fn secrets(uaa: &Uaa) {
+    uaa.add_client(json!({
+        "client_id": "changing", "client_secret": "one", "authorized_grant_types": ["client_credentials"],
+        "authorities": ["clients.secret"],
+    }))
+    .await;
+    let root = uaa.root().await;
+    let grant = [("grant_type", "client_credentials")];
+    let put = |token: String, body: Value| async move {
+        uaa.client
+            .put("/oauth/clients/changing/secret")
+            .bearer(&token)
+            .json(&body)
+            .send()
+            .await
+    };
+    put(root.clone(), json!({"secret": "two", "changeMode": "ADD"}))
+        .await
+        .ok();
+    for secret in ["one", "two"] {
+        uaa.token_as("changing", secret, &grant).await.ok();
+    }
+    put(root.clone(), json!({"secret": "three", "changeMode": "ADD"}))
+        .await
+        .refused(400, "invalid_client");
+    put(root.clone(), json!({"changeMode": "DELETE"})).await.ok();
+    uaa.token_as("changing", "one", &grant)
+        .await
+        .refused(401, "invalid_client");
+    let token = uaa.token_as("changing", "two", &grant).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // As itself, with the old one.
+    put(token.clone(), json!({"oldSecret": "one", "secret": "four"}))
+        .await
+        .refused(400, "invalid_client");
+    put(token.clone(), json!({"oldSecret": "two", "secret": "four"}))
+        .await
+        .ok();
+    uaa.check(&token).await.refused(400, "invalid_token");
+    uaa.token_as("changing", "two", &grant)
+        .await
+        .refused(401, "invalid_client");
+    uaa.token_as("changing", "four", &grant).await.ok();
+    put(root, json!({"secret": ""})).await.refused(400, "invalid_client");
+}
+
+/// Whoever may make clients makes none that may more than they may themselves.
+pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
+    uaa.add_client(json!({
+        "client_id": "maker", "client_secret": "x", "authorized_grant_types": ["client_credentials"],
+        "authorities": ["clients.write", "logs.admin"],
+    }))
+    .await;
+    let token = uaa
+        .token_as("maker", "x", &[("grant_type", "client_credentials")])
+        .await
+        .ok();
+    let token = token["access_token"].as_str().unwrap();
+    let post = |authority: &'static str, id: &'static str| async move {
+        let body = json!({
+            "client_id": id, "client_secret": "x", "authorized_grant_types": ["client_credentials"],
+            "authorities": [authority],
+        });
+        uaa.client.post("/oauth/clients").bearer(token).json(&body).send().await
+    };
+    post("uaa.admin", "made-1").await.refused(403, "invalid_client");
+    post("cloud_controller.admin", "made-1")
+        .await
+        .refused(403, "invalid_client");
+    post("logs.admin", "made-1").await.expect(201);
+    post("made-2.read", "made-2").await.expect(201);
+    // Nor does an update.
+    let body = json!({"authorized_grant_types": ["client_credentials"], "authorities": ["uaa.admin"]});
+    uaa.client
+        .put("/oauth/clients/made-1")
+        .bearer(token)
+        .json(&body)
+        .send()
+        .await
+        .refused(403, "invalid_client");
+}

@@ -1,0 +1,129 @@
+//! The UAA from outside, over HTTPS: the same scenarios on SQLite, PostgreSQL and MariaDB.
+//!
+//! Each scenario makes what it needs under names of its own and says in its comment what must hold. `UAA_SCENARIO=name`
+//! runs those whose name contains it.
+
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "tests spawn, wait, ask for the time and say what must hold as they like"
+)]
+
+mod admin;
+mod attacks;
+mod browser;
+mod clients;
+mod codes;
+mod common;
+mod providers;
+mod revocation;
+mod scim;
+mod storm;
+mod tokens;
+
+use std::panic::AssertUnwindSafe;
+
+use common::{Ground, Uaa};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use weir_db::servers::Kind;
+
+/// What is played on a UAA that others use too.
+type Scenario = for<'u> fn(&'u Uaa) -> LocalBoxFuture<'u, ()>;
+
+/// What needs UAAs of its own.
+type Play = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, ()>;
+
+macro_rules! scenarios {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        &[$((stringify!($name), |uaa| $module::$name(uaa).boxed_local())),*]
+    };
+}
+
+const SHARED: &[(&str, Scenario)] = scenarios![
+    tokens::client_credentials,
+    tokens::refresh,
+    tokens::scopes_and_groups,
+    tokens::checking,
+    tokens::jwt_bearer,
+    tokens::passcodes,
+    tokens::user_info,
+    tokens::discovery_and_prompts,
+    codes::code_flow_with_consent,
+    codes::the_ssh_client,
+    codes::codes_are_good_once,
+    codes::pkce,
+    codes::redirects,
+    codes::prompts,
+    codes::public_clients,
+    browser::login_page,
+    browser::forms_are_our_own,
+    browser::sessions,
+    browser::nothing_leads_away,
+    scim::users,
+    scim::filters_and_pages,
+    scim::passwords,
+    scim::groups,
+    scim::nested_groups,
+    scim::names_for_ids,
+    clients::administration,
+    clients::secrets,
+    clients::nobody_gives_more_than_they_have,
+    revocation::logout,
+    revocation::by_user_and_client,
+    revocation::feed,
+    revocation::changed_groups,
+    attacks::forged_tokens,
+    attacks::tokens_of_other_kinds,
+    attacks::forms,
+    admin::library,
+];
+
+const OWN: &[(&str, Play)] = scenarios![
+    tokens::password_grant_and_keys,
+    tokens::rotated_refresh_tokens,
+    tokens::rotated_keys,
+    tokens::lockout,
+    tokens::time_passes,
+    revocation::nodes,
+    providers::logins_by_another_uaa,
+];
+
+async fn suite(kind: Kind) {
+    let Some(ground) = Ground::new(kind).await else { return };
+    let wanted = std::env::var("UAA_SCENARIO").unwrap_or_default();
+    let mut failed = Vec::new();
+    let shared = ground.uaa().await;
+    for (name, scenario) in SHARED.iter().filter(|(name, _)| name.contains(&wanted)) {
+        if AssertUnwindSafe(scenario(&shared)).catch_unwind().await.is_err() {
+            failed.push(*name);
+        }
+    }
+    shared.stop().await;
+    for (name, play) in OWN.iter().filter(|(name, _)| name.contains(&wanted)) {
+        if AssertUnwindSafe(play(&ground)).catch_unwind().await.is_err() {
+            failed.push(*name);
+        }
+    }
+    assert!(failed.is_empty(), "{kind:?}: {failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    suite(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    suite(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb() {
+    suite(Kind::MariaDb).await;
+}

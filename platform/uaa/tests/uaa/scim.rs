@@ -1,0 +1,601 @@
+//! Users and groups, as the cf CLI, uaac and the Cloud Controller handle them.
+
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Uaa, query, texts};
+
+async fn find(uaa: &Uaa, token: &str, path: &str, filter: &str) -> Answer {
+    let path = format!("{path}?{}", query(&[("filter", filter)]));
+    uaa.client.get(&path).bearer(token).send().await
+}
+
+/// `cf create-user` and `cf delete-user`, and the rest of a user's life.
+pub async fn users(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let new = json!({
+        "userName": "Ursula@example.com",
+        "password": "pw",
+        "origin": "",
+        "name": {"familyName": "U", "givenName": "Ursula"},
+        "emails": [{"value": "ursula@example.com", "primary": true}],
+    });
+    let post =
+        |token: String, body: Value| async move { uaa.client.post("/Users").bearer(&token).json(&body).send().await };
+    let made = post(root.clone(), new.clone()).await.expect(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&made["userName"], &made["origin"]),
+        (&"Ursula@example.com".into(), &"uaa".into())
+    );
+    assert_eq!((&made["active"], &made["verified"]), (&true.into(), &false.into()));
+    assert_eq!((&made["zoneId"], &made["meta"]["version"]), (&"uaa".into(), &0.into()));
+    assert_eq!(texts(&made["schemas"]), ["urn:scim:schemas:core:1.0"]);
+    assert!(made["passwordLastModified"].as_str().unwrap().ends_with('Z'));
+    assert!(!made.to_string().contains("argon2"), "{made}");
+    let displays: Vec<&str> = made["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["display"].as_str().unwrap())
+        .collect();
+    assert!(displays.contains(&"openid") && displays.contains(&"uaa.user"));
+    let again = json!({"userName": "ursula@EXAMPLE.com", "emails": [{"value": "u@example.com"}]});
+    let taken = post(root.clone(), again)
+        .await
+        .refused(409, "scim_resource_already_exists");
+    assert_eq!(
+        (&taken["user_id"], &taken["active"], &taken["verified"]),
+        (&id.as_str().into(), &true.into(), &false.into())
+    );
+    // The same name elsewhere is somebody else.
+    let elsewhere = json!({"userName": "ursula@example.com", "origin": "ldap", "emails": [{"value": "u@example.com"}]});
+    let elsewhere = post(root.clone(), elsewhere).await.expect(201);
+    assert_eq!(elsewhere["origin"], "ldap");
+    uaa.login("ursula@example.com", "pw").await.ok();
+
+    for bad in [
+        json!({}),
+        json!({"userName": ""}),
+        json!({"userName": "a b"}),
+        json!({"userName": "x".repeat(256)}),
+        json!({"userName": "<script>"}),
+        json!({"userName": "okay", "emails": [{"value": "no address"}]}),
+        json!({"userName": "okay", "emails": []}),
+        json!([1]),
+    ] {
+        post(root.clone(), bad.clone())
+            .await
+            .refused(400, "invalid_scim_resource");
+    }
+    let user = uaa.login("ursula@example.com", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    post(user.clone(), new.clone()).await.refused(403, "insufficient_scope");
+    uaa.client
+        .post("/Users")
+        .json(&new)
+        .send()
+        .await
+        .refused(401, "unauthorized");
+    // One may see oneself, and nobody else.
+    let path = format!("/Users/{id}");
+    let shown = uaa.client.get(&path).bearer(&user).send().await.ok();
+    assert_eq!(shown["id"], id.as_str());
+    let other = format!("/Users/{}", elsewhere["id"].as_str().unwrap());
+    uaa.client
+        .get(&other)
+        .bearer(&user)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    uaa.client
+        .get("/Users/nobody")
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+
+    // Changes are made to a version.
+    let put = |version: &'static str, body: Value| {
+        let (path, root) = (path.clone(), root.clone());
+        async move {
+            uaa.client
+                .put(&path)
+                .bearer(&root)
+                .header("if-match", version)
+                .json(&body)
+                .send()
+                .await
+        }
+    };
+    let change = json!({"userName": "ursula@example.com", "name": {"givenName": "U."}, "emails": [{"value": "new@example.com"}]});
+    let version = shown["meta"]["version"].to_string();
+    let changed = put(Box::leak(version.into_boxed_str()), change.clone()).await.ok();
+    assert_eq!(changed["name"], json!({"givenName": "U."}));
+    assert_eq!(put("0", change.clone()).await.status, 412);
+    uaa.client
+        .put(&path)
+        .bearer(&root)
+        .json(&change)
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    put("*", json!({"userName": "ursula@example.com", "origin": "ldap"}))
+        .await
+        .refused(400, "invalid_scim_resource");
+    let patch = json!({"phoneNumbers": [{"value": "1"}], "meta": {"attributes": ["name.givenName"]}});
+    let patched = uaa
+        .client
+        .patch(&path)
+        .bearer(&root)
+        .header("if-match", "*")
+        .json(&patch)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&patched["name"], &patched["phoneNumbers"]),
+        (&json!({}), &json!([{"value": "1"}]))
+    );
+    assert_eq!(patched["emails"][0]["value"], "new@example.com");
+
+    uaa.client
+        .delete(&path)
+        .bearer(&user)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    assert_eq!(
+        uaa.client.delete(&path).bearer(&root).send().await.ok()["id"],
+        id.as_str()
+    );
+    uaa.client
+        .delete(&path)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+    uaa.check(&user).await.refused(400, "invalid_token");
+    uaa.login("ursula@example.com", "pw").await.refused(401, "unauthorized");
+}
+
+/// What the cf CLI and uaac ask for, and a list in pages.
+pub async fn filters_and_pages(uaa: &Uaa) {
+    let root = uaa.root().await;
+    for number in 0..7 {
+        uaa.add_user(&format!("filter-{number}"), "pw").await;
+    }
+    let found = find(uaa, &root, "/Users", "userName eq \"Filter-3\" and origin eq \"uaa\"")
+        .await
+        .ok();
+    assert_eq!(
+        (&found["totalResults"], &found["startIndex"], &found["itemsPerPage"]),
+        (&1.into(), &1.into(), &100.into())
+    );
+    assert_eq!(found["resources"][0]["userName"], "filter-3");
+    let number = |filter: &'static str| {
+        let root = root.clone();
+        async move {
+            find(uaa, &root, "/Users", filter).await.ok()["totalResults"]
+                .as_i64()
+                .unwrap()
+        }
+    };
+    assert_eq!(number("username sw \"filter-\"").await, 7);
+    assert_eq!(number("userName co \"TER-\" and active eq true").await, 7);
+    assert_eq!(
+        number("userName sw \"filter-\" and (userName co \"1\" or email eq \"filter-2@example.com\")").await,
+        2
+    );
+    assert_eq!(number("userName sw \"filter-\" and not (userName co \"1\")").await, 6);
+    assert_eq!(number("userName eq \"filter-1' or 1=1 --\"").await, 0);
+    assert_eq!(number("userName co \"%\"").await, 0);
+    assert_eq!(
+        number("userName sw \"filter-\" and meta.created gt \"2020-01-01T00:00:00.000Z\"").await,
+        7
+    );
+    assert_eq!(
+        number("userName sw \"filter-\" and meta.created gt \"2120-01-01T00:00:00.000Z\"").await,
+        0
+    );
+    for bad in [
+        "userName",
+        "userName eq",
+        "password eq \"x\"",
+        "password_hash sw \"$\"",
+        "userName eq \"x\" or",
+    ] {
+        assert_eq!(find(uaa, &root, "/Users", bad).await.status, 400, "{bad}");
+    }
+    let mut names = Vec::new();
+    for start in ["1", "4", "7"] {
+        let fields = [
+            ("filter", "userName sw \"filter-\""),
+            ("startIndex", start),
+            ("count", "3"),
+            ("sortBy", "userName"),
+            ("sortOrder", "descending"),
+            ("attributes", "userName"),
+        ];
+        let page = uaa
+            .client
+            .get(&format!("/Users?{}", query(&fields)))
+            .bearer(&root)
+            .send()
+            .await
+            .ok();
+        assert_eq!((&page["totalResults"], &page["itemsPerPage"]), (&7.into(), &3.into()));
+        for user in page["resources"].as_array().unwrap() {
+            assert_eq!(user.as_object().unwrap().len(), 1);
+            names.push(user["userName"].as_str().unwrap().to_owned());
+        }
+    }
+    let expected: Vec<String> = (0..7).rev().map(|number| format!("filter-{number}")).collect();
+    assert_eq!(names, expected);
+    let user = uaa.login("filter-1", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    find(uaa, &user, "/Users", "userName eq \"filter-2\"")
+        .await
+        .refused(403, "insufficient_scope");
+}
+
+/// One's own password with the old one; somebody else's as an administrator; all tokens end.
+pub async fn passwords(uaa: &Uaa) {
+    let id = uaa.add_user("pamela", "first").await;
+    let path = format!("/Users/{id}/password");
+    let body = uaa.login("pamela", "first").await.ok();
+    let token = body["access_token"].as_str().unwrap().to_owned();
+    let put = |token: String, body: Value| {
+        let path = path.clone();
+        async move { uaa.client.put(&path).bearer(&token).json(&body).send().await }
+    };
+    put(token.clone(), json!({"password": "second"}))
+        .await
+        .refused(400, "access_denied");
+    put(token.clone(), json!({"oldPassword": "wrong", "password": "second"}))
+        .await
+        .refused(401, "unauthorized");
+    let same = put(token.clone(), json!({"oldPassword": "first", "password": "first"})).await;
+    same.refused(422, "invalid_password");
+    put(token.clone(), json!({"oldPassword": "first", "password": ""}))
+        .await
+        .refused(400, "invalid_password");
+    put(
+        token.clone(),
+        json!({"oldPassword": "first", "password": "x".repeat(256)}),
+    )
+    .await
+    .refused(400, "invalid_password");
+    let done = put(token.clone(), json!({"oldPassword": "first", "password": "second"}))
+        .await
+        .ok();
+    assert_eq!(done, json!({"status": "ok", "message": "password updated"}));
+    uaa.check(&token).await.refused(400, "invalid_token");
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", body["refresh_token"].as_str().unwrap()),
+    ];
+    uaa.token_as("cf", "", &refresh).await.refused(401, "invalid_token");
+    uaa.login("pamela", "first").await.refused(401, "unauthorized");
+    // In the second in which older tokens were revoked, new ones count.
+    let fresh = uaa.login("pamela", "second").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    uaa.check(&fresh).await.ok();
+    // Others.
+    uaa.add_user("peter", "pw").await;
+    let other = uaa.login("peter", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    put(other, json!({"oldPassword": "second", "password": "third"}))
+        .await
+        .refused(400, "access_denied");
+    put(uaa.root().await, json!({"password": "third"})).await.ok();
+    uaa.login("pamela", "third").await.ok();
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "admin"),
+        ("password", &uaa.admin_password()),
+    ];
+    let admin = uaa.token_as("weir", "", &fields).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    put(admin, json!({"password": "fourth"})).await.ok();
+    uaa.login("pamela", "fourth").await.ok();
+    // Guessing the old password is counted as guessing at the login.
+    let token = uaa.login("pamela", "fourth").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for _ in 0..5 {
+        put(token.clone(), json!({"oldPassword": "wrong", "password": "x"}))
+            .await
+            .refused(401, "unauthorized");
+    }
+    let locked = put(token, json!({"oldPassword": "fourth", "password": "x"}))
+        .await
+        .refused(401, "unauthorized");
+    assert!(locked["error_description"].as_str().unwrap().contains("locked"));
+}
+
+/// A group's life.
+pub async fn groups(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let user = uaa.add_user("gerda", "pw").await;
+    let new = json!({"displayName": "my.scope", "description": "for tests", "members": [{"value": user}]});
+    let post = |body: Value| {
+        let root = root.clone();
+        async move { uaa.client.post("/Groups").bearer(&root).json(&body).send().await }
+    };
+    let made = post(new.clone()).await.expect(201);
+    assert_eq!(
+        (&made["displayName"], &made["description"]),
+        (&"my.scope".into(), &"for tests".into())
+    );
+    assert_eq!(
+        made["members"],
+        json!([{"origin": "uaa", "type": "USER", "value": user}])
+    );
+    let id = made["id"].as_str().unwrap().to_owned();
+    let path = format!("/Groups/{id}");
+    post(json!({"displayName": "MY.scope"}))
+        .await
+        .refused(409, "scim_resource_already_exists");
+    for bad in [
+        json!({}),
+        json!({"displayName": ""}),
+        json!({"displayName": "a b"}),
+        json!({"displayName": "a\"b"}),
+        json!({"displayName": "fine", "members": [{"value": "nobody"}]}),
+        json!({"displayName": "fine", "members": [{"value": user, "type": "ROBOT"}]}),
+    ] {
+        post(bad).await.refused(400, "invalid_scim_resource");
+    }
+    let found = find(uaa, &root, "/Groups", "displayName eq \"My.Scope\"").await.ok();
+    assert_eq!(found["resources"][0]["id"], id.as_str());
+    assert_eq!(uaa.client.get(&path).bearer(&root).send().await.ok()["id"], id.as_str());
+    let members = format!("{path}/members");
+    let listed = uaa
+        .client
+        .get(&format!("{members}?returnEntities=true"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert_eq!(listed[0]["entity"]["userName"], "gerda");
+    let again = json!({"value": user, "type": "USER", "origin": "uaa"});
+    assert_eq!(
+        uaa.client.post(&members).bearer(&root).json(&again).send().await.status,
+        409
+    );
+    let one = format!("{members}/{user}");
+    uaa.client.get(&one).bearer(&root).send().await.ok();
+    uaa.client.delete(&one).bearer(&root).send().await.ok();
+    uaa.client
+        .delete(&one)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+    assert_eq!(
+        uaa.client
+            .post(&members)
+            .bearer(&root)
+            .json(&again)
+            .send()
+            .await
+            .expect(201),
+        again
+    );
+    // PUT writes all of it, PATCH a part.
+    let put = json!({"displayName": "my.scope", "members": []});
+    let written = uaa
+        .client
+        .put(&path)
+        .bearer(&root)
+        .header("if-match", "0")
+        .json(&put)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&written["members"], &written["meta"]["version"]),
+        (&json!([]), &1.into())
+    );
+    assert_eq!(
+        uaa.client
+            .put(&path)
+            .bearer(&root)
+            .header("if-match", "0")
+            .json(&put)
+            .send()
+            .await
+            .status,
+        412
+    );
+    let patch = json!({"members": [{"value": user}]});
+    let patched = uaa
+        .client
+        .patch(&path)
+        .bearer(&root)
+        .header("if-match", "1")
+        .json(&patch)
+        .send()
+        .await
+        .ok();
+    assert_eq!(patched["members"].as_array().unwrap().len(), 1);
+    let patch = json!({"members": [{"value": user, "operation": "delete"}], "description": "other"});
+    let patched = uaa
+        .client
+        .patch(&path)
+        .bearer(&root)
+        .header("if-match", "*")
+        .json(&patch)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&patched["members"], &patched["description"]),
+        (&json!([]), &"other".into())
+    );
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+    uaa.client
+        .get(&path)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+    let found = find(uaa, &root, "/Groups", "displayName eq \"openid\"").await.ok();
+    let openid = format!("/Groups/{}", found["resources"][0]["id"].as_str().unwrap());
+    uaa.client
+        .delete(&openid)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    let token = uaa.login("gerda", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    uaa.client
+        .post("/Groups")
+        .bearer(&token)
+        .json(&new)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+}
+
+/// Groups in groups give what they give, and never run in circles.
+pub async fn nested_groups(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let user = uaa.add_user("nina", "pw").await;
+    let post = |body: Value| {
+        let root = root.clone();
+        async move {
+            let made = uaa
+                .client
+                .post("/Groups")
+                .bearer(&root)
+                .json(&body)
+                .send()
+                .await
+                .expect(201);
+            made["id"].as_str().unwrap().to_owned()
+        }
+    };
+    let inner = post(json!({"displayName": "team.inner", "members": [{"value": user}]})).await;
+    let middle = post(json!({"displayName": "team.middle", "members": [{"value": inner, "type": "GROUP"}]})).await;
+    let outer = post(json!({"displayName": "logs.read.nested", "members": [{"value": middle, "type": "GROUP"}]})).await;
+    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
+    assert!(scope.contains("logs.read.nested"), "{scope}");
+    let shown = uaa
+        .client
+        .get(&format!("/Users/{user}"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    let kind = |name: &str| {
+        let groups = shown["groups"].as_array().unwrap();
+        let group = groups.iter().find(|group| group["display"] == name).unwrap();
+        group["type"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (kind("team.inner").as_str(), kind("logs.read.nested").as_str()),
+        ("DIRECT", "INDIRECT")
+    );
+    for (group, member) in [(&inner, &outer), (&inner, &inner), (&middle, &outer)] {
+        let body = json!({"value": member, "type": "GROUP"});
+        let path = format!("/Groups/{group}/members");
+        uaa.client
+            .post(&path)
+            .bearer(&root)
+            .json(&body)
+            .send()
+            .await
+            .refused(400, "invalid_scim_resource");
+    }
+    let token = uaa.login("nina", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/Groups/{outer}/members/{middle}");
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+    uaa.check(&token).await.refused(400, "invalid_token");
+    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
+    assert!(!scope.contains("logs.read.nested"), "{scope}");
+}
+
+/// The Cloud Controller's look-up, with a token that sees nothing else.
+pub async fn names_for_ids(uaa: &Uaa) {
+    let (one, two) = (uaa.add_user("ida", "pw").await, uaa.add_user("ines", "pw").await);
+    let root = uaa.root().await;
+    let body = json!({"active": false});
+    uaa.client
+        .patch(&format!("/Users/{two}"))
+        .bearer(&root)
+        .header("if-match", "*")
+        .json(&body)
+        .send()
+        .await
+        .ok();
+    let token = uaa.client_token("cloud_controller_username_lookup").await;
+    let ask = |fields: Vec<(&'static str, String)>| {
+        let token = token.clone();
+        async move {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            uaa.client
+                .get(&format!("/ids/Users?{}", query(&fields)))
+                .bearer(&token)
+                .send()
+                .await
+        }
+    };
+    let both = format!("id eq \"{one}\" or id eq \"{two}\"");
+    let found = ask(vec![("filter", both.clone())]).await.ok();
+    assert_eq!(
+        found["resources"],
+        json!([{"id": one, "userName": "ida", "origin": "uaa"}])
+    );
+    let found = ask(vec![
+        ("filter", both),
+        ("includeInactive", "true".to_owned()),
+        ("count", "200".to_owned()),
+    ])
+    .await
+    .ok();
+    assert_eq!(found["totalResults"], 2);
+    let found = ask(vec![("filter", "username eq \"IDA\" and origin eq \"uaa\"".to_owned())])
+        .await
+        .ok();
+    assert_eq!(found["totalResults"], 1);
+    let hundreds: Vec<String> = (0..500).map(|number| format!("id eq \"{number}\"")).collect();
+    assert_eq!(
+        ask(vec![("filter", hundreds.join(" or "))]).await.ok()["totalResults"],
+        0
+    );
+    for bad in [
+        "userName co \"i\"",
+        "userName sw \"i\"",
+        "id pr",
+        "email eq \"x\"",
+        "not (id eq \"x\")",
+    ] {
+        assert_eq!(ask(vec![("filter", bad.to_owned())]).await.status, 400, "{bad}");
+    }
+    assert_eq!(ask(vec![]).await.status, 400);
+    let own = uaa.client_token("doppler").await;
+    uaa.client
+        .get("/ids/Users?filter=id+pr")
+        .bearer(&own)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+}

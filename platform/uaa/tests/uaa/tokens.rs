@@ -1,0 +1,683 @@
+//! Grants, keys, and what others learn of a token.
+
+use crate::common::{Ground, Uaa, claims, eventually, header_of, texts};
+
+/// The first start makes the administrator with a password that is in a private file; the cf CLI's password grant gives
+/// the token of the contract; a second start keeps all of it.
+pub async fn password_grant_and_keys(ground: &Ground) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let uaa = ground.uaa().await;
+    let first = uaa.first_start.clone().unwrap();
+    assert_eq!(first.user, "admin");
+    assert_eq!(*first.password.expose(), uaa.admin_password());
+    assert!(uaa.admin_password().len() >= 20);
+    for file in ["admin-password", "client-secrets.json", "master-key"] {
+        let mode = std::fs::metadata(uaa.folder.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let answer = uaa.login("Admin", &uaa.admin_password()).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("pragma"), "no-cache");
+    let body = answer.ok();
+    assert_eq!(body["token_type"], "bearer");
+    assert_eq!(body["expires_in"], 1200);
+    assert!(body["id_token"].is_null());
+    let token = body["access_token"].as_str().unwrap();
+    let header = header_of(token);
+    assert_eq!((&header["alg"], &header["typ"]), (&"RS256".into(), &"JWT".into()));
+    assert_eq!(header["jku"], format!("{}/token_keys", uaa.url));
+    let claims = claims(token);
+    assert_eq!(claims["iss"], uaa.issuer());
+    for name in ["jti", "sub", "rev_sig", "user_id", "user_name", "email", "origin"] {
+        assert!(claims[name].is_string(), "{name}: {claims}");
+    }
+    for name in ["iat", "exp", "auth_time"] {
+        assert!(claims[name].is_i64(), "{name}: {claims}");
+    }
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 1200);
+    for name in ["client_id", "cid", "azp"] {
+        assert_eq!(claims[name], "cf");
+    }
+    assert_eq!(
+        (&claims["grant_type"], &claims["zid"]),
+        (&"password".into(), &"uaa".into())
+    );
+    assert_eq!(
+        (&claims["user_name"], &claims["origin"]),
+        (&"admin".into(), &"uaa".into())
+    );
+    assert_eq!(claims["revocable"], true);
+    let scope = texts(&claims["scope"]);
+    for wanted in [
+        "cloud_controller.admin",
+        "doppler.firehose",
+        "openid",
+        "uaa.user",
+        "scim.read",
+    ] {
+        assert!(scope.contains(&wanted), "{scope:?}");
+    }
+    assert!(!scope.contains(&"uaa.admin"), "cf is not for that");
+    assert_eq!(body["scope"], scope.join(" "));
+    let audience = texts(&claims["aud"]);
+    for wanted in ["cf", "cloud_controller", "doppler", "openid", "routing.router_groups"] {
+        assert!(audience.contains(&wanted), "{audience:?}");
+    }
+    let keys = uaa.client.get("/token_keys").send().await.ok();
+    let key = &keys["keys"][0];
+    assert_eq!(key["kid"], header["kid"]);
+    assert_eq!(
+        (&key["kty"], &key["alg"], &key["use"]),
+        (&"RSA".into(), &"RS256".into(), &"sig".into())
+    );
+    assert!(
+        key["value"]
+            .as_str()
+            .unwrap()
+            .starts_with("-----BEGIN PUBLIC KEY-----\n")
+    );
+    assert_eq!(uaa.client.get("/token_key").send().await.ok(), *key);
+    assert_eq!(uaa.check(token).await.ok()["user_name"], "admin");
+
+    let token = token.to_owned();
+    let url = uaa.url.clone();
+    let uaa = uaa.restart(|raw| raw.external_url = url).await;
+    assert!(uaa.first_start.is_none());
+    assert_eq!(uaa.client.get("/token_keys").send().await.ok(), keys);
+    assert_eq!(uaa.check(&token).await.ok()["user_name"], "admin");
+    uaa.login("admin", &uaa.admin_password()).await.ok();
+
+    // The secret in the file is the client's from the next start on.
+    let path = uaa.folder.path().join("client-secrets.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text.replace(&uaa.secret("doppler"), "another-secret-for-doppler");
+    std::fs::write(&path, changed).unwrap();
+    let uaa = uaa.restart(|_| {}).await;
+    uaa.client_token("doppler").await;
+    uaa.stop().await;
+}
+
+/// A client's own token, with its secret in the header or in the form, and all the ways not to get one.
+pub async fn client_credentials(uaa: &Uaa) {
+    let secret = uaa.secret("cf_smoke_tests");
+    let grant = ("grant_type", "client_credentials");
+    let body = uaa.token_as("cf_smoke_tests", &secret, &[grant]).await.ok();
+    assert!(body["refresh_token"].is_null());
+    let token = claims(body["access_token"].as_str().unwrap());
+    assert_eq!(token["sub"], "cf_smoke_tests");
+    assert_eq!(token["authorities"], token["scope"]);
+    assert_eq!(texts(&token["scope"]), ["clients.read", "cloud_controller.admin"]);
+    for name in ["user_id", "user_name", "origin", "email", "auth_time"] {
+        assert!(token[name].is_null(), "{name}");
+    }
+    let fields = [
+        grant,
+        ("client_id", "cf_smoke_tests"),
+        ("client_secret", secret.as_str()),
+    ];
+    uaa.client.post("/oauth/token").form(&fields).send().await.ok();
+    // Named twice, the same: libraries do that.
+    uaa.client
+        .post("/oauth/token")
+        .basic("cf_smoke_tests", &secret)
+        .form(&fields)
+        .send()
+        .await
+        .ok();
+    let narrow = uaa
+        .token_as("cf_smoke_tests", &secret, &[grant, ("scope", "clients.read")])
+        .await
+        .ok();
+    assert_eq!(narrow["scope"], "clients.read");
+    // Both halves encoded as in a form, as RFC 6749 has it.
+    let encoded = secret.replace('-', "%2D").replace('_', "%5F");
+    uaa.token_as("cf%5Fsmoke%5Ftests", &encoded, &[grant]).await.ok();
+
+    uaa.token_as("cf_smoke_tests", &secret, &[grant, ("scope", "uaa.admin")])
+        .await
+        .refused(400, "invalid_scope");
+    let refused = uaa.token_as("cf_smoke_tests", "wrong", &[grant]).await;
+    assert_eq!(refused.header("www-authenticate"), "Basic realm=\"UAA/client\"");
+    assert_eq!(
+        refused.refused(401, "invalid_client")["error_description"],
+        "Bad credentials"
+    );
+    uaa.token_as("cf_smoke_tests", "", &[grant])
+        .await
+        .refused(401, "invalid_client");
+    uaa.token_as("nobody", "wrong", &[grant])
+        .await
+        .refused(401, "invalid_client");
+    uaa.token_as("cf", "", &[grant])
+        .await
+        .refused(401, "unauthorized_client");
+    uaa.token_as("cf", "x", &[("grant_type", "password")])
+        .await
+        .refused(401, "invalid_client");
+    uaa.client
+        .post("/oauth/token")
+        .form(&[grant])
+        .send()
+        .await
+        .refused(401, "unauthorized");
+    uaa.client
+        .post("/oauth/token")
+        .form(&[grant, ("client_id", "cf")])
+        .send()
+        .await
+        .refused(401, "invalid_client");
+    let other = [grant, ("client_id", "cf")];
+    uaa.client
+        .post("/oauth/token")
+        .basic("admin", "x")
+        .form(&other)
+        .send()
+        .await
+        .refused(400, "invalid_request");
+    uaa.token_as("admin", &uaa.secret("admin"), &[("grant_type", "magic")])
+        .await
+        .refused(400, "unsupported_grant_type");
+    uaa.token_as("admin", &uaa.secret("admin"), &[])
+        .await
+        .refused(400, "invalid_request");
+}
+
+/// The same refresh token again and again, for its client only, for what was granted or less.
+pub async fn refresh(uaa: &Uaa) {
+    uaa.add_user("rita", "rita's password").await;
+    let first = uaa.login("rita", "rita's password").await.ok();
+    let refresh = first["refresh_token"].as_str().unwrap();
+    let shown = claims(refresh);
+    assert!(shown["jti"].as_str().unwrap().ends_with("-r"));
+    assert_eq!(texts(&shown["aud"]), [uaa.issuer()]);
+    assert_eq!(
+        shown["exp"].as_i64().unwrap() - shown["iat"].as_i64().unwrap(),
+        2_592_000
+    );
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+    let second = uaa.token_as("cf", "", &fields).await.ok();
+    assert_eq!(second["refresh_token"], refresh);
+    assert_eq!(second["scope"], first["scope"]);
+    assert_ne!(second["access_token"], first["access_token"]);
+    let renewed = claims(second["access_token"].as_str().unwrap());
+    assert_eq!(
+        renewed["auth_time"],
+        claims(first["access_token"].as_str().unwrap())["auth_time"]
+    );
+    let narrow = [fields[0], fields[1], ("scope", "openid")];
+    let narrowed = uaa.token_as("cf", "", &narrow).await.ok();
+    assert_eq!(narrowed["scope"], "openid");
+    assert!(narrowed["id_token"].is_string());
+    let wide = [fields[0], fields[1], ("scope", "openid doppler.firehose")];
+    uaa.token_as("cf", "", &wide).await.refused(400, "invalid_scope");
+    uaa.token_as("weir", "", &fields).await.refused(401, "invalid_token");
+    for bad in [
+        "nonsense",
+        "a.b.c",
+        &format!("{refresh}x"),
+        first["access_token"].as_str().unwrap(),
+    ] {
+        let fields = [fields[0], ("refresh_token", bad)];
+        let refused = uaa.token_as("cf", "", &fields).await;
+        assert!(refused.header("www-authenticate").starts_with("Bearer "));
+        refused.refused(401, "invalid_token");
+    }
+    uaa.token_as("cf", "", &fields[..1])
+        .await
+        .refused(400, "invalid_request");
+    // Another login has another one.
+    let other = uaa.login("rita", "rita's password").await.ok();
+    assert_ne!(other["refresh_token"], refresh);
+}
+
+/// With rotation each refresh gives another token, and one that was replaced ends all of its line.
+pub async fn rotated_refresh_tokens(ground: &Ground) {
+    let uaa = ground.uaa_with(|raw| raw.tokens.rotate_refresh = true).await;
+    uaa.add_user("rolf", "pw").await;
+    let refresh = |token: String| {
+        let uaa = &uaa;
+        async move {
+            let fields = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
+            uaa.token_as("cf", "", &fields).await
+        }
+    };
+    let text = |body: &serde_json::Value| body["refresh_token"].as_str().unwrap().to_owned();
+    let first = text(&uaa.login("rolf", "pw").await.ok());
+    let second = text(&refresh(first.clone()).await.ok());
+    let third = text(&refresh(second.clone()).await.ok());
+    assert!(first != second && second != third);
+    let elsewhere = text(&uaa.login("rolf", "pw").await.ok());
+    refresh(first).await.refused(401, "invalid_token");
+    refresh(third).await.refused(401, "invalid_token");
+    refresh(second).await.refused(401, "invalid_token");
+    refresh(elsewhere).await.ok();
+    // Of two who come with the same token at once, one gets another; then the line ends.
+    let shared = text(&uaa.login("rolf", "pw").await.ok());
+    let (one, two) = tokio::join!(refresh(shared.clone()), refresh(shared));
+    let good = [one.status, two.status]
+        .iter()
+        .filter(|status| status.is_success())
+        .count();
+    assert_eq!(good, 1, "{one:?} {two:?}");
+    uaa.stop().await;
+}
+
+/// What a user gets is what client and groups allow, of that what was asked for.
+pub async fn scopes_and_groups(uaa: &Uaa) {
+    let user = uaa.add_user("sven", "pw").await;
+    let scopes = |body: &serde_json::Value| {
+        let scope = body["scope"].as_str().unwrap().to_owned();
+        scope.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let plain = scopes(&uaa.login("sven", "pw").await.ok());
+    let expected = [
+        "cloud_controller.read",
+        "cloud_controller.write",
+        "openid",
+        "password.write",
+        "scim.me",
+        "scim.userids",
+        "uaa.user",
+    ];
+    assert_eq!(plain, expected);
+    uaa.add_to_group(&user, "logs.read.my-app").await;
+    uaa.add_to_group(&user, "logs.read.other.app").await;
+    uaa.add_to_group(&user, "some.thing").await;
+    let more = scopes(&uaa.login("sven", "pw").await.ok());
+    assert!(more.contains(&"logs.read.my-app".to_owned()) && more.contains(&"logs.read.other.app".to_owned()));
+    assert!(!more.contains(&"some.thing".to_owned()), "not for this client");
+    let ask = |scope: &'static str| async move {
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "sven"),
+            ("password", "pw"),
+            ("scope", scope),
+        ];
+        uaa.token_as("cf", "", &fields).await
+    };
+    assert_eq!(
+        scopes(&ask("openid logs.read.my-app").await.ok()),
+        ["logs.read.my-app", "openid"]
+    );
+    // Allowed for the client, not for the user: left out, and refused if nothing is left.
+    assert_eq!(scopes(&ask("openid,doppler.firehose").await.ok()), ["openid"]);
+    ask("doppler.firehose").await.refused(400, "invalid_scope");
+    ask("some.thing").await.refused(400, "invalid_scope");
+    assert!(ask("openid").await.ok()["id_token"].is_string());
+    let token = ask("logs.read.my-app").await.ok();
+    let token = claims(token["access_token"].as_str().unwrap());
+    assert_eq!(texts(&token["aud"]), ["cf", "logs.read"]);
+}
+
+/// `/check_token` and `/introspect`, for those who may ask.
+pub async fn checking(uaa: &Uaa) {
+    let token = uaa.admin_token().await;
+    let secret = uaa.secret("doppler");
+    let ask = |path: &'static str, fields: Vec<(&'static str, String)>| {
+        let secret = &secret;
+        async move {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            uaa.client
+                .post(path)
+                .basic("doppler", secret)
+                .form(&fields)
+                .send()
+                .await
+        }
+    };
+    let said = ask("/check_token", vec![("token", token.clone())]).await.ok();
+    assert_eq!(said, claims(&token));
+    ask(
+        "/check_token",
+        vec![
+            ("token", token.clone()),
+            ("scopes", "openid,doppler.firehose".to_owned()),
+        ],
+    )
+    .await
+    .ok();
+    ask(
+        "/check_token",
+        vec![("token", token.clone()), ("scopes", "openid,uaa.admin".to_owned())],
+    )
+    .await
+    .refused(400, "invalid_scope");
+    ask("/check_token", vec![("token", "nonsense".to_owned())])
+        .await
+        .refused(400, "invalid_token");
+    ask("/check_token", vec![]).await.refused(400, "invalid_token");
+    let said = ask("/introspect", vec![("token", token.clone())]).await.ok();
+    assert_eq!((&said["active"], &said["user_name"]), (&true.into(), &"admin".into()));
+    let said = ask("/introspect", vec![("token", "nonsense".to_owned())]).await.ok();
+    assert_eq!(said, serde_json::json!({"active": false}));
+    let fields = [("token", token.as_str())];
+    uaa.client
+        .post("/check_token")
+        .form(&fields)
+        .send()
+        .await
+        .refused(401, "unauthorized");
+    uaa.client
+        .post("/check_token")
+        .basic("doppler", "x")
+        .form(&fields)
+        .send()
+        .await
+        .refused(401, "invalid_client");
+    uaa.client
+        .post("/check_token")
+        .basic("cf", "")
+        .form(&fields)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    let resource = uaa.client_token("doppler").await;
+    uaa.client
+        .post("/check_token")
+        .bearer(&resource)
+        .form(&fields)
+        .send()
+        .await
+        .ok();
+    uaa.client
+        .post("/check_token")
+        .bearer(&token)
+        .form(&fields)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+}
+
+/// A token of ours that was given to one client gets another one for it, and no more.
+pub async fn jwt_bearer(uaa: &Uaa) {
+    uaa.add_user("jana", "pw").await;
+    let body = uaa.login("jana", "pw").await.ok();
+    let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    let exchange = |assertion: String| async move {
+        uaa.token_as("cf", "", &[grant, ("assertion", assertion.as_str())])
+            .await
+    };
+    let token = body["access_token"].as_str().unwrap().to_owned();
+    let answer = exchange(token.clone()).await.ok();
+    let fresh = claims(answer["access_token"].as_str().unwrap());
+    assert_eq!(
+        (&fresh["user_name"], &fresh["grant_type"]),
+        (&"jana".into(), &grant.1.into())
+    );
+    assert!(answer["refresh_token"].is_string());
+    exchange(body["refresh_token"].as_str().unwrap().to_owned())
+        .await
+        .refused(400, "invalid_grant");
+    exchange(uaa.client_token("admin").await)
+        .await
+        .refused(400, "invalid_grant");
+    let narrow = [
+        ("grant_type", "password"),
+        ("username", "jana"),
+        ("password", "pw"),
+        ("scope", "openid"),
+    ];
+    let narrow = uaa.token_as("cf", "", &narrow).await.ok();
+    exchange(narrow["access_token"].as_str().unwrap().to_owned())
+        .await
+        .refused(400, "invalid_grant");
+    exchange(narrow["id_token"].as_str().unwrap().to_owned())
+        .await
+        .refused(400, "invalid_grant");
+    exchange("nonsense".to_owned()).await.refused(400, "invalid_grant");
+    let mut broken = token.clone();
+    broken.replace_range(token.len() - 6..token.len() - 2, "AAAA");
+    exchange(broken).await.refused(400, "invalid_grant");
+    uaa.token_as(
+        "doppler",
+        &uaa.secret("doppler"),
+        &[grant, ("assertion", token.as_str())],
+    )
+    .await
+    .refused(401, "unauthorized_client");
+}
+
+/// A one-time code in the place of name and password.
+pub async fn passcodes(uaa: &Uaa) {
+    uaa.add_user("petra", "pw").await;
+    let token = uaa.login("petra", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let code = uaa.client.get("/passcode").bearer(&token).send().await.ok();
+    let code = code.as_str().unwrap();
+    let fields = [("grant_type", "password"), ("passcode", code)];
+    let body = uaa.token_as("cf", "", &fields).await.ok();
+    assert_eq!(claims(body["access_token"].as_str().unwrap())["user_name"], "petra");
+    uaa.token_as("cf", "", &fields).await.refused(401, "unauthorized");
+    uaa.client.get("/passcode").send().await.refused(401, "unauthorized");
+    let late = uaa.client.get("/passcode").bearer(&token).send().await.ok();
+    uaa.pass(301);
+    let fields = [("grant_type", "password"), ("passcode", late.as_str().unwrap())];
+    uaa.token_as("cf", "", &fields).await.refused(401, "unauthorized");
+}
+
+/// Who the bearer is, for tokens with `openid`.
+pub async fn user_info(uaa: &Uaa) {
+    let id = uaa.add_user("ulla", "pw").await;
+    let token = |scope: &'static str| async move {
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "ulla"),
+            ("password", "pw"),
+            ("scope", scope),
+        ];
+        uaa.token_as("cf", "", &fields).await.ok()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let info = uaa
+        .client
+        .get("/userinfo")
+        .bearer(&token("openid").await)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&info["sub"], &info["user_id"]),
+        (&id.as_str().into(), &id.as_str().into())
+    );
+    assert_eq!(
+        (&info["user_name"], &info["email"]),
+        (&"ulla".into(), &"ulla@example.com".into())
+    );
+    assert_eq!(info["name"], "Given Family");
+    let other = token("uaa.user").await;
+    uaa.client
+        .get("/userinfo")
+        .bearer(&other)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    let own = uaa.client_token("admin").await;
+    uaa.client
+        .get("/userinfo")
+        .bearer(&own)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    uaa.client.get("/userinfo").send().await.refused(401, "unauthorized");
+}
+
+/// What programs ask first.
+pub async fn discovery_and_prompts(uaa: &Uaa) {
+    for path in [
+        "/.well-known/openid-configuration",
+        "/oauth/token/.well-known/openid-configuration",
+    ] {
+        let found = uaa.client.get(path).send().await.ok();
+        assert_eq!(found["issuer"], uaa.issuer());
+        assert_eq!(found["token_endpoint"], format!("{}/oauth/token", uaa.url));
+        assert_eq!(texts(&found["code_challenge_methods_supported"]), ["S256"]);
+        for (name, value) in found.as_object().unwrap() {
+            if name.ends_with("_endpoint") || name == "jwks_uri" {
+                assert!(value.as_str().unwrap().starts_with(&uaa.url), "{name}");
+            }
+        }
+    }
+    for path in ["/login", "/info"] {
+        let info = uaa
+            .client
+            .get(path)
+            .header("accept", "application/json")
+            .send()
+            .await
+            .ok();
+        assert_eq!(texts(&info["prompts"]["username"]), ["text", "Email"]);
+        assert_eq!(texts(&info["prompts"]["password"]), ["password", "Password"]);
+        assert!(info["prompts"]["passcode"].is_null(), "there is no provider");
+        assert_eq!(info["links"]["login"], uaa.url);
+        assert!(info["app"]["version"].is_string());
+    }
+    let hinted = |origin: &'static str| async move {
+        let password = uaa.admin_password();
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "admin"),
+            ("password", &password),
+        ];
+        let path = format!("/oauth/token?login_hint=%7B%22origin%22%3A%22{origin}%22%7D");
+        uaa.client.post(&path).basic("cf", "").form(&fields).send().await
+    };
+    hinted("uaa").await.ok();
+    hinted("ldap").await.refused(401, "unauthorized");
+    assert_eq!(uaa.client.get("/healthz").send().await.text(), "ok\n");
+    uaa.client.get("/nothing").send().await.refused(404, "not_found");
+    uaa.client
+        .get("/oauth/token")
+        .send()
+        .await
+        .refused(405, "method_not_allowed");
+}
+
+/// A new key signs at once; the old one is published until its last token is over, and not longer.
+pub async fn rotated_keys(ground: &Ground) {
+    let uaa = ground
+        .uaa_with(|raw| raw.tokens.key_rotation = "30d".parse().unwrap())
+        .await;
+    let old = uaa.admin_token().await;
+    let root = uaa.root().await;
+    uaa.client
+        .post("/weir/v1/keys/rotate")
+        .bearer(&old)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    let kid = uaa.client.post("/weir/v1/keys/rotate").bearer(&root).send().await.ok()["kid"].clone();
+    let new = uaa.admin_token().await;
+    assert_eq!(header_of(&new)["kid"], kid);
+    assert_ne!(header_of(&old)["kid"], kid);
+    uaa.check(&old).await.ok();
+    uaa.check(&new).await.ok();
+    let kids = || async {
+        let keys = uaa.client.get("/token_keys").send().await.ok();
+        let list: Vec<String> = keys["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect();
+        list
+    };
+    assert_eq!(kids().await.len(), 2);
+    assert_eq!(kids().await[0], kid.as_str().unwrap(), "the present one first");
+    uaa.pass(24 * 3600 + 61);
+    eventually("the old key is gone", || async { kids().await.len() == 1 }).await;
+    // In time it does so by itself.
+    uaa.pass(30 * 24 * 3600);
+    eventually("a new key by itself", || async {
+        kids().await.len() == 2 && kids().await[0] != kid.as_str().unwrap()
+    })
+    .await;
+    uaa.admin_token().await;
+    uaa.stop().await;
+}
+
+/// Five failures lock a name for a while, whether it exists or not, and whatever else is tried.
+pub async fn lockout(ground: &Ground) {
+    const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
+    let uaa = ground.uaa().await;
+    let id = uaa.add_user("lora", "right").await;
+    for name in ["lora", "nobody-of-this-name"] {
+        for attempt in 0..5 {
+            let body = uaa
+                .login(name, &format!("wrong {attempt}"))
+                .await
+                .refused(401, "unauthorized");
+            assert_eq!(body["error_description"], "Bad credentials", "{name} {attempt}");
+        }
+        let body = uaa
+            .login(&name.to_uppercase(), "right")
+            .await
+            .refused(401, "unauthorized");
+        assert_eq!(body["error_description"], LOCKED);
+    }
+    uaa.login("admin", &uaa.admin_password()).await.ok();
+    // An administrator can end it.
+    let (root, path) = (uaa.root().await, format!("/Users/{id}/status"));
+    let unlock = serde_json::json!({"locked": false});
+    uaa.client
+        .patch(&path)
+        .json(&unlock)
+        .send()
+        .await
+        .refused(401, "unauthorized");
+    uaa.client.patch(&path).bearer(&root).json(&unlock).send().await.ok();
+    uaa.login("lora", "right").await.ok();
+    // And so does time; a success forgets what was before.
+    for _ in 0..5 {
+        uaa.login("lora", "wrong").await.refused(401, "unauthorized");
+    }
+    assert_eq!(
+        uaa.login("lora", "right").await.refused(401, "unauthorized")["error_description"],
+        LOCKED
+    );
+    uaa.pass(301);
+    for _ in 0..4 {
+        uaa.login("lora", "wrong").await.refused(401, "unauthorized");
+    }
+    uaa.login("lora", "right").await.ok();
+    for _ in 0..4 {
+        uaa.login("lora", "wrong").await.refused(401, "unauthorized");
+    }
+    // Failures of long ago do not count.
+    uaa.pass(3601);
+    uaa.login("lora", "wrong").await.refused(401, "unauthorized");
+    uaa.login("lora", "right").await.ok();
+    uaa.stop().await;
+}
+
+/// Everything ends when it should: access tokens, refresh tokens; and what is over is removed.
+pub async fn time_passes(ground: &Ground) {
+    let uaa = ground.uaa().await;
+    let body = uaa.login("admin", &uaa.admin_password()).await.ok();
+    let token = body["access_token"].as_str().unwrap();
+    uaa.pass(1199);
+    uaa.check(token).await.ok();
+    uaa.pass(1);
+    uaa.check(token).await.refused(400, "invalid_token");
+    uaa.client
+        .get("/userinfo")
+        .bearer(token)
+        .send()
+        .await
+        .refused(401, "invalid_token");
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", body["refresh_token"].as_str().unwrap()),
+    ];
+    let fresh = uaa.token_as("cf", "", &fields).await.ok();
+    uaa.check(fresh["access_token"].as_str().unwrap()).await.ok();
+    uaa.pass(2_592_000);
+    uaa.token_as("cf", "", &fields).await.refused(401, "invalid_token");
+    uaa.stop().await;
+}
