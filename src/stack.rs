@@ -17,7 +17,6 @@ mod plan;
 mod ports;
 mod processes;
 mod ready;
-mod secrets;
 mod separate;
 mod status;
 

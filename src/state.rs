@@ -7,7 +7,7 @@
 //!   ports.json                what `--ports auto` chose last
 //!   token                     the operator's token, 0600
 //!   login.json                the tokens of who is logged in (`weir login`), 0600
-//!   uaa/                      uaa.db; admin-password, client-secrets.json, doppler-secret and master-key, 0600 each
+//!   uaa/                      uaa.db; admin-password, client-secrets.json and master-key, 0600 each
 //!   drains.json               the drains that `weir drain add` added, with their secrets, 0600
 //!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key

@@ -13,13 +13,14 @@ use weir_error::ErrorKind;
 use weir_rpc::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
-use super::secrets::{RESOURCE_CLIENT, resource_secret};
 use super::{Component, Ports};
 use crate::failure::Failure;
 use crate::state::{Endpoints, StateDir, write_atomically};
 
 /// The name of the certificate with which commands and nozzles call the stack.
 const CLIENT: &str = "client";
+/// The client that log components are to UAA (contract §2.6): may read what was revoked.
+const RESOURCE_CLIENT: &str = "doppler";
 
 /// A stack, ready to be started.
 #[derive(Debug, Clone)]
@@ -27,8 +28,6 @@ pub(crate) struct Plan {
     pub(crate) state: StateDir,
     pub(crate) ports: Ports,
     pub(crate) client: IdentityFiles,
-    /// The file with the secret of the client that the faces are to UAA.
-    resource_secret: PathBuf,
 }
 
 impl Plan {
@@ -43,7 +42,6 @@ impl Plan {
             state: state.clone(),
             ports,
             client,
-            resource_secret: resource_secret(state)?,
         };
         for component in Component::IN_ORDER {
             let identity = authority.issue(component.name(), component.server_names())?;
@@ -148,7 +146,7 @@ impl Plan {
             ca: self.client.ca.clone(),
             server_name: Component::Uaa.server_name().to_owned(),
             client_id: RESOURCE_CLIENT.to_owned(),
-            client_secret_file: self.resource_secret.clone(),
+            client_secret_file: self.state.client_secrets(),
             ..RawUaa::default()
         }
     }

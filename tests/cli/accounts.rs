@@ -50,7 +50,6 @@ fn the_administrator_logs_in() {
         "endpoints.json",
         "uaa/admin-password",
         "uaa/client-secrets.json",
-        "uaa/doppler-secret",
         "uaa/master-key",
         "config/uaa.toml",
     ] {

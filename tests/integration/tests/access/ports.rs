@@ -1,0 +1,119 @@
+//! docs/security.md, port by port, on a running stack.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use weir_testkit::{Mode, Stack};
+use weir_tls::{Authority, ClientTls, IdentityFiles};
+
+use super::wire::refusal;
+
+/// What a port demands before it hears anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// A certificate of the stack's CA; the server is known by this name.
+    Certificate(&'static str),
+    /// Nothing on the level of TLS: the face asks for a token (see `tokens`), or for what OAuth says.
+    Token,
+}
+
+/// A server that refuses does so by then.
+const REFUSED: Duration = Duration::from_secs(20);
+/// A server that has not refused by then has nothing against the certificate.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Every port by its key in `endpoints.json`.
+const PORTS: [(&str, Demand); 15] = [
+    ("agent", Demand::Certificate("metron")),
+    ("loggregator_agent", Demand::Certificate("metron")),
+    ("syslog_agent", Demand::Certificate("metron")),
+    ("syslog_agent_status", Demand::Certificate("metron")),
+    ("binding_cache", Demand::Certificate("binding-cache")),
+    ("doppler", Demand::Certificate("doppler")),
+    ("rlp", Demand::Certificate("reverselogproxy")),
+    ("log_cache", Demand::Certificate("log-cache")),
+    ("log_cache_gateway", Demand::Certificate("log-cache")),
+    ("log_cache_syslog", Demand::Certificate("log-cache-syslog")),
+    ("traffic_controller", Demand::Token),
+    ("rlp_gateway", Demand::Token),
+    ("log_cache_proxy", Demand::Token),
+    ("sql_http", Demand::Token),
+    ("uaa", Demand::Token),
+];
+
+/// The rows of the table in docs/security.md: the keys that one names, and what it demands.
+fn documented() -> anyhow::Result<Vec<(Vec<String>, String)>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/security.md");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (_, table) = text.split_once("## Every port").context("the section")?;
+    let (table, _) = table.split_once("\n## ").context("the end of the section")?;
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    Ok(rows
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let who = cells.get(1).copied().unwrap_or_default();
+            let keys = who.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            (keys, cells.get(2).copied().unwrap_or_default().to_owned())
+        })
+        .collect())
+}
+
+/// Setup: a running stack. Must hold: what listens, what docs/security.md names and what is walked here are the same ports; each
+/// hears exactly those on the level of TLS whom the table says: without a certificate, with one of a foreign CA, with one
+/// of the stack's.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_port_demands_what_is_documented() -> anyhow::Result<()> {
+    let documented = documented()?;
+    let stack = Stack::start(Mode::Embedded).await?;
+    let text = std::fs::read(stack.state_dir().join("endpoints.json"))?;
+    let endpoints: Value = serde_json::from_slice(&text)?;
+    let endpoints = endpoints.as_object().context("an object")?;
+
+    let listening: BTreeSet<&str> = endpoints
+        .iter()
+        .filter(|(_, value)| value.as_str().is_some_and(|text| text.contains("127.0.0.1:")))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let walked: BTreeSet<&str> = PORTS.iter().map(|(key, _)| *key).collect();
+    let named: BTreeSet<&str> = documented
+        .iter()
+        .flat_map(|(keys, _)| keys)
+        .map(String::as_str)
+        .collect();
+    assert_eq!(listening, walked, "a port that nobody looks at");
+    assert_eq!(named, walked, "docs/security.md names other ports");
+
+    let known = stack.endpoints().mutual()?;
+    let nameless = stack.endpoints().trusting()?;
+    let elsewhere = tempfile::tempdir()?;
+    let foreign = Authority::open_or_create(elsewhere.path())?.issue("client", &[])?;
+    let foreign = ClientTls::mutual(&IdentityFiles {
+        ca: stack.endpoints().ca.clone(),
+        ..foreign
+    })?;
+    for (key, demand) in PORTS {
+        let url = endpoints[key].as_str().context("an address")?;
+        let (_, says) = documented
+            .iter()
+            .find(|(keys, _)| keys.iter().any(|named| named == key))
+            .context("a row")?;
+        let (name, closed) = match demand {
+            Demand::Certificate(name) => (name, true),
+            Demand::Token => ("localhost", false),
+        };
+        ensure!(says.contains("CA") == closed, "{key}: docs/security.md says {says}");
+        let patience = if closed { REFUSED } else { SILENCE };
+        let refused = refusal(&nameless, url, name, patience).await?;
+        ensure!(refused.is_some() == closed, "{key}, no certificate: {refused:?}");
+        if closed {
+            let refused = refusal(&foreign, url, name, REFUSED).await?;
+            ensure!(refused.is_some(), "{key} took a foreign certificate");
+        }
+        let refused = refusal(&known, url, name, SILENCE).await?;
+        ensure!(refused.is_none(), "{key}, a certificate of the stack: {refused:?}");
+    }
+    Ok(())
+}

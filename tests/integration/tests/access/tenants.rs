@@ -1,0 +1,216 @@
+//! Two tenants on one stack.
+
+use anyhow::ensure;
+use weir_faults::assert_no_panics;
+use weir_testkit::{Firehose, Mode, Series, Shape, Stack, eventually};
+
+use super::faces::{Ask, Faces};
+use super::uaa::{Uaa, add_user};
+
+/// One tenant: a user, and the app that is theirs.
+struct Tenant {
+    user: &'static str,
+    app: &'static str,
+    lines: usize,
+}
+
+const TENANTS: [Tenant; 2] = [
+    Tenant {
+        user: "alice",
+        app: "aaaaaaaa-0000-4000-8000-00000000000a",
+        lines: 30,
+    },
+    Tenant {
+        user: "bob",
+        app: "bbbbbbbb-0000-4000-8000-00000000000b",
+        lines: 70,
+    },
+];
+
+/// Everything that has rows of sources, with the column that names the source.
+const TABLES: [(&str, &str); 7] = [
+    ("logs", "source_id"),
+    ("counters", "source_id"),
+    ("gauges", "source_id"),
+    ("timers", "source_id"),
+    ("events", "source_id"),
+    ("drops", "source_id"),
+    ("drain_status", "app"),
+];
+
+/// Setup: two users, each in the group of one app; both apps log. Must hold, in each mode and both ways: on every face a tenant gets
+/// all that is theirs, and not a row, a count or a name of the other's; what is the other's does not exist for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tenants() -> anyhow::Result<()> {
+    for mode in [Mode::Embedded, Mode::Processes] {
+        let stack = Stack::start(mode).await?;
+        let uaa = Uaa::of(&stack)?;
+        for tenant in &TENANTS {
+            add_user(&stack, tenant.user, &[&format!("logs.read.{}", tenant.app)])?;
+        }
+        for (own, other) in [(&TENANTS[0], &TENANTS[1]), (&TENANTS[1], &TENANTS[0])] {
+            let token = uaa.user_token(own.user, "password").await?;
+            streams(&stack, &token, own, other).await?;
+            let faces = Faces::new(&stack, Some(&token))?;
+            faces
+                .expect(
+                    own.user,
+                    &[
+                        (Ask::Firehose, 401),
+                        (Ask::AppStream(own.app), 101),
+                        (Ask::AppStream(other.app), 404),
+                        (Ask::Gateway(&format!("log&source_id={}", own.app)), 200),
+                        (Ask::Gateway(&format!("log&source_id={}", other.app)), 404),
+                        (
+                            Ask::Gateway(&format!("log&source_id={}&source_id={}", own.app, other.app)),
+                            404,
+                        ),
+                        (Ask::Gateway("log"), 404),
+                        (Ask::Read(own.app), 200),
+                        (Ask::Read(other.app), 404),
+                        (Ask::Meta, 200),
+                        (Ask::Sql, 200),
+                    ],
+                )
+                .await?;
+        }
+        // By now both have lines.
+        for (own, other) in [(&TENANTS[0], &TENANTS[1]), (&TENANTS[1], &TENANTS[0])] {
+            let token = uaa.user_token(own.user, "password").await?;
+            let faces = Faces::new(&stack, Some(&token))?;
+            held(&faces, own, other).await?;
+            sql(&faces, own, other).await?;
+        }
+        assert_no_panics(&stack);
+    }
+    Ok(())
+}
+
+/// The live faces, while both apps log.
+async fn streams(stack: &Stack, token: &str, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
+    let app = Firehose::open(stack.endpoints(), &format!("/apps/{}/stream", own.app), token).await?;
+    let faces = Faces::new(stack, Some(token))?;
+    let query = format!("log&source_id={}", own.app);
+    let last = format!("\"source_id\":\"{}\"", own.app);
+    let emitter = stack.emitter().await?;
+    let feeding = async {
+        let (mut owns, mut others) = (Series::new(own.app, Shape::SHORT), Series::new(other.app, Shape::SHORT));
+        emitter.send_series(&mut others, other.lines).await?;
+        emitter.send_series(&mut owns, own.lines).await?;
+        eventually("the app stream has its lines", async || {
+            emitter.send(&others.batch(1)).await?;
+            emitter.send(&owns.batch(1)).await?;
+            let got = app.received.of(own.app);
+            ensure!(got >= 20, "{got}");
+            Ok(())
+        })
+        .await
+    };
+    let events = faces.events(&query, |answer| answer.matches(&last).count() > 3);
+    // Lines go on until both streams have some.
+    let (events, fed) = tokio::join!(
+        async {
+            let mut events = std::pin::pin!(events);
+            let mut more = Series::new(own.app, Shape::SHORT);
+            let mut noise = Series::new(other.app, Shape::SHORT);
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+            loop {
+                tokio::select! {
+                    events = &mut events => return events,
+                    _ = ticks.tick() => {
+                        emitter.send(&noise.batch(2)).await?;
+                        emitter.send(&more.batch(2)).await?;
+                    }
+                }
+            }
+        },
+        feeding
+    );
+    fed?;
+    let events = events?;
+    ensure!(events.contains(&last), "no envelope of {}: {events}", own.user);
+    ensure!(!events.contains(other.app), "{} saw the other's: {events}", own.user);
+    let numbers = app.received.numbers();
+    ensure!(
+        numbers.keys().eq([own.app]),
+        "{} saw {:?} in the app stream",
+        own.user,
+        numbers.keys()
+    );
+    Ok(())
+}
+
+/// What the REST face holds.
+async fn held(faces: &Faces<'_>, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
+    let read = faces.rest(&format!("/api/v1/read/{}?limit=1000", own.app)).await?;
+    ensure!(read.contains(own.app) && !read.contains(other.app), "{read}");
+    let hidden = faces.rest(&format!("/api/v1/read/{}", other.app)).await?;
+    let absent = faces.rest("/api/v1/read/cccccccc-0000-4000-8000-00000000000c").await?;
+    let without_date = |answer: &str| -> Vec<String> {
+        let lines = answer.lines().filter(|line| !line.to_lowercase().starts_with("date:"));
+        lines.map(str::to_owned).collect()
+    };
+    ensure!(
+        without_date(&hidden) == without_date(&absent),
+        "what is hidden looks other than what is not there:\n{hidden}\n{absent}"
+    );
+    let meta = faces.rest("/api/v1/meta").await?;
+    ensure!(meta.contains(own.app) && !meta.contains(other.app), "{meta}");
+    ensure!(
+        !meta.contains("doppler"),
+        "the stack's own sources are nobody's: {meta}"
+    );
+    Ok(())
+}
+
+/// SQL, also by those who try to get around the filter.
+async fn sql(faces: &Faces<'_>, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
+    let sources = faces.rows("select distinct source_id from logs").await?;
+    ensure!(sources.len() == 1 && sources[0]["source_id"] == own.app, "{sources:?}");
+    let (mine, theirs) = (own.app, other.app);
+    for (table, column) in TABLES {
+        let seen = faces
+            .sql(&format!("select * from {table} where {column} <> '{mine}'"))
+            .await?;
+        ensure!(!seen.contains(theirs), "{table}: {seen}");
+        let count = faces
+            .sql(&format!(
+                "select count(*) as n from {table} where {column} = '{theirs}'"
+            ))
+            .await?;
+        ensure!(
+            count.trim() == r#"{"n":0}"# || !count.contains("\"n\""),
+            "{table}: {count}"
+        );
+    }
+    for attempt in [
+        format!("select count(*) as n from logs where source_id = '{theirs}' or 1 = 1 and source_id = '{theirs}'"),
+        format!(
+            "with all_rows as (select * from logs) select count(*) as n from all_rows where source_id = '{theirs}'"
+        ),
+        format!(
+            "select count(*) as n from (select * from logs union all select * from logs) where source_id = '{theirs}'"
+        ),
+        format!(
+            "select count(*) as n from logs a join logs b on a.source_id <> b.source_id where b.source_id = '{theirs}'"
+        ),
+        format!(
+            "select count(*) as n from logs where source_id in (select source_id from logs where source_id = '{theirs}')"
+        ),
+    ] {
+        let answer = faces.sql(&attempt).await?;
+        ensure!(answer.trim() == r#"{"n":0}"#, "{attempt}: {answer}");
+    }
+    // An error that names a value, if the row were looked at.
+    let error = faces
+        .sql(&format!(
+            "select cast(body as bigint) / 0 from logs where source_id = '{theirs}'"
+        ))
+        .await?;
+    ensure!(!error.contains("payload"), "{error}");
+    let plan = faces.sql("explain analyze select count(*) from logs").await?;
+    ensure!(!plan.contains(theirs), "{plan}");
+    let statistics = faces.sql("explain analyze verbose select * from logs").await?;
+    ensure!(!statistics.contains(theirs), "{statistics}");
+    Ok(())
+}
