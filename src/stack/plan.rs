@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
+use rand::Rng as _;
 use serde::Serialize;
 use weir_auth::{RawUaa, StaticToken};
 use weir_config::Secret;
@@ -38,6 +39,7 @@ impl Plan {
         let client = authority.issue(CLIENT, &[])?;
         // Made at the first start, checked at later ones.
         StaticToken::from_file(&state.token())?;
+        client_secrets(state)?;
         let plan = Self {
             state: state.clone(),
             ports,
@@ -269,6 +271,18 @@ impl Plan {
     }
 }
 
+/// Begins the file of clients' secrets, which UAA completes at its first start: the faces want theirs before that.
+fn client_secrets(state: &StateDir) -> Result<(), Failure> {
+    let path = state.client_secrets();
+    if path.exists() {
+        return Ok(());
+    }
+    let mut random = rand::rng();
+    let secret = format!("{:032x}{:032x}", random.random::<u128>(), random.random::<u128>());
+    let text = serde_json::json!({ RESOURCE_CLIENT: secret }).to_string();
+    write_atomically(&path, text.as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+}
+
 /// Where envelopes come from, for clients that show it: what a deployment's agents add (contract §7).
 fn place() -> BTreeMap<String, String> {
     [
@@ -303,12 +317,19 @@ mod tests {
             assert!(loaded.effective.contains("127.0.0.1:"), "{}", loaded.effective);
         }
         let read = |path: PathBuf| std::fs::read(path).expect("there");
-        let before = [state.token(), plan.client.ca.clone(), plan.client.cert.clone()].map(read);
+        let kept = || {
+            [
+                state.token(),
+                state.client_secrets(),
+                plan.client.ca.clone(),
+                plan.client.cert.clone(),
+            ]
+            .map(read)
+        };
+        let before = kept();
         let again = Plan::prepare(&state, Ports::default()).expect("prepared again");
-        assert_eq!(
-            [state.token(), again.client.ca.clone(), again.client.cert.clone()].map(read),
-            before
-        );
+        assert_eq!(again.client.cert, plan.client.cert);
+        assert_eq!(kept(), before);
     }
 
     /// A mistake in a file is answered with the key that was meant.

@@ -36,7 +36,7 @@ pub(crate) async fn get(
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     let reading = async {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         loop {
             let text = String::from_utf8_lossy(&answer);
             if enough(&text) || complete(&text) {
