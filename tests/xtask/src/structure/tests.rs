@@ -79,6 +79,14 @@ fn the_testkit_is_for_tests() {
     );
 }
 
+/// A crate that names itself turns a feature on for its tests; anything else that names itself is a mistake.
+#[test]
+fn a_crate_may_name_itself_for_its_tests() {
+    let itself = "weir-rpc = { workspace = true, features = [\"testing\"] }";
+    assert!(refused("platform/lib/rpc", &format!("[dev-dependencies]\n{itself}")).is_empty());
+    assert!(!refused("platform/lib/rpc", &format!("[dependencies]\n{itself}")).is_empty());
+}
+
 #[test]
 fn datafusion_stays_behind_one_crate() {
     assert!(refused("log-cache/query", "[dependencies]\ndatafusion = { workspace = true }").is_empty());
