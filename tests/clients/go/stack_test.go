@@ -30,6 +30,7 @@ type stack struct {
 	Firehose        string         `json:"traffic_controller"`
 	LogCache        string         `json:"log_cache"`
 	LogCacheGateway string         `json:"log_cache_gateway"`
+	RLPGateway      string         `json:"rlp_gateway"`
 	PIDs            map[string]int `json:"pids"`
 
 	// token opens the firehose and the app streams, with its "bearer " prefix.
