@@ -28,6 +28,17 @@ pub(crate) fn random_token<const N: usize>() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Characters that are not taken for each other and mean nothing to a shell; 32 of them, so that every byte gives one
+/// fairly.
+const READABLE: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// `N` random characters for people to copy, 5 bits each.
+pub(crate) fn random_readable<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes.iter().map(|byte| char::from(READABLE[usize::from(byte % 32)])).collect()
+}
+
 /// `N` random bytes in lower-case hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0; N];
@@ -196,5 +207,7 @@ mod tests {
         assert!(equal("a", "a") && !equal("a", "b") && !equal("a", "aa") && equal("", ""));
         assert_ne!(random_token::<32>(), random_token::<32>());
         assert_eq!(random_hex::<16>().len(), 32);
+        let readable = random_readable::<64>();
+        assert!(readable.len() == 64 && readable.bytes().all(|byte| READABLE.contains(&byte)), "{readable}");
     }
 }

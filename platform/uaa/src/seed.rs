@@ -361,7 +361,7 @@ async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), 
     let text = private_file::read_or_create(path, || {
         let random = CLIENTS.iter().filter(|client| client.secret == SecretKind::Random);
         let fresh = random
-            .map(|client| (client.id.to_owned(), secrets::random_token::<24>()))
+            .map(|client| (client.id.to_owned(), secrets::random_readable::<32>()))
             .collect();
         written(&SecretsFile(fresh))
     })?;
@@ -372,7 +372,7 @@ async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), 
         if seeded.secret == SecretKind::Random && present.is_none() {
             file.0
                 .entry(seeded.id.to_owned())
-                .or_insert_with(secrets::random_token::<24>);
+                .or_insert_with(secrets::random_readable::<32>);
         }
         if present.is_none() {
             let hash = match (seeded.secret, file.0.get(seeded.id)) {
@@ -456,7 +456,7 @@ async fn administrator(
         return Ok(None);
     }
     let path = &config.admin_password_file;
-    let password = private_file::read_or_create(path, || format!("{}\n", secrets::random_token::<18>()))?;
+    let password = private_file::read_or_create(path, || format!("{}\n", secrets::random_readable::<24>()))?;
     let password = password.trim().to_owned();
     if password.is_empty() {
         return Err(FileError::Content {

@@ -12,12 +12,6 @@ use crate::http::login::see;
 use crate::http::{bearer, pages};
 use crate::secrets;
 
-/// Characters that are not taken for each other; 32 of them, so that every byte gives one fairly.
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
-/// Characters of a code: 80 bits.
-const LENGTH: usize = 16;
-
 pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Response, ApiError> {
     let (user, auth_time) = if bearer::token(&parts.headers)?.is_some() {
         let caller = bearer::caller_with(&app, &parts.headers, &["uaa.user"]).await?;
@@ -34,12 +28,8 @@ pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Res
             None => return Err(ApiError::no_token()),
         }
     };
-    let mut random = [0; LENGTH];
-    secrets::fill(&mut random);
-    let code: String = random
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-        .collect();
+    // 80 bits, good for minutes.
+    let code = secrets::random_readable::<16>();
     let validity = app.config.tokens.passcode;
     let expires_at = app.store.now() + crate::issue::seconds(validity) * 1000;
     app.store

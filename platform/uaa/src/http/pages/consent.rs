@@ -29,7 +29,7 @@ impl Consent<'_> {
     pub(crate) fn page(&self) -> Response {
         let mut content = format!(
             "<h1>Allow {client}?</h1>\n\
-             <p><strong>{client}</strong> wants to act for <strong>{}</strong> and will be told at {}.</p>\n\
+             <p><strong>{client}</strong> wants to act for <strong>{}</strong>. Your answer leads to <strong>{}</strong>.</p>\n\
              <form method=\"post\" action=\"/oauth/authorize\">\n<ul class=\"scopes\">",
             escape(self.user_name),
             escape(self.destination),
