@@ -3,10 +3,13 @@ module weir/tests/clients/uaa
 go 1.24
 
 require (
+	github.com/cloudfoundry-community/go-uaa v0.3.5
 	github.com/coreos/go-oidc/v3 v3.14.1
 	github.com/zitadel/oidc/v3 v3.37.0
 	golang.org/x/oauth2 v0.30.0
 )
+
+require github.com/pkg/errors v0.9.1 // indirect
 
 require (
 	github.com/bmatcuk/doublestar/v4 v4.8.1 // indirect
