@@ -8,7 +8,7 @@
 //!   token                     the operator's token, 0600
 //!   login.json                the tokens of who is logged in (`weir login`), 0600
 //!   uaa/                      uaa.db; admin-password, client-secrets.json and master-key, 0600 each
-//!   drains.json               the drains that `weir drain add` added, with their secrets, 0600
+//!   drains.json, drains.lock  the drains that `weir drain add` added, with their secrets, 0600; held while it is changed
 //!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start

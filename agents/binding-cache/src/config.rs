@@ -26,6 +26,8 @@ pub struct RawConfig {
     pub warn_on_invalid_drains: bool,
     /// Addresses at which no drain may be.
     pub blocked_ranges: AddressPolicy,
+    /// Most connections at a time: each agent that waits for a change holds one.
+    pub max_connections: usize,
     /// The file of the drains that were added by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub static_drains: Option<PathBuf>,
@@ -68,6 +70,7 @@ impl Default for RawConfig {
             agent: None,
             warn_on_invalid_drains: true,
             blocked_ranges: AddressPolicy::open(),
+            max_connections: 16_384,
             static_drains: None,
             aggregate_drains: None,
             api: RawApi::default(),
@@ -101,6 +104,8 @@ pub struct Config {
     pub agent: Option<PeerAddr>,
     /// Addresses at which no drain may be.
     pub blocked_ranges: AddressPolicy,
+    /// Most connections at a time.
+    pub max_connections: usize,
     /// The file of the drains that were added by hand.
     pub static_drains: Option<PathBuf>,
     /// The file of the drains that get everything.
@@ -126,6 +131,13 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, Problems> {
         let mut problems = Problems::default();
+        let connections = raw.max_connections;
+        problems.require(
+            (16..=1_000_000).contains(&connections),
+            "max_connections",
+            connections,
+            "16 to 1000000",
+        );
         let mut part = Problems::default();
         let api = raw.api.check(&mut part);
         problems.nest("api", part);
@@ -135,6 +147,7 @@ impl TryFrom<RawConfig> for Config {
                 identity: raw.identity,
                 agent: raw.agent.filter(|_| raw.warn_on_invalid_drains),
                 blocked_ranges: raw.blocked_ranges,
+                max_connections: connections,
                 static_drains: raw.static_drains,
                 aggregate_drains: raw.aggregate_drains,
                 api,
@@ -231,6 +244,10 @@ pub const DOCS: &[(&str, &str)] = &[
          syslog agent on the address that it dials.",
     ),
     (
+        "max_connections",
+        "Most connections at a time: each syslog agent that waits for a change holds one or two.",
+    ),
+    (
         "static_drains",
         "The file of the drains that were added by `weir drain add`; read again when it changes.",
     ),
@@ -279,6 +296,7 @@ mod tests {
         let example = weir_config::example::<RawConfig>(DOCS).unwrap();
         assert!(example.undocumented.is_empty(), "{:?}", example.undocumented);
         let raw = RawConfig {
+            max_connections: 0,
             api: RawApi {
                 url: Some("http://cc".to_owned()),
                 interval: weir_config::Duration::from_millis(1),
@@ -294,6 +312,7 @@ mod tests {
         assert_eq!(
             keys,
             [
+                "max_connections",
                 "api.interval",
                 "api.batch_size",
                 "api.deadline",

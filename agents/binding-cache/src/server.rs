@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_drain::Resolver;
 use weir_drain::feed::Item;
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{Target, serve_http};
+use weir_rpc::{Target, serve_http_to_many};
 use weir_service::Context;
 use weir_tls::{ClientTls, ServerTls};
 
@@ -173,7 +173,9 @@ impl Server {
             outputs,
             shutdown: context.shutdown.clone(),
         };
-        serve_http(listener, &tls, face.router(), context.shutdown.clone(), &context.tasks).await;
+        let shutdown = context.shutdown.clone();
+        let agents = config.max_connections;
+        serve_http_to_many(listener, &tls, face.router(), agents, shutdown, &context.tasks).await;
         Ok(())
     }
 }

@@ -8,9 +8,9 @@ use weir_drain::Binding;
 use weir_error::ErrorKind;
 use weir_service::clock;
 
-use super::status::{self, Drain};
+use super::status::{Drain, is_passing};
 use super::store::Store;
-use super::{probe, target};
+use super::{look, probe, target};
 use crate::client::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -134,18 +134,26 @@ async fn applied(stack: &Stack, binding: &Binding) -> Result<Drain, Refused> {
     let deadline = clock::instant() + DEADLINE;
     let id = binding.id.to_string();
     loop {
-        let rows = status::drains(stack).await.map_err(Refused::Failed)?;
+        let found = look(stack).await;
+        let late = clock::instant() > deadline;
+        let (rows, cache) = match found {
+            Ok(found) => found,
+            Err(failure) if late || !is_passing(&failure) => return Err(Refused::Failed(failure)),
+            Err(_) => {
+                tokio::time::sleep(INTERVAL).await;
+                continue;
+            }
+        };
         if let Some(row) = rows.into_iter().find(|row| row.binding == id && row.is_bound()) {
             return Ok(row);
         }
-        let cache = status::cache(stack).await.map_err(Refused::Failed)?;
         let refused = cache.refused.into_iter().find(|refused| {
             !refused.used && Some(refused.app.as_str()) == binding.source_id() && refused.url == binding.url.safe()
         });
         if let Some(refused) = refused {
             return Err(Refused::ByCache(refused.text));
         }
-        if clock::instant() > deadline {
+        if late {
             let unread = cache.sources.iter().find_map(|source| source.error.as_deref());
             let why = unread.map_or_else(String::new, |why| format!(" ({why})"));
             return Err(Refused::Failed(

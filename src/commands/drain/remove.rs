@@ -113,11 +113,13 @@ async fn gone(stack: &Stack, id: BindingId) -> Result<(), Failure> {
     let deadline = clock::instant() + DEADLINE;
     let id = id.to_string();
     loop {
-        let rows = status::drains(stack).await?;
-        if !rows.iter().any(|row| row.binding == id && row.is_bound()) {
-            return Ok(());
+        let late = clock::instant() > deadline;
+        match status::drains(stack).await {
+            Ok(rows) if !rows.iter().any(|row| row.binding == id && row.is_bound()) => return Ok(()),
+            Err(failure) if late || !status::is_passing(&failure) => return Err(failure),
+            Ok(_) | Err(_) => {}
         }
-        if clock::instant() > deadline {
+        if late {
             return Err(Failure::new(
                 ErrorKind::Timeout,
                 format!("drain {id}: the syslog agent still serves it after 30 s"),

@@ -56,6 +56,11 @@ impl Drain {
     }
 }
 
+/// Whether it may be another thing in a moment: a component that is being started again.
+pub(super) fn is_passing(failure: &Failure) -> bool {
+    matches!(failure.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
 /// All drains of the syslog agent.
 pub(super) async fn drains(stack: &Stack) -> Result<Vec<Drain>, Failure> {
     get(stack, &format!("{}/v1/drains", stack.endpoints.syslog_agent_status)).await

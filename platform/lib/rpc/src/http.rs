@@ -24,7 +24,7 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long answers may still run once shutdown was requested.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Most connections of one server.
+/// Most connections of one server, unless it says otherwise.
 const MAX_CONNECTIONS: usize = 2048;
 
 /// Bytes of headers that a request may have.
@@ -43,8 +43,30 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    serve_http_to_many(listener, tls, service, MAX_CONNECTIONS, shutdown, tasks).await;
+}
+
+/// The same for no more than `max_connections` at a time; further ones wait in the kernel's queue.
+pub async fn serve_http_to_many<S, B>(
+    listener: TcpListener,
+    tls: &ServerTls,
+    service: S,
+    max_connections: usize,
+    shutdown: Shutdown,
+    tasks: &Tasks,
+) where
+    S: tower::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let tls = tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
-    let mut connections = incoming::accept(listener, tls, MAX_CONNECTIONS, shutdown.clone(), tasks);
+    let mut connections = incoming::accept(listener, tls, max_connections, shutdown.clone(), tasks);
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
