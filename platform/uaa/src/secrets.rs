@@ -36,7 +36,10 @@ const READABLE: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 pub(crate) fn random_readable<const N: usize>() -> String {
     let mut bytes = [0; N];
     fill(&mut bytes);
-    bytes.iter().map(|byte| char::from(READABLE[usize::from(byte % 32)])).collect()
+    bytes
+        .iter()
+        .map(|byte| char::from(READABLE[usize::from(byte % 32)]))
+        .collect()
 }
 
 /// `N` random bytes in lower-case hexadecimal digits.
@@ -208,6 +211,9 @@ mod tests {
         assert_ne!(random_token::<32>(), random_token::<32>());
         assert_eq!(random_hex::<16>().len(), 32);
         let readable = random_readable::<64>();
-        assert!(readable.len() == 64 && readable.bytes().all(|byte| READABLE.contains(&byte)), "{readable}");
+        assert!(
+            readable.len() == 64 && readable.bytes().all(|byte| READABLE.contains(&byte)),
+            "{readable}"
+        );
     }
 }

@@ -142,7 +142,15 @@ async fn a_query_has_one_snapshot() {
 async fn tables_can_be_listed() {
     let engine = engine(&filled());
     let tables = rows(&engine, "show tables").await.join("\n");
-    for table in ["logs", "counters", "gauges", "timers", "events", "drops", "drain_status"] {
+    for table in [
+        "logs",
+        "counters",
+        "gauges",
+        "timers",
+        "events",
+        "drops",
+        "drain_status",
+    ] {
         assert!(tables.contains(table), "{table} in {tables}");
     }
     assert!(
