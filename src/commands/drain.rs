@@ -29,8 +29,9 @@ Examples:
                                             sends one test message and explains what it finds
   weir drain remove syslog-tls://logs.example:6514
 
-While a drain is away its lines wait, in memory and then on disk, and are sent in order when it is back. The app's own
-stream says what is wrong (`weir tail web`), and so does `weir sql 'select * from drain_status'`.";
+While a drain is away its lines wait, in memory and then on disk, and are sent in order when it is
+back. The app's own stream says what is wrong (`weir tail web`), and so does
+`weir sql 'select * from drain_status'`.";
 
 /// Send a source's lines to a syslog server or an HTTPS collector, and see how that goes
 #[derive(Debug, clap::Args)]

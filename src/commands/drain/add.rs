@@ -19,14 +19,15 @@ use crate::terminal::Output;
 const EXAMPLES: &str = "\
 Examples:
   weir drain add --source-id web syslog://10.0.0.7:514
-  weir drain add --source-id web --hostname org.space.web --ca ca.pem syslog-tls://logs.example:6514
-  weir drain add --source-id web --cert client.pem --key client.key --ca ca.pem syslog-tls://logs.example:6514
-  weir drain add --source-id web 'https-batch://logs.example/in?drain-data=metrics&disable-metadata=true'
+  weir drain add --source-id web --hostname org.space.web --ca ca.pem syslog-tls://logs:6514
+  weir drain add --source-id web --cert own.pem --key own.key --ca ca.pem syslog-tls://logs:6514
+  weir drain add --source-id web 'https-batch://logs/in?drain-data=metrics&disable-metadata=true'
   weir drain add --source-id web - < url    the URL from standard input: it has a password in it
 
-It returns when the syslog agent has applied it: every line of the source from then on is for the drain. Then it sends one
-test message and says how that went; a drain that cannot be reached yet is added all the same, and its lines wait. The same
-URL may be added with several certificates: each is a drain of its own.";
+It returns when the syslog agent has applied it: every line of the source from then on is for the
+drain. Then it sends one test message and says how that went; a drain that cannot be reached yet is
+added all the same, and its lines wait. The same URL may be added with several certificates: each is
+a drain of its own.";
 
 /// How long applying a drain may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -49,12 +50,12 @@ pub(crate) struct Args {
     #[arg(long)]
     no_probe: bool,
 
-    #[command(flatten)]
-    certificates: target::Certificates,
-
     /// Where to: syslog://HOST:PORT, syslog-tls://HOST:PORT, https://HOST/PATH, https-batch://HOST/PATH; `-` reads it from
     /// standard input
     url: String,
+
+    #[command(flatten)]
+    certificates: target::Certificates,
 }
 
 pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failure> {

@@ -18,9 +18,10 @@ Examples:
   weir drain list                           all drains of the stack, wherever they come from
   weir drain list --json | jq '.[] | select(.state != \"flowing\")'
 
-STATE: connecting; flowing; retrying (away, what waits is in memory); spilling (what waits is on disk as well); over_limit
-(too many drains of one source: nothing is sent); removed; unknown (added, and not applied). WAITING counts lines that are
-not delivered yet, LAG is the age of the oldest, LOST what was dropped and counted.";
+STATE: connecting; flowing; retrying (away, what waits is in memory); spilling (what waits is on disk
+as well); over_limit (too many drains of one source: nothing is sent); removed; unknown (added, and
+not applied). WAITING counts lines that are not delivered yet, LAG is the age of the oldest, LOST
+what was dropped and counted.";
 
 /// Of an ID, so many digits are shown.
 const DIGITS: usize = 12;

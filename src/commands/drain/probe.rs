@@ -20,8 +20,9 @@ Examples:
   weir drain probe --ca ca.pem syslog-tls://logs.example:6514
   weir drain probe --json 'https-batch://logs.example/in' | jq .steps
 
-It goes the way that lines go: the address of the name, TCP, TLS with the certificates of the drain, one message; with the
-settings of this stack's syslog agent, which need not run. Exit code 0: the drain took the message; 9: it did not.";
+It goes the way that lines go: the address of the name, TCP, TLS with the certificates of the drain,
+one message; with the settings of this stack's syslog agent, which need not run. Exit code 0: the
+drain took the message; 9: it did not.";
 
 /// Send one test message to a drain and explain the result
 #[derive(Debug, clap::Args)]
@@ -35,11 +36,11 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    #[command(flatten)]
-    certificates: target::Certificates,
-
     /// Where to; `-` reads it from standard input
     url: String,
+
+    #[command(flatten)]
+    certificates: target::Certificates,
 }
 
 pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failure> {

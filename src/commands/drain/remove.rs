@@ -22,8 +22,8 @@ Examples:
                                             where several sources drain there
   weir drain remove 3f2a91                  by the ID that `weir drain list` shows, or its beginning
 
-A URL may be given without its user info and query. Lines that wait for the drain get a last chance; what cannot leave
-within a minute is counted as lost.";
+A URL may be given without its user info and query. Lines that wait for the drain get a last chance;
+what cannot leave within a minute is counted as lost.";
 
 /// How long applying it may take.
 const DEADLINE: Duration = Duration::from_secs(30);
