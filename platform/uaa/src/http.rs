@@ -14,11 +14,12 @@
 //! | `GET /healthz` | whether it runs |
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, patch, post, put};
 use http::{HeaderValue, StatusCode, header};
+use tracing::Instrument as _;
 
 use crate::app::App;
 
@@ -154,10 +155,21 @@ fn tokens() -> Router<App> {
         .route("/weir/v1/revocations", get(feed::revocations))
 }
 
-/// Counts and times answers, and sets the headers that all have.
-async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Counts and times answers, makes them a span of the caller's trace, and sets the headers that all have.
+async fn observe(State(app): State<App>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let start = app.clock.instant();
-    let mut response = next.run(request).await;
+    // The route, never the path: there are names in it.
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        method = request.method().as_str(),
+        uri = route,
+        status_code = tracing::field::Empty,
+    );
+    weir_telemetry::adopt_trace(&span, request.headers());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.record("status_code", response.status().as_u16());
     app.metrics
         .answered(response.status(), app.clock.instant().saturating_duration_since(start));
     let headers = response.headers_mut();
@@ -165,5 +177,5 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     headers
         .entry(header::REFERRER_POLICY)
         .or_insert(HeaderValue::from_static("same-origin"));
-    response.into_response()
+    response
 }

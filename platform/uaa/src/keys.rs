@@ -55,6 +55,8 @@ struct Ring {
     published: Vec<PublicKey>,
     /// `GET /token_keys` and `GET /token_key`.
     documents: (Bytes, Bytes),
+    /// The keys in the database that this was made of, and since when they are retired.
+    state: Vec<(String, Option<i64>)>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -94,7 +96,7 @@ impl Keys {
             // Another node may have been first: then that key is the one.
             store.add_first_key(&fresh).await?;
         }
-        let ring = load(&store, &master, &clock).await?;
+        let ring = load(&store, &master, &clock, None).await?.ok_or(Error::NoKey)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 store,
@@ -183,8 +185,10 @@ impl Keys {
     /// Reads the keys again.
     pub(crate) async fn reload(&self) -> Result<(), Error> {
         let shared = &self.shared;
-        let ring = load(&shared.store, &shared.master, &shared.clock).await?;
-        *shared.ring.write() = Arc::new(ring);
+        let known = self.ring();
+        if let Some(ring) = load(&shared.store, &shared.master, &shared.clock, Some(&known)).await? {
+            *shared.ring.write() = Arc::new(ring);
+        }
         Ok(())
     }
 
@@ -231,10 +235,16 @@ impl Ring {
     }
 }
 
-async fn load(store: &Store, master: &MasterKey, clock: &Clock) -> Result<Ring, Error> {
+/// The keys as they are in the database; `None` if they are those that are known.
+async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&Ring>) -> Result<Option<Ring>, Error> {
+    let stored = store.keys(now_millis(clock)).await?;
+    let state = stored.iter().map(|key| (key.kid.clone(), key.retired_at)).collect();
+    if known.is_some_and(|known| known.state == state) {
+        return Ok(None);
+    }
     let mut published = Vec::new();
     let mut active: Option<Signer> = None;
-    for key in store.keys(now_millis(clock)).await? {
+    for key in stored {
         let plain = master
             .open(&purpose(&key.kid), &key.sealed)
             .ok_or_else(|| Error::ForeignKey { kid: key.kid.clone() })?;
@@ -254,11 +264,12 @@ async fn load(store: &Store, master: &MasterKey, clock: &Clock) -> Result<Ring, 
     let list: Vec<Value> = published.iter().map(PublicKey::document).collect();
     let present = list.first().map(Value::to_string).unwrap_or_default();
     let all = json!({ "keys": list }).to_string();
-    Ok(Ring {
+    Ok(Some(Ring {
         active,
         published,
         documents: (all.into(), present.into()),
-    })
+        state,
+    }))
 }
 
 async fn fresh(master: &MasterKey, clock: &Clock, tasks: &Tasks) -> Result<StoredKey, Error> {

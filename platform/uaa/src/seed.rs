@@ -4,18 +4,24 @@
 //! operator changed stays. The administrator is made once: who deletes them, meant it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_config::Secret;
+use weir_service::clock;
 
 use crate::hashing::Hasher;
 use crate::login::OURS;
 use crate::private_file::{self, FileError};
-use crate::secrets;
+use crate::secrets::{self, MasterKey};
 use crate::store::{
-    AutoApprove, Client, ClientDetail, EMPTY_SECRET, Email, Group, Member, MemberKind, NO_SECRET, Store, User,
+    AutoApprove, Client, ClientDetail, EMPTY_SECRET, Email, FirstStartState, Group, Member, MemberKind, NO_SECRET,
+    Store, User,
 };
 use crate::{Config, Error};
+
+/// How long a node may take for the first start before another one does it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every user is in these.
 pub(crate) const DEFAULT_GROUPS: [&str; 14] = [
@@ -309,8 +315,11 @@ struct SecretsFile(BTreeMap<String, String>);
 pub(crate) async fn seed(
     store: &Store,
     hasher: &Hasher,
+    master: &MasterKey,
     config: &Config,
 ) -> Result<(BTreeMap<String, String>, Option<FirstStart>), Error> {
+    let node = secrets::random_hex::<8>();
+    let first = first_start(store, &node).await?;
     let mut defaults = BTreeMap::new();
     for name in DEFAULT_GROUPS {
         defaults.insert(name.to_owned(), group(store, name).await?);
@@ -322,9 +331,32 @@ pub(crate) async fn seed(
     for name in ADMIN_GROUPS {
         admin_groups.push(group(store, name).await?);
     }
-    clients(store, hasher, config).await?;
-    let first = administrator(store, hasher, config, &admin_groups).await?;
-    Ok((defaults, first))
+    clients(store, hasher, master, config).await?;
+    let made = if first {
+        let made = administrator(store, hasher, config, &admin_groups).await?;
+        store.first_start_is_done().await?;
+        Some(made)
+    } else {
+        None
+    };
+    Ok((defaults, made))
+}
+
+/// Whether this is the first start of all. Of several nodes one does it, and the others wait for it; one that is killed
+/// amid it leaves it to the next.
+async fn first_start(store: &Store, node: &str) -> Result<bool, Error> {
+    let deadline = clock::instant() + PATIENCE;
+    loop {
+        match store.take_first_start(node).await? {
+            FirstStartState::Ours => return Ok(true),
+            FirstStartState::Done => return Ok(false),
+            FirstStartState::UnderWay if clock::instant() > deadline => {
+                store.take_over_first_start(node).await?;
+                return Ok(true);
+            }
+            FirstStartState::UnderWay => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 async fn group(store: &Store, name: &str) -> Result<String, Error> {
@@ -352,7 +384,7 @@ async fn group(store: &Store, name: &str) -> Result<String, Error> {
 }
 
 /// Makes absent clients, and gives each the secret that the file has for it.
-async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), Error> {
+async fn clients(store: &Store, hasher: &Hasher, master: &MasterKey, config: &Config) -> Result<(), Error> {
     let path = &config.client_secrets_file;
     let unreadable = || FileError::Content {
         path: path.clone(),
@@ -386,7 +418,12 @@ async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), 
     if file.0.len() > known {
         private_file::replace(path, &written(&file))?;
     }
-    // The file is what the components read: what stands there is right.
+    // The file is what the components read: what is new there is right. What is not new was right already, and what an
+    // operator has changed by the API since then stays.
+    let digest = master.sign("client secrets", &[&written(&file)]);
+    if store.setting("client secrets").await?.as_ref() == Some(&digest) {
+        return Ok(());
+    }
     for (id, secret) in &file.0 {
         let Some(client) = store.client(id).await? else {
             continue;
@@ -407,6 +444,7 @@ async fn clients(store: &Store, hasher: &Hasher, config: &Config) -> Result<(), 
             tracing::info!(client = id, "the client has the secret of the file now");
         }
     }
+    store.set_setting("client secrets", &digest).await?;
     Ok(())
 }
 
@@ -451,10 +489,7 @@ async fn administrator(
     hasher: &Hasher,
     config: &Config,
     groups: &[String],
-) -> Result<Option<FirstStart>, Error> {
-    if !store.claim_first_start().await? {
-        return Ok(None);
-    }
+) -> Result<FirstStart, Error> {
     let path = &config.admin_password_file;
     let password = private_file::read_or_create(path, || format!("{}\n", secrets::random_readable::<24>()))?;
     let password = password.trim().to_owned();
@@ -501,10 +536,9 @@ async fn administrator(
         };
         store.add_member(group, &member).await?;
     }
-    store.first_start_is_done().await?;
     tracing::info!(user = user.id, "the administrator was made");
-    Ok(Some(FirstStart {
+    Ok(FirstStart {
         user: user.user_name,
         password: Secret::new(password),
-    }))
+    })
 }

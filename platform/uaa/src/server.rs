@@ -1,5 +1,6 @@
 //! The UAA as a component.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -58,25 +59,14 @@ impl Server {
         config.listens_on(address);
         let store = Store::open(&config.database, context.clock.clone()).await?;
         let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;
-        let (default_groups, first_start) = match seed(&store, &hasher, &config).await {
-            Ok(seeded) => seeded,
+        let opened = Self::open(&store, &hasher, &config, &context).await;
+        let (keys, default_groups, first_start) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 hasher.stop();
                 return Err(error);
             }
         };
-        let keys = Keys::open(
-            store.clone(),
-            MasterKey::from_file(&config.master_key_file)?,
-            KeysConfig {
-                jku: format!("{}/token_keys", config.external_url),
-                longest_access: config.tokens.longest_access,
-                rotation: config.tokens.key_rotation,
-            },
-            context.clock.clone(),
-            context.tasks.clone(),
-        )
-        .await?;
         let revoked = Revoked::open(store.clone(), config.tokens.longest_access).await?;
         let meter = weir_telemetry::meter(context.component);
         let app = App::new(Inner {
@@ -104,6 +94,30 @@ impl Server {
             first_start,
             context,
         })
+    }
+
+    /// Keys and seeds, which take a moment the first time: both at once.
+    async fn open(
+        store: &Store,
+        hasher: &Hasher,
+        config: &Config,
+        context: &Context,
+    ) -> Result<(Keys, BTreeMap<String, String>, Option<FirstStart>), Error> {
+        let master = MasterKey::from_file(&config.master_key_file)?;
+        let keys = Keys::open(
+            store.clone(),
+            MasterKey::from_file(&config.master_key_file)?,
+            KeysConfig {
+                jku: format!("{}/token_keys", config.external_url),
+                longest_access: config.tokens.longest_access,
+                rotation: config.tokens.key_rotation,
+            },
+            context.clock.clone(),
+            context.tasks.clone(),
+        );
+        let seeds = seed(store, hasher, &master, config);
+        let (keys, (default_groups, first_start)) = tokio::try_join!(keys, seeds)?;
+        Ok((keys, default_groups, first_start))
     }
 
     /// Where it listens.

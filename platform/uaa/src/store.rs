@@ -31,6 +31,7 @@ pub(crate) use logins::ExternalLogin;
 pub(crate) use refresh::RefreshToken;
 pub(crate) use revocations::{Revocation, What};
 pub(crate) use sessions::Session;
+pub(crate) use settings::FirstStartState;
 pub(crate) use users::{Email, User};
 
 /// The tables. Clones share the connections.

@@ -108,9 +108,10 @@ async fn broken_connections_repeat_a_little() {
     numbers.extend(receiver.numbers());
     let distinct: BTreeSet<_> = numbers.iter().copied().collect();
     assert_eq!(distinct.len() as i64, next, "missing lines");
-    // 2000 lines a second, a quarter of a second, three times, and some slack.
-    let twice = numbers.len() - distinct.len();
-    assert!(twice <= 3 * 1000, "{twice} lines twice");
+    // Once more for each break at the most. How many lines a quarter of a second holds is a matter of the machine.
+    let times = |line| numbers.iter().filter(|number| **number == line).count();
+    let most = distinct.iter().map(|line| times(*line)).max().unwrap_or_default();
+    assert!(most <= 1 + 3, "a line came {most} times");
     harness::assert_in_order(&numbers);
     eventually("settled", || drain.account.sent() == u64::try_from(next).unwrap()).await;
     agent.assert_balanced(&[&drain]);

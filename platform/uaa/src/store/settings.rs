@@ -1,26 +1,65 @@
 //! What is noted once.
 
-use weir_db::{DbError, sql};
+use weir_db::{DbError, Executor as _, sql};
 
 use super::Store;
 
 /// What `seed` says when the first start is done.
 const DONE: &str = "done";
 
+/// How the first start stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstStartState {
+    /// Nobody was here before: it is ours to do.
+    Ours,
+    /// Another node does it now, or was killed amid it.
+    UnderWay,
+    /// It is done.
+    Done,
+}
+
 impl Store {
-    /// Whether the first start is still to be done. A node that was killed amid it leaves it to the next one.
-    pub(crate) async fn claim_first_start(&self) -> Result<bool, DbError> {
-        let query = sql("select content from uaa_settings where name = 'seed'");
-        let content: String = match self.db.first(query).await? {
-            Some(row) => row.get("content")?,
-            None => String::new(),
-        };
-        Ok(content != DONE)
+    /// Takes the first start, if nobody has.
+    pub(crate) async fn take_first_start(&self, node: &str) -> Result<FirstStartState, DbError> {
+        let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ''").bind(node);
+        if self.db.execute(take).await? == 1 {
+            return Ok(FirstStartState::Ours);
+        }
+        let content = self.setting("seed").await?;
+        Ok(if content.as_deref() == Some(DONE) {
+            FirstStartState::Done
+        } else {
+            FirstStartState::UnderWay
+        })
+    }
+
+    /// Takes the first start from a node that seems to be dead.
+    pub(crate) async fn take_over_first_start(&self, node: &str) -> Result<(), DbError> {
+        let take = sql("update uaa_settings set content = ? where name = 'seed' and content <> ?");
+        self.db.execute(take.bind(node).bind(DONE)).await.map(drop)
     }
 
     /// The first start is done.
     pub(crate) async fn first_start_is_done(&self) -> Result<(), DbError> {
-        let update = sql("update uaa_settings set content = ? where name = 'seed'");
-        self.db.execute(update.bind(DONE)).await.map(drop)
+        self.set_setting("seed", DONE).await
+    }
+
+    /// A setting.
+    pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, DbError> {
+        let query = sql("select content from uaa_settings where name = ?").bind(name);
+        self.db.first(query).await?.map(|row| row.get("content")).transpose()
+    }
+
+    /// Writes a setting.
+    pub(crate) async fn set_setting(&self, name: &str, content: &str) -> Result<(), DbError> {
+        let values = vec![name.into(), content.into()];
+        if !(&self.db)
+            .insert_new("uaa_settings", &["name", "content"], values)
+            .await?
+        {
+            let update = sql("update uaa_settings set content = ? where name = ?");
+            self.db.execute(update.bind(content).bind(name)).await?;
+        }
+        Ok(())
     }
 }

@@ -259,6 +259,18 @@ impl Ground {
         self.uaa_with(|_| {}).await
     }
 
+    /// Two nodes of one fresh UAA that start at the same moment.
+    pub async fn pair(&self) -> (Uaa, Uaa) {
+        let database = self.server.database().await;
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut raw = config(two.path(), &database);
+        raw.master_key_file = one.path().join("master-key");
+        raw.client_secrets_file = one.path().join("client-secrets.json");
+        raw.admin_password_file = one.path().join("admin-password");
+        let second = Uaa::launch(two, database.clone(), raw, |_| {}, clock::now_nanos());
+        tokio::join!(Uaa::on(one, database, |_| {}), second)
+    }
+
     /// A fresh UAA with something changed.
     pub async fn uaa_with(&self, change: impl FnOnce(&mut RawConfig)) -> Uaa {
         Uaa::on(tempfile::tempdir().unwrap(), self.server.database().await, change).await

@@ -91,6 +91,7 @@ const OWN: &[(&str, Play)] = scenarios![
     tokens::lockout,
     tokens::time_passes,
     revocation::nodes,
+    revocation::nodes_start_together,
     providers::logins_by_another_uaa,
 ];
 

@@ -302,3 +302,38 @@ pub async fn nodes(ground: &Ground) {
     other.stop().await;
     uaa.stop().await;
 }
+
+/// Two nodes that start together on an empty database make one administrator, one set of clients and one key.
+pub async fn nodes_start_together(ground: &Ground) {
+    let (one, two) = ground.pair().await;
+    let made = [&one, &two].iter().filter(|node| node.first_start.is_some()).count();
+    assert_eq!(made, 1);
+    let login = [
+        ("grant_type", "password"),
+        ("username", "admin"),
+        ("password", &one.admin_password()),
+    ];
+    for node in [&one, &two] {
+        node.client
+            .post("/oauth/token")
+            .basic("cf", "")
+            .form(&login)
+            .send()
+            .await
+            .ok();
+        let secret = one.secret("doppler");
+        let grant = [("grant_type", "client_credentials")];
+        node.client
+            .post("/oauth/token")
+            .basic("doppler", &secret)
+            .form(&grant)
+            .send()
+            .await
+            .ok();
+    }
+    let keys = one.client.get("/token_keys").send().await.ok();
+    assert_eq!(keys, two.client.get("/token_keys").send().await.ok());
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
+    two.stop().await;
+    one.stop().await;
+}
