@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -59,10 +60,17 @@ fn read(mut stream: TcpStream, keep: &Mutex<Vec<u8>>) {
     }
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens, below the range of outgoing connections: who dials one of those again and again gets
+/// through to itself at last.
 fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("bound")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() * 31 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_240 + number % 20_000).expect("below the range");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("bound");
+        }
+    }
 }
 
 fn drains(stack: &Stack) -> Vec<Value> {
