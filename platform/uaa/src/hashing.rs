@@ -110,6 +110,18 @@ impl Hasher {
         Ok(self.finish(answer.await)? && known)
     }
 
+    /// Whether a hash was made with other parameters than new ones are.
+    pub(crate) fn is_outdated(&self, hash: &str) -> bool {
+        let params = self.shared.argon.params();
+        let ours = format!(
+            "$argon2id$v=19$m={},t={},p={}$",
+            params.m_cost(),
+            params.t_cost(),
+            params.p_cost()
+        );
+        !hash.starts_with(&ours)
+    }
+
     /// How many wait or are being worked on.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
@@ -239,6 +251,8 @@ mod tests {
         assert!(!hasher.verify(Some(&one), "Secret").await.unwrap());
         assert!(!hasher.verify(Some("no hash"), "secret").await.unwrap());
         assert!(!hasher.verify(None, "secret").await.unwrap());
+        assert!(!hasher.is_outdated(&one));
+        assert!(hasher.is_outdated(&one.replace("m=64", "m=32")) && hasher.is_outdated("no hash"));
         hasher.stop();
         assert!(hasher.hash("late").await.is_err());
         context.finish(Duration::from_secs(10)).await.unwrap();

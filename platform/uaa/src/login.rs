@@ -48,6 +48,7 @@ impl App {
                 if failures != crate::store::Failures::default() {
                     self.store.forget_failures(&principal).await?;
                 }
+                self.refresh_hash(&user, password).await;
                 self.store.logged_on(&user.id).await?;
                 self.metrics.login("ok");
                 tracing::info!(user = user.id, "a user has logged in");
@@ -64,6 +65,23 @@ impl App {
                 }
                 Err(ApiError::bad_credentials())
             }
+        }
+    }
+
+    /// Hashes a password anew that was hashed when other parameters counted. What goes wrong can wait for the next login.
+    async fn refresh_hash(&self, user: &User, password: &str) {
+        let Some(old) = user
+            .password_hash
+            .as_deref()
+            .filter(|hash| self.hasher.is_outdated(hash))
+        else {
+            return;
+        };
+        let Ok(fresh) = self.hasher.hash(password).await else {
+            return;
+        };
+        if let Err(error) = self.store.replace_hash(&user.id, old, &fresh).await {
+            tracing::warn!(error = weir_error::chain(&error), "a password cannot be hashed anew");
         }
     }
 }

@@ -7,15 +7,18 @@ use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::app::App;
-use crate::http::bearer::Caller;
 use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order};
 use crate::http::{ApiError, bearer, client_auth};
-use crate::store::{AutoApprove, Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
+use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
+
+mod written;
+
+pub(crate) use written::is_loopback;
+use written::{Written, check, replace};
 
 const SCHEMA: &str = "http://cloudfoundry.org/schema/scim/oauth-clients-1.0";
 
@@ -37,57 +40,8 @@ const ATTRIBUTES: &[Attribute] = &[
     },
 ];
 
-/// Grants that a client may have. The implicit one is accepted and does nothing: clients of the original ask for it.
-const GRANTS: [&str; 6] = [
-    "authorization_code",
-    "client_credentials",
-    "implicit",
-    "password",
-    "refresh_token",
-    "urn:ietf:params:oauth:grant-type:jwt-bearer",
-];
-
-/// Most entries of a list.
-const MOST: usize = 200;
-
 /// Longest secret.
 const LONGEST_SECRET: usize = 255;
-
-/// A client as others write it.
-#[derive(Deserialize)]
-struct Written {
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    name: Option<String>,
-    scope: Option<Texts>,
-    authorities: Option<Texts>,
-    authorized_grant_types: Option<Texts>,
-    redirect_uri: Option<Texts>,
-    resource_ids: Option<Texts>,
-    autoapprove: Option<AutoApprove>,
-    access_token_validity: Option<i64>,
-    refresh_token_validity: Option<i64>,
-    allowedproviders: Option<Vec<String>>,
-    allowpublic: Option<bool>,
-}
-
-/// A list, or a text with commas, as older clients write it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    List(Vec<String>),
-    Joined(String),
-}
-
-impl Texts {
-    fn list(self) -> Vec<String> {
-        let list = match self {
-            Self::List(list) => list,
-            Self::Joined(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-        };
-        list.into_iter().filter(|text| !text.is_empty()).collect()
-    }
-}
 
 /// `GET /oauth/clients`
 pub(crate) async fn list(
@@ -299,131 +253,6 @@ async fn hashed(app: &App, secret: &str) -> Result<String, ApiError> {
         return Err(invalid(format!("client_secret is longer than {LONGEST_SECRET} bytes")));
     }
     Ok(app.hasher.hash(secret).await?)
-}
-
-fn replace(client: &mut Client, written: Written) {
-    let list = |texts: Option<Texts>| texts.map(Texts::list).unwrap_or_default();
-    client.name = written.name;
-    client.detail = ClientDetail {
-        scope: list(written.scope),
-        authorities: list(written.authorities),
-        authorized_grant_types: list(written.authorized_grant_types),
-        redirect_uri: list(written.redirect_uri),
-        resource_ids: list(written.resource_ids),
-        auto_approve: match written.autoapprove {
-            // How older clients write it.
-            Some(AutoApprove::Scopes(scopes)) if scopes == ["true"] => AutoApprove::Whole(true),
-            other => other.unwrap_or_default(),
-        },
-        access_token_validity: written.access_token_validity.filter(|seconds| *seconds > 0),
-        refresh_token_validity: written.refresh_token_validity.filter(|seconds| *seconds > 0),
-        allowed_providers: written.allowedproviders.filter(|list| !list.is_empty()),
-        allow_public: written.allowpublic.unwrap_or(false),
-    };
-    let none = |scopes: &mut Vec<String>| {
-        if scopes.is_empty() {
-            scopes.push("uaa.none".to_owned());
-        }
-    };
-    none(&mut client.detail.scope);
-    none(&mut client.detail.authorities);
-}
-
-/// Whether the client makes sense, and gives its maker no more than they have.
-fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), ApiError> {
-    let detail = &client.detail;
-    let lists = [
-        &detail.scope,
-        &detail.authorities,
-        &detail.authorized_grant_types,
-        &detail.redirect_uri,
-        &detail.resource_ids,
-    ];
-    if lists.iter().any(|list| list.len() > MOST) {
-        return Err(invalid(format!("a list has more than {MOST} entries")));
-    }
-    if client.name.as_ref().is_some_and(|name| name.len() > 255) {
-        return Err(invalid("name is longer than 255 bytes"));
-    }
-    for scope in detail.scope.iter().chain(&detail.authorities) {
-        if !crate::scopes::is_valid(scope) {
-            return Err(invalid("scope and authorities must be scopes"));
-        }
-    }
-    if detail.authorized_grant_types.is_empty() {
-        return Err(invalid("authorized_grant_types must not be empty"));
-    }
-    for grant in &detail.authorized_grant_types {
-        if !GRANTS.contains(&grant.as_str()) {
-            return Err(invalid(format!(
-                "{} is not an allowed grant type",
-                super::error::shown(grant)
-            )));
-        }
-    }
-    if client.may("authorization_code") && detail.redirect_uri.is_empty() {
-        return Err(invalid(
-            "redirect_uri is required for the grant type authorization_code",
-        ));
-    }
-    for redirect in &detail.redirect_uri {
-        check_redirect(redirect)?;
-    }
-    let longest = crate::issue::seconds(app.config.tokens.longest_access);
-    if detail.access_token_validity.is_some_and(|seconds| seconds > longest) {
-        return Err(invalid(format!(
-            "access_token_validity must be at most {longest} seconds"
-        )));
-    }
-    if caller.has_any(&["uaa.admin", "clients.admin"]) {
-        return Ok(());
-    }
-    let own = format!("{}.", client.id);
-    let harmless = ["uaa.none", "openid", "profile", "roles", "email", "user_attributes"];
-    for scope in detail.scope.iter().chain(&detail.authorities) {
-        if !caller.has(scope) && !scope.starts_with(&own) && !harmless.contains(&scope.as_str()) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "invalid_client",
-                format!("{scope} is not an allowed scope for the caller; it is not one of its own"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Redirects are compared as they stand; a pattern would not mean what its author believes.
-fn check_redirect(redirect: &str) -> Result<(), ApiError> {
-    let refused = |why: &str| Err(invalid(format!("redirect_uri {} {why}", super::error::shown(redirect))));
-    if redirect.len() > 2048 || redirect.contains('*') {
-        return refused("must be a whole URL without wildcards");
-    }
-    let Ok(url) = Url::parse(redirect) else {
-        return refused("is no absolute URL");
-    };
-    if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return refused("must have no fragment and no user");
-    }
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if is_loopback(&url) => Ok(()),
-        "http" => refused("must be `https`, or `http` on the loopback interface"),
-        "javascript" | "data" | "vbscript" | "file" | "about" | "blob" | "ws" | "wss" | "ftp" => {
-            refused("has a scheme that is not for this")
-        }
-        // An app of its own on a device (RFC 8252).
-        _ => Ok(()),
-    }
-}
-
-/// Whether a URL is of the machine on which it is opened.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// A client as it is shown: without its secrets.

@@ -239,6 +239,12 @@ impl Store {
             .map(drop)
     }
 
+    /// Puts another hash of the same password in the place of this one, if it is still there.
+    pub(crate) async fn replace_hash(&self, id: &str, old: &str, fresh: &str) -> Result<(), DbError> {
+        let update = sql("update uaa_users set password_hash = ? where id = ? and password_hash = ?");
+        self.db.execute(update.bind(fresh).bind(id).bind(old)).await.map(drop)
+    }
+
     /// Notes that a user has logged in.
     pub(crate) async fn logged_on(&self, id: &str) -> Result<(), DbError> {
         let update = sql("update uaa_users set previous_logon = last_logon, last_logon = ? where id = ?");

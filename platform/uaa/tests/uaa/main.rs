@@ -20,10 +20,12 @@ mod browser;
 mod clients;
 mod codes;
 mod common;
+mod groups;
 mod providers;
 mod revocation;
 mod scim;
 mod storm;
+mod times;
 mod tokens;
 
 use std::panic::AssertUnwindSafe;
@@ -68,8 +70,8 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     scim::users,
     scim::filters_and_pages,
     scim::passwords,
-    scim::groups,
-    scim::nested_groups,
+    groups::groups,
+    groups::nested_groups,
     scim::names_for_ids,
     clients::administration,
     clients::secrets,
@@ -87,9 +89,10 @@ const SHARED: &[(&str, Scenario)] = scenarios![
 const OWN: &[(&str, Play)] = scenarios![
     tokens::password_grant_and_keys,
     tokens::rotated_refresh_tokens,
-    tokens::rotated_keys,
-    tokens::lockout,
-    tokens::time_passes,
+    times::rotated_keys,
+    times::lockout,
+    times::time_passes,
+    times::parameters_change,
     revocation::nodes,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,

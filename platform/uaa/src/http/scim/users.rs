@@ -10,13 +10,18 @@ use serde_json::{Value, json};
 use weir_db::DbError;
 
 use super::filter::{self, Attribute, Condition, Kind};
-use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, time};
+use super::{Page, SCHEMA, body, if_match, order, outdated, reduced};
 use crate::app::App;
 use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
-use crate::issue::ZONE;
 use crate::login::{OURS, principal};
 use crate::store::{Email, User};
+
+mod document;
+mod written;
+
+pub(in crate::http::scim) use document::document;
+use written::{Written, replace, short};
 
 const fn attribute(name: &'static str, column: &'static str, kind: Kind) -> Attribute {
     Attribute { name, column, kind }
@@ -44,47 +49,6 @@ const ATTRIBUTES: &[Attribute] = &[
     attribute("lastLogonTime", "last_logon", Kind::Time),
     attribute("previousLogonTime", "previous_logon", Kind::Time),
 ];
-
-/// Longest of any text.
-const LONGEST: usize = 255;
-
-/// Most addresses or numbers.
-const MOST: usize = 20;
-
-/// A user as clients write it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Written {
-    user_name: Option<String>,
-    password: Option<String>,
-    origin: Option<String>,
-    external_id: Option<String>,
-    name: Option<Name>,
-    emails: Option<Vec<Email>>,
-    phone_numbers: Option<Vec<Phone>>,
-    active: Option<bool>,
-    verified: Option<bool>,
-    /// What `PATCH` takes away.
-    meta: Option<Meta>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Name {
-    given_name: Option<String>,
-    family_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Phone {
-    value: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Meta {
-    attributes: Vec<String>,
-}
 
 /// `GET /Users`
 pub(crate) async fn list(
@@ -330,140 +294,4 @@ async fn taken(app: &App, user: &User) -> Result<ApiError, ApiError> {
             .with("active", present.active),
         None => error,
     })
-}
-
-/// Writes what was sent over what is there.
-fn replace(user: &mut User, written: Written) -> Result<(), ApiError> {
-    if let Some(name) = written.user_name {
-        check_user_name(&name, &user.origin)?;
-        user.user_name = name;
-    }
-    if let Some(emails) = written.emails {
-        if emails.is_empty() || emails.len() > MOST {
-            return Err(ApiError::invalid_scim("An email must be provided."));
-        }
-        for email in &emails {
-            short("email", &email.value)?;
-            if !email.value.contains('@') && email.value != user.user_name {
-                return Err(ApiError::invalid_scim("An email must have the form name@domain"));
-            }
-        }
-        user.emails = emails;
-    }
-    if let Some(name) = written.name {
-        for part in [&name.given_name, &name.family_name].into_iter().flatten() {
-            short("name", part)?;
-        }
-        let filled = |part: Option<String>| part.filter(|part| !part.is_empty());
-        (user.given_name, user.family_name) = (filled(name.given_name), filled(name.family_name));
-    }
-    if let Some(phones) = written.phone_numbers {
-        if phones.len() > MOST {
-            return Err(ApiError::invalid_scim("There are too many phone numbers"));
-        }
-        for phone in &phones {
-            short("phone number", &phone.value)?;
-        }
-        user.phones = phones.into_iter().map(|phone| phone.value).collect();
-    }
-    if let Some(id) = written.external_id {
-        short("externalId", &id)?;
-        user.external_id = Some(id).filter(|id| !id.is_empty());
-    }
-    user.active = written.active.unwrap_or(user.active);
-    user.verified = written.verified.unwrap_or(user.verified);
-    Ok(())
-}
-
-/// Users of ours have the names that UAA gives; those of others are called what they are called there.
-fn check_user_name(name: &str, origin: &str) -> Result<(), ApiError> {
-    short("username", name)?;
-    let usable =
-        |character: char| character.is_alphabetic() || character.is_ascii_digit() || "+-_.@'!".contains(character);
-    if name.trim().is_empty() {
-        return Err(ApiError::invalid_scim("A username must be provided."));
-    }
-    if origin == OURS && !name.chars().all(usable) {
-        return Err(ApiError::invalid_scim(
-            "Username must match pattern: [\\p{L}+0-9+\\-_.@'!]+",
-        ));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(ApiError::invalid_scim("A username has no control characters"));
-    }
-    Ok(())
-}
-
-fn short(what: &str, text: &str) -> Result<(), ApiError> {
-    if text.len() > LONGEST {
-        return Err(ApiError::invalid_scim(format!(
-            "The {what} is longer than {LONGEST} bytes"
-        )));
-    }
-    Ok(())
-}
-
-/// A user as it is shown. Never with a password or its hash.
-pub(super) async fn document(app: &App, user: &User) -> Result<Value, ApiError> {
-    let groups: Vec<Value> = app
-        .memberships(user)
-        .await?
-        .into_iter()
-        .map(|group| {
-            let kind = if group.direct { "DIRECT" } else { "INDIRECT" };
-            json!({"value": group.id, "display": group.display_name, "type": kind})
-        })
-        .collect();
-    let approvals: Vec<Value> = app
-        .store
-        .approvals(&user.id)
-        .await?
-        .into_iter()
-        .map(|approval| {
-            json!({
-                "userId": user.id,
-                "clientId": approval.client_id,
-                "scope": approval.scope,
-                "status": if approval.approved { "APPROVED" } else { "DENIED" },
-                "lastUpdatedAt": time(approval.modified_at),
-                "expiresAt": time(approval.expires_at),
-            })
-        })
-        .collect();
-    let mut name = serde_json::Map::new();
-    for (key, part) in [("givenName", &user.given_name), ("familyName", &user.family_name)] {
-        if let Some(part) = part {
-            name.insert(key.to_owned(), part.as_str().into());
-        }
-    }
-    let mut document = json!({
-        "id": user.id,
-        "meta": meta(user.version, user.created_at, user.modified_at),
-        "userName": user.user_name,
-        "name": name,
-        "emails": user.emails,
-        "groups": groups,
-        "approvals": approvals,
-        "active": user.active,
-        "verified": user.verified,
-        "origin": user.origin,
-        "zoneId": ZONE,
-        "passwordLastModified": time(user.password_changed_at.unwrap_or(user.created_at)),
-        "schemas": [SCHEMA],
-    });
-    if let Some(id) = &user.external_id {
-        document["externalId"] = id.as_str().into();
-    }
-    if !user.phones.is_empty() {
-        document["phoneNumbers"] = user.phones.iter().map(|phone| json!({ "value": phone })).collect();
-    }
-    for (key, at) in [
-        ("lastLogonTime", user.last_logon),
-        ("previousLogonTime", user.previous_logon),
-    ] {
-        if let Some(at) = at {
-            document[key] = at.into();
-        }
-    }
-    Ok(document)
 }

@@ -1,0 +1,215 @@
+//! Groups, as the cf CLI and uaac handle them.
+
+use serde_json::{Value, json};
+
+use crate::common::Uaa;
+use crate::scim::find;
+
+/// A group's life.
+pub async fn groups(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let user = uaa.add_user("gerda", "pw").await;
+    let new = json!({"displayName": "my.scope", "description": "for tests", "members": [{"value": user}]});
+    let post = |body: Value| {
+        let root = root.clone();
+        async move { uaa.client.post("/Groups").bearer(&root).json(&body).send().await }
+    };
+    let made = post(new.clone()).await.expect(201);
+    assert_eq!(
+        (&made["displayName"], &made["description"]),
+        (&"my.scope".into(), &"for tests".into())
+    );
+    assert_eq!(
+        made["members"],
+        json!([{"origin": "uaa", "type": "USER", "value": user}])
+    );
+    let id = made["id"].as_str().unwrap().to_owned();
+    let path = format!("/Groups/{id}");
+    post(json!({"displayName": "MY.scope"}))
+        .await
+        .refused(409, "scim_resource_already_exists");
+    for bad in [
+        json!({}),
+        json!({"displayName": ""}),
+        json!({"displayName": "a b"}),
+        json!({"displayName": "a\"b"}),
+        json!({"displayName": "fine", "members": [{"value": "nobody"}]}),
+        json!({"displayName": "fine", "members": [{"value": user, "type": "ROBOT"}]}),
+    ] {
+        post(bad).await.refused(400, "invalid_scim_resource");
+    }
+    let found = find(uaa, &root, "/Groups", "displayName eq \"My.Scope\"").await.ok();
+    assert_eq!(found["resources"][0]["id"], id.as_str());
+    assert_eq!(uaa.client.get(&path).bearer(&root).send().await.ok()["id"], id.as_str());
+    let members = format!("{path}/members");
+    let listed = uaa
+        .client
+        .get(&format!("{members}?returnEntities=true"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert_eq!(listed[0]["entity"]["userName"], "gerda");
+    let again = json!({"value": user, "type": "USER", "origin": "uaa"});
+    assert_eq!(
+        uaa.client.post(&members).bearer(&root).json(&again).send().await.status,
+        409
+    );
+    let one = format!("{members}/{user}");
+    uaa.client.get(&one).bearer(&root).send().await.ok();
+    uaa.client.delete(&one).bearer(&root).send().await.ok();
+    uaa.client
+        .delete(&one)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+    assert_eq!(
+        uaa.client
+            .post(&members)
+            .bearer(&root)
+            .json(&again)
+            .send()
+            .await
+            .expect(201),
+        again
+    );
+    // PUT writes all of it, PATCH a part.
+    let put = json!({"displayName": "my.scope", "members": []});
+    let written = uaa
+        .client
+        .put(&path)
+        .bearer(&root)
+        .header("if-match", "0")
+        .json(&put)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&written["members"], &written["meta"]["version"]),
+        (&json!([]), &1.into())
+    );
+    assert_eq!(
+        uaa.client
+            .put(&path)
+            .bearer(&root)
+            .header("if-match", "0")
+            .json(&put)
+            .send()
+            .await
+            .status,
+        412
+    );
+    let patch = json!({"members": [{"value": user}]});
+    let patched = uaa
+        .client
+        .patch(&path)
+        .bearer(&root)
+        .header("if-match", "1")
+        .json(&patch)
+        .send()
+        .await
+        .ok();
+    assert_eq!(patched["members"].as_array().unwrap().len(), 1);
+    let patch = json!({"members": [{"value": user, "operation": "delete"}], "description": "other"});
+    let patched = uaa
+        .client
+        .patch(&path)
+        .bearer(&root)
+        .header("if-match", "*")
+        .json(&patch)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&patched["members"], &patched["description"]),
+        (&json!([]), &"other".into())
+    );
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+    uaa.client
+        .get(&path)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(404, "scim_resource_not_found");
+    let found = find(uaa, &root, "/Groups", "displayName eq \"openid\"").await.ok();
+    let openid = format!("/Groups/{}", found["resources"][0]["id"].as_str().unwrap());
+    uaa.client
+        .delete(&openid)
+        .bearer(&root)
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    let token = uaa.login("gerda", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    uaa.client
+        .post("/Groups")
+        .bearer(&token)
+        .json(&new)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+}
+
+/// Groups in groups give what they give, and never run in circles.
+pub async fn nested_groups(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let user = uaa.add_user("nina", "pw").await;
+    let post = |body: Value| {
+        let root = root.clone();
+        async move {
+            let made = uaa
+                .client
+                .post("/Groups")
+                .bearer(&root)
+                .json(&body)
+                .send()
+                .await
+                .expect(201);
+            made["id"].as_str().unwrap().to_owned()
+        }
+    };
+    let inner = post(json!({"displayName": "team.inner", "members": [{"value": user}]})).await;
+    let middle = post(json!({"displayName": "team.middle", "members": [{"value": inner, "type": "GROUP"}]})).await;
+    let outer = post(json!({"displayName": "logs.read.nested", "members": [{"value": middle, "type": "GROUP"}]})).await;
+    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
+    assert!(scope.contains("logs.read.nested"), "{scope}");
+    let shown = uaa
+        .client
+        .get(&format!("/Users/{user}"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    let kind = |name: &str| {
+        let groups = shown["groups"].as_array().unwrap();
+        let group = groups.iter().find(|group| group["display"] == name).unwrap();
+        group["type"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (kind("team.inner").as_str(), kind("logs.read.nested").as_str()),
+        ("DIRECT", "INDIRECT")
+    );
+    for (group, member) in [(&inner, &outer), (&inner, &inner), (&middle, &outer)] {
+        let body = json!({"value": member, "type": "GROUP"});
+        let path = format!("/Groups/{group}/members");
+        uaa.client
+            .post(&path)
+            .bearer(&root)
+            .json(&body)
+            .send()
+            .await
+            .refused(400, "invalid_scim_resource");
+    }
+    let token = uaa.login("nina", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/Groups/{outer}/members/{middle}");
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+    uaa.check(&token).await.refused(400, "invalid_token");
+    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
+    assert!(!scope.contains("logs.read.nested"), "{scope}");
+}
