@@ -93,6 +93,31 @@ enum Pools {
     MySql(MySqlPool),
 }
 
+/// The connection that writes to a SQLite file. Others that open a new file at the same time turn its journal into a
+/// write-ahead log as well; SQLite refuses that at once instead of waiting, so it is tried again.
+async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let give_up = tokio::time::Instant::now() + BUSY;
+    loop {
+        let pool = bounded(SqlitePoolOptions::new(), 1)
+            // The file is there as long as the database is open.
+            .idle_timeout(None)
+            .max_lifetime(None);
+        match pool.connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether SQLite says that somebody else is at work: SQLITE_BUSY or one of its extended forms.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
 impl Database {
     /// Opens a database; a SQLite file is made (mode 0600) when absent.
     ///
@@ -114,13 +139,7 @@ impl Database {
                     .busy_timeout(BUSY)
                     .foreign_keys(true)
                     .pragma("trusted_schema", "off");
-                let writer = bounded(SqlitePoolOptions::new(), 1)
-                    // The file is there as long as the database is open.
-                    .idle_timeout(None)
-                    .max_lifetime(None)
-                    .connect_with(options.clone())
-                    .await
-                    .map_err(failed)?;
+                let writer = open_writer(&options).await.map_err(failed)?;
                 let readers = bounded(SqlitePoolOptions::new(), CONNECTIONS)
                     .connect_with(options.read_only(true))
                     .await
