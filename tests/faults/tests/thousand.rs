@@ -121,6 +121,6 @@ async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
     })
     .await?;
     let books = agent.books()?;
-    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    ensure!(books.lost() == 0, "{}", books.summary());
     Ok(())
 }

@@ -162,6 +162,12 @@ impl Books {
             .sum()
     }
 
+    /// All drops but of what has no v1 form: log lines have one, the stack's own spans have none.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.dropped("", "", "") - self.dropped("traffic-controller", "egress", "unconvertible")
+    }
+
     /// Drops that cost every consumer.
     fn before_routing(&self) -> u64 {
         let forwarder = self.dropped(FORWARDER, "", "") - self.dropped(FORWARDER, "egress syslog-agent", "");
@@ -359,9 +365,7 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         .map(|account| account.missing() + account.missing_reports())
         .sum();
     let shared = books.before_routing();
-    // What the accounts are about are log lines, which have a v1 form; the stack's own spans have none.
-    let without_form = books.dropped("traffic-controller", "egress", "unconvertible");
-    let single = books.dropped("", "", "") - shared - books.on_the_branch() - without_form;
+    let single = books.lost() - shared - books.on_the_branch();
     let counted = accounts.len() as u64 * shared + single;
     let figures = || {
         let mut text = format!("missing {missing}, counted {counted}\n");

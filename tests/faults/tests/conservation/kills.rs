@@ -144,7 +144,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let verdict = conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
     println!("{verdict:?}\n{}", books.summary());
     assert_eq!(
-        books.dropped("", "", ""),
+        books.lost(),
         books.dropped("doppler", "egress", ""),
         "{}",
         books.summary()

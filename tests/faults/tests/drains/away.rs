@@ -49,7 +49,7 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
         agent.says(app, flowing).await?;
     }
     let books = at_rest(&agent).await?;
-    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    ensure!(books.lost() == 0, "{}", books.summary());
     Ok(())
 }
 
@@ -104,7 +104,7 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         ensure!(tally.late == 0 || *app == "slow", "{app}: {tally:?}");
     }
     let books = at_rest(&agent).await?;
-    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    ensure!(books.lost() == 0, "{}", books.summary());
     Ok(())
 }
 
@@ -194,7 +194,7 @@ async fn a_binding_is_removed() -> anyhow::Result<()> {
     well.has(2000).await?;
     let books = eventually("the books", async || {
         let books = agent.books()?;
-        ensure!(books.dropped("", "", "") == 2000, "{}", books.summary());
+        ensure!(books.lost() == 2000, "{}", books.summary());
         Ok::<_, anyhow::Error>(books)
     })
     .await?;

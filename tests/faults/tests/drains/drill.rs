@@ -52,7 +52,7 @@ pub(super) async fn at_rest(agent: &DrainAgent) -> anyhow::Result<Books> {
 /// The law: what came in went out or was dropped and counted, and what did not arrive is among the latter. With several
 /// bindings each counts for itself.
 pub(super) fn conserved(books: &Books, sent: u64, tally: &Tally) -> anyhow::Result<()> {
-    let dropped = books.dropped("", "", "");
+    let dropped = books.lost();
     let missing = tally.missing(sent);
     ensure!(
         missing == dropped,

@@ -164,7 +164,7 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
     let lines = tail.lines();
     ensure!(lines.len() <= most, "{} lines: {lines:#?}", lines.len());
     let books = stack.books_at_rest().await?.since(&before);
-    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    ensure!(books.lost() == 0, "{}", books.summary());
 
     let removed = stack
         .command()?

@@ -113,7 +113,7 @@ async fn faults_pass() -> anyhow::Result<()> {
                 "the one that was taken came again with its key"
             );
             let books = agent.books()?;
-            assert_eq!(books.dropped("", "", ""), 0, "{}", books.summary());
+            assert_eq!(books.lost(), 0, "{}", books.summary());
         }
     }
     Ok(())
@@ -167,7 +167,7 @@ async fn a_refusal_costs_only_what_was_refused() -> anyhow::Result<()> {
             emitter.send_series(&mut series, 900).await?;
             eventually("the books", async || {
                 let (got, books) = (collector.lines().total(), agent.books()?);
-                let dropped = books.dropped("", "", "");
+                let dropped = books.lost();
                 ensure!(
                     got + dropped == 1000 && dropped > 0,
                     "{got} arrived: {}",

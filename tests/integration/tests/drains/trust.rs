@@ -62,7 +62,7 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     receiver.start().await?;
     receiver.has(2000).await?;
     let books = agent.books()?;
-    ensure!(books.dropped("", "", "") == 0, "{}", books.summary());
+    ensure!(books.lost() == 0, "{}", books.summary());
     Ok(())
 }
 
