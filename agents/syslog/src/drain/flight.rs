@@ -80,6 +80,7 @@ impl Flight {
             sequence: self.last + 1,
             bytes: cargo.bytes.clone(),
             ends: Arc::clone(&cargo.ends),
+            arrived: cargo.arrived,
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Shipment {
     pub bytes: Bytes,
     /// Where each message ends in `bytes`.
     pub ends: Arc<[u32]>,
+    /// When the oldest of them came in, in nanoseconds since the epoch: tells apart shipments that say the same, and stays
+    /// when one is sent again.
+    pub arrived: i64,
 }
 
 impl fmt::Debug for Shipment {

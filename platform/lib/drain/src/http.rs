@@ -7,7 +7,7 @@
 //!
 //! `https` sends each message of a shipment as a POST of its own, `https-batch` the whole shipment as one. Several are under
 //! way at the same time, so the drain may see them in another order than they were sent in. Each POST has an
-//! `Idempotency-Key` made of the binding and the shipment: the same when the shipment is sent again.
+//! `Idempotency-Key` made of the binding, when the shipment came in, and the shipment: the same when it is sent again.
 //!
 //! An answer that may be another one next time (429, 5xx, a time-out, a connection lost) ends the transport: what is under
 //! way may finish for a moment, then [`Outcome::Broken`] hands the rest back, with the delay that the drain asked for. A

@@ -215,6 +215,7 @@ async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outco
         sequence: 1,
         bytes: message.into(),
         ends: [end].into(),
+        arrived: clock::now_nanos(),
     };
     // If the connection is over already, the outcome says why.
     _ = sender.send(shipment).await;

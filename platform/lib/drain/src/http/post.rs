@@ -126,6 +126,7 @@ impl Template {
     pub(super) fn posts(&self, shipment: &Shipment, each_message: bool) -> Vec<Post> {
         let mut context = Context::new(&SHA256);
         context.update(self.binding.to_string().as_bytes());
+        context.update(&shipment.arrived.to_le_bytes());
         context.update(&shipment.bytes);
         let digest = context.finish();
         let digits: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -32,6 +32,7 @@ async fn without_answers_from_the_kernel_time_decides() {
         sequence,
         bytes: vec![b'x'; size].into(),
         ends: [16 * 1024].into(),
+        arrived: 0,
     };
     sender.send(ship(1)).await.unwrap();
     assert_eq!(outcomes.next().await, Outcome::Written(1));

@@ -98,7 +98,8 @@ async fn posts_look_as_they_should() {
     }
 }
 
-/// A shipment that is sent again has the key that it had; one with the same text but of another binding has not.
+/// A shipment that is sent again has the key that it had; one with the same text has not, if it is of another binding or
+/// came in at another time: a collector that leaves out what it knows must not leave out a line that was said twice.
 #[tokio::test]
 async fn keys_are_stable() {
     let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
@@ -114,6 +115,9 @@ async fn keys_are_stable() {
     ] {
         deliver(binding, &settings(), shipments(1, 5)).await;
     }
+    let mut said_again = shipments(1, 5);
+    said_again[0].arrived += 1;
+    deliver(&collector.binding("https-batch"), &settings(), said_again).await;
     let keys: Vec<_> = collector
         .seen()
         .iter()
@@ -121,6 +125,7 @@ async fn keys_are_stable() {
         .collect();
     assert_eq!(keys[0], keys[1]);
     assert_ne!(keys[0], keys[2]);
+    assert_ne!(keys[0], keys[3]);
 }
 
 /// At 50 ms round trip, over either protocol: far more than a batch for each round trip, and no more connections than

@@ -71,6 +71,7 @@ pub(crate) fn shipment(sequence: u64, count: usize, padding: usize) -> Shipment 
         sequence,
         bytes: bytes.into(),
         ends: ends.into(),
+        arrived: 1_700_000_000_000_000_000,
     }
 }
 
