@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use weir_rpc::serve_http;
+use weir_rpc::{RequestBody, serve_http};
 use weir_service::{Clock, Shutdown, Tasks};
 use weir_tls::ServerTls;
 
@@ -23,7 +22,7 @@ pub(crate) async fn serve(
     shutdown: Shutdown,
     tasks: &Tasks,
 ) {
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
         let answer = answer(request.method(), request.uri().path(), &registry, &clock);
         std::future::ready(Ok::<_, Infallible>(answer))
     });

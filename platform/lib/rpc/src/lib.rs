@@ -41,7 +41,7 @@ pub mod subscriber;
 pub use backoff::Backoff;
 pub use channel::{Channel, Target};
 pub use frame::Frame;
-pub use http::{serve_http, serve_http_to_many};
+pub use http::{RequestBody, serve_http, serve_http_to_many};
 pub use messages::Messages;
 pub use server::{GrpcServer, ServeError};
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

@@ -1,0 +1,110 @@
+//! HTTP connections that are not used as they should be, over real TLS.
+//!
+//! The clock stands still once a connection is as it should be, so that a minute takes no time.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+use weir_rpc::{RequestBody, serve_http_to_many};
+use weir_service::{Context, Trigger};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, Authority, ClientTls, ServerTls, server_name};
+
+/// More than the kernel's buffers take.
+const LARGE: usize = 32 << 20;
+
+struct Server {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    _trigger: Trigger,
+}
+
+impl Server {
+    /// Answers everything with [`LARGE`] bytes, on one connection at a time.
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = Authority::open_or_create(dir.path()).expect("an authority");
+        let identity = authority.issue("face", &["face"]).expect("a certificate");
+        let tls = ServerTls::public(&identity.cert, &identity.key).expect("server tls");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (trigger, context) = Context::in_memory("face");
+        let service = tower::service_fn(|_: http::Request<RequestBody>| async {
+            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(vec![b'x'; LARGE]))))
+        });
+        tokio::spawn(async move {
+            serve_http_to_many(listener, &tls, service, 1, context.shutdown.clone(), &context.tasks).await;
+        });
+        Self {
+            dir,
+            address,
+            _trigger: trigger,
+        }
+    }
+
+    async fn connect(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
+        let tls = ClientTls::trusting(&self.dir.path().join("ca.crt")).expect("client tls");
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        let connector = tls.with_alpn(&[alpn]).connector();
+        let stream = connector.connect(server_name("face").expect("a name"), stream).await;
+        stream.expect("a handshake")
+    }
+}
+
+/// Reads until the server closes; how long that took, and how much there was.
+async fn until_closed(stream: &mut TlsStream<TcpStream>) -> (u64, usize) {
+    tokio::time::pause();
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    // A server that cuts does not say goodbye.
+    stream.read_to_end(&mut rest).await.ok();
+    let seconds = start.elapsed().as_secs();
+    tokio::time::resume();
+    (seconds, rest.len())
+}
+
+/// Who shakes hands and says nothing gives the place back: before any request, and behind HTTP/2's first words.
+#[tokio::test]
+async fn silence_is_not_waited_for() {
+    let server = Server::start().await;
+    for (alpn, words) in [
+        (ALPN_HTTP1, &b""[..]),
+        (ALPN_H2, b""),
+        (ALPN_HTTP1, b"GET / HT"),
+        (ALPN_H2, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+    ] {
+        let mut stream = server.connect(alpn).await;
+        stream.write_all(words).await.expect("written");
+        let (seconds, _) = until_closed(&mut stream).await;
+        assert!((9..=20).contains(&seconds), "{words:?}: {seconds}");
+    }
+}
+
+/// Who asks and does not read is cut, and what was to be read is given up; the next one is served.
+#[tokio::test]
+async fn who_does_not_read_is_cut() {
+    let server = Server::start().await;
+    let mut stream = server.connect(ALPN_HTTP1).await;
+    let request = b"GET / HTTP/1.1\r\nhost: face\r\n\r\n";
+    stream.write_all(request).await.expect("written");
+    let mut beginning = [0; 1024];
+    stream.read_exact(&mut beginning).await.expect("the answer begins");
+    // Nothing can be sent any more: time passes.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    tokio::time::resume();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.ok();
+    assert!(rest.len() < LARGE / 2, "{}", rest.len());
+
+    let mut stream = server.connect(ALPN_HTTP1).await;
+    stream.write_all(request).await.expect("written");
+    let mut answer = vec![0; LARGE];
+    stream.read_exact(&mut answer).await.expect("the whole answer");
+}
