@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use weir_auth::Scope;
+use weir_auth::access::{granted, source_scope};
+use weir_auth::claims::Claims;
 use weir_error::{Classify as _, ErrorKind};
 use weir_platform_uaa::admin::Tokens;
 use weir_service::clock;
@@ -14,11 +17,6 @@ use crate::state::{StateDir, shell_quoted, write_atomically};
 
 /// A token with less to live than this is refreshed before it is handed out: it is going to be used for a while.
 const ENOUGH: i64 = 300;
-/// Scopes that read everything.
-const EVERYTHING: [&str; 2] = ["doppler.firehose", "logs.admin"];
-/// What a scope that reads one source begins with.
-const ONE_SOURCE: &str = "logs.read.";
-
 /// A login that was made here.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
@@ -27,8 +25,6 @@ pub(crate) struct Login {
     pub(crate) refresh_token: Option<String>,
     /// Seconds since the Unix epoch.
     expires_at: i64,
-    /// What it allows, by names between spaces.
-    scope: String,
 }
 
 impl std::fmt::Debug for Login {
@@ -37,21 +33,18 @@ impl std::fmt::Debug for Login {
             .debug_struct("Login")
             .field("user", &self.user)
             .field("expires_at", &self.expires_at)
-            .field("scope", &self.scope)
             .finish_non_exhaustive()
     }
 }
 
 impl Login {
-    /// What UAA gave `user` just now.
-    pub(crate) fn new(user: String, tokens: &Tokens) -> Self {
-        let lasts = i64::try_from(tokens.expires_in).unwrap_or(i64::MAX);
+    /// What UAA gave `user` just now. `claims` are those of the access token, which was checked.
+    pub(crate) fn new(user: String, tokens: &Tokens, claims: &Claims) -> Self {
         Self {
             user,
             access_token: tokens.access_token.expose().clone(),
             refresh_token: tokens.refresh_token.as_ref().map(|token| token.expose().clone()),
-            expires_at: now().saturating_add(lasts),
-            scope: tokens.scope.clone(),
+            expires_at: claims.expires_at,
         }
     }
 
@@ -117,8 +110,8 @@ impl Login {
             let failure = Failure::new(ErrorKind::Unauthenticated, format!("{subject}: is over"));
             return Err(failure.with_hint(again));
         };
-        let uaa = uaa::uaa(&Stack::find(state)?)?;
-        let refreshed = uaa.refresh(uaa::CLIENT, "", refresh_token).await;
+        let stack = Stack::find(state)?;
+        let refreshed = uaa::uaa(&stack)?.refresh(uaa::CLIENT, "", refresh_token).await;
         let tokens = refreshed.map_err(|error| match error.kind() {
             ErrorKind::Unauthenticated | ErrorKind::InvalidInput => {
                 let failure = uaa::failed(format_args!("{subject} is over"), &error);
@@ -126,22 +119,24 @@ impl Login {
             }
             _ => uaa::failed(subject, &error),
         })?;
-        let mut fresh = Self::new(self.user.clone(), &tokens);
+        let claims = uaa::checked(&stack, &tokens).await?;
+        let mut fresh = Self::new(self.user.clone(), &tokens, &claims);
         // It stays good unless a new one came.
         fresh.refresh_token.get_or_insert_with(|| refresh_token.clone());
         Ok(fresh)
     }
+}
 
-    /// What it may read, in a few words.
-    pub(crate) fn reads(&self) -> String {
-        let scopes = || self.scope.split_whitespace();
-        if scopes().any(|scope| EVERYTHING.contains(&scope)) {
-            return "reads everything".to_owned();
-        }
-        let sources: Vec<&str> = scopes().filter_map(|scope| scope.strip_prefix(ONE_SOURCE)).collect();
-        if sources.is_empty() {
-            format!("reads no logs: an operator gives access with `weir group add {ONE_SOURCE}SOURCE --user NAME`")
-        } else {
+/// What a token allows to read, in a few words.
+pub(crate) fn reads(claims: &Claims) -> String {
+    match granted(claims) {
+        Scope::Everything => "reads everything".to_owned(),
+        Scope::Sources(sources) if sources.is_empty() => format!(
+            "reads no logs: an operator gives access with `weir group add {} --user NAME`",
+            source_scope("SOURCE")
+        ),
+        Scope::Sources(sources) => {
+            let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
             format!("reads {}", sources.join(", "))
         }
     }
@@ -156,15 +151,18 @@ fn now() -> i64 {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use weir_auth::check_once;
+    use weir_auth::testing::TestIssuer;
+    use weir_service::Clock;
+
     use super::*;
 
-    fn login(scope: &str, expires_at: i64) -> Login {
+    fn login(expires_at: i64) -> Login {
         Login {
             user: "alice".to_owned(),
             access_token: "access".to_owned(),
             refresh_token: None,
             expires_at,
-            scope: scope.to_owned(),
         }
     }
 
@@ -174,7 +172,7 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         assert_eq!(Login::read(&state).expect("none"), None);
-        let login = login("openid", i64::MAX);
+        let login = login(i64::MAX);
         login.write(&state).expect("written");
         let mode = fs::metadata(state.login()).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -192,17 +190,27 @@ mod tests {
     async fn a_fresh_token_needs_nobody() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
-        assert_eq!(login("", i64::MAX).token(&state).await.expect("fresh"), "access");
-        let failure = login("", 1).token(&state).await.expect_err("over");
+        assert_eq!(login(i64::MAX).token(&state).await.expect("fresh"), "access");
+        let failure = login(1).token(&state).await.expect_err("over");
         assert_eq!(failure.kind(), ErrorKind::Unauthenticated);
         assert!(failure.to_string().contains("login --user alice"), "{failure}");
     }
 
-    #[test]
-    fn what_it_reads_is_said() {
-        let reads = |scope: &str| login(scope, 0).reads();
-        assert_eq!(reads("openid logs.read.web logs.read.a.b"), "reads web, a.b");
-        assert_eq!(reads("logs.read.web logs.admin"), "reads everything");
-        assert!(reads("openid").contains("weir group add"));
+    #[tokio::test]
+    async fn what_it_reads_is_said() {
+        let issuer = TestIssuer::new();
+        for (scopes, said) in [
+            (&["openid", "logs.read.web", "logs.read.a.b"][..], "reads a.b, web"),
+            (&["logs.read.web", "logs.admin"], "reads everything"),
+            (
+                &["cloud_controller.read"],
+                "weir group add logs.read.SOURCE --user NAME",
+            ),
+        ] {
+            let token = issuer.token("alice", scopes);
+            let claims = check_once(&issuer.config(), &*issuer, &Clock::system(), &token).await;
+            let reads = reads(&claims.expect("good"));
+            assert!(reads.contains(said), "{reads}");
+        }
     }
 }

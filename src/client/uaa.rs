@@ -12,8 +12,12 @@ use std::io;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
+use weir_auth::claims::Claims;
+use weir_auth::{HttpsIssuer, RawUaa, check_once};
+use weir_config::Problems;
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::{Admin, AdminError, Uaa};
+use weir_platform_uaa::admin::{Admin, AdminError, Tokens, Uaa};
+use weir_service::Clock;
 
 use super::{Stack, http as wire};
 use crate::failure::Failure;
@@ -64,6 +68,23 @@ pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
         }
     })?;
     Ok(uaa.with_token(&tokens.access_token))
+}
+
+/// What an access token says that this program was given as [`CLIENT`]: checked with the keys of the stack's UAA, as every
+/// face will check it.
+pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Failure> {
+    let mut problems = Problems::default();
+    let config = RawUaa {
+        url: stack.endpoints.uaa.clone(),
+        ca: stack.endpoints.ca.clone(),
+        audiences: vec![CLIENT.to_owned()],
+        ..RawUaa::default()
+    };
+    let config = config.validate(&mut problems);
+    let config = problems.into_result_with(|| config)?;
+    let issuer = HttpsIssuer::new(&config)?;
+    let token = tokens.access_token.expose();
+    Ok(check_once(&config, &issuer, &Clock::system(), token).await?)
 }
 
 /// Ends a token of a user's; with a refresh token, all that came of it.

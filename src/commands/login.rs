@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use weir_error::{Classify as _, ErrorKind};
 
 use crate::client::Stack;
-use crate::client::login::Login;
+use crate::client::login::{Login, reads};
 use crate::client::uaa;
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -65,9 +65,10 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             failure
         }
     })?;
-    let login = Login::new(user, &tokens);
+    let claims = uaa::checked(&stack, &tokens).await?;
+    let login = Login::new(user, &tokens, &claims);
     login.write(&state)?;
-    let text = format!("logged in as `{}`: {}", login.user, login.reads());
+    let text = format!("logged in as `{}`: {}", login.user, reads(&claims));
     if stdout_is_terminal() {
         Output::stdout().line(&text)?;
     } else {

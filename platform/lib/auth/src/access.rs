@@ -36,8 +36,16 @@ pub trait Access: Debug + Send + Sync {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
-/// Answers by the token's scopes, which are the user's groups: `logs.read.<source id>` allows a source, an admin scope
-/// ([`ADMIN_SCOPES`]) everything. Only a new token changes the answer.
+/// What a token's scopes allow: `logs.read.<source id>` a source, an admin scope ([`ADMIN_SCOPES`]) everything.
+#[must_use]
+pub fn granted(claims: &Claims) -> Scope {
+    if ADMIN_SCOPES.iter().any(|admin| claims.has_scope(admin)) {
+        return Scope::Everything;
+    }
+    Scope::sources(claims.scopes().filter_map(|scope| scope.strip_prefix(SOURCE_SCOPE)))
+}
+
+/// Answers by the token's scopes ([`granted`]), which are the user's groups. Only a new token changes the answer.
 #[derive(Debug)]
 pub struct ByGroups {
     never: watch::Sender<u64>,
@@ -61,11 +69,7 @@ impl Default for ByGroups {
 
 impl Access for ByGroups {
     fn scope<'a>(&'a self, claims: &'a Claims) -> ScopeFuture<'a> {
-        let scope = if ADMIN_SCOPES.iter().any(|admin| claims.has_scope(admin)) {
-            Scope::Everything
-        } else {
-            Scope::sources(claims.scopes().filter_map(|scope| scope.strip_prefix(SOURCE_SCOPE)))
-        };
+        let scope = granted(claims);
         Box::pin(async { Ok(scope) })
     }
 

@@ -39,7 +39,9 @@ pub mod issuer;
 mod jwt;
 pub mod keys;
 mod lease;
+mod once;
 pub mod revocation;
+mod rules;
 mod static_token;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -52,5 +54,6 @@ pub use credentials::{bearer, credentials, from_cookie, from_header};
 pub use denied::Denied;
 pub use gate::{Gate, OpenError};
 pub use https::HttpsIssuer;
+pub use once::{OnceError, check_once};
 pub use static_token::{StaticToken, TokenError};
 pub use verifier::{Verifier, VerifierStats};

@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::issuer::Issuer;
 use crate::jwt::{Flaw, Jwt};
 use crate::lease::Lease;
+use crate::rules::Rules;
 use crate::{Authorizer, Caller, Denied, UaaConfig, Verdict, bearer};
 
 mod cache;
@@ -35,8 +36,6 @@ const KEY_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Verifier {
     state: Arc<State>,
-    issuer: String,
-    audiences: Vec<String>,
     cache: Mutex<Cache>,
     hits: AtomicU64,
     verified: AtomicU64,
@@ -74,12 +73,10 @@ impl Verifier {
         shutdown: &Shutdown,
         tasks: &Tasks,
     ) -> Arc<Self> {
-        let state = State::new(access, clock, config.leeway);
+        let state = State::new(access, clock, Rules::of(config));
         refresh::start(&state, &issuer, config, shutdown, tasks);
         Arc::new(Self {
             state,
-            issuer: config.issuer.clone(),
-            audiences: config.audiences.clone(),
             cache: Mutex::new(Cache::new(CACHE)),
             hits: AtomicU64::new(0),
             verified: AtomicU64::new(0),
@@ -136,10 +133,7 @@ impl Verifier {
         let Some(key) = self.state.key(jwt.key_id()) else {
             return self.refuse(Flaw::UnknownKey);
         };
-        if !key.verifies(jwt.signed(), jwt.signature()) {
-            return self.refuse(Flaw::Signature);
-        }
-        let claims = match jwt.payload().and_then(|payload| self.accept(payload)) {
+        let claims = match self.state.open(&jwt, &key) {
             Ok(claims) => claims,
             Err(flaw) => return self.refuse(flaw),
         };
@@ -147,31 +141,6 @@ impl Verifier {
         let key_id = jwt.key_id().to_owned();
         let lease = Lease::new(claims, scope, key_id, key, Arc::clone(&self.state));
         Ok((Caller::leased(lease), epoch))
-    }
-
-    /// Looks at what the token says about itself.
-    fn accept(&self, payload: crate::claims::Payload) -> Result<crate::claims::Claims, Flaw> {
-        if payload.iss != self.issuer {
-            return Err(Flaw::Issuer);
-        }
-        if payload.is_refresh_token() {
-            return Err(Flaw::RefreshToken);
-        }
-        if !payload.aud.meets(&self.audiences) {
-            return Err(Flaw::Audience);
-        }
-        if self.state.is_over(payload.exp) {
-            return Err(Flaw::Expired);
-        }
-        let not_yet = |time: Option<i64>| time.is_some_and(|time| self.state.is_ahead(time));
-        if not_yet(payload.nbf) || not_yet(payload.iat) {
-            return Err(Flaw::NotYetValid);
-        }
-        let claims = payload.into_claims().ok_or(Flaw::Claims)?;
-        if self.state.is_revoked(&claims) {
-            return Err(Flaw::Revoked);
-        }
-        Ok(claims)
     }
 
     /// Asks the issuer for a key that is not known, and waits for the answer; which may be that there is none.

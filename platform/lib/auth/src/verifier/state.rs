@@ -10,8 +10,10 @@ use weir_service::Clock;
 
 use crate::access::Access;
 use crate::claims::Claims;
+use crate::jwt::{Flaw, Jwt};
 use crate::keys::{Key, Keys};
 use crate::revocation::{Page, Revocations};
+use crate::rules::Rules;
 
 /// Requests that may wait for a fetch of keys at a time; more of them are somebody making up names of keys.
 const WAITING: usize = 512;
@@ -26,7 +28,7 @@ pub(crate) struct State {
     epoch: watch::Sender<u64>,
     access: Arc<dyn Access>,
     clock: Clock,
-    leeway: i64,
+    rules: Rules,
     /// Somebody waits for a key that is not known.
     pub(super) wanted: Notify,
     waiting: Semaphore,
@@ -44,14 +46,14 @@ struct Rounds {
 }
 
 impl State {
-    pub(super) fn new(access: Arc<dyn Access>, clock: Clock, leeway: Duration) -> Arc<Self> {
+    pub(super) fn new(access: Arc<dyn Access>, clock: Clock, rules: Rules) -> Arc<Self> {
         Arc::new(Self {
             keys: RwLock::default(),
             revocations: RwLock::default(),
             epoch: watch::Sender::new(0),
             access,
             clock,
-            leeway: i64::try_from(leeway.as_secs()).unwrap_or(i64::MAX),
+            rules,
             wanted: Notify::new(),
             waiting: Semaphore::new(WAITING),
             rounds: watch::Sender::default(),
@@ -83,17 +85,21 @@ impl State {
 
     /// Whether this second is over, with the leeway between clocks.
     pub(crate) fn is_over(&self, end: i64) -> bool {
-        self.now() >= end.saturating_add(self.leeway)
+        self.now() >= self.rules.over_at(end)
     }
 
-    /// Whether this second is yet to come, with the leeway between clocks.
-    pub(super) fn is_ahead(&self, start: i64) -> bool {
-        start > self.now().saturating_add(self.leeway)
+    /// The claims of a token that `key` signed, if they count now.
+    pub(super) fn open(&self, jwt: &Jwt<'_>, key: &Key) -> Result<Claims, Flaw> {
+        let claims = self.rules.open(jwt, key, self.now())?;
+        if self.is_revoked(&claims) {
+            return Err(Flaw::Revoked);
+        }
+        Ok(claims)
     }
 
     /// How long until [`State::is_over`] holds.
     pub(crate) fn left_until(&self, end: i64) -> Duration {
-        let end = end.saturating_add(self.leeway).saturating_mul(NANOS);
+        let end = self.rules.over_at(end).saturating_mul(NANOS);
         let left = end.saturating_sub(self.clock.now_nanos());
         Duration::from_nanos(u64::try_from(left).unwrap_or_default())
     }
