@@ -32,15 +32,16 @@ mod clients;
 mod discovery;
 mod error;
 mod feed;
-mod form;
+pub(crate) mod form;
 mod info;
 mod keys;
 mod login;
 mod pages;
 mod passcode;
 mod provider_login;
+pub(crate) mod redirect;
 mod revoke;
-mod scim;
+pub(crate) mod scim;
 mod token;
 mod userinfo;
 

@@ -22,6 +22,8 @@ mod app;
 mod config;
 mod error;
 mod external;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hashing;
 mod http;
 mod https;

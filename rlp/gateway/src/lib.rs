@@ -31,6 +31,8 @@ mod config;
 mod error;
 mod events;
 mod front;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod line;
 mod metrics;
 mod outlet;

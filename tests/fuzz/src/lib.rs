@@ -12,6 +12,7 @@ use weir_envelope::{json as envelope_json, tags as envelope_tags, v1};
 use weir_proto::events;
 use weir_proto::loggregator_v2::{self as v2, envelope, value::Data};
 
+pub mod access;
 pub mod seeds;
 pub mod syslog;
 
@@ -164,15 +165,18 @@ mod tests {
     /// Every seed, and every beginning of it, for every target.
     #[test]
     fn everything_holds_of_the_seeds() {
+        let syslog = [syslog::read, syslog::frames, syslog::write];
+        let envelopes = [batch, view, to_v1, from_v1, json, tags];
+        let access = [access::form, access::filter, access::redirect, access::stream];
         for (_, seeds) in seeds::all() {
             for (_, bytes) in seeds {
                 for end in 0..=bytes.len() {
-                    let syslog = [syslog::read, syslog::frames, syslog::write];
-                    let envelopes = [batch, view, to_v1, from_v1, json, tags];
-                    for target in envelopes.into_iter().chain(syslog) {
+                    for target in envelopes.into_iter().chain(syslog).chain(access) {
                         target(&bytes[..end]);
                     }
                 }
+                // Signing takes its time.
+                access::token(&bytes);
             }
         }
     }

@@ -24,7 +24,59 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("syslog_read", messages()),
         ("syslog_frames", streams()),
         ("syslog_write", v2),
+        ("token", texts(TOKENS)),
+        ("form", texts(FORMS)),
+        ("filter", texts(FILTERS)),
+        ("redirect", texts(REDIRECTS)),
+        ("stream", texts(STREAMS)),
     ]
+}
+
+/// Headers and claims of tokens, a line each.
+const TOKENS: &[&str] = &[
+    "{\"alg\":\"RS256\",\"kid\":\"key-1\",\"typ\":\"JWT\"}\n{\"jti\":\"a\",\"iss\":\"https://uaa.test/oauth/token\",\"aud\":[\"cf\",\"logs.read\"],\
+     \"scope\":[\"logs.read.web\"],\"iat\":1,\"nbf\":1,\"exp\":99999999999,\"client_id\":\"cf\",\"cid\":\"cf\",\"user_id\":\"u\",\"user_name\":\"n\"}",
+    "{\"alg\":\"none\",\"kid\":\"key-1\",\"crit\":[\"x\"],\"jku\":\"https://else\"}\n{\"jti\":\"a-r\",\"iss\":\"\",\"aud\":\"doppler\",\"exp\":1}",
+    "eyJhbGciOiJSUzI1NiIsImtpZCI6ImtleS0xIn0.eyJqdGkiOiJhIn0.c2lnbmF0dXJl",
+];
+
+/// Forms.
+const FORMS: &[&str] = &[
+    "grant_type=password&username=alice+b&password=%C3%A4%26&client_id=cf&client_secret=",
+    "a=1&&b&=c&d=%41%2b&%65=",
+    "a=1&%61=2",
+    "a=%&b=%zz&c=%ff&d=%00",
+];
+
+/// SCIM filters.
+const FILTERS: &[&str] = &[
+    "userName eq \"marissa\" and (active eq true or not (email co 'x\\\\\"'))",
+    "id eq \"1\" or id eq '2' or meta.created ge \"2026-01-03T10:11:12.345Z\"",
+    "name.familyName sw \"a\" and verified pr",
+    "userName eq \"x\"; drop table users --",
+];
+
+/// A registered redirect URI and one that is named, a line each.
+const REDIRECTS: &[&str] = &[
+    "https://app.example/cb\nhttps://app.example/cb",
+    "http://127.0.0.1/cb?a=b\nhttp://127.0.0.1:5000/cb?a=b",
+    "http://localhost:1/x\nhttp://user@localhost:2/x#f",
+    "http://[::1]/cb\nhttp://[::1]:80\\@evil.example/cb",
+];
+
+/// Queries for streams.
+const STREAMS: &[&str] = &[
+    "log&counter.name=a&counter.name=b&source_id=web&source_id=api&shard_id=s&deterministic_name=d",
+    "gauge.name=cpu,memory&timer&event&source_id=%7Bx%7D+y",
+    "counter&gauge&source_id=",
+    "log;source_id=x&log=%",
+];
+
+fn texts(texts: &[&str]) -> Seeds {
+    let numbered = texts.iter().enumerate();
+    numbered
+        .map(|(number, text)| (number.to_string(), text.as_bytes().to_vec()))
+        .collect()
 }
 
 fn seed(name: &str, write: impl FnOnce(&mut Writer<'_>)) -> (String, Vec<u8>) {

@@ -17,7 +17,6 @@ use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
 
 mod written;
 
-pub(crate) use written::is_loopback;
 use written::{Written, check, replace};
 
 const SCHEMA: &str = "http://cloudfoundry.org/schema/scim/oauth-clients-1.0";

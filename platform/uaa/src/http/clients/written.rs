@@ -2,13 +2,13 @@
 
 use http::StatusCode;
 use serde::Deserialize;
-use url::Url;
 
 use super::invalid;
 use crate::app::App;
 use crate::http::ApiError;
 use crate::http::bearer::Caller;
 use crate::http::error::shown;
+use crate::http::redirect;
 use crate::store::{AutoApprove, Client, ClientDetail};
 
 /// Grants that a client may have. The implicit one is accepted and does nothing: clients of the original ask for it.
@@ -123,7 +123,7 @@ pub(super) fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), A
         ));
     }
     for redirect in &detail.redirect_uri {
-        check_redirect(redirect)?;
+        redirect::check(redirect).map_err(invalid)?;
     }
     let longest = crate::issue::seconds(app.config.tokens.longest_access);
     if detail.access_token_validity.is_some_and(|seconds| seconds > longest) {
@@ -146,38 +146,4 @@ pub(super) fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), A
         }
     }
     Ok(())
-}
-
-/// Redirects are compared as they stand; a pattern would not mean what its author believes.
-fn check_redirect(redirect: &str) -> Result<(), ApiError> {
-    let refused = |why: &str| Err(invalid(format!("redirect_uri {} {why}", shown(redirect))));
-    if redirect.len() > 2048 || redirect.contains('*') {
-        return refused("must be a whole URL without wildcards");
-    }
-    let Ok(url) = Url::parse(redirect) else {
-        return refused("is no absolute URL");
-    };
-    if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return refused("must have no fragment and no user");
-    }
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if is_loopback(&url) => Ok(()),
-        "http" => refused("must be `https`, or `http` on the loopback interface"),
-        "javascript" | "data" | "vbscript" | "file" | "about" | "blob" | "ws" | "wss" | "ftp" => {
-            refused("has a scheme that is not for this")
-        }
-        // An app of its own on a device (RFC 8252).
-        _ => Ok(()),
-    }
-}
-
-/// Whether a URL is of the machine on which it is opened.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }

@@ -28,7 +28,7 @@ const fn attribute(name: &'static str, column: &'static str, kind: Kind) -> Attr
 }
 
 /// What users can be found by.
-const ATTRIBUTES: &[Attribute] = &[
+pub(crate) const ATTRIBUTES: &[Attribute] = &[
     attribute("id", "id", Kind::Exact),
     attribute("userName", "user_key", Kind::Lower),
     attribute("origin", "origin", Kind::Exact),
