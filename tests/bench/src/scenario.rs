@@ -4,6 +4,7 @@ mod drains;
 mod feed;
 mod firehose;
 mod log_cache;
+mod logins;
 mod relay;
 mod streams;
 
@@ -63,6 +64,8 @@ pub(crate) enum Kind {
     DrainMany { rate: u64 },
     /// Syslog agent, syslog server and log cache.
     DrainFeed { rate: Option<u64> },
+    /// UAA, so many who log in as often as they can.
+    Logins { clients: usize },
 }
 
 /// How a drain is reached.
@@ -127,7 +130,7 @@ pub(crate) const RECEIVED: &str = "received/s";
 pub(crate) const PEAK: &str = "peak MiB";
 
 /// Everything, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 20] = [
+pub(crate) const SCENARIOS: [Scenario; 21] = [
     Scenario {
         name: "relay-20k",
         what: "doppler + RLP, one consumer of everything, 20,000/s",
@@ -302,6 +305,12 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
         kind: Kind::DrainFeed { rate: Some(5_000) },
         targets: &[at_most(CPU, 8.0), at_most(LOST, 0.0)],
     },
+    Scenario {
+        name: "logins",
+        what: "UAA, 100 clients that log in as often as they can, and one that asks for the keys",
+        kind: Kind::Logins { clients: 100 },
+        targets: &[at_most(logins::KEYS_P99, 5.0)],
+    },
 ];
 
 /// What came out of one scenario with one set of programs.
@@ -365,6 +374,7 @@ async fn once(scenario: Scenario, programs: &Programs, settings: Settings) -> an
         Kind::Drain { over, rate } => drains::run(programs, over, rate, settings).await,
         Kind::DrainMany { rate } => drains::run_many(programs, rate, settings).await,
         Kind::DrainFeed { rate } => feed::run(programs, rate, settings).await,
+        Kind::Logins { clients } => logins::run(programs, clients, settings).await,
     }
 }
 

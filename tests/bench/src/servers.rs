@@ -77,6 +77,7 @@ pub(crate) enum Part {
     LogCache,
     SyslogAgent,
     SyslogServer,
+    Uaa,
 }
 
 /// Where a server can be reached.
@@ -89,6 +90,7 @@ pub(crate) struct Addresses {
     pub(crate) sql: SocketAddr,
     pub(crate) syslog_agent: SocketAddr,
     pub(crate) syslog_server: SocketAddr,
+    pub(crate) uaa: SocketAddr,
     /// Where the syslog agent finds its bindings.
     pub(crate) bindings: Option<SocketAddr>,
     /// For faces that no scenario calls.
@@ -155,6 +157,7 @@ impl Servers {
             Part::LogCache => self.addresses.log_cache,
             Part::SyslogAgent => self.addresses.syslog_agent,
             Part::SyslogServer => self.addresses.syslog_server,
+            Part::Uaa => self.addresses.uaa,
         }
     }
 
@@ -170,6 +173,11 @@ impl Servers {
     /// The file with the token that opens firehose and SQL.
     fn token_file(&self) -> PathBuf {
         self.path().join("token")
+    }
+
+    /// The file in which UAA leaves the secrets of its clients.
+    pub(crate) fn client_secrets(&self) -> PathBuf {
+        self.path().join("client-secrets.json")
     }
 
     fn write_token(&self) -> anyhow::Result<()> {
@@ -260,6 +268,7 @@ impl Addresses {
             sql: next()?,
             syslog_agent: next()?,
             syslog_server: next()?,
+            uaa: next()?,
             bindings: None,
             gateway: next()?,
             status: next()?,

@@ -13,6 +13,7 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
         Part::LogCache => ("log-cache", &["log-cache"]),
         Part::SyslogAgent => ("syslog-agent", &["metron"]),
         Part::SyslogServer => ("syslog-server", &["localhost", "log-cache"]),
+        Part::Uaa => anyhow::bail!("the original's UAA is a Java application server and is not measured here"),
     };
     let identity = servers.identity(program, names)?;
     let mut command = Command::new(folder.join(program));
@@ -108,6 +109,8 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
                 .env("KEY_PATH", key)
                 .env("METRICS_PORT", addresses.other_metrics.port().to_string());
         }
+        // Refused above.
+        Part::Uaa => {}
     }
     servers.spawn(program, &mut command)
 }

@@ -16,6 +16,7 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::LogCache => ("log-cache", &["log-cache", "log_cache"]),
         Part::SyslogAgent => ("syslog-agent", &["metron"]),
         Part::SyslogServer => ("log-cache-syslog", &["localhost"]),
+        Part::Uaa => ("uaa", &["localhost"]),
     };
     let identity = servers.identity(component, names)?;
     let doppler = Value::from(vec![servers.addresses.doppler.to_string()]);
@@ -59,6 +60,22 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         }
         Part::SyslogServer => {
             set("log_cache", servers.addresses.log_cache.to_string().into());
+        }
+        Part::Uaa => {
+            let file = |name: &str| servers.path().join(name).display().to_string();
+            set("identity", {
+                let mut shown = Table::new();
+                shown.insert("cert".to_owned(), identity.cert.display().to_string().into());
+                shown.insert("key".to_owned(), identity.key.display().to_string().into());
+                shown.into()
+            });
+            set("database", format!("sqlite://{}", file("uaa.db")).into());
+            set("admin_password_file", file("admin-password").into());
+            set(
+                "client_secrets_file",
+                servers.client_secrets().display().to_string().into(),
+            );
+            set("master_key_file", file("master-key").into());
         }
     }
     let file = servers.path().join(format!("{component}.toml"));
