@@ -30,7 +30,11 @@ type stack struct {
 	Firehose        string         `json:"traffic_controller"`
 	LogCache        string         `json:"log_cache"`
 	LogCacheGateway string         `json:"log_cache_gateway"`
+	LogCacheProxy   string         `json:"log_cache_proxy"`
 	RLPGateway      string         `json:"rlp_gateway"`
+	UAA             string         `json:"uaa"`
+	AdminUser       string         `json:"admin_user"`
+	AdminPassword   string         `json:"admin_password"`
 	PIDs            map[string]int `json:"pids"`
 
 	// token opens the firehose and the app streams, with its "bearer " prefix.

@@ -1,17 +1,21 @@
 """The firehose and an app's stream through cloudfoundry-client, the Python library of the field.
 
 WEIR_ENDPOINTS   endpoints.json of the stack
-WEIR_TOKEN       the firehose token (default: the file `token` beside it)
+WEIR_TOKEN       the firehose token (default: of the stack's administrator, by UAA's password grant)
 WEIR_EMIT        command that sends its standard input as log lines; `--source-id ID` is appended
 """
 
+import base64
 import json
 import os
 import shlex
+import ssl
 import subprocess
 import threading
 import time
 import unittest
+import urllib.parse
+import urllib.request
 import uuid
 
 from cloudfoundry_client.doppler.client import DopplerClient
@@ -34,16 +38,23 @@ def read_stack():
         raise unittest.SkipTest("no stack: set WEIR_ENDPOINTS (tests/clients/run does)")
     with open(path, encoding="utf-8") as file:
         endpoints = json.load(file)
-    token = os.environ.get("WEIR_TOKEN")
-    if not token:
-        with open(os.path.join(os.path.dirname(path), "token"), encoding="utf-8") as file:
-            token = file.read()
+    token = os.environ.get("WEIR_TOKEN") or log_in(endpoints)
     token = token.strip()
     if token.lower().startswith("bearer "):
         token = token[len("bearer ") :]
     # The library trusts what the process trusts.
     os.environ["WEBSOCKET_CLIENT_CA_BUNDLE"] = endpoints["ca"]
     return endpoints, token
+
+
+def log_in(endpoints):
+    """The token that the library's OAuth client would get."""
+    fields = {"grant_type": "password", "username": endpoints["admin_user"], "password": endpoints["admin_password"]}
+    request = urllib.request.Request(f"{endpoints['uaa']}/oauth/token", urllib.parse.urlencode(fields).encode())
+    request.add_header("Authorization", "Basic " + base64.b64encode(b"cf:").decode())
+    trust = ssl.create_default_context(cafile=endpoints["ca"])
+    with urllib.request.urlopen(request, context=trust, timeout=PATIENCE) as answer:
+        return json.load(answer)["access_token"]
 
 
 def emit(source_id, lines):
