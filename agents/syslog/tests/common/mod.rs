@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -26,7 +25,7 @@ use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_flow::{Ledger, LedgerSnapshot};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::serve_http;
+use weir_rpc::{RequestBody, serve_http};
 use weir_service::{Context, Trigger};
 use weir_tls::{ServerTls, server_name};
 
@@ -183,7 +182,7 @@ impl Cache {
         let tls = ServerTls::mutual(&pki.issue("cache", &["binding-cache"])).unwrap();
         let (trigger, context) = Context::in_memory("cache");
         let state = Arc::clone(&shared);
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
             let state = Arc::clone(&state);
             async move { Ok::<_, Infallible>(state.answer(&request).await) }
         });
@@ -236,7 +235,7 @@ impl Cache {
 }
 
 impl CacheState {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<RequestBody>) -> Response<Full<Bytes>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let aggregate = request.uri().path() == "/v2/aggregate";
         let known = request
@@ -396,7 +395,7 @@ impl Collector {
         let (trigger, context) = Context::in_memory("collector");
         let verdict: Arc<Verdict> = Arc::new(verdict);
         let keeping = Arc::clone(&kept);
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
             let (verdict, kept) = (Arc::clone(&verdict), Arc::clone(&keeping));
             async move {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
