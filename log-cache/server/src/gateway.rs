@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,13 +18,17 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use weir_envelope::view::EnvelopeView;
 use weir_envelope::wire::Fields;
-use weir_error::ErrorKind;
+use weir_error::{Classify as _, ErrorKind};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 
+use crate::answers::Answers;
 use crate::reading::{self, Reader};
 
 /// The version of the original whose API this is: clients choose their calls by it.
 const VERSION: &str = "3.2.0";
+
+/// Whose answers those are that go to somebody with a certificate: names of certificates say nothing here.
+const OF_THE_RING: &str = "certificate";
 
 /// Requests that take longer than this have lost their client.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,6 +37,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) started: Instant,
 }
 
@@ -61,12 +67,13 @@ async fn read(
     Path(source_id): Path<String>,
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
-    gateway.page(source_id, parameters.as_deref().unwrap_or_default()).await
+    let parameters = parameters.as_deref().unwrap_or_default();
+    gateway.page(OF_THE_RING, source_id, parameters).await
 }
 
 impl Gateway {
-    /// A page of envelopes of one source.
-    pub(crate) async fn page(&self, source_id: String, parameters: &str) -> Result<Response, Failed> {
+    /// A page of envelopes of one source, for `caller`.
+    pub(crate) async fn page(&self, caller: &str, source_id: String, parameters: &str) -> Result<Response, Failed> {
         let request = read_request(source_id, parameters)?;
         let held = tokio::time::timeout(READ_DEADLINE, self.reader.read(request, reading::REST_PAGE))
             .await
@@ -79,6 +86,10 @@ impl Gateway {
             .filter_map(|(number, value)| value.bytes(number).ok());
         weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
         body.extend_from_slice(b"}\n");
+        let body = self.answers.hold(caller, body).map_err(|unread| {
+            let hint = unread.hint().unwrap_or_default();
+            Status::resource_exhausted(format!("{unread}; {hint}"))
+        })?;
         Ok(json_answer(body))
     }
 }
@@ -112,8 +123,8 @@ pub(crate) async fn query() -> Response {
     (StatusCode::NOT_IMPLEMENTED, answer).into_response()
 }
 
-fn json_answer(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+fn json_answer(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
 /// What there is of one source; the original's order of fields.
@@ -222,6 +233,7 @@ mod tests {
         store.ingest(&builder.finish(), |_| {});
         Gateway {
             reader: Reader::new(store),
+            answers: Arc::default(),
             started: Instant::now(),
         }
         .router()

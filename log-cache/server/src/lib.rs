@@ -4,6 +4,7 @@
 //! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`); all are
 //! faces of one store. What a caller with a token may see is decided in `caller`, once.
 
+mod answers;
 mod caller;
 mod config;
 mod error;

@@ -118,7 +118,7 @@ async fn read(
     }
     Ok(proxy
         .gateway
-        .page(source_id, parameters.as_deref().unwrap_or_default())
+        .page(caller.id(), source_id, parameters.as_deref().unwrap_or_default())
         .await?)
 }
 

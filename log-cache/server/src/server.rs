@@ -13,6 +13,7 @@ use weir_rpc::{GrpcServer, RawServer, Target, serve_http};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ClientTls, ServerTls};
 
+use crate::answers::Answers;
 use crate::gateway::Gateway;
 use crate::intake::Intake;
 use crate::proxy::Proxy;
@@ -134,10 +135,12 @@ impl Server {
         let feed = intake.clone().feed(dopplers, context.shutdown.clone());
         let feeding = context.tasks.spawn("feed from dopplers", feed);
 
+        let answers: Arc<Answers> = Arc::default();
         let sql = Sql::start(
             &store,
             &config.sql,
             Arc::clone(&self.authorizer),
+            Arc::clone(&answers),
             context.shutdown.clone(),
         )?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
@@ -150,6 +153,7 @@ impl Server {
         );
         let gateway = Gateway {
             reader: Arc::clone(&reader),
+            answers,
             started,
         };
         let proxy = Proxy {

@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -30,6 +30,7 @@ use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
 use weir_service::Shutdown;
 
+use crate::answers::{Answers, Unread};
 use crate::caller::{caller, visibility};
 use crate::{Error, SqlConfig};
 
@@ -49,6 +50,7 @@ const MAX_ANSWER: usize = 64 << 20;
 pub(crate) struct Sql {
     engine: Engine,
     authorizer: Arc<dyn Authorizer>,
+    answers: Arc<Answers>,
     shutdown: Shutdown,
 }
 
@@ -58,6 +60,7 @@ impl Sql {
         store: &Store,
         config: &SqlConfig,
         authorizer: Arc<dyn Authorizer>,
+        answers: Arc<Answers>,
         shutdown: Shutdown,
     ) -> Result<Self, Error> {
         let limits = EngineLimits {
@@ -73,6 +76,7 @@ impl Sql {
         Ok(Self {
             engine: Engine::new(store.clone(), limits)?,
             authorizer,
+            answers,
             shutdown,
         })
     }
@@ -124,10 +128,14 @@ async fn ask(
     };
     let limits = shown_limits(sql.engine.limits(), &query);
     let rendered = sql.engine.render(query, request.format).await?;
-    Ok(answer(rendered, limits))
+    answer(rendered, limits, |body| sql.answers.hold(caller.id(), body))
 }
 
-fn answer(rendered: Rendered, limits: String) -> Response {
+fn answer(
+    rendered: Rendered,
+    limits: String,
+    hold: impl FnOnce(Vec<u8>) -> Result<Body, Unread>,
+) -> Result<Response, Refused> {
     let mut response = (
         [
             (header::CONTENT_TYPE, rendered.format.content_type().to_owned()),
@@ -137,14 +145,14 @@ fn answer(rendered: Rendered, limits: String) -> Response {
             ),
             (header::HeaderName::from_static("x-weir-limits"), limits),
         ],
-        rendered.body,
+        hold(rendered.body)?,
     )
         .into_response();
     if let Some(truncated) = rendered.truncated {
         let value = header::HeaderValue::from_static(truncated.as_str());
         response.headers_mut().insert("x-weir-truncated", value);
     }
-    response
+    Ok(response)
 }
 
 /// What a query may take, for its answer.
@@ -210,6 +218,12 @@ impl Refused {
 impl From<Denied> for Refused {
     fn from(denied: Denied) -> Self {
         Self::new(&denied)
+    }
+}
+
+impl From<Unread> for Refused {
+    fn from(unread: Unread) -> Self {
+        Self::new(&unread)
     }
 }
 

@@ -43,6 +43,7 @@ impl Setup {
         let proxy = Proxy {
             gateway: Gateway {
                 reader: reading::Reader::new(store),
+                answers: Arc::default(),
                 started: Instant::now(),
             },
             authorizer: Arc::new(Gate::new(Some(local), Some(verifier))),

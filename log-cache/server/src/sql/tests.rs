@@ -48,7 +48,7 @@ fn config() -> SqlConfig {
 
 fn face(store: &Store, authorizer: Arc<dyn Authorizer>) -> Router {
     let (_, shutdown) = Shutdown::new();
-    Sql::start(store, &config(), authorizer, shutdown)
+    Sql::start(store, &config(), authorizer, Arc::default(), shutdown)
         .expect("an engine")
         .router()
 }
