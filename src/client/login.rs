@@ -136,7 +136,8 @@ pub(crate) fn reads(claims: &Claims) -> String {
             source_scope("SOURCE")
         ),
         Scope::Sources(sources) => {
-            let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+            let mut sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+            sources.sort_unstable();
             format!("reads {}", sources.join(", "))
         }
     }

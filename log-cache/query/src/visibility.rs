@@ -1,6 +1,6 @@
 //! What a caller may see.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Whose rows a caller may see. Decided once, by whoever knows the caller, and applied where rows are read: no query can
@@ -10,7 +10,7 @@ pub enum Visibility {
     /// Everything: administrators.
     All,
     /// Rows of these sources.
-    Sources(Arc<BTreeSet<String>>),
+    Sources(Arc<HashSet<String, ahash::RandomState>>),
     /// Nothing.
     #[default]
     Nothing,

@@ -31,6 +31,7 @@ pub struct TestIssuer {
     revocations: Mutex<Vec<Revocation>>,
     tokens: AtomicU64,
     away: AtomicBool,
+    feed_away: AtomicBool,
     fetches: AtomicU64,
 }
 
@@ -57,6 +58,7 @@ impl TestIssuer {
             revocations: Mutex::default(),
             tokens: AtomicU64::new(0),
             away: AtomicBool::new(false),
+            feed_away: AtomicBool::new(false),
             fetches: AtomicU64::new(0),
         })
     }
@@ -152,6 +154,11 @@ impl TestIssuer {
         self.away.store(away, Ordering::Relaxed);
     }
 
+    /// Whether it says what was revoked, when it answers.
+    pub fn set_feed_away(&self, away: bool) {
+        self.feed_away.store(away, Ordering::Relaxed);
+    }
+
     /// How often its keys were asked for.
     #[must_use]
     pub fn fetches(&self) -> u64 {
@@ -229,7 +236,14 @@ impl Issuer for TestIssuer {
     }
 
     fn revocations(&self, since: u64, _wait: Duration) -> Fetched<'_, Page> {
-        let page = self.present().map(|()| {
+        let answers = || match self.feed_away.load(Ordering::Relaxed) {
+            true => Err(IssuerError::Answer {
+                url: "https://uaa.test".to_owned(),
+                reason: "it answered 401".to_owned(),
+            }),
+            false => Ok(()),
+        };
+        let page = self.present().and_then(|()| answers()).map(|()| {
             let all = self.revocations.lock();
             Page {
                 revocations: all

@@ -32,6 +32,9 @@ const CACHE: usize = 10_000;
 /// How long a request may wait for a key that is not known.
 const KEY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a request may wait for the revocations that were there before the start.
+const FEED_DEADLINE: Duration = Duration::from_secs(10);
+
 /// An [`Authorizer`] for the tokens of one issuer.
 #[derive(Debug)]
 pub struct Verifier {
@@ -128,6 +131,7 @@ impl Verifier {
             Err(flaw) => return self.refuse(flaw),
         };
         self.fetch_key(jwt.key_id()).await?;
+        self.wait_for_revocations().await?;
         // In this order: what changes after the epoch was read makes this verdict be forgotten.
         let epoch = self.state.epoch();
         let Some(key) = self.state.key(jwt.key_id()) else {
@@ -153,6 +157,16 @@ impl Verifier {
             return Ok(());
         }
         tracing::debug!("a token's key is not known, and the issuer cannot be asked");
+        Err(Denied::Unavailable)
+    }
+
+    /// Waits until it is known what was revoked before we started: a token might be good only because nobody told us.
+    async fn wait_for_revocations(&self) -> Result<(), Denied> {
+        let known = tokio::time::timeout(FEED_DEADLINE, self.state.revocations_known()).await;
+        if known == Ok(true) {
+            return Ok(());
+        }
+        tracing::debug!("what was revoked could not be read yet");
         Err(Denied::Unavailable)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Keys are fetched at the start, twice a minute, and when somebody shows a token with a key that is not known, but not
 //! more often than every five seconds. Revocations are read all the time, from an issuer that answers when there are some;
-//! every ten seconds from one that answers at once. What is known is kept while the issuer is away: its tokens stay good
+//! every ten seconds from one that answers at once; until all that were there at the start are read, no token counts. What is known is kept while the issuer is away: its tokens stay good
 //! until they expire.
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::issuer::{Issuer, IssuerError};
 /// Between two fetches of keys, whoever asks for them.
 const KEYS_APART: Duration = Duration::from_secs(5);
 
-/// Between two attempts while no keys are known at all: right after the start of a stack, UAA may still be starting.
-const FIRST_KEYS_APART: Duration = Duration::from_millis(500);
+/// Between two attempts while nothing is known at all: right after the start of a stack, UAA may still be starting.
+const FIRST_APART: Duration = Duration::from_millis(500);
 
 /// Between two answers with news.
 const APART: Duration = Duration::from_millis(100);
@@ -84,7 +84,7 @@ impl Refresh {
                 // When nobody asks: the next round.
                 drop(tokio::time::timeout(interval.max(KEYS_APART), wanted).await);
             } else {
-                tokio::time::sleep(FIRST_KEYS_APART).await;
+                tokio::time::sleep(FIRST_APART).await;
             }
         }
     }
@@ -93,17 +93,35 @@ impl Refresh {
         loop {
             let begun = Instant::now();
             let asked = self.state.since();
-            let fetched = self.issuer.revocations(asked, interval).await;
+            // What was revoked before is wanted at once, even if it is nothing.
+            let wait = if self.state.knows_revocations() {
+                interval
+            } else {
+                Duration::ZERO
+            };
+            let fetched = self.issuer.revocations(asked, wait).await;
             self.reachable.note(fetched.as_ref().err());
             let (mut news, mut more) = (false, false);
-            if let Ok(page) = fetched {
-                more = page.more;
-                self.state.take_revocations(page);
-                // An issuer that counts anew is read again at once.
-                news = self.state.since() != asked;
+            match fetched {
+                Ok(page) => {
+                    more = page.more;
+                    self.state.take_revocations(page);
+                    // An issuer that counts anew is read again at once.
+                    news = self.state.since() != asked;
+                    if !more {
+                        self.state.all_revocations_read();
+                    }
+                }
+                // There will be none to wait for.
+                Err(IssuerError::Missing { .. }) => self.state.all_revocations_read(),
+                Err(_) if !self.state.knows_revocations() => {
+                    tokio::time::sleep(FIRST_APART).await;
+                    continue;
+                }
+                Err(_) => {}
             }
             // The issuer waited, or we do.
-            let waited = begun.elapsed() >= interval.mul_f32(0.8);
+            let waited = wait.is_zero() || begun.elapsed() >= interval.mul_f32(0.8);
             let at_once = waited || (news && more);
             if !at_once {
                 tokio::time::sleep(if news { APART } else { interval }).await;

@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(super) wanted: Notify,
     waiting: Semaphore,
     rounds: watch::Sender<Rounds>,
+    /// Whether all revocations were read that were there at the start.
+    knows_revocations: watch::Sender<bool>,
     fetch: Mutex<Duration>,
 }
 
@@ -57,6 +59,7 @@ impl State {
             wanted: Notify::new(),
             waiting: Semaphore::new(WAITING),
             rounds: watch::Sender::default(),
+            knows_revocations: watch::Sender::new(false),
             fetch: Mutex::default(),
         })
     }
@@ -142,6 +145,30 @@ impl State {
         if news {
             self.changed();
         }
+    }
+
+    pub(super) fn knows_revocations(&self) -> bool {
+        *self.knows_revocations.borrow()
+    }
+
+    pub(super) fn all_revocations_read(&self) {
+        self.knows_revocations
+            .send_if_modified(|known| !std::mem::replace(known, true));
+    }
+
+    /// Waits until it is known what was revoked before the start. `false` at once if too many wait already.
+    pub(super) async fn revocations_known(&self) -> bool {
+        if self.knows_revocations() {
+            return true;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return false;
+        };
+        self.knows_revocations
+            .subscribe()
+            .wait_for(|known| *known)
+            .await
+            .is_ok()
     }
 
     /// Wants the issuer to be asked for its keys, and waits until a fetch that began from now on has ended; whether it

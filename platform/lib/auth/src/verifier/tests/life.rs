@@ -82,6 +82,29 @@ async fn unknown_keys_do_not_flood_the_issuer() {
     );
 }
 
+/// A verifier that starts knows nothing of what was revoked before: until it does, no token counts.
+#[tokio::test(start_paused = true)]
+async fn what_was_revoked_before_the_start() {
+    let (trigger, context) = Context::in_memory("face");
+    let issuer = TestIssuer::new();
+    let (revoked, good) = (
+        issuer.token("admin", &["doppler.firehose"]),
+        issuer.token("dev", &["logs.read.app"]),
+    );
+    issuer.revoke(What::User {
+        user_id: "id-of-admin".to_owned(),
+        client_id: None,
+    });
+    issuer.set_feed_away(true);
+    let verifier = issuer.verifier(&context.shutdown, &context.tasks);
+    assert_eq!(verifier.check(Some(&revoked)).await.unwrap_err(), Denied::Unavailable);
+    assert_eq!(verifier.check(Some(&good)).await.unwrap_err(), Denied::Unavailable);
+    issuer.set_feed_away(false);
+    assert_eq!(verifier.check(Some(&revoked)).await.unwrap_err(), Denied::Revoked);
+    verifier.check(Some(&good)).await.unwrap();
+    drop(trigger);
+}
+
 /// Without any key nothing can be said; with the keys of earlier, their tokens stay good while the issuer is away.
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_away() {
