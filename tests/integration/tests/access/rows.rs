@@ -1,0 +1,140 @@
+//! What a tenant sees of another one's rows by SQL: nothing, whatever is tried.
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_envelope::encode::Writer;
+use weir_envelope::view::Stream;
+use weir_testkit::{Emitter, eventually};
+
+use super::faces::Faces;
+
+/// The tables that [`one_of_each`] puts rows into.
+const FILLED: [&str; 5] = ["logs", "counters", "gauges", "timers", "events"];
+
+/// Those about losses and drains, of which nobody here has any.
+const OTHERS: [(&str, &str); 2] = [("drops", "source_id"), ("drain_status", "app")];
+
+/// What every line of [`one_of_each`] says, and no query: an error that has it looked at a row.
+const SECRET: &str = "the-secret-of";
+
+/// An envelope of each kind.
+fn one_of_each(app: &str) -> Batch {
+    let mut builder = BatchBuilder::new();
+    let mut add = |write: &dyn Fn(&mut Writer<'_>)| {
+        builder.push_with(|out| {
+            let mut writer = Writer::new(out);
+            writer
+                .timestamp(1_700_000_000_000_000_000)
+                .source_id(app)
+                .instance_id("0");
+            write(&mut writer);
+        });
+    };
+    add(&|writer| drop_it(writer.log(format!("{SECRET}-{app}").as_bytes(), Stream::Out)));
+    add(&|writer| drop_it(writer.counter("requests", 1, 1)));
+    add(&|writer| drop_it(writer.gauge(&[("cpu", "percentage", 1.0)])));
+    add(&|writer| drop_it(writer.timer("http", 1, 2)));
+    add(&|writer| drop_it(writer.event("title", "body")));
+    builder.finish()
+}
+
+fn drop_it<T>(_: T) {}
+
+/// Fills the tables for both, and waits until they are filled.
+pub(super) async fn fill(emitter: &Emitter, everything: &Faces<'_>, apps: [&str; 2]) -> anyhow::Result<()> {
+    for app in apps {
+        emitter.send(&one_of_each(app)).await?;
+    }
+    eventually("the tables have rows of both", async || {
+        for app in apps {
+            for table in FILLED {
+                let rows = count(everything, &format!("{table} where source_id = '{app}'")).await?;
+                ensure!(rows > 0, "{table} of {app}");
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// By SQL somebody sees all of `mine`, and nothing of `theirs`; also those who try to get around the filter.
+pub(super) async fn hidden(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
+    for table in FILLED {
+        let sources = faces.rows(&format!("select distinct source_id from {table}")).await?;
+        ensure!(
+            sources.len() == 1 && sources[0]["source_id"] == mine,
+            "{table}: {sources:?}"
+        );
+    }
+    for (table, column) in OTHERS {
+        let all = faces
+            .rows(&format!("select * from {table} where {column} <> '{mine}'"))
+            .await?;
+        ensure!(all.is_empty(), "{table}: {all:?}");
+    }
+    for attempt in [
+        format!("logs where source_id = '{theirs}' or 1 = 1 and source_id = '{theirs}'"),
+        format!("(with everything as (select * from logs) select * from everything) where source_id = '{theirs}'"),
+        format!("(select * from logs union all select * from logs) where source_id = '{theirs}'"),
+        format!("logs a join logs b on a.source_id <> b.source_id where b.source_id = '{theirs}'"),
+        format!("logs where source_id in (select source_id from events where source_id = '{theirs}')"),
+        format!("logs full join counters c on logs.source_id = c.source_id where c.source_id = '{theirs}'"),
+    ] {
+        let rows = count(faces, &attempt).await?;
+        ensure!(rows == 0, "{attempt}: {rows}");
+    }
+    errors(faces, mine, theirs).await?;
+    plans(faces, theirs).await
+}
+
+/// An error names the value that it is about: of one's own rows, never of another's.
+async fn errors(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
+    let failing =
+        |app: &str| format!("select cast(body as bigint) from logs where source_id = '{app}' and body like 'the%'");
+    let own = faces.sql(&failing(mine)).await?;
+    ensure!(
+        own.contains(SECRET),
+        "an error that names no value proves nothing: {own}"
+    );
+    for query in [
+        failing(theirs),
+        format!("select cast(body as bigint) from logs where source_id <> '{mine}'"),
+        format!("select count(*) as n from logs where cast(body as bigint) = 1 and source_id = '{theirs}'"),
+    ] {
+        let answer = faces.sql(&query).await?;
+        ensure!(
+            !answer.contains(theirs) && !answer.contains("error"),
+            "{query}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+/// What a plan says of the rows that were read is about one's own.
+async fn plans(faces: &Faces<'_>, theirs: &str) -> anyhow::Result<()> {
+    for table in FILLED {
+        let own = count(faces, table).await?;
+        let rows = faces.rows(&format!("explain analyze select * from {table}")).await?;
+        let plan = rows
+            .iter()
+            .filter_map(|row| row["plan"].as_str())
+            .find(|plan| plan.contains("StoreScan"))
+            .with_context(|| format!("{rows:?}"))?;
+        ensure!(!plan.contains(theirs), "{plan}");
+        let scan = plan.lines().find(|line| line.contains("StoreScan")).context("a scan")?;
+        let read = scan
+            .split("output_rows=")
+            .nth(1)
+            .and_then(|rest| rest.split([',', ']']).next())
+            .with_context(|| scan.to_owned())?;
+        ensure!(read == own.to_string(), "{table}: {own} rows are visible: {scan}");
+    }
+    Ok(())
+}
+
+async fn count(faces: &Faces<'_>, from: &str) -> anyhow::Result<u64> {
+    let rows = faces.rows(&format!("select count(*) as n from {from}")).await?;
+    let number = rows.first().and_then(|row: &Value| row["n"].as_u64());
+    number.with_context(|| format!("{from}: {rows:?}"))
+}
