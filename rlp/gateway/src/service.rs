@@ -107,7 +107,7 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let cursor = Cursor::parse(id);
         if let Some(cursor) = &cursor
-            && let Some(stream) = self.sessions.find(cursor, &caller, wanted)
+            && let Some(way) = self.sessions.find(cursor, &caller, wanted)
         {
             let (response, outlet) = answer::stream(line.clone());
             let attachment = Attachment {
@@ -115,7 +115,7 @@ impl Service {
                 caller: caller.clone(),
                 after: cursor.number,
             };
-            if stream.send(attachment).await.is_ok() {
+            if way.attach(attachment).await {
                 return Ok(response);
             }
         }
