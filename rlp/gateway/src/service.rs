@@ -44,7 +44,7 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     pub(crate) resume: Resume,
-    pub(crate) places: Arc<Places>,
+    pub(crate) places: Places,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) rejected_streams: Counter<u64>,
     pub(crate) context: Context,
@@ -135,7 +135,7 @@ impl Service {
         line: Line,
         resumable: Resumable,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.places.take(caller.id()).map_err(|full| {
+        let place = self.places.take(&caller, wanted.selectors.len()).map_err(|full| {
             self.rejected_streams.add(1, &[]);
             tracing::warn!(caller = caller.name(), ?full, "stream refused: too many streams");
             match full {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot};
-use weir_auth::Caller;
+use weir_auth::{Caller, Quota, Share};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
 use crate::outlet::Outlet;
@@ -76,6 +76,7 @@ impl Way {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     most: usize,
+    of_one: Arc<Quota>,
     open: Mutex<HashMap<String, Entry>>,
     random: SystemRandom,
 }
@@ -88,16 +89,20 @@ struct Entry {
 }
 
 impl Sessions {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    /// No more than `most`, of which no caller has more than `most_of_one`.
+    pub(crate) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
+            of_one: Quota::new(most_of_one),
             open: Mutex::default(),
             random: SystemRandom::new(),
         })
     }
 
-    /// Opens a session for a stream; `None` if there are too many, or the system has no random bytes.
+    /// Opens a session for a stream; `None` if there are too many, of all or of this caller, or the system has no random
+    /// bytes.
     pub(crate) fn open(self: &Arc<Self>, caller: &Caller, request: &EgressBatchRequest) -> Option<Session> {
+        let share = self.of_one.take(caller, 1)?;
         let mut name = [0; NAME_BYTES];
         self.random.fill(&mut name).ok()?;
         let name = URL_SAFE_NO_PAD.encode(name);
@@ -117,6 +122,7 @@ impl Sessions {
             name,
             coming,
             sessions: Arc::clone(self),
+            _share: share,
         })
     }
 
@@ -134,6 +140,7 @@ pub(crate) struct Session {
     name: String,
     coming: mpsc::Receiver<Coming>,
     sessions: Arc<Sessions>,
+    _share: Share,
 }
 
 impl Session {
@@ -185,7 +192,7 @@ mod tests {
     /// A session is found by who opened it, with what it was opened for, as long as it is there.
     #[test]
     fn sessions_belong_to_their_callers() {
-        let sessions = Sessions::new(2);
+        let sessions = Sessions::new(2, 2);
         let (dev, other) = (
             Caller::new("dev", Scope::Everything),
             Caller::new("other", Scope::Everything),
@@ -205,10 +212,25 @@ mod tests {
         assert!(sessions.open(&dev, &request("a")).is_some());
     }
 
+    /// One caller cannot take them all.
+    #[test]
+    fn sessions_are_shared_out() {
+        let sessions = Sessions::new(3, 2);
+        let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
+        let first = sessions.open(&a, &request("x")).unwrap();
+        let _second = sessions.open(&a, &request("x")).unwrap();
+        assert!(sessions.open(&a, &request("x")).is_none());
+        let third = sessions.open(&b, &request("x")).unwrap();
+        assert!(sessions.open(&c, &request("x")).is_none());
+        drop((first, third));
+        let _fourth = sessions.open(&a, &request("x")).unwrap();
+        assert!(sessions.open(&c, &request("x")).is_some());
+    }
+
     /// Whoever comes to a stream is told whether it was taken: not before, and not by a stream that ends.
     #[tokio::test]
     async fn only_who_is_taken_has_a_stream() {
-        let sessions = Sessions::new(1);
+        let sessions = Sessions::new(1, 1);
         let dev = Caller::new("dev", Scope::Everything);
         let mut session = sessions.open(&dev, &request("a")).unwrap();
         let cursor = Cursor::parse(&format!("{}.1", session.name())).unwrap();

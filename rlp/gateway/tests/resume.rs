@@ -260,6 +260,37 @@ async fn waiting_ends() {
     setup.stop().await;
 }
 
+/// One caller cannot take all sessions: its further streams have events without ids, those of others have some.
+#[tokio::test]
+async fn sessions_are_shared_out() {
+    let setup = Setup::start(RawConfig {
+        resume: RawResume {
+            sessions: 3,
+            sessions_per_caller: 2,
+            ..RawResume::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let (greedy, other) = (
+        setup.token("greedy", &["logs.read.app"]),
+        setup.token("other", &["logs.read.app"]),
+    );
+    let mut clients = Vec::new();
+    for (number, (token, has_id)) in [(&greedy, true), (&greedy, true), (&greedy, false), (&other, true)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut client = setup.stream("log&source_id=app", token, "Last-Event-ID: \r\n").await;
+        let subscription = setup.rlp.subscription(number + 1).await;
+        subscription.send(lines("app", 1, 1, 3)).await;
+        let event = client.event().await.unwrap();
+        assert_eq!(event.contains("\nid: "), has_id, "stream {number}: {event}");
+        clients.push(client);
+    }
+    setup.stop().await;
+}
+
 /// While its client is away a stream keeps so much and takes no more; sessions are limited, streams without one are not.
 #[tokio::test]
 async fn keeping_is_bounded() {

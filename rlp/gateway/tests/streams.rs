@@ -252,6 +252,48 @@ async fn places_are_limited() {
     setup.stop().await;
 }
 
+/// All streams of one caller together have so many selectors and no more, however they are spread; others do not feel it.
+#[tokio::test]
+async fn selectors_of_one_caller_are_limited() {
+    let setup = Setup::start(RawConfig {
+        limits: RawLimits {
+            selectors: 4,
+            selectors_per_caller: 6,
+            ..RawLimits::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let scopes = ["logs.read.a", "logs.read.b"];
+    let (dev, other) = (setup.token("dev", &scopes), setup.token("other", &scopes));
+    let open = async |token: &str, query: &str| {
+        let headers = format!("Authorization: {token}\r\n");
+        let mut client = setup.get(&format!("/v2/read?{query}"), &headers).await;
+        let head = client.head().await;
+        (head[9..12].to_owned(), head, client)
+    };
+    let four = "source_id=a&source_id=b&counter.name=x&counter.name=y";
+    let (first, _, client) = open(&dev, four).await;
+    assert_eq!(first, "200");
+    let (second, head, refused) = open(&dev, "source_id=a&counter.name=x&counter.name=y&log").await;
+    assert_eq!(second, "429");
+    assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
+    drop(refused);
+    let headers = format!("Authorization: {dev}\r\nConnection: close\r\n");
+    let answer = setup.get(&format!("/v2/read?{four}"), &headers).await.rest().await;
+    let body = "{\"message\":\"the streams of this user or client ask for too many sources, types and names together\",\
+                \"error\":\"too_many_selectors\"}\n\n";
+    assert!(answer.ends_with(body), "{answer}");
+    let (third, _, _two) = open(&dev, "source_id=a&log&counter").await;
+    let (fourth, _, _four) = open(&other, four).await;
+    assert_eq!((third.as_str(), fourth.as_str()), ("200", "200"));
+    drop(client);
+    let ledger = setup.ledger();
+    eventually("they are given back", || ledger.snapshot().subscribers == 2).await;
+    assert_eq!(open(&dev, four).await.0, "200");
+    setup.stop().await;
+}
+
 /// When the gateway stops, each stream gets what is in hand, says why, and ends.
 #[tokio::test]
 async fn stopping_ends_streams_in_order() {
