@@ -14,12 +14,12 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Controller, Doppler, Pki, TOKEN, next, number, numbered};
+use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, eventually, next, number, numbered};
 use tokio_tungstenite::tungstenite::{self, Message};
 use weir_auth::revocation::What;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Authorizer, Gate, StaticToken};
-use weir_traffic_controller_server::RawConfig;
+use weir_traffic_controller_server::{RawConfig, RawLimits};
 
 const GUID: &str = "00000000-aaaa-0000-0000-000000000001";
 const OTHER: &str = "00000000-aaaa-0000-0000-000000000002";
@@ -33,9 +33,13 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Self {
+        Self::with(RawConfig::default()).await
+    }
+
+    async fn with(raw: RawConfig) -> Self {
         let (pki, issuer) = (Pki::new(), TestIssuer::new());
         let doppler = Doppler::start(&pki, 0);
-        let controller = Controller::start_with(&pki, &[doppler.address], RawConfig::default(), |context| {
+        let controller = Controller::start_with(&pki, &[doppler.address], raw, |context| {
             let verifier = issuer.verifier(&context.shutdown, &context.tasks);
             let local = StaticToken::new(TOKEN).unwrap();
             Some(Arc::new(Gate::new(Some(local), Some(verifier))) as Arc<dyn Authorizer>)
@@ -148,6 +152,46 @@ async fn smuggled_credentials() {
             "{headers}"
         );
     }
+}
+
+/// One tenant has so many app streams and no more, with whatever token; nozzles, admins and other tenants do not feel it.
+#[tokio::test]
+async fn streams_of_one_caller_are_limited() {
+    let setup = Setup::with(RawConfig {
+        limits: RawLimits {
+            subscriptions: 6,
+            streams_per_caller: 2,
+            ..RawLimits::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let scope = format!("logs.read.{GUID}");
+    let (greedy, other) = (setup.token("greedy", &[&scope]), setup.token("other", &[&scope]));
+    let admin = setup.token("admin", &["doppler.firehose"]);
+    let app = format!("/apps/{GUID}/stream");
+    let mut first = setup.controller.open(&app, Some(&greedy)).await.unwrap();
+    let again = setup.token("greedy", &[&scope, "openid"]);
+    let _second = setup.controller.open(&app, Some(&again)).await.unwrap();
+    let (status, _, body) = setup.refused(&app, Some(&greedy)).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (429, "there are too many streams of this user or client already\n")
+    );
+    let mut others = vec![setup.controller.open(&app, Some(&other)).await.unwrap()];
+    for path in [&app, "/firehose/n", &app] {
+        others.push(setup.controller.open(path, Some(&admin)).await.unwrap());
+    }
+    assert_eq!(setup.refused("/firehose/n", Some(&admin)).await.0, 503);
+    first.close(None).await.unwrap();
+    let ledger = setup.controller.ledger();
+    eventually("a place is free", || ledger.snapshot().subscribers == 5).await;
+    let again = async {
+        while setup.controller.open(&app, Some(&greedy)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
 }
 
 /// What was written before the token ended arrives, then the stream closes and says why; the others go on.
