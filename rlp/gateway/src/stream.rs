@@ -67,9 +67,14 @@ impl End {
             }
             Self::Timeout => Some(events::closing("closing due to stream timeout")),
             Self::Stopping => Some(events::closing("closing due to shutdown")),
+            // Not in the words of the RLP or the transport, which name addresses and certificates of the inside.
             Self::Provider(failure) => {
-                let message = format!("the logs provider does not deliver: {}", failure.text);
-                Some(events::error("streaming_unavailable", &message))
+                let message = if failure.permanent {
+                    "the logs provider refuses this stream"
+                } else {
+                    "the logs provider does not deliver"
+                };
+                Some(events::error("streaming_unavailable", message))
             }
         }
     }
