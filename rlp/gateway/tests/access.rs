@@ -45,7 +45,7 @@ async fn refusals_are_the_originals() {
         ("GET", "/", right.as_str(), (404, no_path.clone())),
         ("GET", "/v2/read/", &right, (404, no_path.clone())),
         ("GET", "/v2/READ?log", &right, (404, no_path.clone())),
-        ("GET", "/v2/%72ead?log", &right, (404, no_path.clone())),
+        ("GET", "/v2%2Fread?log", &right, (404, no_path.clone())),
         ("GET", "//v2/read?log", &right, (404, no_path)),
         ("GET", "/v2/read?log", "", (404, gone.clone())),
         ("GET", "/v2/read?log", "Authorization: \r\n", (404, gone.clone())),
@@ -61,7 +61,7 @@ async fn refusals_are_the_originals() {
             "Cookie: authorization=0123456789abcdef0123456789abcdef\r\n",
             (404, gone.clone()),
         ),
-        ("POST", "/v2/read?log", "", (404, gone)),
+        ("POST", "/v2/read?log", "", (404, gone.clone())),
         (
             "POST",
             "/v2/read?log",
@@ -75,7 +75,10 @@ async fn refusals_are_the_originals() {
             (405, json("method not allowed", "method_not_allowed")),
         ),
         ("GET", "/v2/read", &right, (400, empty.clone())),
-        ("GET", "/v2/read?", &right, (400, empty)),
+        ("GET", "/v2/read?", &right, (400, empty.clone())),
+        // An escaped letter is that letter, as in the original.
+        ("GET", "/v2/%72ead", &right, (400, empty)),
+        ("GET", "/v2/%72ead?log", "", (404, gone)),
         ("GET", "/v2/read?source_id=a", &right, (400, no_type.clone())),
         ("GET", "/v2/read?logs", &right, (400, no_type)),
         (
