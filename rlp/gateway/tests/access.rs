@@ -202,6 +202,35 @@ async fn smuggled_identities() {
     setup.stop().await;
 }
 
+/// A page of somebody else gets nothing out of a browser: its cookies are not read, no answer allows the page to see it,
+/// and whoever shows a token in the header is a client like any other.
+#[tokio::test]
+async fn pages_of_others_see_nothing() {
+    let setup = Setup::start(RawConfig::default()).await;
+    let page = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n";
+    let right = format!("Authorization: bearer {TOKEN}\r\n");
+    let cookie = format!("Cookie: authorization=bearer%20{TOKEN}; session={TOKEN}\r\n");
+    let preflight = "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n";
+    for (method, headers, status) in [
+        ("GET", cookie.clone(), "404"),
+        ("GET", format!("{cookie}{right}"), "200"),
+        ("GET", right.clone(), "200"),
+        ("POST", right.clone(), "405"),
+        ("OPTIONS", preflight.to_owned(), "404"),
+        ("OPTIONS", format!("{preflight}{cookie}"), "404"),
+        ("OPTIONS", format!("{preflight}{right}"), "405"),
+    ] {
+        let request = format!("{method} /v2/read?log HTTP/1.1\r\nHost: x\r\n{page}{headers}\r\n");
+        let head = setup.send(&request).await.head().await;
+        assert_eq!(&head[9..12], status, "{method} {headers}");
+        let head = head.to_lowercase();
+        for allowed in ["\r\naccess-control-", "\r\nset-cookie", "evil.example"] {
+            assert!(!head.contains(allowed), "{method} {headers}: {head}");
+        }
+    }
+    setup.stop().await;
+}
+
 /// A head that is too large, or never ends, costs its connection only.
 #[tokio::test]
 async fn large_and_endless_heads() {
