@@ -3,50 +3,33 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 use weir_envelope::batch::RawEnvelope;
-use weir_envelope::selector::Selector;
 
 use crate::hash;
 
-/// The subscriptions that share what `selector` selects; a subscription without a shard id is alone in its group.
+/// The subscriptions that share what a selector selects; a subscription without a shard id is alone in its group.
 #[derive(Debug)]
 pub(crate) struct Group {
-    selector: Selector,
     /// Positions in the table's list of subscriptions, ordered by deterministic name if there is one.
     members: Vec<usize>,
     deterministic: bool,
-    /// Whether the selector has a name filter, which costs a look into the envelope.
-    named: bool,
 }
 
 impl Group {
-    pub(crate) fn new(selector: Selector, mut members: Vec<(String, usize)>) -> Self {
+    /// A group of these members: their deterministic names, and their positions.
+    pub(crate) fn new(mut members: Vec<(&str, usize)>) -> Self {
         let deterministic = members.iter().any(|(name, _)| !name.is_empty());
         if deterministic {
-            members.sort();
+            members.sort_unstable();
         }
-        let named = match &selector.what {
-            weir_envelope::selector::What::Counter(name) => name.is_some(),
-            weir_envelope::selector::What::Gauge(names) => !names.is_empty(),
-            _ => false,
-        };
         Self {
-            selector,
             members: members.into_iter().map(|(_, member)| member).collect(),
             deterministic,
-            named,
         }
     }
 
-    pub(crate) const fn selector(&self) -> &Selector {
-        &self.selector
-    }
-
-    /// Who gets `envelope`, whose kind and source are right; `None` if its name is not what the group asks for.
+    /// Who gets `envelope`, which is what the group's selector asks for; `None` if there are no members.
     #[inline]
     pub(crate) fn choose(&self, envelope: RawEnvelope<'_>, random: &mut SmallRng) -> Option<usize> {
-        if self.named && !self.selector.name_matches(envelope) {
-            return None;
-        }
         if let [member] = self.members[..] {
             return Some(member);
         }

@@ -10,6 +10,7 @@
 
 mod group;
 mod hash;
+mod names;
 mod router;
 mod table;
 

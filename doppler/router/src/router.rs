@@ -77,14 +77,14 @@ impl Router {
     pub fn subscribe(self: &Arc<Self>, request: Request) -> Subscribed {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let queue = Arc::new(FairQueue::new(self.capacity));
-        let subscriber = Subscriber {
+        let subscriber = Arc::new(Subscriber {
             id,
             queue: Arc::clone(&queue),
             durable: request.durable,
             shard_id: request.shard_id,
             deterministic_name: request.deterministic_name,
             selectors: request.selectors,
-        };
+        });
         self.change(|subscribers| subscribers.push(subscriber));
         Subscribed {
             router: Arc::clone(self),
@@ -99,7 +99,7 @@ impl Router {
         self.table.read().subscribers.len()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Subscriber>)) {
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Subscriber>>)) {
         let _changing = self.changing.lock();
         let mut subscribers = self.table.read().subscribers.clone();
         change(&mut subscribers);

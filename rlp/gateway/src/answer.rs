@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     Query(Invalid),
     /// One caller has as many streams as it may have.
     TooManyOfOne,
+    /// The streams of one caller have as many selectors as they may have.
+    SelectorsOfOne,
     /// There is no place, no RLP, or no way to tell who asks.
     Unavailable,
 }
@@ -51,6 +53,11 @@ impl Refusal {
                 "too_many_streams",
                 "there are too many streams of this user or client already",
             ),
+            Self::SelectorsOfOne => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_selectors",
+                "the streams of this user or client ask for too many sources, types and names together",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "streaming_unavailable",
@@ -74,7 +81,7 @@ impl Refusal {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         match self {
             Self::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
-            Self::Unavailable | Self::TooManyOfOne => {
+            Self::Unavailable | Self::TooManyOfOne | Self::SelectorsOfOne => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -50,6 +50,8 @@ pub struct RawLimits {
     pub streams_per_caller: usize,
     /// Most selectors of one stream.
     pub selectors: usize,
+    /// Most selectors of all streams of one user or client.
+    pub selectors_per_caller: usize,
     /// Most bytes of a request's head.
     pub header_bytes: ByteSize,
 }
@@ -80,6 +82,8 @@ pub struct RawResume {
     pub window: weir_config::Duration,
     /// Most streams that clients may come back to.
     pub sessions: usize,
+    /// Most of them of one user or client.
+    pub sessions_per_caller: usize,
     /// Bytes of envelopes that each of them keeps.
     pub bytes: ByteSize,
 }
@@ -109,6 +113,7 @@ impl Default for RawLimits {
             streams: 1000,
             streams_per_caller: 500,
             selectors: 4096,
+            selectors_per_caller: 16_384,
             header_bytes: ByteSize::kib(64),
         }
     }
@@ -133,6 +138,7 @@ impl Default for RawResume {
         Self {
             window: weir_config::Duration::from_secs(60),
             sessions: 100,
+            sessions_per_caller: 20,
             bytes: ByteSize::mib(1),
         }
     }
@@ -169,6 +175,7 @@ pub(crate) struct Limits {
     pub(crate) streams: usize,
     pub(crate) streams_per_caller: usize,
     pub(crate) selectors: usize,
+    pub(crate) selectors_per_caller: usize,
     pub(crate) header_bytes: usize,
 }
 
@@ -188,6 +195,7 @@ pub(crate) struct Times {
 pub(crate) struct Resume {
     pub(crate) window: Duration,
     pub(crate) sessions: usize,
+    pub(crate) sessions_per_caller: usize,
     pub(crate) bytes: usize,
 }
 
@@ -215,6 +223,13 @@ impl TryFrom<RawConfig> for Config {
         ] {
             problems.require((1..=100_000).contains(&count), key, count, "1 to 100000");
         }
+        let of_one = limits.selectors_per_caller;
+        problems.require(
+            (limits.selectors..=1_000_000).contains(&of_one),
+            "limits.selectors_per_caller",
+            of_one,
+            "`limits.selectors` to 1000000",
+        );
         // hyper's smallest buffer is 8 KiB.
         let header = limits.header_bytes.bytes();
         let fits = (8 << 10..=1 << 20).contains(&header);
@@ -245,6 +260,12 @@ impl TryFrom<RawConfig> for Config {
             resume.sessions,
             "at most 10000",
         );
+        problems.require(
+            (1..=10_000).contains(&resume.sessions_per_caller),
+            "resume.sessions_per_caller",
+            resume.sessions_per_caller,
+            "1 to 10000",
+        );
         let bytes = resume.bytes.as_usize();
         problems.require(
             (PIECE..=1 << 30).contains(&bytes),
@@ -266,6 +287,7 @@ impl TryFrom<RawConfig> for Config {
                 streams: raw.limits.streams,
                 streams_per_caller: raw.limits.streams_per_caller,
                 selectors: raw.limits.selectors,
+                selectors_per_caller: raw.limits.selectors_per_caller,
                 header_bytes: raw.limits.header_bytes.as_usize(),
             },
             times: Times {
@@ -279,6 +301,7 @@ impl TryFrom<RawConfig> for Config {
             resume: Resume {
                 window,
                 sessions: if window.is_zero() { 0 } else { raw.resume.sessions },
+                sessions_per_caller: raw.resume.sessions_per_caller,
                 bytes,
             },
         })
@@ -325,6 +348,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "limits.selectors",
         "Most selectors of one stream: sources times kinds and names.",
     ),
+    (
+        "limits.selectors_per_caller",
+        "Most selectors of all streams of one user or client; a stream beyond them is answered with 429.",
+    ),
     ("limits.header_bytes", "Most bytes of a request's head."),
     ("timeouts", "How long things may take."),
     ("timeouts.handshake", "For the TLS handshake."),
@@ -351,6 +378,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "resume.sessions",
         "Most streams that clients may come back to; others get events without ids.",
     ),
+    (
+        "resume.sessions_per_caller",
+        "Most of them of one user or client; its others get events without ids.",
+    ),
     ("resume.bytes", "Bytes of envelopes that each of them keeps."),
 ];
 
@@ -374,6 +405,8 @@ mod tests {
             },
             limits: RawLimits {
                 streams: 0,
+                selectors: 100,
+                selectors_per_caller: 99,
                 header_bytes: ByteSize::kib(1),
                 ..RawLimits::default()
             },
@@ -383,6 +416,7 @@ mod tests {
             },
             resume: RawResume {
                 window: weir_config::Duration::from_secs(3600),
+                sessions_per_caller: 0,
                 bytes: ByteSize::kib(1),
                 ..RawResume::default()
             },
@@ -396,9 +430,11 @@ mod tests {
                 "uaa.url",
                 "logs_provider_name",
                 "limits.streams",
+                "limits.selectors_per_caller",
                 "limits.header_bytes",
                 "timeouts.heartbeat",
                 "resume.window",
+                "resume.sessions_per_caller",
                 "resume.bytes"
             ]
         );

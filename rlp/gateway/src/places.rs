@@ -1,22 +1,18 @@
-//! Places for streams: so many at all, and so many of one caller.
+//! Places for streams: so many at all, so many of one caller, and so many selectors in all of a caller's streams.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_auth::{Caller, Quota, Share};
+
+use crate::config::Limits;
 
 /// The places of a gateway.
 #[derive(Debug)]
 pub(crate) struct Places {
-    most: usize,
-    most_of_one: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_caller: HashMap<String, usize>,
+    all: Arc<Semaphore>,
+    streams: Arc<Quota>,
+    selectors: Arc<Quota>,
 }
 
 /// Why there is no place.
@@ -26,33 +22,25 @@ pub(crate) enum Full {
     All,
     /// None for this caller.
     OfOne,
+    /// Not for so many selectors of this caller.
+    Selectors,
 }
 
 impl Places {
-    pub(crate) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
-        Arc::new(Self {
-            most,
-            most_of_one,
-            taken: Mutex::default(),
-        })
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(limits.streams)),
+            streams: Quota::new(limits.streams_per_caller),
+            selectors: Quota::new(limits.selectors_per_caller),
+        }
     }
 
-    /// Takes a place for a stream of `caller`.
-    pub(crate) fn take(self: &Arc<Self>, caller: &str) -> Result<Place, Full> {
-        let mut taken = self.taken.lock();
-        if taken.all >= self.most {
-            return Err(Full::All);
-        }
-        let of_one = taken.by_caller.entry(caller.to_owned()).or_default();
-        if *of_one >= self.most_of_one {
-            return Err(Full::OfOne);
-        }
-        *of_one += 1;
-        taken.all += 1;
-        drop(taken);
+    /// Takes a place for a stream of `caller` with so many selectors.
+    pub(crate) fn take(&self, caller: &Caller, selectors: usize) -> Result<Place, Full> {
         Ok(Place {
-            places: Arc::clone(self),
-            caller: caller.to_owned(),
+            _all: Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::All)?,
+            _stream: self.streams.take(caller, 1).ok_or(Full::OfOne)?,
+            _selectors: self.selectors.take(caller, selectors).ok_or(Full::Selectors)?,
         })
     }
 }
@@ -60,38 +48,37 @@ impl Places {
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    places: Arc<Places>,
-    caller: String,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
-        taken.all -= 1;
-        if let Some(of_one) = taken.by_caller.get_mut(&self.caller) {
-            *of_one -= 1;
-            if *of_one == 0 {
-                taken.by_caller.remove(&self.caller);
-            }
-        }
-    }
+    _all: OwnedSemaphorePermit,
+    _stream: Share,
+    _selectors: Share,
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_auth::Scope;
+
     use super::*;
 
-    /// One caller cannot take all places, and what is given back is free again.
+    /// One caller cannot take all places, nor all selectors with few of them; what is given back is free again.
     #[test]
-    fn places_are_limited_twice() {
-        let places = Places::new(3, 2);
-        let first = places.take("a").unwrap();
-        let _second = places.take("a").unwrap();
-        assert_eq!(places.take("a").unwrap_err(), Full::OfOne);
-        let third = places.take("b").unwrap();
-        assert_eq!(places.take("c").unwrap_err(), Full::All);
+    fn places_are_limited_thrice() {
+        let places = Places::new(&Limits {
+            streams: 3,
+            streams_per_caller: 2,
+            selectors_per_caller: 10,
+            connections: 1,
+            selectors: 10,
+            header_bytes: 0,
+        });
+        let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
+        let first = places.take(&a, 6).unwrap();
+        assert_eq!(places.take(&a, 5).unwrap_err(), Full::Selectors);
+        let _second = places.take(&a, 4).unwrap();
+        assert_eq!(places.take(&a, 1).unwrap_err(), Full::OfOne);
+        let third = places.take(&b, 10).unwrap();
+        assert_eq!(places.take(&c, 1).unwrap_err(), Full::All);
         drop((first, third));
-        let _fourth = places.take("a").unwrap();
-        assert_eq!(places.taken.lock().by_caller.len(), 1);
+        let _fourth = places.take(&a, 6).unwrap();
+        let _fifth = places.take(&c, 1).unwrap();
     }
 }

@@ -25,7 +25,7 @@ pub(crate) enum News {
 /// Why there is nothing from the RLP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// In the RLP's words, or the transport's.
+    /// In the RLP's words, or the transport's: for the log, not for clients.
     pub(crate) text: String,
     /// To ask the same again is of no use.
     pub(crate) permanent: bool,

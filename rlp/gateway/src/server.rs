@@ -95,8 +95,8 @@ impl Server {
             limits: config.limits,
             times: config.times,
             resume: config.resume,
-            places: Places::new(config.limits.streams, config.limits.streams_per_caller),
-            sessions: Sessions::new(config.resume.sessions),
+            places: Places::new(&config.limits),
+            sessions: Sessions::new(config.resume.sessions, config.resume.sessions_per_caller),
             rejected_streams,
             context: context.clone(),
         };

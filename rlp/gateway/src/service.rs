@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry::metrics::Counter;
+use percent_encoding::percent_decode_str;
 use weir_auth::{Authorizer, Caller, Denied, from_header};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::Channel;
@@ -44,7 +45,7 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     pub(crate) resume: Resume,
-    pub(crate) places: Arc<Places>,
+    pub(crate) places: Places,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) rejected_streams: Counter<u64>,
     pub(crate) context: Context,
@@ -60,7 +61,7 @@ impl Service {
     }
 
     async fn read(&self, request: &Request<Incoming>, line: Line) -> Result<Response<Body>, Refusal> {
-        if request.uri().path() != "/v2/read" {
+        if !is_read(request.uri().path()) {
             return Err(Refusal::NoSuchPath);
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -107,7 +108,7 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let cursor = Cursor::parse(id);
         if let Some(cursor) = &cursor
-            && let Some(stream) = self.sessions.find(cursor, &caller, wanted)
+            && let Some(way) = self.sessions.find(cursor, &caller, wanted)
         {
             let (response, outlet) = answer::stream(line.clone());
             let attachment = Attachment {
@@ -115,7 +116,7 @@ impl Service {
                 caller: caller.clone(),
                 after: cursor.number,
             };
-            if stream.send(attachment).await.is_ok() {
+            if way.attach(attachment).await {
                 return Ok(response);
             }
         }
@@ -135,12 +136,13 @@ impl Service {
         line: Line,
         resumable: Resumable,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.places.take(caller.id()).map_err(|full| {
+        let place = self.places.take(&caller, wanted.selectors.len()).map_err(|full| {
             self.rejected_streams.add(1, &[]);
             tracing::warn!(caller = caller.name(), ?full, "stream refused: too many streams");
             match full {
                 Full::All => Refusal::Unavailable,
                 Full::OfOne => Refusal::TooManyOfOne,
+                Full::Selectors => Refusal::SelectorsOfOne,
             }
         })?;
         let mut provider = Provider::new(self.channel.clone(), wanted);
@@ -177,5 +179,55 @@ impl Service {
         }
         self.context.tasks.spawn("stream", stream.run(first));
         Ok(response)
+    }
+}
+
+/// Whether a path is `/v2/read`. As in the original's routers each segment is decoded by itself: an escaped letter is that
+/// letter, an escaped slash is none. (The original redirects `//v2/read` and the like; here nothing is there.)
+fn is_read(path: &str) -> bool {
+    let mut wanted = ["", "v2", "read"].iter();
+    path.split('/').all(|segment| {
+        wanted
+            .next()
+            .is_some_and(|wanted| percent_decode_str(segment).eq(wanted.bytes()))
+    }) && wanted.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_read;
+
+    /// Escapes are what they stand for, within their segment; nothing else is the path.
+    #[test]
+    fn one_path_is_served() {
+        for path in ["/v2/read", "/v2/%72ead", "/%762/rea%64", "/%76%32/%72%65%61%64"] {
+            assert!(is_read(path), "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "*",
+            "v2/read",
+            "/v2",
+            "/v2/",
+            "/v2/read/",
+            "//v2/read",
+            "/v2//read",
+            "/v2/./read",
+            "/v2%2Fread",
+            "/v2%2fread",
+            "/v2/read%2F",
+            "/v2/READ",
+            "/v2/%52ead",
+            "/v2/%2572ead",
+            "/v2/%72ead%00",
+            "/v2/%7",
+            "/v2/%zzread",
+            "/v2/read%",
+            "/v2/read/x",
+            "/x/%2e%2e/v2/read",
+        ] {
+            assert!(!is_read(path), "{path}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Streams that clients come back to.
 //!
 //! A client that sends the header `Last-Event-ID` (empty at first) gets events with an id: the session's name, and the
-//! event's number in it. When its connection is gone, the stream waits for it with what it kept; a request with the last
-//! id goes on behind that event. It must come from the same user or client, with a token that is valid then, and ask for
-//! the same. A name is 128 random bits: to know it is not enough, and to guess it is no use.
+//! event's number in it. When its connection is gone, or its time or its token's is over, the stream waits for it with
+//! what it kept; a request with the last id goes on behind that event. It must come from the same user or client, with a
+//! token that is valid then, and ask for the same. A name is 128 random bits: to know it is not enough, and to guess it
+//! is no use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::sync::mpsc;
-use weir_auth::Caller;
+use tokio::sync::{mpsc, oneshot};
+use weir_auth::{Caller, Quota, Share};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
 use crate::outlet::Outlet;
@@ -51,10 +52,31 @@ pub(crate) struct Attachment {
     pub(crate) after: u64,
 }
 
+/// A client on its way to a stream, and how it learns that the stream took it.
+#[derive(Debug)]
+struct Coming {
+    attachment: Attachment,
+    taken: oneshot::Sender<()>,
+}
+
+/// The way to a stream that a client comes back to.
+#[derive(Debug)]
+pub(crate) struct Way(mpsc::Sender<Coming>);
+
+impl Way {
+    /// Hands a client to the stream; whether it took it. One that ends does not, and the client must not be told that it
+    /// has a stream.
+    pub(crate) async fn attach(self, attachment: Attachment) -> bool {
+        let (taken, is_taken) = oneshot::channel();
+        self.0.send(Coming { attachment, taken }).await.is_ok() && is_taken.await.is_ok()
+    }
+}
+
 /// All sessions of a gateway.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     most: usize,
+    of_one: Arc<Quota>,
     open: Mutex<HashMap<String, Entry>>,
     random: SystemRandom,
 }
@@ -63,24 +85,28 @@ pub(crate) struct Sessions {
 struct Entry {
     owner: String,
     request: EgressBatchRequest,
-    stream: mpsc::Sender<Attachment>,
+    stream: mpsc::Sender<Coming>,
 }
 
 impl Sessions {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    /// No more than `most`, of which no caller has more than `most_of_one`.
+    pub(crate) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
+            of_one: Quota::new(most_of_one),
             open: Mutex::default(),
             random: SystemRandom::new(),
         })
     }
 
-    /// Opens a session for a stream; `None` if there are too many, or the system has no random bytes.
+    /// Opens a session for a stream; `None` if there are too many, of all or of this caller, or the system has no random
+    /// bytes.
     pub(crate) fn open(self: &Arc<Self>, caller: &Caller, request: &EgressBatchRequest) -> Option<Session> {
+        let share = self.of_one.take(caller, 1)?;
         let mut name = [0; NAME_BYTES];
         self.random.fill(&mut name).ok()?;
         let name = URL_SAFE_NO_PAD.encode(name);
-        let (stream, attachments) = mpsc::channel(1);
+        let (stream, coming) = mpsc::channel(1);
         let mut open = self.open.lock();
         if open.len() >= self.most {
             return None;
@@ -94,21 +120,17 @@ impl Sessions {
         drop(open);
         Some(Session {
             name,
-            attachments,
+            coming,
             sessions: Arc::clone(self),
+            _share: share,
         })
     }
 
     /// The stream that `caller` comes back to, if there is one that it may have.
-    pub(crate) fn find(
-        &self,
-        cursor: &Cursor,
-        caller: &Caller,
-        request: &EgressBatchRequest,
-    ) -> Option<mpsc::Sender<Attachment>> {
+    pub(crate) fn find(&self, cursor: &Cursor, caller: &Caller, request: &EgressBatchRequest) -> Option<Way> {
         let open = self.open.lock();
         let entry = open.get(&cursor.session)?;
-        (entry.owner == caller.id() && entry.request == *request).then(|| entry.stream.clone())
+        (entry.owner == caller.id() && entry.request == *request).then(|| Way(entry.stream.clone()))
     }
 }
 
@@ -116,8 +138,9 @@ impl Sessions {
 #[derive(Debug)]
 pub(crate) struct Session {
     name: String,
-    attachments: mpsc::Receiver<Attachment>,
+    coming: mpsc::Receiver<Coming>,
     sessions: Arc<Sessions>,
+    _share: Share,
 }
 
 impl Session {
@@ -127,11 +150,21 @@ impl Session {
 
     /// Waits for the client to come back. Cancel safe.
     pub(crate) async fn attachment(&mut self) -> Attachment {
-        match self.attachments.recv().await {
-            Some(attachment) => attachment,
-            // The list holds the other end as long as we are.
-            None => std::future::pending().await,
+        while let Some(Coming { attachment, taken }) = self.coming.recv().await {
+            // Nobody waits for the word any more: that one is gone again.
+            if taken.send(()).is_ok() {
+                return attachment;
+            }
         }
+        // It is retired.
+        std::future::pending().await
+    }
+
+    /// Nobody is taken from now on, nor whoever is on the way.
+    pub(crate) fn retire(&mut self) {
+        self.sessions.open.lock().remove(&self.name);
+        self.coming.close();
+        while self.coming.try_recv().is_ok() {}
     }
 }
 
@@ -143,9 +176,11 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use weir_auth::Scope;
 
     use super::*;
+    use crate::line::Line;
 
     fn request(shard_id: &str) -> EgressBatchRequest {
         EgressBatchRequest {
@@ -157,7 +192,7 @@ mod tests {
     /// A session is found by who opened it, with what it was opened for, as long as it is there.
     #[test]
     fn sessions_belong_to_their_callers() {
-        let sessions = Sessions::new(2);
+        let sessions = Sessions::new(2, 2);
         let (dev, other) = (
             Caller::new("dev", Scope::Everything),
             Caller::new("other", Scope::Everything),
@@ -175,6 +210,60 @@ mod tests {
         drop(session);
         assert!(sessions.find(&cursor, &dev, &request("a")).is_none());
         assert!(sessions.open(&dev, &request("a")).is_some());
+    }
+
+    /// One caller cannot take them all.
+    #[test]
+    fn sessions_are_shared_out() {
+        let sessions = Sessions::new(3, 2);
+        let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
+        let first = sessions.open(&a, &request("x")).unwrap();
+        let _second = sessions.open(&a, &request("x")).unwrap();
+        assert!(sessions.open(&a, &request("x")).is_none());
+        let third = sessions.open(&b, &request("x")).unwrap();
+        assert!(sessions.open(&c, &request("x")).is_none());
+        drop((first, third));
+        let _fourth = sessions.open(&a, &request("x")).unwrap();
+        assert!(sessions.open(&c, &request("x")).is_some());
+    }
+
+    /// Whoever comes to a stream is told whether it was taken: not before, and not by a stream that ends.
+    #[tokio::test]
+    async fn only_who_is_taken_has_a_stream() {
+        let sessions = Sessions::new(1, 1);
+        let dev = Caller::new("dev", Scope::Everything);
+        let mut session = sessions.open(&dev, &request("a")).unwrap();
+        let cursor = Cursor::parse(&format!("{}.1", session.name())).unwrap();
+        let come = || {
+            let attachment = Attachment {
+                outlet: Outlet::new(Line::new().0).0,
+                caller: dev.clone(),
+                after: 1,
+            };
+            let way = sessions.find(&cursor, &dev, &request("a")).unwrap();
+            Box::pin(way.attach(attachment))
+        };
+        let mut first = come();
+        assert_eq!(first.as_mut().now_or_never(), None);
+        session.attachment().await;
+        assert!(first.await);
+        // One that has gone again does not take the stream from who comes next.
+        let mut gone = come();
+        assert_eq!(gone.as_mut().now_or_never(), None);
+        drop(gone);
+        let mut second = come();
+        assert_eq!(second.as_mut().now_or_never(), None);
+        assert_eq!(session.attachment().now_or_never().map(|_| ()), None);
+        assert_eq!(second.as_mut().now_or_never(), None);
+        let (taken, _) = tokio::join!(second, session.attachment());
+        assert!(taken);
+        let (mut waits, mut waits_for_room) = (come(), come());
+        assert_eq!(waits.as_mut().now_or_never(), None);
+        assert_eq!(waits_for_room.as_mut().now_or_never(), None);
+        session.retire();
+        assert!(!waits.await && !waits_for_room.await);
+        assert!(sessions.find(&cursor, &dev, &request("a")).is_none());
+        assert!(session.attachment().now_or_never().is_none());
     }
 
     /// What is no id of ours is none.

@@ -51,6 +51,11 @@ impl End {
         }
     }
 
+    /// Whether it is the gateway's rule that ended it, and not what the client did or may do: it may come back.
+    const fn is_by_rule(&self) -> bool {
+        matches!(self, Self::Timeout | Self::NotAllowed(Ended::Expired))
+    }
+
     /// The last event.
     fn event(&self) -> Option<Bytes> {
         match self {
@@ -62,9 +67,14 @@ impl End {
             }
             Self::Timeout => Some(events::closing("closing due to stream timeout")),
             Self::Stopping => Some(events::closing("closing due to shutdown")),
+            // Not in the words of the RLP or the transport, which name addresses and certificates of the inside.
             Self::Provider(failure) => {
-                let message = format!("the logs provider does not deliver: {}", failure.text);
-                Some(events::error("streaming_unavailable", &message))
+                let message = if failure.permanent {
+                    "the logs provider refuses this stream"
+                } else {
+                    "the logs provider does not deliver"
+                };
+                Some(events::error("streaming_unavailable", message))
             }
         }
     }
@@ -175,19 +185,25 @@ impl Stream {
     pub(crate) async fn run(mut self, first: Option<News>) {
         let mut end = first.and_then(|news| self.take(news));
         let end = loop {
-            if let Some(end) = end {
-                break end;
-            }
-            end = match self.step().await {
-                Step::News(news) => self.take(news),
-                Step::Room => self.send(),
-                Step::Tick => self.tick(),
-                Step::Came(attachment) => {
-                    self.attach(attachment);
-                    None
+            end = match end {
+                // The client is told to come back, and finds its stream when it does.
+                Some(end) if end.is_by_rule() && self.session.is_some() => {
+                    tracing::info!(?end, "stream waits for its client");
+                    self.farewell(&end).await;
+                    self.park()
                 }
-                Step::Gone => self.park(),
-                Step::End(end) => Some(end),
+                Some(end) => break end,
+                None => match self.step().await {
+                    Step::News(news) => self.take(news),
+                    Step::Room => self.send(),
+                    Step::Tick => self.tick(),
+                    Step::Came(attachment) => {
+                        self.attach(attachment);
+                        None
+                    }
+                    Step::Gone => self.park(),
+                    Step::End(end) => Some(end),
+                },
             };
         };
         self.finish(end).await;
@@ -337,7 +353,7 @@ impl Stream {
         }
     }
 
-    /// The client is gone: a stream that it may come back to waits for it.
+    /// The client is gone: a stream that it may come back to waits for it, with whatever token it has then.
     fn park(&mut self) -> Option<End> {
         self.look();
         self.client = None;
@@ -368,7 +384,32 @@ impl Stream {
         self.client = Some(client);
     }
 
-    /// Says why it ends, as far as somebody listens; then counts what the client did not get.
+    /// Tells the client why its stream ends, as far as it listens.
+    async fn farewell(&mut self, end: &End) {
+        self.look();
+        let Some(mut client) = self.client.take() else {
+            return;
+        };
+        let line = client.outlet.line();
+        let Some(event) = end.event() else {
+            if *end == End::Slow {
+                line.cut();
+            }
+            return;
+        };
+        let said = async move {
+            client.outlet.room().await.ok()?;
+            client.outlet.send(event);
+            Some(client.outlet.finish().await)
+        };
+        match tokio::time::timeout(FAREWELL, said).await {
+            Ok(Some(all)) => self.backlog.written(all, &self.context.ledger),
+            // Gone meanwhile, or not reading.
+            Ok(None) | Err(_) => line.cut(),
+        }
+    }
+
+    /// Says why it ends, then counts what the client did not get.
     async fn finish(mut self, end: End) {
         let name = self.client.as_ref().map_or("", |client| client.name.as_str());
         match &end {
@@ -376,30 +417,15 @@ impl Stream {
             End::Provider(failure) => tracing::warn!(caller = name, error = failure.text, "stream ended"),
             end => tracing::info!(caller = name, ?end, "stream ended"),
         }
-        self.look();
+        if let Some(session) = &mut self.session {
+            // Whoever comes back now begins anew.
+            session.retire();
+        }
         if end == End::Stopping {
             // What is in hand still goes out, if the client takes it.
             drop(tokio::time::timeout(FAREWELL, self.empty()).await);
         }
-        if let Some(mut client) = self.client.take() {
-            match end.event() {
-                Some(event) => {
-                    let line = client.outlet.line();
-                    let farewell = async move {
-                        client.outlet.room().await.ok()?;
-                        client.outlet.send(event);
-                        Some(client.outlet.finish().await)
-                    };
-                    match tokio::time::timeout(FAREWELL, farewell).await {
-                        Ok(Some(all)) => self.backlog.written(all, &self.context.ledger),
-                        // Gone meanwhile, or not reading.
-                        Ok(None) | Err(_) => line.cut(),
-                    }
-                }
-                None if end == End::Slow => client.outlet.line().cut(),
-                None => {}
-            }
-        }
+        self.farewell(&end).await;
         // The RLP counts as sent what lies in our buffers: what is lost there is ours to count.
         while self.receive() {}
         self.backlog.abandon(end.reason(), &self.context.ledger);

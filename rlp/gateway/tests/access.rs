@@ -45,7 +45,7 @@ async fn refusals_are_the_originals() {
         ("GET", "/", right.as_str(), (404, no_path.clone())),
         ("GET", "/v2/read/", &right, (404, no_path.clone())),
         ("GET", "/v2/READ?log", &right, (404, no_path.clone())),
-        ("GET", "/v2/%72ead?log", &right, (404, no_path.clone())),
+        ("GET", "/v2%2Fread?log", &right, (404, no_path.clone())),
         ("GET", "//v2/read?log", &right, (404, no_path)),
         ("GET", "/v2/read?log", "", (404, gone.clone())),
         ("GET", "/v2/read?log", "Authorization: \r\n", (404, gone.clone())),
@@ -61,7 +61,7 @@ async fn refusals_are_the_originals() {
             "Cookie: authorization=0123456789abcdef0123456789abcdef\r\n",
             (404, gone.clone()),
         ),
-        ("POST", "/v2/read?log", "", (404, gone)),
+        ("POST", "/v2/read?log", "", (404, gone.clone())),
         (
             "POST",
             "/v2/read?log",
@@ -75,7 +75,10 @@ async fn refusals_are_the_originals() {
             (405, json("method not allowed", "method_not_allowed")),
         ),
         ("GET", "/v2/read", &right, (400, empty.clone())),
-        ("GET", "/v2/read?", &right, (400, empty)),
+        ("GET", "/v2/read?", &right, (400, empty.clone())),
+        // An escaped letter is that letter, as in the original.
+        ("GET", "/v2/%72ead", &right, (400, empty)),
+        ("GET", "/v2/%72ead?log", "", (404, gone)),
         ("GET", "/v2/read?source_id=a", &right, (400, no_type.clone())),
         ("GET", "/v2/read?logs", &right, (400, no_type)),
         (
@@ -196,6 +199,35 @@ async fn smuggled_identities() {
     );
     let answer = setup.send(&smuggled).await.rest().await;
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+    setup.stop().await;
+}
+
+/// A page of somebody else gets nothing out of a browser: its cookies are not read, no answer allows the page to see it,
+/// and whoever shows a token in the header is a client like any other.
+#[tokio::test]
+async fn pages_of_others_see_nothing() {
+    let setup = Setup::start(RawConfig::default()).await;
+    let page = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n";
+    let right = format!("Authorization: bearer {TOKEN}\r\n");
+    let cookie = format!("Cookie: authorization=bearer%20{TOKEN}; session={TOKEN}\r\n");
+    let preflight = "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n";
+    for (method, headers, status) in [
+        ("GET", cookie.clone(), "404"),
+        ("GET", format!("{cookie}{right}"), "200"),
+        ("GET", right.clone(), "200"),
+        ("POST", right.clone(), "405"),
+        ("OPTIONS", preflight.to_owned(), "404"),
+        ("OPTIONS", format!("{preflight}{cookie}"), "404"),
+        ("OPTIONS", format!("{preflight}{right}"), "405"),
+    ] {
+        let request = format!("{method} /v2/read?log HTTP/1.1\r\nHost: x\r\n{page}{headers}\r\n");
+        let head = setup.send(&request).await.head().await;
+        assert_eq!(&head[9..12], status, "{method} {headers}");
+        let head = head.to_lowercase();
+        for allowed in ["\r\naccess-control-", "\r\nset-cookie", "evil.example"] {
+            assert!(!head.contains(allowed), "{method} {headers}: {head}");
+        }
+    }
     setup.stop().await;
 }
 

@@ -10,8 +10,12 @@
 #[allow(dead_code, reason = "shared with the other tests")]
 mod common;
 
-use common::{Setup, TOKEN, event_of, eventually, lines, millis};
-use weir_rlp_gateway::{RawConfig, RawResume};
+use common::{Client, Setup, TOKEN, event_of, eventually, lines, millis};
+use weir_auth::revocation::What;
+use weir_rlp_gateway::{RawConfig, RawResume, RawTimeouts};
+
+const GAP: &str = "event: gap\ndata: {\"message\":\"this id is not known any more: what came since then is lost, the \
+                   stream begins anew\"}\n\n";
 
 /// The session in the id of an event.
 fn session(event: &str) -> String {
@@ -74,8 +78,6 @@ async fn other_ids_begin_anew() {
     let mut client = setup.stream("log&source_id=app", &owner, "Last-Event-ID:\r\n").await;
     setup.rlp.subscription(1).await.send(lines("app", 1, 1, 3)).await;
     let session = session(&client.event().await.unwrap());
-    let gap = "event: gap\ndata: {\"message\":\"this id is not known any more: what came since then is lost, the stream \
-               begins anew\"}\n\n";
     let id = format!("{session}.0");
     let mut clients = Vec::new();
     for (token, query, id) in [
@@ -85,7 +87,7 @@ async fn other_ids_begin_anew() {
         (&owner, "log&source_id=app", "AAAAAAAAAAAAAAAAAAAAAA.1"),
     ] {
         let mut client = setup.stream(query, token, &format!("Last-Event-ID: {id}\r\n")).await;
-        assert_eq!(client.event().await.unwrap(), gap, "{id}");
+        assert_eq!(client.event().await.unwrap(), GAP, "{id}");
         clients.push(client);
     }
     assert_eq!(setup.rlp.count(), 5);
@@ -100,6 +102,131 @@ async fn other_ids_begin_anew() {
         again.event().await.unwrap(),
         event_of("app", 1, 1, 3, Some(&format!("{session}.1")))
     );
+    setup.stop().await;
+}
+
+/// A stream that has had its time says so; whoever comes back finds what came meanwhile, as often as that happens.
+#[tokio::test]
+async fn the_end_of_time_loses_nothing() {
+    let setup = Setup::start(RawConfig {
+        timeouts: RawTimeouts {
+            stream: millis(500),
+            ..RawTimeouts::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let mut client = setup.stream("log", TOKEN, "Last-Event-ID: \r\n").await;
+    let subscription = setup.rlp.subscription(1).await;
+    subscription.send(lines("app", 1, 1, 3)).await;
+    let session = session(&client.event().await.unwrap());
+    for number in 1..=3 {
+        assert_eq!(
+            client.event().await.unwrap(),
+            "event: closing\ndata: closing due to stream timeout\n\n"
+        );
+        assert_eq!(client.event().await, None);
+        subscription.send(lines("app", number + 1, 1, 3)).await;
+        let last = format!("Last-Event-ID: {session}.{number}\r\n");
+        client = setup.stream("log", TOKEN, &last).await;
+        let id = format!("{session}.{}", number + 1);
+        assert_eq!(
+            client.event().await.unwrap(),
+            event_of("app", number + 1, 1, 3, Some(&id))
+        );
+    }
+    assert!(!subscription.is_over() && setup.rlp.count() == 1);
+    let ledger = setup.ledger();
+    eventually("all are settled, once", || ledger.snapshot().sent == 4).await;
+    setup.stop().await;
+}
+
+/// A stream whose token expired waits for its caller and a token that is good for the same; one whose token was revoked
+/// does not wait.
+#[tokio::test]
+async fn expiry_waits_for_a_fresh_token() {
+    let setup = Setup::start(RawConfig::default()).await;
+    let query = "log&source_id=app";
+    let open = async |number: usize, token: &str| {
+        let mut client = setup.stream(query, token, "Last-Event-ID: \r\n").await;
+        let subscription = setup.rlp.subscription(number).await;
+        subscription.send(lines("app", 1, 1, 3)).await;
+        let session = session(&client.event().await.unwrap());
+        (client, subscription, format!("Last-Event-ID: {session}.1\r\n"), session)
+    };
+    let ends = async |client: &mut Client, why: &str| {
+        let last = client.event().await.unwrap();
+        assert_eq!(last, format!("event: closing\ndata: closing because {why}\n\n"));
+        assert_eq!(client.event().await, None);
+    };
+    let mut claims = setup.issuer.claims("dev", &["logs.read.app"]);
+    // Expired already, but for the leeway of five seconds.
+    claims["exp"] = serde_json::json!(weir_service::clock::now_nanos() / 1_000_000_000 - 2);
+    let (mut client, subscription, last, session) = open(1, &setup.issuer.sign(&claims)).await;
+    ends(&mut client, "the token has expired").await;
+    subscription.send(lines("app", 2, 1, 3)).await;
+    // The caller without the right to read, and somebody else with it.
+    let headers = format!("Authorization: {}\r\n{last}", setup.token("dev", &["logs.read.other"]));
+    let mut refused = setup.get(&format!("/v2/read?{query}"), &headers).await;
+    assert!(refused.head().await.starts_with("HTTP/1.1 404 "));
+    let mut other = setup
+        .stream(query, &setup.token("other", &["logs.read.app"]), &last)
+        .await;
+    assert_eq!(other.event().await.unwrap(), GAP);
+    let fresh = setup.issuer.claims("dev", &["logs.read.app"]);
+    let mut client = setup.stream(query, &setup.issuer.sign(&fresh), &last).await;
+    let id = format!("{session}.2");
+    assert_eq!(client.event().await.unwrap(), event_of("app", 2, 1, 3, Some(&id)));
+    assert!(!subscription.is_over());
+    // From now on it is the fresh token that counts.
+    setup.issuer.revoke(What::Token {
+        jti: fresh["jti"].as_str().unwrap().to_owned(),
+    });
+    ends(&mut client, "the token was revoked").await;
+    eventually("the subscription ends", || subscription.is_over()).await;
+    let token = setup.token("dev", &["logs.read.app"]);
+    let mut again = setup.stream(query, &token, &last).await;
+    assert_eq!(again.event().await.unwrap(), GAP);
+    setup.stop().await;
+}
+
+/// Whoever comes back to a stream that is just ending gets a new one and is told so, not an answer without a word.
+#[tokio::test]
+async fn ending_streams_take_nobody() {
+    let setup = Setup::start(RawConfig::default()).await;
+    let query = "log&source_id=app";
+    let claims = setup.issuer.claims("dev", &["logs.read.app"]);
+    let token = setup.issuer.sign(&claims);
+    let mut client = setup.stream(query, &token, "Last-Event-ID: \r\n").await;
+    let subscription = setup.rlp.subscription(1).await;
+    subscription.send(lines("app", 1, 1, 3)).await;
+    let session = session(&client.event().await.unwrap());
+    // It reads no more: the last event has no room, and the stream's end takes its time.
+    let mut stuck = 0;
+    while stuck < 200 {
+        if subscription.try_send(lines("app", 0, 50, 10_000)) {
+            stuck = 0;
+        } else {
+            stuck += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+    let mut witness = setup.stream(query, &token, "").await;
+    setup.issuer.revoke(What::Token {
+        jti: claims["jti"].as_str().unwrap().to_owned(),
+    });
+    assert_eq!(
+        witness.event().await.unwrap(),
+        "event: closing\ndata: closing because the token was revoked\n\n"
+    );
+    assert!(!subscription.is_over(), "it has ended already");
+    let fresh = setup.token("dev", &["logs.read.app"]);
+    let mut again = setup
+        .stream(query, &fresh, &format!("Last-Event-ID: {session}.1\r\n"))
+        .await;
+    assert_eq!(again.event().await.as_deref(), Some(GAP));
+    setup.rlp.subscription(3).await.send(lines("app", 7, 1, 3)).await;
+    assert!(again.event().await.unwrap().contains("\nid: "));
     setup.stop().await;
 }
 
@@ -130,6 +257,37 @@ async fn waiting_ends() {
         books.dropped.iter().all(|drop| drop.reason == "consumer_gone"),
         "{books:?}"
     );
+    setup.stop().await;
+}
+
+/// One caller cannot take all sessions: its further streams have events without ids, those of others have some.
+#[tokio::test]
+async fn sessions_are_shared_out() {
+    let setup = Setup::start(RawConfig {
+        resume: RawResume {
+            sessions: 3,
+            sessions_per_caller: 2,
+            ..RawResume::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let (greedy, other) = (
+        setup.token("greedy", &["logs.read.app"]),
+        setup.token("other", &["logs.read.app"]),
+    );
+    let mut clients = Vec::new();
+    for (number, (token, has_id)) in [(&greedy, true), (&greedy, true), (&greedy, false), (&other, true)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut client = setup.stream("log&source_id=app", token, "Last-Event-ID: \r\n").await;
+        let subscription = setup.rlp.subscription(number + 1).await;
+        subscription.send(lines("app", 1, 1, 3)).await;
+        let event = client.event().await.unwrap();
+        assert_eq!(event.contains("\nid: "), has_id, "stream {number}: {event}");
+        clients.push(client);
+    }
     setup.stop().await;
 }
 

@@ -45,6 +45,8 @@ pub struct RawLimits {
     pub connections: usize,
     /// Most streams.
     pub subscriptions: usize,
+    /// Most app streams of one user or client that may not read everything.
+    pub streams_per_caller: usize,
     /// Most bytes of a request's head.
     pub header_bytes: weir_config::ByteSize,
 }
@@ -89,6 +91,7 @@ impl Default for RawLimits {
         Self {
             connections: 4096,
             subscriptions: 2000,
+            streams_per_caller: 500,
             header_bytes: weir_config::ByteSize::kib(32),
         }
     }
@@ -132,6 +135,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Most streams.
     pub max_subscriptions: usize,
+    /// Most app streams of one user or client that may not read everything.
+    pub streams_per_caller: usize,
     /// Most bytes of a request's head.
     pub header_bytes: usize,
     /// For the TLS handshake.
@@ -153,19 +158,13 @@ impl TryFrom<RawConfig> for Config {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
         problems.require(is_host, "system_domain", domain, "a domain name");
         let limits = &raw.limits;
-        let (connections, subscriptions) = (limits.connections, limits.subscriptions);
-        problems.require(
-            (1..=100_000).contains(&connections),
-            "limits.connections",
-            connections,
-            "1 to 100000",
-        );
-        problems.require(
-            (1..=100_000).contains(&subscriptions),
-            "limits.subscriptions",
-            subscriptions,
-            "1 to 100000",
-        );
+        for (key, count) in [
+            ("limits.connections", limits.connections),
+            ("limits.subscriptions", limits.subscriptions),
+            ("limits.streams_per_caller", limits.streams_per_caller),
+        ] {
+            problems.require((1..=100_000).contains(&count), key, count, "1 to 100000");
+        }
         // hyper's smallest buffer is 8 KiB.
         let header = limits.header_bytes.bytes();
         let fits = (8 << 10..=1 << 20).contains(&header);
@@ -196,6 +195,7 @@ impl TryFrom<RawConfig> for Config {
             system_domain: raw.system_domain,
             max_connections: raw.limits.connections,
             max_subscriptions: raw.limits.subscriptions,
+            streams_per_caller: raw.limits.streams_per_caller,
             header_bytes: raw.limits.header_bytes.as_usize(),
             handshake_timeout: raw.timeouts.handshake.get(),
             header_timeout: raw.timeouts.header.get(),
@@ -249,6 +249,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "limits.subscriptions",
         "Most streams; further ones are answered with 503.",
     ),
+    (
+        "limits.streams_per_caller",
+        "Most app streams of one user or client that may not read everything; further ones are answered with 429.",
+    ),
     ("limits.header_bytes", "Most bytes of a request's head."),
     ("timeouts", "How long clients may take."),
     ("timeouts.handshake", "For the TLS handshake."),
@@ -281,6 +285,7 @@ mod tests {
             limits: RawLimits {
                 connections: 0,
                 subscriptions: 0,
+                streams_per_caller: 0,
                 header_bytes: weir_config::ByteSize::kib(1),
             },
             timeouts: RawTimeouts {
@@ -303,6 +308,7 @@ mod tests {
                 "system_domain",
                 "limits.connections",
                 "limits.subscriptions",
+                "limits.streams_per_caller",
                 "limits.header_bytes",
                 "timeouts.pong",
                 "uaa.url"

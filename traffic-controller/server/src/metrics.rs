@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     delivered: ByKind<AtomicU64>,
     open: ByKind<AtomicI64>,
     slow_consumers: AtomicU64,
+    rejected_streams: AtomicU64,
 }
 
 impl Metrics {
@@ -76,6 +77,12 @@ impl Metrics {
             .with_description("Clients that were disconnected because they did not keep up.")
             .with_callback(move |counter| counter.observe(counted.slow_consumers.load(Ordering::Relaxed), &[]))
             .build();
+        let counted = Arc::clone(&metrics);
+        meter
+            .u64_observable_counter("rejected_streams")
+            .with_description("Streams refused because there are too many, at all or of one caller.")
+            .with_callback(move |counter| counter.observe(counted.rejected_streams.load(Ordering::Relaxed), &[]))
+            .build();
         for (kind, name, description) in [
             (Kind::Firehose, "doppler_proxy.firehoses", "Open firehose streams."),
             (Kind::App, "doppler_proxy.app_streams", "Open app streams."),
@@ -101,6 +108,10 @@ impl Metrics {
 
     pub(crate) fn slow_consumer(&self) {
         self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rejected_stream(&self) {
+        self.rejected_streams.fetch_add(1, Ordering::Relaxed);
     }
 }
 

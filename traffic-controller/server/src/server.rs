@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::server::TlsStream;
-use weir_auth::{Authorizer, Gate};
+use weir_auth::{Authorizer, Gate, Quota};
 use weir_rpc::Target;
 use weir_rpc::subscriber::Dopplers;
 use weir_service::{Context, Shutdown};
@@ -112,6 +112,7 @@ impl Server {
             authorizer,
             system_domain: config.system_domain.clone(),
             subscriptions: Arc::clone(&streams),
+            of_one: Quota::new(config.streams_per_caller),
             host: Arc::new(StreamHost {
                 dopplers,
                 patience: config.patience,

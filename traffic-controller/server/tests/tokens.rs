@@ -14,12 +14,12 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Controller, Doppler, Pki, TOKEN, next, number, numbered};
+use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, eventually, next, number, numbered};
 use tokio_tungstenite::tungstenite::{self, Message};
 use weir_auth::revocation::What;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Authorizer, Gate, StaticToken};
-use weir_traffic_controller_server::RawConfig;
+use weir_traffic_controller_server::{RawConfig, RawLimits};
 
 const GUID: &str = "00000000-aaaa-0000-0000-000000000001";
 const OTHER: &str = "00000000-aaaa-0000-0000-000000000002";
@@ -33,9 +33,13 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Self {
+        Self::with(RawConfig::default()).await
+    }
+
+    async fn with(raw: RawConfig) -> Self {
         let (pki, issuer) = (Pki::new(), TestIssuer::new());
         let doppler = Doppler::start(&pki, 0);
-        let controller = Controller::start_with(&pki, &[doppler.address], RawConfig::default(), |context| {
+        let controller = Controller::start_with(&pki, &[doppler.address], raw, |context| {
             let verifier = issuer.verifier(&context.shutdown, &context.tasks);
             let local = StaticToken::new(TOKEN).unwrap();
             Some(Arc::new(Gate::new(Some(local), Some(verifier))) as Arc<dyn Authorizer>)
@@ -148,6 +152,119 @@ async fn smuggled_credentials() {
             "{headers}"
         );
     }
+}
+
+/// Requests that a proxy and this server might read differently get nothing: they are refused, or mean what they say here
+/// and the connection ends behind the first of them.
+#[tokio::test]
+async fn smuggled_requests() {
+    let setup = Setup::new().await;
+    let good = setup.token("admin", &["doppler.firehose"]);
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let handshake = |headers: &str| {
+        format!("GET /firehose/n HTTP/1.1\r\nHost: doppler.sys.example\r\nConnection: close\r\n{upgrade}{headers}\r\n")
+    };
+    let cookie = format!("Cookie: authorization={}\r\n", good.replace(' ', "%20"));
+    for (headers, status) in [
+        // A value that goes on in the next line, and names that only look like the header's.
+        (format!("Authorization: bearer\r\n {}\r\n", &good[7..]), "400"),
+        (format!("X: y\r\n\tAuthorization: {good}\r\n"), "400"),
+        (format!("Authorization : {good}\r\n"), "400"),
+        (format!("Authorization\0: {good}\r\n"), "400"),
+        (format!("X: y\rAuthorization: {good}\r\n"), "400"),
+        (format!("Authorization_: {good}\r\n"), "401"),
+        (
+            format!("HTTP_AUTHORIZATION: {good}\r\nProxy_Authorization: {good}\r\n"),
+            "401",
+        ),
+        (format!("Authorization: bearer x\r\nAuthorization_: {good}\r\n"), "401"),
+        (
+            format!("{cookie}Origin: https://evil.example\r\nOrigin_: https://console.sys.example\r\n"),
+            "401",
+        ),
+        (
+            format!("{cookie}Origin: https://evil.example\r\nOrigin: https://console.sys.example\r\n"),
+            "401",
+        ),
+        // Lengths that contradict each other.
+        (
+            format!("Authorization: {good}\r\nContent-Length: 0\r\nContent-Length: 5\r\n"),
+            "400",
+        ),
+        (format!("Authorization: {good}\r\nContent-Length: +0\r\n"), "400"),
+        (
+            format!("Authorization: {good}\r\nTransfer-Encoding: chunked, identity\r\n"),
+            "400",
+        ),
+        (
+            format!("Authorization: {good}\r\nTransfer_Encoding: chunked\r\nX: y\r\n"),
+            "101",
+        ),
+    ] {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut connection = setup.controller.connect().await;
+        connection.write_all(handshake(&headers).as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            format!("HTTP/1.1 {status}"),
+            "{headers}"
+        );
+    }
+    // A request in the body of another one: by its length the proxy takes it for a form, by its chunks it stands behind it.
+    let inner = format!("GET /firehose/n HTTP/1.1\r\nHost: x\r\n{upgrade}Authorization: {good}\r\n\r\n");
+    let chunked = format!("0\r\n\r\n{inner}");
+    for lengths in [
+        format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n", chunked.len()),
+        format!("Transfer-Encoding: chunked\r\nContent-Length: {}\r\n", chunked.len()),
+    ] {
+        let outer = format!("POST /set-cookie HTTP/1.1\r\nHost: x\r\n{lengths}\r\n{chunked}");
+        let answer = setup.controller.ask(&outer).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    }
+}
+
+/// One tenant has so many app streams and no more, with whatever token; nozzles, admins and other tenants do not feel it.
+#[tokio::test]
+async fn streams_of_one_caller_are_limited() {
+    let setup = Setup::with(RawConfig {
+        limits: RawLimits {
+            subscriptions: 6,
+            streams_per_caller: 2,
+            ..RawLimits::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let scope = format!("logs.read.{GUID}");
+    let (greedy, other) = (setup.token("greedy", &[&scope]), setup.token("other", &[&scope]));
+    let admin = setup.token("admin", &["doppler.firehose"]);
+    let app = format!("/apps/{GUID}/stream");
+    let mut first = setup.controller.open(&app, Some(&greedy)).await.unwrap();
+    let again = setup.token("greedy", &[&scope, "openid"]);
+    let _second = setup.controller.open(&app, Some(&again)).await.unwrap();
+    let (status, _, body) = setup.refused(&app, Some(&greedy)).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (429, "there are too many streams of this user or client already\n")
+    );
+    let mut others = vec![setup.controller.open(&app, Some(&other)).await.unwrap()];
+    for path in [&app, "/firehose/n", &app] {
+        others.push(setup.controller.open(path, Some(&admin)).await.unwrap());
+    }
+    assert_eq!(setup.refused("/firehose/n", Some(&admin)).await.0, 503);
+    first.close(None).await.unwrap();
+    let ledger = setup.controller.ledger();
+    eventually("a place is free", || ledger.snapshot().subscribers == 5).await;
+    let again = async {
+        while setup.controller.open(&app, Some(&greedy)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
 }
 
 /// What was written before the token ended arrives, then the stream closes and says why; the others go on.

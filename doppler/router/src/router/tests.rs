@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use weir_envelope::batch::{Batch, BatchBuilder, Kind};
 use weir_envelope::selector::{Selector, What};
 use weir_envelope::wire::put_bytes;
@@ -202,4 +203,111 @@ fn what_nobody_gets_is_settled() {
     drop(subscribed);
     assert_eq!(tracker.progress().handed_on, 2);
     assert_eq!(ledger.snapshot().dropped_total(), 2);
+}
+
+/// An envelope of few sources, kinds and names, so that selectors meet them.
+fn any_envelope() -> impl Strategy<Value = Vec<u8>> {
+    let name = || prop::sample::select(vec!["", "m", "n", "mn", "n\u{0}"]);
+    let counter = name().prop_map(|name| {
+        let mut message = Vec::new();
+        put_bytes(&mut message, 1, name.as_bytes());
+        (5, message)
+    });
+    let gauge = prop::collection::vec(name(), 0..4).prop_map(|names| {
+        let mut message = Vec::new();
+        for name in names {
+            let mut entry = Vec::new();
+            put_bytes(&mut entry, 1, name.as_bytes());
+            put_bytes(&mut message, 1, &entry);
+        }
+        (6, message)
+    });
+    let other = prop::sample::select(vec![4_u32, 7, 8, 10]).prop_map(|field| (field, Vec::new()));
+    let message = prop_oneof![counter, gauge, other];
+    (prop::sample::select(vec!["", "a", "b"]), message)
+        .prop_map(|(source_id, (field, message))| envelope(source_id, field, &message))
+}
+
+fn any_selector() -> impl Strategy<Value = Selector> {
+    let name = || prop::sample::select(vec!["", "m", "n", "mn", "n\u{0}"]).prop_map(str::to_owned);
+    let what = prop_oneof![
+        Just(What::Log),
+        Just(What::Timer),
+        Just(What::Event),
+        prop::option::of(name()).prop_map(What::Counter),
+        prop::collection::btree_set(name(), 0..4).prop_map(What::Gauge),
+    ];
+    (prop::sample::select(vec!["", "a", "b"]), what).prop_map(|(source_id, what)| Selector {
+        source_id: source_id.to_owned(),
+        what,
+    })
+}
+
+proptest! {
+    /// The index delivers what each selector by itself selects: to a loner all of it, once for each of its different
+    /// selectors; to two subscriptions with the same shard id and selectors, together, what one of them would get.
+    #[test]
+    fn the_index_agrees_with_the_selectors(
+        envelopes in prop::collection::vec(any_envelope(), 1..12),
+        requests in prop::collection::vec((prop::collection::vec(any_selector(), 1..8), prop::bool::ANY), 1..6),
+    ) {
+        let (router, _) = router();
+        let subscribed: Vec<_> = requests
+            .iter()
+            .enumerate()
+            .map(|(number, (selectors, shared))| {
+                let request = |selectors: &[Selector]| Request {
+                    shard_id: if *shared { format!("shard-{number}") } else { String::new() },
+                    ..request(selectors.to_vec())
+                };
+                let mut members = vec![router.subscribe(request(selectors))];
+                if *shared {
+                    members.push(router.subscribe(request(selectors)));
+                }
+                members
+            })
+            .collect();
+        let batch = batch(&envelopes);
+        router.publish(&Parcel::unacknowledged(batch.clone()));
+        for (members, (selectors, _)) in subscribed.iter().zip(&requests) {
+            let selectors: std::collections::BTreeSet<_> = selectors.iter().collect();
+            let mut expected: Vec<Vec<u8>> = batch
+                .iter()
+                .flat_map(|envelope| {
+                    let times = selectors.iter().filter(|selector| selector.matches(envelope)).count();
+                    vec![envelope.bytes().to_vec(); times]
+                })
+                .collect();
+            let mut got: Vec<Vec<u8>> = members.iter().flat_map(|member| received(member.queue())).collect();
+            expected.sort();
+            got.sort();
+            prop_assert_eq!(got, expected, "{:?}", selectors);
+        }
+    }
+}
+
+/// How many names of a source are asked for does not matter to its envelopes: only their own are looked up. A look at
+/// each of these groups would take thousands of times as long.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn other_names_cost_nothing() {
+    let named = |number: u32| Selector {
+        source_id: "c".to_owned(),
+        what: What::Counter(Some(format!("counter-{number}"))),
+    };
+    let parcel = Parcel::unacknowledged(batch(&vec![counter("other"); 500]));
+    let time = |names: u32| {
+        let (router, _) = router();
+        let subscribed = router.subscribe(request((0..names).map(named).collect()));
+        let runs = (0..5).map(|_| {
+            let began = std::time::Instant::now();
+            router.publish(&parcel);
+            began.elapsed()
+        });
+        let fastest = runs.min();
+        assert!(received(subscribed.queue()).is_empty());
+        fastest.expect("five runs")
+    };
+    let (few, many) = (time(1), time(10_000));
+    assert!(many < few * 50, "{few:?} with one name, {many:?} with 10,000");
 }

@@ -14,7 +14,7 @@
 //! [`Verifier`] checks tokens where they are shown, without a call: [`keys::Keys`] and [`revocation::Revocations`] are
 //! kept up to date by two tasks. [`access::Access`] answers "may this user read this app?"; [`access::ByGroups`] answers
 //! by the token's scopes. [`StaticToken`] is the authorizer of a stack without UAA, and beside one: whoever can read the
-//! private file may read everything. [`Gate`] asks both. A token is never shown by `Debug` or `Display`, and is not kept:
+//! private file may read everything. [`Gate`] asks both. [`Quota`] bounds what one caller may hold at a face. A token is never shown by `Debug` or `Display`, and is not kept:
 //! what was verified is found again by the token's hash.
 
 #![cfg_attr(
@@ -40,6 +40,7 @@ mod jwt;
 pub mod keys;
 mod lease;
 mod once;
+mod quota;
 pub mod revocation;
 mod rules;
 mod static_token;
@@ -55,5 +56,6 @@ pub use denied::Denied;
 pub use gate::{Gate, OpenError};
 pub use https::HttpsIssuer;
 pub use once::{OnceError, check_once};
+pub use quota::{Quota, Share};
 pub use static_token::{StaticToken, TokenError};
 pub use verifier::{Verifier, VerifierStats};

@@ -24,20 +24,18 @@ pub(crate) enum FilterType {
 }
 
 impl Route {
+    /// As in the original's router, the whole path is decoded before it is looked at.
     pub(crate) fn of(path: &str, query: Option<&str>) -> Self {
-        let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+        let Some(path) = percent_decode(path, false) else {
+            return Self::NotFound;
+        };
+        let mut segments = path.strip_prefix('/').unwrap_or(&path).split('/');
         match (segments.next(), segments.next(), segments.next(), segments.next()) {
-            (Some("firehose"), Some(id), None, None) if !id.is_empty() => match percent_decode(id, false) {
-                Some(subscription) => Self::Firehose {
-                    subscription,
-                    filter: FilterType::of(query),
-                },
-                None => Self::NotFound,
+            (Some("firehose"), Some(id), None, None) if !id.is_empty() => Self::Firehose {
+                subscription: id.to_owned(),
+                filter: FilterType::of(query),
             },
-            (Some("apps"), Some(id), Some("stream"), None) if !id.is_empty() => match percent_decode(id, false) {
-                Some(guid) => Self::App { guid },
-                None => Self::NotFound,
-            },
+            (Some("apps"), Some(id), Some("stream"), None) if !id.is_empty() => Self::App { guid: id.to_owned() },
             (Some("set-cookie"), None, None, None) => Self::SetCookie,
             _ => Self::NotFound,
         }
@@ -101,6 +99,17 @@ mod tests {
             ("/firehose/", None, Route::NotFound),
             ("/firehose/a/b", None, Route::NotFound),
             ("/firehose/%ff", None, Route::NotFound),
+            ("/firehose/%zz", None, Route::NotFound),
+            ("/%66irehose/n%25", None, firehose("n%", FilterType::All)),
+            ("/firehose/a%2Fb", None, Route::NotFound),
+            ("/firehose%2Fn", None, firehose("n", FilterType::All)),
+            (
+                "/%61pps/a-guid/s%74ream",
+                None,
+                Route::App {
+                    guid: "a-guid".to_owned(),
+                },
+            ),
             (
                 "/apps/a-guid/stream",
                 None,

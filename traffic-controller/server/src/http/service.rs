@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_auth::{Authorizer, Caller, Denied, credentials};
+use weir_auth::{Authorizer, Caller, Denied, Quota, Scope, Share, credentials};
 
 use super::route::{Route, is_guid};
 use super::{Body, cookie, handshake, origin};
@@ -28,8 +28,13 @@ pub(crate) struct Service {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) system_domain: String,
     pub(crate) subscriptions: Arc<Semaphore>,
+    /// App streams of each caller that may not read everything: so that one tenant cannot take the nozzles' places.
+    pub(crate) of_one: Arc<Quota>,
     pub(crate) host: Arc<StreamHost>,
 }
+
+/// A stream's places, until it ends: on its connection, among all streams, and among its caller's.
+type Places = (Arc<OwnedSemaphorePermit>, OwnedSemaphorePermit, Option<Share>);
 
 impl Service {
     /// Answers one request of the client at `peer`, whose connection keeps `place` as long as it lives.
@@ -69,7 +74,19 @@ impl Service {
         };
         let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
             tracing::warn!(%peer, "stream refused: too many subscriptions");
+            self.host.metrics.rejected_stream();
             return status(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let share = match caller.scope() {
+            Scope::Everything => None,
+            Scope::Sources(_) => match self.of_one.take(&caller, 1) {
+                Some(share) => Some(share),
+                None => {
+                    tracing::warn!(%peer, caller = caller.name(), "stream refused: too many of this caller");
+                    self.host.metrics.rejected_stream();
+                    return too_many();
+                }
+            },
         };
         self.start(
             upgrade,
@@ -77,7 +94,7 @@ impl Service {
             kind,
             shard_id,
             filter,
-            (Arc::clone(place), subscription),
+            (Arc::clone(place), subscription, share),
         );
         switching(accept)
     }
@@ -102,15 +119,7 @@ impl Service {
         }
     }
 
-    fn start(
-        &self,
-        upgrade: OnUpgrade,
-        client: Client,
-        kind: Kind,
-        shard_id: String,
-        filter: Filter,
-        places: (Arc<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-    ) {
+    fn start(&self, upgrade: OnUpgrade, client: Client, kind: Kind, shard_id: String, filter: Filter, places: Places) {
         let host = Arc::clone(&self.host);
         self.host.tasks().spawn("stream", async move {
             host.run(upgrade, client, kind, shard_id, filter).await;
@@ -172,6 +181,17 @@ fn app_denied(denied: Denied) -> Response<Body> {
         Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
         Denied::Unavailable => status(StatusCode::SERVICE_UNAVAILABLE),
     }
+}
+
+fn too_many() -> Response<Body> {
+    let mut response = text(
+        StatusCode::TOO_MANY_REQUESTS,
+        "there are too many streams of this user or client already\n",
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn status(status: StatusCode) -> Response<Body> {

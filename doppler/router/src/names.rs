@@ -1,0 +1,45 @@
+//! The names that a selector asks for, as a key to look its groups up by.
+//!
+//! A counter's key is its name. A gauge's is the sorted set of its metrics' names, each behind its length: selectors ask
+//! for exactly that set, in any order, and a name may hold any character.
+
+use weir_envelope::batch::RawEnvelope;
+use weir_envelope::selector::What;
+use weir_envelope::view::Message;
+
+/// The key of what is asked for; `None` if it has no name filter.
+pub(crate) fn of_selector(what: &What) -> Option<Box<[u8]>> {
+    match what {
+        What::Counter(Some(name)) => Some(name.as_bytes().into()),
+        What::Gauge(names) if !names.is_empty() => {
+            let mut key = Vec::new();
+            write_set(&mut key, names.iter().map(String::as_str));
+            Some(key.into())
+        }
+        _ => None,
+    }
+}
+
+/// Calls `look_up` with the key of an envelope; not at all if it has no names.
+pub(crate) fn of_envelope<T>(envelope: RawEnvelope<'_>, look_up: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    match envelope.view().message() {
+        Message::Counter { name, .. } => look_up(name.as_bytes()),
+        Message::Gauge(metrics) => {
+            let mut names: Vec<&str> = metrics.map(|metric| metric.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            let mut key = Vec::new();
+            write_set(&mut key, names.into_iter());
+            look_up(&key)
+        }
+        _ => None,
+    }
+}
+
+/// Sorted names without duplicates.
+fn write_set<'n>(key: &mut Vec<u8>, names: impl Iterator<Item = &'n str>) {
+    for name in names {
+        key.extend_from_slice(&name.len().to_ne_bytes());
+        key.extend_from_slice(name.as_bytes());
+    }
+}
