@@ -7,6 +7,7 @@ use arrow::util::pretty::pretty_format_batches;
 use prost::Message as _;
 use weir_envelope::batch::Batch;
 use weir_log_cache_store::{Limits, Store};
+use weir_service::clock::Clock;
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 
 use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
@@ -73,11 +74,14 @@ fn ingest(store: &Store, envelopes: Vec<v2::Envelope>) {
 
 /// Three apps with a hundred lines each, interleaved; every tenth of them an error. And a counter.
 fn filled() -> Store {
-    let store = Store::new(Limits {
+    let limits = Limits {
         active_rows: 32,
         chunk_rows: 64,
         ..Limits::default()
-    });
+    };
+    // A clock that stands still in 1970: `seq` begins at one.
+    let (_, clock) = Clock::manual(0);
+    let store = Store::with_clock(limits, clock);
     let apps = ["app-a", "app-b", "app-c"];
     let lines = (0..300i64).map(|number| {
         let app = apps[usize::try_from(number % 3).expect("small")];

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use ahash::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use weir_envelope::batch::{Batch, Kind};
+use weir_service::clock::Clock;
 
 use crate::ingest::{Prepared, Preparer};
 use crate::lane::Lane;
 use crate::limits::{Class, Limits, Sizing};
 use crate::maintain::Signal;
+use crate::numbering::Numbering;
 use crate::source::Registry;
 use crate::tap::Tap;
 
@@ -77,10 +79,16 @@ impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::with_clock(limits, Clock::system())
+    }
+
+    /// The same with a clock of the caller's: sources' sequence numbers begin at its time.
+    #[must_use]
+    pub fn with_clock(limits: Limits, clock: Clock) -> Self {
         let sizing = Class::ALL.map(|class| limits.sizing(class));
         let lanes = Kind::ALL.map(|kind| Lane::new(kind, sizing[Class::of(kind) as usize]));
         let core = Core {
-            registry: Registry::default(),
+            registry: Registry::new(Numbering::new(clock)),
             lanes,
             born: 0,
             ingested: 0,

@@ -13,13 +13,16 @@ use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_log_cache_store::Limits;
+use weir_service::clock::Clock;
 
 use super::*;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn store() -> Store {
-    let store = Store::new(Limits::default());
+    // A clock that stands still in 1970: `seq` begins at one.
+    let (_, clock) = Clock::manual(0);
+    let store = Store::with_clock(Limits::default(), clock);
     (1..=5).for_each(|number| log(&store, "app", number, "hello"));
     log(&store, "other", 6, "hidden");
     store

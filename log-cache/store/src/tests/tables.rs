@@ -5,6 +5,7 @@ use arrow::compute::concat_batches;
 use arrow::util::display::array_value_to_string;
 use weir_envelope::batch::Kind;
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
+use weir_service::clock::Clock;
 
 use super::{counter, envelope, gauge, ingest, log, small};
 use crate::table::{Batches, Table};
@@ -52,7 +53,8 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
 /// Every column of a log, and of the one whose body is not text.
 #[test]
 fn logs_have_their_columns() {
-    let store = Store::new(small());
+    let (_hand, clock) = Clock::manual(0);
+    let store = Store::with_clock(small(), clock);
     let mut odd = envelope(
         "app",
         2,
@@ -87,7 +89,8 @@ fn logs_have_their_columns() {
 /// A gauge gives a row for each of its metrics.
 #[test]
 fn gauges_are_unfolded() {
-    let store = Store::new(small());
+    let (_hand, clock) = Clock::manual(0);
+    let store = Store::with_clock(small(), clock);
     ingest(
         &store,
         &[
