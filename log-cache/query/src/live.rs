@@ -27,15 +27,14 @@ mod table;
 
 use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
 
-/// Batches of arrivals that wait for a live query; those beyond are counted as missed.
+/// Batches of arrivals that wait for a live query; what it would see of those beyond is counted as missed.
 const QUEUE: usize = 256;
 
 /// A query that can be evaluated on arrivals.
 #[derive(Debug)]
 pub struct LiveQuery {
-    table: Table,
+    shown: Shown,
     columns: Vec<usize>,
-    visibility: Visibility,
     slot: Slot,
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
@@ -43,12 +42,37 @@ pub struct LiveQuery {
     batch_rows: usize,
 }
 
+/// What of a table a caller may see.
+#[derive(Debug, Clone)]
+struct Shown {
+    table: Table,
+    visibility: Visibility,
+}
+
+impl Shown {
+    /// Those of `rows`, which are of the table's kind.
+    fn of(&self, rows: &Rows) -> Selection {
+        let identities = rows.identities().iter();
+        let shows: Vec<bool> = identities
+            .map(|identity| self.visibility.shows(identity.source().id()))
+            .collect();
+        let mut visible = Selection::default();
+        for row in 0..rows.len() {
+            if shows[rows.identity_index(row)] {
+                visible.push(row..row + 1);
+            }
+        }
+        self.table.restrict(rows, visible)
+    }
+}
+
 /// What a follower gets.
 #[derive(Debug, Clone)]
 pub enum Live {
     /// Rows that meet the condition.
     Rows(RecordBatch),
-    /// This many rows of the table came and went while the follower was busy, whether they met the condition or not.
+    /// This many rows of the table that the caller may see came and went while the follower was busy, whether they met the
+    /// condition or not.
     Missed(u64),
 }
 
@@ -106,7 +130,8 @@ impl Engine {
             .map_err(|_| QueryError::Busy { running })?;
         let query = self.compile_live(sql, visibility).await?;
         let schema = query.plan.schema();
-        let mut tap = self.inner.store.tap(query.table.kind(), QUEUE);
+        let (kind, shown) = (query.shown.table.kind(), query.shown.clone());
+        let mut tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
         let (sender, rows) = mpsc::channel(16);
         let task = self.spawn(async move {
             let _permit = permit;
@@ -142,7 +167,7 @@ impl LiveQuery {
     /// The table that is followed.
     #[must_use]
     pub const fn table(&self) -> Table {
-        self.table
+        self.shown.table
     }
 
     /// The columns of the answers.
@@ -157,15 +182,8 @@ impl LiveQuery {
     /// If the query fails on a row.
     pub async fn evaluate(&self, rows: &Arc<Rows>) -> Result<Vec<RecordBatch>, QueryError> {
         let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
-        let mut visible = Selection::default();
-        for row in 0..rows.len() {
-            if self.visibility.shows(rows.identity(row).source().id()) {
-                visible.push(row..row + 1);
-            }
-        }
-        let selection = self.table.restrict(rows, visible);
-        let arrived =
-            Batches::new(self.table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
+        let (table, selection) = (self.shown.table, self.shown.of(rows));
+        let arrived = Batches::new(table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ours(error.into()))?;
@@ -214,9 +232,8 @@ async fn compile(inner: &crate::engine::Inner, sql: &str, visibility: Visibility
     };
     let context = state.task_ctx();
     Ok(LiveQuery {
-        table,
+        shown: Shown { table, visibility },
         columns,
-        visibility,
         slot,
         plan,
         context,

@@ -44,6 +44,40 @@ async fn followers_see_new_rows() {
     assert_eq!(follower.schema().field(0).name(), "number");
 }
 
+/// Followers that take nothing while lines of two apps come, far more than their queues hold. Each learns of exactly as many
+/// as it may see: those it gets and those it missed. The queues are full of lines that both may see when those of the other
+/// app come.
+#[tokio::test]
+async fn followers_learn_of_what_they_may_see() {
+    let sql = "select body from logs";
+    let store = filled();
+    let engine = engine(&store);
+    let mine = Visibility::sources(["app-a"]);
+    let mut tenant = engine.follow(sql, mine).await.expect("a live query");
+    let mut admin = engine.follow(sql, Visibility::All).await.expect("a live query");
+    (0..600).for_each(|_| ingest(&store, vec![log("app-a", 900, "seen")]));
+    (0..900).for_each(|_| ingest(&store, vec![log("app-b", 901, "hidden")]));
+    for (follower, visible) in [(&mut tenant, 600), (&mut admin, 1500)] {
+        let (mut came, mut missed) = (0, 0);
+        while came + missed < visible {
+            match follower.next().await.expect("a live query").expect("no error") {
+                Live::Missed(rows) => missed += rows,
+                Live::Rows(batch) => came += batch.num_rows() as u64,
+            }
+        }
+        assert_eq!(came + missed, visible, "{missed} missed");
+        assert!(missed > 0, "the queue held everything");
+    }
+    ingest(&store, vec![log("app-b", 902, "hidden"), log("app-a", 903, "seen")]);
+    for (mut follower, visible) in [(tenant, 1), (admin, 2)] {
+        let next = follower.next().await.expect("a live query").expect("no error");
+        assert!(
+            matches!(&next, Live::Rows(batch) if batch.num_rows() == visible),
+            "{next:?}"
+        );
+    }
+}
+
 /// A row on which the query fails ends it, with the reason.
 #[tokio::test]
 async fn failures_are_told() {

@@ -1,7 +1,7 @@
 //! Live answers: newline-delimited JSON without an end.
 //!
 //! Beside rows there are three other lines, each an object with a single key that no column can have: `{"$missed": 12}`
-//! where the follower was too slow for that many rows of the table, `{"$error": …, "$hint": …}` before the answer ends because
+//! where the follower was too slow for that many rows of the table that it may see, `{"$error": …, "$hint": …}` before the answer ends because
 //! the query failed on a row or the caller's token ended, and `{"$end": "stopping"}` when the log cache stops.
 
 use std::convert::Infallible;

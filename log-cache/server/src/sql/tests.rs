@@ -200,6 +200,34 @@ async fn the_scope_is_the_row_filter() {
     assert_eq!(line, "{\"source_id\":\"app\",\"body\":\"shown\"}\n");
 }
 
+/// A live answer whose client reads nothing while lines come: it tells of as many as the caller may see, came or missed.
+#[tokio::test]
+async fn live_answers_tell_of_visible_rows_alone() {
+    let store = store();
+    let face = face(&store, Arc::new(OneSource));
+    let live = post("/v1/sql?follow=true", "text/plain", "select body from logs");
+    let response = face.oneshot(live).await.expect("infallible");
+    (0..600).for_each(|time| log(&store, "app", time, "seen"));
+    (0..900).for_each(|time| log(&store, "other", time, "hidden"));
+    let mut lines = response.into_body().into_data_stream();
+    let (mut came, mut missed) = (0, 0);
+    while came + missed < 600 {
+        let text = lines.next().await.expect("a line").expect("a line");
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line: serde_json::Value = serde_json::from_slice(line).expect("an object");
+            match line["$missed"].as_u64() {
+                Some(rows) => missed += rows,
+                None => {
+                    assert_eq!(line["body"], "seen");
+                    came += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(came + missed, 600, "{missed} missed");
+    assert!(missed > 0, "the queue held everything");
+}
+
 /// A live query that fails on a row, or cannot be followed, says so.
 #[tokio::test]
 async fn live_failures() {
