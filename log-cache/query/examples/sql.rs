@@ -48,6 +48,7 @@ async fn main() {
         for _ in 0..RUNS {
             let query = Query {
                 sql: sql.to_owned(),
+                caller: "bench".to_owned(),
                 visibility: Visibility::All,
                 timeout: None,
                 max_rows: None,

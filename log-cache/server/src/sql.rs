@@ -112,16 +112,17 @@ async fn ask(
     let visibility = visibility(&caller);
     let body = body.map_err(|_| Refused::body())?;
     let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
-    if request.follow {
-        let follower = sql.engine.follow(&request.query, visibility).await?;
-        return Ok(follow::respond(follower, caller, sql.shutdown));
-    }
     let query = Query {
         sql: request.query,
+        caller: caller.id().to_owned(),
         visibility,
         timeout: request.timeout,
         max_rows: request.max_rows,
     };
+    if request.follow {
+        let follower = sql.engine.follow(query).await?;
+        return Ok(follow::respond(follower, caller, sql.shutdown));
+    }
     let limits = shown_limits(sql.engine.limits(), &query);
     let rendered = sql.engine.render(query, request.format).await?;
     Ok(answer(rendered, limits))

@@ -228,6 +228,27 @@ async fn live_answers_tell_of_visible_rows_alone() {
     assert!(missed > 0, "the queue held everything");
 }
 
+/// One caller's live queries have a limit, and it is told that it reached it.
+#[tokio::test]
+async fn live_answers_are_limited() {
+    let store = store();
+    let face = face(&store, Arc::new(OneSource));
+    let live = || post("/v1/sql?follow=true", "text/plain", "select body from logs");
+    let mut open = Vec::new();
+    let refused = loop {
+        let response = face.clone().oneshot(live()).await.expect("infallible");
+        if response.status() != StatusCode::OK {
+            break response;
+        }
+        open.push(response);
+    };
+    assert_eq!(open.len(), EngineLimits::default().followers_per_caller);
+    assert!(open.len() < EngineLimits::default().followers);
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert!(text(refused).await.contains("live queries of yours are running"));
+}
+
 /// A live query that fails on a row, or cannot be followed, says so.
 #[tokio::test]
 async fn live_failures() {
