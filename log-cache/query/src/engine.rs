@@ -27,7 +27,7 @@ use crate::meter::slice_bytes;
 use crate::provider::View;
 use crate::turns::Turns;
 use crate::visibility::Visibility;
-use crate::{guard, policy, session};
+use crate::{explain, guard, policy, session};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
@@ -286,7 +286,7 @@ pub(crate) fn lost(error: &JoinError) -> QueryError {
 async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<Answer, QueryError> {
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
-    let view = View::new(inner.store.clone(), query.visibility);
+    let view = View::new(inner.store.clone(), query.visibility.clone());
     let mut state = session::session(&inner.template, view, memory, interrupt).map_err(ours)?;
     let statement = guard::parse(&query.sql)?;
     let plan = state.statement_to_plan(statement).await.map_err(ours)?;
@@ -295,6 +295,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
         .with_allow_dml(false)
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
+    let plan = explain::conceal(plan, &query.visibility);
     let plan = state.optimize(&plan).map_err(ours)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;

@@ -7,7 +7,7 @@
 //! 2. `session`: what DataFusion is given to work with: no files, no network, a memory pool, bounded functions;
 //! 3. `policy`: the plan does nothing that could take any amount of memory, and works in portions that fit it;
 //! 4. `provider`, `scan`: the store's tables, one consistent snapshot for the whole query, rows that the caller may not
-//!    see left out where they are read; `drain_status`: a view over one of them;
+//!    see left out where they are read; `drain_status`: a view over one of them; `explain`: what plans tell of them;
 //! 5. `engine`: threads of its own, so many queries at a time and fair to callers (`turns`), time and row limits, ended when
 //!    nobody waits (`interrupt`);
 //! 6. `answer`: tables, JSON, CSV, Arrow.
@@ -27,6 +27,7 @@ mod answer;
 mod drain_status;
 mod engine;
 mod error;
+mod explain;
 mod followers;
 mod functions;
 mod guard;
