@@ -168,18 +168,9 @@ struct Refused {
 
 impl Refused {
     fn new(error: &impl Classify) -> Self {
-        let kind = error.kind();
-        if kind == ErrorKind::Internal {
-            tracing::error!(%error, "a query failed");
-        }
-        let message = if kind == ErrorKind::Internal {
-            "internal error".to_owned()
-        } else {
-            error.to_string()
-        };
         Self {
-            status: kind.http_status(),
-            message,
+            status: error.kind().http_status(),
+            message: told(error),
             hint: error.hint(),
         }
     }
@@ -250,6 +241,15 @@ impl IntoResponse for Refused {
         }
         response
     }
+}
+
+/// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
+fn told(error: &dyn Classify) -> String {
+    if error.kind() == ErrorKind::Internal {
+        tracing::error!(%error, "a query failed");
+        return "internal error".to_owned();
+    }
+    error.to_string()
 }
 
 /// An error as JSON.
