@@ -1,10 +1,10 @@
 //! Whose query runs next.
 //!
 //! So many run at a time, and so many more wait. Whoever asks much waits for itself and not for others: the next turn goes
-//! to the caller of whom fewest run, among equals to the one whose last turn is longest ago, or who came first. A caller alone may take all
-//! turns but one, which is for whoever comes next (the threads are shared by what runs, so that it has the machine all the
-//! same), and all places of those who wait: when these are taken, a caller with fewer of them gets the one that came last
-//! of the caller with most, and that one is told to come back.
+//! to the caller of whom fewest run, among equals to the one whose last turn is longest ago, or who came first. A caller
+//! alone may take all turns but one, which is for whoever comes next (the threads are shared by what runs, so that it has
+//! the machine all the same), and all places of those who wait: when these are taken, a caller with fewer of them gets the
+//! one that came last of the caller with most, and that one is told to come back.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
