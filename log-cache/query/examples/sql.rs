@@ -54,6 +54,7 @@ async fn main() {
             for (times, visibility) in times.iter_mut().zip([&Visibility::All, &by_name]) {
                 let query = Query {
                     sql: sql.to_owned(),
+                    caller: "bench".to_owned(),
                     visibility: visibility.clone(),
                     timeout: None,
                     max_rows: None,

@@ -1,11 +1,10 @@
-//! Runs queries: on threads of their own, so many at a time, each within its limits.
+//! Runs queries: on threads of their own, so many at a time ([`crate::turns`]), each within its limits.
 //!
 //! Nothing here shares a thread with ingest: a heavy query competes for cores, never for a place in the queue. Whoever
 //! drops the future of a query ends it at the next batch. A query that nobody can stop, because it is being planned, keeps
-//! its permit until it is done: so at most as many threads are lost to such as may run at the same time.
+//! its turn until it is done: so at most as many threads are lost to such as may run at the same time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -16,32 +15,30 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 use weir_log_cache_store::Store;
 
 use crate::answer::{Format, Rendered};
 use crate::error::QueryError;
+use crate::followers::Followers;
 use crate::interrupt::Interrupt;
 use crate::meter::slice_bytes;
 use crate::provider::View;
+use crate::turns::Turns;
 use crate::visibility::Visibility;
-use crate::{guard, policy, session};
+use crate::{explain, guard, policy, session};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
 pub(crate) const STACK: usize = 128 << 20;
-
-/// Queries that wait for each that may run.
-const WAITING_PER_RUNNING: usize = 8;
 
 /// What queries may take.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
     /// Threads for all queries together.
     pub threads: usize,
-    /// Queries that run at the same time; eight times as many may wait.
+    /// Queries that run at the same time, all but one of which may be of one caller; eight times as many may wait.
     pub concurrent: usize,
     /// Memory of a query, in bytes.
     pub memory: usize,
@@ -57,6 +54,8 @@ pub struct EngineLimits {
     pub default_timeout: Duration,
     /// Live queries at the same time.
     pub followers: usize,
+    /// Live queries of one caller at the same time.
+    pub followers_per_caller: usize,
 }
 
 impl Default for EngineLimits {
@@ -72,6 +71,7 @@ impl Default for EngineLimits {
             max_timeout: Duration::from_secs(300),
             default_timeout: Duration::from_secs(30),
             followers: 64,
+            followers_per_caller: 16,
         }
     }
 }
@@ -81,11 +81,13 @@ impl Default for EngineLimits {
 pub struct Query {
     /// What is asked.
     pub sql: String,
+    /// Who asks: the same text for all requests of one user or client, among whom turns are shared.
+    pub caller: String,
     /// What whoever asks may see.
     pub visibility: Visibility,
-    /// How long it may take; at most [`EngineLimits::max_timeout`].
+    /// How long it may take (a live one: to be made ready); at most [`EngineLimits::max_timeout`].
     pub timeout: Option<Duration>,
-    /// How many rows the answer may have; at most [`EngineLimits::max_rows`].
+    /// How many rows the answer may have; at most [`EngineLimits::max_rows`]. Not for live ones.
     pub max_rows: Option<usize>,
 }
 
@@ -135,9 +137,8 @@ pub(crate) struct Inner {
     pub(crate) template: SessionState,
     /// Taken out when the engine is dropped.
     runtime: Option<Runtime>,
-    running: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    pub(crate) following: Arc<Semaphore>,
+    pub(crate) turns: Turns,
+    pub(crate) followers: Followers,
 }
 
 impl Drop for Inner {
@@ -181,9 +182,8 @@ impl Engine {
         let inner = Inner {
             store,
             template,
-            running: Arc::new(Semaphore::new(limits.concurrent.max(1))),
-            following: Arc::new(Semaphore::new(limits.followers)),
-            waiting: AtomicUsize::new(0),
+            turns: Turns::new(limits.concurrent),
+            followers: Followers::new(limits.followers, limits.followers_per_caller),
             runtime: Some(runtime),
             limits,
         };
@@ -217,18 +217,37 @@ impl Engine {
         query: Query,
         finish: impl FnOnce(Answer) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let (caller, timeout) = (query.caller.clone(), query.timeout);
+        let work = |interrupt| async move { finish(run(inner, query, interrupt).await?) };
+        self.in_turn(&caller, timeout, work).await
+    }
+
+    /// Does a query's work on the engine's threads when it is the caller's turn, both within its time. The turn is over
+    /// when the work is, whether somebody waits for it or not.
+    pub(crate) async fn in_turn<T, W>(
+        &self,
+        caller: &str,
+        timeout: Option<Duration>,
+        work: impl FnOnce(Interrupt) -> W,
+    ) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
         let limits = &self.inner.limits;
-        let allowed = query.timeout.unwrap_or(limits.default_timeout).min(limits.max_timeout);
+        let allowed = timeout.unwrap_or(limits.default_timeout).min(limits.max_timeout);
         let deadline = Instant::now() + allowed;
         let timeout = || QueryError::Timeout { after: allowed };
-        let permit = tokio::time::timeout_at(deadline, self.turn())
+        let turn = tokio::time::timeout_at(deadline, self.inner.turns.take(caller))
             .await
             .map_err(|_| timeout())??;
         let interrupt = Interrupt::default();
-        let work = run(Arc::clone(&self.inner), query, interrupt.clone());
+        // In this order: where the work is dropped before it began, too, the turn is over after it.
+        let held = (work(interrupt.clone()), turn);
         let task = self.spawn(async move {
-            let _permit = permit;
-            finish(work.await?)
+            let (work, _turn) = held;
+            work.await
         })?;
         let _end = EndOnDrop {
             task: task.abort_handle(),
@@ -239,22 +258,6 @@ impl Engine {
             Ok(Err(error)) => Err(lost(&error)),
             Ok(Ok(answer)) => answer,
         }
-    }
-
-    /// Waits until the query may run.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, QueryError> {
-        if let Ok(permit) = Arc::clone(&self.inner.running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let running = self.inner.limits.concurrent;
-        let place = Place::take(&self.inner.waiting);
-        if place.behind >= running * WAITING_PER_RUNNING {
-            return Err(QueryError::Busy { running });
-        }
-        Arc::clone(&self.inner.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| QueryError::Stopping)
     }
 
     /// Runs something on the engine's threads.
@@ -271,27 +274,6 @@ impl Engine {
     }
 }
 
-/// A place among those who wait, given up when dropped.
-struct Place<'a> {
-    waiting: &'a AtomicUsize,
-    behind: usize,
-}
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Self {
-        Self {
-            waiting,
-            behind: waiting.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What became of a task that did not end by itself.
 pub(crate) fn lost(error: &JoinError) -> QueryError {
     if error.is_panic() {
@@ -304,7 +286,7 @@ pub(crate) fn lost(error: &JoinError) -> QueryError {
 async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<Answer, QueryError> {
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
-    let view = View::new(inner.store.clone(), query.visibility);
+    let view = View::new(inner.store.clone(), query.visibility.clone());
     let mut state = session::session(&inner.template, view, memory, interrupt).map_err(ours)?;
     let statement = guard::parse(&query.sql)?;
     let plan = state.statement_to_plan(statement).await.map_err(ours)?;
@@ -313,6 +295,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
         .with_allow_dml(false)
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
+    let plan = explain::conceal(plan, &query.visibility);
     let plan = state.optimize(&plan).map_err(ours)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;

@@ -61,6 +61,12 @@ pub enum QueryError {
         /// How many run at the same time.
         running: usize,
     },
+    /// The caller has as many live queries as it may.
+    #[error("query: `{running}` live queries of yours are running, which is all that one caller gets")]
+    TooManyLive {
+        /// How many run.
+        running: usize,
+    },
     /// It cannot be followed.
     #[error("query: cannot be followed live: {reason}")]
     NotLive {
@@ -83,14 +89,14 @@ impl Classify for QueryError {
             }
             Self::TooComplex { .. } | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy { .. } => ErrorKind::RateLimited,
+            Self::Busy { .. } | Self::TooManyLive { .. } => ErrorKind::RateLimited,
             Self::Stopping => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Stopping)
+        matches!(self, Self::Busy { .. } | Self::TooManyLive { .. } | Self::Stopping)
     }
 
     fn hint(&self) -> Option<String> {
@@ -105,6 +111,7 @@ impl Classify for QueryError {
             }
             Self::Timeout { .. } => "narrow it down by source_id or timestamp, or allow more time with `timeout`",
             Self::Busy { .. } => "try again in a moment",
+            Self::TooManyLive { .. } => "end one of them, or ask for more in one query: `WHERE … OR …`",
             Self::NotLive { .. } => "follow one table with columns and a WHERE clause: `SELECT body FROM logs WHERE …`",
             Self::Failed { .. } | Self::Stopping | Self::Internal(_) => return None,
         };

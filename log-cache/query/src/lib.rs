@@ -7,11 +7,12 @@
 //! 2. `session`: what DataFusion is given to work with: no files, no network, a memory pool, bounded functions;
 //! 3. `policy`: the plan does nothing that could take any amount of memory, and works in portions that fit it;
 //! 4. `provider`, `scan`: the store's tables, one consistent snapshot for the whole query, rows that the caller may not
-//!    see left out where they are read; `drain_status`: a view over one of them;
-//! 5. `engine`: threads of its own, so many queries at a time, time and row limits, ended when nobody waits (`interrupt`);
+//!    see left out where they are read; `drain_status`: a view over one of them; `explain`: what plans tell of them;
+//! 5. `engine`: threads of its own, so many queries at a time and fair to callers (`turns`), time and row limits, ended when
+//!    nobody waits (`interrupt`);
 //! 6. `answer`: tables, JSON, CSV, Arrow.
 //!
-//! `live` evaluates queries on rows as they arrive.
+//! `live` evaluates queries on rows as they arrive, so many of each caller (`followers`).
 
 #![cfg_attr(
     test,
@@ -26,6 +27,8 @@ mod answer;
 mod drain_status;
 mod engine;
 mod error;
+mod explain;
+mod followers;
 mod functions;
 mod guard;
 mod interrupt;
@@ -36,6 +39,7 @@ mod policy;
 mod provider;
 mod scan;
 mod session;
+mod turns;
 mod visibility;
 
 pub use answer::{Format, Rendered, UnknownFormat};

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use weir_log_cache_store::table::{Batches, Table};
 use weir_log_cache_store::{Rows, Selection, Tapped};
 
-use crate::engine::{EndOnDrop, Engine, lost};
+use crate::engine::{EndOnDrop, Engine, Inner, Query};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
 use crate::visibility::Visibility;
@@ -27,20 +27,44 @@ mod table;
 
 use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
 
-/// Batches of arrivals that wait for a live query; those beyond are counted as missed.
+/// Batches of arrivals that wait for a live query; what it would see of those beyond is counted as missed.
 const QUEUE: usize = 256;
 
 /// A query that can be evaluated on arrivals.
 #[derive(Debug)]
 pub struct LiveQuery {
-    table: Table,
+    shown: Shown,
     columns: Vec<usize>,
-    visibility: Visibility,
     slot: Slot,
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
+    interrupt: Interrupt,
     memory: usize,
     batch_rows: usize,
+}
+
+/// What of a table a caller may see.
+#[derive(Debug, Clone)]
+struct Shown {
+    table: Table,
+    visibility: Visibility,
+}
+
+impl Shown {
+    /// Those of `rows`, which are of the table's kind.
+    fn of(&self, rows: &Rows) -> Selection {
+        let identities = rows.identities().iter();
+        let shows: Vec<bool> = identities
+            .map(|identity| self.visibility.shows(identity.source().id()))
+            .collect();
+        let mut visible = Selection::default();
+        for row in 0..rows.len() {
+            if shows[rows.identity_index(row)] {
+                visible.push(row..row + 1);
+            }
+        }
+        self.table.restrict(rows, visible)
+    }
 }
 
 /// What a follower gets.
@@ -48,7 +72,8 @@ pub struct LiveQuery {
 pub enum Live {
     /// Rows that meet the condition.
     Rows(RecordBatch),
-    /// This many rows of the table came and went while the follower was busy, whether they met the condition or not.
+    /// This many rows of the table that the caller may see came and went while the follower was busy, whether they met the
+    /// condition or not.
     Missed(u64),
 }
 
@@ -79,37 +104,37 @@ impl Follower {
 }
 
 impl Engine {
-    /// Makes a query ready to be evaluated on arrivals.
+    /// Makes a query ready to be evaluated on arrivals: planned when it is the caller's turn, within the query's time, as
+    /// any other.
     ///
     /// # Errors
     /// If it is more than a filter and a projection of one table, and as for any query.
-    pub async fn compile_live(&self, sql: &str, visibility: Visibility) -> Result<LiveQuery, QueryError> {
+    pub async fn compile_live(&self, query: Query) -> Result<LiveQuery, QueryError> {
+        Ok(self.compile_with(query, ()).await?.0)
+    }
+
+    /// The same, holding on to `held` as long as it is worked on, whether somebody waits for it or not.
+    async fn compile_with<T: Send + 'static>(&self, query: Query, held: T) -> Result<(LiveQuery, T), QueryError> {
         let inner = Arc::clone(&self.inner);
-        let sql = sql.to_owned();
-        // On our threads: planning wants their stack.
-        let task = self.spawn(async move { compile(&inner, &sql, visibility).await })?;
-        let _end = EndOnDrop {
-            task: task.abort_handle(),
-            interrupt: Interrupt::default(),
-        };
-        task.await.map_err(|error| lost(&error))?
+        let (caller, timeout) = (query.caller.clone(), query.timeout);
+        // Planning cannot be interrupted, and the plan outlives it: it has an interrupt of its own.
+        let work = |_| async move { Ok((compile(&inner, query).await?, held)) };
+        self.in_turn(&caller, timeout, work).await
     }
 
     /// Follows a query: rows that arrive from now on.
     ///
     /// # Errors
-    /// As [`Engine::compile_live`], and if too many are followed already.
-    pub async fn follow(&self, sql: &str, visibility: Visibility) -> Result<Follower, QueryError> {
-        let running = self.inner.limits.followers;
-        let permit = Arc::clone(&self.inner.following)
-            .try_acquire_owned()
-            .map_err(|_| QueryError::Busy { running })?;
-        let query = self.compile_live(sql, visibility).await?;
-        let schema = query.plan.schema();
-        let mut tap = self.inner.store.tap(query.table.kind(), QUEUE);
+    /// As [`Engine::compile_live`], and if the caller, or all callers together, follow too many already.
+    pub async fn follow(&self, query: Query) -> Result<Follower, QueryError> {
+        let following = self.inner.followers.add(&query.caller)?;
+        let (query, following) = self.compile_with(query, following).await?;
+        let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
+        let (kind, shown) = (query.shown.table.kind(), query.shown.clone());
+        let mut tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
         let (sender, rows) = mpsc::channel(16);
         let task = self.spawn(async move {
-            let _permit = permit;
+            let _following = following;
             while let Some(arrived) = tap.next().await {
                 let found = match arrived {
                     Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
@@ -131,7 +156,7 @@ impl Engine {
             schema,
             _task: EndOnDrop {
                 task: task.abort_handle(),
-                interrupt: Interrupt::default(),
+                interrupt,
             },
             _engine: self.clone(),
         })
@@ -142,7 +167,7 @@ impl LiveQuery {
     /// The table that is followed.
     #[must_use]
     pub const fn table(&self) -> Table {
-        self.table
+        self.shown.table
     }
 
     /// The columns of the answers.
@@ -157,15 +182,8 @@ impl LiveQuery {
     /// If the query fails on a row.
     pub async fn evaluate(&self, rows: &Arc<Rows>) -> Result<Vec<RecordBatch>, QueryError> {
         let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
-        let mut visible = Selection::default();
-        for row in 0..rows.len() {
-            if self.visibility.shows(rows.identity(row).source().id()) {
-                visible.push(row..row + 1);
-            }
-        }
-        let selection = self.table.restrict(rows, visible);
-        let arrived =
-            Batches::new(self.table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
+        let (table, selection) = (self.shown.table, self.shown.of(rows));
+        let arrived = Batches::new(table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ours(error.into()))?;
@@ -182,15 +200,17 @@ impl LiveQuery {
     }
 }
 
-async fn compile(inner: &crate::engine::Inner, sql: &str, visibility: Visibility) -> Result<LiveQuery, QueryError> {
+async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
+    let Query { sql, visibility, .. } = query;
+    let interrupt = Interrupt::default();
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
     let slot = Slot::default();
     let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
     let mut template = inner.template.clone();
     template.config_mut().options_mut().execution.target_partitions = 1;
-    let mut state = session::session_over(&template, catalog, memory, Interrupt::default()).map_err(ours)?;
-    let plan = state.statement_to_plan(guard::parse(sql)?).await.map_err(ours)?;
+    let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
+    let plan = state.statement_to_plan(guard::parse(&sql)?).await.map_err(ours)?;
     check(&plan)?;
     let plan = state.optimize(&plan).map_err(ours)?;
     let batch_rows = policy::batch_rows(&plan)?;
@@ -214,12 +234,12 @@ async fn compile(inner: &crate::engine::Inner, sql: &str, visibility: Visibility
     };
     let context = state.task_ctx();
     Ok(LiveQuery {
-        table,
+        shown: Shown { table, visibility },
         columns,
-        visibility,
         slot,
         plan,
         context,
+        interrupt,
         memory,
         batch_rows,
     })

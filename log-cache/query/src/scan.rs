@@ -55,7 +55,7 @@ impl ScanExec {
         partitions: usize,
     ) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&columns)?);
-        let partitions = partitions.min(snapshot.chunks().len()).max(1);
+        // Not fewer where there are fewer chunks: these are everybody's, and the caller can look at the plan's shape.
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),

@@ -8,6 +8,7 @@ use prost::Message as _;
 use weir_envelope::batch::Batch;
 use weir_log_cache_store::{Limits, Store};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
+use weir_service::clock::Clock;
 
 use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
 
@@ -73,16 +74,26 @@ fn ingest(store: &Store, envelopes: Vec<v2::Envelope>) {
 
 /// Three apps with a hundred lines each, interleaved; every tenth of them an error. And a counter.
 fn filled() -> Store {
-    let store = Store::new(Limits {
+    filled_with(&["app-a", "app-b", "app-c"])
+}
+
+/// The same with nothing in it but what is of these apps.
+fn filled_with(shown: &[&str]) -> Store {
+    let limits = Limits {
         active_rows: 32,
         chunk_rows: 64,
         ..Limits::default()
-    });
+    };
+    // A clock that stands still in 1970: `seq` begins at one.
+    let (_, clock) = Clock::manual(0);
+    let store = Store::with_clock(limits, clock);
     let apps = ["app-a", "app-b", "app-c"];
-    let lines = (0..300i64).map(|number| {
+    let lines = (0..300i64).filter_map(|number| {
         let app = apps[usize::try_from(number % 3).expect("small")];
         let level = if number % 10 == 0 { "error" } else { "info" };
-        log(app, number, &format!("{level}: line {number} of {app}"))
+        shown
+            .contains(&app)
+            .then(|| log(app, number, &format!("{level}: line {number} of {app}")))
     });
     ingest(&store, lines.collect());
     ingest(
@@ -104,9 +115,18 @@ fn engine(store: &Store) -> Engine {
 fn query(sql: &str) -> Query {
     Query {
         sql: sql.to_owned(),
+        caller: "somebody".to_owned(),
         visibility: Visibility::All,
         timeout: Some(Duration::from_secs(60)),
         max_rows: None,
+    }
+}
+
+/// The same of a caller who may see less.
+fn seen_by(visibility: &Visibility, sql: &str) -> Query {
+    Query {
+        visibility: visibility.clone(),
+        ..query(sql)
     }
 }
 

@@ -64,6 +64,8 @@ enum Refused {
     Hidden,
     /// Nobody can say now whether the token is good.
     Unknown,
+    /// The original's answer to trouble with whom it has to ask for `meta`: 502 without a body.
+    Upstream,
     /// The gateway's own refusal.
     Failed(Failed),
 }
@@ -94,6 +96,7 @@ impl IntoResponse for Refused {
         match self {
             Self::Hidden => StatusCode::NOT_FOUND.into_response(),
             Self::Unknown => Failed::from(Status::unavailable("authorization cannot be checked now")).into_response(),
+            Self::Upstream => StatusCode::BAD_GATEWAY.into_response(),
             Self::Failed(failed) => failed.into_response(),
         }
     }
@@ -130,13 +133,16 @@ async fn query(Reader(_): Reader) -> Response {
 async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Result<Response, Refused> {
     let Reader(caller) = match reader {
         Ok(reader) => reader,
-        // Here the original's answer to trouble with whom it has to ask.
-        Err(Refused::Unknown) => return Ok(StatusCode::BAD_GATEWAY.into_response()),
+        Err(Refused::Unknown) => return Err(Refused::Upstream),
         Err(refused) => return Err(refused),
     };
     let visibility = visibility(&caller);
-    let meta = proxy.gateway.reader.meta().await?.meta;
-    let visible: BTreeMap<String, Info> = meta
+    let answer = proxy.gateway.reader.meta().await.map_err(|error| {
+        tracing::warn!(%error, "meta cannot be answered");
+        Refused::Upstream
+    })?;
+    let visible: BTreeMap<String, Info> = answer
+        .meta
         .into_iter()
         .filter(|(source_id, _)| visibility.shows(source_id))
         .map(|(source_id, info)| (source_id, Info::from(info)))

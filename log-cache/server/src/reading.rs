@@ -99,6 +99,12 @@ impl Reader {
         Ok(MetaResponse { meta: infos.collect() })
     }
 
+    /// From now on nothing can be read.
+    #[cfg(test)]
+    pub(crate) fn close(&self) {
+        self.permits.close();
+    }
+
     /// Envelopes that were read since the start.
     pub(crate) fn egress(&self) -> u64 {
         self.egress.load(Ordering::Relaxed)

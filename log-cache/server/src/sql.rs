@@ -116,16 +116,17 @@ async fn ask(
     let visibility = visibility(&caller);
     let body = body.map_err(|_| Refused::body())?;
     let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
-    if request.follow {
-        let follower = sql.engine.follow(&request.query, visibility).await?;
-        return Ok(follow::respond(follower, caller, sql.shutdown));
-    }
     let query = Query {
         sql: request.query,
+        caller: caller.id().to_owned(),
         visibility,
         timeout: request.timeout,
         max_rows: request.max_rows,
     };
+    if request.follow {
+        let follower = sql.engine.follow(query).await?;
+        return Ok(follow::respond(follower, caller, sql.shutdown));
+    }
     let limits = shown_limits(sql.engine.limits(), &query);
     let rendered = sql.engine.render(query, request.format).await?;
     answer(rendered, limits, |body| sql.answers.hold(caller.id(), body))
@@ -175,18 +176,9 @@ struct Refused {
 
 impl Refused {
     fn new(error: &impl Classify) -> Self {
-        let kind = error.kind();
-        if kind == ErrorKind::Internal {
-            tracing::error!(%error, "a query failed");
-        }
-        let message = if kind == ErrorKind::Internal {
-            "internal error".to_owned()
-        } else {
-            error.to_string()
-        };
         Self {
-            status: kind.http_status(),
-            message,
+            status: error.kind().http_status(),
+            message: told(error),
             hint: error.hint(),
         }
     }
@@ -263,6 +255,15 @@ impl IntoResponse for Refused {
         }
         response
     }
+}
+
+/// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
+fn told(error: &dyn Classify) -> String {
+    if error.kind() == ErrorKind::Internal {
+        tracing::error!(%error, "a query failed");
+        return "internal error".to_owned();
+    }
+    error.to_string()
 }
 
 /// An error as JSON.

@@ -12,7 +12,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use weir_config::ListenAddr;
 use weir_log_cache_server::{Addresses, Config, RawConfig, RawSql, Server};
 use weir_proto::logcache_v1::egress_client::EgressClient;
@@ -22,7 +25,7 @@ use weir_proto::logcache_v1::{MetaRequest, ReadRequest, SendRequest, prom_ql};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 use weir_service::{Context, Trigger};
 use weir_testkit::Https;
-use weir_tls::{Authority, ClientTls};
+use weir_tls::{ALPN_H2, Authority, ClientTls, server_name};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -180,13 +183,14 @@ async fn one_store_four_faces() {
     );
 
     let url = format!("https://{}/v1/sql", cache.addresses.sql);
-    let question = "select seq, body, body_bytes from logs where source_id = 'app/1' order by seq";
+    let question =
+        "select seq - min(seq) over () as n, body, body_bytes from logs where source_id = 'app/1' order by seq";
     let answer = sql
         .post(&url, "text/plain", "application/json", question)
         .await
         .expect("an answer");
-    let expected = "[{\"seq\":1,\"body\":\"first\",\"body_bytes\":null},\
-                    {\"seq\":3,\"body\":\"not UTF-8: \u{fffd}\",\"body_bytes\":\"6e6f74205554462d383a20ff\"}]\n";
+    let expected = "[{\"n\":0,\"body\":\"first\",\"body_bytes\":null},\
+                    {\"n\":2,\"body\":\"not UTF-8: \u{fffd}\",\"body_bytes\":\"6e6f74205554462d383a20ff\"}]\n";
     assert_eq!(answer.text(), expected);
     cache.stop().await;
 }
@@ -270,6 +274,87 @@ async fn strangers_get_nothing() {
                 .expect("an answer");
             assert_eq!((answer.status.as_u16(), answer.text().as_str()), (404, ""), "{path}");
         }
+    }
+    cache.stop().await;
+}
+
+/// An HTTP/2 connection to a public face.
+struct Http2 {
+    sender: hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>,
+    face: String,
+}
+
+impl Http2 {
+    async fn connect(cache: &LogCache, address: std::net::SocketAddr) -> Self {
+        let connector = cache.trusting.with_alpn(&[ALPN_H2]).connector();
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let name = server_name("localhost").expect("a name");
+        let stream = connector.connect(name, stream).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ALPN_H2));
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        Self {
+            sender,
+            face: format!("https://{address}"),
+        }
+    }
+
+    /// A request with these fields `authorization`, one after the other; status and body of the answer.
+    async fn ask(&mut self, path: &str, body: &'static str, fields: &[&str]) -> (u16, String) {
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.face))
+            .header("content-type", "text/plain");
+        for field in fields {
+            request = request.header("authorization", *field);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        assert_eq!(request.headers().get_all("authorization").iter().count(), fields.len());
+        let answer = self.sender.send_request(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// Over HTTP/2, where fields come one by one and a proxy may join them: two fields `authorization` open neither public
+/// face, though each of them alone does, nor does what a proxy would make of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_authorizations_are_none() {
+    let cache = LogCache::start().await;
+    cache.send(vec![envelope("app", 1, log(b"secret"))]).await;
+    let good = format!("bearer {TOKEN}");
+    let (sql, proxy) = (cache.addresses.sql, cache.addresses.proxy.expect("configured"));
+    for (address, path, body, refused) in [
+        (sql, "/v1/sql", "select body from logs", 401),
+        (proxy, "/api/v1/read/app", "", 404),
+        (proxy, "/api/v1/meta", "", 404),
+    ] {
+        let mut face = Http2::connect(&cache, address).await;
+        assert_eq!(face.ask(path, body, &[&good]).await.0, 200, "{path}");
+        let joined = [
+            format!("{good}, {good}"),
+            format!("{good},bearer x"),
+            format!("bearer x, {good}"),
+        ];
+        for fields in [
+            vec![good.as_str(), &good],
+            vec!["bearer x", &good],
+            vec![&good, "bearer x"],
+            vec!["", &good],
+            vec![&good, ""],
+            vec![&joined[0]],
+            vec![&joined[1]],
+            vec![&joined[2]],
+        ] {
+            let (status, text) = face.ask(path, body, &fields).await;
+            assert_eq!(status, refused, "{path}: {fields:?}");
+            assert!(!text.contains("secret") && !text.contains("app"), "{path}: {text}");
+        }
+        assert_eq!(face.ask(path, body, &[&good]).await.0, 200, "the connection lives on");
     }
     cache.stop().await;
 }

@@ -17,7 +17,8 @@
 //!
 //! # What must hold
 //! - Of each source and kind exactly the rows that arrived last are visible: all from some ordinal on.
-//! - `seq` numbers a source's envelopes of all kinds from one, without gaps, and is never used again.
+//! - `seq` numbers a source's envelopes of all kinds, without gaps as long as the source is known, and is never used again:
+//!   a source begins at the time that it came up (`numbering`).
 //! - Chunks of a kind follow each other in the order of arrival. (A chunk says nothing of others and never changes: it is
 //!   what a file of a durable store will be written from.)
 
@@ -29,6 +30,7 @@ mod lane;
 mod limits;
 mod maintain;
 mod meta;
+mod numbering;
 mod read;
 mod rows;
 mod shape;

@@ -1,13 +1,16 @@
 //! Who emits: the table of sources, with what is counted for each.
 //!
 //! A source has a *slot* as long as rows of it are in memory. Rows of a source are numbered twice: `seq` counts its
-//! envelopes of all kinds, from one, and is what readers see; the *ordinal* counts those of one kind, and is what expiry
-//! works with: of each source and kind exactly the rows with an ordinal of at least `expired` are visible.
+//! envelopes of all kinds, from the time that it came up ([`crate::numbering`]), and is what readers see; the *ordinal*
+//! counts those of one kind, and is what expiry works with: of each source and kind exactly the rows with an ordinal of
+//! at least `expired` are visible.
 
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use weir_envelope::batch::Kind;
+
+use crate::numbering::Numbering;
 
 /// Memory of a slot beside its id: the slot, the shared part, their allocations and the hash table's share.
 const SLOT_BYTES: usize = size_of::<Option<Slot>>() + size_of::<Source>() + 64;
@@ -71,18 +74,28 @@ impl Slot {
 }
 
 /// The table of sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
     table: HashTable<u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     bytes: usize,
     clock: u64,
-    /// No source that was forgotten had a higher sequence number: whoever comes back starts above it.
-    forgotten_seq: u64,
+    numbering: Numbering,
 }
 
 impl Registry {
+    pub(crate) fn new(numbering: Numbering) -> Self {
+        Self {
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            clock: 0,
+            numbering,
+        }
+    }
+
     /// The slot of `id`, made if there is none.
     #[inline]
     pub(crate) fn intern(&mut self, hash: u32, id: &str) -> usize {
@@ -114,7 +127,7 @@ impl Registry {
             }),
             hash,
             written: self.clock,
-            next_seq: self.forgotten_seq + 1,
+            next_seq: self.numbering.start(),
             tallies: [Tally::default(); Kind::ALL.len()],
         };
         self.bytes += slot.bytes();
@@ -169,17 +182,19 @@ impl Registry {
     }
 
     /// Forgets every source of which nothing is visible and nothing is `present` in memory. Sequence numbers are not
-    /// used again: whoever comes back starts above all of them.
+    /// used again: one that would come back below its own is kept until it would not.
     pub(crate) fn forget_absent(&mut self, present: &[bool]) -> usize {
+        let start = self.numbering.start();
         let mut forgotten = 0;
         for index in 0..self.slots.len() {
             let Some(slot) = &self.slots[index] else { continue };
-            if present.get(index).copied().unwrap_or(false) || slot.tallies.iter().any(|tally| tally.live() > 0) {
+            let held =
+                present.get(index).copied().unwrap_or(false) || slot.tallies.iter().any(|tally| tally.live() > 0);
+            if held || slot.next_seq > start {
                 continue;
             }
             let number = slot.source.slot;
             self.bytes -= slot.bytes();
-            self.forgotten_seq = self.forgotten_seq.max(slot.next_seq - 1);
             if let Ok(entry) = self.table.find_entry(spread(slot.hash), |found| *found == number) {
                 entry.remove();
             }
@@ -221,6 +236,15 @@ fn hash_of(slots: &[Option<Slot>], number: u32) -> u32 {
     slots[number as usize].as_ref().map_or(0, |slot| slot.hash)
 }
 
+#[cfg(test)]
+impl Default for Registry {
+    /// With a clock that stands still in 1970, so that sources count from one.
+    fn default() -> Self {
+        let (_, clock) = weir_service::clock::Clock::manual(0);
+        Self::new(Numbering::new(clock))
+    }
+}
+
 /// A source's hash is 32 bits; the hash table looks at the uppermost and the lowest of 64.
 const fn spread(hash: u32) -> u64 {
     (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -228,21 +252,52 @@ const fn spread(hash: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use weir_service::clock::{Clock, ManualClock};
+
     use super::*;
 
-    /// A forgotten source that comes back never gets a sequence number that it had before.
+    fn registry() -> (ManualClock, Registry) {
+        let (hand, clock) = Clock::manual(0);
+        (hand, Registry::new(Numbering::new(clock)))
+    }
+
+    /// A source that wrote 49 envelopes is forgotten once it would come back above them, and not before; the wall clock
+    /// may be set back meanwhile.
     #[test]
     fn sequence_numbers_are_never_used_again() {
-        let mut registry = Registry::default();
+        let (hand, mut registry) = registry();
         let first = registry.intern(7, "app");
         let slot = registry.slot_mut(first);
         assert_eq!(slot.next_seq, 1);
         slot.next_seq = 50;
         let before = registry.bytes();
+        hand.advance(Duration::from_micros(48));
+        assert_eq!((registry.forget_absent(&[]), registry.len()), (0, 1));
+        hand.set_wall(-1_000_000);
+        hand.advance(Duration::from_micros(1));
         assert_eq!(registry.forget_absent(&[]), 1);
         assert!(registry.bytes() < before && registry.len() == 0);
         let again = registry.intern(7, "app");
         assert_eq!(registry.slot_mut(again).next_seq, 50);
+    }
+
+    /// Where a source begins tells nothing of what others wrote, be they known or forgotten.
+    #[test]
+    fn sequence_numbers_do_not_tell_of_others() {
+        let begins = |others: u64| {
+            let (hand, mut registry) = registry();
+            for (hash, id) in [(1, "forgotten"), (2, "known")] {
+                let index = registry.intern(hash, id);
+                registry.slot_mut(index).next_seq += others;
+            }
+            hand.advance(Duration::from_secs(5));
+            assert_eq!(registry.forget_absent(&[false, true]), 1);
+            let index = registry.intern(3, "mine");
+            registry.slot_mut(index).next_seq
+        };
+        assert_eq!(begins(3), begins(4_000_000));
     }
 
     /// Sources with rows, visible or not yet taken out of a chunk, are kept.

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use ahash::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use weir_envelope::batch::{Batch, Kind};
+use weir_service::clock::Clock;
 
 use crate::ingest::{Prepared, Preparer};
 use crate::lane::Lane;
 use crate::limits::{Class, Limits, Sizing};
 use crate::maintain::Signal;
+use crate::numbering::Numbering;
+use crate::rows::Rows;
 use crate::source::Registry;
-use crate::tap::Tap;
+use crate::tap::{Shown, Tap};
 
 /// An in-memory store of envelopes; clones are the same store.
 #[derive(Debug, Clone)]
@@ -77,10 +80,16 @@ impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::with_clock(limits, Clock::system())
+    }
+
+    /// The same with a clock of the caller's: sources' sequence numbers begin at its time.
+    #[must_use]
+    pub fn with_clock(limits: Limits, clock: Clock) -> Self {
         let sizing = Class::ALL.map(|class| limits.sizing(class));
         let lanes = Kind::ALL.map(|kind| Lane::new(kind, sizing[Class::of(kind) as usize]));
         let core = Core {
-            registry: Registry::default(),
+            registry: Registry::new(Numbering::new(clock)),
             lanes,
             born: 0,
             ingested: 0,
@@ -154,9 +163,12 @@ impl Store {
     }
 
     /// Follows a kind: its rows from now on, through a queue of `capacity` batches.
+    ///
+    /// `shown` counts, of rows that found no room in the queue, those that the follower may know of: it is told of no
+    /// others. It is called while ingest waits, and only then.
     #[must_use]
-    pub fn tap(&self, kind: Kind, capacity: usize) -> Tap {
-        self.inner.core.lock().lanes[kind.index()].tap(capacity)
+    pub fn tap(&self, kind: Kind, capacity: usize, shown: impl Fn(&Rows) -> usize + Send + Sync + 'static) -> Tap {
+        self.inner.core.lock().lanes[kind.index()].tap(capacity, Shown(Box::new(shown)))
     }
 
     /// The store in numbers.
@@ -253,8 +265,8 @@ impl Lane {
         taps.publish(active);
     }
 
-    fn tap(&mut self, capacity: usize) -> Tap {
+    fn tap(&mut self, capacity: usize, shown: Shown) -> Tap {
         let (taps, active) = self.taps_and_active();
-        taps.add(capacity, active)
+        taps.add(capacity, shown, active)
     }
 }

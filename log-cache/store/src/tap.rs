@@ -2,8 +2,10 @@
 //!
 //! Whoever follows a kind gets a copy of its new rows, in the order of arrival, through a queue that is bounded in batches
 //! and in bytes. The store never waits for a follower: when the queue is full the rows are not queued, their number is
-//! noted, and the follower learns it before the next rows.
+//! noted, and the follower learns it before the next rows. A follower that may not know of all rows has those counted
+//! that it may know of: it learns of no others, not even that there were some.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -20,7 +22,7 @@ const QUEUED_BYTES: usize = 8 << 20;
 pub enum Tapped {
     /// New rows, in the order of arrival.
     Rows(Arc<Rows>),
-    /// This many rows were not delivered because the follower was too slow. They are in the store.
+    /// This many rows that the follower may know of were not delivered because it was too slow. They are in the store.
     Missed(u64),
 }
 
@@ -60,21 +62,42 @@ impl Tap {
     }
 }
 
+/// Counts the rows that a follower may know of.
+pub(crate) struct Shown(pub(crate) Box<dyn Fn(&Rows) -> usize + Send + Sync>);
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Shown(..)")
+    }
+}
+
+/// The store's end of a tap.
+#[derive(Debug)]
+struct Outlet {
+    rows: mpsc::Sender<Arc<Rows>>,
+    account: Arc<Account>,
+    shown: Shown,
+}
+
 /// The taps of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Taps {
-    taps: Vec<(mpsc::Sender<Arc<Rows>>, Arc<Account>)>,
+    taps: Vec<Outlet>,
     /// Rows of the active part that were handed out, or came before anybody listened.
     published: usize,
 }
 
 impl Taps {
     /// Adds a follower who sees what comes behind the first `published` rows of the active part.
-    pub(crate) fn add(&mut self, capacity: usize, active: &Active) -> Tap {
+    pub(crate) fn add(&mut self, capacity: usize, shown: Shown, active: &Active) -> Tap {
         self.publish(active);
         let (sender, rows) = mpsc::channel(capacity.max(1));
         let account = Arc::default();
-        self.taps.push((sender, Arc::clone(&account)));
+        self.taps.push(Outlet {
+            rows: sender,
+            account: Arc::clone(&account),
+            shown,
+        });
         self.published = active.len();
         Tap {
             rows,
@@ -92,19 +115,24 @@ impl Taps {
         let rows = Arc::new(active.since(self.published));
         self.published = active.len();
         let bytes = rows.bytes();
-        self.taps.retain(|(tap, account)| {
+        self.taps.retain(|outlet| {
+            let account = &outlet.account;
             let queued = account.queued.fetch_add(bytes, Ordering::Relaxed);
             let sent = if queued > 0 && queued + bytes > QUEUED_BYTES {
                 Err(TrySendError::Full(()))
             } else {
-                tap.try_send(Arc::clone(&rows)).map_err(|error| match error {
+                outlet.rows.try_send(Arc::clone(&rows)).map_err(|error| match error {
                     TrySendError::Full(_) => TrySendError::Full(()),
                     TrySendError::Closed(_) => TrySendError::Closed(()),
                 })
             };
             if sent.is_err() {
                 account.queued.fetch_sub(bytes, Ordering::Relaxed);
-                account.missed.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            }
+            if matches!(sent, Err(TrySendError::Full(()))) {
+                account
+                    .missed
+                    .fetch_add((outlet.shown.0)(&rows) as u64, Ordering::Relaxed);
             }
             !matches!(sent, Err(TrySendError::Closed(())))
         });

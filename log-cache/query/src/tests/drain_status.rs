@@ -156,7 +156,7 @@ async fn it_is_a_view() {
     let columns = rows(&engine, "describe drain_status").await;
     assert_eq!(columns.len(), 13, "{columns:?}");
     let error = engine
-        .compile_live("select state from drain_status", Visibility::All)
+        .compile_live(query("select state from drain_status"))
         .await
         .expect_err("not live");
     assert!(error.to_string().contains("cannot be followed live"), "{error}");

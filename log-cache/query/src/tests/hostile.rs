@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use weir_error::{Classify, ErrorKind};
 
 use super::{ask, engine, filled, ingest, log, query, rows};
@@ -239,6 +240,35 @@ async fn the_crowd_is_told_to_come_back() {
         .count();
     assert_eq!((busy, late), (21, 9));
     still_works(&engine).await;
+}
+
+/// Beside a caller with as many endless queries as there are places, another's is answered, and at once.
+#[tokio::test]
+async fn the_crowd_of_one_is_no_crowd_for_others() {
+    let limits = EngineLimits {
+        concurrent: 3,
+        threads: 2,
+        ..EngineLimits::default()
+    };
+    let engine = Engine::new(filled(), limits).expect("an engine");
+    let endless = || {
+        engine.query(Query {
+            caller: "greedy".to_owned(),
+            timeout: Some(Duration::from_secs(120)),
+            ..query("select count(*) from logs a, logs b, logs c, logs d, logs e")
+        })
+    };
+    let mut crowd: Vec<_> = (0..26).map(|_| Box::pin(endless())).collect();
+    for asked in &mut crowd {
+        assert!(asked.now_or_never().is_none(), "it runs or waits");
+    }
+    assert!(
+        matches!(endless().await, Err(QueryError::Busy { running: 3 })),
+        "its places are taken"
+    );
+    for _ in 0..3 {
+        still_works(&engine).await;
+    }
 }
 
 /// Everything that the guard lets through in size, it can carry: the longest chains of each kind.

@@ -1,10 +1,15 @@
 //! Live queries.
 
-use super::{cells, counter, engine, filled, ingest, log};
-use crate::{Answer, Engine, Live, QueryError, Visibility};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use weir_error::{Classify as _, ErrorKind};
+
+use super::{cells, counter, engine, filled, ingest, log, query, seen_by};
+use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError, Visibility};
 
 async fn reason(engine: &Engine, sql: &str) -> String {
-    match engine.compile_live(sql, Visibility::All).await {
+    match engine.compile_live(query(sql)).await {
         Err(QueryError::NotLive { reason }) => reason,
         other => panic!("{sql}: {other:?}"),
     }
@@ -17,7 +22,7 @@ async fn followers_see_new_rows() {
     let engine = engine(&store);
     let sql = "select l.seq as number, upper(body) from logs l where body like '%error%' and source_id <> 'app-b'";
     let mut follower = engine
-        .follow(sql, Visibility::sources(["app-a", "app-b"]))
+        .follow(seen_by(&Visibility::sources(["app-a", "app-b"]), sql))
         .await
         .expect("a live query");
     ingest(
@@ -44,13 +49,117 @@ async fn followers_see_new_rows() {
     assert_eq!(follower.schema().field(0).name(), "number");
 }
 
+/// Followers that take nothing while lines of two apps come, far more than their queues hold. Each learns of exactly as many
+/// as it may see: those it gets and those it missed. The queues are full of lines that both may see when those of the other
+/// app come.
+#[tokio::test]
+async fn followers_learn_of_what_they_may_see() {
+    let sql = "select body from logs";
+    let store = filled();
+    let engine = engine(&store);
+    let mine = Visibility::sources(["app-a"]);
+    let mut tenant = engine.follow(seen_by(&mine, sql)).await.expect("a live query");
+    let mut admin = engine.follow(query(sql)).await.expect("a live query");
+    (0..600).for_each(|_| ingest(&store, vec![log("app-a", 900, "seen")]));
+    (0..900).for_each(|_| ingest(&store, vec![log("app-b", 901, "hidden")]));
+    for (follower, visible) in [(&mut tenant, 600), (&mut admin, 1500)] {
+        let (mut came, mut missed) = (0, 0);
+        while came + missed < visible {
+            match follower.next().await.expect("a live query").expect("no error") {
+                Live::Missed(rows) => missed += rows,
+                Live::Rows(batch) => came += batch.num_rows() as u64,
+            }
+        }
+        assert_eq!(came + missed, visible, "{missed} missed");
+        assert!(missed > 0, "the queue held everything");
+    }
+    ingest(&store, vec![log("app-b", 902, "hidden"), log("app-a", 903, "seen")]);
+    for (mut follower, visible) in [(tenant, 1), (admin, 2)] {
+        let next = follower.next().await.expect("a live query").expect("no error");
+        assert!(
+            matches!(&next, Live::Rows(batch) if batch.num_rows() == visible),
+            "{next:?}"
+        );
+    }
+}
+
+/// A caller has so many live queries, and others have theirs; one that ends makes room.
+#[tokio::test]
+async fn nobody_follows_for_all() {
+    let limits = EngineLimits {
+        followers: 3,
+        followers_per_caller: 2,
+        ..EngineLimits::default()
+    };
+    let engine = Engine::new(filled(), limits).expect("an engine");
+    let follow = |caller: &str| {
+        let query = Query {
+            caller: caller.to_owned(),
+            ..query("select body from logs")
+        };
+        engine.follow(query)
+    };
+    let mut mine = vec![follow("a").await.expect("one"), follow("a").await.expect("two")];
+    let error = follow("a").await.expect_err("one too many");
+    assert!(matches!(error, QueryError::TooManyLive { running: 2 }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    let _other = follow("b").await.expect("another's");
+    assert!(matches!(follow("c").await, Err(QueryError::Busy { running: 3 })));
+    mine.pop();
+    // The task that it was ends with it, and a moment later.
+    loop {
+        match follow("c").await {
+            Err(QueryError::Busy { .. }) => tokio::task::yield_now().await,
+            other => break drop(other.expect("a free one")),
+        }
+    }
+}
+
+/// A live query is planned as others are: in turn, within its time. Whoever goes away while it is planned has its turn and
+/// its place among followers until the thread is free again.
+#[tokio::test]
+async fn planning_is_bounded() {
+    let limits = EngineLimits {
+        threads: 1,
+        concurrent: 1,
+        followers_per_caller: 1,
+        ..EngineLimits::default()
+    };
+    let engine = Engine::new(filled(), limits).expect("an engine");
+    let soon = |caller: &str| Query {
+        caller: caller.to_owned(),
+        timeout: Some(Duration::from_millis(20)),
+        ..query("select body from logs")
+    };
+    // Somebody else's turn.
+    let turn = engine.inner.turns.take("other").await.expect("a turn");
+    let error = engine.follow(soon("a")).await.expect_err("not its turn");
+    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+    drop(turn);
+    // The one thread is busy, so that planning does not get on, and nobody can end it.
+    let (release, busy) = std::sync::mpsc::sync_channel::<()>(0);
+    let blocked = engine.spawn(async move { busy.recv().is_ok() }).expect("running");
+    let error = engine.follow(soon("a")).await.expect_err("no thread for it");
+    assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
+    let error = engine.follow(soon("a")).await.expect_err("it is still planned");
+    assert!(matches!(error, QueryError::TooManyLive { running: 1 }), "{error}");
+    assert!(
+        engine.inner.turns.take("a").now_or_never().is_none(),
+        "and has its turn"
+    );
+    release.send(()).expect("it waits");
+    assert!(blocked.await.expect("no panic"));
+    drop(engine.inner.turns.take("a").await.expect("a turn"));
+    engine.follow(query("select body from logs")).await.expect("as ever");
+}
+
 /// A row on which the query fails ends it, with the reason.
 #[tokio::test]
 async fn failures_are_told() {
     let store = filled();
     let engine = engine(&store);
     let mut follower = engine
-        .follow("select cast(body as int) from logs", Visibility::All)
+        .follow(query("select cast(body as int) from logs"))
         .await
         .expect("a live query");
     ingest(&store, vec![log("app-a", 900, "12")]);
@@ -93,15 +202,12 @@ async fn some_queries_need_an_end() {
         assert_eq!(reason(&engine, sql).await, expected, "{sql}");
     }
     assert!(matches!(
-        engine.compile_live("delete from logs", Visibility::All).await,
+        engine.compile_live(query("delete from logs")).await,
         Err(QueryError::ReadOnly { .. })
     ));
     assert!(
         engine
-            .compile_live(
-                "select * from gauges where name = 'cpu' and value > 0.5",
-                Visibility::All
-            )
+            .compile_live(query("select * from gauges where name = 'cpu' and value > 0.5"))
             .await
             .is_ok()
     );

@@ -1,128 +1,149 @@
-//! A caller sees the rows of its sources, and no way of asking shows it more.
+//! A caller sees the rows of its sources, and no way of asking shows it more: whatever it asks, the answer is that of a
+//! store in which there is nothing else.
 
-use ways::every_way;
+use weir_log_cache_store::Store;
 
-use super::{cells, engine, filled, ingest, log, query};
-use crate::{Engine, Format, Query, Visibility};
+use super::{cells, engine, filled, filled_with, ingest, log, seen_by};
+use crate::{Engine, Format, Visibility};
 
 /// The ways of asking for everything.
-mod ways {
-    pub(super) fn every_way() -> Vec<String> {
-        let plain = [
-            "select * from logs",
-            "select * from logs where true",
-            "select * from logs where source_id <> 'app-a'",
-            "select * from logs where source_id = 'app-b'",
-            "select * from logs where source_id in ('app-b', 'app-c')",
-            "select * from logs where source_id = 'app-a' or true",
-            "select * from logs where source_id like 'app-%' order by timestamp desc limit 1000",
-            "select * from logs where tags['app_name'] = 'app-b-name'",
-            "with a as (select * from logs) select * from a",
-            "with logs as (select * from public.logs) select * from logs",
-            "select * from weir.public.logs",
-            "select * from (select * from logs) x",
-            "select a.* from logs a join logs b on a.seq = b.seq",
-            "select * from logs union select * from logs",
-            "select * from logs where exists (select 1 from logs)",
-            "select * from logs where source_id in (select source_id from logs)",
-            "select source_id, count(*), min(body), max(body) from logs group by source_id",
-            "select array_agg(source_id), array_agg(body) from logs",
-            "select string_agg(body, ',') from logs",
-            "select first_value(body) over (order by timestamp), body from logs",
-            "select min(source_id), max(source_id), max(body) from logs",
-            "select count(*) from logs",
-            "select approx_distinct(source_id) from logs",
-            "explain analyze select * from logs",
-            "explain verbose select * from logs where source_id = 'app-a'",
-        ];
-        plain.map(str::to_owned).to_vec()
-    }
-}
+const WAYS: [&str; 23] = [
+    "select * from logs",
+    "select * from logs where true",
+    "select * from logs where source_id <> 'app-a'",
+    "select * from logs where source_id = 'app-b'",
+    "select * from logs where source_id in ('app-b', 'app-c')",
+    "select * from logs where source_id = 'app-a' or true",
+    "select * from logs where source_id like 'app-%' order by timestamp desc limit 1000",
+    "select * from logs where tags['app_name'] = 'app-b-name'",
+    "with a as (select * from logs) select * from a",
+    "with logs as (select * from public.logs) select * from logs",
+    "select * from weir.public.logs",
+    "select * from (select * from logs) x",
+    "select a.* from logs a join logs b on a.seq = b.seq",
+    "select * from logs union select * from logs",
+    "select * from logs where exists (select 1 from logs where source_id <> 'app-a')",
+    "select * from logs where source_id in (select source_id from logs)",
+    "select source_id, count(*), min(body), max(body) from logs group by source_id",
+    "select array_agg(source_id order by timestamp), array_agg(body order by timestamp) from logs",
+    "select string_agg(body, ',' order by timestamp) from logs",
+    "select last_value(body) over (order by timestamp), body from logs",
+    "select min(source_id), max(source_id), max(body) from logs",
+    "select count(*) from logs",
+    "select approx_distinct(source_id) from logs",
+];
 
-fn seen_by(visibility: &Visibility, sql: &str) -> Query {
-    Query {
-        visibility: visibility.clone(),
-        ..query(sql)
-    }
-}
-
+/// The answer's lines, sorted, or the error.
 async fn text(engine: &Engine, visibility: &Visibility, sql: &str) -> String {
     match engine.query(seen_by(visibility, sql)).await {
-        Ok(answer) => cells(&answer).join("\n"),
+        Ok(answer) => {
+            let mut cells = cells(&answer);
+            cells.sort_unstable();
+            cells.join("\n")
+        }
         Err(error) => format!("{error} {error:?}"),
     }
 }
 
-/// However it is asked: nothing of the other sources, neither in an answer nor in an error.
+/// Asks on behalf of somebody who may see `visibility` of `store`, of which nothing but `alone` is theirs: the answer must be
+/// the same, and another one than that of somebody who sees everything, or the question was none.
+async fn assert_as_if_alone(store: &Store, alone: &Store, visibility: &Visibility, ways: &[&str]) {
+    let (engine, alone) = (engine(store), engine(alone));
+    for sql in ways {
+        let seen = text(&engine, visibility, sql).await;
+        assert_eq!(seen, text(&alone, &Visibility::All, sql).await, "{sql}");
+        assert_ne!(
+            seen,
+            text(&engine, &Visibility::All, sql).await,
+            "{sql} asks for nothing"
+        );
+    }
+}
+
+/// However it is asked: the answer is that of a store without the other sources.
 #[tokio::test]
 async fn no_way_of_asking_shows_more() {
-    let engine = engine(&filled());
+    let (store, alone) = (filled(), filled_with(&["app-a"]));
     let visibility = Visibility::sources(["app-a", "not there"]);
-    for sql in every_way() {
-        let text = text(&engine, &visibility, &sql).await;
-        for hidden in ["of app-b", "of app-c", "app-b-name", "app-c-name"] {
-            let asked = sql.contains(hidden);
-            assert!(asked || !text.contains(hidden), "{sql}: {hidden} in {text}");
+    assert_as_if_alone(&store, &alone, &visibility, &WAYS).await;
+    let engine = engine(&store);
+    for nothing in [Visibility::Nothing, Visibility::sources([""; 0])] {
+        assert_eq!(text(&engine, &nothing, "select count(*) from logs").await, "0");
+        assert_eq!(text(&engine, &nothing, "select count(*) from counters").await, "0");
+    }
+}
+
+/// A plan is the same whatever others have: it has no fewer partitions where there is less, and what an operator handed on,
+/// as `EXPLAIN ANALYZE` tells, are rows of the caller. Of time, batches and buffers, which follow from the chunks that
+/// everybody's rows lie in, those alone learn who see everything.
+#[tokio::test]
+async fn plans_do_not_tell() {
+    let (full, alone, empty) = (filled(), filled_with(&["app-a"]), filled_with(&[]));
+    assert!(full.snapshot(weir_envelope::batch::Kind::Log).chunks().len() > 2);
+    let visibility = Visibility::sources(["app-a"]);
+    let [full, alone, empty] = [&full, &alone, &empty].map(engine);
+    for sql in [
+        "explain select * from logs",
+        "explain verbose select source_id, count(*) from logs group by source_id order by 2",
+        "explain format tree select * from logs where body like '%error%'",
+    ] {
+        let plan = text(&full, &visibility, sql).await;
+        assert!(plan.to_lowercase().contains("storescan"), "{plan}");
+        assert_eq!(plan, text(&alone, &visibility, sql).await);
+        assert_eq!(plan, text(&empty, &visibility, sql).await);
+    }
+    for sql in [
+        "explain analyze select body from logs where body like '%line%'",
+        "explain analyze verbose select body from logs where body like '%line%'",
+        "explain (analyze, format pgjson, level dev, metrics 'all') select body from logs where body like '%line%'",
+    ] {
+        let plan = text(&full, &visibility, sql).await;
+        assert_eq!(plan, text(&alone, &visibility, sql).await, "{sql}");
+        let scan = plan.lines().find(|line| line.contains("StoreScan")).expect("a scan");
+        let rows = plan.contains("output_rows=100]") || plan.contains("\"Actual Rows\": 100");
+        assert!(rows && !plan.contains("300"), "{sql}: {scan}");
+        for told in ["elapsed", "bytes", "batches", "skew"] {
+            assert!(!plan.contains(told), "{told}: {plan}");
         }
     }
-    assert_eq!(text(&engine, &visibility, "select count(*) from logs").await, "100");
-    assert_eq!(
-        text(&engine, &visibility, "select distinct source_id from logs").await,
-        "app-a"
-    );
-    assert_eq!(
-        text(
-            &engine,
-            &visibility,
-            "select count(*) from logs where source_id = 'app-b'"
-        )
-        .await,
-        "0"
-    );
-    assert_eq!(
-        text(&engine, &Visibility::Nothing, "select count(*) from logs").await,
-        "0"
-    );
-    assert_eq!(
-        text(&engine, &Visibility::sources([""; 0]), "select count(*) from counters").await,
-        "0"
+    let all = text(
+        &full,
+        &Visibility::All,
+        "explain analyze select body from logs where body like '%line%'",
+    )
+    .await;
+    assert!(
+        all.contains("output_rows=300") && all.contains("elapsed_compute"),
+        "{all}"
     );
 }
 
-/// An expression that fails on a hidden row would tell that it is there: it is never evaluated on one.
+/// An expression that fails on a hidden row would tell that it is there, and what is in it: it is never evaluated on one.
+/// Each of these does fail for somebody who sees that row.
 #[tokio::test]
 async fn errors_do_not_tell() {
-    let store = filled();
-    ingest(
-        &store,
-        vec![log("secret", 500, "not a number"), log("number", 501, "42")],
-    );
-    let engine = engine(&store);
+    let store = filled_with(&[]);
+    ingest(&store, vec![log("hidden", 500, "a secret"), log("number", 501, "42")]);
+    let alone = filled_with(&[]);
+    ingest(&alone, vec![log("number", 501, "42")]);
     let visibility = Visibility::sources(["number"]);
-    for sql in [
+    let ways = [
         "select cast(body as int) from logs",
         "select sum(cast(body as int)) from logs where cast(body as int) > 0",
-        "select * from logs where cast(source_id as int) = 1 and source_id = 'secret'",
-        "select 1 / (case when source_id = 'secret' then 0 else 1 end) from logs",
-        "select * from logs where 1 / (case when source_id = 'secret' then 0 else 1 end) = 1",
-        "select * from logs where cast(tags['app_name'] as int) = 1",
-    ] {
-        let text = text(&engine, &visibility, sql).await;
-        assert!(
-            !text.contains("secret-name") && !text.contains("not a number"),
-            "{sql}: {text}"
-        );
+        "select body from logs where cast(body as int) = 42",
+        "select count(*) from logs where cast(case when source_id = 'hidden' then tags['app_name'] else '1' end as int) = 1",
+        "select 1 / (case when source_id = 'hidden' then 0 else 1 end) from logs",
+        "select count(*) from logs where 1 / (case when source_id = 'hidden' then 0 else 1 end) = 1",
+        "select max(cast(a.body as int)) from logs a join logs b on cast(a.body as int) = cast(b.body as int)",
+    ];
+    assert_as_if_alone(&store, &alone, &visibility, &ways).await;
+    let engine = engine(&store);
+    for sql in ways {
+        let error = engine.query(seen_by(&Visibility::All, sql)).await.expect_err(sql);
+        let told = error.to_string();
+        let expected = ["a secret", "hidden-name", "Divide by zero"];
+        assert!(expected.iter().any(|text| told.contains(text)), "{sql}: {told}");
     }
-    assert_eq!(
-        text(&engine, &visibility, "select cast(body as int) from logs").await,
-        "42"
-    );
-    let guarded = "select count(*) from logs where 1 / (case when source_id = 'secret' then 0 else 1 end) = 1";
-    assert_eq!(
-        text(&engine, &visibility, guarded).await,
-        "1",
-        "no division by zero on a hidden row"
-    );
 }
 
 /// Buffers of an answer hold its rows and nothing else, whatever the format.

@@ -20,6 +20,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 struct Setup {
     face: Router,
+    reader: Arc<reading::Reader>,
     issuer: Arc<TestIssuer>,
     _trigger: Trigger,
 }
@@ -40,9 +41,10 @@ impl Setup {
         let issuer = TestIssuer::new();
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
         let local = StaticToken::new(TOKEN).expect("a token");
+        let reader = reading::Reader::new(store);
         let proxy = Proxy {
             gateway: Gateway {
-                reader: reading::Reader::new(store),
+                reader: Arc::clone(&reader),
                 answers: Arc::default(),
                 started: Instant::now(),
             },
@@ -50,6 +52,7 @@ impl Setup {
         };
         Self {
             face: proxy.router(),
+            reader,
             issuer,
             _trigger: trigger,
         }
@@ -184,6 +187,22 @@ async fn the_rest_is_the_gateways() {
     ] {
         assert_eq!(setup.with(TOKEN, path).await.0, 404, "{path}");
     }
+}
+
+/// When the log cache behind it does not answer: `meta` is a bad gateway without a word, `read` says what the gateway says;
+/// who may not ask does not learn of it.
+#[tokio::test]
+async fn trouble_behind_it() {
+    let setup = Setup::new();
+    setup.reader.close();
+    assert_eq!(
+        setup.with(TOKEN, "/api/v1/meta").await,
+        (502, String::new(), String::new())
+    );
+    assert_eq!(setup.with("a.b.c", "/api/v1/meta").await.0, 404);
+    let (status, _, body) = setup.with(TOKEN, "/api/v1/read/app-1").await;
+    assert_eq!(status, 503);
+    assert!(body.starts_with("{\"code\":14,"), "{body}");
 }
 
 /// Nothing but one header `Authorization` says who asks.

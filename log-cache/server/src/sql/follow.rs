@@ -1,7 +1,7 @@
 //! Live answers: newline-delimited JSON without an end.
 //!
 //! Beside rows there are three other lines, each an object with a single key that no column can have: `{"$missed": 12}`
-//! where the follower was too slow for that many rows of the table, `{"$error": …, "$hint": …}` before the answer ends because
+//! where the follower was too slow for that many rows of the table that it may see, `{"$error": …, "$hint": …}` before the answer ends because
 //! the query failed on a row or the caller's token ended, and `{"$end": "stopping"}` when the log cache stops.
 
 use std::convert::Infallible;
@@ -16,6 +16,8 @@ use weir_error::Classify;
 use weir_log_cache_query::{Follower, Format, Live};
 use weir_service::Shutdown;
 
+use super::told;
+
 /// The rows of `follower` until it ends, the client goes, its token ends, or `shutdown`.
 pub(super) fn respond(follower: Follower, caller: Caller, shutdown: Shutdown) -> Response {
     let headers = [
@@ -29,7 +31,6 @@ fn lines(follower: Follower, caller: Caller, shutdown: Shutdown) -> impl Stream<
     let ended = Box::pin(async move { caller.ended().await });
     futures::stream::unfold(Some((follower, ended, shutdown)), async |state| {
         let (mut follower, mut ended, shutdown) = state?;
-        let failed = |error: &dyn Classify| line(&json!({ "$error": error.to_string(), "$hint": error.hint() }));
         let next = tokio::select! {
             biased;
             () = shutdown.requested() => return Some((line(&json!({ "$end": "stopping" })), None)),
@@ -50,6 +51,33 @@ fn lines(follower: Follower, caller: Caller, shutdown: Shutdown) -> impl Stream<
     })
 }
 
+/// The line before the end of an answer that failed.
+fn failed(error: &dyn Classify) -> Result<Bytes, Infallible> {
+    line(&json!({ "$error": told(error), "$hint": error.hint() }))
+}
+
 fn line(object: &serde_json::Value) -> Result<Bytes, Infallible> {
     Ok(format!("{object}\n").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_log_cache_query::QueryError;
+
+    use super::*;
+
+    /// What went wrong with the query is told; what is wrong with us is not.
+    #[test]
+    fn our_faults_are_for_the_log() {
+        let text = |error| String::from_utf8(failed(&error).expect("a line").to_vec()).expect("text");
+        let invalid = QueryError::Failed {
+            message: "division by zero".to_owned(),
+        };
+        assert_eq!(
+            text(invalid),
+            "{\"$error\":\"query: division by zero\",\"$hint\":null}\n"
+        );
+        let ours = QueryError::Internal("assertion failed in StoreScan".to_owned());
+        assert_eq!(text(ours), "{\"$error\":\"internal error\",\"$hint\":null}\n");
+    }
 }

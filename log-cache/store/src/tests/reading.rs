@@ -2,6 +2,7 @@
 
 use regex::Regex;
 use weir_envelope::batch::Kind;
+use weir_service::clock::Clock;
 
 use super::{counter, decode, envelope, everything, gauge, ingest, log, read, small};
 use crate::{Limits, ReadError, ReadQuery, Store};
@@ -177,10 +178,11 @@ fn pages_have_a_size() {
     assert_eq!(endless.read(&ReadQuery { limit: 1, ..query }).expect("cut").len, 1);
 }
 
-/// Sequence numbers count a source's envelopes of all kinds, from one.
+/// Sequence numbers count a source's envelopes of all kinds, from the time that it came up, in microseconds.
 #[test]
 fn sequence_numbers_go_across_kinds() {
-    let store = Store::new(small());
+    let (_hand, clock) = Clock::manual(1_000_000);
+    let store = Store::with_clock(small(), clock);
     ingest(
         &store,
         &[
@@ -203,6 +205,6 @@ fn sequence_numbers_go_across_kinds() {
             .map(|(id, seq)| ((*id).to_owned(), *seq))
             .collect::<Vec<_>>()
     };
-    assert_eq!(seqs(Kind::Log), named(&[("app", 3), ("app", 1), ("other", 1)]));
-    assert_eq!(seqs(Kind::Counter), named(&[("app", 2)]));
+    assert_eq!(seqs(Kind::Log), named(&[("app", 1003), ("app", 1001), ("other", 1001)]));
+    assert_eq!(seqs(Kind::Counter), named(&[("app", 1002)]));
 }

@@ -5,10 +5,11 @@ use arrow::compute::concat_batches;
 use arrow::util::display::array_value_to_string;
 use weir_envelope::batch::Kind;
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
+use weir_service::clock::Clock;
 
 use super::{counter, envelope, gauge, ingest, log, small};
 use crate::table::{Batches, Table};
-use crate::{Limits, Store, Tapped, TimeRange};
+use crate::{Limits, Rows, Store, Tapped, TimeRange};
 
 /// Some columns of a table, of all its rows.
 fn select(store: &Store, table: Table, columns: &[&str]) -> RecordBatch {
@@ -52,7 +53,8 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
 /// Every column of a log, and of the one whose body is not text.
 #[test]
 fn logs_have_their_columns() {
-    let store = Store::new(small());
+    let (_hand, clock) = Clock::manual(0);
+    let store = Store::with_clock(small(), clock);
     let mut odd = envelope(
         "app",
         2,
@@ -87,7 +89,8 @@ fn logs_have_their_columns() {
 /// A gauge gives a row for each of its metrics.
 #[test]
 fn gauges_are_unfolded() {
-    let store = Store::new(small());
+    let (_hand, clock) = Clock::manual(0);
+    let store = Store::with_clock(small(), clock);
     ingest(
         &store,
         &[
@@ -221,7 +224,7 @@ fn selections_show_nothing_else() {
 async fn taps_hand_out_new_rows() {
     let store = Store::new(small());
     ingest(&store, &[envelope("app", 1, log(b"before"))]);
-    let mut tap = store.tap(Kind::Log, 2);
+    let mut tap = store.tap(Kind::Log, 2, Rows::len);
     for time in [9, 5, 7, 6, 8, 4] {
         ingest(
             &store,
@@ -243,4 +246,33 @@ async fn taps_hand_out_new_rows() {
     assert_eq!((seen, missed), (vec![9], 4), "the queue holds two");
     drop(tap);
     ingest(&store, &[envelope("app", 10, log(b"nobody listens"))]);
+}
+
+/// A follower that may know of one source: of a full queue it learns how many rows of that one it missed, and nothing where
+/// all that it missed was of others.
+#[tokio::test]
+async fn taps_tell_of_visible_rows_alone() {
+    let store = Store::new(small());
+    let mut tap = store.tap(Kind::Log, 1, |rows| {
+        (0..rows.len())
+            .filter(|row| rows.identity(*row).source().id() == "mine")
+            .count()
+    });
+    let line = |source: &str, time| envelope(source, time, log(b"line"));
+    let mut told = Vec::new();
+    for (first, missed) in [
+        (0, [line("other", 1), line("other", 2)]),
+        (10, [line("mine", 11), line("other", 12)]),
+        (20, [line("other", 21), line("other", 22)]),
+    ] {
+        ingest(&store, &[line("mine", first)]);
+        ingest(&store, &missed);
+        loop {
+            match tap.next().await.expect("open") {
+                Tapped::Missed(rows) => told.push((first, rows)),
+                Tapped::Rows(rows) => break assert_eq!(rows.timestamps().to_vec(), [first]),
+            }
+        }
+    }
+    assert_eq!(told, [(10, 1)]);
 }

@@ -1,0 +1,326 @@
+//! Whose query runs next.
+//!
+//! So many run at a time, and so many more wait. Whoever asks much waits for itself and not for others: the next turn goes
+//! to the caller of whom fewest run, among equals to the one whose last turn is longest ago, or who came first. A caller
+//! alone may take all turns but one, which is for whoever comes next (the threads are shared by what runs, so that it has
+//! the machine all the same), and all places of those who wait: when these are taken, a caller with fewer of them gets the
+//! one that came last of the caller with most, and that one is told to come back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::error::QueryError;
+
+/// Queries that wait for each that may run.
+const WAITING_PER_RUNNING: usize = 8;
+
+/// The turns of all callers. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// How many run at a time.
+    running: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Those of whom something runs or waits: no more than run and wait.
+    callers: HashMap<Arc<str>, Share>,
+    running: usize,
+    waiting: usize,
+    /// Turns taken, and places taken, so far.
+    turns: u64,
+    places: u64,
+}
+
+/// What one caller has of it.
+#[derive(Debug, Default)]
+struct Share {
+    running: usize,
+    /// In the order in which they came.
+    waiting: VecDeque<Waiting>,
+    /// Which turn it took last; 0 if none.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    place: u64,
+    go: oneshot::Sender<Turn>,
+}
+
+/// A query's turn, over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    shared: Arc<Shared>,
+    caller: Arc<str>,
+}
+
+/// A place among those who wait, given up when dropped.
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    caller: Arc<str>,
+    place: u64,
+    /// Dropped behind this: a turn that was on its way is given up then.
+    go: oneshot::Receiver<Turn>,
+}
+
+impl Turns {
+    /// `running` at a time, and eight times as many that wait.
+    pub(crate) fn new(running: usize) -> Self {
+        let shared = Shared {
+            running: running.max(1),
+            queue: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Waits until a query of `caller` may run. Cancel safe.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`] if too many wait, or if the place of this one is for a caller with fewer of them.
+    pub(crate) async fn take(&self, caller: &str) -> Result<Turn, QueryError> {
+        let running = self.shared.running;
+        let mut place = match self.shared.enter(caller)? {
+            Entered::Turn(turn) => return Ok(turn),
+            Entered::Place(place) => place,
+        };
+        (&mut place.go).await.map_err(|_| QueryError::Busy { running })
+    }
+}
+
+enum Entered {
+    Turn(Turn),
+    Place(Place),
+}
+
+impl Shared {
+    /// Most turns of one caller.
+    fn most(&self) -> usize {
+        (self.running - 1).max(1)
+    }
+
+    fn enter(self: &Arc<Self>, caller: &str) -> Result<Entered, QueryError> {
+        let mut guard = self.queue.lock();
+        let queue = &mut *guard;
+        let mine = queue.callers.get(caller);
+        let (running, waiting) = mine.map_or((0, 0), |share| (share.running, share.waiting.len()));
+        let caller: Arc<str> = caller.into();
+        // A turn that is free is one that nobody who waits may take.
+        if queue.running < self.running && running < self.most() {
+            return Ok(Entered::Turn(self.turn(queue, caller)));
+        }
+        if queue.waiting >= self.running * WAITING_PER_RUNNING && !queue.displace(waiting + 1) {
+            return Err(QueryError::Busy { running: self.running });
+        }
+        let (sender, go) = oneshot::channel();
+        queue.places += 1;
+        queue.waiting += 1;
+        let place = queue.places;
+        let share = queue.callers.entry(Arc::clone(&caller)).or_default();
+        share.waiting.push_back(Waiting { place, go: sender });
+        Ok(Entered::Place(Place {
+            shared: Arc::clone(self),
+            caller,
+            place,
+            go,
+        }))
+    }
+
+    /// Counts a turn of `caller` as taken.
+    fn turn(self: &Arc<Self>, queue: &mut Queue, caller: Arc<str>) -> Turn {
+        queue.turns += 1;
+        queue.running += 1;
+        let share = queue.callers.entry(Arc::clone(&caller)).or_default();
+        share.running += 1;
+        share.last = queue.turns;
+        Turn {
+            shared: Arc::clone(self),
+            caller,
+        }
+    }
+
+    /// Takes a turn of `caller` back, and finds who has the next one.
+    fn give_back(self: &Arc<Self>, caller: &str) -> Option<(Waiting, Turn)> {
+        let mut guard = self.queue.lock();
+        let queue = &mut *guard;
+        queue.running -= 1;
+        if let Some(share) = queue.callers.get_mut(caller) {
+            share.running -= 1;
+        }
+        queue.forget_idle(caller);
+        // No more than one: of those who wait nobody could have gone before.
+        let (next, waiting) = queue.next(self.most())?;
+        let turn = self.turn(queue, next);
+        Some((waiting, turn))
+    }
+}
+
+impl Queue {
+    /// Takes out whoever is next.
+    fn next(&mut self, most: usize) -> Option<(Arc<str>, Waiting)> {
+        let eligible = self
+            .callers
+            .iter_mut()
+            .filter(|(_, share)| !share.waiting.is_empty() && share.running < most);
+        let first = |share: &Share| share.waiting.front().map(|waiting| waiting.place);
+        let (caller, share) = eligible.min_by_key(|(_, share)| (share.running, share.last, first(share)))?;
+        let waiting = share.waiting.pop_front()?;
+        self.waiting -= 1;
+        Some((Arc::clone(caller), waiting))
+    }
+
+    /// Takes a place from the caller that has most of them, if it has more than `wanted`.
+    fn displace(&mut self, wanted: usize) -> bool {
+        let heaviest = self.callers.values_mut().max_by_key(|share| share.waiting.len());
+        let Some(share) = heaviest.filter(|share| share.waiting.len() > wanted) else {
+            return false;
+        };
+        share.waiting.pop_back();
+        self.waiting -= 1;
+        true
+    }
+
+    fn forget_idle(&mut self, caller: &str) {
+        let idle = |share: &Share| share.running == 0 && share.waiting.is_empty();
+        if self.callers.get(caller).is_some_and(idle) {
+            self.callers.remove(caller);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((waiting, turn)) = self.shared.give_back(&self.caller) {
+            // Without the lock: where nobody waits for it any more, the turn is dropped here.
+            drop(waiting.go.send(turn));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        if let Some(share) = queue.callers.get_mut(&self.caller) {
+            let before = share.waiting.len();
+            share.waiting.retain(|waiting| waiting.place != self.place);
+            let left = before - share.waiting.len();
+            queue.waiting -= left;
+        }
+        queue.forget_idle(&self.caller);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    type Asked = Pin<Box<dyn Future<Output = Result<Turn, QueryError>>>>;
+
+    /// A query that asked for its turn and may be waiting for it.
+    fn ask(turns: &Turns, caller: &'static str) -> Asked {
+        let turns = turns.clone();
+        let mut asked: Asked = Box::pin(async move { turns.take(caller).await });
+        match (&mut asked).now_or_never() {
+            Some(answer) => Box::pin(async { answer }),
+            None => asked,
+        }
+    }
+
+    fn now(asked: &mut Asked) -> Option<Result<Turn, QueryError>> {
+        asked.now_or_never()
+    }
+
+    fn turn(asked: &mut Asked) -> Turn {
+        now(asked).expect("at once").expect("a turn")
+    }
+
+    fn is_idle(turns: &Turns) -> bool {
+        let queue = turns.shared.queue.lock();
+        queue.callers.is_empty() && queue.running == 0 && queue.waiting == 0
+    }
+
+    /// One caller with any number of queries: the first of another runs at once, and of those who wait each gets its turn
+    /// in turn.
+    #[test]
+    fn nobody_waits_for_the_greedy() {
+        let turns = Turns::new(3);
+        let mut running: VecDeque<Turn> = (0..2).map(|_| turn(&mut ask(&turns, "greedy"))).collect();
+        let asked = |caller| (caller, ask(&turns, caller));
+        let mut waiting: Vec<(&str, Asked)> = (0..20).map(|_| asked("greedy")).collect();
+        let first = turn(&mut ask(&turns, "b"));
+        waiting.extend(["b", "c", "b"].map(asked));
+        assert!(waiting.iter_mut().all(|(_, asked)| now(asked).is_none()));
+        let mut order = Vec::new();
+        drop(first);
+        for _ in 0..5 {
+            waiting.retain_mut(|(caller, asked)| match now(asked) {
+                Some(turn) => {
+                    order.push(*caller);
+                    running.push_back(turn.expect("a turn"));
+                    false
+                }
+                None => true,
+            });
+            drop(running.pop_front());
+        }
+        // First those of whom nothing runs: c had no turn yet.
+        assert_eq!(order, ["c", "b", "greedy", "b", "greedy"]);
+        drop((running, waiting));
+        assert!(is_idle(&turns));
+    }
+
+    /// Places are taken by whoever comes, and given up for a caller with fewer; in the end nobody has more than another.
+    #[test]
+    fn places_are_shared() {
+        let turns = Turns::new(1);
+        let running = turn(&mut ask(&turns, "greedy"));
+        let mut greedy: Vec<Asked> = (0..8).map(|_| ask(&turns, "greedy")).collect();
+        assert!(greedy.iter_mut().all(|asked| now(asked).is_none()));
+        let busy = |asked: &mut Asked| matches!(now(asked), Some(Err(QueryError::Busy { running: 1 })));
+        assert!(busy(&mut ask(&turns, "greedy")), "its own places are taken");
+        let mut other: Vec<Asked> = (0..4).map(|_| ask(&turns, "other")).collect();
+        assert!(other.iter_mut().all(|asked| now(asked).is_none()));
+        let mut one_more = ask(&turns, "other");
+        assert!(busy(&mut one_more), "that would be more than the first has left");
+        let cut: Vec<bool> = greedy.iter_mut().map(busy).collect();
+        assert_eq!(
+            cut,
+            [false, false, false, false, true, true, true, true],
+            "the last ones"
+        );
+        drop(running);
+        let turn_of_other = turn(&mut other[0]);
+        drop((greedy, other, turn_of_other, one_more));
+        assert!(is_idle(&turns));
+    }
+
+    /// Whoever does not wait any more leaves its place, and the turn that was already on its way to it.
+    #[test]
+    fn who_leaves_leaves_nothing() {
+        let turns = Turns::new(1);
+        let running = turn(&mut ask(&turns, "a"));
+        let (gone, granted, mut last) = (ask(&turns, "b"), ask(&turns, "c"), ask(&turns, "d"));
+        drop(gone);
+        drop(running);
+        assert!(now(&mut last).is_none(), "it is the turn of c");
+        drop(granted);
+        drop(turn(&mut last));
+        assert!(is_idle(&turns));
+    }
+}
