@@ -8,12 +8,12 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvide
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use weir_log_cache_store::Store;
 use weir_log_cache_store::table::Table;
-use weir_log_cache_store::{Snapshot, Store};
 
 use crate::drain_status::{self, DRAIN_STATUS};
 use crate::scan::ScanExec;
-use crate::visibility::Visibility;
+use crate::visibility::{Visibility, Visible};
 
 /// The name of the catalogue and of the schema in it.
 pub(crate) const CATALOG: &str = "weir";
@@ -40,8 +40,8 @@ pub(crate) fn find(
 pub(crate) struct View {
     store: Store,
     visibility: Visibility,
-    /// By kind, taken when the query's plan first wants it.
-    snapshots: [OnceLock<Arc<Snapshot>>; KINDS],
+    /// Snapshots by kind, taken when the query's plan first wants them.
+    visible: [OnceLock<Arc<Visible>>; KINDS],
 }
 
 const KINDS: usize = weir_envelope::batch::Kind::ALL.len();
@@ -51,13 +51,14 @@ impl View {
         Arc::new(Self {
             store,
             visibility,
-            snapshots: Default::default(),
+            visible: Default::default(),
         })
     }
 
-    fn snapshot(&self, table: Table) -> Arc<Snapshot> {
+    fn visible(&self, table: Table) -> Arc<Visible> {
         let kind = table.kind();
-        Arc::clone(self.snapshots[kind.index()].get_or_init(|| Arc::new(self.store.snapshot(kind))))
+        let take = || Arc::new(Visible::new(self.visibility.clone(), self.store.snapshot(kind)));
+        Arc::clone(self.visible[kind.index()].get_or_init(take))
     }
 }
 
@@ -130,13 +131,7 @@ impl TableProvider for StoreTable {
             None => (0..self.table.schema().fields().len()).collect(),
         };
         let partitions = state.config().target_partitions();
-        let scan = ScanExec::new(
-            self.table,
-            self.view.snapshot(self.table),
-            self.view.visibility.clone(),
-            columns,
-            partitions,
-        )?;
+        let scan = ScanExec::new(self.table, self.view.visible(self.table), columns, partitions)?;
         Ok(Arc::new(scan))
     }
 }

@@ -23,10 +23,9 @@ use datafusion::physical_plan::filter_pushdown::{
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use weir_log_cache_store::Snapshot;
 use weir_log_cache_store::table::{Batches, Table};
 
-use crate::visibility::Visibility;
+use crate::visibility::Visible;
 
 mod hints;
 
@@ -36,8 +35,7 @@ use hints::{Hints, is_exact};
 #[derive(Debug)]
 pub(crate) struct ScanExec {
     table: Table,
-    snapshot: Arc<Snapshot>,
-    visibility: Visibility,
+    visible: Arc<Visible>,
     /// Positions in the table's schema.
     columns: Vec<usize>,
     /// Conditions that every row wanted meets, on the projected columns.
@@ -47,13 +45,7 @@ pub(crate) struct ScanExec {
 }
 
 impl ScanExec {
-    pub(crate) fn new(
-        table: Table,
-        snapshot: Arc<Snapshot>,
-        visibility: Visibility,
-        columns: Vec<usize>,
-        partitions: usize,
-    ) -> Result<Self> {
+    pub(crate) fn new(table: Table, visible: Arc<Visible>, columns: Vec<usize>, partitions: usize) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&columns)?);
         // Not fewer where there are fewer chunks: these are everybody's, and the caller can look at the plan's shape.
         let properties = PlanProperties::new(
@@ -64,8 +56,7 @@ impl ScanExec {
         );
         Ok(Self {
             table,
-            snapshot,
-            visibility,
+            visible,
             columns,
             filters: Vec::new(),
             properties: Arc::new(properties),
@@ -76,8 +67,7 @@ impl ScanExec {
     fn with_filters(&self, more: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>) -> Self {
         Self {
             table: self.table,
-            snapshot: Arc::clone(&self.snapshot),
-            visibility: self.visibility.clone(),
+            visible: Arc::clone(&self.visible),
             columns: self.columns.clone(),
             filters: self.filters.iter().cloned().chain(more).collect(),
             properties: Arc::clone(&self.properties),
@@ -143,6 +133,7 @@ impl ExecutionPlan for ScanExec {
         let partitions = self.properties.partitioning.partition_count();
         // Newest first: that is what most queries are about.
         let chunks = self
+            .visible
             .snapshot
             .chunks()
             .iter()
@@ -152,13 +143,13 @@ impl ExecutionPlan for ScanExec {
             .cloned()
             .collect::<Vec<_>>();
         let hints = Hints::new(self.table, &self.columns, self.filters.clone())?;
-        let (snapshot, visibility) = (Arc::clone(&self.snapshot), self.visibility.clone());
+        let visible = Arc::clone(&self.visible);
         let (table, columns) = (self.table, self.columns.clone());
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let batches = chunks
             .into_iter()
             .flat_map(move |chunk| -> Box<dyn Iterator<Item = _> + Send> {
-                match hints.select(&snapshot, &chunk, &visibility) {
+                match hints.select(&chunk, &visible) {
                     Ok(selection) => {
                         let batches = Batches::new(table, Arc::clone(chunk.rows()), selection, &columns);
                         Box::new(

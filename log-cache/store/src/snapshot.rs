@@ -86,6 +86,11 @@ impl Snapshot {
         &self.chunks
     }
 
+    /// Slots that were taken or free at that moment.
+    pub(crate) fn slots(&self) -> usize {
+        self.floors.len()
+    }
+
     /// The first ordinal that is visible of `source`.
     pub(crate) fn floor(&self, source: &Source) -> u64 {
         self.floors.get(source.slot() as usize).copied().unwrap_or(0)

@@ -15,9 +15,9 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use weir_log_cache_store::table::Table;
-use weir_log_cache_store::{Chunk, Selection, Snapshot, TimeRange};
+use weir_log_cache_store::{Chunk, Selection, TimeRange};
 
-use crate::visibility::Visibility;
+use crate::visibility::Visible;
 
 /// The name of the column that time ranges are about.
 const TIMESTAMP: &str = "timestamp";
@@ -71,8 +71,8 @@ impl Hints {
         })
     }
 
-    /// The rows of `chunk` that `visibility` shows and that may meet the conditions.
-    pub(super) fn select(&self, snapshot: &Snapshot, chunk: &Chunk, visibility: &Visibility) -> Result<Selection> {
+    /// The rows of `chunk` that are `visible` and that may meet the conditions.
+    pub(super) fn select(&self, chunk: &Chunk, visible: &Visible) -> Result<Selection> {
         let time = self
             .filters
             .iter()
@@ -82,8 +82,8 @@ impl Hints {
             return Ok(Selection::default());
         }
         let rows = chunk.rows();
-        let Some(wanted) = self.wanted_identities(chunk, visibility)? else {
-            let selection = snapshot.select(chunk, |source| visibility.shows(source.id()), &time);
+        let Some(wanted) = self.wanted_identities(chunk, visible)? else {
+            let selection = visible.snapshot.select(chunk, |source| visible.shows(source), &time);
             return Ok(self.table.restrict(rows, selection));
         };
         // Runs are of sources; of one that has wanted and other identities every row is looked at.
@@ -94,7 +94,9 @@ impl Hints {
             .collect();
         sources.sort_unstable();
         sources.dedup();
-        let found = snapshot.select(chunk, |source| sources.binary_search(&source.id()).is_ok(), &time);
+        let found = visible
+            .snapshot
+            .select(chunk, |source| sources.binary_search(&source.id()).is_ok(), &time);
         let mut selection = Selection::default();
         for row in found.ranges().iter().cloned().flatten() {
             if wanted[rows.identity_index(row)] {
@@ -108,20 +110,18 @@ impl Hints {
     /// condition to say so.
     ///
     /// Conditions are evaluated on visible identities alone, so that not even a failure tells of others.
-    fn wanted_identities(&self, chunk: &Chunk, visibility: &Visibility) -> Result<Option<Vec<bool>>> {
+    fn wanted_identities(&self, chunk: &Chunk, visible: &Visible) -> Result<Option<Vec<bool>>> {
         if self.shared.is_empty() {
             return Ok(None);
         }
         let rows = chunk.rows();
-        let visible: Vec<usize> = (0..rows.identities().len())
-            .filter(|identity| visibility.shows(rows.identities()[*identity].source().id()))
+        let seen: Vec<usize> = (0..rows.identities().len())
+            .filter(|identity| visible.shows(rows.identities()[*identity].source()))
             .collect();
-        let batch = self.table.identities(rows, &visible, &self.shared_columns)?;
-        let mut wanted = vec![true; visible.len()];
+        let batch = self.table.identities(rows, &seen, &self.shared_columns)?;
+        let mut wanted = vec![true; seen.len()];
         for Shared { filter, exact } in &self.shared {
-            let result = filter
-                .evaluate(&batch)
-                .and_then(|value| value.into_array(visible.len()));
+            let result = filter.evaluate(&batch).and_then(|value| value.into_array(seen.len()));
             let result = match result {
                 Ok(result) => result,
                 Err(error) if *exact => return Err(error),
@@ -135,7 +135,7 @@ impl Hints {
             }
         }
         let mut by_identity = vec![false; rows.identities().len()];
-        for (identity, wanted) in visible.into_iter().zip(wanted) {
+        for (identity, wanted) in seen.into_iter().zip(wanted) {
             by_identity[identity] = wanted;
         }
         Ok(Some(by_identity))

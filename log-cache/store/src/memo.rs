@@ -1,0 +1,80 @@
+//! Answers about sources, remembered: a question that each of many chunks asks again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::Snapshot;
+use crate::source::Source;
+
+/// Remembers a yes or no for each source of one snapshot. Shared by threads: two that meet a source at the same time both ask.
+#[derive(Debug)]
+pub struct Memo {
+    /// By slot: where the source lies, which is an even number, plus one for a yes. Only the very source that was asked
+    /// about is answered for, whatever has its slot.
+    answers: Box<[AtomicUsize]>,
+}
+
+impl Snapshot {
+    /// A memo for the sources of this snapshot. It must not outlive it.
+    #[must_use]
+    pub fn memo(&self) -> Memo {
+        Memo {
+            answers: (0..self.slots()).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+}
+
+impl Memo {
+    /// The answer for `source`: what `ask` says, the first time.
+    pub fn answer(&self, source: &Source, ask: impl FnOnce() -> bool) -> bool {
+        let Some(answer) = self.answers.get(source.slot() as usize) else {
+            return ask();
+        };
+        let place = std::ptr::from_ref(source).addr();
+        let known = answer.load(Ordering::Relaxed);
+        if known & !1 == place {
+            return known & 1 == 1;
+        }
+        let yes = ask();
+        answer.store(place | usize::from(yes), Ordering::Relaxed);
+        yes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use weir_envelope::batch::{BatchBuilder, Kind};
+    use weir_envelope::encode::Writer;
+    use weir_envelope::view::Stream;
+
+    use crate::{Limits, Store};
+
+    /// Each source is asked about once, and has its own answer.
+    #[test]
+    fn asked_once() {
+        let store = Store::new(Limits::default());
+        let mut builder = BatchBuilder::new();
+        for source in ["a", "b", "c"] {
+            builder.push_with(|out| {
+                Writer::new(out).timestamp(1).source_id(source).log(b"x", Stream::Out);
+            });
+        }
+        store.ingest(&builder.finish(), |_| {});
+        let snapshot = store.snapshot(Kind::Log);
+        let (memo, asked) = (snapshot.memo(), Cell::new(0));
+        for _ in 0..3 {
+            for chunk in snapshot.chunks() {
+                for identity in chunk.rows().identities() {
+                    let source = identity.source();
+                    let ask = || {
+                        asked.set(asked.get() + 1);
+                        source.id() != "b"
+                    };
+                    assert_eq!(memo.answer(source, ask), source.id() != "b");
+                }
+            }
+        }
+        assert_eq!(asked.get(), 3);
+    }
+}
