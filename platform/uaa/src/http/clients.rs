@@ -39,6 +39,9 @@ const ATTRIBUTES: &[Attribute] = &[
     },
 ];
 
+/// Nobody's name but ours: the audience of our own scopes.
+const RESERVED: &str = "uaa";
+
 /// Longest secret.
 const LONGEST_SECRET: usize = 255;
 
@@ -95,6 +98,9 @@ pub(crate) async fn create(
             "client_id must have 1 to 255 visible ASCII characters other than \" \\ / ? # % :",
         ));
     }
+    if id == RESERVED {
+        return Err(invalid(format!("Not allowed: {id} is a reserved client_id")));
+    }
     let secret = written.client_secret.take();
     let now = app.store.now();
     let mut client = Client {
@@ -114,7 +120,7 @@ pub(crate) async fn create(
     if let Some(grant) = needs.filter(|_| secret.is_none()) {
         return Err(invalid(format!("client_secret is required for the grant type {grant}")));
     }
-    check(&app, &client, &caller)?;
+    check(&app, &client, &caller).await?;
     if let Some(secret) = secret {
         client.secret_hash = hashed(&app, &secret).await?;
     }
@@ -144,7 +150,7 @@ pub(crate) async fn update(
     let mut client = find(&app, &id).await?;
     client.detail = ClientDetail::default();
     replace(&mut client, written);
-    check(&app, &client, &caller)?;
+    check(&app, &client, &caller).await?;
     client.modified_at = app.store.now();
     app.store.replace_client(&client).await?;
     tracing::info!(caller = caller.name(), client = id, "a client was changed");
