@@ -140,6 +140,17 @@ pub async fn groups(uaa: &Uaa) {
         .send()
         .await
         .refused(400, "invalid_scim_resource");
+    // Nor can it be called something else, by either method; its description may change.
+    for (method, name, status) in [
+        ("PUT", "closedid", 400),
+        ("PATCH", "OpenID", 400),
+        ("PATCH", "openid", 200),
+        ("PUT", "openid", 200),
+    ] {
+        let body = json!({"displayName": name, "description": "Know who you are"});
+        let request = uaa.client.request(method.parse().unwrap(), &openid).bearer(&root);
+        request.header("if-match", "*").json(&body).send().await.expect(status);
+    }
     let token = uaa.login("gerda", "pw").await.ok()["access_token"]
         .as_str()
         .unwrap()

@@ -226,7 +226,7 @@ pub(crate) async fn remove(
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let group = find(&app, &id).await?;
-    if app.default_groups.values().any(|default| *default == id) {
+    if is_default(&app, &id) {
         return Err(ApiError::invalid_scim(
             "A group that every user is in cannot be removed",
         ));
@@ -256,6 +256,12 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
     }
     let before = app.store.users_within(&present.id).await?;
     let renamed = change.name.as_ref().is_some_and(|name| *name != present.display_name);
+    // Its name is a scope that all users count on, and the next start would make another one of it.
+    if renamed && is_default(app, &present.id) {
+        return Err(ApiError::invalid_scim(
+            "A group that every user is in cannot be renamed",
+        ));
+    }
     let group = Group {
         display_name: change.name.unwrap_or_else(|| present.display_name.clone()),
         description: change.description.unwrap_or_else(|| present.description.clone()),
@@ -291,6 +297,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Whether every user is in this group.
+fn is_default(app: &App, id: &str) -> bool {
+    app.default_groups.values().any(|default| default == id)
 }
 
 pub(super) async fn find(app: &App, id: &str) -> Result<Group, ApiError> {
