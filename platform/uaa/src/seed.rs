@@ -225,6 +225,7 @@ async fn administrator(
         version: 0,
         last_logon: None,
         previous_logon: None,
+        as_of: 0,
     };
     match store.user_by_name(OURS, name).await? {
         Some(present) => user = present,

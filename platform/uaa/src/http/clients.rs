@@ -13,7 +13,7 @@ use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order};
 use crate::http::{ApiError, bearer, client_auth};
-use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
+use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 
 mod written;
 
@@ -111,6 +111,7 @@ pub(crate) async fn create(
         detail: ClientDetail::default(),
         created_at: now,
         modified_at: now,
+        as_of: 0,
     };
     replace(&mut client, written);
     let grants = &client.detail.authorized_grant_types;
@@ -166,7 +167,7 @@ pub(crate) async fn remove(
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
     let client = find(&app, &id).await?;
     app.store.remove_client(&id).await?;
-    app.revoked.revoke(What::Client(id.clone())).await?;
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client = id, "a client was removed");
     Ok(Json(document(&client)))
 }
@@ -203,33 +204,33 @@ pub(crate) async fn secret(
         let secret = secret.ok_or_else(|| invalid("secret must be given"))?;
         hashed(&app, secret).await
     };
-    let message = match change.change_mode.as_deref().unwrap_or("UPDATE") {
+    let mode = change.change_mode.as_deref().unwrap_or("UPDATE");
+    let (first, second, message) = match mode {
         "ADD" => {
             if client.second_hash.is_some() {
                 return Err(invalid(
                     "client secret is either empty or client already has two secrets.",
                 ));
             }
-            app.store
-                .set_client_secrets(&id, &client.secret_hash, Some(&fresh().await?))
-                .await?;
-            "Secret is added"
+            (client.secret_hash.clone(), Some(fresh().await?), "Secret is added")
         }
         "DELETE" => {
-            let second = client
-                .second_hash
-                .ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
-            app.store.set_client_secrets(&id, &second, None).await?;
-            "Secret is deleted"
+            let second = client.second_hash.clone();
+            let second =
+                second.ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
+            (second, None, "Secret is deleted")
         }
-        _ => {
-            app.store.set_client_secrets(&id, &fresh().await?, None).await?;
-            // Who had the old one has nothing any more.
-            app.store.revoke_refresh_tokens(None, Some(&id)).await?;
-            app.revoked.revoke(What::Client(id.clone())).await?;
-            "secret updated"
-        }
+        _ => (fresh().await?, None, "secret updated"),
     };
+    // Who had the old one has nothing any more; one of two is given up in peace.
+    let ends = !matches!(mode, "ADD" | "DELETE");
+    let changed = app
+        .store
+        .change_client_secrets(&client, &first, second.as_deref(), ends);
+    if !changed.await? {
+        return Err(ApiError::overtaken());
+    }
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client = id, "a client's secret was changed");
     Ok(Json(json!({"status": "ok", "message": message})))
 }

@@ -243,7 +243,11 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
     post("made-1", own(), "openid", "uaa.resource").await.expect(201);
     post("made-2", own(), "maker.whatever", "uaa.none").await.expect(201);
     // Nor does an update.
-    for (scope, authority) in [("openid", "uaa.admin"), ("uaa.admin", "uaa.none"), ("made-1.x", "uaa.none")] {
+    for (scope, authority) in [
+        ("openid", "uaa.admin"),
+        ("uaa.admin", "uaa.none"),
+        ("made-1.x", "uaa.none"),
+    ] {
         let body = json!({
             "authorized_grant_types": ["client_credentials"], "scope": [scope], "authorities": [authority],
         });

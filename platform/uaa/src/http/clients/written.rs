@@ -154,9 +154,7 @@ fn modest(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiE
         return refused("password is not an allowed grant type for non-admin caller.".to_owned());
     }
     if client.may("implicit") && client.may("authorization_code") {
-        return refused(
-            "Not allowed: implicit grant type is not allowed together with authorization_code".to_owned(),
-        );
+        return refused("Not allowed: implicit grant type is not allowed together with authorization_code".to_owned());
     }
     let own = format!("{caller}.");
     let held = by.map(|by| by.detail.scope.as_slice()).unwrap_or_default();

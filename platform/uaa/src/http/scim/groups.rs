@@ -17,7 +17,7 @@ use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
 use crate::issue::ZONE;
 use crate::scopes;
-use crate::store::{Group, What};
+use crate::store::Group;
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute {
@@ -232,9 +232,8 @@ pub(crate) async fn remove(
         ));
     }
     let document = document(&app, &group).await?;
-    let users = app.store.users_within(&id).await?;
     app.store.remove_group(&id).await?;
-    app.end_access_of(users).await?;
+    app.revoked.catch_up().await;
     tracing::info!(
         caller = caller.name(),
         group = group.display_name,
@@ -254,7 +253,6 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
     if wanted.is_some_and(|wanted| wanted != present.version) {
         return Err(outdated());
     }
-    let before = app.store.users_within(&present.id).await?;
     let renamed = change.name.as_ref().is_some_and(|name| *name != present.display_name);
     // Its name is a scope that all users count on, and the next start would make another one of it.
     if renamed && is_default(app, &present.id) {
@@ -279,24 +277,8 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
         Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
         Err(error) => return Err(error.into()),
     }
-    // Who is not in it any more, or has another scope by it now, has tokens that say too much.
-    let after = app.store.users_within(&group.id).await?;
-    let left = before
-        .into_iter()
-        .filter(|user| renamed || !after.contains(user))
-        .collect();
-    app.end_access_of(left).await?;
+    app.revoked.catch_up().await;
     Ok(group)
-}
-
-impl App {
-    /// Ends the access tokens of users whose groups became fewer. Their refresh tokens stay, and give what is left.
-    pub(crate) async fn end_access_of(&self, users: std::collections::BTreeSet<String>) -> Result<(), ApiError> {
-        for user in users {
-            self.revoked.revoke(What::User(user)).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Whether every user is in this group.
