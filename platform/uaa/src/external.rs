@@ -14,7 +14,7 @@ use crate::Error;
 use crate::app::App;
 use crate::config;
 use crate::http::ApiError;
-use crate::store::{Email, User, What};
+use crate::store::{Email, User};
 
 mod jwks;
 mod provider;
@@ -54,7 +54,7 @@ impl App {
     /// The user here that an identity there is; made if there is none yet.
     pub(crate) async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, ApiError> {
         let origin = provider.name();
-        let user = match self.store.user_by_external_id(origin, &identity.subject).await? {
+        let mut user = match self.store.user_by_external_id(origin, &identity.subject).await? {
             Some(user) => self.refreshed(user, identity).await?,
             // A name that somebody was given before their first login, by `cf create-user --origin`.
             None => match self.store.user_by_name(origin, &identity.user_name).await? {
@@ -81,7 +81,10 @@ impl App {
             }
             let left = self.store.sync_memberships(&user.id, origin, &groups).await?;
             if !left.is_empty() {
-                self.revoked.revoke(What::User(user.id.clone())).await?;
+                self.revoked.catch_up().await;
+                // What is issued now rests on what is left.
+                let again = self.store.user(&user.id).await?.filter(|user| user.active);
+                user = again.ok_or_else(|| ApiError::forbidden("The user is not active"))?;
             }
         }
         self.store.logged_on(&user.id).await?;
@@ -122,6 +125,7 @@ impl App {
             version: 0,
             last_logon: None,
             previous_logon: None,
+            as_of: 0,
         };
         identity.write(&mut user);
         match self.store.add_user(&user).await {

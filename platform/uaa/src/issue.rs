@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use serde_json::{Map, Value, json};
+use weir_db::DbError;
 
 use crate::app::App;
+use crate::http::ApiError;
 use crate::scopes;
 use crate::secrets;
-use crate::store::{Client, RefreshToken, User};
+use crate::store::{Client, LEEWAY, RefreshToken, User};
 
 /// The name of the one zone that there is.
 pub(crate) const ZONE: &str = "uaa";
@@ -94,11 +96,32 @@ pub(crate) fn revocation_signature(client: &Client, user: Option<&User>) -> Stri
 }
 
 impl App {
-    /// Issues an access token named `jti`. In the second in which older tokens of the same user and client were revoked
-    /// it waits for the next one, so that nobody takes it for one of them.
-    pub(crate) async fn issue(&self, grant: &Grant<'_>, jti: String) -> Access {
-        let issued_at = self.unrevoked_second(grant).await;
-        self.revoked.issued(issued_at);
+    /// Fixes the second that a grant's access token is issued in, and keeps what is issued with it; refuses where what the
+    /// grant rests on was changed or ended since it was read. The second comes first: a revocation that does not find what
+    /// is kept here reaches further than it.
+    pub(crate) async fn settle(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, ApiError> {
+        let second = self.second_for(grant).await?;
+        let kept = refresh.map(|refresh| &refresh.kept);
+        if self.store.issue(grant.user, grant.client, kept).await? {
+            Ok(second)
+        } else {
+            Err(ApiError::overtaken())
+        }
+    }
+
+    /// The second that an access token for this grant is issued in. Where older tokens of the same user and client were
+    /// revoked a moment ago it is the one after what that reaches, so that nobody takes the new one for one of them.
+    pub(crate) async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, DbError> {
+        // What was revoked before the user and the client were read counts here, on whatever node it was.
+        let read = grant.user.map_or(0, |user| user.as_of).max(grant.client.as_of);
+        self.revoked.catch_up_to(read).await?;
+        let second = self.unrevoked_second(grant).await;
+        self.store.issued(second);
+        Ok(second)
+    }
+
+    /// An access token named `jti`, issued in a second that was fixed before.
+    pub(crate) fn access(&self, grant: &Grant<'_>, jti: String, issued_at: i64) -> Access {
         let expires_in = self.access_validity(grant.client);
         let user_id = grant.user.map(|user| user.id.as_str());
         let mut claims = Map::new();
@@ -238,15 +261,18 @@ impl App {
         own.unwrap_or_else(|| seconds(self.config.tokens.access)).min(longest)
     }
 
-    /// A second in which nothing of this user and client was revoked.
+    /// A second in which nothing of this user and client was revoked. It may be ahead of the clock, but not further than
+    /// verifiers allow: the rest of the way is waited.
     async fn unrevoked_second(&self, grant: &Grant<'_>) -> i64 {
         let user = grant.user.map(|user| user.id.as_str());
         let Some(floor) = self.revoked.floor(user, &grant.client.id) else {
             return self.now();
         };
-        if self.now() <= floor {
+        let wait = floor + 1 - self.now() - LEEWAY;
+        // Should clocks be further apart than that, waiting does not help.
+        if (1..=LEEWAY + 1).contains(&wait) {
             let passed = self.clock.now_nanos().rem_euclid(1_000_000_000);
-            let left = u64::try_from(1_000_000_000 - passed).unwrap_or(0);
+            let left = u64::try_from(wait * 1_000_000_000 - passed).unwrap_or(0);
             tokio::time::sleep(Duration::from_nanos(left)).await;
         }
         self.now().max(floor + 1)

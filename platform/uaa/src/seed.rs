@@ -72,16 +72,21 @@ pub(crate) async fn seed(
 /// Whether this is the first start of all. Of several nodes one does it, and the others wait for it; one that is killed
 /// amid it leaves it to the next.
 async fn first_start(store: &Store, node: &str) -> Result<bool, Error> {
-    let deadline = clock::instant() + PATIENCE;
+    let (mut deadline, mut at_it) = (clock::instant() + PATIENCE, String::new());
     loop {
         match store.take_first_start(node).await? {
             FirstStartState::Ours => return Ok(true),
             FirstStartState::Done => return Ok(false),
-            FirstStartState::UnderWay if clock::instant() > deadline => {
-                store.take_over_first_start(node).await?;
-                return Ok(true);
+            // Somebody else has it now, who has as long.
+            FirstStartState::UnderWay(other) if other != at_it => {
+                (deadline, at_it) = (clock::instant() + PATIENCE, other);
             }
-            FirstStartState::UnderWay => tokio::time::sleep(Duration::from_millis(50)).await,
+            FirstStartState::UnderWay(other) if clock::instant() > deadline => {
+                if store.take_over_first_start(node, &other).await? {
+                    return Ok(true);
+                }
+            }
+            FirstStartState::UnderWay(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
@@ -220,6 +225,7 @@ async fn administrator(
         version: 0,
         last_logon: None,
         previous_logon: None,
+        as_of: 0,
     };
     match store.user_by_name(OURS, name).await? {
         Some(present) => user = present,

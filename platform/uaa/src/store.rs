@@ -4,12 +4,17 @@
 //! whoever reads the database can show none of them. Times are milliseconds since 1970, but for revocations, whose times
 //! are those of tokens: seconds.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
 use weir_db::{Database, DatabaseUrl, DbError, Dialect, Executor as _, Row, Transaction, sql};
 use weir_service::Clock;
 
 mod approvals;
 mod clients;
 mod codes;
+mod endings;
 mod failures;
 mod groups;
 mod keys;
@@ -19,6 +24,9 @@ mod revocations;
 mod schema;
 mod sessions;
 mod settings;
+mod standing;
+#[cfg(test)]
+mod tests;
 mod users;
 
 pub(crate) use approvals::Approval;
@@ -28,8 +36,8 @@ pub(crate) use failures::Failures;
 pub(crate) use groups::{Group, Member, MemberKind, Membership};
 pub(crate) use keys::StoredKey;
 pub(crate) use logins::ExternalLogin;
-pub(crate) use refresh::RefreshToken;
-pub(crate) use revocations::{Revocation, What};
+pub(crate) use refresh::{RefreshToken, Renewed};
+pub(crate) use revocations::{IssuedTo, LEEWAY, Revocation, What};
 pub(crate) use sessions::Session;
 pub(crate) use settings::FirstStartState;
 pub(crate) use users::{Email, User};
@@ -39,19 +47,28 @@ pub(crate) use users::{Email, User};
 pub(crate) struct Store {
     db: Database,
     clock: Clock,
+    /// Longest validity of an access token (seconds).
+    longest_access: i64,
+    /// The latest second in which this node has issued a token.
+    issued: Arc<AtomicI64>,
 }
 
 impl Store {
-    /// Opens the database and brings its tables up to date.
-    pub(crate) async fn open(url: &DatabaseUrl, clock: Clock) -> Result<Self, DbError> {
+    /// Opens the database and brings its tables up to date. Access tokens are good for `longest_access` at most.
+    pub(crate) async fn open(url: &DatabaseUrl, clock: Clock, longest_access: Duration) -> Result<Self, DbError> {
         let db = Database::open(url).await?;
         db.migrate("uaa", schema::MIGRATIONS).await?;
         // Rows that are there to be locked.
-        for (name, content) in [("keys", ""), ("seed", ""), ("revocations", "0")] {
+        for (name, content) in [("keys", ""), ("seed", ""), ("groups", ""), ("revocations", "0")] {
             let values = vec![name.into(), content.into()];
             (&db).insert_new("uaa_settings", &["name", "content"], values).await?;
         }
-        Ok(Self { db, clock })
+        Ok(Self {
+            db,
+            clock,
+            longest_access: i64::try_from(longest_access.as_secs()).unwrap_or(i64::MAX),
+            issued: Arc::default(),
+        })
     }
 
     /// Milliseconds since 1970.

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Most characters of an `{id}`.
+const LONGEST_ID: usize = 255;
+
 /// Which language a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -29,6 +32,18 @@ impl Dialect {
         match self {
             Self::Sqlite => "",
             Self::Postgres | Self::MySql | Self::MariaDb => " for update",
+        }
+    }
+
+    /// The suffix of a `select` that keeps its rows as they are until the transaction ends, together with others who do
+    /// the same: who wants to change them waits.
+    #[must_use]
+    pub const fn for_share(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for share",
+            // The older form: MariaDB knows no other.
+            Self::MySql | Self::MariaDb => " lock in share mode",
         }
     }
 
@@ -112,6 +127,9 @@ impl Dialect {
             ],
         };
         let mut text = statement.trim().to_owned();
+        if self == Self::Sqlite {
+            text = with_lengths(&text);
+        }
         for (name, means) in types {
             text = text.replace(name, means);
         }
@@ -156,6 +174,24 @@ impl Dialect {
     }
 }
 
+/// SQLite knows no lengths of texts: each `{id}` checks its own, so that what fits here fits on a server too.
+fn with_lengths(statement: &str) -> String {
+    const ID: &str = "{id}";
+    let mut parts = statement.split(ID);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let column = text
+            .trim_end()
+            .rsplit([' ', '(', ',', '\n'])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        text.push_str(&format!("{ID} check (length({column}) <= {LONGEST_ID})"));
+        text.push_str(part);
+    }
+    text
+}
+
 /// `?, ?, ?`
 fn marks(count: usize) -> String {
     vec!["?"; count].join(", ")
@@ -182,7 +218,11 @@ mod tests {
         let text = "create table t (id {id} primary key, at {integer} not null)";
         assert_eq!(
             Dialect::Sqlite.expand(text),
-            "create table t (id text primary key, at integer not null)"
+            "create table t (id text check (length(id) <= 255) primary key, at integer not null)"
+        );
+        assert_eq!(
+            Dialect::Sqlite.expand("alter table t add column colour {id}"),
+            "alter table t add column colour text check (length(colour) <= 255)"
         );
         assert!(Dialect::MariaDb.expand(text).ends_with("collate utf8mb4_nopad_bin"));
         assert!(Dialect::MySql.expand(text).ends_with("collate utf8mb4_0900_bin"));

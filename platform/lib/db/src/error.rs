@@ -76,6 +76,8 @@ impl From<sqlx::Error> for DbError {
                 match (cause.kind(), code.as_deref()) {
                     (sqlx::error::ErrorKind::UniqueViolation, _) => Self::Duplicate(error),
                     (sqlx::error::ErrorKind::ForeignKeyViolation, _) => Self::Reference(error),
+                    // SQLite: a text longer than its column takes.
+                    (sqlx::error::ErrorKind::CheckViolation, _) => Self::Value(Some(error)),
                     // PostgreSQL and MySQL: serialisation failure, deadlock; SQLite: busy, and busy with a newer snapshot.
                     (_, Some("40001" | "40P01" | "5" | "517")) => Self::Conflict(error),
                     // PostgreSQL: too long, no text; MySQL: likewise.

@@ -180,6 +180,21 @@ async fn errors_have_kinds(url: &DatabaseUrl) {
     };
     database.execute(insert()).await.unwrap();
     assert!(matches!(database.execute(insert()).await, Err(DbError::Duplicate(_))));
+    // A key is as long everywhere, in characters.
+    for (length, fits) in [(255, true), (256, false)] {
+        for column in ["id", "colour"] {
+            let id = if column == "id" {
+                "ü".repeat(length)
+            } else {
+                format!("{length}")
+            };
+            let colour = "ü".repeat(if column == "id" { 1 } else { length });
+            let insert = sql("insert into things (id, size, ready, colour) values (?, 1, ?, ?)");
+            let result = database.execute(insert.bind(id).bind(true).bind(colour)).await;
+            assert_eq!(result.is_ok(), fits, "{column} {length} {result:?}");
+            assert!(fits || matches!(result, Err(DbError::Value(_))), "{column} {result:?}");
+        }
+    }
     let orphan = sql("insert into parts (thing) values (?)").bind("nobody");
     if database.dialect() == Dialect::Sqlite || database.dialect() == Dialect::Postgres {
         assert!(matches!(database.execute(orphan).await, Err(DbError::Reference(_))));

@@ -163,7 +163,9 @@ async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Respons
         .clone()
         .ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
     let user = app.store.user(&id).await?.filter(|user| user.active);
-    let user = user.ok_or_else(|| ApiError::invalid_token("The token's user is gone"))?;
+    let mut user = user.ok_or_else(|| ApiError::invalid_token("The token's user is gone"))?;
+    // What ended the token after it was checked counts.
+    user.as_of = user.as_of.min(caller.claims.as_of);
     let there = LoggedIn {
         user,
         auth_time: caller.claims.auth_time.unwrap_or(caller.claims.iat),
@@ -206,7 +208,13 @@ async fn issue(
         access_jti: None,
         family: None,
     };
-    app.store.add_code(&kept).await?;
+    if !app.store.add_code(&kept, &there.user, &request.client).await? {
+        return Ok(request.refuse(
+            app,
+            "temporarily_unavailable",
+            "What the request rests on was changed meanwhile; try again",
+        ));
+    }
     Ok(request.lead(app, &[("code", &code)]))
 }
 

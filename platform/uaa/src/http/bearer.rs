@@ -24,6 +24,9 @@ pub(crate) struct Claims {
     pub(crate) user_id: Option<String>,
     #[serde(default)]
     pub(crate) auth_time: Option<i64>,
+    /// The number of the last revocation that the token was held against.
+    #[serde(skip)]
+    pub(crate) as_of: i64,
 }
 
 /// Somebody with a token.
@@ -94,7 +97,8 @@ pub(crate) async fn caller_with(app: &App, headers: &HeaderMap, scopes: &[&str])
 pub(crate) async fn verify(app: &App, token: &str) -> Result<(Claims, Map<String, Value>), Flaw> {
     let parsed = Parsed::parse(token)?;
     app.keys.verify(&parsed).await?;
-    let claims: Claims = parsed.claims()?;
+    let mut claims: Claims = parsed.claims()?;
+    claims.as_of = app.revoked.number();
     if claims.iss != app.issuer {
         return Err(Flaw::Issuer);
     }

@@ -75,11 +75,20 @@ impl Browser {
         };
         let hash = secrets::digest(cookie);
         let session = app.store.session(&hash, app.config.session_idle).await?;
-        let Some(Session { user_id, auth_time }) = session else {
+        let Some(Session {
+            user_id,
+            auth_time,
+            as_of,
+        }) = session
+        else {
             return Ok(None);
         };
         let user = app.store.user(&user_id).await?.filter(|user| user.active);
-        Ok(user.map(|user| LoggedIn { user, auth_time }))
+        Ok(user.map(|mut user| {
+            // What ended the session after it was read counts.
+            user.as_of = user.as_of.min(as_of);
+            LoggedIn { user, auth_time }
+        }))
     }
 
     /// The token for a form.
@@ -119,9 +128,13 @@ impl Browser {
         }
         let cookie = secrets::random_token::<32>();
         let longest = app.config.session_longest;
-        app.store
-            .add_session(&secrets::digest(&cookie), &user.id, app.now(), longest)
-            .await?;
+        if !app
+            .store
+            .add_session(&secrets::digest(&cookie), user, app.now(), longest)
+            .await?
+        {
+            return Err(ApiError::overtaken());
+        }
         set(response, SESSION, &cookie, None);
         Ok(())
     }

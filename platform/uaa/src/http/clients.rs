@@ -13,7 +13,7 @@ use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order};
 use crate::http::{ApiError, bearer, client_auth};
-use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET, What};
+use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 
 mod written;
 
@@ -38,6 +38,9 @@ const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Time,
     },
 ];
+
+/// Nobody's name but ours: the audience of our own scopes.
+const RESERVED: &str = "uaa";
 
 /// Longest secret.
 const LONGEST_SECRET: usize = 255;
@@ -95,6 +98,9 @@ pub(crate) async fn create(
             "client_id must have 1 to 255 visible ASCII characters other than \" \\ / ? # % :",
         ));
     }
+    if id == RESERVED {
+        return Err(invalid(format!("Not allowed: {id} is a reserved client_id")));
+    }
     let secret = written.client_secret.take();
     let now = app.store.now();
     let mut client = Client {
@@ -105,6 +111,7 @@ pub(crate) async fn create(
         detail: ClientDetail::default(),
         created_at: now,
         modified_at: now,
+        as_of: 0,
     };
     replace(&mut client, written);
     let grants = &client.detail.authorized_grant_types;
@@ -114,7 +121,7 @@ pub(crate) async fn create(
     if let Some(grant) = needs.filter(|_| secret.is_none()) {
         return Err(invalid(format!("client_secret is required for the grant type {grant}")));
     }
-    check(&app, &client, &caller)?;
+    check(&app, &client, &caller).await?;
     if let Some(secret) = secret {
         client.secret_hash = hashed(&app, &secret).await?;
     }
@@ -144,7 +151,7 @@ pub(crate) async fn update(
     let mut client = find(&app, &id).await?;
     client.detail = ClientDetail::default();
     replace(&mut client, written);
-    check(&app, &client, &caller)?;
+    check(&app, &client, &caller).await?;
     client.modified_at = app.store.now();
     app.store.replace_client(&client).await?;
     tracing::info!(caller = caller.name(), client = id, "a client was changed");
@@ -160,7 +167,7 @@ pub(crate) async fn remove(
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
     let client = find(&app, &id).await?;
     app.store.remove_client(&id).await?;
-    app.revoked.revoke(What::Client(id.clone())).await?;
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client = id, "a client was removed");
     Ok(Json(document(&client)))
 }
@@ -197,33 +204,33 @@ pub(crate) async fn secret(
         let secret = secret.ok_or_else(|| invalid("secret must be given"))?;
         hashed(&app, secret).await
     };
-    let message = match change.change_mode.as_deref().unwrap_or("UPDATE") {
+    let mode = change.change_mode.as_deref().unwrap_or("UPDATE");
+    let (first, second, message) = match mode {
         "ADD" => {
             if client.second_hash.is_some() {
                 return Err(invalid(
                     "client secret is either empty or client already has two secrets.",
                 ));
             }
-            app.store
-                .set_client_secrets(&id, &client.secret_hash, Some(&fresh().await?))
-                .await?;
-            "Secret is added"
+            (client.secret_hash.clone(), Some(fresh().await?), "Secret is added")
         }
         "DELETE" => {
-            let second = client
-                .second_hash
-                .ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
-            app.store.set_client_secrets(&id, &second, None).await?;
-            "Secret is deleted"
+            let second = client.second_hash.clone();
+            let second =
+                second.ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
+            (second, None, "Secret is deleted")
         }
-        _ => {
-            app.store.set_client_secrets(&id, &fresh().await?, None).await?;
-            // Who had the old one has nothing any more.
-            app.store.revoke_refresh_tokens(None, Some(&id)).await?;
-            app.revoked.revoke(What::Client(id.clone())).await?;
-            "secret updated"
-        }
+        _ => (fresh().await?, None, "secret updated"),
     };
+    // Who had the old one has nothing any more; one of two is given up in peace.
+    let ends = !matches!(mode, "ADD" | "DELETE");
+    let changed = app
+        .store
+        .change_client_secrets(&client, &first, second.as_deref(), ends);
+    if !changed.await? {
+        return Err(ApiError::overtaken());
+    }
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client = id, "a client's secret was changed");
     Ok(Json(json!({"status": "ok", "message": message})))
 }

@@ -172,6 +172,14 @@ impl ApiError {
         }
     }
 
+    /// What a request rests on was changed or ended while it was under way. Asked again it learns what is true now.
+    pub(crate) fn overtaken() -> Self {
+        Self {
+            description: "What the request rests on was changed meanwhile; try again".to_owned(),
+            ..Self::unavailable(Duration::from_secs(1))
+        }
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal error")
     }

@@ -78,12 +78,13 @@ pub(crate) async fn log_in(
     }
     let user_name = posted.get("username").unwrap_or_default().trim();
     let password = posted.get("password").unwrap_or_default();
-    match app.log_in(user_name, password).await {
-        Ok(user) => {
-            let mut response = see(&continue_to);
-            browser.log_in(&app, &user, &mut response).await?;
-            Ok(response)
-        }
+    let mut response = see(&continue_to);
+    let outcome = match app.log_in(user_name, password).await {
+        Ok(user) => browser.log_in(&app, &user, &mut response).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => Ok(response),
         Err(error) => {
             let text = match error.status {
                 StatusCode::UNAUTHORIZED if error.description == super::error::LOCKED => super::error::LOCKED,

@@ -15,15 +15,15 @@ use crate::secrets;
 pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Response, ApiError> {
     let (user, auth_time) = if bearer::token(&parts.headers)?.is_some() {
         let caller = bearer::caller_with(&app, &parts.headers, &["uaa.user"]).await?;
-        let user = caller
-            .claims
-            .user_id
-            .clone()
-            .ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
+        let id = caller.claims.user_id.as_deref();
+        let id = id.ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
+        let user = app.store.user(id).await?.filter(|user| user.active);
+        let mut user = user.ok_or_else(|| ApiError::invalid_token("The token's user is gone"))?;
+        user.as_of = user.as_of.min(caller.claims.as_of);
         (user, caller.claims.auth_time.unwrap_or(caller.claims.iat))
     } else {
         match Browser::of(&parts).logged_in(&app).await? {
-            Some(logged_in) => (logged_in.user.id, logged_in.auth_time),
+            Some(logged_in) => (logged_in.user, logged_in.auth_time),
             None if pages::wanted(&parts.headers) => return Ok(see("/login?continue=%2Fpasscode")),
             None => return Err(ApiError::no_token()),
         }
@@ -32,10 +32,11 @@ pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Res
     let code = secrets::random_readable::<16>();
     let validity = app.config.tokens.passcode;
     let expires_at = app.store.now() + crate::issue::seconds(validity) * 1000;
-    app.store
-        .add_passcode(&secrets::digest(&code), &user, auth_time, expires_at)
-        .await?;
-    tracing::info!(user, "a passcode was made");
+    let hash = secrets::digest(&code);
+    if !app.store.add_passcode(&hash, &user, auth_time, expires_at).await? {
+        return Err(ApiError::overtaken());
+    }
+    tracing::info!(user = user.id, "a passcode was made");
     if pages::wanted(&parts.headers) {
         return Ok(pages::passcode(&code, validity.as_secs().div_ceil(60)));
     }

@@ -15,7 +15,7 @@ use crate::http::{ApiError, bearer, client_auth};
 use crate::issue::seconds;
 use crate::jwt::Flaw;
 use crate::secrets;
-use crate::store::{RefreshToken, What};
+use crate::store::{IssuedTo, RefreshToken};
 
 /// May end anybody's tokens.
 const REVOKE: &str = "tokens.revoke";
@@ -36,12 +36,12 @@ pub(crate) async fn one(
         if refresh.jti != jti || refresh.revoked_at.is_some() {
             return Err(Flaw::Revoked.into());
         }
-        app.store.revoke_family(&refresh.family).await?;
+        app.store.end_family(&refresh.user_id, &refresh.family).await?;
         return Ok(StatusCode::OK);
     }
     let (claims, _) = bearer::verify(&app, shown).await?;
     if claims.jti == jti {
-        app.revoked.revoke_token(&jti, claims.exp).await?;
+        end_token(&app, &claims).await?;
         return Ok(StatusCode::OK);
     }
     let caller = bearer::Caller { claims };
@@ -53,13 +53,14 @@ pub(crate) async fn one(
         }
         let refresh =
             refresh.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "invalid_token", "There is no such token"))?;
-        app.store.revoke_family(&refresh.family).await?;
+        app.store.end_family(&refresh.user_id, &refresh.family).await?;
         return Ok(StatusCode::OK);
     }
     // Whose it is, only its bearer knows.
     caller.require(&[REVOKE])?;
     let longest = seconds(app.config.tokens.longest_access);
-    app.revoked.revoke_token(&jti, app.now() + longest).await?;
+    app.store.revoke_token(&jti, app.now() + longest, None).await?;
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), "a token was revoked");
     Ok(StatusCode::OK)
 }
@@ -74,10 +75,10 @@ pub(crate) async fn user(
     if !caller.is_user(&user) {
         caller.require(&[REVOKE])?;
     }
-    if app.store.user(&user).await?.is_none() {
+    if !app.store.end_user(&user).await? {
         return Err(ApiError::scim_not_found("User", &user));
     }
-    app.end_tokens_of(&user).await?;
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user, "the tokens of a user were revoked");
     Ok(StatusCode::OK)
 }
@@ -93,11 +94,10 @@ pub(crate) async fn client(
     if !own {
         caller.require(&[REVOKE])?;
     }
-    if app.store.client(&client).await?.is_none() {
+    if !app.store.end_client(&client).await? {
         return Err(super::clients::not_found(&client));
     }
-    app.store.revoke_refresh_tokens(None, Some(&client)).await?;
-    app.revoked.revoke(What::Client(client.clone())).await?;
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client, "the tokens of a client were revoked");
     Ok(StatusCode::OK)
 }
@@ -112,10 +112,14 @@ pub(crate) async fn user_of_client(
     if !caller.is_user(&user) {
         caller.require(&[REVOKE])?;
     }
-    app.store.revoke_refresh_tokens(Some(&user), Some(&client)).await?;
-    app.revoked
-        .revoke(What::UserOfClient(user.clone(), client.clone()))
-        .await?;
+    // Everybody remembers what is revoked: there is no more of it than there are users and clients.
+    if app.store.client(&client).await?.is_none() {
+        return Err(super::clients::not_found(&client));
+    }
+    if !app.store.end_user_of_client(&user, &client).await? {
+        return Err(ApiError::scim_not_found("User", &user));
+    }
+    app.revoked.catch_up().await;
     tracing::info!(
         caller = caller.name(),
         user,
@@ -137,12 +141,12 @@ pub(crate) async fn by_client(
     let token = form.required("token")?;
     if let Some(refresh) = app.store.refresh_token(&secrets::digest(token)).await? {
         if refresh.client_id == asking.client.id {
-            app.store.revoke_family(&refresh.family).await?;
+            app.store.end_family(&refresh.user_id, &refresh.family).await?;
         }
     } else if let Ok((claims, _)) = bearer::verify(&app, token).await
         && claims.client_id == asking.client.id
     {
-        app.revoked.revoke_token(&claims.jti, claims.exp).await?;
+        end_token(&app, &claims).await?;
     }
     Ok(StatusCode::OK.into_response())
 }
@@ -185,12 +189,13 @@ fn listed(token: RefreshToken) -> Value {
     })
 }
 
-impl App {
-    /// Ends everything that was issued for a user, and their browsers' sessions.
-    pub(crate) async fn end_tokens_of(&self, user: &str) -> Result<(), ApiError> {
-        self.store.revoke_refresh_tokens(Some(user), None).await?;
-        self.store.remove_sessions(user).await?;
-        self.revoked.revoke(What::User(user.to_owned())).await?;
-        Ok(())
-    }
+/// Ends an access token that was checked.
+async fn end_token(app: &App, claims: &bearer::Claims) -> Result<(), ApiError> {
+    let issued_to = IssuedTo {
+        user: claims.user_id.as_deref(),
+        client: &claims.client_id,
+    };
+    app.store.revoke_token(&claims.jti, claims.exp, Some(issued_to)).await?;
+    app.revoked.catch_up().await;
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::http::client_auth::{self, Asking};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
-use crate::issue::{Grant, Refresh, new_jti};
+use crate::issue::{Grant, new_jti};
 use crate::scopes;
 use crate::secrets;
 use crate::store::{Client, User};
@@ -130,7 +130,8 @@ impl Request<'_> {
             nonce: None,
             id_token: false,
         };
-        Ok(self.app.issue(&grant, new_jti()).await.answer(None))
+        let second = self.app.settle(&grant, None).await?;
+        Ok(self.app.access(&grant, new_jti(), second).answer(None))
     }
 
     /// The answer for a user who is known: an access token, and a refresh token where the client may have one.
@@ -147,11 +148,9 @@ impl Request<'_> {
             nonce: self.form.filled("nonce"),
             id_token: asked.contains("openid"),
         };
-        let access = self.app.issue(&grant, new_jti()).await;
         let refresh = self.app.refresh_for(&grant, &secrets::random_hex::<16>());
-        if let Some(Refresh { kept, .. }) = &refresh {
-            self.app.store.add_refresh_token(kept).await?;
-        }
+        let second = self.app.settle(&grant, refresh.as_ref()).await?;
+        let access = self.app.access(&grant, new_jti(), second);
         Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
     }
 

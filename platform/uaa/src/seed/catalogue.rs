@@ -303,6 +303,7 @@ impl Seeded {
             },
             created_at: now,
             modified_at: now,
+            as_of: 0,
         }
     }
 }

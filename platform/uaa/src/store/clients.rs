@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_db::{DbError, Executor as _, Row, sql};
 
 use super::Store;
+use super::standing::{AS_OF, as_of, hold_client};
 
 /// What stands in the place of a hash where the secret is the empty text, as for `cf`.
 pub(crate) const EMPTY_SECRET: &str = "empty";
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) detail: ClientDetail,
     pub(crate) created_at: i64,
     pub(crate) modified_at: i64,
+    /// The number of the last revocation when this was read: what is issued rests on there being no later one.
+    pub(crate) as_of: i64,
 }
 
 impl std::fmt::Debug for Client {
@@ -109,6 +112,7 @@ impl Client {
             detail: serde_json::from_str(&detail).unwrap_or_default(),
             created_at: row.get("created_at")?,
             modified_at: row.get("modified_at")?,
+            as_of: as_of(row)?,
         })
     }
 
@@ -127,10 +131,15 @@ const COLUMNS: [&str; 7] = [
     "modified_at",
 ];
 
+/// What a client is read from.
+fn columns() -> String {
+    format!("{}, {AS_OF}", COLUMNS.join(", "))
+}
+
 impl Store {
     /// The client with this id.
     pub(crate) async fn client(&self, id: &str) -> Result<Option<Client>, DbError> {
-        let query = sql(format!("select {} from uaa_clients where id = ?", COLUMNS.join(", "))).bind(id);
+        let query = sql(format!("select {} from uaa_clients where id = ?", columns())).bind(id);
         self.db.first(query).await?.as_ref().map(Client::read).transpose()
     }
 
@@ -147,7 +156,7 @@ impl Store {
         let total = self.db.first(total).await?.map_or(Ok(0), |row| row.get("n"))?;
         let page = sql(format!(
             "select {} from uaa_clients where {condition} order by {order}, id limit ? offset ?",
-            COLUMNS.join(", ")
+            columns()
         ));
         let rows = self.db.all(page.bind_all(values).bind(count).bind(start)).await?;
         Ok((rows.iter().map(Client::read).collect::<Result<_, _>>()?, total))
@@ -184,9 +193,64 @@ impl Store {
         self.db.execute(update).await.map(drop)
     }
 
-    /// Removes a client and all that was issued to it.
-    pub(crate) async fn remove_client(&self, id: &str) -> Result<bool, DbError> {
+    /// Sets a client's secrets, if they are still what they were when it was read; `false` otherwise. Where `ends`, whoever
+    /// had the old ones has nothing any more.
+    pub(crate) async fn change_client_secrets(
+        &self,
+        client: &Client,
+        first: &str,
+        second: Option<&str>,
+        ends: bool,
+    ) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.change_client_secrets_once(client, first, second, ends)).await
+    }
+
+    async fn change_client_secrets_once(
+        &self,
+        client: &Client,
+        first: &str,
+        second: Option<&str>,
+        ends: bool,
+    ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        let lock = transaction.dialect().for_update();
+        let query = sql(format!(
+            "select secret_hash, second_hash from uaa_clients where id = ?{lock}"
+        ));
+        let present = match transaction.first(query.bind(&client.id)).await? {
+            Some(row) => {
+                let (first, second): (Option<String>, Option<String>) =
+                    (row.get("secret_hash")?, row.get("second_hash")?);
+                first.as_deref().unwrap_or(NO_SECRET) == client.secret_hash && second == client.second_hash
+            }
+            None => false,
+        };
+        if !present {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        let update = sql("update uaa_clients set secret_hash = ?, second_hash = ?, modified_at = ? where id = ?");
+        let update = update.bind(first).bind(second).bind(self.now()).bind(&client.id);
+        transaction.execute(update).await?;
+        if ends {
+            self.end_client_within(&mut transaction, &client.id).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes a client, and ends all that was issued to it; whether there was one.
+    pub(crate) async fn remove_client(&self, id: &str) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.remove_client_once(id)).await
+    }
+
+    async fn remove_client_once(&self, id: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        if !hold_client(&mut transaction, id).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        self.end_client_within(&mut transaction, id).await?;
         for table in ["uaa_refresh_tokens", "uaa_codes", "uaa_approvals"] {
             transaction
                 .execute(sql(format!("delete from {table} where client_id = ?")).bind(id))

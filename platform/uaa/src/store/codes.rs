@@ -3,7 +3,8 @@
 use weir_db::{DbError, Row, sql};
 
 use super::refresh::insert;
-use super::{RefreshToken, Store, list_of};
+use super::standing::stands;
+use super::{Client, RefreshToken, Store, User, list_of};
 
 /// An authorization code as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub(crate) enum Redeemed {
     Now,
     /// Somebody else was first; what was issued to them is in the code.
     Before(Box<Code>),
+    /// It is there no more: what it was issued for has ended.
+    Gone,
+    /// What it rests on has ended, or changed, since it was read.
+    Overtaken,
 }
 
 const COLUMNS: &str = "code_hash, client_id, user_id, redirect_uri, scopes, challenge, nonce, auth_time, expires_at, \
@@ -58,8 +63,13 @@ impl Code {
 }
 
 impl Store {
-    /// Keeps a code.
-    pub(crate) async fn add_code(&self, code: &Code) -> Result<(), DbError> {
+    /// Keeps a code for a user and a client, if they still stand.
+    pub(crate) async fn add_code(&self, code: &Code, user: &User, client: &Client) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        if !stands(&mut transaction, Some(user), Some(client)).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         let insert = sql(format!(
             "insert into uaa_codes ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ));
@@ -76,7 +86,9 @@ impl Store {
             .bind(code.used_at)
             .bind(code.access_jti.clone())
             .bind(code.family.clone());
-        self.db.execute(insert).await.map(drop)
+        transaction.execute(insert).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// The code with this digest.
@@ -85,23 +97,28 @@ impl Store {
         self.db.first(query).await?.as_ref().map(Code::read).transpose()
     }
 
-    /// Uses a code up and keeps what is issued for it, both or neither: of two who come at once one is first, and the
-    /// other learns what to revoke.
+    /// Uses a code up and keeps what is issued for it to a user and a client, both or neither: of two who come at once one
+    /// is first, and the other learns what to revoke.
     pub(crate) async fn redeem_code(
         &self,
         code_hash: &str,
+        (user, client): (&User, &Client),
         access_jti: &str,
         family: &str,
         refresh: Option<&RefreshToken>,
     ) -> Result<Redeemed, DbError> {
         let mut transaction = self.db.begin().await?;
+        if !stands(&mut transaction, Some(user), Some(client)).await? {
+            transaction.rollback().await?;
+            return Ok(Redeemed::Overtaken);
+        }
         let update =
             sql("update uaa_codes set used_at = ?, access_jti = ?, family = ? where code_hash = ? and used_at is null");
         let update = update.bind(self.now()).bind(access_jti).bind(family).bind(code_hash);
         if transaction.execute(update).await? == 0 {
             transaction.rollback().await?;
             let code = self.code(code_hash).await?;
-            return Ok(code.map_or(Redeemed::Now, |code| Redeemed::Before(Box::new(code))));
+            return Ok(code.map_or(Redeemed::Gone, |code| Redeemed::Before(Box::new(code))));
         }
         if let Some(refresh) = refresh {
             insert(&mut transaction, refresh).await?;
@@ -116,32 +133,39 @@ impl Store {
         self.db.execute(update.bind(self.now()).bind(code_hash)).await.map(drop)
     }
 
-    /// Keeps a passcode.
+    /// Keeps a passcode for a user, if they still stand.
     pub(crate) async fn add_passcode(
         &self,
         code_hash: &str,
-        user_id: &str,
+        user: &User,
         auth_time: i64,
         expires_at: i64,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        if !stands(&mut transaction, Some(user), None).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         let insert = sql("insert into uaa_passcodes (code_hash, user_id, auth_time, expires_at) values (?, ?, ?, ?)");
-        let insert = insert.bind(code_hash).bind(user_id).bind(auth_time).bind(expires_at);
-        self.db.execute(insert).await.map(drop)
+        let insert = insert.bind(code_hash).bind(&user.id).bind(auth_time).bind(expires_at);
+        transaction.execute(insert).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// Uses a passcode up: whose it is, and when they logged in (seconds).
-    pub(crate) async fn redeem_passcode(&self, code_hash: &str) -> Result<Option<(String, i64)>, DbError> {
-        let query = sql("select user_id, auth_time, expires_at from uaa_passcodes where code_hash = ?");
-        let Some(row) = self.db.first(query.bind(code_hash)).await? else {
-            return Ok(None);
-        };
+    /// Whose a passcode is, and when they logged in (seconds), if it is not over.
+    pub(crate) async fn passcode(&self, code_hash: &str) -> Result<Option<(String, i64)>, DbError> {
+        let query = sql("select user_id, auth_time from uaa_passcodes where code_hash = ? and expires_at > ?");
+        match self.db.first(query.bind(code_hash).bind(self.now())).await? {
+            Some(row) => Ok(Some((row.get("user_id")?, row.get("auth_time")?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Uses a passcode up; `false` if somebody else has, or it was ended. Read the user before: what ends them later is
+    /// seen when something is issued, what ended them earlier has taken the passcode.
+    pub(crate) async fn take_passcode(&self, code_hash: &str) -> Result<bool, DbError> {
         let delete = sql("delete from uaa_passcodes where code_hash = ?").bind(code_hash);
-        let first = self.db.execute(delete).await? == 1;
-        let good = first && row.get::<i64>("expires_at")? > self.now();
-        Ok(if good {
-            Some((row.get("user_id")?, row.get("auth_time")?))
-        } else {
-            None
-        })
+        Ok(self.db.execute(delete).await? == 1)
     }
 }

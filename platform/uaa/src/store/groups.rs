@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_db::{DbError, Executor as _, Row, Value, sql};
+use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 
+use super::standing::hold_user;
 use super::users::key;
-use super::{Store, texts};
+use super::{Store, What, hold, texts};
 
 /// How deep groups may stand in groups.
 const DEEPEST: usize = 10;
@@ -125,17 +126,31 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Writes a group over its version `of`, and its members if they are given; `false` if it has another version.
+    /// Writes a group over its version `of`, and its members if they are given; `false` if it has another version. Ends the
+    /// access tokens of those who are not in it any more, or have another scope by it now.
     pub(crate) async fn replace_group(
         &self,
         group: &Group,
         members: Option<&[Member]>,
         of: i64,
     ) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.replace_group_once(group, members, of)).await
+    }
+
+    async fn replace_group_once(&self, group: &Group, members: Option<&[Member]>, of: i64) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        // Nobody changes any group meanwhile.
+        hold(&mut transaction, "groups").await?;
+        let present = sql("select display_name from uaa_groups where id = ? and version = ?");
+        let Some(present) = transaction.first(present.bind(&group.id).bind(of)).await? else {
+            transaction.rollback().await?;
+            return Ok(false);
+        };
+        let renamed = present.get::<String>("display_name")? != group.display_name;
+        let (before, _) = within(&mut transaction, &group.id).await?;
         let update = sql(
             "update uaa_groups set display_name = ?, display_key = ?, description = ?, modified_at = ?, version = ? \
-             where id = ? and version = ?",
+             where id = ?",
         );
         let update = update
             .bind(&group.display_name)
@@ -143,12 +158,8 @@ impl Store {
             .bind(group.description.clone())
             .bind(group.modified_at)
             .bind(group.version)
-            .bind(&group.id)
-            .bind(of);
-        if transaction.execute(update).await? == 0 {
-            transaction.rollback().await?;
-            return Ok(false);
-        }
+            .bind(&group.id);
+        transaction.execute(update).await?;
         if let Some(members) = members {
             transaction
                 .execute(sql("delete from uaa_members where group_id = ?").bind(&group.id))
@@ -157,13 +168,28 @@ impl Store {
                 add_member(&mut transaction, &group.id, member, self.now()).await?;
             }
         }
+        let (after, _) = within(&mut transaction, &group.id).await?;
+        let left = before
+            .into_iter()
+            .filter(|user| renamed || !after.contains(user))
+            .collect();
+        self.end_access_within(&mut transaction, left).await?;
         transaction.commit().await?;
         Ok(true)
     }
 
-    /// Removes a group; its members stay.
+    /// Removes a group, and ends the access tokens of those who were in it; its members stay.
     pub(crate) async fn remove_group(&self, id: &str) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.remove_group_once(id)).await
+    }
+
+    async fn remove_group_once(&self, id: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        hold(&mut transaction, "groups").await?;
+        let (users, _) = within(&mut transaction, id).await?;
+        let outer = sql("update uaa_groups set version = version + 1 \
+             where id in (select group_id from uaa_members where member_id = ?)");
+        transaction.execute(outer.bind(id)).await?;
         let members = sql("delete from uaa_members where group_id = ? or member_id = ?")
             .bind(id)
             .bind(id);
@@ -171,69 +197,65 @@ impl Store {
         let removed = transaction
             .execute(sql("delete from uaa_groups where id = ?").bind(id))
             .await?;
+        self.end_access_within(&mut transaction, users).await?;
         transaction.commit().await?;
         Ok(removed > 0)
     }
 
     /// Who is in a group.
     pub(crate) async fn members(&self, group: &str) -> Result<Vec<Member>, DbError> {
-        let query =
-            sql("select member_id, kind, origin from uaa_members where group_id = ? order by added_at, member_id");
-        self.db
-            .all(query.bind(group))
-            .await?
-            .iter()
-            .map(|row| {
-                Ok(Member {
-                    id: row.get("member_id")?,
-                    kind: if row.get::<String>("kind")? == "GROUP" {
-                        MemberKind::Group
-                    } else {
-                        MemberKind::User
-                    },
-                    origin: row.get("origin")?,
-                })
-            })
-            .collect()
+        members(&mut &self.db, group).await
     }
 
-    /// Puts somebody into a group; `false` if they are there.
+    /// Puts somebody into a group, which has another version then; `false` if they are there, or the group is not.
     pub(crate) async fn add_member(&self, group: &str, member: &Member) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.add_member_once(group, member)).await
+    }
+
+    async fn add_member_once(&self, group: &str, member: &Member) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        let added = add_member(&mut transaction, group, member, self.now()).await?;
-        transaction.commit().await?;
+        hold(&mut transaction, "groups").await?;
+        let added = self.touch_group(&mut transaction, group).await?
+            && add_member(&mut transaction, group, member, self.now()).await?;
+        if added {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
         Ok(added)
     }
 
-    /// Takes somebody out of a group; `false` if they were not there.
+    /// Takes somebody out of a group, which has another version then, and ends the access tokens of those who are not in
+    /// it any more; `false` if they were not there.
     pub(crate) async fn remove_member(&self, group: &str, member: &str) -> Result<bool, DbError> {
-        let delete = sql("delete from uaa_members where group_id = ? and member_id = ?");
-        Ok(self.db.execute(delete.bind(group).bind(member)).await? > 0)
+        weir_db::retrying(|| self.remove_member_once(group, member)).await
     }
 
-    /// All users in a group, by way of other groups too.
-    pub(crate) async fn users_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
-        Ok(self.within(group).await?.0)
+    async fn remove_member_once(&self, group: &str, member: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        hold(&mut transaction, "groups").await?;
+        let (before, _) = within(&mut transaction, group).await?;
+        let delete = sql("delete from uaa_members where group_id = ? and member_id = ?");
+        let removed = transaction.execute(delete.bind(group).bind(member)).await? > 0;
+        if removed {
+            self.touch_group(&mut transaction, group).await?;
+            let (after, _) = within(&mut transaction, group).await?;
+            let left = before.difference(&after).cloned().collect();
+            self.end_access_within(&mut transaction, left).await?;
+        }
+        transaction.commit().await?;
+        Ok(removed)
+    }
+
+    /// Gives a group another version; `false` if there is no such group.
+    async fn touch_group(&self, transaction: &mut Transaction, group: &str) -> Result<bool, DbError> {
+        let update = sql("update uaa_groups set version = version + 1, modified_at = ? where id = ?");
+        Ok(transaction.execute(update.bind(self.now()).bind(group)).await? == 1)
     }
 
     /// All groups in a group, by way of other groups too.
     pub(crate) async fn groups_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
-        Ok(self.within(group).await?.1)
-    }
-
-    async fn within(&self, group: &str) -> Result<(BTreeSet<String>, BTreeSet<String>), DbError> {
-        let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());
-        let mut next = vec![group.to_owned()];
-        while let Some(group) = next.pop() {
-            for member in self.members(&group).await? {
-                match member.kind {
-                    MemberKind::User => drop(users.insert(member.id)),
-                    MemberKind::Group if groups.insert(member.id.clone()) => next.push(member.id),
-                    MemberKind::Group => {}
-                }
-            }
-        }
-        Ok((users, groups))
+        Ok(within(&mut &self.db, group).await?.1)
     }
 
     /// The groups that a user is in, by way of other groups too.
@@ -269,21 +291,35 @@ impl Store {
         Ok(found.into_values().collect())
     }
 
-    /// Makes the memberships that `origin` gave a user those in these groups, and no other; the groups that are left.
+    /// Makes the memberships that `origin` gave a user those in these groups, and no other; the groups that are left. If
+    /// there are any, the user's access tokens end.
     pub(crate) async fn sync_memberships(
         &self,
         user: &str,
         origin: &str,
         groups: &BTreeSet<String>,
     ) -> Result<Vec<String>, DbError> {
+        // Most logins change nothing, and wait for nobody.
+        if given_by(&mut &self.db, user, origin).await? == *groups {
+            return Ok(Vec::new());
+        }
+        weir_db::retrying(|| self.sync_memberships_once(user, origin, groups)).await
+    }
+
+    async fn sync_memberships_once(
+        &self,
+        user: &str,
+        origin: &str,
+        groups: &BTreeSet<String>,
+    ) -> Result<Vec<String>, DbError> {
         let mut transaction = self.db.begin().await?;
-        let present = sql("select group_id from uaa_members where member_id = ? and origin = ?");
-        let present = texts(&transaction.all(present.bind(user).bind(origin)).await?, "group_id")?;
+        hold(&mut transaction, "groups").await?;
         let mut left = Vec::new();
-        for group in present {
+        for group in given_by(&mut transaction, user, origin).await? {
             if !groups.contains(&group) {
                 let delete = sql("delete from uaa_members where group_id = ? and member_id = ? and origin = ?");
                 transaction.execute(delete.bind(&group).bind(user).bind(origin)).await?;
+                self.touch_group(&mut transaction, &group).await?;
                 left.push(group);
             }
         }
@@ -293,19 +329,64 @@ impl Store {
                 kind: MemberKind::User,
                 origin: origin.to_owned(),
             };
-            add_member(&mut transaction, group, &member, self.now()).await?;
+            if add_member(&mut transaction, group, &member, self.now()).await? {
+                self.touch_group(&mut transaction, group).await?;
+            }
+        }
+        if !left.is_empty() {
+            hold_user(&mut transaction, user).await?;
+            self.revoke_within(&mut transaction, &[What::User(user.to_owned())])
+                .await?;
         }
         transaction.commit().await?;
         Ok(left)
     }
 }
 
-async fn add_member(
-    transaction: &mut weir_db::Transaction,
-    group: &str,
-    member: &Member,
-    now: i64,
-) -> Result<bool, DbError> {
+/// The groups that a user is in because `origin` says so.
+async fn given_by(on: &mut impl Executor, user: &str, origin: &str) -> Result<BTreeSet<String>, DbError> {
+    let query = sql("select group_id from uaa_members where member_id = ? and origin = ?");
+    let rows = on.all(query.bind(user).bind(origin)).await?;
+    Ok(texts(&rows, "group_id")?.into_iter().collect())
+}
+
+/// Who is in a group.
+async fn members(on: &mut impl Executor, group: &str) -> Result<Vec<Member>, DbError> {
+    let query = sql("select member_id, kind, origin from uaa_members where group_id = ? order by added_at, member_id");
+    on.all(query.bind(group))
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Member {
+                id: row.get("member_id")?,
+                kind: if row.get::<String>("kind")? == "GROUP" {
+                    MemberKind::Group
+                } else {
+                    MemberKind::User
+                },
+                origin: row.get("origin")?,
+            })
+        })
+        .collect()
+}
+
+/// All users and all groups in a group, by way of other groups too.
+async fn within(on: &mut impl Executor, group: &str) -> Result<(BTreeSet<String>, BTreeSet<String>), DbError> {
+    let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());
+    let mut next = vec![group.to_owned()];
+    while let Some(group) = next.pop() {
+        for member in members(on, &group).await? {
+            match member.kind {
+                MemberKind::User => drop(users.insert(member.id)),
+                MemberKind::Group if groups.insert(member.id.clone()) => next.push(member.id),
+                MemberKind::Group => {}
+            }
+        }
+    }
+    Ok((users, groups))
+}
+
+async fn add_member(transaction: &mut Transaction, group: &str, member: &Member, now: i64) -> Result<bool, DbError> {
     let values = vec![
         group.into(),
         (&member.id).into(),

@@ -3,7 +3,8 @@
 
 use weir_db::{DbError, Executor, Row, sql};
 
-use super::{Store, list_of};
+use super::standing::stands;
+use super::{Client, Store, User, list_of};
 
 /// A refresh token as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub(crate) struct RefreshToken {
     pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
     pub(crate) revoked_at: Option<i64>,
+}
+
+/// What became of an attempt to renew what a token gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    /// It is good, or its successor is kept.
+    Now,
+    /// It is revoked or gone by now.
+    Revoked,
+    /// The user or the client was changed or ended since they were read.
+    Overtaken,
 }
 
 impl RefreshToken {
@@ -74,53 +86,59 @@ impl Store {
         self.db.all(query).await?.iter().map(RefreshToken::read).collect()
     }
 
-    /// Keeps a token.
-    pub(crate) async fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), DbError> {
-        insert(&mut &self.db, token).await
-    }
-
-    /// Puts a token in the place of another; `false` if that one is revoked or gone by now.
-    pub(crate) async fn rotate_refresh_token(&self, old: &str, fresh: &RefreshToken) -> Result<bool, DbError> {
+    /// Keeps what is issued to a user and a client, if they still stand.
+    pub(crate) async fn issue(
+        &self,
+        user: Option<&User>,
+        client: &Client,
+        token: Option<&RefreshToken>,
+    ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        let update = sql("update uaa_refresh_tokens set revoked_at = ? where token_hash = ? and revoked_at is null");
-        if transaction.execute(update.bind(self.now()).bind(old)).await? == 0 {
+        if !stands(&mut transaction, user, Some(client)).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
-        insert(&mut transaction, fresh).await?;
+        if let Some(token) = token {
+            insert(&mut transaction, token).await?;
+        }
         transaction.commit().await?;
         Ok(true)
     }
 
-    /// Revokes everything that came of one login.
-    pub(crate) async fn revoke_family(&self, family: &str) -> Result<u64, DbError> {
-        let update = sql("update uaa_refresh_tokens set revoked_at = ? where family = ? and revoked_at is null");
-        self.db.execute(update.bind(self.now()).bind(family)).await
-    }
-
-    /// Revokes all tokens of a user, of a client, or of a user with a client.
-    pub(crate) async fn revoke_refresh_tokens(&self, user: Option<&str>, client: Option<&str>) -> Result<u64, DbError> {
-        let now = self.now();
-        let update = match (user, client) {
-            (Some(user), Some(client)) => {
-                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and user_id = ? and client_id = ?")
-                    .bind(now)
-                    .bind(user)
-                    .bind(client)
+    /// Renews what a token gives, if that, the user and the client still stand; `fresh` takes its place.
+    pub(crate) async fn renew(
+        &self,
+        (user, client): (&User, &Client),
+        old: &str,
+        fresh: Option<&RefreshToken>,
+    ) -> Result<Renewed, DbError> {
+        let mut transaction = self.db.begin().await?;
+        if !stands(&mut transaction, Some(user), Some(client)).await? {
+            transaction.rollback().await?;
+            return Ok(Renewed::Overtaken);
+        }
+        let good = match fresh {
+            Some(fresh) => {
+                let update =
+                    sql("update uaa_refresh_tokens set revoked_at = ? where token_hash = ? and revoked_at is null");
+                let good = transaction.execute(update.bind(self.now()).bind(old)).await? == 1;
+                if good {
+                    insert(&mut transaction, fresh).await?;
+                }
+                good
             }
-            (Some(user), None) => {
-                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and user_id = ?")
-                    .bind(now)
-                    .bind(user)
+            // Who revokes it must hold the user.
+            None => {
+                let query = sql("select jti from uaa_refresh_tokens where token_hash = ? and revoked_at is null");
+                transaction.first(query.bind(old)).await?.is_some()
             }
-            (None, Some(client)) => {
-                sql("update uaa_refresh_tokens set revoked_at = ? where revoked_at is null and client_id = ?")
-                    .bind(now)
-                    .bind(client)
-            }
-            (None, None) => return Ok(0),
         };
-        self.db.execute(update).await
+        if !good {
+            transaction.rollback().await?;
+            return Ok(Renewed::Revoked);
+        }
+        transaction.commit().await?;
+        Ok(Renewed::Now)
     }
 }
 

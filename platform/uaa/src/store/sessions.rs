@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use weir_db::{DbError, sql};
 
-use super::Store;
+use super::standing::{AS_OF, as_of, stands};
+use super::{Store, User};
 
 /// How often the time of the last request is written down.
 const NOTED_EVERY: i64 = 30_000;
@@ -15,32 +16,40 @@ pub(crate) struct Session {
     pub(crate) user_id: String,
     /// Seconds.
     pub(crate) auth_time: i64,
+    /// The number of the last revocation when this was read.
+    pub(crate) as_of: i64,
 }
 
 impl Store {
-    /// Keeps a session.
+    /// Keeps a session of a user, if they still stand.
     pub(crate) async fn add_session(
         &self,
         session_hash: &str,
-        user_id: &str,
+        user: &User,
         auth_time: i64,
         longest: Duration,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        if !stands(&mut transaction, Some(user), None).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         let now = self.now();
         let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
         let insert = sql(
             "insert into uaa_sessions (session_hash, user_id, auth_time, seen_at, expires_at) values (?, ?, ?, ?, ?)",
         );
-        let insert = insert.bind(session_hash).bind(user_id).bind(auth_time).bind(now);
-        self.db
-            .execute(insert.bind(now.saturating_add(longest)))
-            .await
-            .map(drop)
+        let insert = insert.bind(session_hash).bind(&user.id).bind(auth_time).bind(now);
+        transaction.execute(insert.bind(now.saturating_add(longest))).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// The session with this digest, if it is not over; its last request is now.
     pub(crate) async fn session(&self, session_hash: &str, idle: Duration) -> Result<Option<Session>, DbError> {
-        let query = sql("select user_id, auth_time, seen_at, expires_at from uaa_sessions where session_hash = ?");
+        let query = sql(format!(
+            "select user_id, auth_time, seen_at, expires_at, {AS_OF} from uaa_sessions where session_hash = ?"
+        ));
         let Some(row) = self.db.first(query.bind(session_hash)).await? else {
             return Ok(None);
         };
@@ -58,6 +67,7 @@ impl Store {
         Ok(Some(Session {
             user_id: row.get("user_id")?,
             auth_time: row.get("auth_time")?,
+            as_of: as_of(&row)?,
         }))
     }
 
@@ -65,11 +75,5 @@ impl Store {
     pub(crate) async fn remove_session(&self, session_hash: &str) -> Result<(), DbError> {
         let delete = sql("delete from uaa_sessions where session_hash = ?");
         self.db.execute(delete.bind(session_hash)).await.map(drop)
-    }
-
-    /// Ends all sessions of a user.
-    pub(crate) async fn remove_sessions(&self, user_id: &str) -> Result<(), DbError> {
-        let delete = sql("delete from uaa_sessions where user_id = ?");
-        self.db.execute(delete.bind(user_id)).await.map(drop)
     }
 }

@@ -8,12 +8,12 @@ use super::Store;
 const DONE: &str = "done";
 
 /// How the first start stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FirstStartState {
     /// Nobody was here before: it is ours to do.
     Ours,
-    /// Another node does it now, or was killed amid it.
-    UnderWay,
+    /// This node does it now, or was killed amid it.
+    UnderWay(String),
     /// It is done.
     Done,
 }
@@ -25,18 +25,18 @@ impl Store {
         if self.db.execute(take).await? == 1 {
             return Ok(FirstStartState::Ours);
         }
-        let content = self.setting("seed").await?;
-        Ok(if content.as_deref() == Some(DONE) {
+        let content = self.setting("seed").await?.unwrap_or_default();
+        Ok(if content == DONE {
             FirstStartState::Done
         } else {
-            FirstStartState::UnderWay
+            FirstStartState::UnderWay(content)
         })
     }
 
-    /// Takes the first start from a node that seems to be dead.
-    pub(crate) async fn take_over_first_start(&self, node: &str) -> Result<(), DbError> {
-        let take = sql("update uaa_settings set content = ? where name = 'seed' and content <> ?");
-        self.db.execute(take.bind(node).bind(DONE)).await.map(drop)
+    /// Takes the first start from a node that seems to be dead; `false` if it has finished, or somebody else has taken it.
+    pub(crate) async fn take_over_first_start(&self, node: &str, from: &str) -> Result<bool, DbError> {
+        let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ?");
+        Ok(from != DONE && self.db.execute(take.bind(node).bind(from)).await? == 1)
     }
 
     /// The first start is done.

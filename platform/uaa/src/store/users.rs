@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 
-use super::Store;
+use super::standing::{AS_OF, as_of, hold_user, revoked_since};
+use super::{Store, What, hold};
 
 /// One address of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub(crate) struct User {
     pub(crate) version: i64,
     pub(crate) last_logon: Option<i64>,
     pub(crate) previous_logon: Option<i64>,
+    /// The number of the last revocation when this was read: what is issued rests on there being no later one.
+    pub(crate) as_of: i64,
 }
 
 impl std::fmt::Debug for User {
@@ -108,6 +111,7 @@ impl User {
             version: row.get("version")?,
             last_logon: row.get("last_logon")?,
             previous_logon: row.get("previous_logon")?,
+            as_of: as_of(row)?,
         })
     }
 
@@ -147,8 +151,9 @@ pub(super) fn key(text: &str) -> String {
     text.to_lowercase()
 }
 
+/// What a user is read from.
 fn columns() -> String {
-    COLUMNS.join(", ")
+    format!("{}, {AS_OF}", COLUMNS.join(", "))
 }
 
 impl Store {
@@ -206,37 +211,69 @@ impl Store {
     /// Makes a user; [`DbError::Duplicate`] if the name is taken.
     pub(crate) async fn add_user(&self, user: &User) -> Result<(), DbError> {
         let marks = vec!["?"; COLUMNS.len()].join(", ");
-        let insert = sql(format!("insert into uaa_users ({}) values ({marks})", columns())).bind_all(user.values());
+        let insert = sql(format!(
+            "insert into uaa_users ({}) values ({marks})",
+            COLUMNS.join(", ")
+        ))
+        .bind_all(user.values());
         self.db.execute(insert).await.map(drop)
     }
 
-    /// Writes a user over its version `of`; `false` if it has another by now.
+    /// Writes a user over its version `of`; `false` if it has another by now. Who becomes inactive has nothing any more.
     pub(crate) async fn replace_user(&self, user: &User, of: i64) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.replace_user_once(user, of)).await
+    }
+
+    async fn replace_user_once(&self, user: &User, of: i64) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let lock = transaction.dialect().for_update();
+        let query = sql(format!(
+            "select active from uaa_users where id = ? and version = ?{lock}"
+        ));
+        let Some(present) = transaction.first(query.bind(&user.id).bind(of)).await? else {
+            transaction.rollback().await?;
+            return Ok(false);
+        };
         let assignments = COLUMNS[1..]
             .iter()
             .map(|name| format!("{name} = ?"))
             .collect::<Vec<_>>()
             .join(", ");
-        let update = sql(format!(
-            "update uaa_users set {assignments} where id = ? and version = ?"
-        ))
-        .bind_all(user.values().into_iter().skip(1))
-        .bind(&user.id)
-        .bind(of);
-        Ok(self.db.execute(update).await? == 1)
+        let update = sql(format!("update uaa_users set {assignments} where id = ?"))
+            .bind_all(user.values().into_iter().skip(1))
+            .bind(&user.id);
+        transaction.execute(update).await?;
+        if present.get::<bool>("active")? && !user.active {
+            self.end_user_within(&mut transaction, &user.id).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// Sets a password's hash.
-    pub(crate) async fn set_password(&self, id: &str, hash: &str) -> Result<(), DbError> {
+    /// Sets a password's hash and ends what the old one opened; `false` if that happened to the user since they were read,
+    /// or they are gone: the old password, as it was shown, may not be theirs any more.
+    pub(crate) async fn set_password(&self, user: &User, hash: &str) -> Result<bool, DbError> {
+        weir_db::retrying(|| self.set_password_once(user, hash)).await
+    }
+
+    async fn set_password_once(&self, user: &User, hash: &str) -> Result<bool, DbError> {
+        let mut transaction = self.db.begin().await?;
+        let held = hold_user(&mut transaction, &user.id).await?;
+        if !held || revoked_since(&mut transaction, user, None).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         let now = self.now();
         let update = sql(
             "update uaa_users set password_hash = ?, password_changed_at = ?, modified_at = ?, version = version + 1 \
              where id = ?",
         );
-        self.db
-            .execute(update.bind(hash).bind(now).bind(now).bind(id))
-            .await
-            .map(drop)
+        transaction
+            .execute(update.bind(hash).bind(now).bind(now).bind(&user.id))
+            .await?;
+        self.end_user_within(&mut transaction, &user.id).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Puts another hash of the same password in the place of this one, if it is still there.
@@ -251,13 +288,21 @@ impl Store {
         self.db.execute(update.bind(self.now()).bind(id)).await.map(drop)
     }
 
-    /// Removes a user and all that is theirs; whether there was one.
+    /// Removes a user and all that is theirs, and ends what was issued; whether there was one.
     pub(crate) async fn remove_user(&self, id: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.remove_user_once(id)).await
     }
 
     async fn remove_user_once(&self, id: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        hold(&mut transaction, "groups").await?;
+        let groups = sql("update uaa_groups set version = version + 1 \
+             where id in (select group_id from uaa_members where member_id = ?)");
+        transaction.execute(groups.bind(id)).await?;
+        if !hold_user(&mut transaction, id).await? {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
         for (table, column) in [
             ("uaa_members", "member_id"),
             ("uaa_refresh_tokens", "user_id"),
@@ -269,6 +314,8 @@ impl Store {
             delete(&mut transaction, table, column, id).await?;
         }
         let removed = delete(&mut transaction, "uaa_users", "id", id).await?;
+        self.revoke_within(&mut transaction, &[What::User(id.to_owned())])
+            .await?;
         transaction.commit().await?;
         Ok(removed > 0)
     }

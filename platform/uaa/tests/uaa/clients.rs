@@ -188,11 +188,11 @@ pub async fn secrets(uaa: &Uaa) {
     put(root, json!({"secret": ""})).await.refused(400, "invalid_client");
 }
 
-/// Whoever may make clients makes none that may more than they may themselves.
+/// Whoever may make clients makes none that may more than their own client, whatever they call it.
 pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
     uaa.add_client(json!({
         "client_id": "maker", "client_secret": "x", "authorized_grant_types": ["client_credentials"],
-        "authorities": ["clients.write", "logs.admin"],
+        "authorities": ["clients.write", "logs.admin"], "scope": ["openid", "maker.own"],
     }))
     .await;
     let token = uaa
@@ -200,26 +200,63 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
         .await
         .ok();
     let token = token["access_token"].as_str().unwrap();
-    let post = |authority: &'static str, id: &'static str| async move {
+    let post = |id: &str, grants: Value, scope: &str, authority: &str| {
         let body = json!({
-            "client_id": id, "client_secret": "x", "authorized_grant_types": ["client_credentials"],
-            "authorities": [authority],
+            "client_id": id, "client_secret": "x", "authorized_grant_types": grants,
+            "scope": [scope], "authorities": [authority], "redirect_uri": [REDIRECT],
         });
-        uaa.client.post("/oauth/clients").bearer(token).json(&body).send().await
+        async move { uaa.client.post("/oauth/clients").bearer(token).json(&body).send().await }
     };
-    post("uaa.admin", "made-1").await.refused(403, "invalid_client");
-    post("cloud_controller.admin", "made-1")
-        .await
-        .refused(403, "invalid_client");
-    post("logs.admin", "made-1").await.expect(201);
-    post("made-2.read", "made-2").await.expect(201);
-    // Nor does an update.
-    let body = json!({"authorized_grant_types": ["client_credentials"], "authorities": ["uaa.admin"]});
+    let own = || json!(["client_credentials"]);
+    // The name of what is made opens nothing.
     uaa.client
-        .put("/oauth/clients/made-1")
-        .bearer(token)
-        .json(&body)
+        .post("/oauth/clients")
+        .bearer(&uaa.root().await)
+        .json(&json!({"client_id": "uaa", "client_secret": "x", "authorized_grant_types": ["client_credentials"]}))
         .send()
         .await
+        .refused(400, "invalid_client");
+    post("uaa", own(), "uaa.none", "uaa.admin")
+        .await
+        .refused(400, "invalid_client");
+    for (id, scope) in [
+        ("logs", "logs.admin"),
+        ("scim", "scim.write"),
+        ("cloud_controller", "cloud_controller.admin"),
+        ("clients", "clients.admin"),
+    ] {
+        post(id, own(), "uaa.none", scope).await.refused(403, "invalid_client");
+        post(id, own(), scope, "uaa.none").await.refused(403, "invalid_client");
+    }
+    // Nor does what the caller's own tokens have: an authority asks nobody.
+    for authority in ["logs.admin", "clients.write", "maker.own", "made-1.read"] {
+        post("made-1", own(), "uaa.none", authority)
+            .await
+            .refused(403, "invalid_client");
+    }
+    post("made-1", json!(["password"]), "openid", "uaa.none")
+        .await
         .refused(403, "invalid_client");
+    post("made-1", json!(["authorization_code"]), "openid", "uaa.resource")
+        .await
+        .refused(403, "invalid_client");
+    post("made-1", own(), "openid", "uaa.resource").await.expect(201);
+    post("made-2", own(), "maker.whatever", "uaa.none").await.expect(201);
+    // Nor does an update.
+    for (scope, authority) in [
+        ("openid", "uaa.admin"),
+        ("uaa.admin", "uaa.none"),
+        ("made-1.x", "uaa.none"),
+    ] {
+        let body = json!({
+            "authorized_grant_types": ["client_credentials"], "scope": [scope], "authorities": [authority],
+        });
+        uaa.client
+            .put("/oauth/clients/made-1")
+            .bearer(token)
+            .json(&body)
+            .send()
+            .await
+            .refused(403, "invalid_client");
+    }
 }

@@ -74,26 +74,33 @@ pub async fn groups(uaa: &Uaa) {
             .expect(201),
         again
     );
-    // PUT writes all of it, PATCH a part.
+    // Who came and went since it was read is not undone: it has had a version for each.
     let put = json!({"displayName": "my.scope", "members": []});
+    for version in ["0", "1"] {
+        let request = uaa.client.put(&path).bearer(&root).header("if-match", version);
+        assert_eq!(request.json(&put).send().await.status, 412);
+        let request = uaa.client.patch(&path).bearer(&root).header("if-match", version);
+        assert_eq!(request.json(&put).send().await.status, 412);
+    }
+    // PUT writes all of it, PATCH a part.
     let written = uaa
         .client
         .put(&path)
         .bearer(&root)
-        .header("if-match", "0")
+        .header("if-match", "2")
         .json(&put)
         .send()
         .await
         .ok();
     assert_eq!(
         (&written["members"], &written["meta"]["version"]),
-        (&json!([]), &1.into())
+        (&json!([]), &3.into())
     );
     assert_eq!(
         uaa.client
             .put(&path)
             .bearer(&root)
-            .header("if-match", "0")
+            .header("if-match", "2")
             .json(&put)
             .send()
             .await
@@ -105,7 +112,7 @@ pub async fn groups(uaa: &Uaa) {
         .client
         .patch(&path)
         .bearer(&root)
-        .header("if-match", "1")
+        .header("if-match", "3")
         .json(&patch)
         .send()
         .await
@@ -140,6 +147,17 @@ pub async fn groups(uaa: &Uaa) {
         .send()
         .await
         .refused(400, "invalid_scim_resource");
+    // Nor can it be called something else, by either method; its description may change.
+    for (method, name, status) in [
+        ("PUT", "closedid", 400),
+        ("PATCH", "OpenID", 400),
+        ("PATCH", "openid", 200),
+        ("PUT", "openid", 200),
+    ] {
+        let body = json!({"displayName": name, "description": "Know who you are"});
+        let request = uaa.client.request(method.parse().unwrap(), &openid).bearer(&root);
+        request.header("if-match", "*").json(&body).send().await.expect(status);
+    }
     let token = uaa.login("gerda", "pw").await.ok()["access_token"]
         .as_str()
         .unwrap()

@@ -20,6 +20,7 @@ mod browser;
 mod clients;
 mod codes;
 mod common;
+mod endings;
 mod groups;
 mod providers;
 mod revocation;
@@ -79,6 +80,8 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     revocation::logout,
     revocation::by_user_and_client,
     revocation::feed,
+    endings::nothing_to_make_everybody_remember,
+    endings::codes_end_too,
     revocation::changed_groups,
     attacks::forged_tokens,
     attacks::tokens_of_other_kinds,
@@ -94,6 +97,8 @@ const OWN: &[(&str, Play)] = scenarios![
     times::time_passes,
     times::parameters_change,
     revocation::nodes,
+    revocation::clocks_apart,
+    endings::logins_in_flight,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,
 ];

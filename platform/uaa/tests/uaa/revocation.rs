@@ -303,6 +303,45 @@ pub async fn nodes(ground: &Ground) {
     uaa.stop().await;
 }
 
+/// Two nodes whose clocks are two seconds apart: what the one ahead has issued is hit by a revocation of the other, and what
+/// either issues afterwards counts at once, for everybody.
+pub async fn clocks_apart(ground: &Ground) {
+    let uaa = ground.uaa().await;
+    let ahead = uaa.another_node().await;
+    ahead.pass(2);
+    let user = uaa.add_user("clara", "pw").await;
+    let fields = [("grant_type", "password"), ("username", "clara"), ("password", "pw")];
+    let login = |node: &Uaa| node.client.post("/oauth/token").basic("cf", "").form(&fields).send();
+    let check = |node: &Uaa, token: &str| {
+        let secret = uaa.secret("doppler");
+        let request = node.client.post("/check_token").basic("doppler", &secret);
+        request.form(&[("token", token)]).send()
+    };
+    let root = uaa.root().await;
+    let now = claims(&root)["iat"].as_i64().unwrap();
+    let old = text(&login(&ahead).await.ok(), "access_token");
+    assert_eq!(claims(&old)["iat"], now + 2);
+    let path = format!("/oauth/token/revoke/user/{user}");
+    uaa.client.get(&path).bearer(&root).send().await.expect(200);
+    check(&uaa, &old).await.refused(400, "invalid_token");
+    // The other node knows of it before it issues anything, however fresh it is.
+    for node in [&ahead, &uaa] {
+        let fresh = text(&login(node).await.ok(), "access_token");
+        for node in [&uaa, &ahead] {
+            check(node, &fresh).await.ok();
+        }
+        // Verifiers allow five seconds.
+        let issued = claims(&fresh)["iat"].as_i64().unwrap();
+        assert!((now + 3..=now + 5).contains(&issued), "{}", issued - now);
+    }
+    eventually("the other node knows", || async {
+        check(&ahead, &old).await.status == 400
+    })
+    .await;
+    ahead.stop().await;
+    uaa.stop().await;
+}
+
 /// Two nodes that start together on an empty database make one administrator, one set of clients and one key.
 pub async fn nodes_start_together(ground: &Ground) {
     let (one, two) = ground.pair().await;

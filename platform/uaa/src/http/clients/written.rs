@@ -21,6 +21,12 @@ const GRANTS: [&str; 6] = [
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
 ];
 
+/// What stands where there is nothing.
+const NONE: &str = "uaa.none";
+
+/// What resource servers need to ask about tokens.
+const RESOURCE: &str = "uaa.resource";
+
 /// Most entries of a list.
 const MOST: usize = 200;
 
@@ -81,7 +87,7 @@ pub(super) fn replace(client: &mut Client, written: Written) {
     };
     let none = |scopes: &mut Vec<String>| {
         if scopes.is_empty() {
-            scopes.push("uaa.none".to_owned());
+            scopes.push(NONE.to_owned());
         }
     };
     none(&mut client.detail.scope);
@@ -89,7 +95,7 @@ pub(super) fn replace(client: &mut Client, written: Written) {
 }
 
 /// Whether the client makes sense, and gives its maker no more than they have.
-pub(super) fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), ApiError> {
+pub(super) async fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), ApiError> {
     let detail = &client.detail;
     let lists = [
         &detail.scope,
@@ -134,14 +140,40 @@ pub(super) fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), A
     if caller.has_any(&["uaa.admin", "clients.admin"]) {
         return Ok(());
     }
-    let own = format!("{}.", client.id);
-    let harmless = ["uaa.none", "openid", "profile", "roles", "email", "user_attributes"];
-    for scope in detail.scope.iter().chain(&detail.authorities) {
-        if !caller.has(scope) && !scope.starts_with(&own) && !harmless.contains(&scope.as_str()) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "invalid_client",
-                format!("{scope} is not an allowed scope for the caller; it is not one of its own"),
+    let by = app.store.client(&caller.claims.client_id).await?;
+    modest(client, &caller.claims.client_id, by.as_ref())
+}
+
+/// What whoever may make clients without being an administrator may give them, as the original has it: scopes of the
+/// caller's own client or below its name, of which a user's token gets what the user has; of authorities, which nobody
+/// else has a say in, only what resource servers need; and no grant that sees passwords. The name of the new client opens
+/// nothing: it is the caller's to choose.
+fn modest(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiError> {
+    let refused = |description: String| Err(ApiError::new(StatusCode::FORBIDDEN, "invalid_client", description));
+    if client.may("password") {
+        return refused("password is not an allowed grant type for non-admin caller.".to_owned());
+    }
+    if client.may("implicit") && client.may("authorization_code") {
+        return refused("Not allowed: implicit grant type is not allowed together with authorization_code".to_owned());
+    }
+    let own = format!("{caller}.");
+    let held = by.map(|by| by.detail.scope.as_slice()).unwrap_or_default();
+    for scope in &client.detail.scope {
+        let below = by.is_some() && scope.starts_with(&own);
+        if scope != NONE && !below && !held.contains(scope) {
+            return refused(format!(
+                "{scope} is not an allowed scope for caller={}. Must have prefix in [{}] or be one of its own",
+                shown(caller),
+                shown(&own)
+            ));
+        }
+    }
+    for authority in &client.detail.authorities {
+        let resource = authority == RESOURCE && client.may("client_credentials");
+        if authority != NONE && !resource {
+            return refused(format!(
+                "{authority} is not an allowed authority for caller={}",
+                shown(caller)
             ));
         }
     }

@@ -17,7 +17,7 @@ use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
 use crate::issue::ZONE;
 use crate::scopes;
-use crate::store::{Group, What};
+use crate::store::Group;
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute {
@@ -226,15 +226,14 @@ pub(crate) async fn remove(
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let group = find(&app, &id).await?;
-    if app.default_groups.values().any(|default| *default == id) {
+    if is_default(&app, &id) {
         return Err(ApiError::invalid_scim(
             "A group that every user is in cannot be removed",
         ));
     }
     let document = document(&app, &group).await?;
-    let users = app.store.users_within(&id).await?;
     app.store.remove_group(&id).await?;
-    app.end_access_of(users).await?;
+    app.revoked.catch_up().await;
     tracing::info!(
         caller = caller.name(),
         group = group.display_name,
@@ -254,8 +253,13 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
     if wanted.is_some_and(|wanted| wanted != present.version) {
         return Err(outdated());
     }
-    let before = app.store.users_within(&present.id).await?;
     let renamed = change.name.as_ref().is_some_and(|name| *name != present.display_name);
+    // Its name is a scope that all users count on, and the next start would make another one of it.
+    if renamed && is_default(app, &present.id) {
+        return Err(ApiError::invalid_scim(
+            "A group that every user is in cannot be renamed",
+        ));
+    }
     let group = Group {
         display_name: change.name.unwrap_or_else(|| present.display_name.clone()),
         description: change.description.unwrap_or_else(|| present.description.clone()),
@@ -273,24 +277,13 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
         Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
         Err(error) => return Err(error.into()),
     }
-    // Who is not in it any more, or has another scope by it now, has tokens that say too much.
-    let after = app.store.users_within(&group.id).await?;
-    let left = before
-        .into_iter()
-        .filter(|user| renamed || !after.contains(user))
-        .collect();
-    app.end_access_of(left).await?;
+    app.revoked.catch_up().await;
     Ok(group)
 }
 
-impl App {
-    /// Ends the access tokens of users whose groups became fewer. Their refresh tokens stay, and give what is left.
-    pub(crate) async fn end_access_of(&self, users: std::collections::BTreeSet<String>) -> Result<(), ApiError> {
-        for user in users {
-            self.revoked.revoke(What::User(user)).await?;
-        }
-        Ok(())
-    }
+/// Whether every user is in this group.
+fn is_default(app: &App, id: &str) -> bool {
+    app.default_groups.values().any(|default| default == id)
 }
 
 pub(super) async fn find(app: &App, id: &str) -> Result<Group, ApiError> {

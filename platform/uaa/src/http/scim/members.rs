@@ -1,7 +1,5 @@
 //! `/Groups/:id/members`
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -90,6 +88,7 @@ pub(crate) async fn add(
         .first()
         .ok_or_else(|| ApiError::invalid_scim("A member must be named"))?;
     if !app.store.add_member(&id, member).await? {
+        find(&app, &id).await?;
         return Err(ApiError::new(
             StatusCode::CONFLICT,
             "member_already_exists",
@@ -116,12 +115,10 @@ pub(crate) async fn remove(
     let members = app.store.members(&id).await?;
     let found = members.iter().find(|known| known.id == member);
     let found = found.ok_or_else(|| ApiError::scim_not_found("Member", &member))?;
-    let affected = match found.kind {
-        MemberKind::User => BTreeSet::from([member.clone()]),
-        MemberKind::Group => app.store.users_within(&member).await?,
-    };
-    app.store.remove_member(&id, &member).await?;
-    app.end_access_of(affected).await?;
+    if !app.store.remove_member(&id, &member).await? {
+        return Err(ApiError::scim_not_found("Member", &member));
+    }
+    app.revoked.catch_up().await;
     tracing::info!(
         caller = caller.name(),
         group = group.display_name,

@@ -81,8 +81,10 @@ pub(crate) async fn change(
         ));
     }
     let hash = app.hasher.hash(&change.password).await?;
-    app.store.set_password(&id, &hash).await?;
-    app.end_tokens_of(&id).await?;
+    if !app.store.set_password(&user, &hash).await? {
+        return Err(ApiError::overtaken());
+    }
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user = id, "a password was changed");
     Ok(Json(json!({"status": "ok", "message": "password updated"})))
 }

@@ -118,6 +118,7 @@ pub(crate) async fn create(
         version: 0,
         last_logon: None,
         previous_logon: None,
+        as_of: 0,
     };
     let origin = written.origin.clone().filter(|origin| !origin.is_empty());
     user.origin = origin.unwrap_or_else(|| OURS.to_owned());
@@ -216,9 +217,7 @@ async fn change(
         Err(DbError::Duplicate(_)) => return Err(taken(app, &user).await?),
         Err(error) => return Err(error.into()),
     }
-    if present.active && !user.active {
-        app.end_tokens_of(id).await?;
-    }
+    app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user = id, "a user was changed");
     Ok(Json(document(app, &user).await?))
 }
@@ -235,9 +234,8 @@ pub(crate) async fn remove(
         return Err(ApiError::invalid_scim("Nobody can remove themselves"));
     }
     let document = document(&app, &user).await?;
-    // First of all: a token that outlives its user is worse than a user without tokens.
-    app.end_tokens_of(&id).await?;
     app.store.remove_user(&id).await?;
+    app.revoked.catch_up().await;
     app.store
         .forget_failures(&principal(&user.origin, &user.user_name))
         .await?;

@@ -13,7 +13,7 @@ use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
 use crate::scopes;
 use crate::secrets;
-use crate::store::{Code, Redeemed};
+use crate::store::{Code, IssuedTo, Redeemed};
 
 /// Lengths that RFC 7636 gives a verifier.
 const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
@@ -64,11 +64,18 @@ impl Request<'_> {
         let (jti, family) = (new_jti(), secrets::random_hex::<16>());
         let refresh = app.refresh_for(&grant, &family);
         let kept = refresh.as_ref().map(|refresh| &refresh.kept);
-        if let Redeemed::Before(code) = app.store.redeem_code(&hash, &jti, &family, kept).await? {
-            self.replayed(&code).await?;
-            return Err(invalid());
+        let second = app.second_for(&grant).await?;
+        let basis = (&user, self.client());
+        match app.store.redeem_code(&hash, basis, &jti, &family, kept).await? {
+            Redeemed::Now => {}
+            Redeemed::Before(code) => {
+                self.replayed(&code).await?;
+                return Err(invalid());
+            }
+            Redeemed::Gone => return Err(invalid()),
+            Redeemed::Overtaken => return Err(ApiError::overtaken()),
         }
-        let access = app.issue(&grant, jti).await;
+        let access = app.access(&grant, jti, second);
         Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
     }
 
@@ -112,11 +119,17 @@ impl Request<'_> {
             "an authorization code was shown twice: what was issued for it is revoked"
         );
         if let Some(family) = &code.family {
-            self.app.store.revoke_family(family).await?;
+            self.app.store.end_family(&code.user_id, family).await?;
         }
         if let Some(jti) = &code.access_jti {
             let longest = crate::issue::seconds(self.app.config.tokens.longest_access);
-            self.app.revoked.revoke_token(jti, self.app.now() + longest).await?;
+            let issued_to = IssuedTo {
+                user: Some(&code.user_id),
+                client: &code.client_id,
+            };
+            let end = self.app.now() + longest;
+            self.app.store.revoke_token(jti, end, Some(issued_to)).await?;
+            self.app.revoked.catch_up().await;
         }
         Ok(())
     }

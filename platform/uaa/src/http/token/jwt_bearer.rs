@@ -46,7 +46,9 @@ impl Request<'_> {
             .user_id
             .ok_or_else(|| ApiError::invalid_grant("The assertion names no user"))?;
         let user = self.app.store.user(&id).await?.filter(|user| user.active);
-        let user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
+        let mut user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
+        // What ended the assertion after it was checked counts.
+        user.as_of = user.as_of.min(claims.as_of);
         Ok((user, claims.auth_time.unwrap_or(claims.iat)))
     }
 

@@ -40,16 +40,16 @@ impl Request<'_> {
     }
 
     async fn passcode(&self, passcode: &str) -> Result<Value, ApiError> {
-        let found = self.app.store.redeem_passcode(&secrets::digest(passcode)).await?;
-        let Some((user_id, auth_time)) = found else {
+        let hash = secrets::digest(passcode);
+        let refused = || {
             self.app.metrics.login("failed");
-            return Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "Invalid passcode",
-            ));
+            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid passcode")
         };
+        let (user_id, auth_time) = self.app.store.passcode(&hash).await?.ok_or_else(refused)?;
         let user = self.app.store.user(&user_id).await?;
+        if !self.app.store.take_passcode(&hash).await? {
+            return Err(refused());
+        }
         let user = user.filter(|user| user.active).ok_or_else(ApiError::bad_credentials)?;
         self.user_tokens(&user, "password", auth_time).await
     }

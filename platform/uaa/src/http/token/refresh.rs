@@ -14,10 +14,23 @@ use crate::issue::{Grant, new_jti};
 use crate::jwt::Flaw;
 use crate::scopes;
 use crate::secrets;
-use crate::store::RefreshToken;
+use crate::store::{RefreshToken, Renewed};
+
+/// How often a refresh begins anew when something that it rests on changes under its hands.
+const ATTEMPTS: usize = 3;
 
 impl Request<'_> {
     pub(super) async fn refresh(&self) -> Result<Value, ApiError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(answer) = Box::pin(self.attempt()).await? {
+                return Ok(answer);
+            }
+        }
+        Err(ApiError::overtaken())
+    }
+
+    /// `None` if what it rests on was changed meanwhile: what counts then is found by the next one.
+    async fn attempt(&self) -> Result<Option<Value>, ApiError> {
         let app = self.app;
         let token = self.form.required("refresh_token")?;
         let hash = secrets::digest(token);
@@ -62,28 +75,38 @@ impl Request<'_> {
             id_token: asked.contains("openid") || (asked.is_empty() && once.contains("openid") && kept.is_oidc()),
         };
         // A client without a secret keeps a stolen token no longer than the next refresh.
-        if !app.config.tokens.rotate_refresh && self.asking.proved {
-            let access = app.issue(&grant, new_jti()).await;
-            return Ok(access.answer(Some(token)));
-        }
-        let wide = Grant {
-            scopes: once,
-            ..grant.clone()
+        let rotates = app.config.tokens.rotate_refresh || !self.asking.proved;
+        let fresh = if rotates {
+            let wide = Grant {
+                scopes: once,
+                ..grant.clone()
+            };
+            let fresh = app.refresh_for(&wide, &kept.family);
+            Some(fresh.ok_or_else(|| ApiError::invalid_token("The client may not refresh any more"))?)
+        } else {
+            None
         };
-        let fresh = app.refresh_for(&wide, &kept.family);
-        let fresh = fresh.ok_or_else(|| ApiError::invalid_token("The client may not refresh any more"))?;
-        if !app.store.rotate_refresh_token(&hash, &fresh.kept).await? {
-            // Somebody else was faster with the same token.
-            self.shown_again(&kept).await?;
-            return Err(Flaw::Revoked.into());
+        let second = app.second_for(&grant).await?;
+        let successor = fresh.as_ref().map(|fresh| &fresh.kept);
+        match app.store.renew((&user, self.client()), &hash, successor).await? {
+            Renewed::Now => {}
+            Renewed::Overtaken => return Ok(None),
+            Renewed::Revoked => {
+                // Somebody else was faster with the same token.
+                if rotates {
+                    self.shown_again(&kept).await?;
+                }
+                return Err(Flaw::Revoked.into());
+            }
         }
-        let access = app.issue(&grant, new_jti()).await;
-        Ok(access.answer(Some(&fresh.token)))
+        let access = app.access(&grant, new_jti(), second);
+        let shown = fresh.as_ref().map_or(token, |fresh| fresh.token.as_str());
+        Ok(Some(access.answer(Some(shown))))
     }
 
     /// Whoever shows a token that does not count any more may have stolen it, or been stolen from.
     async fn shown_again(&self, kept: &RefreshToken) -> Result<(), ApiError> {
-        if self.app.store.revoke_family(&kept.family).await? > 0 {
+        if self.app.store.end_family(&kept.user_id, &kept.family).await? > 0 {
             tracing::warn!(
                 user = kept.user_id,
                 client = kept.client_id,
