@@ -103,7 +103,14 @@ async fn group(store: &Store, name: &str) -> Result<String, Error> {
         Ok(()) => Ok(group.id),
         // Another node was faster.
         Err(weir_db::DbError::Duplicate(_)) => {
-            let other = store.group_by_name(name).await?;
+            let other = store.group_like(name).await?;
+            if let Some(other) = other.as_ref().filter(|other| other.display_name != name) {
+                tracing::warn!(
+                    wanted = name,
+                    group = other.display_name,
+                    "a group stands in the place of one that the platform needs: rename it"
+                );
+            }
             Ok(other.map_or(group.id, |other| other.id))
         }
         Err(error) => Err(error.into()),

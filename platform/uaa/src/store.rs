@@ -25,7 +25,7 @@ pub(crate) use approvals::Approval;
 pub(crate) use clients::{AutoApprove, Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 pub(crate) use codes::{Code, Redeemed};
 pub(crate) use failures::Failures;
-pub(crate) use groups::{Group, Member, MemberKind, Membership};
+pub(crate) use groups::{Group, Member, MemberKind, Membership, group_key};
 pub(crate) use keys::StoredKey;
 pub(crate) use logins::ExternalLogin;
 pub(crate) use refresh::RefreshToken;

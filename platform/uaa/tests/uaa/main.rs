@@ -72,6 +72,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     scim::passwords,
     groups::groups,
     groups::nested_groups,
+    groups::names_to_the_letter,
     scim::names_for_ids,
     clients::administration,
     clients::secrets,

@@ -28,7 +28,7 @@ const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "displayName",
         column: "display_key",
-        kind: Kind::Lower,
+        kind: Kind::Group,
     },
     Attribute {
         name: "created",
