@@ -24,6 +24,7 @@ mod groups;
 mod providers;
 mod revocation;
 mod scim;
+mod seeds;
 mod storm;
 mod times;
 mod tokens;
@@ -97,6 +98,8 @@ const OWN: &[(&str, Play)] = scenarios![
     revocation::nodes,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,
+    seeds::only_what_changed,
+    seeds::another_nodes_file,
 ];
 
 async fn suite(kind: Kind) {
