@@ -185,7 +185,7 @@ async fn watch_keys(app: &App) {
 async fn sweep(app: &App) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        match app.store.sweep().await {
+        match app.store.sweep(app.config.lockout).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "what was over is removed"),
             Err(error) => tracing::warn!(error = weir_error::chain(&error), "what is over cannot be removed"),

@@ -19,6 +19,7 @@ mod revocations;
 mod schema;
 mod sessions;
 mod settings;
+mod sweep;
 mod users;
 
 pub(crate) use approvals::Approval;
@@ -67,24 +68,6 @@ impl Store {
     /// Closes the connections.
     pub(crate) async fn close(&self) {
         self.db.close().await;
-    }
-
-    /// Removes what is over, a bounded number of rows each time; how many that were.
-    pub(crate) async fn sweep(&self) -> Result<u64, DbError> {
-        let now = self.now();
-        let mut swept = 0;
-        for (table, key, condition, limit) in schema::SWEPT {
-            let doomed = sql(format!(
-                "select {key} as doomed from {table} where {condition} < ? limit 1000"
-            ))
-            .bind(now - limit);
-            for row in self.db.all(doomed).await? {
-                let id: String = row.get("doomed")?;
-                let delete = sql(format!("delete from {table} where {key} = ?")).bind(id);
-                swept += self.db.execute(delete).await?;
-            }
-        }
-        Ok(swept + self.sweep_revocations().await?)
     }
 }
 

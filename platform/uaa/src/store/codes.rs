@@ -3,6 +3,7 @@
 use weir_db::{DbError, Row, sql};
 
 use super::refresh::insert;
+use super::sweep::CODES_OF_A_USER;
 use super::{RefreshToken, Store, list_of};
 
 /// An authorization code as it is kept.
@@ -58,7 +59,7 @@ impl Code {
 }
 
 impl Store {
-    /// Keeps a code.
+    /// Keeps a code; of those that a user has and nobody redeemed, the newest [`CODES_OF_A_USER`].
     pub(crate) async fn add_code(&self, code: &Code) -> Result<(), DbError> {
         let insert = sql(format!(
             "insert into uaa_codes ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -76,7 +77,19 @@ impl Store {
             .bind(code.used_at)
             .bind(code.access_jti.clone())
             .bind(code.family.clone());
-        self.db.execute(insert).await.map(drop)
+        self.db.execute(insert).await?;
+        weir_db::retrying(|| self.drop_surplus(&code.user_id)).await
+    }
+
+    async fn drop_surplus(&self, user_id: &str) -> Result<(), DbError> {
+        let surplus = sql(
+            "delete from uaa_codes where code_hash in (select code_hash from (select code_hash from uaa_codes \
+             where user_id = ? and used_at is null order by expires_at desc, code_hash limit 1000 offset ?) surplus)",
+        );
+        self.db
+            .execute(surplus.bind(user_id).bind(CODES_OF_A_USER))
+            .await
+            .map(drop)
     }
 
     /// The code with this digest.
@@ -116,7 +129,7 @@ impl Store {
         self.db.execute(update.bind(self.now()).bind(code_hash)).await.map(drop)
     }
 
-    /// Keeps a passcode.
+    /// Keeps a passcode; those that the user had before are none any more.
     pub(crate) async fn add_passcode(
         &self,
         code_hash: &str,
@@ -126,6 +139,8 @@ impl Store {
     ) -> Result<(), DbError> {
         let insert = sql("insert into uaa_passcodes (code_hash, user_id, auth_time, expires_at) values (?, ?, ?, ?)");
         let insert = insert.bind(code_hash).bind(user_id).bind(auth_time).bind(expires_at);
+        let before = sql("delete from uaa_passcodes where user_id = ?").bind(user_id);
+        self.db.execute(before).await?;
         self.db.execute(insert).await.map(drop)
     }
 
