@@ -78,7 +78,7 @@ impl Server {
             master: MasterKey::from_file(&config.master_key_file)?,
             secrets: SecretCache::new(context.clock.clone()),
             turns: Turns::default(),
-            providers: Providers::new(&config.providers, &config.login_url)?,
+            providers: Providers::new(&config.providers, &config.login_url, &context.clock)?,
             clock: context.clock.clone(),
             shutdown: context.shutdown.clone(),
             waiting: Semaphore::new(WAITING),

@@ -50,8 +50,10 @@ pub(crate) async fn ask(State(app): State<App>, RawQuery(query): RawQuery, parts
         if request.prompts("none") {
             return Ok(request.refuse(&app, "login_required", "Nobody is logged in"));
         }
-        let back: String = form_urlencoded::byte_serialize(request.after_login(&form).as_bytes()).collect();
-        return Ok(see(&format!("/login?continue={back}")));
+        let mut to = form_urlencoded::Serializer::new(String::new());
+        to.append_pair("continue", &request.after_login(&form))
+            .extend_pairs(request.demand().parameters());
+        return Ok(see(&format!("/login?{}", to.finish())));
     };
     Box::pin(with_user(&app, &browser, &form, &request, there)).await
 }

@@ -67,10 +67,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 2,
-        name: "sources to the letter",
+        name: "sources to the letter; logins at providers in cookies",
         statements: &[
             // See `group_key`.
             "update uaa_groups set display_key = display_name where substr(display_name, 1, 10) = 'logs.read.'",
+            "drop table if exists uaa_logins",
             "create index uaa_codes_user on uaa_codes (user_id)",
             "create index uaa_passcodes_user on uaa_passcodes (user_id)",
         ],

@@ -98,6 +98,8 @@ const OWN: &[(&str, Play)] = scenarios![
     revocation::nodes,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,
+    providers::how_recent_a_login_is,
+    providers::one_that_does_not_answer,
     seeds::only_what_changed,
     seeds::another_nodes_file,
 ];

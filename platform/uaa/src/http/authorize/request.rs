@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use url::{Url, form_urlencoded};
 
 use crate::app::App;
+use crate::external::Demand;
 use crate::http::browser::LoggedIn;
 use crate::http::error::{ApiError, shown};
 use crate::http::form::Form;
@@ -157,6 +158,14 @@ impl Request {
     pub(super) fn is_recent(&self, there: &LoggedIn, now: i64) -> bool {
         let old = |age: i64| age == 0 || now - there.auth_time > age;
         !self.prompts("login") && !self.max_age.is_some_and(old)
+    }
+
+    /// How recent a login must be, for whoever else is asked to do it.
+    pub(super) fn demand(&self) -> Demand {
+        Demand {
+            login: self.prompts("login"),
+            max_age: self.max_age,
+        }
     }
 
     /// Where a login leads back to: the same request, without what asked for a new login.

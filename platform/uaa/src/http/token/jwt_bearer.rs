@@ -81,7 +81,7 @@ impl Request<'_> {
         Ok(Login {
             user,
             grant_type: JWT_BEARER,
-            auth_time: identity.auth_time.map_or(now, |time| time.min(now)),
+            auth_time: identity.logged_in_at(now),
             scopes: None,
             access_until: None,
             refresh_until: Some(now.saturating_add(seconds(self.app.config.session_longest))),
