@@ -71,6 +71,7 @@ impl Server {
         let meter = weir_telemetry::meter(context.component);
         let app = App::new(Inner {
             issuer: config.issuer(),
+            has_own_name: config.has_own_name(),
             keys,
             metrics: Metrics::register(&meter, &hasher, &revoked),
             revoked,

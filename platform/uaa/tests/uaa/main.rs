@@ -78,6 +78,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     clients::administration,
     clients::secrets,
     clients::nobody_gives_more_than_they_have,
+    clients::an_old_redirect,
     revocation::logout,
     revocation::by_user_and_client,
     revocation::feed,
@@ -100,6 +101,7 @@ const OWN: &[(&str, Play)] = scenarios![
     providers::logins_by_another_uaa,
     providers::how_recent_a_login_is,
     providers::one_that_does_not_answer,
+    browser::never_without_tls,
     seeds::only_what_changed,
     seeds::another_nodes_file,
 ];

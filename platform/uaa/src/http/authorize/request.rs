@@ -70,6 +70,13 @@ impl Request {
             (None, [only]) => only.clone(),
             (None, _) => return fatal("invalid_request", "The request names no redirect URI."),
         };
+        // Registered when that was not looked at.
+        if !redirect.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return fatal(
+                "invalid_redirect_uri",
+                "The redirect URI has characters that no URL has; it must be registered in its escaped form.",
+            );
+        }
         let text = |name: &str| form.filled(name).map(str::to_owned);
         let request = Self {
             redirect_given: named.is_some(),
