@@ -75,6 +75,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     groups::nested_groups,
     groups::names_to_the_letter,
     scim::names_for_ids,
+    scim::versions_as_tags,
     clients::administration,
     clients::secrets,
     clients::nobody_gives_more_than_they_have,
