@@ -79,6 +79,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     clients::administration,
     clients::secrets,
     clients::nobody_gives_more_than_they_have,
+    clients::grants_that_come_together,
     clients::an_old_redirect,
     revocation::logout,
     revocation::by_user_and_client,
