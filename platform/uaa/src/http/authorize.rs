@@ -159,6 +159,14 @@ pub(crate) async fn answer(
 /// As `cf ssh` and `cf ssh-code` ask: with a token in the place of a session, for a client that needs no agreement.
 async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, &parts.headers, &["uaa.user"]).await?;
+    // Anybody could redeem the code: a token of minutes would become a refresh token of weeks.
+    if request.client.detail.allow_public {
+        return Ok(request.refuse(
+            app,
+            "access_denied",
+            "A token stands for a login only with a client that has a secret",
+        ));
+    }
     let id = caller
         .claims
         .user_id
