@@ -119,9 +119,10 @@ pub(crate) fn failed(subject: impl Display, error: &AdminError) -> Failure {
                 _ => failure,
             }
         }
-        AdminError::Missing { what, name } => {
+        AdminError::Missing { what, name, .. } => {
+            let alike = error.hint();
             Failure::new(kind, format!("{what} `{name}`: there is none of that name"))
-                .with_hint(format!("`weir {what} list` shows all"))
+                .with_hint(alike.unwrap_or_else(|| format!("`weir {what} list` shows all")))
         }
         AdminError::Https(_) => {
             Failure::new(kind, format!("{subject}: {error}")).with_hint("is the stack well? `weir doctor` looks")
@@ -184,10 +185,21 @@ mod tests {
         let missing = AdminError::Missing {
             what: "user",
             name: "bob".to_owned(),
+            alike: Vec::new(),
         };
         assert_eq!(
             failed("x", &missing).to_string(),
             "error: user `bob`: there is none of that name\nhint: `weir user list` shows all"
+        );
+        let missing = AdminError::Missing {
+            what: "group",
+            name: "My.scope".to_owned(),
+            alike: vec!["my.scope".to_owned()],
+        };
+        assert!(
+            failed("x", &missing)
+                .to_string()
+                .ends_with("case counts: there is the group `my.scope`, which is another one")
         );
     }
 

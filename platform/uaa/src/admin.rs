@@ -64,6 +64,8 @@ pub enum AdminError {
         what: &'static str,
         /// Its name.
         name: String,
+        /// What there is in its place, with a name that differs by its case.
+        alike: Vec<String>,
     },
     /// The answer is not what a UAA says.
     #[error("the answer of the UAA is not readable: {reason}")]
@@ -103,6 +105,10 @@ impl Classify for AdminError {
                 429 | 503 => Some("try again in a few seconds".to_owned()),
                 _ => None,
             },
+            Self::Missing { what, alike, .. } if !alike.is_empty() => Some(format!(
+                "case counts: there is the {what} `{}`, which is another one",
+                alike.join("`, `")
+            )),
             _ => None,
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct App(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) issuer: String,
+    /// See [`Config::has_own_name`].
+    pub(crate) has_own_name: bool,
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) revoked: Revoked,

@@ -108,6 +108,14 @@ impl Config {
         }
     }
 
+    /// Whether clients know us by a name that is ours alone: what is said of `localhost` would be said of everything on
+    /// that machine, whatever its port.
+    pub(crate) fn has_own_name(&self) -> bool {
+        let url = Url::parse(&self.external_url).ok();
+        matches!(url.as_ref().and_then(Url::host), Some(url::Host::Domain(name))
+            if name != "localhost" && !name.ends_with(".localhost"))
+    }
+
     /// What tokens carry as `iss`.
     #[must_use]
     pub fn issuer(&self) -> String {

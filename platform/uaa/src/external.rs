@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_db::DbError;
+use weir_service::Clock;
 
 use crate::Error;
 use crate::app::App;
@@ -18,8 +19,9 @@ use crate::store::{Email, User};
 
 mod jwks;
 mod provider;
+mod shared;
 
-pub(crate) use provider::{Identity, Provider};
+pub(crate) use provider::{Demand, ExternalLogin, Identity, Provider};
 
 /// All providers.
 #[derive(Debug)]
@@ -28,10 +30,10 @@ pub(crate) struct Providers {
 }
 
 impl Providers {
-    pub(crate) fn new(configs: &[config::Provider], callback_base: &str) -> Result<Self, Error> {
+    pub(crate) fn new(configs: &[config::Provider], callback_base: &str, clock: &Clock) -> Result<Self, Error> {
         let list = configs
             .iter()
-            .map(|config| Provider::new(config, callback_base).map(Arc::new));
+            .map(|config| Provider::new(config, callback_base, clock).map(Arc::new));
         Ok(Self {
             list: list.collect::<Result<_, _>>()?,
         })
@@ -143,6 +145,11 @@ impl App {
 }
 
 impl Identity {
+    /// When they logged in (seconds): as the provider says, or at this moment. Never later.
+    pub(crate) fn logged_in_at(&self, now: i64) -> i64 {
+        self.auth_time.map_or(now, |time| time.min(now))
+    }
+
     fn write(&self, user: &mut User) {
         if let Some(email) = &self.email {
             user.emails = vec![Email {

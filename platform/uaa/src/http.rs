@@ -178,5 +178,10 @@ async fn observe(State(app): State<App>, route: Option<MatchedPath>, request: Re
     headers
         .entry(header::REFERRER_POLICY)
         .or_insert(HeaderValue::from_static("same-origin"));
+    if app.has_own_name {
+        // Whoever was here never asks without TLS again, for a year.
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
     response
 }

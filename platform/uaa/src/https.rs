@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LARGEST: usize = 4 << 20;
 
 /// A call failed before there was an answer. Shows the host, never what was sent.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[error("`{host}` cannot be asked: {reason}")]
 pub struct HttpsError {
     host: String,

@@ -31,6 +31,8 @@ pub(crate) struct Grant<'g> {
     pub(crate) nonce: Option<&'g str>,
     /// Whether an id token is wanted.
     pub(crate) id_token: bool,
+    /// When the access token ends at the latest (seconds), whatever the client's tokens are good for.
+    pub(crate) until: Option<i64>,
 }
 
 /// An access token and what comes with it.
@@ -122,7 +124,10 @@ impl App {
 
     /// An access token named `jti`, issued in a second that was fixed before.
     pub(crate) fn access(&self, grant: &Grant<'_>, jti: String, issued_at: i64) -> Access {
-        let expires_in = self.access_validity(grant.client);
+        let left = grant
+            .until
+            .map_or(i64::MAX, |until| until.saturating_sub(issued_at).max(0));
+        let expires_in = self.access_validity(grant.client).min(left);
         let user_id = grant.user.map(|user| user.id.as_str());
         let mut claims = Map::new();
         let mut put = |name: &str, value: Value| drop(claims.insert(name.to_owned(), value));
@@ -165,8 +170,9 @@ impl App {
         }
     }
 
-    /// A refresh token for the same grant, if the client may have one. It is good once it is kept.
-    pub(crate) fn refresh_for(&self, grant: &Grant<'_>, family: &str) -> Option<Refresh> {
+    /// A refresh token for the same grant, if the client may have one, which ends at `until` (seconds) at the latest. It
+    /// is good once it is kept.
+    pub(crate) fn refresh_for(&self, grant: &Grant<'_>, family: &str, until: Option<i64>) -> Option<Refresh> {
         let user = grant.user.filter(|_| grant.client.may("refresh_token"))?;
         let jti = format!("{}-r", new_jti());
         let issued_at = self.now();
@@ -176,7 +182,7 @@ impl App {
             .refresh_token_validity
             .filter(|seconds| *seconds > 0);
         let validity = validity.unwrap_or_else(|| seconds(self.config.tokens.refresh));
-        let expires_at = issued_at.saturating_add(validity);
+        let expires_at = issued_at.saturating_add(validity).min(until.unwrap_or(i64::MAX));
         let claims = json!({
             "jti": jti,
             "sub": user.id,

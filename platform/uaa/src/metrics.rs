@@ -91,7 +91,7 @@ impl Metrics {
         let queue = hasher.clone();
         meter
             .u64_observable_gauge("uaa_hashing_queue")
-            .with_description("Passwords that wait for a hash or are being hashed.")
+            .with_description("Passwords and secrets that wait for a hash or are being hashed.")
             .with_callback(move |gauge| gauge.observe(queue.waiting() as u64, &[]))
             .build();
         let known = revoked.clone();

@@ -9,7 +9,7 @@ use weir_service::Clock;
 
 use crate::secrets;
 
-/// How long one is remembered.
+/// How long one is remembered that nobody shows.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// How many are.
@@ -42,12 +42,18 @@ impl SecretCache {
         secrets::digest_of(&[&self.key, hash, secret])
     }
 
-    /// Whether this secret was found right for this hash a moment ago.
+    /// Whether this secret was found right for this hash a moment ago. Then it is remembered anew: a component that shows
+    /// its own all the time is never asked to wait for a hash, and a secret that was changed has another hash.
     pub(crate) fn knows(&self, hash: &str, secret: &str) -> bool {
         let now = self.clock.instant();
-        let known = self.known.lock();
-        let end = known.get(&self.digest(hash, secret));
-        end.is_some_and(|end| *end > now)
+        let mut known = self.known.lock();
+        match known.get_mut(&self.digest(hash, secret)) {
+            Some(end) if *end > now => {
+                *end = now + REMEMBERED;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Remembers a secret that was found right.
@@ -76,6 +82,11 @@ mod tests {
         cache.remember("hash", "secret");
         assert!(cache.knows("hash", "secret"));
         assert!(!cache.knows("hash", "other") && !cache.knows("other", "secret") && !cache.knows("hashs", "ecret"));
+        // As long as it is shown.
+        for _ in 0..10 {
+            hands.advance(REMEMBERED - Duration::from_secs(1));
+            assert!(cache.knows("hash", "secret"));
+        }
         hands.advance(REMEMBERED);
         assert!(!cache.knows("hash", "secret"));
         for index in 0..MOST * 2 {

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use weir_config::Secret;
 use weir_service::clock;
 
@@ -14,12 +13,13 @@ use crate::hashing::Hasher;
 use crate::login::OURS;
 use crate::private_file::{self, FileError};
 use crate::secrets::{self, MasterKey};
-use crate::store::{EMPTY_SECRET, Email, FirstStartState, Group, Member, MemberKind, NO_SECRET, Store, User};
+use crate::store::{Email, FirstStartState, Group, Member, MemberKind, Store, User};
 use crate::{Config, Error};
 
 mod catalogue;
+mod clients;
 
-use catalogue::{ADMIN_GROUPS, CLIENTS, DEFAULT_GROUPS, OTHER_GROUPS, SecretKind};
+use catalogue::{ADMIN_GROUPS, DEFAULT_GROUPS, OTHER_GROUPS};
 
 /// How long a node may take for the first start before another one does it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,11 +32,6 @@ pub struct FirstStart {
     /// Their password; it is in the file `admin_password_file` too.
     pub password: Secret<String>,
 }
-
-/// The file of secrets.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-struct SecretsFile(BTreeMap<String, String>);
 
 /// Makes what is absent. The ids of the groups that every user is in, and the administrator if they were made now.
 pub(crate) async fn seed(
@@ -58,7 +53,7 @@ pub(crate) async fn seed(
     for name in ADMIN_GROUPS {
         admin_groups.push(group(store, name).await?);
     }
-    clients(store, hasher, master, config).await?;
+    clients::seed(store, hasher, master, config).await?;
     let made = if first {
         let made = administrator(store, hasher, config, &admin_groups).await?;
         store.first_start_is_done().await?;
@@ -108,82 +103,18 @@ async fn group(store: &Store, name: &str) -> Result<String, Error> {
         Ok(()) => Ok(group.id),
         // Another node was faster.
         Err(weir_db::DbError::Duplicate(_)) => {
-            let other = store.group_by_name(name).await?;
+            let other = store.group_like(name).await?;
+            if let Some(other) = other.as_ref().filter(|other| other.display_name != name) {
+                tracing::warn!(
+                    wanted = name,
+                    group = other.display_name,
+                    "a group stands in the place of one that the platform needs: rename it"
+                );
+            }
             Ok(other.map_or(group.id, |other| other.id))
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Makes absent clients, and gives each the secret that the file has for it.
-async fn clients(store: &Store, hasher: &Hasher, master: &MasterKey, config: &Config) -> Result<(), Error> {
-    let path = &config.client_secrets_file;
-    let unreadable = || FileError::Content {
-        path: path.clone(),
-        wanted: "JSON object of client ids and secrets",
-    };
-    let text = private_file::read_or_create(path, || {
-        let random = CLIENTS.iter().filter(|client| client.secret == SecretKind::Random);
-        let fresh = random
-            .map(|client| (client.id.to_owned(), secrets::random_readable::<32>()))
-            .collect();
-        written(&SecretsFile(fresh))
-    })?;
-    let mut file: SecretsFile = serde_json::from_str(&text).map_err(|_| unreadable())?;
-    let known = file.0.len();
-    for seeded in CLIENTS {
-        let present = store.client(seeded.id).await?;
-        if seeded.secret == SecretKind::Random && present.is_none() {
-            file.0
-                .entry(seeded.id.to_owned())
-                .or_insert_with(secrets::random_readable::<32>);
-        }
-        if present.is_none() {
-            let hash = match (seeded.secret, file.0.get(seeded.id)) {
-                (SecretKind::Empty, _) => EMPTY_SECRET.to_owned(),
-                (SecretKind::Random, Some(secret)) => hasher.hash(secret).await.map_err(|_| Error::Hashing)?,
-                (SecretKind::Random, None) => NO_SECRET.to_owned(),
-            };
-            store.add_client(&seeded.client(config, hash, store.now())).await?;
-        }
-    }
-    if file.0.len() > known {
-        private_file::replace(path, &written(&file))?;
-    }
-    // The file is what the components read: what is new there is right. What is not new was right already, and what an
-    // operator has changed by the API since then stays.
-    let digest = master.sign("client secrets", &[&written(&file)]);
-    if store.setting("client secrets").await?.as_ref() == Some(&digest) {
-        return Ok(());
-    }
-    for (id, secret) in &file.0 {
-        let Some(client) = store.client(id).await? else {
-            continue;
-        };
-        let hashes = [Some(&client.secret_hash), client.second_hash.as_ref()];
-        let mut right = false;
-        for hash in hashes.into_iter().flatten() {
-            let matches = match hash.as_str() {
-                EMPTY_SECRET => secret.is_empty(),
-                NO_SECRET => false,
-                hash => hasher.verify(Some(hash), secret).await.map_err(|_| Error::Hashing)?,
-            };
-            right = right || matches;
-        }
-        if !right {
-            let hash = hasher.hash(secret).await.map_err(|_| Error::Hashing)?;
-            store.set_client_secrets(id, &hash, None).await?;
-            tracing::info!(client = id, "the client has the secret of the file now");
-        }
-    }
-    store.set_setting("client secrets", &digest).await?;
-    Ok(())
-}
-
-fn written(file: &SecretsFile) -> String {
-    let mut text = serde_json::to_string_pretty(file).expect("a map of texts is JSON");
-    text.push('\n');
-    text
 }
 
 async fn administrator(

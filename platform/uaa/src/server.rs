@@ -71,6 +71,7 @@ impl Server {
         let meter = weir_telemetry::meter(context.component);
         let app = App::new(Inner {
             issuer: config.issuer(),
+            has_own_name: config.has_own_name(),
             keys,
             metrics: Metrics::register(&meter, &hasher, &revoked),
             revoked,
@@ -78,7 +79,7 @@ impl Server {
             master: MasterKey::from_file(&config.master_key_file)?,
             secrets: SecretCache::new(context.clock.clone()),
             turns: Turns::default(),
-            providers: Providers::new(&config.providers, &config.login_url)?,
+            providers: Providers::new(&config.providers, &config.login_url, &context.clock)?,
             clock: context.clock.clone(),
             shutdown: context.shutdown.clone(),
             waiting: Semaphore::new(WAITING),
@@ -185,7 +186,7 @@ async fn watch_keys(app: &App) {
 async fn sweep(app: &App) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        match app.store.sweep().await {
+        match app.store.sweep(app.config.lockout).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "what was over is removed"),
             Err(error) => tracing::warn!(error = weir_error::chain(&error), "what is over cannot be removed"),

@@ -18,13 +18,13 @@ mod endings;
 mod failures;
 mod groups;
 mod keys;
-mod logins;
 mod refresh;
 mod revocations;
 mod schema;
 mod sessions;
 mod settings;
 mod standing;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -33,9 +33,8 @@ pub(crate) use approvals::Approval;
 pub(crate) use clients::{AutoApprove, Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 pub(crate) use codes::{Code, Redeemed};
 pub(crate) use failures::Failures;
-pub(crate) use groups::{Group, Member, MemberKind, Membership};
+pub(crate) use groups::{Group, Member, MemberKind, Membership, group_key};
 pub(crate) use keys::StoredKey;
-pub(crate) use logins::ExternalLogin;
 pub(crate) use refresh::{RefreshToken, Renewed};
 pub(crate) use revocations::{IssuedTo, LEEWAY, Revocation, What};
 pub(crate) use sessions::Session;
@@ -84,24 +83,6 @@ impl Store {
     /// Closes the connections.
     pub(crate) async fn close(&self) {
         self.db.close().await;
-    }
-
-    /// Removes what is over, a bounded number of rows each time; how many that were.
-    pub(crate) async fn sweep(&self) -> Result<u64, DbError> {
-        let now = self.now();
-        let mut swept = 0;
-        for (table, key, condition, limit) in schema::SWEPT {
-            let doomed = sql(format!(
-                "select {key} as doomed from {table} where {condition} < ? limit 1000"
-            ))
-            .bind(now - limit);
-            for row in self.db.all(doomed).await? {
-                let id: String = row.get("doomed")?;
-                let delete = sql(format!("delete from {table} where {key} = ?")).bind(id);
-                swept += self.db.execute(delete).await?;
-            }
-        }
-        Ok(swept + self.sweep_revocations().await?)
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! The clock stands still once a connection is as it should be, so that a minute takes no time.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests spawn, wait and ask for the time as they like"
+)]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -40,17 +40,22 @@ impl Admin {
         self.list("/Groups", None).await
     }
 
-    /// The group of this name.
+    /// The group of exactly this name. A UAA may find others too, whose names differ by their case: those are other
+    /// scopes, and give access to something else.
     ///
     /// # Errors
     /// When there is none.
     pub async fn group(&self, name: &str) -> Result<GroupEntry, AdminError> {
         let filter = format!("displayName eq {}", quoted(name));
-        let found: Vec<GroupEntry> = self.list("/Groups", Some(&filter)).await?;
-        found.into_iter().next().ok_or_else(|| AdminError::Missing {
-            what: "group",
-            name: name.to_owned(),
-        })
+        let mut found: Vec<GroupEntry> = self.list("/Groups", Some(&filter)).await?;
+        match found.iter().position(|group| group.display_name == name) {
+            Some(index) => Ok(found.swap_remove(index)),
+            None => Err(AdminError::Missing {
+                what: "group",
+                name: name.to_owned(),
+                alike: found.into_iter().map(|group| group.display_name).collect(),
+            }),
+        }
     }
 
     /// Makes a group.
@@ -71,13 +76,14 @@ impl Admin {
         self.delete(&format!("/Groups/{}", escaped(&group.id))).await
     }
 
-    /// Puts a user into a group, both by name. One that is in it already stays in it.
+    /// Puts a user into a group, both by name. One that is in it already stays in it, and no login by a provider changes
+    /// that: the membership is ours, whosever the user is.
     ///
     /// # Errors
     /// When one of them does not exist.
     pub async fn add_member(&self, group: &str, user_name: &str) -> Result<(), AdminError> {
         let (group, user) = (self.group(group).await?, self.user(user_name).await?);
-        let body = json!({"value": user.id, "type": "USER", "origin": user.origin});
+        let body = json!({"value": user.id, "type": "USER", "origin": "uaa"});
         let path = format!("/Groups/{}/members", escaped(&group.id));
         let added: Result<Value, _> = self.send(Method::POST, &path, &body).await;
         match added {
@@ -103,7 +109,12 @@ impl Admin {
     pub async fn ensure_member(&self, group: &str, user_name: &str) -> Result<(), AdminError> {
         match self.group(group).await {
             Ok(_) => {}
-            Err(AdminError::Missing { .. }) => drop(self.add_group(group, None).await?),
+            Err(missing @ AdminError::Missing { .. }) => match self.add_group(group, None).await {
+                Ok(_) => {}
+                // By a name that differs by its case: that one is not what was meant.
+                Err(AdminError::Refused { status, .. }) if status == StatusCode::CONFLICT => return Err(missing),
+                Err(error) => return Err(error),
+            },
             Err(error) => return Err(error),
         }
         self.add_member(group, user_name).await

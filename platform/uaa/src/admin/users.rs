@@ -72,6 +72,7 @@ impl Admin {
             _ => Err(AdminError::Missing {
                 what: "user",
                 name: user_name.to_owned(),
+                alike: Vec::new(),
             }),
         }
     }

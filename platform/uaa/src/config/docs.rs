@@ -27,8 +27,8 @@ pub const DOCS: &[(&str, &str)] = &[
     ),
     (
         "client_secrets_file",
-        "The file with the secrets of the clients that are there from the start: a JSON object by client id. Made when \
-         absent;\na secret changed in it is the client's from the next start on.",
+        "The file with the secrets of the clients that are there from the start: a JSON object by client id. Made \
+         together with them;\na secret that is new in it is the client's from the next start on. All nodes need a copy.",
     ),
     (
         "master_key_file",

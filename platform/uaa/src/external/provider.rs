@@ -1,24 +1,23 @@
 //! One provider: what it says about itself, its keys, its answers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use ring::digest;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
-use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
-use weir_service::clock;
+use weir_service::Clock;
 
 use super::jwks::KeySet;
+use super::shared::Shared;
 use crate::config;
 use crate::https::{Https, HttpsError};
 use crate::jwt::{Flaw, OneOrMany, Parsed};
-use crate::store::ExternalLogin;
 
 /// How long what a provider says about itself is believed.
 const METADATA_AGE: Duration = Duration::from_secs(3600);
@@ -30,7 +29,7 @@ const KEYS_EVERY: Duration = Duration::from_secs(5);
 const LEEWAY: i64 = 60;
 
 /// A provider did not do as it should. The text is for operators and has no secrets.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub(crate) enum ProviderError {
     /// It cannot be reached.
     #[error(transparent)]
@@ -62,13 +61,30 @@ pub(crate) struct Provider {
     config: config::Provider,
     https: Https,
     callback: String,
-    known: Mutex<Known>,
+    metadata: Shared<Metadata>,
+    keys: Shared<KeySet>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    metadata: Option<(Metadata, Instant)>,
-    keys: Option<(KeySet, Instant)>,
+/// What we must know when a browser comes back from a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExternalLogin {
+    pub(crate) provider: String,
+    pub(crate) state: String,
+    pub(crate) nonce: String,
+    pub(crate) verifier: String,
+    pub(crate) continue_to: String,
+    /// Seconds.
+    pub(crate) began_at: i64,
+    pub(crate) demand: Demand,
+}
+
+/// How recent a login must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Demand {
+    /// Later than this request.
+    pub(crate) login: bool,
+    /// At most so long ago (seconds).
+    pub(crate) max_age: Option<i64>,
 }
 
 /// What we read of its discovery document.
@@ -104,7 +120,7 @@ struct Tokens {
 }
 
 impl Provider {
-    pub(super) fn new(config: &config::Provider, callback_base: &str) -> Result<Self, crate::Error> {
+    pub(super) fn new(config: &config::Provider, callback_base: &str, clock: &Clock) -> Result<Self, crate::Error> {
         let https = Https::new(config.ca.as_deref()).map_err(|reason| crate::Error::Provider {
             name: config.name.clone(),
             reason,
@@ -113,7 +129,8 @@ impl Provider {
             config: config.clone(),
             https,
             callback: format!("{callback_base}/login/callback/{}", config.name),
-            known: Mutex::default(),
+            metadata: Shared::new(clock.clone()),
+            keys: Shared::new(clock.clone()),
         })
     }
 
@@ -140,7 +157,7 @@ impl Provider {
     }
 
     /// Where a browser goes to log in there.
-    pub(crate) async fn authorization_url(&self, login: &ExternalLogin, state: &str) -> Result<Url, ProviderError> {
+    pub(crate) async fn authorization_url(&self, login: &ExternalLogin) -> Result<Url, ProviderError> {
         let metadata = self.metadata().await?;
         let mut url = https_url(&metadata.authorization_endpoint)?;
         let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, login.verifier.as_bytes()));
@@ -149,10 +166,16 @@ impl Provider {
             .append_pair("client_id", &self.config.client_id)
             .append_pair("redirect_uri", &self.callback)
             .append_pair("scope", &self.config.scopes.join(" "))
-            .append_pair("state", state)
+            .append_pair("state", &login.state)
             .append_pair("nonce", &login.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
+        if login.demand.login {
+            url.query_pairs_mut().append_pair("prompt", "login");
+        }
+        if let Some(age) = login.demand.max_age {
+            url.query_pairs_mut().append_pair("max_age", &age.to_string());
+        }
         Ok(url)
     }
 
@@ -181,6 +204,7 @@ impl Provider {
         if token.nonce.as_deref() != Some(login.nonce.as_str()) {
             return Err(ProviderError::Token(Flaw::Claims));
         }
+        login.check(token.auth_time, now)?;
         if let (Some(access), Some(endpoint)) = (&tokens.access_token, &metadata.userinfo_endpoint)
             && self.lacks(&claims)
         {
@@ -286,7 +310,7 @@ impl Provider {
     ) -> Result<(), ProviderError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {access}"))?);
-        let info = self.get(endpoint, headers).await?;
+        let info = get(&self.https, endpoint, headers).await?;
         let info: Map<String, Value> = serde_json::from_slice(&info).unwrap_or_default();
         if info.get("sub").and_then(Value::as_str) != Some(subject) {
             return Err(ProviderError::Answer("the user info is of somebody else".to_owned()));
@@ -329,59 +353,70 @@ impl Provider {
     }
 
     async fn metadata(&self) -> Result<Metadata, ProviderError> {
-        let mut known = self.known.lock().await;
-        if let Some((metadata, since)) = &known.metadata
-            && clock::instant().saturating_duration_since(*since) < METADATA_AGE
-        {
-            return Ok(metadata.clone());
-        }
-        let issuer = self.config.issuer.trim_end_matches('/');
-        let document = self
-            .get(&format!("{issuer}/.well-known/openid-configuration"), HeaderMap::new())
-            .await?;
-        let metadata: Metadata = serde_json::from_slice(&document)
-            .map_err(|_| ProviderError::Answer("the discovery document is not usable".to_owned()))?;
-        // Otherwise anybody's document would do.
-        if metadata.issuer != self.config.issuer {
-            return Err(ProviderError::Answer(
-                "the discovery document is of another issuer".to_owned(),
-            ));
-        }
-        known.metadata = Some((metadata.clone(), clock::instant()));
-        Ok(metadata)
+        let (https, issuer) = (self.https.clone(), self.config.issuer.clone());
+        let fetch = async move {
+            let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+            let document = get(&https, &url, HeaderMap::new()).await?;
+            let metadata: Metadata = serde_json::from_slice(&document)
+                .map_err(|_| ProviderError::Answer("the discovery document is not usable".to_owned()))?;
+            // Otherwise anybody's document would do.
+            if metadata.issuer != issuer {
+                return Err(ProviderError::Answer(
+                    "the discovery document is of another issuer".to_owned(),
+                ));
+            }
+            Ok(metadata)
+        };
+        self.metadata.get(|_, age| age < METADATA_AGE, fetch).await
     }
 
     /// Its keys, with the one of this name if it has it.
     async fn keys(&self, kid: Option<&str>) -> Result<KeySet, ProviderError> {
-        let metadata = self.metadata().await?;
-        let mut known = self.known.lock().await;
-        if let Some((keys, since)) = &known.keys {
-            let age = clock::instant().saturating_duration_since(*since);
-            if age < KEYS_EVERY || (age < METADATA_AGE && keys.knows(kid)) {
-                return Ok(keys.clone());
-            }
-        }
-        let document = self.get(&metadata.jwks_uri, HeaderMap::new()).await?;
-        let keys =
-            KeySet::parse(&document).ok_or_else(|| ProviderError::Answer("the key set is not usable".to_owned()))?;
-        known.keys = Some((keys.clone(), clock::instant()));
-        Ok(keys)
+        let url = self.metadata().await?.jwks_uri;
+        let https = self.https.clone();
+        let fetch = async move {
+            let document = get(&https, &url, HeaderMap::new()).await?;
+            KeySet::parse(&document).ok_or_else(|| ProviderError::Answer("the key set is not usable".to_owned()))
+        };
+        let fresh = |keys: &KeySet, age| age < KEYS_EVERY || (age < METADATA_AGE && keys.knows(kid));
+        self.keys.get(fresh, fetch).await
     }
+}
 
-    async fn get(&self, url: &str, mut headers: HeaderMap) -> Result<Bytes, ProviderError> {
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let answer = self
-            .https
-            .send(Method::GET, &https_url(url)?, headers, Bytes::new())
-            .await?;
-        if !answer.status.is_success() {
-            return Err(ProviderError::Answer(format!(
-                "the answer is {}",
-                answer.status.as_u16()
-            )));
+impl ExternalLogin {
+    /// Whether somebody who logged in there at this time (seconds) did so as recently as it was asked for. Only the
+    /// provider can tell, and one that was asked for an age must.
+    fn check(&self, auth_time: Option<i64>, now: i64) -> Result<(), ProviderError> {
+        let since = |wanted: i64| match auth_time {
+            Some(time) if time < wanted - LEEWAY => Err(ProviderError::Answer(
+                "the login there is older than was asked for".to_owned(),
+            )),
+            _ => Ok(()),
+        };
+        if self.demand.login {
+            since(self.began_at)?;
         }
-        Ok(answer.body)
+        let Some(age) = self.demand.max_age else { return Ok(()) };
+        if auth_time.is_none() {
+            return Err(ProviderError::Answer(
+                "it does not say when the user logged in (`auth_time`), which `max_age` asks for".to_owned(),
+            ));
+        }
+        // From the beginning on: how long it took to come back is not the provider's.
+        since(self.began_at.min(now).saturating_sub(age))
     }
+}
+
+async fn get(https: &Https, url: &str, mut headers: HeaderMap) -> Result<Bytes, ProviderError> {
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let answer = https.send(Method::GET, &https_url(url)?, headers, Bytes::new()).await?;
+    if !answer.status.is_success() {
+        return Err(ProviderError::Answer(format!(
+            "the answer is {}",
+            answer.status.as_u16()
+        )));
+    }
+    Ok(answer.body)
 }
 
 fn https_url(text: &str) -> Result<Url, ProviderError> {

@@ -50,8 +50,10 @@ pub(crate) async fn ask(State(app): State<App>, RawQuery(query): RawQuery, parts
         if request.prompts("none") {
             return Ok(request.refuse(&app, "login_required", "Nobody is logged in"));
         }
-        let back: String = form_urlencoded::byte_serialize(request.after_login(&form).as_bytes()).collect();
-        return Ok(see(&format!("/login?continue={back}")));
+        let mut to = form_urlencoded::Serializer::new(String::new());
+        to.append_pair("continue", &request.after_login(&form))
+            .extend_pairs(request.demand().parameters());
+        return Ok(see(&format!("/login?{}", to.finish())));
     };
     Box::pin(with_user(&app, &browser, &form, &request, there)).await
 }
@@ -157,6 +159,14 @@ pub(crate) async fn answer(
 /// As `cf ssh` and `cf ssh-code` ask: with a token in the place of a session, for a client that needs no agreement.
 async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, &parts.headers, &["uaa.user"]).await?;
+    // Anybody could redeem the code: a token of minutes would become a refresh token of weeks.
+    if request.client.detail.allow_public {
+        return Ok(request.refuse(
+            app,
+            "access_denied",
+            "A token stands for a login only with a client that has a secret",
+        ));
+    }
     let id = caller
         .claims
         .user_id

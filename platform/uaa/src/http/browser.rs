@@ -18,8 +18,9 @@ use crate::store::{Session, User};
 
 const SESSION: &str = "__Host-weir-session";
 const CSRF: &str = "__Host-weir-csrf";
-/// Ties a login at a provider to the browser that began it.
-pub(crate) const LOGIN: &str = "__Host-weir-login";
+
+/// Longest value of a cookie: the largest that a browser keeps.
+const LONGEST_COOKIE: usize = 4096;
 
 /// Longest path that a login leads back to.
 const LONGEST: usize = 8192;
@@ -121,8 +122,14 @@ impl Browser {
         Ok(())
     }
 
-    /// A new session for a user, in the place of whatever this browser had.
-    pub(crate) async fn log_in(&self, app: &App, user: &User, response: &mut Response) -> Result<(), ApiError> {
+    /// A new session for a user who logged in at this time (seconds), in the place of whatever this browser had.
+    pub(crate) async fn log_in(
+        &self,
+        app: &App,
+        user: &User,
+        auth_time: i64,
+        response: &mut Response,
+    ) -> Result<(), ApiError> {
         if let Some(old) = &self.session_cookie {
             app.store.remove_session(&secrets::digest(old)).await?;
         }
@@ -130,7 +137,7 @@ impl Browser {
         let longest = app.config.session_longest;
         if !app
             .store
-            .add_session(&secrets::digest(&cookie), user, app.now(), longest)
+            .add_session(&secrets::digest(&cookie), user, auth_time, longest)
             .await?
         {
             return Err(ApiError::overtaken());
@@ -183,7 +190,7 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
             }
         }
     }
-    found.filter(|value: &String| !value.is_empty() && value.len() <= 256)
+    found.filter(|value: &String| !value.is_empty() && value.len() <= LONGEST_COOKIE)
 }
 
 /// Where a login may lead: to a page of ours that needs one. Anything else leads to the start.

@@ -258,7 +258,7 @@ async fn hashed(app: &App, secret: &str) -> Result<String, ApiError> {
     if secret.len() > LONGEST_SECRET {
         return Err(invalid(format!("client_secret is longer than {LONGEST_SECRET} bytes")));
     }
-    Ok(app.hasher.hash(secret).await?)
+    Ok(app.hasher.hash_secret(secret).await?)
 }
 
 /// A client as it is shown: without its secrets.

@@ -10,6 +10,7 @@ use http::request::Parts;
 use url::form_urlencoded;
 
 use crate::app::App;
+use crate::external::Demand;
 use crate::http::browser::{Browser, safe_continue};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
@@ -26,14 +27,26 @@ pub(crate) async fn page(
     }
     let query = Form::query(query.as_deref())?;
     let browser = Browser::of(&parts);
-    let continue_to = safe_continue(query.get("continue"));
     let problem = match query.get("error") {
         Some("provider") => Some("The login there did not work. Try again, or ask an operator."),
         Some("denied") => Some("You are not allowed to log in here."),
         Some("late") => Some("That took too long. Try again."),
+        Some("long") => Some("What the program asks for is too long for a login there."),
         _ => None,
     };
-    Ok(form(&app, &browser, StatusCode::OK, problem, "", &continue_to).await)
+    let wanted = Wanted {
+        continue_to: safe_continue(query.get("continue")),
+        demand: Demand::of(&query),
+    };
+    Ok(form(&app, &browser, StatusCode::OK, problem, "", &wanted).await)
+}
+
+/// What a login is for.
+struct Wanted {
+    /// Where it leads.
+    continue_to: String,
+    /// How recent it must be: at our own form it always is.
+    demand: Demand,
 }
 
 /// The page with the form.
@@ -43,12 +56,15 @@ async fn form(
     status: StatusCode,
     problem: Option<&str>,
     user_name: &str,
-    continue_to: &str,
+    wanted: &Wanted,
 ) -> Response {
+    let continue_to = &wanted.continue_to;
     let (client, targets) = authorize::purpose(app, continue_to).await;
     let providers = app.providers.iter().map(|provider| {
-        let to: String = form_urlencoded::byte_serialize(continue_to.as_bytes()).collect();
-        let path = format!("/login/oidc/{}?continue={to}", provider.name());
+        let mut to = form_urlencoded::Serializer::new(String::new());
+        to.append_pair("continue", continue_to)
+            .extend_pairs(wanted.demand.parameters());
+        let path = format!("/login/oidc/{}?{}", provider.name(), to.finish());
         (path, provider.title().to_owned())
     });
     let page = pages::Login {
@@ -57,6 +73,7 @@ async fn form(
         user_name,
         csrf: &browser.csrf(app),
         continue_to,
+        demand: wanted.demand.parameters().collect(),
         client: client.as_deref(),
         providers: providers.collect(),
         targets: &targets,
@@ -72,15 +89,18 @@ pub(crate) async fn log_in(
 ) -> Result<Response, ApiError> {
     let browser = Browser::of(&parts);
     let posted = Form::posted(&parts.headers, body)?;
-    let continue_to = safe_continue(posted.get("continue"));
+    let wanted = Wanted {
+        continue_to: safe_continue(posted.get("continue")),
+        demand: Demand::of(&posted),
+    };
     if let Err(error) = browser.check(&app, &posted) {
-        return Ok(form(&app, &browser, error.status, Some(&error.description), "", &continue_to).await);
+        return Ok(form(&app, &browser, error.status, Some(&error.description), "", &wanted).await);
     }
     let user_name = posted.get("username").unwrap_or_default().trim();
     let password = posted.get("password").unwrap_or_default();
-    let mut response = see(&continue_to);
+    let mut response = see(&wanted.continue_to);
     let outcome = match app.log_in(user_name, password).await {
-        Ok(user) => browser.log_in(&app, &user, &mut response).await,
+        Ok(user) => browser.log_in(&app, &user, app.now(), &mut response).await,
         Err(error) => Err(error),
     };
     match outcome {
@@ -92,7 +112,7 @@ pub(crate) async fn log_in(
                 _ => "There is much to do at the moment. Try again in a few seconds.",
             };
             let status = error.status;
-            let mut response = form(&app, &browser, status, Some(text), user_name, &continue_to).await;
+            let mut response = form(&app, &browser, status, Some(text), user_name, &wanted).await;
             if let Some(after) = error.into_response().headers().get(http::header::RETRY_AFTER) {
                 response.headers_mut().insert(http::header::RETRY_AFTER, after.clone());
             }

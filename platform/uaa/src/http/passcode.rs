@@ -1,4 +1,6 @@
 //! `GET /passcode`: a one-time code for somebody who is logged in, to take to `cf login --sso`.
+//!
+//! For sessions only: a code becomes tokens of any client, for their whole time, which no token may.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,24 +11,14 @@ use crate::app::App;
 use crate::http::browser::Browser;
 use crate::http::error::ApiError;
 use crate::http::login::see;
-use crate::http::{bearer, pages};
+use crate::http::pages;
 use crate::secrets;
 
 pub(crate) async fn passcode(State(app): State<App>, parts: Parts) -> Result<Response, ApiError> {
-    let (user, auth_time) = if bearer::token(&parts.headers)?.is_some() {
-        let caller = bearer::caller_with(&app, &parts.headers, &["uaa.user"]).await?;
-        let id = caller.claims.user_id.as_deref();
-        let id = id.ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
-        let user = app.store.user(id).await?.filter(|user| user.active);
-        let mut user = user.ok_or_else(|| ApiError::invalid_token("The token's user is gone"))?;
-        user.as_of = user.as_of.min(caller.claims.as_of);
-        (user, caller.claims.auth_time.unwrap_or(caller.claims.iat))
-    } else {
-        match Browser::of(&parts).logged_in(&app).await? {
-            Some(logged_in) => (logged_in.user, logged_in.auth_time),
-            None if pages::wanted(&parts.headers) => return Ok(see("/login?continue=%2Fpasscode")),
-            None => return Err(ApiError::no_token()),
-        }
+    let (user, auth_time) = match Browser::of(&parts).logged_in(&app).await? {
+        Some(logged_in) => (logged_in.user, logged_in.auth_time),
+        None if pages::wanted(&parts.headers) => return Ok(see("/login?continue=%2Fpasscode")),
+        None => return Err(ApiError::no_token()),
     };
     // 80 bits, good for minutes.
     let code = secrets::random_readable::<16>();

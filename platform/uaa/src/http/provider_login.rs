@@ -1,22 +1,34 @@
 //! Logins by an external provider: there (`/login/oidc/:name`) and back (`/login/callback/:name`).
 //!
-//! What comes back counts only with the state that we gave, once, within some minutes, in the browser that began.
+//! What comes back counts only with the state that we gave, within some minutes, in the browser that began. What we must
+//! know then is in a cookie of that browser, sealed: nobody makes rows here without having logged in.
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use http::request::Parts;
 
 use crate::app::App;
-use crate::http::browser::{self, Browser, LOGIN, safe_continue};
+use crate::external::{Demand, ExternalLogin};
+use crate::http::browser::{self, Browser, safe_continue};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::login::see;
 use crate::secrets;
-use crate::store::ExternalLogin;
 
-/// How long somebody may take at a provider (ms).
-const PATIENCE: i64 = 10 * 60 * 1000;
+/// The cookie.
+const LOGIN: &str = "__Host-weir-login";
+
+/// What it is sealed for.
+const PURPOSE: &str = "login at a provider";
+
+/// How long somebody may take at a provider (seconds).
+const PATIENCE: i64 = 10 * 60;
+
+/// Longest cookie: browsers keep 4096 bytes with its name and attributes.
+const LONGEST: usize = 3900;
 
 /// `GET /login/oidc/:name`
 pub(crate) async fn begin(
@@ -26,16 +38,19 @@ pub(crate) async fn begin(
 ) -> Result<Response, ApiError> {
     let provider = app.providers.by_name(&name).ok_or_else(unknown)?;
     let query = Form::query(query.as_deref())?;
-    let (state, binding) = (secrets::random_token::<32>(), secrets::random_token::<32>());
     let login = ExternalLogin {
         provider: name,
-        binding_hash: secrets::digest(&binding),
+        state: secrets::random_token::<32>(),
         nonce: secrets::random_token::<24>(),
         verifier: secrets::random_token::<48>(),
         continue_to: safe_continue(query.get("continue")),
-        expires_at: app.store.now() + PATIENCE,
+        began_at: app.now(),
+        demand: Demand::of(&query),
     };
-    let url = match provider.authorization_url(&login, &state).await {
+    let Some(cookie) = sealed(&app, &login) else {
+        return Ok(see("/login?error=long"));
+    };
+    let url = match provider.authorization_url(&login).await {
         Ok(url) => url,
         Err(error) => {
             tracing::error!(
@@ -46,9 +61,8 @@ pub(crate) async fn begin(
             return Ok(see("/login?error=provider"));
         }
     };
-    app.store.add_login(&secrets::digest(&state), &login).await?;
     let mut response = see(url.as_str());
-    browser::set(&mut response, LOGIN, &binding, Some(600));
+    browser::set(&mut response, LOGIN, &cookie, Some(PATIENCE.unsigned_abs()));
     Ok(response)
 }
 
@@ -62,14 +76,24 @@ pub(crate) async fn finish(
     let provider = app.providers.by_name(&name).ok_or_else(unknown)?;
     let query = Form::query(query.as_deref())?;
     let state = query.filled("state").unwrap_or_default();
-    let login = app.store.take_login(&secrets::digest(state)).await?;
-    let binding = browser::cookie(&parts.headers, LOGIN).unwrap_or_default();
-    let login = login.filter(|login| {
-        login.provider == provider.name() && secrets::equal(&login.binding_hash, &secrets::digest(&binding))
-    });
+    let login = browser::cookie(&parts.headers, LOGIN).and_then(|cookie| opened(&app, &cookie));
+    let login = login.filter(|login| login.provider == provider.name() && secrets::equal(&login.state, state));
+    // Somebody else's link does not end a login that is under way.
     let Some(login) = login else {
         return Ok(see("/login?error=late"));
     };
+    let mut response = finished(&app, provider, &query, &login, &parts).await?;
+    browser::set(&mut response, LOGIN, "", Some(0));
+    Ok(response)
+}
+
+async fn finished(
+    app: &App,
+    provider: &crate::external::Provider,
+    query: &Form,
+    login: &ExternalLogin,
+    parts: &Parts,
+) -> Result<Response, ApiError> {
     // RFC 9207: an answer that is somebody else's is none.
     let mixed_up = query.filled("iss").is_some_and(|issuer| issuer != provider.issuer());
     let code = query
@@ -79,7 +103,8 @@ pub(crate) async fn finish(
         tracing::info!(provider = provider.name(), "a login at a provider was not finished");
         return Ok(see("/login?error=provider"));
     };
-    let identity = match provider.redeem(code, &login, app.now()).await {
+    let now = app.now();
+    let identity = match provider.redeem(code, login, now).await {
         Ok(identity) => identity,
         Err(error) => {
             tracing::warn!(
@@ -99,11 +124,47 @@ pub(crate) async fn finish(
     tracing::info!(user = user.id, provider = provider.name(), "a user has logged in");
     app.metrics.login("ok");
     let mut response = see(&login.continue_to);
-    Browser::of(&parts).log_in(&app, &user, &mut response).await?;
-    browser::set(&mut response, LOGIN, "", Some(0));
+    Browser::of(parts)
+        .log_in(app, &user, identity.logged_in_at(now), &mut response)
+        .await?;
     Ok(response)
+}
+
+/// The cookie for a login; `None` if it is longer than browsers keep.
+fn sealed(app: &App, login: &ExternalLogin) -> Option<String> {
+    let plain = serde_json::to_vec(login).ok()?;
+    let cookie = URL_SAFE_NO_PAD.encode(app.master.seal(PURPOSE, &plain));
+    (cookie.len() <= LONGEST).then_some(cookie)
+}
+
+/// The login that a cookie is of, if we sealed it, and not too long ago.
+fn opened(app: &App, cookie: &str) -> Option<ExternalLogin> {
+    let sealed = URL_SAFE_NO_PAD.decode(cookie).ok()?;
+    let login: ExternalLogin = serde_json::from_slice(&app.master.open(PURPOSE, &sealed)?).ok()?;
+    let age = app.now().saturating_sub(login.began_at);
+    (0..PATIENCE).contains(&age).then_some(login)
 }
 
 fn unknown() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", "There is no such provider")
+}
+
+impl Demand {
+    /// What the login page was asked for, handed on: `prompt=login`, `max_age=SECONDS`.
+    pub(crate) fn of(form: &Form) -> Self {
+        Self {
+            login: form.get("prompt") == Some("login"),
+            max_age: form
+                .filled("max_age")
+                .and_then(|age| age.parse().ok())
+                .filter(|age| *age >= 0),
+        }
+    }
+
+    /// As parameters again.
+    pub(crate) fn parameters(self) -> impl Iterator<Item = (&'static str, String)> {
+        let login = self.login.then(|| ("prompt", "login".to_owned()));
+        let age = self.max_age.map(|age| ("max_age", age.to_string()));
+        login.into_iter().chain(age)
+    }
 }

@@ -11,6 +11,12 @@ pub(crate) fn check(redirect: &str) -> Result<(), String> {
     if redirect.len() > 2048 || redirect.contains('*') {
         return refused("must be a whole URL without wildcards");
     }
+    // A header has no others, and browsers disagree about what they become.
+    if redirect.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
+        return refused(
+            "has blanks, backslashes or characters beyond ASCII: escape them, and write the host in Punycode",
+        );
+    }
     let Ok(url) = Url::parse(redirect) else {
         return refused("is no absolute URL");
     };

@@ -1,7 +1,9 @@
 //! SCIM 1.0 as UAA speaks it: users and groups.
 
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, SecondsFormat};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use crate::http::ApiError;
@@ -107,6 +109,15 @@ pub(crate) fn if_match(headers: &HeaderMap, method: &str) -> Result<Option<i64>,
         .parse()
         .map(Some)
         .map_err(|_| ApiError::invalid_scim("Invalid version in If-Match"))
+}
+
+/// A resource and its version, which `If-Match` takes, in the form of the original.
+pub(crate) fn tagged(version: i64, document: Value) -> Response {
+    let mut response = Json(document).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// Somebody else has changed it meanwhile.

@@ -4,6 +4,7 @@ use weir_db::{DbError, Row, sql};
 
 use super::refresh::insert;
 use super::standing::stands;
+use super::sweep::CODES_OF_A_USER;
 use super::{Client, RefreshToken, Store, User, list_of};
 
 /// An authorization code as it is kept.
@@ -63,7 +64,8 @@ impl Code {
 }
 
 impl Store {
-    /// Keeps a code for a user and a client, if they still stand.
+    /// Keeps a code for a user and a client, if they still stand; of those that a user has and nobody redeemed, the newest
+    /// [`CODES_OF_A_USER`].
     pub(crate) async fn add_code(&self, code: &Code, user: &User, client: &Client) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
         if !stands(&mut transaction, Some(user), Some(client)).await? {
@@ -88,7 +90,19 @@ impl Store {
             .bind(code.family.clone());
         transaction.execute(insert).await?;
         transaction.commit().await?;
+        weir_db::retrying(|| self.drop_surplus(&code.user_id)).await?;
         Ok(true)
+    }
+
+    async fn drop_surplus(&self, user_id: &str) -> Result<(), DbError> {
+        let surplus = sql(
+            "delete from uaa_codes where code_hash in (select code_hash from (select code_hash from uaa_codes \
+             where user_id = ? and used_at is null order by expires_at desc, code_hash limit 1000 offset ?) surplus)",
+        );
+        self.db
+            .execute(surplus.bind(user_id).bind(CODES_OF_A_USER))
+            .await
+            .map(drop)
     }
 
     /// The code with this digest.
@@ -133,7 +147,7 @@ impl Store {
         self.db.execute(update.bind(self.now()).bind(code_hash)).await.map(drop)
     }
 
-    /// Keeps a passcode for a user, if they still stand.
+    /// Keeps a passcode for a user, if they still stand; those that the user had before are none any more.
     pub(crate) async fn add_passcode(
         &self,
         code_hash: &str,
@@ -147,6 +161,8 @@ impl Store {
             return Ok(false);
         }
         let insert = sql("insert into uaa_passcodes (code_hash, user_id, auth_time, expires_at) values (?, ?, ?, ?)");
+        let before = sql("delete from uaa_passcodes where user_id = ?").bind(&user.id);
+        transaction.execute(before).await?;
         let insert = insert.bind(code_hash).bind(&user.id).bind(auth_time).bind(expires_at);
         transaction.execute(insert).await?;
         transaction.commit().await?;

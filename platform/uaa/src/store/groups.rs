@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 
 use super::standing::hold_user;
-use super::users::key;
 use super::{Store, What, hold, texts};
+
+/// The groups that open the logs of one source each.
+const SOURCES: &str = "logs.read.";
 
 /// How deep groups may stand in groups.
 const DEEPEST: usize = 10;
@@ -58,6 +60,17 @@ pub(crate) struct Membership {
     pub(crate) direct: bool,
 }
 
+/// What must be unique of a group's name, and what names are looked up by. Case makes no other name, so that nobody is
+/// taken in by `OpenID`; but for the logs of a source, whose id is compared to the letter: `logs.read.Web` is another
+/// tenant's than `logs.read.web`.
+pub(crate) fn group_key(name: &str) -> String {
+    if name.starts_with(SOURCES) {
+        name.to_owned()
+    } else {
+        name.to_lowercase()
+    }
+}
+
 const COLUMNS: &str = "id, display_name, description, created_at, modified_at, version";
 
 impl Group {
@@ -80,9 +93,15 @@ impl Store {
         self.db.first(query).await?.as_ref().map(Group::read).transpose()
     }
 
-    /// The group with this name.
+    /// The group with this name, to the letter: it is a scope, and those are compared so.
     pub(crate) async fn group_by_name(&self, name: &str) -> Result<Option<Group>, DbError> {
-        let query = sql(format!("select {COLUMNS} from uaa_groups where display_key = ?")).bind(key(name));
+        let found = self.group_like(name).await?;
+        Ok(found.filter(|group| group.display_name == name))
+    }
+
+    /// The group that is in the way of a new one with this name.
+    pub(crate) async fn group_like(&self, name: &str) -> Result<Option<Group>, DbError> {
+        let query = sql(format!("select {COLUMNS} from uaa_groups where display_key = ?")).bind(group_key(name));
         self.db.first(query).await?.as_ref().map(Group::read).transpose()
     }
 
@@ -114,7 +133,7 @@ impl Store {
         let insert = insert
             .bind(&group.id)
             .bind(&group.display_name)
-            .bind(key(&group.display_name))
+            .bind(group_key(&group.display_name))
             .bind(group.description.clone())
             .bind(group.created_at)
             .bind(group.modified_at)
@@ -154,7 +173,7 @@ impl Store {
         );
         let update = update
             .bind(&group.display_name)
-            .bind(key(&group.display_name))
+            .bind(group_key(&group.display_name))
             .bind(group.description.clone())
             .bind(group.modified_at)
             .bind(group.version)
@@ -223,6 +242,14 @@ impl Store {
             transaction.rollback().await?;
         }
         Ok(added)
+    }
+
+    /// Makes a membership that a provider gave one that `origin` gives, which no login takes away; `false` if it is one
+    /// already, or there is none.
+    pub(crate) async fn claim_member(&self, group: &str, member: &str, origin: &str) -> Result<bool, DbError> {
+        let update = sql("update uaa_members set origin = ? where group_id = ? and member_id = ? and origin <> ?");
+        let update = update.bind(origin).bind(group).bind(member).bind(origin);
+        Ok(self.db.execute(update).await? > 0)
     }
 
     /// Takes somebody out of a group, which has another version then, and ends the access tokens of those who are not in

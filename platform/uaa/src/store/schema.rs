@@ -78,15 +78,13 @@ pub(super) const MIGRATIONS: &[Migration] = &[
             "create index uaa_passcodes_user on uaa_passcodes (user_id)",
         ],
     },
-];
-
-/// Tables with rows that end: table, key, the time of the end, and how long beyond it they are kept (ms).
-pub(super) const SWEPT: &[(&str, &str, &str, i64)] = &[
-    ("uaa_refresh_tokens", "token_hash", "expires_at", 0),
-    // Kept until what was issued for it is over, so that a replay revokes that.
-    ("uaa_codes", "code_hash", "expires_at", 7 * 24 * 3_600_000),
-    ("uaa_passcodes", "code_hash", "expires_at", 0),
-    ("uaa_sessions", "session_hash", "expires_at", 0),
-    ("uaa_logins", "state_hash", "expires_at", 0),
-    ("uaa_failures", "principal", "last_at", 7 * 24 * 3_600_000),
+    Migration {
+        version: 3,
+        name: "sources to the letter; logins at providers in cookies",
+        statements: &[
+            // See `group_key`.
+            "update uaa_groups set display_key = display_name where substr(display_name, 1, 10) = 'logs.read.'",
+            "drop table if exists uaa_logins",
+        ],
+    },
 ];

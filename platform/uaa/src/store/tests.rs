@@ -22,7 +22,8 @@ async fn store(server: &Server) -> (Store, ManualClock) {
     )
 }
 
-async fn user(store: &Store, name: &str) -> User {
+/// A user who is there.
+pub(super) async fn user(store: &Store, name: &str) -> User {
     let user = User {
         id: format!("id of {name}"),
         origin: "uaa".to_owned(),
@@ -51,7 +52,8 @@ async fn again(store: &Store, user: &User) -> User {
     store.user(&user.id).await.unwrap().unwrap()
 }
 
-async fn client(store: &Store, id: &str) -> Client {
+/// A client that is there.
+pub(super) async fn client(store: &Store, id: &str) -> Client {
     let client = Client {
         id: id.to_owned(),
         name: None,

@@ -1,6 +1,6 @@
 //! Pages, sessions, and what others try with them.
 
-use crate::common::{Browser, Uaa, hidden_fields};
+use crate::common::{Browser, Ground, Uaa, hidden_fields};
 
 fn fields(page: &str) -> Vec<(String, String)> {
     hidden_fields(page)
@@ -206,4 +206,21 @@ pub async fn nothing_leads_away(uaa: &Uaa) {
         browser.get(path).await.header("location"),
         "https://leaver.example/bye?state=s"
     );
+}
+
+/// Under a name of its own it is never asked without TLS again. Under `localhost` or an address that is somebody else's
+/// business.
+pub async fn never_without_tls(ground: &Ground) {
+    let uaa = ground
+        .uaa_with(|raw| raw.external_url = "https://uaa.example.com".to_owned())
+        .await;
+    let page = Browser::new(&uaa.client).get("/login").await;
+    assert_eq!(page.header("strict-transport-security"), "max-age=31536000");
+    uaa.stop().await;
+    for url in ["https://localhost:8443", "https://127.0.0.1:8443", ""] {
+        let uaa = ground.uaa_with(|raw| raw.external_url = url.to_owned()).await;
+        let page = Browser::new(&uaa.client).get("/login").await;
+        assert_eq!(page.header("strict-transport-security"), "", "{url}");
+        uaa.stop().await;
+    }
 }

@@ -111,6 +111,10 @@ pub async fn administration(uaa: &Uaa) {
         "https://user@app.example/cb",
         "http://app.example/cb",
         "/cb",
+        "https://b\u{fc}cher.example/cb",
+        "https://app.example/zur\u{fc}ck",
+        "https://app.example\\cb",
+        "https://app.example/c b",
     ] {
         let body = json!({
             "client_id": "bad", "client_secret": "x", "authorized_grant_types": ["authorization_code"], "redirect_uri": [bad],
@@ -258,5 +262,50 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
             .send()
             .await
             .refused(403, "invalid_client");
+    }
+}
+
+/// Clients whose users log in may refresh, as in the original.
+pub async fn grants_that_come_together(uaa: &Uaa) {
+    let root = uaa.root().await;
+    for (id, grant, refreshes) in [
+        ("together-1", "password", true),
+        ("together-2", "authorization_code", true),
+        ("together-3", "client_credentials", false),
+    ] {
+        let body = json!({
+            "client_id": id, "client_secret": "x", "authorized_grant_types": [grant], "redirect_uri": [REDIRECT],
+        });
+        let made = uaa
+            .client
+            .post("/oauth/clients")
+            .bearer(&root)
+            .json(&body)
+            .send()
+            .await
+            .expect(201);
+        assert_eq!(
+            texts(&made["authorized_grant_types"]).contains(&"refresh_token"),
+            refreshes,
+            "{made}"
+        );
+        let path = format!("/oauth/clients/{id}");
+        let written = uaa.client.put(&path).bearer(&root).json(&body).send().await.ok();
+        assert_eq!(written["authorized_grant_types"], made["authorized_grant_types"]);
+    }
+}
+
+/// A redirect URI that was registered before it was refused is no reason to fail.
+pub async fn an_old_redirect(uaa: &Uaa) {
+    uaa.add_client(json!({
+        "client_id": "old-redirect", "client_secret": "x", "authorized_grant_types": ["authorization_code"],
+        "redirect_uri": ["https://old.example/REPLACED"],
+    }))
+    .await;
+    let change = "update uaa_clients set detail = replace(detail, 'REPLACED', 'zur\u{fc}ck') where id = 'old-redirect'";
+    uaa.sql(change).await;
+    for redirect in ["", "&redirect_uri=https%3A%2F%2Fold.example%2Fzur%C3%BCck"] {
+        let path = format!("/oauth/authorize?response_type=code&client_id=old-redirect{redirect}");
+        uaa.client.get(&path).send().await.refused(400, "invalid_redirect_uri");
     }
 }

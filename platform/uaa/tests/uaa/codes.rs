@@ -541,6 +541,14 @@ pub async fn public_clients(uaa: &Uaa) {
             .await
             .refused(401, "invalid_token");
     }
+    // A token is no login for a client whose codes anybody may redeem.
+    let token = uaa.login("nora", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let asked = path(&request("native", "example.native:/cb", &with));
+    let answer = uaa.client.get(&asked).bearer(&token).send().await;
+    assert_eq!(error_of(&answer, "example.native:/cb"), "access_denied");
     // A client that has a secret is not public for leaving it out.
     web_client(uaa, "secretive", true).await;
     let fields = [

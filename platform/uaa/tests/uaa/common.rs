@@ -105,8 +105,20 @@ impl Uaa {
         }
     }
 
+    /// Changes its database behind its back.
+    pub async fn sql(&self, text: &'static str) {
+        let database = weir_db::Database::open(&self.database).await.unwrap();
+        database.execute(weir_db::sql(text)).await.unwrap();
+        database.close().await;
+    }
+
     /// Another node of the same UAA: the same database and files, an address of its own behind the same name.
     pub async fn another_node(&self) -> Self {
+        self.another_node_with(|_| {}).await
+    }
+
+    /// Another node with something changed.
+    pub async fn another_node_with(&self, change: impl FnOnce(&mut RawConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut raw = config(folder.path(), &self.database);
         raw.master_key_file = self.folder.path().join("master-key");
@@ -114,7 +126,7 @@ impl Uaa {
         raw.admin_password_file = self.folder.path().join("admin-password");
         raw.external_url = self.url.clone();
         let now = self.context.clock.now_nanos();
-        Self::launch(folder, self.database.clone(), raw, |_| {}, now).await
+        Self::launch(folder, self.database.clone(), raw, change, now).await
     }
 
     /// Moves its clock forward.

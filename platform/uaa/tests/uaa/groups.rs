@@ -1,6 +1,8 @@
 //! Groups, as the cf CLI and uaac handle them.
 
 use serde_json::{Value, json};
+use weir_error::{Classify as _, ErrorKind};
+use weir_platform_uaa::admin::Uaa as Remote;
 
 use crate::common::Uaa;
 use crate::scim::find;
@@ -230,4 +232,76 @@ pub async fn nested_groups(uaa: &Uaa) {
     uaa.check(&token).await.refused(400, "invalid_token");
     let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
     assert!(!scope.contains("logs.read.nested"), "{scope}");
+}
+
+/// A group for the logs of one source is that source's to the letter; other names differ by more than their case.
+pub async fn names_to_the_letter(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let make = |name: &'static str| {
+        let root = root.clone();
+        async move {
+            let body = json!({ "displayName": name });
+            uaa.client.post("/Groups").bearer(&root).json(&body).send().await
+        }
+    };
+    let theirs = make("logs.read.Letter").await.expect(201)["id"].clone();
+    let ours = make("logs.read.letter").await.expect(201)["id"].clone();
+    make("logs.read.letter")
+        .await
+        .refused(409, "scim_resource_already_exists");
+    for (name, id) in [("logs.read.Letter", &theirs), ("logs.read.letter", &ours)] {
+        let found = find(uaa, &root, "/Groups", &format!("displayName eq \"{name}\""))
+            .await
+            .ok();
+        assert_eq!((&found["totalResults"], &found["resources"][0]["id"]), (&1.into(), id));
+    }
+    let found = find(uaa, &root, "/Groups", "displayName eq \"logs.read.LETTER\"")
+        .await
+        .ok();
+    assert_eq!(found["totalResults"], 0);
+    let found = find(uaa, &root, "/Groups", "displayName co \"READ.letter\"").await.ok();
+    assert_eq!(found["totalResults"], 2, "who looks for a part finds both");
+    make("letter.Other").await.expect(201);
+    make("letter.other").await.refused(409, "scim_resource_already_exists");
+    let found = find(uaa, &root, "/Groups", "displayName eq \"LETTER.OTHER\"")
+        .await
+        .ok();
+    assert_eq!(found["totalResults"], 1);
+    // Renaming one into the other is no way round.
+    let put = json!({"displayName": "logs.read.Letter", "members": []});
+    let path = format!("/Groups/{}", ours.as_str().unwrap());
+    let answer = uaa
+        .client
+        .put(&path)
+        .bearer(&root)
+        .header("if-match", "*")
+        .json(&put)
+        .send()
+        .await;
+    answer.refused(409, "scim_resource_already_exists");
+
+    // The library takes the group of exactly this name, or says which ones there are.
+    let user = uaa.add_user("levi", "pw").await;
+    let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
+    let tokens = remote.log_in("weir", "", "admin", &uaa.admin_password()).await.unwrap();
+    let admin = remote.with_token(&tokens.access_token);
+    admin.add_member("logs.read.letter", "levi").await.unwrap();
+    admin.ensure_member("logs.read.LETTER", "levi").await.unwrap();
+    let scope = uaa.login("levi", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
+    let read: Vec<&str> = scope
+        .split(' ')
+        .filter(|scope| scope.starts_with("logs.read."))
+        .collect();
+    assert_eq!(read, ["logs.read.LETTER", "logs.read.letter"]);
+    let missing = admin.add_member("LETTER.other", "levi").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.hint().unwrap().contains("letter.Other"), "{missing}");
+    let shown = uaa
+        .client
+        .get(&format!("/Users/{user}"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert!(!shown.to_string().contains("letter.Other"), "{shown}");
 }

@@ -25,6 +25,7 @@ mod groups;
 mod providers;
 mod revocation;
 mod scim;
+mod seeds;
 mod storm;
 mod times;
 mod tokens;
@@ -73,10 +74,14 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     scim::passwords,
     groups::groups,
     groups::nested_groups,
+    groups::names_to_the_letter,
     scim::names_for_ids,
+    scim::versions_as_tags,
     clients::administration,
     clients::secrets,
     clients::nobody_gives_more_than_they_have,
+    clients::grants_that_come_together,
+    clients::an_old_redirect,
     revocation::logout,
     revocation::by_user_and_client,
     revocation::feed,
@@ -101,6 +106,11 @@ const OWN: &[(&str, Play)] = scenarios![
     endings::logins_in_flight,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,
+    providers::how_recent_a_login_is,
+    providers::one_that_does_not_answer,
+    browser::never_without_tls,
+    seeds::only_what_changed,
+    seeds::another_nodes_file,
 ];
 
 async fn suite(kind: Kind) {

@@ -390,3 +390,49 @@ pub async fn names_for_ids(uaa: &Uaa) {
         .await
         .refused(403, "insufficient_scope");
 }
+
+/// Who reads or writes a user or a group learns its version in `ETag`, which is what `If-Match` takes.
+pub async fn versions_as_tags(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let user = json!({"userName": "etta", "emails": [{"value": "etta@example.com"}]});
+    let group = json!({"displayName": "tags.etta"});
+    for (path, body) in [("/Users", user), ("/Groups", group)] {
+        let made = uaa.client.post(path).bearer(&root).json(&body).send().await;
+        let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+        assert_eq!(made.header("etag"), "\"0\"", "{path}");
+        let one = format!("{path}/{id}");
+        let got = uaa.client.get(&one).bearer(&root).send().await;
+        got.ok();
+        assert_eq!(got.header("etag"), "\"0\"", "{path}");
+        let tag = got.header("etag").to_owned();
+        let put = uaa
+            .client
+            .put(&one)
+            .bearer(&root)
+            .header("if-match", &tag)
+            .json(&body)
+            .send()
+            .await;
+        put.ok();
+        assert_eq!(put.header("etag"), "\"1\"", "{path}");
+        let again = uaa
+            .client
+            .put(&one)
+            .bearer(&root)
+            .header("if-match", &tag)
+            .json(&body)
+            .send()
+            .await;
+        assert_eq!(again.status, 412, "{path}");
+        let patch = uaa
+            .client
+            .patch(&one)
+            .bearer(&root)
+            .header("if-match", "\"1\"")
+            .json(&json!({}))
+            .send()
+            .await;
+        patch.ok();
+        assert_eq!(patch.header("etag"), "\"2\"", "{path}");
+    }
+}

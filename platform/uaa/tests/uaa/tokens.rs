@@ -1,6 +1,6 @@
 //! Grants, keys, and what others learn of a token.
 
-use crate::common::{Ground, Uaa, claims, header_of, texts};
+use crate::common::{Browser, Ground, Uaa, claims, header_of, texts};
 
 /// The first start makes the administrator with a password that is in a private file; the cf CLI's password grant gives
 /// the token of the contract; a second start keeps all of it.
@@ -151,9 +151,7 @@ pub async fn client_credentials(uaa: &Uaa) {
     uaa.token_as("nobody", "wrong", &[grant])
         .await
         .refused(401, "invalid_client");
-    uaa.token_as("cf", "", &[grant])
-        .await
-        .refused(401, "unauthorized_client");
+    uaa.token_as("cf", "", &[grant]).await.refused(401, "invalid_client");
     uaa.token_as("cf", "x", &[("grant_type", "password")])
         .await
         .refused(401, "invalid_client");
@@ -391,7 +389,7 @@ pub async fn checking(uaa: &Uaa) {
         .refused(403, "insufficient_scope");
 }
 
-/// A token of ours that was given to one client gets another one for it, and no more.
+/// A token of ours that was given to one client gets another one for it, and no more: no other scopes, and no longer.
 pub async fn jwt_bearer(uaa: &Uaa) {
     uaa.add_user("jana", "pw").await;
     let body = uaa.login("jana", "pw").await.ok();
@@ -400,64 +398,118 @@ pub async fn jwt_bearer(uaa: &Uaa) {
         uaa.token_as("cf", "", &[grant, ("assertion", assertion.as_str())])
             .await
     };
-    let token = body["access_token"].as_str().unwrap().to_owned();
+    let text = |body: &serde_json::Value, name: &str| body[name].as_str().unwrap().to_owned();
+    let token = text(&body, "access_token");
     let answer = exchange(token.clone()).await.ok();
-    let fresh = claims(answer["access_token"].as_str().unwrap());
+    let fresh = claims(&text(&answer, "access_token"));
     assert_eq!(
         (&fresh["user_name"], &fresh["grant_type"]),
         (&"jana".into(), &grant.1.into())
     );
-    assert!(answer["refresh_token"].is_string());
-    exchange(body["refresh_token"].as_str().unwrap().to_owned())
+    assert_eq!(answer["scope"], body["scope"]);
+    exchange(text(&body, "refresh_token"))
         .await
         .refused(400, "invalid_grant");
     exchange(uaa.client_token("admin").await)
         .await
         .refused(400, "invalid_grant");
-    let narrow = [
-        ("grant_type", "password"),
-        ("username", "jana"),
-        ("password", "pw"),
-        ("scope", "openid"),
+    let password = |client: &'static str, scope: &'static str| async move {
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "jana"),
+            ("password", "pw"),
+            ("scope", scope),
+        ];
+        uaa.token_as(client, "", &fields).await.ok()
+    };
+    let plain = password("cf", "openid").await;
+    for name in ["access_token", "id_token"] {
+        exchange(text(&plain, name)).await.refused(400, "invalid_grant");
+    }
+    // A small token stays small, whatever is asked for.
+    let small = text(&password("cf", "openid uaa.user").await, "access_token");
+    let same = exchange(small.clone()).await.ok();
+    assert_eq!(same["scope"], "openid uaa.user");
+    let asked = [grant, ("assertion", small.as_str()), ("scope", "openid")];
+    assert_eq!(uaa.token_as("cf", "", &asked).await.ok()["scope"], "openid");
+    let asked = [
+        grant,
+        ("assertion", small.as_str()),
+        ("scope", "cloud_controller.write"),
     ];
-    let narrow = uaa.token_as("cf", "", &narrow).await.ok();
-    exchange(narrow["access_token"].as_str().unwrap().to_owned())
-        .await
-        .refused(400, "invalid_grant");
-    exchange(narrow["id_token"].as_str().unwrap().to_owned())
-        .await
-        .refused(400, "invalid_grant");
+    uaa.token_as("cf", "", &asked).await.refused(400, "invalid_scope");
+    // What comes of it ends when it does: the token, its refresh token, and whatever is refreshed with that.
+    let end = claims(&small)["exp"].clone();
+    uaa.pass(900);
+    let late = exchange(small.clone()).await.ok();
+    assert_eq!(claims(&text(&late, "access_token"))["exp"], end);
+    assert!(late["expires_in"].as_i64().unwrap() <= 300, "{late}");
+    let refresh = text(&late, "refresh_token");
+    assert_eq!(claims(&refresh)["exp"], end);
+    let renew = |token: String| async move {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
+        uaa.token_as("cf", "", &fields).await
+    };
+    let renewed = renew(refresh).await.ok();
+    assert_eq!(claims(&text(&renewed, "access_token"))["exp"], end);
+    assert_eq!(renewed["scope"], "openid uaa.user");
+    let refresh = text(&renewed, "refresh_token");
+    uaa.pass(300);
+    renew(refresh).await.refused(401, "invalid_token");
+    exchange(small).await.refused(400, "invalid_grant");
+    // What another client was given is not for this one.
+    uaa.add_client(serde_json::json!({
+        "client_id": "jana-app", "client_secret": "", "authorized_grant_types": ["password"],
+        "scope": ["openid", "uaa.user"],
+    }))
+    .await;
+    let theirs = text(&password("jana-app", "openid uaa.user").await, "access_token");
+    exchange(theirs).await.refused(400, "invalid_grant");
     exchange("nonsense".to_owned()).await.refused(400, "invalid_grant");
+    let token = text(&uaa.login("jana", "pw").await.ok(), "access_token");
     let mut broken = token.clone();
     broken.replace_range(token.len() - 6..token.len() - 2, "AAAA");
     exchange(broken).await.refused(400, "invalid_grant");
-    uaa.token_as(
-        "doppler",
-        &uaa.secret("doppler"),
-        &[grant, ("assertion", token.as_str())],
-    )
-    .await
-    .refused(401, "unauthorized_client");
+    // As the original says it, and as the cf CLI understands it.
+    let refused = uaa
+        .token_as(
+            "doppler",
+            &uaa.secret("doppler"),
+            &[grant, ("assertion", token.as_str())],
+        )
+        .await
+        .refused(401, "invalid_client");
+    assert_eq!(refused["error_description"], "Unauthorized grant type");
 }
 
-/// A one-time code in the place of name and password.
+/// A one-time code in the place of name and password: for somebody with a session, and one at a time.
 pub async fn passcodes(uaa: &Uaa) {
     uaa.add_user("petra", "pw").await;
-    let token = uaa.login("petra", "pw").await.ok()["access_token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let code = uaa.client.get("/passcode").bearer(&token).send().await.ok();
-    let code = code.as_str().unwrap();
-    let fields = [("grant_type", "password"), ("passcode", code)];
-    let body = uaa.token_as("cf", "", &fields).await.ok();
-    assert_eq!(claims(body["access_token"].as_str().unwrap())["user_name"], "petra");
-    uaa.token_as("cf", "", &fields).await.refused(401, "unauthorized");
-    uaa.client.get("/passcode").send().await.refused(401, "unauthorized");
-    let late = uaa.client.get("/passcode").bearer(&token).send().await.ok();
+    let mut browser = Browser::new(&uaa.client);
+    assert_eq!(browser.log_in("/login", "petra", "pw").await.status, 303);
+    let redeem = |code: String| async move {
+        let fields = [("grant_type", "password"), ("passcode", code.as_str())];
+        uaa.token_as("cf", "", &fields).await
+    };
+    let code = browser.passcode().await;
+    let body = redeem(code.clone()).await.ok();
+    let token = body["access_token"].as_str().unwrap();
+    assert_eq!(claims(token)["user_name"], "petra");
+    redeem(code).await.refused(401, "unauthorized");
+    let (first, second) = (browser.passcode().await, browser.passcode().await);
+    redeem(first).await.refused(401, "unauthorized");
+    redeem(second).await.ok();
+    let late = browser.passcode().await;
     uaa.pass(301);
-    let fields = [("grant_type", "password"), ("passcode", late.as_str().unwrap())];
-    uaa.token_as("cf", "", &fields).await.refused(401, "unauthorized");
+    redeem(late).await.refused(401, "unauthorized");
+    // A token is no session: it would become tokens for another client, and for longer.
+    uaa.client.get("/passcode").send().await.refused(401, "unauthorized");
+    uaa.client
+        .get("/passcode")
+        .bearer(token)
+        .send()
+        .await
+        .refused(401, "unauthorized");
 }
 
 /// Who the bearer is, for tokens with `openid`.
@@ -550,6 +602,17 @@ pub async fn discovery_and_prompts(uaa: &Uaa) {
     };
     hinted("uaa").await.ok();
     hinted("ldap").await.refused(401, "unauthorized");
+    // What is no hint at all is not one, as in the original.
+    for hint in ["somebody%40example.com", "%7B%22name%22%3A%22x%22%7D", "%5B%5D", ""] {
+        let password = uaa.admin_password();
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "admin"),
+            ("password", &password),
+        ];
+        let path = format!("/oauth/token?login_hint={hint}");
+        uaa.client.post(&path).basic("cf", "").form(&fields).send().await.ok();
+    }
     assert_eq!(uaa.client.get("/healthz").send().await.text(), "ok\n");
     uaa.client.get("/nothing").send().await.refused(404, "not_found");
     uaa.client

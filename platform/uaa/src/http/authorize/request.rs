@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use url::{Url, form_urlencoded};
 
 use crate::app::App;
+use crate::external::Demand;
 use crate::http::browser::LoggedIn;
 use crate::http::error::{ApiError, shown};
 use crate::http::form::Form;
@@ -69,6 +70,13 @@ impl Request {
             (None, [only]) => only.clone(),
             (None, _) => return fatal("invalid_request", "The request names no redirect URI."),
         };
+        // Registered when that was not looked at.
+        if !redirect.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return fatal(
+                "invalid_redirect_uri",
+                "The redirect URI has characters that no URL has; it must be registered in its escaped form.",
+            );
+        }
         let text = |name: &str| form.filled(name).map(str::to_owned);
         let request = Self {
             redirect_given: named.is_some(),
@@ -157,6 +165,14 @@ impl Request {
     pub(super) fn is_recent(&self, there: &LoggedIn, now: i64) -> bool {
         let old = |age: i64| age == 0 || now - there.auth_time > age;
         !self.prompts("login") && !self.max_age.is_some_and(old)
+    }
+
+    /// How recent a login must be, for whoever else is asked to do it.
+    pub(super) fn demand(&self) -> Demand {
+        Demand {
+            login: self.prompts("login"),
+            max_age: self.max_age,
+        }
     }
 
     /// Where a login leads back to: the same request, without what asked for a new login.

@@ -85,6 +85,12 @@ pub(super) fn replace(client: &mut Client, written: Written) {
         allowed_providers: written.allowedproviders.filter(|list| !list.is_empty()),
         allow_public: written.allowpublic.unwrap_or(false),
     };
+    // As in the original: whoever lets people log in may keep them logged in.
+    let grants = &mut client.detail.authorized_grant_types;
+    let has = |name: &str| grants.iter().any(|grant| grant == name);
+    if (has("authorization_code") || has("password")) && !has("refresh_token") {
+        grants.push("refresh_token".to_owned());
+    }
     let none = |scopes: &mut Vec<String>| {
         if scopes.is_empty() {
             scopes.push(NONE.to_owned());

@@ -14,6 +14,8 @@ pub(crate) struct Login<'l> {
     pub(crate) user_name: &'l str,
     pub(crate) csrf: &'l str,
     pub(crate) continue_to: &'l str,
+    /// How recent the login must be, as parameters.
+    pub(crate) demand: Vec<(&'static str, String)>,
     /// The program that somebody logs in for.
     pub(crate) client: Option<&'l str>,
     /// External providers: where their login begins, and what their buttons say.
@@ -37,9 +39,10 @@ impl Login<'_> {
         } else {
             ("", " autofocus")
         };
+        let demand: String = self.demand.iter().map(|(name, value)| hidden(name, value)).collect();
         let mut content = format!(
             "<h1>Log in</h1>\n{purpose}\n{problem}\n\
-             <form method=\"post\" action=\"/login.do\">\n{}{}\n\
+             <form method=\"post\" action=\"/login.do\">\n{}{}{demand}\n\
              <label for=\"username\">Email or user name</label>\n\
              <input type=\"text\" id=\"username\" name=\"username\" value=\"{}\" autocomplete=\"username\" \
              autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"255\" required{on_name}>\n\

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use weir_db::{Dialect, Value};
 
 use crate::http::ApiError;
+use crate::store::group_key;
 
 /// Longest filter.
 const LONGEST: usize = 64 * 1024;
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     Exact,
     /// In lower case, as its column is.
     Lower,
+    /// A group's name: one by its key (see [`group_key`]), parts of it in whatever case.
+    Group,
     Boolean,
     /// A time, kept in milliseconds.
     Time,
@@ -228,14 +231,15 @@ impl Parser<'_> {
         let column = attribute.column;
         if operator == "pr" {
             return Some(match attribute.kind {
-                Kind::Exact | Kind::Lower => format!("({column} is not null and {column} <> '')"),
+                Kind::Exact | Kind::Lower | Kind::Group => format!("({column} is not null and {column} <> '')"),
                 Kind::Boolean | Kind::Time => format!("{column} is not null"),
             });
         }
         let value = self.next()?.clone();
         let value: Value = match (attribute.kind, value) {
             (Kind::Exact, Token::Text(text)) => text.into(),
-            (Kind::Lower, Token::Text(text)) => text.to_lowercase().into(),
+            (Kind::Group, Token::Text(text)) if matches!(operator.as_str(), "eq" | "ne") => group_key(&text).into(),
+            (Kind::Lower | Kind::Group, Token::Text(text)) => text.to_lowercase().into(),
             (Kind::Boolean, Token::Word(word) | Token::Text(word)) => match word.to_ascii_lowercase().as_str() {
                 "true" => true.into(),
                 "false" => false.into(),
@@ -244,17 +248,21 @@ impl Parser<'_> {
             (Kind::Time, Token::Text(text)) => DateTime::parse_from_rfc3339(&text).ok()?.timestamp_millis().into(),
             _ => return None,
         };
-        let text = matches!(attribute.kind, Kind::Exact | Kind::Lower);
+        let text = matches!(attribute.kind, Kind::Exact | Kind::Lower | Kind::Group);
         let ordered = attribute.kind != Kind::Boolean;
+        let part = match attribute.kind {
+            Kind::Group => format!("lower({column})"),
+            _ => column.to_owned(),
+        };
         let sql = match operator.as_str() {
             "eq" => format!("{column} = ?"),
             "ne" => format!("({column} <> ? or {column} is null)"),
-            "co" if text => format!("{} > 0", self.dialect.position_in(column)),
-            "sw" if text => format!("{} = 1", self.dialect.position_in(column)),
-            "gt" if ordered => format!("{column} > ?"),
-            "ge" if ordered => format!("{column} >= ?"),
-            "lt" if ordered => format!("{column} < ?"),
-            "le" if ordered => format!("{column} <= ?"),
+            "co" if text => format!("{} > 0", self.dialect.position_in(&part)),
+            "sw" if text => format!("{} = 1", self.dialect.position_in(&part)),
+            "gt" if ordered => format!("{part} > ?"),
+            "ge" if ordered => format!("{part} >= ?"),
+            "lt" if ordered => format!("{part} < ?"),
+            "le" if ordered => format!("{part} <= ?"),
             _ => return None,
         };
         self.values.push(value);
@@ -285,6 +293,11 @@ mod tests {
             name: "userName",
             column: "user_key",
             kind: Kind::Lower,
+        },
+        Attribute {
+            name: "displayName",
+            column: "display_key",
+            kind: Kind::Group,
         },
         Attribute {
             name: "active",
@@ -318,6 +331,21 @@ mod tests {
                 r#"userName co "x" and (active eq true or id pr)"#,
                 "(instr(user_key, ?) > 0 and ((active = ? or (id is not null and id <> ''))))",
                 vec!["x".into(), true.into()],
+            ),
+            (
+                r#"displayName eq "Cloud_Controller.Read""#,
+                "display_key = ?",
+                vec!["cloud_controller.read".into()],
+            ),
+            (
+                r#"displayName eq "logs.read.Web""#,
+                "display_key = ?",
+                vec!["logs.read.Web".into()],
+            ),
+            (
+                r#"displayName sw "logs.read.W""#,
+                "instr(lower(display_key), ?) = 1",
+                vec!["logs.read.w".into()],
             ),
             (r#"not (id sw "a")"#, "not ((instr(id, ?) = 1))", vec!["a".into()]),
             (

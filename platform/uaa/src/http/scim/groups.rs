@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use weir_db::DbError;
 
 use super::filter::{self, Attribute, Condition, Kind};
 use super::members::{WrittenMember, member_document, members_of};
-use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced};
+use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged};
 use crate::app::App;
 use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
@@ -28,7 +29,7 @@ const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "displayName",
         column: "display_key",
-        kind: Kind::Lower,
+        kind: Kind::Group,
     },
     Attribute {
         name: "created",
@@ -104,10 +105,10 @@ pub(crate) async fn get(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     bearer::caller_with(&app, &headers, &["scim.read"]).await?;
     let group = find(&app, &id).await?;
-    Ok(Json(document(&app, &group).await?))
+    Ok(tagged(group.version, document(&app, &group).await?))
 }
 
 /// `POST /Groups`
@@ -115,7 +116,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let written: Written = body::json(body)?;
     let name = written
@@ -137,7 +138,10 @@ pub(crate) async fn create(
         Err(error) => return Err(error.into()),
     }
     tracing::info!(caller = caller.name(), group = group.display_name, "a group was made");
-    Ok((StatusCode::CREATED, Json(document(&app, &group).await?)))
+    Ok((
+        StatusCode::CREATED,
+        tagged(group.version, document(&app, &group).await?),
+    ))
 }
 
 /// `PUT /Groups/:id`
@@ -146,7 +150,7 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let wanted = if_match(&headers, "PUT")?;
     let written: Written = body::json(body)?;
@@ -166,7 +170,7 @@ pub(crate) async fn update(
         group = group.display_name,
         "a group was changed"
     );
-    Ok(Json(document(&app, &group).await?))
+    Ok(tagged(group.version, document(&app, &group).await?))
 }
 
 /// `PATCH /Groups/:id`: what is named is changed; a member with `"operation": "delete"` goes.
@@ -175,7 +179,7 @@ pub(crate) async fn patch(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let wanted = if_match(&headers, "PATCH")?;
     let written: Written = body::json(body)?;
@@ -215,7 +219,7 @@ pub(crate) async fn patch(
         group = group.display_name,
         "a group was changed"
     );
-    Ok(Json(document(&app, &group).await?))
+    Ok(tagged(group.version, document(&app, &group).await?))
 }
 
 /// `DELETE /Groups/:id`

@@ -87,7 +87,10 @@ pub(crate) async fn add(
     let member = members
         .first()
         .ok_or_else(|| ApiError::invalid_scim("A member must be named"))?;
-    if !app.store.add_member(&id, member).await? {
+    let added = app.store.add_member(&id, member).await?
+        // Who says that it is ours to give takes it from the provider.
+        || (member.origin == OURS && app.store.claim_member(&id, &member.id, OURS).await?);
+    if !added {
         find(&app, &id).await?;
         return Err(ApiError::new(
             StatusCode::CONFLICT,

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_db::DbError;
 
 use super::filter::{self, Attribute, Condition, Kind};
-use super::{Page, SCHEMA, body, if_match, order, outdated, reduced};
+use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged};
 use crate::app::App;
 use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
@@ -81,14 +82,14 @@ pub(crate) async fn get(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = bearer::caller(&app, &headers).await?;
     if !caller.is_user(&id) {
         caller.require(&["scim.read"])?;
     }
     let query = Form::query(query.as_deref())?;
     let user = find(&app, &id).await?;
-    Ok(Json(reduced(document(&app, &user).await?, &query)))
+    Ok(tagged(user.version, reduced(document(&app, &user).await?, &query)))
 }
 
 /// `POST /Users`
@@ -96,7 +97,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
     let written: Written = body::json(body)?;
     let now = app.store.now();
@@ -150,7 +151,7 @@ pub(crate) async fn create(
         origin = user.origin,
         "a user was made"
     );
-    Ok((StatusCode::CREATED, Json(document(&app, &user).await?)))
+    Ok((StatusCode::CREATED, tagged(user.version, document(&app, &user).await?)))
 }
 
 /// `PUT /Users/:id`
@@ -159,7 +160,7 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
 
@@ -169,7 +170,7 @@ pub(crate) async fn patch(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
@@ -179,7 +180,7 @@ async fn change(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     method: &str,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
     let wanted = if_match(headers, method)?;
     let written: Written = body::json(body)?;
@@ -219,7 +220,7 @@ async fn change(
     }
     app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user = id, "a user was changed");
-    Ok(Json(document(app, &user).await?))
+    Ok(tagged(user.version, document(app, &user).await?))
 }
 
 /// `DELETE /Users/:id`

@@ -60,9 +60,10 @@ impl Request<'_> {
             auth_time: code.auth_time,
             nonce: code.nonce.as_deref(),
             id_token: true,
+            until: None,
         };
         let (jti, family) = (new_jti(), secrets::random_hex::<16>());
-        let refresh = app.refresh_for(&grant, &family);
+        let refresh = app.refresh_for(&grant, &family, None);
         let kept = refresh.as_ref().map(|refresh| &refresh.kept);
         let second = app.second_for(&grant).await?;
         let basis = (&user, self.client());

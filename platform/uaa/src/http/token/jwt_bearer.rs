@@ -3,14 +3,19 @@
 //! It is one of our own access tokens with the scope `uaa.user`, for the client that shows it, or an id token of an
 //! external provider. Either is checked as everywhere else; an assertion cannot make a user that does not exist, other
 //! than a login at that provider.
+//!
+//! An access token gives no other scopes than it has, and nothing that lasts longer than itself, however often it is
+//! exchanged and refreshed. An id token proves a login: its refresh token lasts as long as a browser's session would.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{JWT_BEARER, Request};
+use super::{JWT_BEARER, Login, Request};
 use crate::http::bearer;
 use crate::http::error::ApiError;
+use crate::issue::seconds;
 use crate::jwt::{Flaw, Parsed};
-use crate::store::User;
 
 /// What is read before anything is believed: whose keys to ask.
 #[derive(Debug, serde::Deserialize)]
@@ -25,18 +30,19 @@ impl Request<'_> {
             .and_then(|parsed| parsed.claims::<Issuer>())
             .map_err(refused)?
             .iss;
-        let (user, auth_time) = if issuer == self.app.issuer {
+        let login = if issuer == self.app.issuer {
             self.own(assertion).await?
         } else {
             self.foreign(assertion, &issuer).await?
         };
-        self.user_tokens(&user, JWT_BEARER, auth_time).await
+        self.user_tokens(&login).await
     }
 
-    async fn own(&self, assertion: &str) -> Result<(User, i64), ApiError> {
+    /// An access token of ours. It is for whom its `aud` names: the client that it was issued to, and those whose own
+    /// scopes it has.
+    async fn own(&self, assertion: &str) -> Result<Login<'static>, ApiError> {
         let (claims, _) = bearer::verify(self.app, assertion).await.map_err(refused)?;
-        let audiences = [self.client().id.as_str(), &self.app.issuer, "uaa"];
-        if !claims.aud.iter().any(|known| audiences.contains(&known.as_str())) {
+        if !claims.aud.contains(&self.client().id) {
             return Err(refused(Flaw::Audience));
         }
         if !claims.scope.iter().any(|scope| scope == "uaa.user") {
@@ -49,24 +55,39 @@ impl Request<'_> {
         let mut user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
         // What ended the assertion after it was checked counts.
         user.as_of = user.as_of.min(claims.as_of);
-        Ok((user, claims.auth_time.unwrap_or(claims.iat)))
+        Ok(Login {
+            user,
+            grant_type: JWT_BEARER,
+            auth_time: claims.auth_time.unwrap_or(claims.iat),
+            scopes: Some(claims.scope.into_iter().collect::<BTreeSet<_>>()),
+            access_until: Some(claims.exp),
+            refresh_until: Some(claims.exp),
+        })
     }
 
-    async fn foreign(&self, assertion: &str, issuer: &str) -> Result<(User, i64), ApiError> {
+    async fn foreign(&self, assertion: &str, issuer: &str) -> Result<Login<'static>, ApiError> {
         let provider = self
             .app
             .providers
             .by_issuer(issuer)
             .ok_or_else(|| refused(Flaw::Issuer))?;
+        let now = self.app.now();
         let identity = provider
-            .verify_assertion(assertion, &self.app.issuer, self.app.now())
+            .verify_assertion(assertion, &self.app.issuer, now)
             .await
             .map_err(|error| {
                 tracing::info!(provider = provider.name(), %error, "an assertion was refused");
                 ApiError::invalid_grant("The assertion is not valid")
             })?;
         let user = self.app.user_of(provider, &identity).await?;
-        Ok((user, identity.auth_time.unwrap_or_else(|| self.app.now())))
+        Ok(Login {
+            user,
+            grant_type: JWT_BEARER,
+            auth_time: identity.logged_in_at(now),
+            scopes: None,
+            access_until: None,
+            refresh_until: Some(now.saturating_add(seconds(self.app.config.session_longest))),
+        })
     }
 }
 

@@ -1,12 +1,29 @@
 //! The password grant: a name and a password, or a one-time passcode in their place.
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::Request;
+use super::{Login, Request};
 use crate::http::error::ApiError;
+use crate::http::form;
 use crate::login::OURS;
 use crate::secrets;
+
+/// Where somebody wants to log in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hint {
+    origin: Option<String>,
+}
+
+impl Hint {
+    /// As it stands there, or escaped once more, which the original takes too.
+    fn read(text: &str) -> Option<Self> {
+        let plain = |text: &str| serde_json::from_str::<Self>(text).ok();
+        plain(text).or_else(|| plain(&form::decode(text.as_bytes()).ok()?))
+    }
+}
 
 impl Request<'_> {
     pub(super) async fn password(&self) -> Result<Value, ApiError> {
@@ -17,24 +34,24 @@ impl Request<'_> {
         let user_name = self.form.required("username")?;
         let password = self.form.get("password").unwrap_or_default();
         let user = self.app.log_in(user_name, password).await?;
-        self.user_tokens(&user, "password", self.app.now()).await
+        self.user_tokens(&Login::by_password(user, self.app.now())).await
     }
 
-    /// `login_hint={"origin":"…"}`: we know the passwords of our own users only.
+    /// `login_hint={"origin":"…"}`: we know the passwords of our own users only. What is not of this form is no hint, as
+    /// in the original: OpenID Connect has names in it.
     fn check_origin(&self) -> Result<(), ApiError> {
         let hint = self
             .query
             .filled("login_hint")
             .or_else(|| self.form.filled("login_hint"));
-        let Some(hint) = hint else { return Ok(()) };
-        let origin = serde_json::from_str::<Value>(hint).ok();
-        let origin = origin.as_ref().and_then(|hint| hint["origin"].as_str());
-        match origin {
-            Some(OURS) => Ok(()),
-            _ => Err(ApiError::new(
+        match hint.and_then(Hint::read) {
+            None => Ok(()),
+            Some(Hint { origin: Some(origin) }) if origin == OURS => Ok(()),
+            Some(_) => Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "The origin provided in the login_hint has no passwords here",
+                "The origin provided in the login_hint does not match an active Identity Provider, that supports \
+                 password grant.",
             )),
         }
     }
@@ -51,6 +68,6 @@ impl Request<'_> {
             return Err(refused());
         }
         let user = user.filter(|user| user.active).ok_or_else(ApiError::bad_credentials)?;
-        self.user_tokens(&user, "password", auth_time).await
+        self.user_tokens(&Login::by_password(user, auth_time)).await
     }
 }

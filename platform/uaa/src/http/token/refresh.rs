@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Request, within};
+use super::{JWT_BEARER, Request, within};
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
 use crate::jwt::Flaw;
@@ -73,6 +73,7 @@ impl Request<'_> {
             auth_time: kept.auth_time,
             nonce: None,
             id_token: asked.contains("openid") || (asked.is_empty() && once.contains("openid") && kept.is_oidc()),
+            until: kept.access_until(),
         };
         // A client without a secret keeps a stolen token no longer than the next refresh.
         let rotates = app.config.tokens.rotate_refresh || !self.asking.proved;
@@ -81,7 +82,7 @@ impl Request<'_> {
                 scopes: once,
                 ..grant.clone()
             };
-            let fresh = app.refresh_for(&wide, &kept.family);
+            let fresh = app.refresh_for(&wide, &kept.family, kept.access_until());
             Some(fresh.ok_or_else(|| ApiError::invalid_token("The client may not refresh any more"))?)
         } else {
             None
@@ -118,6 +119,12 @@ impl Request<'_> {
 }
 
 impl RefreshToken {
+    /// When an access token for it ends at the latest (seconds): what came of an assertion must not outlive it by being
+    /// exchanged and refreshed by turns.
+    fn access_until(&self) -> Option<i64> {
+        (self.grant_type == JWT_BEARER).then_some(self.expires_at / 1000)
+    }
+
     /// Whether the login was one of OpenID Connect, whose clients want an id token with each refresh.
     fn is_oidc(&self) -> bool {
         self.grant_type == "authorization_code"

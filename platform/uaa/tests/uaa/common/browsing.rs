@@ -71,6 +71,15 @@ impl Browser {
         answer
     }
 
+    /// A one-time passcode, read from its page.
+    pub async fn passcode(&mut self) -> String {
+        let page = self.get("/passcode").await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        let text = page.text();
+        let code = text.split("<code class=\"code\">").nth(1).unwrap();
+        code.split('<').next().unwrap().to_owned()
+    }
+
     /// Fills in the login page and sends it; what comes back.
     pub async fn log_in(&mut self, path: &str, user: &str, password: &str) -> Answer {
         let page = self.get(path).await;
