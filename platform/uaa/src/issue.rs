@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use serde_json::{Map, Value, json};
-use weir_db::DbError;
 
 use crate::app::App;
 use crate::http::ApiError;
@@ -17,6 +16,12 @@ use crate::store::{Client, LEEWAY, RefreshToken, User};
 
 /// The name of the one zone that there is.
 pub(crate) const ZONE: &str = "uaa";
+
+/// Longest access token that the faces take (`weir-auth`), and that fits into a request's head.
+const LONGEST_ACCESS: usize = 32 << 10;
+
+/// What of it everything beside the names of scopes may take: names and addresses, header, signature.
+const OTHER_CLAIMS: usize = 4 << 10;
 
 /// What a token is to be issued for.
 #[derive(Debug, Clone)]
@@ -81,6 +86,16 @@ impl Access {
     }
 }
 
+impl Grant<'_> {
+    /// Whether an access token with these scopes is one that its readers take.
+    fn fits(&self) -> bool {
+        let names = |names: &BTreeSet<String>| names.iter().map(|name| name.len() + 3).sum::<usize>();
+        let scopes = names(&self.scopes) * if self.user.is_none() { 2 } else { 1 };
+        let claims = scopes + names(&scopes::audience(&self.scopes, &self.client.id)) + OTHER_CLAIMS;
+        claims.div_ceil(3) * 4 <= LONGEST_ACCESS
+    }
+}
+
 /// A name for a token.
 pub(crate) fn new_jti() -> String {
     secrets::random_hex::<16>()
@@ -113,7 +128,13 @@ impl App {
 
     /// The second that an access token for this grant is issued in. Where older tokens of the same user and client were
     /// revoked a moment ago it is the one after what that reaches, so that nobody takes the new one for one of them.
-    pub(crate) async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, DbError> {
+    pub(crate) async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, ApiError> {
+        if !grant.fits() {
+            return Err(ApiError::bad_request(
+                "invalid_scope",
+                "The token would be longer than 32 KiB, which nobody takes: ask for fewer scopes with the parameter `scope`",
+            ));
+        }
         // What was revoked before the user and the client were read counts here, on whatever node it was.
         let read = grant.user.map_or(0, |user| user.as_of).max(grant.client.as_of);
         self.revoked.catch_up_to(read).await?;

@@ -53,6 +53,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     tokens::client_credentials,
     tokens::refresh,
     tokens::scopes_and_groups,
+    tokens::longer_than_anybody_takes,
     tokens::checking,
     tokens::jwt_bearer,
     tokens::passcodes,

@@ -621,3 +621,34 @@ pub async fn discovery_and_prompts(uaa: &Uaa) {
         .await
         .refused(405, "method_not_allowed");
 }
+
+/// Somebody in more groups than a token can carry is told so, and what helps; a part of them makes a token.
+pub async fn longer_than_anybody_takes(uaa: &Uaa) {
+    let collector = uaa.add_user("collector", "pw").await;
+    let root = uaa.root().await;
+    let group = |number: usize| format!("logs.read.{number:0>200}");
+    for number in 0..120 {
+        let member = serde_json::json!({"value": collector, "type": "USER", "origin": "uaa"});
+        let body = serde_json::json!({"displayName": group(number), "members": [member]});
+        uaa.client
+            .post("/Groups")
+            .bearer(&root)
+            .json(&body)
+            .send()
+            .await
+            .expect(201);
+    }
+    let refused = uaa.login("collector", "pw").await.refused(400, "invalid_scope");
+    let said = refused["error_description"].as_str().unwrap();
+    assert!(said.contains("32 KiB") && said.contains("`scope`"), "{said}");
+    let scope = (0..80).map(group).collect::<Vec<_>>().join(" ");
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "collector"),
+        ("password", "pw"),
+        ("scope", &scope),
+    ];
+    let answer = uaa.token_as("cf", "", &fields).await;
+    let token = answer.ok()["access_token"].as_str().unwrap().to_owned();
+    assert!(token.len() < 32 << 10, "{}", token.len());
+}
