@@ -136,6 +136,8 @@ async fn probe(https: &Https, url: &str, (start, end): (Instant, Instant), times
 }
 
 async fn add_users(servers: &Servers, https: &Https, url: &str, users: usize) -> anyhow::Result<()> {
+    // Answered once the first start has made them.
+    https.get(&format!("{url}/healthz")).await?;
     let secrets: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(servers.client_secrets())?)?;
     let secret = secrets.get("admin").context("a secret of `admin`")?;
     let form = format!("grant_type=client_credentials&client_id=admin&client_secret={secret}");
