@@ -106,12 +106,15 @@ async fn faults_pass() -> anyhow::Result<()> {
                     format!("{scheme} over {protocol}, {fault:?}: {}", agent.log())
                 })?;
             }
+            // Its lines are there since the first time, so that nothing above waited for it.
+            eventually("the one that was taken to come again with its key", async || {
+                ensure!(collector.repeated() >= 1, "{} requests", collector.count());
+                Ok::<_, anyhow::Error>(())
+            })
+            .await
+            .with_context(|| agent.log())?;
             let tally = collector.lines().of("app");
             assert_eq!((tally.once, tally.twice, tally.missing(sent)), (sent, 0, 0), "{scheme}");
-            assert!(
-                collector.repeated() >= 1,
-                "the one that was taken came again with its key"
-            );
             let books = agent.books()?;
             assert_eq!(books.lost(), 0, "{}", books.summary());
         }
