@@ -16,6 +16,9 @@ use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::{authorize, info, pages};
 
+/// What passes by itself.
+const BUSY: &str = "There is much to do at the moment. Try again in a few seconds.";
+
 /// `GET /login`: a page, or for programs what to ask people for.
 pub(crate) async fn page(
     State(app): State<App>,
@@ -31,6 +34,7 @@ pub(crate) async fn page(
         Some("provider") => Some("The login there did not work. Try again, or ask an operator."),
         Some("denied") => Some("You are not allowed to log in here."),
         Some("late") => Some("That took too long. Try again."),
+        Some("busy") => Some(BUSY),
         Some("long") => Some("What the program asks for is too long for a login there."),
         _ => None,
     };
@@ -109,7 +113,7 @@ pub(crate) async fn log_in(
             let text = match error.status {
                 StatusCode::UNAUTHORIZED if error.description == super::error::LOCKED => super::error::LOCKED,
                 StatusCode::UNAUTHORIZED => "That name and password do not belong together.",
-                _ => "There is much to do at the moment. Try again in a few seconds.",
+                _ => BUSY,
             };
             let status = error.status;
             let mut response = form(&app, &browser, status, Some(text), user_name, &wanted).await;

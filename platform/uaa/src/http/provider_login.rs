@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use http::request::Parts;
+use url::form_urlencoded;
 
 use crate::app::App;
 use crate::external::{Demand, ExternalLogin};
@@ -48,7 +49,7 @@ pub(crate) async fn begin(
         demand: Demand::of(&query),
     };
     let Some(cookie) = sealed(&app, &login) else {
-        return Ok(see("/login?error=long"));
+        return Ok(again("long", &login));
     };
     let url = match provider.authorization_url(&login).await {
         Ok(url) => url,
@@ -58,7 +59,7 @@ pub(crate) async fn begin(
                 error = weir_error::chain(&error),
                 "a provider cannot be used"
             );
-            return Ok(see("/login?error=provider"));
+            return Ok(again("provider", &login));
         }
     };
     let mut response = see(url.as_str());
@@ -82,7 +83,10 @@ pub(crate) async fn finish(
     let Some(login) = login else {
         return Ok(see("/login?error=late"));
     };
-    let mut response = finished(&app, provider, &query, &login, &parts).await?;
+    let mut response = match finished(&app, provider, &query, &login, &parts).await {
+        Ok(response) => response,
+        Err(error) => again(problem(&error).ok_or(error)?, &login),
+    };
     browser::set(&mut response, LOGIN, "", Some(0));
     Ok(response)
 }
@@ -101,7 +105,7 @@ async fn finished(
         .filter(|_| !mixed_up && query.get("error").is_none());
     let Some(code) = code else {
         tracing::info!(provider = provider.name(), "a login at a provider was not finished");
-        return Ok(see("/login?error=provider"));
+        return Ok(again("provider", login));
     };
     let now = app.now();
     let identity = match provider.redeem(code, login, now).await {
@@ -113,21 +117,36 @@ async fn finished(
                 "a login at a provider failed"
             );
             app.metrics.login("failed");
-            return Ok(see("/login?error=provider"));
+            return Ok(again("provider", login));
         }
     };
-    let user = match app.user_of(provider, &identity).await {
-        Ok(user) => user,
-        Err(error) if error.status == StatusCode::FORBIDDEN => return Ok(see("/login?error=denied")),
-        Err(error) => return Err(error),
-    };
-    tracing::info!(user = user.id, provider = provider.name(), "a user has logged in");
-    app.metrics.login("ok");
+    let user = app.user_of(provider, &identity).await?;
     let mut response = see(&login.continue_to);
     Browser::of(parts)
         .log_in(app, &user, identity.logged_in_at(now), &mut response)
         .await?;
+    tracing::info!(user = user.id, provider = provider.name(), "a user has logged in");
+    app.metrics.login("ok");
     Ok(response)
+}
+
+/// What the login page says of a refusal; `None`: nothing that people could do something about.
+fn problem(error: &ApiError) -> Option<&'static str> {
+    match error.status {
+        StatusCode::FORBIDDEN => Some("denied"),
+        StatusCode::SERVICE_UNAVAILABLE => Some("busy"),
+        _ => None,
+    }
+}
+
+/// Back to the login page, which says what went wrong, and leads on to where this login would have led.
+fn again(problem: &str, login: &ExternalLogin) -> Response {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query
+        .append_pair("error", problem)
+        .append_pair("continue", &login.continue_to)
+        .extend_pairs(login.demand.parameters());
+    see(&format!("/login?{}", query.finish()))
 }
 
 /// The cookie for a login; `None` if it is longer than browsers keep.
@@ -166,5 +185,18 @@ impl Demand {
         let login = self.login.then(|| ("prompt", "login".to_owned()));
         let age = self.max_age.map(|age| ("max_age", age.to_string()));
         login.into_iter().chain(age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What passes, and what an operator decides, people see on a page; what is broken is told as such.
+    #[test]
+    fn refusals_on_the_page() {
+        assert_eq!(problem(&ApiError::overtaken()), Some("busy"));
+        assert_eq!(problem(&ApiError::forbidden("no")), Some("denied"));
+        assert_eq!(problem(&ApiError::internal()), None);
     }
 }

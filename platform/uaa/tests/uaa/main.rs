@@ -21,8 +21,10 @@ mod clients;
 mod codes;
 mod common;
 mod endings;
+mod grants;
 mod groups;
 mod providers;
+mod refresh;
 mod revocation;
 mod scim;
 mod seeds;
@@ -50,13 +52,13 @@ macro_rules! scenarios {
 }
 
 const SHARED: &[(&str, Scenario)] = scenarios![
-    tokens::client_credentials,
-    tokens::refresh,
-    tokens::scopes_and_groups,
-    tokens::longer_than_anybody_takes,
+    grants::client_credentials,
+    refresh::refresh,
+    grants::scopes_and_groups,
+    grants::longer_than_anybody_takes,
     tokens::checking,
-    tokens::jwt_bearer,
-    tokens::passcodes,
+    grants::jwt_bearer,
+    grants::passcodes,
     tokens::user_info,
     tokens::discovery_and_prompts,
     codes::code_flow_with_consent,
@@ -96,8 +98,8 @@ const SHARED: &[(&str, Scenario)] = scenarios![
 ];
 
 const OWN: &[(&str, Play)] = scenarios![
-    tokens::password_grant_and_keys,
-    tokens::rotated_refresh_tokens,
+    grants::password_grant_and_keys,
+    refresh::rotated_refresh_tokens,
     times::rotated_keys,
     times::lockout,
     times::time_passes,

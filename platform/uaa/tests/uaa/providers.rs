@@ -145,7 +145,14 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     };
     for change in ["iss", "code", "error"] {
         let (answer, _) = again(change).await;
-        assert_eq!(answer.header("location"), "/login?error=provider", "{change}");
+        let location = answer.header("location");
+        assert!(location.starts_with("/login?error=provider&"), "{change}: {location}");
+        // Whoever tries again gets to where they wanted.
+        assert_eq!(
+            parameter(location, "continue"),
+            parameter(&login, "continue"),
+            "{change}"
+        );
     }
     // Back.
     let (answer, mut here) = again("").await;
@@ -367,12 +374,16 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
         .header("location")
         .to_owned();
     let answer = here.get(path_at(&back, &uaa.url)).await;
-    assert_eq!(answer.header("location"), "/login?error=provider");
+    let location = answer.header("location");
+    assert!(location.starts_with("/login?error=provider&"), "{location}");
+    assert_eq!(parameter(location, "prompt").as_deref(), Some("login"));
     // What no cookie holds is refused before anybody goes there.
     let endless = format!("/oauth/authorize?client_id=app&state={}", "x".repeat(4000));
     let path = format!("/login/oidc/other?{}", query(&[("continue", &endless)]));
     let answer = here.get(&path).await;
-    assert_eq!(answer.header("location"), "/login?error=long");
+    let location = answer.header("location");
+    assert_eq!(parameter(location, "error").as_deref(), Some("long"));
+    assert_eq!(parameter(location, "continue"), Some(endless));
     uaa.stop().await;
     provider.stop().await;
 }
@@ -413,7 +424,7 @@ pub async fn one_that_does_not_answer(ground: &Ground) {
     };
     let (answers, ()) = tokio::join!(waiting, opening);
     for answer in answers.iter().chain([&begin().await]) {
-        assert_eq!(answer.header("location"), "/login?error=provider");
+        assert_eq!(answer.header("location"), "/login?error=provider&continue=%2F");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     uaa.pass(10);
