@@ -17,6 +17,7 @@ use crate::state::{StateDir, shell_quoted, write_atomically};
 
 /// A token with less to live than this is refreshed before it is handed out: it is going to be used for a while.
 const ENOUGH: i64 = 300;
+
 /// A login that was made here.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
@@ -119,6 +120,14 @@ impl Login {
             }
             _ => uaa::failed(subject, &error),
         })?;
+        // The old one may count no more: whatever is wrong from here on, the new one must not be lost.
+        if let Some(renewed) = tokens.refresh_token.as_ref().map(|token| token.expose()) {
+            let kept = Self {
+                refresh_token: Some(renewed.clone()),
+                ..self.clone()
+            };
+            kept.write(state)?;
+        }
         let claims = uaa::checked(&stack, &tokens).await?;
         let mut fresh = Self::new(self.user.clone(), &tokens, &claims);
         // It stays good unless a new one came.

@@ -208,9 +208,19 @@ impl TryFrom<RawConfig> for Config {
     }
 }
 
+/// The longest that an access token may be good for, whatever is configured. A revocation is remembered for as long: the token
+/// that it ends may be of a node, or of a time, with another configuration.
+pub(crate) const LONGEST_VALIDITY: i64 = 7 * 24 * 3600;
+
 fn tokens(raw: &RawTokens, problems: &mut Problems) -> TokensConfig {
     let longest = raw.longest_access.as_secs();
-    span(problems, "tokens.longest_access", raw.longest_access, 10, 7 * 24 * 3600);
+    span(
+        problems,
+        "tokens.longest_access",
+        raw.longest_access,
+        10,
+        LONGEST_VALIDITY.unsigned_abs(),
+    );
     span(problems, "tokens.access", raw.access, 10, longest.max(10));
     span(problems, "tokens.refresh", raw.refresh, 10, 10 * 366 * 24 * 3600);
     span(problems, "tokens.code", raw.code, 5, 600);

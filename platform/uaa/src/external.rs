@@ -3,7 +3,8 @@
 //! A provider is asked by discovery, the code flow with PKCE, a nonce and a state bound to the browser that began; what
 //! it says is an id token whose signature, issuer, audience, times and nonce are checked here. Its users have its name as
 //! their origin and its `sub` as their external id; they are made at their first login, and their groups from it follow
-//! the provider at each.
+//! the provider at each. An id token that somebody shows as an assertion says something of groups only if it is younger than
+//! the last login.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ impl App {
         if !user.active {
             return Err(ApiError::forbidden("The user is not active"));
         }
-        if provider.maps_groups() {
+        if provider.maps_groups() && identity.tells_groups(&user) {
             let mut groups = BTreeSet::new();
             for name in provider.groups_of(identity) {
                 match self.store.group_by_name(name).await? {
@@ -102,9 +103,13 @@ impl App {
         }
         fresh.version += 1;
         fresh.modified_at = self.store.now();
-        // Another login of the same user may have been faster; it wrote the same.
-        self.store.replace_user(&fresh, user.version).await?;
-        Ok(fresh)
+        if self.store.replace_user(&fresh, user.version).await? {
+            return Ok(fresh);
+        }
+        // Another login was faster: of the same person, or of another one who was to have this user too.
+        let present = self.store.user(&user.id).await?;
+        let same = |present: &User| present.external_id.as_ref() == Some(&identity.subject);
+        present.filter(same).ok_or_else(ApiError::overtaken)
     }
 
     async fn made(&self, origin: &str, identity: &Identity) -> Result<User, ApiError> {
@@ -148,6 +153,16 @@ impl Identity {
     /// When they logged in (seconds): as the provider says, or at this moment. Never later.
     pub(crate) fn logged_in_at(&self, now: i64) -> i64 {
         self.auth_time.map_or(now, |time| time.min(now))
+    }
+
+    /// Whether it says in which groups the user is now. What somebody shows may be older than the last login, and then
+    /// would bring back what was taken since; and a token that does not speak of groups is no word about them, but for a
+    /// login, after which everything that there is has been asked for.
+    fn tells_groups(&self, user: &User) -> bool {
+        self.said_at.is_none_or(|said| {
+            let known = user.last_logon.unwrap_or(i64::MIN);
+            self.groups.is_some() && said.saturating_mul(1000) > known
+        })
     }
 
     fn write(&self, user: &mut User) {

@@ -151,6 +151,12 @@ impl Revoked {
                 .is_some_and(|floor| subject.issued_at <= floor)
     }
 
+    /// Whether the token of this `jti` was revoked by itself.
+    pub(crate) fn has_token(&self, jti: &str) -> bool {
+        let known = self.shared.known.read();
+        known.by_subject.contains_key(&What::Token(jti.to_owned()))
+    }
+
     /// The second in which the last revocation was made that would hit a token for this user and client: a token issued
     /// within it would not count.
     pub(crate) fn floor(&self, user_id: Option<&str>, client_id: &str) -> Option<i64> {

@@ -57,7 +57,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         config.listens_on(address);
-        let store = Store::open(&config.database, context.clock.clone(), config.tokens.longest_access).await?;
+        let store = Store::open(&config.database, context.clock.clone()).await?;
         let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;
         let opened = Self::open(&store, &hasher, &config, &context).await;
         let (keys, default_groups, first_start) = match opened {

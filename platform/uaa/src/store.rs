@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
 
 use weir_db::{Database, DatabaseUrl, DbError, Dialect, Executor as _, Row, Transaction, sql};
 use weir_service::Clock;
@@ -46,15 +45,13 @@ pub(crate) use users::{Email, User};
 pub(crate) struct Store {
     db: Database,
     clock: Clock,
-    /// Longest validity of an access token (seconds).
-    longest_access: i64,
     /// The latest second in which this node has issued a token.
     issued: Arc<AtomicI64>,
 }
 
 impl Store {
-    /// Opens the database and brings its tables up to date. Access tokens are good for `longest_access` at most.
-    pub(crate) async fn open(url: &DatabaseUrl, clock: Clock, longest_access: Duration) -> Result<Self, DbError> {
+    /// Opens the database and brings its tables up to date.
+    pub(crate) async fn open(url: &DatabaseUrl, clock: Clock) -> Result<Self, DbError> {
         let db = Database::open(url).await?;
         db.migrate("uaa", schema::MIGRATIONS).await?;
         // Rows that are there to be locked.
@@ -65,7 +62,6 @@ impl Store {
         Ok(Self {
             db,
             clock,
-            longest_access: i64::try_from(longest_access.as_secs()).unwrap_or(i64::MAX),
             issued: Arc::default(),
         })
     }

@@ -32,6 +32,7 @@ pub struct TestIssuer {
     tokens: AtomicU64,
     away: AtomicBool,
     feed_away: AtomicBool,
+    missing: AtomicBool,
     fetches: AtomicU64,
 }
 
@@ -59,6 +60,7 @@ impl TestIssuer {
             tokens: AtomicU64::new(0),
             away: AtomicBool::new(false),
             feed_away: AtomicBool::new(false),
+            missing: AtomicBool::new(false),
             fetches: AtomicU64::new(0),
         })
     }
@@ -159,6 +161,11 @@ impl TestIssuer {
         self.feed_away.store(away, Ordering::Relaxed);
     }
 
+    /// Whether everything that it is asked for is answered with 404, as by a router that does not know it yet.
+    pub fn set_missing(&self, missing: bool) {
+        self.missing.store(missing, Ordering::Relaxed);
+    }
+
     /// How often its keys were asked for.
     #[must_use]
     pub fn fetches(&self) -> u64 {
@@ -210,6 +217,11 @@ impl TestIssuer {
     }
 
     fn present(&self) -> Result<(), IssuerError> {
+        if self.missing.load(Ordering::Relaxed) {
+            return Err(IssuerError::Missing {
+                url: "https://uaa.test".to_owned(),
+            });
+        }
         if self.away.load(Ordering::Relaxed) {
             return Err(IssuerError::Unreachable {
                 url: "https://uaa.test".to_owned(),

@@ -109,10 +109,12 @@ impl Admin {
     pub async fn ensure_member(&self, group: &str, user_name: &str) -> Result<(), AdminError> {
         match self.group(group).await {
             Ok(_) => {}
-            Err(missing @ AdminError::Missing { .. }) => match self.add_group(group, None).await {
+            Err(AdminError::Missing { .. }) => match self.add_group(group, None).await {
                 Ok(_) => {}
-                // By a name that differs by its case: that one is not what was meant.
-                Err(AdminError::Refused { status, .. }) if status == StatusCode::CONFLICT => return Err(missing),
+                // By somebody else just now, or by a name that differs by its case: that one is not what was meant.
+                Err(AdminError::Refused { status, .. }) if status == StatusCode::CONFLICT => {
+                    self.group(group).await?;
+                }
                 Err(error) => return Err(error),
             },
             Err(error) => return Err(error),

@@ -51,8 +51,11 @@ pub(crate) struct Identity {
     pub(crate) email_verified: bool,
     pub(crate) given_name: Option<String>,
     pub(crate) family_name: Option<String>,
-    pub(crate) groups: Vec<String>,
+    /// `None`: nothing was said of groups.
+    pub(crate) groups: Option<Vec<String>>,
     pub(crate) auth_time: Option<i64>,
+    /// When all this was said (seconds); `None`: just now, to us.
+    pub(crate) said_at: Option<i64>,
 }
 
 /// A provider.
@@ -152,7 +155,8 @@ impl Provider {
 
     /// The groups here that an identity there gives.
     pub(crate) fn groups_of<'p>(&'p self, identity: &'p Identity) -> impl Iterator<Item = &'p str> {
-        let mapped = identity.groups.iter().filter_map(|group| self.config.groups.get(group));
+        let groups = identity.groups.iter().flatten();
+        let mapped = groups.filter_map(|group| self.config.groups.get(group));
         mapped.flatten().map(String::as_str)
     }
 
@@ -253,7 +257,9 @@ impl Provider {
     ) -> Result<Identity, ProviderError> {
         let parsed = Parsed::parse(assertion).map_err(ProviderError::Token)?;
         let (token, claims) = self.verified(&parsed, now, &[&self.config.client_id, issuer]).await?;
-        self.identity(&token, &claims)
+        let mut identity = self.identity(&token, &claims)?;
+        identity.said_at = Some(token.iat.unwrap_or(0));
+        Ok(identity)
     }
 
     async fn verify(&self, id_token: &str, now: i64) -> Result<(IdToken, Map<String, Value>), ProviderError> {
@@ -336,9 +342,9 @@ impl Provider {
         };
         let user_name = user_name.ok_or_else(|| ProviderError::Answer("the user has no usable name".to_owned()))?;
         let groups = match self.config.groups_claim.as_ref().and_then(|name| claims.get(name)) {
-            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            Some(Value::String(group)) => vec![group.clone()],
-            _ => Vec::new(),
+            Some(Value::Array(groups)) => Some(groups.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+            Some(Value::String(group)) => Some(vec![group.clone()]),
+            _ => None,
         };
         Ok(Identity {
             subject: token.sub.clone(),
@@ -349,6 +355,7 @@ impl Provider {
             family_name: text("family_name"),
             groups,
             auth_time: token.auth_time,
+            said_at: None,
         })
     }
 

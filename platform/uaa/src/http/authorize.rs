@@ -22,7 +22,7 @@ use crate::http::login::see;
 use crate::http::pages::{self, Consent, ConsentScope};
 use crate::http::{bearer, token};
 use crate::secrets;
-use crate::store::{Approval, Code};
+use crate::store::{Approval, Code, EMPTY_SECRET};
 
 mod request;
 
@@ -160,7 +160,7 @@ pub(crate) async fn answer(
 async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, &parts.headers, &["uaa.user"]).await?;
     // Anybody could redeem the code: a token of minutes would become a refresh token of weeks.
-    if request.client.detail.allow_public {
+    if request.client.detail.allow_public || request.client.secret_hash == EMPTY_SECRET {
         return Ok(request.refuse(
             app,
             "access_denied",

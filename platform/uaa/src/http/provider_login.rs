@@ -18,6 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::login::see;
 use crate::secrets;
+use crate::store::LEEWAY;
 
 /// The cookie.
 const LOGIN: &str = "__Host-weir-login";
@@ -161,7 +162,8 @@ fn opened(app: &App, cookie: &str) -> Option<ExternalLogin> {
     let sealed = URL_SAFE_NO_PAD.decode(cookie).ok()?;
     let login: ExternalLogin = serde_json::from_slice(&app.master.open(PURPOSE, &sealed)?).ok()?;
     let age = app.now().saturating_sub(login.began_at);
-    (0..PATIENCE).contains(&age).then_some(login)
+    // It may have begun at a node whose clock is ahead.
+    (-LEEWAY..PATIENCE).contains(&age).then_some(login)
 }
 
 fn unknown() -> ApiError {

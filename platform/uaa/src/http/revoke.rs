@@ -9,10 +9,10 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::config::LONGEST_VALIDITY;
 use crate::http::form::Form;
 use crate::http::scim::time;
 use crate::http::{ApiError, bearer, client_auth};
-use crate::issue::seconds;
 use crate::jwt::Flaw;
 use crate::secrets;
 use crate::store::{IssuedTo, RefreshToken};
@@ -58,8 +58,7 @@ pub(crate) async fn one(
     }
     // Whose it is, only its bearer knows.
     caller.require(&[REVOKE])?;
-    let longest = seconds(app.config.tokens.longest_access);
-    app.store.revoke_token(&jti, app.now() + longest, None).await?;
+    app.store.revoke_token(&jti, app.now() + LONGEST_VALIDITY, None).await?;
     app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), "a token was revoked");
     Ok(StatusCode::OK)

@@ -94,7 +94,7 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
         Some(text) => Some(parsed(path, &text)?),
         None => None,
     };
-    let made = make_absent(store, hasher, config, &mut file).await?;
+    let Absent { made, made_elsewhere } = make_absent(store, hasher, config, &mut file).await?;
     let Some(file) = file else {
         tracing::warn!(
             file = %path.display(),
@@ -156,9 +156,19 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
                 );
                 continue;
             }
-            Entry::New => said.says(&client.id, digest),
+            Entry::New => {}
         }
         if made.contains(&client.id) || is_right(hasher, &client, secret).await? {
+            said.says(&client.id, digest);
+            continue;
+        }
+        // The other node's components have its secret: ours was made up for a client that was not to be.
+        if made_elsewhere.contains(&client.id) {
+            tracing::warn!(
+                client = client.id,
+                file = %path.display(),
+                "another node made the client, with a secret of its own: copy that node's file"
+            );
             continue;
         }
         // Without a record of what the file said before, nobody knows which of the two is newer.
@@ -168,11 +178,22 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
                 file = %path.display(),
                 "the client has another secret than the file says: if the file is right, give the client that secret"
             );
+            said.says(&client.id, digest);
             continue;
         }
         let hash = hasher.hash_secret(secret).await.map_err(|_| Error::Hashing)?;
-        store.set_client_secrets(&client.id, &hash, None).await?;
-        tracing::info!(client = client.id, "the client has the secret of the file now");
+        if store.change_client_secrets(&client, &hash, None, true).await? {
+            said.says(&client.id, digest);
+            tracing::info!(
+                client = client.id,
+                "the client has the secret of the file now; what it was issued with others is revoked"
+            );
+        } else {
+            tracing::warn!(
+                client = client.id,
+                "the client's secret was changed at this moment, and is not the file's: start again to give it that"
+            );
+        }
     }
     if before.as_ref() != Some(&said) {
         let text = serde_json::to_string(&said).expect("a map of texts is JSON");
@@ -181,13 +202,21 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
     Ok(())
 }
 
-/// Makes the clients that are not there, with the file's secrets; those that it does not have are made up. Which they are.
+/// The clients that were not there.
+#[derive(Debug, Default)]
+struct Absent {
+    made: Vec<String>,
+    /// Another node was faster.
+    made_elsewhere: Vec<String>,
+}
+
+/// Makes the clients that are not there, with the file's secrets; those that it does not have are made up.
 async fn make_absent(
     store: &Store,
     hasher: &Hasher,
     config: &Config,
     file: &mut Option<SecretsFile>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Absent, Error> {
     let path = &config.client_secrets_file;
     let mut absent = Vec::new();
     for seeded in CLIENTS {
@@ -195,7 +224,7 @@ async fn make_absent(
             absent.push(seeded);
         }
     }
-    let mut made = Vec::new();
+    let mut outcome = Absent::default();
     for seeded in &absent {
         let mut made_up = false;
         let hash = match seeded.secret {
@@ -207,14 +236,16 @@ async fn make_absent(
             }
         };
         if store.add_client(&seeded.client(config, hash, store.now())).await? {
-            made.push(seeded.id.to_owned());
-        } else if let Some(file) = file.as_mut().filter(|_| made_up) {
-            // Another node was faster, with a secret of its own.
+            outcome.made.push(seeded.id.to_owned());
+            continue;
+        }
+        outcome.made_elsewhere.push(seeded.id.to_owned());
+        if let Some(file) = file.as_mut().filter(|_| made_up) {
             file.0.remove(seeded.id);
             private_file::replace(path, &written(file))?;
         }
     }
-    Ok(made)
+    Ok(outcome)
 }
 
 /// The secret that the file has for a client that is to be made, and whether it was made up just now. It is in the file

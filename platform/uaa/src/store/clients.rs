@@ -186,13 +186,6 @@ impl Store {
         Ok(self.db.execute(update).await? > 0)
     }
 
-    /// Sets a client's secrets.
-    pub(crate) async fn set_client_secrets(&self, id: &str, first: &str, second: Option<&str>) -> Result<(), DbError> {
-        let update = sql("update uaa_clients set secret_hash = ?, second_hash = ?, modified_at = ? where id = ?");
-        let update = update.bind(first).bind(second).bind(self.now()).bind(id);
-        self.db.execute(update).await.map(drop)
-    }
-
     /// Sets a client's secrets, if they are still what they were when it was read; `false` otherwise. Where `ends`, whoever
     /// had the old ones has nothing any more.
     pub(crate) async fn change_client_secrets(

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use weir_db::{DbError, Row, Transaction, Value, sql};
 
 use super::{Store, standing};
+use crate::config::LONGEST_VALIDITY;
 use crate::secrets;
 
 /// How many a question answers at once, and how many bytes that may be in the feed: verifiers read answers of 4 MiB.
@@ -134,7 +135,7 @@ impl Store {
         }
         let mut seq = numbers(transaction, list.len()).await?;
         let before = self.latest_second();
-        let until = before.saturating_add(self.longest_access).saturating_add(LATE);
+        let until = before.saturating_add(LONGEST_VALIDITY).saturating_add(LATE);
         for chunk in list.chunks(CHUNK) {
             replace(transaction, chunk, None, (before, until), seq).await?;
             seq += count(chunk.len());

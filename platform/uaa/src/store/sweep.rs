@@ -120,9 +120,7 @@ mod tests {
     async fn store(kind: Kind) -> Option<(Server, Store, ManualClock)> {
         let server = Server::start(kind).await?;
         let (hands, clock) = Clock::manual(1_800_000_000_000_000_000);
-        let store = Store::open(&server.database().await, clock, Duration::from_secs(3600))
-            .await
-            .unwrap();
+        let store = Store::open(&server.database().await, clock).await.unwrap();
         Some((server, store, hands))
     }
 

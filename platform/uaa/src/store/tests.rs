@@ -19,10 +19,7 @@ const NOW: i64 = 1_700_000_000;
 async fn store(server: &Server) -> (Store, ManualClock) {
     let (hands, clock) = Clock::manual(NOW * 1_000_000_000);
     let url = server.database().await;
-    (
-        Store::open(&url, clock, Duration::from_secs(3600)).await.unwrap(),
-        hands,
-    )
+    (Store::open(&url, clock).await.unwrap(), hands)
 }
 
 /// A user who is there.

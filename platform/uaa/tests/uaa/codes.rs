@@ -280,6 +280,17 @@ pub async fn codes_are_good_once(uaa: &Uaa) {
         .await
         .refused(400, "invalid_grant");
     uaa.check(access).await.refused(400, "invalid_token");
+    // However often it is shown, everybody is told once.
+    let told = async || {
+        let secret = uaa.secret("doppler");
+        let feed = uaa.client.get("/weir/v1/revocations").basic("doppler", &secret);
+        feed.send().await.ok()["next"].clone()
+    };
+    let before = told().await;
+    redeem(uaa, "once", "web secret", &shown)
+        .await
+        .refused(400, "invalid_grant");
+    assert_eq!(told().await, before);
     let refresh = [
         ("grant_type", "refresh_token"),
         ("refresh_token", body["refresh_token"].as_str().unwrap()),
@@ -549,6 +560,18 @@ pub async fn public_clients(uaa: &Uaa) {
     let asked = path(&request("native", "example.native:/cb", &with));
     let answer = uaa.client.get(&asked).bearer(&token).send().await;
     assert_eq!(error_of(&answer, "example.native:/cb"), "access_denied");
+    uaa.add_client(json!({
+        "client_id": "hollow",
+        "client_secret": "",
+        "authorized_grant_types": ["authorization_code", "refresh_token"],
+        "scope": ["openid"],
+        "redirect_uri": ["https://hollow.example/cb"],
+        "autoapprove": true,
+    }))
+    .await;
+    let asked = path(&request("hollow", "https://hollow.example/cb", &[]));
+    let answer = uaa.client.get(&asked).bearer(&token).send().await;
+    assert_eq!(error_of(&answer, "https://hollow.example/cb"), "access_denied");
     // A client that has a secret is not public for leaving it out.
     web_client(uaa, "secretive", true).await;
     let fields = [

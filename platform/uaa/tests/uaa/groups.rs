@@ -160,6 +160,24 @@ pub async fn groups(uaa: &Uaa) {
         let request = uaa.client.request(method.parse().unwrap(), &openid).bearer(&root);
         request.header("if-match", "*").json(&body).send().await.expect(status);
     }
+    // One that was called something else, when that was possible, gets its name back and no other.
+    uaa.sql("update uaa_groups set display_name = 'OpenID' where display_name = 'openid'")
+        .await;
+    for (name, status) in [("closedid", 400), ("openid", 200)] {
+        let request = uaa.client.patch(&openid).bearer(&root).header("if-match", "*");
+        let body = json!({ "displayName": name });
+        request.json(&body).send().await.expect(status);
+    }
+    // Two operators at once, with a group that neither of them has found.
+    uaa.add_user("gustav", "pw").await;
+    let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
+    let tokens = remote.client_credentials("admin", &uaa.secret("admin")).await.unwrap();
+    let operator = remote.with_token(&tokens.access_token);
+    let (one, two) = tokio::join!(
+        operator.ensure_member("made.by.two", "gerda"),
+        operator.ensure_member("made.by.two", "gustav")
+    );
+    one.and(two).unwrap();
     let token = uaa.login("gerda", "pw").await.ok()["access_token"]
         .as_str()
         .unwrap()

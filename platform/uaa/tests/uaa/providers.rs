@@ -261,8 +261,8 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
         .await
         .refused(400, "invalid_grant");
     let update = json!({
-        "authorized_grant_types": ["authorization_code", "password"], "scope": ["openid"],
-        "redirect_uri": [callback], "autoapprove": true,
+        "authorized_grant_types": ["authorization_code", "password"],
+        "scope": ["openid", "roles", "staff.readers"], "redirect_uri": [callback], "autoapprove": true,
     });
     provider
         .client
@@ -283,6 +283,38 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     let refresh = claims(body["refresh_token"].as_str().unwrap());
     let lasts = refresh["exp"].as_i64().unwrap() - refresh["iat"].as_i64().unwrap();
     assert_eq!(lasts, 12 * 3600);
+    // It says something of groups only if it is younger than the last login, and speaks of them.
+    operator.remove_member("logs.read.theirs", "ada").await.unwrap();
+    let id_token = async |scope: &'static str| {
+        let fields = [fields[0], fields[1], fields[2], ("scope", scope)];
+        let tokens = provider.token_as("relying", "a secret: with % and +", &fields).await;
+        tokens.ok()["id_token"].as_str().unwrap().to_owned()
+    };
+    let with_groups = "openid roles staff.readers";
+    let pass = || {
+        provider.pass(60);
+        uaa.pass(60);
+    };
+    provider.add_to_group(&ada, "staff.readers").await;
+    let old = id_token(with_groups).await;
+    pass();
+    provider
+        .client
+        .delete(&format!("/Groups/{group}/members/{ada}"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    again("").await;
+    exchange(old).await.ok();
+    assert!(!shown().await.contains("logs.read.theirs"));
+    pass();
+    provider.add_to_group(&ada, "staff.readers").await;
+    exchange(id_token(with_groups).await).await.ok();
+    assert!(shown().await.contains("logs.read.theirs"));
+    pass();
+    exchange(id_token("openid").await).await.ok();
+    assert!(shown().await.contains("logs.read.theirs"));
     uaa.stop().await;
     provider.stop().await;
 }

@@ -64,13 +64,20 @@ pub async fn only_what_changed(ground: &Ground) {
     ] {
         shows(&uaa, client, secret).await.ok();
     }
-    // A file that is lost is not made up; one secret written into it is the way back in.
+    // A file that is lost is not made up; one secret written into it is the way back in, and ends what came of the old one.
+    let leaked = shows(&uaa, "admin", &first["admin"]).await.ok()["access_token"].clone();
+    let lists = async |uaa: &Uaa| {
+        let request = uaa.client.get("/Groups").bearer(leaked.as_str().unwrap());
+        request.send().await
+    };
+    lists(&uaa).await.ok();
     std::fs::remove_file(&path).unwrap();
     let uaa = uaa.restart(|_| {}).await;
     assert!(!path.exists());
     write(&path, &[("admin".to_owned(), "back in".to_owned())].into());
     let uaa = uaa.restart(|_| {}).await;
     shows(&uaa, "admin", "back in").await.ok();
+    lists(&uaa).await.refused(401, "invalid_token");
     shows(&uaa, "doppler", "by the file again").await.ok();
     uaa.stop().await;
 }

@@ -2,8 +2,8 @@
 //!
 //! Keys are fetched at the start, twice a minute, and when somebody shows a token with a key that is not known, but not
 //! more often than every five seconds. Revocations are read all the time, from an issuer that answers when there are some;
-//! every ten seconds from one that answers at once; until all that were there at the start are read, no token counts. What is known is kept while the issuer is away: its tokens stay good
-//! until they expire.
+//! every ten seconds from one that answers at once; until all that were there at the start are read, no token counts. What is
+//! known is kept while the issuer is away: its tokens stay good until they expire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +112,9 @@ impl Refresh {
                         self.state.all_revocations_read();
                     }
                 }
-                // There will be none to wait for.
-                Err(IssuerError::Missing { .. }) => self.state.all_revocations_read(),
+                // There will be none to wait for, if it is UAA who says so: a router on the way to one that is not there yet
+                // knows of no keys either.
+                Err(IssuerError::Missing { .. }) if self.state.has_keys() => self.state.all_revocations_read(),
                 Err(_) if !self.state.knows_revocations() => {
                     tokio::time::sleep(FIRST_APART).await;
                     continue;

@@ -257,9 +257,11 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
     if wanted.is_some_and(|wanted| wanted != present.version) {
         return Err(outdated());
     }
-    let renamed = change.name.as_ref().is_some_and(|name| *name != present.display_name);
-    // Its name is a scope that all users count on, and the next start would make another one of it.
-    if renamed && is_default(app, &present.id) {
+    let renamed = change.name.as_ref().filter(|name| **name != present.display_name);
+    // Its name is a scope that all users count on, and the next start would make another one of it. One that has another
+    // name, from a time when that was possible, gets it back.
+    let given_back = |name: &String| app.default_groups.get(name.as_str()) == Some(&present.id);
+    if is_default(app, &present.id) && renamed.is_some_and(|name| !given_back(name)) {
         return Err(ApiError::invalid_scim(
             "A group that every user is in cannot be renamed",
         ));

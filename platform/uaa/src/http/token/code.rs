@@ -9,6 +9,7 @@ use ring::digest;
 use serde_json::Value;
 
 use super::Request;
+use crate::config::LONGEST_VALIDITY;
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
 use crate::scopes;
@@ -122,13 +123,14 @@ impl Request<'_> {
         if let Some(family) = &code.family {
             self.app.store.end_family(&code.user_id, family).await?;
         }
-        if let Some(jti) = &code.access_jti {
-            let longest = crate::issue::seconds(self.app.config.tokens.longest_access);
+        // From then on it is over; and once is enough, however often the code is shown.
+        let end = code.used_at.unwrap_or_default() / 1000 + LONGEST_VALIDITY;
+        let lives = |jti: &&String| end > self.app.now() && !self.app.revoked.has_token(jti);
+        if let Some(jti) = code.access_jti.as_ref().filter(lives) {
             let issued_to = IssuedTo {
                 user: Some(&code.user_id),
                 client: &code.client_id,
             };
-            let end = self.app.now() + longest;
             self.app.store.revoke_token(jti, end, Some(issued_to)).await?;
             self.app.revoked.catch_up().await;
         }

@@ -105,6 +105,34 @@ async fn what_was_revoked_before_the_start() {
     drop(trigger);
 }
 
+/// A router that does not know UAA yet says that there is no feed: that is no word about what was revoked.
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_at_first() {
+    let (_trigger, context) = Context::in_memory("face");
+    let issuer = TestIssuer::new();
+    let revoked = issuer.token("admin", &["doppler.firehose"]);
+    issuer.revoke(What::User {
+        user_id: "id-of-admin".to_owned(),
+        client_id: None,
+    });
+    issuer.set_missing(true);
+    let config = UaaConfig {
+        revocations_interval: Duration::from_secs(10),
+        ..issuer.config()
+    };
+    let verifier = Verifier::start(
+        &config,
+        Arc::clone(&issuer) as Arc<dyn Issuer>,
+        Arc::new(ByGroups::new()),
+        Clock::system(),
+        &context.shutdown,
+        &context.tasks,
+    );
+    assert_eq!(verifier.check(Some(&revoked)).await.unwrap_err(), Denied::Unavailable);
+    issuer.set_missing(false);
+    assert_eq!(verifier.check(Some(&revoked)).await.unwrap_err(), Denied::Revoked);
+}
+
 /// Without any key nothing can be said; with the keys of earlier, their tokens stay good while the issuer is away.
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_away() {
