@@ -1,7 +1,7 @@
 //! Answers that were made and are not read yet.
 //!
 //! An answer may be large, and its client slow, or of ill will: what lies here is bounded, for each caller and for all.
-//! Who asks for more than that is refused until it has read what it has; a client that does not read is cut after a minute
+//! Who asks for more than that is refused until it has read what it has; a client that does not read is cut after some minutes
 //! (`weir_rpc::serve_http`), which gives its bytes back.
 
 use std::collections::HashMap;

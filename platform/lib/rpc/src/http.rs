@@ -2,8 +2,9 @@
 //! clients that keep up, graceful shutdown.
 //!
 //! A connection has one of few places, so it has to be used: one on which nothing is asked is closed (`IDLE`, `FIRST`), a
-//! request has to arrive in time (`request`), and a client that does not read its answers is cut (`STALLED`). What
-//! happens on a connection is noted in its [`Activity`], by its requests' answers; its own task looks there.
+//! request has to arrive in time (`request`), and a client that does not read its answers is cut, with everything that is
+//! under way on the connection (`STALLED`, and the time that a slow one needs for what it took). What happens on a
+//! connection is noted in its [`Activity`], by its requests' answers; its own task looks there.
 
 use std::convert::Infallible;
 use std::pin::pin;

@@ -9,10 +9,16 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Empty, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -27,7 +33,41 @@ const LARGE: usize = 32 << 20;
 struct Server {
     dir: tempfile::TempDir,
     address: SocketAddr,
+    /// Answers that were made and are not gone.
+    answers: Arc<AtomicUsize>,
     _trigger: Trigger,
+}
+
+/// An answer that counts as long as it is there.
+struct Counted {
+    body: Full<Bytes>,
+    answers: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl Server {
@@ -40,8 +80,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (trigger, context) = Context::in_memory("face");
-        let service = tower::service_fn(|_: http::Request<RequestBody>| async {
-            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(vec![b'x'; LARGE]))))
+        let answers = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&answers);
+        let service = tower::service_fn(move |_: http::Request<RequestBody>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let body = Counted {
+                body: Full::new(Bytes::from(vec![b'x'; LARGE])),
+                answers: Arc::clone(&counter),
+            };
+            async { Ok::<_, Infallible>(http::Response::new(body)) }
         });
         tokio::spawn(async move {
             serve_http_to_many(listener, &tls, service, 1, context.shutdown.clone(), &context.tasks).await;
@@ -49,8 +96,13 @@ impl Server {
         Self {
             dir,
             address,
+            answers,
             _trigger: trigger,
         }
+    }
+
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
     }
 
     async fn connect(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
@@ -72,6 +124,13 @@ async fn until_closed(stream: &mut TlsStream<TcpStream>) -> (u64, usize) {
     let seconds = start.elapsed().as_secs();
     tokio::time::resume();
     (seconds, rest.len())
+}
+
+/// Nothing can be sent any more: the time passes after which nobody reads so slowly.
+async fn long_after() {
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(330)).await;
+    tokio::time::resume();
 }
 
 /// Who shakes hands and says nothing gives the place back: before any request, and behind HTTP/2's first words.
@@ -100,10 +159,7 @@ async fn who_does_not_read_is_cut() {
     stream.write_all(request).await.expect("written");
     let mut beginning = [0; 1024];
     stream.read_exact(&mut beginning).await.expect("the answer begins");
-    // Nothing can be sent any more: time passes.
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_secs(90)).await;
-    tokio::time::resume();
+    long_after().await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.ok();
     assert!(rest.len() < LARGE / 2, "{}", rest.len());
@@ -112,4 +168,33 @@ async fn who_does_not_read_is_cut() {
     stream.write_all(request).await.expect("written");
     let mut answer = vec![0; LARGE];
     stream.read_exact(&mut answer).await.expect("the whole answer");
+}
+
+/// The same over HTTP/2, where the answer lies in the transport: all but the last byte was sent, and for that there is no
+/// room. The answer counts until the client is cut.
+#[tokio::test]
+async fn who_leaves_the_last_byte_is_cut() {
+    let server = Server::start().await;
+    let room = u32::try_from(LARGE).expect("it fits");
+    let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(room - 1)
+        .initial_connection_window_size(2 * room)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(server.connect(ALPN_H2).await))
+        .await
+        .expect("a connection");
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("https://face/").body(Empty::new());
+    let unread = client
+        .send_request(request.expect("a request"))
+        .await
+        .expect("an answer");
+    // As much as there is room for.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.answers(), 1);
+    assert!(!connection.is_finished());
+    long_after().await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    assert!(ended.is_ok(), "the client was not cut");
+    assert_eq!(server.answers(), 0);
+    drop(unread);
 }

@@ -13,8 +13,16 @@ const FIRST: Duration = Duration::from_secs(10);
 /// Without another request for so long, a connection is over. What was answered must be read by then, too.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// A client that takes nothing of an answer for so long does not read.
-pub(super) const STALLED: Duration = Duration::from_secs(60);
+/// A client that takes nothing of an answer for so long does not read,
+const STALLED: Duration = Duration::from_secs(60);
+
+/// provided that it had the time to read what it took before, at this speed (bytes per second). HTTP/2's windows and the
+/// kernel's buffers are large, and clients make room in them by halves: one that reads slowly all the time seems to take
+/// nothing for a while.
+const SLOWEST: u64 = 16 * 1024;
+
+/// No client has more than this to read before it makes room: 4 MiB.
+const LONGEST_READING: Duration = Duration::from_secs(256);
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,25 +41,31 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct Noted {
-    /// Requests whose answers were not handed to the transport as a whole.
-    under_way: usize,
+    /// Requests that were not answered, or whose answers were not sent as a whole.
+    under_way: BTreeMap<u64, Sending>,
     /// Since when there are none.
     idle: Instant,
     /// How long there may be none.
     patience: Duration,
-    /// Answers of which the transport has a piece that it does not come back from, and since when.
-    owed: BTreeMap<u64, Instant>,
     next: u64,
+}
+
+/// What the transport has of an answer.
+#[derive(Debug)]
+struct Sending {
+    /// Pieces that were not sent yet.
+    pieces: usize,
+    /// When a slow client has read all that was given to it.
+    read_by: Instant,
 }
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             noted: Mutex::new(Noted {
-                under_way: 0,
+                under_way: BTreeMap::new(),
                 idle: Instant::now(),
                 patience: FIRST,
-                owed: BTreeMap::new(),
                 next: 0,
             }),
         })
@@ -60,11 +74,16 @@ impl Activity {
     /// A request has come.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         let mut noted = self.noted.lock();
-        noted.under_way += 1;
         noted.patience = IDLE;
         noted.next += 1;
+        let number = noted.next;
+        let sending = Sending {
+            pieces: 0,
+            read_by: Instant::now(),
+        };
+        noted.under_way.insert(number, sending);
         Exchange {
-            number: noted.next,
+            number,
             activity: Arc::clone(self),
         }
     }
@@ -84,16 +103,17 @@ impl Activity {
     /// When the connection is over if nothing happens, or when to look again.
     fn deadline(&self) -> (Instant, Over) {
         let noted = self.noted.lock();
-        let stalled = noted.owed.values().min().map(|since| *since + STALLED);
+        let waiting = noted.under_way.values().filter(|sending| sending.pieces > 0);
+        let stalled = waiting.map(|sending| sending.read_by + STALLED).min();
         match stalled {
             Some(deadline) => (deadline, Over::Stalled),
-            None if noted.under_way == 0 => (noted.idle + noted.patience, Over::Idle),
+            None if noted.under_way.is_empty() => (noted.idle + noted.patience, Over::Idle),
             None => (Instant::now() + STALLED.min(IDLE), Over::Idle),
         }
     }
 }
 
-/// A request and its answer, until the transport has all of it or gave it up.
+/// A request and its answer, until the transport has sent all of it or gave it up.
 #[derive(Debug)]
 pub(super) struct Exchange {
     number: u64,
@@ -101,23 +121,36 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// The transport came for more.
-    pub(super) fn wanted(&self) {
-        self.activity.noted.lock().owed.remove(&self.number);
+    /// The transport was given a piece of so many bytes.
+    pub(super) fn given(&self, bytes: usize) {
+        self.note(|sending| {
+            sending.pieces += 1;
+            let now = Instant::now();
+            let reading = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST);
+            sending.read_by = (sending.read_by.max(now) + reading).min(now + LONGEST_READING);
+        });
     }
 
-    /// The transport was given a piece, and comes back when it has room for another.
-    pub(super) fn given(&self) {
-        self.activity.noted.lock().owed.insert(self.number, Instant::now());
+    /// It has sent one, or given it up.
+    pub(super) fn taken(&self) {
+        self.note(|sending| {
+            sending.pieces -= 1;
+            sending.read_by = sending.read_by.max(Instant::now());
+        });
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Sending)) {
+        if let Some(sending) = self.activity.noted.lock().under_way.get_mut(&self.number) {
+            what(sending);
+        }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         let mut noted = self.activity.noted.lock();
-        noted.owed.remove(&self.number);
-        noted.under_way -= 1;
-        if noted.under_way == 0 {
+        noted.under_way.remove(&self.number);
+        if noted.under_way.is_empty() {
             noted.idle = Instant::now();
         }
     }
@@ -150,9 +183,9 @@ mod tests {
     async fn who_waits_for_us_may_stay() {
         let activity = Activity::new();
         let exchange = activity.begin();
-        exchange.given();
+        exchange.given(1);
         tokio::time::sleep(59 * SECOND).await;
-        exchange.wanted();
+        exchange.taken();
         let hour = tokio::time::timeout(3600 * SECOND, activity.over()).await;
         assert!(hour.is_err(), "{hour:?}");
         drop(exchange);
@@ -165,12 +198,12 @@ mod tests {
     async fn who_does_not_read_is_over() {
         let activity = Activity::new();
         let (stuck, moving) = (activity.begin(), activity.begin());
-        stuck.given();
+        stuck.given(1);
         let move_on = async {
             loop {
-                moving.given();
+                moving.given(1);
                 tokio::time::sleep(SECOND).await;
-                moving.wanted();
+                moving.taken();
             }
         };
         let (over, after) = tokio::select! {
@@ -178,5 +211,24 @@ mod tests {
             () = move_on => unreachable!(),
         };
         assert_eq!((over, after), (Over::Stalled, 60));
+    }
+
+    /// Who makes room only when a mebibyte was read is given the time for that, and no more.
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for() {
+        const MEBIBYTE: usize = 1 << 20;
+        let activity = Activity::new();
+        let exchange = activity.begin();
+        for _ in 0..10 {
+            exchange.given(MEBIBYTE);
+            exchange.given(1);
+            tokio::time::sleep(100 * SECOND).await;
+            assert!(activity.deadline().0 > Instant::now());
+            exchange.taken();
+            exchange.taken();
+        }
+        exchange.given(100 * MEBIBYTE);
+        let (over, after) = over_after(&activity).await;
+        assert_eq!((over, after), (Over::Stalled, 256 + 60));
     }
 }

@@ -1,53 +1,97 @@
 //! An answer's body, handed to the transport piece by piece: what a client does not read stays here, where it is counted,
 //! and not in the transport's buffers.
+//!
+//! The transport lets go of a body when it has its last piece, which may be long before it can send that. A piece therefore
+//! tells when it was sent or given up, and what the body counts for is kept until then.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 
 use super::activity::Exchange;
 
 /// Largest piece. HTTP/2 buffers a piece as a whole, whatever room the client has.
 const PIECE: usize = 64 * 1024;
 
-/// A body that notes when the transport comes for more.
-pub(super) struct Answer<B> {
-    body: Pin<Box<B>>,
+/// A body that notes what the transport has of it.
+pub(super) struct Answer<B: Send + 'static> {
+    /// Until the end.
+    body: Option<Pin<Box<B>>>,
     /// What is left of a frame that was larger than a piece.
     rest: Bytes,
-    exchange: Exchange,
+    lent: Arc<Lent>,
 }
 
-impl<B> Answer<B> {
+/// What is there as long as the transport has a piece.
+struct Lent {
+    exchange: Exchange,
+    /// The body, when the transport has let go of it.
+    body: Mutex<Option<Pin<Box<dyn Send>>>>,
+}
+
+/// What the transport has and has not sent yet.
+struct Piece {
+    bytes: Bytes,
+    lent: Arc<Lent>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.lent.exchange.taken();
+    }
+}
+
+impl<B: Send + 'static> Answer<B> {
     pub(super) fn new(body: B, exchange: Exchange) -> Self {
         Self {
-            body: Box::pin(body),
+            body: Some(Box::pin(body)),
             rest: Bytes::new(),
-            exchange,
+            lent: Arc::new(Lent {
+                exchange,
+                body: Mutex::new(None),
+            }),
         }
     }
 
-    fn give(&mut self, mut data: Bytes) -> Frame<Bytes> {
-        self.rest = data.split_off(data.len().min(PIECE));
-        self.exchange.given();
-        Frame::data(data)
+    fn give(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
+        let was_split = !self.rest.is_empty();
+        self.rest = bytes.split_off(bytes.len().min(PIECE));
+        if was_split && self.rest.is_empty() {
+            // Nothing else holds the frame any more: its last piece shall not keep all of it.
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
+        self.lent.exchange.given(bytes.len());
+        Frame::data(Bytes::from_owner(Piece {
+            bytes,
+            lent: Arc::clone(&self.lent),
+        }))
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Answer<B> {
+impl<B: Body<Data = Bytes> + Send + 'static> Body for Answer<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        this.exchange.wanted();
         if !this.rest.is_empty() {
-            let rest = std::mem::take(&mut this.rest);
+            let rest = this.rest.clone();
             return Poll::Ready(Some(Ok(this.give(rest))));
         }
-        Poll::Ready(match ready!(this.body.as_mut().poll_frame(cx)) {
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(match ready!(body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => Some(Ok(match frame.into_data() {
                 Ok(data) => this.give(data),
                 Err(trailers) => trailers,
@@ -57,11 +101,15 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, inner) = (self.rest.len() as u64, self.body.size_hint());
+        let inner = self
+            .body
+            .as_ref()
+            .map_or_else(SizeHint::default, |body| body.size_hint());
+        let rest = self.rest.len() as u64;
         let mut hint = SizeHint::new();
         if let Some(upper) = inner.upper() {
             hint.set_upper(upper + rest);
@@ -71,9 +119,18 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     }
 }
 
+impl<B: Send + 'static> Drop for Answer<B> {
+    fn drop(&mut self) {
+        // Goes with the last piece, which may be at once.
+        *self.lent.body.lock() = self.body.take().map(|body| body as Pin<Box<dyn Send>>);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt as _, Full};
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::http::activity::Activity;
@@ -95,5 +152,49 @@ mod tests {
             }
             assert_eq!(got, text);
         }
+    }
+
+    /// Counts how often it is dropped.
+    struct Dropped<T>(T, Arc<AtomicUsize>);
+
+    impl<T> Drop for Dropped<T> {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl AsRef<[u8]> for Dropped<Vec<u8>> {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Body for Dropped<Full<Bytes>> {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    /// The transport drops a body when it has the last piece: that piece keeps the body, and not all that was in it.
+    #[tokio::test]
+    async fn the_last_piece_keeps_the_body() {
+        let [memory, body] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let frame = Bytes::from_owner(Dropped(vec![0; 2 * PIECE + 1], Arc::clone(&memory)));
+        let mut answer = Answer::new(Dropped(Full::new(frame), Arc::clone(&body)), Activity::new().begin());
+        let mut last = None;
+        for _ in 0..3 {
+            last = Some(answer.frame().await.expect("a piece").expect("infallible"));
+        }
+        drop(answer);
+        assert_eq!((count(&memory), count(&body)), (1, 0));
+        drop(last);
+        assert_eq!((count(&memory), count(&body)), (1, 1));
     }
 }
