@@ -2,8 +2,10 @@
 //! store in which there is nothing else.
 
 use weir_log_cache_store::Store;
+use weir_log_cache_store::table::DROPPED;
+use weir_proto::loggregator_v2 as v2;
 
-use super::{cells, engine, filled, filled_with, ingest, log, seen_by};
+use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
 use crate::{Engine, Format, Visibility};
 
 /// The ways of asking for everything.
@@ -71,6 +73,48 @@ async fn no_way_of_asking_shows_more() {
         assert_eq!(text(&engine, &nothing, "select count(*) from logs").await, "0");
         assert_eq!(text(&engine, &nothing, "select count(*) from counters").await, "0");
     }
+}
+
+/// A report of envelopes of `source` that a doppler lost.
+fn loss(source: &str, timestamp: i64, count: u64) -> v2::Envelope {
+    let mut envelope = counter(source, timestamp, DROPPED, count);
+    let tags = [("component", "doppler"), ("hop", "egress"), ("reason", "slow_consumer")];
+    let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    envelope.tags.extend(tags);
+    envelope
+}
+
+/// Losses of two apps, reported by turns: whoever may see an app sees what was lost of it, an administrator both, and the
+/// same goes for sums and joins.
+#[tokio::test]
+async fn losses_are_seen_with_their_source() {
+    let (store, alone) = (filled_with(&[]), filled_with(&[]));
+    ingest(
+        &store,
+        vec![loss("app-a", 400, 3), loss("app-b", 401, 5), loss("app-a", 402, 7)],
+    );
+    ingest(&alone, vec![loss("app-a", 400, 3), loss("app-a", 402, 7)]);
+    let a = Visibility::sources(["app-a", "not there"]);
+    let ways = [
+        "select * from drops",
+        "select * from drops where source_id <> 'app-a'",
+        "select * from drops where source_id = 'app-b' or count = 5",
+        "select sum(count), max(count), min(source_id) from drops",
+        "select reason, count(distinct source_id) from drops group by reason",
+        "select d.source_id, sum(d.count) from drops d join counters c on c.source_id = d.source_id group by 1",
+    ];
+    assert_as_if_alone(&store, &alone, &a, &ways).await;
+    let engine = engine(&store);
+    let sql = "select source_id, component, hop, reason, count from drops";
+    let [first, theirs, last] = [("app-a", 3), ("app-b", 5), ("app-a", 7)]
+        .map(|(app, count)| format!("{app} | doppler | egress | slow_consumer | {count}"));
+    assert_eq!(text(&engine, &a, sql).await, format!("{first}\n{last}"));
+    assert_eq!(text(&engine, &Visibility::sources(["app-b"]), sql).await, theirs);
+    assert_eq!(text(&engine, &Visibility::Nothing, sql).await, "");
+    assert_eq!(
+        text(&engine, &Visibility::All, sql).await,
+        format!("{first}\n{last}\n{theirs}")
+    );
 }
 
 /// A plan is the same whatever others have: it has no fewer partitions where there is less. What became of it, which follows
