@@ -17,7 +17,7 @@ use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
 /// Bytes of answers that may lie here for one caller. A single answer may be larger.
-const OF_A_CALLER: usize = 128 << 20;
+pub(crate) const OF_A_CALLER: usize = 128 << 20;
 
 /// Bytes of answers that may lie here in all.
 const IN_ALL: usize = 512 << 20;

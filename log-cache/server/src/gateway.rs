@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use weir_envelope::view::EnvelopeView;
 use weir_envelope::wire::Fields;
 use weir_error::{Classify as _, ErrorKind};
-use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
+use weir_proto::logcache_v1::{EnvelopeType, MetaInfo, ReadRequest};
 
 use crate::answers::Answers;
 use crate::reading::{self, Reader};
@@ -78,7 +78,7 @@ impl Gateway {
         let held = tokio::time::timeout(READ_DEADLINE, self.reader.read(request, reading::REST_PAGE))
             .await
             .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
-        let page = &held.page;
+        let page = &held.read;
         let mut body = Vec::with_capacity(page.batch.len() * 2);
         body.extend_from_slice(b"{\"envelopes\":");
         let envelopes = Fields::new(&page.batch)
@@ -86,31 +86,31 @@ impl Gateway {
             .filter_map(|(number, value)| value.bytes(number).ok());
         weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
         body.extend_from_slice(b"}\n");
-        let body = self.answers.hold(caller, body).map_err(|unread| {
+        Ok(json_answer(self.hold(caller, body)?))
+    }
+
+    /// The body of an answer that counts as `caller`'s until it was read.
+    pub(crate) fn hold(&self, caller: &str, answer: Vec<u8>) -> Result<Body, Status> {
+        self.answers.hold(caller, answer).map_err(|unread| {
             let hint = unread.hint().unwrap_or_default();
             Status::resource_exhausted(format!("{unread}; {hint}"))
-        })?;
-        Ok(json_answer(body))
+        })
     }
 }
 
 async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
-    let meta = gateway.reader.meta().await?.meta;
-    let sources: BTreeMap<String, Info> = meta
-        .into_iter()
-        .map(|(source_id, info)| {
-            let info = Info {
-                count: info.count.to_string(),
-                expired: info.expired.to_string(),
-                oldest_timestamp: info.oldest_timestamp.to_string(),
-                newest_timestamp: info.newest_timestamp.to_string(),
-            };
-            (source_id, info)
-        })
-        .collect();
+    let held = gateway.reader.meta().await?;
+    let sources = held.read.meta.iter();
+    let text = meta_text(sources.map(|(source_id, info)| (source_id.as_str(), Info::from(info))))?;
+    Ok(json_answer(gateway.hold(OF_THE_RING, text)?))
+}
+
+/// What there is of these sources, by their ids, as text.
+pub(crate) fn meta_text<'a, I: Serialize>(sources: impl Iterator<Item = (&'a str, I)>) -> Result<Vec<u8>, Status> {
+    let sources: BTreeMap<&str, I> = sources.collect();
     // Straight to text: a JSON value would sort the fields.
     let sources = serde_json::to_string(&sources).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(json_answer(format!("{{\"meta\":{sources}}}\n").into_bytes()))
+    Ok(format!("{{\"meta\":{sources}}}\n").into_bytes())
 }
 
 pub(crate) async fn query() -> Response {
@@ -134,6 +134,17 @@ struct Info {
     expired: String,
     oldest_timestamp: String,
     newest_timestamp: String,
+}
+
+impl From<&MetaInfo> for Info {
+    fn from(info: &MetaInfo) -> Self {
+        Self {
+            count: info.count.to_string(),
+            expired: info.expired.to_string(),
+            oldest_timestamp: info.oldest_timestamp.to_string(),
+            newest_timestamp: info.newest_timestamp.to_string(),
+        }
+    }
 }
 
 /// A gRPC status as the original's gateway shows it.
@@ -215,8 +226,9 @@ mod tests {
     use weir_log_cache_store::{Limits, Store};
 
     use super::*;
+    use crate::answers::OF_A_CALLER;
 
-    fn gateway() -> Router {
+    fn gateway() -> Gateway {
         let store = Store::new(Limits::default());
         let mut builder = BatchBuilder::new();
         for (number, source_id) in [(1, "app"), (2, "app"), (3, "a/b")] {
@@ -236,12 +248,11 @@ mod tests {
             answers: Arc::default(),
             started: Instant::now(),
         }
-        .router()
     }
 
     async fn answer(path: &str) -> (u16, String, String) {
         let request = Request::get(path).body(Body::empty()).expect("a request");
-        let answer = gateway().oneshot(request).await.expect("infallible");
+        let answer = gateway().router().oneshot(request).await.expect("infallible");
         let status = answer.status().as_u16();
         let kind = answer.headers()[header::CONTENT_TYPE]
             .to_str()
@@ -284,6 +295,27 @@ mod tests {
              \"newest_timestamp\":\"3\"},\"app\":{\"count\":\"2\",\"expired\":\"0\",\"oldest_timestamp\":\"1\",\
              \"newest_timestamp\":\"2\"}}}\n"
         );
+    }
+
+    /// The list of sources is an answer like others: it counts until it was read, and there is none for whoever has too
+    /// much to read already.
+    #[tokio::test]
+    async fn meta_counts_as_unread() {
+        let gateway = gateway();
+        let ask = || {
+            let request = Request::get("/api/v1/meta").body(Body::empty()).expect("a request");
+            gateway.clone().router().oneshot(request)
+        };
+        let unread = ask().await.expect("infallible");
+        assert_eq!(unread.status(), StatusCode::OK);
+        let share = || vec![0; OF_A_CALLER];
+        assert!(gateway.hold(OF_THE_RING, share()).is_err(), "it is not read yet");
+        drop(unread);
+        let share = gateway.hold(OF_THE_RING, share()).expect("its share");
+        let refused = ask().await.expect("infallible");
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        drop(share);
+        assert_eq!(ask().await.expect("infallible").status(), StatusCode::OK);
     }
 
     /// Errors have gRPC's number, the text and no details.

@@ -95,7 +95,7 @@ impl RawService for Egress {
                 let request = ReadRequest::decode(only_message(request).await?)
                     .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
                 let held = self.reader.read(request, reading::GRPC_PAGE).await?;
-                let batch = Bytes::from(held.page.batch);
+                let batch = Bytes::from(held.read.batch);
                 // ReadResponse { 1: EnvelopeBatch }, around the bytes that the store made.
                 let mut head = Vec::with_capacity(8);
                 put_head(&mut head, 1, batch.len());
@@ -103,7 +103,8 @@ impl RawService for Egress {
             }
             "Meta" => {
                 only_message(request).await?;
-                Ok(one_frame(Frame::from(self.reader.meta().await?.encode_to_vec())))
+                let held = self.reader.meta().await?;
+                Ok(one_frame(Frame::from(held.read.encode_to_vec())))
             }
             _ => Err(no_such_method(method)),
         }

@@ -11,7 +11,6 @@
 //! It is no proxy: it calls the gateway's functions with a source and parameters. Between the two there is no request,
 //! whose headers could say something else than the caller.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -137,19 +136,14 @@ async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Re
         Err(refused) => return Err(refused),
     };
     let visibility = visibility(&caller);
-    let answer = proxy.gateway.reader.meta().await.map_err(|error| {
+    let held = proxy.gateway.reader.meta().await.map_err(|error| {
         tracing::warn!(%error, "meta cannot be answered");
         Refused::Upstream
     })?;
-    let visible: BTreeMap<String, Info> = answer
-        .meta
-        .into_iter()
-        .filter(|(source_id, _)| visibility.shows(source_id))
-        .map(|(source_id, info)| (source_id, Info::from(info)))
-        .collect();
-    // Straight to text: a JSON value would sort the fields.
-    let sources = serde_json::to_string(&visible).map_err(|error| Status::internal(error.to_string()))?;
-    let body = format!("{{\"meta\":{sources}}}\n");
+    let sources = held.read.meta.iter();
+    let visible = sources.filter(|(source_id, _)| visibility.shows(source_id));
+    let text = gateway::meta_text(visible.map(|(source_id, info)| (source_id.as_str(), Info::from(info))))?;
+    let body = proxy.gateway.hold(caller.id(), text)?;
     // The original decodes and writes it once more, and Go's server calls what comes of that text.
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
@@ -168,8 +162,8 @@ struct Info {
     newest_timestamp: Option<String>,
 }
 
-impl From<MetaInfo> for Info {
-    fn from(info: MetaInfo) -> Self {
+impl From<&MetaInfo> for Info {
+    fn from(info: &MetaInfo) -> Self {
         let shown = |number: i64| (number != 0).then(|| number.to_string());
         Self {
             count: shown(info.count),

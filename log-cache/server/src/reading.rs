@@ -24,14 +24,14 @@ pub(crate) const GRPC_PAGE: usize = 50 << 20;
 /// Largest page by REST, where it is written out as JSON and held twice. The CLI halves its limit when it meets this.
 pub(crate) const REST_PAGE: usize = 16 << 20;
 
-/// Pages that are made at the same time; what they take is bounded by this.
-const PAGES: usize = 8;
+/// Answers that are made at the same time, pages and lists of sources; what they take is bounded by this.
+const ANSWERS: usize = 8;
 
 /// Longest name filter, and largest compiled one: a regular expression can be made to need gigabytes.
 const MAX_FILTER: usize = 4096;
 const MAX_COMPILED_FILTER: usize = 1 << 20;
 
-/// Reads pages for all faces.
+/// Reads pages and lists of sources for all faces.
 #[derive(Debug)]
 pub(crate) struct Reader {
     store: Store,
@@ -39,10 +39,10 @@ pub(crate) struct Reader {
     egress: AtomicU64,
 }
 
-/// A page, and the permit to hold it.
+/// What was read, and the permit to hold it: to be kept until an answer was made of it.
 #[derive(Debug)]
-pub(crate) struct Held<'a> {
-    pub(crate) page: Page,
+pub(crate) struct Held<'a, T> {
+    pub(crate) read: T,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -50,13 +50,13 @@ impl Reader {
     pub(crate) fn new(store: Store) -> Arc<Self> {
         Arc::new(Self {
             store,
-            permits: Semaphore::new(PAGES),
+            permits: Semaphore::new(ANSWERS),
             egress: AtomicU64::new(0),
         })
     }
 
     /// Reads a page of at most `max_bytes`, on a thread that may block.
-    pub(crate) async fn read(&self, request: ReadRequest, max_bytes: usize) -> Result<Held<'_>, Status> {
+    pub(crate) async fn read(&self, request: ReadRequest, max_bytes: usize) -> Result<Held<'_, Page>, Status> {
         let query = query(request, max_bytes)?;
         let permit = self
             .permits
@@ -70,11 +70,14 @@ impl Reader {
             .map_err(|_| Status::internal("the read failed"))?
             .map_err(|error| Status::resource_exhausted(format!("{error}; ask for a smaller `limit`")))?;
         self.egress.fetch_add(page.len as u64, Ordering::Relaxed);
-        Ok(Held { page, _permit: permit })
+        Ok(Held {
+            read: page,
+            _permit: permit,
+        })
     }
 
     /// What there is of each source, found on a thread that may block.
-    pub(crate) async fn meta(&self) -> Result<MetaResponse, Status> {
+    pub(crate) async fn meta(&self) -> Result<Held<'_, MetaResponse>, Status> {
         let permit = self
             .permits
             .acquire()
@@ -85,7 +88,6 @@ impl Reader {
         let sources = tokio::task::spawn_blocking(move || store.meta())
             .await
             .map_err(|_| Status::internal("the read failed"))?;
-        drop(permit);
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let infos = sources.into_iter().map(|source| {
             let info = MetaInfo {
@@ -96,7 +98,10 @@ impl Reader {
             };
             (source.source_id, info)
         });
-        Ok(MetaResponse { meta: infos.collect() })
+        Ok(Held {
+            read: MetaResponse { meta: infos.collect() },
+            _permit: permit,
+        })
     }
 
     /// From now on nothing can be read.
@@ -174,6 +179,8 @@ fn kind(number: i32) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use weir_log_cache_store::Limits;
+
     use super::*;
 
     fn request() -> ReadRequest {
@@ -181,6 +188,17 @@ mod tests {
             source_id: "app".to_owned(),
             ..ReadRequest::default()
         }
+    }
+
+    /// Whoever has what was read has a place among those who may, until it is dropped.
+    #[tokio::test]
+    async fn what_is_held_takes_a_place() {
+        let reader = Reader::new(Store::new(Limits::default()));
+        let page = reader.read(request(), REST_PAGE).await.expect("a page");
+        let meta = reader.meta().await.expect("an answer");
+        assert_eq!(reader.permits.available_permits(), ANSWERS - 2);
+        drop((page, meta));
+        assert_eq!(reader.permits.available_permits(), ANSWERS);
     }
 
     /// The defaults: a hundred envelopes of any kind, until now.

@@ -14,6 +14,7 @@ use weir_log_cache_store::{Limits, Store};
 use weir_service::{Context, Trigger};
 
 use super::*;
+use crate::answers::{Answers, OF_A_CALLER};
 use crate::reading;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -21,6 +22,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 struct Setup {
     face: Router,
     reader: Arc<reading::Reader>,
+    answers: Arc<Answers>,
     issuer: Arc<TestIssuer>,
     _trigger: Trigger,
 }
@@ -42,10 +44,11 @@ impl Setup {
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
         let local = StaticToken::new(TOKEN).expect("a token");
         let reader = reading::Reader::new(store);
+        let answers: Arc<Answers> = Arc::default();
         let proxy = Proxy {
             gateway: Gateway {
                 reader: Arc::clone(&reader),
-                answers: Arc::default(),
+                answers: Arc::clone(&answers),
                 started: Instant::now(),
             },
             authorizer: Arc::new(Gate::new(Some(local), Some(verifier))),
@@ -53,6 +56,7 @@ impl Setup {
         Self {
             face: proxy.router(),
             reader,
+            answers,
             issuer,
             _trigger: trigger,
         }
@@ -203,6 +207,20 @@ async fn trouble_behind_it() {
     let (status, _, body) = setup.with(TOKEN, "/api/v1/read/app-1").await;
     assert_eq!(status, 503);
     assert!(body.starts_with("{\"code\":14,"), "{body}");
+}
+
+/// Whoever has its share of answers to read gets no list of sources; others do, and it does again when it has read them.
+#[tokio::test]
+async fn meta_counts_as_unread() {
+    let setup = Setup::new();
+    let dev = setup.issuer.token("dev", &["logs.read.app-1"]);
+    let unread = setup.answers.hold("operator", vec![0; OF_A_CALLER]).expect("its share");
+    let (status, _, body) = setup.with(TOKEN, "/api/v1/meta").await;
+    assert_eq!(status, 429);
+    assert!(body.contains("not read yet"), "{body}");
+    assert_eq!(setup.with(&dev, "/api/v1/meta").await.0, 200);
+    drop(unread);
+    assert_eq!(setup.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
 
 /// Nothing but one header `Authorization` says who asks.
