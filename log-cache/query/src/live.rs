@@ -14,10 +14,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
-use weir_log_cache_store::{Rows, Selection, Tapped};
+use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
 
-use crate::engine::{EndOnDrop, Engine, Inner, Query};
+use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
 use crate::visibility::Visibility;
@@ -29,6 +30,9 @@ use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
 
 /// Batches of arrivals that wait for a live query; what it would see of those beyond is counted as missed.
 const QUEUE: usize = 256;
+
+/// What a live query found that waits for its follower, in batches.
+const FOUND: usize = 16;
 
 /// A query that can be evaluated on arrivals.
 #[derive(Debug)]
@@ -77,12 +81,17 @@ pub enum Live {
     Missed(u64),
 }
 
+/// The end of a live query at which its follower hears what it finds, or why it failed.
+pub(crate) type Found = mpsc::Sender<Result<Live, QueryError>>;
+
 /// A live query that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Follower {
     rows: mpsc::Receiver<Result<Live, QueryError>>,
     schema: SchemaRef,
-    _task: EndOnDrop,
+    /// What sends the rows; `None` when it was heard how that ended.
+    task: Option<JoinHandle<()>>,
+    _end: EndOnDrop,
     /// Its threads do the work.
     _engine: Engine,
 }
@@ -97,9 +106,14 @@ impl Follower {
     /// Waits for rows. After an error, and when the store is gone, there are no more. Cancel safe.
     ///
     /// # Errors
-    /// If the query fails on a row.
+    /// If the query fails on a row, or breaks off by a fault of ours.
     pub async fn next(&mut self) -> Option<Result<Live, QueryError>> {
-        self.rows.recv().await
+        if let Some(next) = self.rows.recv().await {
+            return Some(next);
+        }
+        let ended = self.task.as_mut()?.await;
+        self.task = None;
+        ended.err().map(|error| Err(lost(&error)))
     }
 }
 
@@ -131,39 +145,58 @@ impl Engine {
         let (query, following) = self.compile_with(query, following).await?;
         let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
         let (kind, shown) = (query.shown.table.kind(), query.shown.clone());
-        let mut tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
-        let (sender, rows) = mpsc::channel(16);
-        let task = self.spawn(async move {
+        let tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
+        self.listen(schema, interrupt, |found| async move {
             let _following = following;
-            while let Some(arrived) = tap.next().await {
-                let found = match arrived {
-                    Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
-                    Tapped::Rows(rows) => match query.evaluate(&rows).await {
-                        Ok(batches) => batches.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
-                        Err(error) => vec![Err(error)],
-                    },
-                };
-                for found in found {
-                    let failed = found.is_err();
-                    if sender.send(found).await.is_err() || failed {
-                        return;
-                    }
-                }
-            }
-        })?;
+            query.run(tap, found).await;
+        })
+    }
+
+    /// Listens to `work`, which is done on the engine's threads; both end with the follower.
+    pub(crate) fn listen<W>(
+        &self,
+        schema: SchemaRef,
+        interrupt: Interrupt,
+        work: impl FnOnce(Found) -> W,
+    ) -> Result<Follower, QueryError>
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (found, rows) = mpsc::channel(FOUND);
+        let task = self.spawn(work(found))?;
         Ok(Follower {
             rows,
             schema,
-            _task: EndOnDrop {
+            _end: EndOnDrop {
                 task: task.abort_handle(),
                 interrupt,
             },
+            task: Some(task),
             _engine: self.clone(),
         })
     }
 }
 
 impl LiveQuery {
+    /// Evaluates what comes through `tap`, until it fails, nobody listens any more, or the store is gone.
+    async fn run(self, mut tap: Tap, follower: Found) {
+        while let Some(arrived) = tap.next().await {
+            let found = match arrived {
+                Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
+                Tapped::Rows(rows) => match self.evaluate(&rows).await {
+                    Ok(batches) => batches.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+                    Err(error) => vec![Err(error)],
+                },
+            };
+            for found in found {
+                let failed = found.is_err();
+                if follower.send(found).await.is_err() || failed {
+                    return;
+                }
+            }
+        }
+    }
+
     /// The table that is followed.
     #[must_use]
     pub const fn table(&self) -> Table {

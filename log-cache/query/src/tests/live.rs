@@ -1,11 +1,15 @@
 //! Live queries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use futures::FutureExt as _;
 use weir_error::{Classify as _, ErrorKind};
 
 use super::{cells, counter, engine, filled, ingest, log, query, seen_by};
+use crate::interrupt::Interrupt;
+use crate::live::Found;
 use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError, Visibility};
 
 async fn reason(engine: &Engine, sql: &str) -> String {
@@ -166,6 +170,24 @@ async fn failures_are_told() {
     assert!(matches!(follower.next().await, Some(Ok(Live::Rows(_)))));
     ingest(&store, vec![log("app-a", 901, "twelve")]);
     assert!(matches!(follower.next().await, Some(Err(QueryError::Failed { .. }))));
+    assert!(follower.next().await.is_none());
+}
+
+async fn panics(follower: Found) {
+    follower.send(Ok(Live::Missed(7))).await.expect("somebody listens");
+    panic!("a fault of ours");
+}
+
+/// A live query that panics fails, behind what it found before: it does not look as if there was nothing more to come.
+#[tokio::test]
+async fn a_panic_is_told() {
+    let engine = engine(&filled());
+    let mut follower = engine
+        .listen(Arc::new(Schema::empty()), Interrupt::default(), panics)
+        .expect("a live query");
+    assert!(matches!(follower.next().await, Some(Ok(Live::Missed(7)))));
+    let error = follower.next().await.expect("a last word").expect_err("it panicked");
+    assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(follower.next().await.is_none());
 }
 
