@@ -13,7 +13,7 @@
 //! |---|---|
 //! | is absent, and so are the clients | it is made, with random secrets |
 //! | is absent, and the clients are there | nothing: their secrets are elsewhere |
-//! | says something new of a client | that is its secret now |
+//! | says something new of a client | that is its secret now, and what was issued before is revoked |
 //! | says what it said before something newer | nothing: it is an old copy |
 //! | says nothing that was ever said | nothing: it is of another database |
 //!
