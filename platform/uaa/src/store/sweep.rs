@@ -2,11 +2,14 @@
 //!
 //! | Table | Kept until | At most |
 //! |---|---|---|
-//! | refresh tokens, sessions, passcodes | they end | |
+//! | refresh tokens, sessions | they end | 5,000 of one user ([`SHARES`]) |
+//! | passcodes | they end | one of one user |
 //! | codes that nobody redeemed | they end | [`CODES_OF_A_USER`] of one user |
-//! | codes that somebody did | a week later: a replay revokes what was issued | |
-//! | failures of a name | they do not count any more | [`MOST_FAILURES`] |
+//! | codes that somebody did | a week later: a replay revokes what was issued | 5,000 of one user ([`SHARES`]) |
+//! | failures of a name | they do not count any more | 100,000, but for those that are locked |
 //! | revocations | no such token is valid any more | |
+//!
+//! Beyond that the oldest go.
 //!
 //! Failures are the one table in which somebody makes rows who has not logged in; each costs them a hash.
 
@@ -20,8 +23,49 @@ use crate::config::LockoutConfig;
 /// Rows in one transaction.
 const CHUNK: i64 = 500;
 
-/// Names whose failures are kept. Beyond that, those that failed longest ago are forgotten, unless they are locked.
-const MOST_FAILURES: i64 = 100_000;
+/// How many rows there may be that are not over.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    /// Names whose failures are kept. Beyond that, those that failed longest ago are forgotten, unless they are locked.
+    failures: i64,
+    /// Rows of one user in each table of [`SHARES`].
+    of_a_user: i64,
+}
+
+const MOST: Most = Most {
+    failures: 100_000,
+    of_a_user: 5000,
+};
+
+/// What a user can make one of as often as they like, and it is kept for long.
+struct Share {
+    table: &'static str,
+    key: &'static str,
+    condition: &'static str,
+    /// Older rows have less of this.
+    age: &'static str,
+}
+
+const SHARES: [Share; 3] = [
+    Share {
+        table: "uaa_refresh_tokens",
+        key: "token_hash",
+        condition: "1 = 1",
+        age: "issued_at",
+    },
+    Share {
+        table: "uaa_sessions",
+        key: "session_hash",
+        condition: "1 = 1",
+        age: "expires_at",
+    },
+    Share {
+        table: "uaa_codes",
+        key: "code_hash",
+        condition: "used_at is not null",
+        age: "expires_at",
+    },
+];
 
 /// How long a redeemed code is kept after its end (ms).
 const REPLAYS: i64 = 7 * 24 * 3_600_000;
@@ -32,10 +76,10 @@ pub(super) const CODES_OF_A_USER: i64 = 50;
 impl Store {
     /// Removes what is over; how many rows that were.
     pub(crate) async fn sweep(&self, lockout: LockoutConfig) -> Result<u64, DbError> {
-        self.sweep_to(lockout, MOST_FAILURES).await
+        self.sweep_to(lockout, MOST).await
     }
 
-    async fn sweep_to(&self, lockout: LockoutConfig, most_failures: i64) -> Result<u64, DbError> {
+    async fn sweep_to(&self, lockout: LockoutConfig, most: Most) -> Result<u64, DbError> {
         let now = self.now();
         let mut swept = 0;
         for (table, key) in [
@@ -52,7 +96,10 @@ impl Store {
         let values: [Value; 2] = [counts.into(), now.into()];
         let failures = "last_at < ? and locked_until < ?";
         swept += self.sweep_where("uaa_failures", "principal", failures, &values).await?;
-        swept += self.sweep_surplus(most_failures).await?;
+        swept += self.sweep_surplus(most.failures).await?;
+        for share in &SHARES {
+            swept += self.sweep_share(share, most.of_a_user).await?;
+        }
         Ok(swept + self.sweep_revocations().await?)
     }
 
@@ -74,6 +121,37 @@ impl Store {
                 return Ok(swept);
             }
         }
+    }
+
+    /// Deletes the oldest rows of each user beyond `most`.
+    async fn sweep_share(&self, share: &Share, most: i64) -> Result<u64, DbError> {
+        let Share {
+            table,
+            key,
+            condition,
+            age,
+        } = share;
+        let query = sql(format!(
+            "select user_id, count(*) as n from {table} where {condition} group by user_id having count(*) > ?"
+        ));
+        let mut swept = 0;
+        for row in self.db.all(query.bind(most)).await? {
+            let (user, count): (String, i64) = (row.get("user_id")?, row.get("n")?);
+            let mut surplus = count - most;
+            while surplus > 0 {
+                let delete = sql(format!(
+                    "delete from {table} where {key} in (select {key} from \
+                     (select {key} from {table} where user_id = ? and {condition} order by {age}, {key} limit ?) doomed)"
+                ));
+                let deleted = self.db.execute(delete.bind(&user).bind(surplus.min(CHUNK))).await?;
+                if deleted == 0 {
+                    break;
+                }
+                swept += deleted;
+                surplus -= i64::try_from(deleted).unwrap_or(i64::MAX);
+            }
+        }
+        Ok(swept)
     }
 
     /// Deletes the oldest failures beyond `most`.
@@ -108,7 +186,7 @@ mod tests {
     use weir_service::{Clock, ManualClock};
 
     use super::*;
-    use crate::store::tests::{client, user};
+    use crate::store::tests::{client, refresh, user};
     use crate::store::{Client, Code, User};
 
     const LOCKOUT: LockoutConfig = LockoutConfig {
@@ -197,7 +275,8 @@ mod tests {
             store.count_failure(&number.to_string(), LOCKOUT).await.unwrap();
             hands.advance(Duration::from_millis(1));
         }
-        assert_eq!(store.sweep_to(LOCKOUT, 10).await.unwrap(), 601 - 10);
+        let few = Most { failures: 10, ..MOST };
+        assert_eq!(store.sweep_to(LOCKOUT, few).await.unwrap(), 601 - 10);
         assert!(store.failures("locked").await.unwrap().locked_until > store.now());
         assert_eq!(store.failures("599").await.unwrap().count, 1, "the newest stay");
         hands.advance(Duration::from_secs(8 * 24 * 3600));
@@ -215,6 +294,37 @@ mod tests {
         add_code(&store, 0, (&busy, &app), now + 60_000, None).await;
         assert_eq!(count(&store, "uaa_codes").await, CODES_OF_A_USER + 1);
         assert!(store.code("idle 119").await.unwrap().is_some() && store.code("idle 0").await.unwrap().is_none());
+        // What one user has too much of; what others have stays.
+        let hour = Duration::from_secs(3600);
+        for number in 0..5 {
+            let end = now + 60_000 + number;
+            let name = usize::try_from(number).unwrap();
+            add_code(&store, 1000 + name, (&idle, &app), end, Some(now)).await;
+            let mut token = refresh(&format!("idle {number}"), &idle, &app);
+            (token.issued_at, token.expires_at) = (now + number, end);
+            store.issue(Some(&idle), &app, Some(&token)).await.unwrap();
+            store
+                .add_session(&format!("of idle {number}"), &idle, 0, hour)
+                .await
+                .unwrap();
+            hands.advance(Duration::from_millis(1));
+        }
+        let mut other = refresh("busy", &busy, &app);
+        other.expires_at = now + 60_000;
+        store.issue(Some(&busy), &app, Some(&other)).await.unwrap();
+        let few = Most { of_a_user: 2, ..MOST };
+        assert_eq!(store.sweep_to(LOCKOUT, few).await.unwrap(), 3 * 3);
+        for (number, stays) in [(2, false), (3, true), (4, true)] {
+            let token = store.refresh_token(&format!("idle {number}")).await.unwrap();
+            let session = store.session(&format!("of idle {number}"), hour).await.unwrap();
+            let code = store.code(&format!("idle {}", 1000 + number)).await.unwrap();
+            assert_eq!(
+                (token.is_some(), session.is_some(), code.is_some()),
+                (stays, stays, stays),
+                "{number}"
+            );
+        }
+        assert!(store.refresh_token("busy").await.unwrap().is_some());
         store.close().await;
     }
 

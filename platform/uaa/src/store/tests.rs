@@ -90,7 +90,8 @@ fn member(user: &User) -> Member {
     }
 }
 
-fn refresh(name: &str, user: &User, client: &Client) -> RefreshToken {
+/// A refresh token of that name.
+pub(super) fn refresh(name: &str, user: &User, client: &Client) -> RefreshToken {
     RefreshToken {
         token_hash: name.to_owned(),
         jti: format!("{name}-r"),
