@@ -205,9 +205,14 @@ async fn who_leaves_the_last_byte_is_cut() {
         .await
         .expect("an answer");
     // As much is sent as there is room for: nobody needs the whole answer any more.
-    while server.whole.load(Ordering::Relaxed) > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let sent = async {
+        while server.whole.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), sent)
+        .await
+        .expect("all but the last piece");
     assert_eq!(server.answers(), 1);
     assert!(!connection.is_finished());
     long_after().await;
