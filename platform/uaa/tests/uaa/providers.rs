@@ -192,13 +192,11 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     let group = provider
         .add_to_group(&provider.add_user("else", "pw").await, "staff.readers")
         .await;
-    provider
-        .client
-        .delete(&format!("/Groups/{group}/members/{ada}"))
-        .bearer(&root)
-        .send()
-        .await
-        .ok();
+    let leaves = async || {
+        let path = format!("/Groups/{group}/members/{ada}");
+        provider.client.delete(&path).bearer(&root).send().await.ok();
+    };
+    leaves().await;
     let (_, mut here) = again("").await;
     uaa.check(body["access_token"].as_str().unwrap())
         .await
@@ -217,13 +215,7 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     again("").await;
     assert!(shown().await.contains("logs.read.theirs"));
     operator.add_member("logs.read.theirs", "ada").await.unwrap();
-    provider
-        .client
-        .delete(&format!("/Groups/{group}/members/{ada}"))
-        .bearer(&root)
-        .send()
-        .await
-        .ok();
+    leaves().await;
     again("").await;
     assert!(shown().await.contains("logs.read.theirs"));
     // Our own password login knows nothing of them.
@@ -298,13 +290,7 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     provider.add_to_group(&ada, "staff.readers").await;
     let old = id_token(with_groups).await;
     pass();
-    provider
-        .client
-        .delete(&format!("/Groups/{group}/members/{ada}"))
-        .bearer(&root)
-        .send()
-        .await
-        .ok();
+    leaves().await;
     again("").await;
     exchange(old).await.ok();
     assert!(!shown().await.contains("logs.read.theirs"));
