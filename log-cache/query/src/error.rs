@@ -37,6 +37,22 @@ pub enum QueryError {
         /// How much there may be.
         allowed: usize,
     },
+    /// A column of it has too long a name.
+    #[error("query: a column has a name of `{found}` bytes, and `{allowed}` are accepted")]
+    NameTooLong {
+        /// How long it is.
+        found: usize,
+        /// How long it may be.
+        allowed: usize,
+    },
+    /// One row of its answer is too large.
+    #[error("query: a row of the answer has `{found}` bytes, and `{allowed}` are accepted")]
+    RowTooLarge {
+        /// How large it is.
+        found: usize,
+        /// How large it may be.
+        allowed: usize,
+    },
     /// It needs more memory than a query gets.
     #[error("query: needs more than the `{limit}` bytes of memory that a query gets")]
     TooMuchMemory {
@@ -87,7 +103,10 @@ impl Classify for QueryError {
             Self::Invalid { .. } | Self::ReadOnly { .. } | Self::Failed { .. } | Self::NotLive { .. } => {
                 ErrorKind::InvalidInput
             }
-            Self::TooComplex { .. } | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
+            Self::TooComplex { .. }
+            | Self::NameTooLong { .. }
+            | Self::RowTooLarge { .. }
+            | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } | Self::TooManyLive { .. } => ErrorKind::RateLimited,
             Self::Stopping => ErrorKind::Unavailable,
@@ -106,6 +125,10 @@ impl Classify for QueryError {
                 "ask with `SELECT`; `EXPLAIN SELECT …`, `SHOW TABLES` and `DESCRIBE logs` work too"
             }
             Self::TooComplex { .. } => "split the query; for many values use `IN (…)` instead of `OR`",
+            Self::NameTooLong { .. } => "give it a shorter one: `SELECT … AS name`",
+            Self::RowTooLarge { .. } => {
+                "ask for parts of long texts and lists, as with `substr(body, 1, 1000)`, or for another format than a table"
+            }
             Self::TooMuchMemory { .. } => {
                 "narrow it down by source_id or timestamp, select fewer columns, or aggregate before you sort or join"
             }

@@ -2,8 +2,8 @@
 //!
 //! Parser and planner work on trees by recursion. The parser limits its own depth, but what it parses in a loop, such as
 //! `1 + 1 + 1 …`, becomes a tree as deep as it is long. So the tokens that can make a tree deeper are counted first, and
-//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat and are
-//! limited by the length of the text alone.
+//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat. How large a
+//! plan will be that is no deeper than that is told by [`size`].
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
@@ -11,6 +11,11 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::QueryError;
+
+mod size;
+
+use size::MAX_NAME;
+pub(crate) use size::MAX_TERMS;
 
 /// Longest text of a query, in bytes.
 pub(crate) const MAX_TEXT: usize = 256 << 10;
@@ -41,6 +46,16 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
             what: "a number of words and operators",
             found,
             allowed: MAX_TOKENS,
+        });
+    }
+    let names = tokens.iter().map(|token| match token {
+        Token::Word(word) => word.value.len(),
+        _ => 0,
+    });
+    if let Some(found) = names.max().filter(|found| *found > MAX_NAME) {
+        return Err(QueryError::NameTooLong {
+            found,
+            allowed: MAX_NAME,
         });
     }
     let mut statements = DFParserBuilder::new(sql)
@@ -92,7 +107,7 @@ fn check_query(query: &Query) -> Result<(), QueryError> {
             Err(read_only(&statement.to_string()))
         }
         SetExpr::Select(select) if select.into.is_some() => Err(read_only("SELECT INTO")),
-        _ => Ok(()),
+        _ => size::check(query),
     }
 }
 
@@ -198,5 +213,87 @@ mod tests {
         }
         let values: Vec<String> = (0..20_000).map(|value| value.to_string()).collect();
         parse(&format!("select * from logs where seq in ({})", values.join(", "))).expect("a long list is flat");
+    }
+
+    /// Short texts whose plans would be large, each way of making much out of little; and what people ask is not refused.
+    #[test]
+    fn plans_are_limited() {
+        let thread = std::thread::Builder::new()
+            .stack_size(crate::engine::STACK)
+            .spawn(plans)
+            .expect("a thread");
+        thread.join().expect("no overflow");
+    }
+
+    fn plans() {
+        let list = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+        let number = |number: usize| number.to_string();
+        let nested = |levels: usize, step: &dyn Fn(usize) -> String| {
+            let steps = list(levels, &|level| format!("t{} as ({})", level + 1, step(level)));
+            format!("with t0 as (select body as x from logs), {steps} select * from t{levels}")
+        };
+        for sql in [
+            // Columns of a list, in each place where there may be one.
+            format!("select {}", list(6_000, &number)),
+            format!("values ({})", list(6_000, &number)),
+            format!("select 1 order by {}", list(6_000, &|_| "1".to_owned())),
+            format!("select 1 group by {}", list(6_000, &|_| "1".to_owned())),
+            format!("select 1 in ({})", list(100_000, &|_| "1".to_owned())),
+            // Columns by relations.
+            format!(
+                "with a as (select {}) select 1 from {}",
+                list(400, &number),
+                list(200, &|alias| format!("a a{alias}"))
+            ),
+            format!("select 1 from {}", list(200, &|alias| format!("logs a{alias}"))),
+            format!("select 1 from logs {}", "cross join (select * from logs) ".repeat(90)),
+            // Queries that stand for two of the one before, in relations, in unions, and in subqueries.
+            nested(30, &|level| format!("select a.x from t{level} a, t{level} b")),
+            nested(30, &|level| {
+                format!("select x from t{level} union all select x from t{level}")
+            }),
+            nested(30, &|level| {
+                format!("select (select max(x) from t{level}) as x from t{level}")
+            }),
+            nested(30, &|level| {
+                format!("select x from t{level} where x in (select x from t{level})")
+            }),
+            nested(30, &|level| format!("select * from t{level} natural join t{level} u")),
+            // Columns that stand for two of the one before, under whatever name.
+            nested(30, &|level| format!("select x || x as x from t{level} where x <> ''")),
+            nested(30, &|level| format!("select X || \"x\" as X from t{level}")),
+            nested(30, &|level| format!("select y || y from t{level} as u(y)")),
+            nested(30, &|level| {
+                format!("select case when x = '' then x else x end as x from t{level} order by 1")
+            }),
+            nested(30, &|level| format!("select (select u.x || u.x) as x from t{level} u")),
+            // Grouping sets.
+            format!("select count(*) from logs group by cube ({})", list(14, &number)),
+            format!(
+                "select count(*) from logs group by {}",
+                list(9, &|_| "rollup (1, 2, 3)".to_owned())
+            ),
+            // Names.
+            format!("select 1 as {}", "x".repeat(2_000)),
+            format!("select '{}'", "x".repeat(2_000)),
+            format!("select * from logs as {}", "x".repeat(2_000)),
+        ] {
+            match parse(&sql) {
+                Err(QueryError::TooComplex { .. } | QueryError::NameTooLong { .. }) => {}
+                other => panic!("{}…: {:?}", &sql[..sql.len().min(200)], other.map(|_| "allowed")),
+            }
+        }
+        for sql in [
+            format!("select {} from logs", list(300, &number)),
+            format!("select 1 from {}", list(20, &|alias| format!("logs a{alias}"))),
+            nested(20, &|level| {
+                format!("select x, length(x) as n from t{level} where x like 'a%' and x <> 'b'")
+            }),
+            nested(8, &|level| format!("select x || '-' || x as x from t{level}")),
+            "select source_id, stream, count(*) from logs group by cube (source_id, stream, instance_id)".to_owned(),
+            "with recursive t as (select 1 as n union all select n + 1 from t where n < 9) select n from t".to_owned(),
+        ] {
+            parse(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
     }
 }

@@ -18,9 +18,11 @@ use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
 use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
 
+use crate::answer::collect::portions;
 use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
+use crate::patterns::{self, When};
 use crate::visibility::Visibility;
 use crate::{guard, policy, session};
 
@@ -33,6 +35,9 @@ const QUEUE: usize = 256;
 
 /// What a live query found that waits for its follower, in batches.
 const FOUND: usize = 16;
+
+/// Bytes of rows that a follower gets at once, unless a single row has more.
+const PORTION: usize = 256 << 10;
 
 /// A query that can be evaluated on arrivals.
 #[derive(Debug)]
@@ -184,7 +189,7 @@ impl LiveQuery {
             let found = match arrived {
                 Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
                 Tapped::Rows(rows) => match self.evaluate(&rows).await {
-                    Ok(batches) => batches.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+                    Ok(batches) => batches.iter().flat_map(rows_found).collect(),
                     Err(error) => vec![Err(error)],
                 },
             };
@@ -233,6 +238,14 @@ impl LiveQuery {
     }
 }
 
+/// What was found, in portions that are written one by one.
+fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
+    match portions(batch, PORTION) {
+        Ok(portions) => portions.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+        Err(error) => vec![Err(error)],
+    }
+}
+
 async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let Query { sql, visibility, .. } = query;
     let interrupt = Interrupt::default();
@@ -245,7 +258,9 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
     let plan = state.statement_to_plan(guard::parse(&sql)?).await.map_err(ours)?;
     check(&plan)?;
+    patterns::check(&plan, When::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
+    patterns::check(&plan, When::Optimized)?;
     let batch_rows = policy::batch_rows(&plan)?;
     let config = state.config().clone().with_batch_size(batch_rows);
     *state.config_mut() = config;

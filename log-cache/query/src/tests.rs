@@ -18,6 +18,7 @@ mod hostile;
 mod live;
 mod plans;
 mod queries;
+mod sizes;
 mod visibility;
 
 fn log(source: &str, timestamp: i64, body: &str) -> v2::Envelope {

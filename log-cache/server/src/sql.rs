@@ -10,7 +10,11 @@
 //!
 //! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
 //! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
-//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`.
+//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`. A table shows the beginning
+//! of wide cells, or all of them with `wide`.
+//!
+//! A long answer is written while its client reads it, and what is held for it counts as the client's
+//! ([`crate::answers`]). One that ends without its end (chunked transfer, or an HTTP/2 stream, that was reset) is not whole.
 //!
 //! With `follow` the answer has no end: rows that meet the condition as they arrive, an object a line
 //! ([`follow`]).
@@ -22,11 +26,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request as head};
 use serde_json::json;
+use thiserror::Error;
 use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
-use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered};
+use weir_log_cache_query::{Engine, EngineLimits, Pieces, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
 use weir_service::Shutdown;
 
@@ -128,14 +134,16 @@ async fn ask(
         return Ok(follow::respond(follower, caller, sql.shutdown));
     }
     let limits = shown_limits(sql.engine.limits(), &query);
-    let rendered = sql.engine.render(query, request.format).await?;
-    answer(rendered, limits, |body| sql.answers.hold(caller.id(), body))
+    let rendered = sql.engine.render(query, request.format, request.cells).await?;
+    answer(rendered, limits, |weight, body| {
+        sql.answers.hold_body(caller.id(), weight, body)
+    })
 }
 
 fn answer(
     rendered: Rendered,
     limits: String,
-    hold: impl FnOnce(Vec<u8>) -> Result<Body, Unread>,
+    hold: impl FnOnce(usize, Body) -> Result<Body, Unread>,
 ) -> Result<Response, Refused> {
     let mut response = (
         [
@@ -146,7 +154,7 @@ fn answer(
             ),
             (header::HeaderName::from_static("x-weir-limits"), limits),
         ],
-        hold(rendered.body)?,
+        hold(rendered.weight, body(rendered.first, rendered.rest))?,
     )
         .into_response();
     if let Some(truncated) = rendered.truncated {
@@ -155,6 +163,27 @@ fn answer(
     }
     Ok(response)
 }
+
+/// The pieces of an answer, each written when the one before was read.
+fn body(first: Vec<u8>, rest: Option<Pieces>) -> Body {
+    let Some(rest) = rest else {
+        return Body::from(first);
+    };
+    let first = Ok::<_, Broken>(Bytes::from(first));
+    let rest = stream::try_unfold(Some(rest), async |rest: Option<Pieces>| {
+        let Some(pieces) = rest else {
+            return Ok(None);
+        };
+        let (piece, rest) = pieces.next().await.map_err(|error| Broken(told(&error)))?;
+        Ok(Some((Bytes::from(piece), rest)))
+    });
+    Body::from_stream(stream::iter([first]).chain(rest))
+}
+
+/// Why an answer ends before its end: for the connection, which is closed then.
+#[derive(Debug, Error)]
+#[error("the answer breaks off: {0}")]
+struct Broken(String);
 
 /// What a query may take, for its answer.
 fn shown_limits(limits: &EngineLimits, query: &Query) -> String {

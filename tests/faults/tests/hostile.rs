@@ -8,6 +8,7 @@
 )]
 
 mod hostile {
+    mod answers;
     mod envelopes;
     mod sql;
     mod transport;
