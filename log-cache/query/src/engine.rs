@@ -1,4 +1,4 @@
-//! Runs queries: on threads of their own, so many at a time ([`crate::turns`]), each within its limits.
+//! Runs queries: on threads of their own, so many at a time ([`Turns`]), each within its limits.
 //!
 //! Nothing here shares a thread with ingest: a heavy query competes for cores, never for a place in the queue. Whoever
 //! drops the future of a query ends it at the next batch. A query that nobody can stop, because it is being planned, keeps
@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
+use weir_flow::Turns;
 use weir_log_cache_store::Store;
 
 use crate::answer::{Format, Rendered};
@@ -25,13 +26,15 @@ use crate::followers::Followers;
 use crate::interrupt::Interrupt;
 use crate::meter::slice_bytes;
 use crate::provider::View;
-use crate::turns::Turns;
 use crate::visibility::Visibility;
 use crate::{explain, guard, policy, session};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
 pub(crate) const STACK: usize = 128 << 20;
+
+/// Queries that wait for each that may run.
+const WAITING_PER_RUNNING: usize = 8;
 
 /// What queries may take.
 #[derive(Debug, Clone)]
@@ -182,7 +185,7 @@ impl Engine {
         let inner = Inner {
             store,
             template,
-            turns: Turns::new(limits.concurrent),
+            turns: Turns::new(limits.concurrent, limits.concurrent.max(1) * WAITING_PER_RUNNING),
             followers: Followers::new(limits.followers, limits.followers_per_caller),
             runtime: Some(runtime),
             limits,

@@ -6,6 +6,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
+use weir_flow::Busy;
 
 use crate::nearest::nearest;
 use crate::provider::table_names;
@@ -116,6 +117,12 @@ impl Classify for QueryError {
             Self::Failed { .. } | Self::Stopping | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+impl From<Busy> for QueryError {
+    fn from(busy: Busy) -> Self {
+        Self::Busy { running: busy.running }
     }
 }
 

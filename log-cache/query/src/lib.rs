@@ -8,7 +8,7 @@
 //! 3. `policy`: the plan does nothing that could take any amount of memory, and works in portions that fit it;
 //! 4. `provider`, `scan`: the store's tables, one consistent snapshot for the whole query, rows that the caller may not
 //!    see left out where they are read; `drain_status`: a view over one of them; `explain`: what plans tell of them;
-//! 5. `engine`: threads of its own, so many queries at a time and fair to callers (`turns`), time and row limits, ended when
+//! 5. `engine`: threads of its own, so many queries at a time and fair to callers, time and row limits, ended when
 //!    nobody waits (`interrupt`);
 //! 6. `answer`: tables, JSON, CSV, Arrow.
 //!
@@ -39,7 +39,6 @@ mod policy;
 mod provider;
 mod scan;
 mod session;
-mod turns;
 mod visibility;
 
 pub use answer::{Format, Rendered, UnknownFormat};
