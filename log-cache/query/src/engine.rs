@@ -27,7 +27,7 @@ use crate::interrupt::Interrupt;
 use crate::meter::slice_bytes;
 use crate::provider::View;
 use crate::visibility::Visibility;
-use crate::{explain, guard, policy, session};
+use crate::{explain, guard, names, policy, session, values, zones};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
@@ -291,14 +291,14 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
     let view = View::new(inner.store.clone(), query.visibility.clone());
     let mut state = session::session(&inner.template, view, memory, interrupt).map_err(ours)?;
-    let statement = guard::parse(&query.sql)?;
+    let statement = zones::resolve(guard::parse(&query.sql)?)?;
     let plan = state.statement_to_plan(statement).await.map_err(ours)?;
     let reading = SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
-    let plan = explain::conceal(plan, &query.visibility);
+    let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
     let plan = state.optimize(&plan).map_err(ours)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
@@ -308,6 +308,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
         .await
         .map_err(ours)?;
     let mut batches = execute_stream(plan, state.task_ctx()).map_err(ours)?;
+    zones::check(&batches.schema())?;
     let max_rows = query
         .max_rows
         .unwrap_or(inner.limits.default_rows)
@@ -320,7 +321,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
     };
     let mut bytes = 0;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(ours)?;
+        let batch = values::readable(batch.map_err(ours)?)?;
         let room = max_rows - answer.rows;
         if batch.num_rows() > room {
             answer.truncated = Some(Truncated::Rows);
