@@ -14,7 +14,7 @@ mod queue;
 mod reason;
 mod receipt;
 
-pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport};
+pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport, Mark};
 pub use parcel::Parcel;
 pub use queue::{Capacity, FairQueue, Loss};
 pub use reason::Reason;

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::selector::everything;
 use weir_envelope::wire::{put_bytes, put_uint};
-use weir_flow::{Capacity, FairQueue, Parcel, Tracker};
+use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, Parcel, Reason, Tracker};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Link, Method};
@@ -97,6 +97,17 @@ async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context)
     let kept = Kept::default();
     let keeping = Arc::clone(&kept);
     let sink = move |parcel| keeping.lock().push(parcel);
+    let address = ingress_into(sink, pki, linked, &context).await;
+    (address, kept, trigger, context)
+}
+
+/// A server of `context` that gives what comes in to `sink`.
+async fn ingress_into(
+    sink: impl Fn(Parcel) + Send + Sync + 'static,
+    pki: &Pki,
+    linked: bool,
+    context: &Context,
+) -> SocketAddr {
     let ingress = IngressServer::new(sink, Arc::clone(&context.ledger), context.shutdown.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -109,7 +120,7 @@ async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context)
     context
         .tasks
         .spawn("server", async move { server.serve(listener, shutdown, &tasks).await });
-    (address, kept, trigger, context)
+    address
 }
 
 /// A client that sends three batches: they stay in flight until the server lets their receipts go.
@@ -138,6 +149,42 @@ async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
         link.in_flight() == 0 && client.ledger.snapshot().sent == 30
     })
     .await;
+}
+
+/// The server drops what comes in while its ledger cannot be written: the link is read on, nothing is acknowledged, and when
+/// the file can be written again everything is, with the drops on file.
+#[tokio::test]
+async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
+    let pki = Pki::new();
+    let base = tempfile::tempdir().expect("a directory");
+    let (dir, away) = (base.path().join("ledger"), base.path().join("away"));
+    let ledger = Ledger::open("doppler", Some(&dir)).expect("a ledger");
+    let (_stop, server) = Context::new("doppler", Arc::clone(&ledger));
+    let counting = Arc::clone(&ledger);
+    let sink = move |parcel: Parcel| counting.lost("egress", Reason::SlowConsumer, &parcel.lose());
+    let address = ingress_into(sink, &pki, true, &server).await;
+    let (_stop, client) = Context::in_memory("agent");
+    let channel = Channel::new(&pki.target(address));
+    let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
+        .await
+        .expect("a link");
+
+    std::fs::rename(&dir, &away).expect("moved away");
+    for number in 0..20 {
+        let batch = numbered(number * 10..(number + 1) * 10);
+        link.send(Parcel::unacknowledged(batch))
+            .await
+            .expect("the link takes it");
+        eventually("the server reads on", || {
+            ledger.snapshot().received == (number + 1) * 10
+        })
+        .await;
+        assert_eq!(link.in_flight(), (number + 1) * 10);
+    }
+    std::fs::rename(&away, &dir).expect("moved back");
+    eventually("all acknowledged", || link.in_flight() == 0).await;
+    let on_file = LedgerSnapshot::read(&dir, "doppler").expect("readable").expect("there");
+    assert_eq!(on_file.dropped_total(), 200);
 }
 
 /// The server stops in order: what it has looked at is its own, and nothing is lost.
