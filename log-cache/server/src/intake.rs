@@ -48,9 +48,12 @@ impl Intake {
             ..EgressBatchRequest::default()
         };
         let mut subscription = dopplers.subscribe(&request, Durability::Durable);
-        while let Some(delivery) = shutdown.unless_requested(subscription.next()).await {
+        while let Some(next) = shutdown.unless_requested(subscription.next()).await {
+            // A durable subscription asks again until it is taken, and logs that it was refused.
+            let Ok(delivery) = next else { continue };
             let parcel = delivery.into_parcel(&self.ledger);
             self.take(&parcel.batch);
+            self.ledger.stored(parcel.batch.len() as u64);
             drop(parcel);
         }
     }

@@ -45,6 +45,8 @@ struct Counts {
     received: AtomicU64,
     sent: AtomicU64,
     subscribers: AtomicI64,
+    storing: AtomicI64,
+    stored: AtomicU64,
     /// Consumers that this component had before it was restarted, or has while it stops.
     awaited: AtomicI64,
     in_flight: AtomicI64,
@@ -124,6 +126,16 @@ impl Ledger {
     /// A consumer came (`1`) or went (`-1`).
     pub fn subscribers(&self, change: i64) {
         self.counts.subscribers.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// A consumer that stores what it gets came (`1`) or went (`-1`). It is one of the subscribers as well.
+    pub fn storing(&self, change: i64) {
+        self.counts.storing.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Counts envelopes that a storing consumer has taken.
+    pub fn stored(&self, count: u64) {
+        self.counts.stored.fetch_add(count, Ordering::Relaxed);
     }
 
     /// How many of the consumers of before the restart are not back yet.
@@ -243,6 +255,8 @@ impl Counts {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             subscribers: AtomicI64::new(0),
+            storing: AtomicI64::new(0),
+            stored: AtomicU64::new(0),
             awaited: AtomicI64::new(0),
             in_flight: AtomicI64::new(0),
             drops: Mutex::default(),
@@ -253,6 +267,7 @@ impl Counts {
     fn go_on_from(&self, before: LedgerSnapshot) {
         self.received.store(before.received, Ordering::Relaxed);
         self.sent.store(before.sent, Ordering::Relaxed);
+        self.stored.store(before.stored, Ordering::Relaxed);
         self.awaited.store(before.expected, Ordering::Relaxed);
         let totals = before
             .dropped
@@ -284,6 +299,8 @@ impl Counts {
             sent: self.sent.load(Ordering::Relaxed),
             subscribers,
             expected: subscribers.max(self.awaited.load(Ordering::Relaxed)),
+            storing: self.storing.load(Ordering::Relaxed),
+            stored: self.stored.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             dropped,
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -260,6 +261,8 @@ async fn a_producer_is_told_what_became_of_its_lines() {
 struct OneQueue {
     egress: Arc<Egress>,
     queue: Arc<FairQueue>,
+    /// So many subscriptions are refused before one is taken.
+    refusals: AtomicUsize,
 }
 
 #[tonic::async_trait]
@@ -267,6 +270,14 @@ impl RawService for OneQueue {
     const NAME: &'static str = "loggregator.v2.Egress";
 
     async fn call(&self, _: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
+        let refuse = |left: usize| left.checked_sub(1);
+        if self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuse)
+            .is_ok()
+        {
+            return Err(Status::resource_exhausted("full"));
+        }
         Ok(self
             .egress
             .stream(Arc::clone(&self.queue), Acknowledges::of(&request), ()))
@@ -274,6 +285,10 @@ impl RawService for OneQueue {
 }
 
 async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
+    one_queue_after(0, pki).await
+}
+
+async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
     let (trigger, context) = Context::in_memory("doppler");
     let queue = Arc::new(FairQueue::new(Capacity {
         envelopes: 10_000,
@@ -288,6 +303,7 @@ async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) 
             Arc::new(OneQueue {
                 egress,
                 queue: Arc::clone(&queue),
+                refusals: refusals.into(),
             }),
             1 << 20,
         ));
@@ -320,7 +336,8 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     assert!(queue.push(parcel(1, 0..5)).is_empty());
     let first = tokio::time::timeout(DEADLINE, subscription.next())
         .await
-        .expect("delivered");
+        .expect("delivered")
+        .expect("not refused");
     assert_eq!((first.envelopes, first.deprecated_tags), (Some(5), false));
     let first = first.into_parcel(&client.ledger);
     assert_eq!(numbers(&first.batch), [0, 1, 2, 3, 4]);
@@ -332,12 +349,42 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     assert!(queue.push(parcel(2, 5..8)).is_empty());
     let held = tokio::time::timeout(DEADLINE, subscription.next())
         .await
-        .expect("delivered");
+        .expect("delivered")
+        .expect("not refused");
     drop(subscription);
     drop(held);
     eventually("counted", || doppler.ledger.snapshot().dropped_total() == 3).await;
     assert_eq!(upstream.progress().handed_on, 2);
     assert_eq!(doppler.ledger.snapshot().in_flight, 0);
+}
+
+/// A doppler that is full: a live subscription learns it, and is taken if its reader tries on; a durable one tries on by
+/// itself.
+#[tokio::test]
+async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
+    let pki = Pki::new();
+    let (_stop, client) = Context::in_memory("rlp");
+    let request = EgressBatchRequest {
+        selectors: everything(),
+        ..EgressBatchRequest::default()
+    };
+    for durability in [Durability::Live, Durability::Durable] {
+        let (address, queue, _trigger, _doppler) = one_queue_after(2, &pki).await;
+        let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
+        let mut subscription = dopplers.subscribe(&request, durability);
+        if durability == Durability::Live {
+            let refused = subscription.opened(DEADLINE).await.expect_err("refused");
+            assert_eq!(refused.status.code(), tonic::Code::ResourceExhausted);
+            subscription.next().await.expect_err("refused again");
+        }
+        subscription.opened(DEADLINE).await.expect("taken");
+        assert!(queue.push(Parcel::unacknowledged(numbered(0..5))).is_empty());
+        let delivery = tokio::time::timeout(DEADLINE, subscription.next())
+            .await
+            .expect("delivered")
+            .expect("not refused");
+        assert_eq!(delivery.envelopes, Some(5));
+    }
 }
 
 /// The doppler stops in order while messages wait: they are delivered first.
@@ -370,7 +417,8 @@ async fn a_stopping_doppler_runs_its_queues_out() {
     while received.len() < 3000 {
         let delivery = tokio::time::timeout(DEADLINE, subscription.next())
             .await
-            .expect("delivered");
+            .expect("delivered")
+            .expect("not refused");
         received.extend(numbers(&delivery.into_parcel(&client.ledger).batch));
     }
     assert_eq!(received, (0..3000).collect::<Vec<_>>());

@@ -30,6 +30,13 @@ pub struct LedgerSnapshot {
     /// Consumers that a next start of the component may expect to come back.
     #[serde(default)]
     pub expected: i64,
+    /// Consumers that store what they get, of those that are connected now.
+    #[serde(default)]
+    pub storing: i64,
+    /// Envelopes that were stored: at a doppler, those that its storing consumers acknowledged; at a log cache, those that it
+    /// took from dopplers.
+    #[serde(default)]
+    pub stored: u64,
     /// Envelopes handed over to a neighbour that has not acknowledged them yet.
     pub in_flight: i64,
     /// What was lost.
