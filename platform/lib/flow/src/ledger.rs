@@ -18,17 +18,14 @@ use parking_lot::Mutex;
 use crate::Reason;
 use crate::queue::Loss;
 
+mod reports;
 mod snapshot;
 mod writer;
 
+pub use reports::LossReport;
+use reports::Reports;
 pub use snapshot::{DropCount, LedgerSnapshot};
 use writer::Writer;
-
-/// Most sources whose losses are told apart between two reports; those beyond are summed up under `OTHER_SOURCES`.
-const MAX_REPORTED_SOURCES: usize = 1000;
-
-/// Stands for the sources beyond `MAX_REPORTED_SOURCES`.
-const OTHER_SOURCES: &str = "(other sources)";
 
 /// What one component received, sent and dropped since its state directory was made.
 #[derive(Debug)]
@@ -62,20 +59,7 @@ pub struct Mark(u64);
 #[derive(Debug, Default)]
 struct Drops {
     totals: BTreeMap<(String, String), u64>,
-    unreported: BTreeMap<(&'static str, &'static str, String), u64>,
-}
-
-/// Losses of one source since the last report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LossReport {
-    /// Who lost envelopes.
-    pub source_id: String,
-    /// Where in the component.
-    pub hop: &'static str,
-    /// Why.
-    pub reason: &'static str,
-    /// How many.
-    pub count: u64,
+    reports: Reports,
 }
 
 impl Ledger {
@@ -176,15 +160,7 @@ impl Ledger {
             .totals
             .entry((hop.to_owned(), reason.as_str().to_owned()))
             .or_default() += count;
-        let named = drops.unreported.len() < MAX_REPORTED_SOURCES
-            || drops
-                .unreported
-                .contains_key(&(hop, reason.as_str(), source_id.to_owned()));
-        let source_id = if named { source_id } else { OTHER_SOURCES };
-        *drops
-            .unreported
-            .entry((hop, reason.as_str(), source_id.to_owned()))
-            .or_default() += count;
+        drops.reports.add(hop, reason.as_str(), source_id, count);
         drop(drops);
         self.counts.drops_counted.fetch_add(1, Ordering::Release);
     }
@@ -196,18 +172,11 @@ impl Ledger {
         }
     }
 
-    /// The losses since the last call, by source: for the stream and the `drops` table.
+    /// The losses since the last call, by source, and totals that are told again: for the stream and the `drops` table. To be
+    /// called at even intervals, by one task.
     #[must_use]
     pub fn take_reports(&self) -> Vec<LossReport> {
-        std::mem::take(&mut self.counts.drops.lock().unreported)
-            .into_iter()
-            .map(|((hop, reason, source_id), count)| LossReport {
-                source_id,
-                hop,
-                reason,
-                count,
-            })
-            .collect()
+        self.counts.drops.lock().reports.take()
     }
 
     /// The counts as they are now.
@@ -348,21 +317,5 @@ mod tests {
         again.subscribers(-1);
         again.persist().expect("writes");
         assert_eq!(open().missing_subscribers(), 1);
-    }
-
-    /// Reports name the sources, once, and stay bounded.
-    #[test]
-    fn reports_are_taken_once_and_bounded() {
-        let ledger = Ledger::in_memory("doppler");
-        for index in 0..MAX_REPORTED_SOURCES + 50 {
-            ledger.dropped("egress", Reason::BufferFull, &format!("app-{index}"), 2);
-        }
-        let reports = ledger.take_reports();
-        assert_eq!(reports.len(), MAX_REPORTED_SOURCES + 1);
-        assert_eq!(
-            reports.iter().map(|report| report.count).sum::<u64>(),
-            2 * (MAX_REPORTED_SOURCES as u64 + 50)
-        );
-        assert!(ledger.take_reports().is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod parcel;
 mod queue;
 mod reason;
 mod receipt;
+pub mod told;
 
 pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport, Mark};
 pub use parcel::Parcel;
