@@ -14,9 +14,10 @@ mod parcel;
 mod queue;
 mod reason;
 mod receipt;
+pub mod told;
 mod turns;
 
-pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport};
+pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport, Mark};
 pub use parcel::Parcel;
 pub use queue::{Capacity, FairQueue, Loss};
 pub use reason::Reason;
