@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::csv::WriterBuilder as CsvWriter;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
@@ -13,11 +13,12 @@ use arrow::json::WriterBuilder as JsonWriterBuilder;
 use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
 
 use super::collect::{row_bytes, row_text};
-use super::plain::{flat, plain, plain_schema};
+use super::plain::{plain, plain_schema};
 use super::table::{Cells, Table};
 use super::{Format, internal};
 use crate::engine::Answer;
 use crate::error::QueryError;
+use crate::values;
 
 /// Bytes of rows that go into a piece, unless a single row has more.
 const PIECE: usize = 256 << 10;
@@ -58,14 +59,14 @@ impl Writer {
     /// answer is marked as cut short.
     pub(super) fn new(format: Format, answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Self, QueryError> {
         let row_text = row_text(&answer.schema, format);
-        // How much text can come of a byte: control characters in JSON, hexadecimal digits, quotes in quotes.
+        // How much text can come of a byte: control characters in JSON, which in CSV has its quotes doubled.
         let (form, expansion) = match format {
             Format::Table => (Form::Table(Table::new(answer, cells, max_text)?), 1),
             Format::Json => (Form::Json(json()), 6),
             Format::Ndjson => (Form::Ndjson(json()), 6),
             Format::Csv => {
                 let schema = answer.schema.clone();
-                (Form::Csv { schema, header: true }, 3)
+                (Form::Csv { schema, header: true }, 12)
             }
             Format::Arrow => {
                 let writer = StreamWriter::try_new(Vec::new(), &answer.schema).map_err(|error| internal(&error))?;
@@ -145,7 +146,7 @@ impl Form {
                 text.append(writer.get_mut());
                 Ok(())
             }
-            Self::Csv { header, .. } => csv(rows, std::mem::take(header), text),
+            Self::Csv { header, .. } => values::write_csv(rows, std::mem::take(header), text),
             Self::Arrow(writer) => {
                 writer.write(rows)?;
                 text.append(writer.get_mut());
@@ -169,7 +170,9 @@ impl Form {
                 Ok(())
             }
             Self::Csv { header: false, .. } => Ok(()),
-            Self::Csv { schema, header } => csv(&RecordBatch::new_empty(schema.clone()), std::mem::take(header), text),
+            Self::Csv { schema, header } => {
+                values::write_csv(&RecordBatch::new_empty(schema.clone()), std::mem::take(header), text)
+            }
             Self::Arrow(writer) => {
                 writer.finish()?;
                 text.append(writer.get_mut());
@@ -180,12 +183,10 @@ impl Form {
 }
 
 fn json<F: JsonFormat>() -> JsonWriter<Vec<u8>, F> {
-    JsonWriterBuilder::new().with_explicit_nulls(true).build(Vec::new())
-}
-
-fn csv(rows: &RecordBatch, header: bool, text: &mut Vec<u8>) -> Result<(), ArrowError> {
-    let rows = flat(rows)?;
-    CsvWriter::new().with_header(header).build(text).write(&rows)
+    JsonWriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(values::Numbers))
+        .build(Vec::new())
 }
 
 /// Rows of a live query as lines.

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, MutableArrayData, RecordBatch, RecordBatchOptions, StringBuilder, make_array};
+use arrow::array::{Array, ArrayRef, MutableArrayData, RecordBatch, RecordBatchOptions, make_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// Bytes that an array may keep alive beside what it shows before a copy is worth its while.
 const KEPT: usize = 4 << 10;
@@ -64,30 +63,4 @@ fn owned(array: ArrayRef) -> ArrayRef {
         }
         _ => array,
     }
-}
-
-/// The batch with what is not flat written as text, for formats that know only cells.
-pub(super) fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_nested() {
-            let options = FormatOptions::new();
-            let formatter = ArrayFormatter::try_new(column, &options)?;
-            let mut texts = StringBuilder::new();
-            for row in 0..column.len() {
-                texts.append_option(column.is_valid(row).then(|| formatter.value(row).to_string()));
-            }
-            fields.push(Field::new(field.name(), DataType::Utf8, true));
-            columns.push(Arc::new(texts.finish()));
-        } else {
-            fields.push(field.as_ref().clone());
-            columns.push(Arc::clone(column));
-        }
-    }
-    RecordBatch::try_new_with_options(
-        Arc::new(Schema::new(fields)),
-        columns,
-        &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
-    )
 }

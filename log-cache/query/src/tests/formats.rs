@@ -8,7 +8,7 @@ use crate::{Cells, Format, Query, Rendered};
 const SQL: &str =
     "select timestamp, source_id, seq, tags, body from logs where source_id = 'app-a' order by seq limit 2";
 
-async fn render(format: Format, sql: &str) -> Rendered {
+pub(super) async fn render(format: Format, sql: &str) -> Rendered {
     let engine = engine(&filled());
     let rendered = engine.render(query(sql), format, Cells::Cut).await;
     rendered.unwrap_or_else(|error| panic!("{sql}: {error}"))
@@ -67,8 +67,8 @@ async fn formats() {
     assert_eq!(
         rendered(Format::Csv, SQL).await,
         "timestamp,source_id,seq,tags,body\n\
-         1970-01-01T00:00:00Z,app-a,1,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",error: line 0 of app-a\n\
-         1970-01-01T00:00:00.000000003Z,app-a,2,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",info: line 3 of app-a\n"
+         1970-01-01T00:00:00Z,app-a,1,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",error: line 0 of app-a\n\
+         1970-01-01T00:00:00.000000003Z,app-a,2,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",info: line 3 of app-a\n"
     );
     let arrow = whole(render(Format::Arrow, SQL).await).await;
     let batches: Vec<_> = StreamReader::try_new(arrow.as_slice(), None)
