@@ -19,6 +19,8 @@ enum Broken {
     Rewritten,
     /// It holds nothing that is read at a start.
     Unread,
+    /// Nobody has said here what becomes of it.
+    Unknown,
 }
 
 /// What is promised for the file at `path`, which is relative to the state directory.
@@ -35,7 +37,7 @@ fn promised(path: &Path) -> Broken {
         // writes.
         ("uaa", "admin-password" | "uaa.db-wal" | "uaa.db-shm") | ("logs", _) => Broken::Unread,
         ("", "drains.lock" | "up.out" | "up.err") | ("syslog-agent", "syslog-agent.lock") => Broken::Unread,
-        _ => panic!("`{path}` is a new state file: say here what becomes of it when it is broken"),
+        _ => Broken::Unknown,
     }
 }
 
@@ -74,6 +76,8 @@ fn no_state_file_is_in_the_way() {
     assert!(status.success(), "{said}");
 
     let state = files(root);
+    let unknown: Vec<_> = state.iter().filter(|path| promised(path) == Broken::Unknown).collect();
+    assert!(unknown.is_empty(), "say in `promised` what becomes of {unknown:?}");
     let ledgers = state.iter().filter(|path| path.starts_with("ledger")).count();
     assert!(ledgers >= 11, "{state:?}");
 

@@ -18,7 +18,8 @@ pub struct RawConfig {
     /// Most subscriptions of consumers that read live. More than all RLPs (`max_egress_streams`) and traffic controllers
     /// (`limits.subscriptions`) in front of this doppler take together, or their clients are refused here.
     pub max_subscriptions: usize,
-    /// Most subscriptions of consumers that store what they get (log caches). They have their own places: live consumers, however many, never keep them out.
+    /// Most subscriptions of consumers that store what they get (log caches). They have their own places: live consumers,
+    /// however many, never keep them out.
     pub max_durable_subscriptions: usize,
 }
 

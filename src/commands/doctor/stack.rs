@@ -15,7 +15,7 @@ use crate::terminal::thousands;
 /// A server on this machine that has not answered by then does not answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Looks at the log cache's ledger until it is as new as the doppler's, and the time between two of them.
+/// Looks at the ledgers of doppler and log cache until they fit together, and the time between two of them.
 const LOOKS: u32 = 15;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
@@ -38,14 +38,16 @@ pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
         let read = LedgerSnapshot::read(&state.ledger(), component.name());
         read.ok().flatten().unwrap_or_default()
     };
-    let doppler = ledger(Component::Doppler);
-    let mut log_cache = ledger(Component::LogCache);
+    let (mut doppler, mut log_cache) = (ledger(Component::Doppler), ledger(Component::LogCache));
     for _ in 0..LOOKS {
-        if log_cache.stored >= doppler.stored {
+        if doppler.storing > 0 && log_cache.stored >= doppler.stored {
             break;
         }
-        // Its file may be a second older than the doppler's.
+        // A file may be a second old: of before the log cache subscribed, or older than the doppler's.
         tokio::time::sleep(BETWEEN_LOOKS).await;
+        if doppler.storing <= 0 {
+            doppler = ledger(Component::Doppler);
+        }
         log_cache = ledger(Component::LogCache);
     }
     findings.push(stored(&doppler, &log_cache));
