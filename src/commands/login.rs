@@ -68,7 +68,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let claims = uaa::checked(&stack, &tokens).await?;
     let login = Login::new(user, &tokens, &claims);
     login.write(&state)?;
-    let text = format!("logged in as `{}`: {}", login.user, reads(&claims));
+    let text = format!(
+        "logged in as `{}`: {}",
+        login.user,
+        reads(&stack, &tokens, &claims).await
+    );
     if stdout_is_terminal() {
         Output::stdout().line(&text)?;
     } else {

@@ -170,6 +170,7 @@ impl Identity {
             user.emails = vec![Email {
                 value: email.clone(),
                 primary: true,
+                kind: None,
             }];
             user.verified = self.email_verified;
         }

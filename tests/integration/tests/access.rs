@@ -9,6 +9,7 @@
 mod access {
     mod faces;
     mod ports;
+    mod rights;
     mod rows;
     mod tenants;
     mod tokens;

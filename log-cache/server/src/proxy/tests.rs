@@ -332,3 +332,28 @@ async fn tokens_end() {
     assert_eq!(away.with(&token, "/api/v1/meta").await.0, 502);
     assert_eq!(away.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
+
+/// What a token does not say UAA does: at once for who shows it, for as long as the token lives while UAA is away; whoever was
+/// not asked about until then hears that nobody can say.
+#[tokio::test]
+async fn rights_are_asked_for() {
+    let setup = Setup::new();
+    setup.issuer.set_rights("dev", &["app-1"]);
+    let dev = setup.issuer.token("dev", &["logs.read"]);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-1").await.0, 200);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-2").await.0, 404);
+    setup.issuer.set_away(true);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-1").await.0, 200);
+    let other = setup.issuer.token("other", &["logs.read"]);
+    assert_eq!(setup.with(&other, "/api/v1/read/app-1").await.0, 503);
+    assert_eq!(setup.with(&other, "/api/v1/meta").await.0, 502);
+    let named = setup.issuer.token("other", &["logs.read.app-2"]);
+    assert_eq!(
+        setup.with(&named, "/api/v1/read/app-2").await.0,
+        200,
+        "it says so itself"
+    );
+    setup.issuer.set_away(false);
+    setup.issuer.set_rights("other", &["app-2"]);
+    assert_eq!(setup.with(&other, "/api/v1/read/app-2").await.0, 200);
+}

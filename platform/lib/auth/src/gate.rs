@@ -12,7 +12,8 @@ use weir_error::{Classify, ErrorKind};
 use weir_service::Context;
 use weir_tls::TlsError;
 
-use crate::access::ByGroups;
+use crate::issuer::Issuer;
+use crate::rights::ByRights;
 use crate::{Authorizer, Caller, Denied, HttpsIssuer, StaticToken, TokenError, UaaConfig, Verdict, Verifier};
 
 /// Lets in who any of its authorizers lets in.
@@ -73,11 +74,11 @@ impl Gate {
         }
         let local = has_file.then(|| StaticToken::from_file(token_file)).transpose()?;
         let verifier = |config: &UaaConfig| {
-            let issuer = Arc::new(HttpsIssuer::new(config)?);
+            let issuer: Arc<dyn Issuer> = Arc::new(HttpsIssuer::new(config)?);
             Ok::<_, TlsError>(Verifier::start(
                 config,
-                issuer,
-                Arc::new(ByGroups::new()),
+                Arc::clone(&issuer),
+                Arc::new(ByRights::new(issuer, context.clock.clone())),
                 context.clock.clone(),
                 &context.shutdown,
                 &context.tasks,

@@ -18,6 +18,7 @@ use crate::UaaConfig;
 use crate::issuer::{Fetched, Issuer, IssuerError};
 use crate::keys::Keys;
 use crate::revocation::Page;
+use crate::rights::Bearer;
 
 /// For a request, from the connection to the end of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -155,6 +156,24 @@ async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+/// An answer of `GET /weir/v1/rights`.
+#[derive(serde::Deserialize)]
+struct Rights {
+    sources: Vec<String>,
+}
+
+/// A text as the value of a parameter: what may be meant otherwise is escaped.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
 impl Issuer for HttpsIssuer {
     fn keys(&self) -> Fetched<'_, Keys> {
         Box::pin(async {
@@ -175,6 +194,23 @@ impl Issuer for HttpsIssuer {
                 url: format!("{}weir/v1/revocations", self.url),
                 reason: format!("the revocations are not readable: {error}"),
             })
+        })
+    }
+
+    fn rights<'a>(&'a self, bearer: &'a Bearer) -> Fetched<'a, Vec<String>> {
+        Box::pin(async move {
+            let authorization = self.basic().await?;
+            let mut path = format!("/weir/v1/rights?client_id={}", escaped(&bearer.client_id));
+            if let Some(user) = &bearer.user_id {
+                path.push_str("&user_id=");
+                path.push_str(&escaped(user));
+            }
+            let body = self.get(&path, authorization, Duration::ZERO).await?;
+            let rights: Rights = serde_json::from_slice(&body).map_err(|error| IssuerError::Answer {
+                url: format!("{}weir/v1/rights", self.url),
+                reason: format!("the rights are not readable: {error}"),
+            })?;
+            Ok(rights.sources)
         })
     }
 }

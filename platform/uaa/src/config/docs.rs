@@ -62,7 +62,10 @@ pub const DOCS: &[(&str, &str)] = &[
     ("lockout.window", "Within what time."),
     ("lockout.lock", "For how long."),
     ("passwords", "What a password must be."),
-    ("passwords.shortest", "Fewest characters."),
+    (
+        "passwords.shortest",
+        "Fewest characters of a new password; passwords that are there stay good.",
+    ),
     ("hashing", "How passwords are stored: Argon2id."),
     ("hashing.memory", "Memory of one hash."),
     ("hashing.passes", "Passes over it."),

@@ -142,7 +142,7 @@ pub struct RawPasswords {
 
 impl Default for RawPasswords {
     fn default() -> Self {
-        Self { shortest: 1 }
+        Self { shortest: 8 }
     }
 }
 

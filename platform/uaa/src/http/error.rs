@@ -201,6 +201,14 @@ impl From<DbError> for ApiError {
                 tracing::warn!(error = text, "the database does not answer");
                 Self::unavailable(Duration::from_secs(1))
             }
+            DbError::Full(_) => {
+                tracing::error!(error = text, "the database has no room left");
+                Self {
+                    description: "There is no room left on the disk of the database: make some, and try again"
+                        .to_owned(),
+                    ..Self::unavailable(Duration::from_secs(10))
+                }
+            }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
                 tracing::error!(error = text, "the database refuses");

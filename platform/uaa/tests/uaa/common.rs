@@ -57,6 +57,7 @@ pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     };
     raw.hashing.memory = weir_config::ByteSize::kib(64);
     raw.hashing.passes = 1;
+    raw.passwords.shortest = 1;
     raw
 }
 
@@ -247,6 +248,12 @@ impl Uaa {
             .send()
             .await
             .expect(201);
+    }
+
+    /// The sources that the bearer of a token may read.
+    pub async fn reads(&self, token: &str) -> Vec<String> {
+        let rights = self.client.get("/weir/v1/rights").bearer(token).send().await.ok();
+        texts(&rights["sources"]).into_iter().map(str::to_owned).collect()
     }
 
     /// What `/check_token` says.

@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{JWT_BEARER, Request, within};
+use super::{JWT_BEARER, Request, held, within};
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
 use crate::jwt::Flaw;
-use crate::scopes;
 use crate::secrets;
 use crate::store::{RefreshToken, Renewed};
 
@@ -52,7 +51,7 @@ impl Request<'_> {
         self.takes(&user)?;
         // What the user or the client may not have any more is not renewed.
         let once: BTreeSet<String> = kept.scopes.iter().cloned().collect();
-        let held = scopes::allowed(&self.client().detail.scope, &app.scopes_of(&user).await?);
+        let held = held(app, self.client(), &user).await?;
         let held: BTreeSet<String> = once.intersection(&held).cloned().collect();
         let asked = self.asked();
         let granted = if asked.is_empty() {
