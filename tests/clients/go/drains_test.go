@@ -365,7 +365,7 @@ func TestGoSyslogTakesWhatIsWritten(t *testing.T) {
 				continue
 			}
 			found[tags["number"]] = true
-			if tags["longlonglonglonglonglon~"+shortened] != "kept" {
+			if tags["longlonglonglonglonglon-"+shortened] != "kept" {
 				t.Fatalf("the long name is not as it should be: %v", tags)
 			}
 		}

@@ -109,12 +109,12 @@ pub(super) fn normal(timestamp: &str) -> String {
     )
 }
 
-/// The name of a tag: beyond 32 letters the first 23, `~`, and its CRC-32 (docs/decisions/0007).
-fn short(name: &str) -> String {
+/// The name of a tag: beyond 32 letters the first 23, `-`, and its CRC-32 (docs/decisions/0007).
+pub(super) fn short(name: &str) -> String {
     const KNOWN: &str = "a_name_that_is_longer_than_the_thirty_two_letters_of_the_rfc";
     match name.len() {
         ..=32 => name.to_owned(),
-        _ if name == KNOWN => "a_name_that_is_longer_t~55255f32".to_owned(),
+        _ if name == KNOWN => "a_name_that_is_longer_t-55255f32".to_owned(),
         _ => format!("{name} is not known"),
     }
 }

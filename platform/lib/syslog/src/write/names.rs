@@ -1,7 +1,7 @@
 //! Names of tags that RFC 5424 has no room for.
 //!
 //! A PARAM-NAME has 1 to 32 characters. Receivers that keep to that close the connection at a longer one, so a longer one is
-//! written as its first 23 characters, a `~`, and 8 hexadecimal digits of its checksum; an empty one as `~00000000`. The
+//! written as its first 23 characters, a `-`, and 8 hexadecimal digits of its checksum; an empty one as `-00000000`. The
 //! whole name is not restored by those who read it.
 
 use std::collections::BTreeSet;
@@ -32,12 +32,12 @@ impl ShortNames {
         hasher.update(name.as_bytes());
         loop {
             let hash = hasher.clone().finalize();
-            self.last = format!("{}~{hash:08x}", &name[..name.len().min(KEPT)]);
+            self.last = format!("{}-{hash:08x}", &name[..name.len().min(KEPT)]);
             let is_taken = |other: &str| tags.binary_search_by_key(&other, |(key, _)| key).is_ok();
             if !is_taken(&self.last) && self.given.insert(self.last.clone()) {
                 return &self.last;
             }
-            hasher.update(b"~");
+            hasher.update(b"-");
         }
     }
 }
@@ -53,9 +53,9 @@ mod tests {
         let longer = "x".repeat(41);
         let short = |name: &str| ShortNames::default().of(name, &[]).to_owned();
         assert_eq!(short(&long), short(&long));
-        assert!(short(&long).starts_with(&format!("{}~", "x".repeat(23))) && short(&long).len() == 32);
+        assert!(short(&long).starts_with(&format!("{}-", "x".repeat(23))) && short(&long).len() == 32);
         assert_ne!(short(&long), short(&longer));
-        assert_eq!(short(""), "~00000000");
+        assert_eq!(short(""), "-00000000");
         assert!(ShortNames::fits(&"x".repeat(32)) && !ShortNames::fits(&"x".repeat(33)) && !ShortNames::fits(""));
 
         let taken = short(&long);
