@@ -27,7 +27,6 @@ const SHIPMENT: usize = 1000;
 const LOSSES_EVERY: Duration = Duration::from_secs(1);
 /// An agent that stays away longer costs a shipment; the outbox keeps what comes meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
-const WINDOW: u64 = 8192;
 /// At the end, the last shipments get this long.
 const FINISH: Duration = Duration::from_millis(500);
 
@@ -66,11 +65,11 @@ impl Observation {
         let (trigger, stop) = Shutdown::new();
         let tasks = Tasks::new(trigger.clone(), Health::new());
         let pace = Pace {
-            window: WINDOW,
             patience: PATIENCE,
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
         // Nothing is told of the telling.
+            ..Pace::default()
         let task = background(quiet(ship(producer, telemetry.outbox(), ledgers, stop)));
         Self {
             telemetry,

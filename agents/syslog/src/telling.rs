@@ -79,8 +79,8 @@ impl Teller {
         tasks: &Tasks,
     ) -> Self {
         let pace = Pace {
-            window: 8192,
             patience: PATIENCE,
+            ..Pace::default()
         };
         Self {
             env: Arc::clone(env),
