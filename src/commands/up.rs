@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     // What a killed predecessor left would send clients to the wrong place.
     Endpoints::remove(&state)?;
     // Standard error shows what needs attention; everything else is in the stream.
-    let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format())?;
+    let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format(), None)?;
     raise_file_limit();
     // UAA makes the administrator's password at its first start.
     let is_first = !state.admin_password().exists();

@@ -4,6 +4,7 @@
 //! of the source that lost them (a row of `drops` in SQL), and, where lines are missing that somebody may look for, as a log
 //! line of source type `LGR` in that source's own stream.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,10 @@ pub(crate) fn install(
     level: &str,
     stderr_level: Option<&str>,
     format: weir_telemetry::Format,
+    log_file: Option<PathBuf>,
 ) -> Result<Telemetry, Failure> {
     let mut options = Options::new(component);
+    options.log_file = log_file;
     options.level = level.to_owned();
     options.stderr_level = stderr_level.map(str::to_owned);
     options.format = format;
@@ -66,10 +69,10 @@ impl Observation {
         let tasks = Tasks::new(trigger.clone(), Health::new());
         let pace = Pace {
             patience: PATIENCE,
+            ..Pace::default()
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
         // Nothing is told of the telling.
-            ..Pace::default()
         let task = background(quiet(ship(producer, telemetry.outbox(), ledgers, stop)));
         Self {
             telemetry,

@@ -137,7 +137,7 @@ async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Re
     };
     let visibility = visibility(&caller);
     let held = proxy.gateway.reader.meta().await.map_err(|error| {
-        tracing::warn!(%error, "meta cannot be answered");
+        weir_telemetry::limited!(warn, weir_telemetry::EACH_SECOND, %error, "meta cannot be answered");
         Refused::Upstream
     })?;
     let sources = held.read.meta.iter();

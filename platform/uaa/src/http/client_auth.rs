@@ -40,7 +40,11 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     };
     let (client, id) = find(app, &id).await?;
     let Some(client) = client else {
-        tracing::info!("a client that does not exist was refused");
+        weir_telemetry::limited!(
+            info,
+            weir_telemetry::EACH_SECOND,
+            "a client that does not exist was refused"
+        );
         return Err(ApiError::invalid_client());
     };
     let Some(secret) = secret else {
@@ -60,7 +64,12 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     {
         return Ok(Asking { client, proved: true });
     }
-    tracing::info!(client = id, "a client with a wrong secret was refused");
+    weir_telemetry::limited!(
+        info,
+        weir_telemetry::EACH_SECOND,
+        client = id,
+        "a client with a wrong secret was refused"
+    );
     app.metrics.client_refused();
     Err(ApiError::invalid_client())
 }

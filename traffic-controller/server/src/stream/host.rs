@@ -104,7 +104,14 @@ impl StreamHost {
                 );
             }
             End::Violated(violation) => {
-                tracing::warn!(peer = %client.peer, path = client.path, error = %violation, "stream was cut");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    peer = %client.peer,
+                    path = client.path,
+                    error = %violation,
+                    "stream was cut"
+                );
             }
             End::NotAllowed(why) => {
                 tracing::info!(peer = %client.peer, caller = client.caller.name(), path = client.path, %why, "stream was closed");
