@@ -25,6 +25,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::stack::Component;
 use crate::state::StateDir;
+use crate::terminal::show_raw;
 
 /// What is said on standard error and in the stream by those who serve.
 #[derive(Debug, clap::Args)]
@@ -58,6 +59,9 @@ impl LogArgs {
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if cli.raw {
+        show_raw();
+    }
     let state = StateDir::at(&cli.state_dir)?;
     match cli.command {
         Command::Completions(args) => completions::run(&args),

@@ -113,7 +113,9 @@ impl Telemetry {
 pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Failure> {
     let loaded = config::load(component, args.config.as_deref(), &args.set)?;
     if args.check {
-        Output::stdout().line(loaded.effective.trim_end())?;
+        let mut output = Output::stdout();
+        output.text(format!("{}\n", loaded.effective.trim_end()).as_bytes())?;
+        output.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let target = args.telemetry.target()?;
@@ -122,9 +124,9 @@ pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Fa
         &args.telemetry.log.level,
         None,
         args.telemetry.log.format(),
+        args.telemetry.log_file.clone(),
     )?;
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
-        args.telemetry.log_file.clone(),
     let mut hosted = Bound::bind(component, loaded.config, args.ledger.as_deref())
         .await?
         .start();

@@ -83,8 +83,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let mut child = Child::spawn(&args.command)?;
     let (stdout, stderr) = child.take_output();
     let (trigger, stop) = Shutdown::new();
-    let through_out = (!args.quiet).then(tokio::io::stdout);
-    let through_err = (!args.quiet).then(tokio::io::stderr);
+    let (through_out, through_err) = passed_on(args.quiet);
     let out = pump(stdout, through_out, Stream::Out, Arc::clone(&outbox), stop.clone());
     let err = pump(stderr, through_err, Stream::Err, Arc::clone(&outbox), stop);
     let mut pumps = background(futures::future::join(out, err));
@@ -104,6 +103,12 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 
 /// What `argv[0]` names, without its directory.
 fn program_name(command: &str) -> String {
+/// Where the program's output goes beside the pipeline, as it is: to the terminal it is what the program would have written.
+#[expect(clippy::disallowed_methods, reason = "the program's own bytes")]
+fn passed_on(quiet: bool) -> (Option<tokio::io::Stdout>, Option<tokio::io::Stderr>) {
+    ((!quiet).then(tokio::io::stdout), (!quiet).then(tokio::io::stderr))
+}
+
     Path::new(command)
         .file_name()
         .map_or_else(|| command.to_owned(), |name| name.to_string_lossy().into_owned())

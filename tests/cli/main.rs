@@ -13,3 +13,4 @@ mod lifecycle;
 mod lines;
 mod processes;
 mod stack;
+mod terminal;

@@ -124,6 +124,7 @@ pub struct Telemetry {
 ///
 /// # Errors
 /// When the level is no filter, or telemetry is installed already.
+#[expect(clippy::disallowed_methods, reason = "the formats make text of others neutral")]
 pub fn init(mut options: Options) -> Result<Telemetry, InitError> {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let instance_id = options.instance_id.clone();

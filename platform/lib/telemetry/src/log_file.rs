@@ -70,6 +70,7 @@ pub fn set_full_log_aside(path: &Path) -> io::Result<()> {
 }
 
 impl Write for &LogFile {
+    #[expect(clippy::disallowed_methods, reason = "the formats make text of others neutral")]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_to(io::stderr(), bytes)
     }
