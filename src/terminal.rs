@@ -4,6 +4,7 @@ mod bar;
 mod foreground;
 mod live;
 mod output;
+mod reader;
 mod secret;
 mod table;
 
@@ -13,6 +14,7 @@ pub(crate) use bar::ProgressBar;
 pub(crate) use foreground::Foreground;
 pub(crate) use live::{LiveLine, Screen};
 pub(crate) use output::{Colour, Output, ask, note, show_raw, stdout_is_neutral};
+pub(crate) use reader::reader_left;
 pub(crate) use secret::secret;
 pub(crate) use table::table;
 
