@@ -96,7 +96,7 @@ async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), 
                 .with_hint("what was printed is not all; ask again")
         })?;
         if let Some(data) = frame.data_ref() {
-            output.write(data)?;
+            output.text(data)?;
         }
     }
     output.flush()?;

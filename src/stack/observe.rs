@@ -4,6 +4,7 @@
 //! (`weir_flow::told`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
 //! for, as a log line of source type `LGR` in the stream of the source that lost.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,6 @@ const SHIPMENT: usize = 1000;
 const LOSSES_EVERY: Duration = Duration::from_secs(1);
 /// An agent that stays away longer costs a shipment; the outbox keeps what comes meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
-const WINDOW: u64 = 8192;
 /// At the end, the last shipments get this long.
 const FINISH: Duration = Duration::from_millis(500);
 
@@ -42,8 +42,10 @@ pub(crate) fn install(
     level: &str,
     stderr_level: Option<&str>,
     format: weir_telemetry::Format,
+    log_file: Option<PathBuf>,
 ) -> Result<Telemetry, Failure> {
     let mut options = Options::new(component);
+    options.log_file = log_file;
     options.level = level.to_owned();
     options.stderr_level = stderr_level.map(str::to_owned);
     options.format = format;
@@ -64,8 +66,8 @@ impl Observation {
         let (trigger, stop) = Shutdown::new();
         let tasks = Tasks::new(trigger.clone(), Health::new());
         let pace = Pace {
-            window: WINDOW,
             patience: PATIENCE,
+            ..Pace::default()
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
         // Nothing is told of the telling.

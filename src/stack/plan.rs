@@ -130,6 +130,7 @@ impl Plan {
         let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
         option("--config", self.config(component).into());
         option("--ledger", self.state.ledger().into());
+        option("--log-file", self.state.log_of(component.name()).into());
         option("--telemetry-agent", self.ports.agent.to_string().into());
         option("--telemetry-ca", self.client.ca.clone().into());
         option("--telemetry-cert", self.client.cert.clone().into());

@@ -14,3 +14,4 @@ mod lines;
 mod processes;
 mod stack;
 mod state_files;
+mod terminal;

@@ -289,7 +289,7 @@ impl IntoResponse for Refused {
 /// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
 fn told(error: &dyn Classify) -> String {
     if error.kind() == ErrorKind::Internal {
-        tracing::error!(%error, "a query failed");
+        weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, %error, "a query failed");
         return "internal error".to_owned();
     }
     error.to_string()

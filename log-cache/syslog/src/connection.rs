@@ -113,7 +113,12 @@ impl Connection {
                 Event::Stop => break,
             }
             if self.decoder.is_lost() {
-                tracing::warn!(peer = %self.peer, "sender does not count octets, the connection is closed");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    peer = %self.peer,
+                    "sender does not count octets, the connection is closed"
+                );
                 break;
             }
         }

@@ -59,7 +59,12 @@ impl Front {
                         .spawn("connection", async move { front.connection(stream, peer, place).await });
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "cannot accept a connection");
+                    weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        error = %error,
+                        "cannot accept a connection"
+                    );
                     shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
                 }
             }

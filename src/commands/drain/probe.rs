@@ -61,9 +61,10 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     if args.json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("report: {error}")))?;
-        output.line(&text)?;
+        output.text(format!("{text}\n").as_bytes())?;
+        output.flush()?;
     } else {
-        output.write(report.to_string().as_bytes())?;
+        output.text(report.to_string().as_bytes())?;
         output.flush()?;
     }
     Ok(if report.succeeded() {

@@ -44,7 +44,7 @@ pub(crate) fn accept(
                 Ok(accept) => accept,
                 Err(error) => {
                     // Out of file descriptors, or the client went away in the queue: the listener itself goes on.
-                    tracing::warn!(%error, "cannot accept a connection");
+                    weir_telemetry::limited!(warn, weir_telemetry::EACH_SECOND, %error, "cannot accept a connection");
                     shutdown
                         .unless_requested(tokio::time::sleep(Duration::from_millis(50)))
                         .await;

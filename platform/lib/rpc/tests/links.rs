@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_envelope::encode::Writer;
 use weir_envelope::selector::everything;
+use weir_envelope::view::Stream;
 use weir_envelope::wire::{put_bytes, put_uint};
 use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, Parcel, Reason, Tracker};
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -255,6 +257,45 @@ async fn a_producer_is_told_what_became_of_its_lines() {
         .expect("in time")
         .expect("flushed");
     assert_eq!((report.sent, report.lost), (150, 7));
+}
+
+/// Setup: a server that takes nothing, and batches of 1 MiB. Must hold: a producer waits as soon as more bytes are on the way
+/// than its window has, however few envelopes that are, and goes on when they are taken.
+#[tokio::test]
+async fn a_producer_of_long_lines_waits() {
+    let pki = Pki::new();
+    let (address, kept, ..) = keeper(&pki, true).await;
+    let (_stop, client) = Context::in_memory("emit");
+    let mut producer = Producer::new(
+        &pki.target(address),
+        Arc::clone(&client.ledger),
+        &client.tasks,
+        Pace {
+            window_bytes: 4 << 20,
+            ..Pace::default()
+        },
+    );
+    let long = || {
+        let mut builder = BatchBuilder::new();
+        builder.push_with(|envelope| {
+            Writer::new(envelope)
+                .source_id("app")
+                .log(&vec![b'x'; 1 << 20], Stream::Out);
+        });
+        builder.finish()
+    };
+    for _ in 0..3 {
+        producer.send(long()).await.expect("sent");
+    }
+    let mut fourth = std::pin::pin!(producer.send(long()));
+    tokio::select! {
+        sent = &mut fourth => panic!("it does not wait: {sent:?}"),
+        () = eventually("it is sent", || kept.lock().len() == 4) => {}
+    }
+    assert!(futures::poll!(&mut fourth).is_pending());
+    kept.lock().clear();
+    let sent = tokio::time::timeout(DEADLINE, fourth).await.expect("in time");
+    sent.expect("sent");
 }
 
 /// A server with one queue that everybody who subscribes is given.

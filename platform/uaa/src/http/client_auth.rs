@@ -56,12 +56,21 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     match client {
         Some(client) if right => Ok(Asking { client, proved: true }),
         Some(_) => {
-            tracing::info!(client = id, "a client with a wrong secret was refused");
+            weir_telemetry::limited!(
+                info,
+                weir_telemetry::EACH_SECOND,
+                client = id,
+                "a client with a wrong secret was refused"
+            );
             app.metrics.client_refused();
             Err(ApiError::invalid_client())
         }
         None => {
-            tracing::info!("a client that does not exist was refused");
+            weir_telemetry::limited!(
+                info,
+                weir_telemetry::EACH_SECOND,
+                "a client that does not exist was refused"
+            );
             app.metrics.client_refused();
             Err(ApiError::invalid_client())
         }

@@ -198,7 +198,12 @@ impl From<DbError> for ApiError {
         let text = weir_error::chain(&error);
         match error {
             DbError::Busy | DbError::Unavailable(_) | DbError::Open { .. } | DbError::Conflict(_) => {
-                tracing::warn!(error = text, "the database does not answer");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    error = text,
+                    "the database does not answer"
+                );
                 Self::unavailable(Duration::from_secs(1))
             }
             DbError::Full(_) => {
@@ -211,7 +216,7 @@ impl From<DbError> for ApiError {
             }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
-                tracing::error!(error = text, "the database refuses");
+                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, error = text, "the database refuses");
                 Self::internal()
             }
         }
@@ -232,7 +237,12 @@ impl From<Flaw> for ApiError {
 
 impl From<crate::Error> for ApiError {
     fn from(error: crate::Error) -> Self {
-        tracing::error!(error = weir_error::chain(&error), "the UAA failed");
+        weir_telemetry::limited!(
+            error,
+            weir_telemetry::EACH_SECOND,
+            error = weir_error::chain(&error),
+            "the UAA failed"
+        );
         Self::internal()
     }
 }

@@ -73,7 +73,12 @@ impl Service {
             Err(error) => return not_a_handshake(error),
         };
         let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            tracing::warn!(%peer, "stream refused: too many subscriptions");
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
+                %peer,
+                "stream refused: too many subscriptions"
+            );
             self.host.metrics.rejected_stream();
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
@@ -82,7 +87,13 @@ impl Service {
             Scope::Sources(_) => match self.of_one.take(&caller, 1) {
                 Some(share) => Some(share),
                 None => {
-                    tracing::warn!(%peer, caller = caller.name(), "stream refused: too many of this caller");
+                    weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        %peer,
+                        caller = caller.name(),
+                        "stream refused: too many of this caller"
+                    );
                     self.host.metrics.rejected_stream();
                     return too_many();
                 }

@@ -108,7 +108,14 @@ impl StreamHost {
                 );
             }
             End::Violated(violation) => {
-                tracing::warn!(peer = %client.peer, path = client.path, error = %violation, "stream was cut");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    peer = %client.peer,
+                    path = client.path,
+                    error = %violation,
+                    "stream was cut"
+                );
             }
             End::Refused(error) => {
                 self.metrics.rejected_stream();
