@@ -64,8 +64,9 @@ fn find() -> anyhow::Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(workspace)
-        // As `cargo test --workspace` selects: with the features of another selection, `cargo build --workspace` among
-        // them, half of the dependencies would be built again. The tests of the program bring the program along.
+        // As `cargo test --workspace` selects, or half of the dependencies would be built again: with the features of tests,
+        // and with a test of xtask, for whose sake cargo gives the parts of procedural macros debug information. The tests
+        // of the program bring the program along.
         .args([
             "test",
             "--no-run",
@@ -73,6 +74,8 @@ fn find() -> anyhow::Result<PathBuf> {
             "--workspace",
             "--test",
             "cli",
+            "--test",
+            "generated",
             "--target-dir",
         ])
         .arg(target);
