@@ -8,12 +8,13 @@ use weir_auth::Scope;
 use weir_auth::access::{granted, source_scope};
 use weir_auth::claims::Claims;
 use weir_error::{Classify as _, ErrorKind};
+use weir_files::Readers;
 use weir_platform_uaa::admin::Tokens;
 use weir_service::clock;
 
 use super::{Stack, uaa};
 use crate::failure::Failure;
-use crate::state::{StateDir, shell_quoted, write_atomically};
+use crate::state::{StateDir, shell_quoted};
 
 /// A token with less to live than this is refreshed before it is handed out: it is going to be used for a while.
 const ENOUGH: i64 = 300;
@@ -59,7 +60,7 @@ impl Login {
         let path = state.login();
         let text =
             serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        write_atomically(&path, &text, true).map_err(|error| Failure::file(&path, &error))
+        weir_files::replace(&path, &text, Readers::Owner).map_err(|error| Failure::file(&path, &error))
     }
 
     /// The login that is kept, if there is one.

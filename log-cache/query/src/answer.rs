@@ -3,21 +3,20 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
+use arrow::array::RecordBatch;
 use arrow::compute::cast;
-use arrow::csv::WriterBuilder as CsvWriter;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::WriterBuilder as JsonWriter;
 use arrow::json::writer::{JsonArray, LineDelimited};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use thiserror::Error;
 
 use crate::engine::{Answer, Truncated};
 use crate::error::QueryError;
 use crate::nearest::nearest;
+use crate::values;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,27 +131,20 @@ impl Format {
                 body.push(b'\n');
             }
             Self::Json => {
-                let mut writer = JsonWriter::new()
-                    .with_explicit_nulls(true)
-                    .build::<_, JsonArray>(&mut body);
+                let mut writer = json().build::<_, JsonArray>(&mut body);
                 batches.iter().try_for_each(|batch| writer.write(batch))?;
                 writer.finish()?;
                 body.push(b'\n');
             }
             Self::Ndjson => {
-                let mut writer = JsonWriter::new()
-                    .with_explicit_nulls(true)
-                    .build::<_, LineDelimited>(&mut body);
+                let mut writer = json().build::<_, LineDelimited>(&mut body);
                 batches.iter().try_for_each(|batch| writer.write(batch))?;
                 writer.finish()?;
             }
             Self::Csv => {
-                let mut writer = CsvWriter::new().with_header(true).build(&mut body);
+                values::write_csv(&RecordBatch::new_empty(schema), true, &mut body)?;
                 for batch in &batches {
-                    writer.write(&flat(batch)?)?;
-                }
-                if batches.is_empty() {
-                    writer.write(&flat(&RecordBatch::new_empty(schema))?)?;
+                    values::write_csv(batch, false, &mut body)?;
                 }
             }
             Self::Arrow => {
@@ -186,6 +178,12 @@ pub struct Rendered {
     pub rows: usize,
     /// Set if there would have been more, and what they exceeded.
     pub truncated: Option<Truncated>,
+}
+
+fn json() -> JsonWriter {
+    JsonWriter::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(values::Numbers))
 }
 
 fn internal(error: &ArrowError) -> QueryError {
@@ -225,32 +223,6 @@ fn plain(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowEr
     RecordBatch::try_new_with_options(
         Arc::clone(schema),
         columns.collect::<Result<Vec<_>, _>>()?,
-        &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
-    )
-}
-
-/// The batch with what is not flat written as text, for formats that know only cells.
-fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_nested() {
-            let options = FormatOptions::new();
-            let formatter = ArrayFormatter::try_new(column, &options)?;
-            let mut texts = StringBuilder::new();
-            for row in 0..column.len() {
-                texts.append_option(column.is_valid(row).then(|| formatter.value(row).to_string()));
-            }
-            fields.push(Field::new(field.name(), DataType::Utf8, true));
-            columns.push(Arc::new(texts.finish()));
-        } else {
-            fields.push(field.as_ref().clone());
-            columns.push(Arc::clone(column));
-        }
-    }
-    RecordBatch::try_new_with_options(
-        Arc::new(Schema::new(fields)),
-        columns,
         &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
     )
 }

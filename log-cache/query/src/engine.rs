@@ -1,4 +1,4 @@
-//! Runs queries: on threads of their own, so many at a time ([`crate::turns`]), each within its limits.
+//! Runs queries: on threads of their own, so many at a time ([`Turns`]), each within its limits.
 //!
 //! Nothing here shares a thread with ingest: a heavy query competes for cores, never for a place in the queue. Whoever
 //! drops the future of a query ends it at the next batch. A query that nobody can stop, because it is being planned, keeps
@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
+use weir_flow::Turns;
 use weir_log_cache_store::Store;
 
 use crate::answer::{Format, Rendered};
@@ -25,13 +26,15 @@ use crate::followers::Followers;
 use crate::interrupt::Interrupt;
 use crate::meter::slice_bytes;
 use crate::provider::View;
-use crate::turns::Turns;
 use crate::visibility::Visibility;
-use crate::{explain, guard, policy, session};
+use crate::{explain, guard, names, policy, session, values, zones};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
 pub(crate) const STACK: usize = 128 << 20;
+
+/// Queries that wait for each that may run.
+const WAITING_PER_RUNNING: usize = 8;
 
 /// What queries may take.
 #[derive(Debug, Clone)]
@@ -182,7 +185,7 @@ impl Engine {
         let inner = Inner {
             store,
             template,
-            turns: Turns::new(limits.concurrent),
+            turns: Turns::new(limits.concurrent, limits.concurrent.max(1) * WAITING_PER_RUNNING),
             followers: Followers::new(limits.followers, limits.followers_per_caller),
             runtime: Some(runtime),
             limits,
@@ -288,14 +291,14 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
     let view = View::new(inner.store.clone(), query.visibility.clone());
     let mut state = session::session(&inner.template, view, memory, interrupt).map_err(ours)?;
-    let statement = guard::parse(&query.sql)?;
+    let statement = zones::resolve(guard::parse(&query.sql)?)?;
     let plan = state.statement_to_plan(statement).await.map_err(ours)?;
     let reading = SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
-    let plan = explain::conceal(plan, &query.visibility);
+    let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
     let plan = state.optimize(&plan).map_err(ours)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
@@ -305,6 +308,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
         .await
         .map_err(ours)?;
     let mut batches = execute_stream(plan, state.task_ctx()).map_err(ours)?;
+    zones::check(&batches.schema())?;
     let max_rows = query
         .max_rows
         .unwrap_or(inner.limits.default_rows)
@@ -317,7 +321,7 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
     };
     let mut bytes = 0;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(ours)?;
+        let batch = values::readable(batch.map_err(ours)?)?;
         let room = max_rows - answer.rows;
         if batch.num_rows() > room {
             answer.truncated = Some(Truncated::Rows);

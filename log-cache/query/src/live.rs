@@ -22,7 +22,7 @@ use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
 use crate::visibility::Visibility;
-use crate::{guard, policy, session};
+use crate::{guard, policy, session, values, zones};
 
 mod table;
 
@@ -224,7 +224,7 @@ impl LiveQuery {
         let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
         let mut found = Vec::new();
         while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(ours)?;
+            let batch = values::readable(batch.map_err(ours)?)?;
             if batch.num_rows() > 0 {
                 found.push(batch);
             }
@@ -243,7 +243,10 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let mut template = inner.template.clone();
     template.config_mut().options_mut().execution.target_partitions = 1;
     let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
-    let plan = state.statement_to_plan(guard::parse(&sql)?).await.map_err(ours)?;
+    let plan = state
+        .statement_to_plan(zones::resolve(guard::parse(&sql)?)?)
+        .await
+        .map_err(ours)?;
     check(&plan)?;
     let plan = state.optimize(&plan).map_err(ours)?;
     let batch_rows = policy::batch_rows(&plan)?;
@@ -254,6 +257,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
         .create_physical_plan(&plan, &state)
         .await
         .map_err(ours)?;
+    zones::check(&plan.schema())?;
     let mut scan = None;
     let mut find = |plan: &Arc<dyn ExecutionPlan>| {
         if let Some(live) = plan.downcast_ref::<LiveScan>() {

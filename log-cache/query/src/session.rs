@@ -41,12 +41,13 @@ pub(crate) fn template(partitions: usize) -> Result<SessionState> {
         .with_runtime_env(runtime(usize::MAX)?)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(functions::scalar())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(functions::aggregate())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_physical_optimizer_rule(Arc::new(MeterWindows))
         .build();
     state.register_function_rewrite(Arc::new(functions::ConcatRewrite::new()))?;
+    state.register_function_rewrite(Arc::new(functions::CheckedRewrite))?;
     Ok(state)
 }
 

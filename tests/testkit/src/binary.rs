@@ -64,8 +64,17 @@ fn find() -> anyhow::Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(workspace)
-        // As `cargo test --workspace` selects: another selection would build half of the dependencies again.
-        .args(["build", "--quiet", "--workspace", "--bin", "weir", "--target-dir"])
+        // As `cargo test --workspace` selects: with the features of another selection, `cargo build --workspace` among
+        // them, half of the dependencies would be built again. The tests of the program bring the program along.
+        .args([
+            "test",
+            "--no-run",
+            "--quiet",
+            "--workspace",
+            "--test",
+            "cli",
+            "--target-dir",
+        ])
         .arg(target);
     if profile.ends_with("release") {
         build.arg("--release");

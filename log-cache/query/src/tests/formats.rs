@@ -49,8 +49,8 @@ async fn formats() {
     assert_eq!(
         rendered(Format::Csv, SQL).await,
         "timestamp,source_id,seq,tags,body\n\
-         1970-01-01T00:00:00Z,app-a,1,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",error: line 0 of app-a\n\
-         1970-01-01T00:00:00.000000003Z,app-a,2,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",info: line 3 of app-a\n"
+         1970-01-01T00:00:00Z,app-a,1,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",error: line 0 of app-a\n\
+         1970-01-01T00:00:00.000000003Z,app-a,2,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",info: line 3 of app-a\n"
     );
     let arrow = engine(&filled())
         .render(query(SQL), Format::Arrow)

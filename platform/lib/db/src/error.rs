@@ -23,6 +23,12 @@ pub enum DbError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The file of a SQLite database has no content.
+    #[error("database file `{}` is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The server cannot be reached, or refuses us.
     #[error("database `{url}` cannot be opened")]
     Open {
@@ -106,7 +112,7 @@ fn is_data(error: &dyn sqlx::error::DatabaseError) -> bool {
 impl Classify for DbError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Url { .. } | Self::Newer { .. } | Self::Value(_) => ErrorKind::InvalidInput,
+            Self::Url { .. } | Self::Empty { .. } | Self::Newer { .. } | Self::Value(_) => ErrorKind::InvalidInput,
             Self::File { .. } | Self::Open { .. } | Self::Busy | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Duplicate(_) | Self::Reference(_) | Self::Conflict(_) => ErrorKind::Conflict,
             Self::Statement(_) => ErrorKind::Internal,
@@ -128,6 +134,13 @@ impl Classify for DbError {
                     .to_owned(),
             ),
             Self::File { .. } => Some("check the folder's owner and mode".to_owned()),
+            Self::Empty { path } => Some(format!(
+                "restore `{}` from a backup, or remove it to begin a new database",
+                path.display()
+            )),
+            Self::Open { url, .. } if url.starts_with("sqlite:") => {
+                Some("check the file's owner and mode; if it is damaged, restore it from a backup".to_owned())
+            }
             Self::Open { .. } => {
                 Some("check that the server runs, that the database exists, and the user's password".to_owned())
             }

@@ -30,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A client that leaves a ping unanswered for so long is gone.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Most streams of one connection.
+/// Most streams of one connection, unless the server says otherwise.
 const MAX_STREAMS: u32 = 4096;
 
 /// Most connections of one server; further ones wait unaccepted, as at the original's RLP.
@@ -62,6 +62,7 @@ pub struct GrpcServer {
     tls: ServerTls,
     routes: Routes,
     max_connections: usize,
+    max_streams: u32,
 }
 
 impl GrpcServer {
@@ -72,6 +73,7 @@ impl GrpcServer {
             tls,
             routes: Routes::default(),
             max_connections: MAX_CONNECTIONS,
+            max_streams: MAX_STREAMS,
         }
     }
 
@@ -99,6 +101,15 @@ impl GrpcServer {
         self
     }
 
+    /// Lets one connection have at least so many streams. A component has one connection for all its subscriptions, and a
+    /// stream too many waits in its client without a word.
+    #[must_use]
+    pub fn at_least_streams(mut self, streams: usize) -> Self {
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        self.max_streams = self.max_streams.max(streams);
+        self
+    }
+
     /// Serves until `shutdown` is requested: then accepts no more, waits for the streams to end themselves, and cuts
     /// those that do not within ten seconds.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown, tasks: &Tasks) -> Result<(), ServeError> {
@@ -108,7 +119,7 @@ impl GrpcServer {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME_SIZE)
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(self.max_streams)
             .http2_max_header_list_size(MAX_HEADERS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

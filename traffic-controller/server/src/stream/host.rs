@@ -22,6 +22,9 @@ use crate::metrics::{Gauged, Metrics};
 /// How long the connection may take to become ours after the answer was given.
 const UPGRADE: Duration = Duration::from_secs(10);
 
+/// Refusals of dopplers are logged this often, with how many there were.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
 /// The two kinds of stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -72,6 +75,7 @@ impl StreamHost {
         };
         let feed = SubscriptionFeed {
             subscription: self.dopplers.subscribe(&request, Durability::Live),
+            refused: None,
             ledger: Arc::clone(&self.context.ledger),
             metrics: Arc::clone(&self.metrics),
         };
@@ -111,6 +115,16 @@ impl StreamHost {
                     path = client.path,
                     error = %violation,
                     "stream was cut"
+                );
+            }
+            End::Refused(error) => {
+                self.metrics.rejected_stream();
+                weir_telemetry::limited!(
+                    warn,
+                    REFUSED_AGAIN,
+                    path = client.path,
+                    error,
+                    "stream was closed: a doppler refuses its subscription"
                 );
             }
             End::NotAllowed(why) => {
