@@ -88,6 +88,12 @@ impl Finding {
             .map_or_else(String::new, |hint| format!("\n{:21}hint: {hint}", ""));
         format!("{:<13} {}{hint}\n", self.subject, self.text)
     }
+
+    /// The finding as it is printed without colours.
+    #[cfg(test)]
+    fn to_text(&self) -> String {
+        format!("{}{}", self.word().1, self.rest())
+    }
 }
 
 pub(crate) async fn run(_: Args, state: StateDir) -> Result<ExitCode, Failure> {
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn findings_line_up() {
-        let line = |finding: Finding| format!("{}{}", finding.word().1, finding.rest());
+        let line = |finding: Finding| finding.to_text();
         assert_eq!(
             line(Finding::fine("disk", "42 GiB free")),
             "ok     disk          42 GiB free\n"

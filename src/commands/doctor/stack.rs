@@ -282,7 +282,7 @@ mod tests {
     /// A log cache without a subscription is broken, one that took less than it was given is odd.
     #[test]
     fn a_log_cache_that_misses_something_is_found() {
-        let found = |storing, sent, took| stored(&ledger(storing, sent), &ledger(0, took)).to_line(false);
+        let found = |storing, sent, took| stored(&ledger(storing, sent), &ledger(0, took)).to_text();
         assert!(
             found(1, 5000, 5000).starts_with("ok     log cache     took all 5,000"),
             "{}",
