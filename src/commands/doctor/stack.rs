@@ -16,7 +16,7 @@ use crate::terminal::thousands;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks at the ledgers of doppler and log cache until they fit together, and the time between two of them.
-const LOOKS: u32 = 15;
+const LOOKS: u32 = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// All of them.
