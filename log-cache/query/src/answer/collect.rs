@@ -175,7 +175,11 @@ fn add(array: &dyn Array, sizes: &mut [usize]) {
         ),
         DataType::Map(..) => add_lists(array.as_map().entries(), array.as_map().value_offsets(), sizes),
         DataType::Struct(_) => {
-            for column in array.as_struct().columns() {
+            let fields = array.as_struct();
+            // As text, each value of a struct stands behind its name, in every row again.
+            let names: usize = fields.column_names().iter().map(|name| name.len()).sum();
+            sizes.iter_mut().for_each(|size| *size += names);
+            for column in fields.columns() {
                 add(column, sizes);
             }
         }
