@@ -26,6 +26,10 @@ pub(crate) const MAX_TOKENS: usize = 1_000;
 /// Deepest nesting of parentheses, subqueries and the like.
 const MAX_DEPTH: usize = 50;
 
+/// Most parentheses and brackets within each other. The parser reads what is in them twice, to see what it is: each level
+/// doubles the time that it takes.
+const MAX_PARENTHESES: usize = 10;
+
 /// Parses `sql` and makes sure that it is one statement that only reads.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     if sql.len() > MAX_TEXT {
@@ -46,6 +50,14 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
             what: "a number of words and operators",
             found,
             allowed: MAX_TOKENS,
+        });
+    }
+    let found = deepest(&tokens);
+    if found > MAX_PARENTHESES {
+        return Err(QueryError::TooComplex {
+            what: "a nesting of parentheses",
+            found,
+            allowed: MAX_PARENTHESES,
         });
     }
     let names = tokens.iter().map(|token| match token {
@@ -69,6 +81,22 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
         (Some(statement), 0) => check(&statement).map(|()| statement),
         (Some(_), more) => Err(invalid(format!("{} statements where one is expected", more + 1))),
     }
+}
+
+/// How many parentheses and brackets are open at most.
+fn deepest(tokens: &[Token]) -> usize {
+    let (mut open, mut deepest) = (0usize, 0);
+    for token in tokens {
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Whether a token can make the tree deeper.
@@ -273,6 +301,10 @@ mod tests {
                 "select count(*) from logs group by {}",
                 list(9, &|_| "rollup (1, 2, 3)".to_owned())
             ),
+            // What the parser reads twice at each level.
+            format!("select {}body{} from logs", "upper(".repeat(40), ")".repeat(40)),
+            format!("select 1 from {}logs{}", "(".repeat(40), ")".repeat(40)),
+            format!("select {}1{}", "array[".repeat(40), "]".repeat(40)),
             // Names.
             format!("select 1 as {}", "x".repeat(2_000)),
             format!("select '{}'", "x".repeat(2_000)),

@@ -150,7 +150,7 @@ async fn integers_do_not_wrap() {
         ("select 9223372036854775806 + 1", "9223372036854775807"),
         ("select -9223372036854775807 - 1", "-9223372036854775808"),
         ("select 2 + 3 * 4 - 5", "9"),
-        ("select -seq from logs order by seq limit 1", "-1"),
+        ("select -cast(seq as bigint) from logs order by seq limit 1", "-1"),
         (
             "select sum(x) from (values (9223372036854775807), (1), (-2)) t(x)",
             "9223372036854775806",
