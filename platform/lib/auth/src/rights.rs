@@ -149,10 +149,10 @@ impl ByRights {
         if let Some(sources) = self.good(&bearer, claims) {
             return Ok(sources);
         }
-        let Ok(_place) = self.waiting.try_acquire() else {
-            return Err(Denied::Unavailable);
-        };
         let older = self.older(&bearer, claims);
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return older.ok_or(Denied::Unavailable);
+        };
         let longest = if older.is_some() { PATIENCE } else { DEADLINE };
         let answer = tokio::time::timeout(longest, self.ask_in_turn(&bearer, claims)).await;
         match (answer, older) {
