@@ -14,7 +14,7 @@
 //! | `GET /healthz` | whether it runs |
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post, put};
@@ -43,12 +43,10 @@ pub(crate) mod redirect;
 mod revoke;
 pub(crate) mod scim;
 mod token;
+mod unread;
 mod userinfo;
 
 pub(crate) use error::ApiError;
-
-/// Largest body of all: JSON of administration.
-pub(crate) const LARGEST: usize = 1 << 20;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
@@ -78,8 +76,6 @@ pub(crate) fn router(app: App) -> Router {
                 "The resource does not take this method",
             )
         })
-        // Why: a body has an end, whoever sends it.
-        .layer(DefaultBodyLimit::max(LARGEST))
         // Why: every answer is counted and timed, and is nothing for sniffing.
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)

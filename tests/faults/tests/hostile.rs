@@ -8,6 +8,7 @@
 )]
 
 mod hostile {
+    mod bodies;
     mod envelopes;
     mod sql;
     mod transport;

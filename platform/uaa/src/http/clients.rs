@@ -1,8 +1,6 @@
 //! `/oauth/clients`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -12,6 +10,7 @@ use crate::app::App;
 use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order};
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer, client_auth};
 use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 
@@ -85,10 +84,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
-    let mut written: Written = body::json(body)?;
+    let mut written: Written = body::json(body.within(unread::CLIENT).await?)?;
     let id = written.client_id.take().unwrap_or_default();
     let usable = |character: char| {
         character.is_ascii_graphic() && !matches!(character, '"' | '\\' | '/' | '?' | '#' | '%' | ':')
@@ -141,10 +140,10 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::CLIENT).await?)?;
     if written.client_id.as_ref().is_some_and(|written| *written != id) {
         return Err(invalid("client_id cannot be changed"));
     }
@@ -177,7 +176,7 @@ pub(crate) async fn secret(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -187,7 +186,7 @@ pub(crate) async fn secret(
         change_mode: Option<String>,
     }
     let caller = bearer::caller_with(&app, &headers, &["clients.secret", "clients.admin"]).await?;
-    let change: Change = body::json(body)?;
+    let change: Change = body::json(body.within(unread::SMALL).await?)?;
     let client = find(&app, &id).await?;
     if !caller.has_any(&["uaa.admin", "clients.admin"]) {
         let own = caller.claims.user_id.is_none() && caller.claims.client_id == id;

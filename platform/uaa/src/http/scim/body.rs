@@ -1,14 +1,12 @@
 //! JSON bodies, with an error that says what is wrong with them.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use serde::de::DeserializeOwned;
 
 use crate::http::ApiError;
 
 /// Reads a JSON body. Members that we do not know are ignored, as clients send what they were once told.
-pub(crate) fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
-    let body = body.map_err(|_| ApiError::too_large(crate::http::LARGEST))?;
+pub(crate) fn json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(&body).map_err(|error| {
         // The text of the library names a place and a type, never a value.
         let place = format!("line {} column {}", error.line(), error.column());

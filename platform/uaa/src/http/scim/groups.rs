@@ -1,8 +1,6 @@
 //! `/Groups`. A group's `displayName` is the scope that it gives.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -15,6 +13,7 @@ use super::members::{WrittenMember, member_document, members_of};
 use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged};
 use crate::app::App;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::issue::ZONE;
 use crate::scopes;
@@ -115,10 +114,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::GROUP).await?)?;
     let name = written
         .display_name
         .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
@@ -149,11 +148,11 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let wanted = if_match(&headers, "PUT")?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::GROUP).await?)?;
     let present = find(&app, &id).await?;
     let name = written
         .display_name
@@ -178,11 +177,11 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let wanted = if_match(&headers, "PATCH")?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::GROUP).await?)?;
     let present = find(&app, &id).await?;
     let removed = written.meta.unwrap_or_default().attributes;
     let removes = |name: &str| removed.iter().any(|known| known.eq_ignore_ascii_case(name));

@@ -1,8 +1,6 @@
 //! `/Users`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -14,6 +12,7 @@ use super::filter::{self, Attribute, Condition, Kind};
 use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged};
 use crate::app::App;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::{OURS, principal};
 use crate::store::{Email, User};
@@ -96,10 +95,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let now = app.store.now();
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
@@ -159,7 +158,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
@@ -169,21 +168,15 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
-async fn change(
-    app: &App,
-    id: &str,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    method: &str,
-) -> Result<Response, ApiError> {
+async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: &str) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
     let wanted = if_match(headers, method)?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let present = find(app, id).await?;
     if wanted.is_some_and(|wanted| wanted != present.version) {
         return Err(outdated());
@@ -249,14 +242,14 @@ pub(crate) async fn status(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     struct Status {
         locked: Option<bool>,
     }
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let status: Status = body::json(body)?;
+    let status: Status = body::json(body.within(unread::SMALL).await?)?;
     let user = find(&app, &id).await?;
     match status.locked {
         Some(true) => {
