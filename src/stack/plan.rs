@@ -161,6 +161,7 @@ impl Plan {
             Component::Uaa => to_toml(&weir_platform_uaa::RawConfig {
                 listen: ports.uaa.into(),
                 identity: weir_platform_uaa::RawIdentity {
+                    ca: identity.ca,
                     cert: identity.cert,
                     key: identity.key,
                 },

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::{StreamExt as _, stream};
@@ -34,6 +34,7 @@ use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
 use weir_log_cache_query::{Engine, EngineLimits, Pieces, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
+use weir_rpc::{BodyError, read_body};
 use weir_service::Shutdown;
 
 use crate::answers::{Answers, Unread};
@@ -46,7 +47,7 @@ mod request;
 use request::{Invalid, Request};
 
 /// Largest body of a request. The engine accepts shorter texts still; a JSON string may be longer than what it says.
-const MAX_BODY: usize = 2 << 20;
+const MAX_BODY: usize = 1 << 20;
 
 /// Most bytes of an answer, as Arrow arrays.
 const MAX_ANSWER: usize = 64 << 20;
@@ -92,7 +93,6 @@ impl Sql {
         Router::new()
             .route("/v1/sql", post(ask).fallback(async || Refused::method()))
             .fallback(async || Refused::path())
-            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
 }
@@ -117,10 +117,10 @@ async fn ask(
     Asker(caller): Asker,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: axum::extract::Request,
 ) -> Result<Response, Refused> {
     let visibility = visibility(&caller);
-    let body = body.map_err(|_| Refused::body())?;
+    let body = read_body(request.into_body(), MAX_BODY).await?;
     let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
     let query = Query {
         sql: request.query,
@@ -226,13 +226,11 @@ impl Refused {
             ..Self::path()
         }
     }
+}
 
-    fn body() -> Self {
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            message: format!("the request is larger than `{MAX_BODY}` bytes, or broke off"),
-            hint: None,
-        }
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Self::new(&error)
     }
 }
 

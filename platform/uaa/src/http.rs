@@ -14,7 +14,7 @@
 //! | `GET /healthz` | whether it runs |
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{any, delete, get, patch, post, put};
@@ -45,12 +45,10 @@ mod revoke;
 mod rights;
 pub(crate) mod scim;
 mod token;
+mod unread;
 mod userinfo;
 
 pub(crate) use error::ApiError;
-
-/// Largest body of all: JSON of administration.
-pub(crate) const LARGEST: usize = 1 << 20;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
@@ -80,8 +78,6 @@ pub(crate) fn router(app: App) -> Router {
                 "The resource does not take this method",
             )
         })
-        // Why: a body has an end, whoever sends it.
-        .layer(DefaultBodyLimit::max(LARGEST))
         // Why: what is meant for another zone must not be done in this one.
         .layer(middleware::from_fn(absent::one_zone))
         // Why: every answer is counted and timed, and is nothing for sniffing.

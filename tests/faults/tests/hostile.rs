@@ -9,6 +9,7 @@
 
 mod hostile {
     mod answers;
+    mod bodies;
     mod envelopes;
     mod sql;
     mod transport;

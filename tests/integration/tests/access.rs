@@ -7,6 +7,7 @@
 )]
 
 mod access {
+    mod crowds;
     mod faces;
     mod ports;
     mod rights;

@@ -393,7 +393,7 @@ async fn tokens_of_uaa() {
         .header(header::AUTHORIZATION, format!("bearer {admin}"))
         .header(header::AUTHORIZATION, format!("bearer {dev}"))
         .body(Body::from_stream(futures::stream::pending::<
-            Result<Bytes, std::io::Error>,
+            Result<axum::body::Bytes, std::io::Error>,
         >()))
         .expect("a request");
     let response = face.clone().oneshot(request).await.expect("infallible");

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use weir_tls::{ALPN_HTTP1, ClientTls, TlsError, server_name};
+use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, TlsError, server_name};
 
 use crate::UaaConfig;
 use crate::issuer::{Fetched, Issuer, IssuerError};
@@ -44,12 +44,24 @@ impl HttpsIssuer {
     /// # Errors
     /// When the CA cannot be used.
     pub fn new(config: &UaaConfig) -> Result<Self, TlsError> {
-        let tls = ClientTls::trusting(&config.ca)?.with_alpn(&[ALPN_HTTP1]);
+        Self::over(config, &ClientTls::trusting(&config.ca)?)
+    }
+
+    /// An issuer that is shown the certificate of `identity` where it asks for one of the stack: it has connections in
+    /// reserve for the holder.
+    ///
+    /// # Errors
+    /// When the CA or the identity cannot be used.
+    pub fn known_as(identity: &IdentityFiles, config: &UaaConfig) -> Result<Self, TlsError> {
+        Self::over(config, &ClientTls::trusting_as(&config.ca, identity)?)
+    }
+
+    fn over(config: &UaaConfig, tls: &ClientTls) -> Result<Self, TlsError> {
         server_name(&config.server_name)?;
         Ok(Self {
             url: config.url.clone(),
             server_name: config.server_name.clone(),
-            tls,
+            tls: tls.with_alpn(&[ALPN_HTTP1]),
             client: config.client.clone(),
         })
     }

@@ -12,14 +12,19 @@ use weir_error::{Classify, ErrorKind};
 use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
-use crate::incoming;
+use crate::net::{Connections, HeldBytes, PortLimits};
+use crate::socket::READ_BUFFER;
 
 /// Flow control: a stream may have this much unread at its receiver. It bounds what one stalled consumer can hold.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 
-/// The connection's window does not bind: streams are bounded one by one, and a stalled one must not stall the others
-/// that share its connection.
+/// The window of a client's connection does not bind: streams are bounded one by one, and a stalled one must not stall the
+/// others that share its connection.
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 30;
+
+/// What a server's connection may have unread. Servers read what they are sent, so this binds those only who send what nobody
+/// asked for.
+const SERVER_WINDOW: u32 = 4 * STREAM_WINDOW;
 
 /// Largest HTTP/2 frame: the default of 16 KiB costs a header and a system call far too often.
 pub(crate) const FRAME_SIZE: u32 = 256 * 1024;
@@ -33,11 +38,11 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most streams of one connection, unless the server says otherwise.
 const MAX_STREAMS: u32 = 4096;
 
-/// Most connections of one server; further ones wait unaccepted, as at the original's RLP.
+/// Most connections of one server.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Bytes of headers that a request may have.
-const MAX_HEADERS: u32 = 64 * 1024;
+/// Bytes of headers that a request may have: there are no tokens in them, and a connection has many streams.
+const MAX_HEADERS: u32 = 16 * 1024;
 
 /// How long streams have to end themselves once shutdown was requested.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -114,10 +119,15 @@ impl GrpcServer {
     /// those that do not within ten seconds.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown, tasks: &Tasks) -> Result<(), ServeError> {
         let tls = self.tls.with_alpn(&[b"h2"]);
-        let connections = incoming::accept(listener, tls, self.max_connections, shutdown.clone(), tasks);
+        let limits = PortLimits {
+            read_ahead: READ_BUFFER,
+            held: HeldBytes::LARGE,
+            ..PortLimits::of(self.max_connections)
+        };
+        let connections = Connections::accept(listener, tls, limits, shutdown.clone(), tasks);
         let serving = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(SERVER_WINDOW)
             .max_frame_size(FRAME_SIZE)
             .max_concurrent_streams(self.max_streams)
             .http2_max_header_list_size(MAX_HEADERS)

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -20,6 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::login::see;
 use crate::http::pages::{self, Consent, ConsentScope};
+use crate::http::unread::Unread;
 use crate::http::{bearer, token};
 use crate::secrets;
 use crate::store::{Approval, Code, EMPTY_SECRET};
@@ -98,12 +97,8 @@ async fn with_user(
 }
 
 /// `POST /oauth/authorize`: the answer to the question.
-pub(crate) async fn answer(
-    State(app): State<App>,
-    parts: Parts,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let form = Form::posted(&parts.headers, body)?;
+pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -> Result<Response, ApiError> {
+    let form = Form::posted(&parts.headers, body).await?;
     let browser = Browser::of(&parts);
     if let Err(error) = browser.check(&app, &form) {
         return Ok(failure(&parts, error));

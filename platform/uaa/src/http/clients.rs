@@ -1,8 +1,6 @@
 //! `/oauth/clients`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -12,6 +10,7 @@ use crate::app::App;
 use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order, reduced};
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer, client_auth};
 use crate::store::{Client, ClientDetail, EMPTY_SECRET, NO_SECRET};
 
@@ -88,10 +87,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
-    let written = Written::read(body::object(body)?)?;
+    let written = Written::read(body::object(body.within(unread::CLIENT).await?)?)?;
     let id = written.client_id.clone().unwrap_or_default();
     let usable = |character: char| {
         character.is_ascii_graphic() && !matches!(character, '"' | '\\' | '/' | '?' | '#' | '%' | ':')
@@ -150,10 +149,10 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
-    let written = Written::read(body::object(body)?)?;
+    let written = Written::read(body::object(body.within(unread::CLIENT).await?)?)?;
     if written.client_id.as_ref().is_some_and(|written| *written != id) {
         return Err(invalid("client_id cannot be changed"));
     }
@@ -201,7 +200,7 @@ pub(crate) async fn secret(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -212,7 +211,7 @@ pub(crate) async fn secret(
         change_mode: Option<String>,
     }
     let caller = bearer::caller_with(&app, &headers, &["clients.secret", "clients.admin"]).await?;
-    let change: Change = body::json(body)?;
+    let change: Change = body::json(body.within(unread::SMALL).await?)?;
     if change.client_id.as_ref().is_some_and(|named| *named != id) {
         return Err(invalid("clientId is not the client of the path"));
     }

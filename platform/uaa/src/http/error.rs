@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use weir_db::DbError;
+use weir_error::Classify as _;
+use weir_rpc::BodyError;
 
 use crate::hashing::Busy;
 use crate::jwt::Flaw;
@@ -191,6 +193,24 @@ pub(crate) fn shown(text: &str) -> String {
         .filter(|character| !character.is_control())
         .take(80)
         .collect()
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::TooLarge { limit } => return Self::too_large(*limit),
+            BodyError::NoRoom(_) => "temporarily_unavailable",
+            BodyError::TooSlow | BodyError::BrokeOff => "invalid_request",
+        };
+        let description = match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        Self {
+            retry_after: error.retryable().then_some(Duration::from_secs(1)),
+            ..Self::new(error.kind().http_status(), code, description)
+        }
+    }
 }
 
 impl From<DbError> for ApiError {

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,6 +12,7 @@ use crate::app::App;
 use crate::http::client_auth::{self, Asking};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
+use crate::http::unread::Unread;
 use crate::issue::{Grant, new_jti};
 use crate::scopes;
 use crate::secrets;
@@ -80,9 +79,9 @@ pub(crate) async fn token(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
-    let form = Form::posted(&headers, body)?;
+    let form = Form::posted(&headers, body).await?;
     let query = Form::query(query.as_deref())?;
     // What stands in a URL stands in logs.
     for name in [

@@ -46,6 +46,7 @@ pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     let mut raw = RawConfig {
         listen: ListenAddr::loopback(0),
         identity: RawIdentity {
+            ca: identity.ca,
             cert: identity.cert,
             key: identity.key,
         },

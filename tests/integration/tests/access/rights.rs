@@ -69,7 +69,7 @@ async fn a_user_may_read_thousands_of_apps() -> anyhow::Result<()> {
     let shown = [0, APPS / 2, APPS - 1];
     let emitter = stack.emitter().await?;
     for number in shown {
-        emitter.send(&Series::new(&app(number), Shape::SHORT).batch(1)).await?;
+        emitter.send(&Series::new(app(number), Shape::SHORT).batch(1)).await?;
         reads(&faces, "alice", &app(number), true).await?;
     }
     reads(&faces, "alice", &app(APPS), false).await?;

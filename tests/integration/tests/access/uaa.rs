@@ -1,5 +1,6 @@
 //! The UAA of a running stack, as clients and an administrator use it.
 
+use std::net::Ipv4Addr;
 use std::process::Output;
 
 use anyhow::{Context as _, ensure};
@@ -24,6 +25,14 @@ impl Uaa {
             https: Https::new(stack.endpoints().trusting()?),
             secrets: serde_json::from_slice(&secrets)?,
         })
+    }
+
+    /// The UAA as it is called from this address of the loopback interface.
+    pub(crate) fn calling_from(self, from: Ipv4Addr) -> Self {
+        Self {
+            https: self.https.calling_from(from),
+            ..self
+        }
     }
 
     /// `POST /oauth/token`; the answer's fields.

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::Connection;
 use weir_rpc::subscriber::{Dopplers, Durability};
 use weir_service::{Context, Tasks};
 
@@ -63,7 +62,7 @@ impl StreamHost {
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else {
             tracing::error!(peer = %client.peer, "upgraded connection is not ours");
             return;
         };

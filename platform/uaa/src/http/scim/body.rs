@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -31,8 +30,7 @@ const READ_ONLY: [&str; 10] = [
 ];
 
 /// Reads a JSON body.
-pub(crate) fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
-    let body = body.map_err(|_| ApiError::too_large(crate::http::LARGEST))?;
+pub(crate) fn json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(&body).map_err(|error| {
         // The text of the library names a place and a type, never a value.
         let place = format!("line {} column {}", error.line(), error.column());
@@ -41,7 +39,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> 
 }
 
 /// Reads a JSON body that is an object, member by member.
-pub(crate) fn object(body: Result<Bytes, BytesRejection>) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn object(body: Bytes) -> Result<Map<String, Value>, ApiError> {
     Ok(json::<Object>(body)?.0)
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -19,6 +18,7 @@ use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged
 use crate::app::App;
 use crate::http::error::shown;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::issue::ZONE;
 use crate::scopes;
@@ -76,7 +76,7 @@ struct Written {
 }
 
 impl Written {
-    fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
+    fn read(body: Bytes) -> Result<Self, ApiError> {
         let written: Self = body::json(body)?;
         body::refuse_unknown(&written.others)?;
         Ok(written)
@@ -130,10 +130,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let written = Written::read(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
     let name = written
         .display_name
         .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
@@ -164,10 +164,10 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let written = Written::read(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
     let wanted = version_to_change(&headers, written.version(), "PUT")?;
     let present = find(&app, &id).await?;
     let name = written
@@ -193,10 +193,10 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let written = Written::read(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
     let wanted = version_to_change(&headers, written.version(), "PATCH")?;
     let present = find(&app, &id).await?;
     let removed = written.meta.unwrap_or_default().attributes;

@@ -1,8 +1,6 @@
 //! `/Groups/:id/members`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -14,6 +12,7 @@ use super::users;
 use crate::app::App;
 use crate::http::error::shown;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::OURS;
 use crate::store::{Member, MemberKind};
@@ -99,10 +98,10 @@ pub(crate) async fn add(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let written: WrittenMember = body::json(body)?;
+    let written: WrittenMember = body::json(body.within(unread::SMALL).await?)?;
     let group = find(&app, &id).await?;
     let members = members_of(&app, vec![written], &id).await?;
     let member = members

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -16,6 +14,7 @@ use super::filter::{self, Attribute, Condition, Kind};
 use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged, version_to_change};
 use crate::app::App;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::{OURS, principal};
 use crate::store::{Email, User};
@@ -99,10 +98,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let now = app.store.now();
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
@@ -174,7 +173,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
@@ -184,20 +183,14 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
-async fn change(
-    app: &App,
-    id: &str,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    method: &str,
-) -> Result<Response, ApiError> {
+async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: &str) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let read = written.meta.as_ref().and_then(|meta| meta.version);
     let wanted = version_to_change(headers, read, method)?;
     let present = find(app, id).await?;
@@ -276,7 +269,7 @@ pub(crate) async fn status(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -285,7 +278,7 @@ pub(crate) async fn status(
         password_change_required: Option<bool>,
     }
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let status: Status = body::json(body)?;
+    let status: Status = body::json(body.within(unread::SMALL).await?)?;
     let user = find(&app, &id).await?;
     if status.password_change_required == Some(true) {
         return Err(ApiError::invalid_scim(
