@@ -225,7 +225,7 @@ async fn unfinished_messages_are_bounded() -> anyhow::Result<()> {
     let ingress = "/loggregator.v2.Ingress/Send";
     for (address, name, path) in [
         (&endpoints.agent, "metron", ingress),
-        (&endpoints.doppler, "doppler", ingress),
+        (&endpoints.doppler, "doppler", "/loggregator.v2.Ingress/BatchSender"),
         (
             &endpoints.rlp,
             "reverselogproxy",
