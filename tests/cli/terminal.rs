@@ -51,14 +51,6 @@ fn a_terminal_obeys_no_application() {
     let stack = Stack::start(directory.path(), &[]);
     let emit = ["emit", "--source-id", EVIL, "--source-type", EVIL];
     stack.feed(&emit, format!("{EVIL}\n").as_bytes());
-    stack.ok(&[
-        "drain",
-        "add",
-        "--no-probe",
-        "--source-id",
-        EVIL,
-        "syslog://127.0.0.1:9",
-    ]);
     let see = |arguments: &[&str]| on_terminal(directory.path(), arguments);
 
     let query = "select source_id, source_type, body from logs where source_type <> 'LGR'";
