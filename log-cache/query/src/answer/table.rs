@@ -101,7 +101,8 @@ impl Table {
                 allowed: MAX_TABLE_ROW,
             });
         }
-        let mut left = max_text;
+        let frame = frame_bytes(&header, line);
+        let mut left = max_text.saturating_sub(frame);
         let fits = rows
             .iter()
             .take_while(|size| {
@@ -117,7 +118,7 @@ impl Table {
         }
         Ok(Self {
             cells,
-            largest_row: largest_row + rows.len() * size_of::<Size>() + 4 * line,
+            largest_row: largest_row + rows.len() * size_of::<Size>() + frame,
             widths,
             rows,
             written: 0,
@@ -203,6 +204,18 @@ fn cut(answer: &mut Answer, rows: usize) {
     });
     answer.rows = rows;
     answer.truncated = Some(Truncated::Bytes);
+}
+
+/// Bytes of what stands around the rows: three rules, and the header between two of them.
+fn frame_bytes(header: &[Cell], line: usize) -> usize {
+    let lines = header
+        .iter()
+        .map(|cell| cell.lines.len())
+        .max()
+        .unwrap_or_default()
+        .max(1);
+    let extra: usize = header.iter().map(Cell::extra).sum();
+    (3 + lines).saturating_mul(line).saturating_add(extra)
 }
 
 /// Bytes of a line of the table: each cell with a frame to its left and a blank on both sides.
