@@ -50,6 +50,11 @@ pub(crate) struct Cli {
     )]
     pub(crate) state_dir: PathBuf,
 
+    /// On a terminal, print control characters in names, tags, rows and errors as they are. Without it they are shown as
+    /// what they are, except in the lines of `weir tail` and `weir recent`, which are printed byte for byte
+    #[arg(long, global = true)]
+    pub(crate) raw: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

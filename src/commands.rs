@@ -25,6 +25,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::stack::Component;
 use crate::state::StateDir;
+use crate::terminal::{reader_left, show_raw};
 
 /// What is said on standard error and in the stream by those who serve.
 #[derive(Debug, clap::Args)]
@@ -58,6 +59,9 @@ impl LogArgs {
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if cli.raw {
+        show_raw();
+    }
     let state = StateDir::at(&cli.state_dir)?;
     match cli.command {
         Command::Completions(args) => completions::run(&args),
@@ -71,10 +75,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Up(args) => on_runtime(up::run(args, state)),
         Command::Run(args) => on_runtime(run::run(args, state)),
         Command::Emit(args) => on_runtime(emit::run(args, state)),
-        Command::Tail(args) => on_runtime(tail::run(args, state)),
-        Command::Recent(args) => on_runtime(recent::run(args, state)),
-        Command::Sql(args) => on_runtime(sql::run(args, state)),
-        Command::Top(args) => on_runtime(top::run(args, state)),
+        Command::Tail(args) => on_runtime(while_read(tail::run(args, state))),
+        Command::Recent(args) => on_runtime(while_read(recent::run(args, state))),
+        Command::Sql(args) => on_runtime(while_read(sql::run(args, state))),
+        Command::Top(args) => on_runtime(while_read(top::run(args, state))),
         Command::Drain(args) => on_runtime(drain::run(args, state)),
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
         Command::Uaa(args) => on_few_threads(component::run(Component::Uaa, args)),
@@ -88,6 +92,15 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::LogCacheSyslog(args) => on_few_threads(component::run(Component::LogCacheSyslog, args)),
         Command::SyslogAgent(args) => on_few_threads(component::run(Component::SyslogAgent, args)),
         Command::BindingCache(args) => on_few_threads(component::run(Component::BindingCache, args)),
+    }
+}
+
+/// Runs a command whose output is all that it is for: where nobody reads that any more, it ends, quietly (`weir tail web |
+/// head -1`).
+async fn while_read(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::select! {
+        result = command => result,
+        () = reader_left() => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::io;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use weir_error::{Classify, ErrorKind, Report};
+
+use crate::terminal::note;
 
 /// Why a command ends without having done what was asked.
 pub(crate) struct Failure {
@@ -82,7 +83,7 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         // Standard error may be closed as well; the exit code still tells.
-        drop(writeln!(io::stderr().lock(), "{self}"));
+        note(&self.to_string());
         ExitCode::from(self.kind.exit_code())
     }
 }

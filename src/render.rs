@@ -6,13 +6,16 @@
 //! ```
 //!
 //! With all sources mixed, the source id stands before the bracket. Log bodies are written byte for byte: what a program
-//! wrote, control characters included, is what is shown.
+//! wrote, control characters included, is what is shown. Everything else that a producer chose, such as names and tags, can
+//! be made neutral for a terminal.
 
 mod time;
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use weir_envelope::view::{EnvelopeView, Message, Stream, Summary};
+use weir_telemetry::neutral;
 
 pub(crate) use time::timestamp;
 
@@ -25,6 +28,8 @@ pub(crate) struct Style {
     pub(crate) source: bool,
     /// What is printed of each envelope.
     pub(crate) form: Form,
+    /// Everything but the bodies of logs is made neutral.
+    pub(crate) neutral: bool,
 }
 
 /// What is printed of each envelope.
@@ -42,7 +47,7 @@ pub(crate) enum Form {
 /// Appends one envelope and its newline; returns whether the form shows it at all.
 pub(crate) fn envelope(view: EnvelopeView<'_>, style: Style, text: &mut Vec<u8>) -> bool {
     match style.form {
-        Form::Json => weir_envelope::json::write_envelope(&view, text),
+        Form::Json => Paint(style).of_others(text, |text| weir_envelope::json::write_envelope(&view, text)),
         Form::Body => match view.message() {
             Message::Log { payload, .. } => text.extend_from_slice(payload),
             _ => return false,
@@ -54,24 +59,28 @@ pub(crate) fn envelope(view: EnvelopeView<'_>, style: Style, text: &mut Vec<u8>)
 }
 
 fn line(envelope: &Summary<'_>, style: Style, text: &mut Vec<u8>) {
-    let paint = Paint(style.colour);
+    let paint = Paint(style);
     paint.write(text, DIM, |text| timestamp(envelope.timestamp, text));
     text.push(b' ');
     if style.source {
         paint.write(text, BOLD, |text| {
-            text.extend_from_slice(or_dash(envelope.source_id).as_bytes())
+            paint.of_others(text, |text| {
+                text.extend_from_slice(or_dash(envelope.source_id).as_bytes())
+            });
         });
         text.push(b' ');
     }
     paint.write(text, CYAN, |text| {
-        text.push(b'[');
-        let source_type = envelope.tag("source_type").unwrap_or_default();
-        text.extend_from_slice(or_dash(&source_type).as_bytes());
-        if !envelope.instance_id.is_empty() {
-            text.push(b'/');
-            text.extend_from_slice(envelope.instance_id.as_bytes());
-        }
-        text.push(b']');
+        paint.of_others(text, |text| {
+            text.push(b'[');
+            let source_type = envelope.tag("source_type").unwrap_or_default();
+            text.extend_from_slice(or_dash(&source_type).as_bytes());
+            if !envelope.instance_id.is_empty() {
+                text.push(b'/');
+                text.extend_from_slice(envelope.instance_id.as_bytes());
+            }
+            text.push(b']');
+        });
     });
     text.push(b' ');
     match &envelope.message {
@@ -91,8 +100,10 @@ fn line(envelope: &Summary<'_>, style: Style, text: &mut Vec<u8>) {
             text.extend_from_slice(payload);
         }
         message => {
-            paint.write(text, BLUE, |text| measured(message, text));
-            tags(envelope, text);
+            paint.write(text, BLUE, |text| {
+                paint.of_others(text, |text| measured(message, text));
+            });
+            paint.of_others(text, |text| tags(envelope, text));
         }
     }
 }
@@ -126,7 +137,7 @@ fn measured(message: &Message<'_>, text: &mut Vec<u8>) {
 
 /// The tags of a metric, sorted; `source_type` is in the bracket already.
 fn tags(envelope: &Summary<'_>, text: &mut Vec<u8>) {
-    let mut tags: Vec<(&str, std::borrow::Cow<'_, str>)> = envelope
+    let mut tags: Vec<(&str, Cow<'_, str>)> = envelope
         .tags()
         .map(|(key, value)| (key, value.into()))
         .chain(envelope.deprecated_tags().map(|(key, value)| (key, value.to_text())))
@@ -154,17 +165,30 @@ const BLUE: &[u8] = b"\x1b[34m";
 const CYAN: &[u8] = b"\x1b[36m";
 const RESET: &[u8] = b"\x1b[0m";
 
-/// Colours a stretch of text, or does not.
-struct Paint(bool);
+/// Colours a stretch of text and makes it neutral, or does not.
+#[derive(Clone, Copy)]
+struct Paint(Style);
 
 impl Paint {
     fn write(&self, text: &mut Vec<u8>, colour: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        if self.0 {
+        if self.0.colour {
             text.extend_from_slice(colour);
         }
         write(text);
-        if self.0 {
+        if self.0.colour {
             text.extend_from_slice(RESET);
+        }
+    }
+
+    /// What a producer chose.
+    fn of_others(&self, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let begin = text.len();
+        write(text);
+        if self.0.neutral
+            && let Cow::Owned(shown) = neutral(&String::from_utf8_lossy(&text[begin..]))
+        {
+            text.truncate(begin);
+            text.extend_from_slice(shown.as_bytes());
         }
     }
 }

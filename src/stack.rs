@@ -11,6 +11,7 @@
 mod component;
 pub(crate) mod config;
 mod embedded;
+mod fit;
 pub(crate) mod hosted;
 pub(crate) mod observe;
 mod plan;
@@ -66,6 +67,9 @@ pub(crate) enum Event {
 impl Stack {
     /// Starts everything and waits until it serves. On failure nothing is left running.
     pub(crate) async fn start(plan: &Plan, processes: bool) -> Result<Self, Failure> {
+        for misfit in fit::misfits(plan) {
+            tracing::warn!(misfit, "limits do not fit together");
+        }
         let mut stack = if processes {
             Self::Separate(Box::new(Separate::start(plan)?))
         } else {

@@ -14,14 +14,14 @@
 //!   config/<component>.toml   written by `weir up` at each start
 //!   ledger/<component>.json   what each component received, sent and dropped
 //!   logs/<component>.log      standard error of the components (`--processes`)
+//!   *.broken-<time>           a file that could not be read at a start: it was set aside, and a new one begun
 //! ```
 
 mod endpoints;
 mod lock;
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use endpoints::Endpoints;
@@ -31,8 +31,6 @@ use crate::failure::Failure;
 
 /// Owner only: the directory holds private keys and the firehose token.
 const DIRECTORY_MODE: u32 = 0o700;
-/// Owner only, for secrets.
-const SECRET_MODE: u32 = 0o600;
 
 /// The paths of one stack; absolute, so that they stay true in files that others read.
 #[derive(Debug, Clone)]
@@ -147,28 +145,6 @@ impl StateDir {
     }
 }
 
-/// Writes a whole file so that a reader sees the old content or the new, never a part: temporary file, sync, rename.
-pub(crate) fn write_atomically(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let mode = if secret { SECRET_MODE } else { 0o644 };
-    let written = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()
-        });
-    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-        // The error that matters is already on its way.
-        drop(fs::remove_file(&temporary));
-    })
-}
-
 /// A word as a shell reads it back.
 pub(crate) fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
@@ -197,18 +173,6 @@ mod tests {
         }
         let mode = fs::metadata(state.root()).expect("exists").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-    }
-
-    /// A rewrite replaces the content, keeps secrets closed and leaves no temporary file.
-    #[test]
-    fn files_are_replaced_as_a_whole() {
-        let base = tempfile::tempdir().expect("temporary directory");
-        let path = base.path().join("token");
-        write_atomically(&path, b"first and longer", true).expect("written");
-        write_atomically(&path, b"second", true).expect("replaced");
-        assert_eq!(fs::read(&path).expect("read"), b"second");
-        assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(base.path()).expect("listed").count(), 1);
     }
 
     /// The hint that names the directory can be pasted.

@@ -1,16 +1,20 @@
 //! What a terminal shows, and what a pipe gets instead: colours, a line rewritten in place, a progress bar.
 
 mod bar;
+mod foreground;
 mod live;
 mod output;
+mod reader;
 mod secret;
 mod table;
 
 use std::io::IsTerminal as _;
 
 pub(crate) use bar::ProgressBar;
+pub(crate) use foreground::Foreground;
 pub(crate) use live::{LiveLine, Screen};
-pub(crate) use output::{Output, note};
+pub(crate) use output::{Colour, Output, ask, note, show_raw, stdout_is_neutral};
+pub(crate) use reader::reader_left;
 pub(crate) use secret::secret;
 pub(crate) use table::table;
 
@@ -19,11 +23,13 @@ const DEFAULT_COLUMNS: usize = 100;
 const DEFAULT_ROWS: usize = 30;
 
 /// Whether standard output is read by a person.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
 /// Whether standard error is read by a person.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
@@ -34,6 +40,7 @@ pub(crate) fn stdout_has_colour() -> bool {
 }
 
 /// Columns and rows of the terminal behind standard output or standard error.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn size() -> (usize, usize) {
     let size =
         rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()));

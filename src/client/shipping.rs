@@ -18,8 +18,6 @@ use crate::terminal::thousands;
 
 /// A restart of the agent is waited for; the outbox bounds what gathers meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Envelopes that may be on the way.
-const WINDOW: u64 = 8192;
 
 /// A producer for the stack's agent.
 pub(crate) async fn producer(stack: &Stack) -> Result<Producer, Failure> {
@@ -39,8 +37,8 @@ pub(crate) async fn producer(stack: &Stack) -> Result<Producer, Failure> {
         Ledger::in_memory("cli"),
         &tasks,
         Pace {
-            window: WINDOW,
             patience: PATIENCE,
+            ..Pace::default()
         },
     ))
 }

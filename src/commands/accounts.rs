@@ -19,5 +19,7 @@ pub(super) fn show<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Res
 pub(super) fn print_json(list: &Value) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(list)
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("list: {error}")))?;
-    Output::stdout().line(&text)
+    let mut output = Output::stdout();
+    output.text(format!("{text}\n").as_bytes())?;
+    output.flush()
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "weir", &mut script);
     let mut output = Output::stdout();
-    output.write(&script)?;
+    output.text(&script)?;
     output.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -65,6 +65,10 @@ struct Telemetry {
     #[command(flatten)]
     log: LogArgs,
 
+    /// The file that standard error is appended to: it is kept within 16 MiB, with as much of before in FILE.1
+    #[arg(long, value_name = "FILE", hide = true)]
+    log_file: Option<PathBuf>,
+
     /// Ship the component's own logs, metrics and losses to the agent at this address
     #[arg(long = "telemetry-agent", value_name = "HOST:PORT")]
     agent: Option<String>,
@@ -109,7 +113,9 @@ impl Telemetry {
 pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Failure> {
     let loaded = config::load(component, args.config.as_deref(), &args.set)?;
     if args.check {
-        Output::stdout().line(loaded.effective.trim_end())?;
+        let mut output = Output::stdout();
+        output.text(format!("{}\n", loaded.effective.trim_end()).as_bytes())?;
+        output.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let target = args.telemetry.target()?;
@@ -118,6 +124,7 @@ pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Fa
         &args.telemetry.log.level,
         None,
         args.telemetry.log.format(),
+        args.telemetry.log_file.clone(),
     )?;
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
     let mut hosted = Bound::bind(component, loaded.config, args.ledger.as_deref())

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::terminal::{self, Output};
+use crate::terminal::{Colour, Output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,33 +71,40 @@ impl Finding {
 }
 
 impl Finding {
-    /// The line, with its hint on the next.
-    fn to_line(&self, colour: bool) -> String {
-        let (word, code) = match self.level {
-            Level::Fine => ("ok", "32"),
-            Level::Odd => ("odd", "33"),
-            Level::Broken => ("BROKEN", "31"),
-        };
-        let word = if colour {
-            format!("\x1b[{code}m{word:<7}\x1b[0m")
-        } else {
-            format!("{word:<7}")
-        };
+    /// The word that it begins with.
+    const fn word(&self) -> (Colour, &'static str) {
+        match self.level {
+            Level::Fine => (Colour::Green, "ok     "),
+            Level::Odd => (Colour::Yellow, "odd    "),
+            Level::Broken => (Colour::Red, "BROKEN "),
+        }
+    }
+
+    /// What follows the word, with the hint on the next line.
+    fn rest(&self) -> String {
         let hint = self
             .hint
             .as_ref()
             .map_or_else(String::new, |hint| format!("\n{:21}hint: {hint}", ""));
-        format!("{word}{:<13} {}{hint}", self.subject, self.text)
+        format!("{:<13} {}{hint}\n", self.subject, self.text)
+    }
+
+    /// The finding as it is printed without colours.
+    #[cfg(test)]
+    fn to_text(&self) -> String {
+        format!("{}{}", self.word().1, self.rest())
     }
 }
 
 pub(crate) async fn run(_: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let mut output = Output::stdout();
-    let colour = terminal::stdout_has_colour();
     let mut worst = Level::Fine;
     let mut show = |finding: Finding| {
         worst = worst.max(finding.level);
-        output.line(&finding.to_line(colour))
+        let (colour, word) = finding.word();
+        output.word(colour, word)?;
+        output.text(finding.rest().as_bytes())?;
+        output.flush()
     };
     for finding in machine::findings(&state) {
         show(finding)?;
@@ -118,18 +125,14 @@ mod tests {
 
     #[test]
     fn findings_line_up() {
+        let line = |finding: Finding| finding.to_text();
         assert_eq!(
-            Finding::fine("disk", "42 GiB free").to_line(false),
-            "ok     disk          42 GiB free"
-        );
-        assert!(
-            Finding::fine("disk", "x")
-                .to_line(true)
-                .starts_with("\x1b[32mok     \x1b[0mdisk")
+            line(Finding::fine("disk", "42 GiB free")),
+            "ok     disk          42 GiB free\n"
         );
         assert_eq!(
-            Finding::broken("token", "can be read by others", "chmod 600 it").to_line(false),
-            "BROKEN token         can be read by others\n                     hint: chmod 600 it"
+            line(Finding::broken("token", "can be read by others", "chmod 600 it")),
+            "BROKEN token         can be read by others\n                     hint: chmod 600 it\n"
         );
     }
 }

@@ -29,7 +29,10 @@ pub(crate) fn run(args: &Args, state: &StateDir) -> Result<ExitCode, Failure> {
     let text = Endpoints::read_text(state)?;
     let mut output = Output::stdout();
     match &args.key {
-        None => output.line(text.trim_end())?,
+        None => {
+            output.text(text.as_bytes())?;
+            output.flush()?;
+        }
         Some(key) => output.line(&value(&text, key)?)?,
     }
     Ok(ExitCode::SUCCESS)

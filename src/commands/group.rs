@@ -15,13 +15,13 @@ use crate::terminal::note;
 
 const EXAMPLES: &str = "\
 Examples:
-  weir group add logs.read.web --user alice may read the source `web` from the next login or refresh on
+  weir group add logs.read.web --user alice may read the source `web`, half a minute from now at the latest
   weir group list                           all groups, and who is in them
   weir group remove logs.read.web --user alice
-                                            takes alice out; `weir user password alice` ends her tokens at once
+                                            takes alice out, and ends her access tokens
   weir group remove logs.read.web           removes the group
 
-The name of a group is the scope that its members have in their tokens.";
+The name of a group is the scope that its members have in their tokens; for all of `logs.read.SOURCE` that is `logs.read`.";
 
 /// Add, list and remove groups and their members
 #[derive(Debug, clap::Args)]

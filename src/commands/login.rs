@@ -1,6 +1,6 @@
 //! `weir login` and `weir logout`: whose token `weir token` and `weir sql` use.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use weir_error::{Classify as _, ErrorKind};
@@ -10,7 +10,7 @@ use crate::client::login::{Login, reads};
 use crate::client::uaa;
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::terminal::{Output, note, secret, stdout_is_terminal};
+use crate::terminal::{Output, ask, note, secret, stdout_is_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +68,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let claims = uaa::checked(&stack, &tokens).await?;
     let login = Login::new(user, &tokens, &claims);
     login.write(&state)?;
-    let text = format!("logged in as `{}`: {}", login.user, reads(&claims));
+    let text = format!(
+        "logged in as `{}`: {}",
+        login.user,
+        reads(&stack, &tokens, &claims).await
+    );
     if stdout_is_terminal() {
         Output::stdout().line(&text)?;
     } else {
@@ -121,7 +125,7 @@ fn ask_user() -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(ErrorKind::InvalidInput, "user: not given").with_hint("say it with `--user NAME`"));
     }
-    write!(io::stderr(), "User: ").ok();
+    ask("User: ");
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)

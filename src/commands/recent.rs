@@ -83,6 +83,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let stack = Stack::find(&state)?;
     let style = Style {
         colour: terminal::stdout_has_colour(),
+        neutral: terminal::stdout_is_neutral(),
         source: false,
         form: if args.json {
             Form::Json
@@ -115,7 +116,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
                 render::envelope(envelope.view(), style, &mut text);
             }
         }
-        output.write(&text)?;
+        output.program(&text)?;
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The program never waits for the pipeline: when the outbox is full, lines are dropped, counted and reported at the end.
-//! (It does wait for a reader of our standard output, as it would without us.)
+//! It does wait for a reader of our standard output, as it would without us, and where that reader goes away its pipe breaks
+//! (`weir run -- yes | head -1`). What it prints is passed on byte for byte, to a terminal as well.
 
 mod child;
 mod pump;
@@ -35,6 +36,7 @@ Examples:
   weir run --source-id nightly -- make all  under a name of your own
   weir run --quiet -- ./server --port 80    without printing them here as well
   weir run -- sh -c 'exit 3'; echo $?       3: the exit status is the program's (128+N for signal N)
+  weir run -- make all | head -20           a reader who goes away ends the program, as without `weir run`
 
 A line ends with \\n or \\r; empty lines are not sent; lines longer than 61,440 bytes are sent in pieces.";
 
@@ -83,8 +85,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let mut child = Child::spawn(&args.command)?;
     let (stdout, stderr) = child.take_output();
     let (trigger, stop) = Shutdown::new();
-    let through_out = (!args.quiet).then(tokio::io::stdout);
-    let through_err = (!args.quiet).then(tokio::io::stderr);
+    let (through_out, through_err) = passed_on(args.quiet);
     let out = pump(stdout, through_out, Stream::Out, Arc::clone(&outbox), stop.clone());
     let err = pump(stderr, through_err, Stream::Err, Arc::clone(&outbox), stop);
     let mut pumps = background(futures::future::join(out, err));
@@ -100,6 +101,12 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         note(&format!("weir: {text}"));
     }
     Ok(ExitCode::from(code))
+}
+
+/// Where the program's output goes beside the pipeline, as it is: to the terminal it is what the program would have written.
+#[expect(clippy::disallowed_methods, reason = "the program's own bytes")]
+fn passed_on(quiet: bool) -> (Option<tokio::io::Stdout>, Option<tokio::io::Stderr>) {
+    ((!quiet).then(tokio::io::stdout), (!quiet).then(tokio::io::stderr))
 }
 
 /// What `argv[0]` names, without its directory.

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     format: Format,
 
     /// Print rows as they arrive, one JSON object per line, until Ctrl-C. For a filter and a projection of one table
-    #[arg(long, conflicts_with_all = ["format", "timeout", "max_rows"])]
+    #[arg(long, conflicts_with_all = ["format", "timeout", "max_rows", "wide"])]
     follow: bool,
 
     /// Give up after this long, e.g. 500ms, 10s, 2m
@@ -54,6 +54,10 @@ pub(crate) struct Args {
     /// Print at most this many rows
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
+
+    /// Print all of each cell of a table; otherwise `…` stands for what is wider than 500 columns or higher than 200 lines
+    #[arg(long)]
+    wide: bool,
 }
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
@@ -69,6 +73,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             timeout: args.timeout,
             max_rows: args.max_rows,
             follow: false,
+            wide: args.wide,
             asker: Asker::User,
         };
         print(&stack, &query, &mut output).await?;
@@ -79,13 +84,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 /// Prints the answer as it arrives.
 async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), Failure> {
     let response = query.send(stack).await?;
-    let truncated = response.headers().contains_key("x-weir-truncated");
-    let rows = response
-        .headers()
-        .get("x-weir-rows")
-        .and_then(|rows| rows.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
+    let header = |name: &str| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (truncated, rows) = (header("x-weir-truncated"), header("x-weir-rows"));
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -93,11 +96,11 @@ async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), 
                 .with_hint("what was printed is not all; ask again")
         })?;
         if let Some(data) = frame.data_ref() {
-            output.write(data)?;
+            output.text(data)?;
         }
     }
     output.flush()?;
-    if truncated && query.max_rows.is_none() {
+    if truncated == "bytes" || (truncated == "rows" && query.max_rows.is_none()) {
         note(&format!(
             "weir: these are only the first {rows} rows; aggregate, or page by a condition on `seq`"
         ));

@@ -84,6 +84,7 @@ impl Kind {
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let style = Style {
         colour: terminal::stdout_has_colour(),
+        neutral: terminal::stdout_is_neutral(),
         source: args.source.is_none(),
         form: if args.json {
             Form::Json
@@ -144,7 +145,7 @@ async fn print(stream: &mut Messages, style: Style, output: &mut Output) -> Resu
                 for envelope in Batch::split(message).batch.iter() {
                     render::envelope(envelope.view(), style, &mut text);
                 }
-                output.write(&text)?;
+                output.program(&text)?;
                 output.flush()?;
             }
             Ok(None) => return Ok(tonic::Status::ok("the stack closed it")),

@@ -5,7 +5,6 @@
 
 mod view;
 
-use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,11 +72,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         let mut lines = vec![status.to_string(), String::new()];
         lines.extend(table(&before, &now, rows));
         if redraw {
-            screen
-                .draw(&mut io::stdout(), &lines)
-                .map_err(|error| Failure::output(&error))?;
+            screen.draw(&lines).map_err(|error| Failure::output(&error))?;
         } else {
-            output.line(&lines.join("\n"))?;
+            for line in &lines {
+                output.line(line)?;
+            }
             if args.once {
                 return Ok(ExitCode::SUCCESS);
             }

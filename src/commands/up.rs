@@ -6,7 +6,6 @@
 
 mod texts;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::failure::Failure;
 use crate::stack::observe::{self, Observation};
 use crate::stack::{Counts, Event, Plan, PortChoice, Ports, Stack, StatusLine};
 use crate::state::{Endpoints, Lock, StateDir};
-use crate::terminal::{self, LiveLine};
+use crate::terminal::Foreground;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +64,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     // What a killed predecessor left would send clients to the wrong place.
     Endpoints::remove(&state)?;
     // Standard error shows what needs attention; everything else is in the stream.
-    let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format())?;
+    let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format(), None)?;
     raise_file_limit();
     // UAA makes the administrator's password at its first start.
     let is_first = !state.admin_password().exists();
@@ -138,7 +137,7 @@ async fn serve(
 ) -> Option<Failure> {
     let mut last = before.clone();
     let mut last_at = clock::instant();
-    let mut ticks = tokio::time::interval(if screen.is_terminal { INTERVAL } else { PLAIN_INTERVAL });
+    let mut ticks = tokio::time::interval(if screen.is_terminal() { INTERVAL } else { PLAIN_INTERVAL });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     ticks.tick().await;
     loop {
@@ -172,7 +171,7 @@ async fn serve(
             _ = ticks.tick() => {
                 let (now, at) = (stack.counts(), clock::instant());
                 let line = StatusLine { total: now.since(before), last: now.since(&last), elapsed: at.duration_since(last_at) };
-                screen.status(&line);
+                screen.status(&line.to_string());
                 (last, last_at) = (now, at);
             }
         }
@@ -190,37 +189,6 @@ fn raise_file_limit() {
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "the limit of open files stays as it is");
-        }
-    }
-}
-
-/// Standard output: texts, and below them the status, which on a terminal is rewritten in place. Somebody who closes it
-/// does not stop the stack.
-struct Foreground {
-    is_terminal: bool,
-    line: LiveLine,
-}
-
-impl Foreground {
-    fn new() -> Self {
-        Self {
-            is_terminal: terminal::stdout_is_terminal(),
-            line: LiveLine::default(),
-        }
-    }
-
-    fn print(&mut self, text: &str) {
-        let mut stdout = io::stdout();
-        self.line.clear(&mut stdout).ok();
-        writeln!(stdout, "{text}").ok();
-        stdout.flush().ok();
-    }
-
-    fn status(&mut self, line: &StatusLine) {
-        if self.is_terminal {
-            self.line.show(&mut io::stdout(), &line.to_string()).ok();
-        } else {
-            self.print(&line.to_string());
         }
     }
 }

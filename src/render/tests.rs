@@ -73,6 +73,33 @@ fn bodies_are_not_touched() {
     assert!(bytes.ends_with(b"[APP/PROC/WEB/2] OUT \xff\x1b[1m\r\n"));
 }
 
+/// On a terminal, everything but the body of a log is made neutral, within the colours of ours.
+#[test]
+fn what_a_producer_chose_is_neutral() {
+    let mut envelope = log(b"\x1b[1m", 0);
+    envelope.source_id = "we\u{1b}b".to_owned();
+    envelope.instance_id = "\r2".to_owned();
+    let style = Style {
+        source: true,
+        neutral: true,
+        ..Style::default()
+    };
+    assert_eq!(text(&envelope, style), "we␛b [APP/PROC/WEB/␍2] OUT \x1b[1m\n");
+    envelope.message = Some(Message::Event(Event {
+        title: "\u{202e}title".to_owned(),
+        body: "\u{9b}body".to_owned(),
+    }));
+    let coloured = Style {
+        source: false,
+        colour: true,
+        ..style
+    };
+    assert_eq!(
+        text(&envelope, coloured),
+        "\x1b[36m[APP/PROC/WEB/␍2]\x1b[0m \x1b[34mEVENT \u{fffd}title: \u{fffd}body\x1b[0m\n"
+    );
+}
+
 /// Metrics show their values, units and tags; deprecated tags count as tags.
 #[test]
 fn other_kinds_are_readable() {

@@ -176,8 +176,6 @@ async fn keep_ledger(context: Context) {
         .await
         .is_some()
     {
-        if let Err(error) = context.ledger.persist() {
-            tracing::warn!(%error, "ledger cannot be written");
-        }
+        context.ledger.refresh_file();
     }
 }

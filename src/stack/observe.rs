@@ -1,9 +1,10 @@
 //! The stack observes itself: what its components say, measure and lose goes into its own pipeline.
 //!
-//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a counter `weir.dropped`
-//! of the source that lost them (a row of `drops` in SQL), and, where lines are missing that somebody may look for, as a log
-//! line of source type `LGR` in that source's own stream.
+//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a running total
+//! (`weir_flow::told`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
+//! for, as a log line of source type `LGR` in the stream of the source that lost.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +28,9 @@ const SHIPMENT: usize = 1000;
 const LOSSES_EVERY: Duration = Duration::from_secs(1);
 /// An agent that stays away longer costs a shipment; the outbox keeps what comes meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
-const WINDOW: u64 = 8192;
 /// At the end, the last shipments get this long.
 const FINISH: Duration = Duration::from_millis(500);
 
-/// The counter that reports losses; the log cache shows it as the table `drops`.
-const DROPPED: &str = "weir.dropped";
 /// Losses of these kinds are what somebody chose, not lines that are missing.
 const CHOSEN: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
 /// Who tells developers itself what it lost: it knows which drain, and why.
@@ -44,8 +42,10 @@ pub(crate) fn install(
     level: &str,
     stderr_level: Option<&str>,
     format: weir_telemetry::Format,
+    log_file: Option<PathBuf>,
 ) -> Result<Telemetry, Failure> {
     let mut options = Options::new(component);
+    options.log_file = log_file;
     options.level = level.to_owned();
     options.stderr_level = stderr_level.map(str::to_owned);
     options.format = format;
@@ -66,8 +66,8 @@ impl Observation {
         let (trigger, stop) = Shutdown::new();
         let tasks = Tasks::new(trigger.clone(), Health::new());
         let pace = Pace {
-            window: WINDOW,
             patience: PATIENCE,
+            ..Pace::default()
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
         // Nothing is told of the telling.
@@ -120,7 +120,7 @@ async fn ship(mut producer: Producer, outbox: Arc<Outbox>, ledgers: Vec<Arc<Ledg
     drop(producer.flush().await);
 }
 
-/// Tells what was lost since the last time. Where that cannot be sent it is in the ledgers all the same.
+/// Tells what was lost since the last time. Where that cannot be sent, the next report has it as well.
 async fn tell_losses(producer: &mut Producer, ledgers: &[Arc<Ledger>]) {
     let mut builder = BatchBuilder::new();
     for ledger in ledgers {
@@ -135,21 +135,17 @@ async fn tell_losses(producer: &mut Producer, ledgers: &[Arc<Ledger>]) {
 
 fn write_loss(builder: &mut BatchBuilder, component: &str, report: &LossReport) {
     let now = clock::now_nanos();
+    builder.push_with(|envelope| report.write(component, now, envelope));
     let LossReport {
         source_id,
         hop,
         reason,
         count,
+        ..
     } = report;
-    builder.push_with(|envelope| {
-        let mut writer = Writer::new(envelope);
-        writer
-            .timestamp(now)
-            .source_id(source_id)
-            .tag("origin", "loggregator.weir")
-            .tag("component", component);
-        writer.tag("hop", hop).tag("reason", reason).counter(DROPPED, *count, 0);
-    });
+    if *count == 0 {
+        return;
+    }
     if component != TELLS_ITSELF.name() && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
         let text = format!("{count} envelopes of this source were dropped by {component} ({hop}: {reason})");
         builder.push_with(|envelope| {
@@ -184,11 +180,13 @@ mod tests {
             .collect()
     }
 
-    /// A loss is a row of the one who lost, and a line in its own stream where lines are missing.
+    /// A loss is a report, which is not shed with the source that lost, and a line in that source's own stream where lines
+    /// are missing.
     #[test]
     fn losses_are_told_to_whom_they_concern() {
-        let app = |kind| (kind, "app".to_owned());
-        assert_eq!(told(Reason::SlowConsumer), [app(Kind::Counter), app(Kind::Log)]);
-        assert_eq!(told(Reason::Unconvertible), [app(Kind::Counter)]);
+        let report = (Kind::Counter, weir_flow::told::SOURCE.to_owned());
+        let line = (Kind::Log, "app".to_owned());
+        assert_eq!(told(Reason::SlowConsumer), [report.clone(), line]);
+        assert_eq!(told(Reason::Unconvertible), [report]);
     }
 }

@@ -11,12 +11,13 @@ use serde::Serialize;
 use weir_auth::{RawUaa, StaticToken};
 use weir_config::Secret;
 use weir_error::ErrorKind;
+use weir_files::Readers;
 use weir_rpc::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use super::{Component, Ports};
 use crate::failure::Failure;
-use crate::state::{Endpoints, StateDir, write_atomically};
+use crate::state::{Endpoints, StateDir};
 
 /// The name of the certificate with which commands and nozzles call the stack.
 const CLIENT: &str = "client";
@@ -129,6 +130,7 @@ impl Plan {
         let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
         option("--config", self.config(component).into());
         option("--ledger", self.state.ledger().into());
+        option("--log-file", self.state.log_of(component.name()).into());
         option("--telemetry-agent", self.ports.agent.to_string().into());
         option("--telemetry-ca", self.client.ca.clone().into());
         option("--telemetry-cert", self.client.cert.clone().into());
@@ -159,6 +161,7 @@ impl Plan {
             Component::Uaa => to_toml(&weir_platform_uaa::RawConfig {
                 listen: ports.uaa.into(),
                 identity: weir_platform_uaa::RawIdentity {
+                    ca: identity.ca,
                     cert: identity.cert,
                     key: identity.key,
                 },
@@ -267,20 +270,19 @@ impl Plan {
              # {}__LISTEN, or copy this file and run `weir {component} --config COPY`.\n\n",
             component.name().to_uppercase().replace('-', "_"),
         );
-        write_atomically(&path, (head + &text).as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+        let written = weir_files::replace(&path, (head + &text).as_bytes(), Readers::Owner);
+        written.map_err(|error| Failure::file(&path, &error))
     }
 }
 
 /// Begins the file of clients' secrets, which UAA completes at its first start: the faces want theirs before that.
 fn client_secrets(state: &StateDir) -> Result<(), Failure> {
     let path = state.client_secrets();
-    if path.exists() {
-        return Ok(());
-    }
     let mut random = rand::rng();
     let secret = format!("{:032x}{:032x}", random.random::<u128>(), random.random::<u128>());
     let text = serde_json::json!({ RESOURCE_CLIENT: secret }).to_string();
-    write_atomically(&path, text.as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+    let made = weir_files::create(&path, text.as_bytes(), Readers::Owner);
+    made.map(drop).map_err(|error| Failure::file(&path, &error))
 }
 
 /// Where envelopes come from, for clients that show it: what a deployment's agents add (contract §7).

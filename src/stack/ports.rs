@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use weir_error::ErrorKind;
+use weir_files::Readers;
 
 use crate::failure::Failure;
-use crate::state::{StateDir, write_atomically};
+use crate::state::StateDir;
 
 /// Below the range from which systems take ports for outgoing connections, so that none of those is in the way when a
 /// component restarts on its port.
@@ -81,7 +82,7 @@ impl Ports {
                 ports.check(state)?;
                 Ok(ports)
             }
-            Choice::Auto => match Self::remembered(state).filter(|ports| ports.taken().is_empty()) {
+            Choice::Auto => match Self::remembered(state)?.filter(|ports| ports.taken().is_empty()) {
                 Some(ports) => Ok(ports),
                 None => Self::free().map_err(|error| Failure::io("no free ports", &error)),
             },
@@ -89,8 +90,10 @@ impl Ports {
     }
 
     /// The ports of the last start: clients that come back find what they know.
-    fn remembered(state: &StateDir) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(state.ports()).ok()?).ok()
+    fn remembered(state: &StateDir) -> Result<Option<Self>, Failure> {
+        let path = state.ports();
+        weir_files::read_or_set_aside(&path, |text| serde_json::from_slice(text))
+            .map_err(|error| Failure::file(&path, &error))
     }
 
     /// Keeps them for the next start.
@@ -98,7 +101,7 @@ impl Ports {
         let path = state.ports();
         let text =
             serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        write_atomically(&path, &text, false).map_err(|error| Failure::file(&path, &error))
+        weir_files::replace(&path, &text, Readers::Everybody).map_err(|error| Failure::file(&path, &error))
     }
 
     /// Every address with the key under which `endpoints.json` has it.

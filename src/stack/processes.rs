@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use weir_error::ErrorKind;
 use weir_rpc::Backoff;
 use weir_service::{Shutdown, clock};
+use weir_telemetry::set_full_log_aside;
 
 use super::Component;
 use crate::failure::Failure;
@@ -36,7 +37,7 @@ pub(crate) struct Program {
     pub(crate) component: Component,
     pub(crate) executable: PathBuf,
     pub(crate) arguments: Vec<std::ffi::OsString>,
-    /// Takes its standard output and standard error, appended.
+    /// Takes its standard output and standard error, appended; the component itself keeps it within a bound.
     pub(crate) log: PathBuf,
 }
 
@@ -116,10 +117,8 @@ async fn tell(happenings: &mpsc::Sender<Happening>, happening: Happening) {
 impl Program {
     /// Starts the program.
     fn spawn(&self) -> Result<Child, Failure> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
+        let log = set_full_log_aside(&self.log)
+            .and_then(|()| File::options().create(true).append(true).open(&self.log))
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| Failure::file(&self.log, &error))?;
         Command::new(&self.executable)

@@ -170,9 +170,8 @@ mod tests {
             received,
             sent,
             subscribers: 2,
-            expected: 2,
-            in_flight: 0,
             dropped,
+            ..LedgerSnapshot::default()
         }
     }
 

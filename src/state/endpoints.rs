@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_error::ErrorKind;
+use weir_files::Readers;
 
-use super::{Lock, StateDir, write_atomically};
+use super::{Lock, StateDir};
 use crate::failure::Failure;
 
 /// The keys of this version; those of later ones are ignored when reading.
@@ -89,7 +90,8 @@ impl Endpoints {
             serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         text.push(b'\n');
         // The administrator's password is in it.
-        write_atomically(&state.endpoints(), &text, true).map_err(|error| Failure::file(&state.endpoints(), &error))
+        let path = state.endpoints();
+        weir_files::replace(&path, &text, Readers::Owner).map_err(|error| Failure::file(&path, &error))
     }
 
     /// Makes the stack unknown again; an absent file is fine.

@@ -42,6 +42,7 @@ impl ProgressBar {
     }
 
     /// How far we are.
+    #[expect(clippy::disallowed_methods, reason = "one of the places where commands write")]
     pub(crate) fn update(&mut self, bytes: u64, lines: u64) {
         let Some(line) = &mut self.line else { return };
         let now = clock::instant();
@@ -55,6 +56,7 @@ impl ProgressBar {
     }
 
     /// Removes the bar; the summary takes its place.
+    #[expect(clippy::disallowed_methods, reason = "one of the places where commands write")]
     pub(crate) fn finish(&mut self) {
         if let Some(line) = &mut self.line {
             drop(line.clear(&mut io::stderr()));

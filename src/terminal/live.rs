@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::output::line_for_stdout;
 use super::{fitted, size};
 
 /// To the first column, and erase to the end of the line.
@@ -39,8 +40,13 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Draws as many of `lines` as fit.
-    pub(crate) fn draw(&mut self, to: &mut impl Write, lines: &[String]) -> io::Result<()> {
+    /// Draws as many of `lines` as fit on the terminal behind standard output.
+    #[expect(clippy::disallowed_methods, reason = "one of the places where commands write")]
+    pub(crate) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
+        self.draw_on(&mut io::stdout(), lines)
+    }
+
+    fn draw_on(&mut self, to: &mut impl Write, lines: &[String]) -> io::Result<()> {
         let (columns, rows) = size();
         // The first time, what stands on the screen moves into the scroll-back instead of being lost.
         let start = if std::mem::replace(&mut self.drawn, true) {
@@ -50,7 +56,7 @@ impl Screen {
         };
         let mut text = String::from(start);
         for line in lines.iter().take(rows.saturating_sub(1)) {
-            text.push_str(fitted(line, columns));
+            text.push_str(fitted(&line_for_stdout(line), columns));
             text.push_str("\x1b[K\n");
         }
         text.push_str("\x1b[J");
@@ -78,9 +84,9 @@ mod tests {
     #[test]
     fn a_screen_is_redrawn_from_the_top() {
         let (mut bytes, mut screen) = (Vec::new(), Screen::default());
-        screen.draw(&mut bytes, &["a".to_owned()]).expect("written");
+        screen.draw_on(&mut bytes, &["a".to_owned()]).expect("written");
         bytes.clear();
-        screen.draw(&mut bytes, &["b".to_owned()]).expect("written");
+        screen.draw_on(&mut bytes, &["b".to_owned()]).expect("written");
         assert_eq!(String::from_utf8_lossy(&bytes), "\x1b[Hb\x1b[K\n\x1b[J");
     }
 }

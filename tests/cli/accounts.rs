@@ -3,21 +3,26 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
+use std::time::Instant;
 
 use crate::stack::{Stack, directory, eventually, text};
 
 /// Runs a command with a password on its standard input.
 fn with_password(stack: &Stack, arguments: &[&str], password: &str) -> Output {
-    let path = tempfile::NamedTempFile::new().expect("file");
-    fs::write(&path, format!("{password}\n")).expect("written");
-    let stdin = fs::File::open(&path).expect("opened");
     stack
         .command(arguments)
-        .stdin(stdin)
+        .stdin(self::password(password))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .output()
         .expect("runs")
+}
+
+/// A standard input that holds a password.
+fn password(password: &str) -> fs::File {
+    let path = tempfile::NamedTempFile::new().expect("file");
+    fs::write(&path, format!("{password}\n")).expect("written");
+    fs::File::open(&path).expect("opened")
 }
 
 /// The same, which must succeed.
@@ -179,4 +184,45 @@ fn clients_come_and_go() {
     assert_eq!(again.status.code(), Some(6), "{}", text(&again));
     stack.ok(&["client", "remove", "nozzle"]);
     assert_eq!(stack.run(&["client", "remove", "nozzle"]).status.code(), Some(5));
+}
+
+/// Setup: 60 logins that fail, of as many names. Must hold: one line a second says so, with how many were left out, in the
+/// log cache as well; the metrics count them all.
+#[test]
+fn refusals_are_one_line_a_second() {
+    const LOGINS: usize = 60;
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let stack = &stack;
+        for worker in 0..6 {
+            scope.spawn(move || {
+                for number in 0..LOGINS / 6 {
+                    let name = format!("nobody-{worker}-{number}");
+                    let refused = stack
+                        .command(&["login", "--user", &name])
+                        .stdin(password("guessed"))
+                        .output()
+                        .expect("runs");
+                    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+                }
+            });
+        }
+    });
+    let seconds = started.elapsed().as_secs();
+    let rows = eventually("the first refusal is told", || {
+        let rows = stack.rows("select body from logs where source_id = 'uaa' and body like 'a login failed%'");
+        (!rows.is_empty()).then_some(rows)
+    });
+    assert!(
+        rows.len() as u64 <= seconds + 2 && rows.len() < LOGINS / 2,
+        "{} lines in {seconds} s",
+        rows.len()
+    );
+    let count = "select max(total) as n from counters where name = 'log_lines_swallowed'";
+    eventually("what was left out is counted", || {
+        let swallowed = stack.rows(count)[0]["n"].as_u64()?;
+        (swallowed >= (LOGINS - rows.len()) as u64).then_some(())
+    });
 }

@@ -1,5 +1,6 @@
 //! Lines go in and come out: all of them, byte for byte, in order.
 
+use std::io::Read as _;
 use std::process::Stdio;
 
 use crate::stack::{Background, Stack, directory, eventually, text};
@@ -97,6 +98,71 @@ fn long_lines_are_sent_in_pieces() {
     );
     let bodies = stack.say(&["recent", "long", "--body"]);
     assert_eq!(bodies.replace('\n', ""), format!("{long}short"));
+}
+
+/// Setup: an idle stack with buffers of 6 MiB, so that they are full as fast in a debug build as the usual ones in a release
+/// build, and 128 MB without a newline. Must hold: `emit` waits for the pipeline instead of filling the buffers, so that
+/// every piece is taken.
+#[test]
+fn emit_waits_instead_of_losing() {
+    let directory = directory();
+    let buffers = [
+        ("FORWARDER_AGENT__BUFFER__BYTES", "6MiB"),
+        ("LOGGREGATOR_AGENT__BUFFER__BYTES", "6MiB"),
+        ("DOPPLER__QUEUE__BYTES", "6MiB"),
+    ];
+    let stack = Stack::start_with(directory.path(), &[], &buffers);
+    let summary = stack.feed(&["emit", "--source-id", "endless"], &vec![b'x'; 128 << 20]);
+    assert!(
+        summary.starts_with("sent 2,185 (2,184 of them") && summary.ends_with(", taken 2,185, dropped 0\n"),
+        "{summary}"
+    );
+    let dropped = stack.rows("select coalesce(sum(count), 0) as n from drops where source_id = 'endless'");
+    assert_eq!(dropped[0]["n"], 0);
+}
+
+/// Setup: a program that prints without end, and a reader that goes away after the first line. Must hold: the program ends
+/// by `SIGPIPE`, as without `weir run`, the exit status says so, and what was read is shipped.
+#[test]
+fn a_program_ends_with_its_reader() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let mut run = Background(
+        stack
+            .command(&["run", "--source-id", "endless", "--", "yes"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts"),
+    );
+    let mut stdout = run.0.stdout.take().expect("piped");
+    let mut first = [0; 2];
+    stdout.read_exact(&mut first).expect("a line");
+    assert_eq!(&first, b"y\n");
+    drop(stdout);
+    let status = eventually("it ends", || run.0.try_wait().expect("waited"));
+    assert_eq!(status.code(), Some(128 + 13), "{status}");
+    let lines = stack.rows("select count(*) as n from logs where source_id = 'endless' and body = 'y'");
+    assert!(lines[0]["n"].as_u64() > Some(0), "{lines:?}");
+}
+
+/// A command that only shows something ends with its reader too, though it has nothing to write that would tell it.
+#[test]
+fn a_silent_tail_ends_with_its_reader() {
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let query = "select body from logs where source_id = 'silent'";
+    for arguments in [&["tail", "silent"][..], &["sql", "--follow", query]] {
+        let command = stack
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut command = Background(command.expect("starts"));
+        drop(command.0.stdout.take());
+        let status = eventually("it ends", || command.0.try_wait().expect("waited"));
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
 }
 
 /// A program's output is passed through, shipped as OUT and ERR, and its exit status kept.

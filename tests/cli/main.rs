@@ -13,3 +13,5 @@ mod lifecycle;
 mod lines;
 mod processes;
 mod stack;
+mod state_files;
+mod terminal;

@@ -1,5 +1,7 @@
 //! `weir up --processes`: what dies comes back, nothing outlives the stack.
 
+use std::fs;
+
 use rustix::process::Signal;
 
 use crate::stack::{Stack, directory, eventually, kill, lives};
@@ -62,6 +64,30 @@ fn no_process_outlives_its_stack() {
     eventually("all processes are gone", || {
         running.iter().all(|(_, pid)| !lives(*pid)).then_some(())
     });
+}
+
+/// Setup: the log of one process is full to the byte, that of another beyond it. Must hold: both begin anew, and what was
+/// before is beside them.
+#[test]
+fn log_files_stay_within_their_bound() {
+    const BOUND: u64 = 16 << 20;
+    let directory = directory();
+    let logs = directory.path().join("logs");
+    fs::create_dir_all(&logs).expect("made");
+    for (name, length) in [("doppler.log", BOUND), ("rlp.log", BOUND + 1)] {
+        let file = fs::File::create(logs.join(name)).expect("file");
+        file.set_len(length).expect("long");
+    }
+    let _stack = Stack::start(directory.path(), &["--processes"]);
+    for (name, length) in [("doppler.log", BOUND), ("rlp.log", BOUND + 1)] {
+        let text = eventually("it begins anew", || {
+            let now = fs::metadata(logs.join(name)).ok()?.len();
+            (0 < now && now < 1 << 20).then(|| fs::read_to_string(logs.join(name)).expect("text"))
+        });
+        assert!(text.contains("component serves"), "{name}: {text}");
+        let before = fs::metadata(logs.join(format!("{name}.1"))).expect("what was before");
+        assert_eq!(before.len(), length, "{name}");
+    }
 }
 
 fn input(directory: &std::path::Path) -> std::fs::File {

@@ -169,6 +169,7 @@ impl Keeper {
                 if source.stale_since.is_none() || source.error.as_ref() != Some(&error) {
                     tracing::warn!(
                         source = name,
+                        place = source.place,
                         error,
                         since = rfc3339(source.stale_since.unwrap_or(now)),
                         "a source of drains cannot be read, what was read before stays in force"

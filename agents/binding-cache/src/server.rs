@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_drain::Resolver;
 use weir_drain::feed::Item;
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{Target, serve_http_to_many};
+use weir_rpc::{PortLimits, Target, serve_http_within};
 use weir_service::Context;
 use weir_tls::{ClientTls, ServerTls};
 
@@ -174,8 +174,12 @@ impl Server {
             shutdown: context.shutdown.clone(),
         };
         let shutdown = context.shutdown.clone();
-        let agents = config.max_connections;
-        serve_http_to_many(listener, &tls, face.router(), agents, shutdown, &context.tasks).await;
+        // Agents may all come from one address, and each has shown a certificate.
+        let agents = PortLimits {
+            per_address: config.max_connections,
+            ..PortLimits::of(config.max_connections)
+        };
+        serve_http_within(agents, listener, &tls, face.router(), shutdown, &context.tasks).await;
         Ok(())
     }
 }

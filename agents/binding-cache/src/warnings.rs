@@ -111,7 +111,8 @@ fn lines(complaints: &[Complaint], now: i64) -> Batch {
             let mut writer = Writer::new(envelope);
             writer.timestamp(now).source_id(&complaint.app).instance_id("0");
             writer.tag("source_type", "LGR").tag("origin", ORIGIN);
-            writer.log(complaint.text.as_bytes(), Stream::Err);
+            // It quotes the binding, and people read it on terminals.
+            writer.log(weir_telemetry::neutral(&complaint.text).as_bytes(), Stream::Err);
         });
     }
     builder.finish()

@@ -25,10 +25,10 @@ impl Fan {
         };
         match self.buffers.split_last() {
             Some((last, others)) => {
-                for buffer in others {
-                    buffer.push(parcel.clone());
+                for (way, buffer) in others.iter().enumerate() {
+                    buffer.push(parcel.by_way(way));
                 }
-                last.push(parcel);
+                last.push(parcel.by_way(others.len()));
             }
             None => self.ledger.lost("egress", Reason::NoDestination, &parcel.lose()),
         }

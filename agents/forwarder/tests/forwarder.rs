@@ -272,6 +272,29 @@ async fn a_killed_downstream_is_counted() {
     assert_eq!(dropped(&forwarder.books()), [("egress two", "peer_lost", 100)]);
 }
 
+/// Setup: two downstreams that take nothing and are killed. Must hold: a line that is lost on both ways is one lost line to its
+/// producer, and the books of each way have it.
+#[tokio::test]
+async fn a_line_lost_on_two_ways_is_lost_once() {
+    let pki = Pki::new();
+    let victims = [Peer::stalled(&pki.agent), Peer::stalled(&pki.agent)];
+    let places = victims.each_ref().map(Peer::address);
+    let forwarder = Forwarder::start(&pki, &places, RawConfig::default()).await;
+    let mut producer = forwarder.producer(&pki);
+    producer.send(numbered("app", 0, 100)).await.unwrap();
+    for victim in &victims {
+        eventually("a hundred at the victim", || victim.received_envelopes() == 100).await;
+    }
+    for victim in victims {
+        drop(victim.kill());
+    }
+    assert_eq!(flushed(&mut producer).await, Report { sent: 100, lost: 100 });
+    assert_eq!(
+        dropped(&forwarder.books()),
+        [("egress one", "peer_lost", 100), ("egress two", "peer_lost", 100)]
+    );
+}
+
 /// Downstreams make themselves known by files; one of another protocol is passed over; a broken file is an error.
 #[tokio::test]
 async fn files_name_downstreams() {

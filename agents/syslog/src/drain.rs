@@ -15,7 +15,8 @@
 //! take it, gets a copy on disk, so that a slow drain never holds up a producer.
 //!
 //! **Again.** TCP acknowledges nothing: what was written less than a moment before the connection broke is sent again,
-//! at most the transport's window.
+//! at most the transport's window. A message at which connections break again and again is found and set aside
+//! ([`trials`]).
 
 pub(crate) mod account;
 mod backlog;
@@ -26,6 +27,7 @@ pub(crate) mod queue;
 mod task;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ pub(crate) enum Order {
 struct Control {
     binding: Arc<Binding>,
     order: Order,
+    /// Signs that the drain is back, so far.
+    signs: u64,
 }
 
 /// One drain, as everybody but its task sees it.
@@ -115,6 +119,7 @@ impl Drain {
         let control = Control {
             binding: Arc::clone(&binding),
             order: Order::Run,
+            signs: 0,
         };
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
@@ -173,6 +178,16 @@ impl Drain {
     /// Changes what its task has to do.
     pub(crate) fn order(&self, order: Order) {
         self.control.send_modify(|control| control.order = order);
+    }
+
+    /// There is a sign that the drain is back: it is tried now, and not when its pause is over.
+    pub(crate) fn hope(&self) {
+        self.control.send_modify(|control| control.signs += 1);
+    }
+
+    /// Whether it is at this [place](weir_drain::DrainUrl::place).
+    pub(crate) fn is_at(&self, place: &str) -> bool {
+        self.binding.read().url.place() == place
     }
 
     /// The credentials were rotated, or the app was renamed: it goes on, with another id.

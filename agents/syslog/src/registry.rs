@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::drain::Drain;
-use crate::status::{Row, rfc3339};
+use crate::status::{Row, State, rfc3339};
 
 /// Lines that wait for being told; the oldest go.
 const MAX_NOTICES: usize = 1000;
@@ -59,6 +59,18 @@ impl Registry {
 
     pub(crate) fn take_notices(&self) -> Vec<Notice> {
         self.notices.lock().drain(..).collect()
+    }
+
+    /// There is a sign that the drains at this [place](weir_drain::DrainUrl::place) can be reached: those that wait for the
+    /// end of a pause are tried now.
+    pub(crate) fn reached(&self, place: &str) {
+        let drains = self.drains();
+        let waiting = drains
+            .iter()
+            .filter(|drain| drain.status.snapshot().state == State::Retrying);
+        waiting
+            .filter(|drain| drain.is_at(place))
+            .for_each(|drain| drain.hope());
     }
 
     /// The rows of `GET /v1/drains`.

@@ -6,8 +6,10 @@
 //! ```text
 //! spill/<binding id>/
 //!   0000000000000001.seg   "WEIRSPL1" | record | record | …            (oldest: read here)
+//!   0000000000000001.idx   what lies where in it ([`index`])
 //!   0000000000000002.seg   "WEIRSPL1" | record | …                     (newest: written here)
-//!   cursor                 segment u64, offset u64, skip u32, crc32 u32
+//!   0000000000000002.idx
+//!   cursor                 segment u64, offset u64, skip u32, settled u64, crc32 u32
 //!
 //! record  length u32 | crc32 u32 | arrived i64 (ns) | envelopes u32 | kind u8, 0 0 0 | payload (length bytes)
 //!         crc32 is over everything behind it; kind 1: the fields of an EnvelopeBatch,
@@ -15,16 +17,18 @@
 //! ```
 //!
 //! All numbers are little endian. A record is there as soon as its `write(2)` returned: it survives the kill of the
-//! process. Nothing is synced, so a power cut may cost the last seconds. A tail that is torn is cut off when the folder is
-//! opened; a record that does not fit its checksum costs itself, one whose frame is broken the rest of its segment. The
-//! cursor is written now and then, so a killed agent repeats a little; `skip` counts the envelopes of the record at
-//! `offset` that are settled already.
+//! process. Nothing is synced, so a power cut may cost the last seconds. A tail that was never finished is cut off when the
+//! folder is opened. A record that is damaged costs itself, and is counted as lost: the index knows where it ends and what
+//! it held. A segment that is gone is counted by its index; where that is gone as well, by those before and after it, which
+//! say how many envelopes were appended until then. The cursor is written now and then, so a killed agent repeats a little;
+//! `skip` counts the envelopes of the record at `offset` that are settled already, and `settled` those that ever were.
 //!
 //! Bounded by a budget for each binding and one for the agent ([`Budget`]): beyond it the oldest segment goes, and is
 //! counted. Everything here blocks; the drain's task calls it on a blocking thread.
 
 mod budget;
 mod cursor;
+mod index;
 mod record;
 mod segment;
 mod sources;
@@ -165,6 +169,12 @@ pub(crate) struct Spill {
     read_arrived: i64,
     /// Segments whose files can go.
     garbage: Vec<PathBuf>,
+    /// Envelopes that were ever appended.
+    appended: u64,
+    /// Of those before the cursor: settled, given up, or counted as lost.
+    settled: u64,
+    /// Envelopes that were not there any more when it was opened.
+    missing: u64,
 }
 
 impl Spill {
@@ -176,24 +186,38 @@ impl Spill {
         source: Option<&str>,
     ) -> io::Result<Self> {
         segment::private_folder(folder)?;
-        let mut numbers = segment::numbers(folder)?;
-        numbers.sort_unstable();
-        let cursor = cursor::read(folder);
-        let mut segments = VecDeque::new();
+        let numbers = segment::numbers(folder)?;
+        let saved = cursor::read(folder);
+        let cursor = saved.map(|(cursor, _)| cursor);
+        let mut segments: VecDeque<Segment> = VecDeque::new();
         let last = numbers.last().copied();
+        // What lies before the first segment was settled, as far as anything tells.
+        let mut total = match saved {
+            Some((_, settled)) => settled,
+            None => (!cursor::exists(folder)).then_some(0),
+        };
+        let mut missing = 0;
         for number in numbers {
             if cursor.is_some_and(|cursor| number < cursor.segment) {
                 // Settled, and killed before it was removed.
-                fs::remove_file(segment::path(folder, number))?;
+                segment::remove(folder, number)?;
                 continue;
             }
-            match Segment::scan(folder, number, Some(number) == last)? {
-                Some(found) => segments.push_back(found),
-                None => fs::remove_file(segment::path(folder, number))?,
+            match Segment::scan(folder, number, Some(number) == last, total.unwrap_or_default())? {
+                Some(found) => {
+                    // The first one may begin before the cursor.
+                    missing += total.map_or(0, |total| found.before.saturating_sub(total));
+                    total = Some(found.total().max(total.unwrap_or_default()));
+                    segments.push_back(found);
+                }
+                None => segment::remove(folder, number)?,
             }
         }
+        if missing > 0 {
+            tracing::error!(envelopes = missing, folder = %folder.display(), "segments of a spill are gone");
+        }
         let mut share = budget.share();
-        share.take(segments.iter().map(Segment::len).sum());
+        share.take(segments.iter().map(Segment::disk).sum());
         let start = segments.front().map_or_else(Place::default, Segment::start);
         // A cursor that points nowhere repeats; one behind the end of its segment means that all of it is settled.
         let cursor = cursor.filter(|cursor| *cursor > start).unwrap_or(start);
@@ -208,8 +232,18 @@ impl Spill {
             saved: cursor,
             read_arrived: 0,
             garbage: Vec::new(),
+            appended: total.unwrap_or_default(),
+            settled: 0,
+            missing,
         };
         spill.count_settled()?;
+        spill.settled = spill.appended - spill.unsettled().min(spill.appended);
+        if missing > 0
+            // They are counted now, and not once more the next time.
+            && let Err(error) = spill.save()
+        {
+            tracing::debug!(%error, "a spill's cursor cannot be written");
+        }
         Ok(spill)
     }
 
@@ -242,6 +276,12 @@ impl Spill {
             .iter()
             .map(|segment| segment.envelopes - segment.settled)
             .sum()
+    }
+
+    /// Envelopes that were not there any more when this was opened: their segments are gone. Says so once.
+    pub(crate) fn take_missing(&mut self) -> Vec<Loss> {
+        let missing = std::mem::take(&mut self.missing);
+        sources::all_of(self.source.as_deref().unwrap_or_default(), missing)
     }
 
     /// Envelopes that were not read since the start or the last [`Spill::rewind`].
@@ -297,7 +337,7 @@ impl Spill {
     }
 
     fn write(&mut self, record: &[u8], entry: &Entry, losses: &mut Losses) -> io::Result<Place> {
-        let size = record.len() as u64;
+        let size = (record.len() + index::SIZE) as u64;
         while self.share.used() + size > self.limits.bytes && !self.segments.is_empty() {
             losses.merge(self.give_up_oldest());
         }
@@ -312,7 +352,8 @@ impl Spill {
             self.begin_segment()?;
         }
         let segment = self.segments.back_mut().expect("one was just begun");
-        segment.append(record, entry)?;
+        segment.append(record, entry, self.appended)?;
+        self.appended += u64::from(entry.envelopes);
         self.share.take(size);
         Ok(segment.end())
     }
@@ -320,13 +361,17 @@ impl Spill {
     fn begin_segment(&mut self) -> io::Result<()> {
         // Numbers never come again, not even those of segments that are gone: places are compared by them.
         let number = self.segments.back().map_or(0, Segment::number).max(self.cursor.segment) + 1;
-        let segment = Segment::create(&self.folder, number)?;
-        self.share.take(segment.len());
+        let segment = Segment::create(&self.folder, number, self.appended)?;
+        self.share.take(segment.disk());
         if let Some(previous) = self.segments.back_mut() {
             previous.close();
         } else {
             self.cursor = segment.start();
             self.reader = self.cursor;
+            // From now on it can be written without more space.
+            if let Err(error) = self.save() {
+                tracing::debug!(%error, "a spill's cursor cannot be written");
+            }
         }
         self.segments.push_back(segment);
         Ok(())
@@ -348,11 +393,11 @@ impl Spill {
             return Losses::default();
         };
         let unread = segment.envelopes - segment.read;
+        self.settled += segment.envelopes - segment.settled;
         let lost = match &self.source {
             Some(source) => sources::all_of(source, unread),
             None => sources::of_segment(&self.folder, &segment, self.reader, unread),
         };
-        self.remove(&segment);
         let next = self.segments.front().map_or(
             Place {
                 segment: segment.number() + 1,
@@ -362,6 +407,11 @@ impl Spill {
         );
         self.reader = self.reader.max(next);
         self.cursor = self.cursor.max(next);
+        // First of all it is on file that they are counted: a segment that is missing is counted when this is opened again.
+        if let Err(error) = self.save() {
+            tracing::debug!(%error, "a spill's cursor cannot be written");
+        }
+        self.remove(&segment);
         Losses {
             full: lost,
             unreadable: Vec::new(),
@@ -369,11 +419,12 @@ impl Spill {
     }
 
     fn remove(&mut self, segment: &Segment) {
-        self.share.give_back(segment.len());
-        let path = segment::path(&self.folder, segment.number());
+        self.share.give_back(segment.disk());
         // What cannot be removed now is tried again with the next tidying.
-        if fs::remove_file(&path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            self.garbage.push(path);
+        for path in segment::paths(&self.folder, segment.number()) {
+            if fs::remove_file(&path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+                self.garbage.push(path);
+            }
         }
     }
 
@@ -396,7 +447,7 @@ impl Spill {
             }
             match segment.read(&self.folder, self.reader)? {
                 segment::Found::Record(stored, size) => {
-                    segment.read += u64::from(stored.envelopes);
+                    segment.read = (segment.read + u64::from(stored.envelopes)).min(segment.envelopes);
                     self.read_arrived = stored.arrived;
                     self.reader = stored.end;
                     bytes += size;
@@ -408,6 +459,7 @@ impl Spill {
                     let lost = envelopes.min(segment.envelopes - segment.read);
                     // From now on it was never there.
                     segment.envelopes -= lost;
+                    self.settled += lost;
                     losses
                         .unreadable
                         .extend(sources::all_of(self.source.as_deref().unwrap_or_default(), lost));
@@ -439,8 +491,11 @@ impl Spill {
     /// segments. What lies in a segment that was given up is ignored.
     pub(crate) fn settle(&mut self, end: Place, envelopes: u32) {
         if let Some(segment) = self.segment_mut(end.segment) {
+            let before = segment.settled;
             segment.settled = (segment.settled + u64::from(envelopes)).min(segment.envelopes);
             segment.read = segment.read.max(segment.settled);
+            let settled = segment.settled - before;
+            self.settled += settled;
             self.cursor = self.cursor.max(end);
             self.reader = self.reader.max(self.cursor);
         }
@@ -457,22 +512,27 @@ impl Spill {
 
     /// Writes the cursor and removes the segments that are settled. What fails is tried again the next time.
     pub(crate) fn tidy(&mut self) -> io::Result<()> {
+        let mut settled = Vec::new();
         while self.segments.len() > 1
             && let Some(first) = self.segments.front()
             && first.settled >= first.envelopes
         {
-            let first = self.segments.pop_front().expect("it was just seen");
-            self.remove(&first);
+            settled.extend(self.segments.pop_front());
             let next = self.segments.front().map_or_else(Place::default, Segment::start);
             self.cursor = self.cursor.max(next);
             self.reader = self.reader.max(next);
         }
-        if self.saved != self.cursor {
-            cursor::write(&self.folder, self.cursor)?;
-            self.saved = self.cursor;
-        }
+        // Before they go: a segment that is missing is counted when this is opened again. On a full disk they go all the same.
+        let saved = if self.saved == self.cursor { Ok(()) } else { self.save() };
+        settled.iter().for_each(|segment| self.remove(segment));
         self.garbage
             .retain(|path| fs::remove_file(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
+        saved
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        cursor::write(&self.folder, self.cursor, self.settled)?;
+        self.saved = self.cursor;
         Ok(())
     }
 
@@ -499,7 +559,12 @@ impl Spill {
 pub(crate) fn destroy_unknown(folder: &Path) -> (Vec<Loss>, io::Result<()>) {
     let budget = Budget::new(u64::MAX);
     match Spill::open(folder, Limits::of(u64::MAX), &budget, None) {
-        Ok(spill) => spill.destroy(),
+        Ok(mut spill) => {
+            let mut lost = spill.take_missing();
+            let (rest, removed) = spill.destroy();
+            lost.extend(rest);
+            (lost, removed)
+        }
         Err(error) => (Vec::new(), fs::remove_dir_all(folder).and(Err(error))),
     }
 }

@@ -53,8 +53,6 @@ pub(crate) struct Snapshot {
     pub(crate) next_try: Option<i64>,
     /// Why its backlog cannot be written to disk.
     pub(crate) disk_error: Option<Arc<str>>,
-    /// Why it refused something, or something could not be written as a message, the last time.
-    pub(crate) refusal: Option<Arc<str>>,
 }
 
 impl Snapshot {
@@ -89,12 +87,12 @@ impl Status {
     /// Changes it; the state's `since` follows the state. Returns whether there is something to tell.
     pub(crate) fn update(&self, now: i64, change: impl FnOnce(&mut Snapshot)) -> bool {
         let mut current = self.current.lock();
-        let (state, disk, refusal) = (current.state, current.disk_error.is_some(), current.refusal.is_some());
+        let (state, disk) = (current.state, current.disk_error.is_some());
         change(&mut current);
         if current.state != state {
             current.since = now;
         }
-        current.state != state || current.disk_error.is_some() != disk || current.refusal.is_some() != refusal
+        current.state != state || current.disk_error.is_some() != disk
     }
 }
 

@@ -72,37 +72,41 @@ impl Router {
         })
     }
 
-    /// Adds a subscription; it ends when what is returned is dropped.
+    /// Adds a subscription; it ends when what is returned is dropped. `None` if there are `most` of its kind, live or
+    /// durable, already.
     #[must_use]
-    pub fn subscribe(self: &Arc<Self>, request: Request) -> Subscribed {
+    pub fn subscribe_within(self: &Arc<Self>, most: usize, request: Request) -> Option<Subscribed> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(FairQueue::new(self.capacity));
         let subscriber = Arc::new(Subscriber {
             id,
-            queue: Arc::clone(&queue),
+            queue: Arc::new(FairQueue::new(self.capacity)),
             durable: request.durable,
             shard_id: request.shard_id,
             deterministic_name: request.deterministic_name,
             selectors: request.selectors,
         });
-        self.change(|subscribers| subscribers.push(subscriber));
-        Subscribed {
-            router: Arc::clone(self),
-            id,
-            queue,
-        }
-    }
-
-    /// Number of subscriptions.
-    #[must_use]
-    pub fn subscriptions(&self) -> usize {
-        self.table.read().subscribers.len()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Subscriber>>)) {
         let _changing = self.changing.lock();
         let mut subscribers = self.table.read().subscribers.clone();
-        change(&mut subscribers);
+        let of_its_kind = subscribers
+            .iter()
+            .filter(|other| other.durable == subscriber.durable)
+            .count();
+        if of_its_kind >= most {
+            return None;
+        }
+        subscribers.push(Arc::clone(&subscriber));
+        *self.table.write() = Arc::new(Table::new(subscribers));
+        Some(Subscribed {
+            router: Arc::clone(self),
+            subscriber,
+        })
+    }
+
+    /// Takes a subscription out of the table.
+    fn remove(&self, id: u64) {
+        let _changing = self.changing.lock();
+        let mut subscribers = self.table.read().subscribers.clone();
+        subscribers.retain(|subscriber| subscriber.id != id);
         *self.table.write() = Arc::new(Table::new(subscribers));
     }
 
@@ -153,26 +157,49 @@ impl Router {
 #[derive(Debug)]
 pub struct Subscribed {
     router: Arc<Router>,
-    id: u64,
-    queue: Arc<FairQueue>,
+    subscriber: Arc<Subscriber>,
 }
 
 impl Subscribed {
     /// Where its envelopes arrive.
     #[must_use]
-    pub const fn queue(&self) -> &Arc<FairQueue> {
-        &self.queue
+    pub fn queue(&self) -> &Arc<FairQueue> {
+        &self.subscriber.queue
+    }
+
+    /// Whether `request` asks for what this subscription is, and no other subscription shares its stream: then whoever asks
+    /// can go on in its place.
+    #[must_use]
+    pub fn is_alone_with(&self, request: &Request) -> bool {
+        let same = |one: &Subscriber| {
+            one.durable == request.durable
+                && one.shard_id == request.shard_id
+                && one.deterministic_name == request.deterministic_name
+                && one.selectors == request.selectors
+        };
+        same(&self.subscriber) && !self.has_others()
+    }
+
+    /// Whether other subscriptions share the stream of this one: they have its shard id.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        let one = &self.subscriber;
+        let table = self.router.table.read();
+        !one.shard_id.is_empty()
+            && table
+                .subscribers
+                .iter()
+                .any(|other| other.id != one.id && other.durable == one.durable && other.shard_id == one.shard_id)
     }
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
-        self.router
-            .change(|subscribers| subscribers.retain(|subscriber| subscriber.id != self.id));
+        self.router.remove(self.subscriber.id);
         // A publisher may still hold the old table: what it pushes to the closed queue is refused and counted.
         self.router
             .ledger
-            .lost("egress", Reason::ConsumerGone, &self.queue.abandon());
+            .lost("egress", Reason::ConsumerGone, &self.subscriber.queue.abandon());
     }
 }
 

@@ -15,6 +15,12 @@ pub struct RawConfig {
     pub identity: IdentityFiles,
     /// Bounds of each subscription's queue.
     pub queue: RawQueue,
+    /// Most subscriptions of consumers that read live. More than all RLPs (`max_egress_streams`) and traffic controllers
+    /// (`limits.subscriptions`) in front of this doppler take together, or their clients are refused here.
+    pub max_subscriptions: usize,
+    /// Most subscriptions of consumers that store what they get (log caches). They have their own places: live consumers,
+    /// however many, never keep them out.
+    pub max_durable_subscriptions: usize,
 }
 
 /// The bounds of a queue as they are written.
@@ -42,6 +48,8 @@ impl Default for RawConfig {
             listen: ListenAddr::loopback(8082),
             identity: IdentityFiles::default(),
             queue: RawQueue::default(),
+            max_subscriptions: 4000,
+            max_durable_subscriptions: 64,
         }
     }
 }
@@ -55,6 +63,10 @@ pub struct Config {
     pub identity: IdentityFiles,
     /// Bounds of each subscription's queue.
     pub queue: Capacity,
+    /// Most live subscriptions.
+    pub max_subscriptions: usize,
+    /// Most durable subscriptions.
+    pub max_durable_subscriptions: usize,
 }
 
 impl TryFrom<RawConfig> for Config {
@@ -70,6 +82,12 @@ impl TryFrom<RawConfig> for Config {
             "at least 100",
         );
         problems.require(bytes >= 1 << 20, "queue.bytes", raw.queue.bytes, "at least 1MiB");
+        for (key, value) in [
+            ("max_subscriptions", raw.max_subscriptions),
+            ("max_durable_subscriptions", raw.max_durable_subscriptions),
+        ] {
+            problems.require((1..=100_000).contains(&value), key, value, "1 to 100000");
+        }
         problems.into_result(Self {
             listen: raw.listen,
             identity: raw.identity,
@@ -77,6 +95,8 @@ impl TryFrom<RawConfig> for Config {
                 envelopes: raw.queue.envelopes,
                 bytes,
             },
+            max_subscriptions: raw.max_subscriptions,
+            max_durable_subscriptions: raw.max_durable_subscriptions,
         })
     }
 }

@@ -1,7 +1,10 @@
 //! The egress service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter};
 use prost::Message;
 use tonic::{Request, Response, Status};
 use weir_doppler_router::{Request as Subscription, Router};
@@ -10,8 +13,10 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress};
 use weir_rpc::{FrameStream, Messages, RawService};
 
-/// Most subscriptions of one doppler, as in the original.
-const MAX_SUBSCRIPTIONS: usize = 2000;
+use crate::absent::{Absent, Present};
+
+/// Refusals are logged this often, with how many there were.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
 /// Most selectors of one subscription, and the longest name in one.
 const MAX_SELECTORS: usize = 10_000;
@@ -21,6 +26,51 @@ const MAX_SELECTORS: usize = 10_000;
 pub(crate) struct EgressService {
     pub(crate) router: Arc<Router>,
     pub(crate) egress: Arc<Egress>,
+    pub(crate) absent: Arc<Absent>,
+    pub(crate) places: Places,
+}
+
+/// How many subscriptions there may be, and the count of those that were too many.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// Of consumers that read live.
+    live: usize,
+    /// Of consumers that store what they get. Live ones take none of these places.
+    durable: usize,
+    rejected: Counter<u64>,
+}
+
+impl Places {
+    pub(crate) fn new(live: usize, durable: usize, meter: &Meter) -> Self {
+        let rejected = meter
+            .u64_counter("rejected_subscriptions")
+            .with_description("Subscriptions refused because there are too many, live or durable ones.")
+            .build();
+        Self {
+            live,
+            durable,
+            rejected,
+        }
+    }
+
+    const fn most(&self, is_durable: bool) -> usize {
+        if is_durable { self.durable } else { self.live }
+    }
+
+    /// Counts, logs and words a refusal.
+    fn refuse(&self, is_durable: bool) -> Status {
+        let kind = if is_durable { "durable" } else { "live" };
+        let most = self.most(is_durable);
+        self.rejected.add(1, &[KeyValue::new("kind", kind)]);
+        weir_telemetry::limited!(
+            warn,
+            REFUSED_AGAIN,
+            kind,
+            most,
+            "subscription refused: there are too many"
+        );
+        Status::resource_exhausted(format!("there are {most} {kind} subscriptions, which is the limit"))
+    }
 }
 
 #[tonic::async_trait]
@@ -46,19 +96,22 @@ impl RawService for EgressService {
         if selectors.len() > MAX_SELECTORS {
             return Err(Status::invalid_argument(format!("more than {MAX_SELECTORS} selectors")));
         }
-        if self.router.subscriptions() >= MAX_SUBSCRIPTIONS {
-            return Err(Status::resource_exhausted(format!(
-                "more than {MAX_SUBSCRIPTIONS} subscriptions"
-            )));
-        }
-        let subscribed = self.router.subscribe(Subscription {
+        let is_durable = acknowledges == Acknowledges::Durable;
+        let request = Subscription {
             shard_id: request.shard_id,
             deterministic_name: request.deterministic_name,
             selectors: selectors.iter().filter_map(Selector::from_proto).collect(),
-            durable: acknowledges == Acknowledges::Durable,
-        });
-        Ok(self
-            .egress
-            .stream(Arc::clone(subscribed.queue()), acknowledges, subscribed))
+            durable: is_durable,
+        };
+        let returned = self.absent.take(&request);
+        let subscribed = returned.or_else(|| self.router.subscribe_within(self.places.most(is_durable), request));
+        let subscribed = subscribed.ok_or_else(|| self.places.refuse(is_durable))?;
+        let queue = Arc::clone(subscribed.queue());
+        Ok(if is_durable {
+            let present = Present::new(subscribed, Arc::clone(&self.absent));
+            self.egress.stream(queue, acknowledges, present)
+        } else {
+            self.egress.stream(queue, acknowledges, subscribed)
+        })
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! `Ingress/Send` and `Egress/Receiver` are not served, as in the original (contract §3).
 
+mod absent;
 mod config;
 mod egress;
 mod error;

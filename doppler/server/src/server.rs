@@ -11,7 +11,8 @@ use weir_rpc::{GrpcServer, RawServer};
 use weir_service::Context;
 use weir_tls::ServerTls;
 
-use crate::egress::EgressService;
+use crate::absent::Absent;
+use crate::egress::{EgressService, Places};
 use crate::ingress::Ingress;
 use crate::{Config, Error};
 
@@ -20,6 +21,9 @@ const MAX_INGRESS_MESSAGE: usize = 10 << 20;
 
 /// Largest subscription request and acknowledgement.
 const MAX_REQUEST: usize = 1 << 20;
+
+/// Streams of one connection beside the subscriptions: producers, acknowledgements, greetings.
+const OTHER_STREAMS: usize = 1024;
 
 /// How long producers may still send after shutdown was requested, before the consumers' streams are ended: the two run
 /// out one after the other.
@@ -70,10 +74,16 @@ impl Server {
             ..
         } = self;
         let ledger = Arc::clone(&context.ledger);
-        weir_telemetry::observe_ledger(&weir_telemetry::meter(context.component), &ledger, &[]);
+        let meter = weir_telemetry::meter(context.component);
+        weir_telemetry::observe_ledger(&meter, &ledger, &[]);
+        let places = Places::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
         let router = Router::new(config.queue, Arc::clone(&ledger));
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();
+        let absent = Absent::new(consumers.clone());
+        context
+            .tasks
+            .spawn("keep what absent consumers left", Arc::clone(&absent).keep());
         let egress = Egress::new(Arc::clone(&ledger), consumers);
         let ingress = Ingress::new(Arc::clone(&router), Arc::clone(&ledger), context.shutdown.clone());
         let stopping = context.shutdown.clone();
@@ -89,7 +99,16 @@ impl Server {
                 Arc::new(LinkService::new(Arc::clone(&egress))),
                 MAX_REQUEST,
             ))
-            .add(RawServer::new(Arc::new(EgressService { router, egress }), MAX_REQUEST))
+            .add(RawServer::new(
+                Arc::new(EgressService {
+                    router,
+                    egress,
+                    absent,
+                    places,
+                }),
+                MAX_REQUEST,
+            ))
+            .at_least_streams(config.max_subscriptions + OTHER_STREAMS)
             .serve(listener, context.shutdown.clone(), &context.tasks)
             .await?;
         Ok(())

@@ -1,23 +1,26 @@
 //! Answers as bytes.
+//!
+//! A query's rows are collected as Arrow arrays up to a bound ([`collect`]), which ends the query's turn; nothing is ever
+//! held as text but one piece of it ([`pieces`]). A [`Rendered`] has the first piece, and so most answers as a whole; the
+//! others are written when their client has read what came before.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
-use arrow::compute::cast;
-use arrow::csv::WriterBuilder as CsvWriter;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use arrow::ipc::writer::StreamWriter;
-use arrow::json::WriterBuilder as JsonWriter;
-use arrow::json::writer::{JsonArray, LineDelimited};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow::util::pretty::pretty_format_batches_with_schema;
 use thiserror::Error;
 
-use crate::engine::{Answer, Truncated};
+use crate::engine::{Answer, Engine, Truncated};
 use crate::error::QueryError;
 use crate::nearest::nearest;
+
+pub(crate) mod collect;
+mod pieces;
+mod plain;
+mod table;
+
+use pieces::Writer;
+pub use table::Cells;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,66 +105,29 @@ impl Format {
         })
     }
 
-    /// Writes an answer.
+    /// Writes the first piece of an answer whose cells are shown as `cells` says; `engine` writes the others.
     ///
     /// # Errors
-    /// If Arrow cannot write one of its types, which is a fault of ours.
-    pub fn render(self, answer: &Answer) -> Result<Rendered, QueryError> {
-        let body = self
-            .write(&answer.schema, &answer.batches)
-            .map_err(|error| internal(&error))?;
+    /// If the answer has no form as a table, or if Arrow cannot write one of its types, which is a fault of ours.
+    pub(crate) fn render(self, answer: Answer, cells: Cells, engine: &Engine) -> Result<Rendered, QueryError> {
+        let held = answer.held;
+        let mut answer = answer;
+        let mut writer = Writer::new(self, &mut answer, cells, engine.limits().max_text())?;
+        let first = writer.next()?;
+        let (rows, truncated) = (answer.rows, answer.truncated);
+        let largest = writer.largest_piece();
+        let rest = (!writer.is_done()).then(|| Pieces {
+            writer,
+            engine: engine.clone(),
+        });
         Ok(Rendered {
             format: self,
-            body,
-            rows: answer.rows,
-            truncated: answer.truncated,
+            rows,
+            truncated,
+            weight: if rest.is_some() { held + largest } else { first.len() },
+            first,
+            rest,
         })
-    }
-
-    fn write(self, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
-        let schema = plain_schema(schema);
-        let batches = batches
-            .iter()
-            .map(|batch| plain(&schema, batch))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut body = Vec::new();
-        match self {
-            Self::Table => {
-                let table = pretty_format_batches_with_schema(schema, &batches)?;
-                body.extend_from_slice(table.to_string().as_bytes());
-                body.push(b'\n');
-            }
-            Self::Json => {
-                let mut writer = JsonWriter::new()
-                    .with_explicit_nulls(true)
-                    .build::<_, JsonArray>(&mut body);
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-                body.push(b'\n');
-            }
-            Self::Ndjson => {
-                let mut writer = JsonWriter::new()
-                    .with_explicit_nulls(true)
-                    .build::<_, LineDelimited>(&mut body);
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-            }
-            Self::Csv => {
-                let mut writer = CsvWriter::new().with_header(true).build(&mut body);
-                for batch in &batches {
-                    writer.write(&flat(batch)?)?;
-                }
-                if batches.is_empty() {
-                    writer.write(&flat(&RecordBatch::new_empty(schema))?)?;
-                }
-            }
-            Self::Arrow => {
-                let mut writer = StreamWriter::try_new(&mut body, &schema)?;
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-            }
-        }
-        Ok(body)
     }
 
     /// Writes rows of a live query: as lines, without a header.
@@ -169,88 +135,49 @@ impl Format {
     /// # Errors
     /// If Arrow cannot write one of its types, which is a fault of ours.
     pub fn render_lines(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
-        Self::Ndjson
-            .write(&batch.schema(), std::slice::from_ref(batch))
-            .map_err(|error| internal(&error))
+        pieces::lines(batch)
     }
 }
 
-/// An answer as bytes.
-#[derive(Debug, Clone)]
+/// An answer as bytes: a first piece, and more where there are any.
+#[derive(Debug)]
 pub struct Rendered {
     /// As what it is written.
     pub format: Format,
-    /// The bytes.
-    pub body: Vec<u8>,
     /// How many rows there are.
     pub rows: usize,
     /// Set if there would have been more, and what they exceeded.
     pub truncated: Option<Truncated>,
+    /// The most bytes that are held for this answer until its last piece was read: rows that are not written yet, and a
+    /// piece.
+    pub weight: usize,
+    /// The first piece; the whole answer if `rest` is `None`.
+    pub first: Vec<u8>,
+    /// What comes after the first piece.
+    pub rest: Option<Pieces>,
+}
+
+/// The part of an answer that is not written yet.
+#[derive(Debug)]
+pub struct Pieces {
+    writer: Writer,
+    engine: Engine,
+}
+
+impl Pieces {
+    /// Writes the next piece, on the engine's threads; with it comes what is left.
+    ///
+    /// # Errors
+    /// If the engine is stopping, or by a fault of ours: what was sent until then is not the whole answer.
+    pub async fn next(self) -> Result<(Vec<u8>, Option<Self>), QueryError> {
+        let Self { mut writer, engine } = self;
+        let task = engine.spawn(async move { (writer.next(), writer) })?;
+        let (piece, writer) = task.await.map_err(|error| crate::engine::lost(&error))?;
+        let rest = (!writer.is_done()).then_some(Self { writer, engine });
+        Ok((piece?, rest))
+    }
 }
 
 fn internal(error: &ArrowError) -> QueryError {
     QueryError::Internal(error.to_string())
-}
-
-/// The type that every Arrow reader knows: views become plain texts and bytes. They would also carry whole buffers along,
-/// with more in them than the rows of the answer.
-fn plain_type(data_type: &DataType) -> DataType {
-    let plain_field = |field: &Arc<Field>| {
-        let data_type = plain_type(field.data_type());
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    };
-    match data_type {
-        DataType::Utf8View => DataType::Utf8,
-        DataType::BinaryView => DataType::Binary,
-        DataType::List(field) => DataType::List(plain_field(field)),
-        DataType::LargeList(field) => DataType::LargeList(plain_field(field)),
-        DataType::Map(field, sorted) => DataType::Map(plain_field(field), *sorted),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
-        DataType::Dictionary(_, values) => plain_type(values),
-        other => other.clone(),
-    }
-}
-
-fn plain_schema(schema: &Schema) -> SchemaRef {
-    let plain = |field: &Arc<Field>| field.as_ref().clone().with_data_type(plain_type(field.data_type()));
-    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
-}
-
-fn plain(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| cast(column, field.data_type()));
-    RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns.collect::<Result<Vec<_>, _>>()?,
-        &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
-    )
-}
-
-/// The batch with what is not flat written as text, for formats that know only cells.
-fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_nested() {
-            let options = FormatOptions::new();
-            let formatter = ArrayFormatter::try_new(column, &options)?;
-            let mut texts = StringBuilder::new();
-            for row in 0..column.len() {
-                texts.append_option(column.is_valid(row).then(|| formatter.value(row).to_string()));
-            }
-            fields.push(Field::new(field.name(), DataType::Utf8, true));
-            columns.push(Arc::new(texts.finish()));
-        } else {
-            fields.push(field.as_ref().clone());
-            columns.push(Arc::clone(column));
-        }
-    }
-    RecordBatch::try_new_with_options(
-        Arc::new(Schema::new(fields)),
-        columns,
-        &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
-    )
 }

@@ -1,8 +1,8 @@
-//! Runs queries: on threads of their own, so many at a time ([`crate::turns`]), each within its limits.
+//! Runs queries: on threads of their own, so many at a time ([`Turns`]), each within its limits.
 //!
 //! Nothing here shares a thread with ingest: a heavy query competes for cores, never for a place in the queue. Whoever
-//! drops the future of a query ends it at the next batch. A query that nobody can stop, because it is being planned, keeps
-//! its turn until it is done: so at most as many threads are lost to such as may run at the same time.
+//! drops the future of a query ends it at the next batch, or while it is planned at the next operator of its plan. It keeps
+//! its turn until then: so at most as many threads are lost to what ends late as queries may run at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,25 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
+use weir_flow::Turns;
 use weir_log_cache_store::Store;
 
-use crate::answer::{Format, Rendered};
+use crate::answer::collect::{Bounds, Collector};
+use crate::answer::{Cells, Format, Rendered};
 use crate::error::QueryError;
 use crate::followers::Followers;
 use crate::interrupt::Interrupt;
-use crate::meter::slice_bytes;
+use crate::patterns::{self, When};
 use crate::provider::View;
-use crate::turns::Turns;
 use crate::visibility::Visibility;
-use crate::{explain, guard, policy, session};
+use crate::{explain, guard, names, policy, session, values, zones};
 
 /// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
 /// only as far as it is used.
 pub(crate) const STACK: usize = 128 << 20;
+
+/// Queries that wait for each that may run.
+const WAITING_PER_RUNNING: usize = 8;
 
 /// What queries may take.
 #[derive(Debug, Clone)]
@@ -46,7 +50,8 @@ pub struct EngineLimits {
     pub max_rows: usize,
     /// Rows of an answer if nothing is asked for.
     pub default_rows: usize,
-    /// Most bytes of an answer, as Arrow arrays.
+    /// Most bytes of an answer, as Arrow arrays: that is what is held until it was read. As text it may be four times as
+    /// long.
     pub max_bytes: usize,
     /// Longest time that a query may ask for, waiting for its turn included.
     pub max_timeout: Duration,
@@ -76,6 +81,13 @@ impl Default for EngineLimits {
     }
 }
 
+impl EngineLimits {
+    /// Most bytes of an answer as text, which is written as it is read.
+    pub(crate) const fn max_text(&self) -> usize {
+        self.max_bytes.saturating_mul(4)
+    }
+}
+
 /// A query.
 #[derive(Debug, Clone)]
 pub struct Query {
@@ -102,6 +114,10 @@ pub struct Answer {
     pub rows: usize,
     /// Set if there would have been more, and what they exceeded.
     pub truncated: Option<Truncated>,
+    /// Bytes that its rows take.
+    pub(crate) held: usize,
+    /// Bytes of its largest row.
+    pub(crate) largest: usize,
 }
 
 /// Which limit cut an answer short.
@@ -182,7 +198,7 @@ impl Engine {
         let inner = Inner {
             store,
             template,
-            turns: Turns::new(limits.concurrent),
+            turns: Turns::new(limits.concurrent, limits.concurrent.max(1) * WAITING_PER_RUNNING),
             followers: Followers::new(limits.followers, limits.followers_per_caller),
             runtime: Some(runtime),
             limits,
@@ -201,25 +217,29 @@ impl Engine {
     /// # Errors
     /// See [`QueryError`].
     pub async fn query(&self, query: Query) -> Result<Answer, QueryError> {
-        self.within_limits(query, Ok).await
+        self.within_limits(query, Format::Arrow, Ok).await
     }
 
-    /// Runs a query and writes its answer as `format`, both on the engine's threads.
+    /// Runs a query and begins to write its answer as `format`, both on the engine's threads; `cells` says how much a
+    /// table shows of a cell.
     ///
     /// # Errors
     /// See [`QueryError`].
-    pub async fn render(&self, query: Query, format: Format) -> Result<Rendered, QueryError> {
-        self.within_limits(query, move |answer| format.render(&answer)).await
+    pub async fn render(&self, query: Query, format: Format, cells: Cells) -> Result<Rendered, QueryError> {
+        let engine = self.clone();
+        let write = move |answer| format.render(answer, cells, &engine);
+        self.within_limits(query, format, write).await
     }
 
     async fn within_limits<T: Send + 'static>(
         &self,
         query: Query,
+        format: Format,
         finish: impl FnOnce(Answer) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let inner = Arc::clone(&self.inner);
         let (caller, timeout) = (query.caller.clone(), query.timeout);
-        let work = |interrupt| async move { finish(run(inner, query, interrupt).await?) };
+        let work = |interrupt| async move { finish(run(inner, query, format, interrupt).await?) };
         self.in_turn(&caller, timeout, work).await
     }
 
@@ -283,20 +303,22 @@ pub(crate) fn lost(error: &JoinError) -> QueryError {
     }
 }
 
-async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<Answer, QueryError> {
+async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interrupt) -> Result<Answer, QueryError> {
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
     let view = View::new(inner.store.clone(), query.visibility.clone());
     let mut state = session::session(&inner.template, view, memory, interrupt).map_err(ours)?;
-    let statement = guard::parse(&query.sql)?;
+    let statement = zones::resolve(guard::parse(&query.sql)?)?;
     let plan = state.statement_to_plan(statement).await.map_err(ours)?;
     let reading = SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
-    let plan = explain::conceal(plan, &query.visibility);
+    let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
+    patterns::check(&plan, When::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
+    patterns::check(&plan, When::Optimized)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
     let plan = state
@@ -305,36 +327,21 @@ async fn run(inner: Arc<Inner>, query: Query, interrupt: Interrupt) -> Result<An
         .await
         .map_err(ours)?;
     let mut batches = execute_stream(plan, state.task_ctx()).map_err(ours)?;
+    zones::check(&batches.schema())?;
     let max_rows = query
         .max_rows
         .unwrap_or(inner.limits.default_rows)
         .min(inner.limits.max_rows);
-    let mut answer = Answer {
-        schema: batches.schema(),
-        batches: Vec::new(),
-        rows: 0,
-        truncated: None,
+    let bounds = Bounds {
+        rows: max_rows,
+        held: inner.limits.max_bytes,
+        text: inner.limits.max_text(),
     };
-    let mut bytes = 0;
+    let mut answer = Collector::new(&batches.schema(), bounds, format)?;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(ours)?;
-        let room = max_rows - answer.rows;
-        if batch.num_rows() > room {
-            answer.truncated = Some(Truncated::Rows);
-        }
-        let batch = batch.slice(0, batch.num_rows().min(room));
-        bytes += slice_bytes(&batch);
-        if bytes > inner.limits.max_bytes {
-            answer.truncated = Some(Truncated::Bytes);
-            break;
-        }
-        answer.rows += batch.num_rows();
-        if batch.num_rows() > 0 {
-            answer.batches.push(batch);
-        }
-        if answer.truncated.is_some() {
+        if !answer.push(&values::readable(batch.map_err(ours)?)?)? {
             break;
         }
     }
-    Ok(answer)
+    Ok(answer.finish())
 }

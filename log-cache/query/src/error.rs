@@ -6,6 +6,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
+use weir_flow::Busy;
 
 use crate::nearest::nearest;
 use crate::provider::table_names;
@@ -35,6 +36,22 @@ pub enum QueryError {
         /// How much there is.
         found: usize,
         /// How much there may be.
+        allowed: usize,
+    },
+    /// A column of it has too long a name.
+    #[error("query: a column has a name of `{found}` bytes, and `{allowed}` are accepted")]
+    NameTooLong {
+        /// How long it is.
+        found: usize,
+        /// How long it may be.
+        allowed: usize,
+    },
+    /// One row of its answer is too large.
+    #[error("query: a row of the answer has `{found}` bytes, and `{allowed}` are accepted")]
+    RowTooLarge {
+        /// How large it is.
+        found: usize,
+        /// How large it may be.
         allowed: usize,
     },
     /// It needs more memory than a query gets.
@@ -87,7 +104,10 @@ impl Classify for QueryError {
             Self::Invalid { .. } | Self::ReadOnly { .. } | Self::Failed { .. } | Self::NotLive { .. } => {
                 ErrorKind::InvalidInput
             }
-            Self::TooComplex { .. } | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
+            Self::TooComplex { .. }
+            | Self::NameTooLong { .. }
+            | Self::RowTooLarge { .. }
+            | Self::TooMuchMemory { .. } => ErrorKind::TooLarge,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } | Self::TooManyLive { .. } => ErrorKind::RateLimited,
             Self::Stopping => ErrorKind::Unavailable,
@@ -101,11 +121,19 @@ impl Classify for QueryError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Invalid { hint, .. } => return hint.clone(),
+            Self::Invalid { hint: Some(hint), .. } => return Some(hint.clone()),
+            Self::Invalid { hint: None, .. } => {
+                "`SHOW TABLES` and `DESCRIBE logs` say what there is; text goes in single quotes: 'text'"
+            }
+            Self::Failed { message } => failed_hint(message),
             Self::ReadOnly { .. } => {
                 "ask with `SELECT`; `EXPLAIN SELECT …`, `SHOW TABLES` and `DESCRIBE logs` work too"
             }
             Self::TooComplex { .. } => "split the query; for many values use `IN (…)` instead of `OR`",
+            Self::NameTooLong { .. } => "give it a shorter one: `SELECT … AS name`",
+            Self::RowTooLarge { .. } => {
+                "ask for parts of long texts and lists, as with `substr(body, 1, 1000)`, or for another format than a table"
+            }
             Self::TooMuchMemory { .. } => {
                 "narrow it down by source_id or timestamp, select fewer columns, or aggregate before you sort or join"
             }
@@ -113,9 +141,16 @@ impl Classify for QueryError {
             Self::Busy { .. } => "try again in a moment",
             Self::TooManyLive { .. } => "end one of them, or ask for more in one query: `WHERE … OR …`",
             Self::NotLive { .. } => "follow one table with columns and a WHERE clause: `SELECT body FROM logs WHERE …`",
-            Self::Failed { .. } | Self::Stopping | Self::Internal(_) => return None,
+            Self::Stopping => "try again when it is back",
+            Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+impl From<Busy> for QueryError {
+    fn from(busy: Busy) -> Self {
+        Self::Busy { running: busy.running }
     }
 }
 
@@ -156,8 +191,41 @@ impl QueryError {
             DataFusionError::ArrowError(arrow, _) => Self::Failed {
                 message: clean(&arrow.to_string()),
             },
+            // What functions make of their arguments, such as a pattern that is none.
+            DataFusionError::External(error) => Self::Failed {
+                message: clean(&error.to_string()),
+            },
+            // The planner's own checks, and its optimiser's, of what they made of a query: nothing else suffers from it, and
+            // the one who can do something about it is who wrote the query.
+            DataFusionError::Internal(message) => unplannable(message),
             other => Self::Internal(other.to_string()),
         }
+    }
+}
+
+/// A query that is valid for all we know, but not carried out.
+fn unplannable(message: &str) -> QueryError {
+    tracing::debug!(error = message, "the query engine does not carry out a query");
+    QueryError::Invalid {
+        message: "not supported: the query engine does not carry this out".to_owned(),
+        hint: Some("write it in another way, or leave parts out until it works".to_owned()),
+    }
+}
+
+/// What to do about a value on which a query failed.
+fn failed_hint(message: &str) -> &'static str {
+    let message = message.to_lowercase();
+    let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if is_about(&["divide by zero", "division by zero"]) {
+        "divide by `nullif(x, 0)`, which is null where `x` is zero"
+    } else if is_about(&["overflow", "too large to store", "out of range"]) {
+        "compute with a larger type, as `cast(x as double)` or `cast(x as decimal(38, 0))`"
+    } else if is_about(&["time that no calendar has"]) {
+        "leave such values out, or show them as numbers: `cast(x as bigint)`"
+    } else if is_about(&["cast", "pars", "timestamp"]) {
+        "`try_cast(x as …)` is null where a value does not fit"
+    } else {
+        "find the values on which it fails, and leave them out with WHERE"
     }
 }
 
@@ -184,7 +252,7 @@ impl From<LimitError> for DataFusionError {
 }
 
 fn schema_error(error: &SchemaError) -> QueryError {
-    let message = match error {
+    let (message, hint) = match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let names = valid_fields.iter().map(|field| field.name());
             let hint = match nearest(field.name(), names.clone()) {
@@ -201,17 +269,19 @@ fn schema_error(error: &SchemaError) -> QueryError {
                 hint,
             };
         }
-        SchemaError::AmbiguousReference { field } => {
-            format!(
-                "column `{}` is in several tables: say which, as in `logs.{0}`",
-                field.name()
-            )
-        }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            format!("column `{name}` comes twice: give one of them another name with AS")
-        }
+        SchemaError::AmbiguousReference { field } => (
+            format!("column `{}` is in several tables", field.name()),
+            format!("say in which, as in `logs.{}`", field.name()),
+        ),
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => (
+            format!("column `{name}` comes twice"),
+            "give one of them another name with AS".to_owned(),
+        ),
     };
-    QueryError::Invalid { message, hint: None }
+    QueryError::Invalid {
+        message,
+        hint: Some(hint),
+    }
 }
 
 fn plan_error(message: &str) -> QueryError {
@@ -238,6 +308,10 @@ fn plan_error(message: &str) -> QueryError {
                 hint: Some(format!("did you mean `{meant}`?")),
             }
         }
+        None if message.contains("unique expression names") => QueryError::Invalid {
+            message: "two columns have one name".to_owned(),
+            hint: Some("give one of them another name: `SELECT seq, seq AS again FROM logs`".to_owned()),
+        },
         None => QueryError::Invalid { message, hint: None },
     }
 }

@@ -1,19 +1,23 @@
 //! The functions that queries may use.
 //!
-//! DataFusion's, with three changes. Those that can make much out of little (`repeat`, `replace`, `||`, …) are wrapped so
+//! DataFusion's, with four changes. Those that can make much out of little (`repeat`, `replace`, `||`, …) are wrapped so
 //! that one call never makes more than its share ([`bounded`]): such values are made before the query's memory pool could
 //! object. Left out are functions that nest types into each other (`struct`, `map`: a few lines of SQL could make a type
-//! that takes for ever to plan with), that take any size as an argument (`arrow_cast`), or any time (`levenshtein`). And there is `tag(tags, 'key')`.
+//! that takes for ever to plan with), that take any size as an argument (`arrow_cast`), or any time (`levenshtein`). Integers do not wrap around
+//! ([`checked`], [`sum`]). And there is `tag(tags, 'key')`.
 
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::{Expr, ScalarUDF, lit};
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, lit};
 
 mod bounded;
+mod checked;
 mod concat;
+mod sum;
 mod tag;
 
+pub(crate) use checked::CheckedRewrite;
 pub(crate) use concat::ConcatRewrite;
 
 /// Functions that are left out.
@@ -52,4 +56,14 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
         .map(bounded::wrap)
         .chain([Arc::new(ScalarUDF::from(tag::Tag::new()))])
         .collect()
+}
+
+/// Every aggregate function of a session.
+pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
+    let checked = |function: Arc<AggregateUDF>| match function.name() {
+        "sum" => sum::checked(&function),
+        _ => function,
+    };
+    let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
+    functions.map(checked).collect()
 }

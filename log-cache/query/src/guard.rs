@@ -2,8 +2,8 @@
 //!
 //! Parser and planner work on trees by recursion. The parser limits its own depth, but what it parses in a loop, such as
 //! `1 + 1 + 1 …`, becomes a tree as deep as it is long. So the tokens that can make a tree deeper are counted first, and
-//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat and are
-//! limited by the length of the text alone.
+//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat. How large a
+//! plan will be that is no deeper than that is told by [`size`].
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
@@ -11,6 +11,11 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::QueryError;
+
+mod size;
+
+use size::MAX_NAME;
+pub(crate) use size::MAX_TERMS;
 
 /// Longest text of a query, in bytes.
 pub(crate) const MAX_TEXT: usize = 256 << 10;
@@ -20,6 +25,10 @@ pub(crate) const MAX_TOKENS: usize = 1_000;
 
 /// Deepest nesting of parentheses, subqueries and the like.
 const MAX_DEPTH: usize = 50;
+
+/// Most parentheses and brackets within each other. The parser reads what is in them twice, to see what it is: each level
+/// doubles the time that it takes.
+const MAX_PARENTHESES: usize = 10;
 
 /// Parses `sql` and makes sure that it is one statement that only reads.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
@@ -43,6 +52,24 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
             allowed: MAX_TOKENS,
         });
     }
+    let found = deepest(&tokens);
+    if found > MAX_PARENTHESES {
+        return Err(QueryError::TooComplex {
+            what: "a nesting of parentheses",
+            found,
+            allowed: MAX_PARENTHESES,
+        });
+    }
+    let names = tokens.iter().map(|token| match token {
+        Token::Word(word) => word.value.len(),
+        _ => 0,
+    });
+    if let Some(found) = names.max().filter(|found| *found > MAX_NAME) {
+        return Err(QueryError::NameTooLong {
+            found,
+            allowed: MAX_NAME,
+        });
+    }
     let mut statements = DFParserBuilder::new(sql)
         .with_dialect(&dialect)
         .with_recursion_limit(MAX_DEPTH)
@@ -54,6 +81,22 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
         (Some(statement), 0) => check(&statement).map(|()| statement),
         (Some(_), more) => Err(invalid(format!("{} statements where one is expected", more + 1))),
     }
+}
+
+/// How many parentheses and brackets are open at most.
+fn deepest(tokens: &[Token]) -> usize {
+    let (mut open, mut deepest) = (0usize, 0);
+    for token in tokens {
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Whether a token can make the tree deeper.
@@ -92,7 +135,7 @@ fn check_query(query: &Query) -> Result<(), QueryError> {
             Err(read_only(&statement.to_string()))
         }
         SetExpr::Select(select) if select.into.is_some() => Err(read_only("SELECT INTO")),
-        _ => Ok(()),
+        _ => size::check(query),
     }
 }
 
@@ -198,5 +241,91 @@ mod tests {
         }
         let values: Vec<String> = (0..20_000).map(|value| value.to_string()).collect();
         parse(&format!("select * from logs where seq in ({})", values.join(", "))).expect("a long list is flat");
+    }
+
+    /// Short texts whose plans would be large, each way of making much out of little; and what people ask is not refused.
+    #[test]
+    fn plans_are_limited() {
+        let thread = std::thread::Builder::new()
+            .stack_size(crate::engine::STACK)
+            .spawn(plans)
+            .expect("a thread");
+        thread.join().expect("no overflow");
+    }
+
+    fn plans() {
+        let list = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+        let number = |number: usize| number.to_string();
+        let nested = |levels: usize, step: &dyn Fn(usize) -> String| {
+            let steps = list(levels, &|level| format!("t{} as ({})", level + 1, step(level)));
+            format!("with t0 as (select body as x from logs), {steps} select * from t{levels}")
+        };
+        for sql in [
+            // Columns of a list, in each place where there may be one.
+            format!("select {}", list(6_000, &number)),
+            format!("values ({})", list(6_000, &number)),
+            format!("select 1 order by {}", list(6_000, &|_| "1".to_owned())),
+            format!("select 1 group by {}", list(6_000, &|_| "1".to_owned())),
+            format!("select 1 in ({})", list(100_000, &|_| "1".to_owned())),
+            // Columns by relations.
+            format!(
+                "with a as (select {}) select 1 from {}",
+                list(400, &number),
+                list(200, &|alias| format!("a a{alias}"))
+            ),
+            format!("select 1 from {}", list(200, &|alias| format!("logs a{alias}"))),
+            format!("select 1 from logs {}", "cross join (select * from logs) ".repeat(90)),
+            // Queries that stand for two of the one before, in relations, in unions, and in subqueries.
+            nested(30, &|level| format!("select a.x from t{level} a, t{level} b")),
+            nested(30, &|level| {
+                format!("select x from t{level} union all select x from t{level}")
+            }),
+            nested(30, &|level| {
+                format!("select (select max(x) from t{level}) as x from t{level}")
+            }),
+            nested(30, &|level| {
+                format!("select x from t{level} where x in (select x from t{level})")
+            }),
+            nested(30, &|level| format!("select * from t{level} natural join t{level} u")),
+            // Columns that stand for two of the one before, under whatever name.
+            nested(30, &|level| format!("select x || x as x from t{level} where x <> ''")),
+            nested(30, &|level| format!("select X || \"x\" as X from t{level}")),
+            nested(30, &|level| format!("select y || y from t{level} as u(y)")),
+            nested(30, &|level| {
+                format!("select case when x = '' then x else x end as x from t{level} order by 1")
+            }),
+            nested(30, &|level| format!("select (select u.x || u.x) as x from t{level} u")),
+            // Grouping sets.
+            format!("select count(*) from logs group by cube ({})", list(14, &number)),
+            format!(
+                "select count(*) from logs group by {}",
+                list(9, &|_| "rollup (1, 2, 3)".to_owned())
+            ),
+            // What the parser reads twice at each level.
+            format!("select {}body{} from logs", "upper(".repeat(40), ")".repeat(40)),
+            format!("select 1 from {}logs{}", "(".repeat(40), ")".repeat(40)),
+            format!("select {}1{}", "array[".repeat(40), "]".repeat(40)),
+            // Names.
+            format!("select 1 as {}", "x".repeat(2_000)),
+            format!("select '{}'", "x".repeat(2_000)),
+            format!("select * from logs as {}", "x".repeat(2_000)),
+        ] {
+            match parse(&sql) {
+                Err(QueryError::TooComplex { .. } | QueryError::NameTooLong { .. }) => {}
+                other => panic!("{}…: {:?}", &sql[..sql.len().min(200)], other.map(|_| "allowed")),
+            }
+        }
+        for sql in [
+            format!("select {} from logs", list(300, &number)),
+            format!("select 1 from {}", list(20, &|alias| format!("logs a{alias}"))),
+            nested(20, &|level| {
+                format!("select x, length(x) as n from t{level} where x like 'a%' and x <> 'b'")
+            }),
+            nested(8, &|level| format!("select x || '-' || x as x from t{level}")),
+            "select source_id, stream, count(*) from logs group by cube (source_id, stream, instance_id)".to_owned(),
+            "with recursive t as (select 1 as n union all select n + 1 from t where n < 9) select n from t".to_owned(),
+        ] {
+            parse(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
     }
 }

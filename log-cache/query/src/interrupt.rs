@@ -34,7 +34,8 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn check(&self) -> Result<()> {
+    /// Fails once nobody wants it any more.
+    pub(crate) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             Err(LimitError::Interrupted.into())
         } else {

@@ -18,11 +18,13 @@ use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
 use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
 
+use crate::answer::collect::portions;
 use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
+use crate::patterns::{self, When};
 use crate::visibility::Visibility;
-use crate::{guard, policy, session};
+use crate::{guard, policy, session, values, zones};
 
 mod table;
 
@@ -33,6 +35,9 @@ const QUEUE: usize = 256;
 
 /// What a live query found that waits for its follower, in batches.
 const FOUND: usize = 16;
+
+/// Bytes of rows that a follower gets at once, unless a single row has more.
+const PORTION: usize = 256 << 10;
 
 /// A query that can be evaluated on arrivals.
 #[derive(Debug)]
@@ -184,7 +189,7 @@ impl LiveQuery {
             let found = match arrived {
                 Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
                 Tapped::Rows(rows) => match self.evaluate(&rows).await {
-                    Ok(batches) => batches.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+                    Ok(batches) => batches.iter().flat_map(rows_found).collect(),
                     Err(error) => vec![Err(error)],
                 },
             };
@@ -224,12 +229,20 @@ impl LiveQuery {
         let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
         let mut found = Vec::new();
         while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(ours)?;
+            let batch = values::readable(batch.map_err(ours)?)?;
             if batch.num_rows() > 0 {
                 found.push(batch);
             }
         }
         Ok(found)
+    }
+}
+
+/// What was found, in portions that are written one by one.
+fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
+    match portions(batch, PORTION) {
+        Ok(portions) => portions.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
+        Err(error) => vec![Err(error)],
     }
 }
 
@@ -243,9 +256,14 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let mut template = inner.template.clone();
     template.config_mut().options_mut().execution.target_partitions = 1;
     let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
-    let plan = state.statement_to_plan(guard::parse(&sql)?).await.map_err(ours)?;
+    let plan = state
+        .statement_to_plan(zones::resolve(guard::parse(&sql)?)?)
+        .await
+        .map_err(ours)?;
     check(&plan)?;
+    patterns::check(&plan, When::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
+    patterns::check(&plan, When::Optimized)?;
     let batch_rows = policy::batch_rows(&plan)?;
     let config = state.config().clone().with_batch_size(batch_rows);
     *state.config_mut() = config;
@@ -254,6 +272,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
         .create_physical_plan(&plan, &state)
         .await
         .map_err(ours)?;
+    zones::check(&plan.schema())?;
     let mut scan = None;
     let mut find = |plan: &Arc<dyn ExecutionPlan>| {
         if let Some(live) = plan.downcast_ref::<LiveScan>() {

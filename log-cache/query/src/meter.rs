@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -22,6 +22,8 @@ use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceC
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt, ready};
+
+use crate::answer::collect::row_bytes;
 
 /// Puts a [`MeterExec`] below each window operator.
 #[derive(Debug)]
@@ -135,10 +137,6 @@ impl RecordBatchStream for Metered {
 }
 
 /// Bytes of what a batch shows, whatever buffers it shares.
-pub(crate) fn slice_bytes(batch: &RecordBatch) -> usize {
-    let column = |array: &Arc<dyn Array>| {
-        let all = array.get_array_memory_size();
-        array.to_data().get_slice_memory_size().unwrap_or(all).min(all)
-    };
-    batch.columns().iter().map(column).sum::<usize>() + 64
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    row_bytes(batch).iter().sum::<usize>() + 64
 }

@@ -10,6 +10,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
 use crate::error::QueryError;
+use crate::guard::MAX_TERMS;
 
 /// Rows of a batch of a plain query.
 const ROWS: usize = 8192;
@@ -18,7 +19,10 @@ const ROWS: usize = 8192;
 const JOIN_ROWS: usize = 256;
 
 /// Expressions that a plan may have without making batches smaller.
-const FREE_EXPRESSIONS: usize = 64;
+const FREE_EXPRESSIONS: usize = 16;
+
+/// Expressions that an optimised plan may have.
+const MAX_EXPRESSIONS: usize = 2 * MAX_TERMS;
 
 /// What the literals of a plan may take when each is copied for every row of a batch.
 const LITERAL_BYTES: usize = 16 << 20;
@@ -59,6 +63,13 @@ pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
         return Err(QueryError::Invalid {
             message: message.to_owned(),
             hint: None,
+        });
+    }
+    if survey.expressions > MAX_EXPRESSIONS {
+        return Err(QueryError::TooComplex {
+            what: "terms of all expressions",
+            found: survey.expressions,
+            allowed: MAX_EXPRESSIONS,
         });
     }
     let rows = ROWS * FREE_EXPRESSIONS / survey.expressions.max(FREE_EXPRESSIONS);
@@ -135,7 +146,7 @@ mod tests {
                 .map(|value| lit(value).alias(value.to_string()))
                 .collect::<Vec<_>>()
         };
-        assert!((700..2000).contains(&rows(many(256))), "{}", rows(many(256)));
+        assert!((150..600).contains(&rows(many(256))), "{}", rows(many(256)));
         assert_eq!(rows(vec![lit("x".repeat(1 << 20))]), 15);
         assert_eq!(rows(vec![lit("x".repeat(64 << 20))]), 1);
     }

@@ -21,6 +21,7 @@ use crate::functions;
 use crate::interrupt::{Interrupt, Interruptible};
 use crate::meter::MeterWindows;
 use crate::provider::{CATALOG, Catalog, SCHEMA, Schema, View};
+use crate::stoppable;
 
 /// Makes the session that all others are made from: building it takes a while.
 pub(crate) fn template(partitions: usize) -> Result<SessionState> {
@@ -41,12 +42,13 @@ pub(crate) fn template(partitions: usize) -> Result<SessionState> {
         .with_runtime_env(runtime(usize::MAX)?)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(functions::scalar())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(functions::aggregate())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_physical_optimizer_rule(Arc::new(MeterWindows))
         .build();
     state.register_function_rewrite(Arc::new(functions::ConcatRewrite::new()))?;
+    state.register_function_rewrite(Arc::new(functions::CheckedRewrite))?;
     Ok(state)
 }
 
@@ -72,6 +74,8 @@ pub(crate) fn session_over(
     let mut state = SessionStateBuilder::new_from_existing(template.clone())
         .with_runtime_env(runtime(memory)?)
         .with_catalog_list(Arc::new(catalogs))
+        .with_optimizer_rules(stoppable::logical(template.optimizers(), &interrupt))
+        .with_physical_optimizer_rules(stoppable::physical(template.physical_optimizers(), &interrupt))
         .with_physical_optimizer_rule(Arc::new(Interruptible(interrupt)))
         .build();
     // From here on it is "now".

@@ -14,10 +14,13 @@ use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
 
 mod drain_status;
 mod formats;
+mod generated;
 mod hostile;
 mod live;
 mod plans;
 mod queries;
+mod semantics;
+mod sizes;
 mod visibility;
 
 fn log(source: &str, timestamp: i64, body: &str) -> v2::Envelope {

@@ -1,6 +1,7 @@
 //! Answers that were made and are not read yet.
 //!
-//! An answer may be large, and its client slow, or of ill will: what lies here is bounded, for each caller and for all.
+//! An answer may be large, and its client slow, or of ill will: what lies here is bounded, for each caller and for all. An
+//! answer that is written while it is read counts with what is held for the part that is not written yet.
 //! Who asks for more than that is refused until it has read what it has; a client that does not read is cut after some minutes
 //! (`weir_rpc::serve_http`), which gives its bytes back.
 
@@ -11,7 +12,6 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::Full;
 use parking_lot::Mutex;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
@@ -20,7 +20,7 @@ use weir_error::{Classify, ErrorKind};
 pub(crate) const OF_A_CALLER: usize = 128 << 20;
 
 /// Bytes of answers that may lie here in all.
-const IN_ALL: usize = 512 << 20;
+const IN_ALL: usize = 256 << 20;
 
 /// There is too much that was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -70,6 +70,12 @@ impl Answers {
         if bytes == 0 {
             return Ok(Body::empty());
         }
+        self.hold_body(caller, bytes, Body::from(answer))
+    }
+
+    /// A body of an answer for which `bytes` are held, however long it is; they count as `caller`'s until it was read or
+    /// given up.
+    pub(crate) fn hold_body(self: &Arc<Self>, caller: &str, bytes: usize, body: Body) -> Result<Body, Unread> {
         let mut held = self.held.lock();
         let own = held.by_caller.get(caller).copied().unwrap_or_default();
         if own > 0 && own + bytes > OF_A_CALLER {
@@ -82,7 +88,7 @@ impl Answers {
         *held.by_caller.entry(caller.to_owned()).or_default() += bytes;
         drop(held);
         Ok(Body::new(Lying {
-            body: Full::new(answer.into()),
+            body,
             bytes,
             caller: caller.to_owned(),
             answers: Arc::clone(self),
@@ -90,9 +96,17 @@ impl Answers {
     }
 }
 
+#[cfg(test)]
+impl Answers {
+    /// Bytes that lie here.
+    pub(crate) fn held(&self) -> usize {
+        self.held.lock().all
+    }
+}
+
 /// A body that gives its bytes back when it is gone.
 struct Lying {
-    body: Full<Bytes>,
+    body: Body,
     bytes: usize,
     caller: String,
     answers: Arc<Answers>,
@@ -100,12 +114,9 @@ struct Lying {
 
 impl HttpBody for Lying {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -149,7 +160,7 @@ mod tests {
         let answers = Arc::new(Answers::default());
         let huge = answers.hold("a", answer(200)).expect("one alone");
         assert_eq!(answers.hold("a", answer(1)).unwrap_err(), Unread::Yours(200 * MIB));
-        let others = ["b", "c"].map(|caller| answers.hold(caller, answer(128)).expect("their share"));
+        let others = ["b", "c"].map(|caller| answers.hold(caller, answer(20)).expect("their share"));
         assert_eq!(answers.hold("d", answer(100)).unwrap_err(), Unread::Others);
         assert!(answers.hold("d", answer(10)).is_ok());
         assert_eq!(

@@ -10,6 +10,9 @@ use http::HeaderMap;
 use weir_auth::{Authorizer, Caller, Denied, Scope, from_header};
 use weir_log_cache_query::Visibility;
 
+/// Who shows a certificate, as a caller among others: names of certificates say nothing here.
+pub(crate) const OF_THE_RING: &str = "certificate";
+
 /// Asks `authorizer` who sent these headers.
 pub(crate) async fn caller(authorizer: &dyn Authorizer, headers: &HeaderMap) -> Result<Caller, Denied> {
     authorizer.caller(from_header(headers)?).await

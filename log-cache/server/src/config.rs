@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_auth::{RawUaa, UaaConfig};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
 use weir_log_cache_store::{Limits, MIN_BUDGET};
+use weir_rpc::{PortLimits, RawPortLimits, port_limits};
 use weir_tls::IdentityFiles;
 
 /// The configuration as it is written.
@@ -29,6 +30,8 @@ pub struct RawConfig {
     pub memory: RawMemory,
     /// SQL over HTTP.
     pub sql: RawSql,
+    /// Bounds of what clients may use, of each port for callers with a token.
+    pub limits: RawPortLimits,
 }
 
 /// The budgets as they are written.
@@ -95,6 +98,7 @@ impl Default for RawConfig {
             dopplers: vec![ListenAddr::loopback(8082).socket().into()],
             memory: RawMemory::default(),
             sql: RawSql::default(),
+            limits: RawPortLimits::default(),
         }
     }
 }
@@ -114,6 +118,8 @@ pub struct Config {
     pub uaa: Option<UaaConfig>,
     /// The dopplers, `host:port` each.
     pub dopplers: Vec<PeerAddr>,
+    /// What each port for callers with a token takes.
+    pub port: PortLimits,
     /// What the store may hold.
     pub limits: Limits,
     /// SQL over HTTP.
@@ -175,6 +181,7 @@ impl TryFrom<RawConfig> for Config {
             "",
             "a file with the operator's token, where there is no `uaa.url`",
         );
+        let port = port_limits(&raw.limits, &mut problems);
         let timeout = timeout.get();
         problems.require(
             timeout >= Duration::from_millis(10),
@@ -197,6 +204,7 @@ impl TryFrom<RawConfig> for Config {
             identity: raw.identity,
             uaa,
             dopplers: raw.dopplers,
+            port,
             limits: Limits {
                 logs_bytes: logs.as_usize(),
                 metrics_bytes: metrics.as_usize(),

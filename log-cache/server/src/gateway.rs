@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,19 +18,16 @@ use tonic::{Code, Status};
 use weir_envelope::view::EnvelopeView;
 use weir_envelope::wire::Fields;
 use weir_error::{Classify as _, ErrorKind};
-use weir_proto::logcache_v1::{EnvelopeType, MetaInfo, ReadRequest};
+use weir_log_cache_query::Visibility;
+use weir_log_cache_store::SourceMeta;
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 
 use crate::answers::Answers;
+use crate::caller::OF_THE_RING;
 use crate::reading::{self, Reader};
 
 /// The version of the original whose API this is: clients choose their calls by it.
 const VERSION: &str = "3.2.0";
-
-/// Whose answers those are that go to somebody with a certificate: names of certificates say nothing here.
-const OF_THE_RING: &str = "certificate";
-
-/// Requests that take longer than this have lost their client.
-const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -75,42 +71,56 @@ impl Gateway {
     /// A page of envelopes of one source, for `caller`.
     pub(crate) async fn page(&self, caller: &str, source_id: String, parameters: &str) -> Result<Response, Failed> {
         let request = read_request(source_id, parameters)?;
-        let held = tokio::time::timeout(READ_DEADLINE, self.reader.read(request, reading::REST_PAGE))
-            .await
-            .map_err(|_| Status::deadline_exceeded("the read took too long"))??;
-        let page = &held.read;
-        let mut body = Vec::with_capacity(page.batch.len() * 2);
-        body.extend_from_slice(b"{\"envelopes\":");
-        let envelopes = Fields::new(&page.batch)
-            .flatten()
-            .filter_map(|(number, value)| value.bytes(number).ok());
-        weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
-        body.extend_from_slice(b"}\n");
-        Ok(json_answer(self.hold(caller, body)?))
+        let hold = self.hold(caller);
+        let answer = self.reader.read(caller, request, reading::REST_PAGE, move |page| {
+            let mut body = Vec::with_capacity(page.batch.len() * 2);
+            body.extend_from_slice(b"{\"envelopes\":");
+            let envelopes = Fields::new(&page.batch)
+                .flatten()
+                .filter_map(|(number, value)| value.bytes(number).ok());
+            weir_envelope::json::write_batch(envelopes.map(EnvelopeView::new), &mut body);
+            body.extend_from_slice(b"}\n");
+            hold(body)
+        });
+        Ok(json_answer(answer.await?))
     }
 
-    /// The body of an answer that counts as `caller`'s until it was read.
-    pub(crate) fn hold(&self, caller: &str, answer: Vec<u8>) -> Result<Body, Status> {
-        self.answers.hold(caller, answer).map_err(|unread| {
-            let hint = unread.hint().unwrap_or_default();
-            Status::resource_exhausted(format!("{unread}; {hint}"))
-        })
+    /// What there is of each source that `visibility` shows, for `caller`, as text; `write` says what of a source.
+    pub(crate) async fn meta<I: Serialize + 'static>(
+        &self,
+        caller: &str,
+        visibility: Visibility,
+        write: fn(&SourceMeta) -> I,
+    ) -> Result<Body, Status> {
+        let hold = self.hold(caller);
+        self.reader
+            .meta(caller, visibility, move |sources| {
+                let sources: BTreeMap<&str, I> = sources
+                    .iter()
+                    .map(|source| (source.source_id.as_str(), write(source)))
+                    .collect();
+                // Straight to text: a JSON value would sort the fields.
+                let sources = serde_json::to_string(&sources).map_err(|error| Status::internal(error.to_string()))?;
+                hold(format!("{{\"meta\":{sources}}}\n").into_bytes())
+            })
+            .await
+    }
+
+    /// Makes an answer the body of a response, which counts as `caller`'s until it was read.
+    fn hold(&self, caller: &str) -> impl FnOnce(Vec<u8>) -> Result<Body, Status> + Send + 'static {
+        let (answers, caller) = (Arc::clone(&self.answers), caller.to_owned());
+        move |answer| {
+            answers.hold(&caller, answer).map_err(|unread| {
+                let hint = unread.hint().unwrap_or_default();
+                Status::resource_exhausted(format!("{unread}; {hint}"))
+            })
+        }
     }
 }
 
 async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
-    let held = gateway.reader.meta().await?;
-    let sources = held.read.meta.iter();
-    let text = meta_text(sources.map(|(source_id, info)| (source_id.as_str(), Info::from(info))))?;
-    Ok(json_answer(gateway.hold(OF_THE_RING, text)?))
-}
-
-/// What there is of these sources, by their ids, as text.
-pub(crate) fn meta_text<'a, I: Serialize>(sources: impl Iterator<Item = (&'a str, I)>) -> Result<Vec<u8>, Status> {
-    let sources: BTreeMap<&str, I> = sources.collect();
-    // Straight to text: a JSON value would sort the fields.
-    let sources = serde_json::to_string(&sources).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(format!("{{\"meta\":{sources}}}\n").into_bytes())
+    let body = gateway.meta(OF_THE_RING, Visibility::All, |source| Info::from(source));
+    Ok(json_answer(body.await?))
 }
 
 pub(crate) async fn query() -> Response {
@@ -136,8 +146,8 @@ struct Info {
     newest_timestamp: String,
 }
 
-impl From<&MetaInfo> for Info {
-    fn from(info: &MetaInfo) -> Self {
+impl From<&SourceMeta> for Info {
+    fn from(info: &SourceMeta) -> Self {
         Self {
             count: info.count.to_string(),
             expired: info.expired.to_string(),
@@ -160,9 +170,10 @@ impl From<Status> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let Self(status) = self;
-        // The gateway's table differs from ours in one place: UNKNOWN is the server's fault.
+        // UNKNOWN is what the original calls parameters that it refuses. Its gateway makes 500 of that; but whoever sees 500
+        // asks again, and looks for the fault in the server.
         let code = match status.code() {
-            Code::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Unknown => StatusCode::BAD_REQUEST,
             code => ErrorKind::from_grpc(code).unwrap_or(ErrorKind::Internal).http_status(),
         };
         // By hand, for the order of the fields.
@@ -309,9 +320,9 @@ mod tests {
         let unread = ask().await.expect("infallible");
         assert_eq!(unread.status(), StatusCode::OK);
         let share = || vec![0; OF_A_CALLER];
-        assert!(gateway.hold(OF_THE_RING, share()).is_err(), "it is not read yet");
+        assert!(gateway.hold(OF_THE_RING)(share()).is_err(), "it is not read yet");
         drop(unread);
-        let share = gateway.hold(OF_THE_RING, share()).expect("its share");
+        let share = gateway.hold(OF_THE_RING)(share()).expect("its share");
         let refused = ask().await.expect("infallible");
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         drop(share);
@@ -322,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn errors_are_the_originals() {
         let (status, _, body) = answer("/api/v1/read/app?limit=1001").await;
-        assert_eq!(status, 500);
+        assert_eq!(status, 400);
         assert_eq!(
             body,
             "{\"code\":2,\"message\":\"Limit (1001) must be 1000 or less\",\"details\":[]}\n"

@@ -7,10 +7,13 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, Split};
 use weir_envelope::wire::{Fields, Value, put_head};
-use weir_proto::logcache_v1::ReadRequest;
+use weir_log_cache_query::Visibility;
+use weir_log_cache_store::{Page, SourceMeta};
+use weir_proto::logcache_v1::{MetaInfo, MetaResponse, ReadRequest};
 use weir_rpc::{Frame, FrameStream, Messages, RawService, one_frame, only_message};
 use weir_service::Tasks;
 
+use crate::caller::OF_THE_RING;
 use crate::intake::Intake;
 use crate::reading::{self, Reader};
 
@@ -94,8 +97,11 @@ impl RawService for Egress {
             "Read" => {
                 let request = ReadRequest::decode(only_message(request).await?)
                     .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
-                let held = self.reader.read(request, reading::GRPC_PAGE).await?;
-                let batch = Bytes::from(held.read.batch);
+                let batch = |page: Page| Ok(Bytes::from(page.batch));
+                let batch = self
+                    .reader
+                    .read(OF_THE_RING, request, reading::GRPC_PAGE, batch)
+                    .await?;
                 // ReadResponse { 1: EnvelopeBatch }, around the bytes that the store made.
                 let mut head = Vec::with_capacity(8);
                 put_head(&mut head, 1, batch.len());
@@ -103,11 +109,29 @@ impl RawService for Egress {
             }
             "Meta" => {
                 only_message(request).await?;
-                let held = self.reader.meta().await?;
-                Ok(one_frame(Frame::from(held.read.encode_to_vec())))
+                let encode = |sources: Vec<SourceMeta>| {
+                    let meta = sources.into_iter().map(|source| {
+                        let info = info(&source);
+                        (source.source_id, info)
+                    });
+                    Ok(MetaResponse { meta: meta.collect() }.encode_to_vec())
+                };
+                let encoded = self.reader.meta(OF_THE_RING, Visibility::All, encode).await?;
+                Ok(one_frame(Frame::from(encoded)))
             }
             _ => Err(no_such_method(method)),
         }
+    }
+}
+
+/// What there is of a source, as the wire has it.
+fn info(source: &SourceMeta) -> MetaInfo {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    MetaInfo {
+        count: number(source.count),
+        expired: number(source.expired),
+        oldest_timestamp: source.oldest_timestamp,
+        newest_timestamp: source.newest_timestamp,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use weir_envelope::batch::Batch;
+use parking_lot::Mutex;
+use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_flow::told::{self, Told};
 use weir_flow::{Ledger, Reason};
 use weir_log_cache_store::Store;
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -17,16 +19,52 @@ const SHARD: &str = "log-cache";
 pub(crate) struct Intake {
     store: Store,
     ledger: Arc<Ledger>,
+    /// What was reported lost so far.
+    told: Arc<Mutex<Told>>,
+    report_hash: u32,
 }
 
 impl Intake {
-    pub(crate) const fn new(store: Store, ledger: Arc<Ledger>) -> Self {
-        Self { store, ledger }
+    pub(crate) fn new(store: Store, ledger: Arc<Ledger>) -> Self {
+        Self {
+            store,
+            ledger,
+            told: Arc::default(),
+            report_hash: told::report_hash(),
+        }
     }
 
     /// Stores a batch: when this returns, every reader sees it.
     pub(crate) fn take(&self, batch: &Batch) {
         self.ledger.received(batch.len() as u64);
+        if batch.iter().any(|envelope| told::is_report(envelope, self.report_hash)) {
+            let (resolved, repeated) = self.resolve(batch);
+            self.ledger.sent(repeated);
+            self.store(&resolved);
+        } else {
+            self.store(batch);
+        }
+    }
+
+    /// A batch with reports of losses given back to the sources that lost, and the number of reports that say nothing new.
+    fn resolve(&self, batch: &Batch) -> (Batch, u64) {
+        let mut told = self.told.lock();
+        let mut builder = BatchBuilder::new();
+        let mut repeated = 0;
+        for envelope in batch.iter() {
+            if !told::is_report(envelope, self.report_hash) {
+                builder.push_raw(envelope);
+                continue;
+            }
+            let mut resolved = Vec::new();
+            if !told.write_growth(envelope, &mut resolved) || !builder.push(&resolved) {
+                repeated += 1;
+            }
+        }
+        (builder.finish(), repeated)
+    }
+
+    fn store(&self, batch: &Batch) {
         let ingested = self.store.ingest(batch, |source_id| {
             self.ledger.dropped("store", Reason::TooLarge, source_id, 1)
         });
@@ -48,9 +86,12 @@ impl Intake {
             ..EgressBatchRequest::default()
         };
         let mut subscription = dopplers.subscribe(&request, Durability::Durable);
-        while let Some(delivery) = shutdown.unless_requested(subscription.next()).await {
+        while let Some(next) = shutdown.unless_requested(subscription.next()).await {
+            // A durable subscription asks again until it is taken, and logs that it was refused.
+            let Ok(delivery) = next else { continue };
             let parcel = delivery.into_parcel(&self.ledger);
             self.take(&parcel.batch);
+            self.ledger.stored(parcel.batch.len() as u64);
             drop(parcel);
         }
     }

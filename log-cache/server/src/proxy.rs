@@ -19,9 +19,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header, request};
 use serde::Serialize;
-use tonic::Status;
+use tonic::{Code, Status};
 use weir_auth::{Authorizer, Caller, Denied};
-use weir_proto::logcache_v1::MetaInfo;
+use weir_log_cache_store::SourceMeta;
 
 use crate::caller::{caller, visibility};
 use crate::gateway::{self, Failed, Gateway};
@@ -135,15 +135,17 @@ async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Re
         Err(Refused::Unknown) => return Err(Refused::Upstream),
         Err(refused) => return Err(refused),
     };
-    let visibility = visibility(&caller);
-    let held = proxy.gateway.reader.meta().await.map_err(|error| {
-        tracing::warn!(%error, "meta cannot be answered");
-        Refused::Upstream
+    let answer = proxy
+        .gateway
+        .meta(caller.id(), visibility(&caller), |source| Info::from(source))
+        .await;
+    let body = answer.map_err(|status| match status.code() {
+        Code::ResourceExhausted => Refused::from(status),
+        _ => {
+            weir_telemetry::limited!(warn, weir_telemetry::EACH_SECOND, error = %status, "meta cannot be answered");
+            Refused::Upstream
+        }
     })?;
-    let sources = held.read.meta.iter();
-    let visible = sources.filter(|(source_id, _)| visibility.shows(source_id));
-    let text = gateway::meta_text(visible.map(|(source_id, info)| (source_id.as_str(), Info::from(info))))?;
-    let body = proxy.gateway.hold(caller.id(), text)?;
     // The original decodes and writes it once more, and Go's server calls what comes of that text.
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
@@ -162,14 +164,15 @@ struct Info {
     newest_timestamp: Option<String>,
 }
 
-impl From<&MetaInfo> for Info {
-    fn from(info: &MetaInfo) -> Self {
-        let shown = |number: i64| (number != 0).then(|| number.to_string());
+impl From<&SourceMeta> for Info {
+    fn from(source: &SourceMeta) -> Self {
+        let count = |number: u64| (number != 0).then(|| number.to_string());
+        let time = |number: i64| (number != 0).then(|| number.to_string());
         Self {
-            count: shown(info.count),
-            expired: shown(info.expired),
-            oldest_timestamp: shown(info.oldest_timestamp),
-            newest_timestamp: shown(info.newest_timestamp),
+            count: count(source.count),
+            expired: count(source.expired),
+            oldest_timestamp: time(source.oldest_timestamp),
+            newest_timestamp: time(source.newest_timestamp),
         }
     }
 }

@@ -1,20 +1,25 @@
 //! A read request, as gRPC and REST both mean it (contract §14.2): defaults, limits and the original's error texts.
+//!
+//! What is read, and what is made of it, is done on threads that may block, a few at a time, shared out among callers by
+//! turns ([`Turns`]): whoever asks for the list of sources on hundreds of connections waits for itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use regex::Regex;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 use weir_envelope::batch::Kind;
-use weir_log_cache_store::{Page, ReadQuery, Store};
-use weir_proto::logcache_v1::{EnvelopeType, MetaInfo, MetaResponse, ReadRequest};
+use weir_flow::Turns;
+use weir_log_cache_query::Visibility;
+use weir_log_cache_store::{Page, ReadQuery, SourceMeta, Store};
+use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 use weir_service::clock;
 
 /// Envelopes of a page that does not ask for a number.
 const DEFAULT_LIMIT: i64 = 100;
 
-/// Most envelopes of a page, not counting the rest of a run of equal timestamps.
+/// Most envelopes of a page.
 const MAX_LIMIT: i64 = 1000;
 
 /// Largest page by gRPC, as the original's servers allow. A client that accepts less refuses the reply itself, with the
@@ -27,87 +32,123 @@ pub(crate) const REST_PAGE: usize = 16 << 20;
 /// Answers that are made at the same time, pages and lists of sources; what they take is bounded by this.
 const ANSWERS: usize = 8;
 
+/// Requests that wait for one of those to be done, of all callers.
+const WAITING: usize = 1024;
+
+/// Requests that take longer than this have lost their client.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// Longest name filter, and largest compiled one: a regular expression can be made to need gigabytes.
 const MAX_FILTER: usize = 4096;
 const MAX_COMPILED_FILTER: usize = 1 << 20;
+
+/// Sources beyond which it is quicker to look at all there are than at each by itself.
+const SINGLY: usize = 256;
 
 /// Reads pages and lists of sources for all faces.
 #[derive(Debug)]
 pub(crate) struct Reader {
     store: Store,
-    permits: Semaphore,
+    turns: Turns,
     egress: AtomicU64,
-}
-
-/// What was read, and the permit to hold it: to be kept until an answer was made of it.
-#[derive(Debug)]
-pub(crate) struct Held<'a, T> {
-    pub(crate) read: T,
-    _permit: SemaphorePermit<'a>,
+    #[cfg(test)]
+    closed: std::sync::atomic::AtomicBool,
 }
 
 impl Reader {
     pub(crate) fn new(store: Store) -> Arc<Self> {
         Arc::new(Self {
             store,
-            permits: Semaphore::new(ANSWERS),
+            turns: Turns::new(ANSWERS, WAITING),
             egress: AtomicU64::new(0),
+            #[cfg(test)]
+            closed: false.into(),
         })
     }
 
-    /// Reads a page of at most `max_bytes`, on a thread that may block.
-    pub(crate) async fn read(&self, request: ReadRequest, max_bytes: usize) -> Result<Held<'_, Page>, Status> {
+    /// Reads a page of at most `max_bytes` when it is the turn of `caller`, and makes an answer of it.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        caller: &str,
+        request: ReadRequest,
+        max_bytes: usize,
+        answer: impl FnOnce(Page) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
         let query = query(request, max_bytes)?;
-        let permit = self
-            .permits
-            .acquire()
-            .await
-            .map_err(|_| Status::unavailable("the log cache is stopping"))?;
+        let (read, answer) = self
+            .in_turn(caller, move |store| {
+                let page = store
+                    .read(&query)
+                    .map_err(|error| Status::resource_exhausted(format!("{error}; ask for a smaller `limit`")))?;
+                Ok((page.len as u64, answer(page)?))
+            })
+            .await?;
+        self.egress.fetch_add(read, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    /// Finds out what there is of each source that `visibility` shows, when it is the turn of `caller`, and makes an answer
+    /// of it. Nothing is looked at that the caller may not see, unless it may see a great deal.
+    pub(crate) async fn meta<T: Send + 'static>(
+        &self,
+        caller: &str,
+        visibility: Visibility,
+        answer: impl FnOnce(Vec<SourceMeta>) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.in_turn(caller, move |store| {
+            answer(match &visibility {
+                Visibility::Nothing => Vec::new(),
+                Visibility::Sources(sources) if sources.len() <= SINGLY => {
+                    sources.iter().filter_map(|source| store.meta_of(source)).collect()
+                }
+                Visibility::Sources(_) | Visibility::All => {
+                    let mut all = store.meta();
+                    all.retain(|meta| visibility.shows(&meta.source_id));
+                    all
+                }
+            })
+        })
+        .await
+    }
+
+    /// Does `work` on a thread that may block when it is the turn of `caller`; the turn lasts until it is done, whether
+    /// somebody waits for it or not.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        caller: &str,
+        work: impl FnOnce(&Store) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        #[cfg(test)]
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("the log cache is stopping"));
+        }
         let store = self.store.clone();
-        #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
-        let page = tokio::task::spawn_blocking(move || store.read(&query))
+        let done = async {
+            let turn = self.turns.take(caller).await;
+            let turn = turn.map_err(|busy| Status::resource_exhausted(format!("{busy}; try again in a moment")))?;
+            #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                work(&store)
+            })
             .await
             .map_err(|_| Status::internal("the read failed"))?
-            .map_err(|error| Status::resource_exhausted(format!("{error}; ask for a smaller `limit`")))?;
-        self.egress.fetch_add(page.len as u64, Ordering::Relaxed);
-        Ok(Held {
-            read: page,
-            _permit: permit,
-        })
-    }
-
-    /// What there is of each source, found on a thread that may block.
-    pub(crate) async fn meta(&self) -> Result<Held<'_, MetaResponse>, Status> {
-        let permit = self
-            .permits
-            .acquire()
+        };
+        tokio::time::timeout(DEADLINE, done)
             .await
-            .map_err(|_| Status::unavailable("the log cache is stopping"))?;
-        let store = self.store.clone();
-        #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
-        let sources = tokio::task::spawn_blocking(move || store.meta())
-            .await
-            .map_err(|_| Status::internal("the read failed"))?;
-        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let infos = sources.into_iter().map(|source| {
-            let info = MetaInfo {
-                count: number(source.count),
-                expired: number(source.expired),
-                oldest_timestamp: source.oldest_timestamp,
-                newest_timestamp: source.newest_timestamp,
-            };
-            (source.source_id, info)
-        });
-        Ok(Held {
-            read: MetaResponse { meta: infos.collect() },
-            _permit: permit,
-        })
+            .map_err(|_| Status::deadline_exceeded("the read took too long"))?
     }
 
     /// From now on nothing can be read.
     #[cfg(test)]
     pub(crate) fn close(&self) {
-        self.permits.close();
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whose turns are taken and waited for.
+    #[cfg(test)]
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Envelopes that were read since the start.
@@ -126,7 +167,7 @@ fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
         descending,
         name_filter,
     } = request;
-    // The original returns plain errors here, which gRPC calls UNKNOWN.
+    // The original returns plain errors here, which gRPC calls UNKNOWN; nothing else of ours is.
     if end_time != 0 && start_time > end_time {
         return Err(Status::unknown(format!(
             "StartTime ({start_time}) must be before EndTime ({end_time})"
@@ -179,8 +220,6 @@ fn kind(number: i32) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use weir_log_cache_store::Limits;
-
     use super::*;
 
     fn request() -> ReadRequest {
@@ -188,17 +227,6 @@ mod tests {
             source_id: "app".to_owned(),
             ..ReadRequest::default()
         }
-    }
-
-    /// Whoever has what was read has a place among those who may, until it is dropped.
-    #[tokio::test]
-    async fn what_is_held_takes_a_place() {
-        let reader = Reader::new(Store::new(Limits::default()));
-        let page = reader.read(request(), REST_PAGE).await.expect("a page");
-        let meta = reader.meta().await.expect("an answer");
-        assert_eq!(reader.permits.available_permits(), ANSWERS - 2);
-        drop((page, meta));
-        assert_eq!(reader.permits.available_permits(), ANSWERS);
     }
 
     /// The defaults: a hundred envelopes of any kind, until now.

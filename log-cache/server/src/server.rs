@@ -9,7 +9,7 @@ use weir_auth::{Authorizer, Gate};
 use weir_config::ListenAddr;
 use weir_log_cache_store::{Maintainer, Store};
 use weir_rpc::subscriber::Dopplers;
-use weir_rpc::{GrpcServer, RawServer, Target, serve_http};
+use weir_rpc::{GrpcServer, RawServer, Target, serve_http, serve_http_within};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ClientTls, ServerTls};
 
@@ -56,7 +56,7 @@ pub struct Addresses {
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the ports.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let authorizer = Gate::open(&config.sql.token_file, config.uaa.as_ref(), &context)?;
+        let authorizer = Gate::open(&config.sql.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
 
@@ -67,7 +67,7 @@ impl Server {
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
-        let public_tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
+        let public_tls = ServerTls::public_knowing(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
         let (listener, grpc) = listen(config.listen).await?;
         let (gateway_listener, gateway) = listen(config.gateway_listen).await?;
@@ -116,6 +116,7 @@ impl Server {
     pub async fn run(self) -> Result<(), Error> {
         let Self { context, config, .. } = &self;
         let started = Instant::now();
+        let port = config.port;
         let store = Store::new(config.limits);
         // Kept until the end: it merges chunks and makes room on a thread of its own.
         let maintainer = Maintainer::start(&store).map_err(Error::Thread)?;
@@ -144,7 +145,8 @@ impl Server {
             context.shutdown.clone(),
         )?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
-        let sql_face = serve_http(
+        let sql_face = serve_http_within(
+            port,
             self.sql_listener,
             &self.public_tls,
             sql.router(),
@@ -162,7 +164,8 @@ impl Server {
         };
         let proxy_face = async {
             if let Some(listener) = self.proxy_listener {
-                serve_http(listener, &self.public_tls, proxy.router(), shutdown.clone(), &tasks).await;
+                let (tls, shutdown) = (&self.public_tls, shutdown.clone());
+                serve_http_within(port, listener, tls, proxy.router(), shutdown, &tasks).await;
             }
         };
         let router = gateway.router();

@@ -10,7 +10,11 @@
 //!
 //! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
 //! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
-//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`.
+//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`. A table shows the beginning
+//! of wide cells, or all of them with `wide`.
+//!
+//! A long answer is written while its client reads it, and what is held for it counts as the client's
+//! ([`crate::answers`]). One that ends without its end (chunked transfer, or an HTTP/2 stream, that was reset) is not whole.
 //!
 //! With `follow` the answer has no end: rows that meet the condition as they arrive, an object a line
 //! ([`follow`]).
@@ -19,15 +23,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request as head};
 use serde_json::json;
+use thiserror::Error;
 use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
-use weir_log_cache_query::{Engine, EngineLimits, Query, QueryError, Rendered};
+use weir_log_cache_query::{Engine, EngineLimits, Pieces, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
+use weir_rpc::{BodyError, read_body};
 use weir_service::Shutdown;
 
 use crate::answers::{Answers, Unread};
@@ -40,7 +47,7 @@ mod request;
 use request::{Invalid, Request};
 
 /// Largest body of a request. The engine accepts shorter texts still; a JSON string may be longer than what it says.
-const MAX_BODY: usize = 2 << 20;
+const MAX_BODY: usize = 1 << 20;
 
 /// Most bytes of an answer, as Arrow arrays.
 const MAX_ANSWER: usize = 64 << 20;
@@ -86,7 +93,6 @@ impl Sql {
         Router::new()
             .route("/v1/sql", post(ask).fallback(async || Refused::method()))
             .fallback(async || Refused::path())
-            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
 }
@@ -111,10 +117,10 @@ async fn ask(
     Asker(caller): Asker,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: axum::extract::Request,
 ) -> Result<Response, Refused> {
     let visibility = visibility(&caller);
-    let body = body.map_err(|_| Refused::body())?;
+    let body = read_body(request.into_body(), MAX_BODY).await?;
     let request = Request::read(&headers, parameters.as_deref().unwrap_or_default(), &body)?;
     let query = Query {
         sql: request.query,
@@ -128,14 +134,16 @@ async fn ask(
         return Ok(follow::respond(follower, caller, sql.shutdown));
     }
     let limits = shown_limits(sql.engine.limits(), &query);
-    let rendered = sql.engine.render(query, request.format).await?;
-    answer(rendered, limits, |body| sql.answers.hold(caller.id(), body))
+    let rendered = sql.engine.render(query, request.format, request.cells).await?;
+    answer(rendered, limits, |weight, body| {
+        sql.answers.hold_body(caller.id(), weight, body)
+    })
 }
 
 fn answer(
     rendered: Rendered,
     limits: String,
-    hold: impl FnOnce(Vec<u8>) -> Result<Body, Unread>,
+    hold: impl FnOnce(usize, Body) -> Result<Body, Unread>,
 ) -> Result<Response, Refused> {
     let mut response = (
         [
@@ -146,7 +154,7 @@ fn answer(
             ),
             (header::HeaderName::from_static("x-weir-limits"), limits),
         ],
-        hold(rendered.body)?,
+        hold(rendered.weight, body(rendered.first, rendered.rest))?,
     )
         .into_response();
     if let Some(truncated) = rendered.truncated {
@@ -155,6 +163,27 @@ fn answer(
     }
     Ok(response)
 }
+
+/// The pieces of an answer, each written when the one before was read.
+fn body(first: Vec<u8>, rest: Option<Pieces>) -> Body {
+    let Some(rest) = rest else {
+        return Body::from(first);
+    };
+    let first = Ok::<_, Broken>(Bytes::from(first));
+    let rest = stream::try_unfold(Some(rest), async |rest: Option<Pieces>| {
+        let Some(pieces) = rest else {
+            return Ok(None);
+        };
+        let (piece, rest) = pieces.next().await.map_err(|error| Broken(told(&error)))?;
+        Ok(Some((Bytes::from(piece), rest)))
+    });
+    Body::from_stream(stream::iter([first]).chain(rest))
+}
+
+/// Why an answer ends before its end: for the connection, which is closed then.
+#[derive(Debug, Error)]
+#[error("the answer breaks off: {0}")]
+struct Broken(String);
 
 /// What a query may take, for its answer.
 fn shown_limits(limits: &EngineLimits, query: &Query) -> String {
@@ -197,13 +226,11 @@ impl Refused {
             ..Self::path()
         }
     }
+}
 
-    fn body() -> Self {
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            message: format!("the request is larger than `{MAX_BODY}` bytes, or broke off"),
-            hint: None,
-        }
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Self::new(&error)
     }
 }
 
@@ -260,7 +287,7 @@ impl IntoResponse for Refused {
 /// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
 fn told(error: &dyn Classify) -> String {
     if error.kind() == ErrorKind::Internal {
-        tracing::error!(%error, "a query failed");
+        weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, %error, "a query failed");
         return "internal error".to_owned();
     }
     error.to_string()

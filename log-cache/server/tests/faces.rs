@@ -7,15 +7,19 @@
     reason = "tests spawn, wait and ask for the time as they like"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use weir_auth::testing::TestIssuer;
+use weir_auth::{Authorizer, Gate, StaticToken};
 use weir_config::ListenAddr;
 use weir_log_cache_server::{Addresses, Config, RawConfig, RawSql, Server};
 use weir_proto::logcache_v1::egress_client::EgressClient;
@@ -40,6 +44,11 @@ struct LogCache {
 
 impl LogCache {
     async fn start() -> Self {
+        Self::start_with(|_| None).await
+    }
+
+    /// The same with somebody to decide who may read, if `authorizer` makes one.
+    async fn start_with(authorizer: impl FnOnce(&Context) -> Option<Arc<dyn Authorizer>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
         let identity = authority
@@ -68,9 +77,12 @@ impl LogCache {
             ..RawConfig::default()
         };
         let (trigger, context) = Context::in_memory("log-cache");
-        let server = Server::bind(Config::try_from(raw).expect("valid"), context)
-            .await
-            .expect("bound");
+        let config = Config::try_from(raw).expect("valid");
+        let server = match authorizer(&context) {
+            Some(authorizer) => Server::with_authorizer(config, context, authorizer).await,
+            None => Server::bind(config, context).await,
+        };
+        let server = server.expect("bound");
         let addresses = server.addresses();
         let running = tokio::spawn(server.run());
         Self {
@@ -238,6 +250,86 @@ async fn refusals() {
     cache.stop().await;
 }
 
+/// Setup: three thousand envelopes of one time, logs and counters. Must hold: by REST and by gRPC, forwards and backwards, as
+/// go-log-cache and the cloud controller walk, every page keeps its limit and each envelope comes once.
+#[tokio::test(flavor = "multi_thread")]
+async fn walks_through_one_nanosecond() {
+    let cache = LogCache::start().await;
+    let sent = 3_000u64;
+    let envelopes: Vec<v2::Envelope> = (0..sent)
+        .map(|number| {
+            let message = if number % 3 == 0 {
+                Message::Counter(v2::Counter {
+                    name: "c".to_owned(),
+                    delta: number,
+                    total: number,
+                })
+            } else {
+                Message::Log(v2::Log {
+                    payload: number.to_string().into(),
+                    r#type: 0,
+                })
+            };
+            envelope("app", 1_700_000_000_000_000_000, message)
+        })
+        .collect();
+    cache.send(envelopes).await;
+
+    let rest = Https::new(cache.mutual.clone());
+    let (mut start, mut found) = (0, BTreeSet::new());
+    loop {
+        let url = format!(
+            "https://{}/api/v1/read/app?limit=500&envelope_types=LOG&start_time={start}",
+            cache.addresses.gateway
+        );
+        let page: Value = serde_json::from_str(&rest.get(&url).await.expect("an answer").text()).expect("JSON");
+        let page = page["envelopes"]["batch"].as_array().expect("a list").clone();
+        assert!(page.len() <= 500);
+        let Some(last) = page.last() else { break };
+        start = last["timestamp"]
+            .as_str()
+            .expect("text")
+            .parse::<i64>()
+            .expect("a number")
+            + 1;
+        for envelope in page {
+            assert!(
+                found.insert(envelope["log"]["payload"].to_string()),
+                "twice: {envelope}"
+            );
+        }
+    }
+    assert_eq!(found.len() as u64, sent / 3 * 2);
+
+    let mut egress = EgressClient::new(cache.grpc().await);
+    let (mut end_time, mut found) = (0, BTreeSet::new());
+    loop {
+        let request = ReadRequest {
+            source_id: "app".to_owned(),
+            end_time,
+            limit: 100,
+            descending: true,
+            ..ReadRequest::default()
+        };
+        let page = egress
+            .read(request)
+            .await
+            .expect("a page")
+            .into_inner()
+            .envelopes
+            .expect("envelopes")
+            .batch;
+        assert!(page.len() <= 100);
+        let Some(last) = page.last() else { break };
+        end_time = last.timestamp - 1;
+        for envelope in page {
+            assert!(found.insert(format!("{:?}", envelope.message)), "twice: {envelope:?}");
+        }
+    }
+    assert_eq!(found.len() as u64, sent);
+    cache.stop().await;
+}
+
 /// Without a certificate neither gRPC nor REST; without the token neither SQL nor public REST, whatever the certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_get_nothing() {
@@ -318,6 +410,60 @@ impl Http2 {
         let body = answer.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8_lossy(&body).into_owned())
     }
+}
+
+/// Setup: twenty thousand sources, and the operator, who sees them all, asking for the list of them on 250 connections, over
+/// and over. Must hold: a tenant's page and its list come before the list has gone out a hundred times more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_does_not_stand_in_the_way() {
+    let issuer = TestIssuer::new();
+    let cache = LogCache::start_with(|context| {
+        let verifier = issuer.verifier(&context.shutdown, &context.tasks);
+        let local = StaticToken::new(TOKEN).expect("a token");
+        Some(Arc::new(Gate::new(Some(local), Some(verifier))))
+    })
+    .await;
+    let sources: Vec<String> = (0..20_000).map(|number| format!("app-{number}")).collect();
+    for sources in sources.chunks(1000) {
+        cache
+            .send(sources.iter().map(|source| envelope(source, 1, log(b"line"))).collect())
+            .await;
+    }
+    let proxy = cache.addresses.proxy.expect("configured");
+    let mut tenant = Http2::connect(&cache, proxy).await;
+    let token = format!("bearer {}", issuer.token("tenant", &["logs.read.app-7"]));
+    assert_eq!(tenant.ask("/api/v1/meta", "", &[&token]).await.0, 200);
+    let lists = Arc::new(AtomicUsize::new(0));
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..250 {
+        let mut connection = Http2::connect(&cache, proxy).await;
+        let lists = Arc::clone(&lists);
+        crowd.spawn(async move {
+            let operator = format!("bearer {TOKEN}");
+            loop {
+                let (status, _) = connection.ask("/api/v1/meta", "", &[&operator]).await;
+                // Who does not read fast enough is told to: 429.
+                assert!(status == 200 || status == 429, "{status}");
+                lists.fetch_add(usize::from(status == 200), Ordering::Relaxed);
+            }
+        });
+    }
+    weir_testkit::eventually("the crowd is there", async || {
+        let done = lists.load(Ordering::Relaxed);
+        (done > 20).then_some(()).ok_or_else(|| format!("{done} lists"))
+    })
+    .await
+    .expect("lists");
+    for path in ["/api/v1/read/app-7", "/api/v1/meta", "/api/v1/read/app-7?limit=1"] {
+        let before = lists.load(Ordering::Relaxed);
+        let (status, body) = tenant.ask(path, "", &[&token]).await;
+        assert_eq!(status, 200);
+        assert!(body.contains("app-7") && !body.contains("app-70"), "{body}");
+        let meanwhile = lists.load(Ordering::Relaxed) - before;
+        assert!(meanwhile < 100, "{meanwhile} lists before {path}");
+    }
+    crowd.shutdown().await;
+    cache.stop().await;
 }
 
 /// Over HTTP/2, where fields come one by one and a proxy may join them: two fields `authorization` open neither public

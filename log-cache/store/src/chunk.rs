@@ -135,6 +135,12 @@ impl Chunk {
         Some(&self.runs[found])
     }
 
+    /// Whether the source in `slot` has a row at `timestamp`.
+    pub(crate) fn holds(&self, slot: u32, timestamp: i64) -> bool {
+        let here = |run: &Run| self.rows.timestamps()[run.rows()].binary_search(&timestamp).is_ok();
+        (self.oldest..=self.newest).contains(&timestamp) && self.run_of(slot).is_some_and(here)
+    }
+
     /// Memory of the chunk, without identities and shapes.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes() + size_of_val::<[Run]>(&self.runs) + size_of::<Self>() + 128

@@ -59,11 +59,12 @@ impl Lane {
         rows > 0 && (rows >= self.sizing.active_rows || self.active.weight() + payload > self.sizing.active_bytes)
     }
 
-    /// Appends an envelope of `slot`; returns how many rows of it that let expire.
+    /// Appends an envelope of `slot` at `timestamp`; returns how many rows of it that let expire.
     #[inline]
     pub(crate) fn append(
         &mut self,
         slot: &mut Slot,
+        timestamp: i64,
         envelope: &Prepared<'_>,
         scratch: &[u8],
         max_per_source: u64,
@@ -99,7 +100,7 @@ impl Lane {
             shape.local
         });
         let row = Row {
-            timestamp: envelope.timestamp,
+            timestamp,
             seq: slot.next_seq,
             identity: identity.local | if envelope.err { ERR } else { 0 },
             shape,
@@ -115,6 +116,18 @@ impl Lane {
             self.live += 1;
             0
         }
+    }
+
+    /// Whether a row of `slot` lies here at `timestamp`, visible or not. Looks through the active part and into every
+    /// chunk of that time: some microseconds.
+    pub(crate) fn holds(&self, slot: &Slot, timestamp: i64) -> bool {
+        let tally = &slot.tallies[self.kind.index()];
+        tally.next > 0
+            && (tally.epoch == self.epoch && self.active.holds(tally.local, timestamp)
+                || self
+                    .chunks
+                    .iter()
+                    .any(|chunk| chunk.holds(slot.source.slot(), timestamp)))
     }
 
     /// Makes a chunk of the active part.
@@ -169,6 +182,10 @@ impl Lane {
 
     pub(crate) const fn active(&self) -> &Active {
         &self.active
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) const fn epoch(&self) -> u64 {

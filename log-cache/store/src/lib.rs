@@ -2,7 +2,7 @@
 //!
 //! # Way in
 //! [`Store::ingest`] reads each envelope of a batch straight from the wire (`ingest`), notes it at its source
-//! (`source`) and appends it to the *active part* of its kind (`lane`). A few thousand rows make a *chunk*
+//! (`source`), finds it a timestamp of its own (`place`) and appends it to the *active part* of its kind (`lane`). A few thousand rows make a *chunk*
 //! (`chunk`), sorted by source, timestamp and sequence number, immutable; small chunks are merged into larger ones
 //! in the background (`maintain`). What was taken is visible to every reader at once.
 //!
@@ -19,6 +19,7 @@
 //! - Of each source and kind exactly the rows that arrived last are visible: all from some ordinal on.
 //! - `seq` numbers a source's envelopes of all kinds, without gaps as long as the source is known, and is never used again:
 //!   a source begins at the time that it came up (`numbering`).
+//! - No two rows of a source have one timestamp (`place`).
 //! - Chunks of a kind follow each other in the order of arrival. (A chunk says nothing of others and never changes: it is
 //!   what a file of a durable store will be written from.)
 
@@ -32,6 +33,7 @@ mod maintain;
 mod memo;
 mod meta;
 mod numbering;
+mod place;
 mod read;
 mod rows;
 mod shape;

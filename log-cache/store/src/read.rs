@@ -1,8 +1,8 @@
 //! Reading one source as the log cache's clients do (contract §14.2).
 //!
 //! A page holds the oldest (or, descending, the newest) envelopes of `[start, end)`, of all kinds wanted, ordered by
-//! timestamp; equal timestamps stay in the order of arrival (descending: exactly the reverse). A run of equal timestamps
-//! is never split, because clients go on behind the last timestamp they saw: so a page may exceed its limit.
+//! timestamp. No two envelopes of a source have one timestamp ([`crate::place`]): clients that go on behind the last
+//! timestamp they saw lose nothing, wherever a page ends.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -30,7 +30,7 @@ pub struct ReadQuery {
     pub start: i64,
     /// First timestamp not wanted any more.
     pub end: i64,
-    /// Envelopes wanted; more come only to complete a run of equal timestamps.
+    /// Most envelopes of a page.
     pub limit: usize,
     /// Which kinds; none means all.
     pub kinds: Vec<Kind>,
@@ -38,7 +38,7 @@ pub struct ReadQuery {
     pub descending: bool,
     /// Only counters and timers with such a name, and such metrics of gauges. Logs and events have no name.
     pub name_filter: Option<Regex>,
-    /// Largest page, in encoded bytes.
+    /// Largest page, in encoded bytes. An envelope alone may be larger.
     pub max_bytes: usize,
 }
 
@@ -69,8 +69,7 @@ impl Store {
     /// filter that matches little.
     ///
     /// # Errors
-    /// If the page would be too large. A page of a single run of equal timestamps that does so although the limit is one
-    /// is cut instead: no smaller limit could ever reach it.
+    /// If the page would be too large; one with a limit of one never is.
     pub fn read(&self, query: &ReadQuery) -> Result<Page, ReadError> {
         if query.start >= query.end || query.limit == 0 {
             return Ok(Page::default());
@@ -88,28 +87,20 @@ impl Store {
             .collect();
         let mut page = Page::default();
         let mut envelope = Vec::with_capacity(512);
-        let mut last = None;
-        while let Some(mut head) = heap.pop() {
+        while page.len < query.limit {
+            let Some(mut head) = heap.pop() else { break };
             let rows = parts[head.part].0.rows();
             let row = head.cursor.row;
-            let (timestamp, shown) = (head.timestamp, names.shows(rows, row));
-            if page.len >= query.limit && last != Some(timestamp) {
-                break;
-            }
-            if let Some(metrics) = shown {
+            if let Some(metrics) = names.shows(rows, row) {
                 envelope.clear();
                 encode::envelope(&mut envelope, rows, row, metrics);
-                if page.batch.len() + envelope.len() + 8 > query.max_bytes {
-                    if query.limit == 1 && page.len > 0 {
-                        break;
-                    }
+                if page.len > 0 && page.batch.len() + envelope.len() + 8 > query.max_bytes {
                     return Err(ReadError::TooLarge {
                         max_bytes: query.max_bytes,
                     });
                 }
                 weir_envelope::wire::put_bytes(&mut page.batch, 1, &envelope);
                 page.len += 1;
-                last = Some(timestamp);
             }
             let part = head.part;
             heap.extend(
@@ -241,10 +232,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn head(self, part: usize) -> Option<Head<'a>> {
-        let (timestamp, seq) = (self.rows.timestamps()[self.row], self.rows.seqs()[self.row]);
         Some(Head {
-            timestamp,
-            seq,
+            timestamp: self.rows.timestamps()[self.row],
             part,
             cursor: self,
         })
@@ -255,14 +244,13 @@ impl<'a> Cursor<'a> {
 #[derive(Debug)]
 struct Head<'a> {
     timestamp: i64,
-    seq: u64,
     part: usize,
     cursor: Cursor<'a>,
 }
 
 impl Ord for Head<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let order = (self.timestamp, self.seq).cmp(&(other.timestamp, other.seq));
+        let order = self.timestamp.cmp(&other.timestamp);
         if self.cursor.descending { order } else { order.reverse() }
     }
 }

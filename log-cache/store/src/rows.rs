@@ -2,7 +2,7 @@
 //!
 //! | column | bytes a row | what |
 //! |---|---|---|
-//! | timestamps | 8 | ns since the Unix epoch |
+//! | timestamps | 8 | ns since the Unix epoch, of each source no two the same |
 //! | seqs | 8 | ingest sequence of the source |
 //! | identities | 4 | number of the [`Identity`]; the uppermost bit says that a log came from `ERR` |
 //! | shapes | 4 | number of the [`Shape`]; none for logs, events and empty envelopes |

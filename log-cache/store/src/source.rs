@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use weir_envelope::batch::Kind;
 
 use crate::numbering::Numbering;
+use crate::place::Times;
 
 /// Memory of a slot beside its id: the slot, the shared part, their allocations and the hash table's share.
 const SLOT_BYTES: usize = size_of::<Option<Slot>>() + size_of::<Source>() + 64;
@@ -64,6 +65,7 @@ pub(crate) struct Slot {
     written: u64,
     /// Sequence number of the next envelope.
     pub(crate) next_seq: u64,
+    pub(crate) times: Times,
     pub(crate) tallies: [Tally; Kind::ALL.len()],
 }
 
@@ -128,6 +130,7 @@ impl Registry {
             hash,
             written: self.clock,
             next_seq: self.numbering.start(),
+            times: Times::default(),
             tallies: [Tally::default(); Kind::ALL.len()],
         };
         self.bytes += slot.bytes();

@@ -15,9 +15,13 @@ use crate::lane::Lane;
 use crate::limits::{Class, Limits, Sizing};
 use crate::maintain::Signal;
 use crate::numbering::Numbering;
+use crate::place::Places;
 use crate::rows::Rows;
 use crate::source::Registry;
 use crate::tap::{Shown, Tap};
+
+/// Timestamps that are remembered for each row that an active part collects.
+const RECENT_PER_ACTIVE: usize = 8;
 
 /// An in-memory store of envelopes; clones are the same store.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) registry: Registry,
+    places: Places,
     pub(crate) lanes: [Lane; Kind::ALL.len()],
     /// Orders chunks of all kinds by age.
     born: u64,
@@ -90,6 +95,7 @@ impl Store {
         let lanes = Kind::ALL.map(|kind| Lane::new(kind, sizing[Class::of(kind) as usize]));
         let core = Core {
             registry: Registry::new(Numbering::new(clock)),
+            places: Places::new(sizing[0].active_rows * RECENT_PER_ACTIVE),
             lanes,
             born: 0,
             ingested: 0,
@@ -203,7 +209,11 @@ impl Core {
     #[inline]
     fn append(&mut self, envelope: &Prepared<'_>, scratch: &[u8], max_per_source: u64) -> (u64, bool) {
         let Self {
-            registry, lanes, born, ..
+            registry,
+            places,
+            lanes,
+            born,
+            ..
         } = self;
         let lane = &mut lanes[envelope.kind.index()];
         let sealed = lane.is_full(envelope.payload(scratch).len());
@@ -212,7 +222,9 @@ impl Core {
             lane.seal(registry, *born);
         }
         let slot = registry.intern(envelope.source_hash, envelope.source_id);
-        let expired = lane.append(registry.slot_mut(slot), envelope, scratch, max_per_source);
+        let slot = registry.slot_mut(slot);
+        let timestamp = places.place(slot, envelope.timestamp, lanes);
+        let expired = lanes[envelope.kind.index()].append(slot, timestamp, envelope, scratch, max_per_source);
         self.ingested += 1;
         self.expired += expired;
         (expired, sealed)

@@ -13,6 +13,7 @@ mod budget;
 mod model;
 mod reading;
 mod tables;
+mod walk;
 
 /// Limits small enough for a few dozen rows to fill several chunks.
 fn small() -> Limits {

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
+use weir_rpc::PortLimits;
 use weir_tls::IdentityFiles;
+
+/// How much is read ahead for TLS, which would ask for a few KiB at a time.
+const READ_AHEAD: usize = 32 << 10;
 
 /// The configuration as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub struct RawConfig {
     pub idle_timeout: weir_config::Duration,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// Most connections of one address; 0: half of `max_connections`.
+    pub max_connections_per_address: usize,
     /// Most bytes that wait for the log cache.
     pub buffer: ByteSize,
     /// How long they may take to leave when the server stops.
@@ -74,6 +80,7 @@ impl Default for RawConfig {
             max_message: ByteSize::kib(65),
             idle_timeout: weir_config::Duration::from_secs(120),
             max_connections: 4096,
+            max_connections_per_address: 0,
             buffer: ByteSize::mib(2),
             drain: weir_config::Duration::from_secs(5),
             batch: RawBatch::default(),
@@ -106,7 +113,7 @@ pub struct Config {
     pub(crate) framing: weir_syslog::Framing,
     pub(crate) max_message: usize,
     pub(crate) idle_timeout: Duration,
-    pub(crate) max_connections: usize,
+    pub(crate) port: PortLimits,
     pub(crate) buffer: usize,
     pub(crate) drain: Duration,
     pub(crate) batch: Batching,
@@ -143,6 +150,13 @@ impl TryFrom<RawConfig> for Config {
             "max_connections",
             connections,
             "1 to 65536",
+        );
+        let per_address = raw.max_connections_per_address;
+        problems.require(
+            per_address <= connections,
+            "max_connections_per_address",
+            per_address,
+            "0 (half of `max_connections`) to `max_connections`",
         );
         problems.require(
             (256 << 10..=1 << 30).contains(&raw.buffer.bytes()),
@@ -184,7 +198,15 @@ impl TryFrom<RawConfig> for Config {
             },
             max_message: max_message.as_usize(),
             idle_timeout: raw.idle_timeout.get(),
-            max_connections: connections,
+            port: PortLimits {
+                per_address: match per_address {
+                    0 => connections.div_ceil(2),
+                    most => most,
+                },
+                read_ahead: READ_AHEAD,
+                gathers_writes: false,
+                ..PortLimits::of(connections)
+            },
             buffer: raw.buffer.as_usize(),
             drain: raw.drain.get(),
             batch: Batching {
@@ -236,7 +258,15 @@ pub const DOCS: &[(&str, &str)] = &[
         "Longest message, with its tags. A longer one is skipped and counted; the connection goes on.",
     ),
     ("idle_timeout", "A sender that sends nothing for so long is cut off."),
-    ("max_connections", "Most connections at a time; further ones wait."),
+    (
+        "max_connections",
+        "Most connections at a time; beyond them the longest silent one of the address that holds most is closed, or the new \
+         one.",
+    ),
+    (
+        "max_connections_per_address",
+        "Most connections of one IPv4 address or IPv6 /64; 0: half of `max_connections`.",
+    ),
     (
         "buffer",
         "Most bytes that wait for the log cache. When it is full nothing is read from any sender until the log cache has \

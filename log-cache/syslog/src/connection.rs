@@ -14,6 +14,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use weir_envelope::wire::{field_len, put_head};
 use weir_flow::{Ledger, Reason};
+use weir_rpc::Place;
 use weir_service::{Clock, Shutdown};
 use weir_syslog::Framing;
 use weir_syslog::decode::{Decoder, Fault, Item};
@@ -31,7 +32,7 @@ const READ: usize = 32 << 10;
 const SILENCE: Duration = Duration::from_millis(50);
 
 /// And no longer than this, however much it has to say.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a sender has to take note that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
 pub(crate) struct Connection {
     shared: Shared,
     peer: SocketAddr,
+    place: Place,
     decoder: Decoder,
     mapper: Mapper,
     /// What was read and is no whole message yet.
@@ -85,7 +87,7 @@ enum Event {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Shared, peer: SocketAddr) -> Self {
+    pub(crate) fn new(shared: Shared, peer: SocketAddr, place: Place) -> Self {
         Self {
             decoder: Decoder::new(shared.framing, shared.max_message),
             mapper: Mapper::new(),
@@ -96,6 +98,7 @@ impl Connection {
             until: None,
             shared,
             peer,
+            place,
         }
     }
 
@@ -104,7 +107,10 @@ impl Connection {
     pub(crate) async fn run(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         loop {
             match self.read(&mut stream).await {
-                Event::Bytes => self.take().await,
+                Event::Bytes => {
+                    let _under_way = self.place.begin();
+                    self.take().await;
+                }
                 Event::End { clean } => {
                     self.finish(clean).await;
                     break;
@@ -113,7 +119,12 @@ impl Connection {
                 Event::Stop => break,
             }
             if self.decoder.is_lost() {
-                tracing::warn!(peer = %self.peer, "sender does not count octets, the connection is closed");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    peer = %self.peer,
+                    "sender does not count octets, the connection is closed"
+                );
                 break;
             }
         }

@@ -226,7 +226,7 @@ impl Lane {
                 return;
             }
             Some(Err(status)) => {
-                tracing::error!(
+                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND,
                     code = ?status.code(),
                     error = status.message(),
                     envelopes,

@@ -2,16 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::BufReader;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_rpc::{Channel, Target};
+use tokio::net::{TcpListener, TcpSocket};
+use weir_rpc::{Channel, Connections, PortLimits, Target};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ClientTls, ServerTls};
 
-use crate::connection::{Connection, LAST_WORDS, Shared};
+use crate::connection::{Connection, Shared};
 use crate::metrics::Metrics;
 use crate::outbox::outbox;
 use crate::{Config, Error};
@@ -19,18 +16,9 @@ use crate::{Config, Error};
 /// The name that the log cache's certificate must carry (contract §1).
 const LOG_CACHE: &str = "log-cache";
 
-/// A sender that has not finished its TLS handshake by then is cut off.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long to wait when the system has no more file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
-
 /// What the kernel may hold of one connection. Senders take for delivered what is in there, so it is no larger than a
 /// fast network needs.
 const RECEIVE_BUFFER: u32 = 128 << 10;
-
-/// How much is read ahead for TLS, which would ask for a few KiB at a time.
-const READ_AHEAD: usize = 32 << 10;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -120,10 +108,7 @@ impl Server {
             },
         };
         let work = async {
-            let places = Arc::new(Semaphore::new(config.max_connections));
-            front.accept(listener, &places, &context).await;
-            // Every place is free again when the last connection has ended.
-            drop(places.acquire_many(all(config.max_connections)).await);
+            front.accept(listener, config.port, &context).await;
             // With the last outbox gone the shipper ends when all is sent. A panic there is the tasks' to report.
             drop(front);
             drop(shipping.await);
@@ -141,10 +126,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-fn all(places: usize) -> u32 {
-    u32::try_from(places).expect("limited by the configuration")
 }
 
 /// A listener whose connections have small receive buffers.
@@ -171,54 +152,20 @@ struct Front {
 }
 
 impl Front {
-    /// Accepts until shutdown is requested; over the limit further connections wait in the kernel's queue.
-    async fn accept(&self, listener: TcpListener, places: &Arc<Semaphore>, context: &Context) {
-        let shutdown = &context.shutdown;
-        while let Some(Ok(place)) = shutdown.unless_requested(Arc::clone(places).acquire_owned()).await {
-            let Some(accepted) = shutdown.unless_requested(listener.accept()).await else {
-                return;
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let front = self.clone();
-                    context
-                        .tasks
-                        .spawn("connection", async move { front.connection(stream, peer, place).await });
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "cannot accept a connection");
-                    shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
-                }
-            }
-        }
-    }
-
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let stream = BufReader::with_capacity(READ_AHEAD, stream);
-        let handshake = self.tls.acceptor().accept(stream);
+    /// Accepts until shutdown is requested, and waits until the last connection has ended.
+    async fn accept(&self, listener: TcpListener, limits: PortLimits, context: &Context) {
+        let Context { shutdown, tasks, .. } = context;
+        let mut connections = Connections::accept(listener, self.tls.clone(), limits, shutdown.clone(), tasks);
         // A sender may have spoken before the server knows that the handshake is over: it is heard out.
-        let too_late = async {
-            let shutdown = &self.shared.shutdown;
-            let stopping = tokio::time::timeout(HANDSHAKE_DEADLINE, shutdown.requested()).await;
-            if stopping.is_ok() {
-                tokio::time::sleep(LAST_WORDS).await;
-            }
-        };
-        let accepted = tokio::select! {
-            accepted = handshake => Some(accepted),
-            () = too_late => None,
-        };
-        match accepted {
-            Some(Ok(stream)) => {
-                let _connected = self.metrics.connected();
-                Connection::new(self.shared, peer).run(stream).await;
-            }
-            Some(Err(error)) => {
-                let error = weir_tls::explain(&peer.to_string(), error);
-                tracing::debug!(%peer, error = %weir_error::chain(&error), "TLS handshake failed");
-            }
-            None => tracing::debug!(%peer, "TLS handshake timed out"),
+        while let Some(connection) = connections.next().await {
+            let front = self.clone();
+            tasks.spawn("connection", async move {
+                let _connected = front.metrics.connected();
+                Connection::new(front.shared, connection.peer(), connection.place())
+                    .run(connection)
+                    .await;
+            });
         }
-        drop(place);
+        connections.all_closed().await;
     }
 }

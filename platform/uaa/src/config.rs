@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 use weir_config::{ListenAddr, Problems};
 use weir_db::DatabaseUrl;
+use weir_rpc::{PortLimits, port_limits};
 
 mod docs;
 mod providers;
@@ -50,6 +51,8 @@ pub struct Config {
     pub shortest_password: usize,
     /// How passwords are stored.
     pub hashing: HashingConfig,
+    /// What its port takes.
+    pub port: PortLimits,
     /// External OpenID Connect providers.
     pub providers: Vec<Provider>,
 }
@@ -174,6 +177,7 @@ impl TryFrom<RawConfig> for Config {
             "1 to 128",
         );
         let hashing = hashing(&raw.hashing, &mut problems);
+        let port = port_limits(&raw.limits, &mut problems);
         let mut listed = Vec::new();
         for (name, provider) in raw.providers {
             match provider.validated(&name) {
@@ -202,6 +206,7 @@ impl TryFrom<RawConfig> for Config {
                 },
                 shortest_password: raw.passwords.shortest,
                 hashing,
+                port,
                 providers: listed,
             })
         })

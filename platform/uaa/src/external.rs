@@ -63,7 +63,12 @@ impl App {
             None => match self.store.user_by_name(origin, &identity.user_name).await? {
                 Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
                 Some(_) => {
-                    tracing::warn!(provider = origin, "two users of a provider have the same name");
+                    weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        provider = origin,
+                        "two users of a provider have the same name"
+                    );
                     return Err(ApiError::forbidden(
                         "The user name belongs to another user of the provider",
                     ));
@@ -79,7 +84,13 @@ impl App {
             for name in provider.groups_of(identity) {
                 match self.store.group_by_name(name).await? {
                     Some(group) => drop(groups.insert(group.id)),
-                    None => tracing::warn!(provider = origin, group = name, "a mapped group does not exist"),
+                    None => weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        provider = origin,
+                        group = name,
+                        "a mapped group does not exist"
+                    ),
                 }
             }
             let left = self.store.sync_memberships(&user.id, origin, &groups).await?;
@@ -170,6 +181,7 @@ impl Identity {
             user.emails = vec![Email {
                 value: email.clone(),
                 primary: true,
+                kind: None,
             }];
             user.verified = self.email_verified;
         }

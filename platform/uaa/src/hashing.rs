@@ -214,8 +214,10 @@ impl Hasher {
     }
 
     /// As `verify`, for a client's secret.
-    pub(crate) async fn verify_secret(&self, hash: &str, secret: &str) -> Result<bool, Busy> {
-        self.verify_in(Lane::Clients, hash, secret).await
+    pub(crate) async fn verify_secret(&self, hash: Option<&str>, secret: &str) -> Result<bool, Busy> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or(&self.shared.nobody);
+        Ok(self.verify_in(Lane::Clients, hash, secret).await? && known)
     }
 
     async fn hash_in(&self, lane: Lane, password: &str) -> Result<String, Busy> {

@@ -10,19 +10,20 @@
 //! | `GET /login`, `/info`, `/passcode`, `POST /login.do`, `GET /logout.do`, `/login/oidc/…` | people |
 //! | `/Users`, `/Groups`, `/ids/Users`, `/oauth/clients` | administration |
 //! | `/oauth/token/revoke/…`, `/oauth/token/list/…` | tokens that were issued |
-//! | `GET /weir/v1/revocations`, `POST /weir/v1/keys/rotate` | verifiers and operators of a Weir stack |
+//! | `GET /weir/v1/revocations`, `GET /weir/v1/rights`, `POST /weir/v1/keys/rotate` | verifiers and operators of a Weir stack |
 //! | `GET /healthz` | whether it runs |
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, patch, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 use http::{HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
 use crate::app::App;
 
+mod absent;
 mod authorize;
 mod bearer;
 mod browser;
@@ -41,14 +42,13 @@ mod passcode;
 mod provider_login;
 pub(crate) mod redirect;
 mod revoke;
+mod rights;
 pub(crate) mod scim;
 mod token;
+mod unread;
 mod userinfo;
 
 pub(crate) use error::ApiError;
-
-/// Largest body of all: JSON of administration.
-pub(crate) const LARGEST: usize = 1 << 20;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
@@ -78,8 +78,8 @@ pub(crate) fn router(app: App) -> Router {
                 "The resource does not take this method",
             )
         })
-        // Why: a body has an end, whoever sends it.
-        .layer(DefaultBodyLimit::max(LARGEST))
+        // Why: what is meant for another zone must not be done in this one.
+        .layer(middleware::from_fn(absent::one_zone))
         // Why: every answer is counted and timed, and is nothing for sniffing.
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
@@ -132,6 +132,28 @@ fn administration() -> Router<App> {
             get(clients::get).put(clients::update).delete(clients::remove),
         )
         .route("/oauth/clients/{id}/secret", put(clients::secret))
+        .route("/oauth/clients/meta", get(clients::all_metadata))
+        .route(
+            "/oauth/clients/{id}/meta",
+            get(clients::metadata).put(absent::client_metadata),
+        )
+        .merge(not_here())
+}
+
+/// What the original has and we do not.
+fn not_here() -> Router<App> {
+    Router::new()
+        .route("/Groups/External", any(absent::external_groups))
+        .route("/Groups/External/{*rest}", any(absent::external_groups))
+        .route("/oauth/clients/tx", any(absent::several_clients))
+        .route("/oauth/clients/tx/{*rest}", any(absent::several_clients))
+        .route("/oauth/clients/restricted", any(absent::several_clients))
+        .route("/oauth/clients/restricted/{*rest}", any(absent::several_clients))
+        .route("/oauth/clients/{id}/clientjwt", any(absent::client_keys))
+        .route("/identity-zones", any(absent::zones))
+        .route("/identity-zones/{*rest}", any(absent::zones))
+        .route("/identity-providers", any(absent::zones))
+        .route("/identity-providers/{*rest}", any(absent::zones))
 }
 
 /// Tokens that were issued.
@@ -154,6 +176,7 @@ fn tokens() -> Router<App> {
         .route("/oauth/token/list/user/{user}", get(revoke::list_user))
         .route("/oauth/token/list/client/{client}", get(revoke::list_client))
         .route("/weir/v1/revocations", get(feed::revocations))
+        .route("/weir/v1/rights", get(rights::rights))
 }
 
 /// Counts and times answers, makes them a span of the caller's trace, and sets the headers that all have.

@@ -59,9 +59,14 @@ impl App {
                 let known = user.map_or_else(|| "unknown".to_owned(), |user| user.id);
                 let locks = self.store.count_failure(&principal, self.config.lockout).await?;
                 self.metrics.login("failed");
-                tracing::info!(user = known, "a login failed");
+                weir_telemetry::limited!(info, weir_telemetry::EACH_SECOND, user = known, "a login failed");
                 if locks {
-                    tracing::warn!(user = known, "a user name is locked after repeated failures");
+                    weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        user = known,
+                        "a user name is locked after repeated failures"
+                    );
                 }
                 Err(ApiError::bad_credentials())
             }

@@ -1,14 +1,13 @@
 //! Small files that nobody else may read: a master key, a password, the clients' secrets.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
-
-use crate::secrets;
+use weir_files::Readers;
 
 /// Far above what we write, far below anything that would hurt to read.
 const LONGEST: u64 = 1 << 20;
@@ -85,7 +84,14 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, FileError> {
             wanted: "text of a sensible length",
         });
     }
-    fs::read_to_string(path).map(Some).map_err(failed)
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(FileError::Content {
+            path: path.to_owned(),
+            wanted: "text",
+        }),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// What the file holds, after writing `fresh` into it if there was none. Of several processes that do so at once, all get
@@ -94,21 +100,9 @@ pub(crate) fn read_or_create(path: &Path, fresh: impl FnOnce() -> String) -> Res
     if let Some(text) = read(path)? {
         return Ok(text);
     }
-    let partial = partial(path);
-    let attempt = || -> io::Result<()> {
-        write_new(&partial, &fresh())?;
-        match fs::hard_link(&partial, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-    };
-    let made = attempt();
-    let removed = fs::remove_file(&partial);
-    made.and(removed).map_err(|source| FileError::Io {
-        path: path.to_owned(),
-        action: "written",
-        source,
-    })?;
+    make_folder(path)
+        .and_then(|()| weir_files::create(path, fresh().as_bytes(), Readers::Owner))
+        .map_err(|source| unwritable(path, source))?;
     read(path)?.ok_or_else(|| FileError::Io {
         path: path.to_owned(),
         action: "read",
@@ -118,29 +112,24 @@ pub(crate) fn read_or_create(path: &Path, fresh: impl FnOnce() -> String) -> Res
 
 /// Puts `text` in the place of what the file holds, in one step.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
-    let partial = partial(path);
-    write_new(&partial, text)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|source| FileError::Io {
-            path: path.to_owned(),
-            action: "written",
-            source,
-        })
+    make_folder(path)
+        .and_then(|()| weir_files::replace(path, text.as_bytes(), Readers::Owner))
+        .map_err(|source| unwritable(path, source))
 }
 
-fn partial(path: &Path) -> PathBuf {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}", secrets::random_hex::<4>()));
-    PathBuf::from(partial)
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
+fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder),
+        None => Ok(()),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+}
+
+fn unwritable(path: &Path, source: io::Error) -> FileError {
+    FileError::Io {
+        path: path.to_owned(),
+        action: "written",
+        source,
+    }
 }
 
 #[cfg(test)]

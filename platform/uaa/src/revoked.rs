@@ -125,7 +125,12 @@ impl Revoked {
     /// Takes in what this node has just written. It is written: should it not be readable now, it is a second later.
     pub(crate) async fn catch_up(&self) {
         if let Err(error) = self.read().await {
-            tracing::warn!(error = %weir_error::chain(&error), "revocations cannot be read");
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
+                error = %weir_error::chain(&error),
+                "revocations cannot be read"
+            );
         }
     }
 

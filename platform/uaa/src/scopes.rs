@@ -1,6 +1,17 @@
 //! Scopes: names with dots, patterns over them, and the audience that follows from them.
+//!
+//! Groups `logs.read.<source id>` are not written into tokens: there may be thousands of them. A token says with the one
+//! scope [`SOURCES`] that its bearer may read what those groups name, and the faces ask for them where they are needed
+//! (`GET /weir/v1/rights`). A name of a source stands in a token only where the request asked for that name, which makes a
+//! token for these sources and no others.
 
 use std::collections::BTreeSet;
+
+/// The scope that stands for all the sources that the groups of a token's bearer name.
+pub(crate) const SOURCES: &str = "logs.read";
+
+/// What the name of a group that opens one source begins with; the source's id follows.
+pub(crate) const SOURCE: &str = "logs.read.";
 
 /// Whether a scope of a client (`logs.read.*`) allows a scope of a user (`logs.read.my-app`). `*` stands for one part of
 /// a name; at the end it stands for all parts that follow, at least one.
@@ -30,6 +41,62 @@ pub(crate) fn matches(pattern: &str, scope: &str) -> bool {
 pub(crate) fn allowed(patterns: &[String], scopes: &BTreeSet<String>) -> BTreeSet<String> {
     let allowed = |scope: &&String| patterns.iter().any(|pattern| matches(pattern, scope));
     scopes.iter().filter(allowed).cloned().collect()
+}
+
+/// Whether a pattern of a client allows its users' tokens to read sources.
+fn opens_sources(pattern: &str) -> bool {
+    pattern.starts_with(SOURCE) || matches(pattern, SOURCES) || matches(pattern, "logs.read.*")
+}
+
+/// Whether a client with these patterns may ask for a scope.
+pub(crate) fn may_ask(patterns: &[String], scope: &str) -> bool {
+    let may = |pattern: &String| matches(pattern, scope) || (scope == SOURCES && opens_sources(pattern));
+    patterns.iter().any(may)
+}
+
+/// Whether an agreement to this pattern is one to a scope; to all sources only if the pattern has all of them.
+pub(crate) fn agrees(pattern: &str, scope: &str) -> bool {
+    matches(pattern, scope) || (scope == SOURCES && matches(pattern, "logs.read.*"))
+}
+
+/// What a user with these scopes has with a client with these patterns: the names of sources, and [`SOURCES`] in their
+/// place wherever the client may ask for it.
+pub(crate) fn held(patterns: &[String], scopes: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut held = allowed(patterns, scopes);
+    if may_ask(patterns, SOURCES) {
+        held.insert(SOURCES.to_owned());
+    }
+    held
+}
+
+/// What a client has for itself, likewise.
+pub(crate) fn held_by_client(authorities: &[String]) -> BTreeSet<String> {
+    let mut held: BTreeSet<String> = authorities.iter().cloned().collect();
+    if held.iter().any(|scope| scope.starts_with(SOURCE)) {
+        held.insert(SOURCES.to_owned());
+    }
+    held
+}
+
+/// What stands in a token for all of it.
+pub(crate) fn without_sources(mut held: BTreeSet<String>) -> BTreeSet<String> {
+    held.retain(|scope| !scope.starts_with(SOURCE));
+    held
+}
+
+/// Whether a token, or what is kept for one, has a scope: by its name, or as one of the sources that it stands for.
+pub(crate) fn covers(held: &BTreeSet<String>, scope: &str) -> bool {
+    held.contains(scope) || (scope.starts_with(SOURCE) && held.contains(SOURCES))
+}
+
+/// The ids of the sources among these scopes.
+pub(crate) fn sources(scopes: &BTreeSet<String>) -> Vec<&str> {
+    let id = |scope: &'_ String| scope.len() > SOURCE.len();
+    scopes
+        .iter()
+        .filter(|scope| id(scope))
+        .filter_map(|scope| scope.strip_prefix(SOURCE))
+        .collect()
 }
 
 /// Whom a token with these scopes is for: the part of each before its last dot, and the client.
@@ -79,6 +146,25 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, scope), expected, "{pattern} {scope}");
         }
+    }
+
+    /// Sources are asked for by their names, or stand for each other; a name alone is no more than itself.
+    #[test]
+    fn sources_are_not_in_tokens() {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let groups = parse("openid logs.read.a logs.read.b logs.readx");
+        let all = held(&patterns(&["openid", "logs.read.*"]), &groups);
+        assert_eq!(all, parse("openid logs.read logs.read.a logs.read.b"));
+        assert_eq!(sources(&all), ["a", "b"]);
+        assert_eq!(without_sources(all), parse("openid logs.read"));
+        // Whoever has none yet may have some before the token ends.
+        assert!(held(&patterns(&["*"]), &parse("openid")).contains(SOURCES));
+        let one = held(&patterns(&["logs.read.a"]), &groups);
+        assert_eq!(sources(&one), ["a"]);
+        assert!(one.contains(SOURCES) && !agrees("logs.read.a", SOURCES) && agrees("logs.*", SOURCES));
+        assert_eq!(held(&patterns(&["openid"]), &groups), parse("openid"));
+        assert!(covers(&parse("logs.read"), "logs.read.a") && !covers(&parse("logs.read.a"), "logs.read.b"));
+        assert!(!covers(&parse("logs.read.a"), SOURCES) && !covers(&parse("logs.read"), "logs.readx"));
     }
 
     /// As UAA computes it.

@@ -145,6 +145,7 @@ async fn administrator(
         emails: vec![Email {
             value: name.clone(),
             primary: true,
+            kind: None,
         }],
         phones: Vec::new(),
         active: true,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use weir_rpc::serve_http;
+use weir_rpc::serve_http_within;
 use weir_service::Context;
-use weir_tls::ServerTls;
+use weir_tls::{IdentityFiles, ServerTls};
 
 use crate::app::{App, Inner};
 use crate::external::Providers;
@@ -21,7 +21,7 @@ use crate::secrets::MasterKey;
 use crate::seed::{FirstStart, seed};
 use crate::store::Store;
 use crate::turns::Turns;
-use crate::{Config, Error, http};
+use crate::{Config, Error, RawIdentity, http};
 
 /// How often keys are looked at: another node may have made one.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
@@ -49,7 +49,12 @@ impl Server {
     /// # Errors
     /// When certificate, database or private files cannot be used, or the port is taken.
     pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
-        let tls = ServerTls::public(&config.identity.cert, &config.identity.key)?;
+        let RawIdentity { cert, key, ca } = config.identity.clone();
+        let tls = if ca.as_os_str().is_empty() {
+            ServerTls::public(&cert, &key)?
+        } else {
+            ServerTls::public_knowing(&IdentityFiles { ca, cert, key })?
+        };
         let listen = |source| Error::Listen {
             address: config.listen.socket(),
             source,
@@ -160,7 +165,8 @@ impl Server {
         context.tasks.spawn("housekeeping", async move {
             stop.unless_requested(Box::pin(work(background))).await;
         });
-        serve_http(
+        serve_http_within(
+            app.config.port,
             listener,
             &tls,
             http::router(app.clone()),

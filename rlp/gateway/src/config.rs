@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_auth::{RawUaa, UAA_DOCS, UaaConfig};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
+use weir_rpc::{PORT_LIMITS_DOCS, PortLimits, RawPortLimits, port_limits};
 use weir_tls::IdentityFiles;
 
 use crate::backlog::PIECE;
@@ -44,6 +45,10 @@ pub struct RawConfig {
 pub struct RawLimits {
     /// Most connections.
     pub connections: usize,
+    /// Most connections of one address; 0: half of `connections`.
+    pub connections_per_address: usize,
+    /// Connections beside those for callers with a certificate of the stack.
+    pub connections_reserved: usize,
     /// Most streams.
     pub streams: usize,
     /// Most streams of one user or client.
@@ -108,8 +113,15 @@ impl Default for RawConfig {
 
 impl Default for RawLimits {
     fn default() -> Self {
+        let RawPortLimits {
+            connections,
+            connections_per_address,
+            connections_reserved,
+        } = RawPortLimits::default();
         Self {
-            connections: 2048,
+            connections,
+            connections_per_address,
+            connections_reserved,
             streams: 1000,
             streams_per_caller: 500,
             selectors: 4096,
@@ -171,7 +183,7 @@ pub struct Config {
 /// Bounds of what clients may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    pub(crate) connections: usize,
+    pub(crate) port: PortLimits,
     pub(crate) streams: usize,
     pub(crate) streams_per_caller: usize,
     pub(crate) selectors: usize,
@@ -182,7 +194,6 @@ pub(crate) struct Limits {
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    pub(crate) handshake: Duration,
     pub(crate) header: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) stream: Duration,
@@ -215,8 +226,13 @@ impl TryFrom<RawConfig> for Config {
             "the name in the RLP's certificate",
         );
         let limits = &raw.limits;
+        let port = RawPortLimits {
+            connections: limits.connections,
+            connections_per_address: limits.connections_per_address,
+            connections_reserved: limits.connections_reserved,
+        };
+        let port = port_limits(&port, &mut problems);
         for (key, count) in [
-            ("limits.connections", limits.connections),
             ("limits.streams", limits.streams),
             ("limits.streams_per_caller", limits.streams_per_caller),
             ("limits.selectors", limits.selectors),
@@ -283,7 +299,10 @@ impl TryFrom<RawConfig> for Config {
             token_file: raw.token_file,
             uaa,
             limits: Limits {
-                connections: raw.limits.connections,
+                port: PortLimits {
+                    handshake: raw.timeouts.handshake.get(),
+                    ..port
+                },
                 streams: raw.limits.streams,
                 streams_per_caller: raw.limits.streams_per_caller,
                 selectors: raw.limits.selectors,
@@ -291,7 +310,6 @@ impl TryFrom<RawConfig> for Config {
                 header_bytes: raw.limits.header_bytes.as_usize(),
             },
             times: Times {
-                handshake: raw.timeouts.handshake.get(),
                 header: raw.timeouts.header.get(),
                 heartbeat: raw.timeouts.heartbeat.get(),
                 stream: raw.timeouts.stream.get(),
@@ -338,7 +356,9 @@ pub const DOCS: &[(&str, &str)] = &[
     UAA_DOCS[9],
     UAA_DOCS[10],
     ("limits", "Bounds of what clients may use."),
-    ("limits.connections", "Most connections; further ones wait unaccepted."),
+    PORT_LIMITS_DOCS[0],
+    PORT_LIMITS_DOCS[1],
+    PORT_LIMITS_DOCS[2],
     ("limits.streams", "Most streams; further ones are answered with 503."),
     (
         "limits.streams_per_caller",

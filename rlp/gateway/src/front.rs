@@ -4,16 +4,14 @@
 //! must be able to cut it.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
+use weir_rpc::{Connection, Connections, PortLimits};
 use weir_service::Context;
 use weir_tls::ServerTls;
 
@@ -23,9 +21,6 @@ use crate::service::Service;
 
 /// Most header fields of a request.
 const MAX_HEADERS: usize = 100;
-
-/// How long to wait when the system has no more file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long connections may still live once shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -41,55 +36,34 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Accepts until shutdown is requested, then waits for the connections that are left; over the limit further ones
-    /// wait in the kernel's queue.
+    /// Accepts until shutdown is requested, then waits for the connections that are left.
     pub(crate) async fn serve(self, listener: TcpListener) {
-        let most = self.limits.connections;
-        let places = Arc::new(Semaphore::new(most));
-        let shutdown = self.context.shutdown.clone();
-        while let Some(Ok(place)) = shutdown.unless_requested(Arc::clone(&places).acquire_owned()).await {
-            let Some(accepted) = shutdown.unless_requested(listener.accept()).await else {
-                break;
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let front = self.clone();
-                    self.context
-                        .tasks
-                        .spawn("connection", async move { front.connection(stream, peer, place).await });
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "cannot accept a connection");
-                    shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
-                }
-            }
+        let Context { shutdown, tasks, .. } = &self.context;
+        let limits = PortLimits {
+            // A stream knows by the flush what its client has.
+            gathers_writes: false,
+            ..self.limits.port
+        };
+        let mut connections = Connections::accept(listener, self.tls.clone(), limits, shutdown.clone(), tasks);
+        while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {
+            let front = self.clone();
+            tasks.spawn("connection", front.requests(connection));
         }
-        drop(listener);
-        let all = u32::try_from(most).expect("limited by the configuration");
-        if tokio::time::timeout(DRAIN, places.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(DRAIN, connections.all_closed()).await.is_err() {
             tracing::warn!("connections were cut at the drain deadline");
         }
     }
 
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let handshake = async {
-            stream.set_nodelay(true)?;
-            self.tls.acceptor().accept(stream).await
-        };
-        match tokio::time::timeout(self.times.handshake, handshake).await {
-            Ok(Ok(stream)) => self.requests(stream, peer).await,
-            Ok(Err(error)) => tracing::debug!(%peer, error = %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
-        }
-        drop(place);
-    }
-
-    async fn requests(self, stream: TlsStream<TcpStream>, peer: SocketAddr) {
+    async fn requests(self, connection: Connection) {
         let (line, is_cut) = Line::new();
-        let stream = Noted::new(stream, line.clone());
+        let (peer, place) = (connection.peer(), connection.place());
+        let stream = Noted::new(connection, line.clone());
         let service = service_fn(|request| {
-            let (service, line) = (Arc::clone(&self.service), line.clone());
-            async move { Ok::<_, Infallible>(service.answer(request, line).await) }
+            let (service, line, under_way) = (Arc::clone(&self.service), line.clone(), place.begin());
+            async move {
+                let answer = service.answer(request, line).await;
+                Ok::<_, Infallible>(answer.map(|body| body.under_way(under_way)))
+            }
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())

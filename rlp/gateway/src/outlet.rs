@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
+use weir_rpc::UnderWay;
 
 use crate::line::Line;
 
@@ -32,7 +33,7 @@ impl Outlet {
     /// An outlet on a connection, and the body of the answer that it feeds.
     pub(crate) fn new(line: Line) -> (Self, Body) {
         let (events, receiver) = mpsc::channel(1);
-        let body = Body(Inner::Stream(receiver, line.clone()));
+        let body = Body::new(Inner::Stream(receiver, line.clone()));
         let outlet = Self {
             events,
             before: line.taken(),
@@ -85,7 +86,11 @@ impl Outlet {
 
 /// The body of an answer: a text, or a stream's events.
 #[derive(Debug)]
-pub(crate) struct Body(Inner);
+pub(crate) struct Body {
+    inner: Inner,
+    /// The request on its connection.
+    _under_way: Option<UnderWay>,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -95,7 +100,22 @@ enum Inner {
 
 impl Body {
     pub(crate) const fn whole(text: Bytes) -> Self {
-        Self(Inner::Whole(Some(text)))
+        Self::new(Inner::Whole(Some(text)))
+    }
+
+    const fn new(inner: Inner) -> Self {
+        Self {
+            inner,
+            _under_way: None,
+        }
+    }
+
+    /// The answer to a request that is under way until the answer was sent.
+    pub(crate) fn under_way(self, under_way: UnderWay) -> Self {
+        Self {
+            _under_way: Some(under_way),
+            ..self
+        }
     }
 }
 
@@ -104,7 +124,7 @@ impl HttpBody for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = match &mut self.0 {
+        let data = match &mut self.inner {
             Inner::Whole(text) => Poll::Ready(text.take()),
             Inner::Stream(events, line) => events.poll_recv(cx).map(|event| event.inspect(|_| line.take())),
         };
@@ -112,11 +132,11 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Inner::Whole(None))
+        matches!(&self.inner, Inner::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Whole(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Inner::Stream(..) => SizeHint::default(),
         }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use weir_auth::{Authorizer, Gate, Verifier};
 use weir_rpc::{Channel, Target};
 use weir_service::Context;
-use weir_tls::{ALPN_HTTP1, ClientTls, ServerTls};
+use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
 use crate::front::Front;
 use crate::places::Places;
@@ -31,7 +31,7 @@ pub struct Server {
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &context)?;
+        let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         let verifier = gate.verifier().cloned();
         let mut server = Self::with_authorizer(config, context, gate).await?;
         server.verifier = verifier;
@@ -44,7 +44,12 @@ impl Server {
         context: Context,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
-        let tls = ServerTls::public(&config.cert, &config.key)?.with_alpn(&[ALPN_HTTP1]);
+        let tls = ServerTls::public_knowing(&IdentityFiles {
+            ca: config.identity.ca.clone(),
+            cert: config.cert.clone(),
+            key: config.key.clone(),
+        })?;
+        let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
             address: config.listen.socket(),

@@ -138,7 +138,13 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let place = self.places.take(&caller, wanted.selectors.len()).map_err(|full| {
             self.rejected_streams.add(1, &[]);
-            tracing::warn!(caller = caller.name(), ?full, "stream refused: too many streams");
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
+                caller = caller.name(),
+                ?full,
+                "stream refused: too many streams"
+            );
             match full {
                 Full::All => Refusal::Unavailable,
                 Full::OfOne => Refusal::TooManyOfOne,
@@ -148,7 +154,9 @@ impl Service {
         let mut provider = Provider::new(self.channel.clone(), wanted);
         let first = tokio::time::timeout(WORD, provider.next()).await.ok();
         if let Some(News::Away(failure)) = &first {
-            tracing::warn!(
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
                 caller = caller.name(),
                 error = failure.text,
                 "stream refused: no logs provider"

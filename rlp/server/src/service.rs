@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use futures::StreamExt;
 use opentelemetry::metrics::Counter;
@@ -9,12 +10,30 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 use weir_envelope::selector::requested;
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rpc::subscriber::{Dopplers, Durability};
+use weir_rpc::subscriber::{Dopplers, Durability, Refused};
 use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Context;
 
 use crate::stream::{ClientStream, Form, Place};
 use crate::tags::TagForm;
+
+/// How long the answer waits for the dopplers' word. One of ours says at once whether it takes the subscription; the
+/// original says nothing before the first envelope.
+const WORD: Duration = Duration::from_millis(500);
+
+/// Refusals are logged this often, with how many there were.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a client is told when a doppler refuses its subscription, which is counted in `rejected_streams`. The doppler's
+/// address is for the log only.
+pub(crate) fn refusal(refused: &Refused, rejected_streams: &Counter<u64>) -> Status {
+    rejected_streams.add(1, &[]);
+    weir_telemetry::limited!(warn, REFUSED_AGAIN, error = %refused, "stream ended: a doppler refuses its subscription");
+    Status::new(
+        refused.status.code(),
+        format!("a doppler refuses the subscription: {}", refused.status.message()),
+    )
+}
 
 /// `loggregator.v2.Egress`.
 #[derive(Debug)]
@@ -65,10 +84,20 @@ impl RawService for EgressService {
             tags: TagForm::requested(request.use_preferred_tags),
             batched,
         };
-        let subscription = self.dopplers.subscribe(&request, Durability::Live);
+        let mut subscription = self.dopplers.subscribe(&request, Durability::Live);
+        let opened = subscription.opened(WORD).await;
+        opened.map_err(|refused| refusal(&refused, &self.rejected_streams))?;
         let stream = ClientStream::new(subscription, form, self.context.clone(), place);
-        let frames = futures::stream::unfold(stream, |mut stream| async move {
-            stream.next().await.map(|frame| (Ok(frame), stream))
+        let rejected_streams = self.rejected_streams.clone();
+        let frames = futures::stream::unfold(Some(stream), move |stream| {
+            let rejected_streams = rejected_streams.clone();
+            async move {
+                let mut stream = stream?;
+                match stream.next().await {
+                    Ok(frame) => frame.map(|frame| (Ok(frame), Some(stream))),
+                    Err(refused) => Some((Err(refusal(&refused, &rejected_streams)), None)),
+                }
+            }
         });
         Ok(Response::new(frames.boxed()))
     }

@@ -10,7 +10,7 @@ use weir_envelope::batch::Batch;
 use weir_flow::{Parcel, Reason, Receipt};
 use weir_rpc::Frame;
 use weir_rpc::handover::Handover;
-use weir_rpc::subscriber::{Delivery, Subscription};
+use weir_rpc::subscriber::{Delivery, Refused, Subscription};
 use weir_service::Context;
 
 use crate::tags::TagForm;
@@ -83,10 +83,12 @@ impl ClientStream {
         }
     }
 
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
+    /// The next frame; `None` when the stream has ended. A doppler that refuses the subscription ends it: the client would
+    /// miss a part without knowing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Refused> {
         loop {
             if let Some(frame) = self.pending.pop_front() {
-                return Some(frame);
+                return Ok(Some(frame));
             }
             self.release();
             let due = self.handover.due();
@@ -97,9 +99,12 @@ impl ClientStream {
                 }
             };
             tokio::select! {
-                delivery = self.subscription.next() => self.pass_on(delivery),
+                delivery = self.subscription.next() => self.pass_on(delivery?),
                 () = written => {}
-                () = self.context.shutdown.requested() => return self.drained().await,
+                () = self.context.shutdown.requested() => {
+                    self.drained().await;
+                    return Ok(None);
+                }
             }
         }
     }
@@ -169,7 +174,7 @@ impl ClientStream {
     }
 
     /// The RLP stops: what was passed on gets the time to be written and acknowledged, then the stream ends.
-    async fn drained(&mut self) -> Option<Frame> {
+    async fn drained(&mut self) {
         let by = tokio::time::Instant::now() + DRAIN;
         while let Some(due) = self.handover.due()
             && due < by
@@ -179,7 +184,6 @@ impl ClientStream {
         }
         // One more round of acknowledgements leaves before the subscription is closed.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        None
     }
 }
 

@@ -247,7 +247,6 @@ fn with_extension(directory: &Path, extension: &str) -> Vec<PathBuf> {
 mod tests {
     use super::super::Level;
     use super::*;
-    use crate::state::write_atomically;
 
     /// A directory that is not there yet is no fault.
     #[test]
@@ -263,7 +262,7 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
-        write_atomically(&state.token(), b"secret", true).expect("written");
+        weir_files::replace(&state.token(), b"secret", weir_files::Readers::Owner).expect("written");
         assert_eq!(secrets(&state)[0].level, Level::Fine);
         fs::set_permissions(state.token(), fs::Permissions::from_mode(0o644)).expect("opened");
         let finding = &secrets(&state)[0];

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use weir_flow::LedgerSnapshot;
+
 use super::Finding;
 use crate::client::Stack;
 use crate::commands::drain;
@@ -12,6 +14,10 @@ use crate::terminal::thousands;
 
 /// A server on this machine that has not answered by then does not answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Looks at the ledgers of doppler and log cache until they fit together, and the time between two of them.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// All of them.
 pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
@@ -28,8 +34,53 @@ pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
     }
     findings.push(sql(&stack).await);
     findings.extend(drains(&stack).await);
+    let ledger = |component: Component| {
+        let read = LedgerSnapshot::read(&state.ledger(), component.name());
+        read.ok().flatten().unwrap_or_default()
+    };
+    let (mut doppler, mut log_cache) = (ledger(Component::Doppler), ledger(Component::LogCache));
+    for _ in 0..LOOKS {
+        if doppler.storing > 0 && log_cache.stored >= doppler.stored {
+            break;
+        }
+        // A file may be a second old: of before the log cache subscribed, or older than the doppler's.
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        if doppler.storing <= 0 {
+            doppler = ledger(Component::Doppler);
+        }
+        log_cache = ledger(Component::LogCache);
+    }
+    findings.push(stored(&doppler, &log_cache));
     findings.push(losses(state));
     findings
+}
+
+/// What the doppler gave to the log cache against what the log cache took.
+fn stored(doppler: &LedgerSnapshot, log_cache: &LedgerSnapshot) -> Finding {
+    if doppler.storing <= 0 {
+        return Finding::broken(
+            "log cache",
+            "is not subscribed at the doppler: what comes now is not stored",
+            "the doppler's log says whether it refuses it (`max_durable_subscriptions`), the log cache's why it cannot \
+             reach it",
+        );
+    }
+    let (sent, took) = (doppler.stored, log_cache.stored);
+    match sent.saturating_sub(took) {
+        0 => Finding::fine(
+            "log cache",
+            format!("took all {} envelopes that the doppler gave it", thousands(sent)),
+        ),
+        missing => Finding::odd(
+            "log cache",
+            format!(
+                "took {} envelopes, {} fewer than the doppler says it gave it",
+                thousands(took),
+                thousands(missing)
+            ),
+            "one that was killed has not counted its last second; if the number grows, look into its log",
+        ),
+    }
 }
 
 /// Without a stack, the question is whether one could start.
@@ -213,5 +264,35 @@ fn losses(state: &StateDir) -> Finding {
             ),
             "`weir sql \"select source_id, reason, sum(count) from drops group by 1, 2\"` says whose",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(storing: i64, stored: u64) -> LedgerSnapshot {
+        LedgerSnapshot {
+            storing,
+            stored,
+            ..LedgerSnapshot::default()
+        }
+    }
+
+    /// A log cache without a subscription is broken, one that took less than it was given is odd.
+    #[test]
+    fn a_log_cache_that_misses_something_is_found() {
+        let found = |storing, sent, took| stored(&ledger(storing, sent), &ledger(0, took)).to_text();
+        assert!(
+            found(1, 5000, 5000).starts_with("ok     log cache     took all 5,000"),
+            "{}",
+            found(1, 5000, 5000)
+        );
+        assert!(
+            found(1, 5000, 5010).starts_with("ok "),
+            "it counts before it acknowledges"
+        );
+        assert!(found(1, 5000, 4000).starts_with("odd    log cache     took 4,000 envelopes, 1,000 fewer"));
+        assert!(found(0, 5000, 5000).starts_with("BROKEN log cache     is not subscribed"));
     }
 }

@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     }
     if !args.no_probe {
         let report = probe::try_out(&binding, state).await?;
-        output.write(report.to_string().as_bytes())?;
+        output.text(report.to_string().as_bytes())?;
         if !report.succeeded() {
             output.line("the drain is added, and its lines wait until it takes them: `weir drain list` shows it")?;
         }

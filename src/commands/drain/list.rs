@@ -45,14 +45,17 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     if args.json {
         let text = serde_json::to_string_pretty(&drains)
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("drains: {error}")))?;
-        output.line(&text)?;
+        output.text(format!("{text}\n").as_bytes())?;
+        output.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     drains.retain(|drain| drain.state != "removed" || drain.waiting_lines > 0);
     if drains.is_empty() {
         output.line("no drains; add one with `weir drain add --source-id ID URL`")?;
     } else {
-        output.line(&table(&drains, clock::now_nanos()).join("\n"))?;
+        for line in table(&drains, clock::now_nanos()) {
+            output.line(&line)?;
+        }
     }
     for source in cache.sources.iter().filter(|source| source.error.is_some()) {
         let since = source.stale_since.as_deref().unwrap_or_default();

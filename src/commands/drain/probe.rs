@@ -8,7 +8,8 @@ use weir_error::ErrorKind;
 use weir_service::{Health, Shutdown, Tasks};
 use weir_tls::{CipherSuites, Trust};
 
-use super::target;
+use super::{status, target};
+use crate::client::Stack;
 use crate::failure::Failure;
 use crate::stack::Component;
 use crate::state::StateDir;
@@ -21,8 +22,9 @@ Examples:
   weir drain probe --json 'https-batch://logs.example/in' | jq .steps
 
 It goes the way that lines go: the address of the name, TCP, TLS with the certificates of the drain,
-one message; with the settings of this stack's syslog agent, which need not run. Exit code 0: the
-drain took the message; 9: it did not.";
+one message; with the settings of this stack's syslog agent, which need not run. Drains of the stack
+that are at the same host and port and wait for it are tried again at once. Exit code 0: the drain
+took the message; 9: it did not.";
 
 /// Send one test message to a drain and explain the result
 #[derive(Debug, clap::Args)]
@@ -47,13 +49,22 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let url = target::url(&args.url)?;
     let (_, binding) = target::drain(&url, &args.source_id, "", &args.certificates)?;
     let report = try_out(&binding, state).await?;
+    if report.succeeded() {
+        // Drains that wait there are tried now. A stack that does not run has none.
+        if let Ok(stack) = Stack::find(state)
+            && let Err(failure) = status::reached(&stack, &binding.url.place()).await
+        {
+            tracing::debug!(error = %failure, "the syslog agent cannot be told that the drain can be reached");
+        }
+    }
     let mut output = Output::stdout();
     if args.json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("report: {error}")))?;
-        output.line(&text)?;
+        output.text(format!("{text}\n").as_bytes())?;
+        output.flush()?;
     } else {
-        output.write(report.to_string().as_bytes())?;
+        output.text(report.to_string().as_bytes())?;
         output.flush()?;
     }
     Ok(if report.succeeded() {

@@ -71,8 +71,22 @@ pub(super) async fn cache(stack: &Stack) -> Result<CacheStatus, Failure> {
     get(stack, &format!("{}/v1/status", stack.endpoints.binding_cache)).await
 }
 
+/// Tells the syslog agent that the drains at this place can be reached: those that wait there are tried now.
+pub(super) async fn reached(stack: &Stack, place: &str) -> Result<(), Failure> {
+    let agent = &stack.endpoints.syslog_agent_status;
+    let url = format!("{agent}/v1/drains/reached?address={place}");
+    ask(stack, Request::post(&url), &url).await.map(drop)
+}
+
 async fn get<T: DeserializeOwned>(stack: &Stack, url: &str) -> Result<T, Failure> {
-    let request = Request::get(url)
+    let text = ask(stack, Request::get(url), url).await?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::new(ErrorKind::Internal, format!("`{url}`: answer cannot be read: {error}")))
+}
+
+/// What a component answers.
+async fn ask(stack: &Stack, request: http::request::Builder, url: &str) -> Result<String, Failure> {
+    let request = request
         .body(Full::<Bytes>::default())
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
     let asking = async {
@@ -91,9 +105,7 @@ async fn get<T: DeserializeOwned>(stack: &Stack, url: &str) -> Result<T, Failure
             format!("`{url}`: no answer within 10 s"),
         ))
     });
-    let text = text.map_err(|failure| failure.with_hint("is the stack well? `weir doctor` looks"))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::new(ErrorKind::Internal, format!("`{url}`: answer cannot be read: {error}")))
+    text.map_err(|failure| failure.with_hint("is the stack well? `weir doctor` looks"))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::io;
 
 use weir_agents_binding_cache::statics::StaticDrains;
 use weir_error::ErrorKind;
+use weir_files::Readers;
 
 use crate::failure::Failure;
-use crate::state::{StateDir, write_atomically};
+use crate::state::StateDir;
 
 /// The file, for one command. Others wait until it is dropped.
 #[derive(Debug)]
@@ -22,14 +23,7 @@ impl<'s> Store<'s> {
     /// Takes the file; waits for another command that has it, which is a matter of milliseconds.
     pub(super) fn take(state: &'s StateDir) -> Result<Self, Failure> {
         let path = state.drains().with_extension("lock");
-        let failed = |error: io::Error| Failure::file(&path, &error);
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let lock = weir_files::lock(&path).map_err(|error| Failure::file(&path, &error))?;
         Ok(Self { state, _lock: lock })
     }
 
@@ -39,7 +33,8 @@ impl<'s> Store<'s> {
 
     pub(super) fn write(&self, drains: &StaticDrains) -> Result<(), Failure> {
         let path = self.state.drains();
-        write_atomically(&path, drains.to_text().as_bytes(), true).map_err(|error| Failure::file(&path, &error))
+        let written = weir_files::replace(&path, drains.to_text().as_bytes(), Readers::Owner);
+        written.map_err(|error| Failure::file(&path, &error))
     }
 }
 

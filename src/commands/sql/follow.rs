@@ -42,8 +42,8 @@ async fn print(body: &mut Incoming, output: &mut Output) -> Result<String, Failu
             if line.starts_with(REMARK) {
                 remark(line)
             } else {
-                output.write(line)?;
-                output.write(b"\n")?;
+                output.text(line)?;
+                output.text(b"\n")?;
                 Ok(None)
             }
         })?;

@@ -61,6 +61,8 @@ pub(crate) struct Query {
     pub(crate) max_rows: Option<u64>,
     /// The answer has no end: rows as they arrive.
     pub(crate) follow: bool,
+    /// A table shows all of each cell, however wide.
+    pub(crate) wide: bool,
     pub(crate) asker: Asker,
 }
 
@@ -73,6 +75,7 @@ impl Query {
             timeout: None,
             max_rows: None,
             follow: false,
+            wide: false,
             asker: Asker::Operator,
         }
     }
@@ -128,6 +131,9 @@ impl Query {
         }
         if self.follow {
             body["follow"] = true.into();
+        }
+        if self.wide {
+            body["wide"] = true.into();
         }
         body
     }

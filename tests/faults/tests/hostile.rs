@@ -8,6 +8,8 @@
 )]
 
 mod hostile {
+    mod answers;
+    mod bodies;
     mod envelopes;
     mod sql;
     mod transport;

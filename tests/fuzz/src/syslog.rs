@@ -67,7 +67,12 @@ pub fn write(bytes: &[u8]) {
     for end in ends {
         let message = &bare[start..end as usize];
         assert!(message.ends_with(b"\n"));
-        parse(message).expect("what is written can be read");
+        let parsed = parse(message).expect("what is written can be read");
+        for element in parsed.data.elements() {
+            // PARAM-NAME (RFC 5424, section 6): receivers that keep to it close the connection at others.
+            let names = element.parameters().map(|parameter| parameter.name.len());
+            assert!(names.into_iter().all(|length| (1..=32).contains(&length)));
+        }
         messages.push(Ok(message.to_vec()));
         start = end as usize;
     }

@@ -7,8 +7,10 @@
 )]
 
 mod access {
+    mod crowds;
     mod faces;
     mod ports;
+    mod rights;
     mod rows;
     mod tenants;
     mod tokens;

@@ -64,8 +64,20 @@ fn find() -> anyhow::Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(workspace)
-        // As `cargo test --workspace` selects: another selection would build half of the dependencies again.
-        .args(["build", "--quiet", "--workspace", "--bin", "weir", "--target-dir"])
+        // As `cargo test --workspace` selects, or half of the dependencies would be built again: with the features of tests,
+        // and with a test of xtask, for whose sake cargo gives the parts of procedural macros debug information. The tests
+        // of the program bring the program along.
+        .args([
+            "test",
+            "--no-run",
+            "--quiet",
+            "--workspace",
+            "--test",
+            "cli",
+            "--test",
+            "generated",
+            "--target-dir",
+        ])
         .arg(target);
     if profile.ends_with("release") {
         build.arg("--release");

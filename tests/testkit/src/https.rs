@@ -1,14 +1,16 @@
 //! A small HTTPS client: one request a connection.
 
+use std::net::Ipv4Addr;
+
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
 
+use crate::connect_from;
 use crate::endpoints::authority;
 
 /// How to call.
@@ -16,6 +18,7 @@ use crate::endpoints::authority;
 pub struct Https {
     tls: ClientTls,
     token: Option<String>,
+    from: Ipv4Addr,
 }
 
 /// What came back.
@@ -50,7 +53,17 @@ impl Https {
     /// Calls with this side of TLS, without a token.
     #[must_use]
     pub const fn new(tls: ClientTls) -> Self {
-        Self { tls, token: None }
+        Self {
+            tls,
+            token: None,
+            from: Ipv4Addr::LOCALHOST,
+        }
+    }
+
+    /// Calls from this address of the loopback interface.
+    #[must_use]
+    pub fn calling_from(self, from: Ipv4Addr) -> Self {
+        Self { from, ..self }
     }
 
     /// Calls with this token.
@@ -101,7 +114,10 @@ impl Https {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
-        let stream = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
+        let socket = address.parse().with_context(|| address.to_owned())?;
+        let stream = connect_from(self.from, socket)
+            .await
+            .with_context(|| address.to_owned())?;
         let connector = self.tls.with_alpn(&[ALPN_HTTP1]).connector();
         let stream = connector.connect(server_name("localhost")?, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

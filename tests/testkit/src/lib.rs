@@ -15,6 +15,7 @@
 )]
 
 mod binary;
+mod crowd;
 pub mod drains;
 mod emitter;
 mod endpoints;
@@ -32,6 +33,7 @@ mod stack;
 mod wait;
 
 pub use binary::{Skip, weir_binary};
+pub use crowd::{Crowd, connect_from, raise_file_limit};
 pub use emitter::Emitter;
 pub use endpoints::Endpoints;
 pub use firehose::{Firehose, WebSocket, dial_firehose};

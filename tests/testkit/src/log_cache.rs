@@ -55,6 +55,15 @@ impl LogCache {
             .await
     }
 
+    /// The answer to a query with parameters beside it, such as `wide=true`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn ask_with(&self, parameters: &str, query: &str, accept: &str) -> anyhow::Result<Answer> {
+        let url = format!("{}?{parameters}", self.sql);
+        self.with_token.post(&url, "text/plain", accept, query.to_owned()).await
+    }
+
     /// The single number that a query gives.
     ///
     /// # Errors

@@ -218,13 +218,25 @@ impl Stack {
     /// # Errors
     /// When a process is gone.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that all processes of the stack ever had, in bytes.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn peak_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> anyhow::Result<u64> {
         let mut pids: Vec<i32> = Endpoints::read(&self.state_dir)?.pids.into_values().collect();
         pids.sort_unstable();
         pids.dedup();
         let mut kib = 0;
         for pid in pids {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+            let line = status.lines().find(|line| line.starts_with(what));
             let number = line.and_then(|line| line.split_whitespace().nth(1));
             kib += number.and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_auth::{RawUaa, UAA_DOCS, UaaConfig};
 use weir_config::{ListenAddr, PeerAddr, Problems};
+use weir_rpc::{PORT_LIMITS_DOCS, PortLimits, RawPortLimits, port_limits};
 use weir_tls::IdentityFiles;
 
 use crate::stream::session::Patience;
@@ -43,6 +44,10 @@ pub struct RawConfig {
 pub struct RawLimits {
     /// Most connections.
     pub connections: usize,
+    /// Most connections of one address; 0: half of `connections`.
+    pub connections_per_address: usize,
+    /// Connections beside those for callers with a certificate of the stack.
+    pub connections_reserved: usize,
     /// Most streams.
     pub subscriptions: usize,
     /// Most app streams of one user or client that may not read everything.
@@ -90,6 +95,8 @@ impl Default for RawLimits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_per_address: 0,
+            connections_reserved: RawPortLimits::default().connections_reserved,
             subscriptions: 2000,
             streams_per_caller: 500,
             header_bytes: weir_config::ByteSize::kib(32),
@@ -131,16 +138,14 @@ pub struct Config {
     pub uaa: Option<UaaConfig>,
     /// The domain whose subdomain `doppler` clients see.
     pub system_domain: String,
-    /// Most connections.
-    pub max_connections: usize,
+    /// What its port takes.
+    pub port: PortLimits,
     /// Most streams.
     pub max_subscriptions: usize,
     /// Most app streams of one user or client that may not read everything.
     pub streams_per_caller: usize,
     /// Most bytes of a request's head.
     pub header_bytes: usize,
-    /// For the TLS handshake.
-    pub handshake_timeout: Duration,
     /// For a request's head, and between requests.
     pub header_timeout: Duration,
     pub(crate) patience: Patience,
@@ -158,8 +163,13 @@ impl TryFrom<RawConfig> for Config {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
         problems.require(is_host, "system_domain", domain, "a domain name");
         let limits = &raw.limits;
+        let port = RawPortLimits {
+            connections: limits.connections,
+            connections_per_address: limits.connections_per_address,
+            connections_reserved: limits.connections_reserved,
+        };
+        let port = port_limits(&port, &mut problems);
         for (key, count) in [
-            ("limits.connections", limits.connections),
             ("limits.subscriptions", limits.subscriptions),
             ("limits.streams_per_caller", limits.streams_per_caller),
         ] {
@@ -193,11 +203,15 @@ impl TryFrom<RawConfig> for Config {
             token_file: raw.token_file,
             uaa,
             system_domain: raw.system_domain,
-            max_connections: raw.limits.connections,
+            port: PortLimits {
+                handshake: raw.timeouts.handshake.get(),
+                // A stream knows by the flush what its client has.
+                gathers_writes: false,
+                ..port
+            },
             max_subscriptions: raw.limits.subscriptions,
             streams_per_caller: raw.limits.streams_per_caller,
             header_bytes: raw.limits.header_bytes.as_usize(),
-            handshake_timeout: raw.timeouts.handshake.get(),
             header_timeout: raw.timeouts.header.get(),
             patience: Patience {
                 keepalive: KeepaliveTimes {
@@ -244,7 +258,9 @@ pub const DOCS: &[(&str, &str)] = &[
         "Cookies are set for the subdomain `doppler` of this domain; empty: for the host as it was asked for.",
     ),
     ("limits", "Bounds of what clients may use."),
-    ("limits.connections", "Most connections; further ones wait unaccepted."),
+    PORT_LIMITS_DOCS[0],
+    PORT_LIMITS_DOCS[1],
+    PORT_LIMITS_DOCS[2],
     (
         "limits.subscriptions",
         "Most streams; further ones are answered with 503.",
@@ -287,6 +303,7 @@ mod tests {
                 subscriptions: 0,
                 streams_per_caller: 0,
                 header_bytes: weir_config::ByteSize::kib(1),
+                ..RawLimits::default()
             },
             timeouts: RawTimeouts {
                 pong: weir_config::Duration::from_millis(1),

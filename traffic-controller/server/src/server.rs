@@ -3,19 +3,17 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use weir_auth::{Authorizer, Gate, Quota};
-use weir_rpc::Target;
 use weir_rpc::subscriber::Dopplers;
+use weir_rpc::{Connection, Connections, Target};
 use weir_service::{Context, Shutdown};
-use weir_tls::{ALPN_HTTP1, ClientTls, ServerTls};
+use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
 use crate::http::service::Service;
 use crate::metrics::Metrics;
@@ -27,9 +25,6 @@ const DOPPLER: &str = "doppler";
 
 /// Most header fields of a request.
 const MAX_HEADERS: usize = 100;
-
-/// How long to wait when the system has no more file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// A traffic controller that listens.
 #[derive(Debug)]
@@ -46,7 +41,7 @@ pub struct Server {
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
-        let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &context)?;
+        let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
 
@@ -56,7 +51,12 @@ impl Server {
         context: Context,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
-        let tls = ServerTls::public(&config.cert, &config.key)?.with_alpn(&[ALPN_HTTP1]);
+        let tls = ServerTls::public_knowing(&IdentityFiles {
+            ca: config.identity.ca.clone(),
+            cert: config.cert.clone(),
+            key: config.key.clone(),
+        })?;
+        let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
             address: config.listen.socket(),
@@ -106,7 +106,6 @@ impl Server {
         let (subscriptions_go, subscriptions) = Shutdown::new();
         let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
         let metrics = Metrics::register(&weir_telemetry::meter(context.component), &context.ledger);
-        let connections = Arc::new(Semaphore::new(config.max_connections));
         let streams = Arc::new(Semaphore::new(config.max_subscriptions));
         let service = Arc::new(Service {
             authorizer,
@@ -126,10 +125,9 @@ impl Server {
             config: config.clone(),
             context,
         };
-        front.accept(listener, &connections).await;
         // Every place is free again when the last stream and the last connection have ended.
+        front.accept(listener).await.all_closed().await;
         drop(streams.acquire_many(places(config.max_subscriptions)).await);
-        drop(connections.acquire_many(places(config.max_connections)).await);
         subscriptions_go.fire();
         Ok(())
     }
@@ -149,52 +147,29 @@ struct Front {
 }
 
 impl Front {
-    /// Accepts until shutdown is requested; over the limit further connections wait in the kernel's queue.
-    async fn accept(self, listener: TcpListener, places: &Arc<Semaphore>) {
-        let shutdown = self.context.shutdown.clone();
-        while let Some(Ok(place)) = shutdown.unless_requested(Arc::clone(places).acquire_owned()).await {
-            let Some(accepted) = shutdown.unless_requested(listener.accept()).await else {
-                return;
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let front = self.clone();
-                    self.context
-                        .tasks
-                        .spawn("connection", async move { front.connection(stream, peer, place).await });
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "cannot accept a connection");
-                    shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
-                }
-            }
+    /// Accepts until shutdown is requested; gives the connections that are left.
+    async fn accept(self, listener: TcpListener) -> Connections {
+        let Context { shutdown, tasks, .. } = &self.context;
+        let tls = self.tls.clone();
+        let mut connections = Connections::accept(listener, tls, self.config.port, shutdown.clone(), tasks);
+        while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {
+            tasks.spawn("connection", self.clone().serve(connection));
         }
+        connections
     }
 
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let handshake = async {
-            stream.set_nodelay(true)?;
-            self.tls.acceptor().accept(stream).await
-        };
-        match tokio::time::timeout(self.config.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => self.serve(stream, peer, place).await,
-            Ok(Err(error)) => tracing::debug!(%peer, error = %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
-        }
-    }
-
-    async fn serve(self, stream: TlsStream<TcpStream>, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let place = Arc::new(place);
+    async fn serve(self, connection: Connection) {
+        let (peer, place) = (connection.peer(), connection.place());
         let service = service_fn(|request| {
-            let (service, place) = (Arc::clone(&self.service), Arc::clone(&place));
-            async move { Ok::<_, Infallible>(service.answer(request, peer, &place).await) }
+            let (service, under_way) = (Arc::clone(&self.service), place.begin());
+            async move { Ok::<_, Infallible>(service.answer(request, peer, under_way).await) }
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.header_timeout)
             .max_buf_size(self.config.header_bytes)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(connection), service)
             .with_upgrades();
         tokio::pin!(serving);
         let served = tokio::select! {

@@ -51,7 +51,8 @@ fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
     let mut receipts = Vec::new();
     for parcel in parcels.drain(..) {
         parcel.batch.iter().for_each(|envelope| builder.push_raw(envelope));
-        receipts.extend(parcel.receipts);
+        let envelopes = parcel.batch.len();
+        receipts.extend(parcel.receipts.into_iter().map(|receipt| receipt.of_part(envelopes)));
     }
     Some(Parcel {
         batch: builder.finish(),
@@ -126,8 +127,11 @@ mod tests {
         let sizes: Vec<_> = out[0].batch.iter().map(|envelope| envelope.bytes().len()).collect();
         assert!(sizes.is_sorted() && sizes.len() == 4, "{sizes:?}");
         assert_eq!(tracker.progress().handed_on, 0);
+        // Two of one message, one of the next: each is told what it has lost.
+        out[0].note_lost(3);
         drop(out);
         assert_eq!(tracker.progress().handed_on, 3);
+        assert_eq!(tracker.progress().lost, 3);
     }
 
     /// A parcel that is large enough stays as it is, and those around it keep their places.

@@ -63,8 +63,10 @@ impl Manager {
             wanted.insert(binding.id, Arc::new(binding.clone()));
         }
         self.remove_or_rebind(&wanted);
+        let mut begun = Vec::new();
         for (id, binding) in wanted {
             if !self.drains.contains_key(&id) {
+                begun.push(Arc::clone(&binding));
                 let drain = self.come_back(id).unwrap_or_else(|| {
                     let found = self.found.remove(&id);
                     Drain::start(binding, &self.env, found)
@@ -80,6 +82,10 @@ impl Manager {
         }
         self.tell_of_refused(bindings);
         self.publish();
+        // Who binds a drain that others wait for has a reason to.
+        for binding in begun {
+            self.registry.reached(&binding.url.place());
+        }
         self.registry.set_revision(revision);
         if fresh && self.fresh_since.is_none() {
             self.fresh_since = Some(self.env.clock.instant());

@@ -2,14 +2,14 @@
 //!
 //! They hold the drains' credentials, so the file is for the agent alone.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use weir_files::Readers;
 
 use super::Which;
 
@@ -51,12 +51,11 @@ impl Saved {
         }
     }
 
-    /// Reads the file. One that is not there or cannot be read is as good as none: the cache will say.
+    /// Reads the file. One that is absent, broken (it is set aside) or cannot be read is as good as none: the cache will say.
     pub(super) fn read(&mut self) {
-        let read = fs::read(&self.path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
-        let file: File = match read {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        let file: File = match weir_files::read_or_set_aside(&self.path, |text| serde_json::from_slice(text)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
             Err(error) => {
                 tracing::warn!(%error, "the saved list of bindings cannot be read");
                 return;
@@ -89,19 +88,7 @@ impl Saved {
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
         }
-        let fresh = self.path.with_extension("json.new");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut out = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        out.write_all(&text)?;
-        out.sync_all()?;
-        fs::rename(&fresh, &self.path)
+        weir_files::replace(&self.path, &text, Readers::Owner)
     }
 
     /// Notes a new list.

@@ -5,10 +5,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use weir_flow::{Ledger, Loss, Reason};
 
 /// Where losses behind the router are booked.
 pub(crate) const HOP: &str = "egress";
+
+/// Most reasons of refusals that are told apart.
+const MAX_REASONS: usize = 16;
+
+/// What refusals beyond those are told with.
+const OTHER_REASONS: &str = "for other reasons";
 
 /// The counts of one binding.
 #[derive(Debug)]
@@ -18,8 +25,8 @@ pub(crate) struct Account {
     recovered: AtomicU64,
     sent: AtomicU64,
     lost: AtomicU64,
-    /// Of the lost: what the drain refused, or has no form.
-    refused: AtomicU64,
+    /// Of the lost: what the drain refused, or has no form, by reason. Reasons are only ever appended.
+    refused: Mutex<Vec<(Arc<str>, u64)>>,
 }
 
 impl Account {
@@ -30,7 +37,7 @@ impl Account {
             recovered: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            refused: Mutex::default(),
         }
     }
 
@@ -60,11 +67,36 @@ impl Account {
             return;
         }
         self.lost.fetch_add(count, Ordering::Relaxed);
-        if matches!(reason, Reason::Rejected | Reason::Unconvertible) {
-            self.refused.fetch_add(count, Ordering::Relaxed);
-        }
         self.ledger.lost(HOP, reason, losses);
         self.ledger.in_flight(-signed(count));
+    }
+
+    /// Envelopes were lost because the drain refused them, or because they have no form as messages, and `why`. Returns
+    /// whether this reason is a new one.
+    pub(crate) fn refuse(&self, reason: Reason, why: &str, losses: &[Loss]) -> bool {
+        let count: u64 = losses.iter().map(|loss| loss.count).sum();
+        let is_new = self.note_refused(why, count);
+        // Only then: who reads the sum and then the reasons never takes a refusal for another loss.
+        self.lose(reason, losses);
+        is_new
+    }
+
+    fn note_refused(&self, why: &str, count: u64) -> bool {
+        let mut refused = self.refused.lock();
+        let why = match refused.len() {
+            MAX_REASONS.. if !refused.iter().any(|(known, _)| **known == *why) => OTHER_REASONS,
+            _ => why,
+        };
+        match refused.iter_mut().find(|(known, _)| **known == *why) {
+            Some((_, known)) => {
+                *known += count;
+                false
+            }
+            None => {
+                refused.push((why.into(), count));
+                true
+            }
+        }
     }
 
     pub(crate) fn routed(&self) -> u64 {
@@ -84,9 +116,10 @@ impl Account {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// How many of the lost ones the drain refused, or could not be written as messages.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    /// How many of the lost ones the drain refused, or could not be written as messages, and why. New reasons come at the
+    /// end.
+    pub(crate) fn refused(&self) -> Vec<(Arc<str>, u64)> {
+        self.refused.lock().clone()
     }
 }
 

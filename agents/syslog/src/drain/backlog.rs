@@ -69,7 +69,16 @@ enum Did {
 
 /// What comes back from a job: the spill, unless it is gone; how many envelopes were found when it was opened, if it was;
 /// and what was done.
-type Returned = (Option<Box<Spill>>, u64, io::Result<Did>);
+type Returned = (Option<Box<Spill>>, Found, io::Result<Did>);
+
+/// What was found when a spill was opened.
+#[derive(Debug, Default)]
+struct Found {
+    /// Envelopes, with those that are missing.
+    envelopes: u64,
+    /// Those whose segments are gone.
+    missing: Vec<Loss>,
+}
 
 #[derive(Debug)]
 struct Job {
@@ -238,7 +247,14 @@ impl Backlog {
     pub(super) fn read(&mut self) {
         if self.read_failures >= READ_ATTEMPTS {
             self.read_failures = 0;
-            return self.give_up(1);
+            return self.begin(Vec::new(), |mut spill| {
+                let unreadable = spill.give_up(1).full;
+                let losses = Losses {
+                    unreadable,
+                    ..Losses::default()
+                };
+                (Some(spill), Did::GaveUp(losses))
+            });
         }
         self.begin(Vec::new(), |mut spill| {
             let read = spill.read(READ);
@@ -283,13 +299,15 @@ impl Backlog {
         let source = self.source.clone();
         let handle = self.tasks.spawn_blocking("spill", move || {
             let (spill, found) = match spill {
-                Some(spill) => (spill, 0),
+                Some(spill) => (spill, Found::default()),
                 None => match Spill::open(&folder, limits, &budget, source.as_deref()) {
-                    Ok(spill) => {
-                        let found = spill.unsettled();
-                        (Box::new(spill), found)
+                    Ok(mut spill) => {
+                        let missing = spill.take_missing();
+                        let lost: u64 = missing.iter().map(|loss| loss.count).sum();
+                        let envelopes = spill.unsettled() + lost;
+                        (Box::new(spill), Found { envelopes, missing })
                     }
-                    Err(error) => return (None, 0, Err(error)),
+                    Err(error) => return (None, Found::default(), Err(error)),
                 },
             };
             let (spill, did) = work(spill);
@@ -305,7 +323,8 @@ impl Backlog {
         };
         let returned = (&mut job.handle).await;
         let moving = self.job.take().map(|job| job.moving).unwrap_or_default();
-        let (spill, recovered, did) = returned.unwrap_or_else(|error| (None, 0, Err(io::Error::other(error))));
+        let (spill, found, did) =
+            returned.unwrap_or_else(|error| (None, Found::default(), Err(io::Error::other(error))));
         self.slot = spill.map_or(Slot::None, Slot::Here);
         if let Slot::Here(spill) = &mut self.slot {
             self.owed = Some(spill.owed());
@@ -316,9 +335,11 @@ impl Backlog {
             self.owed = None;
             self.settled.clear();
         }
-        let finished = self.note(did, moving, now());
+        let mut finished = self.note(did, moving, now());
         self.refresh();
-        Finished { recovered, ..finished }
+        finished.recovered = found.envelopes;
+        finished.losses.unreadable.extend(found.missing);
+        finished
     }
 
     /// Waits until the job is done, if there is one.

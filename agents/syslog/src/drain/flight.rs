@@ -1,6 +1,7 @@
 //! Shipments: what was handed to the transport and may have to be sent again.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,9 @@ pub(super) struct Cargo {
     pub(super) receipts: Vec<Receipt>,
     /// Where they end on disk, and how many envelopes that covers; empty while they are in memory only. Mostly one.
     pub(super) places: Vec<(Place, u32)>,
+    /// It is not what lies on disk at its place: a part of that was sent, refused, or goes separately. Reading it again would
+    /// send or count that part again.
+    pub(super) differs: bool,
 }
 
 impl Cargo {
@@ -34,12 +38,66 @@ impl Cargo {
         self.places.first().map(|(place, _)| place.segment)
     }
 
+    /// Takes the places of what lies behind it and is settled: they are settled when it is.
+    pub(super) fn covers_also(&mut self, places: Vec<(Place, u32)>) {
+        self.differs |= !places.is_empty();
+        self.places.extend(places);
+    }
+
     /// What losing the first `count` of it means: by source.
     pub(super) fn losses(&self, count: u64, source: Option<&str>) -> Vec<Loss> {
         match source {
             Some(source) => of_source(source, count),
             None => spill::sources_of_messages(&self.bytes, &self.ends, count),
         }
+    }
+
+    /// Cuts it behind its first `messages`, of which it must have more. Of envelopes that gave several messages it is not
+    /// known which messages are theirs: the rest always has one, so that it is delivered wherever it is kept.
+    pub(super) fn split(mut self, messages: usize) -> (Self, Self) {
+        let at = messages.checked_sub(1).and_then(|last| self.ends.get(last));
+        let cut = at.copied().unwrap_or_default();
+        let envelopes = u32::try_from(messages).unwrap_or(u32::MAX);
+        let envelopes = envelopes.min(self.envelopes.saturating_sub(1));
+        let mut head = Self {
+            bytes: self.bytes.split_to(cut as usize),
+            ends: self.ends[..messages].into(),
+            envelopes,
+            arrived: self.arrived,
+            since: self.since,
+            receipts: self.receipts.clone(),
+            places: Vec::new(),
+            differs: true,
+        };
+        self.differs = true;
+        self.ends = self.ends[messages..].iter().map(|end| end - cut).collect();
+        self.envelopes -= envelopes;
+        if let Some((place, covered)) = self.places.first_mut() {
+            // The place itself is settled with the rest.
+            let before = Place {
+                offset: 0,
+                skip: 0,
+                ..*place
+            };
+            let part = envelopes.min(*covered);
+            *covered -= part;
+            head.places.push((before, part));
+        }
+        (head, self)
+    }
+
+    /// What losing these messages means, in which so many envelopes are lost: by source.
+    pub(super) fn losses_of(&self, messages: &Range<u32>, envelopes: u32, source: Option<&str>) -> Vec<Loss> {
+        if let Some(source) = source {
+            return of_source(source, u64::from(envelopes));
+        }
+        let (first, last) = (messages.start as usize, messages.end as usize);
+        let begin = first.checked_sub(1).and_then(|before| self.ends.get(before));
+        let begin = begin.copied().unwrap_or_default();
+        let ends = self.ends.get(first..last).unwrap_or_default();
+        let ends: Vec<u32> = ends.iter().map(|end| end - begin).collect();
+        let bytes = self.bytes.get(begin as usize..).unwrap_or_default();
+        spill::sources_of_messages(bytes, &ends, u64::from(envelopes))
     }
 
     /// A number by which the same messages are known again.
@@ -173,7 +231,7 @@ impl Flight {
         let mut left: Vec<Cargo> = Vec::new();
         for flying in std::mem::take(self).shipments {
             match (flying.state, left.last_mut()) {
-                (State::Settled, Some(before)) => before.places.extend(flying.cargo.places),
+                (State::Settled, Some(before)) => before.covers_also(flying.cargo.places),
                 // The front is never settled: it would have been taken off.
                 (State::Settled, None) => {}
                 _ => left.push(flying.cargo),
@@ -197,6 +255,8 @@ impl Flight {
                 flying.cargo.places = vec![(place, flying.cargo.envelopes)];
                 flying.cargo.receipts = Vec::new();
                 flying.cargo.since = None;
+                // The copy is just this; but one that counts for nobody is not read again.
+                flying.cargo.differs = flying.cargo.envelopes == 0;
                 true
             }
             None => false,
@@ -219,6 +279,13 @@ impl Flight {
     pub(super) fn oldest_arrival(&self) -> Option<i64> {
         let unwritten = self.shipments.iter().find(|flying| flying.state == State::Sent);
         unwritten.map(|flying| flying.cargo.arrived)
+    }
+
+    /// Messages that are not settled.
+    pub(super) fn messages(&self) -> u32 {
+        let unsettled = self.shipments.iter().filter(|flying| flying.state != State::Settled);
+        let messages = unsettled.map(|flying| flying.cargo.ends.len()).sum::<usize>();
+        u32::try_from(messages).unwrap_or(u32::MAX)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -256,6 +323,7 @@ mod tests {
             since: None,
             receipts: Vec::new(),
             places: place.map(|offset| (at(offset), envelopes)).into_iter().collect(),
+            differs: false,
         }
     }
 
@@ -286,6 +354,31 @@ mod tests {
         assert_eq!(left[0].places, [(at(2), 2), (at(3), 3)]);
         assert!(flight.is_empty() && flight.bytes() == 0);
         assert_eq!(flight.shipment(&left[0]).sequence, 1);
+    }
+
+    /// Both parts of a cargo are what it was together; on disk it is settled with the second one.
+    #[test]
+    fn a_cargo_is_cut() {
+        let whole = Cargo {
+            bytes: Bytes::from_static(b"onetwothree"),
+            ends: [3, 6, 11].into(),
+            differs: false,
+            ..cargo(3, Some(70))
+        };
+        let (head, rest) = whole.split(2);
+        assert_eq!((head.bytes.as_ref(), head.envelopes), (&b"onetwo"[..], 2));
+        assert_eq!((rest.bytes.as_ref(), rest.envelopes), (&b"three"[..], 1));
+        assert_eq!((&*head.ends, &*rest.ends), (&[3, 6][..], &[5][..]));
+        assert_eq!((head.places, rest.places), (vec![(at(0), 2)], vec![(at(70), 1)]));
+        assert!(head.differs && rest.differs);
+        // A gauge of three metrics, in memory only.
+        let gauge = Cargo {
+            ends: [6, 12, 18].into(),
+            ..cargo(1, None)
+        };
+        let (head, rest) = gauge.split(1);
+        assert_eq!((head.envelopes, rest.envelopes, rest.ends.len()), (0, 1, 2));
+        assert!(head.places.is_empty() && rest.places.is_empty());
     }
 
     /// Producers are told when it is in the socket, or on disk.

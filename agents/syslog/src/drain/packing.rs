@@ -62,6 +62,7 @@ impl From<Stored> for Load {
                 since: None,
                 receipts: Vec::new(),
                 places: vec![(stored.end, stored.envelopes)],
+                differs: false,
             }),
         }
     }
@@ -122,9 +123,8 @@ impl Load {
 pub(super) struct Packed {
     /// Empty bytes: nothing of it could be written, and it only stands for its place.
     pub(super) cargo: Cargo,
-    /// What has no form as a message.
-    pub(super) unconvertible: Vec<Loss>,
-    pub(super) why: Option<Unconvertible>,
+    /// What has no form as a message, and why.
+    pub(super) unconvertible: Vec<(Unconvertible, Vec<Loss>)>,
 }
 
 /// Makes shipments for one binding.
@@ -159,15 +159,15 @@ impl Packer {
     }
 
     /// Packs the next shipment out of what lies in front of `loads`; `None` if there is nothing. What is in memory and what
-    /// is on disk do not travel together, nor what lies in two segments.
-    pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>) -> Option<Packed> {
+    /// is on disk do not travel together, nor what lies in two segments. A shipment that was packed before is returned as it
+    /// is; else it has at most `messages`, unless one envelope makes more.
+    pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>, messages: usize) -> Option<Packed> {
         if matches!(loads.front(), Some(Load::Shipment(_)))
             && let Some(Load::Shipment(cargo)) = loads.pop_front()
         {
             return Some(Packed {
                 cargo,
                 unconvertible: Vec::new(),
-                why: None,
             });
         }
         let first = loads.front()?;
@@ -182,7 +182,7 @@ impl Packer {
             envelopes: 0,
             covered: 0,
             unconvertible: Vec::new(),
-            why: None,
+            most: messages.min(if self.single { 1 } else { MAX_MESSAGES }),
         };
         let mut receipts = Vec::new();
         let mut place = None;
@@ -229,7 +229,7 @@ impl Packer {
                 break;
             }
             loads.pop_front();
-            if self.is_full(&work) {
+            if work.is_full() {
                 break;
             }
         }
@@ -239,7 +239,7 @@ impl Packer {
             envelopes,
             covered,
             unconvertible,
-            why,
+            most: _,
         } = work;
         Some(Packed {
             cargo: Cargo {
@@ -250,9 +250,9 @@ impl Packer {
                 since,
                 receipts,
                 places: place.map(|place| (place, covered)).into_iter().collect(),
+                differs: !unconvertible.is_empty(),
             },
             unconvertible,
-            why,
         })
     }
 
@@ -260,7 +260,7 @@ impl Packer {
     fn fill(&mut self, batch: &Batch, done: &mut u32, receipt: Option<&Receipt>, work: &mut Work) -> bool {
         let skip = *done as usize;
         for envelope in batch.iter().skip(skip) {
-            if self.is_full(work) {
+            if work.is_full() {
                 return false;
             }
             *done += 1;
@@ -274,19 +274,11 @@ impl Packer {
                     if let Some(receipt) = receipt {
                         receipt.note_lost(1);
                     }
-                    work.why = Some(why);
-                    work.unconvertible.push(Loss {
-                        source_id: envelope.source_id().to_owned(),
-                        count: 1,
-                    });
+                    work.refuse(why, envelope.source_id());
                 }
             }
         }
         true
-    }
-
-    const fn is_full(&self, work: &Work) -> bool {
-        work.out.len() >= MAX_BYTES || work.ends.len() >= MAX_MESSAGES || (self.single && !work.out.is_empty())
     }
 
     /// About how many bytes the next shipment has: its memory is kept until the drain has taken it.
@@ -311,6 +303,24 @@ struct Work {
     envelopes: u32,
     /// The same with those that have no form.
     covered: u32,
-    unconvertible: Vec<Loss>,
-    why: Option<Unconvertible>,
+    unconvertible: Vec<(Unconvertible, Vec<Loss>)>,
+    /// It is full with so many messages.
+    most: usize,
+}
+
+impl Work {
+    const fn is_full(&self) -> bool {
+        self.out.len() >= MAX_BYTES || self.ends.len() >= self.most
+    }
+
+    fn refuse(&mut self, why: Unconvertible, source_id: &str) {
+        let loss = Loss {
+            source_id: source_id.to_owned(),
+            count: 1,
+        };
+        match self.unconvertible.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, losses)) => losses.push(loss),
+            None => self.unconvertible.push((why, vec![loss])),
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! The task of a drain: everything that happens to it, one thing after the other.
 //!
-//! What is to be delivered lies, oldest first, in `flight` (handed to the transport), `outgoing`, `loads`, on disk,
-//! `later`, and the queue. `later` is only ever filled with what could not be written to disk, behind which it belongs.
+//! What is to be delivered lies, oldest first, in `trials` (set aside), `flight` (handed to the transport), `outgoing`,
+//! `loads`, on disk, `later`, and the queue. `later` is only ever filled with what could not be written to disk, behind which it belongs.
 //! While `spilling`, what is in memory goes to disk; else it goes to the drain directly, and there is nothing unread on
 //! disk.
 
 mod delivery;
 mod disk;
 mod line;
+mod search;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::breaker::Breaker;
 use super::flight::{Cargo, Flight};
 use super::packing::{Load, Packer};
 use super::queue::Waiting;
+use super::trials::Trials;
 use super::{Control, Drain, Env, Order};
 use crate::spill::Limits;
 use crate::status::State;
@@ -46,6 +48,8 @@ pub(super) struct Task {
     breaker: Breaker,
     line: Line,
     flight: Flight,
+    /// What broken connections say about messages; holds those that are set aside.
+    trials: Trials,
     /// Waits for the transport's window.
     outgoing: Option<Cargo>,
     loads: VecDeque<Load>,
@@ -74,6 +78,8 @@ pub(super) struct Task {
     unpublished: bool,
     /// Whose connection it is.
     bound: BindingId,
+    /// Signs that the drain is back that were heeded.
+    signs: u64,
     /// When it was last looked after what producers wait for while the disk fails.
     released: Instant,
     timer: std::pin::Pin<Box<Sleep>>,
@@ -113,6 +119,7 @@ impl Task {
             breaker: Breaker::default(),
             line: Line::Down,
             flight: Flight::default(),
+            trials: Trials::default(),
             outgoing: None,
             loads: VecDeque::new(),
             backlog,
@@ -130,6 +137,7 @@ impl Task {
             published: None,
             unpublished: false,
             bound: binding.id,
+            signs: 0,
             released: now,
             timer: Box::pin(sleep_until((now + FAR).into())),
             me,
@@ -158,6 +166,8 @@ impl Task {
 
     /// Does what can be done without waiting; says when to do so again, whatever happens.
     fn pump(&mut self, now: Instant) -> Instant {
+        // What it concludes is work for the others.
+        let search = self.pump_search(now);
         let disk = self.pump_disk(now);
         let line = self.pump_line(now);
         let delivery = self.pump_delivery(now);
@@ -166,7 +176,7 @@ impl Task {
             Order::Remove(by) | Order::Stop(by) => Some(by),
         };
         // What was moved may have freed the way for what comes first.
-        let wakes = [disk, line, delivery, order];
+        let wakes = [search, disk, line, delivery, order];
         wakes.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
@@ -226,15 +236,21 @@ impl Task {
     }
 
     async fn controlled(&mut self) {
-        let Control { binding, order } = self.control.borrow_and_update().clone();
+        let Control { binding, order, signs } = self.control.borrow_and_update().clone();
         self.order = order;
         self.published = None;
+        if signs != self.signs {
+            self.signs = signs;
+            self.breaker.hope();
+        }
         if binding.id == self.bound {
             return;
         }
         self.bound = binding.id;
         // New credentials, or a new host name: the connection begins anew, and what was under way is sent again.
         self.drop_line().await;
+        self.recall_suspects();
+        self.trials.begin_anew();
         self.breaker.succeeded();
         self.reached = false;
         self.packer = Packer::new(&binding, self.env.terms.metadata);
@@ -255,12 +271,13 @@ impl Task {
 
     /// Whether nothing waits and nothing is on its way.
     fn is_idle(&self) -> bool {
-        self.flight.is_empty() && !self.has_work()
+        self.flight.is_empty() && self.trials.aside().is_empty() && !self.has_work()
     }
 
     /// Whether there is something to deliver, apart from what is on its way.
     fn has_work(&self) -> bool {
-        self.outgoing.is_some()
+        self.trials.wants_line()
+            || self.outgoing.is_some()
             || !self.loads.is_empty()
             || !self.later.is_empty()
             || self.backlog.facts().unread > 0
@@ -310,9 +327,9 @@ impl Task {
         let (mut lines, mut bytes) = in_hand.fold((0, 0), |(lines, bytes), load| {
             (lines + load.envelopes(), bytes + load.bytes())
         });
-        if let Some(outgoing) = &self.outgoing {
-            lines += u64::from(outgoing.envelopes);
-            bytes += outgoing.bytes.len() as u64;
+        for cargo in self.outgoing.iter().chain(self.trials.aside()) {
+            lines += u64::from(cargo.envelopes);
+            bytes += cargo.bytes.len() as u64;
         }
         lines += held.envelopes as u64 + moving + flying + facts.unread;
         let unread_bytes = facts
@@ -368,7 +385,8 @@ impl Task {
 
     /// When the oldest that waits came in.
     fn oldest(&self, queued: Option<Instant>) -> Option<i64> {
-        let in_hand = self.flight.oldest_arrival().or_else(|| {
+        let aside = self.trials.aside().front().map(|cargo| cargo.arrived);
+        let in_hand = aside.or_else(|| self.flight.oldest_arrival()).or_else(|| {
             let outgoing = self.outgoing.as_ref().map(|cargo| cargo.arrived);
             outgoing.or_else(|| self.loads.front().map(Load::arrived))
         });

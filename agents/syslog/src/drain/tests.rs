@@ -1,6 +1,7 @@
 //! One drain, or two, against real sockets.
 
 mod harness;
+mod refusals;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -282,7 +283,7 @@ async fn an_unconvertible_envelope_costs_only_itself() {
     eventually("two lines", || receiver.count() == 2).await;
     eventually("books", || drain.account.sent() == 2).await;
     assert_eq!(agent.lost_for("unconvertible"), 1);
-    assert!(drain.status.snapshot().refusal.unwrap().contains("tag"));
+    assert!(drain.account.refused()[0].0.contains("tag"));
     agent.assert_balanced(&[&drain]);
     agent.stop(&[&drain]).await;
 }

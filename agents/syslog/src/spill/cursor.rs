@@ -7,33 +7,48 @@ use std::path::{Path, PathBuf};
 
 use super::Place;
 
-/// Segment, offset, skip, checksum.
-const SIZE: usize = 24;
+/// Segment, offset, skip, envelopes that were settled, checksum.
+const SIZE: usize = 32;
+
+/// Without the number of envelopes, as former versions wrote it.
+const FORMER_SIZE: usize = 24;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("cursor")
 }
 
-/// The cursor on file; `None` if there is none that can be believed.
-pub(super) fn read(folder: &Path) -> Option<Place> {
-    let bytes: [u8; SIZE] = fs::read(path(folder)).ok()?.try_into().ok()?;
-    let (place, crc) = bytes.split_at(SIZE - 4);
-    if crc32fast::hash(place) != u32::from_le_bytes(crc.try_into().ok()?) {
+/// Whether there is a cursor, be it one that can be read or not.
+pub(super) fn exists(folder: &Path) -> bool {
+    path(folder).exists()
+}
+
+/// The cursor on file, and how many envelopes were settled until then, where it says so; `None` if there is none that can
+/// be believed.
+pub(super) fn read(folder: &Path) -> Option<(Place, Option<u64>)> {
+    let bytes = fs::read(path(folder)).ok()?;
+    if bytes.len() != SIZE && bytes.len() != FORMER_SIZE {
         return None;
     }
-    Some(Place {
-        segment: u64::from_le_bytes(place[..8].try_into().ok()?),
-        offset: u64::from_le_bytes(place[8..16].try_into().ok()?),
-        skip: u32::from_le_bytes(place[16..].try_into().ok()?),
-    })
+    let (fields, crc) = bytes.split_at(bytes.len() - 4);
+    if crc32fast::hash(fields) != u32::from_le_bytes(crc.try_into().ok()?) {
+        return None;
+    }
+    let place = Place {
+        segment: u64::from_le_bytes(fields[..8].try_into().ok()?),
+        offset: u64::from_le_bytes(fields[8..16].try_into().ok()?),
+        skip: u32::from_le_bytes(fields[16..20].try_into().ok()?),
+    };
+    let settled = fields[20..].try_into().map(u64::from_le_bytes).ok();
+    Some((place, settled))
 }
 
 /// Writes it in place, in one call: a kill leaves the old one or the new one.
-pub(super) fn write(folder: &Path, place: Place) -> io::Result<()> {
+pub(super) fn write(folder: &Path, place: Place, settled: u64) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(SIZE);
     bytes.extend_from_slice(&place.segment.to_le_bytes());
     bytes.extend_from_slice(&place.offset.to_le_bytes());
     bytes.extend_from_slice(&place.skip.to_le_bytes());
+    bytes.extend_from_slice(&settled.to_le_bytes());
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     let file = OpenOptions::new()

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use weir_envelope::batch::Batch;
 
+use super::index;
 use super::record::{self, HEADER, Header, Kind};
 use super::{Entry, Place, Stored, StoredContent};
 
@@ -27,18 +28,34 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016x}.{EXTENSION}"))
 }
 
-/// The numbers of the segments in `folder`.
+/// The files of a segment.
+pub(super) fn paths(folder: &Path, number: u64) -> [PathBuf; 2] {
+    [path(folder, number), index::path(folder, number)]
+}
+
+/// Removes the files of a segment.
+pub(super) fn remove(folder: &Path, number: u64) -> io::Result<()> {
+    match fs::remove_file(path(folder, number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => index::remove(folder, number),
+    }
+}
+
+/// The numbers of the segments in `folder`, in order: those of which there is the segment or its index.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for file in fs::read_dir(folder)? {
         let path = file?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        if path.extension().is_some_and(|extension| extension == EXTENSION)
+        let is_ours = |extension| extension == EXTENSION || extension == index::EXTENSION;
+        if path.extension().is_some_and(is_ours)
             && let Some(number) = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok())
         {
             numbers.push(number);
         }
     }
+    numbers.sort_unstable();
+    numbers.dedup();
     Ok(numbers)
 }
 
@@ -55,9 +72,14 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Segment {
     number: u64,
-    /// Bytes that are valid; what lies behind them was never finished.
+    /// Bytes of its records; what lies behind them was never finished.
     len: u64,
-    /// In all records.
+    /// Envelopes that were appended to the spill before it.
+    pub(super) before: u64,
+    records: u64,
+    /// Envelopes that its records ever had.
+    appended: u64,
+    /// Of those, the ones that are not known to be unreadable.
     pub(super) envelopes: u64,
     /// Delivered, or counted as lost.
     pub(super) settled: u64,
@@ -65,14 +87,22 @@ pub(super) struct Segment {
     pub(super) read: u64,
     /// Arrival of the oldest.
     pub(super) first_arrived: i64,
-    writing: Option<File>,
+    writing: Option<Writing>,
     reading: Option<File>,
+}
+
+/// The files of the segment that is written to.
+#[derive(Debug)]
+struct Writing {
+    records: File,
+    index: index::Writer,
 }
 
 impl Segment {
     /// Begins a segment.
-    pub(super) fn create(folder: &Path, number: u64) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path, number: u64, before: u64) -> io::Result<Self> {
         private_folder(folder)?;
+        let index = index::Writer::create(folder, number)?;
         let path = path(folder, number);
         let file = OpenOptions::new()
             .read(true)
@@ -81,46 +111,81 @@ impl Segment {
             .mode(0o600)
             .open(&path)?;
         if let Err(error) = file.write_all_at(MAGIC, 0) {
-            // An empty file would be found and removed at the next start too.
+            // Empty files would be found and removed at the next start too.
             drop(fs::remove_file(&path));
+            drop(index::remove(folder, number));
             return Err(error);
         }
         Ok(Self {
-            number,
-            len: MAGIC.len() as u64,
-            envelopes: 0,
-            settled: 0,
-            read: 0,
-            first_arrived: 0,
-            writing: Some(file),
-            reading: None,
+            writing: Some(Writing { records: file, index }),
+            ..Self::empty(number, before)
         })
     }
 
-    /// Looks at a segment of before. Of the newest one every record is checked, and what is torn is cut off; of the
-    /// others, which were finished, only the headers are read. `None` if it is not a segment at all.
-    pub(super) fn scan(folder: &Path, number: u64, newest: bool) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().read(true).write(newest).open(path(folder, number))?;
-        let size = file.metadata()?.len();
-        let mut magic = [0; MAGIC.len()];
-        if size < MAGIC.len() as u64 || file.read_exact_at(&mut magic, 0).is_err() || &magic != MAGIC {
-            return Ok(None);
-        }
-        let mut segment = Self {
+    const fn empty(number: u64, before: u64) -> Self {
+        Self {
             number,
             len: MAGIC.len() as u64,
+            before,
+            records: 0,
+            appended: 0,
             envelopes: 0,
             settled: 0,
             read: 0,
             first_arrived: 0,
             writing: None,
             reading: None,
+        }
+    }
+
+    /// Looks at a segment of before; `before` is how many envelopes were appended until then, where its index does not say.
+    /// Records are found by their headers and by the index, whichever is intact: a damaged one is counted when it is read.
+    /// Of the newest segment what is in no index is checked, and what is torn is cut off. `None` if there is nothing in it.
+    pub(super) fn scan(folder: &Path, number: u64, newest: bool, before: u64) -> io::Result<Option<Self>> {
+        let entries = index::read(folder, number)?;
+        let file = match OpenOptions::new().read(true).write(newest).open(path(folder, number)) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
         };
-        while let Some((header, raw)) = header_at(&file, segment.len, size)? {
-            if newest && !header.fits(&raw, &payload_at(&file, segment.len, header)?) {
-                break;
+        let size = match &file {
+            Some(file) => file.metadata()?.len(),
+            None => 0,
+        };
+        if entries.is_empty() && !file.as_ref().is_some_and(has_magic) {
+            return Ok(None);
+        }
+        let before = entries.first().map_or(before, |first| match first.offset {
+            offset if offset == MAGIC.len() as u64 => first.before,
+            // Those in front of it are counted with this segment.
+            _ => before.min(first.before),
+        });
+        let mut segment = Self::empty(number, before);
+        let mut entries = entries.into_iter().peekable();
+        loop {
+            while entries.next_if(|entry| entry.offset < segment.len).is_some() {}
+            let header = match &file {
+                Some(file) => header_at(file, segment.len, size)?,
+                None => None,
+            };
+            match (entries.peek(), header) {
+                (Some(entry), header) if entry.offset == segment.len => {
+                    let arrived = header.map_or(segment.first_arrived, |(header, _)| header.arrived);
+                    segment.note(u64::from(entry.size), u64::from(entry.envelopes), arrived);
+                }
+                (next, Some((header, raw)))
+                    if next.is_none_or(|next| segment.len + header.size() <= next.offset)
+                        && (!newest || is_whole(file.as_ref(), segment.len, header, &raw)?) =>
+                {
+                    segment.note(header.size(), u64::from(header.envelopes), header.arrived);
+                }
+                // Between what is known lies what neither the segment nor the index tells apart.
+                (Some(next), _) => {
+                    let missing = next.before.saturating_sub(segment.before + segment.envelopes);
+                    segment.note(next.offset - segment.len, missing, segment.first_arrived);
+                }
+                (None, _) => break,
             }
-            segment.note(header.size(), header.envelopes, header.arrived);
         }
         if segment.len < size {
             tracing::warn!(
@@ -128,19 +193,26 @@ impl Segment {
                 bytes = size - segment.len,
                 "the torn end of a spill is cut off"
             );
-            if newest {
+            if let Some(file) = file.filter(|_| newest) {
                 file.set_len(segment.len)?;
             }
         }
         Ok(Some(segment))
     }
 
-    fn note(&mut self, size: u64, envelopes: u32, arrived: i64) {
+    fn note(&mut self, size: u64, envelopes: u64, arrived: i64) {
         if self.envelopes == 0 {
             self.first_arrived = arrived;
         }
         self.len += size;
-        self.envelopes += u64::from(envelopes);
+        self.records += 1;
+        self.appended += envelopes;
+        self.envelopes += envelopes;
+    }
+
+    /// Envelopes that were appended to the spill up to its end.
+    pub(super) const fn total(&self) -> u64 {
+        self.before + self.appended
     }
 
     pub(super) const fn number(&self) -> u64 {
@@ -149,6 +221,11 @@ impl Segment {
 
     pub(super) const fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Bytes on disk, with its index.
+    pub(super) const fn disk(&self) -> u64 {
+        self.len + self.records * index::SIZE as u64
     }
 
     pub(super) const fn start(&self) -> Place {
@@ -176,16 +253,24 @@ impl Segment {
         self.writing = None;
     }
 
-    /// Appends a record. After an error nothing of it is there.
-    pub(super) fn append(&mut self, record: &[u8], entry: &Entry) -> io::Result<()> {
-        let file = self.writing.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        if let Err(error) = file.write_all_at(record, self.len) {
-            if file.set_len(self.len).is_err() {
+    /// Appends a record; `before` is how many envelopes were appended to the spill before it. After an error nothing of it
+    /// is there.
+    pub(super) fn append(&mut self, record: &[u8], entry: &Entry, before: u64) -> io::Result<()> {
+        let files = self.writing.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let indexed = index::Entry {
+            offset: self.len,
+            before,
+            size: u32::try_from(record.len()).map_err(io::Error::other)?,
+            envelopes: entry.envelopes,
+        };
+        let written = files.records.write_all_at(record, self.len);
+        if let Err(error) = written.and_then(|()| files.index.append(indexed)) {
+            if files.records.set_len(self.len).is_err() {
                 self.writing = None;
             }
             return Err(error);
         }
-        self.note(record.len() as u64, entry.envelopes, entry.arrived);
+        self.note(record.len() as u64, u64::from(entry.envelopes), entry.arrived);
         Ok(())
     }
 
@@ -193,14 +278,15 @@ impl Segment {
     pub(super) fn read(&mut self, folder: &Path, place: Place) -> io::Result<Found> {
         let file = match self.reading.take() {
             Some(file) => file,
-            None => File::open(path(folder, self.number))?,
+            None => match File::open(path(folder, self.number)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.rest_is_lost()),
+                Err(error) => return Err(error),
+            },
         };
-        let rest_is_lost = Found::Damaged {
-            envelopes: self.envelopes - self.read,
-            end: self.end(),
-        };
-        let Some((header, raw)) = header_at(&file, place.offset, self.len)? else {
-            return Ok(rest_is_lost);
+        let size = file.metadata()?.len().min(self.len);
+        let Some((header, raw)) = header_at(&file, place.offset, size)? else {
+            return self.damaged(folder, place);
         };
         let payload = Bytes::from(payload_at(&file, place.offset, header)?);
         let end = Place {
@@ -208,32 +294,28 @@ impl Segment {
             skip: 0,
             ..place
         };
-        if end < self.end() {
-            self.reading = Some(file);
-        }
-        let damaged = Found::Damaged {
-            envelopes: u64::from(header.envelopes.saturating_sub(place.skip)),
-            end,
-        };
         if !header.fits(&raw, &payload) {
-            return Ok(damaged);
+            return self.damaged(folder, place);
         }
         let size = HEADER + payload.len();
         let content = match header.kind() {
             Some(Kind::Envelopes) => {
                 let batch = Batch::split(payload).batch;
                 if batch.len() as u64 != u64::from(header.envelopes) {
-                    return Ok(damaged);
+                    return self.damaged(folder, place);
                 }
                 let rest: Vec<u32> = (place.skip..header.envelopes).collect();
                 StoredContent::Envelopes(batch.pick(&rest).unwrap_or_else(Batch::empty))
             }
             Some(Kind::Shipment) => match record::shipment(&payload) {
                 Some((bytes, ends)) => StoredContent::Shipment { bytes, ends },
-                None => return Ok(damaged),
+                None => return self.damaged(folder, place),
             },
-            None => return Ok(damaged),
+            None => return self.damaged(folder, place),
         };
+        if end < self.end() {
+            self.reading = Some(file);
+        }
         let stored = Stored {
             content,
             envelopes: header.envelopes.saturating_sub(place.skip),
@@ -244,20 +326,75 @@ impl Segment {
         Ok(Found::Record(stored, size))
     }
 
+    const fn rest_is_lost(&self) -> Found {
+        Found::Damaged {
+            envelopes: self.envelopes - self.read,
+            end: self.end(),
+        }
+    }
+
+    /// What lies at a place that cannot be read: one record where the index knows it, else everything up to the next one that
+    /// it knows.
+    fn damaged(&self, folder: &Path, place: Place) -> io::Result<Found> {
+        let entries = index::read(folder, self.number)?;
+        let at = entries.partition_point(|entry| entry.offset < place.offset);
+        let Some(next) = entries.get(at).filter(|entry| entry.offset < self.len) else {
+            return Ok(self.rest_is_lost());
+        };
+        let place_of = |offset: u64| Place {
+            offset: offset.min(self.len),
+            skip: 0,
+            ..place
+        };
+        Ok(if next.offset == place.offset {
+            Found::Damaged {
+                envelopes: u64::from(next.envelopes.saturating_sub(place.skip)),
+                end: place_of(next.end()),
+            }
+        } else {
+            let behind: u64 = self.total().saturating_sub(next.before);
+            Found::Damaged {
+                envelopes: (self.envelopes - self.read).saturating_sub(behind),
+                end: place_of(next.offset),
+            }
+        })
+    }
+
     /// How many envelopes lie before `place`, and the place itself, or the last record's before it if it is not one.
     pub(super) fn envelopes_before(&self, folder: &Path, place: Place) -> io::Result<(u64, Place)> {
-        let file = File::open(path(folder, self.number))?;
+        let entries = index::read(folder, self.number)?;
+        let file = File::open(path(folder, self.number)).ok();
+        let size = match &file {
+            Some(file) => file.metadata()?.len(),
+            None => 0,
+        };
         let mut at = self.start();
         let mut envelopes = 0;
-        while let Some((header, _)) = header_at(&file, at.offset, self.len)? {
-            if at.offset >= place.offset || at.offset + header.size() > place.offset {
-                if at.offset == place.offset && place.skip < header.envelopes {
+        while at.offset < self.len {
+            let known = entries.partition_point(|entry| entry.offset < at.offset);
+            let known = entries.get(known);
+            let (next, holds) = match known.filter(|entry| entry.offset == at.offset) {
+                Some(entry) => (entry.end(), entry.envelopes),
+                None => match &file {
+                    Some(file) if let Some((header, _)) = header_at(file, at.offset, size)? => {
+                        (at.offset + header.size(), header.envelopes)
+                    }
+                    // It was not one record when the segment was looked at.
+                    _ => {
+                        let Some(next) = known else { break };
+                        let missing = next.before.saturating_sub(self.before + envelopes);
+                        (next.offset, u32::try_from(missing).unwrap_or(u32::MAX))
+                    }
+                },
+            };
+            if next > place.offset {
+                if at.offset == place.offset && place.skip < holds {
                     return Ok((envelopes + u64::from(place.skip), place));
                 }
                 return Ok((envelopes, at));
             }
-            envelopes += u64::from(header.envelopes);
-            at.offset += header.size();
+            envelopes += u64::from(holds);
+            at.offset = next;
         }
         Ok((envelopes, at))
     }
@@ -293,6 +430,17 @@ fn header_at(file: &File, offset: u64, len: u64) -> io::Result<Option<(Header, [
     file.read_exact_at(&mut raw, offset)?;
     let header = Header::read(&raw).filter(|header| header.size() <= len - offset);
     Ok(header.map(|header| (header, raw)))
+}
+
+fn has_magic(file: &File) -> bool {
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact_at(&mut magic, 0).is_ok() && &magic == MAGIC
+}
+
+/// Whether the checksum of the record at `offset` fits.
+fn is_whole(file: Option<&File>, offset: u64, header: Header, raw: &[u8; HEADER]) -> io::Result<bool> {
+    let Some(file) = file else { return Ok(false) };
+    Ok(header.fits(raw, &payload_at(file, offset, header)?))
 }
 
 fn payload_at(file: &File, offset: u64, header: Header) -> io::Result<Vec<u8>> {

@@ -138,6 +138,9 @@ fn a_torn_tail_costs_only_itself() {
         record::encode(&lines("app", 0, 3, 10), &mut one);
         8 + one.len()
     };
+    // The index is written behind the record.
+    let index = fs::read(index::path(dir.path(), 1)).unwrap();
+    fs::write(index::path(dir.path(), 1), &index[..index::SIZE]).unwrap();
     for cut in first + 1..usize::try_from(whole).unwrap() {
         for garbage in [false, true] {
             let mut torn = bytes[..cut].to_vec();
@@ -154,38 +157,132 @@ fn a_torn_tail_costs_only_itself() {
             let (stored, _) = spill.read(usize::MAX).unwrap();
             assert_eq!(numbers(&stored), [6]);
             drop(spill);
-            fs::remove_file(segment::path(dir.path(), 2)).unwrap();
+            segment::remove(dir.path(), 2).unwrap();
         }
     }
+    // As much of the first record as there may be when the first write was cut short.
+    fs::remove_file(index::path(dir.path(), 1)).unwrap();
     fs::write(&file, b"WEIR").unwrap();
     assert_eq!(open(dir.path(), 1 << 30).unread(), 0);
 }
 
-/// A flipped bit in a payload costs its record; in a frame, the rest of the segment. Both are counted.
+/// A spill of several segments, of which a part is settled: how many envelopes are left.
+fn some_segments(folder: &Path) -> u64 {
+    let mut record = Vec::new();
+    record::encode(&lines("app", 40, 5, 4), &mut record);
+    let limits = Limits {
+        bytes: 1 << 30,
+        // Two records.
+        segment: (2 * record.len() + index::SIZE + 20) as u64,
+    };
+    let mut spill = Spill::open(folder, limits, &Budget::new(u64::MAX), Some("app")).unwrap();
+    spill.append((0..9).map(|record| lines("app", record * 5, 5, 4)).collect());
+    assert!(spill.segments.len() >= 4);
+    let (stored, _) = spill.read(1).unwrap();
+    let part = Place {
+        skip: 2,
+        ..stored[0].place
+    };
+    spill.settle(part, 2);
+    spill.tidy().unwrap();
+    spill.unsettled()
+}
+
+/// Opens and reads everything: the numbers, and how many are counted as lost.
+fn read_all(folder: &Path) -> (Vec<i64>, u64) {
+    let mut spill = open(folder, 1 << 30);
+    let mut lost = total(&spill.take_missing());
+    let mut found = Vec::new();
+    while spill.unread() > 0 {
+        let (stored, losses) = spill.read(usize::MAX).unwrap();
+        found.extend(numbers(&stored));
+        lost += total(&losses.unreadable);
+        settle_all(&mut spill, &stored);
+    }
+    assert_eq!(spill.unsettled(), 0);
+    spill.tidy().unwrap();
+    (found, lost)
+}
+
+/// Whatever happens to one file of a closed spill — a bit flips, anywhere; it is cut, anywhere; it is gone — each envelope
+/// is read or counted as lost, and no more than a record is lost for a bit.
 #[test]
 fn damage_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let mut spill = open(dir.path(), 1 << 30);
-    spill.append((0..4).map(|record| lines("app", record * 10, 10, 10)).collect());
-    let file = segment::path(dir.path(), 1);
-    let intact = fs::read(&file).unwrap();
-    let record = (intact.len() - 8) / 4;
-    let mut flipped = intact.clone();
-    flipped[8 + record + 40] ^= 1;
-    fs::write(&file, &flipped).unwrap();
-    let (stored, losses) = spill.read(usize::MAX).unwrap();
-    assert_eq!(numbers(&stored), (0..10).chain(20..40).collect::<Vec<_>>());
-    assert_eq!(total(&losses.unreadable), 10);
-    assert_eq!(spill.unread(), 0);
+    let folder = dir.path().join("whole");
+    let left = some_segments(&folder);
+    let files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|file| !file.ends_with("cursor"))
+        .collect();
+    let copy = |damaged: &Path, content: Option<&[u8]>| {
+        let to = dir.path().join("damaged");
+        drop(fs::remove_dir_all(&to));
+        fs::create_dir(&to).unwrap();
+        for file in fs::read_dir(&folder).unwrap() {
+            let from = file.unwrap().path();
+            let into = to.join(from.file_name().unwrap());
+            match content {
+                _ if from != damaged => assert!(fs::copy(&from, into).is_ok()),
+                Some(content) => fs::write(into, content).unwrap(),
+                None => {}
+            }
+        }
+        to
+    };
+    for file in &files {
+        let intact = fs::read(file).unwrap();
+        let check = |what: &str, content: Option<&[u8]>, most_lost: u64| {
+            let (found, lost) = read_all(&copy(file, content));
+            assert!(found.is_sorted(), "{what}");
+            assert_eq!(found.len() as u64 + lost, left, "{what} of {}", file.display());
+            assert!(lost <= most_lost, "{what} of {}: {lost} lost", file.display());
+        };
+        for at in 0..intact.len() {
+            let mut flipped = intact.clone();
+            flipped[at] ^= 1 << (at % 8);
+            check(&format!("bit at {at}"), Some(&flipped), 5);
+        }
+        for cut in 0..intact.len() {
+            check(&format!("cut at {cut}"), Some(&intact[..cut]), 15);
+        }
+        check("loss", None, 15);
+    }
+}
 
-    let mut spill = open(&dir.path().join("other"), 1 << 30);
-    spill.append((0..4).map(|record| lines("app", record * 10, 10, 10)).collect());
-    let mut flipped = intact;
-    flipped[8 + record + 3] = 0xff;
-    fs::write(segment::path(&dir.path().join("other"), 1), &flipped).unwrap();
-    let (stored, losses) = spill.read(usize::MAX).unwrap();
-    assert_eq!(numbers(&stored), (0..10).collect::<Vec<_>>());
-    assert_eq!((total(&losses.unreadable), spill.unread()), (30, 0));
+/// Segments of which nothing is left, neither records nor index, are counted by those before and after.
+#[test]
+fn segments_that_are_gone_are_counted() {
+    for gone in [vec![1], vec![2], vec![1, 2], vec![2, 3]] {
+        let dir = tempfile::tempdir().unwrap();
+        let left = some_segments(dir.path());
+        for number in gone {
+            segment::remove(dir.path(), number).unwrap();
+        }
+        let (found, lost) = read_all(dir.path());
+        assert_eq!(found.len() as u64 + lost, left);
+        assert!(lost >= 5);
+        // Only once.
+        assert_eq!(read_all(dir.path()).1, 0);
+    }
+}
+
+/// A backlog that a former version left, without index and with a shorter cursor, is read.
+#[test]
+fn backlogs_of_former_versions_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = some_segments(dir.path());
+    for number in segment::numbers(dir.path()).unwrap() {
+        fs::remove_file(index::path(dir.path(), number)).unwrap();
+    }
+    let file = dir.path().join("cursor");
+    let mut cursor = fs::read(&file).unwrap()[..20].to_vec();
+    let crc = crc32fast::hash(&cursor);
+    cursor.extend_from_slice(&crc.to_le_bytes());
+    fs::write(&file, cursor).unwrap();
+    let (found, lost) = read_all(dir.path());
+    assert_eq!((found.len() as u64, lost), (left, 0));
 }
 
 /// At the budget the oldest go, by name; the newest stay.

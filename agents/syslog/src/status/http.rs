@@ -1,10 +1,10 @@
-//! `GET /v1/drains`, over mTLS.
+//! `GET /v1/drains`, and `POST /v1/drains/reached`, with which `weir drain probe` says that a drain can be reached. Over mTLS.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use tokio::net::TcpListener;
 use weir_rpc::{RequestBody, serve_http};
@@ -23,16 +23,18 @@ pub(crate) async fn serve(
     tasks: &Tasks,
 ) {
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let answer = answer(request.method(), request.uri().path(), &registry, &clock);
+        let answer = answer(request.method(), request.uri(), &registry, &clock);
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     serve_http(listener, tls, service, shutdown, tasks).await;
 }
 
 /// The rows, with the `ETag` of the list of bindings that they follow from.
-fn answer(method: &Method, path: &str, registry: &Registry, clock: &Clock) -> Response<Full<Bytes>> {
-    if path != "/v1/drains" {
-        return plain(StatusCode::NOT_FOUND, "there is only `/v1/drains` here\n");
+fn answer(method: &Method, uri: &Uri, registry: &Registry, clock: &Clock) -> Response<Full<Bytes>> {
+    match uri.path() {
+        "/v1/drains" => {}
+        "/v1/drains/reached" => return reached(method, uri.query(), registry),
+        _ => return plain(StatusCode::NOT_FOUND, "there is only `/v1/drains` here\n"),
     }
     if method != Method::GET {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "this can only be read: use GET\n");
@@ -48,6 +50,21 @@ fn answer(method: &Method, path: &str, registry: &Registry, clock: &Clock) -> Re
     if let Some(revision) = revision.and_then(|revision| HeaderValue::from_str(&revision).ok()) {
         headers.insert(header::ETAG, revision);
     }
+    answer
+}
+
+/// Drains at `address=HOST:PORT` are tried at once.
+fn reached(method: &Method, query: Option<&str>, registry: &Registry) -> Response<Full<Bytes>> {
+    if method != Method::POST {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "this is said with POST\n");
+    }
+    let address = query.and_then(|query| query.strip_prefix("address="));
+    let Some(place) = address.filter(|address| address.contains(':')) else {
+        return plain(StatusCode::BAD_REQUEST, "the query must be `address=HOST:PORT`\n");
+    };
+    registry.reached(place);
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Lines {
     remind_at: Instant,
     remind_after: Duration,
     lost: u64,
-    refused: u64,
+    /// Of the refused, by reason.
+    refused: Vec<u64>,
     disk: bool,
     tokens: u32,
     refilled: Instant,
@@ -46,7 +47,7 @@ impl Lines {
             remind_at: now,
             remind_after: REMIND,
             lost: 0,
-            refused: 0,
+            refused: Vec::new(),
             disk: false,
             tokens: BURST,
             refilled: now,
@@ -73,7 +74,7 @@ impl Lines {
         let mut said = Vec::new();
         self.about_state(url, status, account.lost(), now, wall, &mut said);
         self.about_disk(url, status, &mut said);
-        self.about_losses(binding, status, account, &mut said);
+        self.about_losses(binding, account, &mut said);
         said
     }
 
@@ -161,20 +162,22 @@ impl Lines {
         }
     }
 
-    fn about_losses(&mut self, binding: &Binding, status: &Snapshot, account: &Account, said: &mut Vec<String>) {
+    fn about_losses(&mut self, binding: &Binding, account: &Account, said: &mut Vec<String>) {
         let url = binding.url.safe();
-        let (all, refused) = (account.lost(), account.refused());
-        let new_refused = refused.saturating_sub(self.refused);
-        let new_lost = all.saturating_sub(self.lost).saturating_sub(new_refused);
-        // The first at once, then as many as there is room for.
-        if new_refused > 0 && self.may_say() {
-            self.refused = refused;
-            self.lost += new_refused;
-            let why = status.refusal.as_deref().unwrap_or("the reason is not known");
-            said.push(format!(
-                "{} not taken by syslog drain {url} and lost: {why}",
-                were(new_refused)
-            ));
+        // In this order: what is refused meanwhile is not taken for another loss.
+        let lost = account.lost();
+        let refused = account.refused();
+        self.refused.resize(refused.len(), 0);
+        let untold: u64 = refused.iter().zip(&self.refused).map(|((_, is), told)| is - told).sum();
+        let new_lost = lost.saturating_sub(self.lost).saturating_sub(untold);
+        for (index, (why, count)) in refused.iter().enumerate() {
+            let new = count - self.refused[index];
+            // The first at once, then as many as there is room for.
+            if new > 0 && self.may_say() {
+                self.refused[index] = *count;
+                self.lost += new;
+                said.push(format!("{} not taken by syslog drain {url} and lost: {why}", were(new)));
+            }
         }
         if new_lost > 0 && self.may_say() {
             self.lost += new_lost;

@@ -48,6 +48,11 @@ impl Scene {
         self.lines.about(&binding(), status, &self.account, self.now, self.wall)
     }
 
+    fn refuse(&self, why: &str, count: u64) {
+        let source_id = "guid".to_owned();
+        self.account.refuse(Reason::Rejected, why, &[Loss { source_id, count }]);
+    }
+
     fn lose(&self, reason: Reason, count: u64) {
         let source_id = "guid".to_owned();
         self.account.lose(reason, &[Loss { source_id, count }]);
@@ -133,13 +138,16 @@ fn other_things_are_said_too() {
     let mut scene = Scene::new();
     let mut status = Snapshot {
         state: State::Flowing,
-        refusal: Some("HTTP status 400: bad line".into()),
         ..Snapshot::default()
     };
-    scene.lose(Reason::Rejected, 1);
+    scene.refuse("HTTP status 400: bad line", 1);
+    scene.refuse("name of a tag", 2);
     assert_eq!(
         scene.said(&status),
-        ["1 line was not taken by syslog drain syslog-tls://logs.example:6514 and lost: HTTP status 400: bad line"]
+        [
+            "1 line was not taken by syslog drain syslog-tls://logs.example:6514 and lost: HTTP status 400: bad line",
+            "2 lines were not taken by syslog drain syslog-tls://logs.example:6514 and lost: name of a tag"
+        ]
     );
     assert!(scene.said(&status).is_empty());
     status.state = State::Spilling;

@@ -6,7 +6,7 @@ use weir_envelope::selector::{Selector, What};
 use weir_envelope::wire::put_bytes;
 use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Tracker};
 
-use super::{Request, Router};
+use super::{Request, Router, Subscribed};
 
 const CAPACITY: Capacity = Capacity {
     envelopes: 1000,
@@ -16,6 +16,10 @@ const CAPACITY: Capacity = Capacity {
 fn router() -> (Arc<Router>, Arc<Ledger>) {
     let ledger = Ledger::in_memory("doppler");
     (Router::new(CAPACITY, Arc::clone(&ledger)), ledger)
+}
+
+fn subscribe(router: &Arc<Router>, request: Request) -> Subscribed {
+    router.subscribe_within(usize::MAX, request).expect("there is room")
 }
 
 fn envelope(source_id: &str, field: u32, message: &[u8]) -> Vec<u8> {
@@ -130,7 +134,7 @@ fn selectors_select() {
     ];
     let subscribed: Vec<_> = cases
         .iter()
-        .map(|(selectors, _)| router.subscribe(request(selectors.clone())))
+        .map(|(selectors, _)| subscribe(&router, request(selectors.clone())))
         .collect();
     router.publish(&Parcel::unacknowledged(batch(&all)));
     for (subscribed, (selectors, expected)) in subscribed.iter().zip(&cases) {
@@ -148,9 +152,9 @@ fn shards_share() {
         ..request(vec![any(Kind::Log)])
     };
     let (one, two, loner) = (
-        router.subscribe(shard()),
-        router.subscribe(shard()),
-        router.subscribe(request(vec![any(Kind::Log)])),
+        subscribe(&router, shard()),
+        subscribe(&router, shard()),
+        subscribe(&router, request(vec![any(Kind::Log)])),
     );
     router.publish(&Parcel::unacknowledged(batch(&vec![log("a"); 400])));
     let (one, two) = (received(one.queue()).len(), received(two.queue()).len());
@@ -168,7 +172,7 @@ fn deterministic_names_decide() {
         deterministic_name: name.into(),
         ..request(vec![any(Kind::Counter)])
     };
-    let members = [router.subscribe(member("b")), router.subscribe(member("a"))];
+    let members = [subscribe(&router, member("b")), subscribe(&router, member("a"))];
     let counters: Vec<_> = (0..50).map(|number| counter(&format!("counter-{number}"))).collect();
     let mut first = Vec::new();
     for round in 0..3 {
@@ -194,7 +198,7 @@ fn what_nobody_gets_is_settled() {
         receipts: vec![tracker.receipt(1)],
     });
     assert_eq!(tracker.progress().handed_on, 1);
-    let subscribed = router.subscribe(request(vec![any(Kind::Log)]));
+    let subscribed = subscribe(&router, request(vec![any(Kind::Log)]));
     router.publish(&Parcel {
         batch: batch(&[log("a"), log("a")]),
         receipts: vec![tracker.receipt(2)],
@@ -260,9 +264,9 @@ proptest! {
                     shard_id: if *shared { format!("shard-{number}") } else { String::new() },
                     ..request(selectors.to_vec())
                 };
-                let mut members = vec![router.subscribe(request(selectors))];
+                let mut members = vec![subscribe(&router, request(selectors))];
                 if *shared {
-                    members.push(router.subscribe(request(selectors)));
+                    members.push(subscribe(&router, request(selectors)));
                 }
                 members
             })
@@ -298,7 +302,7 @@ fn other_names_cost_nothing() {
     let parcel = Parcel::unacknowledged(batch(&vec![counter("other"); 500]));
     let time = |names: u32| {
         let (router, _) = router();
-        let subscribed = router.subscribe(request((0..names).map(named).collect()));
+        let subscribed = subscribe(&router, request((0..names).map(named).collect()));
         let runs = (0..5).map(|_| {
             let began = std::time::Instant::now();
             router.publish(&parcel);
@@ -310,4 +314,22 @@ fn other_names_cost_nothing() {
     };
     let (few, many) = (time(1), time(10_000));
     assert!(many < few * 50, "{few:?} with one name, {many:?} with 10,000");
+}
+
+/// Live and durable subscriptions have their own limits, and a place is free again when its holder goes.
+#[test]
+fn limits_are_kept_by_kind() {
+    let (router, _ledger) = router();
+    let live = || request(vec![any(Kind::Log)]);
+    let durable = || Request {
+        durable: true,
+        ..live()
+    };
+    let held: Vec<Subscribed> = (0..3).filter_map(|_| router.subscribe_within(2, live())).collect();
+    assert_eq!(held.len(), 2);
+    let stored = router.subscribe_within(1, durable());
+    assert!(stored.is_some(), "the live ones take nothing from it");
+    assert!(router.subscribe_within(1, durable()).is_none());
+    drop(held);
+    assert!(router.subscribe_within(1, live()).is_some());
 }

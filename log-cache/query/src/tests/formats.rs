@@ -3,14 +3,32 @@
 use arrow::ipc::reader::StreamReader;
 
 use super::{engine, filled, query};
-use crate::{Format, Query};
+use crate::{Cells, Format, Query, Rendered};
 
 const SQL: &str =
     "select timestamp, source_id, seq, tags, body from logs where source_id = 'app-a' order by seq limit 2";
 
+pub(super) async fn render(format: Format, sql: &str) -> Rendered {
+    let engine = engine(&filled());
+    let rendered = engine.render(query(sql), format, Cells::Cut).await;
+    rendered.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// All pieces of an answer; each is within what the answer says that it holds.
+pub(super) async fn whole(rendered: Rendered) -> Vec<u8> {
+    let (mut text, mut rest) = (rendered.first, rendered.rest);
+    assert!(text.len() <= rendered.weight);
+    while let Some(pieces) = rest {
+        let (piece, more) = pieces.next().await.expect("a piece");
+        assert!(piece.len() <= rendered.weight);
+        text.extend(piece);
+        rest = more;
+    }
+    text
+}
+
 async fn rendered(format: Format, sql: &str) -> String {
-    let rendered = engine(&filled()).render(query(sql), format).await.expect("an answer");
-    String::from_utf8(rendered.body).expect("text")
+    String::from_utf8(whole(render(format, sql).await).await).expect("text")
 }
 
 /// One answer in each of the formats.
@@ -49,14 +67,10 @@ async fn formats() {
     assert_eq!(
         rendered(Format::Csv, SQL).await,
         "timestamp,source_id,seq,tags,body\n\
-         1970-01-01T00:00:00Z,app-a,1,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",error: line 0 of app-a\n\
-         1970-01-01T00:00:00.000000003Z,app-a,2,\"{app_name: app-a-name, source_type: APP/PROC/WEB}\",info: line 3 of app-a\n"
+         1970-01-01T00:00:00Z,app-a,1,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",error: line 0 of app-a\n\
+         1970-01-01T00:00:00.000000003Z,app-a,2,\"{\"\"app_name\"\":\"\"app-a-name\"\",\"\"source_type\"\":\"\"APP/PROC/WEB\"\"}\",info: line 3 of app-a\n"
     );
-    let arrow = engine(&filled())
-        .render(query(SQL), Format::Arrow)
-        .await
-        .expect("an answer")
-        .body;
+    let arrow = whole(render(Format::Arrow, SQL).await).await;
     let batches: Vec<_> = StreamReader::try_new(arrow.as_slice(), None)
         .expect("a stream")
         .collect();
@@ -86,7 +100,10 @@ async fn limits_are_stated() {
         max_rows: Some(7),
         ..query("select body from logs")
     };
-    let rendered = engine(&filled()).render(limited, Format::Csv).await.expect("an answer");
+    let rendered = engine(&filled())
+        .render(limited, Format::Csv, Cells::Cut)
+        .await
+        .expect("an answer");
     assert_eq!(
         (rendered.rows, rendered.truncated.map(crate::Truncated::as_str)),
         (7, Some("rows"))
@@ -108,4 +125,39 @@ fn formats_are_found() {
     );
     assert_eq!(Format::from_accept("text/csv"), Some(Format::Csv));
     assert_eq!(Format::from_accept("*/*"), None);
+}
+
+/// A long answer comes in pieces, which together are what one piece would be.
+#[tokio::test]
+async fn long_answers_come_in_pieces() {
+    let sql = "select value, 'line ' || value as text from generate_series(1, 50000) order by value";
+    let count = |format, end: &'static str| async move {
+        let engine = engine(&filled());
+        let long = Query {
+            max_rows: Some(100_000),
+            ..query(sql)
+        };
+        let rendered = engine.render(long, format, Cells::Cut).await.expect("an answer");
+        assert!(rendered.rest.is_some() && rendered.first.len() < 600_000, "{format:?}");
+        assert_eq!((rendered.rows, rendered.truncated), (50_000, None));
+        let text = whole(rendered).await;
+        if format != Format::Arrow {
+            assert!(text.ends_with(end.as_bytes()), "{format:?}");
+        }
+        text
+    };
+    let csv = String::from_utf8(count(Format::Csv, "50000,line 50000\n").await).expect("text");
+    assert_eq!(csv.lines().count(), 50_001);
+    assert_eq!(csv.lines().nth(40_000), Some("40000,line 40000"));
+    let last = "{\"value\":50000,\"text\":\"line 50000\"}";
+    let ndjson = String::from_utf8(count(Format::Ndjson, "\n").await).expect("text");
+    assert_eq!(ndjson.lines().last(), Some(last));
+    let json = String::from_utf8(count(Format::Json, "}]\n").await).expect("text");
+    assert_eq!(json, format!("[{}]\n", ndjson.lines().collect::<Vec<_>>().join(",")));
+    let table = String::from_utf8(count(Format::Table, "+\n").await).expect("text");
+    assert_eq!(table.lines().count(), 50_004);
+    let arrow = count(Format::Arrow, "").await;
+    let batches = StreamReader::try_new(arrow.as_slice(), None).expect("a stream");
+    let rows: usize = batches.map(|batch| batch.expect("a batch").num_rows()).sum();
+    assert_eq!(rows, 50_000);
 }

@@ -48,6 +48,8 @@ async fn followers_see_new_rows() {
         rows: batch.num_rows(),
         batches: vec![batch],
         truncated: None,
+        held: 0,
+        largest: 0,
     };
     assert_eq!(cells(&answer), ["131 | ERROR: SECOND", "134 | ERROR: THIRD"]);
     assert_eq!(follower.schema().field(0).name(), "number");

@@ -195,7 +195,7 @@ async fn mistakes_are_explained() {
         (
             "selec body from logs",
             "query: Expected: an SQL statement, found: selec at Line: 1, Column: 1",
-            None,
+            Some("`SHOW TABLES` and `DESCRIBE logs` say what there is; text goes in single quotes: 'text'"),
         ),
     ] {
         let error = ask(&engine, sql).await.expect_err(sql);

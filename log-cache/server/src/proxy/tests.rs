@@ -1,6 +1,7 @@
 //! The face as its clients see it, without the network.
 
 use axum::body::Body;
+use futures::FutureExt as _;
 use http::{Method, Request};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -17,12 +18,16 @@ use super::*;
 use crate::answers::{Answers, OF_A_CALLER};
 use crate::reading;
 
+mod parameters;
+
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 struct Setup {
     face: Router,
+    gateway: Gateway,
     reader: Arc<reading::Reader>,
     answers: Arc<Answers>,
+    authorizer: Arc<dyn Authorizer>,
     issuer: Arc<TestIssuer>,
     _trigger: Trigger,
 }
@@ -54,6 +59,8 @@ impl Setup {
             authorizer: Arc::new(Gate::new(Some(local), Some(verifier))),
         };
         Self {
+            gateway: proxy.gateway.clone(),
+            authorizer: Arc::clone(&proxy.authorizer),
             face: proxy.router(),
             reader,
             answers,
@@ -76,6 +83,16 @@ impl Setup {
         let status = answer.status().as_u16();
         let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
         (status, kind, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    /// By which name turns are shared out to whoever shows this token.
+    async fn caller(&self, token: &str) -> String {
+        let authorization = [(
+            header::AUTHORIZATION,
+            format!("bearer {token}").parse().expect("a value"),
+        )];
+        let caller = caller(&*self.authorizer, &authorization.into_iter().collect()).await;
+        caller.expect("a good token").id().to_owned()
     }
 
     async fn with(&self, token: &str, path: &str) -> (u16, String, String) {
@@ -175,7 +192,7 @@ async fn the_rest_is_the_gateways() {
     assert_eq!(
         (status, body.as_str()),
         (
-            500,
+            400,
             "{\"code\":2,\"message\":\"Limit (1001) must be 1000 or less\",\"details\":[]}\n"
         )
     );
@@ -221,6 +238,40 @@ async fn meta_counts_as_unread() {
     assert_eq!(setup.with(&dev, "/api/v1/meta").await.0, 200);
     drop(unread);
     assert_eq!(setup.with(TOKEN, "/api/v1/meta").await.0, 200);
+}
+
+/// One tenant asks for its list of sources hundreds of times, and as many of these as may are being worked on: another's page
+/// and list come at once, and of those who wait nobody is lost.
+#[tokio::test]
+async fn the_crowd_of_one_is_no_crowd_for_others() {
+    let setup = Setup::new();
+    let greedy = setup.issuer.token("greedy", &["logs.read.app-1"]);
+    let other = setup.issuer.token("other", &["logs.read.app-2"]);
+    let id = setup.caller(&greedy).await;
+    let turns = setup.reader.turns();
+    let mut taken = Vec::new();
+    while let Some(turn) = turns.take(&id).now_or_never() {
+        taken.push(turn.expect("a turn"));
+    }
+    assert!(taken.len() > 1, "a caller alone gets more than one turn");
+    let mut crowd: Vec<_> = (0..250)
+        .map(|_| Box::pin(setup.with(&greedy, "/api/v1/meta")))
+        .collect();
+    for asked in &mut crowd {
+        assert!(asked.now_or_never().is_none(), "it waits");
+    }
+    assert_eq!(turns.taken(), (taken.len(), 250));
+    for path in ["/api/v1/read/app-2", "/api/v1/meta"] {
+        let (status, _, body) = setup.with(&other, path).await;
+        assert_eq!(status, 200);
+        assert!(body.contains("app-2") && !body.contains("app-1"), "{body}");
+    }
+    assert_eq!(turns.taken(), (taken.len(), 250), "nobody of the crowd came first");
+    drop(taken);
+    for answer in futures::future::join_all(crowd).await {
+        assert_eq!(answer.0, 200);
+    }
+    assert_eq!(turns.taken(), (0, 0));
 }
 
 /// Nothing but one header `Authorization` says who asks.
@@ -280,4 +331,29 @@ async fn tokens_end() {
     assert_eq!(away.with(&token, "/api/v1/read/app-1").await.0, 503);
     assert_eq!(away.with(&token, "/api/v1/meta").await.0, 502);
     assert_eq!(away.with(TOKEN, "/api/v1/meta").await.0, 200);
+}
+
+/// What a token does not say UAA does: at once for who shows it, for as long as the token lives while UAA is away; whoever was
+/// not asked about until then hears that nobody can say.
+#[tokio::test]
+async fn rights_are_asked_for() {
+    let setup = Setup::new();
+    setup.issuer.set_rights("dev", &["app-1"]);
+    let dev = setup.issuer.token("dev", &["logs.read"]);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-1").await.0, 200);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-2").await.0, 404);
+    setup.issuer.set_away(true);
+    assert_eq!(setup.with(&dev, "/api/v1/read/app-1").await.0, 200);
+    let other = setup.issuer.token("other", &["logs.read"]);
+    assert_eq!(setup.with(&other, "/api/v1/read/app-1").await.0, 503);
+    assert_eq!(setup.with(&other, "/api/v1/meta").await.0, 502);
+    let named = setup.issuer.token("other", &["logs.read.app-2"]);
+    assert_eq!(
+        setup.with(&named, "/api/v1/read/app-2").await.0,
+        200,
+        "it says so itself"
+    );
+    setup.issuer.set_away(false);
+    setup.issuer.set_rights("other", &["app-2"]);
+    assert_eq!(setup.with(&other, "/api/v1/read/app-2").await.0, 200);
 }

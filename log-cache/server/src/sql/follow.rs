@@ -107,7 +107,7 @@ mod tests {
         };
         assert_eq!(
             text(invalid),
-            "{\"$error\":\"query: division by zero\",\"$hint\":null}\n"
+            "{\"$error\":\"query: division by zero\",\"$hint\":\"divide by `nullif(x, 0)`, which is null where `x` is zero\"}\n"
         );
         let ours = QueryError::Internal("assertion failed in StoreScan".to_owned());
         assert_eq!(text(ours), "{\"$error\":\"internal error\",\"$hint\":null}\n");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use weir_error::Classify;
-use weir_log_cache_query::{Format, UnknownFormat};
+use weir_log_cache_query::{Cells, Format, UnknownFormat};
 
 /// A request, whichever way it was written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(super) struct Request {
     pub(super) timeout: Option<Duration>,
     pub(super) max_rows: Option<usize>,
     pub(super) follow: bool,
+    pub(super) cells: Cells,
 }
 
 /// The body, if it is JSON.
@@ -27,6 +28,8 @@ struct Body {
     max_rows: Option<usize>,
     #[serde(default)]
     follow: bool,
+    #[serde(default)]
+    wide: bool,
 }
 
 /// A request that makes no sense.
@@ -64,15 +67,16 @@ impl Request {
         };
         let is_json = header(header::CONTENT_TYPE).is_some_and(|kind| media_type(kind) == "application/json");
         let mut request = Self::default();
-        let mut format = None;
+        let (mut format, mut wide) = (None, false);
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
             match &*name {
                 "format" => format = Some(value.parse()?),
                 "timeout" => request.timeout = Some(timeout(&value)?),
                 "max_rows" => request.max_rows = Some(rows(&value)?),
-                "follow" => request.follow = flag(&value)?,
+                "follow" => request.follow = flag("follow", &value)?,
+                "wide" => wide = flag("wide", &value)?,
                 _ => {
-                    let hint = "there are format, timeout, max_rows and follow";
+                    let hint = "there are format, timeout, max_rows, follow and wide";
                     return Err(Invalid::new(format!("parameter `{name}` is not known"), hint));
                 }
             }
@@ -86,6 +90,7 @@ impl Request {
             })?;
             request.query = body.query;
             request.follow |= body.follow;
+            wide |= body.wide;
             request.max_rows = body.max_rows.or(request.max_rows);
             if let Some(text) = &body.timeout {
                 request.timeout = Some(timeout(text)?);
@@ -101,6 +106,7 @@ impl Request {
         }
         let accepted = || header(header::ACCEPT).and_then(Format::from_accept);
         request.format = format.or_else(accepted).unwrap_or_default();
+        request.cells = if wide { Cells::Whole } else { Cells::Cut };
         Ok(request)
     }
 }
@@ -124,13 +130,13 @@ fn rows(text: &str) -> Result<usize, Invalid> {
         .map_err(|_| Invalid::new(format!("max_rows `{text}` is not a number"), "write it as `1000`"))
 }
 
-fn flag(text: &str) -> Result<bool, Invalid> {
+fn flag(name: &str, text: &str) -> Result<bool, Invalid> {
     match text {
         "" | "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
         _ => Err(Invalid::new(
-            format!("follow `{text}` is neither true nor false"),
-            "write `follow=true`",
+            format!("{name} `{text}` is neither true nor false"),
+            &format!("write `{name}=true`"),
         )),
     }
 }
@@ -160,6 +166,7 @@ mod tests {
             timeout: Some(Duration::from_millis(1500)),
             max_rows: Some(7),
             follow: false,
+            cells: Cells::Cut,
         };
         assert_eq!(Request::read(&json, "max_rows=9&format=json", body), Ok(expected));
         let text = headers(&[(header::ACCEPT, "application/x-ndjson, */*")]);
@@ -169,6 +176,8 @@ mod tests {
             ("select 2", Format::Ndjson, true)
         );
         assert_eq!(read.timeout, Some(Duration::from_secs(2)));
+        let wide = Request::read(&HeaderMap::new(), "wide=true", b"select 2").expect("a request");
+        assert_eq!((wide.cells, read.cells), (Cells::Whole, Cells::Cut));
         assert_eq!(
             Request::read(&HeaderMap::new(), "", b"select 3")
                 .expect("a request")
@@ -199,6 +208,7 @@ mod tests {
             "timeout=soon",
             "max_rows=all",
             "follow=perhaps",
+            "wide=very",
             "fromat=csv",
         ] {
             assert!(

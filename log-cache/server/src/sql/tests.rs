@@ -106,6 +106,49 @@ async fn answers_have_rows_and_limits() {
     assert_eq!(text(response).await, "[{\"seq\":1},{\"seq\":2}]\n");
 }
 
+/// A long answer comes in pieces, written while it is read; what is held for it is far less than its text, and is given back
+/// by a client that goes. A table shows the beginning of wide cells, or all of them.
+#[tokio::test]
+async fn long_answers_are_written_while_they_are_read() {
+    let store = store();
+    let answers: Arc<Answers> = Arc::default();
+    let (_, shutdown) = Shutdown::new();
+    let face = Sql::start(&store, &config(), token(), Arc::clone(&answers), shutdown)
+        .expect("an engine")
+        .router();
+    let long = "select repeat('x', 60000) as x from generate_series(1, 100)";
+    for format in ["csv", "json", "ndjson", "arrow", "table&wide=true"] {
+        let request = post(&format!("/v1/sql?format={format}"), "text/plain", long);
+        let response = face.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["x-weir-rows"], "100");
+        let mut pieces = response.into_body().into_data_stream();
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.expect("a piece");
+            assert!(piece.len() < 1 << 20, "{format}: {} bytes at once", piece.len());
+            (count, bytes) = (count + 1, bytes + piece.len());
+        }
+        assert!(
+            count > 10 && bytes > 6_000_000,
+            "{format}: {count} pieces of {bytes} bytes"
+        );
+    }
+    let request = post("/v1/sql?format=csv", "text/plain", long);
+    let response = face.clone().oneshot(request).await.expect("infallible");
+    assert!(answers.held() > 6_000_000, "its rows");
+    drop(response);
+    assert_eq!(answers.held(), 0, "the client went");
+    let wide = |path| {
+        face.clone()
+            .oneshot(post(path, "text/plain", "select repeat('x', 900) as x"))
+    };
+    let cut = text(wide("/v1/sql").await.expect("infallible")).await;
+    assert!(cut.contains("x… |") && !cut.contains(&"x".repeat(500)), "{cut}");
+    let whole = text(wide("/v1/sql?wide=true").await.expect("infallible")).await;
+    assert!(whole.contains(&"x".repeat(900)), "{whole}");
+}
+
 /// What is wrong is said with a hint and the right status.
 #[tokio::test]
 async fn refusals_say_what_to_do() {
@@ -131,6 +174,25 @@ async fn refusals_say_what_to_do() {
             "not done after",
         ),
         (post("/v1/sql", "application/json", "[]"), 400, "not readable"),
+        (
+            post("/v1/sql", "text/plain", format!("select 1 as {}", "x".repeat(100_000))),
+            413,
+            "give it a shorter one",
+        ),
+        (
+            post("/v1/sql", "text/plain", "select * from logs where body ~ source_id"),
+            400,
+            "the pattern of `~` is not a literal",
+        ),
+        (
+            post(
+                "/v1/sql",
+                "text/plain",
+                format!("select {}", "1,".repeat(6_000).trim_end_matches(',')),
+            ),
+            413,
+            "columns of a `SELECT` `501` is more than the `500`",
+        ),
         (post("/v1/sql", "text/plain", vec![b'x'; 3 << 20]), 413, "larger than"),
         (
             post("/v1/nothing", "text/plain", "select 1"),
@@ -331,7 +393,7 @@ async fn tokens_of_uaa() {
         .header(header::AUTHORIZATION, format!("bearer {admin}"))
         .header(header::AUTHORIZATION, format!("bearer {dev}"))
         .body(Body::from_stream(futures::stream::pending::<
-            Result<Bytes, std::io::Error>,
+            Result<axum::body::Bytes, std::io::Error>,
         >()))
         .expect("a request");
     let response = face.clone().oneshot(request).await.expect("infallible");

@@ -6,6 +6,7 @@ use weir_envelope::batch::Kind;
 
 use super::{Chunk, Run};
 use crate::identity::Identity;
+use crate::meta::Span;
 use crate::rows::{Columns, ERR, Row, Rows};
 use crate::shape::Shape;
 use crate::source::Source;
@@ -93,6 +94,43 @@ impl Active {
     pub(crate) fn push(&mut self, source: u32, row: Row<'_>) {
         self.columns.push(row);
         self.sources[source as usize].rows += 1;
+    }
+
+    /// The smallest and the largest timestamp of the rows that are visible, of each source that is `wanted`; `floor` tells
+    /// the first visible ordinal by slot.
+    pub(crate) fn spans(
+        &self,
+        wanted: impl Fn(u32) -> bool,
+        floor: impl Fn(u32) -> u64,
+    ) -> impl Iterator<Item = (u32, Span)> {
+        let hidden = |source: &ActiveSource| {
+            let slot = source.source.slot();
+            if wanted(slot) {
+                floor(slot).saturating_sub(source.first)
+            } else {
+                u64::MAX
+            }
+        };
+        let mut hidden: Vec<u64> = self.sources.iter().map(hidden).collect();
+        let mut spans: Vec<Option<Span>> = vec![None; self.sources.len()];
+        let rows = self.columns.as_ref();
+        for (timestamp, identity) in rows.timestamps.iter().zip(rows.identities) {
+            let source = self.source_of[(identity & !ERR) as usize] as usize;
+            if hidden[source] > 0 {
+                hidden[source] -= 1;
+                continue;
+            }
+            spans[source] = Some(Span::of(*timestamp, *timestamp).and(spans[source]));
+        }
+        let slots = self.sources.iter().map(|source| source.source.slot());
+        slots.zip(spans).filter_map(|(slot, span)| Some((slot, span?)))
+    }
+
+    /// Whether the source numbered `source` has a row at `timestamp`.
+    pub(crate) fn holds(&self, source: u32, timestamp: i64) -> bool {
+        let rows = self.columns.as_ref();
+        let mut found = rows.timestamps.iter().zip(rows.identities);
+        found.any(|(found, identity)| *found == timestamp && self.source_of[(identity & !ERR) as usize] == source)
     }
 
     /// Drops everything, and keeps room for as many rows and at most `payload` bytes.

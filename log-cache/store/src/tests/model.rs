@@ -1,14 +1,16 @@
 //! The store against the simplest thing that could work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use regex::Regex;
 use weir_envelope::batch::Kind;
 use weir_proto::loggregator_v2::{self as v2, envelope::Message, value::Data};
+use weir_service::clock::Clock;
 
 use super::{assert_consistent, batch, read, small};
+use crate::place::{LATEST, STEP};
 use crate::{ReadQuery, SourceMeta, Store};
 
 const SOURCES: [&str; 3] = ["app", "b", ""];
@@ -18,6 +20,28 @@ const SOURCES: [&str; 3] = ["app", "b", ""];
 struct Model {
     /// By source, in the order of arrival.
     sources: BTreeMap<String, Vec<v2::Envelope>>,
+}
+
+/// By source and sequence number, the timestamp of each row. Of each source they are all different.
+fn timestamps(store: &Store) -> BTreeMap<(String, u64), i64> {
+    let mut found = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for kind in Kind::ALL {
+        let snapshot = store.snapshot(kind);
+        for chunk in snapshot.chunks() {
+            let rows = chunk.rows();
+            for row in 0..rows.len() {
+                let source = rows.identity(row).source().id().to_owned();
+                let timestamp = rows.timestamps()[row];
+                assert!(
+                    taken.insert((source.clone(), timestamp)),
+                    "{source:?} has {timestamp} twice"
+                );
+                found.insert((source, rows.seqs()[row]), timestamp);
+            }
+        }
+    }
+    found
 }
 
 fn kind_of(envelope: &v2::Envelope) -> Kind {
@@ -32,6 +56,19 @@ fn kind_of(envelope: &v2::Envelope) -> Kind {
 }
 
 impl Model {
+    /// Takes an envelope that the store keeps at `timestamp`; a model cannot know at which, but that it is a good one.
+    fn push(&mut self, mut envelope: v2::Envelope, timestamp: i64) {
+        let all = self.sources.entry(envelope.source_id.clone()).or_default();
+        let wanted = envelope.timestamp.min(LATEST);
+        let room = i64::try_from(all.len()).expect("small") * 4 * STEP;
+        assert!(
+            (wanted..=wanted + room).contains(&timestamp),
+            "{wanted} became {timestamp}"
+        );
+        envelope.timestamp = timestamp;
+        all.push(envelope);
+    }
+
     /// The newest by arrival of each kind, in the order of arrival.
     fn visible(&self, source: &str, max: usize) -> Vec<&v2::Envelope> {
         let all = self.sources.get(source).map(Vec::as_slice).unwrap_or_default();
@@ -63,18 +100,7 @@ impl Model {
         if query.descending {
             found.reverse();
         }
-        let cut = match query.limit.checked_sub(1).and_then(|last| found.get(last)) {
-            Some(last) => {
-                let time = last.timestamp;
-                found
-                    .iter()
-                    .rposition(|envelope| envelope.timestamp == time)
-                    .map_or(0, |last| last + 1)
-            }
-            None if query.limit == 0 => 0,
-            None => found.len(),
-        };
-        found.truncate(cut);
+        found.truncate(query.limit);
         found
     }
 
@@ -209,21 +235,33 @@ proptest! {
     fn the_store_is_the_model(steps in steps()) {
         let limits = small();
         let max = usize::try_from(limits.max_per_source).expect("small");
-        let store = Store::new(limits);
+        // A clock that stands still in 1970: sequence numbers begin at one.
+        let (_, clock) = Clock::manual(0);
+        let store = Store::with_clock(limits, clock);
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Ingest(envelopes) => {
                     store.ingest(&batch(&envelopes), |_| ());
+                    let given = timestamps(&store);
                     for envelope in envelopes {
-                        model.sources.entry(envelope.source_id.clone()).or_default().push(envelope);
+                        let arrived = model.sources.get(&envelope.source_id).map_or(0, Vec::len) as u64 + 1;
+                        // What is gone already is not there to be asked.
+                        let wanted = envelope.timestamp.min(LATEST);
+                        let given = given.get(&(envelope.source_id.clone(), arrived)).copied();
+                        model.push(envelope, given.unwrap_or(wanted));
                     }
                 }
                 Step::Read(query) => prop_assert_eq!(read(&store, &query), model.read(&query, max)),
                 Step::Maintain => store.maintain(),
             }
         }
-        prop_assert_eq!(store.meta(), model.meta(max));
+        let meta = store.meta();
+        prop_assert_eq!(&meta, &model.meta(max));
+        for meta in meta {
+            prop_assert_eq!(store.meta_of(&meta.source_id), Some(meta));
+        }
+        prop_assert_eq!(store.meta_of("unknown"), None);
         assert_consistent(&store);
     }
 }

@@ -5,6 +5,7 @@ use weir_envelope::batch::Kind;
 use weir_service::clock::Clock;
 
 use super::{counter, decode, envelope, everything, gauge, ingest, log, read, small};
+use crate::place::LATEST;
 use crate::{Limits, ReadError, ReadQuery, Store};
 
 fn times(store: &Store, query: &ReadQuery) -> Vec<i64> {
@@ -55,46 +56,60 @@ fn ranges_and_limits() {
     assert_eq!(times(&store, &everything("nobody")), [0i64; 0]);
 }
 
-/// Lines of the same nanosecond stay together and in the order in which they came, however many there are.
+/// Lines of one nanosecond come in the order in which they arrived, two nanoseconds apart, however many there are; what
+/// was said to be in between comes behind them.
 #[test]
-fn equal_timestamps_are_never_split() {
+fn equal_timestamps_are_moved_apart() {
     let store = Store::new(Limits {
         max_per_source: 1000,
         ..small()
     });
-    for number in 0..50 {
-        ingest(&store, &[envelope("app", 7, log(format!("line {number}").as_bytes()))]);
+    for _ in 0..50 {
+        ingest(&store, &[envelope("app", 7, log(b"line"))]);
     }
     ingest(
         &store,
-        &[envelope("app", 6, log(b"before")), envelope("app", 8, log(b"after"))],
+        &[
+            envelope("app", 6, log(b"before")),
+            envelope("app", 8, log(b"within")),
+            envelope("app", 200, log(b"after")),
+            envelope("other", 7, log(b"alone")),
+        ],
     );
-    let bodies = |query: &ReadQuery| -> Vec<String> {
-        let body = |envelope: weir_proto::loggregator_v2::Envelope| match envelope.message {
-            Some(weir_proto::loggregator_v2::envelope::Message::Log(log)) => {
-                String::from_utf8(log.payload.to_vec()).expect("text")
-            }
-            _ => panic!("a log"),
-        };
-        read(&store, query).into_iter().map(body).collect()
-    };
-    let run: Vec<String> = (0..50).map(|number| format!("line {number}")).collect();
-    assert_eq!(
-        bodies(&ReadQuery {
-            start: 7,
-            limit: 2,
-            ..everything("app")
-        }),
-        run
-    );
-    let mut newest = bodies(&ReadQuery {
+    let expected: Vec<i64> = std::iter::once(6)
+        .chain((0..51).map(|number| 7 + number * 2))
+        .chain([200])
+        .collect();
+    assert_eq!(times(&store, &everything("app")), expected);
+    assert_eq!(times(&store, &everything("other")), [7]);
+    let page = ReadQuery {
+        start: 7,
         limit: 2,
+        ..everything("app")
+    };
+    assert_eq!(times(&store, &page), [7, 9]);
+    let newest = ReadQuery {
+        limit: 3,
         descending: true,
         ..everything("app")
-    });
-    assert_eq!(newest.remove(0), "after");
-    newest.reverse();
-    assert_eq!(newest, run);
+    };
+    assert_eq!(times(&store, &newest), [200, 107, 105]);
+}
+
+/// The end of time is some minutes early, so that there is room to move; its beginning is where it is.
+#[test]
+fn the_end_of_time_has_room() {
+    let store = Store::new(small());
+    for time in [i64::MAX, i64::MIN, i64::MAX, i64::MIN, i64::MAX - 1] {
+        ingest(&store, &[envelope("app", time, log(b"line"))]);
+    }
+    let expected = [i64::MIN, i64::MIN + 2, LATEST, LATEST + 2, LATEST + 4];
+    assert_eq!(times(&store, &everything("app")), expected);
+    for after in [0, 0, 0, 0, 6] {
+        ingest(&store, &[envelope("first", i64::MIN + after, log(b"line"))]);
+    }
+    let expected = [0, 2, 4, 6, 8].map(|after| i64::MIN + after);
+    assert_eq!(times(&store, &everything("first")), expected);
 }
 
 /// The name filter looks at counters, timers and metrics, and takes out of a gauge what does not match.
@@ -143,7 +158,7 @@ fn names_are_filtered() {
     );
 }
 
-/// A page that would be too large is refused; but a run of equal timestamps that no limit could make smaller is cut.
+/// A page that would be too large is refused, unless it is one envelope: no smaller limit could ever reach that.
 #[test]
 fn pages_have_a_size() {
     let store = filled();
@@ -152,30 +167,16 @@ fn pages_have_a_size() {
         ..everything("app")
     };
     assert_eq!(store.read(&query), Err(ReadError::TooLarge { max_bytes: 100 }));
-    assert_eq!(
-        decode(
-            &store
-                .read(&ReadQuery {
-                    limit: 2,
-                    ..query.clone()
-                })
-                .expect("fits")
-        )
-        .len(),
-        2
-    );
-    let endless = Store::new(small());
-    for _ in 0..10 {
-        ingest(&endless, &[envelope("app", 7, log(&[b'x'; 40]))]);
-    }
-    assert_eq!(
-        endless.read(&ReadQuery {
-            limit: 2,
+    let len = |limit, max_bytes| {
+        let page = store.read(&ReadQuery {
+            limit,
+            max_bytes,
             ..query.clone()
-        }),
-        Err(ReadError::TooLarge { max_bytes: 100 })
-    );
-    assert_eq!(endless.read(&ReadQuery { limit: 1, ..query }).expect("cut").len, 1);
+        });
+        decode(&page.expect("fits")).len()
+    };
+    assert_eq!(len(2, 100), 2);
+    assert_eq!(len(1, 10), 1);
 }
 
 /// Sequence numbers count a source's envelopes of all kinds, from the time that it came up, in microseconds.

@@ -1,8 +1,8 @@
 //! May this user read this app?
 //!
-//! One interface, so that whoever knows the answer can change: today the groups in the token ([`ByGroups`]), later the
-//! cloud controller's roles. Answers are cached where they are used, in the verifier, and asked for again when
-//! [`Access::changes`] moves: an implementation feeds it from the events of whoever decides.
+//! One interface, so that whoever knows the answer can change: today UAA, which is asked for the groups of a token's bearer
+//! ([`ByRights`](crate::rights::ByRights)), later the cloud controller's roles. A token names sources itself where its
+//! bearer asked for a token of these alone; and those of an original UAA do ([`ByGroups`]).
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -29,17 +29,23 @@ pub type ScopeFuture<'a> = Pin<Box<dyn Future<Output = Result<Scope, Denied>> + 
 
 /// Knows what the bearer of a token may read.
 pub trait Access: Debug + Send + Sync {
-    /// Everything that the bearer of these claims may read now; [`Denied::Unavailable`] if nobody can say.
+    /// Everything that the bearer of these claims may read now; [`Denied::Unavailable`] if nobody can say. Asked for each
+    /// request of a token whose rights are not in it: answers are kept behind this.
     fn scope<'a>(&'a self, claims: &'a Claims) -> ScopeFuture<'a>;
 
     /// Moves when an answer may have changed. Callers that are being served are then looked at again.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
+/// Whether a token has an admin scope ([`ADMIN_SCOPES`]).
+pub(crate) fn reads_everything(claims: &Claims) -> bool {
+    ADMIN_SCOPES.iter().any(|admin| claims.has_scope(admin))
+}
+
 /// What a token's scopes allow: `logs.read.<source id>` a source, an admin scope ([`ADMIN_SCOPES`]) everything.
 #[must_use]
 pub fn granted(claims: &Claims) -> Scope {
-    if ADMIN_SCOPES.iter().any(|admin| claims.has_scope(admin)) {
+    if reads_everything(claims) {
         return Scope::Everything;
     }
     Scope::sources(claims.scopes().filter_map(|scope| scope.strip_prefix(SOURCE_SCOPE)))

@@ -37,6 +37,23 @@ impl Scope {
         matches!(self, Self::Sources(sources) if sources.is_empty())
     }
 
+    /// How many sources it names.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Everything => 0,
+            Self::Sources(sources) => sources.len(),
+        }
+    }
+
+    /// Whether both are one and the same list, or everything.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Everything, Self::Everything) => true,
+            (Self::Sources(mine), Self::Sources(theirs)) => Arc::ptr_eq(mine, theirs),
+            _ => false,
+        }
+    }
+
     /// Whether all of `other` is in it.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -107,6 +124,11 @@ impl Caller {
                 lease: Some(lease),
             }),
         }
+    }
+
+    /// What its rights rest on, if they have an end.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.who.lease.as_ref()
     }
 
     /// Who it is, the same for all tokens of one user or client: `user:<id>` or `client:<id>`.

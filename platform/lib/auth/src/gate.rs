@@ -10,9 +10,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 use weir_service::Context;
-use weir_tls::TlsError;
+use weir_tls::{IdentityFiles, TlsError};
 
-use crate::access::ByGroups;
+use crate::issuer::Issuer;
+use crate::rights::ByRights;
 use crate::{Authorizer, Caller, Denied, HttpsIssuer, StaticToken, TokenError, UaaConfig, Verdict, Verifier};
 
 /// Lets in who any of its authorizers lets in.
@@ -61,23 +62,28 @@ impl Gate {
         Self { local, uaa }
     }
 
-    /// The gate of a component: `token_file` may be empty, `uaa` may be absent, but not both. Its tasks run until the
-    /// component stops.
+    /// The gate of a component: `token_file` may be empty, `uaa` may be absent, but not both. The component is known to its
+    /// stack's UAA by `identity`. Its tasks run until the component stops.
     ///
     /// # Errors
-    /// When the token file or the CA cannot be used, or there is no way in.
-    pub fn open(token_file: &Path, uaa: Option<&UaaConfig>, context: &Context) -> Result<Arc<Self>, OpenError> {
+    /// When the token file, the CA or the identity cannot be used, or there is no way in.
+    pub fn open(
+        token_file: &Path,
+        uaa: Option<&UaaConfig>,
+        identity: &IdentityFiles,
+        context: &Context,
+    ) -> Result<Arc<Self>, OpenError> {
         let has_file = !token_file.as_os_str().is_empty();
         if !has_file && uaa.is_none() {
             return Err(OpenError::Closed);
         }
         let local = has_file.then(|| StaticToken::from_file(token_file)).transpose()?;
         let verifier = |config: &UaaConfig| {
-            let issuer = Arc::new(HttpsIssuer::new(config)?);
+            let issuer: Arc<dyn Issuer> = Arc::new(HttpsIssuer::known_as(identity, config)?);
             Ok::<_, TlsError>(Verifier::start(
                 config,
-                issuer,
-                Arc::new(ByGroups::new()),
+                Arc::clone(&issuer),
+                Arc::new(ByRights::new(issuer, context.clock.clone())),
                 context.clock.clone(),
                 &context.shutdown,
                 &context.tasks,

@@ -12,12 +12,13 @@ use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use weir_tls::{ALPN_HTTP1, ClientTls, TlsError, server_name};
+use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, TlsError, server_name};
 
 use crate::UaaConfig;
 use crate::issuer::{Fetched, Issuer, IssuerError};
 use crate::keys::Keys;
 use crate::revocation::Page;
+use crate::rights::Bearer;
 
 /// For a request, from the connection to the end of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -43,12 +44,24 @@ impl HttpsIssuer {
     /// # Errors
     /// When the CA cannot be used.
     pub fn new(config: &UaaConfig) -> Result<Self, TlsError> {
-        let tls = ClientTls::trusting(&config.ca)?.with_alpn(&[ALPN_HTTP1]);
+        Self::over(config, &ClientTls::trusting(&config.ca)?)
+    }
+
+    /// An issuer that is shown the certificate of `identity` where it asks for one of the stack: it has connections in
+    /// reserve for the holder.
+    ///
+    /// # Errors
+    /// When the CA or the identity cannot be used.
+    pub fn known_as(identity: &IdentityFiles, config: &UaaConfig) -> Result<Self, TlsError> {
+        Self::over(config, &ClientTls::trusting_as(&config.ca, identity)?)
+    }
+
+    fn over(config: &UaaConfig, tls: &ClientTls) -> Result<Self, TlsError> {
         server_name(&config.server_name)?;
         Ok(Self {
             url: config.url.clone(),
             server_name: config.server_name.clone(),
-            tls,
+            tls: tls.with_alpn(&[ALPN_HTTP1]),
             client: config.client.clone(),
         })
     }
@@ -155,6 +168,24 @@ async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+/// An answer of `GET /weir/v1/rights`.
+#[derive(serde::Deserialize)]
+struct Rights {
+    sources: Vec<String>,
+}
+
+/// A text as the value of a parameter: what may be meant otherwise is escaped.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
 impl Issuer for HttpsIssuer {
     fn keys(&self) -> Fetched<'_, Keys> {
         Box::pin(async {
@@ -175,6 +206,23 @@ impl Issuer for HttpsIssuer {
                 url: format!("{}weir/v1/revocations", self.url),
                 reason: format!("the revocations are not readable: {error}"),
             })
+        })
+    }
+
+    fn rights<'a>(&'a self, bearer: &'a Bearer) -> Fetched<'a, Vec<String>> {
+        Box::pin(async move {
+            let authorization = self.basic().await?;
+            let mut path = format!("/weir/v1/rights?client_id={}", escaped(&bearer.client_id));
+            if let Some(user) = &bearer.user_id {
+                path.push_str("&user_id=");
+                path.push_str(&escaped(user));
+            }
+            let body = self.get(&path, authorization, Duration::ZERO).await?;
+            let rights: Rights = serde_json::from_slice(&body).map_err(|error| IssuerError::Answer {
+                url: format!("{}weir/v1/rights", self.url),
+                reason: format!("the rights are not readable: {error}"),
+            })?;
+            Ok(rights.sources)
         })
     }
 }

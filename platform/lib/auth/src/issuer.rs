@@ -9,11 +9,12 @@ use weir_error::{Classify, ErrorKind};
 
 use crate::keys::Keys;
 use crate::revocation::Page;
+use crate::rights::Bearer;
 
 /// An answer of the issuer, when it is there.
 pub type Fetched<'a, T> = Pin<Box<dyn Future<Output = Result<T, IssuerError>> + Send + 'a>>;
 
-/// The issuer's two feeds. Each call is one attempt with a deadline of its own; the verifier decides when to ask.
+/// The issuer's two feeds, and what it says of one bearer. Each call is one attempt with a deadline of its own; the verifier decides when to ask.
 pub trait Issuer: Debug + Send + Sync {
     /// The keys with which it signs now, and those whose tokens are still valid.
     fn keys(&self) -> Fetched<'_, Keys>;
@@ -21,6 +22,9 @@ pub trait Issuer: Debug + Send + Sync {
     /// What was revoked since. An issuer that can do so takes up to `wait` for an answer without news, so that news are
     /// known at once.
     fn revocations(&self, since: u64, wait: Duration) -> Fetched<'_, Page>;
+
+    /// The ids of the sources that somebody may read now.
+    fn rights<'a>(&'a self, bearer: &'a Bearer) -> Fetched<'a, Vec<String>>;
 }
 
 /// The issuer did not answer as it should. The text is for operators and has no secrets.

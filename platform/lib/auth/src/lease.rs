@@ -32,6 +32,17 @@ impl Lease {
         }
     }
 
+    /// The rights of the same token, by another answer to what it allows.
+    pub(crate) fn with_scope(&self, scope: Scope) -> Self {
+        Self {
+            claims: self.claims.clone(),
+            scope,
+            key_id: self.key_id.clone(),
+            key: Arc::clone(&self.key),
+            state: Arc::clone(&self.state),
+        }
+    }
+
     pub(crate) const fn claims(&self) -> &Claims {
         &self.claims
     }

@@ -12,8 +12,8 @@
 //! [`Caller::scope`]. A stream that outlives its request waits for [`Caller::ended`] beside its data.
 //!
 //! [`Verifier`] checks tokens where they are shown, without a call: [`keys::Keys`] and [`revocation::Revocations`] are
-//! kept up to date by two tasks. [`access::Access`] answers "may this user read this app?"; [`access::ByGroups`] answers
-//! by the token's scopes. [`StaticToken`] is the authorizer of a stack without UAA, and beside one: whoever can read the
+//! kept up to date by two tasks. [`access::Access`] answers "may this user read this app?"; [`rights::ByRights`] asks UAA
+//! and keeps its answers for a while. [`StaticToken`] is the authorizer of a stack without UAA, and beside one: whoever can read the
 //! private file may read everything. [`Gate`] asks both. [`Quota`] bounds what one caller may hold at a face. A token is never shown by `Debug` or `Display`, and is not kept:
 //! what was verified is found again by the token's hash.
 
@@ -42,6 +42,7 @@ mod lease;
 mod once;
 mod quota;
 pub mod revocation;
+pub mod rights;
 mod rules;
 mod static_token;
 #[cfg(any(test, feature = "testing"))]

@@ -1,9 +1,9 @@
 //! One token for everything, in a private file.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
+use weir_files::Readers;
 
 use crate::{Authorizer, Caller, Denied, Scope, Verdict, bearer};
 
@@ -169,28 +170,11 @@ impl Authorizer for StaticToken {
 
 /// Makes the file, unless somebody else does: it appears whole, under its name, or not at all.
 fn create(path: &Path) -> Result<(), TokenError> {
-    let mut random = [0; TOKEN_BYTES + 8];
-    SystemRandom::new().fill(&mut random).map_err(|_| TokenError::Random)?;
-    let (secret, suffix) = random.split_at(TOKEN_BYTES);
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}", URL_SAFE_NO_PAD.encode(suffix)));
-    let partial = PathBuf::from(partial);
-    let attempt = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?;
-        writeln!(file, "{}", URL_SAFE_NO_PAD.encode(secret))?;
-        file.sync_all()?;
-        match fs::hard_link(&partial, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-    };
-    let made = attempt();
-    let removed = fs::remove_file(&partial);
-    made.and(removed).map_err(|source| TokenError::File {
+    let mut secret = [0; TOKEN_BYTES];
+    SystemRandom::new().fill(&mut secret).map_err(|_| TokenError::Random)?;
+    let line = format!("{}\n", URL_SAFE_NO_PAD.encode(secret));
+    let made = weir_files::create(path, line.as_bytes(), Readers::Owner);
+    made.map(drop).map_err(|source| TokenError::File {
         path: path.to_owned(),
         action: "created",
         source,

@@ -1,5 +1,6 @@
 //! An issuer for tests: it signs with two keys that everybody knows, and can be made to fail.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,10 +14,10 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use weir_service::{Shutdown, Tasks, clock};
 
-use crate::access::ByGroups;
 use crate::issuer::{Fetched, Issuer, IssuerError};
 use crate::keys::Keys;
 use crate::revocation::{Page, Revocation, What};
+use crate::rights::{Bearer, ByRights};
 use crate::{UaaConfig, Verifier};
 
 /// The claim `iss` of every token that is minted here.
@@ -34,6 +35,9 @@ pub struct TestIssuer {
     feed_away: AtomicBool,
     missing: AtomicBool,
     fetches: AtomicU64,
+    /// By user.
+    rights: Mutex<HashMap<String, Vec<String>>>,
+    questions: AtomicU64,
 }
 
 impl TestIssuer {
@@ -62,6 +66,8 @@ impl TestIssuer {
             feed_away: AtomicBool::new(false),
             missing: AtomicBool::new(false),
             fetches: AtomicU64::new(0),
+            rights: Mutex::default(),
+            questions: AtomicU64::new(0),
         })
     }
 
@@ -172,6 +178,18 @@ impl TestIssuer {
         self.fetches.load(Ordering::Relaxed)
     }
 
+    /// What user `name` may read, with tokens that have the scope `logs.read`.
+    pub fn set_rights(&self, name: &str, sources: &[&str]) {
+        let sources = sources.iter().map(|source| (*source).to_owned()).collect();
+        self.rights.lock().insert(format!("id-of-{name}"), sources);
+    }
+
+    /// How often it was asked what somebody may read.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.questions.load(Ordering::Relaxed)
+    }
+
     /// What `/token_keys` answers.
     #[must_use]
     pub fn jwks(&self) -> String {
@@ -209,7 +227,7 @@ impl TestIssuer {
         Verifier::start(
             &self.config(),
             Arc::<Self>::clone(self),
-            Arc::new(ByGroups::new()),
+            Arc::new(ByRights::new(Arc::<Self>::clone(self), weir_service::Clock::system())),
             weir_service::Clock::system(),
             shutdown,
             tasks,
@@ -268,6 +286,15 @@ impl Issuer for TestIssuer {
             }
         });
         Box::pin(async { page })
+    }
+
+    fn rights<'a>(&'a self, bearer: &'a Bearer) -> Fetched<'a, Vec<String>> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        let user = bearer.user_id.as_deref().unwrap_or_default();
+        let rights = self
+            .present()
+            .map(|()| self.rights.lock().get(user).cloned().unwrap_or_default());
+        Box::pin(async { rights })
     }
 }
 

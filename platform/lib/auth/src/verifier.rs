@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::issuer::Issuer;
 use crate::jwt::{Flaw, Jwt};
 use crate::lease::Lease;
+use crate::rights::is_asked_for;
 use crate::rules::Rules;
 use crate::{Authorizer, Caller, Denied, UaaConfig, Verdict, bearer};
 
@@ -26,8 +27,11 @@ mod state;
 use cache::Cache;
 pub(crate) use state::State;
 
-/// How many verified tokens are remembered. Each takes about a kilobyte.
+/// How many verified tokens are remembered. Each takes about a kilobyte, beside what it may read.
 const CACHE: usize = 10_000;
+
+/// How many sources their callers may name in all. Each takes about a hundred bytes, once for all tokens of one bearer.
+const CACHED_SOURCES: usize = 500_000;
 
 /// How long a request may wait for a key that is not known.
 const KEY_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,7 +84,7 @@ impl Verifier {
         refresh::start(&state, &issuer, config, shutdown, tasks);
         Arc::new(Self {
             state,
-            cache: Mutex::new(Cache::new(CACHE)),
+            cache: Mutex::new(Cache::new(CACHE, CACHED_SOURCES)),
             hits: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -97,17 +101,31 @@ impl Verifier {
         let epoch = self.state.epoch();
         let known = self.cache.lock().get(digest.as_ref(), epoch);
         if let Some(caller) = known {
-            return if caller.expires_at().is_some_and(|end| self.state.is_over(end)) {
-                self.refuse(Flaw::Expired)
-            } else {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                Ok(caller)
-            };
+            if caller.expires_at().is_some_and(|end| self.state.is_over(end)) {
+                return self.refuse(Flaw::Expired);
+            }
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(self.with_rights_of_now(caller, digest.as_ref(), epoch).await);
         }
         let (caller, epoch) = self.verify(token).await?;
         self.verified.fetch_add(1, Ordering::Relaxed);
         self.cache.lock().insert(digest.as_ref(), epoch, caller.clone());
         Ok(caller)
+    }
+
+    /// A caller that is remembered, with what it may read now: the token does not say.
+    async fn with_rights_of_now(&self, caller: Caller, digest: &[u8], epoch: u64) -> Caller {
+        let Some(lease) = caller.lease().filter(|lease| is_asked_for(lease.claims())) else {
+            return caller;
+        };
+        let scope = match self.state.access().scope(lease.claims()).await {
+            Ok(scope) if !scope.is(lease.scope()) => scope,
+            // Nothing else, or nobody can say: what was said of this very token stands.
+            _ => return caller,
+        };
+        let caller = Caller::leased(lease.with_scope(scope));
+        self.cache.lock().insert(digest, epoch, caller.clone());
+        caller
     }
 
     /// What was done so far.

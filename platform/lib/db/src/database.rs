@@ -38,6 +38,10 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long SQLite waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// How often an empty file of a database is looked at, and the time between two looks: another process may be making it.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -119,7 +123,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 impl Database {
-    /// Opens a database; a SQLite file is made (mode 0600) when absent.
+    /// Opens a database; a SQLite file is made (mode 0600) when absent, but one that was emptied is an error: SQLite would
+    /// begin a new database in it, without a word.
     ///
     /// # Errors
     /// When it cannot be reached.
@@ -131,7 +136,9 @@ impl Database {
         match url.dialect() {
             Dialect::Sqlite => {
                 let path = url.path().unwrap_or_default();
-                make_private(&path)?;
+                if !make_private(&path)? {
+                    require_content(&path).await?;
+                }
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
                     .journal_mode(SqliteJournalMode::Wal)
@@ -299,8 +306,8 @@ fn bounded<D: sqlx::Database>(options: PoolOptions<D>, most: u32) -> PoolOptions
         .idle_timeout(IDLE)
 }
 
-/// Makes the file and its folder, readable by nobody else.
-fn make_private(path: &Path) -> Result<(), DbError> {
+/// Makes the file and its folder, readable by nobody else; returns whether the file was absent.
+fn make_private(path: &Path) -> Result<bool, DbError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| DbError::File { path, source }
@@ -312,11 +319,27 @@ fn make_private(path: &Path) -> Result<(), DbError> {
             .create(folder)
             .map_err(failed(folder))?;
     }
-    std::fs::OpenOptions::new()
-        .create(true)
+    let made = std::fs::OpenOptions::new()
+        .create_new(true)
         .append(true)
         .mode(0o600)
-        .open(path)
-        .map_err(failed(path))?;
-    Ok(())
+        .open(path);
+    match made {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+/// Refuses a file without content, unless another process is just making it.
+async fn require_content(path: &Path) -> Result<(), DbError> {
+    for _ in 0..LOOKS {
+        let length = std::fs::metadata(path).map(|metadata| metadata.len());
+        match length {
+            Ok(0) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            // What cannot be looked at is for SQLite to tell.
+            _ => return Ok(()),
+        }
+    }
+    Err(DbError::Empty { path: path.to_owned() })
 }

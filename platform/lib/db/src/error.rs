@@ -23,6 +23,12 @@ pub enum DbError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The file of a SQLite database has no content.
+    #[error("database file `{}` is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The server cannot be reached, or refuses us.
     #[error("database `{url}` cannot be opened")]
     Open {
@@ -37,6 +43,9 @@ pub enum DbError {
     /// The connection was lost.
     #[error("database is not reachable")]
     Unavailable(#[source] sqlx::Error),
+    /// There is no room for what was to be written.
+    #[error("database has no room left on its disk")]
+    Full(#[source] sqlx::Error),
     /// A row with this key exists already.
     #[error("row exists already")]
     Duplicate(#[source] sqlx::Error),
@@ -72,6 +81,12 @@ impl From<sqlx::Error> for DbError {
                 Self::Unavailable(error)
             }
             sqlx::Error::Database(cause) => {
+                if let Some(trouble) = Trouble::of(cause.as_ref()) {
+                    return match trouble {
+                        Trouble::Full => Self::Full(error),
+                        Trouble::Away => Self::Unavailable(error),
+                    };
+                }
                 let code = cause.code();
                 match (cause.kind(), code.as_deref()) {
                     (sqlx::error::ErrorKind::UniqueViolation, _) => Self::Duplicate(error),
@@ -84,12 +99,57 @@ impl From<sqlx::Error> for DbError {
                     (_, Some("22001" | "22021" | "22P05" | "HY000")) if is_data(cause.as_ref()) => {
                         Self::Value(Some(error))
                     }
-                    // PostgreSQL: it is shutting down or starting.
-                    (_, Some("57P01" | "57P02" | "57P03")) => Self::Unavailable(error),
                     _ => Self::Statement(error),
                 }
             }
             _ => Self::Statement(error),
+        }
+    }
+}
+
+/// What is wrong with a database itself, whatever the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Its disk is full.
+    Full,
+    /// It cannot read or write, or is out of something else, or is shutting down or starting.
+    Away,
+}
+
+impl Trouble {
+    fn of(error: &dyn sqlx::error::DatabaseError) -> Option<Self> {
+        if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            return match error.number() {
+                // Disk full; table full.
+                1021 | 1114 => Some(Self::Full),
+                // Error writing a file, where the system's error 28 says that there is no room.
+                3 | 1026 if error.message().contains("28") => Some(Self::Full),
+                // Too many connections, out of memory, shutting down.
+                3 | 1026 | 1037 | 1038 | 1040 | 1041 | 1053 => Some(Self::Away),
+                _ => None,
+            };
+        }
+        let code = error.code()?;
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+            return Self::of_sqlite(code.parse().ok()?);
+        }
+        match code.as_ref() {
+            "53100" => Some(Self::Full),
+            // Insufficient resources; a system error; shutting down or starting.
+            "53000" | "53200" | "53300" | "53400" | "58030" | "57P01" | "57P02" | "57P03" => Some(Self::Away),
+            _ => None,
+        }
+    }
+
+    /// By an extended result code of SQLite, whose last byte is the primary one.
+    const fn of_sqlite(code: i32) -> Option<Self> {
+        match code & 0xff {
+            // `SQLITE_FULL`; `SQLITE_IOERR_SHMSIZE`: the index of the log cannot grow.
+            13 => Some(Self::Full),
+            10 if code == 4874 => Some(Self::Full),
+            // `SQLITE_NOMEM`, `SQLITE_IOERR`, `SQLITE_CANTOPEN`: files beside the database come and go.
+            7 | 10 | 14 => Some(Self::Away),
+            _ => None,
         }
     }
 }
@@ -106,8 +166,10 @@ fn is_data(error: &dyn sqlx::error::DatabaseError) -> bool {
 impl Classify for DbError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Url { .. } | Self::Newer { .. } | Self::Value(_) => ErrorKind::InvalidInput,
-            Self::File { .. } | Self::Open { .. } | Self::Busy | Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Url { .. } | Self::Empty { .. } | Self::Newer { .. } | Self::Value(_) => ErrorKind::InvalidInput,
+            Self::File { .. } | Self::Open { .. } | Self::Busy | Self::Unavailable(_) | Self::Full(_) => {
+                ErrorKind::Unavailable
+            }
             Self::Duplicate(_) | Self::Reference(_) | Self::Conflict(_) => ErrorKind::Conflict,
             Self::Statement(_) => ErrorKind::Internal,
         }
@@ -116,7 +178,7 @@ impl Classify for DbError {
     fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::Busy | Self::Unavailable(_) | Self::Conflict(_) | Self::Open { .. }
+            Self::Busy | Self::Unavailable(_) | Self::Full(_) | Self::Conflict(_) | Self::Open { .. }
         )
     }
 
@@ -128,8 +190,18 @@ impl Classify for DbError {
                     .to_owned(),
             ),
             Self::File { .. } => Some("check the folder's owner and mode".to_owned()),
+            Self::Empty { path } => Some(format!(
+                "restore `{}` from a backup, or remove it to begin a new database",
+                path.display()
+            )),
+            Self::Open { url, .. } if url.starts_with("sqlite:") => {
+                Some("check the file's owner and mode; if it is damaged, restore it from a backup".to_owned())
+            }
             Self::Open { .. } => {
                 Some("check that the server runs, that the database exists, and the user's password".to_owned())
+            }
+            Self::Full(_) => {
+                Some("make room on the disk of the database; nothing of what was there is lost".to_owned())
             }
             Self::Newer { .. } => Some("run the newer program, or restore a backup from before it ran".to_owned()),
             _ => None,

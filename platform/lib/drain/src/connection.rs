@@ -8,6 +8,7 @@
 //! [`Outcomes::next`] must be polled side by side, as `select!` does.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -59,19 +60,26 @@ pub enum Outcome {
     Written(u64),
     /// It need never be sent again. HTTP: the drain took it. TCP and TLS: it left the resend window.
     Settled(u64),
-    /// It will never be taken, in whole or in part; the others are not concerned, unless
+    /// It will never be taken, in whole or in part; other shipments are not concerned, unless
     /// [`drain_wide`](Failure::drain_wide) says so.
     Rejected {
         /// Which one.
         sequence: u64,
-        /// How many of its messages were refused; the others were taken.
-        messages: u32,
-        /// Why.
-        failure: Failure,
+        /// Which of its messages were refused, and why; at least one. The others were taken.
+        refused: Vec<Refused>,
     },
     /// The connection is over, nothing follows. What has neither been settled nor rejected is to be sent again on another
     /// one. Comes as well, with [`Stage::Closed`], when the [`Sender`] was dropped and everything is settled.
     Broken(Failure),
+}
+
+/// Messages of a shipment that were refused together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Which ones, counted from zero.
+    pub messages: Range<u32>,
+    /// Why.
+    pub failure: Failure,
 }
 
 /// The connection takes no more: [`Outcomes`] says why.

@@ -47,6 +47,17 @@ impl fmt::Display for Stage {
     }
 }
 
+/// What the drain had read of what was written to a TCP or TLS connection and not settled, when the connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unsettled {
+    /// Nothing was written that was not settled: whatever ended the connection, no message did.
+    Nothing,
+    /// Perhaps some of it.
+    Unknown,
+    /// All of it: the drain closed the connection in order, and a kernel resets connections in which something is unread.
+    Read,
+}
+
 /// What went wrong between us and a drain. Its text is for the developer: it says what fails and why, and holds neither
 /// user info nor query nor key material.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,6 +75,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The status, where the drain answered over HTTP.
     pub status: Option<u16>,
+    /// How much of what was not settled the drain had read, where its connection ended.
+    pub unsettled: Unsettled,
     text: String,
     hint: Option<&'static str>,
 }
@@ -76,9 +89,15 @@ impl Failure {
             drain_wide: true,
             retry_after: None,
             status: None,
+            unsettled: Unsettled::Unknown,
             text: text.into(),
             hint: None,
         }
+    }
+
+    pub(crate) fn leaving(mut self, unsettled: Unsettled) -> Self {
+        self.unsettled = unsettled;
+        self
     }
 
     pub(crate) fn permanent(mut self) -> Self {

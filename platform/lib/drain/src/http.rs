@@ -5,9 +5,11 @@
 //!                                      └ one more is dialled when all are busy        └ transient: Broken
 //! ```
 //!
-//! `https` sends each message of a shipment as a POST of its own, `https-batch` the whole shipment as one. Several are under
-//! way at the same time, so the drain may see them in another order than they were sent in. Each POST has an
-//! `Idempotency-Key` made of the binding, when the shipment came in, and the shipment: the same when it is sent again.
+//! `https` sends each message of a shipment as a POST of its own, `https-batch` the whole shipment as one. A batch that is
+//! refused for what is in it is halved until the messages that are refused are found: they take no neighbours along.
+//! Several POSTs are under way at the same time, so the drain may see them in another order than they were sent in. Each has
+//! an `Idempotency-Key` made of the binding, when the shipment came in, the shipment, and which part of it it is: the same
+//! when it is sent again.
 //!
 //! An answer that may be another one next time (429, 5xx, a time-out, a connection lost) ends the transport: what is under
 //! way may finish for a moment, then [`Outcome::Broken`] hands the rest back, with the delay that the drain asked for. A
@@ -24,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
 
-use crate::connection::{Accepted, Line, Outcome, Room, finished};
+use crate::connection::{Accepted, Line, Outcome, Refused, Room, finished};
 use crate::{Binding, Failure, Scheme, Settings};
 
 mod answer;
@@ -64,8 +66,7 @@ pub(crate) struct Transport {
 struct Pending {
     room: Room,
     posts: u32,
-    refused: u32,
-    failure: Option<Failure>,
+    refused: Vec<Refused>,
 }
 
 impl Transport {
@@ -153,11 +154,10 @@ impl Run {
                 biased;
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
                     match book(&mut self.transport, &mut self.shipments, &self.line, done) {
-                        Ok(None) => {}
-                        Ok(Some(again)) => {
-                            let place = self.waiting.partition_point(|post| post.sequence < again.sequence);
-                            self.waiting.insert(place, again);
-                        }
+                        Ok(again) => for post in again.into_iter().rev() {
+                            let place = self.waiting.partition_point(|other| other.sequence < post.sequence);
+                            self.waiting.insert(place, post);
+                        },
                         Err(failure) => return Some(failure),
                     }
                 }
@@ -192,8 +192,7 @@ impl Run {
         let pending = Pending {
             room,
             posts: u32::try_from(posts.len()).unwrap_or(u32::MAX),
-            refused: 0,
-            failure: None,
+            refused: Vec::new(),
         };
         self.shipments.insert(shipment.sequence, pending);
         self.waiting.extend(posts);
@@ -222,13 +221,14 @@ impl Run {
     }
 }
 
-/// Books what became of a POST. A POST that never reached the drain comes back.
+/// Books what became of a POST; returns what is to be sent instead of it: a POST that never reached the drain, or the halves
+/// of one that was refused.
 fn book(
     transport: &mut Transport,
     shipments: &mut BTreeMap<u64, Pending>,
     line: &Line,
     done: Done,
-) -> Result<Option<Post>, Failure> {
+) -> Result<Vec<Post>, Failure> {
     let Done {
         mut post,
         connection,
@@ -243,33 +243,41 @@ fn book(
         // A connection that worked before was closed meanwhile: that is no failure of the drain.
         PostResult::Lost { sent, .. } if proven && !(sent && post.was_lost) => {
             post.was_lost |= sent;
-            return Ok(Some(post));
+            return Ok(vec![post]);
         }
         PostResult::Lost { failure, .. } => return Err(failure),
     };
     let Some(pending) = shipments.get_mut(&post.sequence) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    pending.posts -= 1;
     if let Some(failure) = refusal {
-        pending.refused += post.messages;
-        pending.failure = Some(failure);
+        if !failure.drain_wide
+            && let Some(halves) = post.halves()
+        {
+            pending.posts += 1;
+            return Ok(halves.into());
+        }
+        pending.refused.push(Refused {
+            messages: post.messages.clone(),
+            failure,
+        });
     }
+    pending.posts -= 1;
     if pending.posts == 0
         && let Some(pending) = shipments.remove(&post.sequence)
     {
         let sequence = post.sequence;
-        let outcome = match pending.failure {
-            None => Outcome::Settled(sequence),
-            Some(failure) => Outcome::Rejected {
+        let outcome = if pending.refused.is_empty() {
+            Outcome::Settled(sequence)
+        } else {
+            Outcome::Rejected {
                 sequence,
-                messages: pending.refused,
-                failure,
-            },
+                refused: pending.refused,
+            }
         };
         line.reporter.finish(outcome, pending.room);
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 impl Transport {

@@ -41,9 +41,9 @@ mod url;
 
 pub use address::{AddressPolicy, InvalidRange};
 pub use binding::{App, Binding, BindingId, Credentials, Invalid, InvalidId};
-pub use connection::{Closed, Outcome, Outcomes, Sender, Shipment, connect};
+pub use connection::{Closed, Outcome, Outcomes, Refused, Sender, Shipment, connect};
 pub use dial::locate;
-pub use failure::{Failure, Stage};
+pub use failure::{Failure, Stage, Unsettled};
 pub use parameters::{Kinds, Parameters};
 pub use probe::{ProbeReport, ProbeStep, probe};
 pub use refusal::Refusal;

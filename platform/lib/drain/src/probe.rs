@@ -225,7 +225,11 @@ async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outco
             match outcomes.next().await {
                 Outcome::Written(_) => {}
                 Outcome::Settled(_) => return Ok(()),
-                Outcome::Rejected { failure, .. } | Outcome::Broken(failure) => return Err(failure),
+                Outcome::Rejected { refused, .. } => {
+                    let why = refused.into_iter().map(|refused| refused.failure).next();
+                    return Err(why.unwrap_or_else(|| Failure::new(Stage::Http, "the drain refused the test message")));
+                }
+                Outcome::Broken(failure) => return Err(failure),
             }
         }
     };

@@ -26,7 +26,7 @@ use crate::arrived::{Meter, Metered};
 use crate::connection::{Accepted, Line, Outcome, Room, finished};
 use crate::dial::io_text;
 use crate::secure::{Secure, peer};
-use crate::{DrainUrl, Failure, Settings, Stage};
+use crate::{DrainUrl, Failure, Settings, Stage, Unsettled};
 
 /// It is asked no more often than this what has arrived,
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -139,7 +139,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
                     // What was taken before the end need not be sent again only because nobody has looked since.
                     window.looked = None;
                     window.settle(&link, &pump, &line);
-                    return line.end(link.failure(error));
+                    let unsettled = window.read_by_peer(&link, &pump, error.as_ref());
+                    return line.end(link.failure(error).leaving(unsettled));
                 }
             },
             accepted = line.accepted.recv(), if more && pump.current.is_none() => match accepted {
@@ -230,6 +231,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
     }
 
+    /// Whether a part of the current shipment was written.
+    fn has_begun(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|(accepted, left)| left.len() < accepted.shipment.bytes.len())
+    }
+
     /// Since when a write waits, if one does.
     fn blocked_since(&self) -> Option<Instant> {
         self.current.as_ref().and(self.waiting).map(|(since, _)| since)
@@ -290,6 +297,26 @@ impl Window {
     fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, line: &Line) {
         while let Some(settled) = self.next_settled(link, pump) {
             line.reporter.finish(Outcome::Settled(settled.sequence), settled.room);
+        }
+    }
+
+    /// What the peer, which ended the connection, had read of what is not settled.
+    fn read_by_peer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: &Link,
+        pump: &Pump<S>,
+        error: Option<&io::Error>,
+    ) -> Unsettled {
+        if self.written.is_empty() && !pump.has_begun() {
+            return Unsettled::Nothing;
+        }
+        let closed = error.is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+        let written = link.meter.written();
+        let arrived = link.meter.arrived().unwrap_or(written);
+        if closed && pump.current.is_none() && arrived >= written {
+            Unsettled::Read
+        } else {
+            Unsettled::Unknown
         }
     }
 

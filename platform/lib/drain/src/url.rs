@@ -226,6 +226,12 @@ impl DrainUrl {
         self.inner.port
     }
 
+    /// Host and port, `HOST:PORT`: drains with the same are at the same place.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.inner.host, self.inner.port)
+    }
+
     /// What the query asks for.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {

@@ -1,144 +1,88 @@
 //! The drop ledger: what one component received, sent and dropped.
 //!
-//! Counts are kept in memory and written to `DIR/<component>.json`: whenever a drop was counted and an acknowledgement is
-//! about to leave ([`Ledger::persist_drops`]), and every second or so for those who watch ([`Ledger::persist`]). An
-//! upstream neighbour that was told "handed on" can rely on the losses behind that word being on file, even if this
-//! process is killed the next moment. (A written page survives the kill of its process; a power cut takes the neighbours
-//! along.) A restarted component goes on counting where its file stopped.
+//! Counts are kept in memory. A thread writes them to `DIR/<component>.json`: whenever a drop was counted and an
+//! acknowledgement is about to leave, and every second or so for those who watch. The acknowledgement waits until the
+//! drops behind it are on file ([`Ledger::unwritten`], [`Ledger::written`]), and no task ever writes: all that wait at one
+//! time are served by one write. An upstream neighbour that was told "handed on" can rely on the losses behind that word
+//! being on disk, even if this process is killed the next moment. A restarted component goes on counting where its file
+//! stopped; a broken file is set aside.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
 
 use crate::Reason;
 use crate::queue::Loss;
 
-/// Most sources whose losses are told apart between two reports; those beyond are summed up under `OTHER_SOURCES`.
-const MAX_REPORTED_SOURCES: usize = 1000;
+mod reports;
+mod snapshot;
+mod writer;
 
-/// Stands for the sources beyond `MAX_REPORTED_SOURCES`.
-const OTHER_SOURCES: &str = "(other sources)";
+pub use reports::LossReport;
+use reports::Reports;
+pub use snapshot::{DropCount, LedgerSnapshot};
+use writer::Writer;
 
 /// What one component received, sent and dropped since its state directory was made.
 #[derive(Debug)]
 pub struct Ledger {
+    counts: Arc<Counts>,
+    /// `None` if the counts are not kept on file.
+    writer: Option<Writer>,
+}
+
+/// The counts, shared with the thread that writes them.
+#[derive(Debug)]
+struct Counts {
     component: String,
-    file: Option<PathBuf>,
     received: AtomicU64,
     sent: AtomicU64,
     subscribers: AtomicI64,
+    storing: AtomicI64,
+    stored: AtomicU64,
     /// Consumers that this component had before it was restarted, or has while it stops.
     awaited: AtomicI64,
     in_flight: AtomicI64,
-    /// A drop was counted that is not on file yet.
-    dirty: AtomicBool,
     drops: Mutex<Drops>,
-    /// Held while the file is written, so that an older state never overwrites a newer one.
-    writing: Mutex<()>,
+    /// How often drops were counted: what was counted before a [`Mark`] was taken is in any snapshot taken after it.
+    drops_counted: AtomicU64,
 }
+
+/// A moment in the life of a ledger: the drops counted until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(u64);
 
 #[derive(Debug, Default)]
 struct Drops {
     totals: BTreeMap<(String, String), u64>,
-    unreported: BTreeMap<(&'static str, &'static str, String), u64>,
-}
-
-/// Envelopes dropped at one hop for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropCount {
-    /// Where in the component.
-    pub hop: String,
-    /// Why; see [`Reason`].
-    pub reason: String,
-    /// How many.
-    pub count: u64,
-}
-
-/// The ledger as it is on file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LedgerSnapshot {
-    /// Whose it is.
-    pub component: String,
-    /// Envelopes that came in.
-    pub received: u64,
-    /// Envelopes that went out, counted once for each consumer.
-    pub sent: u64,
-    /// Consumers that are connected now.
-    pub subscribers: i64,
-    /// Consumers that a next start of the component may expect to come back.
-    #[serde(default)]
-    pub expected: i64,
-    /// Envelopes handed over to a neighbour that has not acknowledged them yet.
-    pub in_flight: i64,
-    /// What was lost.
-    pub dropped: Vec<DropCount>,
-}
-
-impl LedgerSnapshot {
-    /// All drops together.
-    #[must_use]
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.iter().map(|drop| drop.count).sum()
-    }
-
-    /// Reads the ledger file of `component` under `dir`; `None` if there is none yet.
-    pub fn read(dir: &Path, component: &str) -> io::Result<Option<Self>> {
-        match std::fs::read(dir.join(format!("{component}.json"))) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Losses of one source since the last report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LossReport {
-    /// Who lost envelopes.
-    pub source_id: String,
-    /// Where in the component.
-    pub hop: &'static str,
-    /// Why.
-    pub reason: &'static str,
-    /// How many.
-    pub count: u64,
+    reports: Reports,
 }
 
 impl Ledger {
     /// The ledger of `component`, kept in `dir` if there is one; goes on from what is on file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or no thread can be started.
     pub fn open(component: &str, dir: Option<&Path>) -> io::Result<Arc<Self>> {
-        let ledger = Self {
-            component: component.to_owned(),
-            file: dir.map(|dir| dir.join(format!("{component}.json"))),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            subscribers: AtomicI64::new(0),
-            awaited: AtomicI64::new(0),
-            in_flight: AtomicI64::new(0),
-            dirty: AtomicBool::new(false),
-            drops: Mutex::default(),
-            writing: Mutex::new(()),
+        let counts = Arc::new(Counts::new(component));
+        let Some(dir) = dir else {
+            return Ok(Arc::new(Self { counts, writer: None }));
         };
-        if let Some(dir) = dir {
-            std::fs::create_dir_all(dir)?;
-            if let Some(before) = LedgerSnapshot::read(dir, component)? {
-                ledger.received.store(before.received, Ordering::Relaxed);
-                ledger.sent.store(before.sent, Ordering::Relaxed);
-                ledger.awaited.store(before.expected, Ordering::Relaxed);
-                let totals = before
-                    .dropped
-                    .into_iter()
-                    .map(|drop| ((drop.hop, drop.reason), drop.count));
-                ledger.drops.lock().totals.extend(totals);
-            }
-            ledger.persist()?;
+        std::fs::create_dir_all(dir)?;
+        let file = snapshot::path(dir, component);
+        let before = weir_files::read_or_set_aside(&file, |text| serde_json::from_slice(text))?;
+        if let Some(before) = before {
+            counts.go_on_from(before);
         }
-        Ok(Arc::new(ledger))
+        let writer = Writer::start(file, Arc::clone(&counts))?;
+        Ok(Arc::new(Self {
+            counts,
+            writer: Some(writer),
+        }))
     }
 
     /// A ledger that is not kept on file.
@@ -150,50 +94,60 @@ impl Ledger {
     /// Whose ledger this is.
     #[must_use]
     pub fn component(&self) -> &str {
-        &self.component
+        &self.counts.component
     }
 
     /// Counts envelopes that came in.
     pub fn received(&self, count: u64) {
-        self.received.fetch_add(count, Ordering::Relaxed);
+        self.counts.received.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts envelopes that went out.
     pub fn sent(&self, count: u64) {
-        self.sent.fetch_add(count, Ordering::Relaxed);
+        self.counts.sent.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A consumer came (`1`) or went (`-1`).
     pub fn subscribers(&self, change: i64) {
-        self.subscribers.fetch_add(change, Ordering::Relaxed);
+        self.counts.subscribers.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// A consumer that stores what it gets came (`1`) or went (`-1`). It is one of the subscribers as well.
+    pub fn storing(&self, change: i64) {
+        self.counts.storing.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Counts envelopes that a storing consumer has taken.
+    pub fn stored(&self, count: u64) {
+        self.counts.stored.fetch_add(count, Ordering::Relaxed);
     }
 
     /// How many of the consumers of before the restart are not back yet.
     #[must_use]
     pub fn missing_subscribers(&self) -> u64 {
-        let missing = self.awaited.load(Ordering::Relaxed) - self.subscribers.load(Ordering::Relaxed);
+        let missing = self.counts.awaited.load(Ordering::Relaxed) - self.counts.subscribers.load(Ordering::Relaxed);
         u64::try_from(missing).unwrap_or(0)
     }
 
     /// From now on only those count that are connected: the others are not waited for any longer.
     pub fn forget_missing_subscribers(&self) {
-        self.awaited.store(0, Ordering::Relaxed);
+        self.counts.awaited.store(0, Ordering::Relaxed);
     }
 
     /// The component stops: the consumers that it has now are those that its next start may expect.
     pub fn expect_subscribers_again(&self) {
-        let now = self.subscribers.load(Ordering::Relaxed);
-        self.awaited.fetch_max(now, Ordering::Relaxed);
+        let now = self.counts.subscribers.load(Ordering::Relaxed);
+        self.counts.awaited.fetch_max(now, Ordering::Relaxed);
     }
 
     /// Envelopes were handed over and wait for their acknowledgement (positive), or got it (negative).
     pub fn in_flight(&self, change: i64) {
-        self.in_flight.fetch_add(change, Ordering::Relaxed);
+        self.counts.in_flight.fetch_add(change, Ordering::Relaxed);
     }
 
     /// Takes back envelopes that were counted as received and left to the neighbour upstream, which counts them.
     pub fn returned(&self, count: u64) {
-        self.received.fetch_sub(count, Ordering::Relaxed);
+        self.counts.received.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Counts envelopes of one source that were dropped.
@@ -201,22 +155,14 @@ impl Ledger {
         if count == 0 {
             return;
         }
-        let mut drops = self.drops.lock();
+        let mut drops = self.counts.drops.lock();
         *drops
             .totals
             .entry((hop.to_owned(), reason.as_str().to_owned()))
             .or_default() += count;
-        let named = drops.unreported.len() < MAX_REPORTED_SOURCES
-            || drops
-                .unreported
-                .contains_key(&(hop, reason.as_str(), source_id.to_owned()));
-        let source_id = if named { source_id } else { OTHER_SOURCES };
-        *drops
-            .unreported
-            .entry((hop, reason.as_str(), source_id.to_owned()))
-            .or_default() += count;
+        drops.reports.add(hop, reason.as_str(), source_id, count);
         drop(drops);
-        self.dirty.store(true, Ordering::Relaxed);
+        self.counts.drops_counted.fetch_add(1, Ordering::Release);
     }
 
     /// Counts what a queue or a link lost.
@@ -226,23 +172,84 @@ impl Ledger {
         }
     }
 
-    /// The losses since the last call, by source: for the stream and the `drops` table.
+    /// The losses since the last call, by source, and totals that are told again: for the stream and the `drops` table. To be
+    /// called at even intervals, by one task.
     #[must_use]
     pub fn take_reports(&self) -> Vec<LossReport> {
-        std::mem::take(&mut self.drops.lock().unreported)
-            .into_iter()
-            .map(|((hop, reason, source_id), count)| LossReport {
-                source_id,
-                hop,
-                reason,
-                count,
-            })
-            .collect()
+        self.counts.drops.lock().reports.take()
     }
 
     /// The counts as they are now.
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {
+        self.counts.snapshot()
+    }
+
+    /// The mark that [`Ledger::written`] has to wait for before an acknowledgement leaves; `None` if every drop counted
+    /// until now is on file. Take it after what is to be acknowledged was read: drops are counted before their receipts go.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<Mark> {
+        let writer = self.writer.as_ref()?;
+        let mark = self.counts.mark();
+        (!writer.has_written(mark)).then_some(mark)
+    }
+
+    /// Waits until the drops counted up to `mark` are on file: as long as the disk takes, or is full. Cancel safe.
+    pub async fn written(&self, mark: Mark) {
+        if let Some(writer) = &self.writer {
+            writer.written(mark).await;
+        }
+    }
+
+    /// Has the counts written to the file soon, for those who watch it.
+    pub fn refresh_file(&self) {
+        if let Some(writer) = &self.writer {
+            writer.request();
+        }
+    }
+
+    /// Writes the counts to the file, on the calling thread: at the end of a component.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn persist(&self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), Writer::write_now)
+    }
+}
+
+impl Counts {
+    fn new(component: &str) -> Self {
+        Self {
+            component: component.to_owned(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            subscribers: AtomicI64::new(0),
+            storing: AtomicI64::new(0),
+            stored: AtomicU64::new(0),
+            awaited: AtomicI64::new(0),
+            in_flight: AtomicI64::new(0),
+            drops: Mutex::default(),
+            drops_counted: AtomicU64::new(0),
+        }
+    }
+
+    fn go_on_from(&self, before: LedgerSnapshot) {
+        self.received.store(before.received, Ordering::Relaxed);
+        self.sent.store(before.sent, Ordering::Relaxed);
+        self.stored.store(before.stored, Ordering::Relaxed);
+        self.awaited.store(before.expected, Ordering::Relaxed);
+        let totals = before
+            .dropped
+            .into_iter()
+            .map(|drop| ((drop.hop, drop.reason), drop.count));
+        self.drops.lock().totals.extend(totals);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark(self.drops_counted.load(Ordering::Acquire))
+    }
+
+    fn snapshot(&self) -> LedgerSnapshot {
         let dropped = self
             .drops
             .lock()
@@ -261,37 +268,11 @@ impl Ledger {
             sent: self.sent.load(Ordering::Relaxed),
             subscribers,
             expected: subscribers.max(self.awaited.load(Ordering::Relaxed)),
+            storing: self.storing.load(Ordering::Relaxed),
+            stored: self.stored.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             dropped,
         }
-    }
-
-    /// Writes the ledger to its file if a drop was counted since: call before an acknowledgement leaves.
-    pub fn persist_drops(&self) -> io::Result<()> {
-        // The lock comes first: who finds the ledger clean must not overtake the one who is still writing it.
-        let writing = self.writing.lock();
-        if self.dirty.load(Ordering::Acquire) {
-            self.write(&writing)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Writes the ledger to its file: a few hundred bytes, replaced by rename, never synced.
-    pub fn persist(&self) -> io::Result<()> {
-        self.write(&self.writing.lock())
-    }
-
-    fn write(&self, _writing: &MutexGuard<'_, ()>) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        self.dirty.store(false, Ordering::Release);
-        let text = serde_json::to_vec(&self.snapshot())?;
-        let fresh = file.with_extension("json.new");
-        let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, file));
-        if written.is_err() {
-            self.dirty.store(true, Ordering::Release);
-        }
-        written
     }
 }
 
@@ -306,7 +287,7 @@ mod tests {
         let ledger = Ledger::open("doppler", Some(dir.path())).expect("opens");
         ledger.received(10);
         ledger.dropped("egress", Reason::SlowConsumer, "app", 3);
-        ledger.persist_drops().expect("writes");
+        ledger.persist().expect("writes");
         ledger.received(1);
         drop(ledger);
         let again = Ledger::open("doppler", Some(dir.path())).expect("opens again");
@@ -336,21 +317,5 @@ mod tests {
         again.subscribers(-1);
         again.persist().expect("writes");
         assert_eq!(open().missing_subscribers(), 1);
-    }
-
-    /// Reports name the sources, once, and stay bounded.
-    #[test]
-    fn reports_are_taken_once_and_bounded() {
-        let ledger = Ledger::in_memory("doppler");
-        for index in 0..MAX_REPORTED_SOURCES + 50 {
-            ledger.dropped("egress", Reason::BufferFull, &format!("app-{index}"), 2);
-        }
-        let reports = ledger.take_reports();
-        assert_eq!(reports.len(), MAX_REPORTED_SOURCES + 1);
-        assert_eq!(
-            reports.iter().map(|report| report.count).sum::<u64>(),
-            2 * (MAX_REPORTED_SOURCES as u64 + 50)
-        );
-        assert!(ledger.take_reports().is_empty());
     }
 }

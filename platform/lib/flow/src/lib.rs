@@ -5,17 +5,21 @@
 //!   was handed on.
 //! - [`Ledger`]: what a component received, sent and dropped, by hop and reason, kept on file so that a kill cannot
 //!   erase it.
+//! - [`Turns`]: who asks much waits for itself and not for others.
 //!
-//! The law that the three keep together: `received = sent + dropped{reason} + in flight`, at every hop.
+//! The law that the first three keep together: `received = sent + dropped{reason} + in flight`, at every hop.
 
 mod ledger;
 mod parcel;
 mod queue;
 mod reason;
 mod receipt;
+pub mod told;
+mod turns;
 
-pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport};
+pub use ledger::{DropCount, Ledger, LedgerSnapshot, LossReport, Mark};
 pub use parcel::Parcel;
 pub use queue::{Capacity, FairQueue, Loss};
 pub use reason::Reason;
 pub use receipt::{Progress, Receipt, Tracker};
+pub use turns::{Busy, Turn, Turns};

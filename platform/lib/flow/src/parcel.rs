@@ -23,12 +23,28 @@ impl Parcel {
         }
     }
 
+    /// A clone for the way with this number of a parcel that goes several ways: an envelope that is lost on two of them is one
+    /// lost envelope to its producer.
+    #[must_use]
+    pub fn by_way(&self, way: usize) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            receipts: self.receipts.iter().map(|receipt| receipt.by_way(way)).collect(),
+        }
+    }
+
     /// Tells the producers, where they wait for it, that `count` envelopes of this parcel are lost.
     ///
-    /// A parcel made of several messages cannot say whose they were; the first one stands for all.
-    pub fn note_lost(&self, count: u64) {
-        if let Some(receipt) = self.receipts.first() {
-            receipt.note_lost(count);
+    /// Of a parcel that was put together of several messages, the first ones stand for the envelopes that are lost, each for
+    /// as many as it has in it.
+    pub fn note_lost(&self, mut count: u64) {
+        for receipt in &self.receipts {
+            let part = receipt.part_of(count);
+            receipt.note_lost(part);
+            count -= part;
+            if count == 0 {
+                break;
+            }
         }
     }
 }

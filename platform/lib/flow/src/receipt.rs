@@ -8,6 +8,10 @@
 //! There are two levels. *Handed on* is settled when every consumer has it; a sender that dies in between is accounted by
 //! this. *Taken* is settled when every durable consumer (the log cache) has it: a producer that wants to know that its
 //! lines are safe waits for this, and is never held up by somebody's stalled `cf logs`.
+//!
+//! A message that goes to several places goes several ways ([`Receipt::by_way`]). An envelope that is lost on two of them is
+//! one lost envelope to its producer, so of each message the worst way counts. That is exact where ways lose alike, the
+//! whole message or its oldest envelopes first, as queues do; it is never more than what is missing somewhere.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,11 +81,14 @@ impl Tracker {
                 tracker: Arc::clone(self),
                 sequence,
                 level,
+                lost: Mutex::default(),
             })
         };
         Receipt {
             _handed_on: token(Which::HandedOn),
             taken: Some(token(Which::Taken)),
+            way: 0,
+            share: u64::MAX,
         }
     }
 
@@ -118,6 +125,8 @@ struct Token {
     tracker: Arc<Tracker>,
     sequence: u64,
     level: Which,
+    /// Envelopes of the message that were lost, by way; empty while none was.
+    lost: Mutex<Vec<u64>>,
 }
 
 impl Drop for Token {
@@ -127,7 +136,12 @@ impl Drop for Token {
         }
         match self.level {
             Which::HandedOn => self.tracker.handed_on.settle(self.sequence),
-            Which::Taken => self.tracker.taken.settle(self.sequence),
+            Which::Taken => {
+                // First, so that who sees the message settled knows what it has lost.
+                let lost = self.lost.get_mut().iter().copied().max().unwrap_or(0);
+                self.tracker.lost.fetch_add(lost, Ordering::Relaxed);
+                self.tracker.taken.settle(self.sequence);
+            }
         }
         self.tracker.changed.notify_one();
     }
@@ -139,6 +153,10 @@ pub struct Receipt {
     /// Held for its `Drop`.
     _handed_on: Arc<Token>,
     taken: Option<Arc<Token>>,
+    /// On which of several ways this clone travels.
+    way: usize,
+    /// How many envelopes of a parcel that was put together of several messages are this one's.
+    share: u64,
 }
 
 impl Receipt {
@@ -148,7 +166,29 @@ impl Receipt {
         Self {
             _handed_on: Arc::clone(&self._handed_on),
             taken: None,
+            way: self.way,
+            share: self.share,
         }
+    }
+
+    /// A clone for the way with this number, counted from zero, of a message that goes several ways.
+    #[must_use]
+    pub fn by_way(&self, way: usize) -> Self {
+        Self { way, ..self.clone() }
+    }
+
+    /// The receipt of a message whose `envelopes` become a part of a larger parcel.
+    #[must_use]
+    pub fn of_part(self, envelopes: usize) -> Self {
+        Self {
+            share: envelopes as u64,
+            ..self
+        }
+    }
+
+    /// How many of `lost` envelopes of its parcel are of this message at the most.
+    pub(crate) fn part_of(&self, lost: u64) -> u64 {
+        lost.min(self.share)
     }
 
     /// Lets go of *taken*: the next hop said that every durable consumer has the message.
@@ -156,10 +196,15 @@ impl Receipt {
         self.taken = None;
     }
 
-    /// Notes that `count` envelopes of the message were dropped; the producer is told, if it waits for *taken*.
+    /// Notes that `count` envelopes of the message were dropped on this way; the producer is told when the message is *taken*,
+    /// if it waits for that.
     pub fn note_lost(&self, count: u64) {
         if let Some(token) = &self.taken {
-            token.tracker.lost.fetch_add(count, Ordering::Relaxed);
+            let mut lost = token.lost.lock();
+            if lost.len() <= self.way {
+                lost.resize(self.way + 1, 0);
+            }
+            lost[self.way] += count;
         }
     }
 }
@@ -207,5 +252,24 @@ mod tests {
         );
         drop(live);
         assert_eq!(tracker.progress().handed_on, 1);
+    }
+
+    /// Setup: a message that goes two ways. Must hold: what is lost on both is lost once, the worse way counts, and the producer
+    /// is told when the message is settled on both; another message is counted for itself.
+    #[test]
+    fn what_is_lost_on_two_ways_is_lost_once() {
+        let tracker = Tracker::new();
+        let first = tracker.receipt(1);
+        let second = first.by_way(1);
+        let lost = || (tracker.progress().taken, tracker.progress().lost);
+        first.note_lost(2);
+        first.note_lost(3);
+        second.note_lost(4);
+        drop(first);
+        assert_eq!(lost(), (0, 0));
+        drop(second);
+        assert_eq!(lost(), (1, 5));
+        tracker.receipt(2).by_way(1).note_lost(1);
+        assert_eq!(lost(), (2, 6));
     }
 }

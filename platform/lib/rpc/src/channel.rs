@@ -19,7 +19,7 @@ use crate::messages::{End, Messages};
 use crate::outgoing::Outgoing;
 use crate::server::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
 use crate::service::GRPC;
-use crate::socket::Socket;
+use crate::socket::{READ_BUFFER, Socket};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -64,7 +64,8 @@ impl Channel {
                     let name = rustls_pki_types::ServerName::try_from(server_name)
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                     let stream = TcpStream::connect(&*address).await?;
-                    let stream = Socket::new(stream)?;
+                    stream.set_nodelay(true)?;
+                    let stream = Socket::new(stream, READ_BUFFER, true);
                     Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
                 }
             }

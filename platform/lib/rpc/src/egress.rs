@@ -52,9 +52,16 @@ fn next_tick(now: Instant) -> Instant {
 #[derive(Debug)]
 pub struct Egress {
     next: AtomicU64,
-    in_flight: Mutex<HashMap<u64, Arc<Mutex<VecDeque<InFlight>>>>>,
+    in_flight: Mutex<HashMap<u64, Linked>>,
     ledger: Arc<Ledger>,
     shutdown: Shutdown,
+}
+
+/// A subscription whose consumer acknowledges.
+#[derive(Debug, Clone)]
+struct Linked {
+    in_flight: Arc<Mutex<VecDeque<InFlight>>>,
+    durable: bool,
 }
 
 #[derive(Debug)]
@@ -98,7 +105,8 @@ impl Egress {
         })
     }
 
-    /// Streams `queue` to one consumer; `on_end` is dropped when the consumer is gone.
+    /// Streams `queue` to one consumer; `on_end` is dropped when the consumer is gone. What is then in the queue is lost, but
+    /// for a durable consumer, unless the server stops: its queue is left to `on_end`, for it may come back.
     pub fn stream(
         self: &Arc<Self>,
         queue: Arc<FairQueue>,
@@ -108,14 +116,18 @@ impl Egress {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let in_flight = Arc::<Mutex<VecDeque<InFlight>>>::default();
         let linked = acknowledges != Acknowledges::No;
+        let durable = acknowledges == Acknowledges::Durable;
         if linked {
-            self.in_flight.lock().insert(id, Arc::clone(&in_flight));
+            let in_flight = Arc::clone(&in_flight);
+            self.in_flight.lock().insert(id, Linked { in_flight, durable });
         }
         self.ledger.subscribers(1);
+        self.ledger.storing(i64::from(durable));
         let outbound = Outbound {
             egress: Arc::clone(self),
             id,
             linked,
+            durable,
             queue,
             in_flight,
             handover: Handover::default(),
@@ -136,7 +148,7 @@ impl Egress {
 
     /// Everything up to `sequence` was handed on by the consumer of subscription `id`.
     fn acknowledge(&self, id: u64, sequence: u64) {
-        let Some(in_flight) = self.in_flight.lock().get(&id).cloned() else {
+        let Some(Linked { in_flight, durable }) = self.in_flight.lock().get(&id).cloned() else {
             return;
         };
         let settled: Vec<InFlight> = {
@@ -149,6 +161,9 @@ impl Egress {
         };
         let envelopes = settled.iter().map(|message| count(&message.parcels)).sum();
         self.handed_on(envelopes);
+        if durable {
+            self.ledger.stored(envelopes);
+        }
     }
 
     /// Waits until no stream waits for acknowledgements any more, at most as long as streams may drain.
@@ -231,6 +246,7 @@ struct Outbound {
     egress: Arc<Egress>,
     id: u64,
     linked: bool,
+    durable: bool,
     queue: Arc<FairQueue>,
     in_flight: Arc<Mutex<VecDeque<InFlight>>>,
     handover: Handover<Vec<Parcel>>,
@@ -349,7 +365,9 @@ impl Drop for Outbound {
         } else {
             Reason::ConsumerGone
         };
-        egress.ledger.lost("egress", reason, &self.queue.abandon());
+        if !self.durable || egress.shutdown.is_requested() {
+            egress.ledger.lost("egress", reason, &self.queue.abandon());
+        }
         let unacknowledged = std::mem::take(&mut *self.in_flight.lock());
         let in_flight: Vec<Parcel> = unacknowledged
             .into_iter()
@@ -361,6 +379,7 @@ impl Drop for Outbound {
         }
         egress.ledger.in_flight(-count(&in_flight).cast_signed());
         // Last: whoever sees the consumer gone finds its losses counted.
+        egress.ledger.storing(-i64::from(self.durable));
         egress.ledger.subscribers(-1);
     }
 }

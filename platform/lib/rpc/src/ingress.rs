@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use client::{Ended, Link, LinkError, Unsent};
+pub use client::{Ended, Link, LinkError, OnTheWay, Unsent};
 pub use server::{IngressServer, Method};
 
 /// Full path of the call that carries batches.

@@ -27,10 +27,10 @@ pub mod egress;
 mod frame;
 pub mod handover;
 mod http;
-mod incoming;
 pub mod ingress;
 pub mod link;
 mod messages;
+mod net;
 mod outgoing;
 pub mod producer;
 mod server;
@@ -41,7 +41,11 @@ pub mod subscriber;
 pub use backoff::Backoff;
 pub use channel::{Channel, Target};
 pub use frame::Frame;
-pub use http::{RequestBody, serve_http, serve_http_to_many};
+pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within};
 pub use messages::Messages;
+pub use net::{
+    Connection, Connections, Exceeded, HeldBytes, PORT_LIMITS_DOCS, Place, PortLimits, RawPortLimits, Scope, UnderWay,
+    port_limits,
+};
 pub use server::{GrpcServer, ServeError};
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

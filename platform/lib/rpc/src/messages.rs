@@ -12,6 +12,8 @@ use http_body::Body as _;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::net::budget::Charge;
+
 /// Flag and length.
 const HEADER: usize = 5;
 
@@ -34,6 +36,8 @@ pub struct Messages {
     chunk: Bytes,
     /// A message that is spread over several frames, as far as it is there; empty otherwise.
     partial: BytesMut,
+    /// What `partial` is charged to, at a server.
+    held: Option<Charge>,
     over: bool,
 }
 
@@ -45,8 +49,14 @@ impl Messages {
             max_message,
             chunk: Bytes::new(),
             partial: BytesMut::new(),
+            held: None,
             over: false,
         }
+    }
+
+    /// Charges messages to `held` while they are gathered.
+    pub(crate) fn charged_to(self, held: Option<Charge>) -> Self {
+        Self { held, ..self }
     }
 
     /// Waits for the next message; `None` at the end of a call that went well. Cancel safe.
@@ -78,12 +88,19 @@ impl Messages {
             if missing == 0 {
                 let mut message = std::mem::take(&mut self.partial).freeze();
                 message.advance(HEADER);
+                if let Some(held) = &self.held {
+                    held.clear();
+                }
                 return Ok(Some(message));
             }
             if self.chunk.is_empty() {
                 return Ok(None);
             }
             let piece = self.chunk.split_to(missing.min(self.chunk.len()));
+            if let Some(held) = &self.held {
+                held.add(piece.len())
+                    .map_err(|exceeded| Status::resource_exhausted(exceeded.to_string()))?;
+            }
             self.partial.extend_from_slice(&piece);
         }
     }
@@ -210,5 +227,21 @@ mod tests {
                 assert!(messages.next().await.is_none());
             }
         }
+    }
+
+    /// A message that is spread over several frames counts as long as it is gathered, and is refused where there is no room.
+    #[tokio::test]
+    async fn what_is_gathered_is_charged() {
+        let bytes = encoded(&[&[1; 90], &[2; 90], &[3; 96]]);
+        let mut messages = messages(&bytes, 50).charged_to(Some(Charge::within(100)));
+        for _ in 0..2 {
+            messages.message().await.expect("there is room").expect("a message");
+        }
+        let error = messages.message().await.expect_err("refused");
+        assert_eq!(error.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(
+            error.message(),
+            "requests under way on this connection hold more than `100` bytes"
+        );
     }
 }

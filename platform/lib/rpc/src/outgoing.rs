@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tonic::Status;
 
 use crate::frame::Frame;
+use crate::net::UnderWay;
 
 /// Parts from this size on are not copied.
 const LARGE: usize = 8 * 1024;
@@ -30,20 +31,22 @@ pub(crate) struct Outgoing<S> {
     small: BytesMut,
     status: Option<Status>,
     over: bool,
+    /// The call, on the connection of a server.
+    _under_way: Option<UnderWay>,
 }
 
 impl<S> Outgoing<S> {
     /// A client's half of a call.
     pub(crate) fn request(frames: S) -> Self {
-        Self::new(frames, false)
+        Self::new(frames, false, None)
     }
 
-    /// A server's half of a call.
-    pub(crate) fn answer(frames: S) -> Self {
-        Self::new(frames, true)
+    /// A server's half of a call that is `under_way` until it was sent.
+    pub(crate) fn answer(frames: S, under_way: Option<UnderWay>) -> Self {
+        Self::new(frames, true, under_way)
     }
 
-    fn new(frames: S, trailers: bool) -> Self {
+    fn new(frames: S, trailers: bool, under_way: Option<UnderWay>) -> Self {
         Self {
             frames,
             trailers,
@@ -51,6 +54,7 @@ impl<S> Outgoing<S> {
             small: BytesMut::new(),
             status: None,
             over: false,
+            _under_way: under_way,
         }
     }
 
@@ -141,7 +145,7 @@ mod tests {
             Frame::parts(vec![Bytes::from_static(b"head"), large.clone()]),
             Frame::from(vec![3]),
         ];
-        let body = Outgoing::answer(futures::stream::iter(frames.map(Ok)));
+        let body = Outgoing::answer(futures::stream::iter(frames.map(Ok)), None);
         let frames: Vec<_> = body.into_data_stream().collect::<Vec<_>>().await;
         let pieces: Vec<Bytes> = frames.into_iter().map(|piece| piece.expect("no error")).collect();
         assert_eq!(pieces.len(), 3);
@@ -158,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn errors_come_last() {
         let frames = [Ok(Frame::from(vec![1])), Err(Status::not_found("gone"))];
-        let body = Outgoing::answer(futures::stream::iter(frames));
+        let body = Outgoing::answer(futures::stream::iter(frames), None);
         let collected = body.collect().await.expect("no transport error");
         let trailers = collected.trailers().expect("trailers").clone();
         assert_eq!(

@@ -11,13 +11,16 @@ use weir_service::Tasks;
 
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Target};
-use crate::ingress::{Ended, Link, LinkError, Unsent};
+use crate::ingress::{Ended, Link, LinkError, OnTheWay, Unsent};
 
 /// How a producer paces itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Envelopes that may be on the way without being taken by the durable consumers.
     pub window: u64,
+    /// Bytes of encoded envelopes that may be on the way so; a part of what the buffers on the way hold, so that a producer of
+    /// long lines waits instead of filling them.
+    pub window_bytes: u64,
     /// How long the stack may be away before a call gives up.
     pub patience: Duration,
 }
@@ -26,6 +29,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             window: 8192,
+            window_bytes: 4 << 20,
             patience: Duration::from_secs(30),
         }
     }
@@ -75,12 +79,16 @@ impl Producer {
         let count = batch.len() as u64;
         self.transmit(Parcel::unacknowledged(batch)).await?;
         self.report.sent += count;
-        self.wait_for(self.pace.window).await
+        self.wait_for(OnTheWay {
+            envelopes: self.pace.window,
+            bytes: self.pace.window_bytes,
+        })
+        .await
     }
 
     /// Waits until everything sent was taken, or counted as lost; says which.
     pub async fn flush(&mut self) -> Result<Report, LinkError> {
-        self.wait_for(0).await?;
+        self.wait_for(OnTheWay::default()).await?;
         Ok(self.report())
     }
 
@@ -97,11 +105,11 @@ impl Producer {
     /// Envelopes that are on the way.
     #[must_use]
     pub fn on_the_way(&self) -> u64 {
-        self.link.as_ref().map_or(0, Link::untaken)
+        self.link.as_ref().map_or(0, |link| link.untaken().envelopes)
     }
 
-    /// Waits until at most `window` envelopes are on the way; sends again what an ended link left over.
-    async fn wait_for(&mut self, window: u64) -> Result<(), LinkError> {
+    /// Waits until no more than `window` is on the way; sends again what an ended link left over.
+    async fn wait_for(&mut self, window: OnTheWay) -> Result<(), LinkError> {
         loop {
             let Some(link) = &self.link else { return Ok(()) };
             if link.is_over() {
@@ -111,7 +119,8 @@ impl Producer {
                 }
                 continue;
             }
-            if link.untaken() <= window {
+            let untaken = link.untaken();
+            if untaken.envelopes <= window.envelopes && untaken.bytes <= window.bytes {
                 return Ok(());
             }
             link.changed().await;

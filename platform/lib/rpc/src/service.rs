@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::frame::Frame;
 use crate::messages::{End, Messages};
+use crate::net::Place;
 use crate::outgoing::Outgoing;
 
 pub(crate) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -93,13 +94,16 @@ impl<S: RawService> tower::Service<http::Request<Body>> for RawServer<S> {
         let max_message = self.max_message;
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-            let request = request.map(|body| Messages::new(body, End::Plain, max_message));
+            let place = request.extensions().get::<Place>();
+            let under_way = place.map(Place::begin);
+            let held = place.map(Place::charge);
+            let request = request.map(|body| Messages::new(body, End::Plain, max_message).charged_to(held));
             let answer = match service.call(&method, Request::from_http(request)).await {
                 Ok(answer) => answer,
                 Err(status) => return Ok(status.into_http()),
             };
             let (metadata, frames, extensions) = answer.into_parts();
-            let mut answer = http::Response::new(Body::new(Outgoing::answer(frames)));
+            let mut answer = http::Response::new(Body::new(Outgoing::answer(frames, under_way)));
             *answer.headers_mut() = metadata.into_headers();
             *answer.extensions_mut() = extensions;
             answer.headers_mut().insert(http::header::CONTENT_TYPE, GRPC);

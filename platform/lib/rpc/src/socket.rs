@@ -9,10 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::TcpStream;
 
-/// How much is read ahead.
-const READ_BUFFER: usize = 64 * 1024;
+/// How much is read ahead between parts of the stack.
+pub(crate) const READ_BUFFER: usize = 64 * 1024;
 
 /// Writes of this size go straight to the socket.
 const LARGE_WRITE: usize = 16 * 1024;
@@ -22,21 +21,24 @@ const WRITE_BUFFER: usize = 64 * 1024;
 
 /// A TCP connection for TLS to stand on.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    inner: BufReader<TcpStream>,
+pub(crate) struct Socket<S> {
+    inner: BufReader<S>,
+    /// Whether small writes wait for a flush.
+    gathers: bool,
     waiting: Vec<u8>,
     /// The others had their turn since the flush began.
     yielded: bool,
 }
 
-impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            inner: BufReader::with_capacity(READ_BUFFER, stream),
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Reads up to `read_ahead` bytes at once; small writes go straight to the stream unless they are gathered.
+    pub(crate) fn new(stream: S, read_ahead: usize, gathers: bool) -> Self {
+        Self {
+            inner: BufReader::with_capacity(read_ahead, stream),
+            gathers,
             waiting: Vec::new(),
             yielded: false,
-        })
+        }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -57,13 +59,13 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
@@ -74,7 +76,7 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let size: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if size < LARGE_WRITE && self.waiting.len() + size <= WRITE_BUFFER {
+        if self.gathers && size < LARGE_WRITE && self.waiting.len() + size <= WRITE_BUFFER {
             for buf in bufs {
                 self.waiting.extend_from_slice(buf);
             }
@@ -108,18 +110,24 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// Small and large writes, flushed now and then: everything arrives, in order.
     #[tokio::test]
     async fn what_is_written_arrives_in_order() {
+        for gathers in [true, false] {
+            in_order(gathers).await;
+        }
+    }
+
+    async fn in_order(gathers: bool) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("an address"));
         let (client, accepted) = tokio::join!(client, listener.accept());
-        let mut writer = Socket::new(client.expect("connected")).expect("a socket");
-        let mut reader = Socket::new(accepted.expect("accepted").0).expect("a socket");
+        let mut writer = Socket::new(client.expect("connected"), READ_BUFFER, gathers);
+        let mut reader = Socket::new(accepted.expect("accepted").0, READ_BUFFER, gathers);
         let mut sent = Vec::new();
         let sizes = [1, 100, 20_000, 3, 15_000, 15_000, 15_000, 15_000, 15_000, 70_000, 5];
         let writing = async {

@@ -4,24 +4,31 @@
 //! acknowledgements go back, gathered. A subscription reads one stream of each doppler, on the task of whoever reads the
 //! subscription; streams that end are opened again. Who does not read is held back by HTTP/2's flow control, and the
 //! doppler's queue then decides who loses.
+//!
+//! A doppler may refuse a subscription: it has too many, or cannot serve this one. The reader of a live subscription learns
+//! it ([`Refused`]), because a stream without one doppler's part looks whole and is not. A durable subscription asks again
+//! until it is taken.
 
 mod acknowledgements;
 mod doppler;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::SelectAll;
 use futures::{Stream, StreamExt};
 use prost::Message;
+use thiserror::Error;
+use tonic::Status;
 use weir_envelope::batch::{Batch, Split};
 use weir_flow::{Ledger, Parcel, Reason, Receipt, Tracker};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_service::{Shutdown, Tasks};
 
 use crate::channel::Target;
-use doppler::Doppler;
+use doppler::{Doppler, Event};
 
 /// Whether acknowledging a message means that it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,24 +68,37 @@ impl Dopplers {
     pub fn subscribe(&self, request: &EgressBatchRequest, durability: Durability) -> Subscription {
         let request = Bytes::from(request.encode_to_vec());
         let trackers = Arc::<Trackers>::default();
-        let deliveries = self.dopplers.iter().map(|doppler| {
+        let events = self.dopplers.iter().map(|doppler| {
             let subscribing =
                 doppler::Subscribing::new(Arc::clone(doppler), request.clone(), durability, Arc::clone(&trackers));
-            let deliveries = futures::stream::unfold(subscribing, |mut subscribing| async move {
-                let delivery = subscribing.next().await;
-                Some((delivery, subscribing))
+            let events = futures::stream::unfold(subscribing, |mut subscribing| async move {
+                let event = subscribing.next().await;
+                Some((event, subscribing))
             });
-            deliveries.boxed() as Deliveries
+            events.boxed() as Events
         });
+        let events = events.collect();
         Subscription {
-            deliveries: deliveries.collect(),
             closing: Closing { trackers },
+            ahead: None,
+            events,
         }
     }
 }
 
-/// The messages of one doppler.
-type Deliveries = Pin<Box<dyn Stream<Item = Delivery> + Send>>;
+/// A doppler does not take a subscription, and asking it again at once is of no use.
+#[derive(Debug, Clone, Error)]
+#[error("doppler `{doppler}` refuses the subscription: {}", status.message())]
+pub struct Refused {
+    /// Its address.
+    pub doppler: String,
+    /// What it answered: `RESOURCE_EXHAUSTED` when it has too many subscriptions, `INVALID_ARGUMENT` when it cannot serve
+    /// this one.
+    pub status: Box<Status>,
+}
+
+/// What happens at one doppler.
+type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 /// The books of a subscription at its dopplers.
 type Trackers = parking_lot::Mutex<Vec<Arc<Tracker>>>;
@@ -88,13 +108,15 @@ type Trackers = parking_lot::Mutex<Vec<Arc<Tracker>>>;
 pub struct Subscription {
     // The order of fields is the order of drops: the books are closed before the messages in the streams go.
     closing: Closing,
-    deliveries: SelectAll<Deliveries>,
+    /// A message that came while others were still being waited for.
+    ahead: Option<Delivery>,
+    events: SelectAll<Events>,
 }
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription")
-            .field("dopplers", &self.deliveries.len())
+            .field("dopplers", &self.events.len())
             .finish_non_exhaustive()
     }
 }
@@ -113,17 +135,52 @@ impl Drop for Closing {
 }
 
 impl Subscription {
+    /// Waits until every doppler has taken the subscription or turned out to be away, a first message has come, or
+    /// `patience` is over: an original doppler says nothing before its first message.
+    ///
+    /// # Errors
+    /// When a doppler refuses the subscription. A durable one is never refused: it asks again.
+    pub async fn opened(&mut self, patience: Duration) -> Result<(), Refused> {
+        let mut undecided = self.events.len();
+        let decided = async {
+            while undecided > 0 {
+                match self.events.next().await {
+                    Some(Event::Opened | Event::Away) => undecided -= 1,
+                    Some(Event::Message(delivery)) => {
+                        self.ahead = Some(delivery);
+                        break;
+                    }
+                    Some(Event::Refused(refused)) => return Err(refused),
+                    None => break,
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(patience, decided).await.unwrap_or(Ok(()))
+    }
+
     /// Waits for the next message of any doppler. Cancel safe.
-    pub async fn next(&mut self) -> Delivery {
-        match self.deliveries.next().await {
-            Some(delivery) => delivery,
-            // There are no dopplers: their streams never end.
-            None => std::future::pending().await,
+    ///
+    /// # Errors
+    /// When a doppler refuses the subscription: at its begin, or when it is opened again after the doppler was away. A
+    /// durable one is never refused: it asks again.
+    pub async fn next(&mut self) -> Result<Delivery, Refused> {
+        if let Some(delivery) = self.ahead.take() {
+            return Ok(delivery);
+        }
+        loop {
+            match self.events.next().await {
+                Some(Event::Message(delivery)) => return Ok(delivery),
+                Some(Event::Refused(refused)) => return Err(refused),
+                Some(Event::Opened | Event::Away) => {}
+                // There are no dopplers: their streams never end.
+                None => std::future::pending().await,
+            }
         }
     }
 
-    /// The next message, if one is there already.
-    pub fn try_next(&mut self) -> Option<Delivery> {
+    /// The next message, or the refusal, if one is there already.
+    pub fn try_next(&mut self) -> Option<Result<Delivery, Refused>> {
         futures::FutureExt::now_or_never(self.next())
     }
 

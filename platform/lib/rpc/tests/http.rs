@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
-use weir_rpc::{RequestBody, serve_http_to_many};
+use weir_rpc::{PortLimits, RequestBody, serve_http_within};
 use weir_service::{Context, Trigger};
 use weir_tls::{ALPN_H2, ALPN_HTTP1, Authority, ClientTls, ServerTls, server_name};
 
@@ -106,7 +106,16 @@ impl Server {
             async { Ok::<_, Infallible>(http::Response::new(body)) }
         });
         tokio::spawn(async move {
-            serve_http_to_many(listener, &tls, service, 1, context.shutdown.clone(), &context.tasks).await;
+            let limits = PortLimits::of(1);
+            serve_http_within(
+                limits,
+                listener,
+                &tls,
+                service,
+                context.shutdown.clone(),
+                &context.tasks,
+            )
+            .await;
         });
         Self {
             dir,

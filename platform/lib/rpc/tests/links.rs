@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder};
+use weir_envelope::encode::Writer;
 use weir_envelope::selector::everything;
+use weir_envelope::view::Stream;
 use weir_envelope::wire::{put_bytes, put_uint};
-use weir_flow::{Capacity, FairQueue, Parcel, Tracker};
+use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, Parcel, Reason, Tracker};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Link, Method};
@@ -97,6 +100,17 @@ async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context)
     let kept = Kept::default();
     let keeping = Arc::clone(&kept);
     let sink = move |parcel| keeping.lock().push(parcel);
+    let address = ingress_into(sink, pki, linked, &context).await;
+    (address, kept, trigger, context)
+}
+
+/// A server of `context` that gives what comes in to `sink`.
+async fn ingress_into(
+    sink: impl Fn(Parcel) + Send + Sync + 'static,
+    pki: &Pki,
+    linked: bool,
+    context: &Context,
+) -> SocketAddr {
     let ingress = IngressServer::new(sink, Arc::clone(&context.ledger), context.shutdown.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -109,7 +123,7 @@ async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context)
     context
         .tasks
         .spawn("server", async move { server.serve(listener, shutdown, &tasks).await });
-    (address, kept, trigger, context)
+    address
 }
 
 /// A client that sends three batches: they stay in flight until the server lets their receipts go.
@@ -138,6 +152,42 @@ async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
         link.in_flight() == 0 && client.ledger.snapshot().sent == 30
     })
     .await;
+}
+
+/// The server drops what comes in while its ledger cannot be written: the link is read on, nothing is acknowledged, and when
+/// the file can be written again everything is, with the drops on file.
+#[tokio::test]
+async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
+    let pki = Pki::new();
+    let base = tempfile::tempdir().expect("a directory");
+    let (dir, away) = (base.path().join("ledger"), base.path().join("away"));
+    let ledger = Ledger::open("doppler", Some(&dir)).expect("a ledger");
+    let (_stop, server) = Context::new("doppler", Arc::clone(&ledger));
+    let counting = Arc::clone(&ledger);
+    let sink = move |parcel: Parcel| counting.lost("egress", Reason::SlowConsumer, &parcel.lose());
+    let address = ingress_into(sink, &pki, true, &server).await;
+    let (_stop, client) = Context::in_memory("agent");
+    let channel = Channel::new(&pki.target(address));
+    let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
+        .await
+        .expect("a link");
+
+    std::fs::rename(&dir, &away).expect("moved away");
+    for number in 0..20 {
+        let batch = numbered(number * 10..(number + 1) * 10);
+        link.send(Parcel::unacknowledged(batch))
+            .await
+            .expect("the link takes it");
+        eventually("the server reads on", || {
+            ledger.snapshot().received == (number + 1) * 10
+        })
+        .await;
+        assert_eq!(link.in_flight(), (number + 1) * 10);
+    }
+    std::fs::rename(&away, &dir).expect("moved back");
+    eventually("all acknowledged", || link.in_flight() == 0).await;
+    let on_file = LedgerSnapshot::read(&dir, "doppler").expect("readable").expect("there");
+    assert_eq!(on_file.dropped_total(), 200);
 }
 
 /// The server stops in order: what it has looked at is its own, and nothing is lost.
@@ -209,10 +259,51 @@ async fn a_producer_is_told_what_became_of_its_lines() {
     assert_eq!((report.sent, report.lost), (150, 7));
 }
 
+/// Setup: a server that takes nothing, and batches of 1 MiB. Must hold: a producer waits as soon as more bytes are on the way
+/// than its window has, however few envelopes that are, and goes on when they are taken.
+#[tokio::test]
+async fn a_producer_of_long_lines_waits() {
+    let pki = Pki::new();
+    let (address, kept, ..) = keeper(&pki, true).await;
+    let (_stop, client) = Context::in_memory("emit");
+    let mut producer = Producer::new(
+        &pki.target(address),
+        Arc::clone(&client.ledger),
+        &client.tasks,
+        Pace {
+            window_bytes: 4 << 20,
+            ..Pace::default()
+        },
+    );
+    let long = || {
+        let mut builder = BatchBuilder::new();
+        builder.push_with(|envelope| {
+            Writer::new(envelope)
+                .source_id("app")
+                .log(&vec![b'x'; 1 << 20], Stream::Out);
+        });
+        builder.finish()
+    };
+    for _ in 0..3 {
+        producer.send(long()).await.expect("sent");
+    }
+    let mut fourth = std::pin::pin!(producer.send(long()));
+    tokio::select! {
+        sent = &mut fourth => panic!("it does not wait: {sent:?}"),
+        () = eventually("it is sent", || kept.lock().len() == 4) => {}
+    }
+    assert!(futures::poll!(&mut fourth).is_pending());
+    kept.lock().clear();
+    let sent = tokio::time::timeout(DEADLINE, fourth).await.expect("in time");
+    sent.expect("sent");
+}
+
 /// A server with one queue that everybody who subscribes is given.
 struct OneQueue {
     egress: Arc<Egress>,
     queue: Arc<FairQueue>,
+    /// So many subscriptions are refused before one is taken.
+    refusals: AtomicUsize,
 }
 
 #[tonic::async_trait]
@@ -220,6 +311,14 @@ impl RawService for OneQueue {
     const NAME: &'static str = "loggregator.v2.Egress";
 
     async fn call(&self, _: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
+        let refuse = |left: usize| left.checked_sub(1);
+        if self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuse)
+            .is_ok()
+        {
+            return Err(Status::resource_exhausted("full"));
+        }
         Ok(self
             .egress
             .stream(Arc::clone(&self.queue), Acknowledges::of(&request), ()))
@@ -227,6 +326,10 @@ impl RawService for OneQueue {
 }
 
 async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
+    one_queue_after(0, pki).await
+}
+
+async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
     let (trigger, context) = Context::in_memory("doppler");
     let queue = Arc::new(FairQueue::new(Capacity {
         envelopes: 10_000,
@@ -241,6 +344,7 @@ async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) 
             Arc::new(OneQueue {
                 egress,
                 queue: Arc::clone(&queue),
+                refusals: refusals.into(),
             }),
             1 << 20,
         ));
@@ -273,7 +377,8 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     assert!(queue.push(parcel(1, 0..5)).is_empty());
     let first = tokio::time::timeout(DEADLINE, subscription.next())
         .await
-        .expect("delivered");
+        .expect("delivered")
+        .expect("not refused");
     assert_eq!((first.envelopes, first.deprecated_tags), (Some(5), false));
     let first = first.into_parcel(&client.ledger);
     assert_eq!(numbers(&first.batch), [0, 1, 2, 3, 4]);
@@ -285,12 +390,42 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     assert!(queue.push(parcel(2, 5..8)).is_empty());
     let held = tokio::time::timeout(DEADLINE, subscription.next())
         .await
-        .expect("delivered");
+        .expect("delivered")
+        .expect("not refused");
     drop(subscription);
     drop(held);
     eventually("counted", || doppler.ledger.snapshot().dropped_total() == 3).await;
     assert_eq!(upstream.progress().handed_on, 2);
     assert_eq!(doppler.ledger.snapshot().in_flight, 0);
+}
+
+/// A doppler that is full: a live subscription learns it, and is taken if its reader tries on; a durable one tries on by
+/// itself.
+#[tokio::test]
+async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
+    let pki = Pki::new();
+    let (_stop, client) = Context::in_memory("rlp");
+    let request = EgressBatchRequest {
+        selectors: everything(),
+        ..EgressBatchRequest::default()
+    };
+    for durability in [Durability::Live, Durability::Durable] {
+        let (address, queue, _trigger, _doppler) = one_queue_after(2, &pki).await;
+        let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
+        let mut subscription = dopplers.subscribe(&request, durability);
+        if durability == Durability::Live {
+            let refused = subscription.opened(DEADLINE).await.expect_err("refused");
+            assert_eq!(refused.status.code(), tonic::Code::ResourceExhausted);
+            subscription.next().await.expect_err("refused again");
+        }
+        subscription.opened(DEADLINE).await.expect("taken");
+        assert!(queue.push(Parcel::unacknowledged(numbered(0..5))).is_empty());
+        let delivery = tokio::time::timeout(DEADLINE, subscription.next())
+            .await
+            .expect("delivered")
+            .expect("not refused");
+        assert_eq!(delivery.envelopes, Some(5));
+    }
 }
 
 /// The doppler stops in order while messages wait: they are delivered first.
@@ -323,7 +458,8 @@ async fn a_stopping_doppler_runs_its_queues_out() {
     while received.len() < 3000 {
         let delivery = tokio::time::timeout(DEADLINE, subscription.next())
             .await
-            .expect("delivered");
+            .expect("delivered")
+            .expect("not refused");
         received.extend(numbers(&delivery.into_parcel(&client.ledger).batch));
     }
     assert_eq!(received, (0..3000).collect::<Vec<_>>());

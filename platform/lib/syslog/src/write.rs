@@ -14,6 +14,7 @@ use crate::timestamp::Stamp;
 
 mod data;
 mod heads;
+mod names;
 
 /// The field of an envelope that holds a log, and the field of a log that holds its type.
 const LOG: u32 = 4;
@@ -158,8 +159,8 @@ impl Formatter {
                 let priority: &[u8] = match stream {
                     Stream::Out => b"<14>1 ",
                     Stream::Err if log_type(envelope) == 1 => b"<11>1 ",
-                    // Neither of the two: the original says so literally.
-                    Stream::Err => b"<-1>1 ",
+                    // Neither of the two. The original writes `<-1>`, at which strict receivers close the connection.
+                    Stream::Err => b"<14>1 ",
                 };
                 let head = self.heads.of(&summary)?;
                 let text = without_nuls(payload, scratch);

@@ -124,7 +124,7 @@ fn name() -> impl Strategy<Value = String> {
 
 fn tags() -> impl Strategy<Value = BTreeMap<String, String>> {
     let key = prop_oneof![
-        "[!#-<>-\\\\^-~]{1,40}",
+        "[!#-<>-\\\\^-~]{1,32}",
         Just("app_name".to_owned()),
         Just("organization_name".to_owned()),
     ];
@@ -281,6 +281,11 @@ proptest! {
                 let message = &text[start..end as usize];
                 prop_assert!(message.ends_with(b"\n"));
                 prop_assert!(parse(message).is_ok(), "{:?}", parse(message));
+                for element in parse(message).unwrap().data.elements() {
+                    for parameter in element.parameters() {
+                        prop_assert!((1..=32).contains(&parameter.name.len()), "{}", parameter.name);
+                    }
+                }
                 messages.push(Ok(message.to_vec()));
                 start = end as usize;
             }

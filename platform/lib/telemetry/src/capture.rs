@@ -14,7 +14,7 @@ use weir_service::clock;
 use crate::format::SpanFields;
 use crate::owner::{Surroundings, trace_ids};
 use crate::record::{Record, push_cut};
-use crate::{Identity, Outbox, quiet};
+use crate::{Identity, Outbox, neutral, quiet};
 
 /// Longest text of a log envelope, in bytes.
 const LONGEST_TEXT: usize = 16 * 1024;
@@ -77,7 +77,8 @@ where
             }
         }
         let mut text = String::new();
-        push_cut(&mut text, &line, LONGEST_TEXT);
+        // Whoever reads the stream on a terminal gets it byte for byte.
+        push_cut(&mut text, &neutral(&line), LONGEST_TEXT);
 
         let ids = context
             .event_span(event)

@@ -1,6 +1,7 @@
 //! Puts the parts together and installs them for the process.
 
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -21,6 +23,9 @@ use weir_service::COMPONENT_SPAN_TARGET;
 
 use crate::capture::CaptureLayer;
 use crate::format::SpanFields;
+use crate::library::LibraryLimit;
+use crate::limit::swallowed_altogether;
+use crate::log_file::LogFile;
 use crate::metrics::EnvelopeExporter;
 use crate::owner::{OwnerLayer, SignLayer};
 use crate::spans::TimerProcessor;
@@ -46,6 +51,8 @@ pub struct Options {
     pub metrics_every: Duration,
     /// The bounds of the outbox.
     pub capacity: Capacity,
+    /// The file that stderr is appended to, if it is to be kept within [`crate::LOG_FILE_BYTES`].
+    pub log_file: Option<PathBuf>,
     /// What the outbox counts in; kept in memory if there is none.
     pub ledger: Option<Arc<Ledger>>,
 }
@@ -65,6 +72,7 @@ impl Options {
                 envelopes: 10_000,
                 bytes: 8 << 20,
             },
+            log_file: None,
             ledger: None,
         }
     }
@@ -116,13 +124,24 @@ pub struct Telemetry {
 ///
 /// # Errors
 /// When the level is no filter, or telemetry is installed already.
-pub fn init(options: Options) -> Result<Telemetry, InitError> {
+#[expect(clippy::disallowed_methods, reason = "the formats make text of others neutral")]
+pub fn init(mut options: Options) -> Result<Telemetry, InitError> {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let instance_id = options.instance_id.clone();
-    let (subscriber, telemetry) = assemble(options, io::stderr, colour)?;
+    let component = options.component;
+    let writer = match options.log_file.take() {
+        Some(path) => BoxMakeWriter::new(LogFile::new(path)),
+        None => BoxMakeWriter::new(io::stderr),
+    };
+    let (subscriber, telemetry) = assemble(options, writer, colour)?;
     subscriber.try_init().map_err(|_| InitError::Installed)?;
     crate::event::install(&telemetry.outbox, instance_id);
     opentelemetry::global::set_meter_provider(telemetry.meters.clone());
+    crate::meter(component)
+        .u64_observable_counter("log_lines_swallowed")
+        .with_description("Lines that were left out of the log because they repeated one of the last second.")
+        .with_callback(|counter| counter.observe(swallowed_altogether(), &[]))
+        .build();
     Ok(telemetry)
 }
 
@@ -143,6 +162,7 @@ where
         instance_id,
         metrics_every,
         capacity,
+        log_file: _,
         ledger,
     } = options;
     let ledger = ledger.unwrap_or_else(|| Ledger::in_memory("telemetry"));
@@ -165,7 +185,7 @@ where
                 .event_format(format)
                 .with_ansi(colour)
                 .with_writer(writer)
-                .with_filter(filter(stderr_level.as_deref().unwrap_or(&level))?),
+                .with_filter(filter(stderr_level.as_deref().unwrap_or(&level))?.and(LibraryLimit::default())),
         )
         .with(
             CaptureLayer::new(Arc::clone(&outbox), component, instance_id)

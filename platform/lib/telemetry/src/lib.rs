@@ -13,7 +13,7 @@
 //!
 //! What a component is called comes from the span field `component` (see `weir_service::Context::span`), else from the
 //! process. Nothing is shipped of what happens while shipping: see [`quiet()`]. Fields named like a secret are redacted
-//! everywhere.
+//! everywhere. What others wrote, such as the text of a peer's error, is made [`neutral`] wherever people read it.
 
 #![cfg_attr(
     test,
@@ -30,8 +30,11 @@ mod event;
 mod format;
 mod identity;
 mod init;
+mod library;
 mod limit;
+mod log_file;
 mod metrics;
+mod neutral;
 mod outbox;
 mod owner;
 mod propagation;
@@ -44,8 +47,10 @@ pub use event::event;
 pub use format::Format;
 pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};
-pub use limit::RateLimit;
+pub use limit::{EACH_SECOND, RateLimit};
+pub use log_file::{LOG_FILE_BYTES, set_full_log_aside};
 pub use metrics::meter;
+pub use neutral::{Neutralizer, neutral, neutral_rows};
 pub use outbox::{Outbox, Shipment};
 pub use propagation::{adopt_trace, send_trace};
 pub use quiet::quiet;

@@ -1,10 +1,25 @@
-//! Warnings that repeat: said once in a while, with how many were swallowed.
+//! Lines that repeat: said once in a while, with how many were swallowed.
+//!
+//! Whatever a caller can cause as often as it likes, such as a refusal, is said through [`limited!`](crate::limited) with
+//! [`EACH_SECOND`]: otherwise each request would be a line in a file and a row in the log cache. The metric
+//! `log_lines_swallowed` of the process says how many were left out altogether.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use weir_service::clock;
+
+/// How often something is said that a caller can cause as often as it likes.
+pub const EACH_SECOND: Duration = Duration::from_secs(1);
+
+/// Of all limits of this process.
+static SWALLOWED: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines this process has left out.
+pub(crate) fn swallowed_altogether() -> u64 {
+    SWALLOWED.load(Ordering::Relaxed)
+}
 
 /// Lets one through per period and counts the others. Usable as a `static`.
 #[derive(Debug)]
@@ -34,6 +49,7 @@ impl RateLimit {
         let mut last = self.last.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < self.period) {
             self.swallowed.fetch_add(1, Ordering::Relaxed);
+            SWALLOWED.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         *last = Some(now);

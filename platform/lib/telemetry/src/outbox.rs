@@ -132,6 +132,10 @@ impl Outbox {
             ..
         } in self.ledger.take_reports()
         {
+            // A report that repeats an earlier one: here each is told once.
+            if count == 0 {
+                continue;
+            }
             let identity = Identity::of(&source_id);
             let total = {
                 let mut totals = self.dropped.lock();

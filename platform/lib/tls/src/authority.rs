@@ -21,6 +21,8 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
+use weir_files::Readers;
+
 use crate::{CertificateStatus, IdentityFiles, TlsError, describe_certificate, material, status, store};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -126,8 +128,8 @@ impl Authority {
         valid(&mut params, now, self.ends.min(now + DAY * LEAF_DAYS));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        store::replace(&files.key, &key.serialize_pem(), 0o600)?;
-        store::replace(&files.cert, &certificate.pem(), 0o644)
+        store::replace(&files.key, &key.serialize_pem(), Readers::Owner)?;
+        store::replace(&files.cert, &certificate.pem(), Readers::Everybody)
     }
 }
 
@@ -141,7 +143,7 @@ fn create(cert: &Path, key: &Path) -> Result<(), TlsError> {
         key_pair(key)?
     } else {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        store::replace(key, &pair.serialize_pem(), 0o600)?;
+        store::replace(key, &pair.serialize_pem(), Readers::Owner)?;
         pair
     };
     let mut params = CertificateParams::default();
@@ -151,7 +153,7 @@ fn create(cert: &Path, key: &Path) -> Result<(), TlsError> {
     let now = SystemTime::now();
     valid(&mut params, now, now + DAY * CA_DAYS);
     let certificate = params.self_signed(&pair).map_err(failed)?;
-    store::replace(cert, &certificate.pem(), 0o644)
+    store::replace(cert, &certificate.pem(), Readers::Everybody)
 }
 
 /// Whether the files hold what would be issued, with enough time left.

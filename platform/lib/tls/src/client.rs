@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, DistinguishedName, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use crate::reload::Reloading;
@@ -33,6 +34,33 @@ impl ClientTls {
                 .with_root_certificates(roots)
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
             config.alpn_protocols = vec![ALPN_H2.to_vec()];
+            Ok(config)
+        })?;
+        Ok(Self {
+            config: Arc::new(config),
+        })
+    }
+
+    /// A client that trusts the CA in `ca`, and shows the certificate of `files` to a server that asks for one of the CA in
+    /// `files`; to all others it does not show who it is. Speaks HTTP/1.1 unless told otherwise.
+    ///
+    /// # Errors
+    /// As [`ClientTls::mutual`].
+    pub fn trusting_as(ca: &Path, files: &IdentityFiles) -> Result<Self, TlsError> {
+        let mut paths = material::paths(files);
+        paths.push(ca.to_owned());
+        let (ca, files) = (ca.to_owned(), files.clone());
+        let config = Reloading::new(paths, move || {
+            let identity = material::valid_identity(&files.cert, &files.key)?;
+            let shown = WhenAsked {
+                issuers: material::roots(&files.ca)?.subjects(),
+                identity: SingleCertAndKey::from(identity),
+            };
+            let mut config = ClientConfig::builder_with_provider(provider::ring())
+                .with_protocol_versions(provider::VERSIONS)?
+                .with_root_certificates(material::roots(&ca)?)
+                .with_client_cert_resolver(Arc::new(shown));
+            config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
             Ok(config)
         })?;
         Ok(Self {
@@ -77,6 +105,29 @@ impl ClientTls {
     #[must_use]
     pub fn connector(&self) -> TlsConnector {
         TlsConnector::from(self.config.get())
+    }
+}
+
+/// Shows a certificate to servers that name its CA, and to no others: they could refuse a certificate of a CA that they do not
+/// know, though they take a client without any.
+#[derive(Debug)]
+struct WhenAsked {
+    issuers: Vec<DistinguishedName>,
+    identity: SingleCertAndKey,
+}
+
+impl ResolvesClientCert for WhenAsked {
+    fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let known = |hint: &&[u8]| self.issuers.iter().any(|issuer| issuer.as_ref() == *hint);
+        if hints.iter().any(known) {
+            ResolvesClientCert::resolve(&self.identity, hints, schemes)
+        } else {
+            None
+        }
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod asking;
 mod authority;
 mod chain;
 mod client;

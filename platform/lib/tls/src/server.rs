@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
+use rustls::{ServerConfig, ServerConnection};
+use rustls_pki_types::UnixTime;
 use tokio_rustls::TlsAcceptor;
 
+use crate::asking::Asking;
 use crate::reload::Reloading;
 use crate::{ALPN_H2, ALPN_HTTP1, IdentityFiles, TlsError, material, provider};
 
@@ -16,6 +18,18 @@ use crate::{ALPN_H2, ALPN_HTTP1, IdentityFiles, TlsError, material, provider};
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<Reloading<ServerConfig>>,
+    clients: Clients,
+}
+
+/// What a server wants to know of its clients.
+#[derive(Debug, Clone)]
+enum Clients {
+    /// Every client must show a certificate of the CA.
+    Certified,
+    /// Nobody is asked for a certificate.
+    Anybody,
+    /// Anybody may connect; a client that shows a certificate of the CA is known by it.
+    Known(Arc<Reloading<Arc<dyn ClientCertVerifier>>>),
 }
 
 impl ServerTls {
@@ -27,14 +41,8 @@ impl ServerTls {
     pub fn mutual(files: &IdentityFiles) -> Result<Self, TlsError> {
         let paths = material::paths(files);
         let files = files.clone();
-        Self::new(paths, move || {
-            let verifier = WebPkiClientVerifier::builder_with_provider(material::roots(&files.ca)?, provider::ring())
-                .build()
-                .map_err(|error| TlsError::Malformed {
-                    path: files.ca.clone(),
-                    reason: error.to_string(),
-                })?;
-            server_config(&files.cert, &files.key, verifier, ALPN_H2)
+        Self::new(paths, Clients::Certified, move || {
+            server_config(&files.cert, &files.key, verifier(&files.ca)?, ALPN_H2)
         })
     }
 
@@ -44,18 +52,60 @@ impl ServerTls {
     /// As [`ServerTls::mutual`].
     pub fn public(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let (cert, key) = (cert.to_owned(), key.to_owned());
-        Self::new(vec![cert.clone(), key.clone()], move || {
+        Self::new(vec![cert.clone(), key.clone()], Clients::Anybody, move || {
             server_config(&cert, &key, Arc::new(NoClientAuth), ALPN_HTTP1)
+        })
+    }
+
+    /// A public server that recognises callers of its own stack: anybody may connect, with or without a certificate, and
+    /// [`ServerTls::knows`] tells whether a connection has shown one of the CA in `files`. Speaks HTTP/1.1 unless told
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`ServerTls::mutual`].
+    pub fn public_knowing(files: &IdentityFiles) -> Result<Self, TlsError> {
+        let ca = files.ca.clone();
+        let known = Arc::new(Reloading::new(vec![ca.clone()], move || verifier(&ca))?);
+        let (paths, files) = (material::paths(files), files.clone());
+        Self::new(paths, Clients::Known(known), move || {
+            let asking = Arc::new(Asking::new(verifier(&files.ca)?));
+            server_config(&files.cert, &files.key, asking, ALPN_HTTP1)
         })
     }
 
     fn new(
         files: Vec<std::path::PathBuf>,
+        clients: Clients,
         build: impl Fn() -> Result<ServerConfig, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
         Ok(Self {
             config: Arc::new(Reloading::new(files, build)?),
+            clients,
         })
+    }
+
+    /// Whether every client must show a certificate of the CA.
+    #[must_use]
+    pub const fn demands_certificates(&self) -> bool {
+        matches!(self.clients, Clients::Certified)
+    }
+
+    /// Whether the client of a finished handshake holds a certificate of the CA that is valid now.
+    #[must_use]
+    pub fn knows(&self, connection: &ServerConnection) -> bool {
+        match &self.clients {
+            Clients::Certified => true,
+            Clients::Anybody => false,
+            Clients::Known(verifier) => {
+                connection
+                    .peer_certificates()
+                    .and_then(<[_]>::split_first)
+                    .is_some_and(|(certificate, chain)| {
+                        let verified = verifier.get().verify_client_cert(certificate, chain, UnixTime::now());
+                        verified.is_ok()
+                    })
+            }
+        }
     }
 
     /// The same identity speaking these protocols, the preferred one first ([`ALPN_H2`], [`ALPN_HTTP1`]). A client that
@@ -69,6 +119,7 @@ impl ServerTls {
         });
         Self {
             config: Arc::new(config),
+            clients: self.clients.clone(),
         }
     }
 
@@ -78,6 +129,16 @@ impl ServerTls {
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.get())
     }
+}
+
+/// Verifies that a client's certificate comes from the CA in `ca`.
+fn verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(material::roots(ca)?, provider::ring())
+        .build()
+        .map_err(|error| TlsError::Malformed {
+            path: ca.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 fn server_config(

@@ -1,9 +1,11 @@
 //! Files that are whole or not there, and private where they must be.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use weir_files::Readers;
 
 use crate::TlsError;
 
@@ -22,39 +24,12 @@ pub(crate) fn private_directory(dir: &Path) -> Result<(), TlsError> {
 /// Keeps other processes from making certificates in `dir` until the result is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File, TlsError> {
     let path = dir.join(".lock");
-    let attempt = || -> io::Result<File> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
-        file.lock()?;
-        Ok(file)
-    };
-    attempt().map_err(|source| unwritable(&path, source))
+    weir_files::lock(&path).map_err(|source| unwritable(&path, source))
 }
 
-/// Replaces `path` by `content` in one step: readers and a crash see the old file or the new one. The directory's lock
-/// must be held.
-pub(crate) fn replace(path: &Path, content: &str, mode: u32) -> Result<(), TlsError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".new");
-    let partial = Path::new(&partial);
-    let attempt = || -> io::Result<()> {
-        match fs::remove_file(partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(partial)?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(partial, path)?;
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
-    };
-    attempt().map_err(|source| unwritable(path, source))
+/// Replaces `path` by `content` in one step: readers and a crash see the old file or the new one.
+pub(crate) fn replace(path: &Path, content: &str, readers: Readers) -> Result<(), TlsError> {
+    weir_files::replace(path, content.as_bytes(), readers).map_err(|source| unwritable(path, source))
 }
 
 fn unwritable(path: &Path, source: io::Error) -> TlsError {

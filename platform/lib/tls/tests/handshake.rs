@@ -160,6 +160,47 @@ async fn public_servers_ask_for_nothing() {
     assert_eq!(served.unwrap().0.as_deref(), Some(ALPN_HTTP1));
 }
 
+/// A public server that knows its stack recognises who shows a certificate of its CA, and serves all others as before: with
+/// none, and with one that means nothing here. A client shows its certificate to a server that names its CA only.
+#[tokio::test]
+async fn public_servers_know_their_own() {
+    let (world, foreign) = (world(), world());
+    let server = ServerTls::public_knowing(&world.server).unwrap();
+    let own = ClientTls::trusting_as(&world.client.ca, &world.client).unwrap();
+    let nobody = ClientTls::trusting(&world.client.ca).unwrap();
+    // One that shows its certificate whatever the server names.
+    let stranger = IdentityFiles {
+        ca: world.client.ca.clone(),
+        ..foreign.client.clone()
+    };
+    let stranger = ClientTls::mutual(&stranger).unwrap().with_alpn(&[ALPN_HTTP1]);
+    // One whose certificate the server does not ask for.
+    let elsewhere = ClientTls::trusting_as(&world.client.ca, &of_another_name(foreign.dir.path())).unwrap();
+    for (client, shows, known) in [
+        (&own, true, true),
+        (&nobody, false, false),
+        (&stranger, true, false),
+        (&elsewhere, false, false),
+    ] {
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let (served, connected) = tokio::join!(
+            server.acceptor().accept(far),
+            client.connector().connect(server_name("localhost").unwrap(), near)
+        );
+        let (served, _connected) = (served.unwrap(), connected.unwrap());
+        let connection = served.get_ref().1;
+        assert_eq!(connection.peer_certificates().is_some(), shows);
+        assert_eq!(server.knows(connection), known);
+    }
+    let (served, connected) = exchange(
+        &ServerTls::mutual(&world.server).unwrap(),
+        &own.with_alpn(&[ALPN_H2]),
+        "log-cache",
+    )
+    .await;
+    assert!(served.is_ok() && connected.is_ok());
+}
+
 /// A plain-text answer is named as such.
 #[tokio::test]
 async fn plain_text_is_named() {
@@ -204,6 +245,15 @@ async fn new_certificates_are_picked_up() {
 
 /// Writes a CA and a certificate that was valid on one day of 2020.
 fn expired(dir: &Path) -> IdentityFiles {
+    issued(dir, "past", (2020, 2, 28), (2020, 2, 29))
+}
+
+/// A certificate of a CA that is not called as ours.
+fn of_another_name(dir: &Path) -> IdentityFiles {
+    issued(dir, "elsewhere", (2020, 1, 1), (4000, 1, 1))
+}
+
+fn issued(dir: &Path, name: &str, from: (i32, u8, u8), until: (i32, u8, u8)) -> IdentityFiles {
     let files = IdentityFiles {
         ca: dir.join("old.crt"),
         cert: dir.join("past.crt"),
@@ -213,10 +263,10 @@ fn expired(dir: &Path) -> IdentityFiles {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     std::fs::write(&files.ca, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let mut params = CertificateParams::new(vec!["past".to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "past");
-    params.not_before = date_time_ymd(2020, 2, 28);
-    params.not_after = date_time_ymd(2020, 2, 29);
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(from.0, from.1, from.2);
+    params.not_after = date_time_ymd(until.0, until.1, until.2);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).unwrap();
     std::fs::write(&files.cert, certificate.pem()).unwrap();

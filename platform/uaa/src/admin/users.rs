@@ -77,6 +77,19 @@ impl Admin {
         }
     }
 
+    /// The ids of the sources that the bearer of this token may read, by its groups `logs.read.<source id>`.
+    ///
+    /// # Errors
+    /// When the token does not count, or nobody answers.
+    pub async fn rights(&self) -> Result<Vec<String>, AdminError> {
+        #[derive(Deserialize)]
+        struct Rights {
+            sources: Vec<String>,
+        }
+        let rights: Rights = self.get("/weir/v1/rights").await?;
+        Ok(rights.sources)
+    }
+
     /// Makes a user.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What each key means.
 
+use weir_rpc::PORT_LIMITS_DOCS;
+
 /// What each key means, for the example configuration and the reference.
 pub const DOCS: &[(&str, &str)] = &[
     ("listen", "Where to serve HTTPS."),
@@ -9,6 +11,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "PEM file of the certificate; it carries the names of `external_url` and `login_url`.",
     ),
     ("identity.key", "PEM file of its key."),
+    (
+        "identity.ca",
+        "PEM file of the stack's CA. Callers that show a certificate of it have connections in reserve; empty: nobody has.",
+    ),
     (
         "external_url",
         "The address that clients know, such as `https://uaa.example.com`; empty for where it listens. Tokens carry it, with \
@@ -62,7 +68,10 @@ pub const DOCS: &[(&str, &str)] = &[
     ("lockout.window", "Within what time."),
     ("lockout.lock", "For how long."),
     ("passwords", "What a password must be."),
-    ("passwords.shortest", "Fewest characters."),
+    (
+        "passwords.shortest",
+        "Fewest characters of a new password; passwords that are there stay good.",
+    ),
     ("hashing", "How passwords are stored: Argon2id."),
     ("hashing.memory", "Memory of one hash."),
     ("hashing.passes", "Passes over it."),
@@ -71,6 +80,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "hashing.queue",
         "How many may wait; who comes then is told when to come again.",
     ),
+    ("limits", "Bounds of what clients may use."),
+    PORT_LIMITS_DOCS[0],
+    PORT_LIMITS_DOCS[1],
+    PORT_LIMITS_DOCS[2],
     (
         "providers",
         "External OpenID Connect providers, by the name that becomes the origin of their users.",

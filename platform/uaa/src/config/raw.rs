@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, ListenAddr, Secret};
+use weir_rpc::RawPortLimits;
 
 use super::RawProvider;
 
@@ -43,6 +44,8 @@ pub struct RawConfig {
     pub passwords: RawPasswords,
     /// How passwords are stored.
     pub hashing: RawHashing,
+    /// Bounds of what clients may use.
+    pub limits: RawPortLimits,
     /// External OpenID Connect providers, by the name that becomes the origin of their users.
     pub providers: BTreeMap<String, RawProvider>,
 }
@@ -55,6 +58,8 @@ pub struct RawIdentity {
     pub cert: PathBuf,
     /// PEM file of its key.
     pub key: PathBuf,
+    /// PEM file of the CA whose certificates the parts of the stack show; empty: nobody is asked for one.
+    pub ca: PathBuf,
 }
 
 /// Life times of tokens as they are written.
@@ -142,7 +147,7 @@ pub struct RawPasswords {
 
 impl Default for RawPasswords {
     fn default() -> Self {
-        Self { shortest: 1 }
+        Self { shortest: 8 }
     }
 }
 
@@ -188,6 +193,7 @@ impl Default for RawConfig {
             lockout: RawLockout::default(),
             passwords: RawPasswords::default(),
             hashing: RawHashing::default(),
+            limits: RawPortLimits::default(),
             providers: BTreeMap::new(),
         }
     }

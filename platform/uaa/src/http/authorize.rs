@@ -6,8 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -20,6 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::login::see;
 use crate::http::pages::{self, Consent, ConsentScope};
+use crate::http::unread::Unread;
 use crate::http::{bearer, token};
 use crate::secrets;
 use crate::store::{Approval, Code, EMPTY_SECRET};
@@ -47,13 +46,7 @@ pub(crate) async fn ask(State(app): State<App>, RawQuery(query): RawQuery, parts
         .await?
         .filter(|there| request.is_recent(there, app.now()));
     let Some(there) = logged_in else {
-        if request.prompts("none") {
-            return Ok(request.refuse(&app, "login_required", "Nobody is logged in"));
-        }
-        let mut to = form_urlencoded::Serializer::new(String::new());
-        to.append_pair("continue", &request.after_login(&form))
-            .extend_pairs(request.demand().parameters());
-        return Ok(see(&format!("/login?{}", to.finish())));
+        return Ok(request.lead_to_login(&app, &form));
     };
     Box::pin(with_user(&app, &browser, &form, &request, there)).await
 }
@@ -66,7 +59,7 @@ async fn with_user(
     request: &Request,
     there: LoggedIn,
 ) -> Result<Response, ApiError> {
-    let granted = match request.granted(app, &there).await? {
+    let granted = match request.granted(app, &there, None).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
@@ -90,7 +83,7 @@ async fn with_user(
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    fields.retain(|(name, _)| name != "csrf" && name != "user_oauth_approval" && !name.starts_with("scope."));
+    fields.retain(|(name, _)| !request::is_answer(name));
     fields.push(("csrf".to_owned(), browser.csrf(app)));
     let page = Consent {
         client: request.client.name.as_deref().unwrap_or(&request.client.id),
@@ -104,12 +97,8 @@ async fn with_user(
 }
 
 /// `POST /oauth/authorize`: the answer to the question.
-pub(crate) async fn answer(
-    State(app): State<App>,
-    parts: Parts,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let form = Form::posted(&parts.headers, body)?;
+pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -> Result<Response, ApiError> {
+    let form = Form::posted(&parts.headers, body).await?;
     let browser = Browser::of(&parts);
     if let Err(error) = browser.check(&app, &form) {
         return Ok(failure(&parts, error));
@@ -121,7 +110,11 @@ pub(crate) async fn answer(
     let Some(there) = browser.logged_in(&app).await? else {
         return Ok(request.refuse(&app, "login_required", "Nobody is logged in any more"));
     };
-    let granted = match request.granted(&app, &there).await? {
+    // The form that is answered may be older than the login may be, and whoever posts may never have seen it.
+    if !request.is_recent(&there, app.now()) {
+        return Ok(request.lead_to_login(&app, &form));
+    }
+    let granted = match request.granted(&app, &there, None).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
@@ -180,16 +173,15 @@ async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Respons
         user,
         auth_time: caller.claims.auth_time.unwrap_or(caller.claims.iat),
     };
-    let granted = match request.granted(app, &there).await? {
+    if !request.is_recent(&there, app.now()) {
+        return Ok(request.refuse(app, "login_required", "The login of the token is older than it may be"));
+    }
+    // A token for little must not become a code for more, whatever the user may have.
+    let narrow: BTreeSet<String> = caller.claims.scope.iter().cloned().collect();
+    let granted = match request.granted(app, &there, Some(&narrow)).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
-    // A token for little must not become a code for more, whatever the user may have.
-    let held: BTreeSet<String> = caller.claims.scope.iter().cloned().collect();
-    let granted: BTreeSet<String> = granted.intersection(&held).cloned().collect();
-    if granted.is_empty() {
-        return Ok(request.refuse(app, "invalid_scope", "The token has none of the scopes"));
-    }
     if !request.open(app, &there, &granted).await?.is_empty() {
         return Ok(request.refuse(app, "consent_required", "The user has not agreed yet"));
     }
@@ -279,6 +271,7 @@ fn described(scope: &str) -> Option<String> {
         "cloud_controller.write" => "Change your apps, spaces and organisations",
         "cloud_controller.admin" => "Administer the whole platform",
         "doppler.firehose" => "Read the logs of everything",
+        crate::scopes::SOURCES => "Read the logs of your apps",
         "password.write" => "Change your password",
         "scim.me" => "See and change your account",
         "scim.userids" => "Look up the names of users",
@@ -291,7 +284,12 @@ fn described(scope: &str) -> Option<String> {
 
 impl Request {
     /// The scopes that the client and the user may have, or the answer that there are none.
-    async fn granted(&self, app: &App, there: &LoggedIn) -> Result<Result<BTreeSet<String>, Response>, ApiError> {
+    async fn granted(
+        &self,
+        app: &App,
+        there: &LoggedIn,
+        narrow: Option<&BTreeSet<String>>,
+    ) -> Result<Result<BTreeSet<String>, Response>, ApiError> {
         if !self.client.takes(&there.user.origin) {
             return Ok(Err(self.refuse(
                 app,
@@ -299,7 +297,7 @@ impl Request {
                 "The client is not for users of this origin",
             )));
         }
-        match token::granted(app, &self.client, &there.user, &self.scopes).await {
+        match token::granted(app, &self.client, &there.user, &self.scopes, narrow).await {
             Ok(granted) => Ok(Ok(granted)),
             Err(error) if error.status == StatusCode::BAD_REQUEST => {
                 Ok(Err(self.refuse(app, error.error, &error.description)))
@@ -330,6 +328,17 @@ impl Request {
                 .any(|approval| approval.approved && approval.client_id == self.client.id && approval.scope == *scope)
         };
         Ok(needed.into_iter().filter(|scope| !agreed(scope)).collect())
+    }
+
+    /// Leads to a login and back to this request; or to the client, which does not want anybody to be asked.
+    fn lead_to_login(&self, app: &App, form: &Form) -> Response {
+        if self.prompts("none") {
+            return self.refuse(app, "login_required", "Nobody is logged in, or the login is too old");
+        }
+        let mut to = form_urlencoded::Serializer::new(String::new());
+        to.append_pair("continue", &self.after_login(form))
+            .extend_pairs(self.demand().parameters());
+        see(&format!("/login?{}", to.finish()))
     }
 
     /// Leads to the client.

@@ -112,7 +112,11 @@ impl Browser {
             .as_ref()
             .is_some_and(|origin| *origin != format!("https://{}", self.host))
         {
-            tracing::info!("a form from another site was refused");
+            weir_telemetry::limited!(
+                info,
+                weir_telemetry::EACH_SECOND,
+                "a form from another site was refused"
+            );
             return Err(refused());
         }
         let shown = form.get("csrf").unwrap_or_default();

@@ -1,15 +1,14 @@
 //! `POST /check_token` and `POST /introspect`: what a token says, for clients with `uaa.resource`.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::http::form::Form;
+use crate::http::unread::Unread;
 use crate::http::{ApiError, bearer, client_auth};
 use crate::jwt::Flaw;
 use crate::scopes;
@@ -20,10 +19,10 @@ const RESOURCE: &str = "uaa.resource";
 pub(crate) async fn check_token(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
-    let form = Form::posted(&headers, body)?;
-    let token = asked(&app, &headers, &form).await?;
+    let form = permitted(&app, &headers, body).await?;
+    let token = asked(&form)?;
     let (claims, whole) = match bearer::verify(&app, token).await {
         Ok(verified) => verified,
         Err(flaw) => return Err(ApiError::bad_request("invalid_token", flaw.text())),
@@ -38,13 +37,9 @@ pub(crate) async fn check_token(
     Ok(uncached(whole))
 }
 
-pub(crate) async fn introspect(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let form = Form::posted(&headers, body)?;
-    let token = asked(&app, &headers, &form).await?;
+pub(crate) async fn introspect(State(app): State<App>, headers: HeaderMap, body: Unread) -> Result<Response, ApiError> {
+    let form = permitted(&app, &headers, body).await?;
+    let token = asked(&form)?;
     match bearer::verify(&app, token).await {
         Ok((claims, mut whole)) => {
             whole.insert("active".to_owned(), true.into());
@@ -60,9 +55,19 @@ pub(crate) async fn introspect(
     }
 }
 
-/// The token that is asked about, by somebody who may.
-async fn asked<'f>(app: &App, headers: &HeaderMap, form: &'f Form) -> Result<&'f str, ApiError> {
-    require_resource(app, headers, form).await?;
+/// What somebody who may ask has sent. Who shows a token has to show a good one before anything is read.
+async fn permitted(app: &App, headers: &HeaderMap, body: Unread) -> Result<Form, ApiError> {
+    if bearer::token(headers)?.is_some() {
+        require_resource(app, headers, &Form::default()).await?;
+        return Form::posted(headers, body).await;
+    }
+    let form = Form::posted(headers, body).await?;
+    require_resource(app, headers, &form).await?;
+    Ok(form)
+}
+
+/// The token that is asked about.
+fn asked(form: &Form) -> Result<&str, ApiError> {
     form.filled("token")
         .ok_or_else(|| ApiError::bad_request("invalid_token", Flaw::Form.text()))
 }

@@ -39,30 +39,42 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
         }
     };
     let (client, id) = find(app, &id).await?;
-    let Some(client) = client else {
-        tracing::info!("a client that does not exist was refused");
-        return Err(ApiError::invalid_client());
-    };
     let Some(secret) = secret else {
-        return if client.detail.allow_public {
-            Ok(Asking { client, proved: false })
-        } else {
-            Err(ApiError::invalid_client())
-        };
+        let client = client.filter(|client| client.detail.allow_public);
+        return client
+            .map(|client| Asking { client, proved: false })
+            .ok_or_else(ApiError::invalid_client);
     };
-    if is_secret(app, &client, &secret).await? {
-        return Ok(Asking { client, proved: true });
-    }
+    let mut right = is_secret(app, &id, client.as_ref(), &secret).await?;
     // RFC 6749, 2.3.1: libraries encode both halves as in a form, others do not.
-    if let Ok(decoded) = form::decode(secret.as_bytes())
+    if !right
+        && let Ok(decoded) = form::decode(secret.as_bytes())
         && decoded != secret
-        && is_secret(app, &client, &decoded).await?
     {
-        return Ok(Asking { client, proved: true });
+        right = is_secret(app, &id, client.as_ref(), &decoded).await?;
     }
-    tracing::info!(client = id, "a client with a wrong secret was refused");
-    app.metrics.client_refused();
-    Err(ApiError::invalid_client())
+    match client {
+        Some(client) if right => Ok(Asking { client, proved: true }),
+        Some(_) => {
+            weir_telemetry::limited!(
+                info,
+                weir_telemetry::EACH_SECOND,
+                client = id,
+                "a client with a wrong secret was refused"
+            );
+            app.metrics.client_refused();
+            Err(ApiError::invalid_client())
+        }
+        None => {
+            weir_telemetry::limited!(
+                info,
+                weir_telemetry::EACH_SECOND,
+                "a client that does not exist was refused"
+            );
+            app.metrics.client_refused();
+            Err(ApiError::invalid_client())
+        }
+    }
 }
 
 /// The client by its id, as it stands there or as libraries encode it.
@@ -76,32 +88,35 @@ async fn find(app: &App, id: &str) -> Result<(Option<Client>, String), ApiError>
     }
 }
 
-/// Whether this is one of the client's secrets.
-pub(crate) async fn is_secret(app: &App, client: &Client, secret: &str) -> Result<bool, ApiError> {
-    let hashes = [Some(&client.secret_hash), client.second_hash.as_ref()];
-    if hashes.iter().flatten().any(|hash| app.secrets.knows(hash, secret)) {
+/// Whether this is one of the secrets of the client with this id. A wrong one costs at least a hash, whether there is such a
+/// client or not, and whether it has a secret that is hashed: otherwise it could be timed which clients there are.
+pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secret: &str) -> Result<bool, ApiError> {
+    let hashes: Vec<&str> = client
+        .into_iter()
+        .flat_map(|client| [Some(client.secret_hash.as_str()), client.second_hash.as_deref()])
+        .flatten()
+        .collect();
+    let known = |hash: &&str| app.secrets.knows(hash, secret);
+    let empty = secrets::equal(secret, "") && hashes.contains(&EMPTY_SECRET);
+    if empty || hashes.iter().any(known) {
         return Ok(true);
     }
-    let mut turn = None;
-    for hash in hashes.into_iter().flatten() {
-        let right = match hash.as_str() {
-            EMPTY_SECRET => secrets::equal(secret, ""),
-            NO_SECRET => false,
-            hash => {
-                // Whoever tries the secrets of one client does not keep the others out.
-                if turn.is_none() {
-                    let name = secrets::digest_of(&["client", &client.id]);
-                    let taken = app.turns.take(&name).await;
-                    turn = Some(taken.ok_or_else(|| ApiError::unavailable(Duration::from_secs(1)))?);
-                }
-                let right = app.hasher.verify_secret(hash, secret).await?;
-                if right {
-                    app.secrets.remember(hash, secret);
-                }
-                right
+    let mut hashed: Vec<Option<&str>> = hashes
+        .into_iter()
+        .filter(|hash| !matches!(*hash, EMPTY_SECRET | NO_SECRET))
+        .map(Some)
+        .collect();
+    if hashed.is_empty() {
+        hashed.push(None);
+    }
+    // Whoever tries the secrets of one client does not keep the others out.
+    let turn = app.turns.take(&secrets::digest_of(&["client", id])).await;
+    let _turn = turn.ok_or_else(|| ApiError::unavailable(Duration::from_secs(1)))?;
+    for hash in hashed {
+        if app.hasher.verify_secret(hash, secret).await? {
+            if let Some(hash) = hash {
+                app.secrets.remember(hash, secret);
             }
-        };
-        if right {
             return Ok(true);
         }
     }

@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use weir_db::DbError;
+use weir_error::Classify as _;
+use weir_rpc::BodyError;
 
 use crate::hashing::Busy;
 use crate::jwt::Flaw;
@@ -193,17 +195,48 @@ pub(crate) fn shown(text: &str) -> String {
         .collect()
 }
 
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::TooLarge { limit } => return Self::too_large(*limit),
+            BodyError::NoRoom(_) => "temporarily_unavailable",
+            BodyError::TooSlow | BodyError::BrokeOff => "invalid_request",
+        };
+        let description = match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        Self {
+            retry_after: error.retryable().then_some(Duration::from_secs(1)),
+            ..Self::new(error.kind().http_status(), code, description)
+        }
+    }
+}
+
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         let text = weir_error::chain(&error);
         match error {
             DbError::Busy | DbError::Unavailable(_) | DbError::Open { .. } | DbError::Conflict(_) => {
-                tracing::warn!(error = text, "the database does not answer");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    error = text,
+                    "the database does not answer"
+                );
                 Self::unavailable(Duration::from_secs(1))
+            }
+            DbError::Full(_) => {
+                tracing::error!(error = text, "the database has no room left");
+                Self {
+                    description: "There is no room left on the disk of the database: make some, and try again"
+                        .to_owned(),
+                    ..Self::unavailable(Duration::from_secs(10))
+                }
             }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
-                tracing::error!(error = text, "the database refuses");
+                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, error = text, "the database refuses");
                 Self::internal()
             }
         }
@@ -224,7 +257,12 @@ impl From<Flaw> for ApiError {
 
 impl From<crate::Error> for ApiError {
     fn from(error: crate::Error) -> Self {
-        tracing::error!(error = weir_error::chain(&error), "the UAA failed");
+        weir_telemetry::limited!(
+            error,
+            weir_telemetry::EACH_SECOND,
+            error = weir_error::chain(&error),
+            "the UAA failed"
+        );
         Self::internal()
     }
 }

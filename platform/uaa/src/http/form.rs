@@ -3,14 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use http::{HeaderMap, header};
 
 use crate::http::error::ApiError;
-
-/// Largest form.
-pub(crate) const LARGEST: usize = 64 * 1024;
+use crate::http::unread::{self, Unread};
 
 /// Most parameters.
 const MOST: usize = 64;
@@ -63,11 +59,8 @@ impl Form {
     }
 
     /// The parameters of a form that was posted.
-    pub(crate) fn posted(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
-        let body = body.map_err(|_| ApiError::too_large(LARGEST))?;
-        if body.len() > LARGEST {
-            return Err(ApiError::too_large(LARGEST));
-        }
+    pub(crate) async fn posted(headers: &HeaderMap, body: Unread) -> Result<Self, ApiError> {
+        let body = body.within(unread::SMALL).await?;
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind
             .and_then(|value| value.split(';').next())

@@ -1,8 +1,6 @@
 //! People log in and out: `/login`, `/login.do`, `/logout.do`, `/`.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
@@ -14,6 +12,7 @@ use crate::external::Demand;
 use crate::http::browser::{Browser, safe_continue};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
+use crate::http::unread::Unread;
 use crate::http::{authorize, info, pages};
 
 /// What passes by itself.
@@ -86,13 +85,9 @@ async fn form(
 }
 
 /// `POST /login.do`
-pub(crate) async fn log_in(
-    State(app): State<App>,
-    parts: Parts,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: Unread) -> Result<Response, ApiError> {
     let browser = Browser::of(&parts);
-    let posted = Form::posted(&parts.headers, body)?;
+    let posted = Form::posted(&parts.headers, body).await?;
     let wanted = Wanted {
         continue_to: safe_continue(posted.get("continue")),
         demand: Demand::of(&posted),
@@ -143,11 +138,11 @@ pub(crate) async fn log_out(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     parts: Parts,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let browser = Browser::of(&parts);
     if parts.method == http::Method::POST {
-        let posted = Form::posted(&parts.headers, body)?;
+        let posted = Form::posted(&parts.headers, body).await?;
         if let Err(error) = browser.check(&app, &posted) {
             return Ok(pages::failure(error.status, "Not logged out", &error.description));
         }

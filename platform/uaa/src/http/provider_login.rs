@@ -55,7 +55,9 @@ pub(crate) async fn begin(
     let url = match provider.authorization_url(&login).await {
         Ok(url) => url,
         Err(error) => {
-            tracing::error!(
+            weir_telemetry::limited!(
+                error,
+                weir_telemetry::EACH_SECOND,
                 provider = provider.name(),
                 error = weir_error::chain(&error),
                 "a provider cannot be used"
@@ -105,14 +107,21 @@ async fn finished(
         .filled("code")
         .filter(|_| !mixed_up && query.get("error").is_none());
     let Some(code) = code else {
-        tracing::info!(provider = provider.name(), "a login at a provider was not finished");
+        weir_telemetry::limited!(
+            info,
+            weir_telemetry::EACH_SECOND,
+            provider = provider.name(),
+            "a login at a provider was not finished"
+        );
         return Ok(again("provider", login));
     };
     let now = app.now();
     let identity = match provider.redeem(code, login, now).await {
         Ok(identity) => identity,
         Err(error) => {
-            tracing::warn!(
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
                 provider = provider.name(),
                 error = weir_error::chain(&error),
                 "a login at a provider failed"

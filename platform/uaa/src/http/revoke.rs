@@ -1,8 +1,6 @@
 //! Ends tokens before their time, and lists those that can be refreshed.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
@@ -12,6 +10,7 @@ use crate::app::App;
 use crate::config::LONGEST_VALIDITY;
 use crate::http::form::Form;
 use crate::http::scim::time;
+use crate::http::unread::Unread;
 use crate::http::{ApiError, bearer, client_auth};
 use crate::jwt::Flaw;
 use crate::secrets;
@@ -130,12 +129,8 @@ pub(crate) async fn user_of_client(
 
 /// `POST /oauth/revoke` (RFC 7009): a client ends a token of its own. What is not its own is not ended, and not told
 /// apart from what is.
-pub(crate) async fn by_client(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let form = Form::posted(&headers, body)?;
+pub(crate) async fn by_client(State(app): State<App>, headers: HeaderMap, body: Unread) -> Result<Response, ApiError> {
+    let form = Form::posted(&headers, body).await?;
     let asking = client_auth::client(&app, &headers, &form).await?;
     let token = form.required("token")?;
     if let Some(refresh) = app.store.refresh_token(&secrets::digest(token)).await? {

@@ -33,6 +33,9 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// The longest.
+    pub(crate) const LARGEST: i64 = LARGEST_PAGE;
+
     pub(crate) fn of(query: &Form) -> Result<Self, ApiError> {
         let number = |name: &str, otherwise: i64| match query.filled(name) {
             None => Ok(otherwise),
@@ -88,19 +91,39 @@ pub(crate) fn order(query: &Form, attributes: &[filter::Attribute], otherwise: &
         Some(name) => filter::column(attributes, name)
             .ok_or_else(|| ApiError::invalid_scim(format!("Unknown attribute: {}", super::error::shown(name))))?,
     };
-    let direction = match query.filled("sortOrder").unwrap_or("ascending") {
+    let direction = match query
+        .filled("sortOrder")
+        .unwrap_or("ascending")
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "ascending" => "asc",
         "descending" => "desc",
-        _ => "asc",
+        _ => return Err(ApiError::invalid_scim("sortOrder must be ascending or descending")),
     };
     Ok(format!("{column} {direction}"))
 }
 
-/// The version that a change is made to; `None` for any.
-pub(crate) fn if_match(headers: &HeaderMap, method: &str) -> Result<Option<i64>, ApiError> {
-    let value = headers
-        .get(http::header::IF_MATCH)
-        .and_then(|value| value.to_str().ok());
-    let value = value.ok_or_else(|| ApiError::invalid_scim(format!("Missing If-Match for {method}")))?;
+/// The version that a change is made to; `None` for any. A client that sends back what it read (uaa-cli) need not say it
+/// twice: without `If-Match` it is the version in the body's `meta`.
+pub(crate) fn version_to_change(
+    headers: &HeaderMap,
+    written: Option<i64>,
+    method: &str,
+) -> Result<Option<i64>, ApiError> {
+    match (headers.contains_key(header::IF_MATCH), written) {
+        (true, _) => if_match(headers),
+        (false, Some(version)) => Ok(Some(version)),
+        (false, None) => Err(ApiError::invalid_scim(format!("Missing If-Match for {method}"))),
+    }
+}
+
+/// The version that `If-Match` demands; `None` for any.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let value = value.to_str().unwrap_or_default();
     let value = value.trim().trim_start_matches("W/").trim_matches('"');
     if value == "*" {
         return Ok(None);

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,6 +12,7 @@ use crate::app::App;
 use crate::http::client_auth::{self, Asking};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
+use crate::http::unread::Unread;
 use crate::issue::{Grant, new_jti};
 use crate::scopes;
 use crate::secrets;
@@ -26,6 +25,18 @@ mod refresh;
 
 /// What RFC 7523 calls it.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// What the original acts upon and this UAA does not, but for these values, and why that is so.
+const NOT_DONE: [(&str, &[&str], &str); 4] = [
+    (
+        "token_format",
+        &["jwt"],
+        "all tokens are JWTs, which can be revoked like opaque ones",
+    ),
+    ("client_assertion", &[], "clients show secrets"),
+    ("authorities", &[], "what a token says of its user comes from groups"),
+    ("mfaCode", &[], "there is no second factor"),
+];
 
 /// A request for a token, by a client that is known.
 struct Request<'r> {
@@ -68,9 +79,9 @@ pub(crate) async fn token(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
-    let form = Form::posted(&headers, body)?;
+    let form = Form::posted(&headers, body).await?;
     let query = Form::query(query.as_deref())?;
     // What stands in a URL stands in logs.
     for name in [
@@ -83,6 +94,11 @@ pub(crate) async fn token(
     ] {
         if query.get(name).is_some() {
             return Err(ApiError::invalid_request("Parameters must be sent in the body"));
+        }
+    }
+    for (name, allowed, instead) in NOT_DONE {
+        if form.filled(name).is_some_and(|value| !allowed.contains(&value)) {
+            return Err(ApiError::invalid_request(format!("{name} is not supported: {instead}")));
         }
     }
     let grant_type = form.required("grant_type")?.to_owned();
@@ -147,9 +163,13 @@ impl Request<'_> {
     }
 
     async fn client_credentials(&self) -> Result<Value, ApiError> {
-        let own: BTreeSet<String> = self.client().detail.authorities.iter().cloned().collect();
+        let own = scopes::held_by_client(&self.client().detail.authorities);
         let asked = self.asked();
-        let granted = if asked.is_empty() { own } else { within(&asked, &own)? };
+        let granted = if asked.is_empty() {
+            scopes::without_sources(own)
+        } else {
+            within(&asked, &own)?
+        };
         let grant = Grant {
             client: self.client(),
             user: None,
@@ -171,13 +191,8 @@ impl Request<'_> {
         if let Some(held) = &login.scopes {
             within(&asked, held)?;
         }
-        let mut granted = granted(self.app, self.client(), &login.user, &asked).await?;
-        if let Some(held) = &login.scopes {
-            granted.retain(|scope| held.contains(scope));
-        }
-        if granted.is_empty() {
-            return Err(nothing_granted());
-        }
+        let narrow = login.scopes.as_ref();
+        let granted = granted(self.app, self.client(), &login.user, &asked, narrow).await?;
         let grant = Grant {
             client: self.client(),
             user: Some(&login.user),
@@ -210,30 +225,44 @@ impl Request<'_> {
     }
 }
 
-/// What a client gets for a user: what both of them may have, of that what was asked for.
+/// What a client gets for a user: what both of them may have, of that what was asked for, and of that no more than `narrow`
+/// has where it is for somebody who showed a token.
 pub(crate) async fn granted(
     app: &App,
     client: &Client,
     user: &User,
     asked: &BTreeSet<String>,
+    narrow: Option<&BTreeSet<String>>,
 ) -> Result<BTreeSet<String>, ApiError> {
-    let patterns = &client.detail.scope;
-    let held = scopes::allowed(patterns, &app.scopes_of(user).await?);
-    let granted: BTreeSet<String> = if asked.is_empty() {
-        held
-    } else {
-        if let Some(scope) = asked
-            .iter()
-            .find(|scope| !patterns.iter().any(|known| scopes::matches(known, scope)))
-        {
-            return Err(invalid_scope(scope));
+    let held = held(app, client, user).await?;
+    let granted: BTreeSet<String> = match narrow {
+        _ if !asked.is_empty() => {
+            let patterns = &client.detail.scope;
+            if let Some(scope) = asked.iter().find(|scope| !scopes::may_ask(patterns, scope)) {
+                return Err(invalid_scope(scope));
+            }
+            let within = |scope: &&String| narrow.is_none_or(|narrow| scopes::covers(narrow, scope));
+            asked.intersection(&held).filter(within).cloned().collect()
         }
-        asked.intersection(&held).cloned().collect()
+        Some(narrow) => narrow.intersection(&held).cloned().collect(),
+        None => scopes::without_sources(held),
     };
     if granted.is_empty() {
         return Err(nothing_granted());
     }
     Ok(granted)
+}
+
+/// The scopes that a user has with a client.
+pub(crate) async fn held(app: &App, client: &Client, user: &User) -> Result<BTreeSet<String>, ApiError> {
+    let groups = app.scopes_of(user).await?;
+    if !client.admits(&groups) {
+        return Err(ApiError::bad_request(
+            "invalid_scope",
+            "User does not meet the client's required group criteria.",
+        ));
+    }
+    Ok(scopes::held(&client.detail.scope, &groups))
 }
 
 fn nothing_granted() -> ApiError {
@@ -242,7 +271,7 @@ fn nothing_granted() -> ApiError {
 
 /// `asked`, if all of it is in `held`.
 fn within(asked: &BTreeSet<String>, held: &BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
-    match asked.difference(held).next() {
+    match asked.iter().find(|scope| !scopes::covers(held, scope)) {
         Some(scope) => Err(invalid_scope(scope)),
         None => Ok(asked.clone()),
     }

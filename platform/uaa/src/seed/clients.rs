@@ -286,7 +286,10 @@ async fn is_right(hasher: &Hasher, client: &Client, secret: &str) -> Result<bool
         let right = match hash.as_str() {
             EMPTY_SECRET => secret.is_empty(),
             NO_SECRET => false,
-            hash => hasher.verify_secret(hash, secret).await.map_err(|_| Error::Hashing)?,
+            hash => hasher
+                .verify_secret(Some(hash), secret)
+                .await
+                .map_err(|_| Error::Hashing)?,
         };
         if right {
             return Ok(true);

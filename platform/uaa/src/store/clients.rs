@@ -1,6 +1,9 @@
 //! Clients: programs that ask for tokens.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use weir_db::{DbError, Executor as _, Row, sql};
 
 use super::Store;
@@ -47,7 +50,6 @@ pub(crate) struct ClientDetail {
     pub(crate) authorities: Vec<String>,
     pub(crate) authorized_grant_types: Vec<String>,
     pub(crate) redirect_uri: Vec<String>,
-    pub(crate) resource_ids: Vec<String>,
     pub(crate) auto_approve: AutoApprove,
     /// Seconds.
     pub(crate) access_token_validity: Option<i64>,
@@ -57,6 +59,10 @@ pub(crate) struct ClientDetail {
     pub(crate) allowed_providers: Option<Vec<String>>,
     /// Whether it may redeem codes without a secret, with PKCE.
     pub(crate) allow_public: bool,
+    /// Only users who are in all of these groups may use it.
+    pub(crate) required_user_groups: Vec<String>,
+    /// What its makers wrote beside that: it is shown, and nothing here acts upon it.
+    pub(crate) information: Map<String, Value>,
 }
 
 /// Which scopes a user need not agree to.
@@ -81,7 +87,7 @@ impl AutoApprove {
             Self::Whole(whole) => *whole,
             Self::Scopes(scopes) => scopes
                 .iter()
-                .any(|known| known == "true" || crate::scopes::matches(known, scope)),
+                .any(|known| known == "true" || crate::scopes::agrees(known, scope)),
         }
     }
 }
@@ -98,6 +104,14 @@ impl Client {
     pub(crate) fn takes(&self, origin: &str) -> bool {
         let allowed = self.detail.allowed_providers.as_ref();
         allowed.is_none_or(|allowed| allowed.iter().any(|known| known == origin))
+    }
+
+    /// Whether users with these groups may use it.
+    pub(crate) fn admits(&self, groups: &BTreeSet<String>) -> bool {
+        self.detail
+            .required_user_groups
+            .iter()
+            .all(|group| groups.contains(group))
     }
 
     fn read(row: &Row) -> Result<Self, DbError> {
@@ -176,13 +190,16 @@ impl Store {
         (&self.db).insert_new("uaa_clients", &COLUMNS, values).await
     }
 
-    /// Writes a client, but for its secrets.
-    pub(crate) async fn replace_client(&self, client: &Client) -> Result<bool, DbError> {
-        let update = sql("update uaa_clients set name = ?, detail = ?, modified_at = ? where id = ?")
-            .bind(client.name.clone())
-            .bind(client.detail_text())
-            .bind(client.modified_at)
-            .bind(&client.id);
+    /// Writes a client, but for its secrets, over what was last modified at `of`; `false` if it was modified since then.
+    /// The client's own time of modification must be a later one.
+    pub(crate) async fn replace_client(&self, client: &Client, of: i64) -> Result<bool, DbError> {
+        let update =
+            sql("update uaa_clients set name = ?, detail = ?, modified_at = ? where id = ? and modified_at = ?")
+                .bind(client.name.clone())
+                .bind(client.detail_text())
+                .bind(client.modified_at)
+                .bind(&client.id)
+                .bind(of);
         Ok(self.db.execute(update).await? > 0)
     }
 

@@ -7,14 +7,11 @@ use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 use super::standing::hold_user;
 use super::{Store, What, hold, texts};
 
-/// The groups that open the logs of one source each.
-const SOURCES: &str = "logs.read.";
-
 /// How deep groups may stand in groups.
 const DEEPEST: usize = 10;
 
 /// Most groups in one question to the database.
-const CHUNK: usize = 100;
+const CHUNK: usize = 500;
 
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +61,7 @@ pub(crate) struct Membership {
 /// taken in by `OpenID`; but for the logs of a source, whose id is compared to the letter: `logs.read.Web` is another
 /// tenant's than `logs.read.web`.
 pub(crate) fn group_key(name: &str) -> String {
-    if name.starts_with(SOURCES) {
+    if name.starts_with(crate::scopes::SOURCE) {
         name.to_owned()
     } else {
         name.to_lowercase()

@@ -12,6 +12,9 @@ pub(crate) struct Email {
     pub(crate) value: String,
     #[serde(default)]
     pub(crate) primary: bool,
+    /// What it is for, such as `work`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<String>,
 }
 
 /// A user.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::common::{Uaa, claims, header_of};
+use crate::common::{Ground, Uaa, claims, header_of};
 
 fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
@@ -224,4 +224,37 @@ pub async fn forms(uaa: &Uaa) {
     if let Ok(answer) = json.try_send().await {
         answer.refused(413, "invalid_request");
     }
+}
+
+/// A client that does not exist, or has no secret that is hashed, costs what others do: a hash. So there is no place for all
+/// of those who ask at once where one hash is a long queue.
+pub async fn clients_that_are_not_there(ground: &Ground) {
+    let uaa = ground
+        .uaa_with(|raw| {
+            raw.hashing.memory = weir_config::ByteSize::mib(64);
+            raw.hashing.threads = 1;
+            raw.hashing.queue = 1;
+        })
+        .await;
+    for id in ["nobody-", "doppler", "cf"] {
+        let asked = (0..40).map(|number| {
+            let id = if id.ends_with('-') {
+                format!("{id}{number}")
+            } else {
+                id.to_owned()
+            };
+            let uaa = &uaa;
+            async move {
+                let fields = [("grant_type", "client_credentials")];
+                uaa.token_as(&id, "wrong", &fields).await.status.as_u16()
+            }
+        });
+        let statuses = futures::future::join_all(asked).await;
+        assert!(statuses.contains(&401) && statuses.contains(&503), "{id}: {statuses:?}");
+        assert!(
+            statuses.iter().all(|status| matches!(status, 401 | 503)),
+            "{id}: {statuses:?}"
+        );
+    }
+    uaa.stop().await;
 }

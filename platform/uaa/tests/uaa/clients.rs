@@ -84,7 +84,7 @@ pub async fn administration(uaa: &Uaa) {
         .ok();
     assert_eq!(
         (texts(&changed["authorities"]), texts(&changed["scope"])),
-        (vec!["uaa.resource"], vec!["uaa.none"])
+        (vec!["uaa.resource"], vec!["openid", "cloud_controller.read"])
     );
     assert_eq!(
         uaa.token_as("worker", "worker secret", &[grant]).await.ok()["scope"],
@@ -308,4 +308,271 @@ pub async fn an_old_redirect(uaa: &Uaa) {
         let path = format!("/oauth/authorize?response_type=code&client_id=old-redirect{redirect}");
         uaa.client.get(&path).send().await.refused(400, "invalid_redirect_uri");
     }
+}
+
+/// A change of some of a client leaves the rest of it as it is, as the original does; what is to go is said.
+pub async fn what_is_not_sent_stays(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let whole = json!({
+        "client_id": "whole", "client_secret": "one", "secondary_client_secret": "two", "name": "Whole",
+        "authorized_grant_types": ["authorization_code", "client_credentials", "refresh_token"],
+        "scope": ["openid", "logs.read.*"], "authorities": ["doppler.firehose", "uaa.resource"],
+        "redirect_uri": [REDIRECT, "https://app.example/other"], "autoapprove": ["openid"],
+        "access_token_validity": 300, "refresh_token_validity": "3600", "allowedproviders": ["uaa", "ldap"],
+        "allowpublic": true, "required_user_groups": ["openid"], "signup_redirect_url": "https://app.example/signup",
+        "createdwith": "clients.write",
+    });
+    let mut before = uaa
+        .client
+        .post("/oauth/clients")
+        .bearer(&root)
+        .json(&whole)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(
+        (&before["refresh_token_validity"], &before["signup_redirect_url"]),
+        (&3600.into(), &"https://app.example/signup".into())
+    );
+    let put = |body: Value| {
+        let root = root.clone();
+        async move {
+            uaa.client
+                .put("/oauth/clients/whole")
+                .bearer(&root)
+                .json(&body)
+                .send()
+                .await
+        }
+    };
+    // Each member by itself, as uaa-cli sends one; what it says of the others is nothing, `null` or an empty list.
+    for (name, value) in [
+        (
+            "authorities",
+            json!(["doppler.firehose", "cloud_controller.admin_read_only"]),
+        ),
+        ("scope", json!("openid logs.read.*,uaa.user")),
+        (
+            "authorized_grant_types",
+            json!(["client_credentials", "authorization_code", "refresh_token"]),
+        ),
+        ("redirect_uri", json!([REDIRECT])),
+        ("name", json!("Another")),
+        ("access_token_validity", json!(60)),
+        ("refresh_token_validity", json!(7200)),
+        ("autoapprove", json!(["openid", "uaa.user"])),
+        ("allowedproviders", json!(["uaa"])),
+        ("required_user_groups", json!(["uaa.user"])),
+        ("signup_redirect_url", json!("https://app.example/join")),
+    ] {
+        let mut body = json!({
+            "client_id": "whole", "scope": [], "authorities": null, "authorized_grant_types": [], "redirect_uri": null,
+            "resource_ids": [], "access_token_validity": null, "refresh_token_validity": null, "autoapprove": null,
+        });
+        body[name] = value;
+        let after = put(body).await.ok();
+        for (member, there) in before.as_object().unwrap() {
+            let changed = after[member] != *there;
+            assert_eq!(
+                changed,
+                member == name || member == "lastModified",
+                "{name}: {member} {after}"
+            );
+        }
+        before = after;
+    }
+    for secret in ["one", "two"] {
+        let grant = [("grant_type", "client_credentials")];
+        assert_eq!(uaa.token_as("whole", secret, &grant).await.ok()["expires_in"], 60);
+    }
+    // What a client reads and writes back changes nothing.
+    let mut after = put(before.clone()).await.ok();
+    after["lastModified"] = before["lastModified"].clone();
+    assert_eq!(after, before);
+    // What is to go is said: `null`, `false`, or no scope that is agreed to.
+    let gone = json!({
+        "name": null, "allowedproviders": null, "allowpublic": false, "required_user_groups": null,
+        "signup_redirect_url": null, "autoapprove": [],
+    });
+    let after = put(gone).await.ok();
+    for name in ["name", "allowedproviders", "signup_redirect_url"] {
+        assert!(after.get(name).is_none(), "{name}: {after}");
+    }
+    assert_eq!(
+        (
+            &after["allowpublic"],
+            &after["required_user_groups"],
+            &after["autoapprove"]
+        ),
+        (&false.into(), &json!([]), &json!([]))
+    );
+    assert_eq!(put(json!({"autoapprove": "true"})).await.ok()["autoapprove"], true);
+    // Two who change different members at a time do not undo each other.
+    let named = (0..8).map(|number| put(json!({ format!("note-{number}"): number })));
+    for answer in futures::future::join_all(named).await {
+        answer.ok();
+    }
+    let shown = uaa.client.get("/oauth/clients/whole").bearer(&root).send().await.ok();
+    for number in 0..8 {
+        assert_eq!(shown[format!("note-{number}")], number, "{shown}");
+    }
+}
+
+/// What is sent is done or refused; what there is not says so.
+pub async fn nothing_is_passed_over(uaa: &Uaa) {
+    let root = uaa.root().await;
+    uaa.add_client(json!({
+        "client_id": "strict", "client_secret": "x", "authorized_grant_types": ["client_credentials"], "name": "Strict",
+    }))
+    .await;
+    let put = |path: &'static str, body: Value| {
+        let root = root.clone();
+        async move { uaa.client.put(path).bearer(&root).json(&body).send().await }
+    };
+    for bad in [
+        json!({"client_id": "other"}),
+        json!({"client_secret": "new"}),
+        json!({"secondary_client_secret": "new"}),
+        json!({"access_token_validity": 0}),
+        json!({"refresh_token_validity": -1}),
+        json!({"refresh_token_validity": "soon"}),
+        json!({"allowedproviders": []}),
+        json!({"allowpublic": "perhaps"}),
+        json!({"scope": [1]}),
+        json!({"name": 7}),
+        json!({"autoapprove": {}}),
+        json!({"autoapprove": ["a b"]}),
+        json!({"required_user_groups": ["a b"]}),
+        json!({"jwks_uri": "https://app.example/keys"}),
+        json!({"jwks": {"keys": []}}),
+        json!({"token_salt": "salt"}),
+        json!({"note": "x".repeat(20_000)}),
+    ] {
+        put("/oauth/clients/strict", bad.clone())
+            .await
+            .refused(400, "invalid_client");
+    }
+    put("/oauth/clients/strict", json!([1]))
+        .await
+        .refused(400, "invalid_scim_resource");
+    let twice = uaa
+        .client
+        .put("/oauth/clients/strict")
+        .bearer(&root)
+        .header("content-type", "application/json");
+    twice
+        .body("{\"scope\": [], \"scope\": [\"openid\"]}")
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    for bad in [
+        json!({"secret": "y", "changeMode": "REPLACE"}),
+        json!({"secret": "y", "clientId": "other"}),
+        json!({"changeMode": "DELETE"}),
+    ] {
+        put("/oauth/clients/strict/secret", bad)
+            .await
+            .refused(400, "invalid_client");
+    }
+    uaa.token_as("strict", "x", &[("grant_type", "client_credentials")])
+        .await
+        .ok();
+    for (path, hint) in [
+        ("/oauth/clients/strict/clientjwt", "/secret"),
+        ("/oauth/clients/tx", "one at a time"),
+        ("/oauth/clients/tx/secret", "one at a time"),
+        ("/oauth/clients/restricted/strict", "one at a time"),
+        ("/oauth/clients/strict/meta", "PUT /oauth/clients/:id"),
+        ("/identity-zones/other", "one zone"),
+    ] {
+        let said = put(path, json!({})).await.refused(404, "not_found");
+        assert!(
+            said["error_description"].as_str().unwrap().contains(hint),
+            "{path}: {said}"
+        );
+    }
+    for name in ["tx", "meta", "restricted", "uaa"] {
+        let body = json!({"client_id": name, "client_secret": "x", "authorized_grant_types": ["client_credentials"]});
+        uaa.client
+            .post("/oauth/clients")
+            .bearer(&root)
+            .json(&body)
+            .send()
+            .await
+            .refused(400, "invalid_client");
+    }
+    // uaac asks for this after each change.
+    let meta = uaa
+        .client
+        .get("/oauth/clients/strict/meta")
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert_eq!(
+        (&meta["clientId"], &meta["clientName"]),
+        (&"strict".into(), &"Strict".into())
+    );
+    let all = uaa.client.get("/oauth/clients/meta").bearer(&root).send().await.ok();
+    assert!(all.as_array().unwrap().contains(&meta), "{all}");
+    let some = format!(
+        "/oauth/clients?{}",
+        query(&[("filter", "client_id eq \"strict\""), ("attributes", "client_id,name")])
+    );
+    let some = uaa.client.get(&some).bearer(&root).send().await.ok();
+    assert_eq!(some["resources"], json!([{"client_id": "strict", "name": "Strict"}]));
+    uaa.client
+        .get("/oauth/clients?sortOrder=upwards")
+        .bearer(&root)
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    // What is meant for another zone is not done in this one.
+    for (header, zone) in [("x-identity-zone-id", "other"), ("x-identity-zone-subdomain", "other")] {
+        let request = uaa
+            .client
+            .delete("/oauth/clients/strict")
+            .bearer(&root)
+            .header(header, zone);
+        request.send().await.refused(404, "not_found");
+    }
+    let here = uaa
+        .client
+        .delete("/oauth/clients/strict")
+        .bearer(&root)
+        .header("x-identity-zone-id", "uaa");
+    here.header("x-identity-zone-subdomain", "").send().await.ok();
+}
+
+/// A client for the members of some groups is for nobody else, by whatever grant.
+pub async fn required_groups(uaa: &Uaa) {
+    let user = uaa.add_user("rainer", "pw").await;
+    uaa.add_client(json!({
+        "client_id": "members", "client_secret": "x", "authorized_grant_types": ["password", "refresh_token"],
+        "scope": ["openid"], "required_user_groups": ["club.members", "openid"],
+    }))
+    .await;
+    let fields = [("grant_type", "password"), ("username", "rainer"), ("password", "pw")];
+    let refused = uaa
+        .token_as("members", "x", &fields)
+        .await
+        .refused(400, "invalid_scope");
+    assert!(
+        refused["error_description"]
+            .as_str()
+            .unwrap()
+            .contains("required group"),
+        "{refused}"
+    );
+    let group = uaa.add_to_group(&user, "club.members").await;
+    let body = uaa.token_as("members", "x", &fields).await.ok();
+    let refresh = body["refresh_token"].as_str().unwrap().to_owned();
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+    uaa.token_as("members", "x", &fields).await.ok();
+    let root = uaa.root().await;
+    let path = format!("/Groups/{group}/members/{user}");
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+    uaa.token_as("members", "x", &fields)
+        .await
+        .refused(400, "invalid_scope");
 }

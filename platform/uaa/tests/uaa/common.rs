@@ -46,6 +46,7 @@ pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     let mut raw = RawConfig {
         listen: ListenAddr::loopback(0),
         identity: RawIdentity {
+            ca: identity.ca,
             cert: identity.cert,
             key: identity.key,
         },
@@ -57,6 +58,7 @@ pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     };
     raw.hashing.memory = weir_config::ByteSize::kib(64);
     raw.hashing.passes = 1;
+    raw.passwords.shortest = 1;
     raw
 }
 
@@ -247,6 +249,12 @@ impl Uaa {
             .send()
             .await
             .expect(201);
+    }
+
+    /// The sources that the bearer of a token may read.
+    pub async fn reads(&self, token: &str) -> Vec<String> {
+        let rights = self.client.get("/weir/v1/rights").bearer(token).send().await.ok();
+        texts(&rights["sources"]).into_iter().map(str::to_owned).collect()
     }
 
     /// What `/check_token` says.

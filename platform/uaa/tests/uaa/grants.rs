@@ -1,5 +1,7 @@
 //! What each grant gives, and to whom.
 
+use serde_json::json;
+
 use crate::common::{Browser, Ground, Uaa, claims, header_of, texts};
 
 /// the token of the contract; a second start keeps all of it.
@@ -193,6 +195,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     let expected = [
         "cloud_controller.read",
         "cloud_controller.write",
+        "logs.read",
         "openid",
         "password.write",
         "scim.me",
@@ -203,9 +206,13 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     uaa.add_to_group(&user, "logs.read.my-app").await;
     uaa.add_to_group(&user, "logs.read.other.app").await;
     uaa.add_to_group(&user, "some.thing").await;
-    let more = scopes(&uaa.login("sven", "pw").await.ok());
-    assert!(more.contains(&"logs.read.my-app".to_owned()) && more.contains(&"logs.read.other.app".to_owned()));
-    assert!(!more.contains(&"some.thing".to_owned()), "not for this client");
+    // Sources are not in tokens, nor is what is not for this client.
+    let more = uaa.login("sven", "pw").await.ok();
+    assert_eq!(scopes(&more), expected);
+    assert_eq!(
+        uaa.reads(more["access_token"].as_str().unwrap()).await,
+        ["my-app", "other.app"]
+    );
     let ask = |scope: &'static str| async move {
         let fields = [
             ("grant_type", "password"),
@@ -224,13 +231,146 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     ask("doppler.firehose").await.refused(400, "invalid_scope");
     ask("some.thing").await.refused(400, "invalid_scope");
     assert!(ask("openid").await.ok()["id_token"].is_string());
-    let token = ask("logs.read.my-app").await.ok();
-    let token = claims(token["access_token"].as_str().unwrap());
-    assert_eq!(texts(&token["aud"]), ["cf", "logs.read"]);
+    // What is not done is not passed over.
+    for (name, value, status) in [
+        ("token_format", "jwt", 200),
+        ("token_format", "opaque", 400),
+        ("authorities", "{}", 400),
+        ("client_assertion", "a.b.c", 400),
+    ] {
+        let fields = [
+            ("grant_type", "password"),
+            ("username", "sven"),
+            ("password", "pw"),
+            (name, value),
+        ];
+        assert_eq!(uaa.token_as("cf", "", &fields).await.status, status, "{name}={value}");
+    }
+    // Who asks for a source by its name has a token for that one alone, whatever is made of it.
+    let token = ask("logs.read.my-app uaa.user").await.ok();
+    let text = token["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(texts(&claims(&text)["aud"]), ["cf", "logs.read", "uaa"]);
+    assert_eq!(uaa.reads(&text).await, ["my-app"]);
+    let refresh = token["refresh_token"].as_str().unwrap();
+    let exchange = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+    for (fields, scope) in [
+        ([("grant_type", "refresh_token"), ("refresh_token", refresh)], ""),
+        ([("grant_type", exchange), ("assertion", text.as_str())], ""),
+        (
+            [("grant_type", exchange), ("assertion", text.as_str())],
+            "logs.read.my-app",
+        ),
+    ] {
+        let fields = [fields[0], fields[1], ("scope", scope)];
+        let again = uaa.token_as("cf", "", &fields).await.ok();
+        assert_eq!(
+            uaa.reads(again["access_token"].as_str().unwrap()).await,
+            ["my-app"],
+            "{fields:?}"
+        );
+    }
+    for wider in ["logs.read", "logs.read.other.app"] {
+        let fields = [("grant_type", exchange), ("assertion", text.as_str()), ("scope", wider)];
+        uaa.token_as("cf", "", &fields).await.refused(400, "invalid_scope");
+    }
+    // The other way round: of a token for all of them one for some can be made.
+    let all = ask("logs.read uaa.user").await.ok();
+    let all = all["access_token"].as_str().unwrap();
+    let fields = [
+        ("grant_type", exchange),
+        ("assertion", all),
+        ("scope", "logs.read.other.app"),
+    ];
+    let one = uaa.token_as("cf", "", &fields).await.ok();
+    assert_eq!(uaa.reads(one["access_token"].as_str().unwrap()).await, ["other.app"]);
+    assert_eq!(uaa.reads(all).await, ["my-app", "other.app"]);
 }
 
-/// Somebody in more groups than a token can carry is told so, and what helps; a part of them makes a token.
+/// What the bearers of tokens may read is for faces and for themselves.
+pub async fn rights(uaa: &Uaa) {
+    let user = uaa.add_user("richard", "pw").await;
+    uaa.add_to_group(&user, "logs.read.web").await;
+    uaa.add_to_group(&user, "logs.read.Web").await;
+    uaa.add_client(json!({
+        "client_id": "reader", "client_secret": "x", "authorized_grant_types": ["client_credentials", "password"],
+        "scope": ["logs.read.web", "openid"], "authorities": ["logs.read.own", "logs.read.other"],
+    }))
+    .await;
+    let resource = uaa.client_token("doppler").await;
+    let ask = |path: String| {
+        let resource = resource.clone();
+        async move {
+            let rights = uaa.client.get(&path).bearer(&resource).send().await.ok();
+            texts(&rights["sources"])
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(
+        ask(format!("/weir/v1/rights?client_id=cf&user_id={user}")).await,
+        ["Web", "web"]
+    );
+    assert_eq!(
+        ask(format!("/weir/v1/rights?client_id=reader&user_id={user}")).await,
+        ["web"]
+    );
+    assert_eq!(
+        ask("/weir/v1/rights?client_id=reader".to_owned()).await,
+        ["other", "own"]
+    );
+    for nobody in ["client_id=reader&user_id=nobody", "client_id=nobody", "client_id=cf"] {
+        assert!(ask(format!("/weir/v1/rights?{nobody}")).await.is_empty(), "{nobody}");
+    }
+    let grant = ("grant_type", "client_credentials");
+    let own = uaa.token_as("reader", "x", &[grant]).await.ok();
+    assert_eq!(own["scope"], "logs.read");
+    let own = own["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(uaa.reads(&own).await, ["other", "own"]);
+    let one = uaa
+        .token_as("reader", "x", &[grant, ("scope", "logs.read.own")])
+        .await
+        .ok();
+    assert_eq!(uaa.reads(one["access_token"].as_str().unwrap()).await, ["own"]);
+    // Nobody asks about others without being a resource server.
+    let path = format!("/weir/v1/rights?client_id=cf&user_id={user}");
+    uaa.client
+        .get(&path)
+        .bearer(&own)
+        .send()
+        .await
+        .refused(403, "insufficient_scope");
+    uaa.client.get(&path).send().await.refused(401, "unauthorized");
+    uaa.client
+        .get("/weir/v1/rights")
+        .send()
+        .await
+        .refused(401, "unauthorized");
+    let alone = format!("/weir/v1/rights?user_id={user}");
+    uaa.client
+        .get(&alone)
+        .bearer(&resource)
+        .send()
+        .await
+        .refused(400, "invalid_request");
+    // Who is not active reads nothing.
+    let root = uaa.root().await;
+    let patch = uaa
+        .client
+        .patch(&format!("/Users/{user}"))
+        .bearer(&root)
+        .header("if-match", "*");
+    patch.json(&json!({"active": false})).send().await.ok();
+    assert!(ask(path).await.is_empty());
+}
+
+/// However many sources somebody may read, a token is as long as any other; unless they ask for each by its name.
 pub async fn longer_than_anybody_takes(uaa: &Uaa) {
+    uaa.add_user("plain", "pw").await;
+    let plain = uaa.login("plain", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .len();
     let collector = uaa.add_user("collector", "pw").await;
     let root = uaa.root().await;
     let group = |number: usize| format!("logs.read.{number:0>200}");
@@ -245,7 +385,20 @@ pub async fn longer_than_anybody_takes(uaa: &Uaa) {
             .await
             .expect(201);
     }
-    let refused = uaa.login("collector", "pw").await.refused(400, "invalid_scope");
+    let token = uaa.login("collector", "pw").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(token.len() < plain + 100, "{} {plain}", token.len());
+    assert_eq!(uaa.reads(&token).await.len(), 120);
+    let all = (0..120).map(group).collect::<Vec<_>>().join(" ");
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "collector"),
+        ("password", "pw"),
+        ("scope", &all),
+    ];
+    let refused = uaa.token_as("cf", "", &fields).await.refused(400, "invalid_scope");
     let said = refused["error_description"].as_str().unwrap();
     assert!(said.contains("32 KiB") && said.contains("`scope`"), "{said}");
     let scope = (0..80).map(group).collect::<Vec<_>>().join(" ");

@@ -212,8 +212,8 @@ pub async fn nested_groups(uaa: &Uaa) {
     let inner = post(json!({"displayName": "team.inner", "members": [{"value": user}]})).await;
     let middle = post(json!({"displayName": "team.middle", "members": [{"value": inner, "type": "GROUP"}]})).await;
     let outer = post(json!({"displayName": "logs.read.nested", "members": [{"value": middle, "type": "GROUP"}]})).await;
-    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
-    assert!(scope.contains("logs.read.nested"), "{scope}");
+    let body = uaa.login("nina", "pw").await.ok();
+    assert_eq!(uaa.reads(body["access_token"].as_str().unwrap()).await, ["nested"]);
     let shown = uaa
         .client
         .get(&format!("/Users/{user}"))
@@ -248,8 +248,8 @@ pub async fn nested_groups(uaa: &Uaa) {
     let path = format!("/Groups/{outer}/members/{middle}");
     uaa.client.delete(&path).bearer(&root).send().await.ok();
     uaa.check(&token).await.refused(400, "invalid_token");
-    let scope = uaa.login("nina", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
-    assert!(!scope.contains("logs.read.nested"), "{scope}");
+    let body = uaa.login("nina", "pw").await.ok();
+    assert!(uaa.reads(body["access_token"].as_str().unwrap()).await.is_empty());
 }
 
 /// A group for the logs of one source is that source's to the letter; other names differ by more than their case.
@@ -305,12 +305,11 @@ pub async fn names_to_the_letter(uaa: &Uaa) {
     let admin = remote.with_token(&tokens.access_token);
     admin.add_member("logs.read.letter", "levi").await.unwrap();
     admin.ensure_member("logs.read.LETTER", "levi").await.unwrap();
-    let scope = uaa.login("levi", "pw").await.ok()["scope"].as_str().unwrap().to_owned();
-    let read: Vec<&str> = scope
-        .split(' ')
-        .filter(|scope| scope.starts_with("logs.read."))
-        .collect();
-    assert_eq!(read, ["logs.read.LETTER", "logs.read.letter"]);
+    let body = uaa.login("levi", "pw").await.ok();
+    assert_eq!(
+        uaa.reads(body["access_token"].as_str().unwrap()).await,
+        ["LETTER", "letter"]
+    );
     let missing = admin.add_member("LETTER.other", "levi").await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.hint().unwrap().contains("letter.Other"), "{missing}");
@@ -322,4 +321,107 @@ pub async fn names_to_the_letter(uaa: &Uaa) {
         .await
         .ok();
     assert!(!shown.to_string().contains("letter.Other"), "{shown}");
+}
+
+/// A change of some of a group takes nothing else of it away; what cannot be done is refused.
+pub async fn what_is_not_named_stays(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let (one, two) = (uaa.add_user("grita", "pw").await, uaa.add_user("greg", "pw").await);
+    let new = json!({"displayName": "whole.group", "description": "whole", "members": [{"value": one}]});
+    let made = uaa
+        .client
+        .post("/Groups")
+        .bearer(&root)
+        .json(&new)
+        .send()
+        .await
+        .expect(201);
+    let path = format!("/Groups/{}", made["id"].as_str().unwrap());
+    let patch = |body: Value| {
+        let (path, root) = (path.clone(), root.clone());
+        async move {
+            let request = uaa.client.patch(&path).bearer(&root).header("if-match", "*");
+            request.json(&body).send().await
+        }
+    };
+    let added = patch(json!({"members": [{"value": two, "type": "USER"}]})).await.ok();
+    assert_eq!(
+        (&added["description"], &added["displayName"]),
+        (&"whole".into(), &"whole.group".into())
+    );
+    assert_eq!(added["members"].as_array().unwrap().len(), 2);
+    // One that is there is the provider's from now on, if that is said, and stays so when it is not.
+    let theirs = patch(json!({"members": [{"value": two, "origin": "other"}]}))
+        .await
+        .ok();
+    assert!(theirs["members"].to_string().contains("other"), "{theirs}");
+    let again = patch(json!({"members": [{"value": two}, {"value": one}]})).await.ok();
+    assert_eq!(again["members"].as_array().unwrap().len(), 2);
+    assert!(again["members"].to_string().contains("other"), "{again}");
+    let described = patch(json!({"description": "new"})).await.ok();
+    assert_eq!(described["members"], theirs["members"]);
+    let gone = patch(json!({"members": [{"value": two, "operation": "delete"}]}))
+        .await
+        .ok();
+    assert_eq!(
+        gone["members"],
+        json!([{"origin": "uaa", "type": "USER", "value": one}])
+    );
+    for bad in [
+        json!({"members": [{"value": one, "operation": "remove"}]}),
+        json!({"meta": {"attributes": ["displayName"]}}),
+        json!({"meta": {"attributes": ["colour"]}}),
+        json!({"colour": "red"}),
+    ] {
+        patch(bad).await.refused(400, "invalid_scim_resource");
+    }
+    // As uaac and uaa-cli write it back: all that was read, with one member less; the version that was read counts.
+    let mut whole = uaa.client.get(&path).bearer(&root).send().await.ok();
+    whole["zoneid"] = "uaa".into();
+    let stale = json!({"version": 0});
+    let mut old = whole.clone();
+    old["meta"] = stale;
+    assert_eq!(uaa.client.put(&path).bearer(&root).json(&old).send().await.status, 412);
+    let written = uaa.client.put(&path).bearer(&root).json(&whole).send().await.ok();
+    assert_eq!(
+        (&written["members"], &written["description"]),
+        (&whole["members"], &"new".into())
+    );
+    // A removal of a version that is not there any more removes nothing.
+    let request = uaa.client.delete(&path).bearer(&root).header("if-match", "0");
+    request.send().await.refused(412, "scim_resource_version_conflict");
+    let some = uaa
+        .client
+        .get(&format!("{path}?attributes=displayName"))
+        .bearer(&root)
+        .send()
+        .await
+        .ok();
+    assert_eq!(some, json!({"displayName": "whole.group"}));
+    uaa.client
+        .get(&format!("{path}/members?filter=x"))
+        .bearer(&root)
+        .send()
+        .await
+        .refused(400, "invalid_scim_resource");
+    uaa.client
+        .delete(&path)
+        .bearer(&root)
+        .header("if-match", "*")
+        .send()
+        .await
+        .ok();
+    // What there is not is not taken for a group.
+    let mapped = uaa
+        .client
+        .post("/Groups/External")
+        .bearer(&root)
+        .json(&json!({"groupId": "x"}))
+        .send()
+        .await;
+    let said = mapped.refused(404, "not_found");
+    assert!(
+        said["error_description"].as_str().unwrap().contains("`providers`"),
+        "{said}"
+    );
 }

@@ -20,6 +20,7 @@ mod browser;
 mod clients;
 mod codes;
 mod common;
+mod disk;
 mod endings;
 mod grants;
 mod groups;
@@ -56,6 +57,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     refresh::refresh,
     grants::scopes_and_groups,
     grants::longer_than_anybody_takes,
+    grants::rights,
     tokens::checking,
     grants::jwt_bearer,
     grants::passcodes,
@@ -67,6 +69,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     codes::pkce,
     codes::redirects,
     codes::prompts,
+    codes::prompts_of_answers,
     codes::public_clients,
     browser::login_page,
     browser::forms_are_our_own,
@@ -78,10 +81,16 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     groups::groups,
     groups::nested_groups,
     groups::names_to_the_letter,
+    groups::what_is_not_named_stays,
     scim::names_for_ids,
+    scim::what_is_not_named_stays,
+    scim::nothing_is_passed_over,
     scim::versions_as_tags,
     clients::administration,
     clients::secrets,
+    clients::what_is_not_sent_stays,
+    clients::nothing_is_passed_over,
+    clients::required_groups,
     clients::nobody_gives_more_than_they_have,
     clients::grants_that_come_together,
     clients::an_old_redirect,
@@ -114,6 +123,8 @@ const OWN: &[(&str, Play)] = scenarios![
     browser::never_without_tls,
     seeds::only_what_changed,
     seeds::another_nodes_file,
+    times::short_passwords,
+    attacks::clients_that_are_not_there,
 ];
 
 async fn suite(kind: Kind) {

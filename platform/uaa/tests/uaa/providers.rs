@@ -173,7 +173,7 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
         (&"ada".into(), &"other".into(), &"ada@example.com".into())
     );
     assert_ne!(token["user_id"], ada.as_str());
-    assert!(body["scope"].as_str().unwrap().contains("logs.read.theirs"), "{body}");
+    assert_eq!(uaa.reads(body["access_token"].as_str().unwrap()).await, ["theirs"]);
     let first = token["user_id"].clone();
     // A name that differs by its case is another group, and there is none.
     let own = uaa.root().await;
@@ -208,8 +208,9 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     let token = claims(body["access_token"].as_str().unwrap());
     assert_eq!(
         (&token["user_id"], &body["scope"]),
-        (&first, &"logs.read.kept openid".into())
+        (&first, &"logs.read openid".into())
     );
+    assert_eq!(uaa.reads(body["access_token"].as_str().unwrap()).await, ["kept"]);
     // Not even if the provider had given it first.
     provider.add_to_group(&ada, "staff.readers").await;
     again("").await;

@@ -436,3 +436,161 @@ pub async fn versions_as_tags(uaa: &Uaa) {
         assert_eq!(patch.header("etag"), "\"2\"", "{path}");
     }
 }
+
+/// A change of some of a user takes nothing else of it away.
+pub async fn what_is_not_named_stays(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let new = json!({
+        "userName": "waltraud", "password": "pw", "externalId": "w-1",
+        "name": {"familyName": "W", "givenName": "Waltraud", "formatted": "Waltraud W"},
+        "emails": [{"value": "w@example.com", "primary": true, "type": "work"}],
+        "phoneNumbers": [{"value": "1"}], "verified": true,
+    });
+    let made = uaa
+        .client
+        .post("/Users")
+        .bearer(&root)
+        .json(&new)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made["emails"], new["emails"]);
+    let path = format!("/Users/{}", made["id"].as_str().unwrap());
+    let patch = |body: Value| {
+        let (path, root) = (path.clone(), root.clone());
+        async move {
+            let request = uaa.client.patch(&path).bearer(&root).header("if-match", "*");
+            request.json(&body).send().await
+        }
+    };
+    let mut before = made;
+    for (name, written, now) in [
+        (
+            "name",
+            json!({"familyName": "X"}),
+            json!({"familyName": "X", "givenName": "Waltraud"}),
+        ),
+        (
+            "emails",
+            json!([{"value": "x@example.com"}]),
+            json!([
+                {"value": "w@example.com", "primary": true, "type": "work"},
+                {"value": "x@example.com", "primary": false}
+            ]),
+        ),
+        (
+            "phoneNumbers",
+            json!([{"value": "2"}]),
+            json!([{"value": "2"}, {"value": "1"}]),
+        ),
+        ("externalId", json!("w-2"), json!("w-2")),
+        ("userName", json!("waltraud2"), json!("waltraud2")),
+        ("verified", json!(false), json!(false)),
+        ("active", json!(false), json!(false)),
+    ] {
+        let after = patch(json!({ name: written })).await.ok();
+        assert_eq!(after[name], now);
+        for (member, there) in before.as_object().unwrap() {
+            assert!(
+                member == name || member == "meta" || after[member] == *there,
+                "{name}: {member} {after}"
+            );
+        }
+        before = after;
+    }
+    let primary = patch(json!({"emails": [{"value": "x@example.com", "primary": true}]}))
+        .await
+        .ok();
+    assert_eq!(
+        primary["emails"],
+        json!([
+            {"value": "w@example.com", "primary": false, "type": "work"},
+            {"value": "x@example.com", "primary": true}
+        ])
+    );
+    // What a client reads and writes back changes nothing, in whatever case uaac writes what is not for it to change; and
+    // uaa-cli says the version in the body alone.
+    let mut whole = uaa.client.get(&path).bearer(&root).send().await.ok();
+    for name in ["zoneId", "passwordLastModified"] {
+        let value = whole.as_object_mut().unwrap().remove(name).unwrap();
+        whole[name.to_lowercase()] = value;
+    }
+    let mut after = uaa.client.put(&path).bearer(&root).json(&whole).send().await.ok();
+    for name in ["zoneId", "passwordLastModified"] {
+        let value = after.as_object_mut().unwrap().remove(name).unwrap();
+        after[name.to_lowercase()] = value;
+    }
+    after["meta"] = whole["meta"].clone();
+    assert_eq!(after, whole);
+    assert_eq!(
+        uaa.client.put(&path).bearer(&root).json(&whole).send().await.status,
+        412,
+        "of an old version"
+    );
+    let request = uaa.client.delete(&path).bearer(&root).header("if-match", "0");
+    request.send().await.refused(412, "scim_resource_version_conflict");
+    uaa.client.delete(&path).bearer(&root).send().await.ok();
+}
+
+/// What is sent of a user is done or refused.
+pub async fn nothing_is_passed_over(uaa: &Uaa) {
+    let root = uaa.root().await;
+    let id = uaa.add_user("stefan", "pw").await;
+    let path = format!("/Users/{id}");
+    let send = |method: &'static str, path: String, body: Value| {
+        let root = root.clone();
+        async move {
+            let method = http::Method::from_bytes(method.as_bytes()).unwrap();
+            let request = uaa.client.request(method, &path).bearer(&root).header("if-match", "*");
+            request.json(&body).send().await
+        }
+    };
+    for bad in [
+        json!({"title": "Dr."}),
+        json!({"displayName": "Stefan"}),
+        json!({"username": "stefan2"}),
+        json!({"name": {"middleName": "X"}}),
+        json!({"phoneNumbers": [{"value": "1", "type": "work"}]}),
+        json!({"password": "another"}),
+        json!({"groups": [{"value": "nothing"}]}),
+    ] {
+        for method in ["PATCH", "PUT"] {
+            let answer = send(method, path.clone(), bad.clone()).await;
+            let said = answer.refused(400, "invalid_scim_resource");
+            assert!(
+                !said["error_description"].as_str().unwrap().contains("readable"),
+                "{bad}: {said}"
+            );
+        }
+    }
+    for attribute in ["userName", "emails", "colour"] {
+        let body = json!({"meta": {"attributes": [attribute]}});
+        send("PATCH", path.clone(), body)
+            .await
+            .refused(400, "invalid_scim_resource");
+    }
+    for (name, value) in [
+        ("origin", json!("ldap")),
+        ("groups", json!([{"value": "some-group"}])),
+        ("locale", json!("de")),
+    ] {
+        let mut body = json!({"userName": "stefanie", "password": "pw", "emails": [{"value": "s@example.com"}]});
+        body[name] = value;
+        send("POST", "/Users".to_owned(), body)
+            .await
+            .refused(400, "invalid_scim_resource");
+    }
+    let status = json!({"passwordChangeRequired": true});
+    send("PATCH", format!("{path}/status"), status)
+        .await
+        .refused(400, "invalid_scim_resource");
+    send("GET", "/Users?sortOrder=upwards".to_owned(), json!({}))
+        .await
+        .refused(400, "invalid_scim_resource");
+    let shown = uaa.client.get(&path).bearer(&root).send().await.ok();
+    assert_eq!(
+        (&shown["userName"], &shown["meta"]["version"]),
+        (&"stefan".into(), &0.into())
+    );
+    uaa.login("stefan", "pw").await.ok();
+}

@@ -1,5 +1,7 @@
 //! What time does: keys that change, locks that open, tokens that end.
 
+use serde_json::json;
+
 use crate::common::{Ground, eventually, header_of};
 
 /// A new key signs at once; the old one is published until its last token is over, and not longer.
@@ -138,5 +140,51 @@ pub async fn parameters_change(ground: &Ground) {
     }
     let uaa = uaa.restart(stronger).await;
     uaa.login("hanna", "pw").await.ok();
+    uaa.stop().await;
+}
+
+/// A new password is no shorter than the configuration says; one that is there stays good.
+pub async fn short_passwords(ground: &Ground) {
+    let uaa = ground.uaa_with(|_| {}).await;
+    let id = uaa.add_user("kurt", "short").await;
+    let uaa = uaa
+        .restart(|raw| raw.passwords = weir_platform_uaa::RawPasswords::default())
+        .await;
+    uaa.login("kurt", "short").await.ok();
+    let root = uaa.root().await;
+    let new =
+        |password: &str| json!({"userName": "kurtis", "password": password, "emails": [{"value": "k@example.com"}]});
+    let short = uaa
+        .client
+        .post("/Users")
+        .bearer(&root)
+        .json(&new("7 chars"))
+        .send()
+        .await;
+    let said = short.refused(400, "invalid_password");
+    assert!(
+        said["error_description"]
+            .as_str()
+            .unwrap()
+            .contains("at least 8 characters"),
+        "{said}"
+    );
+    uaa.client
+        .post("/Users")
+        .bearer(&root)
+        .json(&new("8 chars."))
+        .send()
+        .await
+        .expect(201);
+    let path = format!("/Users/{id}/password");
+    let put = |password: &'static str| {
+        uaa.client
+            .put(&path)
+            .bearer(&root)
+            .json(&json!({"password": password}))
+            .send()
+    };
+    put("another").await.refused(400, "invalid_password");
+    put("another one").await.ok();
     uaa.stop().await;
 }

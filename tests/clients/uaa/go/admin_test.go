@@ -45,7 +45,7 @@ func TestGoUAA(t *testing.T) {
 
 	yes := true
 	user, err := api.CreateUser(gouaa.User{
-		Username: "anna", Password: "pw", Name: &gouaa.UserName{GivenName: "Anna"},
+		Username: "anna", Password: "looking-glass", Name: &gouaa.UserName{GivenName: "Anna"},
 		Emails: []gouaa.Email{{Value: "anna@example.com", Primary: &yes}},
 	})
 	must(err)
@@ -67,7 +67,7 @@ func TestGoUAA(t *testing.T) {
 	must(api.ActivateUser(user.ID, 2))
 	for number := range 3 {
 		name := string(rune('x' + number))
-		_, err := api.CreateUser(gouaa.User{Username: name, Password: "pw", Emails: []gouaa.Email{{Value: name + "@example.com"}}})
+		_, err := api.CreateUser(gouaa.User{Username: name, Password: "looking-glass", Emails: []gouaa.Email{{Value: name + "@example.com"}}})
 		must(err)
 	}
 	page, about, err := api.ListUsers(`userName eq "x" or userName eq "y" or userName eq "z"`, "userName", "", gouaa.SortDescending, 2, 1)

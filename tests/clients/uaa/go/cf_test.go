@@ -84,17 +84,17 @@ func TestCF(t *testing.T) {
 	run("Credentials were rejected", "auth", u.AdminUser, "wrong")
 	run("OK", "login", "-u", u.AdminUser, "-p", u.AdminPassword)
 	run("bearer ", "oauth-token")
-	run("OK", "create-user", "carla", "pw")
-	run("already exists", "create-user", "carla", "pw")
+	run("OK", "create-user", "carla", "looking-glass")
+	run("already exists", "create-user", "carla", "looking-glass")
 	if code := strings.TrimSpace(run("", "ssh-code")); len(code) != 32 {
 		t.Fatalf("ssh code %q", code)
 	}
-	run("OK", "auth", "carla", "pw")
-	run("not authorized", "create-user", "other", "pw")
+	run("OK", "auth", "carla", "looking-glass")
+	run("not authorized", "create-user", "other", "looking-glass")
 	for range 5 {
 		run("Credentials were rejected", "auth", "carla", "wrong")
 	}
-	run("locked", "auth", "carla", "pw")
+	run("locked", "auth", "carla", "looking-glass")
 	run("OK", "auth", "cf_smoke_tests", u.ClientSecrets["cf_smoke_tests"], "--client-credentials")
 	run("bearer ", "oauth-token")
 	run("OK", "logout")

@@ -26,7 +26,7 @@ def setUpModule():
     headers = {"Authorization": f"bearer {token}"}
     user = {
         "userName": "marissa",
-        "password": "koala",
+        "password": "eucalyptus",
         "name": {"givenName": "Marissa", "familyName": "Bloggs"},
         "emails": [{"value": "marissa@example.com", "primary": True}],
     }
@@ -70,7 +70,7 @@ def claims(token):
     return jwt.decode(token, keys, algorithms=["RS256"]).claims
 
 
-def log_in(url, user="marissa", password="koala"):
+def log_in(url, user="marissa", password="eucalyptus"):
     """What a browser does: follows to the login page, fills it in, and stops where the client is led to."""
     browser = requests.Session()
     browser.verify = uaa.ca
@@ -148,7 +148,7 @@ class Authlib(unittest.TestCase):
     def test_password_grant_of_the_cli(self):
         # Left to itself Authlib would take an empty secret for none.
         session = self.session("cf", "", token_endpoint_auth_method="client_secret_basic")
-        token = session.fetch_token(f"{uaa.url}/oauth/token", username="marissa", password="koala")
+        token = session.fetch_token(f"{uaa.url}/oauth/token", username="marissa", password="eucalyptus")
         self.assertEqual(claims(token["access_token"])["user_name"], "marissa")
         with self.assertRaises(OAuthError) as caught:
             session.fetch_token(f"{uaa.url}/oauth/token", username="marissa", password="wrong")
@@ -199,7 +199,7 @@ class Oauthlib(unittest.TestCase):
             )
         legacy = OauthlibSession(client=LegacyApplicationClient("cf"))
         token = legacy.fetch_token(
-            f"{uaa.url}/oauth/token", username="marissa", password="koala", client_secret="", verify=uaa.ca
+            f"{uaa.url}/oauth/token", username="marissa", password="eucalyptus", client_secret="", verify=uaa.ca
         )
         self.assertEqual(token["token_type"], "bearer")
 

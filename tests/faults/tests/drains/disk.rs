@@ -1,6 +1,6 @@
 //! The backlog on disk at its bounds: the budget is reached, or the disk is full.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -67,6 +67,53 @@ async fn the_budget_is_reached() -> anyhow::Result<()> {
     let flowing = agent.says("app", |status| status.state == "flowing").await?;
     ensure!(flowing.lost == tally.missing(sent), "{flowing:?}");
     Ok(())
+}
+
+/// Setup: 20,000 lines wait on disk for a drain that is away; while the agent is stopped, a part of the backlog is written over.
+/// Must hold: each line arrives, in order, or is counted (`spill_failed`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
+    let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
+    let mut agent = DrainAgent::builder().key("spill.after", "\"50ms\"").start().await?;
+    agent.bind([DrainItem::new("app", receiver.url())]).await?;
+    receiver.stop().await;
+    let emitter = agent.emitter()?;
+    let mut series = [Series::new("app", Shape::LINE)];
+    send_paced(&emitter, &mut series, &[20_000], 10_000).await?;
+    emitter.finish().await?;
+    agent.says("app", |status| status.waiting_lines == 20_000).await?;
+    agent.stop().await?;
+    let segment = first_segment(&agent.state_dir().join("spill"))?;
+    let mut bytes = std::fs::read(&segment)?;
+    let half = bytes.len() / 2;
+    bytes[1000..half].fill(0);
+    std::fs::write(&segment, bytes)?;
+    receiver.start().await?;
+    agent.start_again().await?;
+    let tally = eventually("what is left at the drain", async || {
+        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
+        let dropped = books.lost();
+        ensure!(tally.once + dropped >= 20_000, "{dropped} counted, {tally:?}");
+        Ok::<_, anyhow::Error>(tally)
+    })
+    .await
+    .with_context(|| agent.log())?;
+    let books = at_rest(&agent).await?;
+    conserved(&books, 20_000, &tally)?;
+    let failed = books.dropped("", "", "spill_failed");
+    ensure!(failed > 0 && failed == books.lost(), "{}", books.summary());
+    ensure!(tally.next == 20_000 && tally.late == 0, "{tally:?}");
+    Ok(())
+}
+
+fn first_segment(spill: &Path) -> anyhow::Result<PathBuf> {
+    let folder = std::fs::read_dir(spill)?.next().context("a backlog")??.path();
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|file| file.map(|file| file.path()))
+        .collect::<Result<_, _>>()?;
+    segments.retain(|file| file.extension().is_some_and(|kind| kind == "seg"));
+    segments.sort();
+    segments.into_iter().next().context("a segment")
 }
 
 /// A file system of so many bytes, unmounted when dropped.

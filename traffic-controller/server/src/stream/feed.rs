@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_flow::{Ledger, Parcel};
-use weir_rpc::subscriber::{Delivery, Subscription};
+use weir_rpc::subscriber::{Delivery, Refused, Subscription};
 
 use super::outgoing::Arrival;
 use super::session::Feed;
@@ -18,6 +18,8 @@ const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct SubscriptionFeed {
     pub(crate) subscription: Subscription,
+    /// A doppler's refusal that was seen where it could not be told.
+    pub(crate) refused: Option<Refused>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -42,14 +44,22 @@ impl SubscriptionFeed {
 }
 
 impl Feed for SubscriptionFeed {
-    async fn next(&mut self) -> Arrival {
-        let delivery = self.subscription.next().await;
-        self.arrival(delivery)
+    async fn next(&mut self) -> Result<Arrival, Refused> {
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
+        let delivery = self.subscription.next().await?;
+        Ok(self.arrival(delivery))
     }
 
     fn try_next(&mut self) -> Option<Arrival> {
-        let delivery = self.subscription.try_next()?;
-        Some(self.arrival(delivery))
+        match self.subscription.try_next()? {
+            Ok(delivery) => Some(self.arrival(delivery)),
+            Err(refused) => {
+                self.refused = Some(refused);
+                None
+            }
+        }
     }
 
     async fn close(self) {

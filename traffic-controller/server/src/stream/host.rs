@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use weir_proto::loggregator_v2::EgressBatchRequest;
+use weir_rpc::Connection;
 use weir_rpc::subscriber::{Dopplers, Durability};
 use weir_service::{Context, Tasks};
 
@@ -21,6 +20,9 @@ use crate::metrics::{Gauged, Metrics};
 
 /// How long the connection may take to become ours after the answer was given.
 const UPGRADE: Duration = Duration::from_secs(10);
+
+/// Refusals of dopplers are logged this often, with how many there were.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The two kinds of stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl StreamHost {
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else {
             tracing::error!(peer = %client.peer, "upgraded connection is not ours");
             return;
         };
@@ -72,6 +74,7 @@ impl StreamHost {
         };
         let feed = SubscriptionFeed {
             subscription: self.dopplers.subscribe(&request, Durability::Live),
+            refused: None,
             ledger: Arc::clone(&self.context.ledger),
             metrics: Arc::clone(&self.metrics),
         };
@@ -104,7 +107,24 @@ impl StreamHost {
                 );
             }
             End::Violated(violation) => {
-                tracing::warn!(peer = %client.peer, path = client.path, error = %violation, "stream was cut");
+                weir_telemetry::limited!(
+                    warn,
+                    weir_telemetry::EACH_SECOND,
+                    peer = %client.peer,
+                    path = client.path,
+                    error = %violation,
+                    "stream was cut"
+                );
+            }
+            End::Refused(error) => {
+                self.metrics.rejected_stream();
+                weir_telemetry::limited!(
+                    warn,
+                    REFUSED_AGAIN,
+                    path = client.path,
+                    error,
+                    "stream was closed: a doppler refuses its subscription"
+                );
             }
             End::NotAllowed(why) => {
                 tracing::info!(peer = %client.peer, caller = client.caller.name(), path = client.path, %why, "stream was closed");

@@ -5,7 +5,8 @@
 //! socket, so what was written is known to the byte when the stream ends, and what was not is counted.
 //!
 //! It ends when the client closes, vanishes, breaks the protocol (1002, 1009), does not answer a ping (1008) or does not
-//! take a record in time (the slow-consumer rule, 1000), and when the server stops (1000).
+//! take a record in time (the slow-consumer rule, 1000), when a doppler refuses its subscription (1013), and when the server
+//! stops (1000).
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use weir_auth::{Caller, Ended};
 use weir_flow::{Ledger, Reason};
+use weir_rpc::subscriber::Refused;
 use weir_service::{Shutdown, clock};
 
 use super::filter::Filter;
@@ -24,6 +26,8 @@ use crate::websocket::keepalive::{Due, Keepalive, KeepaliveTimes};
 use crate::websocket::parser::{ControlPayload, Violation};
 
 const PING_EXPIRED: &str = "Client did not respond to ping before keep-alive timeout expired.";
+
+const REFUSED: &str = "a doppler has no room for this subscription";
 
 /// How patient a stream is with its client.
 #[derive(Debug, Clone, Copy)]
@@ -51,10 +55,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Where messages come from: the subscription, or a test.
 pub(crate) trait Feed: Send {
-    /// Waits for the next message. Must be cancel safe.
-    fn next(&mut self) -> impl Future<Output = Arrival> + Send;
+    /// Waits for the next message; an error if a doppler does not take the subscription. Must be cancel safe.
+    fn next(&mut self) -> impl Future<Output = Result<Arrival, Refused>> + Send;
 
-    /// The next message, if it is there already.
+    /// The next message, if it is there already. An error waits for [`Feed::next`].
     fn try_next(&mut self) -> Option<Arrival>;
 
     /// Ends the feed: everything that was taken from it and let go is told upstream, the rest is upstream's to count.
@@ -76,6 +80,8 @@ pub(crate) enum End {
     Slow,
     /// The client's token ended.
     NotAllowed(Ended),
+    /// A doppler does not take the subscription: the client would miss a part without knowing.
+    Refused(String),
     /// There is nothing more to send: the server stops.
     Finished,
 }
@@ -85,9 +91,12 @@ impl End {
         match self {
             Self::Slow => Reason::SlowConsumer,
             Self::Finished => Reason::ShuttingDown,
-            Self::Closed(_) | Self::Gone | Self::Violated(_) | Self::Expired | Self::NotAllowed(_) => {
-                Reason::ConsumerGone
-            }
+            Self::Closed(_)
+            | Self::Gone
+            | Self::Violated(_)
+            | Self::Expired
+            | Self::NotAllowed(_)
+            | Self::Refused(_) => Reason::ConsumerGone,
         }
     }
 
@@ -101,6 +110,8 @@ impl End {
             Self::Expired => Some((1008, PING_EXPIRED.to_owned())),
             // The original never looks at a token again; to say why is worth more than its code.
             Self::NotAllowed(why) => Some((1008, why.to_string())),
+            // Try again later (RFC 6455 registry); the reason names no address of the inside.
+            Self::Refused(_) => Some((1013, REFUSED.to_owned())),
             Self::Closed(None) | Self::Slow | Self::Finished => Some((1000, String::new())),
         }
     }
@@ -168,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
                     continue;
                 }
                 () = sleep_until(self.keepalive.deadline().into()) => continue,
-                arrival = feed.next() => arrival,
+                arrival = feed.next() => arrival.map_err(|refused| End::Refused(refused.to_string()))?,
             };
             self.sender.push(arrival);
             // What else is there goes along in the same records; what is not there is not waited for.

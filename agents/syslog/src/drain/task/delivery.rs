@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use weir_drain::{Failure, Outcome};
-use weir_flow::Reason;
+use weir_drain::{Outcome, Refused};
+use weir_flow::{Loss, Reason};
 
 use super::{Order, Task};
 use crate::drain::packing::{Load, Packed};
 use crate::drain::queue::{Held, WORTH};
+use crate::drain::trials::Next;
+use crate::spill::Place;
 
 /// A trickle is gathered for this long: so many small shipments a second at most.
 const GATHER: Duration = Duration::from_millis(5);
@@ -27,6 +29,26 @@ impl Task {
             if self.outgoing.is_some() || !self.line.takes() || self.is_throttled() {
                 return None;
             }
+            let most = match self.trials.next() {
+                Next::Everything => usize::MAX,
+                _ if !self.flight.is_empty() => return None,
+                Next::Unit(messages) => messages as usize,
+                Next::Alone | Next::Suspect => match self.line.quiet_at() {
+                    Some(at) if at > now => return Some(at),
+                    Some(_) if self.trials.next() == Next::Suspect => {
+                        self.outgoing = self.trials.take_suspect();
+                        return None;
+                    }
+                    Some(_) => {
+                        self.trials.tries_another();
+                        1
+                    }
+                    None => {
+                        self.hang_up(now);
+                        return None;
+                    }
+                },
+            };
             if self.loads.is_empty() && !self.spilling {
                 debug_assert_eq!(self.backlog.facts().unread, 0, "what is on disk is older");
                 let held = self.me.queue.held();
@@ -39,11 +61,14 @@ impl Task {
             let Packed {
                 mut cargo,
                 unconvertible,
-                why,
-            } = self.packer.pack(&mut self.loads)?;
-            if let Some(why) = why {
-                self.lose(Reason::Unconvertible, &unconvertible);
-                self.note_refusal(&why.to_string());
+            } = self.packer.pack(&mut self.loads, most)?;
+            for (why, losses) in unconvertible {
+                self.refuse(Reason::Unconvertible, &why.to_string(), &losses);
+            }
+            if cargo.ends.len() > most {
+                let (head, rest) = cargo.split(most);
+                self.loads.push_front(Load::Shipment(rest));
+                cargo = head;
             }
             if cargo.bytes.is_empty() {
                 self.me.account.send(u64::from(cargo.envelopes));
@@ -90,6 +115,7 @@ impl Task {
         if let Some(cargo) = self.outgoing.take() {
             self.env.flying.fetch_add(cargo.bytes.len(), Ordering::Relaxed);
             self.flight.push(cargo);
+            self.line.carries();
             self.used = now;
         }
     }
@@ -102,17 +128,13 @@ impl Task {
                     self.me.account.send(u64::from(cargo.envelopes));
                 }
                 self.succeeded(now);
-                self.reap();
+                self.progress(now);
             }
-            Outcome::Rejected {
-                sequence,
-                messages,
-                failure,
-            } => {
-                if failure.drain_wide && self.is_to_be_tried_again(sequence) {
-                    self.fail(&failure, now).await;
-                } else {
-                    self.rejected(sequence, messages, &failure, now);
+            Outcome::Rejected { sequence, refused } => {
+                let wide = refused.iter().find(|refused| refused.failure.drain_wide);
+                match wide.map(|refused| refused.failure.clone()) {
+                    Some(failure) if self.is_to_be_tried_again(sequence) => self.fail(&failure, now).await,
+                    wide => self.rejected(sequence, &refused, wide.is_some(), now),
                 }
             }
             Outcome::Broken(failure) => self.broken(&failure, now).await,
@@ -120,7 +142,7 @@ impl Task {
     }
 
     /// The drain took something.
-    fn succeeded(&mut self, now: Instant) {
+    pub(super) fn succeeded(&mut self, now: Instant) {
         if self.breaker.has_failed() {
             let binding = self.me.binding();
             tracing::info!(binding = %binding.id, drain = %binding.url, "drain works again");
@@ -147,39 +169,64 @@ impl Task {
     }
 
     /// The drain will never take it: what comes behind it is not concerned.
-    fn rejected(&mut self, sequence: u64, messages: u32, failure: &Failure, now: Instant) {
+    fn rejected(&mut self, sequence: u64, refused: &[Refused], drain_wide: bool, now: Instant) {
         let source = self.me.binding().source_id().map(str::to_owned);
-        self.flight.note_lost(sequence, messages);
-        if let Some(cargo) = self.flight.settled(sequence) {
-            let lost = u64::from(messages.min(cargo.envelopes));
-            let losses = cargo.losses(lost, source.as_deref());
-            self.me.account.send(u64::from(cargo.envelopes) - lost);
-            self.me.account.lose(Reason::Rejected, &losses);
+        let mut losses = Vec::new();
+        let mut left = 0;
+        if let Some(cargo) = self.flight.get(sequence) {
+            left = cargo.envelopes;
+            for Refused { messages, failure } in refused {
+                let lost = u32::try_from(messages.len()).unwrap_or(u32::MAX).min(left);
+                left -= lost;
+                losses.push((failure.to_string(), cargo.losses_of(messages, lost, source.as_deref())));
+            }
+            self.flight.note_lost(sequence, cargo.envelopes - left);
         }
-        if !failure.drain_wide {
+        if self.flight.settled(sequence).is_some() {
+            self.me.account.send(u64::from(left));
+        }
+        for (why, losses) in losses {
+            self.refuse(Reason::Rejected, &why, &losses);
+        }
+        if !drain_wide {
             self.succeeded(now);
         }
         self.stubborn = None;
-        self.note_refusal(&failure.to_string());
-        self.reap();
+        self.progress(now);
     }
 
-    fn note_refusal(&mut self, text: &str) {
-        let now = self.env.clock.now_nanos();
-        if self.me.status.update(now, |status| status.refusal = Some(text.into())) {
+    /// Something was settled.
+    fn progress(&mut self, now: Instant) {
+        let first = self.reap();
+        if self.trials.settled(first, self.flight.is_empty()) {
+            self.hang_up(now);
+        }
+    }
+
+    /// Counts what is refused; why is told in the app's stream.
+    pub(super) fn refuse(&self, reason: Reason, why: &str, losses: &[Loss]) {
+        if self.me.account.refuse(reason, why, losses) {
             self.env.news.notify_one();
         }
     }
 
-    /// Lets go of what is settled at the front.
-    pub(super) fn reap(&mut self) {
+    /// Lets go of what is settled at the front; returns whether there was anything.
+    pub(super) fn reap(&mut self) -> bool {
         let before = self.flight.bytes();
         let places = self.flight.take_settled();
         self.env
             .flying
             .fetch_sub(before - self.flight.bytes(), Ordering::Relaxed);
-        if !places.is_empty() {
-            self.backlog.settle(places);
+        self.settle(places);
+        self.flight.bytes() < before
+    }
+
+    /// These places need not be read again, as soon as what lies before them need not.
+    pub(super) fn settle(&mut self, places: Vec<(Place, u32)>) {
+        match self.trials.last_aside() {
+            Some(suspect) => suspect.covers_also(places),
+            None if places.is_empty() => {}
+            None => self.backlog.settle(places),
         }
     }
 }

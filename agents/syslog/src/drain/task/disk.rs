@@ -236,6 +236,7 @@ impl Task {
         let placed = |cargo: &Cargo| !cargo.places.is_empty();
         let in_use = self.flight.has_places()
             || self.outgoing.as_ref().is_some_and(placed)
+            || self.trials.aside().iter().any(placed)
             || self.loads.iter().any(|load| load.segment().is_some());
         if !self.spilling && self.backlog.facts().unsettled == 0 && !in_use {
             self.backlog.destroy();
@@ -287,13 +288,13 @@ impl Task {
     /// While there is no connection: what is in memory and on disk is kept on disk alone.
     pub(super) fn free(&mut self) {
         let busy = self.line.is_up() || !self.backlog.is_free() || !self.flight.is_empty() || self.outgoing.is_some();
-        if busy || self.loads.is_empty() {
+        // What is set aside lies before what would be read again.
+        if busy || !self.trials.aside().is_empty() || self.loads.is_empty() {
             return;
         }
         let first = self.backlog.facts().first_segment;
         let again = |load: &Load| {
-            // What was answered out of order would be sent again.
-            let whole = !matches!(load, Load::Shipment(cargo) if cargo.places.len() > 1);
+            let whole = !matches!(load, Load::Shipment(cargo) if cargo.differs);
             whole && load.segment().is_some_and(|segment| segment >= first)
         };
         if self.loads.iter().all(again) {
@@ -307,6 +308,7 @@ impl Task {
     /// The agent stops: everything goes to disk; what cannot is counted.
     pub(super) async fn put_everything_away(&mut self) {
         self.drop_line().await;
+        self.recall_suspects();
         let clock = self.env.clock.clone();
         self.copied = false;
         while self.append() {
@@ -332,6 +334,7 @@ impl Task {
     /// The binding is gone: what is left is counted, and nothing stays.
     pub(super) async fn give_everything_up(&mut self) {
         self.drop_line().await;
+        self.recall_suspects();
         self.lose_memory(Reason::ConsumerGone);
         if self.backlog.exists() {
             let clock = self.env.clock.clone();

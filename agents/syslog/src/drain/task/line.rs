@@ -10,6 +10,7 @@ use weir_drain::{Failure, Outcome, Outcomes, Sender, Stage, connect};
 
 use super::{Order, Task};
 use crate::drain::packing::Load;
+use crate::drain::trials::QUIET;
 
 /// A connection that worked and was closed is made again at once, but not more often than this.
 const HICCUP: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub(super) struct Ends {
     sender: Option<Sender>,
     outcomes: Outcomes,
     since: Instant,
+    /// Something was handed over.
+    carried: bool,
     /// The drain took something.
     worked: bool,
     /// We ended it.
@@ -64,6 +67,21 @@ impl Line {
     pub(super) fn stop_sending(&mut self) {
         if let Self::Up(ends) = self {
             ends.sender = None;
+        }
+    }
+
+    /// Something was handed over.
+    pub(super) fn carries(&mut self) {
+        if let Self::Up(ends) = self {
+            ends.carried = true;
+        }
+    }
+
+    /// When a message may be tried on it alone; `None`: it is not a new connection any more.
+    pub(super) fn quiet_at(&self) -> Option<Instant> {
+        match self {
+            Self::Up(ends) if !ends.carried => Some(ends.since + QUIET),
+            _ => None,
         }
     }
 
@@ -131,7 +149,7 @@ impl Task {
     }
 
     /// Ends the connection in order: what was handed over is still delivered.
-    fn hang_up(&mut self, now: Instant) {
+    pub(super) fn hang_up(&mut self, now: Instant) {
         if let Line::Up(ends) = &mut self.line {
             ends.sender = None;
             ends.closing_since = Some(now);
@@ -155,12 +173,16 @@ impl Task {
                     sender: Some(sender),
                     outcomes,
                     since: now,
+                    carried: false,
                     worked: false,
                     closing_since: None,
                 });
                 self.published = None;
             }
-            Err(failure) => self.fail(&failure, now).await,
+            Err(failure) => {
+                self.trials.outage();
+                self.fail(&failure, now).await;
+            }
         }
     }
 
@@ -171,33 +193,50 @@ impl Task {
             _ => (false, false),
         };
         let closed = failure.stage == Stage::Closed;
-        let expected = closing && closed;
+        let answers = self.answers();
+        let messages = self.flight.messages();
+        let expected = closing && closed && (answers || messages == 0);
         // Most servers close connections now and then. That is no trouble as long as the next one works.
-        let hiccup = closed && worked && self.hiccup.is_none_or(|last| last + HICCUP <= now);
-        if expected || self.is_idle() {
-            self.drop_line().await;
-        } else if hiccup {
+        let hiccup = answers && closed && worked && self.hiccup.is_none_or(|last| last + HICCUP <= now);
+        let idle = self.is_idle();
+        self.take_line_down().await;
+        if hiccup {
             self.hiccup = Some(now);
-            self.drop_line().await;
-        } else {
-            self.fail(failure, now).await;
+        } else if !expected && !idle {
+            self.judge(failure, messages, now);
         }
+        self.free();
     }
 
     /// The drain fails: the connection is given up and made again after a pause.
     pub(super) async fn fail(&mut self, failure: &Failure, now: Instant) {
+        self.failed(failure, now);
+        self.drop_line().await;
+    }
+
+    /// The drain fails: it is tried again after a pause.
+    pub(super) fn failed(&mut self, failure: &Failure, now: Instant) {
+        self.note_failure(failure);
+        self.breaker.failed(failure.retry_after, now);
+    }
+
+    pub(super) fn note_failure(&mut self, failure: &Failure) {
         if !self.breaker.has_failed() {
             let binding = self.me.binding();
             tracing::info!(binding = %binding.id, drain = %binding.url, error = %failure, "drain fails, trying again until it works");
         }
-        self.breaker.failed(failure, now);
         self.last_error = Some(failure.to_string().into());
         self.published = None;
-        self.drop_line().await;
     }
 
     /// Gives the connection up; what it had not settled is to be sent again.
     pub(super) async fn drop_line(&mut self) {
+        self.take_line_down().await;
+        self.free();
+    }
+
+    /// Gives the connection up; what it had not settled is in `loads` again.
+    async fn take_line_down(&mut self) {
         self.line = Line::Down;
         // Only then it is known what is on disk.
         let clock = self.env.clock.clone();
@@ -209,6 +248,5 @@ impl Task {
         for cargo in again.collect::<Vec<_>>().into_iter().rev() {
             self.loads.push_front(Load::Shipment(cargo));
         }
-        self.free();
     }
 }

@@ -242,6 +242,14 @@ pub(super) enum Behaviour {
     /// So many bytes a second.
     Slow(u64),
     NeverReads,
+    /// Ends each connection when it has read so many messages.
+    EndsAfter(usize),
+    /// Ends the connection at a message that is longer than so many bytes.
+    Refuses(usize),
+    /// Ends each connection as soon as something is sent.
+    EndsOnData,
+    /// Ends each connection at once.
+    EndsAtOnce,
 }
 
 #[derive(Default)]
@@ -250,8 +258,40 @@ struct Kept {
     connections: AtomicUsize,
     /// Bytes a second; zero: as fast as they come.
     speed: AtomicU64,
+    behaviour: Mutex<Option<Behaviour>>,
     changed: Notify,
     killed: CancellationToken,
+}
+
+impl Kept {
+    fn behaves(&self, behaviour: Behaviour) {
+        *self.behaviour.lock() = Some(behaviour);
+        let speed = match behaviour {
+            Behaviour::Slow(speed) => speed,
+            Behaviour::NeverReads => STOPPED,
+            _ => 0,
+        };
+        self.speed.store(speed, Ordering::Relaxed);
+    }
+
+    /// Whether the connection ends at a message of that size, with so many before it.
+    fn ends_at(&self, size: usize, before: usize) -> bool {
+        match *self.behaviour.lock() {
+            Some(Behaviour::EndsAfter(most)) => before >= most,
+            Some(Behaviour::Refuses(most)) => size > most,
+            Some(Behaviour::EndsOnData) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the connection ends with so many messages, before there are others.
+    fn ends_with(&self, count: usize) -> bool {
+        match *self.behaviour.lock() {
+            Some(Behaviour::EndsAfter(most)) => count >= most,
+            Some(Behaviour::EndsAtOnce) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Takes octet counted lines and keeps their numbers.
@@ -275,14 +315,7 @@ impl Receiver {
         };
         let port = listener.local_addr().unwrap().port();
         let kept = Arc::new(Kept::default());
-        kept.speed.store(
-            match behaviour {
-                Behaviour::Reads => 0,
-                Behaviour::Slow(speed) => speed,
-                Behaviour::NeverReads => STOPPED,
-            },
-            Ordering::Relaxed,
-        );
+        kept.behaves(behaviour);
         let keeping = Arc::clone(&kept);
         let task = tokio::spawn(async move {
             let killed = keeping.killed.clone();
@@ -315,6 +348,11 @@ impl Receiver {
         self.kept.connections.load(Ordering::Relaxed)
     }
 
+    /// From now on it does this.
+    pub(super) fn behave(&self, behaviour: Behaviour) {
+        self.kept.behaves(behaviour);
+    }
+
     /// From now on it reads as fast as lines come.
     pub(super) fn speed_up(&self) {
         self.set_speed(0);
@@ -338,7 +376,11 @@ impl Receiver {
 async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
     let mut buffer = Vec::new();
     let mut chunk = vec![0; 64 << 10];
+    let mut count = 0;
     loop {
+        if kept.ends_with(count) {
+            return;
+        }
         let speed = kept.speed.load(Ordering::Relaxed);
         if speed == STOPPED {
             match kept.killed.run_until_cancelled(kept.changed.notified()).await {
@@ -360,21 +402,30 @@ async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
         }
         let mut used = 0;
         let mut numbers: Vec<i64> = Vec::new();
-        while let Some((message, size)) = next(&buffer[used..]) {
+        let mut ends = false;
+        while let Some((length, begin)) = announced(&buffer[used..]) {
+            ends = kept.ends_at(length, count);
+            let Some(message) = buffer.get(used + begin..used + begin + length).filter(|_| !ends) else {
+                break;
+            };
+            let message = std::str::from_utf8(message).unwrap();
             let text = message.rsplit(" - ").next().unwrap();
             let number = text.trim_start_matches("- ").split_whitespace().next().unwrap();
             numbers.push(number.parse().unwrap());
-            used += size;
+            used += begin + length;
+            count += 1;
         }
         buffer.drain(..used);
         kept.numbers.lock().extend(numbers);
+        if ends {
+            return;
+        }
     }
 }
 
-/// The next message, and how many bytes it takes.
-fn next(bytes: &[u8]) -> Option<(&str, usize)> {
+/// The length of the next message, and where it begins.
+fn announced(bytes: &[u8]) -> Option<(usize, usize)> {
     let space = bytes.iter().position(|byte| *byte == b' ')?;
-    let length: usize = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();
-    let message = bytes.get(space + 1..space + 1 + length)?;
-    Some((std::str::from_utf8(message).unwrap(), space + 1 + length))
+    let length = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();
+    Some((length, space + 1))
 }

@@ -21,15 +21,20 @@ pub(super) struct Cache {
     younger: HashMap<Digest, Known>,
     older: HashMap<Digest, Known>,
     half: usize,
+    /// Sources that the callers of the younger generation may read.
+    sources: usize,
+    half_sources: usize,
 }
 
 impl Cache {
-    /// Remembers at most `capacity` tokens.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Remembers at most `capacity` tokens, whose callers name `sources` sources in all, or one of them more.
+    pub(super) fn new(capacity: usize, sources: usize) -> Self {
         Self {
             younger: HashMap::new(),
             older: HashMap::new(),
             half: (capacity / 2).max(1),
+            sources: 0,
+            half_sources: (sources / 2).max(1),
         }
     }
 
@@ -51,9 +56,15 @@ impl Cache {
         let Ok(digest) = Digest::try_from(digest) else {
             return;
         };
-        if self.younger.len() >= self.half && !self.younger.contains_key(&digest) {
-            self.older = std::mem::take(&mut self.younger);
+        if let Some(last) = self.younger.remove(&digest) {
+            self.sources -= last.caller.scope().len();
         }
+        let sources = caller.scope().len();
+        if self.younger.len() >= self.half || self.sources.saturating_add(sources) > self.half_sources {
+            self.older = std::mem::take(&mut self.younger);
+            self.sources = 0;
+        }
+        self.sources += sources;
         self.younger.insert(digest, Known { epoch, caller });
     }
 
@@ -75,7 +86,7 @@ mod tests {
     /// It never grows beyond its bound, and keeps what is asked for.
     #[test]
     fn bounded_and_keeps_what_is_used() {
-        let mut cache = Cache::new(10);
+        let mut cache = Cache::new(10, 1000);
         let caller = Caller::new("one", Scope::Everything);
         cache.insert(&digest(0), 1, caller.clone());
         for number in 1..=200 {
@@ -86,10 +97,25 @@ mod tests {
         assert_eq!(cache.get(&digest(1), 1), None);
     }
 
+    /// Callers that may read much take the room of many.
+    #[test]
+    fn sources_are_bounded() {
+        let mut cache = Cache::new(1000, 100);
+        let reads = |count: usize| Caller::new("dev", Scope::sources((0..count).map(|number| number.to_string())));
+        for number in 0..100 {
+            cache.insert(&digest(number), 1, reads(20));
+            cache.insert(&digest(number), 1, reads(20));
+            assert!(cache.len() <= 5, "{}", cache.len());
+        }
+        assert_eq!(cache.get(&digest(99), 1), Some(reads(20)));
+        cache.insert(&digest(200), 1, reads(1000));
+        assert_eq!(cache.get(&digest(200), 1), Some(reads(1000)));
+    }
+
     /// What was verified before something changed does not count.
     #[test]
     fn epochs_pass() {
-        let mut cache = Cache::new(2);
+        let mut cache = Cache::new(2, 1000);
         cache.insert(&digest(1), 1, Caller::new("one", Scope::Everything));
         assert!(cache.get(&digest(1), 1).is_some());
         assert!(cache.get(&digest(1), 2).is_none());

@@ -1,5 +1,6 @@
 //! One POST: what it looks like, and what becomes of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +51,15 @@ impl std::fmt::Debug for Template {
 /// A POST that waits for its turn.
 pub(super) struct Post {
     pub(super) sequence: u64,
-    /// How many messages it carries.
-    pub(super) messages: u32,
+    /// Which messages of its shipment it carries.
+    pub(super) messages: Range<u32>,
     /// It went out on a connection that was then lost.
     pub(super) was_lost: bool,
     body: Bytes,
-    key: HeaderValue,
+    /// Where each message of the shipment ends, and the body begins.
+    ends: Arc<[u32]>,
+    begin: u32,
+    key: String,
 }
 
 /// A POST that was made.
@@ -130,24 +134,29 @@ impl Template {
         context.update(&shipment.bytes);
         let digest = context.finish();
         let digits: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let post = |key: String, body: Bytes, messages: usize| Post {
+        let count = u32::try_from(shipment.ends.len()).unwrap_or(u32::MAX);
+        let post = |key: String, body: Bytes, begin: u32, messages: Range<u32>| Post {
             sequence: shipment.sequence,
-            messages: u32::try_from(messages).unwrap_or(u32::MAX),
+            messages,
             was_lost: false,
             body,
-            key: HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static("")),
+            ends: Arc::clone(&shipment.ends),
+            begin,
+            key,
         };
         if shipment.bytes.is_empty() {
             return Vec::new();
         }
         if !each_message {
-            return vec![post(digits, shipment.bytes.clone(), shipment.ends.len())];
+            return vec![post(digits, shipment.bytes.clone(), 0, 0..count)];
         }
         let mut start = 0;
         let mut posts = Vec::with_capacity(shipment.ends.len());
-        for (index, end) in shipment.ends.iter().enumerate() {
+        for (index, end) in (0..count).zip(shipment.ends.iter()) {
             let end = (*end as usize).clamp(start, shipment.bytes.len());
-            posts.push(post(format!("{digits}-{index}"), shipment.bytes.slice(start..end), 1));
+            let begin = u32::try_from(start).unwrap_or(u32::MAX);
+            let body = shipment.bytes.slice(start..end);
+            posts.push(post(format!("{digits}-{index}"), body, begin, index..index + 1));
             start = end;
         }
         posts
@@ -157,7 +166,9 @@ impl Template {
         let mut request = Request::new(Full::new(post.body.clone()));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(IDEMPOTENCY_KEY, post.key.clone());
+        if let Ok(key) = HeaderValue::from_str(&post.key) {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        }
         match channel {
             Channel::Http1(_) => {
                 *request.uri_mut() = self.path.clone();
@@ -181,6 +192,32 @@ enum Missing {
 }
 
 impl Post {
+    /// The two halves of its messages; `None` if it has only one.
+    pub(super) fn halves(&self) -> Option<[Self; 2]> {
+        let Range { start, end } = self.messages;
+        let middle = start.midpoint(end);
+        if middle == start {
+            return None;
+        }
+        let cut = *self.ends.get(middle as usize - 1)?;
+        let at = (cut.checked_sub(self.begin)? as usize).min(self.body.len());
+        // The shipment's own key, whatever was cut before.
+        let shipment = self.key.split('-').next().unwrap_or_default();
+        let half = |messages: Range<u32>, body: Bytes, begin: u32| Self {
+            sequence: self.sequence,
+            was_lost: false,
+            key: format!("{shipment}-{}-{}", messages.start, messages.end),
+            messages,
+            body,
+            ends: Arc::clone(&self.ends),
+            begin,
+        };
+        Some([
+            half(start..middle, self.body.slice(..at), self.begin),
+            half(middle..end, self.body.slice(at..), cut),
+        ])
+    }
+
     /// Makes the POST on a connection.
     pub(super) async fn send(self, lease: Lease, template: Arc<Template>, longest: Duration) -> Done {
         let Lease {

@@ -36,11 +36,11 @@ async fn deliver(
     let failure = loop {
         match next(&mut outcomes).await {
             Outcome::Settled(sequence) => settled.push(sequence),
-            Outcome::Rejected {
-                sequence,
-                messages,
-                failure,
-            } => rejected.push((sequence, messages, failure)),
+            Outcome::Rejected { sequence, refused } => {
+                let messages: usize = refused.iter().map(|refused| refused.messages.len()).sum();
+                let messages = u32::try_from(messages).unwrap();
+                rejected.push((sequence, messages, refused[0].failure.clone()));
+            }
             Outcome::Broken(failure) => break failure,
             Outcome::Written(_) => panic!("HTTP knows when a shipment is taken"),
         }
@@ -224,13 +224,13 @@ async fn answers_are_understood() {
             (422, false),
             (302, true),
         ] {
-            let collector = Collector::start(alpn, move |number, _| match number {
-                2 => Reply {
+            let collector = Collector::start(alpn, move |_, seen| match seen.body.starts_with(b"2-") {
+                true => Reply {
                     headers: vec![("location", format!("https://elsewhere.example/in?token={SECRET}"))],
                     body: "no".to_owned(),
                     ..reply(status)
                 },
-                _ => reply(204),
+                false => reply(204),
             })
             .await;
             let (mut settled, rejected, failure) =
@@ -269,6 +269,41 @@ async fn single_messages_are_refused_alone() {
     assert_eq!(settled, [2]);
     assert_eq!((rejected[0].0, rejected[0].1), (1, 2));
     assert_eq!(collector.seen().len(), 20);
+}
+
+/// A batch with messages that the collector refuses is halved until they are found: all others arrive, once.
+#[tokio::test]
+async fn a_refused_message_takes_no_neighbours_along() {
+    let bad = ["1-0", "1-311", "1-312", "2-499"];
+    let is_bad = move |line: &str| bad.iter().any(|bad| line.starts_with(&format!("{bad} ")));
+    for alpn in BOTH {
+        let collector = Collector::start(alpn, move |_, seen| {
+            let text = String::from_utf8_lossy(&seen.body);
+            reply(if text.lines().any(is_bad) { 400 } else { 204 })
+        })
+        .await;
+        let (settled, rejected, _) = deliver(&collector.binding("https-batch"), &settings(), shipments(3, 500)).await;
+        assert_eq!(settled, [3]);
+        let mut counts: Vec<_> = rejected
+            .iter()
+            .map(|(sequence, count, _)| (*sequence, *count))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [(1, 3), (2, 1)]);
+        let taken = collector
+            .seen()
+            .into_iter()
+            .filter(|seen| !String::from_utf8_lossy(&seen.body).lines().any(is_bad));
+        let bodies: Vec<u8> = taken.flat_map(|seen| seen.body.to_vec()).collect();
+        let (taken, twice) = numbers(&bodies);
+        assert_eq!((taken.len(), twice), (1500 - bad.len(), 0));
+        let keys: BTreeSet<_> = collector
+            .seen()
+            .iter()
+            .map(|seen| seen.headers["idempotency-key"].clone())
+            .collect();
+        assert_eq!(keys.len(), collector.seen().len());
+    }
 }
 
 /// What fails once is sent again by the caller, and with what was under way nothing is lost: the collector has it all.

@@ -89,8 +89,10 @@ pub(crate) fn numbers(received: &[u8]) -> (BTreeSet<String>, usize) {
 
 pub(crate) async fn next(outcomes: &mut Outcomes) -> Outcome {
     let outcome = timeout(LONG, outcomes.next()).await.expect("an outcome");
-    if let Outcome::Broken(failure) | Outcome::Rejected { failure, .. } = &outcome {
-        harmless(failure);
+    match &outcome {
+        Outcome::Broken(failure) => harmless(failure),
+        Outcome::Rejected { refused, .. } => refused.iter().for_each(|refused| harmless(&refused.failure)),
+        Outcome::Written(_) | Outcome::Settled(_) => {}
     }
     outcome
 }

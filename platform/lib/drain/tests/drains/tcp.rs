@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-use weir_drain::{Closed, Outcome, Stage, connect};
+use weir_drain::{Closed, Outcome, Stage, Unsettled, connect};
 
 use crate::support::*;
 
@@ -80,6 +80,42 @@ async fn a_receiver_that_dies_costs_nothing() {
         .filter(|line| line.ends_with('x') && line.len() > 200);
     let found: std::collections::BTreeSet<_> = lines.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(found.len(), 40 * 25);
+}
+
+/// When a receiver ends the connection it is known whether anything was written, and whether all of it was read: what is
+/// unread resets a connection.
+#[tokio::test]
+async fn the_end_says_what_was_read() {
+    for (sent, read, unsettled) in [
+        (0, 0, Unsettled::Nothing),
+        (1, 0, Unsettled::Unknown),
+        (1, 1, Unsettled::Read),
+        (2, 1, Unsettled::Unknown),
+    ] {
+        let (listener, address) = listen().await;
+        let (mut sender, mut outcomes) = connect(&binding(&format!("syslog://{address}")), &settings(), &tasks())
+            .await
+            .unwrap();
+        let mut server = accept(&listener).await;
+        for sequence in 1..=sent {
+            let shipment = shipment(sequence, 1, 500);
+            sender.send(shipment).await.unwrap();
+            assert_eq!(next(&mut outcomes).await, Outcome::Written(sequence));
+        }
+        let mut whole = vec![0; shipment(1, 1, 500).bytes.len() * read];
+        timeout(LONG, server.read_exact(&mut whole)).await.unwrap().unwrap();
+        if usize::try_from(sent).unwrap() > read {
+            // What was written is here, and stays unread.
+            timeout(LONG, server.peek(&mut [0])).await.unwrap().unwrap();
+        }
+        drop(server);
+        let (_, failure) = until_broken(&mut outcomes).await;
+        assert_eq!(
+            (failure.stage, failure.unsettled),
+            (Stage::Closed, unsettled),
+            "{sent} sent, {read} read"
+        );
+    }
 }
 
 /// A receiver that accepts and never reads: what its kernel does not take is never settled, sending waits at the window,

@@ -10,7 +10,7 @@ pub struct ReadRequest {
     /// Nanoseconds since the Unix epoch, exclusive. Zero: now.
     #[prost(int64, tag = "3")]
     pub end_time: i64,
-    /// At most so many envelopes, except that a run of equal timestamps is never split. Zero: 100; no more than 1000.
+    /// At most so many envelopes. Zero: 100; no more than 1000.
     #[prost(int64, tag = "4")]
     pub limit: i64,
     /// Any of these kinds. `ANY` is ignored; empty: all kinds.

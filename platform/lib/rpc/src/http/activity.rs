@@ -7,6 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::net::UnderWay;
+
 /// Without a first request for so long, a connection is over.
 const FIRST: Duration = Duration::from_secs(10);
 
@@ -71,8 +73,8 @@ impl Activity {
         })
     }
 
-    /// A request has come.
-    pub(super) fn begin(self: &Arc<Self>) -> Exchange {
+    /// A request has come, which is `under_way` on its connection until its answer was sent.
+    pub(super) fn begin(self: &Arc<Self>, under_way: impl Into<Option<UnderWay>>) -> Exchange {
         let mut noted = self.noted.lock();
         noted.patience = IDLE;
         noted.next += 1;
@@ -85,6 +87,7 @@ impl Activity {
         Exchange {
             number,
             activity: Arc::clone(self),
+            _under_way: under_way.into(),
         }
     }
 
@@ -118,6 +121,7 @@ impl Activity {
 pub(super) struct Exchange {
     number: u64,
     activity: Arc<Activity>,
+    _under_way: Option<UnderWay>,
 }
 
 impl Exchange {
@@ -174,7 +178,7 @@ mod tests {
         let activity = Activity::new();
         assert_eq!(over_after(&activity).await, (Over::Idle, 10));
         let activity = Activity::new();
-        drop(activity.begin());
+        drop(activity.begin(None));
         assert_eq!(over_after(&activity).await, (Over::Idle, 75));
     }
 
@@ -182,7 +186,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_us_may_stay() {
         let activity = Activity::new();
-        let exchange = activity.begin();
+        let exchange = activity.begin(None);
         exchange.given(1);
         tokio::time::sleep(59 * SECOND).await;
         exchange.taken();
@@ -197,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_over() {
         let activity = Activity::new();
-        let (stuck, moving) = (activity.begin(), activity.begin());
+        let (stuck, moving) = (activity.begin(None), activity.begin(None));
         stuck.given(1);
         let move_on = async {
             loop {
@@ -218,7 +222,7 @@ mod tests {
     async fn who_reads_slowly_is_waited_for() {
         const MEBIBYTE: usize = 1 << 20;
         let activity = Activity::new();
-        let exchange = activity.begin();
+        let exchange = activity.begin(None);
         for _ in 0..10 {
             exchange.given(MEBIBYTE);
             exchange.given(1);

@@ -63,6 +63,18 @@ impl<B: Send + 'static> Answer<B> {
         }
     }
 
+    /// An answer that is all there.
+    pub(super) fn text(text: Bytes, exchange: Exchange) -> Self {
+        Self {
+            body: None,
+            rest: text,
+            lent: Arc::new(Lent {
+                exchange,
+                body: Mutex::new(None),
+            }),
+        }
+    }
+
     fn give(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
         let was_split = !self.rest.is_empty();
         self.rest = bytes.split_off(bytes.len().min(PIECE));
@@ -140,7 +152,7 @@ mod tests {
     async fn a_body_stays_what_it_is() {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 7] {
             let text: Bytes = (0..=250).cycle().take(length).collect();
-            let mut answer = Answer::new(Full::new(text.clone()), Activity::new().begin());
+            let mut answer = Answer::new(Full::new(text.clone()), Activity::new().begin(None));
             assert_eq!(answer.size_hint().exact(), Some(length as u64));
             let mut got = Vec::new();
             while !answer.is_end_stream() {
@@ -187,7 +199,10 @@ mod tests {
         let [memory, body] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let frame = Bytes::from_owner(Dropped(vec![0; 2 * PIECE + 1], Arc::clone(&memory)));
-        let mut answer = Answer::new(Dropped(Full::new(frame), Arc::clone(&body)), Activity::new().begin());
+        let mut answer = Answer::new(
+            Dropped(Full::new(frame), Arc::clone(&body)),
+            Activity::new().begin(None),
+        );
         let mut last = None;
         for _ in 0..3 {
             last = Some(answer.frame().await.expect("a piece").expect("infallible"));

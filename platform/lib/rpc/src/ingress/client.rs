@@ -45,6 +45,15 @@ impl Classify for LinkError {
 #[derive(Debug)]
 pub struct Unsent(pub Parcel);
 
+/// How much is on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OnTheWay {
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Bytes of encoded envelopes.
+    pub bytes: u64,
+}
+
 /// What is left when a link has ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -201,17 +210,16 @@ impl Link {
         self.shared.state.lock().envelopes_in_flight
     }
 
-    /// Envelopes that were sent and not yet acknowledged as taken by the durable consumers.
+    /// What was sent and is not yet acknowledged as taken by the durable consumers.
     #[must_use]
-    pub fn untaken(&self) -> u64 {
+    pub fn untaken(&self) -> OnTheWay {
         let state = self.shared.state.lock();
-        state
-            .in_flight
-            .iter()
-            .rev()
-            .take_while(|entry| !entry.taken)
-            .map(|entry| entry.parcel.batch.len() as u64)
-            .sum()
+        let mut untaken = OnTheWay::default();
+        for entry in state.in_flight.iter().rev().take_while(|entry| !entry.taken) {
+            untaken.envelopes += entry.parcel.batch.len() as u64;
+            untaken.bytes += entry.parcel.batch.byte_len() as u64;
+        }
+        untaken
     }
 
     /// What the other end has acknowledged.

@@ -1,7 +1,8 @@
 //! The server's end of an ingress link.
 //!
 //! One stream does everything for one call: whenever the transport polls it for an answer, it reads what the client sent,
-//! hands it on, and answers with acknowledgements when there are any. No task and no queue stands in between.
+//! hands it on, and answers with acknowledgements when there are any. No task and no queue stands in between. Where drops
+//! lie behind an acknowledgement, it leaves when they are on file; the stream is read on meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder, Split};
-use weir_flow::{Ledger, Parcel, Progress, Reason, Tracker};
+use weir_flow::{Ledger, Mark, Parcel, Progress, Reason, Tracker};
 use weir_service::Shutdown;
 
 use crate::frame::Frame;
@@ -27,6 +28,10 @@ const QUIET: Duration = Duration::from_millis(50);
 
 /// On shutdown, a stream is ended after this time, however busy it is.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// The last acknowledgement of a stream waits so long for a ledger that cannot be written. The counts are in memory then,
+/// and written when the component has stopped.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// Single envelopes that came together are handed on together, up to this number.
 const GATHER: usize = 100;
@@ -105,6 +110,7 @@ impl IngressServer {
             received: 0,
             acknowledged: Progress::default(),
             acknowledge_at: None,
+            unwritten: None,
             last_message: Instant::now(),
             stop_by: None,
             ended: false,
@@ -187,6 +193,8 @@ struct Session {
     received: u64,
     acknowledged: Progress,
     acknowledge_at: Option<Instant>,
+    /// Progress that may be told once the ledger is written up to the mark.
+    unwritten: Option<(Progress, Mark)>,
     last_message: Instant,
     stop_by: Option<Instant>,
     ended: bool,
@@ -202,14 +210,25 @@ impl Session {
             let tracker = self.tracker.clone();
             let changed = async {
                 match tracker {
-                    Some(tracker) if self.acknowledge_at.is_none() => tracker.changed().await,
+                    Some(tracker) if self.acknowledge_at.is_none() && self.unwritten.is_none() => {
+                        tracker.changed().await
+                    }
                     _ => std::future::pending().await,
+                }
+            };
+            let written = async {
+                match self.unwritten {
+                    Some((progress, mark)) => {
+                        self.server.ledger.written(mark).await;
+                        progress
+                    }
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 message = self.messages.message() => match message {
                     Ok(Some(message)) => self.take(message),
-                    Ok(None) => return self.finish(),
+                    Ok(None) => return self.finish().await,
                     // A message that is too large, compressed or cut off: the client is told which.
                     Err(status) => {
                         self.ended = true;
@@ -219,15 +238,19 @@ impl Session {
                 () = changed => self.acknowledge_at = Some(Instant::now() + ACKNOWLEDGE_INTERVAL),
                 () = tokio::time::sleep_until(self.acknowledge_at.unwrap_or(far)), if self.acknowledge_at.is_some() => {
                     self.acknowledge_at = None;
-                    if let Some(answer) = self.acknowledge(None) {
+                    if let Some(answer) = self.progressed() {
                         return Some(answer);
                     }
+                }
+                progress = written => {
+                    self.unwritten = None;
+                    return Some(self.acknowledge(progress, None));
                 }
                 () = self.server.shutdown.requested(), if self.stop_by.is_none() => {
                     self.stop_by = Some(Instant::now() + BUSY);
                 }
                 () = tokio::time::sleep_until(self.stop_by.map_or(far, |by| by.min(self.last_message + QUIET))),
-                    if self.stop_by.is_some() => return self.finish(),
+                    if self.stop_by.is_some() => return self.finish().await,
             }
         }
     }
@@ -240,30 +263,38 @@ impl Session {
     }
 
     /// The last answer.
-    fn finish(&mut self) -> Option<Result<Frame, Status>> {
+    async fn finish(&mut self) -> Option<Result<Frame, Status>> {
         self.ended = true;
-        if self.tracker.is_some() {
-            self.acknowledge(Some(self.received))
-        } else {
-            Some(Ok(Frame::default()))
+        let Some(tracker) = &self.tracker else {
+            return Some(Ok(Frame::default()));
+        };
+        let progress = tracker.progress();
+        let ledger = &self.server.ledger;
+        if let Some(mark) = ledger.unwritten()
+            && tokio::time::timeout(LAST_WRITE, ledger.written(mark)).await.is_err()
+        {
+            tracing::error!("a stream was ended before the drops behind it were on file");
+        }
+        Some(self.acknowledge(progress, Some(self.received)))
+    }
+
+    /// An acknowledgement of what is new, if it may leave at once; one that may not is noted in `unwritten`.
+    fn progressed(&mut self) -> Option<Result<Frame, Status>> {
+        let progress = self.tracker.as_ref()?.progress();
+        if progress == self.acknowledged {
+            return None;
+        }
+        match self.server.ledger.unwritten() {
+            None => Some(self.acknowledge(progress, None)),
+            Some(mark) => {
+                self.unwritten = Some((progress, mark));
+                None
+            }
         }
     }
 
-    /// An acknowledgement, if there is anything to say.
-    fn acknowledge(&mut self, received: Option<u64>) -> Option<Result<Frame, Status>> {
-        let progress = self.tracker.as_ref()?.progress();
-        if progress == self.acknowledged && received.is_none() {
-            return None;
-        }
-        if let Err(error) = self.server.ledger.persist_drops() {
-            // Without the file our word would be worth nothing after a kill: try again later, unless this is the end.
-            tracing::error!(%error, "cannot write the ledger; acknowledgements are held back");
-            if received.is_none() {
-                self.acknowledge_at = Some(Instant::now() + Duration::from_secs(1));
-                return None;
-            }
-        }
+    fn acknowledge(&mut self, progress: Progress, received: Option<u64>) -> Result<Frame, Status> {
         self.acknowledged = progress;
-        Some(Ok(IngressProgress { progress, received }.encode().into()))
+        Ok(IngressProgress { progress, received }.encode().into())
     }
 }

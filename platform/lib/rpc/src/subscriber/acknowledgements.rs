@@ -121,10 +121,9 @@ impl Acknowledgements {
                 }
                 continue;
             }
-            if let Err(error) = self.ledger.persist_drops() {
-                tracing::error!(%error, "cannot write the ledger; acknowledgements are held back");
-                anew = true;
-                continue;
+            // Our word would be worth nothing after a kill: as long as the file cannot be written, nothing is acknowledged.
+            if let Some(mark) = self.ledger.unwritten() {
+                self.ledger.written(mark).await;
             }
             if messages.send(encode_acknowledgements(&news).into()).await.is_err() {
                 return;

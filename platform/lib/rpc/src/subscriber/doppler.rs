@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use weir_flow::{Ledger, Tracker};
 use weir_service::{Shutdown, Tasks};
 
 use super::acknowledgements::Acknowledgements;
-use super::{Delivery, Durability, Trackers};
+use super::{Delivery, Durability, Refused, Trackers};
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Target};
 use crate::frame::Frame;
@@ -17,6 +18,21 @@ use crate::link::{Delivered, LINK_METADATA};
 use crate::messages::Messages;
 
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
+
+/// A durable subscription that stays refused is logged this often.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a subscription at one doppler has to tell its reader.
+pub(super) enum Event {
+    /// The doppler has taken the subscription.
+    Opened,
+    /// The doppler cannot be reached, or does not answer as it should; it is tried again. Told once.
+    Away,
+    /// A message has come.
+    Message(Delivery),
+    /// The doppler refuses the subscription, which is not durable. It is tried again if the reader reads on.
+    Refused(Refused),
+}
 
 /// A doppler, shared by all subscriptions of the process.
 #[derive(Debug)]
@@ -52,6 +68,10 @@ pub(super) struct Subscribing {
     durability: Durability,
     trackers: Arc<Trackers>,
     backoff: Backoff,
+    /// An attempt to open the stream has failed: the next one has to wait.
+    failed: bool,
+    /// The reader knows that the doppler is away.
+    away_told: bool,
     open: Option<OpenStream>,
 }
 
@@ -68,38 +88,72 @@ impl Subscribing {
             durability,
             trackers,
             backoff: Backoff::of_subscriptions(),
+            failed: false,
+            away_told: false,
             open: None,
         }
     }
 
-    /// The next message; opens the stream, again and again, for as long as it takes.
-    pub(super) async fn next(&mut self) -> Delivery {
+    /// What happens next; opens the stream, again and again, for as long as it takes.
+    pub(super) async fn next(&mut self) -> Event {
         loop {
             let Some(open) = &mut self.open else {
+                if self.failed {
+                    tokio::time::sleep(self.backoff.next_delay()).await;
+                    self.failed = false;
+                }
                 match Self::open(Arc::clone(&self.doppler), self.request.clone(), self.durability).await {
                     Ok((messages, subscription)) => {
                         self.backoff.reset();
                         let books = subscription.map(|id| Books::open(id, &self.doppler, &self.trackers));
                         self.open = Some(OpenStream::new(messages, books, Arc::clone(&self.doppler)));
+                        return Event::Opened;
                     }
                     Err(status) => {
-                        let doppler = self.doppler.channel.address();
-                        tracing::debug!(doppler, error = %status, "cannot subscribe");
-                        tokio::time::sleep(self.backoff.next_delay()).await;
+                        self.failed = true;
+                        if let Some(event) = self.not_opened(status) {
+                            return event;
+                        }
                     }
                 }
                 continue;
             };
             match open.messages.message().await {
-                Ok(Some(message)) => return open.delivery(message),
+                Ok(Some(message)) => return Event::Message(open.delivery(message)),
                 ended => {
                     let error = ended
                         .err()
                         .unwrap_or_else(|| Status::ok("the doppler ended the stream"));
                     tracing::debug!(doppler = self.doppler.channel.address(), %error, "subscription ended");
                     self.open = None;
-                    tokio::time::sleep(self.backoff.next_delay()).await;
+                    self.failed = true;
                 }
+            }
+        }
+    }
+
+    /// What the reader has to know about an attempt that failed.
+    fn not_opened(&mut self, status: Status) -> Option<Event> {
+        let doppler = self.doppler.channel.address();
+        if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
+            tracing::debug!(doppler, error = %status, "cannot subscribe");
+            return (!std::mem::replace(&mut self.away_told, true)).then_some(Event::Away);
+        }
+        match self.durability {
+            Durability::Live => Some(Event::Refused(Refused {
+                doppler: doppler.to_owned(),
+                status: Box::new(status),
+            })),
+            Durability::Durable => {
+                let error = status.message();
+                weir_telemetry::limited!(
+                    error,
+                    REFUSED_AGAIN,
+                    doppler,
+                    error,
+                    "the doppler refuses a subscription that stores envelopes: what it gets meanwhile is not stored"
+                );
+                None
             }
         }
     }

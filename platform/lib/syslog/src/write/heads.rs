@@ -8,6 +8,7 @@ use ahash::RandomState;
 use weir_envelope::batch::Kind;
 use weir_envelope::view::Summary;
 
+use super::names::ShortNames;
 use super::{Unconvertible, data, is_printable};
 use crate::cache::Cache;
 use crate::name::{put_hostname, put_metric_process_id, put_process_id};
@@ -143,11 +144,16 @@ impl Heads {
         head.data = out.len();
         if self.metadata && !tags.is_empty() {
             data::open(out, "tags");
+            let mut short = ShortNames::default();
             for (key, value) in &tags {
                 if !is_printable(key.as_bytes()) || key.bytes().any(|byte| matches!(byte, b'=' | b']' | b'"')) {
                     return Err(Unconvertible::TagName);
                 }
-                data::text(out, key, value);
+                if ShortNames::fits(key) {
+                    data::text(out, key, value);
+                } else {
+                    data::text(out, short.of(key, &tags), value);
+                }
             }
             data::close(out);
         } else if head.is_log {

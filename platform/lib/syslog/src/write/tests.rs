@@ -63,13 +63,13 @@ fn payloads_end_with_a_newline() {
 
 /// A type that is neither OUT nor ERR; enums are 32 bits wide.
 #[test]
-fn unknown_types_have_no_priority() {
+fn unknown_types_have_the_priority_of_out() {
     let mut formatter = Formatter::new("", false);
     for (number, priority) in [
         (0, "<14>1 "),
         (1, "<11>1 "),
-        (2, "<-1>1 "),
-        (u64::MAX, "<-1>1 "),
+        (2, "<14>1 "),
+        (u64::MAX, "<14>1 "),
         (1 << 32, "<14>1 "),
         (1 << 32 | 1, "<11>1 "),
     ] {

@@ -1,6 +1,6 @@
 //! `2026-11-23T03:03:24.123456Z  WARN doppler weir_doppler_server::egress: consumer is slow count=3 peer=10.0.0.1`
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::SpanFields;
+use crate::library::swallowed;
+use crate::neutral;
 use crate::owner::Surroundings;
 use crate::record::Record;
 
@@ -32,12 +34,19 @@ where
     }
     let target = record.log_target.as_deref().unwrap_or(event.metadata().target());
     write!(out, "{dim}{target}:{reset} ")?;
-    record.write(&mut out)?;
+    let mut text = String::new();
+    record.write(&mut text)?;
+    match swallowed() {
+        0 => {}
+        count => write!(text, " swallowed={count}")?,
+    }
+    // A terminal obeys what it reads, now or when somebody looks into the file.
+    out.write_str(&neutral(&text))?;
     for span in context.event_scope().into_iter().flatten() {
         if let Some(fields) = span.extensions().get::<FormattedFields<SpanFields>>()
             && !fields.is_empty()
         {
-            write!(out, " {dim}{fields}{reset}")?;
+            write!(out, " {dim}{}{reset}", neutral(fields))?;
         }
     }
     writeln!(out)

@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::SpanFields;
+use crate::library::swallowed;
 use crate::owner::Surroundings;
 use crate::record::Record;
 
@@ -19,6 +20,10 @@ where
 {
     let mut record = Record::default();
     event.record(&mut record);
+    match swallowed() {
+        0 => {}
+        count => record.fields.push(("swallowed", count.into())),
+    }
     let mut timestamp = String::new();
     SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
     let mut line = Map::new();

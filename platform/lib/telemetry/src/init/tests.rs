@@ -97,6 +97,44 @@ async fn events_are_shown_and_shipped() {
     assert!(batch.is_empty());
 }
 
+/// What a peer wrote is shown and shipped as what it is: no terminal obeys it.
+#[tokio::test]
+async fn text_of_others_is_neutral() {
+    let (screen, batch) = observe(options(), async {
+        let span = info_span!(target: "weir::test", "stream", peer = "a\u{1b}[2J");
+        async { warn!(target: "weir::test", error = "\u{1b}]52;c;\u{7}", "said\r") }
+            .instrument(span)
+            .await;
+    })
+    .await;
+    let expected = "said␍ error=␛]52;c;␇ peer=a␛[2J";
+    assert!(screen.ends_with(&format!("weir::test: {expected}\n")), "{screen:?}");
+    assert_eq!(texts(&batch), [expected]);
+}
+
+/// Setup: a library that warns of each of 1,000 peers. Must hold: one line is shown, and that of the next second says how many
+/// were left out; what a library says below a warning, and what we say, is shown each time.
+#[tokio::test(start_paused = true)]
+async fn libraries_warn_once_a_second() {
+    let (screen, _) = observe(options(), async {
+        let warn_of = |peer: u32| warn!(target: "rustls::conn", peer, "illegal SNI extension");
+        (0..1000).for_each(warn_of);
+        tokio::time::advance(crate::EACH_SECOND).await;
+        warn_of(1000);
+        for _ in 0..3 {
+            info!(target: "sqlx::query", "asked");
+            warn!(target: "weir::test", "ours");
+        }
+    })
+    .await;
+    let of = |text: &str| screen.lines().filter(|line| line.contains(text)).collect::<Vec<_>>();
+    let warnings = of("illegal SNI");
+    assert_eq!(warnings.len(), 2, "{screen}");
+    assert!(warnings[0].ends_with("peer=0"), "{screen}");
+    assert!(warnings[1].ends_with("peer=1000 swallowed=999"), "{screen}");
+    assert_eq!((of("asked").len(), of("ours").len()), (3, 3));
+}
+
 /// The envelope of an event: source, tags, stream and text.
 #[tokio::test]
 async fn log_envelopes_are_complete() {

@@ -19,6 +19,13 @@ const LONGEST: usize = 2048;
 /// Length of an S256 challenge.
 const CHALLENGE: usize = 43;
 
+/// What `prompt` may ask for.
+const PROMPTS: [&str; 4] = ["none", LOGIN, "consent", SELECT_ACCOUNT];
+
+/// Whoever is there logs in again. Who is to choose an account does so by that, too.
+const LOGIN: &str = "login";
+const SELECT_ACCOUNT: &str = "select_account";
+
 /// A request whose client and redirect URI are good.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
@@ -46,6 +53,11 @@ pub(super) enum Problem {
         error: &'static str,
         description: String,
     },
+}
+
+/// Whether a parameter is of the answer to the question of consent, and not of the request.
+pub(super) fn is_answer(name: &str) -> bool {
+    name == "csrf" || name == "user_oauth_approval" || name.starts_with("scope.")
 }
 
 impl Request {
@@ -117,14 +129,16 @@ impl Request {
             Some(("invalid_request", "max_age must be a number of seconds".to_owned()))
         } else if self.prompts("none") && self.prompt.len() > 1 {
             Some(("invalid_request", "prompt=none stands alone".to_owned()))
+        } else if let Some(unknown) = self.prompt.iter().find(|prompt| !PROMPTS.contains(&prompt.as_str())) {
+            Some((
+                "invalid_request",
+                format!("prompt={} is none of {}", shown(unknown), PROMPTS.join(", ")),
+            ))
         } else if let Some(text) = self.challenge_problem(form) {
             Some(("invalid_request", text.to_owned()))
         } else {
             let patterns = &self.client.detail.scope;
-            let unknown = self
-                .scopes
-                .iter()
-                .find(|scope| !patterns.iter().any(|pattern| scopes::matches(pattern, scope)));
+            let unknown = self.scopes.iter().find(|scope| !scopes::may_ask(patterns, scope));
             unknown.map(|scope| {
                 (
                     "invalid_scope",
@@ -161,16 +175,21 @@ impl Request {
         self.prompt.contains(what)
     }
 
+    /// Whether whoever is there must log in again.
+    fn wants_login(&self) -> bool {
+        self.prompts(LOGIN) || self.prompts(SELECT_ACCOUNT)
+    }
+
     /// Whether a login is as recent as the client wants it.
     pub(super) fn is_recent(&self, there: &LoggedIn, now: i64) -> bool {
         let old = |age: i64| age == 0 || now - there.auth_time > age;
-        !self.prompts("login") && !self.max_age.is_some_and(old)
+        !self.wants_login() && !self.max_age.is_some_and(old)
     }
 
     /// How recent a login must be, for whoever else is asked to do it.
     pub(super) fn demand(&self) -> Demand {
         Demand {
-            login: self.prompts("login"),
+            login: self.wants_login(),
             max_age: self.max_age,
         }
     }
@@ -180,10 +199,12 @@ impl Request {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form.iter() {
             match name {
+                _ if is_answer(name) => {}
                 "prompt" => {
-                    let rest: Vec<&str> = value.split(' ').filter(|word| *word != "login").collect();
+                    let mut rest = scopes::parse(value);
+                    rest.retain(|word| word != LOGIN && word != SELECT_ACCOUNT);
                     if !rest.is_empty() {
-                        query.append_pair(name, &rest.join(" "));
+                        query.append_pair(name, &rest.into_iter().collect::<Vec<_>>().join(" "));
                     }
                 }
                 "max_age" if self.max_age == Some(0) => {}

@@ -1,8 +1,9 @@
 //! `/Groups`. A group's `displayName` is the scope that it gives.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -12,9 +13,12 @@ use weir_db::DbError;
 
 use super::filter::{self, Attribute, Condition, Kind};
 use super::members::{WrittenMember, member_document, members_of};
-use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged};
+use super::users::Meta;
+use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged, version_to_change};
 use crate::app::App;
+use crate::http::error::shown;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::issue::ZONE;
 use crate::scopes;
@@ -67,12 +71,21 @@ struct Written {
     description: Option<String>,
     members: Option<Vec<WrittenMember>>,
     meta: Option<Meta>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Meta {
-    attributes: Vec<String>,
+impl Written {
+    fn read(body: Bytes) -> Result<Self, ApiError> {
+        let written: Self = body::json(body)?;
+        body::refuse_unknown(&written.others)?;
+        Ok(written)
+    }
+
+    /// The version that the client read, as it sends it back.
+    fn version(&self) -> Option<i64> {
+        self.meta.as_ref().and_then(|meta| meta.version)
+    }
 }
 
 /// `GET /Groups`
@@ -104,21 +117,23 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(app): State<App>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     bearer::caller_with(&app, &headers, &["scim.read"]).await?;
+    let query = Form::query(query.as_deref())?;
     let group = find(&app, &id).await?;
-    Ok(tagged(group.version, document(&app, &group).await?))
+    Ok(tagged(group.version, reduced(document(&app, &group).await?, &query)))
 }
 
 /// `POST /Groups`
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let written: Written = body::json(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
     let name = written
         .display_name
         .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
@@ -149,11 +164,11 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let wanted = if_match(&headers, "PUT")?;
-    let written: Written = body::json(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
+    let wanted = version_to_change(&headers, written.version(), "PUT")?;
     let present = find(&app, &id).await?;
     let name = written
         .display_name
@@ -178,13 +193,21 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let wanted = if_match(&headers, "PATCH")?;
-    let written: Written = body::json(body)?;
+    let written = Written::read(body.within(unread::GROUP).await?)?;
+    let wanted = version_to_change(&headers, written.version(), "PATCH")?;
     let present = find(&app, &id).await?;
     let removed = written.meta.unwrap_or_default().attributes;
+    for name in &removed {
+        if !["members", "description"].contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(ApiError::invalid_scim(format!(
+                "Attribute {} cannot be removed using \"Meta.attributes\"",
+                shown(name)
+            )));
+        }
+    }
     let removes = |name: &str| removed.iter().any(|known| known.eq_ignore_ascii_case(name));
     let mut members = None;
     if removes("members") {
@@ -195,13 +218,13 @@ pub(crate) async fn patch(
             Some(list) => list,
             None => app.store.members(&id).await?,
         };
-        let (gone, added): (Vec<_>, Vec<_>) = written.into_iter().partition(WrittenMember::is_removed);
+        let (gone, mut added): (Vec<_>, Vec<_>) = written.into_iter().partition(WrittenMember::is_removed);
         list.retain(|member| !gone.iter().any(|written| written.value == member.id));
-        for member in members_of(&app, added, &id).await? {
-            if !list.iter().any(|known| known.id == member.id) {
-                list.push(member);
-            }
-        }
+        added.iter().try_for_each(WrittenMember::check_operation)?;
+        // One that is there stays as it is; unless an origin is named, which it has from now on.
+        added.retain(|written| written.names_origin() || !list.iter().any(|known| known.id == written.value));
+        list.retain(|member| !added.iter().any(|written| written.value == member.id));
+        list.extend(members_of(&app, added, &id).await?);
         members = Some(list);
     }
     let description = match written.description {
@@ -230,6 +253,9 @@ pub(crate) async fn remove(
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let group = find(&app, &id).await?;
+    if if_match(&headers)?.is_some_and(|wanted| wanted != group.version) {
+        return Err(outdated());
+    }
     if is_default(&app, &id) {
         return Err(ApiError::invalid_scim(
             "A group that every user is in cannot be removed",

@@ -1,8 +1,6 @@
 //! `/Groups/:id/members`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -12,7 +10,9 @@ use super::body;
 use super::groups::{bounded, find};
 use super::users;
 use crate::app::App;
+use crate::http::error::shown;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::OURS;
 use crate::store::{Member, MemberKind};
@@ -33,6 +33,21 @@ impl WrittenMember {
             .as_deref()
             .is_some_and(|operation| operation.eq_ignore_ascii_case("delete"))
     }
+
+    pub(super) fn names_origin(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| !origin.is_empty())
+    }
+
+    /// What is to be done with it is said in a `PATCH` alone, and is `delete` or nothing.
+    pub(super) fn check_operation(&self) -> Result<(), ApiError> {
+        match self.operation.as_deref() {
+            None | Some("") => Ok(()),
+            Some(other) => Err(ApiError::invalid_scim(format!(
+                "The operation {} of a member must be \"delete\", in a PATCH",
+                shown(other)
+            ))),
+        }
+    }
 }
 
 /// `GET /Groups/:id/members`
@@ -44,6 +59,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     bearer::caller_with(&app, &headers, &["scim.read"]).await?;
     let query = Form::query(query.as_deref())?;
+    if query.filled("filter").is_some() {
+        return Err(ApiError::invalid_scim(
+            "The members of a group are not filtered: leave filter out",
+        ));
+    }
     find(&app, &id).await?;
     let mut list = Vec::new();
     for member in app.store.members(&id).await? {
@@ -78,10 +98,10 @@ pub(crate) async fn add(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
-    let written: WrittenMember = body::json(body)?;
+    let written: WrittenMember = body::json(body.within(unread::SMALL).await?)?;
     let group = find(&app, &id).await?;
     let members = members_of(&app, vec![written], &id).await?;
     let member = members
@@ -135,12 +155,12 @@ pub(crate) async fn remove(
 pub(super) async fn members_of(app: &App, written: Vec<WrittenMember>, group: &str) -> Result<Vec<Member>, ApiError> {
     bounded(written.len())?;
     let mut members: Vec<Member> = Vec::with_capacity(written.len());
-    for WrittenMember {
-        value, kind, origin, ..
-    } in written
-    {
-        let invalid =
-            || ApiError::invalid_scim(format!("Invalid group member: {}", super::super::error::shown(&value)));
+    for member in written {
+        member.check_operation()?;
+        let WrittenMember {
+            value, kind, origin, ..
+        } = member;
+        let invalid = || ApiError::invalid_scim(format!("Invalid group member: {}", shown(&value)));
         let kind = match kind.as_deref().unwrap_or("USER") {
             "USER" => MemberKind::User,
             "GROUP" => MemberKind::Group,

@@ -1,8 +1,6 @@
 //! `PUT /Users/:id/password`
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -11,6 +9,7 @@ use serde_json::{Value, json};
 use super::body;
 use super::users::find;
 use crate::app::App;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::{OURS, principal};
 
@@ -30,10 +29,10 @@ pub(crate) async fn change(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["password.write"]).await?;
-    let change: Change = body::json(body)?;
+    let change: Change = body::json(body.within(unread::SMALL).await?)?;
     let own = caller.is_user(&id);
     let is_client = caller.claims.user_id.is_none();
     if !own && !is_client && !caller.has("uaa.admin") {

@@ -1,8 +1,8 @@
 //! `/Users`
 
+use std::collections::BTreeSet;
+
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use weir_db::DbError;
 
 use super::filter::{self, Attribute, Condition, Kind};
-use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged};
+use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged, version_to_change};
 use crate::app::App;
 use crate::http::form::Form;
+use crate::http::unread::{self, Unread};
 use crate::http::{ApiError, bearer};
 use crate::login::{OURS, principal};
 use crate::store::{Email, User};
@@ -22,7 +23,8 @@ mod document;
 mod written;
 
 pub(in crate::http::scim) use document::document;
-use written::{Written, replace, short};
+pub(in crate::http::scim) use written::Meta;
+use written::{Lists, Written, short, take_away, write};
 
 const fn attribute(name: &'static str, column: &'static str, kind: Kind) -> Attribute {
     Attribute { name, column, kind }
@@ -96,10 +98,10 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let now = app.store.now();
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
@@ -128,14 +130,26 @@ pub(crate) async fn create(
         return Err(ApiError::invalid_scim("A username must be provided."));
     }
     let password = written.password.clone().filter(|password| !password.is_empty());
-    replace(&mut user, written)?;
+    if password.is_some() && user.origin != OURS {
+        return Err(ApiError::invalid_scim(
+            "The password of a user of another origin is kept there: leave it out",
+        ));
+    }
+    let of_everybody = |id: &String| app.default_groups.values().any(|default| default == id);
+    if written.groups.iter().flatten().any(|group| !of_everybody(&group.value)) {
+        return Err(ApiError::invalid_scim(
+            "A user is put into groups with POST /Groups/:id/members",
+        ));
+    }
+    write(&mut user, written, Lists::Replace)?;
     if user.emails.is_empty() {
         user.emails = vec![Email {
             value: user.user_name.clone(),
             primary: true,
+            kind: None,
         }];
     }
-    if let Some(password) = password.filter(|_| user.origin == OURS) {
+    if let Some(password) = password {
         app.check_policy(&password)?;
         user.password_hash = Some(app.hasher.hash(&password).await?);
         user.password_changed_at = Some(now);
@@ -159,7 +173,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
@@ -169,27 +183,36 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
-async fn change(
-    app: &App,
-    id: &str,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    method: &str,
-) -> Result<Response, ApiError> {
+async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: &str) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
-    let wanted = if_match(headers, method)?;
-    let written: Written = body::json(body)?;
+    let written: Written = body::json(body.within(unread::SMALL).await?)?;
+    let read = written.meta.as_ref().and_then(|meta| meta.version);
+    let wanted = version_to_change(headers, read, method)?;
     let present = find(app, id).await?;
     if wanted.is_some_and(|wanted| wanted != present.version) {
         return Err(outdated());
     }
     if written.origin.as_ref().is_some_and(|origin| *origin != present.origin) {
         return Err(ApiError::invalid_scim("The origin of a user cannot be changed"));
+    }
+    if written.password.as_ref().is_some_and(|password| !password.is_empty()) {
+        return Err(ApiError::invalid_scim(
+            "A password is changed with PUT /Users/:id/password",
+        ));
+    }
+    if let Some(groups) = &written.groups {
+        let named: BTreeSet<&str> = groups.iter().map(|group| group.value.as_str()).collect();
+        let there = app.memberships(&present).await?;
+        if named != there.iter().map(|group| group.id.as_str()).collect() {
+            return Err(ApiError::invalid_scim(
+                "The groups of a user are changed with /Groups/:id/members",
+            ));
+        }
     }
     let mut user = present.clone();
     if method == "PUT" {
@@ -198,18 +221,12 @@ async fn change(
         user.family_name = None;
         user.phones.clear();
         user.external_id = None;
+        write(&mut user, written, Lists::Replace)?;
+    } else {
+        let attributes = written.meta.as_ref().map(|meta| meta.attributes.as_slice());
+        take_away(&mut user, attributes.unwrap_or_default(), &written)?;
+        write(&mut user, written, Lists::Add)?;
     }
-    for attribute in written.meta.iter().flat_map(|meta| &meta.attributes) {
-        match attribute.to_ascii_lowercase().as_str() {
-            "name.givenname" => user.given_name = None,
-            "name.familyname" => user.family_name = None,
-            "name" => (user.given_name, user.family_name) = (None, None),
-            "phonenumbers" => user.phones.clear(),
-            "externalid" => user.external_id = None,
-            _ => {}
-        }
-    }
-    replace(&mut user, written)?;
     user.version = present.version + 1;
     user.modified_at = app.store.now();
     match app.store.replace_user(&user, present.version).await {
@@ -231,6 +248,9 @@ pub(crate) async fn remove(
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let user = find(&app, &id).await?;
+    if if_match(&headers)?.is_some_and(|wanted| wanted != user.version) {
+        return Err(outdated());
+    }
     if caller.is_user(&id) {
         return Err(ApiError::invalid_scim("Nobody can remove themselves"));
     }
@@ -249,15 +269,22 @@ pub(crate) async fn status(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Unread,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Status {
         locked: Option<bool>,
+        password_change_required: Option<bool>,
     }
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
-    let status: Status = body::json(body)?;
+    let status: Status = body::json(body.within(unread::SMALL).await?)?;
     let user = find(&app, &id).await?;
+    if status.password_change_required == Some(true) {
+        return Err(ApiError::invalid_scim(
+            "passwordChangeRequired is not supported: set another password with PUT /Users/:id/password",
+        ));
+    }
     match status.locked {
         Some(true) => {
             return Err(ApiError::invalid_scim(

@@ -8,11 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use serde_json::Value;
 
-use super::Request;
+use super::{Request, held};
 use crate::config::LONGEST_VALIDITY;
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
-use crate::scopes;
 use crate::secrets;
 use crate::store::{Code, IssuedTo, Redeemed};
 
@@ -43,7 +42,7 @@ impl Request<'_> {
             .ok_or_else(invalid)?;
         self.takes(&user)?;
         // What changed since the code was issued counts.
-        let held = scopes::allowed(&self.client().detail.scope, &app.scopes_of(&user).await?);
+        let held = held(app, self.client(), &user).await?;
         let granted: std::collections::BTreeSet<String> = code
             .scopes
             .iter()
@@ -115,7 +114,9 @@ impl Request<'_> {
     }
 
     async fn replayed(&self, code: &Code) -> Result<(), ApiError> {
-        tracing::warn!(
+        weir_telemetry::limited!(
+            warn,
+            weir_telemetry::EACH_SECOND,
             user = code.user_id,
             client = code.client_id,
             "an authorization code was shown twice: what was issued for it is revoked"

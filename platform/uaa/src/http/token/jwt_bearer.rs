@@ -76,7 +76,13 @@ impl Request<'_> {
             .verify_assertion(assertion, &self.app.issuer, now)
             .await
             .map_err(|error| {
-                tracing::info!(provider = provider.name(), %error, "an assertion was refused");
+                weir_telemetry::limited!(
+                    info,
+                    weir_telemetry::EACH_SECOND,
+                    provider = provider.name(),
+                    %error,
+                    "an assertion was refused"
+                );
                 ApiError::invalid_grant("The assertion is not valid")
             })?;
         let user = self.app.user_of(provider, &identity).await?;

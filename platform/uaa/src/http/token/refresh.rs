@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{JWT_BEARER, Request, within};
+use super::{JWT_BEARER, Request, held, within};
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
 use crate::jwt::Flaw;
-use crate::scopes;
 use crate::secrets;
 use crate::store::{RefreshToken, Renewed};
 
@@ -52,7 +51,7 @@ impl Request<'_> {
         self.takes(&user)?;
         // What the user or the client may not have any more is not renewed.
         let once: BTreeSet<String> = kept.scopes.iter().cloned().collect();
-        let held = scopes::allowed(&self.client().detail.scope, &app.scopes_of(&user).await?);
+        let held = held(app, self.client(), &user).await?;
         let held: BTreeSet<String> = once.intersection(&held).cloned().collect();
         let asked = self.asked();
         let granted = if asked.is_empty() {
@@ -108,7 +107,9 @@ impl Request<'_> {
     /// Whoever shows a token that does not count any more may have stolen it, or been stolen from.
     async fn shown_again(&self, kept: &RefreshToken) -> Result<(), ApiError> {
         if self.app.store.end_family(&kept.user_id, &kept.family).await? > 0 {
-            tracing::warn!(
+            weir_telemetry::limited!(
+                warn,
+                weir_telemetry::EACH_SECOND,
                 user = kept.user_id,
                 client = kept.client_id,
                 "a refresh token was shown after it was replaced: all that came of its login is revoked"

@@ -8,23 +8,33 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::{Installed, Parsed, Setting, Text};
+use crate::Skip;
 
 /// Longer parameter names, which RFC 5424 does not allow, are beyond `mmpstrucdata`.
 const LONGEST_NAME: usize = 32;
 
-pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Command> {
-    let modules = installed
-        .folder("rsyslog")
-        .context("no folder with rsyslog's modules")?;
-    let driver = if modules.join("lmnsd_ossl.so").is_file() {
-        "ossl"
-    } else {
-        "gtls"
+/// The program's command; without a module that the configuration needs, the reason.
+pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Result<Command, Skip>> {
+    let lacks = |what: &str| {
+        Skip(format!(
+            "rsyslogd is installed without {what}, or let `tests/clients/receivers` unpack another one"
+        ))
     };
-    ensure!(
-        modules.join(format!("lmnsd_{driver}.so")).is_file(),
-        "rsyslog has no TLS: install rsyslog-openssl or rsyslog-gnutls"
-    );
+    let Some(modules) = installed.folder("rsyslog") else {
+        return Ok(Err(lacks("its modules: install the package rsyslog")));
+    };
+    let has = |module: &str| modules.join(module).is_file();
+    let Some(driver) = ["ossl", "gtls"]
+        .into_iter()
+        .find(|driver| has(&format!("lmnsd_{driver}.so")))
+    else {
+        return Ok(Err(lacks("TLS: install rsyslog-openssl or rsyslog-gnutls")));
+    };
+    if let Some(module) = ["imtcp.so", "mmpstrucdata.so"].into_iter().find(|module| !has(module)) {
+        return Ok(Err(lacks(&format!(
+            "its module {module}: install the package that has it"
+        ))));
+    }
     let dir = setting.dir.display();
     let (tcp, tls) = (setting.tcp.port(), setting.tls.port());
     let text = format!(
@@ -86,7 +96,7 @@ input(type="imtcp" address="127.0.0.1" port="{tls}" ruleset="write" maxFrameSize
         .arg(setting.dir.join("rsyslog.pid"))
         .arg("-M")
         .arg(&modules);
-    Ok(command)
+    Ok(Ok(command))
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,4 +174,38 @@ fn elements(text: &str) -> anyhow::Result<BTreeMap<String, BTreeMap<String, Stri
     }
     ensure!(rest.is_empty(), "{rest} behind structured data");
     Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir_all, write};
+
+    use super::*;
+
+    /// Setup: rsyslog's folder of modules, at first without any. Must hold: what is missing is the reason for a skip, until
+    /// nothing is.
+    #[test]
+    fn what_is_missing_is_a_skip() {
+        let dir = tempfile::tempdir().unwrap();
+        let modules = dir.path().join("usr/lib/rsyslog");
+        let installed = Installed {
+            program: dir.path().join("usr/sbin/rsyslogd"),
+            root: Some(dir.path().to_owned()),
+        };
+        let setting = Setting {
+            dir: dir.path(),
+            tcp: "127.0.0.1:1".parse().unwrap(),
+            tls: "127.0.0.1:2".parse().unwrap(),
+        };
+        let reason = || command(&installed, &setting).unwrap().err().map(|Skip(reason)| reason);
+        assert!(reason().unwrap().contains("install the package rsyslog"));
+        create_dir_all(&modules).unwrap();
+        assert!(reason().unwrap().contains("without TLS: install rsyslog-openssl"));
+        write(modules.join("lmnsd_gtls.so"), "").unwrap();
+        assert!(reason().unwrap().contains("imtcp.so"));
+        for module in ["imtcp.so", "mmpstrucdata.so"] {
+            write(modules.join(module), "").unwrap();
+        }
+        assert_eq!(reason(), None);
+    }
 }

@@ -7,11 +7,19 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::{Installed, Parsed, Setting, Text};
+use crate::Skip;
 
 /// Does not occur in keys: else syslog-ng makes objects of what has dots.
 const DELIMITER: char = '~';
 
-pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Command> {
+/// The program's command; without a module that the configuration needs, the reason.
+pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Result<Command, Skip>> {
+    let lacks = |what: &str| {
+        Skip(format!(
+            "syslog-ng is installed without {what}: install the package that has it, or let `tests/clients/receivers` \
+             unpack another one"
+        ))
+    };
     let dir = setting.dir.display();
     let (tcp, tls) = (setting.tcp.port(), setting.tls.port());
     let version = version(installed)?;
@@ -36,16 +44,21 @@ log {{ source(s_tcp); source(s_tls); destination(d_file); flags(flow-control); }
     for (flag, name) in [("-R", "persist"), ("-p", "pid"), ("-c", "control")] {
         command.arg(flag).arg(setting.dir.join(name));
     }
+    let folder = installed.folder("syslog-ng");
+    let mut versions = folder.into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let modules = versions.find_map(|entry| Some(entry.path()).filter(|path| path.join("libaffile.so").is_file()));
+    let Some(modules) = modules else {
+        return Ok(Err(lacks("its modules")));
+    };
+    for module in ["libafsocket.so", "libjson-plugin.so"] {
+        if !modules.join(module).is_file() {
+            return Ok(Err(lacks(module)));
+        }
+    }
     if installed.root.is_some() {
-        let folder = installed
-            .folder("syslog-ng")
-            .context("no folder with syslog-ng's modules")?;
-        let mut versions = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
-        let modules = versions.find(|path| path.join("libaffile.so").is_file());
-        let modules = modules.with_context(|| format!("no modules in {}", folder.display()))?;
         command.arg(format!("--module-path={}", modules.display()));
     }
-    Ok(command)
+    Ok(Ok(command))
 }
 
 /// A configuration says for which version it was written.

@@ -25,9 +25,9 @@ struct TestFeed {
 }
 
 impl Feed for TestFeed {
-    async fn next(&mut self) -> Arrival {
+    async fn next(&mut self) -> Result<Arrival, Refused> {
         match self.messages.recv().await {
-            Some(message) => message,
+            Some(message) => Ok(message),
             None => std::future::pending().await,
         }
     }

@@ -1,32 +1,36 @@
-//! Whose query runs next.
+//! Whose turn is next: work that costs something, shared out among the callers who ask for it.
 //!
-//! So many run at a time, and so many more wait. Whoever asks much waits for itself and not for others: the next turn goes
-//! to the caller of whom fewest run, among equals to the one whose last turn is longest ago, or who came first. A caller
-//! alone may take all turns but one, which is for whoever comes next (the threads are shared by what runs, so that it has
-//! the machine all the same), and all places of those who wait: when these are taken, a caller with fewer of them gets the
-//! one that came last of the caller with most, and that one is told to come back.
+//! So much is done at a time, and so much more waits. Whoever asks much waits for itself and not for others: the next turn goes
+//! to the caller of whom least is done, among equals to the one whose last turn is longest ago, or who came first. A caller
+//! alone may take all turns but one, which is for whoever comes next, and all places of those who wait: when these are taken,
+//! a caller with fewer of them gets the one that came last of the caller with most, and that one is told to come back.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::error::QueryError;
-
-/// Queries that wait for each that may run.
-const WAITING_PER_RUNNING: usize = 8;
+/// Too much waits already: to be asked again in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("`{running}` requests are being worked on and `{waiting}` are waiting")]
+pub struct Busy {
+    /// How much is done at a time.
+    pub running: usize,
+    /// How much may wait.
+    pub waiting: usize,
+}
 
 /// The turns of all callers. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
+pub struct Turns {
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// How many run at a time.
-    running: usize,
+    limits: Busy,
     queue: Mutex<Queue>,
 }
 
@@ -57,9 +61,9 @@ struct Waiting {
     go: oneshot::Sender<Turn>,
 }
 
-/// A query's turn, over when it is dropped.
+/// A turn, over when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     shared: Arc<Shared>,
     caller: Arc<str>,
 }
@@ -75,28 +79,38 @@ struct Place {
 }
 
 impl Turns {
-    /// `running` at a time, and eight times as many that wait.
-    pub(crate) fn new(running: usize) -> Self {
-        let shared = Shared {
+    /// `running` at a time, and `waiting` that wait.
+    #[must_use]
+    pub fn new(running: usize, waiting: usize) -> Self {
+        let limits = Busy {
             running: running.max(1),
-            queue: Mutex::default(),
+            waiting,
         };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared {
+                limits,
+                queue: Mutex::default(),
+            }),
         }
     }
 
-    /// Waits until a query of `caller` may run. Cancel safe.
+    /// Waits until it is the turn of `caller`. Cancel safe.
     ///
     /// # Errors
-    /// [`QueryError::Busy`] if too many wait, or if the place of this one is for a caller with fewer of them.
-    pub(crate) async fn take(&self, caller: &str) -> Result<Turn, QueryError> {
-        let running = self.shared.running;
+    /// If too many wait, or if the place of this one is for a caller with fewer of them.
+    pub async fn take(&self, caller: &str) -> Result<Turn, Busy> {
         let mut place = match self.shared.enter(caller)? {
             Entered::Turn(turn) => return Ok(turn),
             Entered::Place(place) => place,
         };
-        (&mut place.go).await.map_err(|_| QueryError::Busy { running })
+        (&mut place.go).await.map_err(|_| self.shared.limits)
+    }
+
+    /// How many turns are taken, and how many wait for one.
+    #[must_use]
+    pub fn taken(&self) -> (usize, usize) {
+        let queue = self.shared.queue.lock();
+        (queue.running, queue.waiting)
     }
 }
 
@@ -108,21 +122,21 @@ enum Entered {
 impl Shared {
     /// Most turns of one caller.
     fn most(&self) -> usize {
-        (self.running - 1).max(1)
+        (self.limits.running - 1).max(1)
     }
 
-    fn enter(self: &Arc<Self>, caller: &str) -> Result<Entered, QueryError> {
+    fn enter(self: &Arc<Self>, caller: &str) -> Result<Entered, Busy> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
         let mine = queue.callers.get(caller);
         let (running, waiting) = mine.map_or((0, 0), |share| (share.running, share.waiting.len()));
         let caller: Arc<str> = caller.into();
         // A turn that is free is one that nobody who waits may take.
-        if queue.running < self.running && running < self.most() {
+        if queue.running < self.limits.running && running < self.most() {
             return Ok(Entered::Turn(self.turn(queue, caller)));
         }
-        if queue.waiting >= self.running * WAITING_PER_RUNNING && !queue.displace(waiting + 1) {
-            return Err(QueryError::Busy { running: self.running });
+        if queue.waiting >= self.limits.waiting && !queue.displace(waiting + 1) {
+            return Err(self.limits);
         }
         let (sender, go) = oneshot::channel();
         queue.places += 1;
@@ -230,9 +244,9 @@ mod tests {
 
     use super::*;
 
-    type Asked = Pin<Box<dyn Future<Output = Result<Turn, QueryError>>>>;
+    type Asked = Pin<Box<dyn Future<Output = Result<Turn, Busy>>>>;
 
-    /// A query that asked for its turn and may be waiting for it.
+    /// Somebody who asked for a turn and may be waiting for it.
     fn ask(turns: &Turns, caller: &'static str) -> Asked {
         let turns = turns.clone();
         let mut asked: Asked = Box::pin(async move { turns.take(caller).await });
@@ -242,7 +256,7 @@ mod tests {
         }
     }
 
-    fn now(asked: &mut Asked) -> Option<Result<Turn, QueryError>> {
+    fn now(asked: &mut Asked) -> Option<Result<Turn, Busy>> {
         asked.now_or_never()
     }
 
@@ -255,11 +269,11 @@ mod tests {
         queue.callers.is_empty() && queue.running == 0 && queue.waiting == 0
     }
 
-    /// One caller with any number of queries: the first of another runs at once, and of those who wait each gets its turn
+    /// One caller who asks any number of times: the first request of another runs at once, and of those who wait each gets its turn
     /// in turn.
     #[test]
     fn nobody_waits_for_the_greedy() {
-        let turns = Turns::new(3);
+        let turns = Turns::new(3, 24);
         let mut running: VecDeque<Turn> = (0..2).map(|_| turn(&mut ask(&turns, "greedy"))).collect();
         let asked = |caller| (caller, ask(&turns, caller));
         let mut waiting: Vec<(&str, Asked)> = (0..20).map(|_| asked("greedy")).collect();
@@ -288,11 +302,11 @@ mod tests {
     /// Places are taken by whoever comes, and given up for a caller with fewer; in the end nobody has more than another.
     #[test]
     fn places_are_shared() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, 8);
         let running = turn(&mut ask(&turns, "greedy"));
         let mut greedy: Vec<Asked> = (0..8).map(|_| ask(&turns, "greedy")).collect();
         assert!(greedy.iter_mut().all(|asked| now(asked).is_none()));
-        let busy = |asked: &mut Asked| matches!(now(asked), Some(Err(QueryError::Busy { running: 1 })));
+        let busy = |asked: &mut Asked| matches!(now(asked), Some(Err(Busy { running: 1, waiting: 8 })));
         assert!(busy(&mut ask(&turns, "greedy")), "its own places are taken");
         let mut other: Vec<Asked> = (0..4).map(|_| ask(&turns, "other")).collect();
         assert!(other.iter_mut().all(|asked| now(asked).is_none()));
@@ -313,7 +327,7 @@ mod tests {
     /// Whoever does not wait any more leaves its place, and the turn that was already on its way to it.
     #[test]
     fn who_leaves_leaves_nothing() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, 8);
         let running = turn(&mut ask(&turns, "a"));
         let (gone, granted, mut last) = (ask(&turns, "b"), ask(&turns, "c"), ask(&turns, "d"));
         drop(gone);

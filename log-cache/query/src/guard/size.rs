@@ -1,0 +1,474 @@
+//! How large the plan of a query will be, told from its text before there is a plan.
+//!
+//! A short text can make a large plan: a common table expression stands for its query wherever it is named, `*` for all
+//! columns of all relations, each join for the columns of all that is joined before, and a column for the expression that it
+//! was made of. The planner copies all of that, and it cannot be stopped. So the text is walked the way the planner will
+//! walk it, and three sizes are counted: columns of a select list, columns of all operators together, and terms of all
+//! expressions together, with every column written out. A query that exceeds one of them is refused before it is planned.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::{
+    Cte, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Visit, Visitor,
+};
+
+use crate::error::QueryError;
+
+/// Most columns of a select list, of a row of `VALUES`, and most keys of one `GROUP BY` or `ORDER BY`.
+pub(crate) const MAX_COLUMNS: usize = 500;
+
+/// Most columns of all operators of a plan together.
+pub(crate) const MAX_PLAN_COLUMNS: usize = 20_000;
+
+/// Most terms of all expressions of a plan together.
+pub(crate) const MAX_TERMS: usize = 40_000;
+
+/// Longest name, and longest text of an expression that is a column without one, in bytes.
+pub(crate) const MAX_NAME: usize = 1 << 10;
+
+/// Columns of a table whose columns are not looked up. No table has more.
+const TABLE_COLUMNS: usize = 16;
+
+/// Makes sure that the plan of `query` will not be too large.
+pub(super) fn check(query: &Query) -> Result<(), QueryError> {
+    Scope::default().query(query).map(|_| ())
+}
+
+/// What a part of a query comes to.
+#[derive(Debug, Clone, Default)]
+struct Relation {
+    columns: Vec<Column>,
+    /// Columns of all its operators.
+    plan_columns: usize,
+    /// Terms of all its expressions.
+    terms: usize,
+    /// Tables that it reads: a condition is copied for each.
+    leaves: usize,
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, Default)]
+struct Column {
+    /// None where it is named after its expression, or not known.
+    name: Option<String>,
+    /// Terms of its expression, every column in it written out.
+    terms: usize,
+}
+
+impl Relation {
+    /// A relation that the planner finds by its name.
+    fn table(columns: usize) -> Self {
+        Self {
+            columns: vec![Column { name: None, terms: 1 }; columns],
+            plan_columns: columns,
+            terms: 0,
+            leaves: 1,
+        }
+    }
+
+    /// Takes another relation in, as a join does.
+    fn join(&mut self, other: Self) -> Result<(), QueryError> {
+        self.columns.extend(other.columns);
+        self.absorb(other.plan_columns, other.terms)?;
+        self.leaves = self.leaves.saturating_add(other.leaves);
+        self.operator()
+    }
+
+    /// Counts one more operator with the relation's columns.
+    fn operator(&mut self) -> Result<(), QueryError> {
+        self.absorb(self.columns.len(), 0)
+    }
+
+    fn absorb(&mut self, plan_columns: usize, terms: usize) -> Result<(), QueryError> {
+        self.plan_columns = self.plan_columns.saturating_add(plan_columns);
+        self.terms = self.terms.saturating_add(terms);
+        allow(
+            "columns of all joins and subqueries",
+            self.plan_columns,
+            MAX_PLAN_COLUMNS,
+        )?;
+        allow("terms of all expressions", self.terms, MAX_TERMS)
+    }
+
+    /// The relation under another name, with other names for its columns.
+    fn named(mut self, alias: Option<&TableAlias>) -> Result<Self, QueryError> {
+        if let Some(alias) = alias {
+            for (column, name) in self.columns.iter_mut().zip(&alias.columns) {
+                column.name = Some(normal(&name.name));
+            }
+            self.operator()?;
+        }
+        Ok(self)
+    }
+
+    /// The most terms that a column of that name stands for.
+    fn terms_of(&self, name: &str) -> Option<usize> {
+        let named = self
+            .columns
+            .iter()
+            .filter(|column| column.name.as_deref() == Some(name));
+        let unnamed = self.columns.iter().filter(|column| column.name.is_none());
+        let most = |terms: Option<usize>, column: &Column| Some(terms.unwrap_or_default().max(column.terms));
+        named.fold(None, most).or_else(|| unnamed.fold(None, most))
+    }
+}
+
+fn allow(what: &'static str, found: usize, allowed: usize) -> Result<(), QueryError> {
+    if found > allowed {
+        return Err(QueryError::TooComplex { what, found, allowed });
+    }
+    Ok(())
+}
+
+/// What names stand for where a part of a query is.
+#[derive(Debug, Clone, Default)]
+struct Scope {
+    /// Common table expressions.
+    queries: HashMap<String, Arc<Relation>>,
+    /// What the columns of the queries around this one come from, innermost last.
+    around: Vec<Arc<Relation>>,
+}
+
+impl Scope {
+    fn query(&self, query: &Query) -> Result<Relation, QueryError> {
+        let mut scope = self.clone();
+        let mut planned = Relation::default();
+        if let Some(with) = &query.with {
+            for cte in &with.cte_tables {
+                let relation = scope.cte(cte, with.recursive)?;
+                // It is planned once where it is written, and then wherever it is named.
+                planned.absorb(relation.plan_columns, relation.terms)?;
+                scope.queries.insert(normal(&cte.alias.name), Arc::new(relation));
+            }
+        }
+        let mut relation = scope.body(&query.body)?;
+        if let Some(order_by) = &query.order_by
+            && let OrderByKind::Expressions(keys) = &order_by.kind
+        {
+            allow("keys of an `ORDER BY`", keys.len(), MAX_COLUMNS)?;
+            for key in keys {
+                let terms = scope.terms(&key.expr, &relation)?;
+                relation.absorb(0, terms)?;
+            }
+        }
+        relation.operator()?;
+        relation.absorb(planned.plan_columns, planned.terms)?;
+        Ok(relation)
+    }
+
+    fn cte(&self, cte: &Cte, recursive: bool) -> Result<Relation, QueryError> {
+        let mut scope = self.clone();
+        if recursive && let SetExpr::SetOperation { left, .. } = &*cte.query.body {
+            // Inside of it, its name stands for what it begins with.
+            let first = scope.body(left)?.named(Some(&cte.alias))?;
+            let work = Relation {
+                plan_columns: first.columns.len(),
+                terms: 0,
+                leaves: 1,
+                columns: first.columns,
+            };
+            scope.queries.insert(normal(&cte.alias.name), Arc::new(work));
+        }
+        scope.query(&cte.query)?.named(Some(&cte.alias))
+    }
+
+    fn body(&self, body: &SetExpr) -> Result<Relation, QueryError> {
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                let (mut left, right) = (self.body(left)?, self.body(right)?);
+                for (column, other) in left.columns.iter_mut().zip(&right.columns) {
+                    column.terms = column.terms.max(other.terms);
+                }
+                left.leaves = left.leaves.saturating_add(right.leaves);
+                left.absorb(right.plan_columns, right.terms)?;
+                left.operator()?;
+                Ok(left)
+            }
+            SetExpr::Values(values) => {
+                let width = values
+                    .rows
+                    .iter()
+                    .map(|row| row.content.len())
+                    .max()
+                    .unwrap_or_default();
+                allow("columns of `VALUES`", width, MAX_COLUMNS)?;
+                let mut relation = Relation::table(width);
+                for value in values.rows.iter().flat_map(|row| &row.content) {
+                    let terms = self.terms(value, &Relation::default())?;
+                    relation.absorb(0, terms)?;
+                }
+                Ok(relation)
+            }
+            // Refused by the planner, or a table by its name.
+            _ => Ok(Relation::table(TABLE_COLUMNS)),
+        }
+    }
+
+    fn select(&self, select: &Select) -> Result<Relation, QueryError> {
+        let mut from = Relation::default();
+        for tables in &select.from {
+            let tables = self.tables(tables)?;
+            from.join(tables)?;
+        }
+        let conditions = [&select.selection, &select.having, &select.qualify, &select.prewhere];
+        for condition in conditions.into_iter().flatten() {
+            let terms = self.terms(condition, &from)?;
+            let leaves = from.leaves.max(1);
+            from.absorb(from.columns.len(), terms.saturating_mul(leaves))?;
+        }
+        let mut columns = Vec::new();
+        let mut item_terms = 0usize;
+        for item in &select.projection {
+            self.item(item, &from, &mut columns)?;
+            allow("columns of a `SELECT`", columns.len(), MAX_COLUMNS)?;
+        }
+        for column in &columns {
+            item_terms = item_terms.saturating_add(column.terms);
+        }
+        let keys = self.group_by(&select.group_by, &from)?;
+        for window in &select.named_window {
+            let terms = self.terms(window, &from)?;
+            from.absorb(0, terms)?;
+        }
+        if let Some(distinct) = &select.distinct {
+            let terms = self.terms(distinct, &from)?;
+            from.absorb(columns.len(), terms)?;
+        }
+        from.absorb(keys.saturating_add(columns.len()), item_terms.saturating_add(keys))?;
+        Ok(Relation { columns, ..from })
+    }
+
+    fn item(&self, item: &SelectItem, from: &Relation, columns: &mut Vec<Column>) -> Result<(), QueryError> {
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let terms = self.terms(expr, from)?;
+                let name = match expr {
+                    Expr::Identifier(name) => Some(normal(name)),
+                    Expr::CompoundIdentifier(names) => names.last().map(normal),
+                    expr => {
+                        allow_name(expr.to_string().len())?;
+                        None
+                    }
+                };
+                columns.push(Column { name, terms });
+            }
+            SelectItem::ExprWithAlias { expr, alias } => {
+                allow_name(alias.value.len())?;
+                columns.push(Column {
+                    name: Some(normal(alias)),
+                    terms: self.terms(expr, from)?,
+                });
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _)
+            | SelectItem::ExprWithAliases { .. } => columns.extend(from.columns.iter().cloned()),
+            // That of one relation has no more columns than all of them.
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
+                columns.extend(from.columns.iter().cloned());
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys all grouping sets of a `GROUP BY` have.
+    fn group_by(&self, group_by: &GroupByExpr, from: &Relation) -> Result<usize, QueryError> {
+        let GroupByExpr::Expressions(keys, _) = group_by else {
+            return Ok(from.columns.len());
+        };
+        let (mut count, mut sets) = (0usize, 1usize);
+        for key in keys {
+            let (keys, these) = match key {
+                Expr::Cube(keys) => {
+                    let sets = u32::try_from(keys.len()).ok().and_then(|keys| 2usize.checked_pow(keys));
+                    (keys, sets.unwrap_or(usize::MAX))
+                }
+                Expr::Rollup(keys) => (keys, keys.len() + 1),
+                Expr::GroupingSets(sets) => (sets, sets.len()),
+                _ => {
+                    count = count.saturating_add(1);
+                    continue;
+                }
+            };
+            sets = sets.saturating_mul(these.max(1));
+            count = count.saturating_add(keys.iter().map(Vec::len).sum());
+        }
+        allow("keys of a `GROUP BY`", count, MAX_COLUMNS)?;
+        let terms = keys.iter().try_fold(0usize, |sum, key| {
+            Ok::<_, QueryError>(sum.saturating_add(self.terms(key, from)?))
+        })?;
+        let all = sets.saturating_mul(count.max(terms));
+        allow("keys of all grouping sets", all, MAX_PLAN_COLUMNS)?;
+        Ok(all)
+    }
+
+    fn tables(&self, tables: &TableWithJoins) -> Result<Relation, QueryError> {
+        let mut relation = self.table(&tables.relation)?;
+        for join in &tables.joins {
+            relation.join(self.table(&join.relation)?)?;
+            let terms = match constraint(&join.join_operator) {
+                Some(JoinConstraint::On(condition)) => self.terms(condition, &relation)?,
+                Some(JoinConstraint::Natural) => relation.columns.len(),
+                Some(JoinConstraint::Using(names)) => names.len(),
+                Some(JoinConstraint::None) | None => 0,
+            };
+            let leaves = relation.leaves;
+            relation.absorb(0, terms.saturating_mul(leaves))?;
+        }
+        Ok(relation)
+    }
+
+    fn table(&self, table: &TableFactor) -> Result<Relation, QueryError> {
+        match table {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                ..
+            } => {
+                let cte = match &name.0[..] {
+                    [part] => part.as_ident().and_then(|name| self.queries.get(&normal(name))),
+                    _ => None,
+                };
+                cte.map(|cte| Relation::clone(cte))
+                    .unwrap_or_else(|| Relation::table(TABLE_COLUMNS))
+                    .named(alias.as_ref())
+            }
+            TableFactor::Derived { subquery, alias, .. } => self.query(subquery)?.named(alias.as_ref()),
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias,
+            } => self.tables(table_with_joins)?.named(alias.as_ref()),
+            TableFactor::Pivot { table, .. }
+            | TableFactor::Unpivot { table, .. }
+            | TableFactor::MatchRecognize { table, .. } => self.table(table),
+            // Functions, all of one or two columns.
+            TableFactor::Table { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::TableFunction { alias, .. }
+            | TableFactor::UNNEST { alias, .. } => {
+                let mut relation = Relation::table(2);
+                let terms = self.terms(table, &Relation::default())?;
+                relation.absorb(0, terms)?;
+                relation.named(alias.as_ref())
+            }
+            _ => Ok(Relation::table(TABLE_COLUMNS)),
+        }
+    }
+
+    /// Terms of an expression over the columns of `from`, each written out; subqueries included.
+    fn terms<E: Visit + ?Sized>(&self, expression: &E, from: &Relation) -> Result<usize, QueryError> {
+        let mut terms = Terms {
+            scope: self,
+            from,
+            inside: 0,
+            count: 0,
+        };
+        match expression.visit(&mut terms) {
+            ControlFlow::Continue(()) => Ok(terms.count),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+}
+
+/// A name as the planner reads it.
+fn normal(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
+fn allow_name(bytes: usize) -> Result<(), QueryError> {
+    if bytes > MAX_NAME {
+        return Err(QueryError::NameTooLong {
+            found: bytes,
+            allowed: MAX_NAME,
+        });
+    }
+    Ok(())
+}
+
+fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::CrossJoin(constraint)
+        | JoinOperator::Semi(constraint)
+        | JoinOperator::LeftSemi(constraint)
+        | JoinOperator::RightSemi(constraint)
+        | JoinOperator::Anti(constraint)
+        | JoinOperator::LeftAnti(constraint)
+        | JoinOperator::RightAnti(constraint)
+        | JoinOperator::StraightJoin(constraint)
+        | JoinOperator::AsOf { constraint, .. } => Some(constraint),
+        _ => None,
+    }
+}
+
+/// Counts the terms of an expression.
+struct Terms<'a> {
+    scope: &'a Scope,
+    from: &'a Relation,
+    /// How many subqueries are around what is visited. What is in them was counted when they began.
+    inside: usize,
+    count: usize,
+}
+
+impl Terms<'_> {
+    fn column(&self, name: &Ident) -> usize {
+        let name = normal(name);
+        let around = self.scope.around.iter().rev().map(|relation| &**relation);
+        std::iter::once(self.from)
+            .chain(around)
+            .find_map(|relation| relation.terms_of(&name))
+            .unwrap_or(1)
+    }
+}
+
+impl Visitor for Terms<'_> {
+    type Break = QueryError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
+        if self.inside == 0 {
+            let mut scope = self.scope.clone();
+            scope.around.push(Arc::new(self.from.clone()));
+            match scope.query(query) {
+                Ok(relation) => {
+                    self.count = self
+                        .count
+                        .saturating_add(relation.plan_columns)
+                        .saturating_add(relation.terms);
+                }
+                Err(error) => return ControlFlow::Break(error),
+            }
+        }
+        self.inside += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<QueryError> {
+        self.inside -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<QueryError> {
+        if self.inside == 0 {
+            let terms = match expr {
+                Expr::Identifier(name) => self.column(name),
+                Expr::CompoundIdentifier(names) => names.last().map_or(1, |name| self.column(name)),
+                _ => 1,
+            };
+            self.count = self.count.saturating_add(terms);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The columns of an answer have different names.
+//!
+//! A join may have columns of one name, each of another table. Readers of an answer know columns by their names alone: some
+//! keep the last of them, some fail. So these columns are shown with their table's name, `l.body` and `r.body`.
+
+use std::collections::{HashMap, HashSet};
+
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+/// `plan` with columns that are told apart.
+pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let columns: Vec<(Option<&str>, &str)> = plan
+        .schema()
+        .iter()
+        .map(|(table, field)| (table.map(|table| table.table()), field.name().as_str()))
+        .collect();
+    let names = shown(&columns);
+    if columns.iter().zip(&names).all(|((_, before), after)| before == after) {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .zip(names)
+        .map(|((table, field), name)| Expr::Column(Column::new(table.cloned(), field.name())).alias(name))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// What columns are called of which table and name are given: as they are named where nothing else is, with their table
+/// otherwise, and with a number where even that is not enough.
+fn shown(columns: &[(Option<&str>, &str)]) -> Vec<String> {
+    let mut count: HashMap<&str, usize> = HashMap::new();
+    for (_, name) in columns {
+        *count.entry(name).or_default() += 1;
+    }
+    let mut taken: HashSet<String> = columns
+        .iter()
+        .filter(|(_, name)| count[name] == 1)
+        .map(|(_, name)| (*name).to_owned())
+        .collect();
+    let mut name_of = |(table, name): &(Option<&str>, &str)| {
+        if count[name] == 1 {
+            return (*name).to_owned();
+        }
+        let full = table.map_or_else(|| (*name).to_owned(), |table| format!("{table}.{name}"));
+        let numbered = (2..).map(|number| format!("{full}_{number}"));
+        let free = std::iter::once(full.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name));
+        let free = free.unwrap_or(full);
+        taken.insert(free.clone());
+        free
+    };
+    columns.iter().map(&mut name_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that are alone stay; others get their table's, and a number if that is taken as well.
+    #[test]
+    fn names_are_told_apart() {
+        let columns = [
+            (Some("l"), "seq"),
+            (Some("r"), "seq"),
+            (Some("r"), "body"),
+            (None, "l.seq"),
+            (None, "n"),
+            (None, "n"),
+        ];
+        assert_eq!(shown(&columns), ["l.seq_2", "r.seq", "body", "l.seq", "n", "n_2"]);
+        let alone = [(Some("l"), "seq"), (Some("r"), "body")];
+        assert_eq!(shown(&alone), ["seq", "body"]);
+    }
+}

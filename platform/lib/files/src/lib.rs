@@ -1,0 +1,18 @@
+//! The small files in which Weir keeps its state: ledgers, bindings, tokens, keys, configuration.
+//!
+//! - [`replace`] and [`create`] write a file as a whole: a reader, a killed process and a power cut all leave either the
+//!   old content or the new one. The content is synced before the file gets its name, and the directory after it.
+//! - [`read_or_set_aside`] reads a file whose loss costs no more than it holds. A broken one is renamed, so that nothing is
+//!   destroyed, and its reader begins anew. A file that others rely on (a token, a key, a CA) is not for it: such a file
+//!   must never be made anew in silence.
+//! - [`lock`] keeps other processes out.
+//!
+//! All of it blocks its thread. Files are at most a few megabytes long, and the caller decides where that is tolerable.
+
+mod lock;
+mod read;
+mod write;
+
+pub use lock::lock;
+pub use read::read_or_set_aside;
+pub use write::{Readers, create, replace};

@@ -1,0 +1,161 @@
+//! A connection's place: whether something is under way on it, since when not, and whether it has to go.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+
+use futures::task::AtomicWaker;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::PeerNetwork;
+use super::budget::{Budget, Charge};
+use super::pool::{Full, Pool};
+
+/// What idle times count from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// What a pool knows of a connection.
+#[derive(Debug)]
+pub(super) struct Seat {
+    under_way: AtomicUsize,
+    /// Microseconds after [`START`]; of use while nothing is under way.
+    idle_since: AtomicU64,
+    leaving: AtomicBool,
+    /// Whoever reads from the connection.
+    reader: AtomicWaker,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self {
+            under_way: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(now()),
+            leaving: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }
+    }
+}
+
+impl Seat {
+    pub(super) fn begin(&self) {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.idle_since.store(now(), Ordering::Relaxed);
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Since when the connection is idle, in microseconds of this process; `None` if something is under way.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        (self.under_way.load(Ordering::Relaxed) == 0).then(|| self.idle_since.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn ask_to_leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Ready when the connection has to go. Wakes one reader: the task that polled last.
+    pub(super) fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+        self.reader.register(cx.waker());
+        if self.is_leaving() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A place among the connections of a port, which is free again when all clones are gone.
+///
+/// A connection is idle until its component says that something is under way ([`Place::begin`]). An idle connection may be
+/// given up when others need its place: it then reads as ended by its peer, behind what has arrived.
+#[derive(Debug, Clone)]
+pub struct Place(Arc<Taken>);
+
+#[derive(Debug)]
+struct Taken {
+    pool: Arc<Pool>,
+    network: PeerNetwork,
+    seat: Arc<Seat>,
+    held: Arc<Budget>,
+    /// The port's connections have all ended when nobody holds one of these any more.
+    open: mpsc::Sender<Infallible>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.pool.leave(self.network, &self.seat);
+    }
+}
+
+impl Place {
+    /// A place in `pool` for a connection whose requests are charged to `held`.
+    pub(super) fn take(
+        pool: &Arc<Pool>,
+        network: PeerNetwork,
+        held: Arc<Budget>,
+        open: mpsc::Sender<Infallible>,
+    ) -> Result<Self, Full> {
+        let seat = Arc::default();
+        pool.enter(network, &seat)?;
+        let pool = Arc::clone(pool);
+        Ok(Self(Arc::new(Taken {
+            pool,
+            network,
+            seat,
+            held,
+            open,
+        })))
+    }
+
+    /// A place in `pool` for the same connection, which gives up its present one.
+    pub(super) fn change(&self, pool: &Arc<Pool>) -> Result<Self, Full> {
+        let taken = &self.0;
+        pool.enter(taken.network, &taken.seat)?;
+        Ok(Self(Arc::new(Taken {
+            pool: Arc::clone(pool),
+            network: taken.network,
+            seat: Arc::clone(&taken.seat),
+            held: Arc::clone(&taken.held),
+            open: taken.open.clone(),
+        })))
+    }
+
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.0.seat)
+    }
+
+    /// Something is under way on the connection until the answer is dropped.
+    #[must_use]
+    pub fn begin(&self) -> UnderWay {
+        self.0.seat.begin();
+        UnderWay(Arc::clone(&self.0))
+    }
+
+    /// What a new request on the connection holds.
+    pub(crate) fn charge(&self) -> Charge {
+        Charge::new(Arc::clone(&self.0.held))
+    }
+}
+
+/// Something that is under way on a connection, which keeps its place for it.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Taken>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.seat.end();
+    }
+}

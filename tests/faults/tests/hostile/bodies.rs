@@ -1,0 +1,253 @@
+//! Requests that are never finished: what they hold is bounded, whoever sends them, and others are served meanwhile.
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderValue, Request, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinSet;
+use weir_faults::{assert_no_panics, assert_serves};
+use weir_testkit::{Endpoints, Https, Mode, Stack, connect_from, eventually, raise_file_limit};
+use weir_tls::{ALPN_H2, ClientTls, server_name};
+
+/// The stack has this much memory at most, whatever is sent.
+const MOST: u64 = 1 << 30;
+
+/// Connections of an attacker, and requests on each.
+const CONNECTIONS: usize = 10;
+const STREAMS: usize = 100;
+
+/// What is sent of each request: one mebibyte.
+const SIZE: usize = 1 << 20;
+
+/// Where the attacker is; the stack and everybody else are at 127.0.0.1.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A body of so many bytes that never ends.
+fn endless(head: &[u8], size: usize) -> Body {
+    const PIECE: usize = 16 << 10;
+    let pieces = std::iter::repeat_n(Bytes::from(vec![b'a'; PIECE]), size / PIECE);
+    let pieces = std::iter::once(Bytes::copy_from_slice(head)).chain(pieces);
+    let pieces = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+    StreamBody::new(futures::stream::iter(pieces).chain(futures::stream::pending())).boxed_unsync()
+}
+
+/// Requests that were begun, and the answers to those that have one.
+struct Attack {
+    answers: JoinSet<anyhow::Result<(u16, String)>>,
+    _connections: JoinSet<()>,
+}
+
+impl Attack {
+    /// Begins [`STREAMS`] requests on each of [`CONNECTIONS`] connections to the server at `url`.
+    async fn begin(
+        url: &str,
+        name: &str,
+        tls: &ClientTls,
+        request: impl Fn() -> anyhow::Result<Request<Body>>,
+    ) -> anyhow::Result<Self> {
+        raise_file_limit(1024)?;
+        let address = url.split_once("://").map_or(url, |(_, rest)| rest).parse()?;
+        let connector = tls.with_alpn(&[ALPN_H2]).connector();
+        let (mut answers, mut connections) = (JoinSet::new(), JoinSet::new());
+        for _ in 0..CONNECTIONS {
+            let stream = connect_from(ATTACKER, address).await?;
+            let stream = connector.connect(server_name(name)?, stream).await?;
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .handshake::<_, Body>(TokioIo::new(stream))
+                .await?;
+            connections.spawn(async move { drop(connection.await) });
+            for _ in 0..STREAMS {
+                let (mut sender, request) = (sender.clone(), request()?);
+                answers.spawn(async move {
+                    sender.ready().await?;
+                    let answer = sender.send_request(request).await?;
+                    let status = answer.status().as_u16();
+                    let grpc = answer
+                        .headers()
+                        .get("grpc-message")
+                        .map(|text| text.to_str().unwrap_or_default());
+                    let grpc = grpc.unwrap_or_default().to_owned();
+                    let body = answer.into_body().collect().await?;
+                    let trailer = body.trailers().and_then(|trailers| trailers.get("grpc-message"));
+                    let trailer = trailer
+                        .and_then(|text| text.to_str().ok())
+                        .unwrap_or_default()
+                        .to_owned();
+                    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+                    Ok((status, (text + &grpc + &trailer).replace("%20", " ")))
+                });
+            }
+        }
+        Ok(Self {
+            answers,
+            _connections: connections,
+        })
+    }
+
+    /// Waits until an answer with this text has come; gives its status.
+    async fn refused(&mut self, text: &str) -> anyhow::Result<u16> {
+        let mut others = Vec::new();
+        let found = async {
+            while let Some(answer) = self.answers.join_next().await {
+                match answer? {
+                    Ok((status, answer)) if answer.contains(text) => return Ok(status),
+                    other => others.push(other),
+                }
+            }
+            anyhow::bail!("no answer has the text")
+        };
+        let found: anyhow::Result<_> = match tokio::time::timeout(weir_testkit::PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => Err(anyhow::anyhow!("nothing more came")),
+        };
+        others.truncate(3);
+        found.with_context(|| format!("{text}: not among {others:?}"))
+    }
+}
+
+/// The most memory that the stack has taken, which is within its bound: a line for the report.
+fn bounded(stack: &Stack, what: &str) -> anyhow::Result<String> {
+    let peak = stack.peak_bytes()?;
+    anyhow::ensure!(peak < MOST, "{what}: {} MiB", peak >> 20);
+    Ok(format!("{what}: {} MiB at most", peak >> 20))
+}
+
+fn post(url: &str, path: &str, kind: &'static str, body: Body) -> anyhow::Result<Request<Body>> {
+    let mut request = Request::post(format!("https://{}{path}", url.trim_start_matches("https://"))).body(body)?;
+    *request.version_mut() = Version::HTTP_2;
+    request
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(request)
+}
+
+/// A user's login, the way everybody takes.
+async fn log_in(endpoints: &Endpoints) -> anyhow::Result<()> {
+    let form = format!(
+        "grant_type=password&client_id=cf&client_secret=&username={}&password={}",
+        endpoints.admin_user, endpoints.admin_password
+    );
+    let url = format!("{}/oauth/token", endpoints.uaa);
+    let kind = "application/x-www-form-urlencoded";
+    let answer = Https::new(endpoints.trusting()?).post(&url, kind, "*/*", form).await?;
+    anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Setup: a thousand requests of one mebibyte each that never end, on ten connections from one address, to a route of UAA
+/// that takes forms, to one that needs a token, and to SQL with a token. Must hold: what is too large is refused with its
+/// route's limit, what is small enough with the limit of all requests together, who has no token is not listened to; the
+/// process stays below one gibibyte, and others log in and read meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_bodies_are_bounded() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Embedded).await?;
+    let endpoints = stack.endpoints();
+    let (uaa, sql, tls) = (&endpoints.uaa, &endpoints.sql_http, endpoints.trusting()?);
+    let token: HeaderValue = stack.token()?.parse()?;
+
+    let form = || post(uaa, "/oauth/token", FORM, endless(b"grant_type=", SIZE));
+    let mut attack = Attack::begin(uaa, "localhost", &tls, form).await?;
+    assert_eq!(attack.refused("larger than 65536 bytes").await?, 413);
+    log_in(endpoints).await?;
+    println!("{}", bounded(&stack, "forms that are too large")?);
+    drop(attack);
+
+    let form = || post(uaa, "/oauth/token", FORM, endless(b"grant_type=", 48 << 10));
+    let mut attack = Attack::begin(uaa, "localhost", &tls, form).await?;
+    assert_eq!(attack.refused("requests under way").await?, 429);
+    log_in(endpoints).await?;
+    println!("{}", bounded(&stack, "forms that are small enough")?);
+    drop(attack);
+
+    for path in ["/oauth/clients", "/Users", "/Groups", "/Groups/x/members"] {
+        let nobody = || post(uaa, path, "application/json", endless(b"{", SIZE));
+        let mut attack = Attack::begin(uaa, "localhost", &tls, nobody).await?;
+        assert_eq!(attack.refused("unauthorized").await?, 401);
+        log_in(endpoints).await?;
+        println!("{}", bounded(&stack, path)?);
+    }
+
+    let query = || {
+        let mut request = post(sql, "/v1/sql", "text/plain", endless(b"select '", SIZE - (64 << 10)))?;
+        request.headers_mut().insert(http::header::AUTHORIZATION, token.clone());
+        Ok(request)
+    };
+    let mut attack = Attack::begin(sql, "localhost", &tls, query).await?;
+    assert_eq!(attack.refused("requests under way").await?, 429);
+    assert_serves(&stack).await?;
+    println!("{}", bounded(&stack, "SQL")?);
+    drop(attack);
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: a thousand requests whose heads have 60 KiB each, and whose bodies never come. Must hold: heads count as bodies do.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_heads_are_bounded() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Embedded).await?;
+    let endpoints = stack.endpoints();
+    let long = HeaderValue::from_bytes(&[b'h'; 15 << 10])?;
+    let request = || {
+        let mut request = post(&endpoints.uaa, "/oauth/token", FORM, endless(b"grant_type=", 0))?;
+        for name in ["x-a", "x-b", "x-c", "x-d"] {
+            request.headers_mut().insert(name, long.clone());
+        }
+        Ok(request)
+    };
+    let mut attack = Attack::begin(&endpoints.uaa, "localhost", &endpoints.trusting()?, request).await?;
+    assert_eq!(attack.refused("requests under way").await?, 429);
+    log_in(endpoints).await?;
+    println!("{}", bounded(&stack, "heads")?);
+    drop(attack);
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: a client with the stack's certificate begins a thousand gRPC messages of one mebibyte at each server, and ends none.
+/// Must hold: what is gathered of messages is bounded; the client is told the limit; others are served.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_messages_are_bounded() -> anyhow::Result<()> {
+    let stack = Stack::start(Mode::Embedded).await?;
+    let endpoints = stack.endpoints();
+    let tls = endpoints.mutual()?;
+    let ingress = "/loggregator.v2.Ingress/Send";
+    for (address, name, path) in [
+        (&endpoints.agent, "metron", ingress),
+        (&endpoints.doppler, "doppler", "/loggregator.v2.Ingress/BatchSender"),
+        (
+            &endpoints.rlp,
+            "reverselogproxy",
+            "/loggregator.v2.Egress/BatchedReceiver",
+        ),
+        (&endpoints.log_cache, "log-cache", "/logcache.v1.Ingress/Send"),
+    ] {
+        // A message of one mebibyte, of which the last bytes do not come.
+        let request = || {
+            post(
+                address,
+                path,
+                "application/grpc",
+                endless(&[0, 0, 0x10, 0, 0], SIZE - (16 << 10)),
+            )
+        };
+        let mut attack = Attack::begin(address, name, &tls, request).await?;
+        attack.refused("requests under way").await.context(name)?;
+        println!("{}", bounded(&stack, name)?);
+        drop(attack);
+        eventually("others are served", async || assert_serves(&stack).await).await?;
+    }
+    assert_no_panics(&stack);
+    Ok(())
+}

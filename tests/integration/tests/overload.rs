@@ -1,0 +1,173 @@
+//! More than there is room for: too many subscribers, a consumer that stands still, a disk that takes nothing. What cannot be
+//! had is said to whom it concerns, what is lost is counted, and the counts can be read.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use weir_faults::{assert_no_panics, in_log_cache, send_paced, series_of};
+use weir_testkit::{Firehose, Https, Mode, RlpConsumer, Shape, Signal, Stack, eventually, logs_of, sent_of};
+
+/// A line of log that says `text`, so often in the log of `component`.
+fn said(stack: &Stack, component: &str, text: &str) -> usize {
+    let path = stack.state_dir().join("logs").join(format!("{component}.log"));
+    let log = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&log)
+        .lines()
+        .filter(|line| line.contains(text))
+        .count()
+}
+
+/// Setup: clients of the RLP take every place of live subscriptions at the doppler; then one more comes at each face, and the
+/// log cache is killed while lines are sent. Must hold: each face tells its client in its own words, the doppler logs and
+/// counts the refusals, the log cache gets its place back and what came meanwhile, nothing is lost uncounted, and `weir
+/// doctor` agrees.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
+    const PLACES: usize = 60;
+    let stack = Stack::builder(Mode::Processes)
+        .env("DOPPLER__MAX_SUBSCRIPTIONS", PLACES)
+        .start()
+        .await?;
+    let endpoints = stack.endpoints();
+
+    let mut crowd = Vec::new();
+    let refused = loop {
+        match RlpConsumer::subscribe(endpoints, logs_of(["crowd"])).await {
+            Ok(consumer) => crowd.push(consumer),
+            Err(error) => break error,
+        }
+        ensure!(crowd.len() <= PLACES, "the limit is not kept");
+    };
+    let status = refused.downcast_ref::<tonic::Status>().context("a gRPC status")?;
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("60 live subscriptions"), "{status}");
+    assert!(
+        !status.message().contains("127.0.0.1"),
+        "no address of the inside: {status}"
+    );
+
+    let firehose = Firehose::open(endpoints, "/firehose/late", &stack.token()?).await?;
+    let close = firehose.ended().await?.context("a close frame")?;
+    assert!(format!("{close:?}").contains("Again"), "{close:?} is not 1013");
+
+    let https = Https::new(endpoints.trusting()?).with_token(&stack.token()?);
+    let answer = https.get(&format!("{}/v2/read?log", endpoints.rlp_gateway)).await?;
+    assert_eq!(answer.status.as_u16(), 503, "{}", answer.text());
+
+    assert!((1..=2).contains(&said(&stack, "doppler", "subscription refused")));
+    let log_cache = stack.log_cache()?;
+    eventually("the count of refusals", async || {
+        let query = "select max(total) as n from counters where name = 'rejected_subscriptions'";
+        let count = log_cache.number(query).await?;
+        ensure!(count >= 3, "{count}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("kept", 1, Shape::LINE);
+    let before = stack.books()?;
+    let old = stack.kill("log-cache")?;
+    send_paced(&emitter, &mut series, &[3000], 3000).await?;
+    stack.back("log-cache", old).await?;
+    send_paced(&emitter, &mut series, &[500], 3000).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    eventually("every line stored or counted", async || {
+        let stored = in_log_cache(&stack, &sent).await?.total();
+        let counted = stack.books()?.since(&before).dropped("doppler", "egress", "");
+        ensure!(stored + counted >= 3500, "{stored} stored, {counted} counted");
+        ensure!(
+            stored > 2500,
+            "{stored} stored: what came while it was away was not kept"
+        );
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let doctor = stack.command()?.arg("doctor").output()?;
+    let report = String::from_utf8_lossy(&doctor.stdout);
+    assert!(doctor.status.success(), "{report}");
+    assert!(report.contains("log cache     took"), "{report}");
+    assert!(
+        crowd.iter().all(|consumer| !consumer.has_ended()),
+        "the crowd was not disturbed"
+    );
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the log cache stands still while far more is sent than its queue at the doppler holds, so that the source whose
+/// lines are lost fills that queue; then it goes on. Must hold: the table of drops has what the ledgers have, to the envelope.
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_of_losses_are_not_shed_with_what_was_lost() -> anyhow::Result<()> {
+    let stack = Stack::builder(Mode::Processes)
+        .env("DOPPLER__QUEUE__ENVELOPES", 1000)
+        .start()
+        .await?;
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("flood", 1, Shape::payload(1000));
+    stack.signal("log-cache", Signal::STOP)?;
+    let sending = send_paced(&emitter, &mut series, &[30_000], 6000).await;
+    stack.signal("log-cache", Signal::CONT)?;
+    sending?;
+    emitter.finish().await?;
+    let log_cache = stack.log_cache()?;
+    eventually("the table of drops has what the ledgers have", async || {
+        let told = log_cache
+            .number("select coalesce(sum(count), 0) as n from drops")
+            .await?;
+        let books = stack.books()?;
+        let counted = books.dropped("", "", "");
+        ensure!(counted > 5000, "nothing was shed: {}", books.summary());
+        ensure!(told == counted, "{told} of {counted} are told: {}", books.summary());
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    assert_no_panics(&stack);
+    Ok(())
+}
+
+/// Setup: the ledgers' directory goes away, as on a disk that takes nothing, and comes back while lines flow. Must hold: each
+/// component says so once and then how often it failed, lines flow on, and the counts are on file in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_written_is_said_once() -> anyhow::Result<()> {
+    const LOST: &str = "cannot write the ledger";
+    let stack = Stack::start(Mode::Processes).await?;
+    let (ledger, away) = (stack.state_dir().join("ledger"), stack.state_dir().join("away"));
+    fs::rename(&ledger, &away)?;
+    let components = ["doppler", "log-cache", "loggregator-agent"];
+    for component in components {
+        eventually("the failure is said", async || {
+            ensure!(said(&stack, component, LOST) > 0, "{component} says nothing");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+    }
+    let emitter = stack.emitter().await?;
+    let mut series = series_of("flow", 1, Shape::LINE);
+    send_paced(&emitter, &mut series, &[6000], 2000).await?;
+    emitter.finish().await?;
+    let sent = sent_of(&series);
+    eventually("lines flow on", async || {
+        let stored = in_log_cache(&stack, &sent).await?.total();
+        ensure!(stored == 6000, "{stored}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    fs::rename(&away, &ledger)?;
+    for component in components {
+        eventually("the ledger is written again", async || {
+            ensure!(
+                said(&stack, component, "ledger is written again") == 1,
+                "{component} does not say so"
+            );
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        assert_eq!(said(&stack, component, LOST), 1, "{component}");
+    }
+    let books = stack.books_at_rest().await?;
+    assert!(books.of("log-cache").received >= 6000, "{}", books.summary());
+    assert_no_panics(&stack);
+    Ok(())
+}

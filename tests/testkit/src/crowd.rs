@@ -1,0 +1,134 @@
+//! A crowd of connections from one address that holds on to a port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use weir_tls::{ClientTls, server_name};
+
+use crate::endpoints::authority;
+use crate::eventually;
+
+/// How long a member of a crowd waits before it comes again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Connections that are made anew whenever they are closed; gone when dropped.
+#[derive(Debug)]
+pub struct Crowd {
+    counts: Arc<Counts>,
+    _members: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Members that have come once, whatever became of it.
+    came: AtomicUsize,
+    /// Connections that are there.
+    open: AtomicUsize,
+}
+
+impl Crowd {
+    /// So many connections from `from` to the server at `url`, that say `words` inside TLS and nothing more. Waits until
+    /// all of them have come.
+    ///
+    /// # Errors
+    /// When they do not come in time.
+    pub async fn gather(
+        url: &str,
+        from: Ipv4Addr,
+        count: usize,
+        tls: &ClientTls,
+        words: &[u8],
+    ) -> anyhow::Result<Self> {
+        raise_file_limit(2 * u64::try_from(count)?)?;
+        let address: SocketAddr = authority(url).parse().context("an address")?;
+        let counts = Arc::<Counts>::default();
+        let mut members = JoinSet::new();
+        for _ in 0..count {
+            let (counts, tls, words) = (Arc::clone(&counts), tls.clone(), words.to_vec());
+            members.spawn(async move {
+                let mut first = Some(&counts.came);
+                loop {
+                    // Whatever happens to it: it comes again.
+                    drop(hold_on(address, from, &tls, &words, &counts, &mut first).await);
+                    if let Some(came) = first.take() {
+                        came.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            });
+        }
+        let crowd = Self {
+            counts,
+            _members: members,
+        };
+        eventually("the crowd is there", async || {
+            let came = crowd.counts.came.load(Ordering::Relaxed);
+            ensure!(came >= count, "{came} of {count}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        Ok(crowd)
+    }
+
+    /// How many of its connections are there.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.counts.open.load(Ordering::Relaxed)
+    }
+}
+
+async fn hold_on(
+    address: SocketAddr,
+    from: Ipv4Addr,
+    tls: &ClientTls,
+    words: &[u8],
+    counts: &Counts,
+    first: &mut Option<&AtomicUsize>,
+) -> anyhow::Result<()> {
+    let stream = connect_from(from, address).await?;
+    let mut stream = tls.connector().connect(server_name("localhost")?, stream).await?;
+    stream.write_all(words).await?;
+    stream.flush().await?;
+    counts.open.fetch_add(1, Ordering::Relaxed);
+    if let Some(came) = first.take() {
+        came.fetch_add(1, Ordering::Relaxed);
+    }
+    let mut answer = [0; 256];
+    while !matches!(stream.read(&mut answer).await, Ok(0) | Err(_)) {}
+    counts.open.fetch_sub(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// A TCP connection to `address` from an address of the loopback interface.
+///
+/// # Errors
+/// When it cannot be made.
+pub async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    Ok(socket.connect(address).await?)
+}
+
+/// Lets this process open so many files.
+///
+/// # Errors
+/// When the system does not let it.
+pub fn raise_file_limit(files: u64) -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = files + 1024;
+    if limit.current.is_none_or(|soft| soft >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).with_context(|| format!("{wanted} open files"))
+}
