@@ -2,12 +2,12 @@
 //!
 //! Two rules for what ends a line:
 //! * [`Rule::Exact`], for files: `\n` only; carriage returns, empty lines and bytes that are not UTF-8 stay as they are.
-//! * [`Rule::Program`], for the output of programs, as the cell does it (contract §6): `\n` or `\r` ends a line, empty lines
+//! * [`Rule::Program`], for the output of programs, as the cell does it (logging §6): `\n` or `\r` ends a line, empty lines
 //!   are not sent.
 //!
 //! Under both, a line longer than [`MAX_LINE`] goes out in pieces, cut between UTF-8 characters; nothing is dropped.
 
-/// Longest payload of one log envelope, in bytes (contract §6).
+/// Longest payload of one log envelope, in bytes (logging §6).
 pub(crate) const MAX_LINE: usize = 61_440;
 
 /// A UTF-8 character has at most this many bytes after its first.

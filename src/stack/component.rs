@@ -58,7 +58,7 @@ impl Component {
         self.server_names()[0]
     }
 
-    /// The names under which clients expect its certificate (contract §1).
+    /// The names under which clients expect its certificate (logging §1).
     pub(crate) const fn server_names(self) -> &'static [&'static str] {
         match self {
             Self::Uaa => &["uaa"],

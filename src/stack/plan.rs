@@ -21,7 +21,7 @@ use crate::state::{Endpoints, StateDir};
 
 /// The name of the certificate with which commands and nozzles call the stack.
 const CLIENT: &str = "client";
-/// The client that log components are to UAA (contract §2.6): may read what was revoked.
+/// The client that log components are to UAA (cloud-controller §2.6): may read what was revoked.
 const RESOURCE_CLIENT: &str = "doppler";
 
 /// A stack, ready to be started.
@@ -285,7 +285,7 @@ fn client_secrets(state: &StateDir) -> Result<(), Failure> {
     made.map(drop).map_err(|error| Failure::file(&path, &error))
 }
 
-/// Where envelopes come from, for clients that show it: what a deployment's agents add (contract §7).
+/// Where envelopes come from, for clients that show it: what a deployment's agents add (logging §7).
 fn place() -> BTreeMap<String, String> {
     [
         ("deployment", "weir"),

@@ -1,6 +1,6 @@
 //! Whether the drains' names have addresses, and allowed ones.
 //!
-//! An answer is remembered for a minute, a failure for two (contract §12): a name that is asked for again meanwhile counts
+//! An answer is remembered for a minute, a failure for two (logging §12): a name that is asked for again meanwhile counts
 //! as failed before. What is not known within a few seconds counts as unknown for now. The syslog agent asks again when it
 //! dials, and checks the address that it dials: here it is only about telling people early.
 

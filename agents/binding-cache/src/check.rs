@@ -1,4 +1,4 @@
-//! What is wrong with the drains of a list (contract §12): the usable ones go on, the others are told to their apps.
+//! What is wrong with the drains of a list (logging §12): the usable ones go on, the others are told to their apps.
 //!
 //! An item is cut down to what is usable of it: a bad URL costs all its apps, a bad certificate those that use it.
 

@@ -1,4 +1,4 @@
-//! The cloud controller's feed of drains, version 5 (contract §12).
+//! The cloud controller's feed of drains, version 5 (logging §12).
 //!
 //! A list is read whole or not at all: [`pages`] knows how, [`client`] asks for a page over mTLS.
 

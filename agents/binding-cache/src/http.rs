@@ -1,4 +1,4 @@
-//! The face towards the syslog agents (contract §12), over mTLS.
+//! The face towards the syslog agents (logging §12), over mTLS.
 //!
 //! - `GET /v2/bindings`, `GET /v2/aggregate`: the lists, with an `ETag`. `If-None-Match` is answered by 304. With
 //!   `Prefer: wait=SECONDS` the answer comes when the list changes, or after that time (a minute at the most): so agents

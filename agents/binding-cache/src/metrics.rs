@@ -1,4 +1,4 @@
-//! What the cache says about itself (contract §18).
+//! What the cache says about itself (logging §18).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -25,7 +25,7 @@ use crate::warnings::Warnings;
 use crate::watch::FileWatch;
 use crate::{Config, Error, aggregate};
 
-/// The name that an agent's certificate must carry (contract §1).
+/// The name that an agent's certificate must carry (logging §1).
 const AGENT: &str = "metron";
 
 /// News that wait for the keeper: one of each source is enough.

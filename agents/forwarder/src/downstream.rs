@@ -1,6 +1,6 @@
 //! The agents downstream of this one.
 //!
-//! Beside those of the configuration there are those that make themselves known by a file (contract §7): YAML with
+//! Beside those of the configuration there are those that make themselves known by a file (logging §7): YAML with
 //! `ingress: "PORT"`, a port of this machine's loopback interface, and perhaps `protocol`. A file without `ingress` is
 //! passed over; so is, with a warning, one of a protocol that is not ours (`otelcol`).
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - In: `loggregator.v2.Ingress` over mTLS, server name `metron` ([`weir_agents_lib::Face`]).
-//! - Default tags, identity and counter totals (contract §7), once for all downstreams. A batch that needs none of it is
+//! - Default tags, identity and counter totals (logging §7), once for all downstreams. A batch that needs none of it is
 //!   passed as the bytes it came in; one that does is copied once. All downstreams share the same bytes.
 //! - Each downstream has a bounded, fair buffer and a link of its own. One that is away loses its own oldest, counted at the
 //!   hop `egress NAME`, and holds up nobody else.

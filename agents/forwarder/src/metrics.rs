@@ -1,4 +1,4 @@
-//! What the agent says about itself (contract §18), beside the origin mappings that all agents have.
+//! What the agent says about itself (logging §18), beside the origin mappings that all agents have.
 //!
 //! The counts of envelopes are the ledger's, so that metrics and books never disagree.
 

@@ -16,7 +16,7 @@ use crate::fan::Fan;
 use crate::metrics::Watched;
 use crate::{Config, Error, metrics};
 
-/// The name that an agent's certificate must carry (contract §1).
+/// The name that an agent's certificate must carry (logging §1).
 const SERVER_NAME: &str = "metron";
 
 /// An agent that listens.

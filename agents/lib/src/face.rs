@@ -12,7 +12,7 @@ use weir_tls::{IdentityFiles, ServerTls};
 
 use crate::{Error, Ingress};
 
-/// Largest message that an agent accepts (contract §7).
+/// Largest message that an agent accepts (logging §7).
 const MAX_MESSAGE: usize = 10 << 20;
 
 /// Largest greeting of a producer that speaks our link.

@@ -4,7 +4,7 @@
 //! producers ─gRPC─▶ Face ─ Ingress ─▶ (rewrite) ─▶ Buffer ─▶ Outlet ─acknowledged links─▶ the next hop
 //! ```
 //!
-//! - [`Face`] and [`Ingress`]: `loggregator.v2.Ingress` over mTLS as every agent serves it (contract §7).
+//! - [`Face`] and [`Ingress`]: `loggregator.v2.Ingress` over mTLS as every agent serves it (logging §7).
 //! - [`rewrite`]: identity, tags and counter totals, raw to raw.
 //! - [`outlet`]: a bounded, fair buffer and the links that empty it, to one of several equal peers.
 //! - [`bounds`]: the bounds of buffers as configurations write them.

@@ -1,4 +1,4 @@
-//! What the agent changes in the envelopes that pass it (contract §7), raw to raw.
+//! What the agent changes in the envelopes that pass it (logging §7), raw to raw.
 //!
 //! - An empty `source_id` becomes the tag `origin`.
 //! - Deprecated tags are copied into `tags`; what was there under the same key is replaced.

@@ -6,7 +6,7 @@
 //!
 //! - In: `loggregator.v2.Ingress` (`Sender`, `BatchSender`, `Send`) over mTLS, server name `metron`, messages up to
 //!   10 MiB. An invalid envelope costs only itself.
-//! - [`weir_agents_lib::rewrite`]: identity, tags and counter totals (contract §7), raw to raw.
+//! - [`weir_agents_lib::rewrite`]: identity, tags and counter totals (logging §7), raw to raw.
 //! - The buffer is bounded in envelopes and bytes and outlives a doppler's restart; when it is full the source that
 //!   fills it loses its oldest.
 //! - Out: acknowledged `BatchSender` links to all dopplers, balanced by what is in flight on each

@@ -13,7 +13,7 @@ use weir_tls::ClientTls;
 use crate::intake::Intake;
 use crate::{Config, metrics};
 
-/// The name that a doppler's certificate must carry (contract §1), and what it is called.
+/// The name that a doppler's certificate must carry (logging §1), and what it is called.
 const DOPPLER: &str = "doppler";
 
 /// Where a loss behind the buffer is booked.

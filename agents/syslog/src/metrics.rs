@@ -1,4 +1,4 @@
-//! What the agent says about itself, under the original's names (contract §18).
+//! What the agent says about itself, under the original's names (logging §18).
 //!
 //! The counts of envelopes are the ledger's and the accounts', so that metrics and books never disagree.
 

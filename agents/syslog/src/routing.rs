@@ -111,7 +111,7 @@ impl Router {
         self.env.routed.fetch_add(routed, Ordering::Relaxed);
     }
 
-    /// The same batch; an envelope without a source id gets its origin for one (contract §7).
+    /// The same batch; an envelope without a source id gets its origin for one (logging §7).
     fn with_origins(&self, batch: &Batch) -> Batch {
         let mut builder = BatchBuilder::new();
         builder.reserve(batch.len(), batch.byte_len());

@@ -30,7 +30,7 @@ use crate::spill::Budget;
 use crate::status;
 use crate::telling::Teller;
 
-/// The name that an agent's certificate carries (contract §1).
+/// The name that an agent's certificate carries (logging §1).
 const AGENT: &str = "metron";
 
 /// What lies beyond the deadline of the drains when the agent stops: writing to disk.

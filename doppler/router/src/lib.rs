@@ -4,7 +4,7 @@
 //! [`table`] of who wants what, cuts the batch up for each subscription that wants a part of it, and pushes the parts to
 //! their queues. Subscribing and unsubscribing build a new table; they are rare.
 //!
-//! Semantics follow the original's router (contract §8): each selector of a subscription stands for itself, so an
+//! Semantics follow the original's router (logging §8): each selector of a subscription stands for itself, so an
 //! envelope that matches two of them is delivered twice; subscriptions with the same shard id *and* the same selector
 //! form a group, of which one member gets each envelope.
 

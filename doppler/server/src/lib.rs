@@ -4,7 +4,7 @@
 //! them, and leave by `loggregator.v2.Egress/BatchedReceiver`. Nothing is stored: who subscribes late sees nothing old.
 //! Consumers never hold up producers: a full queue loses, and the source that fills it pays.
 //!
-//! `Ingress/Send` and `Egress/Receiver` are not served, as in the original (contract §3).
+//! `Ingress/Send` and `Egress/Receiver` are not served, as in the original (logging §3).
 
 mod absent;
 mod config;

@@ -16,7 +16,7 @@ use crate::egress::{EgressService, Places};
 use crate::ingress::Ingress;
 use crate::{Config, Error};
 
-/// Largest message that a doppler accepts (contract §17).
+/// Largest message that a doppler accepts (logging §17).
 const MAX_INGRESS_MESSAGE: usize = 10 << 20;
 
 /// Largest subscription request and acknowledgement.

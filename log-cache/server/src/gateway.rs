@@ -1,4 +1,4 @@
-//! The REST gateway: `/api/v1/{info,read,meta,query,query_range}` as the original's, byte for byte (contract §14.3).
+//! The REST gateway: `/api/v1/{info,read,meta,query,query_range}` as the original's, byte for byte (logging §14.3).
 //!
 //! This is the bare gateway, for clients with a certificate; tokens are the business of [`crate::proxy`].
 
@@ -186,7 +186,7 @@ impl IntoResponse for Failed {
     }
 }
 
-/// Reads the query string; names in snake or camel case, unknown ones are ignored (contract §14.3).
+/// Reads the query string; names in snake or camel case, unknown ones are ignored (logging §14.3).
 fn read_request(source_id: String, parameters: &str) -> Result<ReadRequest, Status> {
     let mut request = ReadRequest {
         source_id,

@@ -1,4 +1,4 @@
-//! What the log cache says about itself (contract §18).
+//! What the log cache says about itself (logging §18).
 
 use std::sync::Arc;
 

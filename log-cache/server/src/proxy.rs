@@ -1,5 +1,5 @@
 //! The public REST face: the gateway's answers for clients with a token, as the original's CF auth proxy gives them
-//! (contract §14.5).
+//! (logging §14.5).
 //!
 //! ```text
 //! GET /api/v1/info                  nobody is asked who they are

@@ -1,4 +1,4 @@
-//! A read request, as gRPC and REST both mean it (contract §14.2): defaults, limits and the original's error texts.
+//! A read request, as gRPC and REST both mean it (logging §14.2): defaults, limits and the original's error texts.
 //!
 //! What is read, and what is made of it, is done on threads that may block, a few at a time, shared out among callers by
 //! turns ([`Turns`]): whoever asks for the list of sources on hundreds of connections waits for itself.

@@ -1,4 +1,4 @@
-//! Reading one source as the log cache's clients do (contract §14.2).
+//! Reading one source as the log cache's clients do (logging §14.2).
 //!
 //! A page holds the oldest (or, descending, the newest) envelopes of `[start, end)`, of all kinds wanted, ordered by
 //! timestamp. No two envelopes of a source have one timestamp ([`crate::place`]): clients that go on behind the last

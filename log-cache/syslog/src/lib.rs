@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - In: octet counted messages (or lines) over TLS, as the original's agents send them to their aggregate drain
-//!   (contract §14.1). A bad message costs only itself: it is skipped and counted, and the connection goes on.
+//!   (logging §14.1). A bad message costs only itself: it is skipped and counted, and the connection goes on.
 //! - Nothing is trimmed or cut; docs/decisions/0007 says what RFC 5424 itself cannot carry.
 //! - Out: batches to `logcache.v1.Ingress/Send`, a few at a time. The log cache's answer is its acknowledgement: until
 //!   then a batch is kept and, if need be, sent again.

@@ -1,4 +1,4 @@
-//! What the syslog server says about itself (contract §18).
+//! What the syslog server says about itself (logging §18).
 //!
 //! The counts of envelopes are the ledger's, so that metrics and books never disagree.
 

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::outbox::outbox;
 use crate::{Config, Error};
 
-/// The name that the log cache's certificate must carry (contract §1).
+/// The name that the log cache's certificate must carry (logging §1).
 const LOG_CACHE: &str = "log-cache";
 
 /// What the kernel may hold of one connection. Senders take for delivered what is in there, so it is no larger than a

@@ -1,4 +1,4 @@
-//! Answers that are no stream: the original's texts, byte for byte (contract §10).
+//! Answers that are no stream: the original's texts, byte for byte (logging §10).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};

@@ -1,4 +1,4 @@
-//! Server-sent events, as the original writes them (contract §10).
+//! Server-sent events, as the original writes them (logging §10).
 //!
 //! Clients read them line by line and to the letter: one `data:` line with a space behind the colon, an empty line at the
 //! end, the name of an event in front. An id stands behind its data, where clients that do not look for it pass over it.

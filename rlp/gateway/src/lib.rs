@@ -1,4 +1,4 @@
-//! The RLP gateway: v2 envelopes as server-sent events over HTTPS (contract §10).
+//! The RLP gateway: v2 envelopes as server-sent events over HTTPS (logging §10).
 //!
 //! ```text
 //! RLP ─v2 gRPC─▶ provider ─▶ backlog ─▶ events (JSON) ─▶ outlet ─HTTP/1.1, TLS─▶ client

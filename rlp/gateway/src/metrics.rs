@@ -1,4 +1,4 @@
-//! What the gateway says about itself (contract §18).
+//! What the gateway says about itself (logging §18).
 
 use std::sync::Arc;
 

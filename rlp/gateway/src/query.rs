@@ -1,4 +1,4 @@
-//! What a request asks for (contract §10): the query string as Go reads it, and the selectors that it means.
+//! What a request asks for (logging §10): the query string as Go reads it, and the selectors that it means.
 
 use percent_encoding::percent_decode_str;
 use weir_envelope::selector::{Selector, What};

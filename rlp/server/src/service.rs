@@ -1,4 +1,4 @@
-//! The egress service, with the original's limits and error texts (contract §9).
+//! The egress service, with the original's limits and error texts (logging §9).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

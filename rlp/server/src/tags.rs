@@ -1,4 +1,4 @@
-//! The two ways in which a client wants its tags (contract §9).
+//! The two ways in which a client wants its tags (logging §9).
 
 use bytes::Bytes;
 use weir_envelope::batch::{Batch, Split};

@@ -1,10 +1,12 @@
 //! Daily chores, each a library function, a subcommand of the binary, and a test that CI runs:
 //!
+//! - [`citations`]: finds citations of the contracts that lead nowhere.
 //! - [`proto`]: generates the bindings of `weir-proto` from its `.proto` files.
 //! - [`structure`]: refuses dependencies that point up.
 
 use std::path::{Path, PathBuf};
 
+pub mod citations;
 pub mod proto;
 pub mod structure;
 

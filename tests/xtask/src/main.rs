@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use weir_xtask::{proto, structure, workspace_root};
+use weir_xtask::{citations, proto, structure, workspace_root};
 
 /// Chores of the repository.
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ struct Arguments {
 enum Chore {
     /// Generate platform/lib/proto/src/generated from the .proto files.
     Proto,
-    /// Refuse dependencies that point up; warn of files that have grown long.
+    /// Refuse dependencies that point up and citations that lead nowhere; warn of files that have grown long.
     StructureCheck,
 }
 
@@ -37,7 +37,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Chore::StructureCheck => {
-            let report = structure::check(&root)?;
+            let mut report = structure::check(&root)?;
+            report.violations.extend(citations::broken(&root)?);
             for warning in &report.warnings {
                 eprintln!("warning: {warning}");
             }

@@ -1,4 +1,4 @@
-//! What the traffic controller says about itself (contract §18).
+//! What the traffic controller says about itself (logging §18).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

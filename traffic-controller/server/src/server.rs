@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::stream::host::StreamHost;
 use crate::{Config, Error};
 
-/// The name that a doppler's certificate must carry (contract §1).
+/// The name that a doppler's certificate must carry (logging §1).
 const DOPPLER: &str = "doppler";
 
 /// Most header fields of a request.

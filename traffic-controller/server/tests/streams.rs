@@ -157,7 +157,7 @@ fn handshake(path: &str, headers: &str) -> String {
     )
 }
 
-/// Status, authentication header and body of every way to be refused (contract §11).
+/// Status, authentication header and body of every way to be refused (logging §11).
 #[tokio::test]
 async fn refusals() {
     let pki = Pki::new();

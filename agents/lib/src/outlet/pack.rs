@@ -12,7 +12,7 @@ pub(super) const MAX_BYTES: usize = 512 << 10;
 /// A parcel above this is cut up: well below what a peer accepts, default tags included.
 const LARGE: usize = 4 << 20;
 
-/// Largest message that a peer accepts (contract §17).
+/// Largest message that a peer accepts (logging §17).
 const MAX_MESSAGE: usize = 10 << 20;
 
 /// A parcel of this size is a good message as it is: copying it into a larger one would cost more than it saves.

@@ -1,4 +1,4 @@
-//! Envelopes as protobuf JSON, as the RLP gateway and the log cache's REST face write it (contract §2).
+//! Envelopes as protobuf JSON, as the RLP gateway and the log cache's REST face write it (logging §2).
 //!
 //! Names are snake case, 64-bit integers are strings, bytes are padded standard base64, enums go by name, fields at their
 //! default are shown, and of the payloads only the one that is there. Maps are sorted by key. Clients refuse objects with

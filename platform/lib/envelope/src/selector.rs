@@ -1,6 +1,6 @@
 //! Selectors: which envelopes a subscription asks for.
 //!
-//! Semantics of the original's router (contract §8): a selector without a message selects nothing; the source id must be
+//! Semantics of the original's router (logging §8): a selector without a message selects nothing; the source id must be
 //! equal or empty; a counter selector may name its counter; a gauge selector with names matches only a gauge whose set of
 //! metric names is exactly that set.
 
@@ -141,7 +141,7 @@ pub fn everything() -> Vec<v2::Selector> {
         .collect()
 }
 
-/// The selectors of a request: the legacy one counts only if there are no others (contract §2).
+/// The selectors of a request: the legacy one counts only if there are no others (logging §2).
 #[must_use]
 pub fn requested(selectors: &[v2::Selector], legacy: Option<&v2::Selector>) -> Vec<v2::Selector> {
     if selectors.is_empty() {

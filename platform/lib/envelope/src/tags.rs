@@ -1,7 +1,7 @@
 //! The two tag maps of an envelope, folded into one or the other, raw to raw.
 //!
 //! An envelope has typed `deprecated_tags` and textual `tags`. A reverse log proxy hands a consumer all of them in the
-//! one map that its request prefers (contract §9):
+//! one map that its request prefers (logging §9):
 //!
 //! ```text
 //! prefer_tags     tags := tags ∪ deprecated_tags, where the deprecated value wins, printed; deprecated_tags := ∅

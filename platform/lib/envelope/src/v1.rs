@@ -1,4 +1,4 @@
-//! v1 (dropsonde) and v2 envelopes, each from the other, raw to raw (contract §5).
+//! v1 (dropsonde) and v2 envelopes, each from the other, raw to raw (logging §5).
 //!
 //! [`to_v1`] gives what a v1 consumer of the firehose sees of a v2 envelope: one message, several for a gauge, or a reason
 //! why there is none. [`from_v1`] gives the v2 envelope of a v1 message that came by UDP or over `DopplerIngestor`.

@@ -33,7 +33,7 @@ const MAX_MESSAGE: usize = 64 << 20;
 pub struct Target {
     /// `host:port`.
     pub address: String,
-    /// The name that the server's certificate must carry (contract §1): the address does not matter.
+    /// The name that the server's certificate must carry (logging §1): the address does not matter.
     pub server_name: String,
     /// Our identity, and whom we trust.
     pub tls: ClientTls,

@@ -29,7 +29,7 @@ const SERVER_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Largest HTTP/2 frame: the default of 16 KiB costs a header and a system call far too often.
 pub(crate) const FRAME_SIZE: u32 = 256 * 1024;
 
-/// Clients are pinged this often (contract §3).
+/// Clients are pinged this often (logging §3).
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// A client that leaves a ping unanswered for so long is gone.

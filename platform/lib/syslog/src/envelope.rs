@@ -1,4 +1,4 @@
-//! Messages as envelopes (contract §14.1), with what their tags restore.
+//! Messages as envelopes (logging §14.1), with what their tags restore.
 //!
 //! | envelope | from |
 //! |---|---|

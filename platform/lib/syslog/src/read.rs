@@ -1,7 +1,7 @@
 //! Reads one RFC 5424 message.
 //!
 //! Strict in structure: a message that is not one is refused with the place where it goes wrong. Lenient where senders of
-//! this world are, among them the original's agent (contract §14.1): names may be longer than the RFC's 32, 48, 128 and
+//! this world are, among them the original's agent (logging §14.1): names may be longer than the RFC's 32, 48, 128 and
 //! 255 bytes, a priority may be `-1`, a fraction of a second may have nine digits, and a backslash that escapes nothing
 //! stands for itself.
 

@@ -1,4 +1,4 @@
-//! Envelopes as RFC 5424 messages (contract §13), byte for byte as the original's syslog agent writes them.
+//! Envelopes as RFC 5424 messages (logging §13), byte for byte as the original's syslog agent writes them.
 //!
 //! `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID - SD MSG`. All of it but the time stamp and the message comes from the
 //! envelope's identity and tags, which hardly ever change from one line of a source to the next: [`heads`] keeps that

@@ -1,4 +1,4 @@
-//! The ledger's counts as metrics, under the original's names (contract §18), so that metrics and books never disagree.
+//! The ledger's counts as metrics, under the original's names (logging §18), so that metrics and books never disagree.
 
 use std::sync::Arc;
 

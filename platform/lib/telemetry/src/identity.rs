@@ -50,7 +50,7 @@ impl<'c> Identity<'c> {
 mod tests {
     use super::*;
 
-    /// The pushed names of contract §1, and the component's own name where the original has none.
+    /// The pushed names of logging §1, and the component's own name where the original has none.
     #[test]
     fn known_names_are_kept() {
         let row = |component| {

@@ -1,4 +1,4 @@
-//! The original's programs with the environment that their deployment jobs set (contract §8, §9, §11, §14).
+//! The original's programs with the environment that their deployment jobs set (logging §8, §9, §11, §14).
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What a receiver should parse of an envelope, from the contract (§13) and not from our code.
+//! What a receiver should parse of an envelope, from the contract (logging §13) and not from our code.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `/set-cookie`: hands a browser its token as a cookie (contract §11).
+//! `/set-cookie`: hands a browser its token as a cookie (logging §11).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, SET_COOKIE,

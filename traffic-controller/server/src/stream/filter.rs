@@ -1,6 +1,6 @@
 //! Which v1 envelopes a stream carries, and the v2 selectors that fetch them.
 //!
-//! As in the original's router (contract §8): of v1, "log" is the LogMessage and "metric" is everything else; the app of
+//! As in the original's router (logging §8): of v1, "log" is the LogMessage and "metric" is everything else; the app of
 //! an envelope is the app id of a LogMessage, a ContainerMetric or an HttpStartStop, and nothing else has one. So the
 //! counters and value metrics that an app emits are not on its stream.
 //!
