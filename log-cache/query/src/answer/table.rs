@@ -443,8 +443,8 @@ mod tests {
         values.push(&wide);
         let mut answer = answer(&values);
         let lines = written(&mut answer, Cells::Whole);
-        assert_eq!((answer.rows, answer.truncated), (17, Some(Truncated::Bytes)));
-        assert_eq!(lines.len(), 3 + 17 + 1);
+        assert_eq!((answer.rows, answer.truncated), (13, Some(Truncated::Bytes)));
+        assert_eq!(lines.len(), 3 + 13 + 1);
         let high = "y\n".repeat(1_000);
         let error = Table::new(&mut self::answer(&[&wide, &high]), Cells::Whole, usize::MAX).expect_err("60 MB");
         assert!(matches!(error, QueryError::RowTooLarge { .. }), "{error}");
