@@ -47,7 +47,7 @@ pub(crate) struct Table {
     by_source: AHashMap<Box<[u8]>, ByKind>,
 }
 
-/// What members of a group have in common: selector, shard id, and a number that keeps those without a shard id apart.
+/// PayloadFilter members of a group have in common: selector, shard id, and a number that keeps those without a shard id apart.
 type GroupKey<'a> = (&'a Selector, &'a str, u64);
 
 impl Table {
@@ -78,7 +78,7 @@ impl Table {
                 by_source.entry(selector.source_id.as_bytes().into()).or_default()
             };
             let groups = &mut of_source[selector.kind().index()];
-            let of_names = match names::of_selector(&selector.what) {
+            let of_names = match names::of_selector(&selector.payload) {
                 None => &mut groups.all,
                 Some(key) => groups.named.get_or_insert_default().entry(key).or_default(),
             };

@@ -8,9 +8,9 @@ use super::*;
 fn selectors(query: &str) -> Vec<String> {
     let request = Query::parse(query).unwrap().request(4096).unwrap();
     assert!(request.use_preferred_tags && request.legacy_selector.is_none());
-    let shown = |selector: Selector| match selector.what {
-        What::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
-        What::Gauge(names) if !names.is_empty() => {
+    let shown = |selector: Selector| match selector.payload {
+        PayloadFilter::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
+        PayloadFilter::Gauge(names) if !names.is_empty() => {
             format!(
                 "{}:gauge={}",
                 selector.source_id,
@@ -67,7 +67,7 @@ fn selectors_are_the_cross_product() {
     );
 }
 
-/// What makes no stream.
+/// PayloadFilter makes no stream.
 #[test]
 fn refusals() {
     let refused = |query: &str| Query::parse(query).and_then(|query| query.request(100)).unwrap_err();
