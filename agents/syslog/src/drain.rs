@@ -187,7 +187,7 @@ impl Drain {
 
     /// Whether it is at this [place](weir_drain::DrainUrl::place).
     pub(crate) fn is_at(&self, place: &str) -> bool {
-        self.binding.read().url.place() == place
+        self.binding.read().url.host_and_port() == place
     }
 
     /// The credentials were rotated, or the app was renamed: it goes on, with another id.
