@@ -1,7 +1,7 @@
-//! Live queries: a filter and a projection over rows as they arrive.
+//! Live queries: a filter and a projection that are evaluated on rows as they arrive.
 //!
-//! The query is planned once, over a table whose only row batches are the ones that are put into its slot; each arrival is
-//! put there and the plan is run over it. So live and stored rows are treated by the same code.
+//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put into the
+//! slot and the plan is run. So live rows and stored rows are evaluated by the same code.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
-use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
+use weir_log_cache_store::{Rows, Selection, Tap, TapEvent};
 
 use crate::answer::collect::portions;
 use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
@@ -30,16 +30,16 @@ mod table;
 
 use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
 
-/// Batches of arrivals that wait for a live query; what it would see of those beyond is counted as missed.
+/// The number of batches that wait for a live query. Visible rows of further batches are counted as missed.
 const QUEUE: usize = 256;
 
-/// What a live query found that waits for its follower, in batches.
+/// The number of result batches that wait for the follower.
 const FOUND: usize = 16;
 
-/// Bytes of rows that a follower gets at once, unless a single row has more.
+/// The size of the rows that a follower gets at once, in bytes, unless a single row is larger.
 const PORTION: usize = 256 << 10;
 
-/// A query that can be evaluated on arrivals.
+/// A planned query that can be evaluated on arriving rows.
 #[derive(Debug)]
 pub struct LiveQuery {
     shown: Shown,
@@ -52,7 +52,7 @@ pub struct LiveQuery {
     batch_rows: usize,
 }
 
-/// What of a table a caller may see.
+/// The rows of a table that a caller may read.
 #[derive(Debug, Clone)]
 struct Shown {
     table: Table,
@@ -60,7 +60,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Those of `rows`, which are of the table's kind.
+    /// Selects the visible rows of `rows`, which must be of the table's kind.
     fn of(&self, rows: &Rows) -> Selection {
         let identities = rows.identities().iter();
         let shows: Vec<bool> = identities
@@ -76,42 +76,42 @@ impl Shown {
     }
 }
 
-/// What a follower gets.
+/// The next item for a follower.
 #[derive(Debug, Clone)]
 pub enum Live {
     /// Rows that meet the condition.
     Rows(RecordBatch),
-    /// This many rows of the table that the caller may see came and went while the follower was busy, whether they met the
+    /// The number of visible rows of the table that the follower missed because it was too slow, whether they met the
     /// condition or not.
     Missed(u64),
 }
 
-/// The end of a live query at which its follower hears what it finds, or why it failed.
+/// The sender of a live query's results, or of the reason why it failed.
 pub(crate) type Found = mpsc::Sender<Result<Live, QueryError>>;
 
-/// A live query that runs. Dropping it ends it.
+/// A running live query. Dropping this ends it.
 #[derive(Debug)]
 pub struct Follower {
     rows: mpsc::Receiver<Result<Live, QueryError>>,
     schema: SchemaRef,
-    /// What sends the rows; `None` when it was heard how that ended.
+    /// The task that sends the rows; `None` once its end was reported.
     task: Option<JoinHandle<()>>,
     _end: EndOnDrop,
-    /// Its threads do the work.
+    /// Keeps the engine's threads alive, which do the work.
     _engine: Engine,
 }
 
 impl Follower {
-    /// The columns of the rows to come.
+    /// The columns of the rows.
     #[must_use]
     pub const fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Waits for rows. After an error, and when the store is gone, there are no more. Cancel safe.
+    /// Waits for the next item. It returns `None` after an error, and when the store was dropped. Cancel safe.
     ///
     /// # Errors
-    /// If the query fails on a row, or breaks off by a fault of ours.
+    /// If the query fails on a row, or ends by a fault of the log cache.
     pub async fn next(&mut self) -> Option<Result<Live, QueryError>> {
         if let Some(next) = self.rows.recv().await {
             return Some(next);
@@ -123,28 +123,27 @@ impl Follower {
 }
 
 impl Engine {
-    /// Makes a query ready to be evaluated on arrivals: planned when it is the caller's turn, within the query's time, as
-    /// any other.
+    /// Plans a live query, as any other query: when it is the caller's turn, and within the query's time-out.
     ///
     /// # Errors
-    /// If it is more than a filter and a projection of one table, and as for any query.
+    /// If the query is more than a filter and a projection of one table, and as for any other query.
     pub async fn compile_live(&self, query: Query) -> Result<LiveQuery, QueryError> {
         Ok(self.compile_with(query, ()).await?.0)
     }
 
-    /// The same, holding on to `held` as long as it is worked on, whether somebody waits for it or not.
+    /// Plans a live query, and keeps `held` until planning ends, even if the caller has gone before.
     async fn compile_with<T: Send + 'static>(&self, query: Query, held: T) -> Result<(LiveQuery, T), QueryError> {
         let inner = Arc::clone(&self.inner);
         let (caller, timeout) = (query.caller.clone(), query.timeout);
-        // Planning cannot be interrupted, and the plan outlives it: it has an interrupt of its own.
+        // The interrupt of the turn is not used. The plan outlives the turn, and so has an interrupt of its own.
         let work = |_| async move { Ok((compile(&inner, query).await?, held)) };
         self.in_turn(&caller, timeout, work).await
     }
 
-    /// Follows a query: rows that arrive from now on.
+    /// Starts a live query, which evaluates the rows that arrive from now on.
     ///
     /// # Errors
-    /// As [`Engine::compile_live`], and if the caller, or all callers together, follow too many already.
+    /// As for [`Engine::compile_live`], and if the caller or all callers together have too many live queries.
     pub async fn follow(&self, query: Query) -> Result<Follower, QueryError> {
         let following = self.inner.followers.add(&query.caller)?;
         let (query, following) = self.compile_with(query, following).await?;
@@ -157,7 +156,8 @@ impl Engine {
         })
     }
 
-    /// Listens to `work`, which is done on the engine's threads; both end with the follower.
+    /// Runs `work` on the engine's threads, and returns the follower of its results. The work ends when the follower is
+    /// dropped.
     pub(crate) fn listen<W>(
         &self,
         schema: SchemaRef,
@@ -183,12 +183,12 @@ impl Engine {
 }
 
 impl LiveQuery {
-    /// Evaluates what comes through `tap`, until it fails, nobody listens any more, or the store is gone.
+    /// Evaluates the rows that come through `tap`, until that fails, the follower is dropped, or the store is dropped.
     async fn run(self, mut tap: Tap, follower: Found) {
         while let Some(arrived) = tap.next().await {
             let found = match arrived {
-                Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
-                Tapped::Rows(rows) => match self.evaluate(&rows).await {
+                TapEvent::Missed(rows) => vec![Ok(Live::Missed(rows))],
+                TapEvent::Rows(rows) => match self.evaluate(&rows).await {
                     Ok(batches) => batches.iter().flat_map(rows_found).collect(),
                     Err(error) => vec![Err(error)],
                 },
@@ -202,19 +202,19 @@ impl LiveQuery {
         }
     }
 
-    /// The table that is followed.
+    /// The table that the query reads.
     #[must_use]
     pub const fn table(&self) -> Table {
         self.shown.table
     }
 
-    /// The columns of the answers.
+    /// The columns of the results.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         self.plan.schema()
     }
 
-    /// What the query makes of rows that arrived, which must be of the table's kind. Batches without rows are left out.
+    /// Evaluates the query on arriving rows, which must be of the table's kind. Batches without rows are left out.
     ///
     /// # Errors
     /// If the query fails on a row.
@@ -238,7 +238,7 @@ impl LiveQuery {
     }
 }
 
-/// What was found, in portions that are written one by one.
+/// Cuts results into portions, which are written one by one.
 fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
     match portions(batch, PORTION) {
         Ok(portions) => portions.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
@@ -246,6 +246,7 @@ fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
     }
 }
 
+/// Plans a live query.
 async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let Query { sql, visibility, .. } = query;
     let interrupt = Interrupt::default();
@@ -303,7 +304,7 @@ fn not_live(reason: &str) -> QueryError {
     }
 }
 
-/// Makes sure that each row can be decided by itself.
+/// Checks that a plan can be evaluated on each row alone.
 fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
     let mut scans = 0;
     let mut reason = None;

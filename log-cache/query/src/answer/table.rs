@@ -1,8 +1,8 @@
-//! Answers as tables of text, for people.
+//! Writes answers as tables of text, for people to read.
 //!
-//! A table has to know its widest cells before it writes the first line, so the rows are looked at twice: measured, then
-//! written. Cells are cut where they would make a table that nobody can read, and `…` says so; a line break starts a new
-//! line of the cell, and other characters that command a terminal are written as Rust writes them (`\u{1b}`).
+//! The widths of the columns must be known before the first line is written, so all rows are measured first and then written.
+//! Cells that would make a table unreadable are cut and marked with `…`. A line break starts a new line of the cell. Other
+//! characters that control a terminal are escaped as in Rust (`\u{1b}`).
 
 use std::fmt::{self, Write as _};
 
@@ -16,47 +16,47 @@ use super::internal;
 use crate::engine::{Answer, Truncated};
 use crate::error::QueryError;
 
-/// Widest line of a cell that is cut, in columns of a terminal.
+/// The widest line of a cell that is cut, in columns of a terminal.
 const WIDTH: usize = 500;
 
-/// Most lines of a cell that is cut.
+/// The greatest number of lines of a cell that is cut.
 const HEIGHT: usize = 200;
 
-/// Most bytes of one row of a table, all its lines with their padding.
+/// The greatest size of one row of a table in bytes: all of its lines with their padding.
 const MAX_TABLE_ROW: usize = 16 << 20;
 
-/// What stands where something was left out.
+/// The mark for text that was left out.
 const MARK: char = '…';
 
-/// How much of a cell a table shows.
+/// The part of a cell that a table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cells {
     /// At most 200 lines of 500 columns.
     #[default]
     Cut,
-    /// All of it.
+    /// The whole cell.
     Whole,
 }
 
-/// A table whose rows are being written.
+/// A table that is being written.
 #[derive(Debug)]
 pub(super) struct Table {
     cells: Cells,
-    /// Columns of the terminal that each column of the table takes, its frame aside.
+    /// The width of each column without the frame, in columns of a terminal.
     widths: Vec<usize>,
     rows: Vec<Size>,
-    /// Rows that are written.
+    /// The number of rows that are written.
     written: usize,
     largest_row: usize,
     /// The header line, written with the first rows.
     header: Option<Vec<Cell>>,
 }
 
-/// What a row takes.
+/// The size of a row.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     lines: u32,
-    /// Bytes beyond one for each column of the terminal.
+    /// The bytes beyond one for each column of the terminal.
     extra: u32,
 }
 
@@ -69,10 +69,10 @@ impl Size {
 }
 
 impl Table {
-    /// Measures the rows of an answer. Those that would make the table longer than `max_text` bytes are taken out of it.
+    /// Measures the rows of an answer, and removes the last ones if the table would be longer than `max_text` bytes.
     ///
     /// # Errors
-    /// If a row would be too large, or a value has no text.
+    /// If a row would be too large, or if a value has no text.
     pub(super) fn new(answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Self, QueryError> {
         let header: Vec<Cell> = names(&answer.schema);
         let mut widths: Vec<usize> = header.iter().map(Cell::width).collect();
@@ -126,19 +126,19 @@ impl Table {
         })
     }
 
-    /// Bytes that the largest row takes, those that are held for the others' sizes included.
+    /// The size of the largest row in bytes, with the memory for the sizes of all rows and the frame.
     pub(super) const fn largest_row(&self) -> usize {
         self.largest_row
     }
 
-    /// Bytes of each of the next rows.
+    /// Returns the size of each of the next rows, in bytes.
     pub(super) fn row_bytes(&self, rows: usize) -> Vec<usize> {
         let line = line_bytes(&self.widths);
         let next = self.rows.iter().skip(self.written).take(rows);
         next.map(|size| size.bytes(line)).collect()
     }
 
-    /// Writes rows behind those that are written.
+    /// Writes the next rows.
     pub(super) fn write(&mut self, rows: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         self.write_header(text);
         let formatters = formatters(rows)?;
@@ -193,7 +193,7 @@ impl Table {
     }
 }
 
-/// Leaves the first rows of an answer, for the others are too much text.
+/// Keeps the first rows of an answer, and marks it as cut short by its size.
 fn cut(answer: &mut Answer, rows: usize) {
     let mut left = rows;
     answer.batches.retain_mut(|batch| {
@@ -206,7 +206,7 @@ fn cut(answer: &mut Answer, rows: usize) {
     answer.truncated = Some(Truncated::Bytes);
 }
 
-/// Bytes of what stands around the rows: three rules, and the header between two of them.
+/// Returns the size of the frame in bytes: three borders, and the header.
 fn frame_bytes(header: &[Cell], line: usize) -> usize {
     let lines = header
         .iter()
@@ -218,7 +218,7 @@ fn frame_bytes(header: &[Cell], line: usize) -> usize {
     (3 + lines).saturating_mul(line).saturating_add(extra)
 }
 
-/// Bytes of a line of the table: each cell with a frame to its left and a blank on both sides.
+/// Returns the size of a line in bytes: each cell has a border to its left and a blank on both sides.
 fn line_bytes(widths: &[usize]) -> usize {
     widths.iter().map(|width| width + 3).sum::<usize>() + 2
 }
@@ -226,7 +226,7 @@ fn line_bytes(widths: &[usize]) -> usize {
 fn names(schema: &Schema) -> Vec<Cell> {
     let name = |name: &String| {
         let mut cell = Cell::new(Cells::Cut);
-        // A cell that is full leaves the rest out.
+        // An error only means that the cell is full, and the rest is left out.
         cell.write_str(name).ok();
         cell.end();
         cell
@@ -246,18 +246,18 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// What a table shows of a value.
+/// The text that a table shows for a value.
 #[derive(Debug)]
 struct Cell {
     cells: Cells,
     text: String,
-    /// Where each line ends in the text, and the columns of the terminal that it takes.
+    /// The offset of each line's end in the text, and the line's width in columns of the terminal.
     lines: Vec<(usize, usize)>,
-    /// Columns that the line takes which is being written.
+    /// The width of the line that is being written.
     width: usize,
-    /// Something of that line was left out.
+    /// Whether a part of that line was left out.
     cut: bool,
-    /// There are as many lines as there may be.
+    /// Whether the cell has its greatest number of lines.
     full: bool,
 }
 
@@ -273,13 +273,13 @@ impl Cell {
         }
     }
 
-    /// Shows a value in place of the one before.
+    /// Replaces the text by that of another value.
     fn fill(&mut self, formatter: &ArrayFormatter<'_>, row: usize) -> Result<(), ArrowError> {
         self.text.clear();
         self.lines.clear();
         (self.width, self.cut, self.full) = (0, false, false);
         let written = formatter.value(row).write(self);
-        // A cell that is full ends the writing as if it had failed.
+        // A full cell returns an error to end the writing early.
         if self.full {
             Ok(())
         } else {
@@ -287,7 +287,7 @@ impl Cell {
         }
     }
 
-    /// Ends the last line. One that is empty counts if it is the only one.
+    /// Ends the last line. An empty last line counts only if it is the only one.
     fn end(&mut self) {
         let start = self.lines.last().map_or(0, |(end, _)| *end);
         if self.lines.is_empty() || self.text.len() > start {
@@ -336,18 +336,18 @@ impl Cell {
         Ok(())
     }
 
-    /// The widest line, in columns of the terminal.
+    /// The width of the widest line, in columns of the terminal.
     fn width(&self) -> usize {
         self.lines.iter().map(|(_, width)| *width).max().unwrap_or_default()
     }
 
-    /// Bytes beyond one for each column of the terminal.
+    /// The bytes beyond one for each column of the terminal.
     fn extra(&self) -> usize {
         let shown: usize = self.lines.iter().map(|(_, width)| *width).sum();
         self.text.len().saturating_sub(shown)
     }
 
-    /// A line and the columns of the terminal that it takes.
+    /// Returns the text of a line, and its width in columns of the terminal.
     fn line(&self, line: usize) -> (&str, usize) {
         let start = line
             .checked_sub(1)
@@ -365,7 +365,7 @@ impl fmt::Write for Cell {
     }
 }
 
-/// Whether a character does something to a terminal beside being shown there.
+/// Whether a character controls a terminal instead of being shown.
 fn commands(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -408,7 +408,7 @@ mod tests {
         lines
     }
 
-    /// Line breaks, wide characters, and what would command a terminal.
+    /// Cells are shown with line breaks, wide characters, and escaped control characters.
     #[test]
     fn cells_are_shown() {
         let mut answer = answer(&["a", "one\ntwo\n", "日本", "\u{1b}[2J\r", ""]);
@@ -423,7 +423,7 @@ mod tests {
         assert_eq!(written(&mut answer, Cells::Cut), expected);
     }
 
-    /// A wide cell is cut with a mark, and so is a high one; both are whole where that is asked for.
+    /// Cells that are too wide or too high are cut and marked, and are whole if that is asked for.
     #[test]
     fn cells_are_cut() {
         let (wide, high) = ("x".repeat(60_000), "y\n".repeat(1_000));
@@ -435,7 +435,7 @@ mod tests {
         assert_eq!(lines[3], format!("| {wide} |"));
     }
 
-    /// A table with one wide cell and many rows does not grow without end: rows are left out, or it is refused.
+    /// The padding of a table with one wide cell and many rows is bounded: rows are left out, or the table is refused.
     #[test]
     fn padding_is_bounded() {
         let wide = "x".repeat(60_000);
