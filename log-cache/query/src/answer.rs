@@ -172,7 +172,7 @@ impl Pieces {
     pub async fn next(self) -> Result<(Vec<u8>, Option<Self>), QueryError> {
         let Self { mut writer, engine } = self;
         let task = engine.spawn(async move { (writer.next(), writer) })?;
-        let (piece, writer) = task.await.map_err(|error| crate::engine::lost(&error))?;
+        let (piece, writer) = task.await.map_err(|error| crate::engine::task_error(&error))?;
         let rest = (!writer.is_done()).then_some(Self { writer, engine });
         Ok((piece?, rest))
     }

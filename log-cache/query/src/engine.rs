@@ -25,7 +25,7 @@ use crate::answer::{Cells, Format, Rendered};
 use crate::error::QueryError;
 use crate::followers::Followers;
 use crate::interrupt::Interrupt;
-use crate::patterns::{self, When};
+use crate::patterns::{self, PlanStage};
 use crate::provider::View;
 use crate::visibility::Visibility;
 use crate::{explain, guard, names, policy, session, values, zones};
@@ -169,12 +169,12 @@ impl Drop for Inner {
 
 /// Ends a task when this is dropped.
 #[derive(Debug)]
-pub(crate) struct EndOnDrop {
+pub(crate) struct AbortOnDrop {
     pub(crate) task: AbortHandle,
     pub(crate) interrupt: Interrupt,
 }
 
-impl Drop for EndOnDrop {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.interrupt.set();
         self.task.abort();
@@ -271,13 +271,13 @@ impl Engine {
             let (work, _turn) = held;
             work.await
         })?;
-        let _end = EndOnDrop {
+        let _end = AbortOnDrop {
             task: task.abort_handle(),
             interrupt,
         };
         match tokio::time::timeout_at(deadline, task).await {
             Err(_) => Err(timeout()),
-            Ok(Err(error)) => Err(lost(&error)),
+            Ok(Err(error)) => Err(task_error(&error)),
             Ok(Ok(answer)) => answer,
         }
     }
@@ -297,7 +297,7 @@ impl Engine {
 }
 
 /// Returns the error for a task that did not complete.
-pub(crate) fn lost(error: &JoinError) -> QueryError {
+pub(crate) fn task_error(error: &JoinError) -> QueryError {
     if error.is_panic() {
         QueryError::Internal("a panic".to_owned())
     } else {
@@ -319,9 +319,9 @@ async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interru
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
     let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
-    patterns::check(&plan, When::Planned)?;
+    patterns::check(&plan, PlanStage::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
-    patterns::check(&plan, When::Optimized)?;
+    patterns::check(&plan, PlanStage::Optimized)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
     let plan = state

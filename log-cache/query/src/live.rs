@@ -19,16 +19,16 @@ use weir_log_cache_store::table::{Batches, Table};
 use weir_log_cache_store::{Rows, Selection, Tap, TapEvent};
 
 use crate::answer::collect::portions;
-use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
+use crate::engine::{AbortOnDrop, Engine, Inner, Query, task_error};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
-use crate::patterns::{self, When};
+use crate::patterns::{self, PlanStage};
 use crate::visibility::Visibility;
 use crate::{guard, policy, session, values, zones};
 
 mod table;
 
-use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
+use table::{ArrivalSlot, LiveCatalog, LiveScan, LiveSchema};
 
 /// The number of batches that wait for a live query. Visible rows of further batches are counted as missed.
 const QUEUE: usize = 256;
@@ -42,9 +42,9 @@ const PORTION: usize = 256 << 10;
 /// A planned query that can be evaluated on arriving rows.
 #[derive(Debug)]
 pub struct LiveQuery {
-    shown: Shown,
+    visible_rows: VisibleRows,
     columns: Vec<usize>,
-    slot: Slot,
+    slot: ArrivalSlot,
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     interrupt: Interrupt,
@@ -54,12 +54,12 @@ pub struct LiveQuery {
 
 /// The rows of a table that a caller may read.
 #[derive(Debug, Clone)]
-struct Shown {
+struct VisibleRows {
     table: Table,
     visibility: Visibility,
 }
 
-impl Shown {
+impl VisibleRows {
     /// Selects the visible rows of `rows`, which must be of the table's kind.
     fn of(&self, rows: &Rows) -> Selection {
         let identities = rows.identities().iter();
@@ -87,7 +87,7 @@ pub enum Live {
 }
 
 /// The sender of a live query's results, or of the reason why it failed.
-pub(crate) type Found = mpsc::Sender<Result<Live, QueryError>>;
+pub(crate) type ResultSender = mpsc::Sender<Result<Live, QueryError>>;
 
 /// A running live query. Dropping this ends it.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub struct Follower {
     schema: SchemaRef,
     /// The task that sends the rows; `None` once its end was reported.
     task: Option<JoinHandle<()>>,
-    _end: EndOnDrop,
+    _end: AbortOnDrop,
     /// Keeps the engine's threads alive, which do the work.
     _engine: Engine,
 }
@@ -118,7 +118,7 @@ impl Follower {
         }
         let ended = self.task.as_mut()?.await;
         self.task = None;
-        ended.err().map(|error| Err(lost(&error)))
+        ended.err().map(|error| Err(task_error(&error)))
     }
 }
 
@@ -148,8 +148,11 @@ impl Engine {
         let following = self.inner.followers.add(&query.caller)?;
         let (query, following) = self.compile_with(query, following).await?;
         let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
-        let (kind, shown) = (query.shown.table.kind(), query.shown.clone());
-        let tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
+        let (kind, visible_rows) = (query.visible_rows.table.kind(), query.visible_rows.clone());
+        let tap = self
+            .inner
+            .store
+            .tap(kind, QUEUE, move |rows| visible_rows.of(rows).len());
         self.listen(schema, interrupt, |found| async move {
             let _following = following;
             query.run(tap, found).await;
@@ -162,7 +165,7 @@ impl Engine {
         &self,
         schema: SchemaRef,
         interrupt: Interrupt,
-        work: impl FnOnce(Found) -> W,
+        work: impl FnOnce(ResultSender) -> W,
     ) -> Result<Follower, QueryError>
     where
         W: Future<Output = ()> + Send + 'static,
@@ -172,7 +175,7 @@ impl Engine {
         Ok(Follower {
             rows,
             schema,
-            _end: EndOnDrop {
+            _end: AbortOnDrop {
                 task: task.abort_handle(),
                 interrupt,
             },
@@ -184,7 +187,7 @@ impl Engine {
 
 impl LiveQuery {
     /// Evaluates the rows that come through `tap`, until that fails, the follower is dropped, or the store is dropped.
-    async fn run(self, mut tap: Tap, follower: Found) {
+    async fn run(self, mut tap: Tap, follower: ResultSender) {
         while let Some(arrived) = tap.next().await {
             let found = match arrived {
                 TapEvent::Missed(rows) => vec![Ok(Live::Missed(rows))],
@@ -205,7 +208,7 @@ impl LiveQuery {
     /// The table that the query reads.
     #[must_use]
     pub const fn table(&self) -> Table {
-        self.shown.table
+        self.visible_rows.table
     }
 
     /// The columns of the results.
@@ -220,7 +223,7 @@ impl LiveQuery {
     /// If the query fails on a row.
     pub async fn evaluate(&self, rows: &Arc<Rows>) -> Result<Vec<RecordBatch>, QueryError> {
         let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
-        let (table, selection) = (self.shown.table, self.shown.of(rows));
+        let (table, selection) = (self.visible_rows.table, self.visible_rows.of(rows));
         let arrived = Batches::new(table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
@@ -252,7 +255,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let interrupt = Interrupt::default();
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
-    let slot = Slot::default();
+    let slot = ArrivalSlot::default();
     let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
     let mut template = inner.template.clone();
     template.config_mut().options_mut().execution.target_partitions = 1;
@@ -262,9 +265,9 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
         .await
         .map_err(ours)?;
     check(&plan)?;
-    patterns::check(&plan, When::Planned)?;
+    patterns::check(&plan, PlanStage::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
-    patterns::check(&plan, When::Optimized)?;
+    patterns::check(&plan, PlanStage::Optimized)?;
     let batch_rows = policy::batch_rows(&plan)?;
     let config = state.config().clone().with_batch_size(batch_rows);
     *state.config_mut() = config;
@@ -287,7 +290,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     };
     let context = state.task_ctx();
     Ok(LiveQuery {
-        shown: Shown { table, visibility },
+        visible_rows: VisibleRows { table, visibility },
         columns,
         slot,
         plan,

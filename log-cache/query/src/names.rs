@@ -16,7 +16,7 @@ pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
         .iter()
         .map(|(table, field)| (table.map(|table| table.table()), field.name().as_str()))
         .collect();
-    let names = shown(&columns);
+    let names = column_names(&columns);
     if columns.iter().zip(&names).all(|((_, before), after)| before == after) {
         return Ok(plan);
     }
@@ -31,7 +31,7 @@ pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Returns the new names of columns of which table and name are given: the name if it is unique, else table and name, and
 /// with a number if that is not unique either.
-fn shown(columns: &[(Option<&str>, &str)]) -> Vec<String> {
+fn column_names(columns: &[(Option<&str>, &str)]) -> Vec<String> {
     let mut count: HashMap<&str, usize> = HashMap::new();
     for (_, name) in columns {
         *count.entry(name).or_default() += 1;
@@ -72,8 +72,11 @@ mod tests {
             (None, "n"),
             (None, "n"),
         ];
-        assert_eq!(shown(&columns), ["l.seq_2", "r.seq", "body", "l.seq", "n", "n_2"]);
+        assert_eq!(
+            column_names(&columns),
+            ["l.seq_2", "r.seq", "body", "l.seq", "n", "n_2"]
+        );
         let alone = [(Some("l"), "seq"), (Some("r"), "body")];
-        assert_eq!(shown(&alone), ["seq", "body"]);
+        assert_eq!(column_names(&alone), ["seq", "body"]);
     }
 }

@@ -23,7 +23,7 @@ const MAX_COMPILED: usize = 4 << 20;
 
 /// The stage of planning at which a plan is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum PlanStage {
     /// Before optimisation: constant expressions are not computed yet, so an expression may still become a literal.
     Planned,
     /// After optimisation: an expression that is not a literal depends on rows.
@@ -34,16 +34,16 @@ pub(crate) enum When {
 ///
 /// # Errors
 /// If a pattern is not a literal, or a limit is exceeded.
-pub(crate) fn check(plan: &LogicalPlan, when: When) -> Result<(), QueryError> {
+pub(crate) fn check(plan: &LogicalPlan, stage: PlanStage) -> Result<(), QueryError> {
     let mut patterns = Patterns {
-        when,
+        stage,
         expressions: 0,
         refused: None,
     };
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
             expression.apply(|expression| {
-                patterns.look_at(expression);
+                patterns.visit(expression);
                 Ok(if patterns.refused.is_some() {
                     TreeNodeRecursion::Stop
                 } else {
@@ -57,13 +57,13 @@ pub(crate) fn check(plan: &LogicalPlan, when: When) -> Result<(), QueryError> {
 }
 
 struct Patterns {
-    when: When,
+    stage: PlanStage,
     expressions: usize,
     refused: Option<QueryError>,
 }
 
 impl Patterns {
-    fn look_at(&mut self, expression: &Expr) {
+    fn visit(&mut self, expression: &Expr) {
         let checked = match expression {
             Expr::BinaryExpr(BinaryExpr { op, right, .. }) => match op {
                 Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
@@ -126,9 +126,9 @@ impl Patterns {
     /// Returns the text of a pattern; `None` if it is null or not known yet.
     fn literal<'a>(&self, pattern: &'a Expr, of: &str) -> Result<Option<&'a str>, QueryError> {
         let Expr::Literal(value, _) = pattern else {
-            return match self.when {
-                When::Planned => Ok(None),
-                When::Optimized => Err(QueryError::Invalid {
+            return match self.stage {
+                PlanStage::Planned => Ok(None),
+                PlanStage::Optimized => Err(QueryError::Invalid {
                     message: format!("the pattern of `{of}` is not a literal"),
                     hint: Some(
                         "write it out: `body ~ 'error'`; for the text of a column there is `strpos(body, name) > 0`"

@@ -50,10 +50,10 @@ struct Survey {
 pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
     let mut survey = Survey::default();
     plan.apply_with_subqueries(|node| {
-        survey.look_at(node);
+        survey.visit(node);
         node.apply_expressions(|expression| {
             expression.apply(|expression| {
-                survey.look_at_expression(expression);
+                survey.visit_expression(expression);
                 Ok(TreeNodeRecursion::Continue)
             })
         })
@@ -81,7 +81,7 @@ pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
 }
 
 impl Survey {
-    fn look_at(&mut self, node: &LogicalPlan) {
+    fn visit(&mut self, node: &LogicalPlan) {
         match node {
             LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => self.joins = true,
             LogicalPlan::Unnest(_) => self.refused = Some("`unnest` is not supported"),
@@ -89,19 +89,19 @@ impl Survey {
         }
     }
 
-    fn look_at_expression(&mut self, expression: &Expr) {
+    fn visit_expression(&mut self, expression: &Expr) {
         self.expressions += 1;
         match expression {
             Expr::Literal(value, _) => self.literal_bytes += value.size(),
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => self.joins = true,
             Expr::Unnest(_) => self.refused = Some("`unnest` is not supported"),
-            Expr::AggregateFunction(function) => self.look_at_aggregate(function),
-            Expr::WindowFunction(function) => self.look_at_window(function),
+            Expr::AggregateFunction(function) => self.visit_aggregate(function),
+            Expr::WindowFunction(function) => self.visit_window(function),
             _ => {}
         }
     }
 
-    fn look_at_aggregate(&mut self, function: &AggregateFunction) {
+    fn visit_aggregate(&mut self, function: &AggregateFunction) {
         let name = function.func.name();
         self.collects |= COLLECTING.contains(&name);
         // The last argument is the size of a buffer that is allocated at once.
@@ -115,7 +115,7 @@ impl Survey {
         }
     }
 
-    fn look_at_window(&mut self, function: &WindowFunction) {
+    fn visit_window(&mut self, function: &WindowFunction) {
         if let WindowFunctionDefinition::AggregateUDF(aggregate) = &function.fun
             && (function.params.distinct || !MOVING.contains(&aggregate.name()))
         {

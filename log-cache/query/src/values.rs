@@ -194,7 +194,7 @@ pub(crate) fn write_csv(batch: &RecordBatch, header: bool, out: &mut Vec<u8>) ->
     let json = json_options();
     let columns = schema.fields().iter().zip(batch.columns());
     let mut cells = columns
-        .map(|(field, column)| Cells::new(field, column, &options, &json))
+        .map(|(field, column)| ColumnCells::new(field, column, &options, &json))
         .collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         line(out, cells.iter_mut(), |cells, out| cells.write(row, out))?;
@@ -219,7 +219,7 @@ fn line<C>(
 }
 
 /// Writes the cells of one column.
-struct Cells<'a> {
+struct ColumnCells<'a> {
     column: &'a ArrayRef,
     form: Form<'a>,
     text: String,
@@ -230,7 +230,7 @@ enum Form<'a> {
     Nested(NullableEncoder<'a>),
 }
 
-impl<'a> Cells<'a> {
+impl<'a> ColumnCells<'a> {
     fn new(
         field: &'a FieldRef,
         column: &'a ArrayRef,

@@ -315,7 +315,7 @@ impl Cell {
         if self.cut {
             return Ok(());
         }
-        if commands(character) {
+        if controls_terminal(character) {
             return character.escape_default().try_for_each(|escaped| self.show(escaped, 1));
         }
         self.show(character, character.width().unwrap_or_default())
@@ -366,7 +366,7 @@ impl fmt::Write for Cell {
 }
 
 /// Whether a character controls a terminal instead of being shown.
-fn commands(character: char) -> bool {
+fn controls_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

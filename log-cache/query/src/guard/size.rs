@@ -130,7 +130,7 @@ struct Scope {
     /// The common table expressions, by name.
     queries: HashMap<String, Arc<Relation>>,
     /// The relations of the enclosing queries, innermost last, whose columns a subquery can use.
-    around: Vec<Arc<Relation>>,
+    enclosing: Vec<Arc<Relation>>,
 }
 
 impl Scope {
@@ -427,9 +427,9 @@ struct Terms<'a> {
 impl Terms<'_> {
     fn column(&self, name: &Ident) -> usize {
         let name = normal(name);
-        let around = self.scope.around.iter().rev().map(|relation| &**relation);
+        let enclosing = self.scope.enclosing.iter().rev().map(|relation| &**relation);
         std::iter::once(self.from)
-            .chain(around)
+            .chain(enclosing)
             .find_map(|relation| relation.terms_of(&name))
             .unwrap_or(1)
     }
@@ -441,7 +441,7 @@ impl Visitor for Terms<'_> {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
         if self.inside == 0 {
             let mut scope = self.scope.clone();
-            scope.around.push(Arc::new(self.from.clone()));
+            scope.enclosing.push(Arc::new(self.from.clone()));
             match scope.query(query) {
                 Ok(relation) => {
                     self.count = self

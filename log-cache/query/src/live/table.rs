@@ -22,7 +22,7 @@ use crate::provider::{SCHEMA, find, table_names};
 
 /// The slot into which arriving rows are put before the plan is run.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slot(pub(super) Arc<Mutex<Vec<RecordBatch>>>);
+pub(super) struct ArrivalSlot(pub(super) Arc<Mutex<Vec<RecordBatch>>>);
 
 /// The catalogue of a live query: the store's tables, which have only the rows in the slot.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl CatalogProvider for LiveCatalog {
 /// The schema of a live query.
 /// A table of a live query.
 #[derive(Debug)]
-pub(super) struct LiveSchema(pub(super) Slot);
+pub(super) struct LiveSchema(pub(super) ArrivalSlot);
 
 #[async_trait]
 impl SchemaProvider for LiveSchema {
@@ -66,7 +66,7 @@ impl SchemaProvider for LiveSchema {
 #[derive(Debug)]
 struct LiveTable {
     table: Table,
-    slot: Slot,
+    slot: ArrivalSlot,
 }
 
 #[async_trait]
@@ -112,7 +112,7 @@ impl TableProvider for LiveTable {
 pub(super) struct LiveScan {
     pub(super) table: Table,
     pub(super) columns: Vec<usize>,
-    slot: Slot,
+    slot: ArrivalSlot,
     properties: Arc<PlanProperties>,
 }
 

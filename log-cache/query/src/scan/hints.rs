@@ -36,14 +36,14 @@ pub(super) struct Hints {
     /// runs.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     /// The conditions on columns that all rows of an identity share, rewritten for `shared_columns`.
-    shared: Vec<Shared>,
+    shared: Vec<SharedCondition>,
     /// The positions of the shared columns in the table's schema.
     shared_columns: Vec<usize>,
 }
 
 /// A condition on shared columns.
 #[derive(Debug)]
-struct Shared {
+struct SharedCondition {
     filter: Arc<dyn PhysicalExpr>,
     exact: bool,
 }
@@ -60,7 +60,7 @@ impl Hints {
         let mut shared = Vec::new();
         for filter in filters.iter().filter(|filter| is_on_shared(table, columns, filter)) {
             let exact = is_exact(table, columns, filter);
-            shared.push(Shared {
+            shared.push(SharedCondition {
                 filter: reassign_expr_columns(Arc::clone(filter), &schema)?,
                 exact,
             });
@@ -122,7 +122,7 @@ impl Hints {
             .collect();
         let batch = self.table.identities(rows, &seen, &self.shared_columns)?;
         let mut wanted = vec![true; seen.len()];
-        for Shared { filter, exact } in &self.shared {
+        for SharedCondition { filter, exact } in &self.shared {
             let result = filter.evaluate(&batch).and_then(|value| value.into_array(seen.len()));
             let result = match result {
                 Ok(result) => result,

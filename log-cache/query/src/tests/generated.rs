@@ -316,7 +316,7 @@ proptest! {
 
     /// Each text has an answer in each format or an error with a hint, never an internal error, and takes little memory.
     #[test]
-    fn no_text_is_a_fault_of_ours(text in text(), format in select(&Format::ALL[..])) {
+    fn no_text_causes_an_internal_error(text in text(), format in select(&Format::ALL[..])) {
         let (runtime, engine) = &*ENGINE;
         let asked = Query {
             timeout: Some(Duration::from_secs(20)),

@@ -9,7 +9,7 @@ use weir_error::{Classify as _, ErrorKind};
 
 use super::{cells, counter, engine, filled, ingest, log, query, seen_by};
 use crate::interrupt::Interrupt;
-use crate::live::Found;
+use crate::live::ResultSender;
 use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError, Visibility};
 
 async fn reason(engine: &Engine, sql: &str) -> String {
@@ -175,7 +175,7 @@ async fn a_failure_ends_a_live_query() {
     assert!(follower.next().await.is_none());
 }
 
-async fn panics(follower: Found) {
+async fn panics(follower: ResultSender) {
     follower.send(Ok(Live::Missed(7))).await.expect("somebody listens");
     panic!("a fault of ours");
 }
