@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use weir_rpc::serve_http_within;
+use weir_net::serve_http_within;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
@@ -73,7 +73,7 @@ impl Server {
             }
         };
         let revoked = Revoked::open(store.clone()).await?;
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         let app = App::new(Inner {
             issuer: config.issuer(),
             has_own_name: config.has_own_name(),

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use weir_db::DbError;
 use weir_error::Classify as _;
-use weir_rpc::BodyError;
+use weir_net::BodyError;
 
 use crate::hashing::Busy;
 use crate::jwt::Flaw;
@@ -218,9 +218,9 @@ impl From<DbError> for ApiError {
         let text = weir_error::chain(&error);
         match error {
             DbError::Busy | DbError::Unavailable(_) | DbError::Open { .. } | DbError::Conflict(_) => {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     error = text,
                     "the database does not answer"
                 );
@@ -236,7 +236,7 @@ impl From<DbError> for ApiError {
             }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
-                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, error = text, "the database refuses");
+                weir_service::limited!(error, weir_service::EACH_SECOND, error = text, "the database refuses");
                 Self::internal()
             }
         }
@@ -257,9 +257,9 @@ impl From<Flaw> for ApiError {
 
 impl From<crate::Error> for ApiError {
     fn from(error: crate::Error) -> Self {
-        weir_telemetry::limited!(
+        weir_service::limited!(
             error,
-            weir_telemetry::EACH_SECOND,
+            weir_service::EACH_SECOND,
             error = weir_error::chain(&error),
             "the UAA failed"
         );
