@@ -18,7 +18,6 @@ use crate::config;
 use crate::http::ApiError;
 use crate::store::{Email, User};
 
-mod jwks;
 mod provider;
 mod shared;
 

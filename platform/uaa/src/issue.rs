@@ -17,6 +17,9 @@ use crate::store::{Client, LEEWAY, RefreshToken, User};
 /// The name of the one zone that there is.
 pub(crate) const ZONE: &str = "uaa";
 
+/// Longest token that is looked at, in bytes: one of ours, or of a provider.
+pub(crate) const LONGEST_TOKEN: usize = 256 << 10;
+
 /// Longest access token that the faces take (`weir-auth`), and that fits into a request's head.
 const LONGEST_ACCESS: usize = 32 << 10;
 

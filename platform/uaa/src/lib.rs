@@ -28,7 +28,6 @@ mod hashing;
 mod http;
 mod https;
 mod issue;
-mod jwt;
 mod keys;
 mod login;
 mod metrics;

@@ -23,7 +23,7 @@ pub use manifest::{Manifest, Section};
 
 /// The base layer from the bottom up; crates of one row do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["error", "files"],
+    &["error", "files", "jose"],
     &["proto"],
     &["envelope"],
     &["flow"],

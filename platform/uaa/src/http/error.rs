@@ -9,10 +9,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use weir_db::DbError;
 use weir_error::Classify as _;
+use weir_jose::Flaw;
 use weir_rpc::BodyError;
 
 use crate::hashing::Busy;
-use crate::jwt::Flaw;
 
 /// The text that the cf CLI knows.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
@@ -251,7 +251,23 @@ impl From<Busy> for ApiError {
 
 impl From<Flaw> for ApiError {
     fn from(flaw: Flaw) -> Self {
-        Self::invalid_token(flaw.text())
+        Self::invalid_token(token_refused(flaw))
+    }
+}
+
+/// What a client is told of a token that does not count: less than a log, and in sentences as the original's.
+pub(crate) const fn token_refused(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::TooLong | Flaw::Parts | Flaw::Encoding | Flaw::Header | Flaw::Critical => "The token is malformed",
+        Flaw::Algorithm => "The token is not signed as it should be",
+        Flaw::NoKey | Flaw::UnknownKey => "The token is signed with a key that is not known",
+        Flaw::Signature => "The token's signature is not valid",
+        Flaw::Issuer => "The token is from another issuer",
+        Flaw::Audience => "The token is for another audience",
+        Flaw::Expired => "The token has expired",
+        Flaw::NotYetValid => "The token is not valid yet",
+        Flaw::Claims | Flaw::Type | Flaw::RefreshToken => "The token does not say what it should",
+        Flaw::Revoked => "The token has been revoked",
     }
 }
 
