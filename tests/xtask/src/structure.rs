@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["envelope"],
     &["flow"],
     &["tls", "config", "service"],
-    &["telemetry", "syslog", "db", "auth"],
+    &["telemetry", "syslog", "db", "auth", "uaa-client"],
     &["rpc"],
     &["drain"],
 ];

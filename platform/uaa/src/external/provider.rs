@@ -13,10 +13,10 @@ use thiserror::Error;
 use url::{Url, form_urlencoded};
 use weir_jose::{Audience, Flaw, Jwt, KeySet};
 use weir_service::Clock;
+use weir_uaa_client::{Https, HttpsError};
 
 use super::shared::Shared;
 use crate::config;
-use crate::https::{Https, HttpsError};
 use crate::issue::LONGEST_TOKEN;
 
 /// How long what a provider says about itself is believed.
