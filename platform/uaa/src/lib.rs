@@ -16,6 +16,7 @@
 //! Limits: forms of 64 KiB, bodies of 1 MiB, a bounded queue for hashing (then 503 with `Retry-After`), 4 attempts at a
 //! time for one user name (then 429). No secret is in a log, an error or a URL.
 
+mod admission;
 mod app;
 mod config;
 mod error;
@@ -36,7 +37,6 @@ mod secrets;
 mod seed;
 mod server;
 mod store;
-mod turns;
 
 pub use config::{
     Config, DOCS, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,

@@ -27,7 +27,7 @@ impl App {
             return Err(ApiError::bad_credentials());
         }
         let principal = principal(OURS, user_name);
-        let Some(_turn) = self.turns.take(&principal).await else {
+        let Some(_turn) = self.callers.take(&principal).await else {
             self.metrics.login("busy");
             return Err(ApiError::too_many(std::time::Duration::from_secs(1)));
         };

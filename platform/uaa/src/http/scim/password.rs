@@ -51,7 +51,7 @@ pub(crate) async fn change(
         let old = old.ok_or_else(|| ApiError::bad_request("access_denied", "Previous password is required"))?;
         // Counted as a login: a stolen token is no way to guess passwords.
         let principal = principal(OURS, &user.user_name);
-        let Some(_turn) = app.turns.take(&principal).await else {
+        let Some(_turn) = app.callers.take(&principal).await else {
             return Err(ApiError::too_many(std::time::Duration::from_secs(1)));
         };
         if app.store.failures(&principal).await?.locked_until > app.store.now() {
