@@ -30,6 +30,7 @@ mod keys;
 mod login;
 mod metrics;
 mod private_file;
+mod refusal;
 mod revoked;
 mod scopes;
 mod secret_cache;

@@ -13,6 +13,7 @@ use weir_jose::Flaw;
 use weir_rpc::BodyError;
 
 use crate::hashing::Busy;
+use crate::refusal::Refusal;
 
 /// The text that the cf CLI knows.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
@@ -72,10 +73,6 @@ impl ApiError {
     /// A user's name or password is wrong; which of them is nobody's business.
     pub(crate) fn bad_credentials() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Bad credentials")
-    }
-
-    pub(crate) fn locked() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", LOCKED)
     }
 
     /// A client's id or secret is wrong.
@@ -162,18 +159,6 @@ impl ApiError {
         }
     }
 
-    /// Too often at the same time.
-    pub(crate) fn too_many(retry_after: Duration) -> Self {
-        Self {
-            retry_after: Some(retry_after),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_requests",
-                "There are attempts to log in as this user under way; try again later",
-            )
-        }
-    }
-
     /// What a request rests on was changed or ended while it was under way. Asked again it learns what is true now.
     pub(crate) fn overtaken() -> Self {
         Self {
@@ -246,6 +231,39 @@ impl From<DbError> for ApiError {
 impl From<Busy> for ApiError {
     fn from(busy: Busy) -> Self {
         Self::unavailable(busy.retry_after)
+    }
+}
+
+/// What the domain refuses, as the cf CLI and its relatives know it.
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadCredentials => Self::bad_credentials(),
+            Refusal::Locked => Self::new(StatusCode::UNAUTHORIZED, "unauthorized", LOCKED),
+            Refusal::TooManyAttempts => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "There are attempts to log in as this user under way; try again later",
+                )
+            },
+            Refusal::Inactive => Self::forbidden("The user is not active"),
+            Refusal::NameTaken => Self::forbidden("The user name belongs to another user of the provider"),
+            Refusal::Policy(problem) => Self::bad_request("invalid_password", problem.clone()).with("message", problem),
+            Refusal::SamePassword => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_password",
+                "Your new password cannot be the same as the old password.",
+            ),
+            Refusal::TokenTooLong => Self::bad_request(
+                "invalid_scope",
+                "The token would be longer than 32 KiB, which nobody takes: ask for fewer scopes with the parameter `scope`",
+            ),
+            Refusal::Overtaken => Self::overtaken(),
+            Refusal::Busy(busy) => busy.into(),
+            Refusal::Database(error) => error.into(),
+        }
     }
 }
 
