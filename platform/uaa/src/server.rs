@@ -10,6 +10,7 @@ use weir_net::serve_http_within;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
+use crate::admission::PerCaller;
 use crate::app::{App, Inner};
 use crate::external::Providers;
 use crate::hashing::Hasher;
@@ -20,7 +21,6 @@ use crate::secret_cache::SecretCache;
 use crate::secrets::MasterKey;
 use crate::seed::{FirstStart, seed};
 use crate::store::Store;
-use crate::turns::Turns;
 use crate::{Config, Error, RawIdentity, http};
 
 /// How often keys are looked at: another node may have made one.
@@ -83,7 +83,7 @@ impl Server {
             hasher,
             master: MasterKey::from_file(&config.master_key_file)?,
             secrets: SecretCache::new(context.clock.clone()),
-            turns: Turns::default(),
+            callers: PerCaller::default(),
             providers: Providers::new(&config.providers, &config.login_url, &context.clock)?,
             clock: context.clock.clone(),
             shutdown: context.shutdown.clone(),

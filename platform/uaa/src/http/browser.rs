@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::form::Form;
+use crate::refusal::Refusal;
 use crate::secrets;
 use crate::store::{Session, User};
 
@@ -129,7 +130,7 @@ impl Browser {
         user: &User,
         auth_time: i64,
         response: &mut Response,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), Refusal> {
         if let Some(old) = &self.session_cookie {
             app.store.remove_session(&secrets::digest(old)).await?;
         }
@@ -140,7 +141,7 @@ impl Browser {
             .add_session(&secrets::digest(&cookie), user, auth_time, longest)
             .await?
         {
-            return Err(ApiError::overtaken());
+            return Err(Refusal::Overtaken);
         }
         set(response, SESSION, &cookie, None);
         Ok(())

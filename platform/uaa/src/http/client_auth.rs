@@ -110,7 +110,7 @@ pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secr
         hashed.push(None);
     }
     // Whoever tries the secrets of one client does not keep the others out.
-    let turn = app.turns.take(&secrets::digest_of(&["client", id])).await;
+    let turn = app.callers.take(&secrets::digest_of(&["client", id])).await;
     let _turn = turn.ok_or_else(|| ApiError::unavailable(Duration::from_secs(1)))?;
     for hash in hashed {
         if app.hasher.verify_secret(hash, secret).await? {

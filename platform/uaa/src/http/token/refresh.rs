@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use weir_jose::Flaw;
 
 use super::{JWT_BEARER, Request, held, within};
 use crate::http::error::ApiError;
 use crate::issue::{Grant, new_jti};
-use crate::jwt::Flaw;
 use crate::secrets;
 use crate::store::{RefreshToken, Renewed};
 

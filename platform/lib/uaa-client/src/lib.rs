@@ -1,10 +1,12 @@
-//! Administration from outside: what `weir login`, `weir user`, `weir group` and `weir client` do, over HTTPS and nothing
-//! else. It works with any UAA, as far as that knows the endpoint.
+//! A client of a UAA: what `weir login`, `weir user`, `weir group` and `weir client` do, over HTTPS and nothing else. It
+//! works with any UAA, as far as that knows the endpoint.
 //!
 //! ```text
 //! Uaa::new(url, ca) ─ log_in(…) / client_credentials(…) ─▶ Tokens ─ uaa.with_token(…) ─▶ Admin
-//! Admin: users, groups, members, clients, revocation, keys
+//! Admin: users, groups, members, clients, rights
 //! ```
+//!
+//! Limits: 20 s for a call, 4 MiB for an answer, lists in pages of 200 entries. No secret is in an error or a URL.
 
 use std::path::Path;
 
@@ -20,14 +22,14 @@ use url::{Url, form_urlencoded};
 use weir_config::Secret;
 use weir_error::{Classify, ErrorKind};
 
-use crate::https::{Https, HttpsError};
-
 mod clients;
 mod groups;
+mod https;
 mod users;
 
 pub use clients::{ClientEntry, NewClient};
 pub use groups::{GroupEntry, MemberEntry};
+pub use https::{Answer, Https, HttpsError};
 pub use users::{NewUser, UserEntry};
 
 /// How many entries are asked for at once.
@@ -197,6 +199,17 @@ impl Uaa {
             .await
     }
 
+    /// Ends a token that `client` was given; with a refresh token, all that came of the same login.
+    ///
+    /// # Errors
+    /// When the client is not accepted, or nobody answers.
+    pub async fn revoke(&self, client: &str, client_secret: &str, token: &str) -> Result<(), AdminError> {
+        let body = form_body(&[("token", token)]);
+        let headers = client_headers(client, client_secret)?;
+        let done: Result<Value, _> = self.call(Method::POST, "/oauth/revoke", headers, body).await;
+        done.map(drop)
+    }
+
     /// This UAA as whoever the token is of.
     #[must_use]
     pub fn with_token(&self, token: &Secret<String>) -> Admin {
@@ -207,15 +220,9 @@ impl Uaa {
     }
 
     async fn grant(&self, client: &str, secret: &str, fields: &[(&str, &str)]) -> Result<Tokens, AdminError> {
-        let pair = STANDARD.encode(format!("{client}:{secret}"));
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, header_value(&format!("Basic {pair}"))?);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        let body = form_body(fields);
-        self.call(Method::POST, "/oauth/token", headers, body).await
+        let headers = client_headers(client, secret)?;
+        self.call(Method::POST, "/oauth/token", headers, form_body(fields))
+            .await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -297,42 +304,6 @@ impl Admin {
             }
         }
     }
-
-    /// Ends all tokens of a user, by name.
-    ///
-    /// # Errors
-    /// When there is no such user, or this token may not do that.
-    pub async fn revoke_user(&self, user_name: &str) -> Result<(), AdminError> {
-        let user = self.user(user_name).await?;
-        let done: Result<Value, _> = self
-            .get(&format!("/oauth/token/revoke/user/{}", escaped(&user.id)))
-            .await;
-        done.map(drop)
-    }
-
-    /// Ends all tokens of a client.
-    ///
-    /// # Errors
-    /// When there is no such client, or this token may not do that.
-    pub async fn revoke_client(&self, client: &str) -> Result<(), AdminError> {
-        let done: Result<Value, _> = self
-            .get(&format!("/oauth/token/revoke/client/{}", escaped(client)))
-            .await;
-        done.map(drop)
-    }
-
-    /// Signs with a new key from now on; its name.
-    ///
-    /// # Errors
-    /// When this token may not do that.
-    pub async fn rotate_keys(&self) -> Result<String, AdminError> {
-        #[derive(Deserialize)]
-        struct Rotated {
-            kid: String,
-        }
-        let rotated: Rotated = self.send(Method::POST, "/weir/v1/keys/rotate", &Value::Null).await?;
-        Ok(rotated.kid)
-    }
 }
 
 /// A part of a path.
@@ -346,6 +317,16 @@ fn escaped(part: &str) -> String {
 /// A text within a filter.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The headers of a form that a client sends.
+fn client_headers(client: &str, secret: &str) -> Result<HeaderMap, AdminError> {
+    let pair = STANDARD.encode(format!("{client}:{secret}"));
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    Ok(HeaderMap::from_iter([
+        (header::AUTHORIZATION, header_value(&format!("Basic {pair}"))?),
+        (header::CONTENT_TYPE, form),
+    ]))
 }
 
 fn form_body(fields: &[(&str, &str)]) -> Bytes {

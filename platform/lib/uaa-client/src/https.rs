@@ -45,9 +45,9 @@ impl Classify for HttpsError {
     }
 }
 
-/// Whom a client trusts.
+/// An HTTPS client. It connects when it is asked for something, and keeps no connection.
 #[derive(Clone)]
-pub(crate) struct Https {
+pub struct Https {
     trust: Trust,
 }
 
@@ -65,16 +65,21 @@ impl std::fmt::Debug for Https {
     }
 }
 
-/// What came back.
+/// The answer to a request, whatever its status.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 impl Https {
-    /// Trusts the CA in this file, or those of the system.
-    pub(crate) fn new(ca: Option<&Path>) -> Result<Self, String> {
+    /// Returns a client that trusts the CA in this file, or those of the system.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or the system trusts no CA.
+    pub fn new(ca: Option<&Path>) -> Result<Self, String> {
         let trust = match ca {
             Some(ca) => {
                 let tls = ClientTls::trusting(ca).map_err(|error| weir_error::chain(&error))?;
@@ -85,14 +90,11 @@ impl Https {
         Ok(Self { trust })
     }
 
-    /// Makes a request and reads the answer.
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Answer, HttpsError> {
+    /// Makes a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is too large.
+    pub async fn send(&self, method: Method, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Answer, HttpsError> {
         let failed = |reason: String| HttpsError {
             host: url.host_str().unwrap_or_default().to_owned(),
             reason,

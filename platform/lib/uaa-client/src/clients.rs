@@ -2,10 +2,9 @@
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use weir_config::Secret;
 
-use super::{Admin, AdminError, escaped};
+use crate::{Admin, AdminError, escaped};
 
 /// A client as the UAA shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -62,14 +61,6 @@ impl Admin {
         self.list("/oauth/clients", None).await
     }
 
-    /// The client with this id.
-    ///
-    /// # Errors
-    /// When there is none, or this token may not see it.
-    pub async fn client(&self, id: &str) -> Result<ClientEntry, AdminError> {
-        self.get(&format!("/oauth/clients/{}", escaped(id))).await
-    }
-
     /// Makes a client.
     ///
     /// # Errors
@@ -90,17 +81,5 @@ impl Admin {
     /// When there is none.
     pub async fn remove_client(&self, id: &str) -> Result<(), AdminError> {
         self.delete(&format!("/oauth/clients/{}", escaped(id))).await
-    }
-
-    /// Gives a client another secret; all tokens that were issued to it end.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn set_client_secret(&self, id: &str, secret: &Secret<String>) -> Result<(), AdminError> {
-        let path = format!("/oauth/clients/{}/secret", escaped(id));
-        let done: Result<Value, _> = self
-            .send(Method::PUT, &path, &json!({ "secret": secret.expose() }))
-            .await;
-        done.map(drop)
     }
 }

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, AdminError, escaped, quoted};
+use crate::{Admin, AdminError, escaped, quoted};
 
 /// A group as the UAA shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_config::Secret;
 
-use super::{Admin, AdminError, escaped, quoted};
+use crate::{Admin, AdminError, escaped, quoted};
 
 /// A user as the UAA shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -126,17 +126,6 @@ impl Admin {
         let path = format!("/Users/{}/password", escaped(&user.id));
         let body = json!({ "password": password.expose() });
         let done: Result<Value, _> = self.send(Method::PUT, &path, &body).await;
-        done.map(drop)
-    }
-
-    /// Lets a user log in again who is locked after too many failures.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn unlock_user(&self, user_name: &str) -> Result<(), AdminError> {
-        let user = self.user(user_name).await?;
-        let path = format!("/Users/{}/status", escaped(&user.id));
-        let done: Result<Value, _> = self.send(Method::PATCH, &path, &json!({ "locked": false })).await;
         done.map(drop)
     }
 }
