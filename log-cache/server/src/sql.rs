@@ -11,7 +11,8 @@
 //! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
 //! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
 //! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`. A table shows the beginning
-//! of wide cells, or all of them with `wide`.
+//! of wide cells, or all of them with `wide`; one that is wider than `width` columns, if that is given, is written as
+//! `vertical`: a line for each column.
 //!
 //! A long answer is written while its client reads it, and what is held for it counts as the client's
 //! ([`crate::answers`]). One that ends without its end (chunked transfer, or an HTTP/2 stream, that was reset) is not whole.
@@ -134,7 +135,7 @@ async fn ask(
         return Ok(follow::respond(follower, caller, sql.shutdown));
     }
     let limits = shown_limits(sql.engine.limits(), &query);
-    let rendered = sql.engine.render(query, request.format, request.cells).await?;
+    let rendered = sql.engine.render(query, request.format, request.layout).await?;
     answer(rendered, limits, |weight, body| {
         sql.answers.hold_body(caller.id(), weight, body)
     })
