@@ -14,8 +14,9 @@ use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
 
 use super::collect::{row_bytes, row_text};
 use super::plain::{plain, plain_schema};
-use super::table::{Cells, Table};
-use super::{Format, internal};
+use super::records::Records;
+use super::table::Table;
+use super::{Format, Layout, internal};
 use crate::engine::Answer;
 use crate::error::QueryError;
 use crate::values;
@@ -48,6 +49,7 @@ impl fmt::Debug for Writer {
 /// The writer of a format.
 enum Form {
     Table(Table),
+    Records(Records),
     Json(JsonWriter<Vec<u8>, JsonArray>),
     Ndjson(JsonWriter<Vec<u8>, LineDelimited>),
     Csv { schema: SchemaRef, header: bool },
@@ -55,14 +57,20 @@ enum Form {
 }
 
 impl Writer {
-    /// Returns a writer, which takes the rows out of `answer`. The last rows of a table that would be longer than `max_text`
-    /// bytes are dropped, and the answer is marked as cut short.
-    pub(super) fn new(format: Format, answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Self, QueryError> {
+    /// Returns a writer, which takes the rows out of `answer`. The last rows of an answer for people that would be longer than
+    /// `max_text` bytes are dropped, and the answer is marked as cut short.
+    pub(super) fn new(
+        format: Format,
+        answer: &mut Answer,
+        layout: Layout,
+        max_text: usize,
+    ) -> Result<Self, QueryError> {
         let row_text = row_text(&answer.schema, format);
         // The most bytes of text for one byte of a value. A control character has six bytes in JSON. In CSV, where nested
         // values are JSON, quotes are doubled.
         let (form, expansion) = match format {
-            Format::Table => (Form::Table(Table::new(answer, cells, max_text)?), 1),
+            Format::Table => (Form::table(answer, layout, max_text)?, 1),
+            Format::Vertical => (Form::records(answer, layout, max_text)?, 1),
             Format::Json => (Form::Json(json()), 6),
             Format::Ndjson => (Form::Ndjson(json()), 6),
             Format::Csv => {
@@ -76,6 +84,7 @@ impl Writer {
         };
         let largest_piece = match &form {
             Form::Table(table) => table.largest_row() + 2 * PIECE,
+            Form::Records(records) => records.largest_row() + 2 * PIECE,
             _ => expansion * (PIECE + answer.largest + row_text),
         };
         Ok(Self {
@@ -109,6 +118,7 @@ impl Writer {
             if self.row == 0 {
                 self.sizes = match &self.form {
                     Form::Table(table) => table.row_bytes(batch.num_rows()),
+                    Form::Records(records) => records.row_bytes(batch.num_rows()),
                     _ => row_bytes(batch),
                 };
             }
@@ -134,9 +144,24 @@ impl Writer {
 }
 
 impl Form {
+    /// A table, or records if that is wider than the terminal.
+    fn table(answer: &mut Answer, layout: Layout, max_text: usize) -> Result<Self, QueryError> {
+        let table = Table::measure(answer, layout.cells)?;
+        if layout.width.is_some_and(|width| table.width() > width) {
+            return Self::records(answer, layout, max_text);
+        }
+        Ok(Self::Table(table.fit(answer, max_text)?))
+    }
+
+    fn records(answer: &mut Answer, layout: Layout, max_text: usize) -> Result<Self, QueryError> {
+        let Layout { cells, width } = layout;
+        Ok(Self::Records(Records::new(answer, cells, width, max_text)?))
+    }
+
     fn write(&mut self, rows: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         match self {
             Self::Table(table) => table.write(rows, text),
+            Self::Records(records) => records.write(rows, text),
             Self::Json(writer) => {
                 writer.write(rows)?;
                 text.append(writer.get_mut());
@@ -159,6 +184,10 @@ impl Form {
     fn finish(&mut self, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         match self {
             Self::Table(table) => table.finish(text),
+            Self::Records(records) => {
+                records.finish(text);
+                Ok(())
+            }
             Self::Json(writer) => {
                 writer.finish()?;
                 text.append(writer.get_mut());

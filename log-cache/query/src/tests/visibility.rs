@@ -6,7 +6,7 @@ use weir_proto::loggregator_v2 as v2;
 
 use super::formats::whole;
 use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
-use crate::{Cells, Engine, Format, Visibility};
+use crate::{Engine, Format, Layout, Visibility};
 
 /// Queries that ask for all rows in different ways.
 const WAYS: [&str; 23] = [
@@ -217,7 +217,7 @@ async fn answers_contain_no_other_values() {
             "select substr(body, 1, 100), source_id || '' from logs",
         ] {
             let rendered = engine
-                .render(seen_by(&visibility, sql), format, Cells::Cut)
+                .render(seen_by(&visibility, sql), format, Layout::default())
                 .await
                 .expect("an answer");
             let text = whole(rendered).await;
