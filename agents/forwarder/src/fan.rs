@@ -25,10 +25,10 @@ impl Fan {
         };
         match self.buffers.split_last() {
             Some((last, others)) => {
-                for (way, buffer) in others.iter().enumerate() {
-                    buffer.push(parcel.by_way(way));
+                for (branch, buffer) in others.iter().enumerate() {
+                    buffer.push(parcel.for_branch(branch));
                 }
-                last.push(parcel.by_way(others.len()));
+                last.push(parcel.for_branch(others.len()));
             }
             None => self.ledger.lost("egress", Reason::NoDestination, &parcel.lose()),
         }

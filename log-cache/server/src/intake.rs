@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use weir_envelope::batch::{Batch, BatchBuilder};
-use weir_flow::told::{self, Told};
+use weir_flow::loss_reports::{self, LossTotals};
 use weir_flow::{Ledger, Reason};
 use weir_log_cache_store::Store;
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -20,7 +20,7 @@ pub(crate) struct Intake {
     store: Store,
     ledger: Arc<Ledger>,
     /// What was reported lost so far.
-    told: Arc<Mutex<Told>>,
+    loss_totals: Arc<Mutex<LossTotals>>,
     report_hash: u32,
 }
 
@@ -29,15 +29,18 @@ impl Intake {
         Self {
             store,
             ledger,
-            told: Arc::default(),
-            report_hash: told::report_hash(),
+            loss_totals: Arc::default(),
+            report_hash: loss_reports::report_hash(),
         }
     }
 
     /// Stores a batch: when this returns, every reader sees it.
     pub(crate) fn take(&self, batch: &Batch) {
         self.ledger.received(batch.len() as u64);
-        if batch.iter().any(|envelope| told::is_report(envelope, self.report_hash)) {
+        if batch
+            .iter()
+            .any(|envelope| loss_reports::is_report(envelope, self.report_hash))
+        {
             let (resolved, repeated) = self.resolve(batch);
             self.ledger.sent(repeated);
             self.store(&resolved);
@@ -48,16 +51,16 @@ impl Intake {
 
     /// A batch with reports of losses given back to the sources that lost, and the number of reports that say nothing new.
     fn resolve(&self, batch: &Batch) -> (Batch, u64) {
-        let mut told = self.told.lock();
+        let mut totals = self.loss_totals.lock();
         let mut builder = BatchBuilder::new();
         let mut repeated = 0;
         for envelope in batch.iter() {
-            if !told::is_report(envelope, self.report_hash) {
+            if !loss_reports::is_report(envelope, self.report_hash) {
                 builder.push_raw(envelope);
                 continue;
             }
             let mut resolved = Vec::new();
-            if !told.write_growth(envelope, &mut resolved) || !builder.push(&resolved) {
+            if !totals.write_growth(envelope, &mut resolved) || !builder.push(&resolved) {
                 repeated += 1;
             }
         }
