@@ -1,4 +1,4 @@
-//! The way in: into the store, and into the books.
+//! Stores received envelopes, and counts them in the ledger.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::subscriber::{Dopplers, Durability};
 use weir_service::Shutdown;
 
-/// The shard of all log caches that share the dopplers' envelopes.
+/// The shard id with which log caches subscribe, among which the dopplers divide the envelopes.
 const SHARD: &str = "log-cache";
 
-/// Stores batches and counts what became of them.
+/// Stores batches, and counts stored, refused and lost envelopes.
 #[derive(Debug, Clone)]
 pub(crate) struct Intake {
     store: Store,
     ledger: Arc<Ledger>,
-    /// What was reported lost so far.
+    /// The losses that were reported so far.
     loss_totals: Arc<Mutex<LossTotals>>,
     report_hash: u32,
 }
@@ -34,7 +34,7 @@ impl Intake {
         }
     }
 
-    /// Stores a batch: when this returns, every reader sees it.
+    /// Stores a batch. When this returns, every reader sees its envelopes.
     pub(crate) fn take(&self, batch: &Batch) {
         self.ledger.received(batch.len() as u64);
         if batch
@@ -49,7 +49,7 @@ impl Intake {
         }
     }
 
-    /// A batch with reports of losses given back to the sources that lost, and the number of reports that say nothing new.
+    /// Returns the batch with each report of losses under the source that lost, and the number of reports without new losses.
     fn resolve(&self, batch: &Batch) -> (Batch, u64) {
         let mut totals = self.loss_totals.lock();
         let mut builder = BatchBuilder::new();
@@ -74,13 +74,14 @@ impl Intake {
         self.ledger.sent(ingested.stored);
     }
 
-    /// Counts envelopes that could not be read.
+    /// Counts a malformed envelope.
     pub(crate) fn refuse(&self, source_id: &str) {
         self.ledger.received(1);
         self.ledger.dropped("ingress", Reason::Malformed, source_id, 1);
     }
 
-    /// Stores everything that the dopplers have, until `shutdown`. A message is acknowledged once it is stored.
+    /// Subscribes to all envelopes of the dopplers and stores them, until `shutdown`. A message is acknowledged once it is
+    /// stored.
     pub(crate) async fn feed(self, dopplers: Arc<Dopplers>, shutdown: Shutdown) {
         let request = EgressBatchRequest {
             shard_id: SHARD.to_owned(),
@@ -90,11 +91,12 @@ impl Intake {
         };
         let mut subscription = dopplers.subscribe(&request, Durability::Durable);
         while let Some(next) = shutdown.unless_requested(subscription.next()).await {
-            // A durable subscription asks again until it is taken, and logs that it was refused.
+            // A durable subscription that was refused is repeated and logged by the subscriber itself.
             let Ok(delivery) = next else { continue };
             let parcel = delivery.into_parcel(&self.ledger);
             self.take(&parcel.batch);
             self.ledger.stored(parcel.batch.len() as u64);
+            // Dropping the receipts acknowledges the message, which must not happen before it is stored.
             drop(parcel);
         }
     }

@@ -1,4 +1,4 @@
-//! What the log cache says about itself (logging §18).
+//! The metrics of the log cache (logging §18).
 
 use std::sync::Arc;
 
