@@ -1,7 +1,7 @@
 //! Live queries: a filter and a projection that are evaluated on rows as they arrive.
 //!
-//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put into the
-//! slot and the plan is run. So live rows and stored rows are evaluated by the same code.
+//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put
+//! into the slot and the plan is run. So live rows and stored rows are evaluated by the same code.
 
 use std::sync::Arc;
 
@@ -198,6 +198,8 @@ impl LiveQuery {
             };
             for found in found {
                 let failed = found.is_err();
+                // The queue is bounded, so a slow follower stops the evaluation, and the tap counts what it misses
+                // meanwhile.
                 if follower.send(found).await.is_err() || failed {
                     return;
                 }

@@ -1,8 +1,8 @@
 //! Counts the memory of window operators, which DataFusion does not count.
 //!
-//! DataFusion's window operators keep the rows of a partition without reserving memory from the query's pool. A [`MeterExec`]
-//! below such an operator reserves the memory of every batch that passes, and keeps it until the operator is done. It counts
-//! rather too much than too little.
+//! DataFusion's window operators keep the rows of a partition without reserving memory from the query's pool. A
+//! [`MeterExec`] below such an operator reserves the memory of every batch that passes, and keeps it until the operator
+//! is done. It counts rather too much than too little.
 
 use std::fmt;
 use std::pin::Pin;

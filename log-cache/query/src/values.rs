@@ -8,8 +8,8 @@
 //! | lists, structs, maps | as they are | their JSON |
 //! | bytes | hexadecimal digits | hexadecimal digits |
 //!
-//! Integers have all their digits, also those above 2^53. A point in time that no calendar has is an error, because Arrow would
-//! write the text of an error in its place.
+//! Integers have all their digits, also those above 2^53. A point in time that no calendar has is an error, because
+//! Arrow would write the text of an error in its place.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Replaces time zones in a query by their names in the IANA time zone database, or by an offset.
 //!
-//! DataFusion accepts any text after `AT TIME ZONE`, and fails only when it writes the answer. Here the zone is looked up
-//! first, without regard to case, and replaced by the name that readers of the answer know.
+//! DataFusion accepts any text after `AT TIME ZONE`, and fails only when it writes the answer. Here the zone is looked
+//! up first, without regard to case, and replaced by the name that readers of the answer know.
 
 use std::ops::ControlFlow;
 
@@ -145,7 +145,8 @@ fn unknown(name: &str) -> QueryError {
 mod tests {
     use super::*;
 
-    /// Names in any case and offsets in any form are accepted. Ambiguous abbreviations are refused: `IST` stands for three zones.
+    /// Names in any case and offsets in any form are accepted. Ambiguous abbreviations are refused: `IST` stands for
+    /// three zones.
     #[test]
     fn zones_are_known() {
         for (written, known) in [

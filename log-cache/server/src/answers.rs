@@ -1,9 +1,9 @@
 //! Bounds the memory of answers that their clients have not read yet.
 //!
-//! An answer may be large, and its client slow or hostile. So the size of unread answers is bounded for each caller and in all.
-//! An answer that is written while it is read counts with the memory that is held for its unwritten part. A caller that
-//! exceeds its bound is refused until it has read its answers. The connection of a client that does not read is closed after
-//! some minutes (`weir_net::serve_http`), which frees its bytes.
+//! An answer may be large, and its client slow or hostile. So the size of unread answers is bounded for each caller and
+//! in all. An answer that is written while it is read counts with the memory that is held for its unwritten part. A
+//! caller that exceeds its bound is refused until it has read its answers. The connection of a client that does not
+//! read is closed after some minutes (`weir_net::serve_http`), which frees its bytes.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -73,11 +73,12 @@ impl Answers {
         self.hold_body(caller, bytes, Body::from(answer))
     }
 
-    /// Returns a body for which `bytes` of memory are held. They count towards the unread answers of `caller` until the body
-    /// is dropped.
+    /// Returns a body for which `bytes` of memory are held. They count towards the unread answers of `caller` until the
+    /// body is dropped.
     pub(crate) fn hold_body(self: &Arc<Self>, caller: &str, bytes: usize, body: Body) -> Result<Body, Unread> {
         let mut held = self.held.lock();
         let own = held.by_caller.get(caller).copied().unwrap_or_default();
+        // A caller without unread answers gets an answer of any size, or it could never get a large one.
         if own > 0 && own + bytes > PER_CALLER {
             return Err(Unread::Yours(own));
         }

@@ -1,7 +1,8 @@
 //! Determines the caller of a request with a token, and the sources that it may read, for REST and SQL.
 //!
-//! Only the header `Authorization` identifies the caller. Other headers, which a client can set as well as a proxy, are not
-//! read. Cookies are not accepted either, so that a foreign web page cannot make requests in the name of a browser's user.
+//! Only the header `Authorization` identifies the caller. Other headers, which a client can set as well as a proxy, are
+//! not read. Cookies are not accepted either, so that a foreign web page cannot make requests in the name of a
+//! browser's user.
 
 use std::sync::Arc;
 

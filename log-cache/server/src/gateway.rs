@@ -1,4 +1,5 @@
-//! The REST gateway `/api/v1/{info,read,meta,query,query_range}`, whose answers have the bytes of the original's (logging §14.3).
+//! The REST gateway `/api/v1/{info,read,meta,query,query_range}`, whose answers have the bytes of the original's
+//! (logging §14.3).
 //!
 //! The gateway is for clients with a certificate. [`crate::proxy`] is for clients with a token.
 
@@ -85,7 +86,8 @@ impl Gateway {
         Ok(json_answer(answer.await?))
     }
 
-    /// Returns the numbers of each source in `visibility` as JSON, for `caller`; `write` gives the object of one source.
+    /// Returns the numbers of each source in `visibility` as JSON, for `caller`; `write` gives the object of one
+    /// source.
     pub(crate) async fn meta<I: Serialize + 'static>(
         &self,
         caller: &str,
@@ -171,7 +173,8 @@ impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let Self(status) = self;
         // UNKNOWN is the original's code for parameters that it refuses, which its gateway answers with 500. A client
-        // would repeat such a request, and an operator would search for a fault of the server, so the answer here is 400.
+        // would repeat such a request, and an operator would search for a fault of the server, so the answer here is
+        // 400.
         let code = match status.code() {
             Code::Unknown => StatusCode::BAD_REQUEST,
             code => weir_net::grpc::kind(code).unwrap_or(ErrorKind::Internal).http_status(),

@@ -37,6 +37,7 @@ impl Intake {
     /// Stores a batch. When this returns, every reader sees its envelopes.
     pub(crate) fn take(&self, batch: &Batch) {
         self.ledger.received(batch.len() as u64);
+        // Nearly all batches have no report, and are stored without a copy.
         if batch
             .iter()
             .any(|envelope| loss_reports::is_report(envelope, self.report_hash))
@@ -49,7 +50,8 @@ impl Intake {
         }
     }
 
-    /// Returns the batch with each report of losses under the source that lost, and the number of reports without new losses.
+    /// Returns the batch with each report of losses under the source that lost, and the number of reports without new
+    /// losses.
     fn resolve(&self, batch: &Batch) -> (Batch, u64) {
         let mut totals = self.loss_totals.lock();
         let mut builder = BatchBuilder::new();
@@ -80,8 +82,8 @@ impl Intake {
         self.ledger.dropped("ingress", Reason::Malformed, source_id, 1);
     }
 
-    /// Subscribes to all envelopes of the dopplers and stores them, until `shutdown`. A message is acknowledged once it is
-    /// stored.
+    /// Subscribes to all envelopes of the dopplers and stores them, until `shutdown`. A message is acknowledged once it
+    /// is stored.
     pub(crate) async fn feed(self, dopplers: Arc<Dopplers>, shutdown: Shutdown) {
         let request = EgressBatchRequest {
             shard_id: SHARD.to_owned(),

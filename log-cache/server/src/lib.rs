@@ -1,8 +1,8 @@
 //! The log cache: gRPC, REST and SQL over the store.
 //!
-//! Envelopes arrive from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are read by
-//! gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`), all from one store.
-//! The sources that a caller with a token may read are determined in `caller` for all of these.
+//! Envelopes arrive from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are
+//! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`), all
+//! from one store. The sources that a caller with a token may read are determined in `caller` for all of these.
 
 mod answers;
 mod caller;

@@ -7,8 +7,8 @@
 //! GET /api/v1/query[_range]         501, as PromQL is not supported
 //! ```
 //!
-//! Unlike the original this is not a proxy: it calls the gateway's functions with a source and parameters. There is no second
-//! request whose headers could name another caller.
+//! Unlike the original this is not a proxy: it calls the gateway's functions with a source and parameters. There is no
+//! second request whose headers could name another caller.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ struct Reader(Caller);
 /// The reason why a request is refused.
 #[derive(Debug)]
 enum Refused {
-    /// The token is not valid, or the source must not be read. As in the original, both are answered like a source that does
-    /// not exist, with 404 and no body.
+    /// The token is not valid, or the source must not be read. As in the original, both are answered like a source that
+    /// does not exist, with 404 and no body.
     Hidden,
     /// The token cannot be checked now.
     Unknown,

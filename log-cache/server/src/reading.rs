@@ -1,7 +1,7 @@
 //! Read requests of gRPC and REST (logging §14.2): defaults, limits and the original's error texts.
 //!
-//! Reading and encoding run on blocking threads, a few at a time, in turns that are shared out among callers ([`Turns`]). So a
-//! caller that asks for the list of sources on hundreds of connections does not delay others.
+//! Reading and encoding run on blocking threads, a few at a time, in turns that are shared out among callers
+//! ([`Turns`]). So a caller that asks for the list of sources on hundreds of connections does not delay others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +22,12 @@ const DEFAULT_LIMIT: i64 = 100;
 /// The greatest number of envelopes of a page.
 const MAX_LIMIT: i64 = 1000;
 
-/// The largest page by gRPC in bytes, as the original's servers allow. A client with a lower limit refuses the reply itself,
-/// with the same code.
+/// The largest page by gRPC in bytes, as the original's servers allow. A client with a lower limit refuses the reply
+/// itself, with the same code.
 pub(crate) const GRPC_PAGE: usize = 50 << 20;
 
-/// The largest page by REST, in bytes. It is smaller because the page is also written as JSON, and so is held twice. The CLI
-/// halves its limit when a page is refused for its size.
+/// The largest page by REST, in bytes. It is smaller because the page is also written as JSON, and so is held twice.
+/// The CLI halves its limit when a page is refused for its size.
 pub(crate) const REST_PAGE: usize = 16 << 20;
 
 /// The number of answers (pages and lists of sources) that are made at a time, which bounds their memory.
@@ -89,7 +89,8 @@ impl Reader {
         Ok(answer)
     }
 
-    /// Reads the numbers of each source in `visibility` when it is the turn of `caller`, and encodes them with `answer`.
+    /// Reads the numbers of each source in `visibility` when it is the turn of `caller`, and encodes them with
+    /// `answer`.
     ///
     /// For a caller with few sources, only these are read, so that the time does not depend on the number of others.
     pub(crate) async fn meta<T: Send + 'static>(
@@ -114,8 +115,8 @@ impl Reader {
         .await
     }
 
-    /// Runs `work` on a blocking thread when it is the turn of `caller`. The turn lasts until the work is done, even if the
-    /// caller has gone.
+    /// Runs `work` on a blocking thread when it is the turn of `caller`. The turn lasts until the work is done, even if
+    /// the caller has gone.
     async fn in_turn<T: Send + 'static>(
         &self,
         caller: &str,
@@ -131,6 +132,7 @@ impl Reader {
             let turn = turn.map_err(|busy| Status::resource_exhausted(format!("{busy}; try again in a moment")))?;
             #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
             tokio::task::spawn_blocking(move || {
+                // Held by the thread: if the caller goes away, the turn still lasts until the work is done.
                 let _turn = turn;
                 work(&store)
             })

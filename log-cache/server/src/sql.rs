@@ -8,16 +8,17 @@
 //!  "timeout": "10s", "max_rows": 1000}                 select …
 //! ```
 //!
-//! The format of the answer is that of the body or the query string, else that of `Accept`, else a table. The headers have the
-//! number of rows (`x-weir-rows`), the limit that cut the answer short (`x-weir-truncated: rows` or `bytes`), and all limits
-//! (`x-weir-limits`). An error is `{"error": …, "hint": …}`. A table shows the beginning of wide cells, or whole cells with
-//! `wide`. If `width` is given, a table with more columns of text is written as `vertical`, with one line for each column.
+//! The format of the answer is that of the body or the query string, else that of `Accept`, else a table. The headers
+//! have the number of rows (`x-weir-rows`), the limit that cut the answer short (`x-weir-truncated: rows` or `bytes`),
+//! and all limits (`x-weir-limits`). An error is `{"error": …, "hint": …}`. A table shows the beginning of wide cells,
+//! or whole cells with `wide`. If `width` is given, a table with more columns of text is written as `vertical`, with
+//! one line for each column.
 //!
-//! A long answer is written while its client reads it, and the memory that is held for it counts towards the caller's unread
-//! answers ([`crate::answers`]). An answer whose connection or HTTP/2 stream breaks off is not complete.
+//! A long answer is written while its client reads it, and the memory that is held for it counts towards the caller's
+//! unread answers ([`crate::answers`]). An answer whose connection or HTTP/2 stream breaks off is not complete.
 //!
-//! With `follow`, the answer is endless: it has the rows that meet the condition as they arrive, one JSON object in each line
-//! ([`follow`]).
+//! With `follow`, the answer is endless: it has the rows that meet the condition as they arrive, one JSON object in
+//! each line ([`follow`]).
 
 use std::sync::Arc;
 
@@ -46,8 +47,8 @@ mod request;
 
 use request::{Invalid, Request};
 
-/// The largest body of a request, in bytes. It is larger than the engine's limit for a query, because a JSON string may be
-/// longer than its text.
+/// The largest body of a request, in bytes. It is larger than the engine's limit for a query, because a JSON string may
+/// be longer than its text.
 const MAX_BODY: usize = 1 << 20;
 
 /// The greatest size of an answer, in bytes of Arrow arrays.

@@ -1,5 +1,5 @@
-//! The log cache over the network: envelopes that are sent by gRPC are read by gRPC, REST and SQL, and clients without a
-//! certificate or token are refused.
+//! The log cache over the network: envelopes that are sent by gRPC are read by gRPC, REST and SQL, and clients without
+//! a certificate or token are refused.
 
 #![allow(
     clippy::disallowed_methods,
@@ -251,8 +251,8 @@ async fn refusals_have_the_expected_codes() {
     cache.stop().await;
 }
 
-/// Three thousand logs and counters have one timestamp. Read page by page by REST and gRPC, in both directions, as go-log-cache
-/// and the cloud controller do, every page keeps its limit and each envelope comes once.
+/// Three thousand logs and counters have one timestamp. Read page by page by REST and gRPC, in both directions, as
+/// go-log-cache and the cloud controller do, every page keeps its limit and each envelope comes once.
 #[tokio::test(flavor = "multi_thread")]
 async fn walks_through_one_nanosecond() {
     let cache = LogCache::start().await;
@@ -331,8 +331,8 @@ async fn walks_through_one_nanosecond() {
     cache.stop().await;
 }
 
-/// gRPC and the gateway refuse clients without a certificate. SQL and public REST refuse clients without a token, even with a
-/// certificate.
+/// gRPC and the gateway refuse clients without a certificate. SQL and public REST refuse clients without a token, even
+/// with a certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_without_credentials_are_refused() {
     let cache = LogCache::start().await;
@@ -414,8 +414,8 @@ impl Http2 {
     }
 }
 
-/// With twenty thousand sources, the operator asks for the list of all of them on 250 connections, again and again. A tenant's
-/// page and list come before that list was sent another hundred times.
+/// With twenty thousand sources, the operator asks for the list of all of them on 250 connections, again and again. A
+/// tenant's page and list come before that list was sent another hundred times.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_of_one_caller_do_not_delay_others() {
     let issuer = TestIssuer::new();
@@ -468,8 +468,8 @@ async fn many_requests_of_one_caller_do_not_delay_others() {
     cache.stop().await;
 }
 
-/// Two fields `authorization` in one HTTP/2 request are refused on both public ports, although each alone is accepted. So is
-/// one field in which a proxy has joined the two.
+/// Two fields `authorization` in one HTTP/2 request are refused on both public ports, although each alone is accepted.
+/// So is one field in which a proxy has joined the two.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_authorizations_are_refused() {
     let cache = LogCache::start().await;

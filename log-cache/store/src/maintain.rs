@@ -1,7 +1,7 @@
 //! The maintenance of the store: evicts rows, merges chunks, and forgets sources.
 //!
-//! With a [`Maintainer`] this happens on a thread of its own, before a budget is exhausted. Ingest does the work itself if the
-//! thread falls behind, if a budget is exhausted, or if there is no maintainer.
+//! With a [`Maintainer`] this happens on a thread of its own, before a budget is exhausted. Ingest does the work itself
+//! if the thread falls behind, if a budget is exhausted, or if there is no maintainer.
 
 use std::sync::Arc;
 
@@ -150,14 +150,15 @@ impl Store {
         }
     }
 
-    /// Frees about `need` bytes of `class`, first from the heaviest sources and then by age, and continues until the class is
-    /// below `limit`.
+    /// Frees about `need` bytes of `class`, first from the heaviest sources and then by age, and continues until the
+    /// class is below `limit`.
     fn make_room(&self, class: Class, need: usize, limit: usize) {
         let views: Vec<LaneView> = class.kinds().iter().map(|kind| self.view(*kind)).collect();
         let cuts = evict::plan(&views, need);
         drop(views);
         {
             let mut core = self.inner.core.lock();
+            // The rows become invisible at once. Their memory is freed by the rewriting below.
             for cut in cuts {
                 core.expire(cut.kind, cut.slot, cut.floor);
             }
@@ -211,6 +212,8 @@ impl Store {
         // From the back, so that the indexes of the groups before stay valid.
         for group in groups.into_iter().rev() {
             let chunks: &[Arc<Chunk>] = &view.chunks[group.clone()];
+            // The merge runs without the lock on immutable chunks. Only the maintenance replaces chunks, so the indexes
+            // of the view stay valid; rows that expire meanwhile stay in the merged chunk and are hidden by the floor.
             let merged = merge(chunks, |slot| view.floor(slot));
             swept += chunks
                 .iter()

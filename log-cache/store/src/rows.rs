@@ -9,7 +9,8 @@
 //! | offsets | 4 | the end of the row's payload |
 //! | payload | its length | the bytes of a log; the encoded fields of an event; eight bytes for each number of a metric |
 //!
-//! The columns are Arrow buffers. Readers share them, and offsets and payload of logs are an Arrow array without a copy.
+//! The columns are Arrow buffers. Readers share them, and offsets and payload of logs are an Arrow array without a
+//! copy.
 
 use std::ops::Range;
 use std::sync::Arc;

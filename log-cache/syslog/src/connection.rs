@@ -1,8 +1,8 @@
 //! The connection of one sender: turns its bytes into messages, and the messages into envelopes.
 //!
-//! The messages of one read become one chunk for the outbox, and the next read waits until the outbox has room for it. So a
-//! sender is read as fast as the log cache stores, and the memory of a connection is bounded by the longest message and one
-//! read.
+//! The messages of one read become one chunk for the outbox, and the next read waits until the outbox has room for it.
+//! So a sender is read as fast as the log cache stores, and the memory of a connection is bounded by the longest
+//! message and one read.
 
 use std::io;
 use std::net::SocketAddr;

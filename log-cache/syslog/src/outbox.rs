@@ -1,7 +1,8 @@
 //! Sends envelopes from the connections to the log cache, in batches, until the log cache has acknowledged them.
 //!
-//! Connections put [`Chunk`]s into the [`Outbox`] within a budget of bytes. A chunk holds its part of the budget until it is
-//! acknowledged. The [`Shipper`] gathers chunks into batches, and sends a batch when it is large enough or old enough.
+//! Connections put [`Chunk`]s into the [`Outbox`] within a budget of bytes. A chunk holds its part of the budget until
+//! it is acknowledged. The [`Shipper`] gathers chunks into batches, and sends a batch when it is large enough or old
+//! enough.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ const CONCURRENT_BATCHES: usize = 4;
 /// The number of chunks that may wait to be gathered. The budget bounds their bytes.
 const MAX_CHUNKS: usize = 1024;
 
-/// The greatest size of a batch in bytes, unless a single chunk is larger. It is below half a megabyte, from which on the log
-/// cache stores a batch on a thread of its own.
+/// The greatest size of a batch in bytes, unless a single chunk is larger. It is below half a megabyte, from which on
+/// the log cache stores a batch on a thread of its own.
 const MAX_BATCH: usize = 400 << 10;
 
 /// The time limit for an answer, after which a request counts as lost.
@@ -125,6 +126,7 @@ pub(crate) fn outbox(
 impl Outbox {
     /// Puts envelopes into the outbox, encoded as `EnvelopeBatch.batch` fields. It waits while the budget is used up.
     pub(crate) async fn put(&self, bytes: Vec<u8>, envelopes: usize) {
+        // Counted before the wait, because the envelopes are received already.
         self.accounting.ledger.in_flight(signed(envelopes));
         // A chunk that is larger than the budget gets all of it.
         let share = u32::try_from(bytes.len().min(self.budget_bytes)).unwrap_or(u32::MAX);
@@ -154,7 +156,8 @@ impl Shipper {
         while open || !sending.is_empty() {
             tokio::select! {
                 () = gave_up.requested(), if open => {
-                    // No further chunk is accepted. Those that are here are gathered, and their sender counts them as lost.
+                    // No further chunk is accepted. Those that are here are gathered, and their sender counts them as
+                    // lost.
                     self.budget.close();
                     self.chunks.close();
                     while let Some(chunks) = self.gather().await {
@@ -186,6 +189,7 @@ impl Shipper {
             };
             let (envelopes, bytes) = self.size();
             let full = envelopes + chunk.envelopes > self.batching.envelopes || bytes + chunk.bytes.len() > MAX_BATCH;
+            // A chunk that does not fit starts the next batch, so that a batch is not larger than the limit.
             let before = (full && envelopes > 0).then(|| self.take());
             self.due.get_or_insert_with(|| Instant::now() + self.batching.age);
             self.gathered.push(chunk);

@@ -308,8 +308,8 @@ async fn a_server_that_stops_without_a_log_cache_counts_losses() {
     assert_eq!(dropped(&books), [format!("egress shutting_down {}", books.received)]);
 }
 
-/// Senders without certificates may send lines instead of octet counts, if that is configured. The last line need not end
-/// with a newline.
+/// Senders without certificates may send lines instead of octet counts, if that is configured. The last line need not
+/// end with a newline.
 #[tokio::test]
 async fn lines_without_certificates_are_accepted_if_configured() {
     let pki = Pki::new();

@@ -1,6 +1,7 @@
 //! Writes answers as tables of text, for people to read.
 //!
-//! The widths of the columns must be known before the first line is written, so all rows are measured first and then written.
+//! The widths of the columns must be known before the first line is written, so all rows are measured first and then
+//! written.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;

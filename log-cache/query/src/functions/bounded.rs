@@ -1,8 +1,8 @@
 //! Bounds the results of functions that can make large values of small ones.
 //!
-//! The size of a call's result is estimated from its arguments, and never too low. If the estimate for a batch exceeds the
-//! limit, the batch is evaluated in halves. If the estimate for a single row exceeds it, or if the results of all parts
-//! together do, the call fails.
+//! The size of a call's result is estimated from its arguments, and never too low. If the estimate for a batch exceeds
+//! the limit, the batch is evaluated in halves. If the estimate for a single row exceeds it, or if the results of all
+//! parts together do, the call fails.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -107,6 +107,7 @@ impl ScalarUDFImpl for Bounded {
     // `simplify` is not forwarded, because it may replace this function by the unbounded one.
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // With constant arguments there is one value for all rows.
         let rows = if arguments
             .args
             .iter()
@@ -131,8 +132,8 @@ impl ScalarUDFImpl for Bounded {
 }
 
 impl Bounded {
-    /// Evaluates rows in halves, until the estimate of each part is within the limit. `left` is the rest of the limit for all
-    /// parts together.
+    /// Evaluates rows in halves, until the estimate of each part is within the limit. `left` is the rest of the limit
+    /// for all parts together.
     fn in_halves(
         &self,
         arguments: &ScalarFunctionArgs,

@@ -1,8 +1,8 @@
 //! Integer arithmetic that fails instead of wrapping around.
 //!
-//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64, without an error. A rewrite replaces these
-//! by functions that fail on overflow. Other arithmetic is not changed: decimals, points in time and division fail by
-//! themselves, floating-point numbers become infinite, and shifts cannot overflow.
+//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64, without an error. A rewrite
+//! replaces these by functions that fail on overflow. Other arithmetic is not changed: decimals, points in time and
+//! division fail by themselves, floating-point numbers become infinite, and shifts cannot overflow.
 
 use arrow::array::{ArrayRef, Datum};
 use arrow::compute::kernels::numeric::{add, mul, sub};

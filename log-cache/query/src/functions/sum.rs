@@ -1,7 +1,8 @@
 //! `sum` of integers, which fails instead of wrapping around.
 //!
-//! DataFusion adds integers modulo 2^64. Here they are added as decimals of 38 digits, and the sum fails if its final value
-//! does not fit into the column's type. So the result does not depend on the order of the rows or the number of threads.
+//! DataFusion adds integers modulo 2^64. Here they are added as decimals of 38 digits, and the sum fails if its final
+//! value does not fit into the column's type. So the result does not depend on the order of the rows or the number of
+//! threads.
 
 use std::sync::Arc;
 

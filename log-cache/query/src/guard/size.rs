@@ -1,10 +1,11 @@
 //! Estimates the size of a query's plan from its syntax tree, before it is planned (decision 0018).
 //!
-//! A short text can have a large plan. A common table expression is copied wherever it is named, `*` stands for all columns of
-//! all relations, each join has the columns of all relations before it, and a column is replaced by the expression that it
-//! names. The planner copies all of that, and cannot be stopped. So the syntax tree is walked as the planner will walk it, and
-//! three sizes are counted: the columns of a select list, the columns of all operators together, and the terms of all
-//! expressions together, with every column replaced by its expression. A query that exceeds a limit is refused.
+//! A short text can have a large plan. A common table expression is copied wherever it is named, `*` stands for all
+//! columns of all relations, each join has the columns of all relations before it, and a column is replaced by the
+//! expression that it names. The planner copies all of that, and cannot be stopped. So the syntax tree is walked as the
+//! planner will walk it, and three sizes are counted: the columns of a select list, the columns of all operators
+//! together, and the terms of all expressions together, with every column replaced by its expression. A query that
+//! exceeds a limit is refused.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

@@ -1,8 +1,8 @@
 //! Derives from the conditions of a query which rows have to be read.
 //!
-//! Some conditions the scan meets exactly ([`is_exact`]): comparisons with constants of the timestamp, and of texts that all
-//! rows of an identity share. All others are hints, which the plan above the scan applies again. A hint that is not
-//! understood, or that fails, has no effect.
+//! Some conditions the scan meets exactly ([`is_exact`]): comparisons with constants of the timestamp, and of texts
+//! that all rows of an identity share. All others are hints, which the plan above the scan applies again. A hint that
+//! is not understood, or that fails, has no effect.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ const NEVER: TimeRange = TimeRange {
 #[derive(Debug)]
 pub(super) struct Hints {
     table: Table,
-    /// All conditions. The time range is computed from them for each chunk, because dynamic conditions change while the query
-    /// runs.
+    /// All conditions. The time range is computed from them for each chunk, because dynamic conditions change while the
+    /// query runs.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     /// The conditions on columns that all rows of an identity share, rewritten for `shared_columns`.
     shared: Vec<SharedCondition>,
@@ -88,7 +88,8 @@ impl Hints {
             let selection = visible.snapshot.select(chunk, |source| visible.shows(source), &time);
             return Ok(self.table.restrict(rows, selection));
         };
-        // A run has all identities of its source. If some of them are not wanted, its rows have to be checked one by one.
+        // A run has all identities of its source. If some of them are not wanted, its rows have to be checked one by
+        // one.
         let identities = rows.identities().iter().zip(&wanted);
         let mut sources: Vec<&str> = identities
             .filter(|(_, wanted)| **wanted)
@@ -108,8 +109,8 @@ impl Hints {
         Ok(self.table.restrict(rows, selection))
     }
 
-    /// Returns, for each identity of the chunk, whether its rows are visible and may meet the conditions; `None` if there is
-    /// no condition on shared columns.
+    /// Returns, for each identity of the chunk, whether its rows are visible and may meet the conditions; `None` if
+    /// there is no condition on shared columns.
     ///
     /// Conditions are evaluated on visible identities only, so that not even a failure reveals others.
     fn wanted_identities(&self, chunk: &Chunk, visible: &Visible) -> Result<Option<Vec<bool>>> {
@@ -328,7 +329,7 @@ mod tests {
         assert_eq!(times(&compare(Operator::Gt, i64::MAX)), NEVER);
     }
 
-    /// What is not about time leaves everything open.
+    /// A condition that is not about the timestamp does not limit the time range.
     #[test]
     fn other_conditions_say_nothing() {
         let seq = || col("seq", &schema()).expect("a column");

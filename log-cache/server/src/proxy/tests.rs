@@ -210,8 +210,8 @@ async fn other_paths_are_answered_as_by_the_gateway() {
     }
 }
 
-/// When nothing can be read, `meta` is answered with 502 and no body, and `read` with the gateway's error. A caller without
-/// rights does not learn of it.
+/// When nothing can be read, `meta` is answered with 502 and no body, and `read` with the gateway's error. A caller
+/// without rights does not learn of it.
 #[tokio::test]
 async fn failed_reads_are_answered_as_by_the_original() {
     let setup = Setup::new();
@@ -240,8 +240,8 @@ async fn the_list_of_sources_counts_as_unread() {
     assert_eq!(setup.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
 
-/// While one tenant has hundreds of requests for its list of sources, the page and list of another come at once, and every
-/// waiting request is answered.
+/// While one tenant has hundreds of requests for its list of sources, the page and list of another come at once, and
+/// every waiting request is answered.
 #[tokio::test]
 async fn many_requests_of_one_tenant_do_not_delay_another() {
     let setup = Setup::new();
@@ -307,7 +307,8 @@ async fn other_headers_identify_no_caller() {
     }
 }
 
-/// A revoked token is refused. While UAA is away and its keys are unknown, the answer says that tokens cannot be checked.
+/// A revoked token is refused. While UAA is away and its keys are unknown, the answer says that tokens cannot be
+/// checked.
 #[tokio::test]
 async fn revoked_tokens_are_refused() {
     let setup = Setup::new();
@@ -333,8 +334,8 @@ async fn revoked_tokens_are_refused() {
     assert_eq!(away.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
 
-/// UAA is asked for the rights behind a token. Known rights stay valid for the token's lifetime while UAA is away, and for an
-/// unknown caller the answer says that rights cannot be checked.
+/// UAA is asked for the rights behind a token. Known rights stay valid for the token's lifetime while UAA is away, and
+/// for an unknown caller the answer says that rights cannot be checked.
 #[tokio::test]
 async fn rights_are_read_from_uaa() {
     let setup = Setup::new();

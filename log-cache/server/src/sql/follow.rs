@@ -1,9 +1,9 @@
 //! Live answers: endless newline-delimited JSON.
 //!
-//! Beside rows there are three kinds of lines, whose keys no column can have. `{"$missed": 12}` is the number of visible rows that
-//! the follower missed because it was too slow. `{"$error": …, "$hint": …}` ends an answer whose query failed, on a row or by an
-//! internal error, or whose caller's token ended. `{"$end": "stopping"}` ends it when the log cache stops. Every complete answer
-//! ends with one of the last two lines.
+//! Beside rows there are three kinds of lines, whose keys no column can have. `{"$missed": 12}` is the number of
+//! visible rows that the follower missed because it was too slow. `{"$error": …, "$hint": …}` ends an answer whose
+//! query failed, on a row or by an internal error, or whose caller's token ended. `{"$end": "stopping"}` ends it when
+//! the log cache stops. Every complete answer ends with one of the last two lines.
 
 use std::convert::Infallible;
 
@@ -19,8 +19,8 @@ use weir_service::Shutdown;
 
 use super::client_message;
 
-/// Returns the response with the rows of `follower`. It ends when the follower ends, the client goes, the caller's token ends,
-/// or `shutdown` is requested.
+/// Returns the response with the rows of `follower`. It ends when the follower ends, the client goes, the caller's
+/// token ends, or `shutdown` is requested.
 pub(super) fn respond(follower: Follower, caller: Caller, shutdown: Shutdown) -> Response {
     let headers = [
         (header::CONTENT_TYPE, Format::Ndjson.content_type()),
@@ -47,8 +47,8 @@ fn lines(follower: Follower, caller: Caller, shutdown: Shutdown) -> impl Stream<
     })
 }
 
-/// Returns the lines for the next item of a follower, and whether more may come. If there is no item, the store was dropped,
-/// and the line says that the log cache is stopping.
+/// Returns the lines for the next item of a follower, and whether more may come. If there is no item, the store was
+/// dropped, and the line says that the log cache is stopping.
 fn to_lines(next: Option<Result<Live, QueryError>>) -> (Result<Bytes, Infallible>, bool) {
     let rows = match next {
         Some(Ok(Live::Missed(rows))) => return (line(&json!({ "$missed": rows })), true),

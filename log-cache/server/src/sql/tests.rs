@@ -106,8 +106,8 @@ async fn answers_have_rows_and_limits() {
     assert_eq!(text(response).await, "[{\"seq\":1},{\"seq\":2}]\n");
 }
 
-/// A long answer is written in pieces while it is read. The memory for it is far less than its text, and is freed when the
-/// client goes. A table shows the beginning of wide cells, or whole cells.
+/// A long answer is written in pieces while it is read. The memory for it is far less than its text, and is freed when
+/// the client goes. A table shows the beginning of wide cells, or whole cells.
 #[tokio::test]
 async fn long_answers_are_written_while_they_are_read() {
     let store = store();
@@ -340,8 +340,8 @@ async fn live_queries_report_failures() {
     assert!(lines.next().await.is_none());
 }
 
-/// With a token of UAA, a tenant's queries read its rows only, in every form, and none without rights. A live answer ends
-/// with a reason when the token ends.
+/// With a token of UAA, a tenant's queries read its rows only, in every form, and none without rights. A live answer
+/// ends with a reason when the token ends.
 #[tokio::test]
 async fn tokens_of_uaa_limit_queries() {
     let (_trigger, context) = weir_service::Context::new("log-cache");

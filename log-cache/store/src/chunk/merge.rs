@@ -150,7 +150,8 @@ fn push_visible(chunk: &Chunk, number: usize, run: &Run, floor: u64, pieces: &mu
     }
 }
 
-/// Sorts the rows of one source, which are the pieces from `from` on, by time. Equal times stay in the order of arrival.
+/// Sorts the rows of one source, which are the pieces from `from` on, by time. Equal times stay in the order of
+/// arrival.
 fn sort_by_time(chunks: &[Arc<Chunk>], pieces: &mut Vec<Piece>, from: usize) {
     let time = |chunk: usize, row: usize| chunks[chunk].rows.timestamps()[row];
     // Usually each chunk continues where the last one ended, and whole runs can be copied.

@@ -21,8 +21,8 @@ use crate::snapshot::Selection;
 /// The default number of rows of a batch.
 const BATCH_ROWS: usize = 8192;
 
-/// The payload for which a batch has room, in bytes for each row that it may have. A batch ends when its rows or its payload
-/// reach their limit, and has at least one row.
+/// The payload for which a batch has room, in bytes for each row that it may have. A batch ends when its rows or its
+/// payload reach their limit, and has at least one row.
 const BYTES_PER_ROW: usize = 512;
 
 /// Iterates over the selected rows of a chunk, as record batches with some of a table's columns.

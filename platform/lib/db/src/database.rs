@@ -100,8 +100,8 @@ enum Pools {
 
 /// Opens the connection that writes to a SQLite file.
 ///
-/// Processes that open a new file at the same time all switch its journal to a write-ahead log. SQLite refuses that at once
-/// instead of waiting, so it is repeated here.
+/// Processes that open a new file at the same time all switch its journal to a write-ahead log. SQLite refuses that at
+/// once instead of waiting, so it is repeated here.
 async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let give_up = tokio::time::Instant::now() + BUSY;
     loop {
@@ -128,8 +128,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
 impl Database {
     /// Opens a database. A SQLite file is created (mode 0600) if it is absent.
     ///
-    /// An empty SQLite file is an error, because SQLite would start a new database in it, and the loss of the old one would not
-    /// be noticed.
+    /// An empty SQLite file is an error, because SQLite would start a new database in it, and the loss of the old one
+    /// would not be noticed.
     ///
     /// # Errors
     /// If the database cannot be reached or the file cannot be used.
@@ -147,9 +147,11 @@ impl Database {
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
                     .journal_mode(SqliteJournalMode::Wal)
+                    // A commit has to survive a crash of the machine.
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(BUSY)
                     .foreign_keys(true)
+                    // The file may come from a backup, and its schema must not run functions.
                     .pragma("trusted_schema", "off");
                 let writer = open_writer(&options).await.map_err(failed)?;
                 let readers = bounded(SqlitePoolOptions::new(), CONNECTIONS)
@@ -212,13 +214,15 @@ impl Database {
         self.dialect
     }
 
-    /// Begins a transaction, which is rolled back unless [`Transaction::commit`] is called. On SQLite, it takes the write lock
-    /// at once.
+    /// Begins a transaction, which is rolled back unless [`Transaction::commit`] is called. On SQLite, it takes the
+    /// write lock at once.
     ///
     /// # Errors
     /// If there is no connection.
     pub async fn begin(&self) -> Result<Transaction, DbError> {
         let open = match &self.pools {
+            // The write lock is taken at once. A transaction that reads before it writes could otherwise fail in
+            // between.
             Pools::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("begin immediate").await?),
             Pools::Postgres(pool) => Open::Postgres(pool.begin().await?),
             Pools::MySql(pool) => Open::MySql(pool.begin().await?),

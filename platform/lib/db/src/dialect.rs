@@ -25,8 +25,8 @@ impl Dialect {
         matches!(self, Self::MySql | Self::MariaDb)
     }
 
-    /// The suffix of a `select` that locks its rows until the transaction ends. SQLite needs none, because only one transaction
-    /// writes at a time.
+    /// The suffix of a `select` that locks its rows until the transaction ends. SQLite needs none, because only one
+    /// transaction writes at a time.
     #[must_use]
     pub const fn for_update(self) -> &'static str {
         match self {
@@ -35,8 +35,8 @@ impl Dialect {
         }
     }
 
-    /// The suffix of a `select` whose rows no other transaction can change until this one ends. Several transactions can hold
-    /// such a lock on a row.
+    /// The suffix of a `select` whose rows no other transaction can change until this one ends. Several transactions
+    /// can hold such a lock on a row.
     #[must_use]
     pub const fn for_share(self) -> &'static str {
         match self {
@@ -47,8 +47,8 @@ impl Dialect {
         }
     }
 
-    /// Returns an expression for the position of `?` in `column`, counted from 1; 0 if the text is not found. The collation of
-    /// the column applies.
+    /// Returns an expression for the position of `?` in `column`, counted from 1; 0 if the text is not found. The
+    /// collation of the column applies.
     #[must_use]
     pub fn position_in(self, column: &str) -> String {
         match self {
@@ -59,8 +59,8 @@ impl Dialect {
 
     /// Returns an `insert` that leaves an existing row with its key unchanged.
     ///
-    /// On MySQL it fails if the row exists, which does not end a transaction there. `insert ignore` would also ignore other
-    /// errors.
+    /// On MySQL it fails if the row exists, which does not end a transaction there. `insert ignore` would also ignore
+    /// other errors.
     pub(crate) fn insert_new(self, table: &str, columns: &[&str]) -> String {
         let end = if self.is_mysql() { "" } else { " on conflict do nothing" };
         format!(
@@ -177,8 +177,8 @@ impl Dialect {
     }
 }
 
-/// Adds a check of its length to each `{id}` for SQLite, which ignores the lengths of text types. So a value that fits here fits
-/// on a server too.
+/// Adds a check of its length to each `{id}` for SQLite, which ignores the lengths of text types. So a value that fits
+/// here fits on a server too.
 fn with_lengths(statement: &str) -> String {
     const ID: &str = "{id}";
     let mut parts = statement.split(ID);

@@ -1,9 +1,9 @@
 //! Migrations, which update the tables of a component.
 //!
-//! Table `weir_migrations(component, version, step, applied_at)` has a row for each statement that was applied. SQLite and
-//! PostgreSQL apply all pending versions in one transaction. MySQL ends a transaction at every change of a table, so a process
-//! that is killed there leaves a version half applied. The rows tell how far it came, and the next start continues there. Of
-//! several processes that start together, one migrates and the others wait.
+//! Table `weir_migrations(component, version, step, applied_at)` has a row for each statement that was applied. SQLite
+//! and PostgreSQL apply all pending versions in one transaction. MySQL ends a transaction at every change of a table,
+//! so a process that is killed there leaves a version half applied. The rows tell how far it came, and the next start
+//! continues there. Of several processes that start together, one migrates and the others wait.
 
 use crate::{Database, DbError, Dialect, Transaction, sql};
 
@@ -35,8 +35,8 @@ impl Database {
     /// Applies the pending migrations of `component`, in order; returns their number.
     ///
     /// # Errors
-    /// If a statement fails, and then nothing was changed, except on MySQL; or if the database has a version that is not in
-    /// `migrations`.
+    /// If a statement fails, and then nothing was changed, except on MySQL; or if the database has a version that is
+    /// not in `migrations`.
     pub async fn migrate(&self, component: &str, migrations: &[Migration]) -> Result<usize, DbError> {
         if self.dialect().is_mysql() {
             return self.migrate_mysql(component, migrations).await;
@@ -53,8 +53,8 @@ impl Database {
     }
 
     async fn migrate_mysql(&self, component: &str, migrations: &[Migration]) -> Result<usize, DbError> {
-        // The lock belongs to a connection, and a transaction keeps one connection. Statements that change tables end the
-        // transaction on the server, but not the lock.
+        // The lock belongs to a connection, and a transaction keeps one connection. Statements that change tables end
+        // the transaction on the server, but not the lock.
         let mut connection = self.begin().await?;
         let lock = sql("select get_lock(?, ?) as locked").bind(LOCK).bind(LOCK_WAIT);
         let locked = match connection.first(lock).await? {

@@ -21,8 +21,8 @@ impl Conflict for DbError {
 
 /// Runs `work`, which makes one transaction, and repeats it while it conflicts with others, for five attempts at most.
 ///
-/// PostgreSQL and MySQL run transactions concurrently, and end one of two that cannot both succeed. The wait before each attempt
-/// is longer than the one before.
+/// PostgreSQL and MySQL run transactions concurrently, and end one of two that cannot both succeed. The wait before
+/// each attempt is longer than the one before.
 ///
 /// # Errors
 /// The last error of `work`.

@@ -1,8 +1,8 @@
 //! Database servers for tests: a PostgreSQL or a MariaDB in a temporary folder, which ends when it is dropped.
 //!
-//! A server listens only on a socket in its folder. If the tests run as root, PostgreSQL runs as `postgres`, because it refuses
-//! to run as root, and MariaDB with `--user=root`. If a server is not installed, [`Server::start`] says so, and the test is
-//! skipped. With `WEIR_REQUIRED=1` that is a failure.
+//! A server listens only on a socket in its folder. If the tests run as root, PostgreSQL runs as `postgres`, because it
+//! refuses to run as root, and MariaDB with `--user=root`. If a server is not installed, [`Server::start`] says so, and
+//! the test is skipped. With `WEIR_REQUIRED=1` that is a failure.
 
 #![allow(
     clippy::disallowed_methods,

@@ -35,8 +35,8 @@ impl Transaction {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// If the transaction conflicted with another one, or the connection was lost. In the latter case it is not known whether
-    /// the transaction took effect.
+    /// If the transaction conflicted with another one, or the connection was lost. In the latter case it is not known
+    /// whether the transaction took effect.
     pub async fn commit(self) -> Result<(), DbError> {
         match self.open {
             Open::Sqlite(transaction) => transaction.commit().await?,

@@ -1,4 +1,5 @@
-//! Types, transactions, races and migrations behave alike on all servers. Each test starts its server, or says why it is skipped.
+//! Types, transactions, races and migrations behave alike on all servers. Each test starts its server, or says why it
+//! is skipped.
 
 #![allow(
     clippy::disallowed_methods,

@@ -8,8 +8,8 @@ use weir_service::{Context, TasksError, Trigger};
 
 use crate::Ledger;
 
-/// The context of a component that carries envelopes: the context of every component, and a ledger. Clones belong to the same
-/// component.
+/// The context of a component that carries envelopes: the context of every component, and a ledger. Clones belong to
+/// the same component.
 #[derive(Debug, Clone)]
 pub struct LogContext {
     /// The context that every component has. Its fields and methods are available on this type too.

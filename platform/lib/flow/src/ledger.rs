@@ -1,10 +1,11 @@
 //! The ledger: counts what one component received, sent and dropped.
 //!
-//! Counts are kept in memory. A thread writes them to `DIR/<component>.json`: before an acknowledgement that follows a drop, and
-//! about once a second for observers. An acknowledgement waits until the drops before it are on file ([`Ledger::unwritten`],
-//! [`Ledger::written`]). No task writes the file itself, and one write serves all acknowledgements that wait for it. So the
-//! sender of an acknowledged message can rely on the losses of that message being on disk, even if this process is killed at
-//! once. A restarted component continues with the counts of its file; a broken file is set aside.
+//! Counts are kept in memory. A thread writes them to `DIR/<component>.json`: before an acknowledgement that follows a
+//! drop, and about once a second for observers. An acknowledgement waits until the drops before it are on file
+//! ([`Ledger::unwritten`], [`Ledger::written`]). No task writes the file itself, and one write serves all
+//! acknowledgements that wait for it. So the sender of an acknowledged message can rely on the losses of that message
+//! being on disk, even if this process is killed at once. A restarted component continues with the counts of its file;
+//! a broken file is set aside.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,7 +48,8 @@ struct Counts {
     expected: AtomicI64,
     in_flight: AtomicI64,
     drops: Mutex<Drops>,
-    /// The number of times that drops were counted. A snapshot that is taken after a [`Mark`] has all drops before the mark.
+    /// The number of times that drops were counted. A snapshot that is taken after a [`Mark`] has all drops before the
+    /// mark.
     drops_counted: AtomicU64,
 }
 
@@ -98,6 +100,7 @@ impl Ledger {
 
     /// Counts envelopes that came in.
     pub fn received(&self, count: u64) {
+        // Relaxed, here and below, because the counters do not depend on each other.
         self.counts.received.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -111,7 +114,8 @@ impl Ledger {
         self.counts.subscribers.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Counts a consumer that stores envelopes and that connected (`1`) or left (`-1`). It is also one of the subscribers.
+    /// Counts a consumer that stores envelopes and that connected (`1`) or left (`-1`). It is also one of the
+    /// subscribers.
     pub fn storing(&self, change: i64) {
         self.counts.storing.fetch_add(change, Ordering::Relaxed);
     }
@@ -139,7 +143,8 @@ impl Ledger {
         self.counts.expected.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// Counts envelopes that were sent and wait for their acknowledgement (positive), or that were acknowledged (negative).
+    /// Counts envelopes that were sent and wait for their acknowledgement (positive), or that were acknowledged
+    /// (negative).
     pub fn in_flight(&self, change: i64) {
         self.counts.in_flight.fetch_add(change, Ordering::Relaxed);
     }
@@ -161,6 +166,7 @@ impl Ledger {
             .or_default() += count;
         drops.reports.add(hop, reason.as_str(), source_id, count);
         drop(drops);
+        // After the totals were changed: a mark that includes this drop then stands for a snapshot that has it.
         self.counts.drops_counted.fetch_add(1, Ordering::Release);
     }
 
@@ -185,8 +191,8 @@ impl Ledger {
         self.counts.snapshot()
     }
 
-    /// Returns the mark for which [`Ledger::written`] has to wait before an acknowledgement is sent; `None` if all drops are on
-    /// file.
+    /// Returns the mark for which [`Ledger::written`] has to wait before an acknowledgement is sent; `None` if all
+    /// drops are on file.
     ///
     /// It must be called after the progress that is to be acknowledged was read, because drops are counted before their
     /// receipts are dropped.

@@ -2,9 +2,10 @@
 //!
 //! - A [`FairQueue`] is bounded in envelopes and in bytes. When it overflows, the source that fills it loses its oldest
 //!   envelopes.
-//! - A [`Receipt`] travels with every batch. When its last clone is dropped, the batch may be acknowledged to its sender.
-//! - A [`Ledger`] counts what a component received, sent and dropped, by hop and reason, in a file that survives a kill. A
-//!   component finds its ledger in its [`LogContext`].
+//! - A [`Receipt`] travels with every batch. When its last clone is dropped, the batch may be acknowledged to its
+//!   sender.
+//! - A [`Ledger`] counts what a component received, sent and dropped, by hop and reason, in a file that survives a
+//!   kill. A component finds its ledger in its [`LogContext`].
 //! - [`loss_reports`] carries the counts of lost envelopes to the log cache.
 //! - [`Turns`] shares expensive work out among callers, so that a caller with many requests does not delay the others.
 //!

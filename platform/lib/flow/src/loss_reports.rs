@@ -1,9 +1,9 @@
 //! Carries reports of losses to the log cache, as envelopes (decision 0026).
 //!
-//! The source that loses envelopes is the one that fills the queues, so a report under its id would be dropped with them. All
-//! reports therefore travel under a source id of their own, [`SOURCE`], and the log cache stores each under the source that
-//! lost. A report is a counter [`COUNTER`] with the running total of its series. [`LossTotals`] computes the growth since the
-//! last total that arrived, so the next report makes up for one that was lost.
+//! The source that loses envelopes is the one that fills the queues, so a report under its id would be dropped with
+//! them. All reports therefore travel under a source id of their own, [`SOURCE`], and the log cache stores each under
+//! the source that lost. A report is a counter [`COUNTER`] with the running total of its series. [`LossTotals`]
+//! computes the growth since the last total that arrived, so the next report makes up for one that was lost.
 
 use std::collections::HashMap;
 
@@ -47,7 +47,8 @@ impl LossReport {
     }
 }
 
-/// Whether an envelope is a report on its way; `hash` is [`report_hash`]. Nearly all envelopes are decided by their hash.
+/// Whether an envelope is a report on its way; `hash` is [`report_hash`]. Nearly all envelopes are decided by their
+/// hash.
 #[must_use]
 pub fn is_report(envelope: RawEnvelope<'_>, hash: u32) -> bool {
     envelope.source_hash() == hash && envelope.source_id_bytes() == SOURCE.as_bytes()
@@ -61,9 +62,9 @@ pub fn report_hash() -> u32 {
 
 /// The last total that arrived of each series.
 ///
-/// Series are kept in two generations. A series that is reported again moves to the young one, and when that is full, the old
-/// one is dropped. A series that was dropped and is reported again would be counted twice. That would take twice `GENERATION`
-/// other series within the ten seconds between two of its reports.
+/// Series are kept in two generations. A series that is reported again moves to the young one, and when that is full,
+/// the old one is dropped. A series that was dropped and is reported again would be counted twice. That would take
+/// twice `GENERATION` other series within the ten seconds between two of its reports.
 #[derive(Debug, Default)]
 pub struct LossTotals {
     young: HashMap<Box<str>, u64>,
@@ -71,8 +72,8 @@ pub struct LossTotals {
 }
 
 impl LossTotals {
-    /// Writes the growth that a report adds to its series, as an envelope of the source that lost; returns `false` if it adds
-    /// nothing, or is not a valid report.
+    /// Writes the growth that a report adds to its series, as an envelope of the source that lost; returns `false` if
+    /// it adds nothing, or is not a valid report.
     pub fn write_growth(&mut self, report: RawEnvelope<'_>, envelope: &mut Vec<u8>) -> bool {
         let view = report.view();
         let Message::Counter {

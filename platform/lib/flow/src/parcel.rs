@@ -34,12 +34,14 @@ impl Parcel {
         }
     }
 
-    /// Notes in the receipts that `count` envelopes of this parcel are lost, which is reported to producers that wait for it.
+    /// Notes in the receipts that `count` envelopes of this parcel are lost, which is reported to producers that wait
+    /// for it.
     ///
-    /// If the parcel was put together of several messages, the loss is assigned to the first ones, to each up to the number of
-    /// its envelopes.
+    /// If the parcel was put together of several messages, the loss is assigned to the first ones, to each up to the
+    /// number of its envelopes.
     pub fn note_lost(&self, mut count: u64) {
         for receipt in &self.receipts {
+            // It is not known to which messages the lost envelopes belong; the sum is right in any case.
             let part = receipt.part_of(count);
             receipt.note_lost(part);
             count -= part;

@@ -1,9 +1,9 @@
 //! A bounded queue that is fair to its sources.
 //!
-//! A push is cheap and never waits: it changes two counters and a ring buffer. Only when a bound is exceeded, the envelopes of
-//! each source are counted, and the room is shared out by water-filling: each source may keep up to a common level, and those
-//! above it lose their oldest envelopes. A source below the level loses nothing, however much others send. One such pass frees
-//! an eighth of the capacity, so that its cost is spread over thousands of pushes.
+//! A push is cheap and never waits: it changes two counters and a ring buffer. Only when a bound is exceeded, the
+//! envelopes of each source are counted, and the room is shared out by water-filling: each source may keep up to a
+//! common level, and those above it lose their oldest envelopes. A source below the level loses nothing, however much
+//! others send. One such pass frees an eighth of the capacity, so that its cost is spread over thousands of pushes.
 
 use std::collections::VecDeque;
 
@@ -85,8 +85,8 @@ impl FairQueue {
         }
     }
 
-    /// Appends a parcel; returns the envelopes that were dropped to make room for it. If the queue is closed, the parcel itself
-    /// is dropped.
+    /// Appends a parcel; returns the envelopes that were dropped to make room for it. If the queue is closed, the
+    /// parcel itself is dropped.
     #[must_use = "losses must be counted"]
     pub fn push(&self, parcel: Parcel) -> Vec<Loss> {
         let mut state = self.state.lock();
@@ -105,8 +105,8 @@ impl FairQueue {
         };
         let is_worth = state.reaches(WORTH_SENDING);
         drop(state);
-        // Waking the reader costs more than the push, so it is woken only when one of its conditions becomes true. This happens
-        // after the lock is released, so that the reader does not wait for it.
+        // Waking the reader costs more than the push, so it is woken only when one of its conditions becomes true. This
+        // happens after the lock is released, so that the reader does not wait for it.
         if was_empty {
             self.filled.notify_one();
         }
@@ -116,7 +116,8 @@ impl FairQueue {
         losses
     }
 
-    /// Removes and returns the oldest parcels: at least one, and no more than the bounds allow; `None` if there are none.
+    /// Removes and returns the oldest parcels: at least one, and no more than the bounds allow; `None` if there are
+    /// none.
     #[must_use]
     pub fn try_pop(&self, max_envelopes: usize, max_bytes: usize) -> Option<Vec<Parcel>> {
         let mut state = self.state.lock();
@@ -154,7 +155,8 @@ impl FairQueue {
         self.filled.notified().await;
     }
 
-    /// Waits until the queue got a batch that is worth sending at once, or was closed. It may return early. Cancel safe.
+    /// Waits until the queue got a batch that is worth sending at once, or was closed. It may return early. Cancel
+    /// safe.
     pub async fn worth_sending(&self) {
         self.worth_sending.notified().await;
     }
@@ -194,8 +196,8 @@ impl FairQueue {
         merge(parcels.iter().flat_map(losses_of))
     }
 
-    /// Releases *taken* for all queued parcels, so that this queue no longer delays the acknowledgement of producers that wait
-    /// for it.
+    /// Releases *taken* for all queued parcels, so that this queue no longer delays the acknowledgement of producers
+    /// that wait for it.
     pub fn release_taken(&self) {
         let mut state = self.state.lock();
         for receipt in state.parcels.iter_mut().flat_map(|parcel| &mut parcel.receipts) {
@@ -257,6 +259,7 @@ struct Share {
 
 /// Drops the oldest envelopes of the sources that hold the most, until an eighth of the capacity is free.
 fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
+    // Sources are weighed by the bound that is exceeded.
     let by_bytes = state.bytes > capacity.bytes;
     let bound = if by_bytes { capacity.bytes } else { capacity.envelopes };
     let weight = |len: usize| if by_bytes { len as u64 } else { 1 };
@@ -285,6 +288,7 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
         for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
             let hash = envelope.source_hash();
             match shares.get_mut(&hash) {
+                // Parcels are in the order of arrival, so these are the oldest envelopes of the source.
                 Some(share) if share.excess > 0 => {
                     share.excess = share.excess.saturating_sub(weight(envelope.field().len()));
                     dropped += 1;

@@ -1,18 +1,19 @@
 //! Receipts, through which the sender of a message learns that its envelopes were delivered further.
 //!
-//! A message that arrives over an acknowledged link gets a [`Receipt`] from the link's [`Tracker`]. Clones of the receipt travel
-//! with every batch that is made from the message. Dropping the last clone settles the message: by then each of its envelopes
-//! was delivered further, or dropped *and counted*. The link watches [`Tracker::progress`], and acknowledges all messages up to
-//! a sequence number.
+//! A message that arrives over an acknowledged link gets a [`Receipt`] from the link's [`Tracker`]. Clones of the
+//! receipt travel with every batch that is made from the message. Dropping the last clone settles the message: by then
+//! each of its envelopes was delivered further, or dropped *and counted*. The link watches [`Tracker::progress`], and
+//! acknowledges all messages up to a sequence number.
 //!
-//! There are two levels. A message is *handed on* when every consumer has it; the sender counts messages that are not handed on
-//! when its peer vanishes. A message is *taken* when every durable consumer (the log cache) has it. A producer that needs to
-//! know that its lines are stored waits for *taken*, which a live consumer that stalls does not delay.
+//! There are two levels. A message is *handed on* when every consumer has it; the sender counts messages that are not
+//! handed on when its peer vanishes. A message is *taken* when every durable consumer (the log cache) has it. A
+//! producer that needs to know that its lines are stored waits for *taken*, which a live consumer that stalls does not
+//! delay.
 //!
-//! A message that goes to several destinations has several branches ([`Receipt::for_branch`]). An envelope that is lost on two
-//! branches is one lost envelope for its producer. So of each message the branch with the greatest loss counts. That is exact if
-//! the branches lose the same envelopes, as queues do that drop whole messages or their oldest envelopes first. It is never
-//! more than the number of envelopes that are missing somewhere.
+//! A message that goes to several destinations has several branches ([`Receipt::for_branch`]). An envelope that is lost
+//! on two branches is one lost envelope for its producer. So of each message the branch with the greatest loss counts.
+//! That is exact if the branches lose the same envelopes, as queues do that drop whole messages or their oldest
+//! envelopes first. It is never more than the number of envelopes that are missing somewhere.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ struct Watermark {
 impl Level {
     fn settle(&self, sequence: u64) {
         let mut mark = self.0.lock();
+        // Messages settle in order as a rule, and then the set stays empty.
         if sequence != mark.settled_to + 1 {
             mark.ahead.insert(sequence);
             return;
@@ -132,6 +134,7 @@ struct Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
+        // After a freeze the previous hop counts the message as lost, so it must not be acknowledged.
         if self.tracker.frozen.load(Ordering::Acquire) {
             return;
         }
@@ -198,8 +201,8 @@ impl Receipt {
         self.taken = None;
     }
 
-    /// Notes that `count` envelopes of the message were dropped on this branch. They are reported to the producer when the
-    /// message is *taken*, if it waits for that.
+    /// Notes that `count` envelopes of the message were dropped on this branch. They are reported to the producer when
+    /// the message is *taken*, if it waits for that.
     pub fn note_lost(&self, count: u64) {
         if let Some(token) = &self.taken {
             let mut lost = token.lost.lock();
@@ -256,8 +259,8 @@ mod tests {
         assert_eq!(tracker.progress().handed_on, 1);
     }
 
-    /// Of a message with two branches, the greater loss counts. It is reported when both branches are settled, and the losses of
-    /// another message are counted separately.
+    /// Of a message with two branches, the greater loss counts. It is reported when both branches are settled, and the
+    /// losses of another message are counted separately.
     #[test]
     fn an_envelope_lost_on_two_branches_is_counted_once() {
         let tracker = Tracker::new();

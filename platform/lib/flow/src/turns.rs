@@ -1,11 +1,12 @@
 //! Turns: shares expensive work out among the callers that ask for it.
 //!
-//! A limited number of requests run at a time, and a limited number wait. The next turn goes to the caller with the fewest
-//! running requests; among equals, to the one whose last turn is longest ago, and then to the one that came first. So a caller
-//! with many requests waits for itself and not for others.
+//! A limited number of requests run at a time, and a limited number wait. The next turn goes to the caller with the
+//! fewest running requests; among equals, to the one whose last turn is longest ago, and then to the one that came
+//! first. So a caller with many requests waits for itself and not for others.
 //!
-//! A single caller may have all turns but one, which is kept for another caller, and all waiting places. When all places are
-//! used, a caller with fewer of them displaces the last request of the caller with the most, which fails with [`Busy`].
+//! A single caller may have all turns but one, which is kept for another caller, and all waiting places. When all
+//! places are used, a caller with fewer of them displaces the last request of the caller with the most, which fails
+//! with [`Busy`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -134,8 +135,8 @@ impl Shared {
         let mine = queue.callers.get(caller);
         let (running, waiting) = mine.map_or((0, 0), |share| (share.running, share.waiting.len()));
         let caller: Arc<str> = caller.into();
-        // If a turn is free, no waiting request may have it: its caller has its greatest number of turns. So this request does
-        // not overtake another.
+        // If a turn is free, no waiting request may have it: its caller has its greatest number of turns. So this
+        // request does not overtake another.
         if queue.running < self.limits.running && running < self.most() {
             return Ok(Entered::Turn(self.turn(queue, caller)));
         }
@@ -273,7 +274,8 @@ mod tests {
         queue.callers.is_empty() && queue.running == 0 && queue.waiting == 0
     }
 
-    /// While one caller has many requests, the first request of another runs at once, and waiting callers get turns alternately.
+    /// While one caller has many requests, the first request of another runs at once, and waiting callers get turns
+    /// alternately.
     #[test]
     fn a_caller_with_many_requests_does_not_delay_others() {
         let turns = Turns::new(3, 24);
@@ -302,7 +304,8 @@ mod tests {
         assert!(is_idle(&turns));
     }
 
-    /// Any caller can use all waiting places, and is displaced by callers with fewer, until the places are shared equally.
+    /// Any caller can use all waiting places, and is displaced by callers with fewer, until the places are shared
+    /// equally.
     #[test]
     fn waiting_places_are_shared() {
         let turns = Turns::new(1, 8);

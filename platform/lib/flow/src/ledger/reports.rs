@@ -1,8 +1,9 @@
 //! Reports of losses by source.
 //!
-//! The losses of one source at one hop for one reason are a series with a running total. A report has the total, so the next
-//! report makes up for one that is lost on its way. A series that stops growing is therefore reported a few more times. Then it
-//! ends, and later losses start a new series. So the memory for series is bounded by the losses of one minute.
+//! The losses of one source at one hop for one reason are a series with a running total. A report has the total, so the
+//! next report makes up for one that is lost on its way. A series that stops growing is therefore reported a few more
+//! times. Then it ends, and later losses start a new series. So the memory for series is bounded by the losses of one
+//! minute.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

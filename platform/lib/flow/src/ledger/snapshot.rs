@@ -33,8 +33,8 @@ pub struct LedgerSnapshot {
     /// The number of connected consumers that store envelopes.
     #[serde(default)]
     pub storing: i64,
-    /// The number of stored envelopes: at a doppler, those that its storing consumers acknowledged; at a log cache, those that
-    /// it received from dopplers.
+    /// The number of stored envelopes: at a doppler, those that its storing consumers acknowledged; at a log cache,
+    /// those that it received from dopplers.
     #[serde(default)]
     pub stored: u64,
     /// The number of envelopes that were sent to the next hop and not acknowledged yet.

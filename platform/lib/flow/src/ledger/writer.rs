@@ -1,7 +1,8 @@
 //! The thread that writes the file of a ledger.
 //!
-//! A task that needs the file to be up to date requests a write and waits; one write serves all tasks that wait when it begins.
-//! A write that fails is repeated until it succeeds, and meanwhile no acknowledgement that relies on it is sent.
+//! A task that needs the file to be up to date requests a write and waits; one write serves all tasks that wait when it
+//! begins. A write that fails is repeated until it succeeds, and meanwhile no acknowledgement that relies on it is
+//! sent.
 
 use std::io;
 use std::path::PathBuf;

@@ -87,8 +87,8 @@ fn bytes_are_bounded_too() {
     }
 }
 
-/// A parcel that an overflow empties drops its receipt. One that loses only a part keeps it, and its loss is reported when
-/// the message is *taken*.
+/// A parcel that an overflow empties drops its receipt. One that loses only a part keeps it, and its loss is reported
+/// when the message is *taken*.
 #[test]
 fn receipts_settle_when_their_envelopes_are_counted() {
     let tracker = Tracker::new();
