@@ -37,6 +37,7 @@ pub async fn eventually<T, E: Display>(
 ///
 /// # Errors
 /// When it failed, or did not come within `limit`.
+#[expect(clippy::print_stdout, reason = "the test harness shows it among the output of the test")]
 pub async fn served<T>(
     what: &str,
     limit: Duration,
