@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, Problems};
 use weir_flow::Capacity;
 
-use crate::InFlightLimit;
+use crate::outlet::InFlightLimit;
 use crate::rewrite::DefaultTags;
 
 /// A pair of upper bounds on one buffer or link, in the form in which a configuration file writes it.

@@ -10,7 +10,8 @@ use weir_rpc::{GrpcServer, RawServer};
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
-use crate::{Error, Ingress};
+use crate::error::Error;
+use crate::ingress::Ingress;
 
 /// The size in bytes of the largest message that an agent accepts (logging §7).
 const MAX_MESSAGE: usize = 10 << 20;

@@ -29,7 +29,7 @@ use weir_rpc::{GrpcServer, RawServer, Target};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
-use crate::Ingress;
+use crate::ingress::Ingress;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
