@@ -149,7 +149,7 @@ impl Reporter {
             self.look_at(drain, now, wall, &mut batches);
         }
         let round = self.round;
-        self.reported.retain(|_, told| last.round == round);
+        self.reported.retain(|_, last| last.round == round);
         batches.finish()
     }
 
