@@ -1,4 +1,4 @@
-//! Places for streams: so many at all, so many of one caller, and so many selectors in all of a caller's streams.
+//! The limits of streams: in total, per caller, and of selectors in all streams of a caller.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use weir_auth::{Caller, Quota, Share};
 
 use crate::config::Limits;
 
-/// The places of a gateway.
+/// The limits of a gateway, and what is in use.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct StreamLimits {
     all: Arc<Semaphore>,
     streams: Arc<Quota>,
     selectors: Arc<Quota>,
 }
 
-/// Why there is no place.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// None at all.
-    All,
-    /// None for this caller.
-    OfOne,
-    /// Not for so many selectors of this caller.
-    Selectors,
+pub(crate) enum LimitReached {
+    /// The total number of streams.
+    Streams,
+    /// The number of streams of one caller.
+    StreamsOfCaller,
+    /// The number of selectors in the streams of one caller.
+    SelectorsOfCaller,
 }
 
-impl Places {
+impl StreamLimits {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.streams)),
@@ -35,19 +35,24 @@ impl Places {
         }
     }
 
-    /// Takes a place for a stream of `caller` with so many selectors.
-    pub(crate) fn take(&self, caller: &Caller, selectors: usize) -> Result<Place, Full> {
-        Ok(Place {
-            _all: Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::All)?,
-            _stream: self.streams.take(caller, 1).ok_or(Full::OfOne)?,
-            _selectors: self.selectors.take(caller, selectors).ok_or(Full::Selectors)?,
+    /// Takes a permit for a stream of `caller` with this number of selectors.
+    pub(crate) fn take(&self, caller: &Caller, selectors: usize) -> Result<StreamPermit, LimitReached> {
+        Ok(StreamPermit {
+            _all: Arc::clone(&self.all)
+                .try_acquire_owned()
+                .map_err(|_| LimitReached::Streams)?,
+            _stream: self.streams.take(caller, 1).ok_or(LimitReached::StreamsOfCaller)?,
+            _selectors: self
+                .selectors
+                .take(caller, selectors)
+                .ok_or(LimitReached::SelectorsOfCaller)?,
         })
     }
 }
 
-/// A place, until it is dropped.
+/// The permission for one stream. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct StreamPermit {
     _all: OwnedSemaphorePermit,
     _stream: Share,
     _selectors: Share,
@@ -59,10 +64,11 @@ mod tests {
 
     use super::*;
 
-    /// One caller cannot take all places, nor all selectors with few of them; what is given back is free again.
+    /// One caller can take neither all streams nor all of its selectors with few streams, and permits are free again
+    /// when dropped.
     #[test]
-    fn places_are_limited_thrice() {
-        let places = Places::new(&Limits {
+    fn three_limits_hold() {
+        let limits = StreamLimits::new(&Limits {
             streams: 3,
             streams_per_caller: 2,
             selectors_per_caller: 10,
@@ -71,14 +77,14 @@ mod tests {
             header_bytes: 0,
         });
         let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
-        let first = places.take(&a, 6).unwrap();
-        assert_eq!(places.take(&a, 5).unwrap_err(), Full::Selectors);
-        let _second = places.take(&a, 4).unwrap();
-        assert_eq!(places.take(&a, 1).unwrap_err(), Full::OfOne);
-        let third = places.take(&b, 10).unwrap();
-        assert_eq!(places.take(&c, 1).unwrap_err(), Full::All);
+        let first = limits.take(&a, 6).unwrap();
+        assert_eq!(limits.take(&a, 5).unwrap_err(), LimitReached::SelectorsOfCaller);
+        let _second = limits.take(&a, 4).unwrap();
+        assert_eq!(limits.take(&a, 1).unwrap_err(), LimitReached::StreamsOfCaller);
+        let third = limits.take(&b, 10).unwrap();
+        assert_eq!(limits.take(&c, 1).unwrap_err(), LimitReached::Streams);
         drop((first, third));
-        let _fourth = places.take(&a, 6).unwrap();
-        let _fifth = places.take(&c, 1).unwrap();
+        let _fourth = limits.take(&a, 6).unwrap();
+        let _fifth = limits.take(&c, 1).unwrap();
     }
 }
