@@ -1,6 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! This does not use `weir_rpc::serve_http`, because a client that stops reading must not keep its connection, and
+//! This does not use `weir_net::serve_http`, because a client that stops reading must not keep its connection, and
 //! because a stream must be able to cut it.
 
 use std::convert::Infallible;
@@ -11,7 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use weir_rpc::{Connection, Connections, PortLimits};
+use weir_flow::LogContext;
+use weir_net::{Connection, Connections, PortLimits};
 use weir_service::Context;
 use weir_tls::ServerTls;
 
@@ -32,13 +33,13 @@ pub(crate) struct Front {
     pub(crate) service: Arc<Service>,
     pub(crate) limits: Limits,
     pub(crate) times: Times,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
 }
 
 impl Front {
     /// Accepts connections until shutdown is requested, and then waits for the remaining ones.
     pub(crate) async fn serve(self, listener: TcpListener) {
-        let Context { shutdown, tasks, .. } = &self.context;
+        let Context { shutdown, tasks, .. } = &*self.context;
         let limits = PortLimits {
             // A stream learns from each flush how much its client has, so writes must not be gathered.
             gathers_writes: false,

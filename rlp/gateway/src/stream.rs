@@ -8,8 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 use weir_auth::Ended;
-use weir_flow::Reason;
-use weir_service::Context;
+use weir_flow::{LogContext, Reason};
 
 use crate::backlog::Backlog;
 use crate::config::{Resume, Times};
@@ -129,11 +128,11 @@ pub(crate) struct Stream {
     timer: Pin<Box<Sleep>>,
     /// When written pieces were last settled.
     settled_at: Instant,
-    context: Context,
+    context: LogContext,
     _permit: StreamPermit,
 }
 
-fn heartbeat(context: &Context) -> Bytes {
+fn heartbeat(context: &LogContext) -> Bytes {
     events::heartbeat(context.clock.now_nanos().div_euclid(1_000_000_000))
 }
 
@@ -153,7 +152,7 @@ impl Stream {
         attachment: Attachment,
         session: Option<(Session, Resume)>,
         times: Times,
-        context: Context,
+        context: LogContext,
         permit: StreamPermit,
     ) -> Self {
         context.ledger.subscribers(1);

@@ -7,9 +7,9 @@
 //! meters ────────────▶ counters, gauges ┘
 //! ```
 //!
-//! [`init()`] installs everything, and [`meter`] gives a component its instruments. The [`Outbox`] is bounded and fair
-//! to the components that share it, and its losses are reported in a counter `dropped`. Producing telemetry never
-//! waits.
+//! [`init()`] installs everything, and `weir_service::Context::meter` gives a component its instruments. The [`Outbox`]
+//! is bounded and fair to the components that share it, and its losses are reported in a counter `dropped`. Producing
+//! telemetry never waits.
 //!
 //! The component of an event or a span comes from the span field `component` (see `weir_service::Context::span`), or
 //! else from the process. What happens while telemetry is shipped is not shipped: see [`quiet()`]. Fields whose names
@@ -32,13 +32,11 @@ mod identity;
 mod init;
 mod ledger_metrics;
 mod library;
-mod limit;
 mod log_file;
 mod metrics;
 mod neutral;
 mod outbox;
 mod owner;
-mod propagation;
 mod quiet;
 mod record;
 mod spans;
@@ -48,14 +46,7 @@ pub use format::Format;
 pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};
 pub use ledger_metrics::observe_ledger;
-pub use limit::{EACH_SECOND, RateLimit};
 pub use log_file::{LOG_FILE_BYTES, set_full_log_aside};
-pub use metrics::meter;
 pub use neutral::{Neutralizer, neutral, neutral_rows};
 pub use outbox::{Outbox, Shipment};
-pub use propagation::{adopt_trace, send_trace};
 pub use quiet::quiet;
-
-/// The macro [`limited!`] needs this path wherever it is used.
-#[doc(hidden)]
-pub use tracing;

@@ -1,8 +1,8 @@
 //! Limits warnings of libraries to one per second and place.
 //!
 //! A library warns about each peer that violates a protocol, which anybody can cause any number of times, and libraries
-//! do not use [`limited!`](crate::limited). So their warnings and errors are limited on their way to standard error.
-//! Those of transports are not shipped at all (see [`crate::quiet()`]).
+//! do not use [`weir_service::limited!`]. So their warnings and errors are limited on their way to standard error. Those
+//! of transports are not shipped at all (see [`crate::quiet()`]).
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-use crate::limit::{EACH_SECOND, RateLimit};
+use weir_service::{EACH_SECOND, RateLimit};
 
 thread_local! {
     /// The number of events that were left out before the one that this thread is about to write.

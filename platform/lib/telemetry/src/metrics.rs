@@ -11,7 +11,6 @@ mod series;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::Meter;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
@@ -23,12 +22,6 @@ use weir_service::clock;
 use crate::identity::Identity;
 use crate::metrics::series::{Number, Page, Totals};
 use crate::outbox::Outbox;
-
-/// Returns the meter of a component. Before [`crate::init()`], its instruments measure nothing.
-#[must_use]
-pub fn meter(component: &'static str) -> Meter {
-    opentelemetry::global::meter(component)
-}
 
 /// Exports every collection to the outbox.
 #[derive(Debug)]
