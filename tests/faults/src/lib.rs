@@ -56,7 +56,7 @@ pub async fn assert_serves(stack: &Stack) -> anyhow::Result<()> {
     let source = format!("alive-{:?}", Instant::now()).replace(|c: char| !c.is_alphanumeric(), "-");
     let emitter = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([source.as_str()])).await?;
-    consumer.in_place(&emitter, &source).await?;
+    consumer.wait_until_subscribed(&emitter, &source).await?;
     let log_cache = stack.log_cache()?;
     let sent = Sent::from([(source.clone(), 1)]);
     eventually("a line in the log cache", async || {

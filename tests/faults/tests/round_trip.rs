@@ -79,14 +79,14 @@ fn assert_same(who: &str, got: &[Vec<u8>], want: &[Vec<u8>]) {
 async fn round_trip(stack: &Stack, source: &str, text: &[u8]) -> anyhow::Result<()> {
     let want = lines(text);
     let received = Received::keeping_lines_of(source);
-    let firehose = Firehose::open_into(
+    let firehose = Firehose::open_recording(
         stack.endpoints(),
         &format!("/firehose/{source}"),
         &stack.token()?,
         received.clone(),
     )
     .await?;
-    firehose.in_place(&stack.emitter().await?, PROBE).await?;
+    firehose.wait_until_subscribed(&stack.emitter().await?, PROBE).await?;
 
     let mut emit = stack.command()?;
     emit.args(["emit", "--source-id", source]);

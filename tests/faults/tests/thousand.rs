@@ -65,7 +65,7 @@ async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
     // Each opens its connection with its first line: that is not the load.
     send_round(&emitter, &mut series, &mut Instant::now()).await?;
     let healthy = BINDINGS as u64 - 3;
-    well.has(healthy).await.with_context(|| agent.log())?;
+    well.wait_for_lines(healthy).await.with_context(|| agent.log())?;
     let opening = well.lines().take_age(990);
 
     let seconds = std::env::var("WEIR_DRILL_SECONDS")
@@ -81,7 +81,7 @@ async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
         lags.push(well.lines().take_age(990));
     }
     let each = rounds as u64 + 1;
-    well.has(healthy * each).await.with_context(|| agent.log())?;
+    well.wait_for_lines(healthy * each).await.with_context(|| agent.log())?;
     lags.sort_by(f64::total_cmp);
     let (lag, worst) = (lags[lags.len() * 3 / 4], lags[lags.len() - 1]);
     println!(
@@ -108,19 +108,19 @@ async fn a_thousand_bindings_do_not_feel_three() -> anyhow::Result<()> {
                 .as_ref()
                 .is_some_and(|error| error.to_lowercase().contains(&named.to_lowercase()))
         };
-        let status = agent.says(app, said).await?;
+        let status = agent.wait_for_status(app, said).await?;
         ensure!(status.waiting_lines == each && status.lost == 0, "{status:?}");
     }
     // The slow one gets what it can take, and in the end everything; not in order where it took nothing for so long that it
     // was connected to anew: it reads what lay in the old connection beside the new one.
-    slow.behave(Behaviour::Read);
+    slow.set_behaviour(Behaviour::Read);
     eventually("the slow drain", async || {
         let tally = slow.lines().of(&apps[500]);
         ensure!(tally.once == each, "{tally:?}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    let books = agent.books()?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = agent.ledgers()?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }

@@ -57,18 +57,18 @@ async fn two_dopplers_share_the_load() -> anyhow::Result<()> {
     let parts = Parts::start(2).await?;
     let mut series = series_of("two", 4, Shape::LINE);
     let consumers = Consumers::of(&parts, &series).await?;
-    let before = parts.books_at_rest().await?;
+    let before = parts.ledgers_at_rest().await?;
     let emitter = parts.emitter().await?;
     send_paced(&emitter, &mut series, &[2000; 4], RATE).await?;
     emitter.finish().await?;
-    let books = parts.books_at_rest().await?.since(&before);
-    conserved(&consumers.accounts(&parts, &series).await?, &books, Tolerance::Exact)?;
-    assert_eq!(books.lost(), 0, "{}", books.summary());
+    let ledgers = parts.ledgers_at_rest().await?.since(&before);
+    conserved(&consumers.accounts(&parts, &series).await?, &ledgers, Tolerance::Exact)?;
+    assert_eq!(ledgers.lost(), 0, "{}", ledgers.summary());
     for doppler in ["doppler-0", "doppler-1"] {
         assert!(
-            books.of(doppler).received > 1000,
+            ledgers.of(doppler).received > 1000,
             "{doppler} has its share: {}",
-            books.summary()
+            ledgers.summary()
         );
     }
     Ok(())
@@ -81,27 +81,27 @@ async fn one_of_two_dopplers_can_go() -> anyhow::Result<()> {
     let mut parts = Parts::start(2).await?;
     let mut series = series_of("one-of-two", 4, Shape::LINE);
     let consumers = Consumers::of(&parts, &series).await?;
-    let before = parts.books_at_rest().await?;
+    let before = parts.ledgers_at_rest().await?;
     let emitter = parts.emitter().await?;
     send_paced(&emitter, &mut series, &[500; 4], RATE).await?;
     parts.kill("doppler-0")?;
     send_paced(&emitter, &mut series, &[1000; 4], RATE).await?;
     parts.start_again("doppler-0").await?;
-    let restarted = parts.books()?.of("doppler-0").received;
+    let restarted = parts.ledgers()?.of("doppler-0").received;
     let mut shared = false;
     for _ in 0..30 {
         send_paced(&emitter, &mut series, &[250; 4], RATE).await?;
-        if parts.books()?.of("doppler-0").received > restarted + 500 {
+        if parts.ledgers()?.of("doppler-0").received > restarted + 500 {
             shared = true;
             break;
         }
     }
     assert!(shared, "the doppler that came back gets no load");
     emitter.finish().await?;
-    let books = parts.books_at_rest().await?.since(&before);
+    let ledgers = parts.ledgers_at_rest().await?.since(&before);
     assert!(!consumers.rlp.has_ended() && !consumers.firehose.has_ended());
     let accounts = consumers.accounts(&parts, &series).await?;
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(3 * RATE as u64))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(3 * RATE as u64))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     Ok(())
 }

@@ -26,8 +26,8 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
         let name = series[0].source_id().to_owned();
         let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([name.as_str(), PROBE])).await?;
         let firehose = Firehose::open(stack.endpoints(), "/firehose/drain", &stack.token()?).await?;
-        consumer.in_place(&emitter, PROBE).await?;
-        firehose.in_place(&emitter, PROBE).await?;
+        consumer.wait_until_subscribed(&emitter, PROBE).await?;
+        firehose.wait_until_subscribed(&emitter, PROBE).await?;
 
         let over = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&over);
@@ -54,14 +54,14 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
         drop(consumer.ended().await?);
         firehose.ended().await?;
 
-        let books = stack.books()?;
+        let ledgers = stack.ledgers()?;
         for (who, received) in [("RLP", received), ("firehose", from_firehose)] {
             let numbers = received.numbers().remove(&name).unwrap_or_default();
             let count = numbers.len() as u64;
             assert!(
                 numbers.iter().copied().eq(0..count),
                 "{who} has holes: {}",
-                books.summary()
+                ledgers.summary()
             );
             assert!(count <= sent);
         }
@@ -77,17 +77,22 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
             ("traffic-controller", Some(1)),
             ("log-cache", Some(1)),
         ] {
-            let ledger = books.of(component);
-            assert_eq!(ledger.in_flight, 0, "{component}: {}", books.summary());
+            let ledger = ledgers.of(component);
+            assert_eq!(ledger.in_flight, 0, "{component}: {}", ledgers.summary());
             let out = ledger.sent + ledger.dropped_total();
             if let Some(copies) = copies {
-                assert_eq!(copies * ledger.received, out, "{component}: {}", books.summary());
+                assert_eq!(copies * ledger.received, out, "{component}: {}", ledgers.summary());
             }
         }
-        let in_both = ["loggregator-agent", "syslog-agent"].map(|agent| books.of(agent).received);
-        assert_eq!(in_both[0], in_both[1], "each agent got everything: {}", books.summary());
-        let lost = books.lost() - books.dropped("", "", "shutting_down") - books.dropped("", "", "consumer_gone");
-        assert_eq!(lost, 0, "{}", books.summary());
+        let in_both = ["loggregator-agent", "syslog-agent"].map(|agent| ledgers.of(agent).received);
+        assert_eq!(
+            in_both[0],
+            in_both[1],
+            "each agent got everything: {}",
+            ledgers.summary()
+        );
+        let lost = ledgers.lost() - ledgers.dropped("", "", "shutting_down") - ledgers.dropped("", "", "consumer_gone");
+        assert_eq!(lost, 0, "{}", ledgers.summary());
         assert_no_panics(&stack);
     }
     Ok(())
@@ -111,7 +116,7 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["app", PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
     let endpoints = stack.endpoints().clone();
     let servers = [
         ("forwarder-agent", &endpoints.agent, "metron"),
@@ -137,7 +142,7 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     }
     let mut series = series_of("app", 1, Shape::SHORT);
     let before = consumer.received.total();
-    consumer.in_place(&emitter, PROBE).await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
     send_paced(&emitter, &mut series, &[100], 1000).await?;
     assert!(consumer.received.total() > before, "streams outlive the renewal");
     assert_serves(&stack).await?;

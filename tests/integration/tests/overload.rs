@@ -66,16 +66,16 @@ async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
 
     let emitter = stack.emitter().await?;
     let mut series = series_of("kept", 1, Shape::LINE);
-    let before = stack.books()?;
+    let before = stack.ledgers()?;
     let old = stack.kill("log-cache")?;
     send_paced(&emitter, &mut series, &[3000], 3000).await?;
-    stack.back("log-cache", old).await?;
+    stack.wait_for_restart("log-cache", old).await?;
     send_paced(&emitter, &mut series, &[500], 3000).await?;
     emitter.finish().await?;
     let sent = sent_of(&series);
     eventually("every line stored or counted", async || {
         let stored = in_log_cache(&stack, &sent).await?.total();
-        let counted = stack.books()?.since(&before).dropped("doppler", "egress", "");
+        let counted = stack.ledgers()?.since(&before).dropped("doppler", "egress", "");
         ensure!(stored + counted >= 3500, "{stored} stored, {counted} counted");
         ensure!(
             stored > 2500,
@@ -116,10 +116,10 @@ async fn reports_of_losses_are_not_shed_with_what_was_lost() -> anyhow::Result<(
         let told = log_cache
             .number("select coalesce(sum(count), 0) as n from drops")
             .await?;
-        let books = stack.books()?;
-        let counted = books.dropped("", "", "");
-        ensure!(counted > 5000, "nothing was shed: {}", books.summary());
-        ensure!(told == counted, "{told} of {counted} are told: {}", books.summary());
+        let ledgers = stack.ledgers()?;
+        let counted = ledgers.dropped("", "", "");
+        ensure!(counted > 5000, "nothing was shed: {}", ledgers.summary());
+        ensure!(told == counted, "{told} of {counted} are told: {}", ledgers.summary());
         Ok::<_, anyhow::Error>(())
     })
     .await?;
@@ -166,8 +166,8 @@ async fn a_ledger_that_cannot_be_written_is_said_once() -> anyhow::Result<()> {
         .await?;
         assert_eq!(said(&stack, component, LOST), 1, "{component}");
     }
-    let books = stack.books_at_rest().await?;
-    assert!(books.of("log-cache").received >= 6000, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?;
+    assert!(ledgers.of("log-cache").received >= 6000, "{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }

@@ -29,10 +29,10 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     let slow = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/live", &stack.token()?).await?;
-    slow.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    slow.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     slow.pause();
     send_paced(&emitter, &mut series, &[15_000, 15_000], 6000).await?;
@@ -47,7 +47,7 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     })
     .await?;
     slow.resume();
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     let stored = in_log_cache(&stack, &sent).await?;
     let reports = stored.reports();
@@ -57,12 +57,12 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
         Account::new("firehose", &sent, &firehose.received).with_reports(&reports),
         Account::new("log cache", &sent, &stored).with_reports(&reports),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Exact)?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Exact)?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert!(
         accounts[0].missing() > 1000,
         "the queue overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for account in &accounts[1..] {
         assert_eq!(account.missing(), 0, "{account:?}");
@@ -98,9 +98,9 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let request = logs_of([name.as_str(), PROBE]);
     let vanishing = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    vanishing.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    vanishing.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     vanishing.pause();
     send_paced(&emitter, &mut series, &[20_000], 8000).await?;
@@ -115,19 +115,19 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let delivered = vanishing.received.of(&name);
     vanishing.vanish();
     let counted = eventually("the vanished consumer is counted", async || {
-        let books = stack.books()?.since(&before);
-        let counted = books.dropped("", "egress", "consumer_gone") + books.dropped("", "egress", "slow_consumer");
-        anyhow::ensure!(counted > 0, "{}", books.summary());
+        let ledgers = stack.ledgers()?.since(&before);
+        let counted = ledgers.dropped("", "egress", "consumer_gone") + ledgers.dropped("", "egress", "slow_consumer");
+        anyhow::ensure!(counted > 0, "{}", ledgers.summary());
         Ok::<_, anyhow::Error>(counted)
     })
     .await?;
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = counted.max(books.dropped("", "egress", ""));
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = counted.max(ledgers.dropped("", "egress", ""));
     let unaccounted = (20_000 - delivered).saturating_sub(counted);
     assert!(
         unaccounted <= IN_BUFFERS,
         "{unaccounted} unaccounted for: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert!(
         counted <= 20_000 - delivered,
@@ -138,7 +138,7 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let log_cache = Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?);
     assert_eq!((live.missing(), log_cache.missing()), (0, 0));
     for component in ["rlp", "doppler", "loggregator-agent", "forwarder-agent"] {
-        let in_flight = books.of(component).in_flight;
+        let in_flight = ledgers.of(component).in_flight;
         assert!(in_flight < 500, "{component}: {in_flight} in flight for nobody");
     }
     assert_no_panics(&stack);
@@ -156,9 +156,9 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     let token = stack.token()?;
     let slow = Firehose::open(stack.endpoints(), "/firehose/slow", &token).await?;
     let live = Firehose::open(stack.endpoints(), "/firehose/live", &token).await?;
-    slow.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    slow.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     slow.pause();
     send_paced(&emitter, &mut series, &[40_000], 5000).await?;
     emitter.finish().await?;
@@ -177,12 +177,12 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     })
     .await?;
     let delivered = slow.received.of(&name);
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = books.lost();
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = ledgers.lost();
     assert!(
         delivered < 40_000 && counted > 0,
         "{delivered} delivered: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert!(
         delivered + counted <= 40_000,
@@ -192,7 +192,7 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     assert_eq!(Account::new("live", &sent, &live.received).missing(), 0);
     conserved(
         &[Account::new("live", &sent, &live.received)],
-        &books,
+        &ledgers,
         Tolerance::Overcount(40_000),
     )?;
     assert_no_panics(&stack);

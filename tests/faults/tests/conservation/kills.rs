@@ -49,20 +49,20 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
         a_while().await;
         let old = stack.kill("doppler")?;
-        stack.back("doppler", old).await?;
+        stack.wait_for_restart("doppler", old).await?;
     }
     a_while().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     assert!(
         !consumer.has_ended() && !firehose.has_ended(),
@@ -73,8 +73,8 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
         Account::new("firehose", &sent, &firehose.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(2 * 3 * WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(2 * 3 * WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_serves(&stack).await?;
     assert_no_panics(&stack);
     Ok(())
@@ -92,9 +92,9 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let first = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    first.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    first.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
     a_while().await;
@@ -102,7 +102,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let early = first.received.clone();
     let status = first.ended().await?;
     assert!(status.is_err(), "a killed server says no good-bye");
-    stack.back("rlp", old).await?;
+    stack.wait_for_restart("rlp", old).await?;
     let second = eventually("the RLP takes a subscription", async || {
         RlpConsumer::subscribe(stack.endpoints(), request.clone()).await
     })
@@ -110,7 +110,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     a_while().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     for name in &names {
         let (early, late) = (
@@ -138,16 +138,16 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
         (others[0].missing(), others[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
     // All that is counted is the one subscription that went.
-    let verdict = conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&others, &ledgers, Tolerance::Overcount(WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_eq!(
-        books.lost(),
-        books.dropped("doppler", "egress", ""),
+        ledgers.lost(),
+        ledgers.dropped("doppler", "egress", ""),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
     assert_no_panics(&stack);
     Ok(())
@@ -166,19 +166,19 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     )
     .await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     a_while().await;
     let old = stack.kill("traffic-controller")?;
     firehose.ended().await?;
-    stack.back("traffic-controller", old).await?;
+    stack.wait_for_restart("traffic-controller", old).await?;
     let again = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
     a_while().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     assert!(
         again.received.total() > 0,
         "a new firehose gets what is sent from now on"
@@ -191,10 +191,10 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
         (others[0].missing(), others[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let verdict = conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&others, &ledgers, Tolerance::Overcount(WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
@@ -209,24 +209,24 @@ async fn agent_killed_under_load() -> anyhow::Result<()> {
     let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
         a_while().await;
         let old = stack.kill("loggregator-agent")?;
-        stack.back("loggregator-agent", old).await?;
+        stack.wait_for_restart("loggregator-agent", old).await?;
     }
     a_while().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(2 * 2 * WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(2 * 2 * WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_serves(&stack).await?;
     assert_no_panics(&stack);
     Ok(())
@@ -241,16 +241,16 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     a_while().await;
     let old = stack.kill("syslog-agent")?;
     a_while().await;
-    stack.back("syslog-agent", old).await?;
+    stack.wait_for_restart("syslog-agent", old).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
@@ -259,10 +259,10 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
         (accounts[0].missing(), accounts[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(0))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(0))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
@@ -277,16 +277,16 @@ async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
     let mut series = series_of("forwarder-kill", 1, Shape::LINE);
     let name = series[0].source_id().to_owned();
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([name.as_str(), PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     send_paced(&emitter, &mut series, &[4000], RATE).await?;
     let old = stack.kill("forwarder-agent")?;
-    stack.back("forwarder-agent", old).await?;
+    stack.wait_for_restart("forwarder-agent", old).await?;
     let emitter = stack.emitter().await?;
     send_paced(&emitter, &mut series, &[4000], RATE).await?;
     emitter.finish().await?;
     let sent = sent_of(&series);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
@@ -300,7 +300,7 @@ async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
         accounts[0].missing(),
         accounts[1].missing(),
         "all consumers miss the same: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert_serves(&stack).await?;
     assert_no_panics(&stack);

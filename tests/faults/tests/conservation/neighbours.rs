@@ -40,8 +40,8 @@ async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
         logs_of(names.iter().map(String::as_str).chain([PROBE])),
     )
     .await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     consumer.pause();
     send_paced(&emitter, &mut series, &counts(), 7000).await?;
@@ -54,23 +54,28 @@ async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
     })
     .await?;
     consumer.resume();
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let stored = in_log_cache(&stack, &sent).await?;
     let reports = stored.reports();
     let accounts = [
         Account::new("stalled consumer", &sent, &consumer.received).with_reports(&reports),
         Account::new("log cache", &sent, &stored).with_reports(&reports),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Exact)?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Exact)?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     let (noisy, quiet) = names.split_last().expect("the noisy one");
     assert!(
         accounts[0].missing_of(noisy) > 1000,
         "the queue overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for name in quiet {
-        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+        assert_eq!(
+            accounts[0].missing_of(name),
+            0,
+            "{name} is quiet: {}",
+            ledgers.summary()
+        );
     }
     assert_no_panics(&stack);
     Ok(())
@@ -93,8 +98,8 @@ async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
         logs_of(names.iter().map(String::as_str).chain([PROBE])),
     )
     .await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     stack.signal("doppler", Signal::STOP)?;
     let sending = send_paced(&emitter, &mut series, &counts(), 7000).await;
@@ -102,21 +107,26 @@ async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
     sending?;
     emitter.finish().await?;
     let sent = sent_of(&series);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(20_000))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(20_000))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     let (noisy, quiet) = names.split_last().expect("the noisy one");
     assert!(
         accounts[0].missing_of(noisy) > 1000,
         "the buffer overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for name in quiet {
-        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+        assert_eq!(
+            accounts[0].missing_of(name),
+            0,
+            "{name} is quiet: {}",
+            ledgers.summary()
+        );
     }
     assert_no_panics(&stack);
     Ok(())

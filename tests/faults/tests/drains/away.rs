@@ -32,7 +32,7 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
     send_paced(&emitter, &mut series, &[during; 2], RATE).await?;
     for app in ["plain", "secret"] {
         let status = agent
-            .says(app, |status| status.last_error.is_some() && status.waiting_lines > 0)
+            .wait_for_status(app, |status| status.last_error.is_some() && status.waiting_lines > 0)
             .await?;
         ensure!(status.state == "retrying" || status.state == "spilling", "{status:?}");
         ensure!(status.lost == 0, "{status:?}");
@@ -42,14 +42,14 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
     send_paced(&emitter, &mut series, &[before; 2], RATE).await?;
     let sent = (2 * before + during) as u64;
     for (receiver, app) in [(&plain, "plain"), (&secret, "secret")] {
-        receiver.has(sent).await.with_context(|| agent.log())?;
+        receiver.wait_for_lines(sent).await.with_context(|| agent.log())?;
         check_complete(&receiver.lines().of(app), sent, WINDOW).context(app)?;
         let flowing =
             |status: &weir_testkit::drains::DrainStatus| status.state == "flowing" && status.waiting_lines == 0;
-        agent.says(app, flowing).await?;
+        agent.wait_for_status(app, flowing).await?;
     }
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
@@ -60,7 +60,7 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
     let pki = Pki::new("the drains' CA")?;
     let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
     let bad = [
-        ("deaf", DrainReceiver::tcp(Behaviour::Deaf).await?),
+        ("deaf", DrainReceiver::tcp(Behaviour::NeverReads).await?),
         ("slow", DrainReceiver::tcp(Behaviour::Slow(1024)).await?),
         ("refusing", DrainReceiver::tls(config, Behaviour::RefuseTls).await?),
     ];
@@ -80,7 +80,7 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         .chain([Series::new("well", Shape::LINE)])
         .collect();
     send_paced(&emitter, &mut series, &[3000; 4], RATE).await?;
-    well.has(3000).await?;
+    well.wait_for_lines(3000).await?;
     check_complete(&well.lines().of("well"), 3000, 0)?;
     let age = well.lines().take_age(990);
     ensure!(
@@ -88,10 +88,10 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         "99 % of the healthy drain's lines were there after {age} ms"
     );
     for (app, _) in &bad {
-        agent.says(app, |status| status.waiting_lines > 1000).await?;
+        agent.wait_for_status(app, |status| status.waiting_lines > 1000).await?;
     }
     for (app, receiver) in &bad {
-        receiver.behave(Behaviour::Read);
+        receiver.set_behaviour(Behaviour::Read);
         eventually(app, async || {
             let tally = receiver.lines().of(app);
             ensure!(tally.once == 3000, "{tally:?}");
@@ -103,8 +103,8 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         // One that is slow may be connected to anew, and reads what lay in the old connection beside the new one.
         ensure!(tally.late == 0 || *app == "slow", "{app}: {tally:?}");
     }
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
@@ -122,9 +122,9 @@ async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
     let emitter = agent.emitter()?;
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&emitter, &mut series, &[1000], RATE).await?;
-    receiver.has(1000).await?;
+    receiver.wait_for_lines(1000).await?;
     receiver.stop().await;
-    receiver.show(pki.issue_expired(&names)?.server(&[], None)?);
+    receiver.set_tls(pki.issue_expired(&names)?.server(&[], None)?);
     receiver.start().await?;
     send_paced(&emitter, &mut series, &[2000], RATE).await?;
     let expired = |status: &weir_testkit::drains::DrainStatus| {
@@ -133,11 +133,11 @@ async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
             .as_ref()
             .is_some_and(|error| error.contains("expired"))
     };
-    agent.says("app", expired).await?;
+    agent.wait_for_status("app", expired).await?;
     receiver.stop().await;
-    receiver.show(pki.issue(&names)?.server(&[], None)?);
+    receiver.set_tls(pki.issue(&names)?.server(&[], None)?);
     receiver.start().await?;
-    receiver.has(3000).await.with_context(|| agent.log())?;
+    receiver.wait_for_lines(3000).await.with_context(|| agent.log())?;
     check_complete(&receiver.lines().of("app"), 3000, WINDOW)?;
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn a_name_does_not_resolve() -> anyhow::Result<()> {
     agent.bind([lost, DrainItem::new("app", well.url())]).await?;
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&agent.emitter()?, &mut series, &[2000], RATE).await?;
-    well.has(2000).await?;
+    well.wait_for_lines(2000).await?;
     check_complete(&well.lines().of("app"), 2000, 0)?;
     let named = |status: &weir_testkit::drains::DrainStatus| {
         status
@@ -163,7 +163,7 @@ async fn a_name_does_not_resolve() -> anyhow::Result<()> {
             .as_ref()
             .is_some_and(|error| error.contains("no-such-host.invalid"))
     };
-    let status = agent.says("app", named).await?;
+    let status = agent.wait_for_status("app", named).await?;
     ensure!(status.waiting_lines == 2000 && status.lost == 0, "{status:?}");
     ensure!(!format!("{status:?}{}", agent.log()).contains("s3cret"), "{status:?}");
     Ok(())
@@ -185,18 +185,18 @@ async fn a_binding_is_removed() -> anyhow::Result<()> {
     let mut series = [Series::new("well", Shape::LINE), Series::new("gone", Shape::LINE)];
     send_paced(&agent.emitter()?, &mut series, &[2000; 2], RATE).await?;
     eventually("all lines at the agent", async || {
-        let received = agent.books()?.of("syslog-agent").received;
+        let received = agent.ledgers()?.of("syslog-agent").received;
         ensure!(received == 4000, "{received}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;
     agent.bind([]).await?;
-    well.has(2000).await?;
-    let books = eventually("the books", async || {
-        let books = agent.books()?;
-        ensure!(books.lost() == 2000, "{}", books.summary());
-        Ok::<_, anyhow::Error>(books)
+    well.wait_for_lines(2000).await?;
+    let ledgers = eventually("the books", async || {
+        let ledgers = agent.ledgers()?;
+        ensure!(ledgers.lost() == 2000, "{}", ledgers.summary());
+        Ok::<_, anyhow::Error>(ledgers)
     })
     .await?;
-    conserved(&books, 2000, &gone.lines().of("gone"))
+    conserved(&ledgers, 2000, &gone.lines().of("gone"))
 }

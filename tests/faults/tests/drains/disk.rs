@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use weir_faults::send_paced;
 use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Tally};
-use weir_testkit::{Books, Series, Shape, Skip, eventually};
+use weir_testkit::{Ledgers, Series, Shape, Skip, eventually};
 
 use super::drill::{at_rest, conserved};
 
@@ -20,7 +20,7 @@ async fn overflow(
     agent: &DrainAgent,
     receiver: &mut DrainReceiver,
     bytes: usize,
-) -> anyhow::Result<(u64, Tally, Books)> {
+) -> anyhow::Result<(u64, Tally, Ledgers)> {
     agent.bind([DrainItem::new("app", receiver.url())]).await?;
     receiver.stop().await;
     let emitter = agent.emitter()?;
@@ -28,12 +28,12 @@ async fn overflow(
     send_paced(&emitter, &mut series, &[bytes / 4000], 4000).await?;
     emitter.finish().await?;
     let sent = series[0].made();
-    let told = agent.says("app", |status| status.lost > 0).await?;
+    let told = agent.wait_for_status("app", |status| status.lost > 0).await?;
     ensure!(told.state != "flowing", "{told:?}");
     receiver.start().await?;
     let tally = eventually("what was kept at the drain", async || {
-        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
-        let dropped = books.lost();
+        let (tally, ledgers) = (receiver.lines().of("app"), agent.ledgers()?);
+        let dropped = ledgers.lost();
         ensure!(tally.once + dropped >= sent, "{dropped} counted, {tally:?}");
         Ok::<_, anyhow::Error>(tally)
     })
@@ -52,19 +52,19 @@ async fn the_budget_is_reached() -> anyhow::Result<()> {
         .key("spill.after", "\"50ms\"")
         .start()
         .await?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 40 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 40 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.next == sent && tally.late == 0, "{tally:?}");
     // One hole: what was on the way at first may have arrived, then the oldest are missing.
     ensure!(tally.gaps.len() == 1, "{:?}", tally.gaps);
     // At least three quarters of the budget were used, whatever a segment wastes.
     ensure!(tally.once * 4000 > 12 << 20, "{} lines kept", tally.once);
     ensure!(
-        books.dropped("", "", "spill_full") == tally.missing(sent),
+        ledgers.dropped("", "", "spill_full") == tally.missing(sent),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let flowing = agent.says("app", |status| status.state == "flowing").await?;
+    let flowing = agent.wait_for_status("app", |status| status.state == "flowing").await?;
     ensure!(flowing.lost == tally.missing(sent), "{flowing:?}");
     Ok(())
 }
@@ -81,7 +81,9 @@ async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&emitter, &mut series, &[20_000], 10_000).await?;
     emitter.finish().await?;
-    agent.says("app", |status| status.waiting_lines == 20_000).await?;
+    agent
+        .wait_for_status("app", |status| status.waiting_lines == 20_000)
+        .await?;
     agent.stop().await?;
     let segment = first_segment(&agent.state_dir().join("spill"))?;
     let mut bytes = std::fs::read(&segment)?;
@@ -91,17 +93,17 @@ async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
     receiver.start().await?;
     agent.start_again().await?;
     let tally = eventually("what is left at the drain", async || {
-        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
-        let dropped = books.lost();
+        let (tally, ledgers) = (receiver.lines().of("app"), agent.ledgers()?);
+        let dropped = ledgers.lost();
         ensure!(tally.once + dropped >= 20_000, "{dropped} counted, {tally:?}");
         Ok::<_, anyhow::Error>(tally)
     })
     .await
     .with_context(|| agent.log())?;
-    let books = at_rest(&agent).await?;
-    conserved(&books, 20_000, &tally)?;
-    let failed = books.dropped("", "", "spill_failed");
-    ensure!(failed > 0 && failed == books.lost(), "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    conserved(&ledgers, 20_000, &tally)?;
+    let failed = ledgers.dropped("", "", "spill_failed");
+    ensure!(failed > 0 && failed == ledgers.lost(), "{}", ledgers.summary());
     ensure!(tally.next == 20_000 && tally.late == 0, "{tally:?}");
     Ok(())
 }
@@ -166,8 +168,8 @@ async fn the_disk_is_full() -> anyhow::Result<()> {
         .state_dir(disk.path().join("state"))
         .start()
         .await?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 24 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 24 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.late == 0 && tally.once > 200, "{tally:?}");
     serves(&agent, &receiver).await
 }
@@ -187,8 +189,8 @@ async fn the_backlog_cannot_be_written() -> anyhow::Result<()> {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::write(&folder, "in the way")?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 8 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 8 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.late == 0 && tally.once > 0, "{tally:?}");
     serves(&agent, &receiver).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use weir_testkit::drains::{DrainAgent, Tally};
-use weir_testkit::{Books, eventually};
+use weir_testkit::{Ledgers, eventually};
 
 /// Lines a second.
 pub(super) const RATE: usize = 2000;
@@ -37,27 +37,27 @@ pub(super) fn check_complete(tally: &Tally, sent: u64, twice: u64) -> anyhow::Re
 }
 
 /// Waits until the agent holds and moves nothing any more; gives its books.
-pub(super) async fn at_rest(agent: &DrainAgent) -> anyhow::Result<Books> {
+pub(super) async fn at_rest(agent: &DrainAgent) -> anyhow::Result<Ledgers> {
     eventually("the agent at rest", async || {
-        let before = agent.books()?.of("syslog-agent");
+        let before = agent.ledgers()?.of("syslog-agent");
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        let books = agent.books()?;
-        let after = books.of("syslog-agent");
-        ensure!(before == after && after.in_flight == 0, "{}", books.summary());
-        Ok::<_, anyhow::Error>(books)
+        let ledgers = agent.ledgers()?;
+        let after = ledgers.of("syslog-agent");
+        ensure!(before == after && after.in_flight == 0, "{}", ledgers.summary());
+        Ok::<_, anyhow::Error>(ledgers)
     })
     .await
 }
 
 /// The law: what came in went out or was dropped and counted, and what did not arrive is among the latter. With several
 /// bindings each counts for itself.
-pub(super) fn conserved(books: &Books, sent: u64, tally: &Tally) -> anyhow::Result<()> {
-    let dropped = books.lost();
+pub(super) fn conserved(ledgers: &Ledgers, sent: u64, tally: &Tally) -> anyhow::Result<()> {
+    let dropped = ledgers.lost();
     let missing = tally.missing(sent);
     ensure!(
         missing == dropped,
         "{missing} of {sent} lines did not arrive, {dropped} are counted: {}{tally:?}",
-        books.summary()
+        ledgers.summary()
     );
     Ok(())
 }

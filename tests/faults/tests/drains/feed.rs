@@ -48,7 +48,7 @@ async fn bindings_change_while_they_are_read() -> anyhow::Result<()> {
     let mut now = apps(0);
     agent.controller.set(now.iter().map(|app| item(app)));
     serves_apps(&agent, &now).await?;
-    let before = agent.says("app-0180", |_| true).await?.binding;
+    let before = agent.wait_for_status("app-0180", |_| true).await?.binding;
 
     let mut steady = [Series::new("app-0180", Shape::LINE)];
     let emitter = agent.emitter()?;
@@ -58,9 +58,9 @@ async fn bindings_change_while_they_are_read() -> anyhow::Result<()> {
         send_paced(&emitter, &mut steady, &[400], RATE).await?;
     }
     serves_apps(&agent, &now).await?;
-    receiver.has(8000).await?;
+    receiver.wait_for_lines(8000).await?;
     check_complete(&receiver.lines().of("app-0180"), 8000, 0)?;
-    assert_eq!(agent.says("app-0180", |_| true).await?.binding, before);
+    assert_eq!(agent.wait_for_status("app-0180", |_| true).await?.binding, before);
     Ok(())
 }
 
@@ -89,7 +89,7 @@ async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
     .await?;
     send_paced(&agent.emitter()?, &mut series, &each, RATE).await?;
     expected += 600;
-    receiver.has(expected).await?;
+    receiver.wait_for_lines(expected).await?;
     let stale = agent.cache_status().await?.to_string();
     ensure!(stale.contains("stale_since"), "{stale}");
 
@@ -99,7 +99,7 @@ async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
     serves_apps(&agent, &apps).await?;
     send_paced(&agent.emitter()?, &mut series, &each, RATE).await?;
     expected += 600;
-    receiver.has(expected).await?;
+    receiver.wait_for_lines(expected).await?;
     for app in &apps {
         check_complete(&receiver.lines().of(app), 20, 0).with_context(|| app.clone())?;
     }

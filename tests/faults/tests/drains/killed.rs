@@ -35,7 +35,7 @@ async fn a_backlog_survives_a_kill() -> anyhow::Result<()> {
     ensure!(report.sent == sent, "{report:?}");
     ensure!(report.lost <= 2 * WINDOW, "{report:?}");
     agent
-        .says("app", |status| status.waiting_lines >= sent - report.lost)
+        .wait_for_status("app", |status| status.waiting_lines >= sent - report.lost)
         .await?;
     receiver.start().await?;
     let tally = eventually("the backlog at the drain", async || {
@@ -49,8 +49,8 @@ async fn a_backlog_survives_a_kill() -> anyhow::Result<()> {
     // What arrived though it was counted was written down and not yet said so.
     ensure!(tally.missing(sent) <= report.lost, "{report:?} {tally:?}");
     ensure!(tally.twice * 100 <= sent, "{tally:?}");
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
@@ -99,7 +99,7 @@ async fn an_orderly_stop_loses_nothing() -> anyhow::Result<()> {
     agent.stop().await?;
     receiver.start().await?;
     agent.start_again().await?;
-    receiver.has(5000).await.with_context(|| agent.log())?;
+    receiver.wait_for_lines(5000).await.with_context(|| agent.log())?;
     let tally = receiver.lines().of("app");
     assert_eq!((tally.once, tally.twice, tally.late), (5000, 0, 0));
     Ok(())

@@ -94,7 +94,7 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
         listed.contains(&url) && listed.contains(APP),
         "weir drain list: {listed}"
     );
-    let before = stack.books_at_rest().await?;
+    let before = stack.ledgers_at_rest().await?;
     let tail = Tail::of(&stack, APP)?;
 
     let away = away(4);
@@ -112,7 +112,7 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
         .stderr(log.reopen()?);
     let mut emitting = emit.spawn()?;
     let quarter = (count / 4) as u64;
-    receiver.has(quarter).await?;
+    receiver.wait_for_lines(quarter).await?;
     receiver.stop().await;
     let stopped = tokio::time::Instant::now();
     let troubled = eventually("drain_status tells it", async || {
@@ -142,7 +142,10 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
     let said = std::fs::read_to_string(log.path())?;
     ensure!(status_of_emit.success(), "weir emit: {status_of_emit}: {said}");
 
-    receiver.has(count as u64).await.with_context(|| stack.log())?;
+    receiver
+        .wait_for_lines(count as u64)
+        .await
+        .with_context(|| stack.log())?;
     let tally = receiver.lines().of(APP);
     check_complete(&tally, count as u64, WINDOW)?;
     eventually("`weir tail` shows the recovery", async || {
@@ -163,8 +166,8 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
     let most = 4 + usize::try_from(away.as_secs())? / 15;
     let lines = tail.lines();
     ensure!(lines.len() <= most, "{} lines: {lines:#?}", lines.len());
-    let books = stack.books_at_rest().await?.since(&before);
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
 
     let removed = stack
         .command()?

@@ -56,8 +56,8 @@ async fn broken_envelopes_cost_only_themselves() -> anyhow::Result<()> {
     let emitter = stack.emitter().await?;
     let mut series = Series::new("good", Shape::SHORT);
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["good", PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let broken = malformed();
     for _ in 0..50 {
         let mut message = Vec::new();
@@ -79,9 +79,9 @@ async fn broken_envelopes_cost_only_themselves() -> anyhow::Result<()> {
     .await?;
     let numbers = consumer.received.numbers().remove("good").unwrap_or_default();
     assert!(numbers.iter().copied().eq(0..expected), "in order: {numbers:?}");
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = books.dropped("forwarder-agent", "ingress", "malformed");
-    assert_eq!(counted, 50 * broken.len() as u64, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = ledgers.dropped("forwarder-agent", "ingress", "malformed");
+    assert_eq!(counted, 50 * broken.len() as u64, "{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
@@ -150,8 +150,8 @@ async fn oversized_messages_are_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let neighbour = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["large", "neighbour", PROBE])).await?;
-    consumer.in_place(&neighbour, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&neighbour, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let emitter = stack.emitter().await?;
     emitter.send_raw(vec![0_u8; (10 << 20) + 1024]).await?;
@@ -187,8 +187,8 @@ async fn oversized_messages_are_refused() -> anyhow::Result<()> {
         !consumer.has_ended(),
         "the large line did not break the consumer's stream"
     );
-    let books = stack.books_at_rest().await?.since(&before);
-    assert!(books.dropped("", "", "too_large") >= 1, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    assert!(ledgers.dropped("", "", "too_large") >= 1, "{}", ledgers.summary());
     assert!(stack.resident_bytes()? < MEMORY);
     assert_no_panics(&stack);
     Ok(())

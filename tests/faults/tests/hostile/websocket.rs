@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_testkit::{Endpoints, Mode, Stack, dial_firehose};
+use weir_testkit::{Endpoints, Mode, Stack, connect_firehose};
 use weir_tls::{ALPN_HTTP1, server_name};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,9 +95,9 @@ fn frames() -> Vec<Vec<u8>> {
 async fn broken_frames_end_their_stream_only() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let token = stack.token()?;
-    let mut bystander = dial_firehose(stack.endpoints(), "/firehose/bystander", &token).await?;
+    let mut bystander = connect_firehose(stack.endpoints(), "/firehose/bystander", &token).await?;
     for frame in frames() {
-        let socket = dial_firehose(stack.endpoints(), "/firehose/hostile", &token).await?;
+        let socket = connect_firehose(stack.endpoints(), "/firehose/hostile", &token).await?;
         let mut stream = socket.into_inner();
         drop(stream.write_all(&frame).await);
         drop(stream.shutdown().await);
@@ -125,7 +125,7 @@ async fn half_open_clients_do_no_harm() -> anyhow::Result<()> {
         half_open.push(stream);
     }
     for index in 0..250 {
-        drop(dial_firehose(stack.endpoints(), &format!("/firehose/gone-{index}"), &token).await?);
+        drop(connect_firehose(stack.endpoints(), &format!("/firehose/gone-{index}"), &token).await?);
     }
     assert_serves(&stack).await?;
     drop(half_open);

@@ -35,7 +35,7 @@ async fn lines_are_posted() -> anyhow::Result<()> {
             let (_pki, collector, agent) = pair(scheme, protocol).await?;
             let mut series = Series::new("app", Shape::SHORT);
             agent.emitter()?.send_series(&mut series, 1000).await?;
-            collector.has(1000).await.with_context(|| agent.log())?;
+            collector.wait_for_lines(1000).await.with_context(|| agent.log())?;
             let tally = collector.lines().of("app");
             assert_eq!((tally.once, tally.twice), (1000, 0), "{scheme}");
             assert!(collector.accepted() <= 5, "{} connections", collector.accepted());
@@ -100,7 +100,7 @@ async fn faults_pass() -> anyhow::Result<()> {
                 collector.plan([fault]);
                 emitter.send_series(&mut series, 100).await?;
                 sent += 100;
-                let arrived = collector.has(sent).await;
+                let arrived = collector.wait_for_lines(sent).await;
                 arrived.with_context(|| {
                     let protocol = String::from_utf8_lossy(protocol);
                     format!("{scheme} over {protocol}, {fault:?}: {}", agent.log())
@@ -115,8 +115,8 @@ async fn faults_pass() -> anyhow::Result<()> {
             .with_context(|| agent.log())?;
             let tally = collector.lines().of("app");
             assert_eq!((tally.once, tally.twice, tally.missing(sent)), (sent, 0, 0), "{scheme}");
-            let books = agent.books()?;
-            assert_eq!(books.lost(), 0, "{}", books.summary());
+            let ledgers = agent.ledgers()?;
+            assert_eq!(ledgers.lost(), 0, "{}", ledgers.summary());
         }
     }
     Ok(())
@@ -137,7 +137,7 @@ async fn retry_after_is_honoured() -> anyhow::Result<()> {
         })
         .await?;
         emitter.send_series(&mut series, 10).await?;
-        collector.has(20).await?;
+        collector.wait_for_lines(20).await?;
         let requests = collector.requests();
         let after = requests
             .iter()
@@ -161,15 +161,15 @@ async fn a_line_at_which_the_collector_fails_is_set_aside() -> anyhow::Result<()
     collector.always(Fault::Lines(500, &[0, 57]));
     emitter.send_series(&mut series, 100).await?;
     eventually("the books", async || {
-        let (got, books) = (collector.lines().total(), agent.books()?);
-        ensure!(got == 98 && books.lost() == 2, "{got} arrived: {}", books.summary());
+        let (got, ledgers) = (collector.lines().total(), agent.ledgers()?);
+        ensure!(got == 98 && ledgers.lost() == 2, "{got} arrived: {}", ledgers.summary());
         Ok::<_, anyhow::Error>(())
     })
     .await
     .with_context(|| agent.log())?;
     let tally = collector.lines().of("app");
     assert_eq!((tally.once, tally.twice), (98, 0));
-    assert_eq!(agent.books()?.dropped("", "", "rejected"), 2);
+    assert_eq!(agent.ledgers()?.dropped("", "", "rejected"), 2);
     Ok(())
 }
 
@@ -183,21 +183,21 @@ async fn a_sign_of_life_ends_the_wait() -> anyhow::Result<()> {
     let waits = |status: &weir_testkit::drains::DrainStatus| status.state == "retrying" && status.waiting_lines == 10;
     collector.plan([Fault::TooMany(Some(3600))]);
     emitter.send_series(&mut series, 10).await?;
-    agent.says("app", waits).await?;
+    agent.wait_for_status("app", waits).await?;
     let url = |app: &str| collector.url("https-batch", &format!("/in?app={app}&drain-data=logs"));
     let first = collector
         .url("https-batch", "/in?key=s3cret&drain-data=logs")
         .replace("://", "://user:pass@");
     let item = |app: &str, url: String| DrainItem::new(app, url).trusting(&pki.ca);
     agent.bind([item("app", first), item("other", url("other"))]).await?;
-    collector.has(10).await.with_context(|| agent.log())?;
+    collector.wait_for_lines(10).await.with_context(|| agent.log())?;
 
     collector.plan([Fault::TooMany(Some(3600))]);
     emitter.send_series(&mut series, 10).await?;
-    agent.says("app", waits).await?;
+    agent.wait_for_status("app", waits).await?;
     let place = url("").split('/').nth(2).context("a place")?.to_owned();
-    agent.reached(&place).await?;
-    collector.has(20).await.with_context(|| agent.log())?;
+    agent.report_reachable(&place).await?;
+    collector.wait_for_lines(20).await.with_context(|| agent.log())?;
     Ok(())
 }
 
@@ -216,12 +216,12 @@ async fn a_refusal_costs_only_what_was_refused() -> anyhow::Result<()> {
             ));
             emitter.send_series(&mut series, 1000).await?;
             eventually("the books", async || {
-                let (got, books) = (collector.lines().total(), agent.books()?);
-                let dropped = books.lost();
+                let (got, ledgers) = (collector.lines().total(), agent.ledgers()?);
+                let dropped = ledgers.lost();
                 ensure!(
                     got + dropped == 1000 && dropped == 3,
                     "{got} arrived: {}",
-                    books.summary()
+                    ledgers.summary()
                 );
                 Ok::<_, anyhow::Error>(())
             })
@@ -229,9 +229,9 @@ async fn a_refusal_costs_only_what_was_refused() -> anyhow::Result<()> {
             .with_context(|| format!("{scheme}: {}", agent.log()))?;
             let tally = collector.lines().of("app");
             assert_eq!((tally.once, tally.twice), (997, 0), "{scheme}");
-            assert_eq!(agent.books()?.dropped("", "", "rejected"), 3);
+            assert_eq!(agent.ledgers()?.dropped("", "", "rejected"), 3);
             agent
-                .says("app", |status| status.lost == 3 && status.state == "flowing")
+                .wait_for_status("app", |status| status.lost == 3 && status.state == "flowing")
                 .await?;
         }
     }
@@ -253,7 +253,7 @@ async fn a_wrong_certificate_is_named() -> anyhow::Result<()> {
         (pki.issue_expired(&["127.0.0.1"])?, "expired"),
     ] {
         collector.stop().await;
-        collector.show(certificate.server(&[ALPN_H2], None)?);
+        collector.set_tls(certificate.server(&[ALPN_H2], None)?);
         collector.resume().await?;
         emitter.send_series(&mut series, 100).await?;
         let said = |status: &weir_testkit::drains::DrainStatus| {
@@ -262,17 +262,17 @@ async fn a_wrong_certificate_is_named() -> anyhow::Result<()> {
                 .as_ref()
                 .is_some_and(|error| error.contains("certificate") && error.contains(named))
         };
-        let status = agent.says("app", said).await?;
+        let status = agent.wait_for_status("app", said).await?;
         let text = format!("{status:?} {}", agent.log());
         for secret in ["s3cret", "pass@", "user:"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
         assert_eq!(collector.lines().total(), sent);
         collector.stop().await;
-        collector.show(pki.issue(&["127.0.0.1"])?.server(&[ALPN_H2], None)?);
+        collector.set_tls(pki.issue(&["127.0.0.1"])?.server(&[ALPN_H2], None)?);
         collector.resume().await?;
         sent += 100;
-        collector.has(sent).await.with_context(|| agent.log())?;
+        collector.wait_for_lines(sent).await.with_context(|| agent.log())?;
     }
     let tally = collector.lines().of("app");
     assert_eq!((tally.once, tally.twice, tally.late), (300, 0, 0));

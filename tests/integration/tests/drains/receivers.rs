@@ -281,7 +281,7 @@ async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
             }
         }
         weir_testkit::eventually("the books", async || {
-            let dropped = agent.books()?.dropped("", "", "unconvertible");
+            let dropped = agent.ledgers()?.dropped("", "", "unconvertible");
             ensure!(dropped == lost as u64, "{dropped} of {lost} counted");
             Ok::<_, anyhow::Error>(())
         })

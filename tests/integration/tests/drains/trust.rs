@@ -27,9 +27,9 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     for series in &mut series {
         emitter.send_series(series, 500).await?;
     }
-    receiver.has(500).await?;
+    receiver.wait_for_lines(500).await?;
     let waiting = agent
-        .says("two", |status| status.last_error.is_some() && status.waiting_lines > 0)
+        .wait_for_status("two", |status| status.last_error.is_some() && status.waiting_lines > 0)
         .await?;
     let error = waiting.last_error.unwrap_or_default();
     ensure!(error.contains("certificate"), "it says which: {error}");
@@ -43,7 +43,7 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     assert_eq!((one.once, one.twice, two.once), (500, 0, 0));
 
     receiver.stop().await;
-    receiver.show(of(&second)?);
+    receiver.set_tls(of(&second)?);
     receiver.start().await?;
     for series in &mut series {
         emitter.send_series(series, 500).await?;
@@ -54,15 +54,17 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    agent.says("one", |status| status.last_error.is_some()).await?;
+    agent
+        .wait_for_status("one", |status| status.last_error.is_some())
+        .await?;
     assert_eq!(receiver.lines().of("one").once, 500);
 
     receiver.stop().await;
-    receiver.show(of(&first)?);
+    receiver.set_tls(of(&first)?);
     receiver.start().await?;
-    receiver.has(2000).await?;
-    let books = agent.books()?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    receiver.wait_for_lines(2000).await?;
+    let ledgers = agent.ledgers()?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
