@@ -1,4 +1,4 @@
-//! Two dopplers: the agent spreads its load over both, consumers merge both, one can go.
+//! Two dopplers: the agent uses both, consumers merge both, and one of them can fail.
 
 use weir_faults::{send_paced, series_of};
 use weir_testkit::{
@@ -8,7 +8,7 @@ use weir_testkit::{
 const PROBE: &str = "probe";
 const RATE: usize = 2000;
 
-/// Consumers of everything that `series` sends, in place at both dopplers.
+/// Consumers of all sources of `series`, subscribed at both dopplers.
 struct Consumers {
     rlp: RlpConsumer,
     firehose: Firehose,
@@ -20,7 +20,7 @@ impl Consumers {
         let rlp = RlpConsumer::subscribe(parts.endpoints(), logs_of(names.chain([PROBE]))).await?;
         let firehose = Firehose::open(parts.endpoints(), "/firehose/two", &parts.token()).await?;
         let emitter = parts.emitter().await?;
-        // A probe may pass through either doppler: a run of them passes through both.
+        // A probe passes one of the dopplers. Only a number of them reach both.
         for consumer in [&rlp.received, &firehose.received] {
             let mut probes = Series::new(PROBE, Shape::payload(0));
             eventually("a run of probes", async || {
@@ -50,8 +50,8 @@ impl Consumers {
     }
 }
 
-/// Setup: an agent with two dopplers, consumers of both. Must hold: both dopplers carry a share, every consumer gets
-/// everything exactly once.
+/// Setup: an agent with two dopplers, and consumers of both. Must hold: both dopplers receive a part of the load, and
+/// every consumer gets everything exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_dopplers_share_the_load() -> anyhow::Result<()> {
     let parts = Parts::start(2).await?;
@@ -74,10 +74,11 @@ async fn two_dopplers_share_the_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: one of two dopplers is killed under load, and later comes back. Must hold: nothing is lost uncounted, at most a
-/// second's load is counted though it arrived, the other doppler carries on, and the one that came back gets its share again.
+/// Setup: one of two dopplers is killed under load, and later started again. Must hold: every loss is counted, and at
+/// most one second of the load is counted although it arrived. The other doppler continues, and the restarted one
+/// receives a part of the load again.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_two_dopplers_can_go() -> anyhow::Result<()> {
+async fn one_of_two_dopplers_can_fail() -> anyhow::Result<()> {
     let mut parts = Parts::start(2).await?;
     let mut series = series_of("one-of-two", 4, Shape::LINE);
     let consumers = Consumers::of(&parts, &series).await?;

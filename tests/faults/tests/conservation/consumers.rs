@@ -1,4 +1,4 @@
-//! Consumers that are slow, or go away.
+//! Consumers that are slow or vanish.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use weir_testkit::{
     Account, Firehose, Mode, RlpConsumer, Shape, Stack, Tolerance, conserved, eventually, logs_of, sent_of,
 };
 
-/// A thousand bytes a line: more than all buffers between a stalled consumer and the doppler's queue is soon sent.
+/// Lines of 1,000 bytes, so that all buffers between a stalled consumer and the doppler's queue are soon full.
 const BIG: Shape = Shape::payload(1000);
 const QUEUE: usize = 5000;
-/// The probes by which a subscription is known to be in place are not part of any account.
+/// The source of the probes that check a subscription. No account counts them.
 const PROBE: &str = "probe";
 
-/// Setup: one consumer stops reading; another one, a firehose and the log cache read on; more is sent than the stalled one's
-/// queue holds. Must hold: the live ones get everything; what the stalled one did not get is counted as its slowness, to the
-/// envelope, and the table of drops names the sources.
+/// Setup: one consumer stops reading. Another one, a firehose and the log cache read on. More is sent than the queue of
+/// the stalled consumer holds. Must hold: the others get everything. What the stalled one did not get is counted
+/// exactly as `slow_consumer`, and the table of drops names the sources.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
@@ -68,7 +68,7 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
         assert_eq!(account.missing(), 0, "{account:?}");
     }
 
-    // The stream itself says where lines are missing.
+    // Reports of losses appear in the stream of the source as well.
     let log_cache = stack.log_cache()?;
     for name in &names {
         let query =
@@ -85,11 +85,12 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a consumer stalls with its queue full and then vanishes without a word; a live one reads on. Must hold: its queue
-/// is counted (as its going), nothing stays in flight for it, and the live one and the log cache lose nothing.
+/// Setup: a consumer stalls until its queue is full, and drops its connection. Another one reads on. Must hold: the
+/// queue of the first is counted as `consumer_gone`, nothing remains in flight for it, and the other consumer and the
+/// log cache lose nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
-    /// What the client's socket and HTTP/2 buffers hold is written, as far as anybody here can know.
+    /// What the client's buffers hold counts as sent: the server cannot know that it was not read.
     const IN_BUFFERS: u64 = 4000;
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
@@ -145,8 +146,8 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a firehose client stops reading for good. Must hold: after a few seconds the traffic controller closes it, what it
-/// did not get is counted, and another firehose of another subscription gets everything.
+/// Setup: a firehose client stops reading. Must hold: the traffic controller closes the stream after a few seconds, and
+/// counts what the client did not get. A firehose of another subscription gets everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -168,7 +169,7 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    // Five seconds for a message, six for a write: by now the server has given up.
+    // The server allows five seconds for a message and six for a write, so it has closed the stream by now.
     tokio::time::sleep(Duration::from_secs(8)).await;
     slow.resume();
     eventually("the slow firehose is closed", async || {

@@ -1,4 +1,4 @@
-//! Parts killed with SIGKILL under load, started again by their supervisor.
+//! Components that are killed with SIGKILL under load, and started again by their supervisor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use weir_testkit::{
 
 const PROBE: &str = "probe";
 const RATE: usize = 2000;
-/// Envelopes that a link between two parts has in flight at most when one of them dies: a second of the load.
+/// An upper bound of the envelopes in flight on a link when one of its ends is killed: one second of the load.
 const WINDOW: u64 = 2000;
 
-/// Sends steadily until told to stop; gives what it sent.
+/// Sends at a steady rate until it is stopped, and returns what it sent.
 fn load(
     emitter: Emitter,
     mut series: Vec<Series>,
@@ -33,13 +33,13 @@ fn load(
     (stop, task)
 }
 
-async fn a_while() {
+async fn wait_two_seconds() {
     tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
-/// Setup: the doppler is killed twice under load; consumers at the RLP, a firehose and the log cache reconnect. Must hold:
-/// nothing is lost without being counted by the doppler's neighbours, at most the window in flight is counted though it
-/// arrived, and no line comes twice or out of order.
+/// Setup: the doppler is killed twice under load. Consumers of the RLP, a firehose and the log cache reconnect. Must
+/// hold: every loss is counted by the doppler's neighbours. At most the envelopes in flight are counted although they
+/// arrived. No line arrives twice or out of order.
 #[tokio::test(flavor = "multi_thread")]
 async fn doppler_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -55,11 +55,11 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
 
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        a_while().await;
+        wait_two_seconds().await;
         let old = stack.kill("doppler")?;
         stack.wait_for_restart("doppler", old).await?;
     }
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -80,9 +80,8 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the RLP is killed under load; its consumer comes back as a new subscription. Must hold: the consumer's first
-/// stream has no holes before the cut, its second none after it; a firehose and the log cache lose nothing at all; what was
-/// on its way to the RLP is counted by the doppler.
+/// Setup: the RLP is killed under load, and its consumer subscribes again. Must hold: neither stream of the consumer
+/// has gaps. A firehose and the log cache lose nothing. What was on its way to the RLP is counted by the doppler.
 #[tokio::test(flavor = "multi_thread")]
 async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -97,7 +96,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("rlp")?;
     let early = first.received.clone();
     let status = first.ended().await?;
@@ -107,7 +106,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
         RlpConsumer::subscribe(stack.endpoints(), request.clone()).await
     })
     .await?;
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -140,7 +139,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
         "{}",
         ledgers.summary()
     );
-    // All that is counted is the one subscription that went.
+    // Only losses of the subscription that ended may be counted.
     let verdict = conserved(&others, &ledgers, Tolerance::Overcount(WINDOW))?;
     println!("{verdict:?}\n{}", ledgers.summary());
     assert_eq!(
@@ -153,7 +152,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the traffic controller is killed under load. Must hold: consumers at the RLP and the log cache lose nothing.
+/// Setup: the traffic controller is killed under load. Must hold: consumers of the RLP and the log cache lose nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -170,12 +169,12 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     firehose.wait_until_subscribed(&emitter, PROBE).await?;
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("traffic-controller")?;
     firehose.ended().await?;
     stack.wait_for_restart("traffic-controller", old).await?;
     let again = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -199,8 +198,8 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the loggregator agent is killed under load, behind the forwarder agent. Must hold: nothing is lost without being
-/// counted by the forwarder agent, which keeps what comes meanwhile; no line comes twice or out of order.
+/// Setup: the loggregator agent, behind the forwarder agent, is killed under load. Must hold: every loss is counted by
+/// the forwarder agent, which buffers meanwhile. No line arrives twice or out of order.
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -213,11 +212,11 @@ async fn agent_killed_under_load() -> anyhow::Result<()> {
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        a_while().await;
+        wait_two_seconds().await;
         let old = stack.kill("loggregator-agent")?;
         stack.wait_for_restart("loggregator-agent", old).await?;
     }
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -232,7 +231,8 @@ async fn agent_killed_under_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the syslog agent is killed under load, and nobody drains. Must hold: consumers lose nothing, and are not held up.
+/// Setup: the syslog agent is killed under load, without any drain. Must hold: consumers lose nothing, and nothing is
+/// delayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -244,9 +244,9 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     consumer.wait_until_subscribed(&emitter, PROBE).await?;
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("syslog-agent")?;
-    a_while().await;
+    wait_two_seconds().await;
     stack.wait_for_restart("syslog-agent", old).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
@@ -267,9 +267,9 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the forwarder agent, the first of the machine, is killed under load; its producer is one of the original's clients,
-/// without acknowledgements, so what it had written is gone. Must hold: what the agent had passed on arrives once and in
-/// order everywhere, and the stack serves again.
+/// Setup: the forwarder agent is killed under load. Its producer behaves like the original's clients and uses no
+/// acknowledgements, so what it had written is lost. Must hold: what the agent had passed on arrives once and in order
+/// everywhere, and the stack serves again.
 #[tokio::test(flavor = "multi_thread")]
 async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -291,7 +291,7 @@ async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    // What the agent had read from its producer and not yet passed on when it died is the only thing that may be missing.
+    // Only what the agent had read from its producer and not yet passed on may be missing.
     for account in &accounts {
         account.check_numbers()?;
         assert!(account.missing() <= 1000, "{account:?}");

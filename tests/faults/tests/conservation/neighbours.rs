@@ -1,4 +1,4 @@
-//! One source that is a hundred times louder than its neighbours.
+//! One source that is a hundred times louder than others.
 
 use weir_faults::{assert_no_panics, in_log_cache, send_paced, series_of};
 use weir_testkit::{
@@ -8,10 +8,10 @@ use weir_testkit::{
 const PROBE: &str = "probe";
 const QUIET: usize = 10;
 const QUIET_LINES: usize = 250;
-/// A hundred times as many as each of the quiet ones.
+/// The lines of the noisy source: a hundred times as many as those of each quiet source.
 const NOISY_LINES: usize = QUIET_LINES * 100;
 
-/// Ten quiet sources and, last, the noisy one.
+/// Returns ten quiet sources, followed by the noisy one.
 fn neighbours(name: &str, shape: Shape) -> Vec<Series> {
     let mut series = series_of(&format!("{name}-quiet"), QUIET, shape);
     series.push(Series::new(format!("{name}-noisy"), shape));
@@ -24,10 +24,10 @@ fn counts() -> Vec<usize> {
     counts
 }
 
-/// Setup: a stalled consumer's queue overflows because of one source. Must hold: the quiet sources lose nothing, the noisy one
-/// pays, and it is counted to the envelope.
+/// Setup: the queue of a stalled consumer overflows because of one source. Must hold: the quiet sources lose nothing,
+/// and the losses of the noisy one are counted exactly.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
+async fn the_noisy_source_loses_when_a_queue_is_full() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
         .env("DOPPLER__QUEUE__ENVELOPES", 6000)
         .start()
@@ -81,10 +81,11 @@ async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the doppler stands still (SIGSTOP) while producers go on, until the agent's buffer overflows; then it goes on.
-/// Must hold: the quiet sources lose nothing; what the noisy one lost is counted by the agent; producers were not blocked.
+/// Setup: the doppler is stopped (SIGSTOP) while producers send, until the agent's buffer overflows, and is then
+/// continued. Must hold: the quiet sources lose nothing, the agent counts what the noisy one lost, and producers were
+/// not blocked.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
+async fn the_noisy_source_loses_when_a_doppler_stops() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Processes)
         .env("LOGGREGATOR_AGENT__BUFFER__ENVELOPES", 4000)
         .env("LOGGREGATOR_AGENT__IN_FLIGHT__ENVELOPES", 4000)

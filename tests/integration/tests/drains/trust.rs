@@ -1,4 +1,4 @@
-//! One URL, several bindings: each is a drain of its own, with its own certificate and its own trust.
+//! Several bindings to one URL: each is a separate drain with its own client certificate and its own trusted CA.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use anyhow::ensure;
 use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Pki};
 use weir_testkit::{Series, Shape, eventually};
 
-/// Setup: two apps are bound to one URL, one trusting CA `first`, one CA `second`; the receiver shows a certificate of the
-/// one, then of the other. Must hold: the app whose CA it is has its lines delivered, the other waits and is told why; after
-/// the change the other way round; in the end each has every line.
+/// Setup: two apps are bound to one URL. One trusts the CA `first`, the other the CA `second`. The receiver shows a
+/// certificate of one CA, and then of the other. Must hold: only the app that trusts the present certificate gets its
+/// lines delivered. The other one waits, with the reason. In the end both have every line.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     let (first, second) = (Pki::new("the first CA")?, Pki::new("the second CA")?);
@@ -68,8 +68,8 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: one app is bound twice to one URL, with different client certificates; the receiver demands one of either CA.
-/// Must hold: there are two drains, each shows its own certificate, and every line comes over both.
+/// Setup: one app is bound twice to one URL with different client certificates, and the receiver requires one of either
+/// CA. Must hold: there are two drains, each shows its own certificate, and each delivers every line.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_url_is_shown_two_certificates() -> anyhow::Result<()> {
     let (server, first, second) = (Pki::new("of the server")?, Pki::new("first")?, Pki::new("second")?);

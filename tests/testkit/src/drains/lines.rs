@@ -201,7 +201,7 @@ mod tests {
 
     /// Repeated lines are distinguished from late lines.
     #[test]
-    fn what_comes_is_told_apart() {
+    fn repeated_and_late_lines_are_distinguished() {
         assert_eq!(tally(&[0, 1, 2]).once, 3);
         let again = tally(&[0, 1, 2, 1, 2, 3]);
         assert_eq!((again.once, again.twice, again.late, again.gaps.len()), (4, 2, 0, 0));

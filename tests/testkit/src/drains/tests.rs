@@ -63,7 +63,7 @@ async fn a_receiver_stops_and_starts() -> anyhow::Result<()> {
 /// Setup: a receiver that never reads, and later does. Must hold: it takes what fits into buffers and no more. When it
 /// reads again, it gets what is there.
 #[tokio::test]
-async fn a_receiver_can_be_deaf_and_slow() -> anyhow::Result<()> {
+async fn a_receiver_can_stop_reading_or_read_slowly() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::NeverReads).await?;
     let stream = TcpStream::connect(receiver.address()).await?;
     let message = framed(&line("a", 0));
@@ -90,7 +90,7 @@ async fn a_receiver_can_be_deaf_and_slow() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_receiver_refuses_handshakes_or_shows_what_it_is_told() -> anyhow::Result<()> {
+async fn a_receiver_refuses_handshakes_or_shows_the_given_certificate() -> anyhow::Result<()> {
     let (pki, other) = (Pki::new("ours")?, Pki::new("theirs")?);
     let receiver = DrainReceiver::tls(pki.issue(&["127.0.0.1"])?.server(&[], None)?, Behaviour::RefuseTls).await?;
     let tls = trusting(&pki, &[])?;

@@ -41,7 +41,7 @@ fn a_quiet_run_is_conserved() {
 
 /// A loss at the doppler's egress counts for one consumer, and a loss at the agent for all consumers.
 #[test]
-fn drops_are_weighed_by_who_they_cost() {
+fn drops_count_once_for_each_consumer_they_cost() {
     let whole = Account::new("rlp", &sent(5), &got([0, 1, 2, 4]));
     let slow = Account::new("log cache", &sent(5), &got([0, 4]));
     let counted = ledgers(&[
@@ -54,7 +54,7 @@ fn drops_are_weighed_by_who_they_cost() {
 /// A loss of the forwarder agent on the way to the dopplers counts for every consumer, and one on the way to drains for
 /// none.
 #[test]
-fn drains_are_a_branch_of_their_own() {
+fn drops_on_the_drains_branch_cost_no_consumer() {
     let accounts = [
         Account::new("rlp", &sent(5), &got(0..3)),
         Account::new("log cache", &sent(5), &got(0..3)),
@@ -85,7 +85,7 @@ fn silent_losses_and_wrong_counts_are_found() {
 
 /// A report of a loss that was lost itself is one of the drops.
 #[test]
-fn reports_are_envelopes_too() {
+fn a_lost_report_counts_as_a_drop() {
     let slow = got([0, 1]);
     slow.record_line("app", b"1 message lost");
     let account = [Account::new("rlp", &sent(3), &slow).with_reports(&sent(2))];
@@ -122,7 +122,7 @@ fn repetition_and_disorder_are_found() {
 
 /// Losses that were counted before the test began are left out.
 #[test]
-fn books_are_opened_at_a_moment() {
+fn counts_before_the_start_are_left_out() {
     let before = ledgers(&[("doppler", "egress", "slow_consumer", 7)]);
     let after = ledgers(&[
         ("doppler", "egress", "slow_consumer", 9),

@@ -185,7 +185,7 @@ mod tests {
     /// Setup: a folder of modules for rsyslog that is empty at first. Must hold: each missing module is the reason for
     /// a skip, until all are there.
     #[test]
-    fn what_is_missing_is_a_skip() {
+    fn a_missing_module_is_a_reason_to_skip() {
         let dir = tempfile::tempdir().unwrap();
         let modules = dir.path().join("usr/lib/rsyslog");
         let installed = Installed {
