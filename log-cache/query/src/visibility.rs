@@ -1,30 +1,31 @@
-//! What a caller may see.
+//! The sources that a caller may read.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_log_cache_store::{Memo, Snapshot, Source};
 
-/// Whose rows a caller may see. Decided once, by whoever knows the caller, and applied where rows are read: no query can
-/// be written around it.
+/// The sources whose rows a caller may read.
+///
+/// It is determined once, from the caller's rights, and applied where rows are read. So no query can circumvent it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Visibility {
-    /// Everything: administrators.
+    /// All sources, for administrators.
     All,
-    /// Rows of these sources.
+    /// The given sources.
     Sources(Arc<HashSet<String, ahash::RandomState>>),
-    /// Nothing.
+    /// No source.
     #[default]
     Nothing,
 }
 
 impl Visibility {
-    /// Only rows of these sources.
+    /// Returns the visibility of the given sources only.
     pub fn sources<S: Into<String>>(sources: impl IntoIterator<Item = S>) -> Self {
         Self::Sources(Arc::new(sources.into_iter().map(Into::into).collect()))
     }
 
-    /// Whether rows of this source may be seen.
+    /// Whether rows of this source may be read.
     #[must_use]
     pub fn shows(&self, source_id: &str) -> bool {
         match self {
@@ -35,8 +36,7 @@ impl Visibility {
     }
 }
 
-/// A snapshot, and what a caller may see of it: each source is looked up once for a query, not once for each chunk that has
-/// it.
+/// A snapshot with the visibility of a caller. Each source is looked up once for a query, and not once for each chunk.
 #[derive(Debug)]
 pub(crate) struct Visible {
     pub(crate) snapshot: Snapshot,
@@ -53,7 +53,7 @@ impl Visible {
         }
     }
 
-    /// Whether rows of this source, which is one of the snapshot's, may be seen.
+    /// Whether rows of this source may be read. It must be a source of the snapshot.
     pub(crate) fn shows(&self, source: &Source) -> bool {
         match &self.visibility {
             Visibility::All => true,
