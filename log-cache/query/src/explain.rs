@@ -7,7 +7,7 @@
 
 use datafusion::logical_expr::{Analyze, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
 
-use crate::visibility::Visibility;
+use weir_log_cache_store::Visibility;
 
 /// `plan`, or the `EXPLAIN` of the same if it is an `EXPLAIN ANALYZE` for somebody who does not see everything.
 pub(crate) fn conceal(plan: LogicalPlan, visibility: &Visibility) -> LogicalPlan {

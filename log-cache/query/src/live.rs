@@ -16,14 +16,13 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
-use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
+use weir_log_cache_store::{Rows, Selection, Tap, Tapped, Visibility};
 
 use crate::answer::collect::portions;
 use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
 use crate::patterns::{self, When};
-use crate::visibility::Visibility;
 use crate::{guard, policy, session, values, zones};
 
 mod table;

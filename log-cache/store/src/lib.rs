@@ -42,6 +42,7 @@ mod source;
 mod store;
 pub mod table;
 mod tap;
+mod visibility;
 
 pub use chunk::{Chunk, Run};
 pub use identity::Identity;
@@ -56,6 +57,7 @@ pub use snapshot::{Selection, Snapshot, TimeRange};
 pub use source::Source;
 pub use store::{Ingested, Stats, Store};
 pub use tap::{Tap, Tapped};
+pub use visibility::Visibility;
 
 #[cfg(test)]
 mod tests;

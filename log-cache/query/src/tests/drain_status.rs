@@ -1,10 +1,10 @@
 //! `drain_status`: the newest report of each drain.
 
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 
 use super::{ask, cells, engine, envelope, ingest, query, rows};
-use crate::{Query, Visibility};
+use crate::Query;
 
 /// A report of a syslog agent about one binding.
 fn report(app: &str, agent: &str, timestamp: i64, metrics: [f64; 4], tags: &[(&str, &str)]) -> v2::Envelope {

@@ -1,13 +1,13 @@
 //! A caller sees the rows of its sources, and no way of asking shows it more: whatever it asks, the answer is that of a
 //! store in which there is nothing else.
 
-use weir_log_cache_store::Store;
 use weir_log_cache_store::table::DROPPED;
+use weir_log_cache_store::{Store, Visibility};
 use weir_proto::loggregator_v2 as v2;
 
 use super::formats::whole;
 use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
-use crate::{Engine, Format, Layout, Visibility};
+use crate::{Engine, Format, Layout};
 
 /// The ways of asking for everything.
 const WAYS: [&str; 23] = [
