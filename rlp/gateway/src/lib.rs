@@ -31,7 +31,7 @@ mod config;
 mod error;
 mod events;
 mod front;
-#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
 mod line;
 mod metrics;
