@@ -9,8 +9,8 @@ use weir_auth::access::{granted, source_scope};
 use weir_auth::claims::Claims;
 use weir_error::{Classify as _, ErrorKind};
 use weir_files::Readers;
-use weir_platform_uaa::admin::Tokens;
 use weir_service::clock;
+use weir_uaa_client::Tokens;
 
 use super::{Stack, uaa};
 use crate::failure::Failure;

@@ -1,4 +1,4 @@
-//! UAA from the command line: the calls of `weir_platform_uaa::admin`, with the stack's address and CA, the operator's
+//! UAA from the command line: the calls of `weir_uaa_client`, with the stack's address and CA, the operator's
 //! credentials, and failures that say what to do here.
 //!
 //! Whoever can read the state directory is the operator: the secret of the client `admin` lies there. It stays right when
@@ -9,17 +9,15 @@ use std::fmt::Display;
 use std::fs;
 use std::io;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::Full;
+use http::StatusCode;
 use weir_auth::claims::Claims;
 use weir_auth::{HttpsIssuer, RawUaa, check_once};
 use weir_config::Problems;
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::{Admin, AdminError, Tokens, Uaa};
 use weir_service::Clock;
+use weir_uaa_client::{Admin, AdminError, Tokens, Uaa};
 
-use super::{Stack, http as wire};
+use super::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
 
@@ -87,21 +85,9 @@ pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Fa
     Ok(check_once(&config, &issuer, &Clock::system(), token).await?)
 }
 
-/// Ends a token of a user's; with a refresh token, all that came of it.
+/// Ends a token that this program was given as [`CLIENT`]; with a refresh token, all that came of it.
 pub(crate) async fn revoke(stack: &Stack, token: &str) -> Result<(), Failure> {
-    let form: String = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("client_id", CLIENT), ("client_secret", ""), ("token", token)])
-        .finish();
-    let request = Request::post(format!("{}/oauth/revoke", stack.endpoints.uaa))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Full::new(Bytes::from(form)))
-        .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
-    let status = wire::send(&stack.tls, request).await?.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let kind = ErrorKind::from_http(status).unwrap_or(ErrorKind::Internal);
-    Err(Failure::new(kind, format!("UAA answered {status}")))
+    Ok(uaa(stack)?.revoke(CLIENT, "", token).await?)
 }
 
 /// The failure of a command that wanted `subject`.

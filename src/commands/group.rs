@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::{Admin, GroupEntry};
+use weir_uaa_client::{Admin, GroupEntry};
 
 use super::accounts::{print_json, show};
 use super::user::join;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use weir_config::Secret;
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::{Admin, ClientEntry, NewClient};
+use weir_uaa_client::{Admin, ClientEntry, NewClient};
 
 use super::accounts::{print_json, show};
 use crate::client::uaa::{administrator, failed};

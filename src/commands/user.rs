@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use weir_config::Secret;
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::{Admin, NewUser, UserEntry};
+use weir_uaa_client::{Admin, NewUser, UserEntry};
 
 use super::accounts::{print_json, show};
 use crate::client::uaa::{EVERYBODY, administrator, failed};

@@ -35,7 +35,7 @@ use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
 use weir_log_cache_query::{Engine, EngineLimits, Pieces, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
-use weir_rpc::{BodyError, read_body};
+use weir_net::{BodyError, read_body};
 use weir_service::Shutdown;
 
 use crate::answers::{Answers, Unread};
@@ -288,7 +288,7 @@ impl IntoResponse for Refused {
 /// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
 fn told(error: &dyn Classify) -> String {
     if error.kind() == ErrorKind::Internal {
-        weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, %error, "a query failed");
+        weir_service::limited!(error, weir_service::EACH_SECOND, %error, "a query failed");
         return "internal error".to_owned();
     }
     error.to_string()

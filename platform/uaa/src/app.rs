@@ -8,6 +8,7 @@ use weir_db::DbError;
 use weir_service::{Clock, Shutdown};
 
 use crate::Config;
+use crate::admission::PerCaller;
 use crate::external::Providers;
 use crate::hashing::Hasher;
 use crate::keys::Keys;
@@ -16,7 +17,6 @@ use crate::revoked::Revoked;
 use crate::secret_cache::SecretCache;
 use crate::secrets::MasterKey;
 use crate::store::{Membership, Store, User};
-use crate::turns::Turns;
 
 /// What all requests share. Clones are of the same UAA.
 #[derive(Debug, Clone)]
@@ -36,7 +36,8 @@ pub(crate) struct Inner {
     /// Signs and seals what only we read: CSRF tokens, consent forms.
     pub(crate) master: MasterKey,
     pub(crate) secrets: SecretCache,
-    pub(crate) turns: Turns,
+    /// Attempts under way, by user name or client.
+    pub(crate) callers: PerCaller,
     pub(crate) providers: Providers,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,

@@ -15,10 +15,9 @@ use weir_service::Clock;
 use crate::Error;
 use crate::app::App;
 use crate::config;
-use crate::http::ApiError;
+use crate::refusal::Refusal;
 use crate::store::{Email, User};
 
-mod jwks;
 mod provider;
 mod shared;
 
@@ -55,7 +54,7 @@ impl Providers {
 
 impl App {
     /// The user here that an identity there is; made if there is none yet.
-    pub(crate) async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, ApiError> {
+    pub(crate) async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, Refusal> {
         let origin = provider.name();
         let mut user = match self.store.user_by_external_id(origin, &identity.subject).await? {
             Some(user) => self.refreshed(user, identity).await?,
@@ -63,30 +62,28 @@ impl App {
             None => match self.store.user_by_name(origin, &identity.user_name).await? {
                 Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
                 Some(_) => {
-                    weir_telemetry::limited!(
+                    weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         provider = origin,
                         "two users of a provider have the same name"
                     );
-                    return Err(ApiError::forbidden(
-                        "The user name belongs to another user of the provider",
-                    ));
+                    return Err(Refusal::NameTaken);
                 }
                 None => self.made(origin, identity).await?,
             },
         };
         if !user.active {
-            return Err(ApiError::forbidden("The user is not active"));
+            return Err(Refusal::Inactive);
         }
         if provider.maps_groups() && identity.tells_groups(&user) {
             let mut groups = BTreeSet::new();
             for name in provider.groups_of(identity) {
                 match self.store.group_by_name(name).await? {
                     Some(group) => drop(groups.insert(group.id)),
-                    None => weir_telemetry::limited!(
+                    None => weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         provider = origin,
                         group = name,
                         "a mapped group does not exist"
@@ -98,14 +95,14 @@ impl App {
                 self.revoked.catch_up().await;
                 // What is issued now rests on what is left.
                 let again = self.store.user(&user.id).await?.filter(|user| user.active);
-                user = again.ok_or_else(|| ApiError::forbidden("The user is not active"))?;
+                user = again.ok_or(Refusal::Inactive)?;
             }
         }
         self.store.logged_on(&user.id).await?;
         Ok(user)
     }
 
-    async fn refreshed(&self, user: User, identity: &Identity) -> Result<User, ApiError> {
+    async fn refreshed(&self, user: User, identity: &Identity) -> Result<User, Refusal> {
         let mut fresh = user.clone();
         fresh.external_id = Some(identity.subject.clone());
         identity.write(&mut fresh);
@@ -120,10 +117,10 @@ impl App {
         // Another login was faster: of the same person, or of another one who was to have this user too.
         let present = self.store.user(&user.id).await?;
         let same = |present: &User| present.external_id.as_ref() == Some(&identity.subject);
-        present.filter(same).ok_or_else(ApiError::overtaken)
+        present.filter(same).ok_or(Refusal::Overtaken)
     }
 
-    async fn made(&self, origin: &str, identity: &Identity) -> Result<User, ApiError> {
+    async fn made(&self, origin: &str, identity: &Identity) -> Result<User, Refusal> {
         let now = self.store.now();
         let mut user = User {
             id: uuid::Uuid::new_v4().to_string(),
@@ -153,7 +150,8 @@ impl App {
             }
             Err(DbError::Duplicate(_)) => {
                 let other = self.store.user_by_external_id(origin, &identity.subject).await?;
-                other.ok_or_else(ApiError::internal)
+                // Its name was taken a moment ago: asked again, it learns that.
+                other.ok_or(Refusal::Overtaken)
             }
             Err(error) => Err(error.into()),
         }

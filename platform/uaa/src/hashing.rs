@@ -1,48 +1,56 @@
 //! Argon2id on threads of its own.
 //!
 //! A hash takes tens of milliseconds of a core and megabytes of memory, on purpose. So there are few threads for it, at a
-//! lower priority than everything else, and queues with an end: a storm of logins waits there or is told when to come
-//! again, and keys, tokens and checks go on beside it.
+//! lower priority than everything else, and lines with an end: a storm of logins waits there or is told when to come again,
+//! and keys, tokens and checks go on beside it.
 //!
-//! People and clients have a queue each, and the threads take from both by turns: the platform's components, which show
-//! their clients' secrets, are served while everybody logs in at once, and the other way round.
+//! People and clients have a [`Gate`] each, which lets in as many jobs at a time as there are threads. The threads take what
+//! was let in by order of arrival, so they serve both by turns when both wait: the platform's components, which show their
+//! clients' secrets, are served while everybody logs in at once, and the other way round.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use weir_service::{Guard, Tasks, clock};
 
+use crate::admission::Gate;
 use crate::config::HashingConfig;
 use crate::secrets;
 
 /// How much the hashing threads give way to others.
 const NICENESS: i32 = 10;
 
-/// Longest queue of the clients; shorter if that of people is.
+/// Longest line of the clients; shorter if that of people is.
 const CLIENTS: usize = 64;
 
-/// In whose queue something waits.
+/// How long a hash takes before one was measured.
+const FIRST_GUESS: Duration = Duration::from_millis(50);
+
+/// In whose line a job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
+enum Class {
     /// Users' passwords.
     People,
     /// Clients' secrets.
     Clients,
 }
 
-/// The queue is full.
+/// The line is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy {
     /// When it is worth coming again.
     pub(crate) retry_after: Duration,
 }
+
+/// What a thread does; whether that was a hash, and not a job that nobody waits for any more.
+type Job = Box<dyn FnOnce(&Argon2<'static>) -> bool + Send>;
 
 /// Hashes passwords and secrets, and checks them. Clones share the threads.
 #[derive(Clone)]
@@ -51,113 +59,16 @@ pub(crate) struct Hasher {
 }
 
 struct Shared {
-    line: Arc<Line>,
+    people: Arc<Gate>,
+    clients: Arc<Gate>,
+    /// As long as all turns of both gates, so there is always room; `None` once the threads are to end.
+    jobs: Mutex<Option<SyncSender<Job>>>,
     argon: Argon2<'static>,
     /// What unknown users are checked against.
     nobody: String,
     threads: usize,
     /// Mean time of a hash so far, in microseconds.
-    mean: AtomicU64,
-}
-
-/// What waits for a thread.
-struct Line {
-    queues: Mutex<Queues>,
-    more: Condvar,
-    /// Waiting or being worked on, by lane.
-    under_way: [AtomicUsize; 2],
-}
-
-struct Queues {
-    waiting: [VecDeque<Job>; 2],
-    most: [usize; 2],
-    /// Whose turn it is, if both wait.
-    next: Lane,
-    closed: bool,
-}
-
-impl Lane {
-    const fn index(self) -> usize {
-        match self {
-            Self::People => 0,
-            Self::Clients => 1,
-        }
-    }
-
-    const fn other(self) -> Self {
-        match self {
-            Self::People => Self::Clients,
-            Self::Clients => Self::People,
-        }
-    }
-}
-
-impl Line {
-    fn new(people: usize) -> Self {
-        Self {
-            queues: Mutex::new(Queues {
-                waiting: [VecDeque::new(), VecDeque::new()],
-                most: [people, people.min(CLIENTS)],
-                next: Lane::Clients,
-                closed: false,
-            }),
-            more: Condvar::new(),
-            under_way: [AtomicUsize::new(0), AtomicUsize::new(0)],
-        }
-    }
-
-    /// Whether there was a place.
-    fn push(&self, lane: Lane, job: Job) -> bool {
-        let mut queues = self.queues.lock();
-        let index = lane.index();
-        if queues.closed || queues.waiting[index].len() >= queues.most[index] {
-            return false;
-        }
-        queues.waiting[index].push_back(job);
-        self.under_way[index].fetch_add(1, Ordering::Relaxed);
-        drop(queues);
-        self.more.notify_one();
-        true
-    }
-
-    /// The next one, when there is one; `None` when there will be none any more.
-    fn next(&self) -> Option<(Lane, Job)> {
-        let mut queues = self.queues.lock();
-        loop {
-            let turn = queues.next;
-            for lane in [turn, turn.other()] {
-                if let Some(job) = queues.waiting[lane.index()].pop_front() {
-                    queues.next = lane.other();
-                    return Some((lane, job));
-                }
-            }
-            if queues.closed {
-                return None;
-            }
-            self.more.wait(&mut queues);
-        }
-    }
-
-    fn close(&self) {
-        self.queues.lock().closed = true;
-        self.more.notify_all();
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.line.close();
-    }
-}
-
-enum Job {
-    Hash(Vec<u8>, oneshot::Sender<String>),
-    Verify(String, Vec<u8>, oneshot::Sender<bool>),
-}
-
-enum Answer {
-    Hash(String, oneshot::Sender<String>),
-    Verify(bool, oneshot::Sender<bool>),
+    mean: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Hasher {
@@ -172,64 +83,106 @@ impl fmt::Debug for Hasher {
 impl Hasher {
     /// Starts the threads. They end after [`Hasher::stop`], or with the last clone.
     pub(crate) fn start(config: HashingConfig, tasks: &Tasks) -> std::io::Result<Self> {
-        let params = Params::new(config.memory_kib, config.passes, 1, None).unwrap_or_default();
-        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let line = Arc::new(Line::new(config.queue));
-        let shared = Arc::new(Shared {
-            line: Arc::clone(&line),
-            nobody: hash(&argon, secrets::random_token::<32>().as_bytes()),
-            argon,
-            threads: config.threads,
-            mean: AtomicU64::new(50_000),
-        });
+        let (hasher, jobs) = Self::without_threads(config);
+        let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..config.threads {
             let worker = Worker {
-                line: Arc::clone(&line),
-                shared: Arc::downgrade(&shared),
-                argon: shared.argon.clone(),
+                jobs: Arc::clone(&jobs),
+                argon: hasher.shared.argon.clone(),
+                mean: Arc::clone(&hasher.shared.mean),
                 _guard: tasks.hold("password hashing"),
             };
             std::thread::Builder::new()
                 .name(format!("hashing-{index}"))
                 .spawn(move || worker.run())?;
         }
-        Ok(Self { shared })
+        Ok(hasher)
+    }
+
+    /// A hasher, and what its threads are to do.
+    fn without_threads(config: HashingConfig) -> (Self, Receiver<Job>) {
+        let params = Params::new(config.memory_kib, config.passes, 1, None).unwrap_or_default();
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let (sender, jobs) = sync_channel(config.threads * 2);
+        let shared = Shared {
+            people: Gate::new(config.threads, config.queue),
+            clients: Gate::new(config.threads, config.queue.min(CLIENTS)),
+            jobs: Mutex::new(Some(sender)),
+            nobody: hash(&argon, secrets::random_token::<32>().as_bytes()),
+            argon,
+            threads: config.threads,
+            mean: Arc::new(AtomicU64::new(micros(FIRST_GUESS))),
+        };
+        let hasher = Self {
+            shared: Arc::new(shared),
+        };
+        (hasher, jobs)
     }
 
     /// A new hash of a user's password, with a salt of its own.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, Busy> {
-        self.hash_in(Lane::People, password).await
+        self.hash_for(Class::People, password).await
     }
 
     /// Whether the password is the one that was hashed. Without a hash it takes as long and is wrong.
     pub(crate) async fn verify(&self, hash: Option<&str>, password: &str) -> Result<bool, Busy> {
-        let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.shared.nobody);
-        Ok(self.verify_in(Lane::People, hash, password).await? && known)
+        self.verify_for(Class::People, hash, password).await
     }
 
-    /// As `hash`, of a client's secret.
+    /// A new hash of a client's secret, with a salt of its own.
     pub(crate) async fn hash_secret(&self, secret: &str) -> Result<String, Busy> {
-        self.hash_in(Lane::Clients, secret).await
+        self.hash_for(Class::Clients, secret).await
     }
 
-    /// As `verify`, for a client's secret.
+    /// Whether the secret is the one that was hashed. Without a hash it takes as long and is wrong.
     pub(crate) async fn verify_secret(&self, hash: Option<&str>, secret: &str) -> Result<bool, Busy> {
-        let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.shared.nobody);
-        Ok(self.verify_in(Lane::Clients, hash, secret).await? && known)
+        self.verify_for(Class::Clients, hash, secret).await
     }
 
-    async fn hash_in(&self, lane: Lane, password: &str) -> Result<String, Busy> {
-        let (reply, answer) = oneshot::channel();
-        self.push(lane, Job::Hash(password.as_bytes().to_vec(), reply))?;
-        self.finish(lane, answer.await)
+    async fn hash_for(&self, class: Class, password: &str) -> Result<String, Busy> {
+        let password = password.as_bytes().to_vec();
+        self.run(class, move |argon| hash(argon, &password)).await
     }
 
-    async fn verify_in(&self, lane: Lane, hash: &str, password: &str) -> Result<bool, Busy> {
+    async fn verify_for(&self, class: Class, known: Option<&str>, password: &str) -> Result<bool, Busy> {
+        let (exists, password) = (known.is_some(), password.as_bytes().to_vec());
+        let known = known.unwrap_or(&self.shared.nobody).to_owned();
+        let verify = move |argon: &Argon2<'static>| {
+            PasswordHash::new(&known).is_ok_and(|known| argon.verify_password(&password, &known).is_ok())
+        };
+        Ok(self.run(class, verify).await? && exists)
+    }
+
+    /// Has a thread do `work`, when it is the turn of this class.
+    async fn run<T, F>(&self, class: Class, work: F) -> Result<T, Busy>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Argon2<'static>) -> T + Send + 'static,
+    {
+        let turn = self.gate(class).take().await.ok_or_else(|| self.busy(class))?;
         let (reply, answer) = oneshot::channel();
-        self.push(lane, Job::Verify(hash.to_owned(), password.as_bytes().to_vec(), reply))?;
-        self.finish(lane, answer.await)
+        // The turn goes with the job, also when its caller gives up: what waits for threads stays bounded.
+        let job: Job = Box::new(move |argon| {
+            if reply.is_closed() {
+                return false;
+            }
+            let outcome = work(argon);
+            drop(turn);
+            if reply.send(outcome).is_err() {
+                tracing::debug!("nobody waits for a hash any more");
+            }
+            true
+        });
+        let sent = self
+            .shared
+            .jobs
+            .lock()
+            .as_ref()
+            .is_some_and(|jobs| jobs.try_send(job).is_ok());
+        if !sent {
+            return Err(self.busy(class));
+        }
+        answer.await.map_err(|_| self.busy(class))
     }
 
     /// Whether a hash was made with other parameters than new ones are.
@@ -246,34 +199,27 @@ impl Hasher {
 
     /// How many wait or are being worked on.
     pub(crate) fn waiting(&self) -> usize {
-        self.under_way(Lane::People) + self.under_way(Lane::Clients)
+        self.shared.people.entered() + self.shared.clients.entered()
     }
 
-    fn under_way(&self, lane: Lane) -> usize {
-        self.shared.line.under_way[lane.index()].load(Ordering::Relaxed)
-    }
-
-    /// Takes no more work; the threads end when they have done what waits.
-    pub(crate) fn stop(&self) {
-        self.shared.line.close();
-    }
-
-    fn push(&self, lane: Lane, job: Job) -> Result<(), Busy> {
-        if self.shared.line.push(lane, job) {
-            Ok(())
-        } else {
-            Err(self.busy(lane))
+    fn gate(&self, class: Class) -> &Arc<Gate> {
+        match class {
+            Class::People => &self.shared.people,
+            Class::Clients => &self.shared.clients,
         }
     }
 
-    fn finish<T>(&self, lane: Lane, answer: Result<T, oneshot::error::RecvError>) -> Result<T, Busy> {
-        answer.map_err(|_| self.busy(lane))
+    /// Takes no more work; the threads end when they have done what they were given.
+    pub(crate) fn stop(&self) {
+        self.shared.people.close();
+        self.shared.clients.close();
+        self.shared.jobs.lock().take();
     }
 
     /// When half of what waits there is done.
-    fn busy(&self, lane: Lane) -> Busy {
+    fn busy(&self, class: Class) -> Busy {
         let mean = Duration::from_micros(self.shared.mean.load(Ordering::Relaxed));
-        let waiting = u32::try_from(self.under_way(lane)).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(self.gate(class).entered()).unwrap_or(u32::MAX);
         let threads = u32::try_from(self.shared.threads).unwrap_or(1).max(1);
         let half = mean.saturating_mul(waiting) / threads / 2;
         Busy {
@@ -283,43 +229,24 @@ impl Hasher {
 }
 
 struct Worker {
-    line: Arc<Line>,
-    shared: std::sync::Weak<Shared>,
+    jobs: Arc<Mutex<Receiver<Job>>>,
     argon: Argon2<'static>,
+    mean: Arc<AtomicU64>,
     _guard: Guard,
 }
 
 impl Worker {
     fn run(self) {
         give_way();
-        while let Some((lane, job)) = self.line.next() {
+        loop {
+            // In a statement of its own, so that the others may take theirs while this one works.
+            let job = self.jobs.lock().recv();
+            let Ok(job) = job else { return };
             let start = clock::instant();
-            // Who gave up costs nothing any more.
-            let answer = match job {
-                Job::Hash(_, reply) if reply.is_closed() => None,
-                Job::Verify(_, _, reply) if reply.is_closed() => None,
-                Job::Hash(password, reply) => Some(Answer::Hash(hash(&self.argon, &password), reply)),
-                Job::Verify(hash, password, reply) => {
-                    let matches =
-                        PasswordHash::new(&hash).is_ok_and(|hash| self.argon.verify_password(&password, &hash).is_ok());
-                    Some(Answer::Verify(matches, reply))
-                }
-            };
-            self.line.under_way[lane.index()].fetch_sub(1, Ordering::Relaxed);
-            if let Some(shared) = self.shared.upgrade()
-                && answer.is_some()
-            {
-                let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let mean = shared.mean.load(Ordering::Relaxed);
-                shared.mean.store((mean * 7 + took) / 8, Ordering::Relaxed);
-            }
-            let unheard = match answer {
-                Some(Answer::Hash(hash, reply)) => reply.send(hash).is_err(),
-                Some(Answer::Verify(matches, reply)) => reply.send(matches).is_err(),
-                None => true,
-            };
-            if unheard {
-                tracing::debug!("nobody waits for a hash any more");
+            if job(&self.argon) {
+                let mean = self.mean.load(Ordering::Relaxed);
+                self.mean
+                    .store((mean * 7 + micros(start.elapsed())) / 8, Ordering::Relaxed);
             }
         }
     }
@@ -333,6 +260,10 @@ fn give_way() {
     }
 }
 
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn hash(argon: &Argon2<'_>, password: &[u8]) -> String {
     let mut salt = [0; 16];
     secrets::fill(&mut salt);
@@ -344,6 +275,7 @@ fn hash(argon: &Argon2<'_>, password: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use weir_service::Context;
 
     use super::*;
@@ -360,7 +292,7 @@ mod tests {
     /// A hash is of its password only, salted, in the form that others read too; nobody's password is never right.
     #[tokio::test]
     async fn hashes_and_verifies() {
-        let (_trigger, context) = Context::in_memory("uaa");
+        let (_trigger, context) = Context::new("uaa");
         let hasher = Hasher::start(config(8), &context.tasks).unwrap();
         let (one, two) = (
             hasher.hash("secret").await.unwrap(),
@@ -379,10 +311,10 @@ mod tests {
         context.finish(Duration::from_secs(10)).await.unwrap();
     }
 
-    /// A full queue refuses at once and says when to come again; who gives up makes room.
+    /// A full line refuses at once and says when to come again; who gives up makes room.
     #[tokio::test]
     async fn the_queue_has_an_end() {
-        let (_trigger, context) = Context::in_memory("uaa");
+        let (_trigger, context) = Context::new("uaa");
         let hasher = Hasher::start(
             HashingConfig {
                 memory_kib: 64 * 1024,
@@ -402,22 +334,36 @@ mod tests {
         assert_eq!(hasher.waiting(), 0);
     }
 
-    /// Each lane has its places, and both are served by turns, whoever came first.
-    #[test]
-    fn lanes_take_turns() {
-        let line = Line::new(3);
-        let job = || Job::Hash(Vec::new(), oneshot::channel().0);
-        for _ in 0..3 {
-            assert!(line.push(Lane::People, job()));
+    /// Each class has its places, and both are served by turns, whoever came first.
+    #[tokio::test]
+    async fn classes_take_turns() {
+        let (hasher, jobs) = Hasher::without_threads(config(2));
+        let mut people: Vec<_> = (0..3).map(|_| hasher.hash("secret").boxed_local()).collect();
+        for attempt in &mut people {
+            assert!(attempt.now_or_never().is_none());
         }
-        assert!(!line.push(Lane::People, job()));
-        assert!(line.push(Lane::Clients, job()) && line.push(Lane::Clients, job()));
-        let order: Vec<Lane> = (0..5).map(|_| line.next().unwrap().0).collect();
-        let (people, clients) = (Lane::People, Lane::Clients);
-        assert_eq!(order, [clients, people, clients, people, people]);
-        line.close();
-        assert!(line.next().is_none() && !line.push(Lane::Clients, job()));
-        let wide = Line::new(10_000);
-        assert_eq!(wide.queues.lock().most, [10_000, CLIENTS]);
+        assert!(hasher.hash("secret").await.is_err(), "the line of people is full");
+        let mut clients: Vec<_> = (0..2).map(|_| hasher.hash_secret("secret").boxed_local()).collect();
+        for attempt in &mut clients {
+            assert!(attempt.now_or_never().is_none());
+        }
+        let mut order = String::new();
+        while let Ok(job) = jobs.try_recv() {
+            assert!(job(&hasher.shared.argon));
+            // Whoever is done leaves, and the next of the same class is let in.
+            for (attempts, letter) in [(&mut people, 'p'), (&mut clients, 'c')] {
+                let before = attempts.len();
+                attempts.retain_mut(|attempt| attempt.now_or_never().is_none());
+                order.extend(std::iter::repeat_n(letter, before - attempts.len()));
+            }
+        }
+        assert_eq!(order, "pcpcp");
+        assert_eq!(hasher.waiting(), 0);
+        let (wide, _jobs) = Hasher::without_threads(config(10_000));
+        let mut attempts: Vec<_> = (0..CLIENTS + 10)
+            .map(|_| Box::pin(wide.hash_secret("secret")))
+            .collect();
+        let refused = attempts.iter_mut().filter_map(|attempt| attempt.now_or_never()).count();
+        assert_eq!((refused, wide.waiting()), (9, CLIENTS + 1));
     }
 }

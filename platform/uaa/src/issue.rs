@@ -9,13 +9,16 @@ use ring::digest;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::http::ApiError;
+use crate::refusal::Refusal;
 use crate::scopes;
 use crate::secrets;
 use crate::store::{Client, LEEWAY, RefreshToken, User};
 
 /// The name of the one zone that there is.
 pub(crate) const ZONE: &str = "uaa";
+
+/// Longest token that is looked at, in bytes: one of ours, or of a provider.
+pub(crate) const LONGEST_TOKEN: usize = 256 << 10;
 
 /// Longest access token that the faces take (`weir-auth`), and that fits into a request's head.
 const LONGEST_ACCESS: usize = 32 << 10;
@@ -116,24 +119,21 @@ impl App {
     /// Fixes the second that a grant's access token is issued in, and keeps what is issued with it; refuses where what the
     /// grant rests on was changed or ended since it was read. The second comes first: a revocation that does not find what
     /// is kept here reaches further than it.
-    pub(crate) async fn settle(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, ApiError> {
+    pub(crate) async fn settle(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, Refusal> {
         let second = self.second_for(grant).await?;
         let kept = refresh.map(|refresh| &refresh.kept);
         if self.store.issue(grant.user, grant.client, kept).await? {
             Ok(second)
         } else {
-            Err(ApiError::overtaken())
+            Err(Refusal::Overtaken)
         }
     }
 
     /// The second that an access token for this grant is issued in. Where older tokens of the same user and client were
     /// revoked a moment ago it is the one after what that reaches, so that nobody takes the new one for one of them.
-    pub(crate) async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, ApiError> {
+    pub(crate) async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, Refusal> {
         if !grant.fits() {
-            return Err(ApiError::bad_request(
-                "invalid_scope",
-                "The token would be longer than 32 KiB, which nobody takes: ask for fewer scopes with the parameter `scope`",
-            ));
+            return Err(Refusal::TokenTooLong);
         }
         // What was revoked before the user and the client were read counts here, on whatever node it was.
         let read = grant.user.map_or(0, |user| user.as_of).max(grant.client.as_of);

@@ -8,21 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
 use serde_json::{Map, Value, json};
+use weir_jose::{Algorithm, Flaw, Jwt, KeySet, PublicKey, SigningKey};
 use weir_service::{Clock, Tasks};
 
 use crate::Error;
-use crate::jwt::{self, Flaw, Parsed};
 use crate::secrets::MasterKey;
 use crate::store::{Store, StoredKey};
 
 mod generate;
-mod public;
 
 use generate::generate;
-use public::PublicKey;
 
 /// How often a key that is not known makes us look into the database.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,8 +47,10 @@ struct Shared {
 
 /// What is known of the keys at one time.
 struct Ring {
-    active: Signer,
-    published: Vec<PublicKey>,
+    active: SigningKey,
+    /// When the active key was made (milliseconds since 1970).
+    created_at: i64,
+    published: KeySet,
     /// `GET /token_keys` and `GET /token_key`.
     documents: (Bytes, Bytes),
     /// The keys in the database that this was made of, and since when they are retired.
@@ -63,15 +61,9 @@ impl std::fmt::Debug for Ring {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Ring")
-            .field("active", &self.active.kid)
+            .field("active", &self.active)
             .finish_non_exhaustive()
     }
-}
-
-struct Signer {
-    kid: String,
-    pair: RsaKeyPair,
-    created_at: i64,
 }
 
 /// What the keys are made with.
@@ -118,43 +110,23 @@ impl Keys {
 
     /// Signs claims with the present key.
     pub(crate) fn sign(&self, claims: &Map<String, Value>) -> String {
-        let ring = self.ring();
-        let input = jwt::signing_input(&ring.active.kid, &self.shared.jku, claims);
-        let mut signature = vec![0; ring.active.pair.public().modulus_len()];
-        ring.active
-            .pair
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                input.as_bytes(),
-                &mut signature,
-            )
-            .expect("the key is large enough for SHA-256, and the buffer for the key");
-        jwt::assemble(input, &signature)
+        self.ring().active.sign(&self.shared.jku, claims)
     }
 
     /// Whether one of our keys has signed this. RS256 and nothing else: what the header says of it only has to agree.
-    pub(crate) async fn verify(&self, token: &Parsed<'_>) -> Result<(), Flaw> {
-        if token.algorithm != "RS256" {
+    pub(crate) async fn verify(&self, token: &Jwt<'_>) -> Result<(), Flaw> {
+        if token.algorithm() != Some(Algorithm::Rs256) {
             return Err(Flaw::Algorithm);
         }
-        let kid = token.kid.as_deref().ok_or(Flaw::Key)?;
+        let kid = token.key_id().ok_or(Flaw::NoKey)?;
         let mut ring = self.ring();
-        if !ring.knows(kid) && self.may_look() {
+        if !ring.published.knows(Some(kid)) && self.may_look() {
             if let Err(error) = self.reload().await {
                 tracing::warn!(error = %weir_error::chain(&error), "signing keys cannot be read");
             }
             ring = self.ring();
         }
-        let key = ring.published.iter().find(|key| key.kid == kid).ok_or(Flaw::Key)?;
-        let components = RsaPublicKeyComponents { n: &key.n, e: &key.e };
-        components
-            .verify(
-                &ring::signature::RSA_PKCS1_2048_8192_SHA256,
-                token.signed.as_bytes(),
-                &token.signature,
-            )
-            .map_err(|_| Flaw::Signature)
+        ring.published.verify(token)
     }
 
     fn may_look(&self) -> bool {
@@ -179,7 +151,7 @@ impl Keys {
 
     /// The present key's id.
     pub(crate) fn active_kid(&self) -> String {
-        self.ring().active.kid.clone()
+        self.ring().active.id().to_owned()
     }
 
     /// Reads the keys again.
@@ -204,9 +176,9 @@ impl Keys {
         self.reload().await?;
         let (kid, age) = {
             let ring = self.ring();
-            let age = now_millis(&self.shared.clock) - ring.active.created_at;
+            let age = now_millis(&self.shared.clock) - ring.created_at;
             (
-                ring.active.kid.clone(),
+                ring.active.id().to_owned(),
                 Duration::from_millis(u64::try_from(age).unwrap_or(0)),
             )
         };
@@ -229,12 +201,6 @@ impl Keys {
     }
 }
 
-impl Ring {
-    fn knows(&self, kid: &str) -> bool {
-        self.published.iter().any(|key| key.kid == kid)
-    }
-}
-
 /// The keys as they are in the database; `None` if they are those that are known.
 async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&Ring>) -> Result<Option<Ring>, Error> {
     let stored = store.keys(now_millis(clock)).await?;
@@ -242,31 +208,33 @@ async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&R
     if known.is_some_and(|known| known.state == state) {
         return Ok(None);
     }
-    let mut published = Vec::new();
-    let mut active: Option<Signer> = None;
+    let mut published: Vec<PublicKey> = Vec::new();
+    let mut active: Option<(SigningKey, i64)> = None;
     for key in stored {
         let plain = master
             .open(&purpose(&key.kid), &key.sealed)
             .ok_or_else(|| Error::ForeignKey { kid: key.kid.clone() })?;
-        let pair = RsaKeyPair::from_pkcs8(&plain).map_err(|_| Error::ForeignKey { kid: key.kid.clone() })?;
-        published.push(PublicKey::of(&key.kid, &pair));
-        if key.retired_at.is_none() && active.as_ref().is_none_or(|known| known.created_at < key.created_at) {
-            active = Some(Signer {
-                kid: key.kid,
-                pair,
-                created_at: key.created_at,
-            });
+        let pair = SigningKey::from_pkcs8(Some(&key.kid), &plain);
+        let pair = pair.ok_or_else(|| Error::ForeignKey { kid: key.kid.clone() })?;
+        published.push(pair.public());
+        if key.retired_at.is_none()
+            && active
+                .as_ref()
+                .is_none_or(|(_, created_at)| *created_at < key.created_at)
+        {
+            active = Some((pair, key.created_at));
         }
     }
-    let active = active.ok_or(Error::NoKey)?;
+    let (active, created_at) = active.ok_or(Error::NoKey)?;
     // Who reads one key only reads the present one first.
-    published.sort_by_key(|key| key.kid != active.kid);
+    published.sort_by_key(|key| key.id() != active.id());
     let list: Vec<Value> = published.iter().map(PublicKey::document).collect();
     let present = list.first().map(Value::to_string).unwrap_or_default();
     let all = json!({ "keys": list }).to_string();
     Ok(Some(Ring {
         active,
-        published,
+        created_at,
+        published: published.iter().map(PublicKey::key).collect(),
         documents: (all.into(), present.into()),
         state,
     }))
@@ -275,8 +243,10 @@ async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&R
 async fn fresh(master: &MasterKey, clock: &Clock, tasks: &Tasks) -> Result<StoredKey, Error> {
     let made = tasks.spawn_blocking("making a signing key", generate).await;
     let plain = made.map_err(|_| Error::NoKey)?.ok_or(Error::NoKey)?;
-    let pair = RsaKeyPair::from_pkcs8(&plain).map_err(|_| Error::NoKey)?;
-    let kid = public::kid(&pair);
+    let kid = SigningKey::from_pkcs8(None, &plain)
+        .ok_or(Error::NoKey)?
+        .id()
+        .to_owned();
     Ok(StoredKey {
         sealed: master.seal(&purpose(&kid), &plain),
         kid,

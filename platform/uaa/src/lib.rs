@@ -12,12 +12,11 @@
 //!   is over.
 //! - `revoked` knows which tokens do not count any more; verifiers read the same by `GET /weir/v1/revocations`.
 //! - `store` is the one place that speaks SQL, on SQLite, PostgreSQL or MySQL; several UAAs may share a database.
-//! - [`admin`] is the other side: what `weir user`, `weir client` and `weir group` do, over HTTPS.
 //!
 //! Limits: forms of 64 KiB, bodies of 1 MiB, a bounded queue for hashing (then 503 with `Retry-After`), 4 attempts at a
 //! time for one user name (then 429). No secret is in a log, an error or a URL.
 
-pub mod admin;
+mod admission;
 mod app;
 mod config;
 mod error;
@@ -26,13 +25,12 @@ mod external;
 pub mod fuzzing;
 mod hashing;
 mod http;
-mod https;
 mod issue;
-mod jwt;
 mod keys;
 mod login;
 mod metrics;
 mod private_file;
+mod refusal;
 mod revoked;
 mod scopes;
 mod secret_cache;
@@ -40,13 +38,11 @@ mod secrets;
 mod seed;
 mod server;
 mod store;
-mod turns;
 
 pub use config::{
     Config, DOCS, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,
     RawProvider, RawSessions, RawTokens, TokensConfig,
 };
 pub use error::{Error, FileError};
-pub use https::HttpsError;
 pub use seed::FirstStart;
 pub use server::Server;

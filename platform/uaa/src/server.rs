@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use weir_rpc::serve_http_within;
+use weir_net::serve_http_within;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
+use crate::admission::PerCaller;
 use crate::app::{App, Inner};
 use crate::external::Providers;
 use crate::hashing::Hasher;
@@ -20,7 +21,6 @@ use crate::secret_cache::SecretCache;
 use crate::secrets::MasterKey;
 use crate::seed::{FirstStart, seed};
 use crate::store::Store;
-use crate::turns::Turns;
 use crate::{Config, Error, RawIdentity, http};
 
 /// How often keys are looked at: another node may have made one.
@@ -73,7 +73,7 @@ impl Server {
             }
         };
         let revoked = Revoked::open(store.clone()).await?;
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         let app = App::new(Inner {
             issuer: config.issuer(),
             has_own_name: config.has_own_name(),
@@ -83,7 +83,7 @@ impl Server {
             hasher,
             master: MasterKey::from_file(&config.master_key_file)?,
             secrets: SecretCache::new(context.clock.clone()),
-            turns: Turns::default(),
+            callers: PerCaller::default(),
             providers: Providers::new(&config.providers, &config.login_url, &context.clock)?,
             clock: context.clock.clone(),
             shutdown: context.shutdown.clone(),

@@ -23,12 +23,12 @@ pub use manifest::{Manifest, Section};
 
 /// The base layer from the bottom up; crates of one row do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["error", "files"],
+    &["error", "files", "jose"],
     &["proto"],
     &["envelope"],
-    &["flow"],
     &["tls", "config", "service"],
-    &["telemetry", "syslog", "db", "auth"],
+    &["flow", "net"],
+    &["telemetry", "syslog", "db", "auth", "uaa-client"],
     &["rpc"],
     &["drain"],
 ];

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_jose::Key;
+
 use crate::claims::Claims;
-use crate::keys::Key;
 use crate::verifier::State;
 use crate::{Ended, Scope};
 

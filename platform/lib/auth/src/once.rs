@@ -5,12 +5,13 @@
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
+use weir_jose::Flaw;
 use weir_service::Clock;
 
 use crate::UaaConfig;
 use crate::claims::Claims;
 use crate::issuer::{Issuer, IssuerError};
-use crate::jwt::{Flaw, Jwt};
+use crate::jwt::Shown;
 use crate::rules::Rules;
 
 /// The token is of no use, or nobody can say.
@@ -65,11 +66,11 @@ pub async fn check_once(
     clock: &Clock,
     token: &str,
 ) -> Result<Claims, OnceError> {
-    let jwt = Jwt::parse(token)?;
+    let shown = Shown::parse(token)?;
     let keys = issuer.keys().await?;
-    let key = keys.get(jwt.key_id()).ok_or(Flaw::UnknownKey)?;
+    let key = keys.get(&shown.key_id).ok_or(Flaw::UnknownKey)?;
     let now = clock.now_nanos().div_euclid(1_000_000_000);
-    Ok(Rules::of(config).open(&jwt, key, now)?)
+    Ok(Rules::of(config).open(&shown.jwt, key, now)?)
 }
 
 #[cfg(test)]

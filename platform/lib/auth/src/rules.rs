@@ -1,9 +1,9 @@
 //! What a token must be and say, whoever checks it: the signature first, then what it claims.
 
+use weir_jose::{Flaw, Jwt, Key};
+
 use crate::UaaConfig;
-use crate::claims::{Claims, Payload};
-use crate::jwt::{Flaw, Jwt};
-use crate::keys::Key;
+use crate::claims::{Claims, Payload, meets};
 
 /// What tokens must say about themselves, and how far their issuer's clock may be from ours.
 #[derive(Debug, Clone)]
@@ -36,10 +36,8 @@ impl Rules {
     /// The claims of a token that `key` signed and that is good at the second `now`, as far as the token itself can say:
     /// whether it was revoked is another question.
     pub(crate) fn open(&self, jwt: &Jwt<'_>, key: &Key, now: i64) -> Result<Claims, Flaw> {
-        if !key.verifies(jwt.signed(), jwt.signature()) {
-            return Err(Flaw::Signature);
-        }
-        self.accept(jwt.payload()?, now)
+        key.verify(jwt)?;
+        self.accept(jwt.claims()?, now)
     }
 
     fn accept(&self, payload: Payload, now: i64) -> Result<Claims, Flaw> {
@@ -49,7 +47,7 @@ impl Rules {
         if payload.is_refresh_token() {
             return Err(Flaw::RefreshToken);
         }
-        if !payload.aud.meets(&self.audiences) {
+        if !meets(&payload.aud, &self.audiences) {
             return Err(Flaw::Audience);
         }
         if now >= self.over_at(payload.exp) {

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
+use weir_jose::SigningKey;
 use weir_service::{Shutdown, Tasks, clock};
 
 use crate::issuer::{Fetched, Issuer, IssuerError};
@@ -25,7 +24,7 @@ pub const ISSUER: &str = "https://uaa.test/oauth/token";
 
 /// A UAA that exists in memory only.
 pub struct TestIssuer {
-    pairs: [RsaKeyPair; 2],
+    pairs: [SigningKey; 2],
     /// Which keys are published, and which of them signs.
     published: Mutex<Vec<usize>>,
     signing: Mutex<usize>,
@@ -47,16 +46,16 @@ impl TestIssuer {
     /// Never: its keys are part of it.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let pair = |text: &str| {
+        let pair = |index: usize, text: &str| {
             let der = STANDARD
                 .decode(text.replace('\n', ""))
                 .expect("the file of the key is base64");
-            RsaKeyPair::from_pkcs8(&der).expect("the file of the key is PKCS #8")
+            SigningKey::from_pkcs8(Some(&kid(index)), &der).expect("the file of the key is PKCS #8")
         };
         Arc::new(Self {
             pairs: [
-                pair(include_str!("testing/key-1.b64")),
-                pair(include_str!("testing/key-2.b64")),
+                pair(0, include_str!("testing/key-1.b64")),
+                pair(1, include_str!("testing/key-2.b64")),
             ],
             published: Mutex::new(vec![0]),
             signing: Mutex::new(0),
@@ -122,23 +121,13 @@ impl TestIssuer {
     /// When there is no such key.
     #[must_use]
     pub fn sign_text(&self, header: &str, claims: &str, key: usize) -> String {
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let pair = &self.pairs[key];
-        let mut signature = vec![0; pair.public().modulus_len()];
-        pair.sign(
-            &RSA_PKCS1_SHA256,
-            &SystemRandom::new(),
-            signed.as_bytes(),
-            &mut signature,
-        )
-        .expect("the key signs");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        self.pairs[key].sign_text(header, claims)
     }
 
     /// The public half of one of the two keys, DER (`RSAPublicKey`).
     #[must_use]
-    pub fn public_der(&self, key: usize) -> &[u8] {
-        self.pairs[key].public().as_ref()
+    pub fn public_der(&self, key: usize) -> Vec<u8> {
+        self.pairs[key].public().der().to_vec()
     }
 
     /// Signs with the second key from now on; the first stays published if there is to be an overlap.
@@ -193,16 +182,12 @@ impl TestIssuer {
     /// What `/token_keys` answers.
     #[must_use]
     pub fn jwks(&self) -> String {
-        let keys: Vec<Value> = self.published.lock().iter().map(|index| self.jwk(*index)).collect();
+        let published = self.published.lock();
+        let keys: Vec<Value> = published
+            .iter()
+            .map(|key| self.pairs[*key].public().document())
+            .collect();
         json!({ "keys": keys }).to_string()
-    }
-
-    fn jwk(&self, index: usize) -> Value {
-        let components: ring::rsa::PublicKeyComponents<Vec<u8>> = self.pairs[index].public().into();
-        json!({
-            "kid": kid(index), "kty": "RSA", "alg": "RS256", "use": "sig",
-            "n": URL_SAFE_NO_PAD.encode(components.n), "e": URL_SAFE_NO_PAD.encode(components.e),
-        })
     }
 
     /// The configuration of a verifier for this issuer; it looks for revocations ten times a second.

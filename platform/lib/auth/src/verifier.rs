@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
+use weir_jose::Flaw;
 use weir_service::{Clock, Shutdown, Tasks};
 
 use crate::access::Access;
 use crate::issuer::Issuer;
-use crate::jwt::{Flaw, Jwt};
+use crate::jwt::Shown;
 use crate::lease::Lease;
 use crate::rights::is_asked_for;
 use crate::rules::Rules;
@@ -144,15 +145,15 @@ impl Verifier {
 
     /// Verifies a token; returns in which epoch it was found good.
     async fn verify(&self, token: &str) -> Result<(Caller, u64), Denied> {
-        let jwt = match Jwt::parse(token) {
-            Ok(jwt) => jwt,
+        let Shown { jwt, key_id } = match Shown::parse(token) {
+            Ok(shown) => shown,
             Err(flaw) => return self.refuse(flaw),
         };
-        self.fetch_key(jwt.key_id()).await?;
+        self.fetch_key(&key_id).await?;
         self.wait_for_revocations().await?;
         // In this order: what changes after the epoch was read makes this verdict be forgotten.
         let epoch = self.state.epoch();
-        let Some(key) = self.state.key(jwt.key_id()) else {
+        let Some(key) = self.state.key(&key_id) else {
             return self.refuse(Flaw::UnknownKey);
         };
         let claims = match self.state.open(&jwt, &key) {
@@ -160,7 +161,6 @@ impl Verifier {
             Err(flaw) => return self.refuse(flaw),
         };
         let scope = self.state.access().scope(&claims).await?;
-        let key_id = jwt.key_id().to_owned();
         let lease = Lease::new(claims, scope, key_id, key, Arc::clone(&self.state));
         Ok((Caller::leased(lease), epoch))
     }

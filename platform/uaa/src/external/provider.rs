@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use url::{Url, form_urlencoded};
+use weir_jose::{Audience, Flaw, Jwt, KeySet};
 use weir_service::Clock;
+use weir_uaa_client::{Https, HttpsError};
 
-use super::jwks::KeySet;
 use super::shared::Shared;
 use crate::config;
-use crate::https::{Https, HttpsError};
-use crate::jwt::{Flaw, OneOrMany, Parsed};
+use crate::issue::LONGEST_TOKEN;
 
 /// How long what a provider says about itself is believed.
 const METADATA_AGE: Duration = Duration::from_secs(3600);
@@ -38,7 +38,7 @@ pub(crate) enum ProviderError {
     #[error("{0}")]
     Answer(String),
     /// Its token is not to be believed.
-    #[error("the id token is refused: {}", _0.text())]
+    #[error("the id token is refused: {_0}")]
     Token(Flaw),
 }
 
@@ -106,7 +106,7 @@ struct Metadata {
 struct IdToken {
     iss: String,
     sub: String,
-    aud: OneOrMany,
+    aud: Audience,
     exp: i64,
     iat: Option<i64>,
     nbf: Option<i64>,
@@ -255,7 +255,7 @@ impl Provider {
         issuer: &str,
         now: i64,
     ) -> Result<Identity, ProviderError> {
-        let parsed = Parsed::parse(assertion).map_err(ProviderError::Token)?;
+        let parsed = Jwt::parse(assertion, LONGEST_TOKEN).map_err(ProviderError::Token)?;
         let (token, claims) = self.verified(&parsed, now, &[&self.config.client_id, issuer]).await?;
         let mut identity = self.identity(&token, &claims)?;
         identity.said_at = Some(token.iat.unwrap_or(0));
@@ -263,18 +263,18 @@ impl Provider {
     }
 
     async fn verify(&self, id_token: &str, now: i64) -> Result<(IdToken, Map<String, Value>), ProviderError> {
-        let parsed = Parsed::parse(id_token).map_err(ProviderError::Token)?;
+        let parsed = Jwt::parse(id_token, LONGEST_TOKEN).map_err(ProviderError::Token)?;
         self.verified(&parsed, now, &[&self.config.client_id]).await
     }
 
     /// Signature, issuer, audience and times.
     async fn verified(
         &self,
-        parsed: &Parsed<'_>,
+        parsed: &Jwt<'_>,
         now: i64,
         audiences: &[&str],
     ) -> Result<(IdToken, Map<String, Value>), ProviderError> {
-        let keys = self.keys(parsed.kid.as_deref()).await?;
+        let keys = self.keys(parsed.key_id()).await?;
         keys.verify(parsed).map_err(ProviderError::Token)?;
         let token: IdToken = parsed.claims().map_err(ProviderError::Token)?;
         let flaw = if token.iss != self.config.issuer {
@@ -288,7 +288,7 @@ impl Provider {
             .flatten()
             .any(|time| time > now + LEEWAY)
         {
-            Some(Flaw::NotYet)
+            Some(Flaw::NotYetValid)
         } else if token.sub.is_empty() || token.sub.len() > 255 {
             Some(Flaw::Claims)
         } else {
@@ -383,7 +383,7 @@ impl Provider {
         let https = self.https.clone();
         let fetch = async move {
             let document = get(&https, &url, HeaderMap::new()).await?;
-            KeySet::parse(&document).ok_or_else(|| ProviderError::Answer("the key set is not usable".to_owned()))
+            KeySet::parse(&document).map_err(|error| ProviderError::Answer(error.to_string()))
         };
         let fresh = |keys: &KeySet, age| age < KEYS_EVERY || (age < METADATA_AGE && keys.knows(kid));
         self.keys.get(fresh, fetch).await
@@ -436,7 +436,7 @@ impl IdToken {
     fn is_for(&self, audiences: &[&str], client_id: &str) -> bool {
         let party = match &self.azp {
             Some(party) => party == client_id,
-            None => self.aud.len() == 1,
+            None => self.aud.iter().count() == 1,
         };
         party && audiences.iter().any(|audience| self.aud.contains(audience))
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::form::Form;
+use crate::refusal::Refusal;
 use crate::secrets;
 use crate::store::{Session, User};
 
@@ -112,11 +113,7 @@ impl Browser {
             .as_ref()
             .is_some_and(|origin| *origin != format!("https://{}", self.host))
         {
-            weir_telemetry::limited!(
-                info,
-                weir_telemetry::EACH_SECOND,
-                "a form from another site was refused"
-            );
+            weir_service::limited!(info, weir_service::EACH_SECOND, "a form from another site was refused");
             return Err(refused());
         }
         let shown = form.get("csrf").unwrap_or_default();
@@ -133,7 +130,7 @@ impl Browser {
         user: &User,
         auth_time: i64,
         response: &mut Response,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), Refusal> {
         if let Some(old) = &self.session_cookie {
             app.store.remove_session(&secrets::digest(old)).await?;
         }
@@ -144,7 +141,7 @@ impl Browser {
             .add_session(&secrets::digest(&cookie), user, auth_time, longest)
             .await?
         {
-            return Err(ApiError::overtaken());
+            return Err(Refusal::Overtaken);
         }
         set(response, SESSION, &cookie, None);
         Ok(())

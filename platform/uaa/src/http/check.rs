@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
+use weir_jose::Flaw;
 
 use crate::app::App;
+use crate::http::error::token_refused;
 use crate::http::form::Form;
 use crate::http::unread::Unread;
 use crate::http::{ApiError, bearer, client_auth};
-use crate::jwt::Flaw;
 use crate::scopes;
 
 /// What a client must have.
@@ -25,7 +26,7 @@ pub(crate) async fn check_token(
     let token = asked(&form)?;
     let (claims, whole) = match bearer::verify(&app, token).await {
         Ok(verified) => verified,
-        Err(flaw) => return Err(ApiError::bad_request("invalid_token", flaw.text())),
+        Err(flaw) => return Err(ApiError::bad_request("invalid_token", token_refused(flaw))),
     };
     let wanted = scopes::parse(form.filled("scopes").unwrap_or_default());
     if let Some(missing) = wanted.iter().find(|scope| !claims.scope.contains(scope)) {
@@ -69,7 +70,7 @@ async fn permitted(app: &App, headers: &HeaderMap, body: Unread) -> Result<Form,
 /// The token that is asked about.
 fn asked(form: &Form) -> Result<&str, ApiError> {
     form.filled("token")
-        .ok_or_else(|| ApiError::bad_request("invalid_token", Flaw::Form.text()))
+        .ok_or_else(|| ApiError::bad_request("invalid_token", token_refused(Flaw::Parts)))
 }
 
 /// Demands `uaa.resource`: of a client by its secret, or of anybody with a token of that scope.

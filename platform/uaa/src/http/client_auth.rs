@@ -56,9 +56,9 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     match client {
         Some(client) if right => Ok(Asking { client, proved: true }),
         Some(_) => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 info,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 client = id,
                 "a client with a wrong secret was refused"
             );
@@ -66,9 +66,9 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
             Err(ApiError::invalid_client())
         }
         None => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 info,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 "a client that does not exist was refused"
             );
             app.metrics.client_refused();
@@ -110,7 +110,7 @@ pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secr
         hashed.push(None);
     }
     // Whoever tries the secrets of one client does not keep the others out.
-    let turn = app.turns.take(&secrets::digest_of(&["client", id])).await;
+    let turn = app.callers.take(&secrets::digest_of(&["client", id])).await;
     let _turn = turn.ok_or_else(|| ApiError::unavailable(Duration::from_secs(1)))?;
     for hash in hashed {
         if app.hasher.verify_secret(hash, secret).await? {

@@ -9,10 +9,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use weir_db::DbError;
 use weir_error::Classify as _;
-use weir_rpc::BodyError;
+use weir_jose::Flaw;
+use weir_net::BodyError;
 
 use crate::hashing::Busy;
-use crate::jwt::Flaw;
+use crate::refusal::Refusal;
 
 /// The text that the cf CLI knows.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
@@ -72,10 +73,6 @@ impl ApiError {
     /// A user's name or password is wrong; which of them is nobody's business.
     pub(crate) fn bad_credentials() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Bad credentials")
-    }
-
-    pub(crate) fn locked() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", LOCKED)
     }
 
     /// A client's id or secret is wrong.
@@ -162,18 +159,6 @@ impl ApiError {
         }
     }
 
-    /// Too often at the same time.
-    pub(crate) fn too_many(retry_after: Duration) -> Self {
-        Self {
-            retry_after: Some(retry_after),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_requests",
-                "There are attempts to log in as this user under way; try again later",
-            )
-        }
-    }
-
     /// What a request rests on was changed or ended while it was under way. Asked again it learns what is true now.
     pub(crate) fn overtaken() -> Self {
         Self {
@@ -218,9 +203,9 @@ impl From<DbError> for ApiError {
         let text = weir_error::chain(&error);
         match error {
             DbError::Busy | DbError::Unavailable(_) | DbError::Open { .. } | DbError::Conflict(_) => {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     error = text,
                     "the database does not answer"
                 );
@@ -236,7 +221,7 @@ impl From<DbError> for ApiError {
             }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
-                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, error = text, "the database refuses");
+                weir_service::limited!(error, weir_service::EACH_SECOND, error = text, "the database refuses");
                 Self::internal()
             }
         }
@@ -249,17 +234,66 @@ impl From<Busy> for ApiError {
     }
 }
 
+/// What the domain refuses, as the cf CLI and its relatives know it.
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadCredentials => Self::bad_credentials(),
+            Refusal::Locked => Self::new(StatusCode::UNAUTHORIZED, "unauthorized", LOCKED),
+            Refusal::TooManyAttempts => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "There are attempts to log in as this user under way; try again later",
+                )
+            },
+            Refusal::Inactive => Self::forbidden("The user is not active"),
+            Refusal::NameTaken => Self::forbidden("The user name belongs to another user of the provider"),
+            Refusal::Policy(problem) => Self::bad_request("invalid_password", problem.clone()).with("message", problem),
+            Refusal::SamePassword => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_password",
+                "Your new password cannot be the same as the old password.",
+            ),
+            Refusal::TokenTooLong => Self::bad_request(
+                "invalid_scope",
+                "The token would be longer than 32 KiB, which nobody takes: ask for fewer scopes with the parameter `scope`",
+            ),
+            Refusal::Overtaken => Self::overtaken(),
+            Refusal::Busy(busy) => busy.into(),
+            Refusal::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<Flaw> for ApiError {
     fn from(flaw: Flaw) -> Self {
-        Self::invalid_token(flaw.text())
+        Self::invalid_token(token_refused(flaw))
+    }
+}
+
+/// What a client is told of a token that does not count: less than a log, and in sentences as the original's.
+pub(crate) const fn token_refused(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::TooLong | Flaw::Parts | Flaw::Encoding | Flaw::Header | Flaw::Critical => "The token is malformed",
+        Flaw::Algorithm => "The token is not signed as it should be",
+        Flaw::NoKey | Flaw::UnknownKey => "The token is signed with a key that is not known",
+        Flaw::Signature => "The token's signature is not valid",
+        Flaw::Issuer => "The token is from another issuer",
+        Flaw::Audience => "The token is for another audience",
+        Flaw::Expired => "The token has expired",
+        Flaw::NotYetValid => "The token is not valid yet",
+        Flaw::Claims | Flaw::Type | Flaw::RefreshToken => "The token does not say what it should",
+        Flaw::Revoked => "The token has been revoked",
     }
 }
 
 impl From<crate::Error> for ApiError {
     fn from(error: crate::Error) -> Self {
-        weir_telemetry::limited!(
+        weir_service::limited!(
             error,
-            weir_telemetry::EACH_SECOND,
+            weir_service::EACH_SECOND,
             error = weir_error::chain(&error),
             "the UAA failed"
         );

@@ -14,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::unread::Unread;
 use crate::http::{authorize, info, pages};
+use crate::refusal::Refusal;
 
 /// What passes by itself.
 const BUSY: &str = "There is much to do at the moment. Try again in a few seconds.";
@@ -100,16 +101,17 @@ pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: Unread) -
     let mut response = see(&wanted.continue_to);
     let outcome = match app.log_in(user_name, password).await {
         Ok(user) => browser.log_in(&app, &user, app.now(), &mut response).await,
-        Err(error) => Err(error),
+        Err(refusal) => Err(refusal),
     };
     match outcome {
         Ok(()) => Ok(response),
-        Err(error) => {
-            let text = match error.status {
-                StatusCode::UNAUTHORIZED if error.description == super::error::LOCKED => super::error::LOCKED,
-                StatusCode::UNAUTHORIZED => "That name and password do not belong together.",
+        Err(refusal) => {
+            let text = match refusal {
+                Refusal::Locked => super::error::LOCKED,
+                Refusal::BadCredentials => "That name and password do not belong together.",
                 _ => BUSY,
             };
+            let error = ApiError::from(refusal);
             let status = error.status;
             let mut response = form(&app, &browser, status, Some(text), user_name, &wanted).await;
             if let Some(after) = error.into_response().headers().get(http::header::RETRY_AFTER) {

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use weir_jose::Flaw;
 
 use crate::app::App;
 use crate::config::LONGEST_VALIDITY;
@@ -12,7 +13,6 @@ use crate::http::form::Form;
 use crate::http::scim::time;
 use crate::http::unread::Unread;
 use crate::http::{ApiError, bearer, client_auth};
-use crate::jwt::Flaw;
 use crate::secrets;
 use crate::store::{IssuedTo, RefreshToken};
 

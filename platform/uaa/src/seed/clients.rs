@@ -1,23 +1,19 @@
 //! The clients that are there from the start, and the file with their secrets.
 //!
 //! The components of a stack read their secrets from the file; the database has hashes. Who changes one of the two means
-//! it, so an entry of the file is given to its client when it is another than any before, and at no other time: what the
-//! API changed since then stays. For that the database keeps digests of what the file said of each client, the newest
-//! and some before it (setting `client secrets`):
+//! it, so one rule decides: **an entry of the file counts if the file never said it before.** Then it is the client's secret,
+//! and what was issued with another one ends. For that the database keeps digests of what the file said of each client,
+//! the newest first (setting `client secrets`):
 //!
 //! ```text
 //! {"doppler": ["digest of what it says now", "of what it said before", …], …}
 //! ```
 //!
-//! | The file | What happens |
-//! |---|---|
-//! | is absent, and so are the clients | it is made, with random secrets |
-//! | is absent, and the clients are there | nothing: their secrets are elsewhere |
-//! | says something new of a client | that is its secret now, and what was issued before is revoked |
-//! | says what it said before something newer | nothing: it is an old copy |
-//! | says nothing that was ever said | nothing: it is of another database |
+//! Three cases are set aside before the rule, and each is logged with what to do:
 //!
-//! What is not done is said, with what to do.
+//! - There is no file, and the clients are there: their secrets are elsewhere, and none are made up.
+//! - The file never said any of its entries, has several of them, and none is right: it belongs to another database.
+//! - There are no digests yet: what the file says now is where the record begins, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,60 +27,40 @@ use crate::secrets::{self, MasterKey};
 use crate::store::{Client, EMPTY_SECRET, NO_SECRET, Store};
 use crate::{Config, Error};
 
-/// Where the digests are.
+/// The setting that has the digests.
 const SETTING: &str = "client secrets";
 
-/// How many of what the file said of a client are known.
+/// How many digests are kept of each client.
 const REMEMBERED: usize = 16;
 
-/// The file.
+/// The file: secrets by client.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct SecretsFile(BTreeMap<String, String>);
 
-/// What the file said of each client, the newest first.
+/// Digests of what the file said of each client, the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Said(BTreeMap<String, Vec<String>>);
+struct Record(BTreeMap<String, Vec<String>>);
 
-/// What an entry of the file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    /// What it was the last time.
-    Same,
-    /// What it was before it became something else.
-    Old,
-    /// Something that it never was.
-    New,
+impl Record {
+    /// How many entries the file had for the client after it had this one; `None` if it never had it.
+    fn age(&self, id: &str, digest: &str) -> Option<usize> {
+        self.0.get(id)?.iter().position(|known| known == digest)
+    }
+
+    fn note(&mut self, id: &str, digest: String) {
+        let digests = self.0.entry(id.to_owned()).or_default();
+        digests.insert(0, digest);
+        digests.truncate(REMEMBERED);
+    }
 }
 
-impl Said {
-    fn entry(&self, id: &str, digest: &str) -> Entry {
-        let said = self.0.get(id).map(Vec::as_slice).unwrap_or_default();
-        match said.iter().position(|known| known == digest) {
-            Some(0) => Entry::Same,
-            Some(_) => Entry::Old,
-            None => Entry::New,
-        }
-    }
-
-    fn says(&mut self, id: &str, digest: String) {
-        let said = self.0.entry(id.to_owned()).or_default();
-        said.retain(|known| *known != digest);
-        said.insert(0, digest);
-        said.truncate(REMEMBERED);
-    }
-
-    /// Whether a file with these digests seems to have nothing to do with what was said: of at least two clients it says
-    /// what nobody ever said, and of none what somebody did.
-    fn is_foreign<'d>(&self, digests: impl Iterator<Item = (&'d str, &'d str)>) -> bool {
-        let (mut count, mut strange) = (0, 0);
-        for (id, digest) in digests.filter(|(id, _)| self.0.contains_key(*id)) {
-            count += 1;
-            strange += usize::from(self.entry(id, digest) == Entry::New);
-        }
-        count >= 2 && strange == count
-    }
+/// An entry of the file for a client that exists.
+struct Entry<'f> {
+    client: Client,
+    secret: &'f str,
+    digest: String,
 }
 
 /// Makes absent clients, and gives the others what is new in the file.
@@ -94,7 +70,7 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
         Some(text) => Some(parsed(path, &text)?),
         None => None,
     };
-    let Absent { made, made_elsewhere } = make_absent(store, hasher, config, &mut file).await?;
+    let made = make_absent(store, hasher, config, &mut file).await?;
     let Some(file) = file else {
         tracing::warn!(
             file = %path.display(),
@@ -104,6 +80,52 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
         );
         return Ok(());
     };
+    warn_of_unlisted(path, &file);
+    let mut entries = Vec::with_capacity(file.0.len());
+    for (id, secret) in &file.0 {
+        if let Some(client) = store.client(id).await? {
+            let digest = master.sign("client secret", &[id, secret]);
+            entries.push(Entry { client, secret, digest });
+        }
+    }
+    let before = record(store).await?;
+    let mut record = before.clone().unwrap_or_default();
+    if before.is_some() && is_foreign(hasher, &record, &made, &entries).await? {
+        tracing::error!(
+            file = %path.display(),
+            "no secret in the file is one of this database's clients, so none of it counts: copy the file from where this \
+             UAA was started first, or give a client the secret that the file has for it"
+        );
+        return Ok(());
+    }
+    for entry in entries {
+        let id = entry.client.id.clone();
+        match record.age(&id, &entry.digest) {
+            Some(0) => continue,
+            Some(_) => {
+                tracing::warn!(
+                    client = id,
+                    file = %path.display(),
+                    "the file has an older secret of the client, which does not count any more: copy the newest file, or \
+                     change the secret to one that it never was"
+                );
+                continue;
+            }
+            None => {}
+        }
+        let stands = before.is_none() || made.contains(&id) || is_right(hasher, &entry.client, entry.secret).await?;
+        if stands || give(store, hasher, &entry).await? {
+            record.note(&id, entry.digest);
+        }
+    }
+    if before.as_ref() != Some(&record) {
+        let text = serde_json::to_string(&record).expect("a map of texts is JSON");
+        store.set_setting(SETTING, &text).await?;
+    }
+    Ok(())
+}
+
+fn warn_of_unlisted(path: &Path, file: &SecretsFile) {
     let unlisted: Vec<&str> = CLIENTS
         .iter()
         .filter(|seeded| seeded.secret == SecretKind::Random && !file.0.contains_key(seeded.id))
@@ -116,107 +138,54 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
             "the file lacks secrets of clients: copy them from another node's file, or give the clients new ones"
         );
     }
-    let mut entries = Vec::with_capacity(file.0.len());
-    for (id, secret) in &file.0 {
-        if let Some(client) = store.client(id).await? {
-            let digest = master.sign("client secret", &[id, secret]);
-            entries.push((client, secret, digest));
-        }
-    }
-    let before = said(store).await?;
-    let known = before.clone().unwrap_or_default();
-    let digests = entries
+}
+
+/// Whether the file seems to be of another database: it has several entries for clients that were there before, it never
+/// said any of them, and none is right.
+async fn is_foreign(hasher: &Hasher, record: &Record, made: &[String], entries: &[Entry<'_>]) -> Result<bool, Error> {
+    let known: Vec<_> = entries
         .iter()
-        .filter(|(client, ..)| !made.contains(&client.id))
-        .map(|(client, _, digest)| (client.id.as_str(), digest.as_str()));
-    if known.is_foreign(digests) || (before.is_none() && made.is_empty()) {
-        let mut related = false;
-        for (client, secret, _) in entries.iter().filter(|(client, ..)| !made.contains(&client.id)) {
-            related = related || is_right(hasher, client, secret).await?;
-        }
-        if !related {
-            tracing::error!(
-                file = %path.display(),
-                "no secret in the file is one of this database's clients, so none of it counts: copy the file from where \
-                 this UAA was started first, or give a client the secret that the file has for it"
-            );
-            return Ok(());
+        .filter(|entry| !made.contains(&entry.client.id))
+        .collect();
+    let said = |entry: &Entry<'_>| record.age(&entry.client.id, &entry.digest).is_some();
+    if known.len() < 2 || known.iter().any(|entry| said(entry)) {
+        return Ok(false);
+    }
+    for entry in known {
+        if is_right(hasher, &entry.client, entry.secret).await? {
+            return Ok(false);
         }
     }
-    let mut said = known.clone();
-    for (client, secret, digest) in entries {
-        match known.entry(&client.id, &digest) {
-            Entry::Same => continue,
-            Entry::Old => {
-                tracing::warn!(
-                    client = client.id,
-                    file = %path.display(),
-                    "the file has an older secret of the client, which does not count any more: copy the newest file, or \
-                     change the secret to one that it never was"
-                );
-                continue;
-            }
-            Entry::New => {}
-        }
-        if made.contains(&client.id) || is_right(hasher, &client, secret).await? {
-            said.says(&client.id, digest);
-            continue;
-        }
-        // The other node's components have its secret: ours was made up for a client that was not to be.
-        if made_elsewhere.contains(&client.id) {
-            tracing::warn!(
-                client = client.id,
-                file = %path.display(),
-                "another node made the client, with a secret of its own: copy that node's file"
-            );
-            continue;
-        }
-        // Without a record of what the file said before, nobody knows which of the two is newer.
-        if before.is_none() {
-            tracing::warn!(
-                client = client.id,
-                file = %path.display(),
-                "the client has another secret than the file says: if the file is right, give the client that secret"
-            );
-            said.says(&client.id, digest);
-            continue;
-        }
-        let hash = hasher.hash_secret(secret).await.map_err(|_| Error::Hashing)?;
-        if store.change_client_secrets(&client, &hash, None, true).await? {
-            said.says(&client.id, digest);
-            tracing::info!(
-                client = client.id,
-                "the client has the secret of the file now; what it was issued with others is revoked"
-            );
-        } else {
-            tracing::warn!(
-                client = client.id,
-                "the client's secret was changed at this moment, and is not the file's: start again to give it that"
-            );
-        }
-    }
-    if before.as_ref() != Some(&said) {
-        let text = serde_json::to_string(&said).expect("a map of texts is JSON");
-        store.set_setting(SETTING, &text).await?;
-    }
-    Ok(())
+    Ok(true)
 }
 
-/// The clients that were not there.
-#[derive(Debug, Default)]
-struct Absent {
-    made: Vec<String>,
-    /// Another node was faster.
-    made_elsewhere: Vec<String>,
+/// Gives a client the secret of the file, and ends what was issued with others; `false` if it was changed at this moment.
+async fn give(store: &Store, hasher: &Hasher, entry: &Entry<'_>) -> Result<bool, Error> {
+    let hash = hasher.hash_secret(entry.secret).await.map_err(|_| Error::Hashing)?;
+    let given = store.change_client_secrets(&entry.client, &hash, None, true).await?;
+    let client = &entry.client.id;
+    if given {
+        tracing::info!(
+            client,
+            "the client has the secret of the file now; what it was issued with others is revoked"
+        );
+    } else {
+        tracing::warn!(
+            client,
+            "the client's secret was changed at this moment, and is not the file's: start again to give it that"
+        );
+    }
+    Ok(given)
 }
 
-/// Makes the clients that are not there, with the file's secrets; those that it does not have are made up.
+/// Makes the clients that are not there, with the file's secrets; those that it does not have are made up. Returns which
+/// were made here: of several nodes that start at once, one makes each.
 async fn make_absent(
     store: &Store,
     hasher: &Hasher,
     config: &Config,
     file: &mut Option<SecretsFile>,
-) -> Result<Absent, Error> {
+) -> Result<Vec<String>, Error> {
     let path = &config.client_secrets_file;
     let mut absent = Vec::new();
     for seeded in CLIENTS {
@@ -224,7 +193,7 @@ async fn make_absent(
             absent.push(seeded);
         }
     }
-    let mut outcome = Absent::default();
+    let mut made = Vec::new();
     for seeded in &absent {
         let mut made_up = false;
         let hash = match seeded.secret {
@@ -236,16 +205,13 @@ async fn make_absent(
             }
         };
         if store.add_client(&seeded.client(config, hash, store.now())).await? {
-            outcome.made.push(seeded.id.to_owned());
-            continue;
-        }
-        outcome.made_elsewhere.push(seeded.id.to_owned());
-        if let Some(file) = file.as_mut().filter(|_| made_up) {
+            made.push(seeded.id.to_owned());
+        } else if let Some(file) = file.as_mut().filter(|_| made_up) {
             file.0.remove(seeded.id);
             private_file::replace(path, &written(file))?;
         }
     }
-    Ok(outcome)
+    Ok(made)
 }
 
 /// The secret that the file has for a client that is to be made, and whether it was made up just now. It is in the file
@@ -299,7 +265,7 @@ async fn is_right(hasher: &Hasher, client: &Client, secret: &str) -> Result<bool
 }
 
 /// What is known of what the file said; `None` if nothing was ever noted, or by a program that noted it otherwise.
-async fn said(store: &Store) -> Result<Option<Said>, Error> {
+async fn record(store: &Store) -> Result<Option<Record>, Error> {
     let text = store.setting(SETTING).await?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
@@ -322,31 +288,20 @@ fn written(file: &SecretsFile) -> String {
 mod tests {
     use super::*;
 
-    /// New is what was never there; a file of which nothing is known is somebody else's.
+    /// New is what was never there, whatever came after it; the record has an end.
     #[test]
     fn what_is_new() {
-        let mut said = Said::default();
-        said.says("a", "1".to_owned());
-        said.says("a", "2".to_owned());
-        said.says("b", "1".to_owned());
+        let mut record = Record::default();
+        record.note("a", "1".to_owned());
+        record.note("a", "2".to_owned());
         assert_eq!(
-            (said.entry("a", "2"), said.entry("a", "1"), said.entry("a", "3")),
-            (Entry::Same, Entry::Old, Entry::New)
+            (record.age("a", "2"), record.age("a", "1"), record.age("a", "3")),
+            (Some(0), Some(1), None)
         );
-        assert_eq!(said.entry("c", "1"), Entry::New);
-        assert!(said.is_foreign([("a", "8"), ("b", "9")].into_iter()));
-        for own in [
-            vec![("a", "8"), ("b", "1")],
-            vec![("a", "1"), ("b", "9")],
-            vec![("a", "8")],
-            vec![("a", "8"), ("c", "9")],
-            vec![],
-        ] {
-            assert!(!said.is_foreign(own.iter().copied()), "{own:?}");
-        }
+        assert_eq!(record.age("b", "1"), None);
         for number in 0..100 {
-            said.says("a", number.to_string());
+            record.note("a", number.to_string());
         }
-        assert_eq!(said.0["a"].len(), REMEMBERED);
+        assert_eq!(record.0["a"].len(), REMEMBERED);
     }
 }

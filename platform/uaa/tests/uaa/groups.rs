@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_error::{Classify as _, ErrorKind};
-use weir_platform_uaa::admin::Uaa as Remote;
+use weir_uaa_client::Uaa as Remote;
 
 use crate::common::Uaa;
 use crate::scim::find;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use serde_json::json;
 use weir_config::Secret;
 use weir_platform_uaa::RawProvider;
-use weir_platform_uaa::admin::Uaa as Remote;
+use weir_uaa_client::Uaa as Remote;
 
 use crate::common::{Browser, Ground, Uaa, claims, eventually, parameter, query};
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
+use weir_jose::{Flaw, Jwt, Key};
 use weir_service::Clock;
 
 use crate::access::Access;
 use crate::claims::Claims;
-use crate::jwt::{Flaw, Jwt};
-use crate::keys::{Key, Keys};
+use crate::keys::Keys;
 use crate::revocation::{Page, Revocations};
 use crate::rules::Rules;
 

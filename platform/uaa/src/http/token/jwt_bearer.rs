@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use weir_jose::{Flaw, Jwt};
 
 use super::{JWT_BEARER, Login, Request};
 use crate::http::bearer;
 use crate::http::error::ApiError;
-use crate::issue::seconds;
-use crate::jwt::{Flaw, Parsed};
+use crate::http::error::token_refused;
+use crate::issue::{LONGEST_TOKEN, seconds};
 
 /// What is read before anything is believed: whose keys to ask.
 #[derive(Debug, serde::Deserialize)]
@@ -26,7 +27,7 @@ struct Issuer {
 impl Request<'_> {
     pub(super) async fn jwt_bearer(&self) -> Result<Value, ApiError> {
         let assertion = self.form.required("assertion")?;
-        let issuer = Parsed::parse(assertion)
+        let issuer = Jwt::parse(assertion, LONGEST_TOKEN)
             .and_then(|parsed| parsed.claims::<Issuer>())
             .map_err(refused)?
             .iss;
@@ -76,9 +77,9 @@ impl Request<'_> {
             .verify_assertion(assertion, &self.app.issuer, now)
             .await
             .map_err(|error| {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     info,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     provider = provider.name(),
                     %error,
                     "an assertion was refused"
@@ -98,5 +99,5 @@ impl Request<'_> {
 }
 
 fn refused(flaw: Flaw) -> ApiError {
-    ApiError::invalid_grant(flaw.text())
+    ApiError::invalid_grant(token_refused(flaw))
 }

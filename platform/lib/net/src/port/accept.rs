@@ -1,0 +1,200 @@
+//! Accepting connections: TCP, a place for the handshake, TLS with a deadline, a place for the caller.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use weir_service::{Shutdown, Tasks};
+use weir_tls::ServerTls;
+
+use super::budget::Budgets;
+use super::connection::{Connection, Seated, Transport};
+use super::place::Place;
+use super::pool::{Full, Pool};
+use super::{PeerNetwork, PortLimits};
+use crate::socket::Socket;
+
+/// How long to wait when the system has no more file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// The process has no more file descriptors (on Linux and macOS).
+const EMFILE: i32 = 24;
+
+/// The system has no more file descriptors (on Linux and macOS).
+const ENFILE: i32 = 23;
+
+/// How long a handshake may still take once shutdown was requested: its client may have spoken already.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// Connections that wait for their component.
+const WAITING: usize = 64;
+
+/// Refusals are told this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// What all connections of a port share.
+#[derive(Debug)]
+struct Port {
+    tls: ServerTls,
+    limits: PortLimits,
+    shutdown: Shutdown,
+    budgets: Budgets,
+    handshakes: Arc<Pool>,
+    /// Callers with a certificate of the stack.
+    known: Arc<Pool>,
+    others: Arc<Pool>,
+}
+
+/// The connections of a port, as they come.
+#[derive(Debug)]
+pub struct Connections {
+    accepted: ReceiverStream<Connection>,
+    /// Ends when the last connection has: nothing is ever sent.
+    open: mpsc::Receiver<Infallible>,
+}
+
+impl Connections {
+    /// Accepts connections within `limits` until `shutdown` is requested.
+    #[must_use]
+    pub fn accept(
+        listener: TcpListener,
+        tls: ServerTls,
+        limits: PortLimits,
+        shutdown: Shutdown,
+        tasks: &Tasks,
+    ) -> Self {
+        let (accepted, connections) = mpsc::channel(WAITING);
+        let (opened, open) = mpsc::channel(1);
+        let shared = || Pool::new(limits.connections, limits.per_address);
+        // Where a certificate is demanded, its holders are those who share, and there are no others.
+        let (known, others) = match tls.demands_certificates() {
+            true => (shared(), Pool::new(0, 0)),
+            false => (Pool::new(limits.reserved, limits.reserved), shared()),
+        };
+        let port = Arc::new(Port {
+            tls,
+            limits,
+            shutdown,
+            budgets: Budgets::new(limits.held),
+            handshakes: shared(),
+            known,
+            others,
+        });
+        let handshakes = tasks.clone();
+        tasks.spawn("accept connections", async move {
+            while let Some(accept) = port.shutdown.unless_requested(listener.accept()).await {
+                match accept {
+                    Ok((stream, peer)) => {
+                        let (port, accepted, opened) = (Arc::clone(&port), accepted.clone(), opened.clone());
+                        handshakes.spawn("tls handshake", async move {
+                            if let Some(connection) = port.admit(stream, peer, opened).await {
+                                // Fails only when the component has stopped.
+                                accepted.send(connection).await.ok();
+                            }
+                        });
+                    }
+                    Err(error) => port.cannot_accept(&error).await,
+                }
+            }
+        });
+        Self {
+            accepted: ReceiverStream::new(connections),
+            open,
+        }
+    }
+
+    /// The next connection; `None` after shutdown, when no handshake is under way any more. Cancel safe.
+    pub async fn next(&mut self) -> Option<Connection> {
+        self.accepted.next().await
+    }
+
+    /// Waits until every connection and every clone of a [`Place`] is gone.
+    pub async fn all_closed(self) {
+        let Self { accepted, mut open } = self;
+        // Whoever finishes a handshake now has nobody to talk to.
+        drop(accepted);
+        open.recv().await;
+    }
+}
+
+/// For servers that take a stream which may fail.
+impl Stream for Connections {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.accepted.poll_next_unpin(cx).map(|connection| connection.map(Ok))
+    }
+}
+
+impl Port {
+    /// Sees a new connection through its handshake to its place.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
+        let network = PeerNetwork::from(peer.ip());
+        let held = self.budgets.of_connection(network);
+        let place = Place::take(&self.handshakes, network, held, open).map_err(|full| refused(peer, full));
+        let place = place.ok()?;
+        let too_late = async {
+            let deadline = tokio::time::timeout(self.limits.handshake, self.shutdown.requested());
+            if deadline.await.is_ok() {
+                tokio::time::sleep(LAST_HANDSHAKES).await;
+            }
+        };
+        let stream = tokio::select! {
+            stream = self.handshake(stream, &place) => stream,
+            () = too_late => {
+                tracing::debug!(%peer, "TLS handshake timed out");
+                return None;
+            }
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                let error = weir_tls::explain(&peer.to_string(), error);
+                tracing::debug!(%peer, error = %weir_error::chain(&error), "TLS handshake failed");
+                return None;
+            }
+        };
+        let seated = match self.tls.knows(stream.get_ref().1) {
+            true => place.change(&self.known).or_else(|_| place.change(&self.others)),
+            false => place.change(&self.others),
+        };
+        let place = seated.map_err(|full| refused(peer, full)).ok()?;
+        Some(Connection::new(stream, peer, place))
+    }
+
+    async fn handshake(&self, stream: TcpStream, place: &Place) -> io::Result<Transport> {
+        stream.set_nodelay(true)?;
+        let stream = Seated::new(stream, place.seat());
+        let socket = Socket::new(stream, self.limits.read_ahead, self.limits.gathers_writes);
+        self.tls.acceptor().accept(socket).await
+    }
+
+    /// Out of file descriptors, or the client went away in the queue: the listener itself goes on.
+    async fn cannot_accept(&self, error: &io::Error) {
+        weir_service::limited!(warn, COMPLAIN_EVERY, %error, "cannot accept a connection");
+        if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
+            // A descriptor that an idle connection holds is one that a new caller could have.
+            let pools = [&self.handshakes, &self.others, &self.known];
+            let _made = pools.iter().any(|pool| pool.make_room());
+        }
+        self.shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
+    }
+}
+
+fn refused(peer: SocketAddr, full: Full) {
+    weir_service::limited!(
+        warn,
+        COMPLAIN_EVERY,
+        %peer,
+        reason = full.as_str(),
+        "connection refused"
+    );
+}
