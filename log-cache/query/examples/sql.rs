@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use prost::Message as _;
 use weir_envelope::batch::Batch;
-use weir_log_cache_query::{Engine, EngineLimits, Query, Visibility};
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_query::{Engine, EngineLimits, Query};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2 as v2;
 
 #[global_allocator]

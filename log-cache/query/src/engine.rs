@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 use weir_flow::Turns;
-use weir_log_cache_store::Store;
+use weir_log_cache_store::{Store, Visibility};
 
 use crate::answer::collect::{Bounds, Collector};
 use crate::answer::{Format, Layout, Rendered};
@@ -28,7 +28,6 @@ use crate::followers::Followers;
 use crate::interrupt::Interrupt;
 use crate::patterns::{self, PlanStage};
 use crate::provider::View;
-use crate::visibility::Visibility;
 use crate::{explain, guard, names, policy, session, values, zones};
 
 /// The size of a query thread's stack, in bytes.

@@ -7,7 +7,7 @@
 
 use datafusion::logical_expr::{Analyze, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
 
-use crate::visibility::Visibility;
+use weir_log_cache_store::Visibility;
 
 /// Returns `plan`, in which an `EXPLAIN ANALYZE` of a caller that may not read all sources has become an `EXPLAIN`.
 pub(crate) fn conceal(plan: LogicalPlan, visibility: &Visibility) -> LogicalPlan {

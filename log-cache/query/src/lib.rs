@@ -60,7 +60,6 @@ pub use answer::{Cells, Format, Layout, Pieces, Rendered, UnknownFormat};
 pub use engine::{Answer, Engine, EngineLimits, Query, Truncated};
 pub use error::QueryError;
 pub use live::{Follower, Live, LiveQuery};
-pub use visibility::Visibility;
 
 #[cfg(test)]
 mod tests;

@@ -16,14 +16,13 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
-use weir_log_cache_store::{Rows, Selection, Tap, TapEvent};
+use weir_log_cache_store::{Rows, Selection, Tap, TapEvent, Visibility};
 
 use crate::answer::collect::portions;
 use crate::engine::{AbortOnDrop, Engine, Inner, Query, task_error};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
 use crate::patterns::{self, PlanStage};
-use crate::visibility::Visibility;
 use crate::{guard, policy, session, values, zones};
 
 mod table;

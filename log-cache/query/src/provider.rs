@@ -8,12 +8,12 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvide
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use weir_log_cache_store::Store;
 use weir_log_cache_store::table::Table;
+use weir_log_cache_store::{Store, Visibility};
 
 use crate::drain_status::{self, DRAIN_STATUS};
 use crate::scan::ScanExec;
-use crate::visibility::{Visibility, Visible};
+use crate::visibility::Visible;
 
 /// The name of the catalogue.
 pub(crate) const CATALOG: &str = "weir";

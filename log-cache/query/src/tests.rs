@@ -6,11 +6,11 @@ use std::time::Duration;
 use arrow::util::pretty::pretty_format_batches;
 use prost::Message as _;
 use weir_envelope::batch::Batch;
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 use weir_service::clock::Clock;
 
-use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
+use crate::{Answer, Engine, EngineLimits, Query, QueryError};
 
 mod drain_status;
 mod formats;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use weir_auth::{Authorizer, Caller, Denied, Scope, from_header};
-use weir_log_cache_query::Visibility;
+use weir_log_cache_store::Visibility;
 
 /// The caller name of all clients with a certificate. Names within certificates are not used.
 pub(crate) const CERTIFICATE_CALLER: &str = "certificate";

@@ -44,6 +44,7 @@ mod store;
 pub mod table;
 mod tap;
 mod timestamps;
+mod visibility;
 
 pub use chunk::{Chunk, Run};
 pub use identity::Identity;
@@ -58,6 +59,7 @@ pub use snapshot::{Selection, Snapshot, TimeRange};
 pub use source::Source;
 pub use store::{Ingested, Stats, Store};
 pub use tap::{Tap, TapEvent};
+pub use visibility::Visibility;
 
 #[cfg(test)]
 mod tests;

@@ -1,30 +1,30 @@
-//! PayloadFilter a request asks for (logging §10): the query string as Go reads it, and the selectors that it means.
+//! Parses the query string of a request as Go does, and translates it to selectors (logging §10).
 
 use percent_encoding::percent_decode_str;
 use weir_envelope::selector::{PayloadFilter, Selector};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
-/// The parameters, decoded, in their order. Names may repeat.
+/// The decoded parameters in their order. Names may repeat.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
-/// Why a query makes no stream.
+/// The reason for which a query is not one for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Invalid {
     /// There are no parameters.
     Empty,
-    /// No kind of envelope is asked for.
+    /// No envelope type is asked for.
     NoType,
-    /// It is not readable. The original skips what it cannot read; but a source that is skipped means all sources.
+    /// The query cannot be decoded. The original skips such parts, but skipping a source id would ask for all sources.
     Malformed,
-    /// More selectors than a stream may have.
+    /// There are more selectors than a stream may have.
     TooMany,
 }
 
 impl Query {
-    /// Reads a query string.
+    /// Parses a query string.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let mut pairs = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
@@ -37,7 +37,7 @@ impl Query {
         Ok(Self { pairs })
     }
 
-    /// All values of a parameter.
+    /// Returns all values of a parameter.
     fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
         let pairs = self.pairs.iter().filter(move |(key, _)| key == name);
         pairs.map(|(_, value)| value.as_str())
@@ -51,12 +51,12 @@ impl Query {
         self.all(name).next().unwrap_or_default().to_owned()
     }
 
-    /// The sources that are named; an empty one, and none at all, stand for every source.
+    /// Returns the source ids of the query. An empty one, and none at all, mean all sources.
     pub(crate) fn source_ids(&self) -> impl Iterator<Item = &str> {
         self.all("source_id")
     }
 
-    /// The request to the RLP: every source with every kind and name. No more than `most` selectors.
+    /// Returns the request to the RLP: each source with each type and name, in at most `most` selectors.
     pub(crate) fn request(&self, most: usize) -> Result<EgressBatchRequest, Invalid> {
         if self.pairs.is_empty() {
             return Err(Invalid::Empty);
@@ -69,6 +69,7 @@ impl Query {
         if sources.is_empty() {
             sources.push("");
         }
+        // The product is checked before the selectors are built, because a short query can ask for millions.
         if sources.len().saturating_mul(wanted.len()) > most {
             return Err(Invalid::TooMany);
         }
@@ -89,7 +90,8 @@ impl Query {
         })
     }
 
-    /// PayloadFilter is asked for of each source, in the original's order. Names stand in for their plain kind.
+    /// Returns what is asked for of each source, in the original's order. If there are names, the plain type is not
+    /// asked for.
     fn wanted(&self) -> Vec<PayloadFilter> {
         let mut wanted = Vec::new();
         if self.has("log") {
@@ -117,7 +119,7 @@ impl Query {
     }
 }
 
-/// Decodes a name or a value of a form; every `%` must begin an escape.
+/// Decodes a form-encoded name or value. Each `%` must begin an escape sequence.
 fn decode(text: &str) -> Result<String, Invalid> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {

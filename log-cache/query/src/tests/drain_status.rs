@@ -1,10 +1,10 @@
 //! The view `drain_status`.
 
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 
 use super::{ask, cells, engine, envelope, ingest, query, rows};
-use crate::{Query, Visibility};
+use crate::Query;
 
 /// Returns a report of a syslog agent about one binding.
 fn report(app: &str, agent: &str, timestamp: i64, metrics: [f64; 4], tags: &[(&str, &str)]) -> v2::Envelope {

@@ -10,7 +10,8 @@ use weir_error::{Classify as _, ErrorKind};
 use super::{cells, counter, engine, filled, ingest, log, query, seen_by};
 use crate::interrupt::Interrupt;
 use crate::live::ResultSender;
-use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError, Visibility};
+use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError};
+use weir_log_cache_store::Visibility;
 
 async fn reason(engine: &Engine, sql: &str) -> String {
     match engine.compile_live(query(sql)).await {

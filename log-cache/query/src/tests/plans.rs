@@ -2,12 +2,12 @@
 
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use std::sync::Arc;
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 
 use super::{ingest, log};
 use crate::interrupt::Interrupt;
 use crate::provider::View;
-use crate::{Visibility, guard, session};
+use crate::{guard, session};
 
 /// Returns a store with a hundred chunks of a hundred rows each, of ten sources.
 fn store() -> Store {

@@ -1,13 +1,13 @@
 //! A caller reads the rows of its sources only: the answer to each of its queries is that of a store without other
 //! sources.
 
-use weir_log_cache_store::Store;
 use weir_log_cache_store::table::DROPPED;
+use weir_log_cache_store::{Store, Visibility};
 use weir_proto::loggregator_v2 as v2;
 
 use super::formats::whole;
 use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
-use crate::{Engine, Format, Layout, Visibility};
+use crate::{Engine, Format, Layout};
 
 /// Queries that ask for all rows in different ways.
 const WAYS: [&str; 23] = [
