@@ -26,10 +26,10 @@ const IN_TOTAL: usize = 256 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum Unread {
     /// This caller has too many unread answers, of this many bytes.
-    #[error("answers of `{0}` bytes are there for this caller already, not read yet")]
+    #[error("`{0}` bytes of answers wait for this caller already, not read yet")]
     Yours(usize),
     /// All callers together have too many unread answers.
-    #[error("answers of others are there that were not read yet")]
+    #[error("too many bytes of answers wait for other callers, not read yet")]
     Others,
 }
 

@@ -185,7 +185,7 @@ fn body(first: Vec<u8>, rest: Option<Pieces>) -> Body {
 
 /// The reason why an answer breaks off, which closes the connection.
 #[derive(Debug, Error)]
-#[error("the answer breaks off: {0}")]
+#[error("the answer ends early: {0}")]
 struct Broken(String);
 
 /// Returns the limits of a query as text, for the header of its answer.

@@ -16,7 +16,7 @@ pub enum DbError {
         scheme: String,
     },
     /// The file of a SQLite database, or its folder, cannot be created.
-    #[error("database file `{}` cannot be made", path.display())]
+    #[error("database file `{}` cannot be created", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -50,13 +50,13 @@ pub enum DbError {
     #[error("row exists already")]
     Duplicate(#[source] sqlx::Error),
     /// A foreign key is violated: the row refers to one that does not exist, or another row refers to it.
-    #[error("row is referred to, or refers to none")]
+    #[error("row is referred to by another row, or refers to a row that does not exist")]
     Reference(#[source] sqlx::Error),
     /// The transaction conflicted with another one, and may succeed if it is repeated.
-    #[error("transaction met another one")]
+    #[error("transaction conflicted with another one")]
     Conflict(#[source] sqlx::Error),
     /// A newer version of this program has migrated the tables.
-    #[error("database of `{component}` has version {found}, this program knows {known}")]
+    #[error("database of `{component}` has version `{found}`, this program knows `{known}`")]
     Newer {
         /// The component that owns the tables.
         component: String,

@@ -86,7 +86,7 @@ pub struct Refused {
 
 /// The error for a connection that has ended. [`Outcomes`] reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("connection to the drain is over")]
+#[error("connection to the drain has ended")]
 pub struct Closed;
 
 /// A shipment with its room in the window.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// The error if too many requests wait already. The caller can try again in a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("`{running}` requests are being worked on and `{waiting}` are waiting")]
+#[error("`{running}` requests are running and `{waiting}` are waiting")]
 pub struct Busy {
     /// The number of requests that run at a time.
     pub running: usize,

@@ -84,7 +84,7 @@ pub enum Part {
     #[error("name of a structured data element is missing or not printable ASCII")]
     ElementId,
     /// Two structured data elements have one name.
-    #[error("structured data element is there twice")]
+    #[error("structured data element occurs twice")]
     RepeatedElement,
     /// SD-PARAM: a parameter of an element.
     #[error("structured data parameter is not ` name=\"value\"`")]

@@ -58,7 +58,7 @@ pub enum Unconvertible {
     #[error("name of a tag is not printable ASCII, or contains `=`, `]` or `\"`")]
     TagName,
     /// The messages of the envelope are larger than 64 MiB, or would make the buffer exceed 4 GiB.
-    #[error("messages are too large: a metric each, with all tags")]
+    #[error("messages of the envelope are too large: each metric is a message and repeats all tags")]
     TooLarge,
 }
 

@@ -46,7 +46,7 @@ pub enum Unconvertible {
     #[error("timer has no valid tag `{0}`")]
     Timer(&'static str),
     /// A gauge would become more than 64 MiB, because its tags would be repeated for each of its metrics.
-    #[error("gauge would become {messages} messages of {bytes} bytes of tags each")]
+    #[error("gauge would become `{messages}` messages, each with `{bytes}` bytes of tags")]
     TooLarge {
         /// The number of messages that the gauge would become.
         messages: usize,
