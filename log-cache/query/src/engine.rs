@@ -69,6 +69,7 @@ impl Default for EngineLimits {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             threads: cores,
+            // At least 2, because one caller may have all but one of them.
             concurrent: cores.max(2),
             memory: 256 << 20,
             max_rows: 1_000_000,

@@ -115,6 +115,7 @@ impl Follower {
         if let Some(next) = self.rows.recv().await {
             return Some(next);
         }
+        // The channel closes when the task ends. Only the task knows whether that was a panic.
         let ended = self.task.as_mut()?.await;
         self.task = None;
         ended.err().map(|error| Err(task_error(&error)))
@@ -144,6 +145,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::compile_live`], and if the caller or all callers together have too many live queries.
     pub async fn follow(&self, query: Query) -> Result<Follower, QueryError> {
+        // Counted before planning, so that refused callers cost no planning.
         let following = self.inner.followers.add(&query.caller)?;
         let (query, following) = self.compile_with(query, following).await?;
         let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
@@ -229,6 +231,7 @@ impl LiveQuery {
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ours(error.into()))?;
+        // The scan of the plan takes them out again when it is run.
         *self.slot.0.lock() = arrived;
         let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
         let mut found = Vec::new();
@@ -259,6 +262,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let slot = ArrivalSlot::default();
     let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
     let mut template = inner.template.clone();
+    // The few rows of an arrival are not worth several threads, and with one partition they keep their order.
     template.config_mut().options_mut().execution.target_partitions = 1;
     let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
     let plan = state

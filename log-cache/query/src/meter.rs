@@ -138,5 +138,6 @@ impl RecordBatchStream for Metered {
 
 /// Returns the size of a batch's values in bytes, without other parts of the buffers that it shares.
 fn slice_bytes(batch: &RecordBatch) -> usize {
+    // The 64 bytes stand for the batch itself, so that batches without values count too.
     row_bytes(batch).iter().sum::<usize>() + 64
 }

@@ -131,6 +131,7 @@ fn offset(text: &str) -> Option<String> {
 /// Returns the error for a time zone that does not exist.
 fn unknown(name: &str) -> QueryError {
     let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    // A text of 4 letters or fewer is similar to many names by chance.
     let hint = match nearest(name, names).filter(|_| name.len() > 4) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "write a name of the IANA's list, as `Europe/Berlin`, or an offset, as `+02:00`".to_owned(),

@@ -29,7 +29,7 @@ pub(crate) enum Unread {
     #[error("`{0}` bytes of answers wait for this caller already, not read yet")]
     Yours(usize),
     /// All callers together have too many unread answers.
-    #[error("too many bytes of answers wait for other callers, not read yet")]
+    #[error("too many answers of all callers together are not read yet")]
     Others,
 }
 

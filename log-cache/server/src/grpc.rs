@@ -42,6 +42,7 @@ impl RawService for Ingress {
         if message.len() <= LARGE {
             self.intake.take_request(&message)?;
         } else {
+            // Storing a large batch takes milliseconds, which the other connections of this worker thread would wait.
             let intake = self.intake.clone();
             let taken = self
                 .tasks
@@ -75,6 +76,7 @@ impl Intake {
                     self.refuse(&rejected.source_id);
                 }
                 if let Some(error) = broken {
+                    // Behind the break neither the number of envelopes nor their sources are known: it counts as one.
                     self.refuse("");
                     return Err(Status::invalid_argument(format!("the batch is not readable: {error}")));
                 }

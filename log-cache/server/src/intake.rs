@@ -43,6 +43,7 @@ impl Intake {
             .any(|envelope| loss_reports::is_report(envelope, self.report_hash))
         {
             let (resolved, repeated) = self.resolve(batch);
+            // A report without new losses is not stored. It counts as sent, or the ledger would show it as lost.
             self.ledger.sent(repeated);
             self.store(&resolved);
         } else {

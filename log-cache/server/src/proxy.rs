@@ -132,6 +132,7 @@ async fn query(Reader(_): Reader) -> Response {
 async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Result<Response, Refused> {
     let Reader(caller) = match reader {
         Ok(reader) => reader,
+        // As in the original, `meta` answers each upstream failure with 502, also one of the authorization.
         Err(Refused::Unknown) => return Err(Refused::Upstream),
         Err(refused) => return Err(refused),
     };

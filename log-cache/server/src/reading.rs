@@ -138,6 +138,7 @@ impl Reader {
             .await
             .map_err(|_| Status::internal("the read failed"))?
         };
+        // The wait for the turn counts too: the client waits from the beginning.
         tokio::time::timeout(DEADLINE, done)
             .await
             .map_err(|_| Status::deadline_exceeded("the read took too long"))?
@@ -202,6 +203,7 @@ fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
     Ok(ReadQuery {
         source_id,
         start: start_time,
+        // As in the original, a request without an end gets no envelopes from the future.
         end: if end_time == 0 { clock::now_nanos() } else { end_time },
         limit: usize::try_from(limit).unwrap_or_default(),
         kinds: envelope_types.into_iter().filter_map(kind).collect(),

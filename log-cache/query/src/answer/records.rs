@@ -67,6 +67,7 @@ impl Records {
             }
         }
         let rule = (name_width + SEPARATOR.len() + widest).min(width.unwrap_or(RULE));
+        // The line above a record belongs to its size. Its width is known only now that all rows are measured.
         for (row, size) in sizes.iter_mut().enumerate() {
             *size += label(row + 1).len().max(rule) + 1;
         }

@@ -38,6 +38,7 @@ impl FunctionRewrite for CheckedRewrite {
             },
             Expr::Negative(negated) => match negated.get_type(schema) {
                 Ok(kind) if kind.is_signed_integer() => {
+                    // `-x` is computed as `0 - x`, which fails for the least integer.
                     let zero = lit(ScalarValue::new_zero(&kind)?);
                     Transformed::yes(Operation::Subtract.call(zero, *negated))
                 }

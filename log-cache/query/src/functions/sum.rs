@@ -36,6 +36,7 @@ fn wide(field: &FieldRef) -> FieldRef {
 
 fn narrow() -> CastOptions<'static> {
     CastOptions {
+        // With `safe`, a sum that does not fit would become null.
         safe: false,
         ..CastOptions::default()
     }
@@ -64,6 +65,7 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        // Partial sums stay in the wide type, because they may overflow where the final sum does not.
         let return_field = if arguments.return_field.data_type().is_integer() {
             wide(&arguments.return_field)
         } else {

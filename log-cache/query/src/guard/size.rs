@@ -112,6 +112,7 @@ impl Relation {
             .columns
             .iter()
             .filter(|column| column.name.as_deref() == Some(name));
+        // A column without a known name may have any name, so the largest of them is assumed.
         let unnamed = self.columns.iter().filter(|column| column.name.is_none());
         let most = |terms: Option<usize>, column: &Column| Some(terms.unwrap_or_default().max(column.terms));
         named.fold(None, most).or_else(|| unnamed.fold(None, most))
@@ -183,6 +184,7 @@ impl Scope {
             SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { left, right, .. } => {
                 let (mut left, right) = (self.body(left)?, self.body(right)?);
+                // A column of the union stands for either of two expressions: the larger one counts.
                 for (column, other) in left.columns.iter_mut().zip(&right.columns) {
                     column.terms = column.terms.max(other.terms);
                 }
@@ -220,6 +222,7 @@ impl Scope {
         let conditions = [&select.selection, &select.having, &select.qualify, &select.prewhere];
         for condition in conditions.into_iter().flatten() {
             let terms = self.terms(condition, &from)?;
+            // The optimizer pushes a condition down to the tables, and so may copy it for each of them.
             let leaves = from.leaves.max(1);
             from.absorb(from.columns.len(), terms.saturating_mul(leaves))?;
         }
@@ -284,10 +287,12 @@ impl Scope {
         let (mut count, mut sets) = (0usize, 1usize);
         for key in keys {
             let (keys, these) = match key {
+                // `CUBE` of n keys has a grouping set for each subset of them: 2^n.
                 Expr::Cube(keys) => {
                     let sets = u32::try_from(keys.len()).ok().and_then(|keys| 2usize.checked_pow(keys));
                     (keys, sets.unwrap_or(usize::MAX))
                 }
+                // `ROLLUP` of n keys has a grouping set for each prefix, also the empty one.
                 Expr::Rollup(keys) => (keys, keys.len() + 1),
                 Expr::GroupingSets(sets) => (sets, sets.len()),
                 _ => {
@@ -295,6 +300,7 @@ impl Scope {
                     continue;
                 }
             };
+            // Several of these in one `GROUP BY` are combined, each set of one with each set of the other.
             sets = sets.saturating_mul(these.max(1));
             count = count.saturating_add(keys.iter().map(Vec::len).sum());
         }
@@ -428,6 +434,7 @@ struct Terms<'a> {
 impl Terms<'_> {
     fn column(&self, name: &Ident) -> usize {
         let name = normal(name);
+        // The innermost relation that has the name wins, as in SQL.
         let enclosing = self.scope.enclosing.iter().rev().map(|relation| &**relation);
         std::iter::once(self.from)
             .chain(enclosing)

@@ -127,13 +127,16 @@ impl Hints {
             let result = filter.evaluate(&batch).and_then(|value| value.into_array(seen.len()));
             let result = match result {
                 Ok(result) => result,
+                // The plan does not apply an exact condition again, so its failure must not be lost.
                 Err(error) if *exact => return Err(error),
+                // The plan applies the condition again, and fails there if it fails on a wanted row.
                 Err(_) => continue,
             };
             let Some(result) = result.as_boolean_opt() else {
                 return internal_err!("a condition is not true or false");
             };
             for (wanted, result) in wanted.iter_mut().zip(result.iter()) {
+                // A row for which a condition is null does not meet it, as in SQL.
                 *wanted &= result == Some(true);
             }
         }
@@ -160,6 +163,7 @@ fn is_on_shared(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>)
 pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
     let is_constant = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
     if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
+        // The optimizer has moved constants to the right.
         if !binary.left().is::<Column>() || !is_constant(binary.right()) {
             return false;
         }
@@ -181,6 +185,7 @@ pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn Physica
 /// Returns the time range of the rows that may meet `filter`.
 fn times(filter: &Arc<dyn PhysicalExpr>) -> TimeRange {
     if let Some(dynamic) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() {
+        // A dynamic condition narrows while the query runs, as `ORDER BY … LIMIT` finds rows.
         return dynamic.current().map_or(TimeRange::ALL, |current| times(&current));
     }
     if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
