@@ -170,6 +170,7 @@ impl Chunk {
             return Visible::FromSeq(seqs[dead]);
         }
         let mut seqs = seqs.to_vec();
+        // A selection is enough: only the smallest visible number is needed.
         let (_, seq, _) = seqs.select_nth_unstable(dead);
         Visible::FromSeq(*seq)
     }

@@ -23,7 +23,6 @@ const SLICE: usize = 128;
 const OVERHEAD: usize = 320;
 
 /// The parts of an envelope, which lie in the batch or in the preparer's scratch memory.
-/// Where the payload of a row lies.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) source_id: &'a str,
@@ -38,6 +37,7 @@ pub(crate) struct Prepared<'a> {
     payload: Payload<'a>,
 }
 
+/// Where the payload of a row lies: in the batch, or in the preparer's scratch memory.
 #[derive(Debug)]
 enum Payload<'a> {
     Borrowed(&'a [u8]),
@@ -90,6 +90,7 @@ impl<'a> Preparer<'a> {
             hasher,
             heads: HeadWriter::default(),
             shapes: ShapeWriter::default(),
+            // 128 bytes are enough for the tags of most envelopes.
             scratch: Vec::with_capacity(envelopes.min(SLICE) * 128),
             envelopes: Vec::with_capacity(envelopes.min(SLICE)),
             costs: [0; Class::ALL.len()],
@@ -147,6 +148,7 @@ impl<'a> Preparer<'a> {
             }
             Message::Event { title, body } => {
                 for (field, text) in [(1, title), (2, body)] {
+                    // As in protobuf, an empty text is left out.
                     if !text.is_empty() {
                         put_bytes(scratch, field, text.as_bytes());
                     }

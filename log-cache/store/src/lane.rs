@@ -75,6 +75,7 @@ impl Lane {
             self.active.reserve(self.sizing.active_rows, self.sizing.active_bytes);
         }
         let tally = &mut slot.tallies[self.kind.index()];
+        // The source's first row since the active part was emptied.
         if tally.epoch != self.epoch {
             tally.epoch = self.epoch;
             tally.local = self.active.add_source(&slot.source, tally.next);
@@ -137,12 +138,14 @@ impl Lane {
     /// Turns the active part into a chunk.
     pub(crate) fn seal(&mut self, registry: &Registry, born: u64) {
         let kind = self.kind;
+        // Followers get the rows from the active part, which is emptied below.
         self.taps.publish(&self.active);
         if let Some(chunk) = self.active.seal(born, |slot| registry.floor(kind, slot)) {
             self.chunk_bytes += chunk.bytes();
             self.chunk_rows += chunk.rows().len() as u64;
             Arc::make_mut(&mut self.chunks).push(Arc::new(chunk));
         }
+        // Makes all numbers of sources and values of this filling invalid, without a walk over them.
         self.epoch += 1;
         self.active.clear(self.sizing.active_bytes);
         self.taps.restart();
@@ -151,6 +154,7 @@ impl Lane {
     /// Replaces `count` chunks from index `start` on by `merged`. Returns the replaced chunks, which the caller drops
     /// without the lock, because freeing their memory takes time.
     pub(crate) fn replace(&mut self, start: usize, count: usize, merged: Option<Chunk>) -> Vec<Arc<Chunk>> {
+        // Counted before the old chunks are subtracted, so that no count is ever negative.
         if let Some(chunk) = &merged {
             self.chunk_bytes += chunk.bytes();
             self.chunk_rows += chunk.rows().len() as u64;

@@ -134,7 +134,10 @@ impl Store {
                 if tally.live() == 0 {
                     continue;
                 }
+                // The list of chunks is replaced and never changed, so a clone of the pointer is enough.
                 lanes.push((Arc::clone(lane.chunks()), tally.expired));
+                // Otherwise the source has no row in the active part, and `local` is the number of another source
+                // there.
                 if tally.epoch == lane.epoch() {
                     // Only this source's rows are copied out of the active part, so the lock is held for microseconds.
                     let active = lane.active().seal_source(tally.local, u64::MAX, tally.expired);
@@ -303,6 +306,7 @@ impl<'q> NameFilter<'q> {
             return Some(Metrics::All);
         };
         let shape = &rows.shapes()[rows.shape_index(row)];
+        // By address, which is unique as long as the chunks are held. Chunks share most shapes.
         let shown = self.shapes.entry(Arc::as_ptr(shape)).or_insert_with(|| {
             if rows.kind() == Kind::Gauge {
                 shape.metrics().map(|(name, _)| filter.is_match(name)).collect()

@@ -227,6 +227,7 @@ impl Registry {
         // Selection instead of a sort, because there may be hundreds of thousands of sources.
         let (_, until, _) = written.select_nth_unstable(last);
         let until = *until;
+        // The clock counts writes, so no two sources have the same value.
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.written <= until) {
             for (tally, expired) in slot.tallies.iter_mut().zip(&mut expired) {
                 *expired += tally.live();

@@ -163,6 +163,7 @@ impl Store {
         for _ in 0..64 {
             let core = self.inner.core.lock();
             match core.short_of(costs, &self.inner.limits) {
+                // The lock is kept, so that no other writer takes the room before this one appends.
                 None => return core,
                 Some(shortage) => {
                     drop(core);

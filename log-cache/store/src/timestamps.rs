@@ -60,6 +60,7 @@ impl SourceTimes {
     /// Updates the state for the current `generation`.
     fn enter(&mut self, generation: u64) {
         if self.generation != generation {
+            // If a generation was skipped, none of the source's timestamps is in the two that are remembered.
             self.settled = if self.generation + 1 == generation {
                 self.before
             } else {
@@ -92,6 +93,7 @@ impl TimestampAllocator {
         let wanted = wanted.min(MAX_TIMESTAMP);
         let times = &mut slot.times;
         times.enter(self.recent.next());
+        // A newer timestamp begins a new stretch.
         let allocated = if wanted > times.last || times.is_empty() {
             times.first = wanted;
             times.last = wanted;
@@ -158,6 +160,7 @@ struct Recent {
 impl Recent {
     fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
+        // At most half full, so that a search ends after a few entries.
         let table = || vec![0; (capacity * 2).next_power_of_two()].into_boxed_slice();
         Self {
             young: table(),
@@ -202,6 +205,7 @@ fn key(slot: u32, timestamp: i64) -> (usize, u32) {
     let mixed = (timestamp.cast_unsigned() ^ u64::from(slot).rotate_right(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let [home, print] = [mixed >> 32, mixed].map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked"));
+    // Zero marks a free entry, so the lowest bit is set.
     (home as usize, print | 1)
 }
 

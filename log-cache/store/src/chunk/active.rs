@@ -84,6 +84,7 @@ impl Active {
     /// Notes the source of an identity that was just appended, and the memory of new values.
     #[inline]
     pub(crate) fn note_values(&mut self, source: u32, new_bytes: usize) {
+        // An identity that was in use before has its entry already.
         if self.source_of.len() < self.identities.len() {
             self.source_of.push(source);
         }
@@ -117,6 +118,7 @@ impl Active {
         let rows = self.columns.as_ref();
         for (timestamp, identity) in rows.timestamps.iter().zip(rows.identities) {
             let source = self.source_of[(identity & !ERR) as usize] as usize;
+            // Rows of a source are in the order of their ordinals, so the first ones are the expired ones.
             if hidden[source] > 0 {
                 hidden[source] -= 1;
                 continue;
@@ -162,6 +164,7 @@ impl Active {
         floor: impl Fn(u32) -> u64,
         mut chosen: Vec<(u32, &ActiveSource)>,
     ) -> Option<Chunk> {
+        // The runs of a chunk are ordered by slot, for binary searches.
         chosen.sort_unstable_by_key(|(_, source)| source.source.slot());
         // A counting sort: the position for the next row of each source, by number. `usize::MAX` marks sources that
         // were not chosen.

@@ -45,6 +45,7 @@ pub(crate) fn merge(chunks: &[Arc<Chunk>], floor: impl Fn(u32) -> u64) -> Option
                 first.get_or_insert((run.first.max(floor), &run.source));
             }
         }
+        // All rows of the source have expired.
         let Some((first, source)) = first else { continue };
         sort_by_time(chunks, &mut pieces, first_piece);
         let start = total;
@@ -206,6 +207,7 @@ impl<'a, T> Renumber<'a, T> {
         if *number == u32::MAX {
             let value = &self.values[chunk][old as usize];
             let table = &mut self.table;
+            // The interner keeps one copy of equal values, so the address identifies the value.
             *number = *self.by_address.entry(Arc::as_ptr(value)).or_insert_with(|| {
                 table.push(Arc::clone(value));
                 position(table.len() - 1)
