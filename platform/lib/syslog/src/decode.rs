@@ -186,6 +186,7 @@ impl Decoder {
                     *searched += taken as u64;
                     line?;
                 }
+                // Not reached: only the reader of lines sets this state.
                 State::SkipLine => self.state = State::Frame,
             }
         }
@@ -226,6 +227,7 @@ fn head_of(bytes: &[u8]) -> Head {
         match byte {
             b'0' if digits == 0 => return Head::Not,
             b'0'..=b'9' if digits < MAX_DIGITS => len = len * 10 + usize::from(byte - b'0'),
+            // The `<` is required too, because a line of text may well begin with a number and a space.
             b' ' if digits > 0 => {
                 return match bytes.get(digits + 1) {
                     None => Head::Unknown,
