@@ -105,8 +105,8 @@ impl Formatter {
         }
     }
 
-    /// Returns this formatter with a cache for so many sources, of about 1 KiB each, allocated when they appear. An
-    /// aggregate drain receives lines of hundreds of sources in turn.
+    /// Returns this formatter with a cache for `sources` sources. Each takes about 1 KiB, which is allocated when the
+    /// source first appears. A large cache is for aggregate drains, which receive lines of hundreds of sources in turn.
     #[must_use]
     pub fn with_cached_sources(mut self, sources: usize) -> Self {
         self.heads.resize(sources);
