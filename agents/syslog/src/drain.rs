@@ -188,7 +188,7 @@ impl Drain {
 
     /// Returns whether the drain's address is this [place](weir_drain::DrainUrl::place).
     pub(crate) fn is_at(&self, place: &str) -> bool {
-        self.binding.read().url.place() == place
+        self.binding.read().url.host_and_port() == place
     }
 
     /// Replaces the binding, because its credentials were rotated or its app was renamed. The drain goes on under the

@@ -4,14 +4,14 @@
 //! A selector asks for exactly this set in any order, and a name may contain any character.
 
 use weir_envelope::batch::RawEnvelope;
-use weir_envelope::selector::What;
+use weir_envelope::selector::PayloadFilter;
 use weir_envelope::view::Message;
 
 /// Returns the key of a selector, or `None` if it has no name filter.
-pub(crate) fn of_selector(what: &What) -> Option<Box<[u8]>> {
-    match what {
-        What::Counter(Some(name)) => Some(name.as_bytes().into()),
-        What::Gauge(names) if !names.is_empty() => {
+pub(crate) fn of_selector(filter: &PayloadFilter) -> Option<Box<[u8]>> {
+    match filter {
+        PayloadFilter::Counter(Some(name)) => Some(name.as_bytes().into()),
+        PayloadFilter::Gauge(names) if !names.is_empty() => {
             let mut key = Vec::new();
             write_set(&mut key, names.iter().map(String::as_str));
             Some(key.into())

@@ -79,7 +79,7 @@ impl Table {
                 by_source.entry(selector.source_id.as_bytes().into()).or_default()
             };
             let groups = &mut of_source[selector.kind().index()];
-            let of_names = match names::of_selector(&selector.what) {
+            let of_names = match names::of_selector(&selector.payload) {
                 None => &mut groups.all,
                 Some(key) => groups.named.get_or_insert_default().entry(key).or_default(),
             };

@@ -21,7 +21,7 @@ mod app;
 mod config;
 mod error;
 mod external;
-#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
 mod hashing;
 mod http;

@@ -33,7 +33,7 @@ mod connection;
 mod error;
 mod events;
 mod front;
-#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
 mod outlet;

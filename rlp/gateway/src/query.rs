@@ -1,7 +1,7 @@
 //! Parses the query string of a request as Go does, and translates it to selectors (logging §10).
 
 use percent_encoding::percent_decode_str;
-use weir_envelope::selector::{Selector, What};
+use weir_envelope::selector::{PayloadFilter, Selector};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
 /// The decoded parameters in their order. Names may repeat.
@@ -75,9 +75,9 @@ impl Query {
         }
         let of_source = |source_id: &&str| {
             let source_id = *source_id;
-            let selectors = wanted.iter().map(move |what| Selector {
+            let selectors = wanted.iter().map(move |payload| Selector {
                 source_id: source_id.to_owned(),
-                what: what.clone(),
+                payload: payload.clone(),
             });
             selectors.map(|selector| selector.to_proto()).collect::<Vec<_>>()
         };
@@ -92,28 +92,28 @@ impl Query {
 
     /// Returns what is asked for of each source, in the original's order. If there are names, the plain type is not
     /// asked for.
-    fn wanted(&self) -> Vec<What> {
+    fn wanted(&self) -> Vec<PayloadFilter> {
         let mut wanted = Vec::new();
         if self.has("log") {
-            wanted.push(What::Log);
+            wanted.push(PayloadFilter::Log);
         }
         if self.has("counter.name") {
-            let name = |name: &str| What::Counter((!name.is_empty()).then(|| name.to_owned()));
+            let name = |name: &str| PayloadFilter::Counter((!name.is_empty()).then(|| name.to_owned()));
             wanted.extend(self.all("counter.name").map(name));
         } else if self.has("counter") {
-            wanted.push(What::Counter(None));
+            wanted.push(PayloadFilter::Counter(None));
         }
         if self.has("gauge.name") {
-            let names = |names: &str| What::Gauge(names.split(',').map(str::to_owned).collect());
+            let names = |names: &str| PayloadFilter::Gauge(names.split(',').map(str::to_owned).collect());
             wanted.extend(self.all("gauge.name").map(names));
         } else if self.has("gauge") {
-            wanted.push(What::Gauge(std::collections::BTreeSet::new()));
+            wanted.push(PayloadFilter::Gauge(std::collections::BTreeSet::new()));
         }
         if self.has("timer") {
-            wanted.push(What::Timer);
+            wanted.push(PayloadFilter::Timer);
         }
         if self.has("event") {
-            wanted.push(What::Event);
+            wanted.push(PayloadFilter::Event);
         }
         wanted
     }

@@ -37,6 +37,10 @@ pub async fn eventually<T, E: Display>(
 ///
 /// # Errors
 /// Fails when the answer is an error, or does not arrive within `limit`.
+#[expect(
+    clippy::print_stdout,
+    reason = "the test harness shows it among the output of the test"
+)]
 pub async fn served<T>(
     what: &str,
     limit: Duration,

@@ -85,7 +85,7 @@ impl Manager {
         // A binding may have been created because its drain can be reached again. Other drains at this address are
         // tried at once.
         for binding in begun {
-            self.registry.reached(&binding.url.place());
+            self.registry.reached(&binding.url.host_and_port());
         }
         self.registry.set_revision(revision);
         if fresh && self.fresh_since.is_none() {
@@ -133,19 +133,22 @@ impl Manager {
             .collect();
         let mut successors: BTreeMap<BindingId, Vec<&Arc<Binding>>> = BTreeMap::new();
         for binding in wanted.values().filter(|binding| !self.drains.contains_key(&binding.id)) {
-            successors.entry(binding.kin).or_default().push(binding);
+            successors.entry(binding.rotation_id).or_default().push(binding);
         }
         let mut predecessors: BTreeMap<BindingId, usize> = BTreeMap::new();
         for id in &gone {
             if let Some(drain) = self.drains.get(id) {
-                *predecessors.entry(drain.binding().kin).or_default() += 1;
+                *predecessors.entry(drain.binding().rotation_id).or_default() += 1;
             }
         }
         let by = self.env.clock.instant() + self.env.terms.removed_grace;
         for id in gone {
             let Some(drain) = self.drains.remove(&id) else { continue };
-            let kin = drain.binding().kin;
-            match (predecessors.get(&kin), successors.get(&kin).map(Vec::as_slice)) {
+            let rotation_id = drain.binding().rotation_id;
+            match (
+                predecessors.get(&rotation_id),
+                successors.get(&rotation_id).map(Vec::as_slice),
+            ) {
                 // The successor is taken only if it is the only candidate and has no backlog of its own. Otherwise two
                 // backlogs, or none, would belong to one binding.
                 (Some(1), Some([successor]))

@@ -146,7 +146,7 @@ impl Packer {
         let formatter = Formatter::new(binding.hostname(), metadata);
         let formatter = match binding.app {
             Some(_) => formatter,
-            None => formatter.remembering(SOURCES),
+            None => formatter.with_cached_sources(SOURCES),
         };
         Self {
             formatter,

@@ -325,7 +325,7 @@ async fn rotated_credentials_keep_what_waits() {
     let mut new = old.clone();
     new.credentials.ca = Some("another".to_owned());
     let new = Binding::new(new.url, new.app, new.credentials);
-    assert!(old.kin == new.kin && old.id != new.id);
+    assert!(old.rotation_id == new.rotation_id && old.id != new.id);
     let drain = agent.drain(&old);
     drain.push(lines("app", 0, 500), agent.now());
     eventually("on disk", || harness::spilled(&agent.folder(&drain)) == 500).await;

@@ -29,7 +29,7 @@ impl Route {
         if kind == Kind::Gauge && !self.aggregate && is_report(envelope) {
             return false;
         }
-        if !self.parameters.looks_at_source_types() {
+        if !self.parameters.filters_by_source_type() {
             return true;
         }
         let source_type = envelope.view().tag("source_type");

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use weir_envelope::batch::{Batch, BatchBuilder, Kind};
-use weir_envelope::selector::{Selector, What};
+use weir_envelope::selector::{PayloadFilter, Selector};
 use weir_envelope::wire::put_bytes;
 use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Tracker};
 
@@ -98,7 +98,7 @@ fn selectors_select() {
         gauge(&["m"]),
         envelope("t", 7, &[]),
     ];
-    let names = |names: &[&str]| What::Gauge(names.iter().map(|name| (*name).to_owned()).collect());
+    let names = |names: &[&str]| PayloadFilter::Gauge(names.iter().map(|name| (*name).to_owned()).collect());
     let cases: Vec<(Vec<Selector>, Vec<usize>)> = vec![
         (vec![any(Kind::Log)], vec![0, 1]),
         (vec![Selector::all_of(Kind::Log, "b").expect("log")], vec![1]),
@@ -106,7 +106,7 @@ fn selectors_select() {
         (
             vec![Selector {
                 source_id: String::new(),
-                what: What::Counter(Some("y".into())),
+                payload: PayloadFilter::Counter(Some("y".into())),
             }],
             vec![3],
         ),
@@ -114,14 +114,14 @@ fn selectors_select() {
         (
             vec![Selector {
                 source_id: String::new(),
-                what: names(&["n", "m"]),
+                payload: names(&["n", "m"]),
             }],
             vec![4],
         ),
         (
             vec![Selector {
                 source_id: String::new(),
-                what: names(&["n"]),
+                payload: names(&["n"]),
             }],
             vec![],
         ),
@@ -234,16 +234,16 @@ fn any_envelope() -> impl Strategy<Value = Vec<u8>> {
 
 fn any_selector() -> impl Strategy<Value = Selector> {
     let name = || prop::sample::select(vec!["", "m", "n", "mn", "n\u{0}"]).prop_map(str::to_owned);
-    let what = prop_oneof![
-        Just(What::Log),
-        Just(What::Timer),
-        Just(What::Event),
-        prop::option::of(name()).prop_map(What::Counter),
-        prop::collection::btree_set(name(), 0..4).prop_map(What::Gauge),
+    let payload = prop_oneof![
+        Just(PayloadFilter::Log),
+        Just(PayloadFilter::Timer),
+        Just(PayloadFilter::Event),
+        prop::option::of(name()).prop_map(PayloadFilter::Counter),
+        prop::collection::btree_set(name(), 0..4).prop_map(PayloadFilter::Gauge),
     ];
-    (prop::sample::select(vec!["", "a", "b"]), what).prop_map(|(source_id, what)| Selector {
+    (prop::sample::select(vec!["", "a", "b"]), payload).prop_map(|(source_id, payload)| Selector {
         source_id: source_id.to_owned(),
-        what,
+        payload,
     })
 }
 
@@ -298,7 +298,7 @@ proptest! {
 fn other_names_cost_nothing() {
     let named = |number: u32| Selector {
         source_id: "c".to_owned(),
-        what: What::Counter(Some(format!("counter-{number}"))),
+        payload: PayloadFilter::Counter(Some(format!("counter-{number}"))),
     };
     let parcel = Parcel::unacknowledged(batch(&vec![counter("other"); 500]));
     let time = |names: u32| {

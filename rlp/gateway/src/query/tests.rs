@@ -8,9 +8,9 @@ use super::*;
 fn selectors(query: &str) -> Vec<String> {
     let request = Query::parse(query).unwrap().request(4096).unwrap();
     assert!(request.use_preferred_tags && request.legacy_selector.is_none());
-    let shown = |selector: Selector| match selector.what {
-        What::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
-        What::Gauge(names) if !names.is_empty() => {
+    let shown = |selector: Selector| match selector.payload {
+        PayloadFilter::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
+        PayloadFilter::Gauge(names) if !names.is_empty() => {
             format!(
                 "{}:gauge={}",
                 selector.source_id,
