@@ -82,8 +82,7 @@ where
             }
         }
         let mut text = String::new();
-        // A reader may show the text unchanged on a terminal.
-        // After the cut, no control character can be split, because none is left.
+        // A reader may show the text unchanged on a terminal, so control characters are replaced.
         push_cut(&mut text, &neutral(&line), LONGEST_TEXT);
 
         let ids = context
