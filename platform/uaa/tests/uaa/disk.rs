@@ -52,8 +52,7 @@ impl Drop for SmallDisk {
 
 /// What cannot be written for want of room is refused with 503 and says so; what only reads goes on; and once there is room
 /// everything does.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full() {
+pub async fn full() {
     let disk = match SmallDisk::mount("8m") {
         Ok(disk) => disk,
         Err(reason) => {

@@ -1,7 +1,13 @@
-//! The UAA from outside, over HTTPS: the same scenarios on SQLite, PostgreSQL and MariaDB.
+//! The UAA from outside, over HTTPS: the same scenarios on SQLite, PostgreSQL and MariaDB, each a test by its name.
 //!
-//! Each scenario makes what it needs under names of its own and says in its comment what must hold. `UAA_SCENARIO=name`
-//! runs those whose name contains it.
+//! ```text
+//! cargo test -p weir-platform-uaa --test uaa                        all of them
+//! cargo test -p weir-platform-uaa --test uaa codes::pkce            one scenario, on each database
+//! cargo test -p weir-platform-uaa --test uaa sqlite::               all scenarios on one database
+//! ```
+//!
+//! Each scenario makes what it needs under names of its own and says in its comment what must hold. A database server is
+//! started by the first test that needs it and stopped after the last (`stage`), which is why `main` is ours.
 
 #![allow(
     unreachable_pub,
@@ -29,30 +35,43 @@ mod refresh;
 mod revocation;
 mod scim;
 mod seeds;
+mod stage;
 mod storm;
 mod times;
 mod tokens;
 
-use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use common::{Ground, Uaa};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
+use libtest_mimic::{Arguments, Trial};
+use stage::Stage;
 use weir_db::servers::Kind;
 
-/// What is played on a UAA that others use too.
-type Scenario = for<'u> fn(&'u Uaa) -> LocalBoxFuture<'u, ()>;
+/// A scenario on a UAA that others use too.
+type Shared = for<'u> fn(&'u Uaa) -> LocalBoxFuture<'u, ()>;
 
-/// What needs UAAs of its own.
-type Play = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, ()>;
+/// A scenario that needs UAAs of its own.
+type Own = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, ()>;
+
+/// A scenario that needs no database server.
+type Alone = fn() -> LocalBoxFuture<'static, ()>;
 
 macro_rules! scenarios {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        &[$((stringify!($name), |uaa| $module::$name(uaa).boxed_local())),*]
+    ($($scenario:path),* $(,)?) => {
+        &[$((stringify!($scenario), |ground| $scenario(ground).boxed_local())),*]
     };
 }
 
-const SHARED: &[(&str, Scenario)] = scenarios![
+macro_rules! alone {
+    ($($scenario:path),* $(,)?) => {
+        &[$((stringify!($scenario), || $scenario().boxed_local())),*]
+    };
+}
+
+const SHARED: &[(&str, Shared)] = scenarios![
     grants::client_credentials,
     refresh::refresh,
     grants::scopes_and_groups,
@@ -66,11 +85,11 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     codes::code_flow_with_consent,
     codes::the_ssh_client,
     codes::codes_are_good_once,
-    codes::pkce,
-    codes::redirects,
-    codes::prompts,
-    codes::prompts_of_answers,
-    codes::public_clients,
+    codes::pkce::challenges,
+    codes::pkce::public_clients,
+    codes::redirects::registered_ones_only,
+    codes::prompts::requests,
+    codes::prompts::answers,
     browser::login_page,
     browser::forms_are_our_own,
     browser::sessions,
@@ -106,7 +125,7 @@ const SHARED: &[(&str, Scenario)] = scenarios![
     admin::library,
 ];
 
-const OWN: &[(&str, Play)] = scenarios![
+const OWN: &[(&str, Own)] = scenarios![
     grants::password_grant_and_keys,
     refresh::rotated_refresh_tokens,
     times::rotated_keys,
@@ -127,36 +146,56 @@ const OWN: &[(&str, Play)] = scenarios![
     attacks::clients_that_are_not_there,
 ];
 
-async fn suite(kind: Kind) {
-    let Some(ground) = Ground::new(kind).await else { return };
-    let wanted = std::env::var("UAA_SCENARIO").unwrap_or_default();
-    let mut failed = Vec::new();
-    let shared = ground.uaa().await;
-    for (name, scenario) in SHARED.iter().filter(|(name, _)| name.contains(&wanted)) {
-        if AssertUnwindSafe(scenario(&shared)).catch_unwind().await.is_err() {
-            failed.push(*name);
+const ALONE: &[(&str, Alone)] = alone![
+    disk::full,
+    storm::keys_are_served_in_a_login_storm,
+    storm::unknown_names_take_as_long,
+    storm::one_name_does_not_fill_the_queue,
+    storm::jobs_of_one_user_wait_for_each_other,
+    storm::clients_are_served_in_a_login_storm,
+    storm::one_client_does_not_fill_the_queue,
+];
+
+/// The databases, and what their tests are called after.
+const KINDS: [(Kind, &str); 3] = [
+    (Kind::Sqlite, "sqlite"),
+    (Kind::Postgres, "postgres"),
+    (Kind::MariaDb, "mariadb"),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = ALONE
+        .iter()
+        .map(|(name, scenario)| {
+            let run = *scenario;
+            Trial::test(*name, move || {
+                stage::runtime().block_on(run());
+                Ok(())
+            })
+        })
+        .collect();
+    let stages = KINDS.map(|(kind, _)| Arc::new(Stage::new(kind)));
+    for (stage, (_, kind)) in stages.iter().zip(KINDS) {
+        for (name, scenario) in SHARED {
+            let (stage, run) = (Arc::clone(stage), *scenario);
+            trials.push(Trial::test(format!("{kind}::{name}"), move || {
+                stage.shared(run);
+                Ok(())
+            }));
+        }
+        for (name, scenario) in OWN {
+            let (stage, run) = (Arc::clone(stage), *scenario);
+            trials.push(Trial::test(format!("{kind}::{name}"), move || {
+                stage.own(run);
+                Ok(())
+            }));
         }
     }
-    shared.stop().await;
-    for (name, play) in OWN.iter().filter(|(name, _)| name.contains(&wanted)) {
-        if AssertUnwindSafe(play(&ground)).catch_unwind().await.is_err() {
-            failed.push(*name);
-        }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // The servers end here, also when something failed.
+    for stage in &stages {
+        stage.stop();
     }
-    assert!(failed.is_empty(), "{kind:?}: {failed:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite() {
-    suite(Kind::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres() {
-    suite(Kind::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mariadb() {
-    suite(Kind::MariaDb).await;
+    conclusion.exit_code()
 }

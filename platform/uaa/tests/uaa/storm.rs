@@ -14,8 +14,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// While hundreds wait for hashes of full size, keys are served; who finds no place is told when to come again; nobody
 /// waits for ever, and whoever logs in afterwards gets in.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_served_in_a_login_storm() {
+pub async fn keys_are_served_in_a_login_storm() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = ground
@@ -61,8 +60,7 @@ async fn keys_are_served_in_a_login_storm() {
 }
 
 /// A name that does not exist takes as long as one that does.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_names_take_as_long() {
+pub async fn unknown_names_take_as_long() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = ground
@@ -93,8 +91,7 @@ async fn unknown_names_take_as_long() {
 }
 
 /// Four attempts for one name at a time, and some wait; the others are told so at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_name_does_not_fill_the_queue() {
+pub async fn one_name_does_not_fill_the_queue() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = ground
@@ -116,8 +113,7 @@ async fn one_name_does_not_fill_the_queue() {
 }
 
 /// Jobs that all log in as one user at the same moment get in, all of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_one_user_wait_for_each_other() {
+pub async fn jobs_of_one_user_wait_for_each_other() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = ground.uaa_with(|raw| raw.hashing.memory = ByteSize::mib(19)).await;
@@ -157,8 +153,7 @@ async fn slow(ground: &Ground) -> Uaa {
 
 /// While people fill their queue, the platform's clients are served: with secrets that nobody remembers, with tokens,
 /// and in the feed of revocations.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_are_served_in_a_login_storm() {
+pub async fn clients_are_served_in_a_login_storm() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = slow(&ground).await;
@@ -201,8 +196,7 @@ async fn clients_are_served_in_a_login_storm() {
 }
 
 /// Wrong secrets of one client keep neither people nor other clients out.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_client_does_not_fill_the_queue() {
+pub async fn one_client_does_not_fill_the_queue() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = slow(&ground).await;
