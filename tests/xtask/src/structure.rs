@@ -41,6 +41,9 @@ const WITHIN_SERVICES: &[(&str, &str)] = &[
     ("agents/syslog", "agents/lib"),
     ("doppler/server", "doppler/router"),
     ("log-cache/query", "log-cache/store"),
+    ("platform/uaa/core", "platform/uaa/store"),
+    ("platform/uaa/server", "platform/uaa/core"),
+    ("platform/uaa/server", "platform/uaa/store"),
     ("log-cache/server", "log-cache/store"),
     ("log-cache/server", "log-cache/query"),
 ];
