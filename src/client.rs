@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status};
 use weir_error::ErrorKind;
-use weir_rpc::{Channel, Frame, Messages, Target};
+use weir_net::{Channel, Frame, Messages, Target, grpc};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
 
 pub(crate) use again::again;
@@ -148,7 +148,7 @@ pub(crate) async fn subscribe<Q: Message>(
 
 /// What a server said instead of an answer.
 pub(crate) fn refused(address: &str, status: &Status) -> Failure {
-    let kind = ErrorKind::from_grpc(status.code()).unwrap_or(ErrorKind::Internal);
+    let kind = grpc::kind(status.code()).unwrap_or(ErrorKind::Internal);
     let failure = Failure::new(kind, format!("`{address}`: {}", status.message()));
     match status.code() {
         Code::Unavailable => failure.with_hint("is the stack well? `weir doctor` looks"),

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use weir_error::{Classify, ErrorKind, Report};
+use weir_error::{Classify, ErrorKind, chain};
 
 use crate::terminal::note;
 
@@ -90,7 +90,7 @@ impl Failure {
 
 impl<E: Classify> From<E> for Failure {
     fn from(error: E) -> Self {
-        let message = Report::new(&error).chain();
+        let message = chain(&error);
         Self {
             kind: error.kind(),
             message,

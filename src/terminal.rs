@@ -1,9 +1,10 @@
-//! What a terminal shows, and what a pipe gets instead: colours, a line rewritten in place, a progress bar.
+//! What a terminal shows, and what a pipe gets instead: colours, a line rewritten in place, a progress bar, a pager.
 
 mod bar;
 mod foreground;
 mod live;
 mod output;
+mod pager;
 mod reader;
 mod secret;
 mod table;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_error::ErrorKind;
-use weir_rpc::Backoff;
+use weir_net::Backoff;
 use weir_service::clock;
 
 use super::Stack;

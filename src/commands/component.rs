@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use weir_error::ErrorKind;
-use weir_rpc::Target;
+use weir_net::Target;
 use weir_service::{Signals, clock};
 use weir_tls::{ClientTls, IdentityFiles};
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use weir_envelope::batch::Batch;
 use weir_envelope::wire::{Fields, Value};
 use weir_error::ErrorKind;
+use weir_net::Channel;
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
-use weir_rpc::Channel;
 
 use crate::client::{Stack, call_raw};
 use crate::failure::Failure;

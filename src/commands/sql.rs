@@ -7,13 +7,15 @@ use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use weir_error::ErrorKind;
 
 use crate::client::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::terminal::{Output, note};
+use crate::terminal::{Output, note, size, stdout_is_terminal};
 
 pub(crate) use request::{Asker, Format, Query};
 
@@ -23,6 +25,7 @@ Examples:
   weir sql \"select source_id, count(*) as lines from logs group by 1 order by 2 desc\"
   weir sql \"select source_id, reason, sum(count) from drops group by 1, 2\"
   weir sql --format csv \"select timestamp, name, value from gauges where source_id = 'web'\" > web.csv
+  weir sql --vertical \"select * from logs where source_id = 'web' order by timestamp desc limit 1\"
   weir sql --follow \"select source_id, body from logs where body like '%ERROR%'\"
   weir sql - < report.sql
 
@@ -44,7 +47,7 @@ pub(crate) struct Args {
     format: Format,
 
     /// Print rows as they arrive, one JSON object per line, until Ctrl-C. For a filter and a projection of one table
-    #[arg(long, conflicts_with_all = ["format", "timeout", "max_rows", "wide"])]
+    #[arg(long, conflicts_with_all = ["format", "timeout", "max_rows", "wide", "vertical"])]
     follow: bool,
 
     /// Give up after this long, e.g. 500ms, 10s, 2m
@@ -55,41 +58,80 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
 
-    /// Print all of each cell of a table; otherwise `…` stands for what is wider than 500 columns or higher than 200 lines
+    /// Print a line for each column of a row, as a terminal gets them where a table would be wider than it is
+    #[arg(long, short = 'x', conflicts_with = "format")]
+    vertical: bool,
+
+    /// Print all of each cell, and a table however wide; otherwise `…` stands for what is wider than 500 columns or higher
+    /// than 200 lines
     #[arg(long)]
     wide: bool,
+
+    /// Print long answers at once, not page by page by `$PAGER` (default: less)
+    #[arg(long)]
+    no_pager: bool,
+}
+
+impl Args {
+    fn format(&self) -> Format {
+        if self.vertical { Format::Vertical } else { self.format }
+    }
+
+    fn output(&self) -> Output {
+        if self.no_pager || self.format == Format::Arrow {
+            Output::stdout()
+        } else {
+            Output::paged()
+        }
+    }
 }
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let stack = Stack::find(&state)?;
-    let sql = if args.query == "-" { from_stdin()? } else { args.query };
-    let mut output = Output::stdout();
+    let sql = match args.query.as_str() {
+        "-" => from_stdin()?,
+        query => query.to_owned(),
+    };
     if args.follow {
-        follow::run(&state, &Query::following(sql), &mut output).await?;
-    } else {
-        let query = Query {
-            sql,
-            format: args.format,
-            timeout: args.timeout,
-            max_rows: args.max_rows,
-            follow: false,
-            wide: args.wide,
-            asker: Asker::User,
-        };
-        print(&stack, &query, &mut output).await?;
+        follow::run(&state, &Query::following(sql), &mut Output::stdout()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let query = Query {
+        sql,
+        format: args.format(),
+        timeout: args.timeout,
+        max_rows: args.max_rows,
+        follow: false,
+        wide: args.wide,
+        width: (stdout_is_terminal() && !args.wide).then(|| size().0),
+        asker: Asker::User,
+    };
+    let response = query.send(&stack).await?;
+    let remark = cut_short(&query, response.headers());
+    let mut output = args.output();
+    let printed = print(response.into_body(), &mut output).await;
+    output.close()?;
+    printed?;
+    if let Some(remark) = remark {
+        note(&remark);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the answer as it arrives.
-async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), Failure> {
-    let response = query.send(stack).await?;
-    let header = |name: &str| {
-        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_owned()
+/// What to say below an answer that is not everything that was asked for.
+fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let because_asked = match header("x-weir-truncated")? {
+        "rows" => query.max_rows.is_some(),
+        _ => false,
     };
-    let (truncated, rows) = (header("x-weir-truncated"), header("x-weir-rows"));
-    let mut body = response.into_body();
+    let rows = header("x-weir-rows").unwrap_or_default();
+    (!because_asked)
+        .then(|| format!("weir: these are only the first {rows} rows; aggregate, or page by a condition on `seq`"))
+}
+
+/// Prints the answer as it arrives.
+async fn print(mut body: Incoming, output: &mut Output) -> Result<(), Failure> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))
@@ -98,12 +140,6 @@ async fn print(stack: &Stack, query: &Query, output: &mut Output) -> Result<(), 
         if let Some(data) = frame.data_ref() {
             output.text(data)?;
         }
-    }
-    output.flush()?;
-    if truncated == "bytes" || (truncated == "rows" && query.max_rows.is_none()) {
-        note(&format!(
-            "weir: these are only the first {rows} rows; aggregate, or page by a condition on `seq`"
-        ));
     }
     Ok(())
 }

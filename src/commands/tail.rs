@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use tonic::Code;
 use weir_envelope::batch::Batch;
+use weir_net::Messages;
 use weir_proto::loggregator_v2::{
     CounterSelector, EgressBatchRequest, EventSelector, GaugeSelector, LogSelector, Selector, TimerSelector,
     selector::Message,
 };
-use weir_rpc::Messages;
 
 use crate::client::{Stack, again, refused, subscribe};
 use crate::failure::Failure;

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 use weir_error::ErrorKind;
-use weir_flow::{Ledger, LedgerSnapshot};
-use weir_service::{Context, Trigger};
+use weir_flow::{Ledger, LedgerSnapshot, LogContext};
+use weir_service::Trigger;
 
 use super::Component;
 use super::config::Config;
@@ -28,7 +28,7 @@ type Run = BoxFuture<'static, Result<(), Failure>>;
 pub(crate) struct Bound {
     component: Component,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     run: Run,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Bound {
 pub(crate) struct Hosted {
     pub(crate) component: Component,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     /// `None` once its end was seen.
     task: Option<JoinHandle<Result<(), Failure>>>,
 }
@@ -54,7 +54,7 @@ impl Bound {
                 &error,
             )
         })?;
-        let (trigger, context) = Context::new(component.name(), ledger);
+        let (trigger, context) = LogContext::new(component.name(), ledger);
         let span = context.span();
         let run = open(config, context.clone()).instrument(span).await?;
         Ok(Self {
@@ -147,15 +147,18 @@ impl Hosted {
 }
 
 /// Opens the ports; gives what runs the component from then on.
-async fn open(config: Config, context: Context) -> Result<Run, Failure> {
+async fn open(config: Config, context: LogContext) -> Result<Run, Failure> {
     macro_rules! open {
-        ($server:ty, $config:expr) => {{
-            let server = <$server>::bind($config, context).await?;
+        ($server:ty, $config:expr) => {
+            open!($server, $config, context)
+        };
+        ($server:ty, $config:expr, $context:expr) => {{
+            let server = <$server>::bind($config, $context).await?;
             async move { server.run().await.map_err(Failure::from) }.boxed()
         }};
     }
     Ok(match config {
-        Config::Uaa(config) => open!(weir_platform_uaa_server::Server, *config),
+        Config::Uaa(config) => open!(weir_platform_uaa_server::Server, *config, context.service),
         Config::LogCache(config) => open!(weir_log_cache_server::Server, *config),
         Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, *config),
         Config::RlpGateway(config) => open!(weir_rlp_gateway::Server, *config),
@@ -169,7 +172,7 @@ async fn open(config: Config, context: Context) -> Result<Run, Failure> {
     })
 }
 
-async fn keep_ledger(context: Context) {
+async fn keep_ledger(context: LogContext) {
     while context
         .shutdown
         .unless_requested(tokio::time::sleep(LEDGER_INTERVAL))

@@ -13,7 +13,7 @@ use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_flow::{Ledger, LossReport, Reason};
-use weir_rpc::Target;
+use weir_net::Target;
 use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, Trigger, clock};
 use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};

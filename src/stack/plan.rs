@@ -12,7 +12,7 @@ use weir_auth::{RawUaa, StaticToken};
 use weir_config::Secret;
 use weir_error::ErrorKind;
 use weir_files::Readers;
-use weir_rpc::Target;
+use weir_net::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use super::{Component, Ports};

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use weir_error::ErrorKind;
-use weir_rpc::Backoff;
+use weir_net::Backoff;
 use weir_service::{Shutdown, clock};
 use weir_telemetry::set_full_log_aside;
 

@@ -7,9 +7,9 @@ use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_error::ErrorKind;
 use weir_flow::Ledger;
+use weir_net::{Channel, Target};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest, ReadResponse};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{Channel, Target};
 use weir_service::{Health, Shutdown, Tasks, clock};
 use weir_tls::ClientTls;
 

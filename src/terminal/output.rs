@@ -6,11 +6,12 @@
 //! `weir recent`: see [`Output::program`].
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Stdout, Write as _};
+use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_telemetry::{Neutralizer, neutral, neutral_rows};
 
+use super::pager::Pager;
 use super::{stderr_is_terminal, stdout_has_colour, stdout_is_terminal};
 use crate::failure::Failure;
 
@@ -65,11 +66,34 @@ impl Colour {
     }
 }
 
+/// Where the output of a command goes.
+#[derive(Debug)]
+enum Sink {
+    Stdout(Stdout),
+    Pager(Pager),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(stdout) => stdout.write(bytes),
+            Self::Pager(pager) => pager.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.flush(),
+            Self::Pager(pager) => pager.flush(),
+        }
+    }
+}
+
 /// Standard output of a command: buffered, flushed when there is nothing more to write just now. A reader who went away
 /// ends the command quietly (see [`Failure::output`]).
 #[derive(Debug)]
 pub(crate) struct Output {
-    writer: BufWriter<Stdout>,
+    writer: BufWriter<Sink>,
     /// What makes text of others harmless, on a terminal.
     neutralizer: Option<Neutralizer>,
     has_colour: bool,
@@ -79,8 +103,18 @@ pub(crate) struct Output {
 impl Output {
     #[expect(clippy::disallowed_methods, reason = "the one place where commands write")]
     pub(crate) fn stdout() -> Self {
+        Self::to(Sink::Stdout(io::stdout()))
+    }
+
+    /// Standard output behind the user's pager, if it is a terminal; to be ended by [`Output::close`].
+    pub(crate) fn paged() -> Self {
+        let pager = stdout_is_terminal().then(Pager::start).flatten();
+        pager.map_or_else(Self::stdout, |pager| Self::to(Sink::Pager(pager)))
+    }
+
+    fn to(sink: Sink) -> Self {
         Self {
-            writer: BufWriter::with_capacity(BUFFER, io::stdout()),
+            writer: BufWriter::with_capacity(BUFFER, sink),
             neutralizer: stdout_is_neutral().then(Neutralizer::default),
             has_colour: stdout_has_colour(),
             shown: Vec::new(),
@@ -137,6 +171,15 @@ impl Output {
                 .map_err(|error| Failure::output(&error))?;
         }
         self.writer.flush().map_err(|error| Failure::output(&error))
+    }
+
+    /// Makes everything visible, and waits until the reader has left the pager if there is one.
+    pub(crate) fn close(mut self) -> Result<(), Failure> {
+        let flushed = self.flush();
+        match self.writer.into_parts().0 {
+            Sink::Stdout(_) => flushed,
+            Sink::Pager(pager) => pager.wait().and(flushed),
+        }
     }
 }
 

@@ -8,18 +8,37 @@ use crate::stack::{Stack, WEIR, directory, text};
 /// Writes the clipboard, hides what stands before it, and turns the direction of writing.
 const EVIL: &str = "\u{1b}]52;c;cm0gLXJm\u{7}shown\rhidden\u{202e}\u{9b}2J";
 
-/// A `weir` command whose three standard streams are a terminal, by util-linux's `script`; what the terminal got.
+/// A `weir` command whose three standard streams are a terminal of 100 columns, by util-linux's `script`; what the terminal
+/// got.
 fn on_terminal(directory: &Path, arguments: &[&str]) -> String {
+    on_terminal_of(100, "cat", directory, arguments)
+}
+
+/// A `weir` command on a terminal of so many columns, for a user whose `PAGER` is `pager`.
+fn on_terminal_of(columns: usize, pager: &str, directory: &Path, arguments: &[&str]) -> String {
     let quoted: Vec<String> = [WEIR]
         .iter()
         .chain(arguments)
         .map(|argument| format!("'{}'", argument.replace('\'', r"'\''")))
         .collect();
+    let command = format!("stty cols {columns}; {}", quoted.join(" "));
     let output = Command::new("script")
-        .args(["--quiet", "--return", "--echo", "never", "--command"])
-        .args([&quoted.join(" "), "/dev/null"])
+        .args([
+            "--quiet",
+            "--return",
+            "--echo",
+            "never",
+            "--command",
+            &command,
+            "/dev/null",
+        ])
         .current_dir(directory)
-        .envs([("NO_COLOR", "1"), ("TERM", "xterm"), ("SHELL", "/bin/sh")])
+        .envs([
+            ("NO_COLOR", "1"),
+            ("TERM", "xterm"),
+            ("SHELL", "/bin/sh"),
+            ("PAGER", pager),
+        ])
         .env("WEIR_STATE_DIR", directory)
         .stdin(Stdio::null())
         .output()
@@ -27,6 +46,20 @@ fn on_terminal(directory: &Path, arguments: &[&str]) -> String {
     assert!(!output.stdout.is_empty(), "{}", text(&output));
     // The terminal itself makes two characters of each newline.
     String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+}
+
+/// Whether a terminal can be had; where it is required, its absence fails the test.
+#[expect(clippy::print_stdout, reason = "a test says what it skips")]
+fn has_terminal() -> bool {
+    if Command::new("script").arg("--version").output().is_ok() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("WEIR_REQUIRED").is_none_or(|value| value != "1"),
+        "WEIR_REQUIRED=1 allows no skips: no `script` of util-linux"
+    );
+    println!("skipped: no `script` of util-linux, which makes a terminal");
+    false
 }
 
 fn obeyed(shown: &str) -> Vec<char> {
@@ -39,12 +72,7 @@ fn obeyed(shown: &str) -> Vec<char> {
 /// and nothing around them is obeyed.
 #[test]
 fn a_terminal_obeys_no_application() {
-    if Command::new("script").arg("--version").output().is_err() {
-        assert!(
-            std::env::var_os("WEIR_REQUIRED").is_none_or(|value| value != "1"),
-            "WEIR_REQUIRED=1 allows no skips: no `script` of util-linux"
-        );
-        println!("skipped: no `script` of util-linux, which makes a terminal");
+    if !has_terminal() {
         return;
     }
     let directory = directory();
@@ -90,4 +118,61 @@ fn a_terminal_obeys_no_application() {
     let (head, body) = line.split_once(" OUT ").expect("found");
     assert!(obeyed(head).is_empty(), "{head:?}");
     assert!(head.contains('␛') && body == EVIL, "{line:?}");
+}
+
+/// Setup: an answer that takes 37 columns as a table. Must hold: a terminal that is narrower gets a line for each column; `--wide` and pipes get
+/// the table; `--vertical` is obeyed everywhere.
+#[test]
+fn wide_answers_are_vertical_on_a_terminal() {
+    if !has_terminal() {
+        return;
+    }
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let query = "select 'a line of some length' as body, 'web' as source_id";
+    let table = "\
+        +-----------------------+-----------+\n\
+        | body                  | source_id |\n\
+        +-----------------------+-----------+\n\
+        | a line of some length | web       |\n\
+        +-----------------------+-----------+\n";
+    let records = "\
+        -[ record 1 ]--------------------\n\
+        body      | a line of some length\n\
+        source_id | web\n";
+    let see = |columns, arguments: &[&str]| on_terminal_of(columns, "cat", directory.path(), arguments);
+    let width = table.lines().next().map_or(0, str::len);
+    assert_eq!(see(width, &["sql", query]), table);
+    assert_eq!(see(width - 1, &["sql", query]), records);
+    assert_eq!(see(width - 1, &["sql", "--wide", query]), table);
+    assert_eq!(see(width, &["sql", "--vertical", query]), records);
+    assert_eq!(stack.say(&["sql", query]), table);
+    assert_eq!(stack.say(&["sql", "-x", query]), records);
+}
+
+/// Setup: a pager that marks each line. Must hold: on a terminal an answer goes through it, unless `--no-pager` says no; in a
+/// pipe nothing does; what is wrong with a pager is told, and a reader who leaves it early ends the command quietly.
+#[test]
+fn answers_go_through_the_pager() {
+    if !has_terminal() {
+        return;
+    }
+    let directory = directory();
+    let stack = Stack::start(directory.path(), &[]);
+    let query = "select 1 as one";
+    let csv = ["sql", "--format", "csv", query];
+    let see = |pager, arguments: &[&str]| on_terminal_of(100, pager, directory.path(), arguments);
+    assert_eq!(see("sed 's/^/> /'", &csv), "> one\n> 1\n");
+    assert_eq!(
+        see("sed 's/^/> /'", &["sql", "--no-pager", "--format", "csv", query]),
+        "one\n1\n"
+    );
+    assert_eq!(stack.say(&csv), "one\n1\n");
+    let missing = see("no-such-pager", &csv);
+    assert!(
+        missing.contains("error: pager `no-such-pager`: no such program\nhint: "),
+        "{missing}"
+    );
+    let long = "select value from generate_series(1, 10000) order by value";
+    assert_eq!(see("head -2", &["sql", "--format", "csv", long]), "value\n1\n");
 }

@@ -142,7 +142,7 @@ mod tests {
     /// One allowed address is enough; a failure is remembered for two minutes, and asked for again after.
     #[tokio::test(start_paused = true)]
     async fn answers_are_remembered() {
-        let (_trigger, context) = Context::in_memory("binding-cache");
+        let (_trigger, context) = Context::new("binding-cache");
         let address = |text: &str| text.parse().unwrap();
         let resolver = Resolver::fixed([
             ("fine", vec![address("192.0.2.1")]),

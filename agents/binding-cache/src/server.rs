@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use weir_drain::Resolver;
 use weir_drain::feed::Item;
+use weir_flow::LogContext;
+use weir_net::{PortLimits, Target, serve_http_within};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{PortLimits, Target, serve_http_within};
-use weir_service::Context;
 use weir_tls::{ClientTls, ServerTls};
 
 use crate::addresses::Addresses;
@@ -43,7 +43,7 @@ pub struct Server {
     feed: Option<(Feed, Duration)>,
     agent: Option<Target>,
     config: Config,
-    context: Context,
+    context: LogContext,
     resolver: Resolver,
 }
 
@@ -52,7 +52,7 @@ impl Server {
     ///
     /// # Errors
     /// When the certificates cannot be used or the port cannot be had.
-    pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(mut config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let feed = match config.api.take() {
             None => None,
@@ -128,7 +128,7 @@ impl Server {
                 .as_deref()
                 .map(|path| (Name::Aggregate, file(path))),
         ];
-        let metrics = Metrics::register(&weir_telemetry::meter(context.component));
+        let metrics = Metrics::register(&context.meter());
         let addresses = Addresses::new(config.blocked_ranges, resolver, &context.tasks);
         let (keeper, outputs) = Keeper::new(
             sources.into_iter().flatten(),
@@ -184,7 +184,7 @@ impl Server {
     }
 }
 
-fn spawn_until_stop(context: &Context, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+fn spawn_until_stop(context: &LogContext, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
     let shutdown = context.shutdown.clone();
     drop(context.tasks.spawn(name, async move {
         shutdown.unless_requested(work).await;

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
 use weir_agents_lib::{Face, Ingress, OriginMappings, Outlet};
-use weir_rpc::Target;
-use weir_service::Context;
+use weir_flow::LogContext;
+use weir_net::Target;
 use weir_tls::ClientTls;
 
 use crate::downstream::{self, Downstream};
@@ -26,7 +26,7 @@ pub struct Server {
     client_tls: ClientTls,
     downstreams: Vec<Downstream>,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
@@ -34,7 +34,7 @@ impl Server {
     ///
     /// # Errors
     /// When one of them cannot be used or the port cannot be had.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let client_tls = ClientTls::mutual(&config.identity).map_err(weir_agents_lib::Error::from)?;
         let downstreams = downstream::all(&config.downstreams, &config.downstream_files)?;
         let face = Face::bind(config.listen, &config.identity).await?;
@@ -100,7 +100,7 @@ impl Server {
             });
             outlets.push(outlet);
         }
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         metrics::register(&meter, &context.ledger, watched);
         let fan = Fan {
             rewriter: Rewriter::new(config.tags, config.counter_series),

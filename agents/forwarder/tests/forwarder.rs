@@ -16,16 +16,16 @@ use weir_agents_forwarder::{Config, Error, RawConfig, Server};
 use weir_agents_lib::bounds::RawBounds;
 use weir_agents_lib::testing::{PATIENCE, Peer, Pki, eventually, free_port, numbered};
 use weir_config::ByteSize;
-use weir_flow::{Ledger, LedgerSnapshot};
-use weir_rpc::Channel;
+use weir_flow::{Ledger, LedgerSnapshot, LogContext};
+use weir_net::Channel;
 use weir_rpc::producer::{Pace, Producer, Report};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 
 /// A running forwarder agent.
 struct Forwarder {
     address: SocketAddr,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<Result<(), Error>>,
 }
 
@@ -44,7 +44,7 @@ impl Forwarder {
     }
 
     async fn bind(pki: &Pki, raw: RawConfig) -> Result<Self, Error> {
-        let (trigger, context) = Context::in_memory("forwarder-agent");
+        let (trigger, context) = LogContext::in_memory("forwarder-agent");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             identity: pki.agent.clone(),

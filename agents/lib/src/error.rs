@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
-use weir_rpc::ServeError;
+use weir_net::ServeError;
 use weir_tls::TlsError;
 
 /// Why an agent cannot start, or stopped.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use weir_config::ListenAddr;
+use weir_net::{GrpcServer, RawServer};
 use weir_rpc::egress::LinkService;
-use weir_rpc::{GrpcServer, RawServer};
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry::metrics::Meter;
 use tonic::{Request, Response, Status};
 use weir_flow::{Ledger, Parcel};
+use weir_net::{FrameStream, Messages, RawService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
-use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Shutdown;
 
 /// Where a loss on the way in is booked.

@@ -24,9 +24,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Reason};
-use weir_rpc::Target;
-use weir_service::{Context, Shutdown};
+use weir_flow::{Capacity, FairQueue, Ledger, LogContext, Parcel, Reason};
+use weir_net::Target;
+use weir_service::Shutdown;
 
 pub use lane::InFlightLimit;
 
@@ -129,7 +129,7 @@ pub struct Outlet {
 impl Outlet {
     /// Starts sending to `targets`.
     #[must_use]
-    pub fn start(terms: Terms, targets: &[Target], context: &Context) -> Self {
+    pub fn start(terms: Terms, targets: &[Target], context: &LogContext) -> Self {
         let queue = Arc::new(FairQueue::new(terms.capacity));
         let shared = Arc::<Shared>::default();
         let buffer = Buffer {

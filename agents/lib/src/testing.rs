@@ -22,11 +22,11 @@ use tokio::runtime::Runtime;
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view;
-use weir_flow::Parcel;
+use weir_flow::{LogContext, Parcel};
+use weir_net::{GrpcServer, RawServer, Target};
 use weir_proto::loggregator_v2 as v2;
 use weir_rpc::egress::LinkService;
-use weir_rpc::{GrpcServer, RawServer, Target};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
 use crate::Ingress;
@@ -195,7 +195,7 @@ impl Peer {
             .build()
             .unwrap();
         let kept = Arc::new(kept);
-        let (trigger, context) = Context::in_memory("peer");
+        let (trigger, context) = LogContext::in_memory("peer");
         let keeping = Arc::clone(&kept);
         let sink = move |parcel: Parcel| {
             keeping.envelopes.fetch_add(parcel.batch.len(), Ordering::Relaxed);

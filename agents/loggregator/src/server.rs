@@ -6,8 +6,8 @@ use std::sync::Arc;
 use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
 use weir_agents_lib::{Error, Face, INGRESS, Ingress, OriginMappings, Outlet};
-use weir_rpc::Target;
-use weir_service::Context;
+use weir_flow::LogContext;
+use weir_net::Target;
 use weir_tls::ClientTls;
 
 use crate::intake::Intake;
@@ -25,7 +25,7 @@ pub struct Server {
     face: Face,
     client_tls: ClientTls,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
@@ -33,7 +33,7 @@ impl Server {
     ///
     /// # Errors
     /// When the certificates cannot be used or the port cannot be had.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let client_tls = ClientTls::mutual(&config.identity)?;
         let face = Face::bind(config.listen, &config.identity).await?;
         Ok(Self {
@@ -82,7 +82,7 @@ impl Server {
             drain: config.drain,
         };
         let outlet = Outlet::start(terms, &targets, &context);
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         metrics::register(&meter, &context.ledger, &outlet.buffer());
         let intake = Intake {
             rewriter: Rewriter::new(config.tags, config.counter_series),

@@ -16,11 +16,10 @@ use futures::stream;
 use prost::Message as _;
 use weir_agents_loggregator::{RawBounds, RawConfig};
 use weir_config::ByteSize;
-use weir_flow::Ledger;
+use weir_flow::{Ledger, LogContext};
 use weir_proto::loggregator_v2 as v2;
 use weir_proto::loggregator_v2::ingress_client::IngressClient;
 use weir_rpc::producer::{Pace, Producer, Report};
-use weir_service::Context;
 
 use common::{Agent, Peer, Pki, eventually, log, numbered};
 
@@ -292,7 +291,7 @@ async fn strangers_are_refused() {
     let pki = Pki::new();
     let agent = Agent::start(&pki, &[common::free_port()], RawConfig::default()).await;
     let strangers = Pki::new();
-    let (_trigger, context) = Context::in_memory("stranger");
+    let (_trigger, context) = LogContext::in_memory("stranger");
     let pace = Pace {
         patience: Duration::from_millis(200),
         ..Pace::default()

@@ -222,7 +222,7 @@ impl Lists {
         let saved = self.saved.clone();
         let written = self.tasks.spawn_blocking("save bindings", move || saved.write());
         if let Ok(Err(error)) = written.await {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
                 Duration::from_secs(60),
                 error = %error,

@@ -13,8 +13,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use weir_agents_lib::{Face, Ingress, OriginMappings};
 use weir_drain::{BindingId, Settings};
-use weir_rpc::Target;
-use weir_service::{Context, Shutdown};
+use weir_flow::LogContext;
+use weir_net::Target;
+use weir_service::Shutdown;
 use weir_telemetry::quiet;
 use weir_tls::{ClientTls, ServerTls, Trust};
 
@@ -46,7 +47,7 @@ pub struct Server {
     client_tls: ClientTls,
     settings: Settings,
     config: Config,
-    context: Context,
+    context: LogContext,
     /// Held as long as the agent runs.
     lock: Option<File>,
 }
@@ -56,7 +57,7 @@ impl Server {
     ///
     /// # Errors
     /// When the certificates cannot be used, a port cannot be had, or another agent uses the directory.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let lock = lock(&config.state_dir)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
         let trust = Trust::system(config.trusted_ca.as_deref())?;
@@ -121,7 +122,7 @@ impl Server {
             lock,
             ..
         } = self;
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         let spill = config.state_dir.join("spill");
         let found = found(&spill);
         let env = Arc::new(Env {

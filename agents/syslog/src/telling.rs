@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
-use weir_rpc::Target;
+use weir_net::Target;
 use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Shutdown, Tasks};
 
@@ -123,7 +123,7 @@ impl Teller {
         for batch in batches {
             let count = batch.len();
             if let Err(error) = self.producer.send(batch).await {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
                     Duration::from_secs(30),
                     count,

@@ -19,8 +19,8 @@ use serde_json::json;
 use weir_agents_lib::testing::{Peer, Pki, eventually, free_port};
 use weir_agents_syslog::{Config, RawAggregate, RawCache, RawConfig, Server};
 use weir_config::{PeerAddr, Secret};
+use weir_flow::LogContext;
 use weir_rpc::producer::Report;
-use weir_service::Context;
 
 use common::{ANY, Agent, Cache, Collector, TcpDrain, item, lines};
 
@@ -482,7 +482,7 @@ async fn the_state_directory_is_one_agents() {
         state_dir: dir.path().to_owned(),
         ..RawConfig::default()
     };
-    let (_trigger, context) = Context::in_memory("syslog-agent");
+    let (_trigger, context) = LogContext::in_memory("syslog-agent");
     let error = Server::bind(Config::try_from(raw).unwrap(), context).await.unwrap_err();
     assert!(error.to_string().contains("used by another agent"), "{error}");
     agent.stop().await;

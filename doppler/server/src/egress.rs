@@ -9,9 +9,9 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 use weir_doppler_router::{Request as Subscription, Router};
 use weir_envelope::selector::{Selector, requested};
+use weir_net::{FrameStream, Messages, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress};
-use weir_rpc::{FrameStream, Messages, RawService};
 
 use crate::absent::{Absent, Present};
 
@@ -62,7 +62,7 @@ impl Places {
         let kind = if is_durable { "durable" } else { "live" };
         let most = self.most(is_durable);
         self.rejected.add(1, &[KeyValue::new("kind", kind)]);
-        weir_telemetry::limited!(
+        weir_service::limited!(
             warn,
             REFUSED_AGAIN,
             kind,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use weir_doppler_router::Router;
 use weir_flow::{Ledger, Parcel, Reason};
+use weir_net::{FrameStream, Messages, RawService};
 use weir_rpc::egress::MAX_CLIENT_MESSAGE;
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
-use weir_rpc::{FrameStream, Messages, RawService};
 use weir_service::Shutdown;
 
 use crate::reunion::Reunion;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use weir_doppler_router::Router;
+use weir_flow::LogContext;
+use weir_net::{GrpcServer, RawServer};
 use weir_rpc::egress::{Egress, LinkService};
-use weir_rpc::{GrpcServer, RawServer};
-use weir_service::Context;
 use weir_tls::ServerTls;
 
 use crate::absent::Absent;
@@ -36,12 +36,12 @@ pub struct Server {
     address: SocketAddr,
     tls: ServerTls,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
     /// Reads the certificates and opens the port.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
             address: config.listen.socket(),
@@ -74,7 +74,7 @@ impl Server {
             ..
         } = self;
         let ledger = Arc::clone(&context.ledger);
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         weir_telemetry::observe_ledger(&meter, &ledger, &[]);
         let places = Places::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
         let router = Router::new(config.queue, Arc::clone(&ledger));

@@ -14,13 +14,15 @@ use crate::engine::{Answer, Engine, Truncated};
 use crate::error::QueryError;
 use crate::nearest::nearest;
 
+mod cell;
 pub(crate) mod collect;
 mod pieces;
 mod plain;
+mod records;
 mod table;
 
+pub use cell::Cells;
 use pieces::Writer;
-pub use table::Cells;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,18 @@ pub enum Format {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// A record after the other, a line for each column, for people.
+    Vertical,
+}
+
+/// How answers for people are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// How much of each value is shown.
+    pub cells: Cells,
+    /// Columns of the terminal. A table that is wider is written as [`Format::Vertical`]; without a width there is none that
+    /// is too wide.
+    pub width: Option<usize>,
 }
 
 /// A format that nobody knows.
@@ -68,7 +82,14 @@ impl FromStr for Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] = [Self::Table, Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
+    pub const ALL: [Self; 6] = [
+        Self::Table,
+        Self::Json,
+        Self::Ndjson,
+        Self::Csv,
+        Self::Arrow,
+        Self::Vertical,
+    ];
 
     /// Its name.
     #[must_use]
@@ -79,6 +100,7 @@ impl Format {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
             Self::Arrow => "arrow",
+            Self::Vertical => "vertical",
         }
     }
 
@@ -86,7 +108,7 @@ impl Format {
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
-            Self::Table => "text/plain; charset=utf-8",
+            Self::Table | Self::Vertical => "text/plain; charset=utf-8",
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
@@ -94,7 +116,7 @@ impl Format {
         }
     }
 
-    /// The format that an `Accept` header asks for first, if it names one.
+    /// The format that an `Accept` header asks for first, if it names one; plain text is a table.
     #[must_use]
     pub fn from_accept(accept: &str) -> Option<Self> {
         let media_type = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -105,14 +127,14 @@ impl Format {
         })
     }
 
-    /// Writes the first piece of an answer whose cells are shown as `cells` says; `engine` writes the others.
+    /// Writes the first piece of an answer, laid out as `layout` says where it is for people; `engine` writes the others.
     ///
     /// # Errors
-    /// If the answer has no form as a table, or if Arrow cannot write one of its types, which is a fault of ours.
-    pub(crate) fn render(self, answer: Answer, cells: Cells, engine: &Engine) -> Result<Rendered, QueryError> {
+    /// If a value has no text, or if Arrow cannot write one of the types, which is a fault of ours.
+    pub(crate) fn render(self, answer: Answer, layout: Layout, engine: &Engine) -> Result<Rendered, QueryError> {
         let held = answer.held;
         let mut answer = answer;
-        let mut writer = Writer::new(self, &mut answer, cells, engine.limits().max_text())?;
+        let mut writer = Writer::new(self, &mut answer, layout, engine.limits().max_text())?;
         let first = writer.next()?;
         let (rows, truncated) = (answer.rows, answer.truncated);
         let largest = writer.largest_piece();
@@ -178,6 +200,76 @@ impl Pieces {
     }
 }
 
+/// Most bytes of one row of an answer for people, its padding included.
+const MAX_ROW_TEXT: usize = 16 << 20;
+
+/// Leaves the first rows of an answer, those that have at most `room` bytes of text together: `sizes` are those of each
+/// row. Returns how many rows are left, and the bytes of the largest of all rows.
+///
+/// # Errors
+/// If a row is too large.
+fn fit(
+    answer: &mut Answer,
+    sizes: impl Iterator<Item = usize> + Clone,
+    mut room: usize,
+) -> Result<(usize, usize), QueryError> {
+    let largest = sizes.clone().max().unwrap_or_default();
+    if largest > MAX_ROW_TEXT {
+        return Err(QueryError::RowTooLarge {
+            found: largest,
+            allowed: MAX_ROW_TEXT,
+        });
+    }
+    let fits = |&bytes: &usize| {
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    };
+    let rows = sizes.take_while(fits).count();
+    if rows < answer.rows {
+        let mut left = rows;
+        answer.batches.retain_mut(|batch| {
+            let taken = batch.num_rows().min(left);
+            left -= taken;
+            *batch = batch.slice(0, taken);
+            taken > 0
+        });
+        answer.rows = rows;
+        answer.truncated = Some(Truncated::Bytes);
+    }
+    Ok((rows, largest))
+}
+
+fn no_text(error: &ArrowError) -> QueryError {
+    QueryError::Failed {
+        message: format!("a value has no text: {error}"),
+    }
+}
+
 fn internal(error: &ArrowError) -> QueryError {
     QueryError::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// An answer of one column of texts, `v`.
+    pub(super) fn answer(values: &[&str]) -> Answer {
+        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Utf8, false)]));
+        let array = Arc::new(StringArray::from_iter_values(values));
+        Answer {
+            batches: vec![RecordBatch::try_new(Arc::clone(&schema), vec![array]).expect("a batch")],
+            schema,
+            rows: values.len(),
+            truncated: None,
+            held: 0,
+            largest: 0,
+        }
+    }
 }

@@ -21,7 +21,7 @@ use weir_flow::Turns;
 use weir_log_cache_store::Store;
 
 use crate::answer::collect::{Bounds, Collector};
-use crate::answer::{Cells, Format, Rendered};
+use crate::answer::{Format, Layout, Rendered};
 use crate::error::QueryError;
 use crate::followers::Followers;
 use crate::interrupt::Interrupt;
@@ -220,14 +220,14 @@ impl Engine {
         self.within_limits(query, Format::Arrow, Ok).await
     }
 
-    /// Runs a query and begins to write its answer as `format`, both on the engine's threads; `cells` says how much a
-    /// table shows of a cell.
+    /// Runs a query and begins to write its answer as `format`, both on the engine's threads; `layout` is for
+    /// what people read.
     ///
     /// # Errors
     /// See [`QueryError`].
-    pub async fn render(&self, query: Query, format: Format, cells: Cells) -> Result<Rendered, QueryError> {
+    pub async fn render(&self, query: Query, format: Format, layout: Layout) -> Result<Rendered, QueryError> {
         let engine = self.clone();
-        let write = move |answer| format.render(answer, cells, &engine);
+        let write = move |answer| format.render(answer, layout, &engine);
         self.within_limits(query, format, write).await
     }
 

@@ -49,7 +49,7 @@ mod values;
 mod visibility;
 mod zones;
 
-pub use answer::{Cells, Format, Pieces, Rendered, UnknownFormat};
+pub use answer::{Cells, Format, Layout, Pieces, Rendered, UnknownFormat};
 pub use engine::{Answer, Engine, EngineLimits, Query, Truncated};
 pub use error::QueryError;
 pub use live::{Follower, Live, LiveQuery};

@@ -3,7 +3,7 @@
 //! An answer may be large, and its client slow, or of ill will: what lies here is bounded, for each caller and for all. An
 //! answer that is written while it is read counts with what is held for the part that is not written yet.
 //! Who asks for more than that is refused until it has read what it has; a client that does not read is cut after some minutes
-//! (`weir_rpc::serve_http`), which gives its bytes back.
+//! (`weir_net::serve_http`), which gives its bytes back.
 
 use std::collections::HashMap;
 use std::pin::Pin;

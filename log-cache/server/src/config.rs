@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use weir_auth::{RawUaa, UaaConfig};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
 use weir_log_cache_store::{Limits, MIN_BUDGET};
-use weir_rpc::{PortLimits, RawPortLimits, port_limits};
+use weir_net::{PortLimits, RawPortLimits, port_limits};
 use weir_tls::IdentityFiles;
 
 /// The configuration as it is written.

@@ -7,7 +7,7 @@ use thiserror::Error;
 use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 use weir_log_cache_query::QueryError;
-use weir_rpc::ServeError;
+use weir_net::ServeError;
 use weir_tls::TlsError;
 
 /// Why a log cache cannot start, or stopped.

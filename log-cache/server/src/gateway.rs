@@ -174,7 +174,7 @@ impl IntoResponse for Failed {
         // asks again, and looks for the fault in the server.
         let code = match status.code() {
             Code::Unknown => StatusCode::BAD_REQUEST,
-            code => ErrorKind::from_grpc(code).unwrap_or(ErrorKind::Internal).http_status(),
+            code => weir_net::grpc::kind(code).unwrap_or(ErrorKind::Internal).http_status(),
         };
         // By hand, for the order of the fields.
         let message = json!(status.message());

@@ -9,8 +9,8 @@ use weir_envelope::batch::{Batch, Split};
 use weir_envelope::wire::{Fields, Value, put_head};
 use weir_log_cache_query::Visibility;
 use weir_log_cache_store::{Page, SourceMeta};
+use weir_net::{Frame, FrameStream, Messages, RawService, one_frame, only_message};
 use weir_proto::logcache_v1::{MetaInfo, MetaResponse, ReadRequest};
-use weir_rpc::{Frame, FrameStream, Messages, RawService, one_frame, only_message};
 use weir_service::Tasks;
 
 use crate::caller::OF_THE_RING;

@@ -142,7 +142,7 @@ async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Re
     let body = answer.map_err(|status| match status.code() {
         Code::ResourceExhausted => Refused::from(status),
         _ => {
-            weir_telemetry::limited!(warn, weir_telemetry::EACH_SECOND, error = %status, "meta cannot be answered");
+            weir_service::limited!(warn, weir_service::EACH_SECOND, error = %status, "meta cannot be answered");
             Refused::Upstream
         }
     })?;

@@ -7,10 +7,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_auth::{Authorizer, Gate};
 use weir_config::ListenAddr;
+use weir_flow::LogContext;
 use weir_log_cache_store::{Maintainer, Store};
+use weir_net::{GrpcServer, RawServer, Target, serve_http, serve_http_within};
 use weir_rpc::subscriber::Dopplers;
-use weir_rpc::{GrpcServer, RawServer, Target, serve_http, serve_http_within};
-use weir_service::{Context, Shutdown};
+use weir_service::Shutdown;
 use weir_tls::{ClientTls, ServerTls};
 
 use crate::answers::Answers;
@@ -37,7 +38,7 @@ pub struct Server {
     client_tls: ClientTls,
     authorizer: Arc<dyn Authorizer>,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 /// Where a log cache listens.
@@ -55,7 +56,7 @@ pub struct Addresses {
 
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the ports.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let authorizer = Gate::open(&config.sql.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
@@ -63,7 +64,7 @@ impl Server {
     /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
     pub async fn with_authorizer(
         config: Config,
-        context: Context,
+        context: LogContext,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
@@ -121,13 +122,7 @@ impl Server {
         // Kept until the end: it merges chunks and makes room on a thread of its own.
         let maintainer = Maintainer::start(&store).map_err(Error::Thread)?;
         let reader = Reader::new(store.clone());
-        metrics::register(
-            &weir_telemetry::meter(context.component),
-            &context.ledger,
-            &store,
-            &reader,
-            started,
-        );
+        metrics::register(&context.meter(), &context.ledger, &store, &reader, started);
         let intake = Intake::new(store.clone(), Arc::clone(&context.ledger));
 
         // Subscriptions outlive the request to stop: what is stored by then is acknowledged.

@@ -11,7 +11,8 @@
 //! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
 //! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
 //! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`. A table shows the beginning
-//! of wide cells, or all of them with `wide`.
+//! of wide cells, or all of them with `wide`; one that is wider than `width` columns, if that is given, is written as
+//! `vertical`: a line for each column.
 //!
 //! A long answer is written while its client reads it, and what is held for it counts as the client's
 //! ([`crate::answers`]). One that ends without its end (chunked transfer, or an HTTP/2 stream, that was reset) is not whole.
@@ -34,7 +35,7 @@ use weir_auth::{Authorizer, Caller, Denied};
 use weir_error::{Classify, ErrorKind};
 use weir_log_cache_query::{Engine, EngineLimits, Pieces, Query, QueryError, Rendered};
 use weir_log_cache_store::Store;
-use weir_rpc::{BodyError, read_body};
+use weir_net::{BodyError, read_body};
 use weir_service::Shutdown;
 
 use crate::answers::{Answers, Unread};
@@ -134,7 +135,7 @@ async fn ask(
         return Ok(follow::respond(follower, caller, sql.shutdown));
     }
     let limits = shown_limits(sql.engine.limits(), &query);
-    let rendered = sql.engine.render(query, request.format, request.cells).await?;
+    let rendered = sql.engine.render(query, request.format, request.layout).await?;
     answer(rendered, limits, |weight, body| {
         sql.answers.hold_body(caller.id(), weight, body)
     })
@@ -287,7 +288,7 @@ impl IntoResponse for Refused {
 /// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
 fn told(error: &dyn Classify) -> String {
     if error.kind() == ErrorKind::Internal {
-        weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, %error, "a query failed");
+        weir_service::limited!(error, weir_service::EACH_SECOND, %error, "a query failed");
         return "internal error".to_owned();
     }
     error.to_string()

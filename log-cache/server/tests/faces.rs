@@ -21,13 +21,14 @@ use tokio::net::TcpStream;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Authorizer, Gate, StaticToken};
 use weir_config::ListenAddr;
+use weir_flow::LogContext;
 use weir_log_cache_server::{Addresses, Config, RawConfig, RawSql, Server};
 use weir_proto::logcache_v1::egress_client::EgressClient;
 use weir_proto::logcache_v1::ingress_client::IngressClient;
 use weir_proto::logcache_v1::prom_ql_querier_client::PromQlQuerierClient;
 use weir_proto::logcache_v1::{MetaRequest, ReadRequest, SendRequest, prom_ql};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_testkit::Https;
 use weir_tls::{ALPN_H2, Authority, ClientTls, server_name};
 
@@ -48,7 +49,7 @@ impl LogCache {
     }
 
     /// The same with somebody to decide who may read, if `authorizer` makes one.
-    async fn start_with(authorizer: impl FnOnce(&Context) -> Option<Arc<dyn Authorizer>>) -> Self {
+    async fn start_with(authorizer: impl FnOnce(&LogContext) -> Option<Arc<dyn Authorizer>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
         let identity = authority
@@ -76,7 +77,7 @@ impl LogCache {
             },
             ..RawConfig::default()
         };
-        let (trigger, context) = Context::in_memory("log-cache");
+        let (trigger, context) = LogContext::in_memory("log-cache");
         let config = Config::try_from(raw).expect("valid");
         let server = match authorizer(&context) {
             Some(authorizer) => Server::with_authorizer(config, context, authorizer).await,

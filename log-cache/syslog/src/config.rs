@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, ListenAddr, PeerAddr, Problems};
-use weir_rpc::PortLimits;
+use weir_net::PortLimits;
 use weir_tls::IdentityFiles;
 
 /// How much is read ahead for TLS, which would ask for a few KiB at a time.

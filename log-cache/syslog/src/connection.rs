@@ -14,7 +14,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use weir_envelope::wire::{field_len, put_head};
 use weir_flow::{Ledger, Reason};
-use weir_rpc::Place;
+use weir_net::Place;
 use weir_service::{Clock, Shutdown};
 use weir_syslog::Framing;
 use weir_syslog::decode::{Decoder, Fault, Item};
@@ -119,9 +119,9 @@ impl Connection {
                 Event::Stop => break,
             }
             if self.decoder.is_lost() {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     peer = %self.peer,
                     "sender does not count octets, the connection is closed"
                 );
@@ -219,7 +219,7 @@ impl Connection {
     fn lost(&self, reason: Reason, source_id: &str, error: &dyn std::error::Error) {
         self.shared.ledger.received(1);
         self.shared.ledger.dropped(INGRESS, reason, source_id, 1);
-        weir_telemetry::limited!(
+        weir_service::limited!(
             warn,
             COMPLAIN_EVERY,
             peer = %self.peer,

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use weir_envelope::batch::Batch;
 use weir_envelope::wire::put_head;
 use weir_flow::{Ledger, Reason};
-use weir_rpc::{Backoff, Channel, Frame};
+use weir_net::{Backoff, Channel, Frame};
 use weir_service::Shutdown;
 
 use crate::config::Batching;
@@ -226,7 +226,7 @@ impl Lane {
                 return;
             }
             Some(Err(status)) => {
-                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND,
+                weir_service::limited!(error, weir_service::EACH_SECOND,
                     code = ?status.code(),
                     error = status.message(),
                     envelopes,
@@ -253,7 +253,7 @@ impl Lane {
             if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) {
                 return Err(status);
             }
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
                 COMPLAIN_EVERY,
                 address = self.channel.address(),

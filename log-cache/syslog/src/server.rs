@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
-use weir_rpc::{Channel, Connections, PortLimits, Target};
+use weir_flow::LogContext;
+use weir_net::{Channel, Connections, PortLimits, Target};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ClientTls, ServerTls};
 
@@ -31,7 +32,7 @@ pub struct Server {
     tls: ServerTls,
     client_tls: ClientTls,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
@@ -39,7 +40,7 @@ impl Server {
     ///
     /// # Errors
     /// When a certificate cannot be used or the port is taken.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = if config.client_certificates {
             ServerTls::mutual(&config.identity)?
         } else {
@@ -88,7 +89,7 @@ impl Server {
             server_name: LOG_CACHE.to_owned(),
             tls: client_tls,
         });
-        let metrics = Metrics::register(&weir_telemetry::meter(context.component), &context.ledger);
+        let metrics = Metrics::register(&context.meter(), &context.ledger);
         let books = (Arc::clone(&context.ledger), Arc::clone(&metrics));
         let (give_up, gave_up) = Shutdown::new();
         let (outbox, shipper) = outbox(channel, config.batch, config.buffer, books, gave_up);

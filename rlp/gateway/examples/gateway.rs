@@ -30,9 +30,9 @@ use weir_auth::StaticToken;
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
+use weir_flow::LogContext;
+use weir_net::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_rlp_gateway::{Config, RawConfig, RawLimits, Server};
-use weir_rpc::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
-use weir_service::Context;
 use weir_tls::{Authority, ClientTls, ServerTls};
 
 #[global_allocator]
@@ -101,7 +101,7 @@ async fn gateway() {
     let identity = authority.issue("rlp-gateway", &[]).unwrap();
     authority.issue("rlp", &["reverselogproxy"]).unwrap();
     let (mut rlp, address) = child(&["rlp", dir.path().to_str().unwrap()]);
-    let (trigger, context) = Context::in_memory("rlp-gateway");
+    let (trigger, context) = LogContext::in_memory("rlp-gateway");
     let config = Config::try_from(RawConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
         cert: identity.cert.clone(),
@@ -221,7 +221,7 @@ async fn rlp(dir: &Path) {
         .unwrap()
         .issue("rlp", &["reverselogproxy"])
         .unwrap();
-    let (_trigger, context) = Context::in_memory("rlp");
+    let (_trigger, context) = LogContext::in_memory("rlp");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let service = Service { message: messages() };

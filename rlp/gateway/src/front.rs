@@ -1,6 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! Not `weir_rpc::serve_http`: a client that stops reading must not keep its connection, and a stream that was told to go
+//! Not `weir_net::serve_http`: a client that stops reading must not keep its connection, and a stream that was told to go
 //! must be able to cut it.
 
 use std::convert::Infallible;
@@ -11,7 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use weir_rpc::{Connection, Connections, PortLimits};
+use weir_flow::LogContext;
+use weir_net::{Connection, Connections, PortLimits};
 use weir_service::Context;
 use weir_tls::ServerTls;
 
@@ -32,13 +33,13 @@ pub(crate) struct Front {
     pub(crate) service: Arc<Service>,
     pub(crate) limits: Limits,
     pub(crate) times: Times,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
 }
 
 impl Front {
     /// Accepts until shutdown is requested, then waits for the connections that are left.
     pub(crate) async fn serve(self, listener: TcpListener) {
-        let Context { shutdown, tasks, .. } = &self.context;
+        let Context { shutdown, tasks, .. } = &*self.context;
         let limits = PortLimits {
             // A stream knows by the flush what its client has.
             gathers_writes: false,

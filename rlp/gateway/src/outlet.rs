@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
-use weir_rpc::UnderWay;
+use weir_net::UnderWay;
 
 use crate::line::Line;
 

@@ -66,7 +66,7 @@ mod tests {
             streams: 3,
             streams_per_caller: 2,
             selectors_per_caller: 10,
-            port: weir_rpc::PortLimits::of(1),
+            port: weir_net::PortLimits::of(1),
             selectors: 10,
             header_bytes: 0,
         });

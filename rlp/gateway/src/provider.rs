@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Code, Request, Status};
+use weir_net::{Backoff, Channel, Frame, Messages};
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rpc::{Backoff, Channel, Frame, Messages};
 
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
 

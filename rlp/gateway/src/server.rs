@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use weir_auth::{Authorizer, Gate, Verifier};
-use weir_rpc::{Channel, Target};
-use weir_service::Context;
+use weir_flow::LogContext;
+use weir_net::{Channel, Target};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
 use crate::front::Front;
@@ -25,12 +25,12 @@ pub struct Server {
     authorizer: Arc<dyn Authorizer>,
     verifier: Option<Arc<Verifier>>,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         let verifier = gate.verifier().cloned();
         let mut server = Self::with_authorizer(config, context, gate).await?;
@@ -41,7 +41,7 @@ impl Server {
     /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
     pub async fn with_authorizer(
         config: Config,
-        context: Context,
+        context: LogContext,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
         let tls = ServerTls::public_knowing(&IdentityFiles {
@@ -92,7 +92,7 @@ impl Server {
             server_name: config.logs_provider_name.clone(),
             tls: client_tls,
         });
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         let rejected_streams = metrics::register(&meter, &context.ledger, verifier.as_ref());
         let service = Service {
             authorizer,

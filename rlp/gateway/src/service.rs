@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use opentelemetry::metrics::Counter;
 use percent_encoding::percent_decode_str;
 use weir_auth::{Authorizer, Caller, Denied, from_header};
+use weir_flow::LogContext;
+use weir_net::Channel;
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rpc::Channel;
-use weir_service::Context;
 
 use crate::answer::{self, Refusal};
 use crate::config::{Limits, Resume, Times};
@@ -48,7 +48,7 @@ pub(crate) struct Service {
     pub(crate) places: Places,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) rejected_streams: Counter<u64>,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
 }
 
 impl Service {
@@ -138,9 +138,9 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let place = self.places.take(&caller, wanted.selectors.len()).map_err(|full| {
             self.rejected_streams.add(1, &[]);
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 caller = caller.name(),
                 ?full,
                 "stream refused: too many streams"
@@ -154,9 +154,9 @@ impl Service {
         let mut provider = Provider::new(self.channel.clone(), wanted);
         let first = tokio::time::timeout(WORD, provider.next()).await.ok();
         if let Some(News::Away(failure)) = &first {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 caller = caller.name(),
                 error = failure.text,
                 "stream refused: no logs provider"

@@ -8,8 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 use weir_auth::Ended;
-use weir_flow::Reason;
-use weir_service::Context;
+use weir_flow::{LogContext, Reason};
 
 use crate::backlog::Backlog;
 use crate::config::{Resume, Times};
@@ -128,11 +127,11 @@ pub(crate) struct Stream {
     timer: Pin<Box<Sleep>>,
     /// When it was last looked at what lies in the socket.
     looked: Instant,
-    context: Context,
+    context: LogContext,
     _place: Place,
 }
 
-fn heartbeat(context: &Context) -> Bytes {
+fn heartbeat(context: &LogContext) -> Bytes {
     events::heartbeat(context.clock.now_nanos().div_euclid(1_000_000_000))
 }
 
@@ -152,7 +151,7 @@ impl Stream {
         attachment: Attachment,
         session: Option<(Session, Resume)>,
         times: Times,
-        context: Context,
+        context: LogContext,
         place: Place,
     ) -> Self {
         context.ledger.subscribers(1);

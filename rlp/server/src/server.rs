@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use tokio::net::TcpListener;
+use weir_flow::LogContext;
+use weir_net::{GrpcServer, RawServer, Target};
 use weir_rpc::subscriber::Dopplers;
-use weir_rpc::{GrpcServer, RawServer, Target};
-use weir_service::{Context, Shutdown};
+use weir_service::Shutdown;
 use weir_tls::{ClientTls, ServerTls};
 
 use crate::service::EgressService;
@@ -24,12 +25,12 @@ pub struct Server {
     tls: ServerTls,
     client_tls: ClientTls,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
     /// Reads the certificates and opens the port.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
         let listen = |source| Error::Listen {
@@ -73,7 +74,7 @@ impl Server {
                 tls: client_tls.clone(),
             })
             .collect();
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         weir_telemetry::observe_ledger(&meter, &context.ledger, &[KeyValue::new("protocol", "grpc")]);
         let rejected_streams = meter
             .u64_counter("rejected_streams")

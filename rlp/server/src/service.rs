@@ -9,10 +9,10 @@ use opentelemetry::metrics::Counter;
 use prost::Message;
 use tonic::{Request, Response, Status};
 use weir_envelope::selector::requested;
+use weir_flow::LogContext;
+use weir_net::{FrameStream, Messages, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::subscriber::{Dopplers, Durability, Refused};
-use weir_rpc::{FrameStream, Messages, RawService};
-use weir_service::Context;
 
 use crate::stream::{ClientStream, Form, Place};
 use crate::tags::TagForm;
@@ -28,7 +28,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 /// address is for the log only.
 pub(crate) fn refusal(refused: &Refused, rejected_streams: &Counter<u64>) -> Status {
     rejected_streams.add(1, &[]);
-    weir_telemetry::limited!(warn, REFUSED_AGAIN, error = %refused, "stream ended: a doppler refuses its subscription");
+    weir_service::limited!(warn, REFUSED_AGAIN, error = %refused, "stream ended: a doppler refuses its subscription");
     Status::new(
         refused.status.code(),
         format!("a doppler refuses the subscription: {}", refused.status.message()),
@@ -42,7 +42,7 @@ pub(crate) struct EgressService {
     pub(crate) streams: Arc<AtomicUsize>,
     pub(crate) max_streams: usize,
     pub(crate) rejected_streams: Counter<u64>,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
 }
 
 #[tonic::async_trait]

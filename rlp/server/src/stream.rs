@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_envelope::batch::Batch;
-use weir_flow::{Parcel, Reason, Receipt};
-use weir_rpc::Frame;
-use weir_rpc::handover::Handover;
+use weir_flow::{LogContext, Parcel, Reason, Receipt};
+use weir_net::Frame;
+use weir_net::Handover;
 use weir_rpc::subscriber::{Delivery, Refused, Subscription};
-use weir_service::Context;
 
 use crate::tags::TagForm;
 
@@ -66,12 +65,12 @@ pub(crate) struct ClientStream {
     handover: Handover<Held>,
     form: Form,
     pending: VecDeque<Frame>,
-    context: Context,
+    context: LogContext,
     _place: Place,
 }
 
 impl ClientStream {
-    pub(crate) fn new(subscription: Subscription, form: Form, context: Context, place: Place) -> Self {
+    pub(crate) fn new(subscription: Subscription, form: Form, context: LogContext, place: Place) -> Self {
         context.ledger.subscribers(1);
         Self {
             subscription,

@@ -29,6 +29,9 @@ pub(crate) enum Format {
     Ndjson,
     /// Arrow IPC stream, for programs
     Arrow,
+    /// A line for each column; asked for by `--vertical`.
+    #[value(skip)]
+    Vertical,
 }
 
 impl Format {
@@ -39,6 +42,7 @@ impl Format {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
             Self::Arrow => "arrow",
+            Self::Vertical => "vertical",
         }
     }
 }
@@ -63,6 +67,8 @@ pub(crate) struct Query {
     pub(crate) follow: bool,
     /// A table shows all of each cell, however wide.
     pub(crate) wide: bool,
+    /// Columns of the terminal: a table that is wider is written record by record.
+    pub(crate) width: Option<usize>,
     pub(crate) asker: Asker,
 }
 
@@ -76,6 +82,7 @@ impl Query {
             max_rows: None,
             follow: false,
             wide: false,
+            width: None,
             asker: Asker::Operator,
         }
     }
@@ -135,6 +142,9 @@ impl Query {
         if self.wide {
             body["wide"] = true.into();
         }
+        if let Some(width) = self.width {
+            body["width"] = width.into();
+        }
         body
     }
 }
@@ -171,11 +181,12 @@ mod tests {
     fn the_body_says_what_was_asked() {
         let query = Query {
             max_rows: Some(5),
+            width: Some(80),
             ..Query::new("select 1", Format::Csv).with_timeout(Duration::from_secs(2))
         };
         assert_eq!(
             query.body(),
-            json!({ "query": "select 1", "format": "csv", "timeout": "2000ms", "max_rows": 5 })
+            json!({ "query": "select 1", "format": "csv", "timeout": "2000ms", "max_rows": 5, "width": 80 })
         );
         assert_eq!(
             Query::new("select 1", Format::Table).body(),

@@ -12,7 +12,7 @@ use tonic::Request;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
-use weir_rpc::{Channel, Frame, Target};
+use weir_net::{Channel, Frame, Target};
 
 use crate::meter::now_nanos;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use weir_rpc::Target;
+use weir_net::Target;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use crate::cpu::{Usages, usage};

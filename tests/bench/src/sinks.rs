@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tonic::Request;
 use weir_envelope::wire::{Fields, Value};
+use weir_net::{Channel, Frame};
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rpc::{Channel, Frame};
 use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
 
 use crate::meter::Meter;

@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 use weir_envelope::batch::Batch;
-use weir_rpc::{Channel, Frame, Target};
+use weir_net::{Channel, Frame, Target};
 
 use crate::{Endpoints, Series};
 

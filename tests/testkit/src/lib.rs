@@ -46,4 +46,4 @@ pub use received::{Numbers, Received, Sent, sent_of};
 pub use rlp::{RlpConsumer, any, events_of, logs_of};
 pub use series::{PAYLOAD_MARK, Series, Shape};
 pub use stack::{Mode, Signal, Stack, StackBuilder};
-pub use wait::{PATIENCE, eventually};
+pub use wait::{PATIENCE, eventually, served};

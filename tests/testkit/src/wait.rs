@@ -1,8 +1,10 @@
 //! Waiting for a condition, with a deadline.
 
 use std::fmt::Display;
+use std::future::Future;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::time::Instant;
 
 /// How long what must come may take. Generous: the machine may be busy with something else.
@@ -29,4 +31,21 @@ pub async fn eventually<T, E: Display>(
             Err(_) => tokio::time::sleep(STEP).await,
         }
     }
+}
+
+/// Waits for an answer that must come beside an attack, and prints how long it took.
+///
+/// # Errors
+/// When it failed, or did not come within `limit`.
+pub async fn served<T>(
+    what: &str,
+    limit: Duration,
+    answer: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let start = Instant::now();
+    let Ok(answer) = tokio::time::timeout(limit, answer).await else {
+        anyhow::bail!("{what}: not served within {} s", limit.as_secs());
+    };
+    println!("{what}: served after {} ms", start.elapsed().as_millis());
+    answer.with_context(|| what.to_owned())
 }

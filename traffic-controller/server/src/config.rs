@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_auth::{RawUaa, UAA_DOCS, UaaConfig};
 use weir_config::{ListenAddr, PeerAddr, Problems};
-use weir_rpc::{PORT_LIMITS_DOCS, PortLimits, RawPortLimits, port_limits};
+use weir_net::{PORT_LIMITS_DOCS, PortLimits, RawPortLimits, port_limits};
 use weir_tls::IdentityFiles;
 
 use crate::stream::session::Patience;

@@ -10,8 +10,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use weir_auth::{Authorizer, Gate, Quota};
+use weir_flow::LogContext;
+use weir_net::{Connection, Connections, Target};
 use weir_rpc::subscriber::Dopplers;
-use weir_rpc::{Connection, Connections, Target};
 use weir_service::{Context, Shutdown};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
@@ -35,12 +36,12 @@ pub struct Server {
     client_tls: ClientTls,
     authorizer: Arc<dyn Authorizer>,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Server {
     /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
-    pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
@@ -48,7 +49,7 @@ impl Server {
     /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
     pub async fn with_authorizer(
         config: Config,
-        context: Context,
+        context: LogContext,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, Error> {
         let tls = ServerTls::public_knowing(&IdentityFiles {
@@ -105,7 +106,7 @@ impl Server {
         // Subscriptions outlive the request to stop: they go when the streams have ended.
         let (subscriptions_go, subscriptions) = Shutdown::new();
         let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
-        let metrics = Metrics::register(&weir_telemetry::meter(context.component), &context.ledger);
+        let metrics = Metrics::register(&context.meter(), &context.ledger);
         let streams = Arc::new(Semaphore::new(config.max_subscriptions));
         let service = Arc::new(Service {
             authorizer,
@@ -143,13 +144,13 @@ struct Front {
     tls: ServerTls,
     service: Arc<Service>,
     config: Config,
-    context: Context,
+    context: LogContext,
 }
 
 impl Front {
     /// Accepts until shutdown is requested; gives the connections that are left.
     async fn accept(self, listener: TcpListener) -> Connections {
-        let Context { shutdown, tasks, .. } = &self.context;
+        let Context { shutdown, tasks, .. } = &*self.context;
         let tls = self.tls.clone();
         let mut connections = Connections::accept(listener, tls, self.config.port, shutdown.clone(), tasks);
         while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {

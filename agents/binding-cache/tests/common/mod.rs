@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use weir_agents_binding_cache::{Config, Error, RawApi, RawConfig, Server};
 use weir_agents_lib::testing::{PATIENCE, Pki};
 use weir_drain::Resolver;
-use weir_rpc::serve_http;
-use weir_service::{Context, Trigger};
+use weir_flow::LogContext;
+use weir_net::serve_http;
+use weir_service::Trigger;
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls, server_name};
 
 /// Names that every test knows.
@@ -92,7 +93,7 @@ impl CloudController {
         let tls = ServerTls::mutual(&identity).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (trigger, context) = Context::in_memory("cloud-controller");
+        let (trigger, context) = LogContext::in_memory("cloud-controller");
         let state = Arc::new(Mutex::new(Controlled {
             items,
             ..Controlled::default()
@@ -152,7 +153,7 @@ async fn page(State(state): State<Arc<Mutex<Controlled>>>, Query(query): Query<B
 /// A running cache.
 pub(crate) struct Cache {
     pub(crate) address: SocketAddr,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
     pub(crate) client: ClientTls,
     pub(crate) trigger: Trigger,
     pub(crate) running: JoinHandle<Result<(), Error>>,
@@ -174,7 +175,7 @@ impl Answer {
 
 impl Cache {
     pub(crate) async fn start(pki: &Pki, raw: RawConfig) -> Self {
-        let (trigger, context) = Context::in_memory("binding-cache");
+        let (trigger, context) = LogContext::in_memory("binding-cache");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             identity: pki.issue("binding-cache", &["binding-cache"]),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
-use weir_flow::Ledger;
+use weir_flow::{Ledger, LogContext};
+use weir_net::{Backoff, Channel, Target};
 use weir_rpc::ingress::{Ended, Link};
-use weir_rpc::{Backoff, Channel, Target};
-use weir_service::{Context, Shutdown, Tasks};
+use weir_service::{Shutdown, Tasks};
 
 use super::Terms;
 use super::egress::News;
@@ -33,7 +33,7 @@ impl Connector {
     pub(super) fn new(
         target: &Target,
         terms: Terms,
-        context: &Context,
+        context: &LogContext,
         links: Shutdown,
         tell: mpsc::Sender<News>,
     ) -> Self {

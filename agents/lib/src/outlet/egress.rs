@@ -18,10 +18,10 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use weir_flow::{FairQueue, Ledger, Parcel, Reason};
-use weir_rpc::Target;
+use weir_flow::{FairQueue, Ledger, LogContext, Parcel, Reason};
+use weir_net::Target;
 use weir_rpc::ingress::Unsent;
-use weir_service::{Context, Shutdown};
+use weir_service::Shutdown;
 
 use super::connector::Connector;
 use super::lane::{self, Lane};
@@ -70,7 +70,7 @@ impl Egress {
         shared: Arc<Shared>,
         terms: Terms,
         targets: &[Target],
-        context: &Context,
+        context: &LogContext,
         links: &Shutdown,
     ) -> Self {
         let (tell, news) = mpsc::channel(targets.len().max(1));

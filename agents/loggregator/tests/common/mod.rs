@@ -7,22 +7,22 @@ use tokio::task::JoinHandle;
 use weir_agents_lib::testing::PATIENCE;
 pub(crate) use weir_agents_lib::testing::{Peer, Pki, eventually, free_port, log, numbered};
 use weir_agents_loggregator::{Config, Error, RawConfig, Server};
-use weir_flow::Ledger;
+use weir_flow::{Ledger, LogContext};
+use weir_net::{Channel, Target};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{Channel, Target};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 
 /// A running agent.
 pub(crate) struct Agent {
     address: SocketAddr,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Agent {
     pub(crate) async fn start(pki: &Pki, dopplers: &[SocketAddr], raw: RawConfig) -> Self {
-        let (trigger, context) = Context::in_memory("loggregator-agent");
+        let (trigger, context) = LogContext::in_memory("loggregator-agent");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             identity: pki.agent.clone(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
-use weir_rpc::Backoff;
+use weir_net::Backoff;
 use weir_service::Tasks;
 use weir_tls::{ClientTls, TlsError};
 

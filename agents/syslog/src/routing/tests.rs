@@ -2,9 +2,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::sync::Notify;
 use weir_drain::{App, Binding, Credentials, DrainUrl, Settings};
-use weir_flow::Tracker;
-use weir_service::Context;
-use weir_telemetry::meter;
+use weir_flow::{LogContext, Tracker};
 use weir_tls::Trust;
 
 use super::*;
@@ -21,12 +19,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (_, context) = Context::in_memory("syslog-agent");
+        let (_, context) = LogContext::in_memory("syslog-agent");
+        let mappings = OriginMappings::register(&context.meter());
         let env = Arc::new(Env {
             terms: Config::try_from(RawConfig::default()).unwrap().terms,
             settings: Settings::new(Trust::none().unwrap()),
-            tasks: context.tasks,
-            clock: context.clock,
+            tasks: context.service.tasks,
+            clock: context.service.clock,
             ledger: context.ledger,
             memory: Memory::new(1 << 30),
             budget: Budget::new(1 << 30),
@@ -37,7 +36,7 @@ impl Bench {
             routed: AtomicU64::new(0),
         });
         Self {
-            router: Router::new(&env, OriginMappings::register(&meter("syslog-agent"))),
+            router: Router::new(&env, mappings),
             env,
             _dir: dir,
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use tokio::net::TcpListener;
-use weir_rpc::{RequestBody, serve_http};
+use weir_net::{RequestBody, serve_http};
 use weir_service::{Clock, Shutdown, Tasks};
 use weir_tls::ServerTls;
 

@@ -23,10 +23,10 @@ use weir_config::PeerAddr;
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
-use weir_flow::{Ledger, LedgerSnapshot};
+use weir_flow::{Ledger, LedgerSnapshot, LogContext};
+use weir_net::{RequestBody, serve_http};
 use weir_rpc::producer::{Pace, Producer};
-use weir_rpc::{RequestBody, serve_http};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{ServerTls, server_name};
 
 pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -50,14 +50,14 @@ pub(crate) fn lines(source: &str, first: i64, count: i64) -> Batch {
 pub(crate) struct Agent {
     pub(crate) address: SocketAddr,
     pub(crate) status: SocketAddr,
-    context: Context,
+    context: LogContext,
     trigger: Trigger,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Agent {
     pub(crate) async fn start(pki: &Pki, state: &Path, raw: RawConfig) -> Self {
-        let (trigger, context) = Context::in_memory("syslog-agent");
+        let (trigger, context) = LogContext::in_memory("syslog-agent");
         let raw = RawConfig {
             listen: ANY.into(),
             status_listen: ANY.into(),
@@ -180,7 +180,7 @@ impl Cache {
         let listener = TcpListener::bind(ANY).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = ServerTls::mutual(&pki.issue("cache", &["binding-cache"])).unwrap();
-        let (trigger, context) = Context::in_memory("cache");
+        let (trigger, context) = LogContext::in_memory("cache");
         let state = Arc::clone(&shared);
         let service = tower::service_fn(move |request: Request<RequestBody>| {
             let state = Arc::clone(&state);
@@ -392,7 +392,7 @@ impl Collector {
         let port = listener.local_addr().unwrap().port();
         let tls = ServerTls::public(&identity.cert, &identity.key).unwrap();
         let kept = Arc::<Mutex<Vec<_>>>::default();
-        let (trigger, context) = Context::in_memory("collector");
+        let (trigger, context) = LogContext::in_memory("collector");
         let verdict: Arc<Verdict> = Arc::new(verdict);
         let keeping = Arc::clone(&kept);
         let service = tower::service_fn(move |request: Request<RequestBody>| {

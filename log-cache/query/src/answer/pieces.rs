@@ -14,8 +14,9 @@ use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
 
 use super::collect::{row_bytes, row_text};
 use super::plain::{plain, plain_schema};
-use super::table::{Cells, Table};
-use super::{Format, internal};
+use super::records::Records;
+use super::table::Table;
+use super::{Format, Layout, internal};
 use crate::engine::Answer;
 use crate::error::QueryError;
 use crate::values;
@@ -48,6 +49,7 @@ impl fmt::Debug for Writer {
 /// How rows are written.
 enum Form {
     Table(Table),
+    Records(Records),
     Json(JsonWriter<Vec<u8>, JsonArray>),
     Ndjson(JsonWriter<Vec<u8>, LineDelimited>),
     Csv { schema: SchemaRef, header: bool },
@@ -55,13 +57,19 @@ enum Form {
 }
 
 impl Writer {
-    /// Writes what it takes out of `answer`. A table that would be longer than `max_text` loses its last rows, and the
-    /// answer is marked as cut short.
-    pub(super) fn new(format: Format, answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Self, QueryError> {
+    /// Writes what it takes out of `answer`. Text for people that would be longer than `max_text` loses its last rows, and
+    /// the answer is marked as cut short.
+    pub(super) fn new(
+        format: Format,
+        answer: &mut Answer,
+        layout: Layout,
+        max_text: usize,
+    ) -> Result<Self, QueryError> {
         let row_text = row_text(&answer.schema, format);
         // How much text can come of a byte: control characters in JSON, which in CSV has its quotes doubled.
         let (form, expansion) = match format {
-            Format::Table => (Form::Table(Table::new(answer, cells, max_text)?), 1),
+            Format::Table => (Form::table(answer, layout, max_text)?, 1),
+            Format::Vertical => (Form::records(answer, layout, max_text)?, 1),
             Format::Json => (Form::Json(json()), 6),
             Format::Ndjson => (Form::Ndjson(json()), 6),
             Format::Csv => {
@@ -75,6 +83,7 @@ impl Writer {
         };
         let largest_piece = match &form {
             Form::Table(table) => table.largest_row() + 2 * PIECE,
+            Form::Records(records) => records.largest_row() + 2 * PIECE,
             _ => expansion * (PIECE + answer.largest + row_text),
         };
         Ok(Self {
@@ -108,6 +117,7 @@ impl Writer {
             if self.row == 0 {
                 self.sizes = match &self.form {
                     Form::Table(table) => table.row_bytes(batch.num_rows()),
+                    Form::Records(records) => records.row_bytes(batch.num_rows()),
                     _ => row_bytes(batch),
                 };
             }
@@ -133,9 +143,24 @@ impl Writer {
 }
 
 impl Form {
+    /// A table, or records if that is wider than the terminal.
+    fn table(answer: &mut Answer, layout: Layout, max_text: usize) -> Result<Self, QueryError> {
+        let table = Table::measure(answer, layout.cells)?;
+        if layout.width.is_some_and(|width| table.width() > width) {
+            return Self::records(answer, layout, max_text);
+        }
+        Ok(Self::Table(table.fit(answer, max_text)?))
+    }
+
+    fn records(answer: &mut Answer, layout: Layout, max_text: usize) -> Result<Self, QueryError> {
+        let Layout { cells, width } = layout;
+        Ok(Self::Records(Records::new(answer, cells, width, max_text)?))
+    }
+
     fn write(&mut self, rows: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         match self {
             Self::Table(table) => table.write(rows, text),
+            Self::Records(records) => records.write(rows, text),
             Self::Json(writer) => {
                 writer.write(rows)?;
                 text.append(writer.get_mut());
@@ -158,6 +183,10 @@ impl Form {
     fn finish(&mut self, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         match self {
             Self::Table(table) => table.finish(text),
+            Self::Records(records) => {
+                records.finish(text);
+                Ok(())
+            }
             Self::Json(writer) => {
                 writer.finish()?;
                 text.append(writer.get_mut());

@@ -1,42 +1,15 @@
 //! Answers as tables of text, for people.
 //!
 //! A table has to know its widest cells before it writes the first line, so the rows are looked at twice: measured, then
-//! written. Cells are cut where they would make a table that nobody can read, and `…` says so; a line break starts a new
-//! line of the cell, and other characters that command a terminal are written as Rust writes them (`\u{1b}`).
-
-use std::fmt::{self, Write as _};
+//! written.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use unicode_width::UnicodeWidthChar as _;
 
-use super::internal;
-use crate::engine::{Answer, Truncated};
+use super::cell::{Cell, Cells, Rows, names};
+use super::{fit, internal, no_text};
+use crate::engine::Answer;
 use crate::error::QueryError;
-
-/// Widest line of a cell that is cut, in columns of a terminal.
-const WIDTH: usize = 500;
-
-/// Most lines of a cell that is cut.
-const HEIGHT: usize = 200;
-
-/// Most bytes of one row of a table, all its lines with their padding.
-const MAX_TABLE_ROW: usize = 16 << 20;
-
-/// What stands where something was left out.
-const MARK: char = '…';
-
-/// How much of a cell a table shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cells {
-    /// At most 200 lines of 500 columns.
-    #[default]
-    Cut,
-    /// All of it.
-    Whole,
-}
 
 /// A table whose rows are being written.
 #[derive(Debug)]
@@ -69,61 +42,54 @@ impl Size {
 }
 
 impl Table {
-    /// Measures the rows of an answer. Those that would make the table longer than `max_text` bytes are taken out of it.
+    /// Measures the rows of an answer.
     ///
     /// # Errors
-    /// If a row would be too large, or a value has no text.
-    pub(super) fn new(answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Self, QueryError> {
+    /// If a value has no text.
+    pub(super) fn measure(answer: &Answer, cells: Cells) -> Result<Self, QueryError> {
         let header: Vec<Cell> = names(&answer.schema);
         let mut widths: Vec<usize> = header.iter().map(Cell::width).collect();
-        let mut rows = Vec::with_capacity(answer.rows);
-        let mut cell = Cell::new(cells);
+        let mut sizes = Vec::with_capacity(answer.rows);
         for batch in &answer.batches {
-            let formatters = formatters(batch).map_err(|error| internal(&error))?;
-            for row in 0..batch.num_rows() {
+            let mut rows = Rows::new(batch, cells).map_err(|error| internal(&error))?;
+            while let Some(row) = rows.next().map_err(|error| no_text(&error))? {
                 let mut size = Size { lines: 1, extra: 0 };
-                for (formatter, width) in formatters.iter().zip(&mut widths) {
-                    cell.fill(formatter, row).map_err(|error| QueryError::Failed {
-                        message: format!("a value has no text: {error}"),
-                    })?;
+                for (cell, width) in row.iter().zip(&mut widths) {
                     *width = cell.width().max(*width);
-                    size.lines = size.lines.max(count(cell.lines.len()));
+                    size.lines = size.lines.max(count(cell.lines()));
                     size.extra = size.extra.saturating_add(count(cell.extra()));
                 }
-                rows.push(size);
+                sizes.push(size);
             }
-        }
-        let line = line_bytes(&widths);
-        let largest_row = rows.iter().map(|size| size.bytes(line)).max().unwrap_or(line);
-        if largest_row > MAX_TABLE_ROW {
-            return Err(QueryError::RowTooLarge {
-                found: largest_row,
-                allowed: MAX_TABLE_ROW,
-            });
-        }
-        let frame = frame_bytes(&header, line);
-        let mut left = max_text.saturating_sub(frame);
-        let fits = rows
-            .iter()
-            .take_while(|size| {
-                let bytes = size.bytes(line);
-                let fits = bytes <= left;
-                left = left.saturating_sub(bytes);
-                fits
-            })
-            .count();
-        if fits < rows.len() {
-            rows.truncate(fits);
-            cut(answer, fits);
         }
         Ok(Self {
             cells,
-            largest_row: largest_row + rows.len() * size_of::<Size>() + frame,
+            largest_row: 0,
             widths,
-            rows,
+            rows: sizes,
             written: 0,
             header: Some(header),
         })
+    }
+
+    /// The columns of a terminal that each line of the table takes.
+    pub(super) fn width(&self) -> usize {
+        // The end of the line takes none.
+        line_bytes(&self.widths) - 1
+    }
+
+    /// Takes the last rows out of `answer` that would make the table longer than `max_text` bytes.
+    ///
+    /// # Errors
+    /// If a row would be too large.
+    pub(super) fn fit(mut self, answer: &mut Answer, max_text: usize) -> Result<Self, QueryError> {
+        let line = line_bytes(&self.widths);
+        let frame = frame_bytes(self.header.as_deref().unwrap_or_default(), line);
+        let sizes = self.rows.iter().map(|size| size.bytes(line));
+        let (rows, largest) = fit(answer, sizes, max_text.saturating_sub(frame))?;
+        self.rows.truncate(rows);
+        self.largest_row = largest.max(line) + rows * size_of::<Size>() + frame;
+        Ok(self)
     }
 
     /// Bytes that the largest row takes, those that are held for the others' sizes included.
@@ -139,17 +105,13 @@ impl Table {
     }
 
     /// Writes rows behind those that are written.
-    pub(super) fn write(&mut self, rows: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         self.write_header(text);
-        let formatters = formatters(rows)?;
-        let mut cells: Vec<Cell> = formatters.iter().map(|_| Cell::new(self.cells)).collect();
-        for row in 0..rows.num_rows() {
-            for (formatter, cell) in formatters.iter().zip(&mut cells) {
-                cell.fill(formatter, row)?;
-            }
-            self.write_cells(&cells, text);
+        let mut rows = Rows::new(batch, self.cells)?;
+        while let Some(row) = rows.next()? {
+            self.write_cells(row, text);
         }
-        self.written += rows.num_rows();
+        self.written += batch.num_rows();
         Ok(())
     }
 
@@ -178,7 +140,7 @@ impl Table {
     }
 
     fn write_cells(&self, cells: &[Cell], text: &mut Vec<u8>) {
-        let lines = cells.iter().map(|cell| cell.lines.len()).max().unwrap_or_default();
+        let lines = cells.iter().map(Cell::lines).max().unwrap_or_default();
         for line in 0..lines.max(1) {
             text.push(b'|');
             for (cell, width) in cells.iter().zip(&self.widths) {
@@ -193,27 +155,9 @@ impl Table {
     }
 }
 
-/// Leaves the first rows of an answer, for the others are too much text.
-fn cut(answer: &mut Answer, rows: usize) {
-    let mut left = rows;
-    answer.batches.retain_mut(|batch| {
-        let taken = batch.num_rows().min(left);
-        left -= taken;
-        *batch = batch.slice(0, taken);
-        taken > 0
-    });
-    answer.rows = rows;
-    answer.truncated = Some(Truncated::Bytes);
-}
-
 /// Bytes of what stands around the rows: three rules, and the header between two of them.
 fn frame_bytes(header: &[Cell], line: usize) -> usize {
-    let lines = header
-        .iter()
-        .map(|cell| cell.lines.len())
-        .max()
-        .unwrap_or_default()
-        .max(1);
+    let lines = header.iter().map(Cell::lines).max().unwrap_or_default().max(1);
     let extra: usize = header.iter().map(Cell::extra).sum();
     (3 + lines).saturating_mul(line).saturating_add(extra)
 }
@@ -223,178 +167,23 @@ fn line_bytes(widths: &[usize]) -> usize {
     widths.iter().map(|width| width + 3).sum::<usize>() + 2
 }
 
-fn names(schema: &Schema) -> Vec<Cell> {
-    let name = |name: &String| {
-        let mut cell = Cell::new(Cells::Cut);
-        // A cell that is full leaves the rest out.
-        cell.write_str(name).ok();
-        cell.end();
-        cell
-    };
-    schema.fields().iter().map(|field| name(field.name())).collect()
-}
-
-fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>, ArrowError> {
-    static OPTIONS: FormatOptions<'static> = FormatOptions::new();
-    let columns = batch.columns().iter();
-    columns
-        .map(|column| ArrayFormatter::try_new(column, &OPTIONS))
-        .collect()
-}
-
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// What a table shows of a value.
-#[derive(Debug)]
-struct Cell {
-    cells: Cells,
-    text: String,
-    /// Where each line ends in the text, and the columns of the terminal that it takes.
-    lines: Vec<(usize, usize)>,
-    /// Columns that the line takes which is being written.
-    width: usize,
-    /// Something of that line was left out.
-    cut: bool,
-    /// There are as many lines as there may be.
-    full: bool,
-}
-
-impl Cell {
-    fn new(cells: Cells) -> Self {
-        Self {
-            cells,
-            text: String::new(),
-            lines: Vec::new(),
-            width: 0,
-            cut: false,
-            full: false,
-        }
-    }
-
-    /// Shows a value in place of the one before.
-    fn fill(&mut self, formatter: &ArrayFormatter<'_>, row: usize) -> Result<(), ArrowError> {
-        self.text.clear();
-        self.lines.clear();
-        (self.width, self.cut, self.full) = (0, false, false);
-        let written = formatter.value(row).write(self);
-        // A cell that is full ends the writing as if it had failed.
-        if self.full {
-            Ok(())
-        } else {
-            written.map(|()| self.end())
-        }
-    }
-
-    /// Ends the last line. One that is empty counts if it is the only one.
-    fn end(&mut self) {
-        let start = self.lines.last().map_or(0, |(end, _)| *end);
-        if self.lines.is_empty() || self.text.len() > start {
-            self.end_line();
-        }
-    }
-
-    fn end_line(&mut self) {
-        self.lines.push((self.text.len(), self.width));
-        (self.width, self.cut) = (0, false);
-    }
-
-    fn push(&mut self, character: char) -> fmt::Result {
-        if character == '\n' {
-            self.end_line();
-            if self.cells == Cells::Cut && self.lines.len() == HEIGHT {
-                self.text.push(MARK);
-                self.width = 1;
-                self.end_line();
-                self.full = true;
-                return Err(fmt::Error);
-            }
-            return Ok(());
-        }
-        if self.cut {
-            return Ok(());
-        }
-        if commands(character) {
-            return character.escape_default().try_for_each(|escaped| self.show(escaped, 1));
-        }
-        self.show(character, character.width().unwrap_or_default())
-    }
-
-    fn show(&mut self, character: char, width: usize) -> fmt::Result {
-        if self.cut {
-            return Ok(());
-        }
-        if self.cells == Cells::Cut && self.width + width >= WIDTH {
-            self.text.push(MARK);
-            self.width += 1;
-            self.cut = true;
-        } else {
-            self.text.push(character);
-            self.width += width;
-        }
-        Ok(())
-    }
-
-    /// The widest line, in columns of the terminal.
-    fn width(&self) -> usize {
-        self.lines.iter().map(|(_, width)| *width).max().unwrap_or_default()
-    }
-
-    /// Bytes beyond one for each column of the terminal.
-    fn extra(&self) -> usize {
-        let shown: usize = self.lines.iter().map(|(_, width)| *width).sum();
-        self.text.len().saturating_sub(shown)
-    }
-
-    /// A line and the columns of the terminal that it takes.
-    fn line(&self, line: usize) -> (&str, usize) {
-        let start = line
-            .checked_sub(1)
-            .map_or(0, |before| self.lines.get(before).map_or(0, |(end, _)| *end));
-        match self.lines.get(line) {
-            Some((end, width)) => (&self.text[start..*end], *width),
-            None => ("", 0),
-        }
-    }
-}
-
-impl fmt::Write for Cell {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|character| self.push(character))
-    }
-}
-
-/// Whether a character does something to a terminal beside being shown there.
-fn commands(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::StringArray;
-    use arrow::datatypes::{DataType, Field};
-
+    use super::super::cell::{HEIGHT, WIDTH};
+    use super::super::tests::answer;
     use super::*;
+    use crate::engine::Truncated;
 
-    fn answer(values: &[&str]) -> Answer {
-        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Utf8, false)]));
-        let array = Arc::new(StringArray::from_iter_values(values));
-        Answer {
-            batches: vec![RecordBatch::try_new(Arc::clone(&schema), vec![array]).expect("a batch")],
-            schema,
-            rows: values.len(),
-            truncated: None,
-            held: 0,
-            largest: 0,
-        }
+    fn table(answer: &mut Answer, cells: Cells, max_text: usize) -> Result<Table, QueryError> {
+        Table::measure(answer, cells)?.fit(answer, max_text)
     }
 
     fn written(answer: &mut Answer, cells: Cells) -> Vec<String> {
-        let mut table = Table::new(answer, cells, 1 << 20).expect("a table");
+        let mut table = table(answer, cells, 1 << 20).expect("a table");
         let mut text = Vec::new();
         let sizes: usize = table.row_bytes(answer.rows).iter().sum();
         for batch in &answer.batches {
@@ -446,7 +235,7 @@ mod tests {
         assert_eq!((answer.rows, answer.truncated), (13, Some(Truncated::Bytes)));
         assert_eq!(lines.len(), 3 + 13 + 1);
         let high = "y\n".repeat(1_000);
-        let error = Table::new(&mut self::answer(&[&wide, &high]), Cells::Whole, usize::MAX).expect_err("60 MB");
+        let error = table(&mut self::answer(&[&wide, &high]), Cells::Whole, usize::MAX).expect_err("60 MB");
         assert!(matches!(error, QueryError::RowTooLarge { .. }), "{error}");
     }
 }

@@ -3,14 +3,14 @@
 use arrow::ipc::reader::StreamReader;
 
 use super::{engine, filled, query};
-use crate::{Cells, Format, Query, Rendered};
+use crate::{Format, Layout, Query, Rendered};
 
 const SQL: &str =
     "select timestamp, source_id, seq, tags, body from logs where source_id = 'app-a' order by seq limit 2";
 
 pub(super) async fn render(format: Format, sql: &str) -> Rendered {
     let engine = engine(&filled());
-    let rendered = engine.render(query(sql), format, Cells::Cut).await;
+    let rendered = engine.render(query(sql), format, Layout::default()).await;
     rendered.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
@@ -83,6 +83,32 @@ async fn formats() {
     );
 }
 
+/// A table that is wider than the terminal is written record by record; so is everything where that is asked for.
+#[tokio::test]
+async fn wide_tables_become_records() {
+    let sql = "select seq, body from logs where source_id = 'app-a' order by seq limit 2";
+    let laid_out = |format, width| async move {
+        let layout = Layout {
+            width,
+            ..Layout::default()
+        };
+        let rendered = engine(&filled()).render(query(sql), format, layout).await;
+        String::from_utf8(whole(rendered.expect("an answer")).await).expect("text")
+    };
+    let table = laid_out(Format::Table, None).await;
+    let width = table.lines().next().map(str::len);
+    assert_eq!(laid_out(Format::Table, width).await, table);
+    let records = "\
+        -[ record 1 ]----------------\n\
+        seq  | 1\n\
+        body | error: line 0 of app-a\n\
+        -[ record 2 ]----------------\n\
+        seq  | 2\n\
+        body | info: line 3 of app-a\n";
+    assert_eq!(laid_out(Format::Table, width.map(|width| width - 1)).await, records);
+    assert_eq!(laid_out(Format::Vertical, None).await, records);
+}
+
 /// An answer without rows has its columns in every format that knows columns.
 #[tokio::test]
 async fn empty_answers() {
@@ -101,7 +127,7 @@ async fn limits_are_stated() {
         ..query("select body from logs")
     };
     let rendered = engine(&filled())
-        .render(limited, Format::Csv, Cells::Cut)
+        .render(limited, Format::Csv, Layout::default())
         .await
         .expect("an answer");
     assert_eq!(
@@ -124,6 +150,7 @@ fn formats_are_found() {
         Some(Format::Ndjson)
     );
     assert_eq!(Format::from_accept("text/csv"), Some(Format::Csv));
+    assert_eq!(Format::from_accept("text/plain"), Some(Format::Table));
     assert_eq!(Format::from_accept("*/*"), None);
 }
 
@@ -137,7 +164,7 @@ async fn long_answers_come_in_pieces() {
             max_rows: Some(100_000),
             ..query(sql)
         };
-        let rendered = engine.render(long, format, Cells::Cut).await.expect("an answer");
+        let rendered = engine.render(long, format, Layout::default()).await.expect("an answer");
         assert!(rendered.rest.is_some() && rendered.first.len() < 600_000, "{format:?}");
         assert_eq!((rendered.rows, rendered.truncated), (50_000, None));
         let text = whole(rendered).await;

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::formats::whole;
 use super::hostile::{peak, start_peak};
 use super::{filled, query};
-use crate::{Cells, Engine, EngineLimits, Format, Query, QueryError, functions};
+use crate::{Engine, EngineLimits, Format, Layout, Query, QueryError, functions};
 
 /// What a query may take beside the 32 MiB of its pool, and all other tests of this process beside it.
 const MEMORY: usize = 700 << 20;
@@ -324,7 +324,7 @@ proptest! {
         };
         let before = start_peak();
         let answer = runtime.block_on(async {
-            let rendered = engine.render(asked, format, Cells::Cut).await?;
+            let rendered = engine.render(asked, format, Layout::default()).await?;
             Ok::<_, QueryError>(whole(rendered).await)
         });
         let grown = peak().saturating_sub(before);

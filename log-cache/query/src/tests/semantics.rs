@@ -4,7 +4,7 @@ use weir_error::{Classify, ErrorKind};
 
 use super::formats::{render, whole};
 use super::{ask, counter, engine, filled, filled_with, ingest, query, rows};
-use crate::{Cells, Format, QueryError};
+use crate::{Format, Layout, QueryError};
 
 /// The answer as text.
 async fn rendered(format: Format, sql: &str) -> String {
@@ -13,7 +13,7 @@ async fn rendered(format: Format, sql: &str) -> String {
 
 async fn refused(sql: &str) -> (String, String) {
     let engine = engine(&filled());
-    let answer = engine.render(query(sql), Format::Json, Cells::Cut).await;
+    let answer = engine.render(query(sql), Format::Json, Layout::default()).await;
     let error = answer.expect_err(sql);
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{sql}: {error}");
     let hint = error.hint().unwrap_or_else(|| panic!("{sql}: {error} without a hint"));
@@ -187,7 +187,7 @@ async fn errors_are_no_values() {
         "select arrow_typeof(1) as t, cast(-2147483648 as date) as d",
     ] {
         for format in Format::ALL {
-            let answer = engine(&filled()).render(query(sql), format, Cells::Cut).await;
+            let answer = engine(&filled()).render(query(sql), format, Layout::default()).await;
             let error = answer.expect_err(sql);
             assert!(
                 matches!(error, QueryError::Failed { .. }),

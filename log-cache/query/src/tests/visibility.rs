@@ -7,7 +7,7 @@ use weir_proto::loggregator_v2 as v2;
 
 use super::formats::whole;
 use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
-use crate::{Cells, Engine, Format, Visibility};
+use crate::{Engine, Format, Layout, Visibility};
 
 /// The ways of asking for everything.
 const WAYS: [&str; 23] = [
@@ -218,7 +218,7 @@ async fn formats_carry_nothing_along() {
             "select substr(body, 1, 100), source_id || '' from logs",
         ] {
             let rendered = engine
-                .render(seen_by(&visibility, sql), format, Cells::Cut)
+                .render(seen_by(&visibility, sql), format, Layout::default())
                 .await
                 .expect("an answer");
             let text = whole(rendered).await;

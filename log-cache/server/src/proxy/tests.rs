@@ -44,7 +44,7 @@ impl Setup {
             });
         }
         store.ingest(&builder.finish(), |_| {});
-        let (trigger, context) = Context::in_memory("log-cache");
+        let (trigger, context) = Context::new("log-cache");
         let issuer = TestIssuer::new();
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
         let local = StaticToken::new(TOKEN).expect("a token");

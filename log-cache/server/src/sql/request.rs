@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use weir_error::Classify;
-use weir_log_cache_query::{Cells, Format, UnknownFormat};
+use weir_log_cache_query::{Cells, Format, Layout, UnknownFormat};
 
 /// A request, whichever way it was written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Request {
     pub(super) timeout: Option<Duration>,
     pub(super) max_rows: Option<usize>,
     pub(super) follow: bool,
-    pub(super) cells: Cells,
+    pub(super) layout: Layout,
 }
 
 /// The body, if it is JSON.
@@ -30,6 +30,7 @@ struct Body {
     follow: bool,
     #[serde(default)]
     wide: bool,
+    width: Option<usize>,
 }
 
 /// A request that makes no sense.
@@ -72,11 +73,12 @@ impl Request {
             match &*name {
                 "format" => format = Some(value.parse()?),
                 "timeout" => request.timeout = Some(timeout(&value)?),
-                "max_rows" => request.max_rows = Some(rows(&value)?),
+                "max_rows" => request.max_rows = Some(number("max_rows", &value)?),
                 "follow" => request.follow = flag("follow", &value)?,
                 "wide" => wide = flag("wide", &value)?,
+                "width" => request.layout.width = Some(number("width", &value)?),
                 _ => {
-                    let hint = "there are format, timeout, max_rows, follow and wide";
+                    let hint = "there are format, timeout, max_rows, follow, wide and width";
                     return Err(Invalid::new(format!("parameter `{name}` is not known"), hint));
                 }
             }
@@ -92,6 +94,7 @@ impl Request {
             request.follow |= body.follow;
             wide |= body.wide;
             request.max_rows = body.max_rows.or(request.max_rows);
+            request.layout.width = body.width.or(request.layout.width);
             if let Some(text) = &body.timeout {
                 request.timeout = Some(timeout(text)?);
             }
@@ -106,7 +109,7 @@ impl Request {
         }
         let accepted = || header(header::ACCEPT).and_then(Format::from_accept);
         request.format = format.or_else(accepted).unwrap_or_default();
-        request.cells = if wide { Cells::Whole } else { Cells::Cut };
+        request.layout.cells = if wide { Cells::Whole } else { Cells::Cut };
         Ok(request)
     }
 }
@@ -125,9 +128,11 @@ fn timeout(text: &str) -> Result<Duration, Invalid> {
     })
 }
 
-fn rows(text: &str) -> Result<usize, Invalid> {
-    text.parse()
-        .map_err(|_| Invalid::new(format!("max_rows `{text}` is not a number"), "write it as `1000`"))
+fn number(name: &str, text: &str) -> Result<usize, Invalid> {
+    text.parse().map_err(|_| {
+        let hint = format!("write it as `{name}=100`");
+        Invalid::new(format!("{name} `{text}` is not a number"), &hint)
+    })
 }
 
 fn flag(name: &str, text: &str) -> Result<bool, Invalid> {
@@ -166,7 +171,7 @@ mod tests {
             timeout: Some(Duration::from_millis(1500)),
             max_rows: Some(7),
             follow: false,
-            cells: Cells::Cut,
+            layout: Layout::default(),
         };
         assert_eq!(Request::read(&json, "max_rows=9&format=json", body), Ok(expected));
         let text = headers(&[(header::ACCEPT, "application/x-ndjson, */*")]);
@@ -176,8 +181,9 @@ mod tests {
             ("select 2", Format::Ndjson, true)
         );
         assert_eq!(read.timeout, Some(Duration::from_secs(2)));
-        let wide = Request::read(&HeaderMap::new(), "wide=true", b"select 2").expect("a request");
-        assert_eq!((wide.cells, read.cells), (Cells::Whole, Cells::Cut));
+        let wide = Request::read(&HeaderMap::new(), "wide=true&width=120", b"select 2").expect("a request");
+        assert_eq!((wide.layout.cells, wide.layout.width), (Cells::Whole, Some(120)));
+        assert_eq!(read.layout, Layout::default());
         assert_eq!(
             Request::read(&HeaderMap::new(), "", b"select 3")
                 .expect("a request")
@@ -209,6 +215,7 @@ mod tests {
             "max_rows=all",
             "follow=perhaps",
             "wide=very",
+            "width=far",
             "fromat=csv",
         ] {
             assert!(

@@ -344,7 +344,7 @@ async fn live_failures() {
 /// when its token does, and says so.
 #[tokio::test]
 async fn tokens_of_uaa() {
-    let (_trigger, context) = weir_service::Context::in_memory("log-cache");
+    let (_trigger, context) = weir_service::Context::new("log-cache");
     let issuer = TestIssuer::new();
     let store = store();
     let verifier = issuer.verifier(&context.shutdown, &context.tasks);

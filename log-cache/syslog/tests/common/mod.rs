@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tonic::{Request, Response, Status};
-use weir_flow::LedgerSnapshot;
+use weir_flow::{LedgerSnapshot, LogContext};
 use weir_log_cache_syslog::{Config, Error, RawConfig, Server};
+use weir_net::GrpcServer;
 use weir_proto::logcache_v1::ingress_server::{Ingress, IngressServer};
 use weir_proto::logcache_v1::{SendRequest, SendResponse};
 use weir_proto::loggregator_v2::envelope::Message;
 use weir_proto::loggregator_v2::{Envelope, EnvelopeBatch};
-use weir_rpc::GrpcServer;
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub(crate) struct LogCache {
     pub(crate) address: SocketAddr,
     pub(crate) state: Arc<State>,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<()>,
 }
 
@@ -102,13 +102,16 @@ impl LogCache {
     pub(crate) async fn start_at(pki: &Pki, address: SocketAddr, state: Arc<State>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (trigger, context) = Context::in_memory("log-cache");
+        let (trigger, context) = LogContext::in_memory("log-cache");
         let tls = ServerTls::mutual(&pki.log_cache).unwrap();
         let face = IngressServer::new(Face(Arc::clone(&state))).max_decoding_message_size(50 << 20);
         let serving = context.clone();
         let running = tokio::spawn(async move {
             let server = GrpcServer::new(tls).add(face);
-            server.serve(listener, serving.shutdown, &serving.tasks).await.unwrap();
+            server
+                .serve(listener, serving.shutdown.clone(), &serving.tasks)
+                .await
+                .unwrap();
         });
         Self {
             address,
@@ -150,13 +153,13 @@ fn line(envelope: &Envelope) -> Option<String> {
 pub(crate) struct Syslog {
     pub(crate) address: SocketAddr,
     trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Syslog {
     pub(crate) async fn start(pki: &Pki, log_cache: SocketAddr, raw: RawConfig) -> Self {
-        let (trigger, context) = Context::in_memory("log-cache-syslog");
+        let (trigger, context) = LogContext::in_memory("log-cache-syslog");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             identity: pki.server.clone(),

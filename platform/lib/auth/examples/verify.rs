@@ -18,7 +18,7 @@ const ROUNDS: u32 = 200_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let (_trigger, context) = Context::in_memory("verify");
+    let (_trigger, context) = Context::new("verify");
     let issuer = TestIssuer::new();
     let verifier = issuer.verifier(&context.shutdown, &context.tasks);
     let token = format!(

@@ -35,3 +35,33 @@ where
         (**self).hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use thiserror::Error;
+
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("drain `a` is not reachable")]
+    struct Unreachable;
+
+    impl Classify for Unreachable {
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Unavailable
+        }
+
+        fn hint(&self) -> Option<String> {
+            Some("check the address".to_owned())
+        }
+    }
+
+    /// A boxed error classifies as the error inside.
+    #[test]
+    fn boxes_classify() {
+        let boxed: Box<Unreachable> = Box::new(Unreachable);
+        assert_eq!(boxed.kind(), ErrorKind::Unavailable);
+        assert!(boxed.hint().is_some());
+        assert!(!boxed.retryable());
+    }
+}

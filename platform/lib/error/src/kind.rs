@@ -1,10 +1,9 @@
 //! The closed set of failures and its mappings. One table per protocol: servers and the command line translate here and
-//! nowhere else.
+//! nowhere else, but for gRPC, whose table is `weir_net::grpc`.
 
 use std::fmt;
 
 use http::StatusCode;
-use tonic::Code;
 
 /// What went wrong, from the caller's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,23 +66,6 @@ impl ErrorKind {
         }
     }
 
-    /// The gRPC code of a status that carries this failure. Limits share `RESOURCE_EXHAUSTED`, as in grpc-go.
-    #[must_use]
-    pub const fn grpc_code(self) -> Code {
-        match self {
-            Self::InvalidInput => Code::InvalidArgument,
-            Self::Unauthenticated => Code::Unauthenticated,
-            Self::Forbidden => Code::PermissionDenied,
-            Self::NotFound => Code::NotFound,
-            Self::Conflict => Code::AlreadyExists,
-            Self::TooLarge | Self::RateLimited => Code::ResourceExhausted,
-            Self::Unavailable => Code::Unavailable,
-            Self::Timeout => Code::DeadlineExceeded,
-            Self::Unimplemented => Code::Unimplemented,
-            Self::Internal => Code::Internal,
-        }
-    }
-
     /// The exit code of a command that ends with this failure. Distinct and below 64, so that scripts can tell them
     /// apart; 0 is success and 1 a fault of ours.
     #[must_use]
@@ -101,24 +83,6 @@ impl ErrorKind {
             Self::Timeout => 10,
             Self::Unimplemented => 11,
         }
-    }
-
-    /// What a peer's gRPC code means. `None` for `OK`, which is no failure.
-    #[must_use]
-    pub const fn from_grpc(code: Code) -> Option<Self> {
-        Some(match code {
-            Code::Ok => return None,
-            Code::InvalidArgument | Code::OutOfRange => Self::InvalidInput,
-            Code::Unauthenticated => Self::Unauthenticated,
-            Code::PermissionDenied => Self::Forbidden,
-            Code::NotFound => Self::NotFound,
-            Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => Self::Conflict,
-            Code::ResourceExhausted => Self::RateLimited,
-            Code::Unavailable | Code::Cancelled => Self::Unavailable,
-            Code::DeadlineExceeded => Self::Timeout,
-            Code::Unimplemented => Self::Unimplemented,
-            Code::Internal | Code::Unknown | Code::DataLoss => Self::Internal,
-        })
     }
 
     /// What a peer's HTTP status means. `None` where the status is no failure (below 400).
@@ -171,34 +135,27 @@ mod tests {
 
     use super::*;
 
-    /// The three tables in full: a change here changes what clients and scripts see.
+    /// The two tables in full: a change here changes what clients and scripts see.
     #[test]
     fn tables_are_fixed() {
         let rows: Vec<String> = ErrorKind::ALL
             .iter()
-            .map(|kind| {
-                format!(
-                    "{kind} {} {:?} {}",
-                    kind.http_status().as_u16(),
-                    kind.grpc_code(),
-                    kind.exit_code()
-                )
-            })
+            .map(|kind| format!("{kind} {} {}", kind.http_status().as_u16(), kind.exit_code()))
             .collect();
         assert_eq!(
             rows,
             [
-                "invalid_input 400 InvalidArgument 2",
-                "unauthenticated 401 Unauthenticated 3",
-                "forbidden 403 PermissionDenied 4",
-                "not_found 404 NotFound 5",
-                "conflict 409 AlreadyExists 6",
-                "too_large 413 ResourceExhausted 7",
-                "rate_limited 429 ResourceExhausted 8",
-                "unavailable 503 Unavailable 9",
-                "timeout 504 DeadlineExceeded 10",
-                "unimplemented 501 Unimplemented 11",
-                "internal 500 Internal 1",
+                "invalid_input 400 2",
+                "unauthenticated 401 3",
+                "forbidden 403 4",
+                "not_found 404 5",
+                "conflict 409 6",
+                "too_large 413 7",
+                "rate_limited 429 8",
+                "unavailable 503 9",
+                "timeout 504 10",
+                "unimplemented 501 11",
+                "internal 500 1",
             ]
         );
     }
@@ -213,31 +170,16 @@ mod tests {
         assert_eq!(names.len(), ErrorKind::ALL.len());
     }
 
-    /// A kind survives the way over HTTP; over gRPC too, but for the two that share a code.
+    /// A kind survives the way over HTTP.
     #[test]
     fn kinds_come_back_from_the_wire() {
         for kind in ErrorKind::ALL {
             assert_eq!(ErrorKind::from_http(kind.http_status()), Some(kind));
-            let expected = if kind == ErrorKind::TooLarge {
-                ErrorKind::RateLimited
-            } else {
-                kind
-            };
-            assert_eq!(ErrorKind::from_grpc(kind.grpc_code()), Some(expected));
         }
         assert_eq!(ErrorKind::from_http(StatusCode::OK), None);
         assert_eq!(
             ErrorKind::from_http(StatusCode::IM_A_TEAPOT),
             Some(ErrorKind::InvalidInput)
         );
-        assert_eq!(ErrorKind::from_grpc(Code::Ok), None);
-    }
-
-    /// All seventeen gRPC codes have an answer.
-    #[test]
-    fn every_grpc_code_is_mapped() {
-        for number in 1..=16 {
-            assert!(ErrorKind::from_grpc(Code::from(number)).is_some(), "code {number}");
-        }
     }
 }

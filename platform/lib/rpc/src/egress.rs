@@ -15,13 +15,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use weir_flow::{FairQueue, Ledger, Parcel, Reason};
+use weir_net::{Frame, FrameStream, Handover, Messages, RawService, one_frame};
 use weir_service::Shutdown;
 
-use crate::frame::Frame;
-use crate::handover::Handover;
 use crate::link::{Delivered, LINK_METADATA, LINK_SERVICE, decode_acknowledgements};
-use crate::messages::Messages;
-use crate::service::{FrameStream, RawService, one_frame};
 
 /// How long a trickle is gathered.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_envelope::batch::Batch;
 use weir_flow::{Ledger, Parcel};
+use weir_net::{Backoff, Channel, Target};
 use weir_service::Tasks;
 
-use crate::backoff::Backoff;
-use crate::channel::{Channel, Target};
 use crate::ingress::{Ended, Link, LinkError, OnTheWay, Unsent};
 
 /// How a producer paces itself.

@@ -24,10 +24,10 @@ use thiserror::Error;
 use tonic::Status;
 use weir_envelope::batch::{Batch, Split};
 use weir_flow::{Ledger, Parcel, Reason, Receipt, Tracker};
+use weir_net::Target;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_service::{Shutdown, Tasks};
 
-use crate::channel::Target;
 use doppler::{Doppler, Event};
 
 /// Whether acknowledging a message means that it is stored.

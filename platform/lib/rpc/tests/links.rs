@@ -13,14 +13,14 @@ use weir_envelope::encode::Writer;
 use weir_envelope::selector::everything;
 use weir_envelope::view::Stream;
 use weir_envelope::wire::{put_bytes, put_uint};
-use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, Parcel, Reason, Tracker};
+use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, LogContext, Parcel, Reason, Tracker};
+use weir_net::{Channel, FrameStream, GrpcServer, Messages, RawServer, RawService, Target};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Link, Method};
 use weir_rpc::producer::{Pace, Producer};
 use weir_rpc::subscriber::{Dopplers, Durability};
-use weir_rpc::{Channel, FrameStream, GrpcServer, Messages, RawServer, RawService, Target};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -95,8 +95,8 @@ impl RawService for Keeper {
 
 type Kept = Arc<Mutex<Vec<Parcel>>>;
 
-async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, Context) {
-    let (trigger, context) = Context::in_memory("doppler");
+async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, LogContext) {
+    let (trigger, context) = LogContext::in_memory("doppler");
     let kept = Kept::default();
     let keeping = Arc::clone(&kept);
     let sink = move |parcel| keeping.lock().push(parcel);
@@ -109,7 +109,7 @@ async fn ingress_into(
     sink: impl Fn(Parcel) + Send + Sync + 'static,
     pki: &Pki,
     linked: bool,
-    context: &Context,
+    context: &LogContext,
 ) -> SocketAddr {
     let ingress = IngressServer::new(sink, Arc::clone(&context.ledger), context.shutdown.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -131,7 +131,7 @@ async fn ingress_into(
 async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, true).await;
-    let (_stop, client) = Context::in_memory("agent");
+    let (_stop, client) = LogContext::in_memory("agent");
     let channel = Channel::new(&pki.target(address));
     let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
         .await
@@ -162,11 +162,11 @@ async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
     let base = tempfile::tempdir().expect("a directory");
     let (dir, away) = (base.path().join("ledger"), base.path().join("away"));
     let ledger = Ledger::open("doppler", Some(&dir)).expect("a ledger");
-    let (_stop, server) = Context::new("doppler", Arc::clone(&ledger));
+    let (_stop, server) = LogContext::new("doppler", Arc::clone(&ledger));
     let counting = Arc::clone(&ledger);
     let sink = move |parcel: Parcel| counting.lost("egress", Reason::SlowConsumer, &parcel.lose());
     let address = ingress_into(sink, &pki, true, &server).await;
-    let (_stop, client) = Context::in_memory("agent");
+    let (_stop, client) = LogContext::in_memory("agent");
     let channel = Channel::new(&pki.target(address));
     let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
         .await
@@ -195,7 +195,7 @@ async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
 async fn an_orderly_stop_loses_nothing() {
     let pki = Pki::new();
     let (address, kept, stop, _server) = keeper(&pki, true).await;
-    let (_stop, client) = Context::in_memory("agent");
+    let (_stop, client) = LogContext::in_memory("agent");
     let channel = Channel::new(&pki.target(address));
     let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
         .await
@@ -215,7 +215,7 @@ async fn an_orderly_stop_loses_nothing() {
 async fn a_server_without_the_link_is_served_all_the_same() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, false).await;
-    let (_stop, client) = Context::in_memory("agent");
+    let (_stop, client) = LogContext::in_memory("agent");
     let channel = Channel::new(&pki.target(address));
     let link = Link::open(&channel, Arc::clone(&client.ledger), &client.tasks)
         .await
@@ -239,7 +239,7 @@ async fn a_server_without_the_link_is_served_all_the_same() {
 async fn a_producer_is_told_what_became_of_its_lines() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, true).await;
-    let (_stop, client) = Context::in_memory("emit");
+    let (_stop, client) = LogContext::in_memory("emit");
     let mut producer = Producer::new(
         &pki.target(address),
         Arc::clone(&client.ledger),
@@ -265,7 +265,7 @@ async fn a_producer_is_told_what_became_of_its_lines() {
 async fn a_producer_of_long_lines_waits() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, true).await;
-    let (_stop, client) = Context::in_memory("emit");
+    let (_stop, client) = LogContext::in_memory("emit");
     let mut producer = Producer::new(
         &pki.target(address),
         Arc::clone(&client.ledger),
@@ -325,12 +325,12 @@ impl RawService for OneQueue {
     }
 }
 
-async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
+async fn one_queue(pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, LogContext) {
     one_queue_after(0, pki).await
 }
 
-async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, Context) {
-    let (trigger, context) = Context::in_memory("doppler");
+async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQueue>, Trigger, LogContext) {
+    let (trigger, context) = LogContext::in_memory("doppler");
     let queue = Arc::new(FairQueue::new(Capacity {
         envelopes: 10_000,
         bytes: 1 << 20,
@@ -361,7 +361,7 @@ async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQue
 async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     let pki = Pki::new();
     let (address, queue, _trigger, doppler) = one_queue(&pki).await;
-    let (_stop, client) = Context::in_memory("rlp");
+    let (_stop, client) = LogContext::in_memory("rlp");
     let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
     let request = EgressBatchRequest {
         selectors: everything(),
@@ -404,7 +404,7 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
 #[tokio::test]
 async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
     let pki = Pki::new();
-    let (_stop, client) = Context::in_memory("rlp");
+    let (_stop, client) = LogContext::in_memory("rlp");
     let request = EgressBatchRequest {
         selectors: everything(),
         ..EgressBatchRequest::default()
@@ -433,7 +433,7 @@ async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
 async fn a_stopping_doppler_runs_its_queues_out() {
     let pki = Pki::new();
     let (address, queue, trigger, doppler) = one_queue(&pki).await;
-    let (_stop, client) = Context::in_memory("rlp");
+    let (_stop, client) = LogContext::in_memory("rlp");
     let dopplers = Dopplers::new(&[pki.target(address)], &client.ledger, &client.shutdown, &client.tasks);
     let request = EgressBatchRequest {
         selectors: everything(),

@@ -19,6 +19,7 @@
 pub mod clock;
 mod context;
 pub mod health;
+mod limit;
 mod panic;
 mod shutdown;
 mod signals;
@@ -27,6 +28,11 @@ mod tasks;
 pub use clock::{Clock, ManualClock};
 pub use context::{COMPONENT_SPAN_TARGET, Context};
 pub use health::{Health, Part, State};
+pub use limit::{EACH_SECOND, RateLimit, lines_swallowed};
 pub use shutdown::{Shutdown, Trigger};
 pub use signals::{Signal, Signals, wait_for_signals};
 pub use tasks::{Failure, Guard, Tasks, TasksError};
+
+/// For [`limited!`], which must find it wherever it is used.
+#[doc(hidden)]
+pub use tracing;

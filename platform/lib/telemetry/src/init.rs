@@ -24,7 +24,6 @@ use weir_service::COMPONENT_SPAN_TARGET;
 use crate::capture::CaptureLayer;
 use crate::format::SpanFields;
 use crate::library::LibraryLimit;
-use crate::limit::swallowed_altogether;
 use crate::log_file::LogFile;
 use crate::metrics::EnvelopeExporter;
 use crate::owner::{OwnerLayer, SignLayer};
@@ -137,10 +136,10 @@ pub fn init(mut options: Options) -> Result<Telemetry, InitError> {
     subscriber.try_init().map_err(|_| InitError::Installed)?;
     crate::event::install(&telemetry.outbox, instance_id);
     opentelemetry::global::set_meter_provider(telemetry.meters.clone());
-    crate::meter(component)
+    opentelemetry::global::meter(component)
         .u64_observable_counter("log_lines_swallowed")
         .with_description("Lines that were left out of the log because they repeated one of the last second.")
-        .with_callback(|counter| counter.observe(swallowed_altogether(), &[]))
+        .with_callback(|counter| counter.observe(weir_service::lines_swallowed(), &[]))
         .build();
     Ok(telemetry)
 }

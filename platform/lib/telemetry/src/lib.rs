@@ -7,7 +7,7 @@
 //! meters ────────────▶ counters, gauges ┘
 //! ```
 //!
-//! [`init()`] installs all of it; [`meter`] is where a component gets its instruments. The [`Outbox`] is bounded, fair to
+//! [`init()`] installs all of it; a component gets its instruments from `weir_service::Context::meter`. The [`Outbox`] is bounded, fair to
 //! the components that share it, and counts what it loses in a `dropped` counter of its own. Producing telemetry never
 //! waits.
 //!
@@ -31,13 +31,11 @@ mod format;
 mod identity;
 mod init;
 mod library;
-mod limit;
 mod log_file;
 mod metrics;
 mod neutral;
 mod outbox;
 mod owner;
-mod propagation;
 mod quiet;
 mod record;
 mod spans;
@@ -47,14 +45,7 @@ pub use event::event;
 pub use format::Format;
 pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};
-pub use limit::{EACH_SECOND, RateLimit};
 pub use log_file::{LOG_FILE_BYTES, set_full_log_aside};
-pub use metrics::meter;
 pub use neutral::{Neutralizer, neutral, neutral_rows};
 pub use outbox::{Outbox, Shipment};
-pub use propagation::{adopt_trace, send_trace};
 pub use quiet::quiet;
-
-/// For [`limited!`], which must find it wherever it is used.
-#[doc(hidden)]
-pub use tracing;

@@ -1,7 +1,7 @@
 //! What libraries say about strangers: each warning at most once a second.
 //!
 //! A library warns of each peer that breaks a protocol, which anybody can do as often as they like, and we cannot make it
-//! use [`limited!`](crate::limited). So its warnings and errors are limited on their way to standard error. Those of the
+//! use [`weir_service::limited!`]. So its warnings and errors are limited on their way to standard error. Those of the
 //! transports are not shipped at all (see [`crate::quiet()`]).
 
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-use crate::limit::{EACH_SECOND, RateLimit};
+use weir_service::{EACH_SECOND, RateLimit};
 
 thread_local! {
     /// How many were left out before the event that this thread is about to write.

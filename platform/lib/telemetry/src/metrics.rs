@@ -10,7 +10,6 @@ mod series;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::Meter;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
@@ -24,12 +23,6 @@ use crate::{Identity, Outbox};
 
 /// The tag `metric_version` of everything that follows the v2 conventions.
 pub(crate) const METRIC_VERSION: &str = "2.0";
-
-/// The instruments of a component. Call after [`crate::init()`]; before it, instruments measure nothing.
-#[must_use]
-pub fn meter(component: &'static str) -> Meter {
-    opentelemetry::global::meter(component)
-}
 
 /// Puts every collection into the outbox.
 #[derive(Debug)]

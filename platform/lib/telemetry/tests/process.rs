@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 use tracing::Instrument as _;
 use weir_error::Classify as _;
 use weir_service::Context;
-use weir_telemetry::{Options, init, meter};
+use weir_telemetry::{Options, init};
 
 /// One installation serves every component of the process: their instruments, events and spans arrive under their own
 /// names, from any thread. A second installation is refused. After closing, the drain ends.
@@ -22,9 +22,10 @@ async fn one_installation_serves_all_components() {
     assert!(init(bad).unwrap_err().hint().is_some());
 
     for component in ["doppler", "rlp"] {
-        let (_trigger, context) = Context::in_memory(component);
+        let (_trigger, context) = Context::new(component);
+        let instruments = context.meter();
         let work = async {
-            meter(component)
+            instruments
                 .u64_counter("ingress")
                 .build()
                 .add(3, &[KeyValue::new("protocol", "grpc")]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use url::Url;
 use weir_config::{ListenAddr, Problems};
 use weir_db::DatabaseUrl;
+use weir_net::{PortLimits, port_limits};
 use weir_platform_uaa_store::LONGEST_VALIDITY;
-use weir_rpc::{PortLimits, port_limits};
 
 mod docs;
 mod providers;

@@ -66,9 +66,9 @@ impl App {
             None => match self.store.user_by_name(origin, &identity.user_name).await? {
                 Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
                 Some(_) => {
-                    weir_telemetry::limited!(
+                    weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         provider = origin,
                         "two users of a provider have the same name"
                     );
@@ -85,9 +85,9 @@ impl App {
             for name in provider.groups_of(identity) {
                 match self.store.group_by_name(name).await? {
                     Some(group) => drop(groups.insert(group.id)),
-                    None => weir_telemetry::limited!(
+                    None => weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         provider = origin,
                         group = name,
                         "a mapped group does not exist"

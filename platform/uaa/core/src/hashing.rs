@@ -292,7 +292,7 @@ mod tests {
     /// A hash is of its password only, salted, in the form that others read too; nobody's password is never right.
     #[tokio::test]
     async fn hashes_and_verifies() {
-        let (_trigger, context) = Context::in_memory("uaa");
+        let (_trigger, context) = Context::new("uaa");
         let hasher = Hasher::start(config(8), &context.tasks).unwrap();
         let (one, two) = (
             hasher.hash("secret").await.unwrap(),
@@ -314,7 +314,7 @@ mod tests {
     /// A full line refuses at once and says when to come again; who gives up makes room.
     #[tokio::test]
     async fn the_queue_has_an_end() {
-        let (_trigger, context) = Context::in_memory("uaa");
+        let (_trigger, context) = Context::new("uaa");
         let hasher = Hasher::start(
             HashingConfig {
                 memory_kib: 64 * 1024,

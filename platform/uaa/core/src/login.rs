@@ -64,11 +64,11 @@ impl App {
                 let known = user.map_or_else(|| "unknown".to_owned(), |user| user.id);
                 let locks = self.store.count_failure(&principal, self.config.lockout).await?;
                 self.metrics.login("failed");
-                weir_telemetry::limited!(info, weir_telemetry::EACH_SECOND, user = known, "a login failed");
+                weir_service::limited!(info, weir_service::EACH_SECOND, user = known, "a login failed");
                 if locks {
-                    weir_telemetry::limited!(
+                    weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         user = known,
                         "a user name is locked after repeated failures"
                     );

@@ -128,9 +128,9 @@ impl Revoked {
     /// Takes in what this node has just written. It is written: should it not be readable now, it is a second later.
     pub async fn catch_up(&self) {
         if let Err(error) = self.read().await {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 error = %weir_error::chain(&error),
                 "revocations cannot be read"
             );

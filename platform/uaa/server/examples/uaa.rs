@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let (_, config) = loader.load::<RawConfig, Config>()?;
     let admin_user = config.admin_user.clone();
-    let (trigger, context) = Context::in_memory("uaa");
+    let (trigger, context) = Context::new("uaa");
     let server = Server::bind(config, context.clone()).await?;
     let description = serde_json::json!({
         "url": server.external_url(),

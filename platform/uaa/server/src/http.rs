@@ -190,7 +190,7 @@ async fn observe(State(app): State<App>, route: Option<MatchedPath>, request: Re
         uri = route,
         status_code = tracing::field::Empty,
     );
-    weir_telemetry::adopt_trace(&span, request.headers());
+    weir_net::adopt_trace(&span, request.headers());
     let mut response = next.run(request).instrument(span.clone()).await;
     span.record("status_code", response.status().as_u16());
     app.metrics

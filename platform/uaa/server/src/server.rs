@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use weir_net::serve_http_within;
 use weir_platform_uaa_core::admission::PerCaller;
 use weir_platform_uaa_core::app::{App, Inner};
 use weir_platform_uaa_core::external::Providers;
@@ -17,7 +18,6 @@ use weir_platform_uaa_core::secret_cache::SecretCache;
 use weir_platform_uaa_core::seed::{FirstStart, seed};
 use weir_platform_uaa_store::Store;
 use weir_platform_uaa_store::secrets::MasterKey;
-use weir_rpc::serve_http_within;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
@@ -73,7 +73,7 @@ impl Server {
             }
         };
         let revoked = Revoked::open(store.clone()).await?;
-        let meter = weir_telemetry::meter(context.component);
+        let meter = context.meter();
         let app = App::new(Inner {
             issuer: config.issuer(),
             has_own_name: config.has_own_name(),

@@ -20,11 +20,11 @@ use weir_auth::{Authorizer, Gate, StaticToken};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view;
-use weir_flow::Ledger;
+use weir_flow::{Ledger, LogContext};
+use weir_net::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rlp_gateway::{Config, Error, RawConfig, Server};
-use weir_rpc::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,7 +102,7 @@ pub(crate) struct Setup {
     pub(crate) rlp: Rlp,
     pub(crate) address: SocketAddr,
     pub(crate) trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<Result<(), Error>>,
     tls: ClientTls,
     pki: Pki,
@@ -112,7 +112,7 @@ impl Setup {
     pub(crate) async fn start(raw: RawConfig) -> Self {
         let pki = Pki::new();
         let rlp = Rlp::start(&pki, 0);
-        let (trigger, context) = Context::in_memory("rlp-gateway");
+        let (trigger, context) = LogContext::in_memory("rlp-gateway");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             cert: pki.gateway.cert.clone(),
@@ -357,7 +357,7 @@ impl Rlp {
             .enable_all()
             .build()
             .unwrap();
-        let (trigger, context) = Context::in_memory("rlp");
+        let (trigger, context) = LogContext::in_memory("rlp");
         let service = Arc::new(Service::default());
         let server =
             GrpcServer::new(ServerTls::mutual(&pki.rlp).unwrap()).add(RawServer::new(Arc::clone(&service), 1 << 20));

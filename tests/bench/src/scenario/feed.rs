@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use tokio::task::JoinHandle;
+use weir_net::Channel;
 use weir_proto::logcache_v1::{MetaRequest, MetaResponse};
-use weir_rpc::Channel;
 use weir_testkit::drains::{Certificate, Controller, DrainItem};
 
 use super::{Measured, Settings, drive, in_place};

@@ -12,8 +12,8 @@ use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_envelope::wire::put_bytes;
+use weir_net::Channel;
 use weir_proto::logcache_v1::{ReadRequest, ReadResponse};
-use weir_rpc::Channel;
 use weir_testkit::Https;
 
 use super::{Measured, processes};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_rpc::Channel;
+use weir_net::Channel;
 use weir_testkit::logs_of;
 
 use super::{Measured, Settings, drive, in_place};

@@ -8,7 +8,7 @@ use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_testkit::{Answer, LogCache, Mode, Stack, eventually};
+use weir_testkit::{Answer, LogCache, Mode, Stack, eventually, served};
 
 /// What the stack may have at most: its own memory, queries, and answers that are being read.
 const GIBIBYTE: u64 = 1 << 30;
@@ -65,10 +65,9 @@ async fn beside(
     accept: &str,
 ) -> anyhow::Result<Answer> {
     let head: String = query.chars().take(80).collect();
-    let simple = async {
-        let simple = log_cache.ask("select count(*) as n from logs", "application/json");
-        tokio::time::timeout(SERVED, simple).await?
-    };
+    let what = format!("a count beside `{head}` as {accept}");
+    let simple = log_cache.ask("select count(*) as n from logs", "application/json");
+    let simple = served(&what, SERVED, simple);
     let (hostile, simple) = tokio::join!(log_cache.ask_with(parameters, query, accept), simple);
     assert!(simple?.status.is_success(), "beside {head}");
     let peak = stack.peak_bytes()?;

@@ -14,7 +14,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_testkit::{Endpoints, Https, Mode, Stack, connect_from, eventually, raise_file_limit};
+use weir_testkit::{Endpoints, Https, Mode, PATIENCE, Stack, connect_from, eventually, raise_file_limit, served};
 use weir_tls::{ALPN_H2, ClientTls, server_name};
 
 /// The stack has this much memory at most, whatever is sent.
@@ -106,7 +106,7 @@ impl Attack {
             }
             anyhow::bail!("no answer has the text")
         };
-        let found: anyhow::Result<_> = match tokio::time::timeout(weir_testkit::PATIENCE, found).await {
+        let found: anyhow::Result<_> = match tokio::time::timeout(PATIENCE, found).await {
             Ok(found) => found,
             Err(_) => Err(anyhow::anyhow!("nothing more came")),
         };
@@ -139,7 +139,8 @@ async fn log_in(endpoints: &Endpoints) -> anyhow::Result<()> {
     );
     let url = format!("{}/oauth/token", endpoints.uaa);
     let kind = "application/x-www-form-urlencoded";
-    let answer = Https::new(endpoints.trusting()?).post(&url, kind, "*/*", form).await?;
+    let https = Https::new(endpoints.trusting()?);
+    let answer = served("a login", PATIENCE, https.post(&url, kind, "*/*", form)).await?;
     anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
     Ok(())
 }

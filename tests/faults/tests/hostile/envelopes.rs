@@ -7,7 +7,7 @@ use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_envelope::wire::put_bytes;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_rpc::{Channel, Target};
+use weir_net::{Channel, Target};
 use weir_testkit::{Emitter, Mode, RlpConsumer, Series, Shape, Stack, eventually, logs_of};
 
 use super::MEMORY;

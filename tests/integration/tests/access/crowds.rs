@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use http::Method;
 use serde_json::json;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_testkit::{Crowd, Mode, Stack, eventually};
+use weir_testkit::{Crowd, Mode, Stack, eventually, served};
 use weir_tls::ALPN_H2;
 
 use super::faces::{Ask, Faces};
@@ -33,7 +33,7 @@ const SLOW_FORM: &[u8] = b"POST /oauth/token HTTP/1.1\r\nhost: uaa\r\ncontent-le
 async fn all_are_served(stack: &Stack, uaa: &Uaa) -> anyhow::Result<()> {
     let endpoints = stack.endpoints();
     let login = uaa.user_token(&endpoints.admin_user, &endpoints.admin_password);
-    tokio::time::timeout(SERVED, login).await.context("a login")??;
+    served("a login", SERVED, login).await?;
     let token = stack.token()?;
     let faces = Faces::new(stack, Some(&token))?;
     for (ask, wanted) in [
@@ -43,8 +43,7 @@ async fn all_are_served(stack: &Stack, uaa: &Uaa) -> anyhow::Result<()> {
         (Ask::Gateway("log"), 200),
         (Ask::Firehose, 101),
     ] {
-        let status = tokio::time::timeout(SERVED, faces.status(ask)).await;
-        let status = status.with_context(|| format!("{ask:?}"))??;
+        let status = served(&format!("{ask:?}"), SERVED, faces.status(ask)).await?;
         ensure!(status == wanted, "{ask:?}: {status}");
     }
     Ok(())
@@ -96,14 +95,13 @@ async fn faces_reach_uaa_through_a_crowd() -> anyhow::Result<()> {
         SLOW_FORM,
     )
     .await?;
-    let token = tokio::time::timeout(SERVED, uaa.client_token("reader", "secret")).await;
-    let token = token.context("a token")??;
+    let token = served("a token", SERVED, uaa.client_token("reader", "secret")).await?;
     let faces = Faces::new(&stack, Some(&token))?;
     ensure!(faces.status(Ask::Sql).await? == 200);
     let path = "/oauth/token/revoke/client/reader";
-    tokio::time::timeout(SERVED, uaa.administrate(Method::DELETE, path, &json!({})))
-        .await
-        .context("a revocation")??;
+    let nothing = json!({});
+    let revocation = uaa.administrate(Method::DELETE, path, &nothing);
+    served("a revocation", SERVED, revocation).await?;
     for (ask, refused) in [(Ask::Sql, 401), (Ask::Read("crowded"), 404), (Ask::Firehose, 401)] {
         eventually("the token is refused", async || {
             let status = faces.status(ask).await?;

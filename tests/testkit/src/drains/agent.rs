@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use weir_rpc::Target;
+use weir_flow::LogContext;
+use weir_net::Target;
 use weir_rpc::producer::{Pace, Producer};
-use weir_service::Context;
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use super::controller::{Controller, DrainItem};
@@ -258,12 +258,17 @@ impl DrainAgent {
     /// # Errors
     /// When the certificates cannot be used.
     pub fn producer(&self, window: u64) -> anyhow::Result<Producer> {
-        let (_, context) = Context::in_memory("producer");
+        let (_, context) = LogContext::in_memory("producer");
         let pace = Pace {
             window,
             ..Pace::default()
         };
-        Ok(Producer::new(&self.target()?, context.ledger, &context.tasks, pace))
+        Ok(Producer::new(
+            &self.target()?,
+            context.ledger,
+            &context.service.tasks,
+            pace,
+        ))
     }
 
     fn target(&self) -> anyhow::Result<Target> {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_auth::{Authorizer, Caller, Denied, Quota, Scope, Share, credentials};
-use weir_rpc::UnderWay;
+use weir_net::UnderWay;
 
 use super::route::{Route, is_guid};
 use super::{Body, cookie, handshake, origin};
@@ -75,9 +75,9 @@ impl Service {
             Err(error) => return not_a_handshake(error),
         };
         let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 %peer,
                 "stream refused: too many subscriptions"
             );
@@ -89,9 +89,9 @@ impl Service {
             Scope::Sources(_) => match self.of_one.take(&caller, 1) {
                 Some(share) => Some(share),
                 None => {
-                    weir_telemetry::limited!(
+                    weir_service::limited!(
                         warn,
-                        weir_telemetry::EACH_SECOND,
+                        weir_service::EACH_SECOND,
                         %peer,
                         caller = caller.name(),
                         "stream refused: too many of this caller"

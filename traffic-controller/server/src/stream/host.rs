@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use weir_flow::LogContext;
+use weir_net::Connection;
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rpc::Connection;
 use weir_rpc::subscriber::{Dopplers, Durability};
-use weir_service::{Context, Tasks};
+use weir_service::Tasks;
 
 use super::client::{Client, SLOW_CONSUMER};
 use super::feed::SubscriptionFeed;
@@ -36,7 +37,7 @@ pub(crate) enum Kind {
 pub(crate) struct StreamHost {
     pub(crate) dopplers: Arc<Dopplers>,
     pub(crate) patience: Patience,
-    pub(crate) context: Context,
+    pub(crate) context: LogContext,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -53,7 +54,7 @@ impl Books for StreamBooks<'_> {
 }
 
 impl StreamHost {
-    pub(crate) const fn tasks(&self) -> &Tasks {
+    pub(crate) fn tasks(&self) -> &Tasks {
         &self.context.tasks
     }
 
@@ -107,9 +108,9 @@ impl StreamHost {
                 );
             }
             End::Violated(violation) => {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     peer = %client.peer,
                     path = client.path,
                     error = %violation,
@@ -118,7 +119,7 @@ impl StreamHost {
             }
             End::Refused(error) => {
                 self.metrics.rejected_stream();
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
                     REFUSED_AGAIN,
                     path = client.path,

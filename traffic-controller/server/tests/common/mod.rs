@@ -22,12 +22,12 @@ use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::selector::Selector;
 use weir_envelope::view;
-use weir_flow::{Capacity, FairQueue, Ledger, Parcel};
+use weir_flow::{Capacity, FairQueue, Ledger, LogContext, Parcel};
+use weir_net::{FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_proto::events;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
-use weir_rpc::{FrameStream, GrpcServer, Messages, RawServer, RawService};
-use weir_service::{Context, Trigger};
+use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 use weir_traffic_controller_server::{Config, Error, RawConfig, Server};
 
@@ -126,7 +126,7 @@ impl Pki {
 pub(crate) struct Controller {
     pub(crate) address: SocketAddr,
     pub(crate) trigger: Trigger,
-    context: Context,
+    context: LogContext,
     running: JoinHandle<Result<(), Error>>,
     tls: ClientTls,
 }
@@ -143,9 +143,9 @@ impl Controller {
         pki: &Pki,
         dopplers: &[SocketAddr],
         raw: RawConfig,
-        authorizer: impl FnOnce(&Context) -> Option<Arc<dyn Authorizer>>,
+        authorizer: impl FnOnce(&LogContext) -> Option<Arc<dyn Authorizer>>,
     ) -> Self {
-        let (trigger, context) = Context::in_memory("traffic-controller");
+        let (trigger, context) = LogContext::in_memory("traffic-controller");
         let raw = RawConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             cert: pki.server.cert.clone(),
@@ -249,7 +249,7 @@ pub(crate) async fn next(client: &mut Client) -> Message {
 pub(crate) struct Doppler {
     pub(crate) address: SocketAddr,
     subscriptions: Arc<Mutex<Vec<Subscription>>>,
-    context: Context,
+    context: LogContext,
     trigger: Trigger,
     runtime: Option<Runtime>,
 }
@@ -292,7 +292,7 @@ impl Doppler {
             .enable_all()
             .build()
             .unwrap();
-        let (trigger, context) = Context::in_memory("doppler");
+        let (trigger, context) = LogContext::in_memory("doppler");
         let subscriptions = Arc::<Mutex<Vec<Subscription>>>::default();
         let egress = Egress::new(Arc::clone(&context.ledger), context.shutdown.clone());
         let service = EgressService {

@@ -17,8 +17,7 @@ use weir_drain::{App, Binding, Credentials, DrainUrl, Settings};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
-use weir_flow::{Capacity, Parcel};
-use weir_service::Context;
+use weir_flow::{Capacity, LogContext, Parcel};
 use weir_tls::Trust;
 
 use crate::config::Terms;
@@ -63,7 +62,7 @@ pub(super) fn terms() -> Terms {
 /// What drains share, in a folder of its own.
 pub(super) struct Agent {
     pub(super) env: Arc<Env>,
-    context: Context,
+    context: LogContext,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -78,7 +77,7 @@ impl Agent {
     }
 
     pub(super) fn start_in(terms: Terms, dir: &Path) -> Self {
-        let (_, context) = Context::in_memory("syslog-agent");
+        let (_, context) = LogContext::in_memory("syslog-agent");
         let settings = Settings {
             write_timeout: Duration::from_secs(30),
             ..Settings::new(Trust::none().unwrap())

@@ -153,7 +153,7 @@ async fn what_is_kept_is_bounded() {
 /// Many requests of one bearer are one question; a caller that is remembered reads what is true now.
 #[tokio::test]
 async fn remembered_callers_read_what_is_true_now() {
-    let (_trigger, context) = Context::in_memory("face");
+    let (_trigger, context) = Context::new("face");
     let issuer = TestIssuer::new();
     issuer.set_rights("alice", &["web"]);
     let verifier = issuer.verifier(&context.shutdown, &context.tasks);

@@ -23,7 +23,7 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let (trigger, context) = Context::in_memory("face");
+        let (trigger, context) = Context::new("face");
         let issuer = TestIssuer::new();
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
         Self {

@@ -25,7 +25,7 @@ async fn without_answers_from_the_kernel_time_decides() {
     let (meter, send_buffer) = (stream.meter(), stream.send_buffer() as u64);
     let link = Link::new(&stream, None, &url, &settings);
     let (mut sender, mut outcomes, line) = Line::new(&settings);
-    let (_trigger, context) = Context::in_memory("test");
+    let (_trigger, context) = Context::new("test");
     context.tasks.spawn("drain connection", run(stream, link, line));
     let size = 16 * 1024;
     let ship = move |sequence| Shipment {

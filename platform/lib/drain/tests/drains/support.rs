@@ -28,7 +28,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) const SECRET: &str = "hunter2";
 
 pub(crate) fn tasks() -> Tasks {
-    Context::in_memory("test").1.tasks
+    Context::new("test").1.tasks
 }
 
 /// Settings that trust nobody and are quick to give up.

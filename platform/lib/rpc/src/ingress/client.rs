@@ -12,13 +12,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
 use weir_error::{Classify, ErrorKind};
 use weir_flow::{Ledger, Parcel, Progress, Reason};
+use weir_net::{Channel, Frame, Messages};
 use weir_service::Tasks;
 
-use crate::channel::Channel;
-use crate::frame::Frame;
 use crate::ingress::BATCH_SENDER_PATH;
 use crate::link::{HELLO_PATH, IngressProgress, LINK_METADATA};
-use crate::messages::Messages;
 
 /// Messages between [`Link::send`] and the transport: just enough to keep the transport busy.
 const OUTBOX: usize = 4;

@@ -13,12 +13,10 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use weir_envelope::batch::{Batch, BatchBuilder, Split};
 use weir_flow::{Ledger, Mark, Parcel, Progress, Reason, Tracker};
+use weir_net::{Frame, FrameStream, Messages, one_frame, only_message};
 use weir_service::Shutdown;
 
-use crate::frame::Frame;
 use crate::link::{IngressProgress, LINK_METADATA};
-use crate::messages::Messages;
-use crate::service::{FrameStream, one_frame, only_message};
 
 /// Acknowledgements are gathered for this long.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(10);

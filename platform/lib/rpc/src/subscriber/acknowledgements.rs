@@ -9,11 +9,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use weir_flow::{Ledger, Tracker};
+use weir_net::{Backoff, Channel, Frame};
 use weir_service::Shutdown;
 
-use crate::backoff::Backoff;
-use crate::channel::Channel;
-use crate::frame::Frame;
 use crate::link::{ACKNOWLEDGE_PATH, Acknowledged, encode_acknowledgements};
 
 /// How often acknowledgements leave.

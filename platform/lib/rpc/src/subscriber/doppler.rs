@@ -7,15 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::{Code, Request, Status};
 use weir_flow::{Ledger, Tracker};
+use weir_net::{Backoff, Channel, Frame, Messages, Target};
 use weir_service::{Shutdown, Tasks};
 
 use super::acknowledgements::Acknowledgements;
 use super::{Delivery, Durability, Refused, Trackers};
-use crate::backoff::Backoff;
-use crate::channel::{Channel, Target};
-use crate::frame::Frame;
 use crate::link::{Delivered, LINK_METADATA};
-use crate::messages::Messages;
 
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
 
@@ -146,7 +143,7 @@ impl Subscribing {
             })),
             Durability::Durable => {
                 let error = status.message();
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     error,
                     REFUSED_AGAIN,
                     doppler,

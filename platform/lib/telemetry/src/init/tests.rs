@@ -7,10 +7,11 @@ use http::HeaderMap;
 use tracing::{Instrument as _, error, info, info_span, warn};
 use weir_envelope::batch::Batch;
 use weir_envelope::view::{Message, Stream};
-use weir_service::Context;
+use weir_net::{adopt_trace, send_trace};
+use weir_service::{Context, limited};
 
 use super::*;
-use crate::{adopt_trace, limited, quiet, send_trace};
+use crate::quiet;
 
 /// A stderr that can be read.
 #[derive(Clone, Default)]
@@ -70,7 +71,7 @@ fn texts(batch: &Batch) -> Vec<String> {
 async fn events_are_shown_and_shipped() {
     let (screen, batch) = observe(options(), async {
         info!(count = 3, peer = "10.0.0.1 a", "started");
-        let (_trigger, context) = Context::in_memory("doppler");
+        let (_trigger, context) = Context::new("doppler");
         async {
             warn!(error = %"odd", "consumer is slow");
             context
@@ -119,7 +120,7 @@ async fn libraries_warn_once_a_second() {
     let (screen, _) = observe(options(), async {
         let warn_of = |peer: u32| warn!(target: "rustls::conn", peer, "illegal SNI extension");
         (0..1000).for_each(warn_of);
-        tokio::time::advance(crate::EACH_SECOND).await;
+        tokio::time::advance(weir_service::EACH_SECOND).await;
         warn_of(1000);
         for _ in 0..3 {
             info!(target: "sqlx::query", "asked");
@@ -140,7 +141,7 @@ async fn libraries_warn_once_a_second() {
 async fn log_envelopes_are_complete() {
     let (_, batch) = observe(options(), async {
         info!(target: "weir::test", "started");
-        let (_trigger, context) = Context::in_memory("rlp");
+        let (_trigger, context) = Context::new("rlp");
         let span = info_span!(target: "weir::test", parent: &context.span(), "stream", peer = "10.0.0.1");
         async { warn!(target: "weir::test", count = 3, "consumer is slow") }
             .instrument(span)
@@ -193,7 +194,7 @@ async fn log_envelopes_are_complete() {
 #[tokio::test]
 async fn spans_become_timers() {
     let (_, batch) = observe(options(), async {
-        let (_trigger, context) = Context::in_memory("doppler");
+        let (_trigger, context) = Context::new("doppler");
         async {
             let outer =
                 info_span!(target: "weir::test", "request", otel.kind = "server", path = "/v1", token = "hunter2");
@@ -231,9 +232,9 @@ async fn spans_become_timers() {
 async fn shipping_is_silent() {
     let (screen, batch) = observe(options(), async {
         quiet(async {
-            warn!(target: "weir_rpc::channel", "agent cannot be reached");
-            info_span!(target: "weir_rpc::channel", "connect").in_scope(|| ());
-            let (_trigger, context) = Context::in_memory("up");
+            warn!(target: "weir_net::channel", "agent cannot be reached");
+            info_span!(target: "weir_net::channel", "connect").in_scope(|| ());
+            let (_trigger, context) = Context::new("up");
             context
                 .tasks
                 .spawn("writer", async { warn!(target: "weir_rpc", "in a task") })
@@ -284,7 +285,7 @@ async fn json_lines_are_objects() {
             ..options()
         },
         async {
-            let (_trigger, context) = Context::in_memory("doppler");
+            let (_trigger, context) = Context::new("doppler");
             let span = info_span!(target: "weir::test", parent: &context.span(), "stream", peer = "a");
             span.in_scope(|| warn!(target: "weir::test", count = 3, "slow \"one\""));
         },

@@ -1,6 +1,6 @@
 //! What each key means.
 
-use weir_rpc::PORT_LIMITS_DOCS;
+use weir_net::PORT_LIMITS_DOCS;
 
 /// What each key means, for the example configuration and the reference.
 pub const DOCS: &[(&str, &str)] = &[

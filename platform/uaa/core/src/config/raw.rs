@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, ListenAddr, Secret};
-use weir_rpc::RawPortLimits;
+use weir_net::RawPortLimits;
 
 use super::RawProvider;
 

@@ -112,11 +112,7 @@ impl Browser {
             .as_ref()
             .is_some_and(|origin| *origin != format!("https://{}", self.host))
         {
-            weir_telemetry::limited!(
-                info,
-                weir_telemetry::EACH_SECOND,
-                "a form from another site was refused"
-            );
+            weir_service::limited!(info, weir_service::EACH_SECOND, "a form from another site was refused");
             return Err(refused());
         }
         let shown = form.get("csrf").unwrap_or_default();

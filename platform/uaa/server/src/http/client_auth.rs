@@ -55,9 +55,9 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     match client {
         Some(client) if right => Ok(Asking { client, proved: true }),
         Some(_) => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 info,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 client = id,
                 "a client with a wrong secret was refused"
             );
@@ -65,9 +65,9 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
             Err(ApiError::invalid_client())
         }
         None => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 info,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 "a client that does not exist was refused"
             );
             app.metrics.client_refused();

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use weir_db::DbError;
 use weir_error::Classify as _;
 use weir_jose::Flaw;
+use weir_net::BodyError;
 use weir_platform_uaa_core::hashing::Busy;
 use weir_platform_uaa_core::refusal::Refusal;
-use weir_rpc::BodyError;
 
 /// The text that the cf CLI knows.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
@@ -202,9 +202,9 @@ impl From<DbError> for ApiError {
         let text = weir_error::chain(&error);
         match error {
             DbError::Busy | DbError::Unavailable(_) | DbError::Open { .. } | DbError::Conflict(_) => {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     warn,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     error = text,
                     "the database does not answer"
                 );
@@ -220,7 +220,7 @@ impl From<DbError> for ApiError {
             }
             DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
             _ => {
-                weir_telemetry::limited!(error, weir_telemetry::EACH_SECOND, error = text, "the database refuses");
+                weir_service::limited!(error, weir_service::EACH_SECOND, error = text, "the database refuses");
                 Self::internal()
             }
         }
@@ -290,9 +290,9 @@ pub(crate) const fn token_refused(flaw: Flaw) -> &'static str {
 
 impl From<weir_platform_uaa_core::Error> for ApiError {
     fn from(error: weir_platform_uaa_core::Error) -> Self {
-        weir_telemetry::limited!(
+        weir_service::limited!(
             error,
-            weir_telemetry::EACH_SECOND,
+            weir_service::EACH_SECOND,
             error = weir_error::chain(&error),
             "the UAA failed"
         );

@@ -54,9 +54,9 @@ pub(crate) async fn begin(
     let url = match provider.authorization_url(&login).await {
         Ok(url) => url,
         Err(error) => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 error,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 provider = provider.name(),
                 error = weir_error::chain(&error),
                 "a provider cannot be used"
@@ -106,9 +106,9 @@ async fn finished(
         .filled("code")
         .filter(|_| !mixed_up && query.get("error").is_none());
     let Some(code) = code else {
-        weir_telemetry::limited!(
+        weir_service::limited!(
             info,
-            weir_telemetry::EACH_SECOND,
+            weir_service::EACH_SECOND,
             provider = provider.name(),
             "a login at a provider was not finished"
         );
@@ -118,9 +118,9 @@ async fn finished(
     let identity = match provider.redeem(code, login, now).await {
         Ok(identity) => identity,
         Err(error) => {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 provider = provider.name(),
                 error = weir_error::chain(&error),
                 "a login at a provider failed"

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use weir_rpc::read_body;
+use weir_net::read_body;
 
 use super::ApiError;
 

@@ -82,7 +82,7 @@ impl Uaa {
         now: i64,
     ) -> Self {
         change(&mut raw);
-        let (trigger, context) = Context::in_memory("uaa");
+        let (trigger, context) = Context::new("uaa");
         let (hands, clock) = Clock::manual(now);
         let context = context.with_clock(clock);
         let server = Server::bind(Config::try_from(raw).unwrap(), context.clone())

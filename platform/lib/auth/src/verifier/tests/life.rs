@@ -85,7 +85,7 @@ async fn unknown_keys_do_not_flood_the_issuer() {
 /// A verifier that starts knows nothing of what was revoked before: until it does, no token counts.
 #[tokio::test(start_paused = true)]
 async fn what_was_revoked_before_the_start() {
-    let (trigger, context) = Context::in_memory("face");
+    let (trigger, context) = Context::new("face");
     let issuer = TestIssuer::new();
     let (revoked, good) = (
         issuer.token("admin", &["doppler.firehose"]),
@@ -108,7 +108,7 @@ async fn what_was_revoked_before_the_start() {
 /// A router that does not know UAA yet says that there is no feed: that is no word about what was revoked.
 #[tokio::test(start_paused = true)]
 async fn what_is_missing_at_first() {
-    let (_trigger, context) = Context::in_memory("face");
+    let (_trigger, context) = Context::new("face");
     let issuer = TestIssuer::new();
     let revoked = issuer.token("admin", &["doppler.firehose"]);
     issuer.revoke(What::User {
@@ -195,7 +195,7 @@ async fn revocation_ends_streams() {
 #[tokio::test(start_paused = true)]
 async fn expiry_ends_streams() {
     let issuer = TestIssuer::new();
-    let (_trigger, context) = Context::in_memory("face");
+    let (_trigger, context) = Context::new("face");
     let start = now();
     let (hands, clock) = Clock::manual(start * 1_000_000_000);
     let verifier = Verifier::start(
@@ -245,7 +245,7 @@ impl Access for Told {
 #[tokio::test]
 async fn rights_that_change() {
     let issuer = TestIssuer::new();
-    let (_trigger, context) = Context::in_memory("face");
+    let (_trigger, context) = Context::new("face");
     let told = Arc::new(Told {
         sources: Mutex::new(vec!["a"]),
         changes: watch::Sender::new(0),

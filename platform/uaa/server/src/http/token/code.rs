@@ -112,9 +112,9 @@ impl Request<'_> {
     }
 
     async fn replayed(&self, code: &Code) -> Result<(), ApiError> {
-        weir_telemetry::limited!(
+        weir_service::limited!(
             warn,
-            weir_telemetry::EACH_SECOND,
+            weir_service::EACH_SECOND,
             user = code.user_id,
             client = code.client_id,
             "an authorization code was shown twice: what was issued for it is revoked"

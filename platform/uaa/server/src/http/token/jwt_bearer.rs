@@ -77,9 +77,9 @@ impl Request<'_> {
             .verify_assertion(assertion, &self.app.issuer, now)
             .await
             .map_err(|error| {
-                weir_telemetry::limited!(
+                weir_service::limited!(
                     info,
-                    weir_telemetry::EACH_SECOND,
+                    weir_service::EACH_SECOND,
                     provider = provider.name(),
                     %error,
                     "an assertion was refused"

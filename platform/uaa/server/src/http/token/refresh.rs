@@ -106,9 +106,9 @@ impl Request<'_> {
     /// Whoever shows a token that does not count any more may have stolen it, or been stolen from.
     async fn shown_again(&self, kept: &RefreshToken) -> Result<(), ApiError> {
         if self.app.store.end_family(&kept.user_id, &kept.family).await? > 0 {
-            weir_telemetry::limited!(
+            weir_service::limited!(
                 warn,
-                weir_telemetry::EACH_SECOND,
+                weir_service::EACH_SECOND,
                 user = kept.user_id,
                 client = kept.client_id,
                 "a refresh token was shown after it was replaced: all that came of its login is revoked"

@@ -12,7 +12,7 @@ use weir_error::{Classify, ErrorKind};
 use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
-use crate::net::{Connections, HeldBytes, PortLimits};
+use crate::port::{Connections, HeldBytes, PortLimits};
 use crate::socket::READ_BUFFER;
 
 /// Flow control: a stream may have this much unread at its receiver. It bounds what one stalled consumer can hold.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::net::UnderWay;
+use crate::port::UnderWay;
 
 /// Without a first request for so long, a connection is over.
 const FIRST: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 use weir_error::{Classify, ErrorKind};
 
-use crate::net::Exceeded;
-use crate::net::budget::Charge;
+use crate::port::Exceeded;
+use crate::port::budget::Charge;
 
 /// How long a body may take in any case.
 const PATIENCE: Duration = Duration::from_secs(30);

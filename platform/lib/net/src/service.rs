@@ -15,8 +15,8 @@ use tonic::{Request, Response, Status};
 
 use crate::frame::Frame;
 use crate::messages::{End, Messages};
-use crate::net::Place;
 use crate::outgoing::Outgoing;
+use crate::port::Place;
 
 pub(crate) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 

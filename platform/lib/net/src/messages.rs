@@ -12,7 +12,7 @@ use http_body::Body as _;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::net::budget::Charge;
+use crate::port::budget::Charge;
 
 /// Flag and length.
 const HEADER: usize = 5;

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::client::TlsStream;
-use weir_rpc::{PortLimits, RequestBody, serve_http_within};
+use weir_net::{PortLimits, RequestBody, serve_http_within};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
 
@@ -47,7 +47,7 @@ impl Port {
         let tls = ServerTls::public_knowing(&identity).expect("server tls");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (trigger, context) = Context::in_memory("face");
+        let (trigger, context) = Context::new("face");
         let answers = Arc::new(Semaphore::new(0));
         let may_answer = Arc::clone(&answers);
         let (count, asked) = watch::channel(0);

@@ -26,7 +26,7 @@ use weir_error::Classify as _;
 use weir_service::{Shutdown, Tasks};
 use weir_tls::{ALPN_H2, ALPN_HTTP1, ServerTls};
 
-use crate::net::{Connection, Connections, Exceeded, PortLimits};
+use crate::port::{Connection, Connections, Exceeded, PortLimits};
 
 mod activity;
 mod answer;

@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
-use weir_rpc::{PortLimits, RequestBody, serve_http_within};
+use weir_net::{PortLimits, RequestBody, serve_http_within};
 use weir_service::{Context, Trigger};
 use weir_tls::{ALPN_H2, ALPN_HTTP1, Authority, ClientTls, ServerTls, server_name};
 
@@ -97,7 +97,7 @@ impl Server {
         let tls = ServerTls::public(&identity.cert, &identity.key).expect("server tls");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (trigger, context) = Context::in_memory("face");
+        let (trigger, context) = Context::new("face");
         let (answers, whole) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (counted, in_memory) = (Arc::clone(&answers), Arc::clone(&whole));
         let service = tower::service_fn(move |_: http::Request<RequestBody>| {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use weir_service::clock;
+
+use crate::clock;
 
 /// How often something is said that a caller can cause as often as it likes.
 pub const EACH_SECOND: Duration = Duration::from_secs(1);
@@ -17,7 +18,8 @@ pub const EACH_SECOND: Duration = Duration::from_secs(1);
 static SWALLOWED: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines this process has left out.
-pub(crate) fn swallowed_altogether() -> u64 {
+#[must_use]
+pub fn lines_swallowed() -> u64 {
     SWALLOWED.load(Ordering::Relaxed)
 }
 
@@ -61,7 +63,7 @@ impl RateLimit {
 ///
 /// ```
 /// # let error = "odd";
-/// weir_telemetry::limited!(warn, std::time::Duration::from_secs(10), error = %error, "peer cannot be reached");
+/// weir_service::limited!(warn, std::time::Duration::from_secs(10), error = %error, "peer cannot be reached");
 /// ```
 #[macro_export]
 macro_rules! limited {

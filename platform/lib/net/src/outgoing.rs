@@ -13,7 +13,7 @@ use http::HeaderMap;
 use tonic::Status;
 
 use crate::frame::Frame;
-use crate::net::UnderWay;
+use crate::port::UnderWay;
 
 /// Parts from this size on are not copied.
 const LARGE: usize = 8 * 1024;

@@ -179,7 +179,7 @@ impl Port {
 
     /// Out of file descriptors, or the client went away in the queue: the listener itself goes on.
     async fn cannot_accept(&self, error: &io::Error) {
-        weir_telemetry::limited!(warn, COMPLAIN_EVERY, %error, "cannot accept a connection");
+        weir_service::limited!(warn, COMPLAIN_EVERY, %error, "cannot accept a connection");
         if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
             // A descriptor that an idle connection holds is one that a new caller could have.
             let pools = [&self.handshakes, &self.others, &self.known];
@@ -190,7 +190,7 @@ impl Port {
 }
 
 fn refused(peer: SocketAddr, full: Full) {
-    weir_telemetry::limited!(
+    weir_service::limited!(
         warn,
         COMPLAIN_EVERY,
         %peer,

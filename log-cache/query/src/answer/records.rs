@@ -1,0 +1,200 @@
+//! Answers as records, for people: a line for each column, where a table would be wider than the terminal.
+//!
+//! ```text
+//! -[ record 1 ]-------------------------
+//! timestamp | 2026-01-03T10:11:12.345678
+//! body      | a first line
+//!           | and a second one
+//! ```
+//!
+//! Names of columns are aligned, so the rows are looked at twice: measured, then written. Lines are as long as their
+//! values; a terminal wraps them.
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+
+use super::cell::{Cell, Cells, Rows, names};
+use super::{fit, internal, no_text};
+use crate::engine::Answer;
+use crate::error::QueryError;
+
+/// Between the name of a column and its value.
+const SEPARATOR: &[u8] = b" | ";
+
+/// Longest line above a record, in columns, where the width of the terminal is not known.
+const RULE: usize = 80;
+
+/// Written instead of records that are not there.
+const NOTHING: &[u8] = b"(no rows)\n";
+
+/// Records that are being written.
+#[derive(Debug)]
+pub(super) struct Records {
+    cells: Cells,
+    names: Vec<Cell>,
+    /// Columns of the terminal that the widest name takes.
+    name_width: usize,
+    /// Columns of the line above each record.
+    rule: usize,
+    /// Bytes of each record.
+    sizes: Vec<usize>,
+    /// Records that are written.
+    written: usize,
+    largest_row: usize,
+}
+
+impl Records {
+    /// Measures the rows of an answer, for a terminal of `width` columns if that is known. Rows that would make the text
+    /// longer than `max_text` bytes are taken out of the answer.
+    ///
+    /// # Errors
+    /// If a value has no text, or a record would be too large.
+    pub(super) fn new(
+        answer: &mut Answer,
+        cells: Cells,
+        width: Option<usize>,
+        max_text: usize,
+    ) -> Result<Self, QueryError> {
+        let names = names(&answer.schema);
+        let name_width = names.iter().map(Cell::width).max().unwrap_or_default();
+        let (mut sizes, mut widest) = (Vec::with_capacity(answer.rows), 0);
+        for batch in &answer.batches {
+            let mut rows = Rows::new(batch, cells).map_err(|error| internal(&error))?;
+            while let Some(row) = rows.next().map_err(|error| no_text(&error))? {
+                widest = row.iter().map(Cell::width).max().unwrap_or_default().max(widest);
+                let fields = names.iter().zip(row);
+                sizes.push(fields.map(|(name, value)| field_bytes(name_width, name, value)).sum());
+            }
+        }
+        let rule = (name_width + SEPARATOR.len() + widest).min(width.unwrap_or(RULE));
+        for (row, size) in sizes.iter_mut().enumerate() {
+            *size += label(row + 1).len().max(rule) + 1;
+        }
+        let (rows, largest_row) = fit(answer, sizes.iter().copied(), max_text)?;
+        sizes.truncate(rows);
+        Ok(Self {
+            cells,
+            names,
+            name_width,
+            rule,
+            largest_row: largest_row + size_of_val(sizes.as_slice()) + NOTHING.len(),
+            sizes,
+            written: 0,
+        })
+    }
+
+    /// Bytes that the largest record takes, those that are held for the others' sizes included.
+    pub(super) const fn largest_row(&self) -> usize {
+        self.largest_row
+    }
+
+    /// Bytes of each of the next rows.
+    pub(super) fn row_bytes(&self, rows: usize) -> Vec<usize> {
+        self.sizes.iter().skip(self.written).take(rows).copied().collect()
+    }
+
+    /// Writes rows behind those that are written.
+    pub(super) fn write(&mut self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let mut rows = Rows::new(batch, self.cells)?;
+        while let Some(row) = rows.next()? {
+            self.written += 1;
+            let label = label(self.written);
+            text.extend_from_slice(label.as_bytes());
+            text.resize(text.len() + self.rule.saturating_sub(label.len()), b'-');
+            text.push(b'\n');
+            for (name, value) in self.names.iter().zip(row) {
+                self.write_field(name, value, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the end, which only an answer without rows has.
+    pub(super) fn finish(&self, text: &mut Vec<u8>) {
+        if self.written == 0 {
+            text.extend_from_slice(NOTHING);
+        }
+    }
+
+    fn write_field(&self, name: &Cell, value: &Cell, text: &mut Vec<u8>) {
+        for line in 0..lines(name, value) {
+            let (shown, taken) = name.line(line);
+            text.extend_from_slice(shown.as_bytes());
+            text.resize(text.len() + self.name_width.saturating_sub(taken), b' ');
+            text.extend_from_slice(SEPARATOR);
+            text.extend_from_slice(value.line(line).0.as_bytes());
+            text.push(b'\n');
+        }
+    }
+}
+
+/// What the line above a record begins with; records are counted from 1.
+fn label(record: usize) -> String {
+    format!("-[ record {record} ]-")
+}
+
+fn lines(name: &Cell, value: &Cell) -> usize {
+    name.lines().max(value.lines()).max(1)
+}
+
+/// Bytes of all lines of a column.
+fn field_bytes(name_width: usize, name: &Cell, value: &Cell) -> usize {
+    let padded = name_width + SEPARATOR.len() + 1;
+    lines(name, value)
+        .saturating_mul(padded)
+        .saturating_add(name.extra() + value.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::answer;
+    use super::*;
+    use crate::engine::Truncated;
+
+    fn written(answer: &mut Answer, cells: Cells, width: Option<usize>, max_text: usize) -> String {
+        let mut records = Records::new(answer, cells, width, max_text).expect("records");
+        let sizes: usize = records.row_bytes(answer.rows).iter().sum();
+        let mut text = Vec::new();
+        for batch in &answer.batches {
+            records.write(batch, &mut text).expect("rows");
+        }
+        assert_eq!(text.len(), sizes, "records are as long as was measured");
+        records.finish(&mut text);
+        String::from_utf8(text).expect("text")
+    }
+
+    /// Lines of a value stand below each other; what would command a terminal is written out; the line above a record is no
+    /// wider than the terminal.
+    #[test]
+    fn records_are_shown() {
+        let mut answer = answer(&["one\ntwo", "日本\r", "", &"x".repeat(30)]);
+        let expected = "\
+            -[ record 1 ]-------\n\
+            v | one\n  | two\n\
+            -[ record 2 ]-------\n\
+            v | 日本\\r\n\
+            -[ record 3 ]-------\n\
+            v | \n\
+            -[ record 4 ]-------\n\
+            v | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n";
+        assert_eq!(written(&mut answer, Cells::Cut, Some(20), 1 << 20), expected);
+    }
+
+    /// An answer without rows says so.
+    #[test]
+    fn no_rows_are_said() {
+        assert_eq!(written(&mut answer(&[]), Cells::Cut, None, 1 << 20), "(no rows)\n");
+    }
+
+    /// Records behind the bound are left out and the answer says so; one that is too large alone is refused.
+    #[test]
+    fn records_are_bounded() {
+        let mut answer = answer(&["x"; 100]);
+        let text = written(&mut answer, Cells::Cut, None, 100);
+        assert_eq!((answer.rows, answer.truncated), (4, Some(Truncated::Bytes)));
+        assert_eq!(text.len(), 4 * "-[ record 1 ]-\nv | x\n".len());
+        let high = "\n".repeat(4 << 20);
+        let error = Records::new(&mut self::answer(&[&high]), Cells::Whole, None, usize::MAX).expect_err("20 MB");
+        assert!(matches!(error, QueryError::RowTooLarge { .. }), "{error}");
+    }
+}

@@ -1,0 +1,44 @@
+//! The network, for every component: ports, HTTP servers, and gRPC over mTLS. Knows no envelope.
+//!
+//! - The one way in of all ports: [`Connections`] accepts, with deadlines, places and budgets ([`PortLimits`]).
+//! - HTTP servers whose clients have to keep up: [`serve_http`].
+//! - gRPC messages as the bytes that they are: [`Messages`] cuts them out of what HTTP/2 received, [`Frame`] puts them
+//!   together. Servers ([`GrpcServer`]) implement [`RawService`], one method call at a time; clients have a [`Channel`].
+//! - The trace that a request belongs to: [`adopt_trace`], [`send_trace`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests spawn, wait and ask for the time as they like"
+    )
+)]
+
+mod backoff;
+mod channel;
+mod frame;
+pub mod grpc;
+mod handover;
+mod http;
+mod messages;
+mod outgoing;
+mod port;
+mod propagation;
+mod server;
+mod service;
+mod socket;
+
+pub use backoff::Backoff;
+pub use channel::{Channel, Target};
+pub use frame::Frame;
+pub use handover::Handover;
+pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within};
+pub use messages::Messages;
+pub use port::{
+    Connection, Connections, Exceeded, HeldBytes, PORT_LIMITS_DOCS, Place, PortLimits, RawPortLimits, Scope, UnderWay,
+    port_limits,
+};
+pub use propagation::{adopt_trace, send_trace};
+pub use server::{GrpcServer, ServeError};
+pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};
