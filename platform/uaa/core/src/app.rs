@@ -22,14 +22,14 @@ use crate::secret_cache::SecretCache;
 #[derive(Debug, Clone)]
 pub struct App(Arc<Inner>);
 
-/// The parts.
+/// The parts of an [`App`].
 #[derive(Debug)]
 pub struct Inner {
     /// The configuration.
     pub config: Config,
     /// What tokens carry as `iss`.
     pub issuer: String,
-    /// See [`Config::has_own_name`].
+    /// Whether clients know this UAA by a name that is its own alone ([`Config::has_own_name`]).
     pub has_own_name: bool,
     /// The database.
     pub store: Store,
@@ -47,9 +47,9 @@ pub struct Inner {
     pub callers: PerCaller,
     /// The external providers.
     pub providers: Providers,
-    /// What is counted.
+    /// The counters.
     pub metrics: Metrics,
-    /// The clock.
+    /// The clock by which tokens and sessions end.
     pub clock: Clock,
     /// Whether the component is to stop.
     pub shutdown: Shutdown,

@@ -16,9 +16,9 @@ pub enum Error {
     /// The address cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// Why it cannot be bound.
         source: io::Error,
     },
     /// The certificate cannot be used.
@@ -33,7 +33,7 @@ pub enum Error {
     /// A signing key in the database was not sealed with our master key.
     #[error("signing key `{kid}` was sealed with another master key")]
     ForeignKey {
-        /// Which key.
+        /// The name of the key.
         kid: String,
     },
     /// No signing key could be made.
@@ -48,9 +48,9 @@ pub enum Error {
     /// The settings of a provider cannot be used.
     #[error("provider `{name}` cannot be used: {reason}")]
     Provider {
-        /// Which.
+        /// The name of the provider.
         name: String,
-        /// Why not.
+        /// What is wrong with the settings.
         reason: String,
     },
 }

@@ -23,7 +23,7 @@ mod shared;
 
 pub use provider::{Demand, ExternalLogin, Identity, Provider};
 
-/// All providers.
+/// All providers of the configuration.
 #[derive(Debug)]
 pub struct Providers {
     list: Vec<Arc<Provider>>,

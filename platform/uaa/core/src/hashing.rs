@@ -42,7 +42,7 @@ enum Class {
     Clients,
 }
 
-/// The line is full.
+/// The line for hashing is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
     /// When it is worth coming again.

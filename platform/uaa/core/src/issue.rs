@@ -104,7 +104,7 @@ impl Grant<'_> {
     }
 }
 
-/// A name for a token.
+/// Returns a new, random name for a token.
 pub fn new_jti() -> String {
     secrets::random_hex::<16>()
 }
@@ -311,7 +311,7 @@ impl App {
     }
 }
 
-/// Whole seconds.
+/// Returns the whole seconds of a duration, as tokens count them.
 pub fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

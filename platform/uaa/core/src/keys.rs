@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a retired key is published beyond the longest token: clocks differ.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The keys. Clones share them.
+/// The keys that sign and those that are still published. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Keys {
     shared: Arc<Shared>,
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Ring {
     }
 }
 
-/// What the keys are made with.
+/// The settings of the keys.
 #[derive(Debug)]
 pub struct KeysConfig {
     /// The address at which the keys are published, which tokens name.
@@ -152,12 +152,12 @@ impl Keys {
         self.ring().documents.1.clone()
     }
 
-    /// The present key's id.
+    /// Returns the id of the key that signs now.
     pub fn active_kid(&self) -> String {
         self.ring().active.id().to_owned()
     }
 
-    /// Reads the keys again.
+    /// Reads the keys from the database again, if they changed there.
     pub async fn reload(&self) -> Result<(), Error> {
         let shared = &self.shared;
         let known = self.ring();

@@ -26,7 +26,7 @@ const LOGINS: [&str; 4] = ["ok", "failed", "locked", "busy"];
 /// Classes of answers.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Counts. Clones share them.
+/// The counters of a UAA. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     counts: Arc<Counts>,
@@ -42,7 +42,7 @@ struct Counts {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all counters and gauges with `meter`.
     pub fn register(meter: &Meter, hasher: &Hasher, revoked: &Revoked) -> Self {
         let metrics = Self::default();
         let labelled =

@@ -19,7 +19,7 @@ use weir_platform_uaa_store::{Revocation, Store, What};
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Most revocations in memory.
+/// Most revocations that are kept in memory.
 const MOST: usize = 500_000;
 
 /// The revocations that matter now. Clones share them.
@@ -62,7 +62,7 @@ pub struct Subject<'s> {
 }
 
 impl Revoked {
-    /// Reads what is there.
+    /// Reads all revocations that are in the database.
     pub async fn open(store: Store) -> Result<Self, DbError> {
         let revoked = Self {
             shared: Arc::new(Shared {
@@ -176,7 +176,7 @@ impl Revoked {
         self.shared.last.subscribe()
     }
 
-    /// How many are kept.
+    /// How many revocations are kept.
     pub fn count(&self) -> usize {
         self.shared.known.read().by_subject.len()
     }

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use weir_platform_uaa_store::secrets;
 use weir_service::Clock;
 
-/// How long one is remembered that nobody shows.
+/// How long a secret is remembered that nobody shows.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// How many are.
+/// Most secrets that are remembered.
 const MOST: usize = 1024;
 
 /// Digests of what was right, under a key that this process made for itself.

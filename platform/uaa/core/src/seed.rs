@@ -24,7 +24,7 @@ use weir_platform_uaa_store::{Email, FirstStartState, Group, Member, MemberKind,
 /// How long a node may take for the first start before another one does it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the first start made.
+/// The administrator that the first start made.
 #[derive(Debug, Clone)]
 pub struct FirstStart {
     /// The administrator's name.

@@ -15,7 +15,7 @@ pub const EMPTY_SECRET: &str = "empty";
 /// What stands in the place of a hash where no secret is right.
 pub const NO_SECRET: &str = "none";
 
-/// A client.
+/// A client: a program that asks for tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
     /// The name by which the client asks for tokens.
@@ -49,9 +49,9 @@ impl std::fmt::Debug for Client {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientDetail {
-    /// What its users' tokens may have; `*` stands for one part of a name, at the end for all that follow.
+    /// The scopes that tokens of its users may have; `*` stands for one part of a name, at the end for all that follow.
     pub scope: Vec<String>,
-    /// What its own tokens have.
+    /// The scopes that its own tokens have.
     pub authorities: Vec<String>,
     /// The grants that the client may use.
     pub authorized_grant_types: Vec<String>,
@@ -59,9 +59,9 @@ pub struct ClientDetail {
     pub redirect_uri: Vec<String>,
     /// Which scopes its users need not agree to.
     pub auto_approve: AutoApprove,
-    /// Seconds.
+    /// How long an access token is good for (seconds); `None` for as long as the configuration says.
     pub access_token_validity: Option<i64>,
-    /// Seconds.
+    /// How long a refresh token is good for (seconds); `None` for as long as the configuration says.
     pub refresh_token_validity: Option<i64>,
     /// The origins whose users it takes; all if absent.
     pub allowed_providers: Option<Vec<String>>,
@@ -77,9 +77,9 @@ pub struct ClientDetail {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AutoApprove {
-    /// All or none.
+    /// All scopes, or none.
     Whole(bool),
-    /// These.
+    /// These scopes, or patterns of scopes.
     Scopes(Vec<String>),
 }
 

@@ -16,7 +16,7 @@ pub struct Code {
     pub client_id: String,
     /// The user that the code stands for.
     pub user_id: String,
-    /// What the request for it named; `None` if nothing.
+    /// The redirect URI that the request for the code named; `None` if it named none.
     pub redirect_uri: Option<String>,
     /// What a token for the code may have.
     pub scopes: Vec<String>,
@@ -24,13 +24,13 @@ pub struct Code {
     pub challenge: Option<String>,
     /// What the id token has to repeat.
     pub nonce: Option<String>,
-    /// Seconds.
+    /// When the user logged in (seconds since 1970).
     pub auth_time: i64,
     /// When the code ends (milliseconds since 1970).
     pub expires_at: i64,
     /// When the code was redeemed (milliseconds since 1970).
     pub used_at: Option<i64>,
-    /// What was issued for it.
+    /// The name of the access token that was issued for the code.
     pub access_jti: Option<String>,
     /// The family of the refresh token that was issued for the code.
     pub family: Option<String>,

@@ -67,7 +67,7 @@ pub struct Membership {
     pub display_name: String,
     /// The id of the group.
     pub id: String,
-    /// Not by way of another group.
+    /// Whether the user is in the group itself, and not by way of another one.
     pub direct: bool,
 }
 

@@ -23,7 +23,7 @@ pub struct RefreshToken {
     pub family: String,
     /// The grant by which the user logged in.
     pub grant_type: String,
-    /// Seconds.
+    /// When the user logged in (seconds since 1970).
     pub auth_time: i64,
     /// When the token was issued (milliseconds since 1970).
     pub issued_at: i64,

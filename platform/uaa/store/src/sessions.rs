@@ -15,7 +15,7 @@ const NOTED_EVERY: i64 = 30_000;
 pub struct Session {
     /// The user who is logged in.
     pub user_id: String,
-    /// Seconds.
+    /// When the user logged in (seconds since 1970).
     pub auth_time: i64,
     /// The number of the last revocation when this was read.
     pub as_of: i64,
@@ -72,7 +72,7 @@ impl Store {
         }))
     }
 
-    /// Ends a session.
+    /// Ends the session with this digest.
     pub async fn remove_session(&self, session_hash: &str) -> Result<(), DbError> {
         let delete = sql("delete from uaa_sessions where session_hash = ?");
         self.db.execute(delete.bind(session_hash)).await.map(drop)

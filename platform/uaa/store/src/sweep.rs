@@ -19,7 +19,7 @@ use weir_db::{DbError, Value, sql};
 
 use super::{LockoutConfig, Store};
 
-/// Rows in one transaction.
+/// Most rows that one transaction removes.
 const CHUNK: i64 = 500;
 
 /// How many rows there may be that are not over.

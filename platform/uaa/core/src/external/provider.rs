@@ -31,13 +31,13 @@ const LEEWAY: i64 = 60;
 /// A provider did not do as it should. The text is for operators and has no secrets.
 #[derive(Debug, Clone, Error)]
 pub enum ProviderError {
-    /// It cannot be reached.
+    /// The provider cannot be reached.
     #[error(transparent)]
     Https(#[from] HttpsError),
-    /// It says something that makes no sense, or refuses.
+    /// The provider says something that makes no sense, or refuses.
     #[error("{0}")]
     Answer(String),
-    /// Its token is not to be believed.
+    /// The provider's token is not to be believed.
     #[error("the id token is refused: {_0}")]
     Token(Flaw),
 }
@@ -57,15 +57,15 @@ pub struct Identity {
     pub given_name: Option<String>,
     /// The last name.
     pub family_name: Option<String>,
-    /// `None`: nothing was said of groups.
+    /// The groups of the user there; `None` if the provider says nothing of groups.
     pub groups: Option<Vec<String>>,
     /// When the user logged in there (seconds since 1970).
     pub auth_time: Option<i64>,
-    /// When all this was said (seconds); `None`: just now, to us.
+    /// When the provider said all this (seconds since 1970); `None` if it was just now, to us.
     pub said_at: Option<i64>,
 }
 
-/// A provider.
+/// An OpenID Connect provider, with what is known of it.
 #[derive(Debug)]
 pub struct Provider {
     config: config::Provider,
@@ -88,7 +88,7 @@ pub struct ExternalLogin {
     pub verifier: String,
     /// Where the browser goes afterwards.
     pub continue_to: String,
-    /// Seconds.
+    /// When the browser was sent to the provider (seconds since 1970).
     pub began_at: i64,
     /// How recent the login has to be.
     pub demand: Demand,
@@ -97,7 +97,7 @@ pub struct ExternalLogin {
 /// How recent a login must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// Later than this request.
+    /// Whether the login has to be later than this request.
     pub login: bool,
     /// At most so long ago (seconds).
     pub max_age: Option<i64>,

@@ -149,7 +149,7 @@ const OWN: &[(&str, Own)] = scenarios![
 const ALONE: &[(&str, Alone)] = alone![
     disk::full,
     storm::keys_are_served_in_a_login_storm,
-    storm::unknown_names_take_as_long,
+    storm::unknown_names_cost_as_much,
     storm::one_name_does_not_fill_the_queue,
     storm::jobs_of_one_user_wait_for_each_other,
     storm::clients_are_served_in_a_login_storm,
