@@ -1,19 +1,20 @@
-//! The transport of HTTP drains: POSTs over HTTP/2 where the drain supports it, and else over a few HTTP/1.1 connections.
+//! The transport of HTTP drains: POSTs over HTTP/2 where the drain supports it, and else over a few HTTP/1.1
+//! connections.
 //!
 //! ```text
 //! accepted ─▶ waiting (posts) ─▶ pool of connections, each with some streams ─▶ answers ─▶ Settled | Rejected
 //!                                      └ one more is opened when all are busy         └ transient: Broken
 //! ```
 //!
-//! `https` sends each message of a shipment as a POST of its own, and `https-batch` the whole shipment as one. A batch that is
-//! refused for its contents is halved until the refused messages are found, so the other messages are delivered. Several
-//! POSTs are under way at a time, so the drain may see them in another order than they were sent. Each POST has an
-//! `Idempotency-Key`, a digest of the binding, the arrival time and contents of the shipment, and the part of it that the
-//! POST carries. It is equal when the POST is sent again.
+//! `https` sends each message of a shipment as a POST of its own, and `https-batch` the whole shipment as one. A batch
+//! that is refused for its contents is halved until the refused messages are found, so the other messages are
+//! delivered. Several POSTs are under way at a time, so the drain may see them in another order than they were sent.
+//! Each POST has an `Idempotency-Key`, a digest of the binding, the arrival time and contents of the shipment, and the
+//! part of it that the POST carries. It is equal when the POST is sent again.
 //!
-//! A transient failure (429, 5xx, a time-out, a lost connection) ends the transport. POSTs under way get a short time for
-//! their answers, and then [`Outcome::Broken`] tells the caller to send the rest again, after the delay that the drain asked
-//! for. A connection that the drain closes between two POSTs is not a failure.
+//! A transient failure (429, 5xx, a time-out, a lost connection) ends the transport. POSTs under way get a short time
+//! for their answers, and then [`Outcome::Broken`] tells the caller to send the rest again, after the delay that the
+//! drain asked for. A connection that the drain closes between two POSTs is not a failure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -106,7 +107,8 @@ impl Transport {
         Box::pin(async move { opener.open(number).await })
     }
 
-    /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are dropped.
+    /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are
+    /// dropped.
     pub(crate) async fn run(self, line: TransportEnd) {
         let mut run = Run {
             transport: self,
@@ -161,6 +163,7 @@ impl Run {
                 biased;
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
                     match settle_post(&mut self.transport, &mut self.shipments, &self.line, done) {
+                        // They go back to the position of their shipment, so that shipments are still sent in order.
                         Ok(again) => for post in again.into_iter().rev() {
                             let place = self.waiting.partition_point(|other| other.sequence < post.sequence);
                             self.waiting.insert(place, post);
@@ -193,6 +196,7 @@ impl Run {
     fn accept(&mut self, accepted: Accepted) {
         let Accepted { shipment, room } = accepted;
         let posts = self.transport.template.posts(&shipment, self.transport.each_message);
+        // A shipment without messages needs no answer of the drain.
         if posts.is_empty() {
             return self.line.reporter.finish(Outcome::Settled(shipment.sequence), room);
         }
@@ -230,8 +234,8 @@ impl Run {
 
 /// Handles the result of a POST.
 ///
-/// Returns the POSTs that have to be sent in its place: the POST itself if it did not reach the drain, or the halves of a
-/// refused batch.
+/// Returns the POSTs that have to be sent in its place: the POST itself if it did not reach the drain, or the halves of
+/// a refused batch.
 ///
 /// # Errors
 /// If the result is a failure of the drain, which ends the transport.
@@ -252,8 +256,8 @@ fn settle_post(
         PostResult::Accepted => None,
         PostResult::Refused(failure) => Some(failure),
         PostResult::Failed(failure) => return Err(failure),
-        // The drain closed a connection that had worked before, as servers do with idle ones. A POST that may have arrived is
-        // sent again only once, in case it is the POST that makes the drain close its connections.
+        // The drain closed a connection that had worked before, as servers do with idle ones. A POST that may have
+        // arrived is sent again only once, in case it is the POST that makes the drain close its connections.
         PostResult::Lost { sent, .. } if proven && !(sent && post.was_lost) => {
             post.was_lost |= sent;
             return Ok(vec![post]);

@@ -6,9 +6,10 @@
 //!                       Written ◀──┘ leaves when the peer's kernel has it, and it is 250 ms old or the window is full
 //! ```
 //!
-//! The drain sends no answers over this protocol. Data that the peer's kernel has accepted, and its program has not read, is
-//! lost if the program dies. A program gets 250 ms to read it. The connection is also read all the time, so that its end is
-//! seen at once, and not only by a later write. A peer that closes its sending side counts as gone (decision 0009).
+//! The drain sends no answers over this protocol. Data that the peer's kernel has accepted, and its program has not
+//! read, is lost if the program dies. A program gets 250 ms to read it. The connection is also read all the time, so
+//! that its end is seen at once, and not only by a later write. A peer that closes its sending side counts as gone
+//! (decision 0009).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -111,7 +112,8 @@ struct Written {
     room: WindowPermit,
 }
 
-/// Runs a connection until it breaks, until the sender is dropped and everything is settled, or until the outcomes are dropped.
+/// Runs a connection until it breaks, until the sender is dropped and everything is settled, or until the outcomes are
+/// dropped.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut line: TransportEnd) {
     let mut pump = Pump::new(stream, Arc::clone(&link.meter));
     let mut window = Window::default();
@@ -130,6 +132,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
             timer.as_mut().reset(due);
         }
         tokio::select! {
+            // The pump comes first, so that the end of the connection is seen before another shipment is accepted.
             biased;
             done = poll_fn(|cx| pump.poll(cx)) => match done {
                 Ok(accepted) => {
@@ -144,6 +147,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
                     return line.end(link.failure(error).with_unsettled(unsettled));
                 }
             },
+            // One shipment at a time. The others wait in the channel, where the window bounds them.
             accepted = line.accepted.recv(), if more && pump.current.is_none() => match accepted {
                 Some(accepted) => pump.start(accepted),
                 None => more = false,
@@ -185,9 +189,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         self.waiting = None;
     }
 
-    /// Ready when the current shipment is written, or when the connection has ended. The error is `None` if the peer closed it
-    /// in order.
+    /// Ready when the current shipment is written, or when the connection has ended. The error is `None` if the peer
+    /// closed it in order.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, Option<io::Error>>> {
+        // Read first: a socket can accept a write although the peer has closed the connection.
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(Err(end));
         }
@@ -343,7 +348,8 @@ impl Window {
             self.last_poll = Some(now);
             self.arrived = Some(match link.meter.arrived() {
                 Some(arrived) => arrived,
-                // The kernel gives no answer. As long as a write waits, its send buffer may be full of data that has not arrived.
+                // The kernel gives no answer. As long as a write waits, its send buffer may be full of data that has
+                // not arrived.
                 None if pump.blocked_since().is_some() => link.meter.written().saturating_sub(link.send_buffer),
                 None => link.meter.written(),
             });

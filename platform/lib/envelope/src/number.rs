@@ -10,8 +10,8 @@ pub enum DecimalForm {
     SixPlaces,
     /// The fewest digits that read back as the value, and no exponent, for tags that an agent merges.
     Plain,
-    /// The fewest digits that read back as the value, with an exponent below 1e-4 and from 1e6 (Go's `%v`), for tags that the
-    /// reverse log proxy merges.
+    /// The fewest digits that read back as the value, with an exponent below 1e-4 and from 1e6 (Go's `%v`), for tags
+    /// that the reverse log proxy merges.
     Shortest,
 }
 

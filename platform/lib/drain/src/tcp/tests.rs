@@ -7,8 +7,8 @@ use weir_tls::Trust;
 use super::*;
 use crate::connection::Shipment;
 
-/// The kernel does not say what has arrived. A receiver that reads has everything settled after a time. For one that does not
-/// read, as much as the kernel's send buffer can hold stays unsettled.
+/// The kernel does not say what has arrived. A receiver that reads has everything settled after a time. For one that
+/// does not read, as much as the kernel's send buffer can hold stays unsettled.
 #[tokio::test]
 async fn without_answers_from_the_kernel_shipments_settle_by_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -96,6 +96,7 @@ fn convert(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(
     let event_type = EventType::of(number).ok_or(FromV1Error::EventType(number))?;
     let deployment = head.deployment.unwrap_or(Cow::Borrowed(arrival.deployment));
     let job = head.job.unwrap_or(Cow::Borrowed(arrival.job));
+    // Room for the message and the six tags that every converted envelope gets.
     out.reserve(message.len() + 160);
     let tags = copy_tags(message, event_type, out)?;
     let mut writer = Writer::new(out);
@@ -135,7 +136,8 @@ struct FieldTags<'a> {
     instance_id: Option<Cow<'a, str>>,
 }
 
-/// Copies the tags that stay tags, and returns those that become fields. Tags that the conversion sets itself are left out.
+/// Copies the tags that stay tags, and returns those that become fields. Tags that the conversion sets itself are left
+/// out.
 fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) -> Result<FieldTags<'a>, FromV1Error> {
     let mut tags = FieldTags::default();
     for found in Fields::new(message) {

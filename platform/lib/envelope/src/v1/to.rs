@@ -1,8 +1,8 @@
 //! Converts v2 envelopes to v1.
 //!
-//! A v1 envelope is written in two parts. The base (tags, origin, timestamp and the other top-level fields) is common to all
-//! messages that one envelope becomes. The payload follows, and is cut off again before the next message. Tags for which v1
-//! has no field are copied as encoded map entries, without reading their values.
+//! A v1 envelope is written in two parts. The base (tags, origin, timestamp and the other top-level fields) is common
+//! to all messages that one envelope becomes. The payload follows, and is cut off again before the next message. Tags
+//! for which v1 has no field are copied as encoded map entries, without reading their values.
 
 use thiserror::Error;
 
@@ -20,8 +20,8 @@ use crate::wire::{
 
 /// The most bytes that one envelope may become, all of its messages together.
 ///
-/// A gauge becomes one message for each metric, and each message carries all of the tags. Without a limit, an envelope of a
-/// few megabytes could become terabytes.
+/// A gauge becomes one message for each metric, and each message carries all of the tags. Without a limit, an envelope
+/// of a few megabytes could become terabytes.
 const MAX_OUTPUT: usize = 64 << 20;
 
 /// The outcome of a conversion.
@@ -46,7 +46,7 @@ pub enum Unconvertible {
     #[error("timer has no valid tag `{0}`")]
     Timer(&'static str),
     /// A gauge would become more than 64 MiB, because its tags would be repeated for each of its metrics.
-    #[error("gauge would become {messages} messages of {bytes} bytes of tags each")]
+    #[error("gauge would become `{messages}` messages, each with `{bytes}` bytes of tags")]
     TooLarge {
         /// The number of messages that the gauge would become.
         messages: usize,
@@ -137,6 +137,7 @@ fn put_gauge(
     mut sink: impl FnMut(&[u8]),
 ) -> Result<Converted, Unconvertible> {
     let first = metrics.next().ok_or(Unconvertible::Empty)?;
+    // Most gauges have one metric, and then need no list.
     let Some(second) = metrics.next() else {
         let known = put_tags(out, summary, true);
         put_envelope(out, summary, &known, EventType::ValueMetric);
@@ -163,6 +164,7 @@ fn put_gauge(
     let known = put_tags(out, summary, true);
     put_envelope(out, summary, &known, EventType::ValueMetric);
     let base = out.len();
+    // Checked before the first message is passed on, so that a refused envelope has no output.
     if base.saturating_mul(metrics.len()) > MAX_OUTPUT {
         return Err(Unconvertible::TooLarge {
             messages: metrics.len(),
@@ -180,7 +182,8 @@ fn put_gauge(
     })
 }
 
-/// Copies the tags for which v1 has no field, and returns the others. With `instance_tag` the instance id becomes a tag.
+/// Copies the tags for which v1 has no field, and returns the others. With `instance_tag` the instance id becomes a
+/// tag.
 fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) -> KnownTags<'a> {
     let mut known = KnownTags::new();
     let instance_tag = instance_tag && !summary.instance_id.is_empty();
@@ -241,8 +244,8 @@ fn put_remaining_tags(out: &mut Vec<u8>, known: &KnownTags<'_>, remaining: &[Kno
     }
 }
 
-/// Writes the fields that every v1 envelope has. Empty ones are written too, because the original does so and because the
-/// first two are required.
+/// Writes the fields that every v1 envelope has. Empty ones are written too, because the original does so and because
+/// the first two are required.
 fn put_envelope(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, event_type: EventType) {
     put_tag_field(out, field::ORIGIN, known, KnownTag::Origin);
     put_present_uint(out, field::EVENT_TYPE, event_type as u64);
@@ -347,8 +350,8 @@ struct Container {
 impl Container {
     const NAMES: [&str; 5] = ["cpu", "memory", "disk", "memory_quota", "disk_quota"];
 
-    /// Returns the container metric of `metrics`, which are sorted by name. All five metrics must be present, and each must
-    /// have a unit or a value other than zero, as in the original.
+    /// Returns the container metric of `metrics`, which are sorted by name. All five metrics must be present, and each
+    /// must have a unit or a value other than zero, as in the original.
     fn of(metrics: &[Metric<'_>], instance_id: &str) -> Option<Self> {
         let find = |name: &str| {
             metrics
