@@ -55,7 +55,7 @@ impl RawService for EgressService {
             "Receiver" => false,
             _ => return Err(Status::unimplemented(format!("method `{method}` does not exist"))),
         };
-        // Before the request is read, as in the original: a full RLP answers at once.
+        // Before the request is read, so that a full RLP answers at once.
         let Some(permit) = StreamPermit::take(&self.streams, self.max_streams) else {
             self.rejected_streams.add(1, &[]);
             return Err(Status::resource_exhausted(format!(
