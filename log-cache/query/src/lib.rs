@@ -3,8 +3,8 @@
 //! A query is a text with the sources that its caller may read ([`Query`], [`Visibility`]). Its result is rows or bytes
 //! ([`Answer`], [`Rendered`]). It passes through these modules:
 //!
-//! 1. `guard` lets one statement through that only reads and whose plan will not be too large. `stoppable` ends
-//!    planning at the query's time-out.
+//! 1. `guard` admits one statement that only reads and whose plan will not be too large. `stoppable` ends planning at
+//!    the query's time-out.
 //! 2. `session` gives DataFusion a memory pool and bounded functions, and neither files nor a network. `zones` writes
 //!    time zones by their standard names. `names` gives the columns of an answer different names.
 //! 3. `policy` and `patterns` refuse plans that could take any amount of memory, and choose the size of batches by the
