@@ -33,6 +33,7 @@
 mod addresses;
 mod aggregate;
 mod check;
+mod component;
 mod config;
 mod error;
 mod feed;

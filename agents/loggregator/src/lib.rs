@@ -16,6 +16,7 @@
 //! by the doppler's acknowledgement. Every envelope that came in is sent, in flight, or dropped and counted by reason.
 //! Matches the loggregator agent of loggregator-agent-release, without its UDP (v1) half.
 
+mod component;
 mod config;
 mod intake;
 mod metrics;

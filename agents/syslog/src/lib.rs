@@ -45,6 +45,7 @@
 )]
 
 mod bindings;
+mod component;
 mod config;
 mod drain;
 mod error;

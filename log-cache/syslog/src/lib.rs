@@ -16,6 +16,7 @@
 //! bad framing), `unconvertible` (no envelope's), `too_large`; `egress: rejected` (the log cache does not want it),
 //! `shutting_down`. Matches log-cache-syslog-server of log-cache-release.
 
+mod component;
 mod config;
 mod connection;
 mod error;

@@ -18,6 +18,7 @@
 
 mod admission;
 mod app;
+mod component;
 mod config;
 mod error;
 mod external;

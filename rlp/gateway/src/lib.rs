@@ -27,6 +27,7 @@
 
 mod answer;
 mod backlog;
+mod component;
 mod config;
 mod error;
 mod events;

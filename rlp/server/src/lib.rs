@@ -4,6 +4,7 @@
 //! bytes they are unless tags have to change places. The RLP queues nothing: a client that reads slowly holds its own
 //! subscription back by HTTP/2's flow control, and the doppler's queue for it decides who loses.
 
+mod component;
 mod config;
 mod error;
 mod server;

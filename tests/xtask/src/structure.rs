@@ -30,7 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &["flow", "net"],
     &["telemetry", "syslog", "db", "auth", "uaa-client"],
     &["rpc"],
-    &["drain"],
+    &["drain", "component"],
 ];
 
 /// Which crates of a service may use which others, by their paths.

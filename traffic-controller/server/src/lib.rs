@@ -24,6 +24,7 @@
     )
 )]
 
+mod component;
 mod config;
 mod error;
 mod http;
