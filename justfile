@@ -30,11 +30,15 @@ structure:
 
 # Licences, sources, advisories (needs cargo-deny)
 deny:
-    cargo deny check
+    cargo deny --workspace check
+
+# Dependencies that nobody uses (needs cargo-shear)
+unused:
+    cargo shear
 
 # The API documentation of the workspace
 docs:
-    cargo doc --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 # What CI runs
 ci:

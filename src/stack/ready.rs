@@ -20,7 +20,7 @@ use crate::client::handshake;
 use crate::components::Entry;
 use crate::failure::Failure;
 
-/// A stack that does not serve by then will not.
+/// How long a component may take until it answers, and then an envelope until it has passed.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// One handshake.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -37,13 +37,12 @@ const READ: &str = "/logcache.v1.Egress/Read";
 /// whole.
 pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure> {
     let tls = ClientTls::mutual(&plan.client)?;
-    let deadline = clock::instant() + DEADLINE;
     let start = |component: &Entry| {
         if let Some(start) = starts.remove(component.name()) {
             // Where nobody listens any more, the start was given up.
             start.send(()).ok();
         }
-        serves(plan, &tls, component.name(), deadline)
+        serves(plan, &tls, component.name())
     };
     let mut starting = plan.components.walk(Direction::Start, start);
     while let Some((_, result)) = starting.next().await {
@@ -51,14 +50,15 @@ pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure
     }
     let (agent, cache) = (plan.agent()?, plan.target::<weir_log_cache_server::Server>()?);
     match (agent, cache) {
-        (Some(agent), Some(cache)) => passes(&agent, &Channel::new(&cache), deadline).await,
+        (Some(agent), Some(cache)) => passes(&agent, &Channel::new(&cache)).await,
         // There is no way from one end to the other.
         _ => Ok(()),
     }
 }
 
 /// Waits until all ports of `component` answer.
-async fn serves(plan: &Plan, tls: &ClientTls, component: &'static str, deadline: Instant) -> Result<(), Failure> {
+async fn serves(plan: &Plan, tls: &ClientTls, component: &'static str) -> Result<(), Failure> {
+    let deadline = clock::instant() + DEADLINE;
     for peer in plan
         .ports
         .of(&plan.components)
@@ -86,7 +86,8 @@ async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) 
 }
 
 /// Sends an event through the whole stack until it comes out.
-async fn passes(agent: &Target, cache: &Channel, deadline: Instant) -> Result<(), Failure> {
+async fn passes(agent: &Target, cache: &Channel) -> Result<(), Failure> {
+    let deadline = clock::instant() + DEADLINE;
     let (trigger, _) = Shutdown::new();
     let tasks = Tasks::new(trigger, Health::new());
     let mut producer = Producer::new(

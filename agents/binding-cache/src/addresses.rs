@@ -1,8 +1,9 @@
-//! Whether the drains' names have addresses, and allowed ones.
+//! Resolves the host names of drains, and checks their addresses against the forbidden ranges.
 //!
-//! An answer is remembered for a minute, a failure for two (logging §12): a name that is asked for again meanwhile counts
-//! as failed before. What is not known within a few seconds counts as unknown for now. The syslog agent asks again when it
-//! dials, and checks the address that it dials: here it is only about telling people early.
+//! An answer is remembered for one minute and a failure for two (logging §12). A name that is asked for again in that
+//! time counts as failed before. A name that is not resolved within a few seconds counts as unknown for now. The syslog
+//! agent resolves the name again when it connects, and checks the address that it connects to. This module only serves
+//! to warn people early.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,44 +14,44 @@ use tokio::time::{Instant, timeout_at};
 use weir_drain::{AddressPolicy, Resolver};
 use weir_service::Tasks;
 
-/// An answer is good for so long.
+/// How long an answer is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// A failure is remembered for so long.
+/// How long a failure is remembered.
 const FAILED: Duration = Duration::from_secs(120);
 
-/// For all names of a list together.
+/// How long the names of one list may take to resolve, all together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of a name.
+/// The result of resolving a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// It has an address at which a drain may be.
+pub(crate) enum Resolution {
+    /// The name has an address that is not forbidden.
     Allowed,
-    /// All its addresses are forbidden.
+    /// All addresses of the name are forbidden.
     Blocked,
-    /// It has no address.
+    /// The name has no address.
     Unknown,
-    /// It had none a short while ago, and was not asked for again.
+    /// The name had no address a short while ago, and was not asked for again.
     UnknownBefore,
 }
 
-/// The names of one list.
+/// The results for the names of one list.
 #[derive(Debug, Default)]
-pub(crate) struct Names(BTreeMap<String, Found>);
+pub(crate) struct Names(BTreeMap<String, Resolution>);
 
 impl Names {
-    pub(crate) fn of(&self, host: &str) -> Found {
-        self.0.get(host).copied().unwrap_or(Found::Unknown)
+    pub(crate) fn of(&self, host: &str) -> Resolution {
+        self.0.get(host).copied().unwrap_or(Resolution::Unknown)
     }
 
     #[cfg(test)]
-    pub(crate) fn of_tests<const N: usize>(names: [(&str, Found); N]) -> Self {
+    pub(crate) fn of_tests<const N: usize>(names: [(&str, Resolution); N]) -> Self {
         Self(names.map(|(name, found)| (name.to_owned(), found)).into())
     }
 }
 
-/// Asks, and remembers.
+/// Resolves names and remembers the results.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     policy: AddressPolicy,
@@ -61,7 +62,7 @@ pub(crate) struct Addresses {
 
 #[derive(Debug, Clone, Copy)]
 struct Answer {
-    found: Found,
+    found: Resolution,
     until: Instant,
 }
 
@@ -75,7 +76,8 @@ impl Addresses {
         }
     }
 
-    /// What is known of `hosts`; asks for those of which nothing is known. Forgets all others.
+    /// Returns the results for `hosts`. Names without a remembered result are resolved, and all other names are
+    /// forgotten.
     pub(crate) async fn look_up(&mut self, hosts: BTreeSet<String>) -> Names {
         let now = Instant::now();
         self.known
@@ -85,9 +87,10 @@ impl Addresses {
         for host in hosts {
             match self.known.get(&host) {
                 Some(Answer {
-                    found: Found::Unknown, ..
+                    found: Resolution::Unknown,
+                    ..
                 }) => {
-                    names.0.insert(host, Found::UnknownBefore);
+                    names.0.insert(host, Resolution::UnknownBefore);
                 }
                 Some(answer) => {
                     names.0.insert(host, answer.found);
@@ -100,9 +103,14 @@ impl Addresses {
         while let Ok(Some(answer)) = timeout_at(deadline, asked.next()).await {
             answers.push(answer);
         }
+        // Names that were too slow are neither remembered nor among the results, and `of` reports them as unknown.
         drop(asked);
         for (host, found) in answers {
-            let lasts = if found == Found::Unknown { FAILED } else { REMEMBERED };
+            let lasts = if found == Resolution::Unknown {
+                FAILED
+            } else {
+                REMEMBERED
+            };
             names.0.insert(host.clone(), found);
             self.known.insert(
                 host,
@@ -116,15 +124,15 @@ impl Addresses {
     }
 }
 
-async fn ask(policy: &AddressPolicy, resolver: &Resolver, tasks: &Tasks, host: String) -> (String, Found) {
+async fn ask(policy: &AddressPolicy, resolver: &Resolver, tasks: &Tasks, host: String) -> (String, Resolution) {
     let addresses = match host.parse() {
         Ok(address) => Ok(vec![address]),
         Err(_) => resolver.resolve(&host, tasks).await,
     };
     let found = match addresses {
-        Ok(addresses) if addresses.iter().any(|address| policy.allows(*address)) => Found::Allowed,
-        Ok(_) => Found::Blocked,
-        Err(_) => Found::Unknown,
+        Ok(addresses) if addresses.iter().any(|address| policy.allows(*address)) => Resolution::Allowed,
+        Ok(_) => Resolution::Blocked,
+        Err(_) => Resolution::Unknown,
     };
     (host, found)
 }
@@ -139,7 +147,7 @@ mod tests {
         names.map(str::to_owned).into()
     }
 
-    /// One allowed address is enough; a failure is remembered for two minutes, and asked for again after.
+    /// One allowed address is enough. A failure is remembered for two minutes, and then the name is resolved again.
     #[tokio::test(start_paused = true)]
     async fn answers_are_remembered() {
         let (_trigger, context) = Context::new("binding-cache");
@@ -155,13 +163,21 @@ mod tests {
         let names = addresses.look_up(all()).await;
         assert_eq!(
             (names.of("10.1.2.3"), names.of("::1")),
-            (Found::Blocked, Found::Allowed)
+            (Resolution::Blocked, Resolution::Allowed)
         );
         let found = ["fine", "mixed", "inside", "nowhere"].map(|name| names.of(name));
-        assert_eq!(found, [Found::Allowed, Found::Allowed, Found::Blocked, Found::Unknown]);
-        assert_eq!(addresses.look_up(all()).await.of("nowhere"), Found::UnknownBefore);
+        assert_eq!(
+            found,
+            [
+                Resolution::Allowed,
+                Resolution::Allowed,
+                Resolution::Blocked,
+                Resolution::Unknown
+            ]
+        );
+        assert_eq!(addresses.look_up(all()).await.of("nowhere"), Resolution::UnknownBefore);
         tokio::time::advance(FAILED + Duration::from_secs(1)).await;
-        assert_eq!(addresses.look_up(all()).await.of("nowhere"), Found::Unknown);
+        assert_eq!(addresses.look_up(all()).await.of("nowhere"), Resolution::Unknown);
         addresses.look_up(hosts(["fine"])).await;
         assert_eq!(addresses.known.len(), 1, "others are forgotten");
     }

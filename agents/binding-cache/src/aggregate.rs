@@ -1,5 +1,5 @@
-//! The drains that get everything, from a file of the original's form: a YAML list of `url`, `cert`, `key` and `ca`, or the
-//! same in JSON.
+//! The file of aggregate drains, in the original's form: a YAML list of `url`, `cert`, `key` and `ca`, or a JSON list
+//! with the same keys.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -7,10 +7,10 @@ use weir_agents_lib::yaml::{self, YamlError};
 use weir_drain::feed::{Credential, Item};
 use weir_drain::{Binding, Invalid};
 
-/// What is known of a drain.
+/// The keys of one drain.
 const KEYS: [&str; 4] = ["url", "cert", "key", "ca"];
 
-/// Why the file cannot be used. Texts show no secrets.
+/// The reason for which the file cannot be used. The texts contain no secrets.
 #[derive(Debug, Error)]
 pub(crate) enum AggregateError {
     #[error(transparent)]
@@ -35,7 +35,7 @@ struct Drain {
     ca: String,
 }
 
-/// Reads the file.
+/// Parses the file.
 pub(crate) fn parse(text: &str) -> Result<Vec<Item>, AggregateError> {
     let drains: Vec<Drain> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| AggregateError::Json {
@@ -56,7 +56,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Item>, AggregateError> {
 }
 
 fn of_map(number: usize, map: &yaml::Map) -> Result<Drain, AggregateError> {
-    // The original's example writes `CA`, and its reader takes either.
+    // The original's example writes `CA`, and its parser ignores case.
     let known = |key: &str| KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
     if let Some(key) = map.keys().find(|key| !known(key)) {
         let key: String = key.chars().take(40).collect();
@@ -89,7 +89,7 @@ impl From<Drain> for Item {
     }
 }
 
-/// What is wrong with a drain, if anything.
+/// Returns what is wrong with an aggregate drain, if anything.
 pub(crate) fn problem(item: &Item) -> Option<Invalid> {
     Binding::aggregate(item).find_map(Result::err)
 }
@@ -98,7 +98,7 @@ pub(crate) fn problem(item: &Item) -> Option<Invalid> {
 mod tests {
     use super::*;
 
-    /// YAML and JSON say the same.
+    /// YAML and JSON files with the same content give the same drains.
     #[test]
     fn both_forms_are_read() {
         let yaml = "---\n- url: syslog-tls://a:6067?include-metrics-deprecated=true\n  ca: |\n    PEM\n  cert: ''\n- url: \
@@ -112,9 +112,9 @@ mod tests {
         assert!(parse("").unwrap().is_empty() && parse("[]").unwrap().is_empty());
     }
 
-    /// Mistakes are placed and not shown.
+    /// Errors name the place of a mistake and do not quote the file, which may contain secrets.
     #[test]
-    fn mistakes_are_told() {
+    fn errors_name_the_place_of_a_mistake() {
         for (text, expected) in [
             ("- ca: hunter2\n", "drain 1 has no `url`"),
             (

@@ -1,54 +1,56 @@
-//! What is wrong with the drains of a list (logging §12): the usable ones go on, the others are told to their apps.
+//! Checks the drains of a list (logging §12). Usable ones go on to the agents, and complaints about the others to their
+//! apps.
 //!
-//! An item is cut down to what is usable of it: a bad URL costs all its apps, a bad certificate those that use it.
+//! An item is reduced to its usable parts: an invalid URL affects all its apps, and an invalid certificate affects the
+//! apps that use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_drain::feed::{App, Credential, Item};
 use weir_drain::{Binding, DrainUrl, Invalid, Refusal};
 
-use crate::addresses::{Found, Names};
+use crate::addresses::{Names, Resolution};
 
-/// A drain that an app should hear about.
+/// A problem with a drain, to be reported to one app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Complaint {
-    /// The app.
+    /// The GUID of the app.
     pub(crate) app: String,
-    /// The drain, as it may be shown.
+    /// The drain URL without secrets.
     pub(crate) url: String,
     pub(crate) cause: Cause,
-    /// The contract's text.
+    /// The text, as the contract words it.
     pub(crate) text: String,
 }
 
-/// What kind of trouble it is: the text of one kind may change from one poll to the next.
+/// The kind of a problem. The text about one kind may change from one poll to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Cause {
-    /// URL, certificate or CA: the binding is not used.
+    /// The URL, certificate or CA is invalid. The binding is not used.
     Unusable,
-    /// Its addresses are forbidden: it is not used.
+    /// All addresses are forbidden. The binding is not used.
     Blocked,
-    /// Its name has no address: it is used all the same.
+    /// The name has no address. The binding is used nevertheless.
     Unresolvable,
 }
 
-/// A list after the check that needs nobody else.
+/// A list after the checks that need no name resolution.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// Usable items, one for each URL, sorted by URL.
+    /// The usable items, one for each URL, sorted by URL.
     pub(crate) items: Vec<Item>,
     pub(crate) complaints: Vec<Complaint>,
 }
 
-/// Checks URLs and credentials of `lists`, and puts what belongs together into one.
+/// Checks the URLs and credentials of `lists`, and merges the lists into one.
 pub(crate) fn check(lists: &[&[Item]]) -> Checked {
     let mut complaints = Vec::new();
-    // Apps by URL and credentials; sorted, so that the list does not depend on the order in which it came.
+    // The maps are sorted, so that the result does not depend on the order of the lists.
     let mut usable: BTreeMap<&str, BTreeMap<[&str; 3], Vec<&App>>> = BTreeMap::new();
     for item in lists.iter().flat_map(|list| list.iter()) {
         for credential in &item.credentials {
             let Some(apps) = credential.apps.as_deref().filter(|apps| !apps.is_empty()) else {
-                // Only an aggregate drain has no apps, and those come from elsewhere.
+                // Only aggregate drains have no apps, and these come from another source.
                 continue;
             };
             match problem(item, credential) {
@@ -77,7 +79,8 @@ pub(crate) fn check(lists: &[&[Item]]) -> Checked {
     Checked { items, complaints }
 }
 
-/// Asks about the credential with its first app only: what is wrong is wrong for all.
+/// Returns what is wrong with a credential. It is checked with its first app only, because the result is the same for
+/// all.
 fn problem(item: &Item, credential: &Credential) -> Option<Invalid> {
     let first = credential.apps.as_deref().and_then(|apps| apps.first()).cloned();
     let one = Item {
@@ -107,7 +110,7 @@ fn credential(([cert, key, ca], apps): ([&str; 3], Vec<&App>)) -> Credential {
 }
 
 impl Checked {
-    /// The hosts of the drains.
+    /// Returns the hosts of the drains.
     pub(crate) fn hosts(&self) -> BTreeSet<String> {
         self.items
             .iter()
@@ -116,7 +119,7 @@ impl Checked {
             .collect()
     }
 
-    /// Takes out what is at a forbidden address; complains about that, and about names without an address.
+    /// Removes drains with forbidden addresses, and adds complaints about them and about names without an address.
     pub(crate) fn apply(mut self, names: &Names) -> Self {
         let complaints = &mut self.complaints;
         self.items.retain(|item| {
@@ -124,10 +127,10 @@ impl Checked {
                 return false;
             };
             let (cause, refusal) = match names.of(&url.host()) {
-                Found::Allowed => return true,
-                Found::Blocked => (Cause::Blocked, Refusal::blocked(&url)),
-                Found::Unknown => (Cause::Unresolvable, Refusal::unresolvable(&url)),
-                Found::UnknownBefore => (Cause::Unresolvable, Refusal::skipped_resolve(&url)),
+                Resolution::Allowed => return true,
+                Resolution::Blocked => (Cause::Blocked, Refusal::blocked(&url)),
+                Resolution::Unknown => (Cause::Unresolvable, Refusal::unresolvable(&url)),
+                Resolution::UnknownBefore => (Cause::Unresolvable, Refusal::skipped_resolve(&url)),
             };
             let apps = item
                 .credentials
@@ -170,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The same URL from two sources is one item; apps and credentials are put together; the order is that of the URLs.
+    /// Two lists with one URL give one item with the apps and credentials of both. Items are sorted by URL.
     #[test]
     fn lists_are_merged() {
         let one = [
@@ -188,22 +191,23 @@ mod tests {
         assert_eq!(check(&[&other, &one]).items, expected, "in whatever order they come");
     }
 
-    /// A bad URL costs all its apps, a bad CA those that use it; each is told, without secrets.
+    /// An invalid URL affects all its apps and an invalid CA the apps that use it. Each app gets a complaint without
+    /// secrets.
     #[test]
-    fn what_is_wrong_is_told_to_whom_it_concerns() {
+    fn each_affected_app_gets_a_complaint() {
         let list = [
             item("syslog://good:1", &[("", &["a"]), ("no PEM", &["b", "c"])]),
             item("ftp://user:hunter2@h/?hunter2", &[("", &["a"])]),
         ];
         let checked = check(&[&list]);
         assert_eq!(checked.items, [item("syslog://good:1", &[("", &["a"])])]);
-        let told: Vec<_> = checked
+        let texts: Vec<_> = checked
             .complaints
             .iter()
             .map(|complaint| (complaint.app.as_str(), complaint.text.as_str()))
             .collect();
         assert_eq!(
-            told,
+            texts,
             [
                 ("b", "failed to load root CA for syslog://good:1"),
                 ("c", "failed to load root CA for syslog://good:1"),
@@ -212,7 +216,8 @@ mod tests {
         );
     }
 
-    /// A drain at a forbidden address goes; one whose name is unknown stays; both are told.
+    /// A drain with a forbidden address is removed, and one whose name has no address is kept. There are complaints
+    /// about both.
     #[test]
     fn addresses_are_judged() {
         let list = [
@@ -221,20 +226,20 @@ mod tests {
             item("syslog://fine:1", &[("", &["c"])]),
         ];
         let names = Names::of_tests([
-            ("10.0.0.1", Found::Blocked),
-            ("nowhere", Found::Unknown),
-            ("fine", Found::Allowed),
+            ("10.0.0.1", Resolution::Blocked),
+            ("nowhere", Resolution::Unknown),
+            ("fine", Resolution::Allowed),
         ]);
         let checked = check(&[&list]).apply(&names);
         let urls: Vec<_> = checked.items.iter().map(|item| item.url.as_str()).collect();
         assert_eq!(urls, ["syslog://fine:1", "syslog://nowhere:1"]);
-        let told: Vec<_> = checked
+        let texts: Vec<_> = checked
             .complaints
             .iter()
             .map(|complaint| complaint.text.as_str())
             .collect();
         assert_eq!(
-            told,
+            texts,
             [
                 "Resolved ip address for syslog drain with url syslog://10.0.0.1:1 is blacklisted",
                 "Cannot resolve ip address for syslog drain with url syslog://nowhere:1",

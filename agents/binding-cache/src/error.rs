@@ -1,4 +1,4 @@
-//! Why a binding cache does not run.
+//! The reasons for which a binding cache cannot run.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,18 +7,18 @@ use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
-/// Why a binding cache cannot start.
+/// The reason for which a binding cache cannot start.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address cannot be bound.
+    /// The address to listen on cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The answer of the operating system.
         source: io::Error,
     },
-    /// The certificates cannot be used.
+    /// The certificates cannot be read or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }

@@ -1,6 +1,7 @@
-//! The cloud controller's feed of drains, version 5 (logging §12).
+//! The cloud controller's feed of syslog drains, version 5 (logging §12).
 //!
-//! A list is read whole or not at all: [`pages`] knows how, [`client`] asks for a page over mTLS.
+//! A list is read completely or not at all. [`pages`] puts the pages together, and [`client`] requests one page over
+//! mTLS.
 
 use std::time::Duration;
 
@@ -15,52 +16,52 @@ mod pages;
 
 use client::Client;
 
-/// Where the feed is and how it is asked.
+/// The address of the feed and the limits of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The name that the certificate must carry.
+    /// The name that the server's certificate must contain.
     pub(crate) server_name: String,
-    /// What stands in front of the feed's path.
+    /// The path in front of the feed's own path.
     pub(crate) path: String,
     pub(crate) batch_size: u64,
-    /// For one request.
+    /// How long one request may take.
     pub(crate) timeout: Duration,
-    /// For all pages together.
+    /// The largest size in bytes of all pages together.
     pub(crate) max_bytes: usize,
 }
 
-/// Why the list could not be read. Texts show neither URLs of drains nor credentials.
+/// The reason for which the list could not be read. The texts contain neither drain URLs nor credentials.
 #[derive(Debug, Error)]
 pub(crate) enum FeedError {
-    /// No connection.
+    /// No connection could be made.
     #[error("cloud controller `{address}` cannot be reached: {reason}")]
     Unreachable { address: String, reason: String },
     /// A request took too long.
     #[error("cloud controller did not answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// All of it took too long.
+    /// Reading the whole list took too long.
     #[error("cloud controller's list of drains could not be read within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// Not what was asked for.
+    /// The status of an answer is not 200.
     #[error("cloud controller answered with status {status}{}{body}", if body.is_empty() { "" } else { ": " })]
     Status { status: u16, body: String },
-    /// The answer broke off.
+    /// The connection ended within an answer.
     #[error("cloud controller's answer broke off: {0}")]
     Broken(String),
-    /// Not a page of the feed.
+    /// The answer is not a page of the feed.
     #[error("cloud controller's answer is no page of drains: {0}")]
     Malformed(String),
-    /// More than we take.
+    /// The list exceeds the size limit.
     #[error("cloud controller's list of drains is larger than {0} bytes")]
     TooLarge(usize),
-    /// Pages would not fit together.
+    /// The list changed so often that its pages did not fit together.
     #[error("cloud controller's list of drains changed all the time while it was read ({0} attempts)")]
-    Restless(u32),
+    KeepsChanging(u32),
 }
 
-/// Asks one cloud controller.
+/// Reads the feed of one cloud controller.
 #[derive(Debug)]
 pub(crate) struct Feed {
     endpoint: Endpoint,
@@ -79,12 +80,12 @@ impl Feed {
         }
     }
 
-    /// `host:port`, for people.
+    /// Returns `host:port` for messages.
     pub(crate) fn address(&self) -> String {
         self.endpoint.address()
     }
 
-    /// The whole list. Cancel safe: nothing is kept from one call to the next.
+    /// Reads the whole list. Cancel safe: no state is kept between calls.
     pub(crate) async fn read(&self) -> Result<Vec<Item>, FeedError> {
         let started = Instant::now();
         let mut client = Client::new(&self.endpoint, &self.tls, &self.tasks);

@@ -1,9 +1,10 @@
-//! The face towards the syslog agents (logging §12), over mTLS.
+//! The HTTP interface for the syslog agents (logging §12), over mTLS.
 //!
-//! - `GET /v2/bindings`, `GET /v2/aggregate`: the lists, with an `ETag`. `If-None-Match` is answered by 304. With
-//!   `Prefer: wait=SECONDS` the answer comes when the list changes, or after that time (a minute at the most): so agents
-//!   hear of a new drain at once. 503 with `Retry-After` as long as a list is not known whole.
-//! - `GET /v1/status`: how fresh the lists are, and what is wrong with which drain ([`crate::status`]).
+//! - `GET /v2/bindings` and `GET /v2/aggregate` return the lists with an `ETag`. A request with a current
+//!   `If-None-Match` gets 304. With `Prefer: wait=SECONDS` (RFC 7240) the answer is delayed until the list changes, for
+//!   at most a minute. So agents learn of a new drain at once. While a list is not completely known, the answer is 503
+//!   with `Retry-After`.
+//! - `GET /v1/status` returns how recent the lists are and what is wrong with which drain ([`crate::status`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,21 +20,21 @@ use weir_service::Shutdown;
 use crate::keeper::Outputs;
 use crate::list::{Document, Published};
 
-/// Longest wait.
+/// The longest time for which an answer is delayed.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
-pub(crate) struct Face {
+pub(crate) struct AgentApi {
     pub(crate) outputs: Outputs,
     pub(crate) shutdown: Shutdown,
 }
 
-impl Face {
-    /// The routes.
+impl AgentApi {
+    /// Returns the routes.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/v2/bindings", get(bindings))
@@ -43,16 +44,16 @@ impl Face {
     }
 }
 
-async fn bindings(State(face): State<Face>, headers: HeaderMap) -> Response {
-    list(face.outputs.bindings, &face.shutdown, &headers).await
+async fn bindings(State(api): State<AgentApi>, headers: HeaderMap) -> Response {
+    list(api.outputs.bindings, &api.shutdown, &headers).await
 }
 
-async fn aggregate(State(face): State<Face>, headers: HeaderMap) -> Response {
-    list(face.outputs.aggregate, &face.shutdown, &headers).await
+async fn aggregate(State(api): State<AgentApi>, headers: HeaderMap) -> Response {
+    list(api.outputs.aggregate, &api.shutdown, &headers).await
 }
 
-async fn status(State(face): State<Face>) -> Response {
-    let status = face.outputs.status.lock().clone();
+async fn status(State(api): State<AgentApi>) -> Response {
+    let status = api.outputs.status.lock().clone();
     axum::Json(status).into_response()
 }
 
@@ -67,7 +68,7 @@ async fn list(mut published: Published, shutdown: &Shutdown, headers: &HeaderMap
             None if wait.is_none() => break unavailable(),
             _ => {}
         }
-        // An agent that waits is not kept waiting by a cache that stops.
+        // A cache that is stopping answers waiting agents at once.
         let changed = shutdown
             .unless_requested(timeout_at(deadline, published.changed()))
             .await;
@@ -99,7 +100,7 @@ fn tagged(mut answer: Response, document: &Arc<Document>) -> Response {
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         answer.headers_mut().insert(header::ETAG, etag);
     }
-    // Bindings hold keys: nobody in between keeps them.
+    // Bindings contain private keys, so nothing between the cache and the agent may store them.
     let no_store = HeaderValue::from_static("no-store");
     answer.headers_mut().insert(header::CACHE_CONTROL, no_store);
     answer
@@ -110,7 +111,7 @@ fn unavailable() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
 }
 
-/// Whether the client has the list of this mark.
+/// Returns whether the client has the list with this `ETag`.
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)
@@ -121,7 +122,7 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
         .any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 
-/// How long the client prefers to wait (RFC 7240).
+/// Returns how long the client prefers to wait (RFC 7240 §4.3).
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let wait = preferences.flat_map(|value| value.split([',', ';'])).find_map(|one| {
@@ -151,7 +152,7 @@ mod tests {
         Document::of(&list).unwrap()
     }
 
-    /// Preferences come in many forms; a wait has an end.
+    /// The preference is recognised in all its forms, and a wait is bounded.
     #[test]
     fn preferences_are_read() {
         let seconds = |text: &str| wait(&headers(&[("prefer", text)])).map(|wait| wait.as_secs());
@@ -163,9 +164,10 @@ mod tests {
         }
     }
 
-    /// A list that the client has is not sent again; with a wait the answer comes with the change, or when the time is up.
+    /// A list that the client has is not sent again. With a wait, the answer comes with a change or when the time is
+    /// up.
     #[tokio::test(start_paused = true)]
-    async fn a_known_list_is_waited_for() {
+    async fn a_known_list_is_answered_when_it_changes() {
         let (sender, receiver) = watch::channel(None);
         let (_trigger, shutdown) = Shutdown::new();
         let ask = |pairs: &[(&'static str, &str)]| {
@@ -206,9 +208,9 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 
-    /// A cache that stops keeps nobody.
+    /// A cache that is stopping answers waiting clients.
     #[tokio::test(start_paused = true)]
-    async fn a_stop_answers_who_waits() {
+    async fn a_stop_answers_waiting_clients() {
         let (_sender, receiver) = watch::channel(Some(Arc::new(document(&["a"]))));
         let etag = document(&["a"]).etag;
         let (trigger, shutdown) = Shutdown::new();

@@ -1,7 +1,7 @@
-//! Keeps the lists: takes in what its sources say, checks it, publishes what is usable.
+//! Keeps the lists: it receives those of the sources, checks them and publishes what is usable.
 //!
-//! One task. Sources report by [`News`]; whatever cannot be read leaves what was read before in force, and the status says
-//! since when and why.
+//! It is one task, and sources report to it with [`SourceUpdate`]. If a source cannot be read, its last list stays in
+//! force, and the status says since when and why.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,26 +19,26 @@ use crate::list::{Document, Published, publish};
 use crate::metrics::Metrics;
 use crate::status::{self, MAX_REFUSED, Refused, Status};
 
-/// Names are looked up again this often, also if no list changes.
+/// How often names are resolved again if no list changes.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 
-/// What a source says.
+/// What a source reports.
 #[derive(Debug)]
-pub(crate) struct News {
-    pub(crate) source: Name,
-    /// The whole list; an error has a text without secrets.
+pub(crate) struct SourceUpdate {
+    pub(crate) source: SourceName,
+    /// The whole list, or a text without secrets about why it cannot be read.
     pub(crate) list: Result<Vec<Item>, String>,
 }
 
-/// The sources.
+/// The sources of drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum SourceName {
     CloudController,
     Static,
     Aggregate,
 }
 
-impl Name {
+impl SourceName {
     const fn as_str(self) -> &'static str {
         match self {
             Self::CloudController => "cloud_controller",
@@ -48,10 +48,10 @@ impl Name {
     }
 }
 
-/// What is known of a source.
+/// The state of a source.
 #[derive(Debug)]
 struct Source {
-    name: Name,
+    name: SourceName,
     place: String,
     list: Option<Arc<Vec<Item>>>,
     last_read: Option<i64>,
@@ -59,7 +59,7 @@ struct Source {
     error: Option<String>,
 }
 
-/// What the keeper gives away.
+/// What the keeper publishes.
 #[derive(Debug, Clone)]
 pub(crate) struct Outputs {
     pub(crate) bindings: Published,
@@ -68,7 +68,7 @@ pub(crate) struct Outputs {
     pub(crate) status: Arc<Mutex<Status>>,
 }
 
-/// The task's state.
+/// The state of the task.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sources: Vec<Source>,
@@ -83,9 +83,9 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper of these sources, each with its place.
+    /// Creates a keeper for these sources. Each comes with its address or path.
     pub(crate) fn new(
-        sources: impl IntoIterator<Item = (Name, String)>,
+        sources: impl IntoIterator<Item = (SourceName, String)>,
         addresses: Addresses,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -93,7 +93,7 @@ impl Keeper {
     ) -> (Self, Outputs) {
         let (bindings, published_bindings) = watch::channel(None);
         let (aggregate, published_aggregate) = watch::channel(None);
-        let (complaints, told) = watch::channel(Arc::from([]));
+        let (complaints, published_complaints) = watch::channel(Arc::from([]));
         let status = Arc::<Mutex<Status>>::default();
         let sources = sources.into_iter().map(|(name, place)| Source {
             name,
@@ -117,24 +117,24 @@ impl Keeper {
         let outputs = Outputs {
             bindings: published_bindings,
             aggregate: published_aggregate,
-            complaints: told,
+            complaints: published_complaints,
             status,
         };
         (keeper, outputs)
     }
 
-    /// Works until nobody reports any more.
-    pub(crate) async fn run(mut self, mut news: mpsc::Receiver<News>) {
+    /// Runs until no source can report any more.
+    pub(crate) async fn run(mut self, mut updates: mpsc::Receiver<SourceUpdate>) {
         self.rebuild().await;
         loop {
             let again = tokio::time::sleep(LOOK_UP_AGAIN);
             tokio::select! {
-                told = news.recv() => match told {
+                update = updates.recv() => match update {
                     Some(first) => {
-                        self.hear(first);
-                        // What came together is one change.
-                        while let Ok(next) = news.try_recv() {
-                            self.hear(next);
+                        self.apply(first);
+                        // Updates that arrived together are one change, so the lists are checked once.
+                        while let Ok(next) = updates.try_recv() {
+                            self.apply(next);
                         }
                     }
                     None => return,
@@ -145,13 +145,13 @@ impl Keeper {
         }
     }
 
-    fn hear(&mut self, news: News) {
+    fn apply(&mut self, update: SourceUpdate) {
         let now = self.clock.now_nanos();
-        let Some(source) = self.sources.iter_mut().find(|source| source.name == news.source) else {
+        let Some(source) = self.sources.iter_mut().find(|source| source.name == update.source) else {
             return;
         };
         let name = source.name.as_str();
-        match news.list {
+        match update.list {
             Ok(list) => {
                 if let Some(since) = source.stale_since.take() {
                     tracing::info!(
@@ -182,7 +182,7 @@ impl Keeper {
     }
 
     async fn rebuild(&mut self) {
-        let aggregate = self.list(Name::Aggregate);
+        let aggregate = self.list(SourceName::Aggregate);
         let problems: Vec<_> = aggregate
             .iter()
             .flat_map(|list| list.iter())
@@ -193,40 +193,40 @@ impl Keeper {
             .flat_map(|list| list.iter())
             .filter(|item| aggregate::problem(item).is_none())
             .collect();
-        if self.is_known(Name::Aggregate) {
+        if self.is_known(SourceName::Aggregate) {
             self.publish(&self.aggregate, &usable, "aggregate drains");
         }
 
-        let lists: Vec<Arc<Vec<Item>>> = [Name::CloudController, Name::Static]
+        let lists: Vec<Arc<Vec<Item>>> = [SourceName::CloudController, SourceName::Static]
             .into_iter()
             .filter_map(|name| self.list(name))
             .collect();
-        // A list may be long: not on a worker.
+        // Checking a long list would block a worker for too long.
         let checking = self.tasks.spawn_blocking("check drains", move || {
             let lists: Vec<&[Item]> = lists.iter().map(|list| list.as_slice()).collect();
             check::check(&lists)
         });
-        // A panic there is the tasks' to report.
+        // If the check panicked, the task tracker reports it.
         let Ok(checked) = checking.await else { return };
         let names = self.addresses.look_up(checked.hosts()).await;
         let checked = checked.apply(&names);
-        if [Name::CloudController, Name::Static]
+        if [SourceName::CloudController, SourceName::Static]
             .into_iter()
             .all(|name| self.is_known(name))
         {
             self.publish(&self.bindings, &checked.items, "bindings");
         }
-        self.tell(checked, &problems);
+        self.report(checked, &problems);
     }
 
-    /// Whether a source has been read, or there is none of that name.
-    fn is_known(&self, name: Name) -> bool {
+    /// Returns whether a source has been read, or is not configured.
+    fn is_known(&self, name: SourceName) -> bool {
         self.sources
             .iter()
             .all(|source| source.name != name || source.list.is_some())
     }
 
-    fn list(&self, name: Name) -> Option<Arc<Vec<Item>>> {
+    fn list(&self, name: SourceName) -> Option<Arc<Vec<Item>>> {
         let source = self.sources.iter().find(|source| source.name == name)?;
         source.list.clone()
     }
@@ -248,8 +248,8 @@ impl Keeper {
         }
     }
 
-    /// Status, metrics and complaints.
-    fn tell(&self, checked: Checked, aggregate: &[weir_drain::Invalid]) {
+    /// Updates status, metrics and complaints.
+    fn report(&self, checked: Checked, aggregate: &[weir_drain::Invalid]) {
         let Checked { items, mut complaints } = checked;
         complaints.sort();
         complaints.dedup();

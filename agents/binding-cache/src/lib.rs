@@ -1,4 +1,4 @@
-//! The binding cache: which apps drain where, for the syslog agents of all machines.
+//! The binding cache tells the syslog agents of all machines which apps have which syslog drains.
 //!
 //! ```text
 //! cloud controller, feed v5 ─mTLS, pages─▶ Feed ─┐                       ┌▶ GET /v2/bindings   ─mTLS─▶ syslog agents
@@ -7,19 +7,22 @@
 //!                                                           └▶ Warnings ─gRPC─▶ agent: LGR lines to the bound apps
 //! ```
 //!
-//! - [`feed`]: reads the list of the cloud controller whole, or not at all; every request and the whole poll have a
-//!   deadline; pages overlap, so that nothing is skipped while bindings change.
-//! - [`statics`]: the drains that an operator added by hand, also for the command that adds them.
-//! - [`aggregate`]: the drains that get everything.
-//! - [`check`]: what is wrong with a drain, in the contract's words; names and forbidden addresses in [`addresses`].
-//! - [`warnings`]: tells the apps, on a change and then every ten minutes.
-//! - [`http`]: the face towards the agents.
+//! - [`feed`] reads the list of the cloud controller completely or not at all. Each request and the whole poll have a
+//!   deadline. Pages overlap, so that no drain is skipped while bindings change.
+//! - [`statics`] are the drains that an operator added. The command that adds them uses this module too.
+//! - [`aggregate`] are the drains that get the envelopes of all apps.
+//! - [`check`] finds what is wrong with a drain, in the words of the contract; [`addresses`] checks names and
+//!   addresses.
+//! - [`warnings`] tells the apps about problems, at once and then every ten minutes.
+//! - [`http`] is the interface for the agents.
 //!
-//! **Nothing is forgotten.** Whatever cannot be read keeps its last good content, and the status says since when; as long
-//! as a source was never read, `/v2/bindings` answers 503, so that an agent never takes a beginning for an empty list. A drain
-//! whose name has no address right now stays in the list, unlike in the original: it is away, not gone, and its lines wait.
+//! **Old lists stay in force.** If a source cannot be read, its last list is kept, and the status says since when.
+//! While a source was never read, `/v2/bindings` answers 503, so that an agent never takes an incomplete list for an
+//! empty one. A drain whose name has no address stays in the list, unlike in the original: it may only be down, and its
+//! lines wait.
 //!
-//! Matches the syslog binding cache of loggregator-agent-release. URLs and keys pass through here: none gets into a log.
+//! This crate corresponds to the syslog binding cache of loggregator-agent-release. It handles URLs and keys with
+//! secrets, and none of them may appear in a log.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! A list as agents get it: JSON, and the mark by which they know it again.
+//! A list as agents receive it: a JSON document and its `ETag`.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// The list that is served now; `None` as long as it is not known whole.
+/// The list that is served. `None` while it is not completely known.
 pub(crate) type Published = watch::Receiver<Option<Arc<Document>>>;
 
-/// A list, written once.
+/// A list that is serialised once for all clients.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Document {
     pub(crate) body: Bytes,
-    /// In quotes, as headers have it. The same for the same content, after a restart too.
+    /// The `ETag` with its quotes. It depends on the content only, so it stays valid after a restart.
     pub(crate) etag: String,
 }
 
@@ -31,7 +31,7 @@ impl Document {
     }
 }
 
-/// Makes `document` the current one, if it is another.
+/// Makes `document` the current one if it differs. Returns whether it does.
 pub(crate) fn publish(current: &watch::Sender<Option<Arc<Document>>>, document: Document) -> bool {
     current.send_if_modified(|now| {
         let same = now.as_ref().is_some_and(|now| now.etag == document.etag);
@@ -46,9 +46,9 @@ pub(crate) fn publish(current: &watch::Sender<Option<Arc<Document>>>, document: 
 mod tests {
     use super::*;
 
-    /// The mark follows the content, and watchers hear only of changes.
+    /// The `ETag` depends on the content, and watchers are notified of changes only.
     #[test]
-    fn a_list_is_known_by_its_mark() {
+    fn the_etag_follows_the_content() {
         let (sender, mut receiver) = watch::channel(None);
         let document = |list: &[&str]| Document::of(&list).unwrap();
         assert!(publish(&sender, document(&["a"])));

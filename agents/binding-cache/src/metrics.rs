@@ -1,11 +1,11 @@
-//! What the cache says about itself (logging §18).
+//! The metrics of the cache (logging §18).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::metrics::Meter;
 
-/// The counts.
+/// The counts behind the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     apps: AtomicU64,
@@ -15,7 +15,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub(crate) fn register(meter: &Meter) -> Arc<Self> {
         let metrics = Arc::<Self>::default();
         let gauge = |name: &'static str, text: &'static str, of: fn(&Self) -> &AtomicU64| {
@@ -55,14 +55,14 @@ impl Metrics {
         metrics
     }
 
-    /// A list was made.
+    /// Records the counts of a new list.
     pub(crate) fn refreshed(&self, apps: usize, invalid: usize, blocked: usize) {
         self.apps.store(apps as u64, Ordering::Relaxed);
         self.invalid.store(invalid as u64, Ordering::Relaxed);
         self.blocked.store(blocked as u64, Ordering::Relaxed);
     }
 
-    /// A source could not be read.
+    /// Counts a failure to read a source.
     pub(crate) fn refresh_failed(&self) {
         self.refresh_errors.fetch_add(1, Ordering::Relaxed);
     }

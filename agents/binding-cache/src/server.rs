@@ -17,8 +17,8 @@ use weir_tls::{ClientTls, ServerTls};
 use crate::addresses::Addresses;
 use crate::config::Api;
 use crate::feed::Feed;
-use crate::http::Face;
-use crate::keeper::{Keeper, Name, News};
+use crate::http::AgentApi;
+use crate::keeper::{Keeper, SourceName, SourceUpdate};
 use crate::metrics::Metrics;
 use crate::statics::{StaticDrain, StaticDrains};
 use crate::warnings::Warnings;
@@ -28,8 +28,8 @@ use crate::{Config, Error, aggregate};
 /// The name that an agent's certificate must carry (logging §1).
 const AGENT: &str = "metron";
 
-/// News that wait for the keeper: one of each source is enough.
-const NEWS: usize = 4;
+/// The number of updates that may wait for the keeper. One per source is enough.
+const MAX_UPDATES: usize = 4;
 
 /// An agent that stays away longer gets the warnings later.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,12 +121,16 @@ impl Server {
         } = self;
         let file = |path: &Path| path.display().to_string();
         let sources = [
-            feed.as_ref().map(|(feed, _)| (Name::CloudController, feed.address())),
-            config.static_drains.as_deref().map(|path| (Name::Static, file(path))),
+            feed.as_ref()
+                .map(|(feed, _)| (SourceName::CloudController, feed.address())),
+            config
+                .static_drains
+                .as_deref()
+                .map(|path| (SourceName::Static, file(path))),
             config
                 .aggregate_drains
                 .as_deref()
-                .map(|path| (Name::Aggregate, file(path))),
+                .map(|path| (SourceName::Aggregate, file(path))),
         ];
         let metrics = Metrics::register(&context.meter());
         let addresses = Addresses::new(config.blocked_ranges, resolver, &context.tasks);
@@ -137,23 +141,33 @@ impl Server {
             context.clock.clone(),
             &context.tasks,
         );
-        let (tell, news) = mpsc::channel(NEWS);
+        let (updates_sender, updates) = mpsc::channel(MAX_UPDATES);
         if let Some((feed, interval)) = feed {
-            let polling = poll(feed, interval, tell.clone());
+            let polling = poll(feed, interval, updates_sender.clone());
             spawn_until_stop(&context, "poll the cloud controller", polling);
         }
         if let Some(path) = &config.static_drains {
-            let watching = watch(FileWatch::new(path), Name::Static, statics, tell.clone());
+            let watching = watch(
+                FileWatch::new(path),
+                SourceName::Static,
+                statics,
+                updates_sender.clone(),
+            );
             spawn_until_stop(&context, "watch static drains", watching);
         }
         if let Some(path) = &config.aggregate_drains {
-            let watching = watch(FileWatch::new(path), Name::Aggregate, aggregates, tell.clone());
+            let watching = watch(
+                FileWatch::new(path),
+                SourceName::Aggregate,
+                aggregates,
+                updates_sender.clone(),
+            );
             spawn_until_stop(&context, "watch aggregate drains", watching);
         }
         spawn_until_stop(&context, "keep bindings", async move {
             // The keeper ends when nobody can report any more: this one stays until the stop.
-            let _held = tell;
-            keeper.run(news).await;
+            let _held = updates_sender;
+            keeper.run(updates).await;
         });
         if let Some(target) = agent {
             let pace = Pace {
@@ -169,7 +183,7 @@ impl Server {
             let warning = warnings.run(context.shutdown.clone());
             drop(context.tasks.spawn("warn apps", warning));
         }
-        let face = Face {
+        let api = AgentApi {
             outputs,
             shutdown: context.shutdown.clone(),
         };
@@ -179,7 +193,7 @@ impl Server {
             per_address: config.max_connections,
             ..PortLimits::of(config.max_connections)
         };
-        serve_http_within(agents, listener, &tls, face.router(), shutdown, &context.tasks).await;
+        serve_http_within(agents, listener, &tls, api.router(), shutdown, &context.tasks).await;
         Ok(())
     }
 }
@@ -192,11 +206,11 @@ fn spawn_until_stop(context: &LogContext, name: &'static str, work: impl Future<
 }
 
 /// Reads the cloud controller's list at `interval`, the first time at once.
-async fn poll(feed: Feed, interval: Duration, tell: mpsc::Sender<News>) {
+async fn poll(feed: Feed, interval: Duration, updates_sender: mpsc::Sender<SourceUpdate>) {
     loop {
         let list = feed.read().await.map_err(|error| error.to_string());
-        let source = Name::CloudController;
-        if tell.send(News { source, list }).await.is_err() {
+        let source = SourceName::CloudController;
+        if updates_sender.send(SourceUpdate { source, list }).await.is_err() {
             return;
         }
         tokio::time::sleep(interval).await;
@@ -206,9 +220,9 @@ async fn poll(feed: Feed, interval: Duration, tell: mpsc::Sender<News>) {
 /// Reads a file whenever it changes.
 async fn watch(
     mut file: FileWatch,
-    source: Name,
+    source: SourceName,
     parse: fn(&str) -> Result<Vec<Item>, String>,
-    tell: mpsc::Sender<News>,
+    updates_sender: mpsc::Sender<SourceUpdate>,
 ) {
     loop {
         let list = match file.changed().await {
@@ -217,7 +231,7 @@ async fn watch(
             Ok(None) => Ok(Vec::new()),
             Err(error) => Err(format!("cannot be read: {error}")),
         };
-        if tell.send(News { source, list }).await.is_err() {
+        if updates_sender.send(SourceUpdate { source, list }).await.is_err() {
             return;
         }
     }

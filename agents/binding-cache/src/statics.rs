@@ -1,12 +1,12 @@
-//! The drains that an operator added by hand: a file of their own beside what the cloud controller says.
+//! The drains that an operator added: a file beside the lists of the cloud controller.
 //!
 //! ```json
 //! {"drains": [{"source_id": "my-app", "hostname": "org.space.my-app", "url": "syslog-tls://logs.example:6514",
 //!              "cert": "PEM", "key": "PEM", "ca": "PEM"}]}
 //! ```
 //!
-//! `hostname`, `cert`, `key` and `ca` may be missing. The file holds secrets: whoever writes it closes it to others and
-//! replaces it by a rename, so that a reader sees all of it. `Debug` shows no secrets.
+//! `hostname`, `cert`, `key` and `ca` are optional. The file contains secrets, so its writer makes it private, and
+//! replaces it with a rename, so that a reader never sees a part of it. `Debug` prints no secrets.
 
 use std::fmt;
 
@@ -15,24 +15,24 @@ use thiserror::Error;
 use weir_drain::feed::{App, Credential, Item};
 use weir_drain::{Binding, Invalid};
 
-/// One of them.
+/// A drain of the file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticDrain {
-    /// Whose lines.
+    /// The source id whose lines are drained.
     pub source_id: String,
-    /// The hostname of lines that name none: `org.space.app`.
+    /// The hostname of messages whose envelopes name none: `org.space.app`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
-    /// Where to, user info and query and all.
+    /// The drain URL, including user information and query.
     pub url: String,
-    /// The certificate to show, PEM.
+    /// The client certificate, in PEM.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cert: String,
-    /// Its key, PEM.
+    /// The key of the client certificate, in PEM.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// CA certificates that the drain's may come from, PEM.
+    /// The CA certificates by which the drain is verified, in PEM.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca: String,
 }
@@ -44,7 +44,7 @@ impl fmt::Debug for StaticDrain {
 }
 
 impl StaticDrain {
-    /// As an item of the feed.
+    /// Returns the drain as an item of the feed.
     #[must_use]
     pub fn item(&self) -> Item {
         Item {
@@ -61,10 +61,10 @@ impl StaticDrain {
         }
     }
 
-    /// The binding that a syslog agent makes of it.
+    /// Returns the binding that a syslog agent makes from the drain.
     ///
     /// # Errors
-    /// When it is not usable.
+    /// Returns an error if the drain is not usable.
     pub fn binding(&self) -> Result<Binding, Invalid> {
         Binding::expand(&self.item()).next().unwrap_or_else(|| {
             Err(Invalid {
@@ -76,15 +76,15 @@ impl StaticDrain {
     }
 }
 
-/// All of them: the content of the file.
+/// The content of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticDrains {
-    /// In the order in which they were added.
+    /// The drains in the order in which they were added.
     pub drains: Vec<StaticDrain>,
 }
 
-/// The file is not of this form. Says where, not what: the text may be a secret.
+/// The content is not valid. The error gives the position and not the text, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not a file of drains: line {line}, column {column}")]
 pub struct StaticsError {
@@ -93,10 +93,10 @@ pub struct StaticsError {
 }
 
 impl StaticDrains {
-    /// Reads the content of the file.
+    /// Parses the content of the file.
     ///
     /// # Errors
-    /// When it is not of this form.
+    /// Returns an error if the content is not valid.
     pub fn parse(text: &str) -> Result<Self, StaticsError> {
         serde_json::from_str(text).map_err(|error| StaticsError {
             line: error.line(),
@@ -104,7 +104,7 @@ impl StaticDrains {
         })
     }
 
-    /// The content of the file.
+    /// Returns the content of the file.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("texts in a list can be written");
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// What is written is read back; mistakes are placed, and not shown.
+    /// The content is read back as it was written. Errors name the position and quote nothing.
     #[test]
     fn the_file_is_read_as_written() {
         let drains = StaticDrains { drains: vec![drain()] };
@@ -146,9 +146,9 @@ mod tests {
         assert!(!format!("{drains:?}").contains("hunter2"));
     }
 
-    /// A binding is the same one for the command that adds it and for the agent that reads it from the feed.
+    /// The command that adds a drain and the agent that reads it from the feed get equal bindings.
     #[test]
-    fn it_is_a_binding() {
+    fn a_static_drain_gives_a_binding() {
         let binding = drain().binding().unwrap();
         assert_eq!((binding.source_id(), binding.hostname()), (Some("app"), "o.s.a"));
         let wrong = StaticDrain {

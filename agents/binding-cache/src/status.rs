@@ -1,51 +1,51 @@
-//! What the cache says about itself at `GET /v1/status`: JSON, for `weir drain` and for people. No secrets.
+//! The body of `GET /v1/status`: JSON without secrets, for `weir drain` and for people.
 
 use serde::{Deserialize, Serialize};
 
-/// Most refused drains that are listed.
+/// The largest number of refused drains that are listed.
 pub(crate) const MAX_REFUSED: usize = 1000;
 
-/// The whole of it.
+/// The status of the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The `ETag` of `/v2/bindings`, without quotes; none as long as the list is not known whole.
+    /// The `ETag` of `/v2/bindings` without quotes. `None` while the list is not completely known.
     pub revision: Option<String>,
-    /// Drains of apps in it, one for each app and drain.
+    /// The number of bindings in the list, one for each app and drain.
     pub bindings: usize,
-    /// Where drains come from.
+    /// The sources of drains.
     pub sources: Vec<Source>,
-    /// Drains that are not usable, or whose names have no address now.
+    /// The drains that are not usable, or whose names have no address.
     pub refused: Vec<Refused>,
-    /// How many of them there are.
+    /// The number of refused drains, including those that are not listed.
     pub refused_count: usize,
 }
 
-/// Where drains come from, and how fresh that is. Times are RFC 3339.
+/// A source of drains and how recent its list is. Times are in RFC 3339.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// `cloud_controller`, `static` or `aggregate`.
     pub name: String,
-    /// Its address or file.
+    /// The address or path of the source.
     pub place: String,
-    /// Drain URLs in what was read last.
+    /// The number of drain URLs in the last list.
     pub drains: usize,
-    /// When it was read last.
+    /// When the list was last read.
     pub last_read: Option<String>,
-    /// Since when it cannot be read, and what is served is what was read before.
+    /// Since when the source cannot be read, while an older list is in force.
     pub stale_since: Option<String>,
-    /// Why it cannot be read.
+    /// Why the source cannot be read.
     pub error: Option<String>,
 }
 
-/// A drain that is not usable.
+/// A drain that is not usable, or whose name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Whose; empty for an aggregate drain.
+    /// The GUID of the app. Empty for an aggregate drain.
     pub app: String,
-    /// The drain, as it may be shown.
+    /// The drain URL without secrets.
     pub url: String,
-    /// What is wrong with it.
+    /// What is wrong with the drain.
     pub text: String,
-    /// Whether it is in the list all the same.
+    /// Whether the drain is in the list nevertheless.
     pub used: bool,
 }

@@ -1,7 +1,8 @@
-//! Tells apps that a drain of theirs is not usable: a log line of source type `LGR` in their own stream.
+//! Warns apps about drains that are not usable, with log lines of source type `LGR` in their own streams.
 //!
-//! At once when it becomes so, and then every ten minutes as long as it stays so; also one that comes and goes is told at most
-//! every ten minutes. (The original repeats everything at every poll.) A line that cannot be sent is tried again later.
+//! A warning is written at once and then every ten minutes while the problem lasts. If a problem comes and goes, it is
+//! also reported at most every ten minutes. (The original repeats all warnings at each poll.) A line that cannot be
+//! sent is tried again later.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,19 +19,19 @@ use weir_service::{Clock, Shutdown};
 
 use crate::check::{Cause, Complaint};
 
-/// Between two lines about the same.
+/// The time between two warnings about one problem.
 const REPEAT: Duration = Duration::from_secs(600);
 
-/// Between two looks.
+/// How often complaints are looked at when they do not change.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Lines of one batch.
+/// The largest number of lines in one batch.
 const BATCH: usize = 100;
 
-/// Who we are, in the lines.
+/// The tag `origin` of the lines.
 const ORIGIN: &str = "loggregator_syslog_binding_cache";
 
-/// The task's state.
+/// The state of the task.
 #[derive(Debug)]
 pub(crate) struct Warnings {
     pub(crate) complaints: watch::Receiver<Arc<[Complaint]>>,
@@ -40,21 +41,21 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Works until `shutdown`.
+    /// Runs until `shutdown`.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        let mut told = Told::default();
-        while let Some(open) = shutdown.unless_requested(self.news()).await {
+        let mut sent = SentWarnings::default();
+        while let Some(open) = shutdown.unless_requested(self.next_change()).await {
             if !open {
                 return;
             }
             let complaints = self.complaints.borrow_and_update().clone();
-            let due = told.due(&complaints, Instant::now());
+            let due = sent.due(&complaints, Instant::now());
             for some in due.chunks(BATCH) {
                 let batch = lines(some, self.clock.now_nanos());
                 let count = batch.len() as u64;
                 self.ledger.received(count);
                 match shutdown.unless_requested(self.producer.send(batch)).await {
-                    Some(Ok(())) => told.note(some, Instant::now()),
+                    Some(Ok(())) => sent.note(some, Instant::now()),
                     Some(Err(error)) => {
                         self.ledger.returned(count);
                         tracing::warn!(%error, "warnings about drains cannot be sent, trying again later");
@@ -69,8 +70,8 @@ impl Warnings {
         }
     }
 
-    /// Waits for a change, or for the next look; false once there will be no more.
-    async fn news(&mut self) -> bool {
+    /// Waits for a change of the complaints, or for [`LOOK`]. Returns false if there will be no more changes.
+    async fn next_change(&mut self) -> bool {
         match tokio::time::timeout(LOOK, self.complaints.changed()).await {
             Ok(changed) => changed.is_ok(),
             Err(_) => true,
@@ -84,14 +85,14 @@ fn key(complaint: &Complaint) -> Key {
     (complaint.app.clone(), complaint.url.clone(), complaint.cause)
 }
 
-/// What was told when.
+/// The time of the last warning about each problem.
 #[derive(Debug, Default)]
-struct Told(HashMap<Key, Instant>);
+struct SentWarnings(HashMap<Key, Instant>);
 
-impl Told {
-    /// What is to be told now.
+impl SentWarnings {
+    /// Returns the complaints that should be reported now.
     fn due(&mut self, complaints: &[Complaint], now: Instant) -> Vec<Complaint> {
-        self.0.retain(|_, told| now.duration_since(*told) < REPEAT);
+        self.0.retain(|_, sent| now.duration_since(*sent) < REPEAT);
         complaints
             .iter()
             .filter(|complaint| !self.0.contains_key(&key(complaint)))
@@ -99,8 +100,8 @@ impl Told {
             .collect()
     }
 
-    fn note(&mut self, told: &[Complaint], now: Instant) {
-        self.0.extend(told.iter().map(|complaint| (key(complaint), now)));
+    fn note(&mut self, sent: &[Complaint], now: Instant) {
+        self.0.extend(sent.iter().map(|complaint| (key(complaint), now)));
     }
 }
 
@@ -111,7 +112,7 @@ fn lines(complaints: &[Complaint], now: i64) -> Batch {
             let mut writer = Writer::new(envelope);
             writer.timestamp(now).source_id(&complaint.app).instance_id("0");
             writer.tag("source_type", "LGR").tag("origin", ORIGIN);
-            // It quotes the binding, and people read it on terminals.
+            // The text quotes the binding, and people read it on terminals.
             writer.log(weir_telemetry::neutral(&complaint.text).as_bytes(), Stream::Err);
         });
     }
@@ -131,22 +132,23 @@ mod tests {
         }
     }
 
-    /// Once at once, then every ten minutes, whatever the wording, and also if it was gone in between.
+    /// A problem is reported at once and then every ten minutes, even if its text changes or if it disappears in
+    /// between.
     #[tokio::test(start_paused = true)]
-    async fn each_is_told_every_ten_minutes() {
-        let mut told = Told::default();
-        let mut tell = |complaints: &[Complaint]| {
+    async fn each_problem_is_reported_every_ten_minutes() {
+        let mut sent = SentWarnings::default();
+        let mut due_now = |complaints: &[Complaint]| {
             let now = Instant::now();
-            let due = told.due(complaints, now);
-            told.note(&due, now);
+            let due = sent.due(complaints, now);
+            sent.note(&due, now);
             due.len()
         };
-        assert_eq!(tell(&[complaint("a", "cannot"), complaint("b", "cannot")]), 2);
-        assert_eq!(tell(&[complaint("a", "skipped")]), 0);
+        assert_eq!(due_now(&[complaint("a", "cannot"), complaint("b", "cannot")]), 2);
+        assert_eq!(due_now(&[complaint("a", "skipped")]), 0);
         tokio::time::advance(Duration::from_secs(300)).await;
-        assert_eq!(tell(&[]), 0);
-        assert_eq!(tell(&[complaint("a", "cannot"), complaint("c", "cannot")]), 1);
+        assert_eq!(due_now(&[]), 0);
+        assert_eq!(due_now(&[complaint("a", "cannot"), complaint("c", "cannot")]), 1);
         tokio::time::advance(Duration::from_secs(301)).await;
-        assert_eq!(tell(&[complaint("a", "cannot"), complaint("c", "cannot")]), 1);
+        assert_eq!(due_now(&[complaint("a", "cannot"), complaint("c", "cannot")]), 1);
     }
 }

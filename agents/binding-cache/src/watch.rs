@@ -1,7 +1,7 @@
-//! Files that may be replaced at any time.
+//! Watches files that may be replaced at any time.
 //!
-//! Looked at a few times a second: a `stat` costs a microsecond, works on every file system, and sees a file that is
-//! renamed into place.
+//! The file is checked a few times per second. A `stat` costs a microsecond, works on every file system, and detects a
+//! file that is renamed into place.
 
 use std::fs::Metadata;
 use std::io;
@@ -9,20 +9,20 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between two looks.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Largest file that is read.
+/// The size in bytes of the largest file that is read: 64 MiB.
 const MAX_SIZE: u64 = 64 << 20;
 
-/// A file, and what it looked like when it was read last.
+/// A watched file, and its signature when it was last read.
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     path: PathBuf,
     seen: Option<Signature>,
 }
 
-/// What changes when a file does.
+/// The metadata that changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signature {
     Absent,
@@ -60,14 +60,15 @@ impl FileWatch {
         }
     }
 
-    /// Waits until the file is another than the one that was read last, and reads it; the first time at once. `None`: there
-    /// is none. Cancel safe.
+    /// Waits until the file differs from what was last read, and reads it. The first call returns at once. Returns
+    /// `None` if the file does not exist. Cancel safe.
     pub(crate) async fn changed(&mut self) -> io::Result<Option<String>> {
         loop {
             let signature = Signature::of(&tokio::fs::metadata(&self.path).await);
             if self.seen != Some(signature) {
                 let read = read(&self.path, signature).await;
-                // A file that is replaced while it is read is another one at the next look.
+                // The signature is older than the content: if the file is replaced during the read, the next check sees
+                // a difference.
                 self.seen = Some(signature);
                 return read;
             }
@@ -94,7 +95,8 @@ async fn read(path: &Path, signature: Signature) -> io::Result<Option<String>> {
 mod tests {
     use super::*;
 
-    /// The first look tells how it is; later ones wait for a change: a rewrite, a rename into place, a removal.
+    /// The first call returns the current content, and later ones wait for a rewrite, a rename into place, or a
+    /// removal.
     #[tokio::test]
     async fn every_change_is_seen() {
         let base = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The cache between a cloud controller that misbehaves and the agents, over mTLS, in process.
+//! Tests of the cache in one process, between a cloud controller with faults and the agents, over mTLS.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,7 +18,7 @@ use weir_agents_binding_cache::{RawApi, RawConfig};
 use weir_agents_lib::testing::{Peer, Pki, eventually};
 use weir_proto::loggregator_v2 as v2;
 
-use common::{Cache, CloudController, Mood, item, items, replace, urls_of};
+use common::{Behaviour, Cache, CloudController, item, items, replace, urls_of};
 
 fn source<'s>(status: &'s Value, name: &str) -> &'s Value {
     let sources = status["sources"].as_array().unwrap();
@@ -26,7 +26,7 @@ fn source<'s>(status: &'s Value, name: &str) -> &'s Value {
     found.unwrap_or(&Value::Null)
 }
 
-/// All pages become one list in the order of the URLs; the mark changes with the content only.
+/// All pages become one list, sorted by URL. The `ETag` changes with the content only.
 #[tokio::test]
 async fn the_whole_feed_is_served() {
     let pki = Pki::new();
@@ -45,13 +45,13 @@ async fn the_whole_feed_is_served() {
     cache.stop().await;
 }
 
-/// Drains that go away between two pages cost no other drain its place.
+/// If drains are removed between two pages, no other drain is missing.
 #[tokio::test]
 async fn a_list_that_shrinks_is_read_whole() {
     for gone in [1, 5, 30] {
         let pki = Pki::new();
         let controller = CloudController::start(&pki, items(200)).await;
-        controller.behaves(Mood::Shrinks(gone));
+        controller.behaves(Behaviour::Shrinks(gone));
         let cache = Cache::start(&pki, Cache::asking(&pki, &controller)).await;
         let mut urls = None;
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -66,9 +66,10 @@ async fn a_list_that_shrinks_is_read_whole() {
     }
 }
 
-/// Whatever the cloud controller does, the last good list stays, and the status says since when and why, without secrets.
+/// In all failures of the cloud controller the last list stays in force, and the status says since when and why,
+/// without secrets.
 #[tokio::test]
-async fn trouble_keeps_the_last_list() {
+async fn failures_keep_the_last_list() {
     let pki = Pki::new();
     let controller = CloudController::start(&pki, items(3)).await;
     let mut config = Cache::asking(&pki, &controller);
@@ -79,20 +80,24 @@ async fn trouble_keeps_the_last_list() {
     assert_eq!(source(&good, "cloud_controller")["error"], Value::Null);
     let secret = r#"{"results":[{"url":"syslog://u:hunter2@h:1","credentials":"hunter2"}]}"#;
     let endless = json!({"results": [item("syslog://x:1", "a")], "next_id": 7}).to_string();
-    for (mood, expected) in [
+    for (behaviour, expected) in [
         (
-            Mood::Refuses(500, "database is away".to_owned()),
+            Behaviour::Status(500, "database is away".to_owned()),
             "status 500: database is away",
         ),
-        (Mood::Refuses(401, String::new()), "status 401"),
-        (Mood::Babbles("<html>".to_owned()), "no page of drains"),
-        (Mood::Babbles(secret.to_owned()), "JSON of another form at line 1"),
-        (Mood::Babbles(endless), "`next_id` does not go on"),
-        (Mood::Hangs, "did not answer within 300 ms"),
-        (Mood::Slow(Duration::from_millis(250)), "could not be read within"),
+        (Behaviour::Status(401, String::new()), "status 401"),
+        (Behaviour::Body("<html>".to_owned()), "no page of drains"),
+        (Behaviour::Body(secret.to_owned()), "JSON of another form at line 1"),
+        (Behaviour::Body(endless), "`next_id` does not go on"),
+        (Behaviour::NeverAnswers, "did not answer within 300 ms"),
+        (Behaviour::Slow(Duration::from_millis(250)), "could not be read within"),
     ] {
-        controller.set(items(if matches!(mood, Mood::Slow(_)) { 200 } else { 3 }));
-        controller.behaves(mood.clone());
+        controller.set(items(if matches!(behaviour, Behaviour::Slow(_)) {
+            200
+        } else {
+            3
+        }));
+        controller.behaves(behaviour.clone());
         let status = cache
             .status_when("the trouble", |status| {
                 let error = source(status, "cloud_controller")["error"].as_str();
@@ -101,12 +106,12 @@ async fn trouble_keeps_the_last_list() {
             .await;
         assert!(
             source(&status, "cloud_controller")["stale_since"].is_string(),
-            "{mood:?}"
+            "{behaviour:?}"
         );
         assert!(!status.to_string().contains("hunter2"), "{status}");
-        assert_eq!(cache.urls().await.unwrap().len(), 3, "{mood:?}");
+        assert_eq!(cache.urls().await.unwrap().len(), 3, "{behaviour:?}");
     }
-    controller.behaves(Mood::Well);
+    controller.behaves(Behaviour::Normal);
     controller.set(items(4));
     let well = cache
         .status_when("the new list", |status| status["bindings"] == 4)
@@ -115,7 +120,8 @@ async fn trouble_keeps_the_last_list() {
     cache.stop().await;
 }
 
-/// A list that is too large is not taken; a cloud controller of another CA, or that we are strangers to, is no source.
+/// A list above the size limit is not used. A cloud controller with another CA, or one that does not accept the client,
+/// is an unreadable source.
 #[tokio::test]
 async fn limits_and_identities() {
     let pki = Pki::new();
@@ -156,8 +162,8 @@ async fn limits_and_identities() {
     }
 }
 
-/// A static drain is served as soon as its file is there; a broken file keeps what was; without a cloud controller the list
-/// is known from the start. Who waits hears of it at once.
+/// A static drain is served as soon as its file exists, also to clients that wait. A broken file leaves the last list
+/// in force. Without a cloud controller the list is known from the start.
 #[tokio::test]
 async fn static_drains_come_at_once() {
     let pki = Pki::new();
@@ -202,12 +208,12 @@ async fn static_drains_come_at_once() {
     cache.stop().await;
 }
 
-/// Static drains and those of the cloud controller are one list; as long as one of the two is unknown there is none.
+/// Static drains and those of the cloud controller are merged. While one source is unknown, there is no list.
 #[tokio::test]
 async fn sources_are_merged() {
     let pki = Pki::new();
     let controller = CloudController::start(&pki, vec![item("syslog://logs.example:1", "a")]).await;
-    controller.behaves(Mood::Refuses(503, String::new()));
+    controller.behaves(Behaviour::Status(503, String::new()));
     let path = pki.path().join("drains.json");
     let text = json!({"drains": [
         {"source_id": "b", "hostname": "o.s.b", "url": "syslog://logs.example:1"},
@@ -224,7 +230,7 @@ async fn sources_are_merged() {
         .await;
     let unknown = cache.get("/v2/bindings", &[]).await;
     assert_eq!(unknown.status, StatusCode::SERVICE_UNAVAILABLE);
-    controller.behaves(Mood::Well);
+    controller.behaves(Behaviour::Normal);
     cache.status_when("both", |status| status["bindings"] == 3).await;
     let list = cache.get("/v2/bindings", &[]).await.json();
     assert_eq!(urls_of(&list), ["https://other.example/in", "syslog://logs.example:1"]);
@@ -236,7 +242,7 @@ async fn sources_are_merged() {
     cache.stop().await;
 }
 
-/// Aggregate drains come from a YAML file that is watched; a drain that is not usable is left out and told.
+/// Aggregate drains come from a YAML file that is watched. A drain that is not usable is left out and reported.
 #[tokio::test]
 async fn aggregate_drains_come_from_a_file() {
     let pki = Pki::new();
@@ -273,8 +279,8 @@ async fn aggregate_drains_come_from_a_file() {
     cache.stop().await;
 }
 
-/// What is wrong is told to each bound app, once, in the contract's words and without secrets; a forbidden drain is not
-/// served, one whose name has no address is.
+/// Each bound app is warned once about each problem, in the words of the contract and without secrets. A drain with a
+/// forbidden address is not served, and one whose name has no address is.
 #[tokio::test]
 async fn apps_are_warned() {
     let pki = Pki::new();
@@ -302,7 +308,7 @@ async fn apps_are_warned() {
     eventually("four lines", || agent.received_envelopes() >= 4).await;
     let polls = controller.requests();
     eventually("more polls", || controller.requests() > polls + 6).await;
-    let mut told: Vec<(String, String)> = agent
+    let mut warned: Vec<(String, String)> = agent
         .received()
         .into_iter()
         .map(|envelope| {
@@ -317,7 +323,7 @@ async fn apps_are_warned() {
             (envelope.source_id, String::from_utf8(log.payload.to_vec()).unwrap())
         })
         .collect();
-    told.sort();
+    warned.sort();
     let expected = [
         (
             "inside",
@@ -336,13 +342,13 @@ async fn apps_are_warned() {
             "Invalid Scheme gopher for syslog drain url gopher://logs.example:1/",
         ),
     ];
-    assert_eq!(told, expected.map(|(app, text)| (app.to_owned(), text.to_owned())));
+    assert_eq!(warned, expected.map(|(app, text)| (app.to_owned(), text.to_owned())));
     cache.stop().await;
 }
 
-/// An agent without a certificate of our CA gets nothing; a stop answers who waits.
+/// A client without a certificate of the right CA gets nothing. A cache that is stopping answers waiting clients.
 #[tokio::test]
-async fn strangers_and_stops() {
+async fn unknown_clients_and_stops() {
     let pki = Pki::new();
     let cache = Cache::start(
         &pki,

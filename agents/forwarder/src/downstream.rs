@@ -1,8 +1,8 @@
-//! The agents downstream of this one.
+//! The agents behind the forwarder agent, called downstreams.
 //!
-//! Beside those of the configuration there are those that make themselves known by a file (logging §7): YAML with
-//! `ingress: "PORT"`, a port of this machine's loopback interface, and perhaps `protocol`. A file without `ingress` is
-//! passed over; so is, with a warning, one of a protocol that is not ours (`otelcol`).
+//! Some are configured, and others register with a file (logging §7). Such a file is YAML with `ingress: "PORT"`, a
+//! port on the loopback interface, and optionally `protocol`. A file without `ingress` is skipped. A file with another
+//! protocol (`otelcol`) is skipped with a warning.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,26 +10,26 @@ use std::path::Path;
 use weir_agents_lib::yaml;
 use weir_config::PeerAddr;
 
-use crate::Error;
+use crate::error::Error;
 use crate::glob::Glob;
 
-/// Longest name of a downstream.
+/// The longest name of a downstream, in bytes.
 const MAX_NAME: usize = 64;
 
-/// One of them.
+/// A downstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downstream {
-    /// What it is called in metrics, logs and books.
+    /// The name in metrics, logs and the ledger.
     pub name: String,
-    /// Where it listens.
+    /// The address on which the downstream listens.
     pub address: PeerAddr,
 }
 
 impl Downstream {
-    /// One of the configuration.
+    /// Creates a configured downstream.
     ///
     /// # Errors
-    /// When the name cannot be one.
+    /// Returns an error if the name is not valid.
     pub fn named(name: &str, address: PeerAddr) -> Result<Self, &'static str> {
         let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(usable) {
@@ -41,15 +41,15 @@ impl Downstream {
         })
     }
 
-    /// The hop at which its losses are booked.
+    /// Returns the hop at which losses on the way to this downstream are counted.
     ///
-    /// Names of hops live as long as the process; there is one for each downstream, made when the agent starts.
+    /// Names of hops live as long as the process. The agent makes one for each downstream when it starts.
     pub(crate) fn hop(&self) -> &'static str {
         Box::leak(format!("egress {}", self.name).into_boxed_str())
     }
 }
 
-/// All downstreams: `configured` and those that files name. An address that is there twice is one downstream.
+/// Returns all downstreams: the configured ones and those of the files. If two have one address, the first one is used.
 pub(crate) fn all(configured: &[Downstream], files: &[Glob]) -> Result<Vec<Downstream>, Error> {
     let mut all: Vec<Downstream> = Vec::new();
     let found = files.iter().map(of_files).collect::<Result<Vec<_>, Error>>()?;
@@ -83,7 +83,7 @@ fn of_files(glob: &Glob) -> Result<Vec<Downstream>, Error> {
     Ok(found)
 }
 
-/// The downstream that a file names, if it is one of ours.
+/// Returns the downstream that a file registers, if its protocol is supported.
 fn of_file(path: &Path, text: &str) -> Result<Option<Downstream>, Error> {
     let malformed = |source| Error::Malformed {
         path: path.to_owned(),
@@ -135,7 +135,8 @@ mod tests {
         }
     }
 
-    /// A port of this machine; without one, or with another protocol, nothing; anything else is an error that names the file.
+    /// A file registers a local port. Without a port or with another protocol it is skipped, and otherwise the error
+    /// names the file.
     #[test]
     fn files_name_ports() {
         assert_eq!(read("---\ningress: \"3459\"\n").unwrap(), Some(at(3459)));
@@ -160,7 +161,7 @@ mod tests {
         }
     }
 
-    /// The same address twice is one downstream, under its first name.
+    /// Two downstreams with one address are one downstream with the first name.
     #[test]
     fn addresses_are_distinct() {
         let base = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Why a forwarder agent does not run.
+//! The reasons for which a forwarder agent cannot run.
 
 use std::path::PathBuf;
 
@@ -6,32 +6,32 @@ use thiserror::Error;
 use weir_agents_lib::yaml::YamlError;
 use weir_error::{Classify, ErrorKind};
 
-/// Why a forwarder agent cannot start, or stopped.
+/// The reason for which a forwarder agent cannot start, or has stopped.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// As any agent.
+    /// An error that every agent can have: the port, its certificates or its server.
     #[error(transparent)]
     Agent(#[from] weir_agents_lib::Error),
-    /// A file that should name a downstream cannot be read.
+    /// A file that registers a downstream cannot be read.
     #[error("downstream file `{}` cannot be read", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's answer.
+        /// The answer of the operating system.
         source: std::io::Error,
     },
-    /// A file that should name a downstream is not what it should be.
+    /// A file that registers a downstream is not valid.
     #[error("downstream file `{}`", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         source: YamlError,
     },
     /// A downstream is this agent itself.
     #[error("downstream `{name}` is this agent itself")]
     Loop {
-        /// Its name.
+        /// The name of the downstream.
         name: String,
     },
 }

@@ -1,4 +1,4 @@
-//! One batch in, the same bytes to every downstream.
+//! Gives each batch to every downstream.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use weir_agents_lib::rewrite::{Rewriter, Rewritten};
 use weir_agents_lib::{Buffer, OriginMappings};
 use weir_flow::{Ledger, Parcel, Reason};
 
-/// What becomes of each batch that came in.
+/// Rewrites received batches and puts them into the buffers of all downstreams, which share the bytes.
 #[derive(Debug)]
-pub(crate) struct Fan {
+pub(crate) struct FanOut {
     pub(crate) rewriter: Rewriter,
     pub(crate) buffers: Vec<Buffer>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) origin_mappings: OriginMappings,
 }
 
-impl Fan {
+impl FanOut {
     pub(crate) fn take(&self, parcel: Parcel) {
         let Rewritten { batch, origin_mappings } = self.rewriter.rewrite(parcel.batch);
         self.origin_mappings.add(origin_mappings);
@@ -25,8 +25,9 @@ impl Fan {
         };
         match self.buffers.split_last() {
             Some((last, others)) => {
-                for (way, buffer) in others.iter().enumerate() {
-                    buffer.push(parcel.by_way(way));
+                // The producer's loss report counts an envelope once, even if several downstreams lose it.
+                for (branch, buffer) in others.iter().enumerate() {
+                    buffer.push(parcel.by_way(branch));
                 }
                 last.push(parcel.by_way(others.len()));
             }

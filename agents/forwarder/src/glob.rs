@@ -1,17 +1,17 @@
-//! Paths with `*` (any characters) and `?` (any one character) in their parts.
+//! Path patterns in which `*` stands for any characters and `?` for one character, within one path component.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// A pattern of paths.
+/// A path pattern.
 #[derive(Debug, Clone)]
 pub(crate) struct Glob {
     pattern: String,
 }
 
 impl Glob {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub(crate) fn parse(pattern: &str) -> Result<Self, &'static str> {
         if pattern.is_empty() {
             return Err("must not be empty");
@@ -24,12 +24,12 @@ impl Glob {
         })
     }
 
-    /// As it was written.
+    /// Returns the pattern as it was written.
     pub(crate) fn as_str(&self) -> &str {
         &self.pattern
     }
 
-    /// The paths that exist now, sorted. A directory that cannot be read has none.
+    /// Returns the existing paths that match, sorted. A directory that cannot be read contains none.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let mut found = vec![PathBuf::new()];
         for part in Path::new(&self.pattern).components() {
@@ -48,7 +48,7 @@ impl Glob {
     }
 }
 
-/// The entries of a directory whose names match.
+/// Returns the entries of a directory whose names match, sorted.
 fn matching(directory: &Path, pattern: &OsStr) -> Vec<PathBuf> {
     let here = if directory.as_os_str().is_empty() {
         Path::new(".")
@@ -64,10 +64,10 @@ fn matching(directory: &Path, pattern: &OsStr) -> Vec<PathBuf> {
     names.into_iter().map(|name| directory.join(name)).collect()
 }
 
-/// Whether `name` is one of `pattern`, in time proportional to the product of their lengths at the most.
+/// Returns whether `name` matches `pattern`, in time proportional to at most the product of their lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut reached) = (0, 0);
-    // The last star, and how much of the name it stands for so far.
+    // The position of the last star in the pattern, and up to where in the name it matches so far.
     let mut star: Option<(usize, usize)> = None;
     while reached < name.len() {
         match pattern.get(at) {
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// The files of all jobs, in a fixed order; directories and names in between that do not fit are passed over.
+    /// The files of all jobs are found in a fixed order, and directories that do not match are skipped.
     #[test]
     fn files_are_found() {
         let base = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The forwarder agent: the first hop of a machine. Every envelope goes to every agent that is downstream of it.
+//! The forwarder agent is the first hop on a machine. It gives every envelope to every agent behind it.
 //!
 //! ```text
 //!                                  ┌▶ Buffer ─acknowledged link─▶ loggregator agent
@@ -6,20 +6,20 @@
 //!                                  └▶ …
 //! ```
 //!
-//! - In: `loggregator.v2.Ingress` over mTLS, server name `metron` ([`weir_agents_lib::Face`]).
-//! - Default tags, identity and counter totals (logging §7), once for all downstreams. A batch that needs none of it is
-//!   passed as the bytes it came in; one that does is copied once. All downstreams share the same bytes.
-//! - Each downstream has a bounded, fair buffer and a link of its own. One that is away loses its own oldest, counted at the
-//!   hop `egress NAME`, and holds up nobody else.
-//! - Downstreams are the ones of the configuration, and those that the job files of this machine name ([`downstream`]), read
-//!   once at the start as the original does.
+//! - The agent serves `loggregator.v2.Ingress` over mTLS under the server name `metron` ([`weir_agents_lib::Face`]).
+//! - Default tags, source ids and counter totals are set once for all downstreams (logging §7). A batch that needs no
+//!   change keeps its bytes, and any other is copied once. All downstreams share the same bytes.
+//! - Each downstream has its own bounded, fair buffer and its own link. If it is absent for long, it loses its own
+//!   oldest envelopes, counted at the hop `egress NAME`, and no other downstream is affected.
+//! - Downstreams are configured, or registered by the job files of this machine ([`downstream`]). The files are read
+//!   once at the start, as the original does.
 //!
-//! **Receipts.** A producer's batch is *taken* once every downstream that acknowledges has said so. A downstream that has
-//! been away for longer than `patience` is no longer waited for; what it then loses is counted all the same.
+//! **Receipts.** A producer's batch is *taken* when every downstream that acknowledges has acknowledged it. A
+//! downstream that has been absent for longer than `patience` is not waited for. What it loses is counted nevertheless.
 //!
-//! **Books.** `received` counts an envelope once, `sent` once for each downstream, as at the doppler. For each downstream:
-//! `received = sent + dropped{egress NAME} + in flight + waiting`. Matches the forwarder agent of loggregator-agent-release,
-//! without OTLP.
+//! **What is counted.** `received` counts an envelope once, and `sent` counts it once for each downstream. For each
+//! downstream: `received = sent + dropped{egress NAME} + in flight + waiting`. This crate corresponds to the forwarder
+//! agent of loggregator-agent-release, without OTLP.
 
 #![cfg_attr(
     test,

@@ -1,6 +1,6 @@
-//! What the agent says about itself (logging §18), beside the origin mappings that all agents have.
+//! The agent's own metrics (logging §18). The origin mappings, which all agents have, are counted elsewhere.
 //!
-//! The counts of envelopes are the ledger's, so that metrics and books never disagree.
+//! The counts of envelopes come from the ledger, so that metrics and ledger never differ.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use opentelemetry::metrics::Meter;
 use weir_agents_lib::{Buffer, INGRESS};
 use weir_flow::Ledger;
 
-/// A downstream as metrics see it.
+/// The measured parts of a downstream.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
-    /// Its address, by which the original names it.
+    /// The address, which the original uses as the name.
     pub(crate) destination: String,
     pub(crate) hop: &'static str,
     pub(crate) buffer: Buffer,
@@ -30,33 +30,33 @@ impl Watched {
 /// Registers the agent's metrics.
 pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, downstreams: Vec<Watched>) {
     let downstreams: Arc<[Watched]> = downstreams.into();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .u64_observable_counter("ingress")
         .with_description("Envelopes that came in.")
-        .with_callback(move |counter| counter.observe(books.snapshot().received, &[]))
+        .with_callback(move |counter| counter.observe(counts.snapshot().received, &[]))
         .build();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .u64_observable_counter("egress")
         .with_description("Envelopes that downstreams have taken and handed on, counted once for each of them.")
-        .with_callback(move |counter| counter.observe(books.snapshot().sent, &[]))
+        .with_callback(move |counter| counter.observe(counts.snapshot().sent, &[]))
         .build();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .u64_observable_counter("dropped")
         .with_description("Envelopes lost on the way in, for all downstreams.")
         .with_callback(move |counter| {
-            counter.observe(lost_at(&books, INGRESS), &[KeyValue::new("direction", "ingress")]);
+            counter.observe(lost_at(&counts, INGRESS), &[KeyValue::new("direction", "ingress")]);
         })
         .build();
-    let (books, watched) = (Arc::clone(ledger), Arc::clone(&downstreams));
+    let (counts, watched) = (Arc::clone(ledger), Arc::clone(&downstreams));
     meter
         .u64_observable_counter("egress_expired_total")
         .with_description("Envelopes lost on the way to one downstream.")
         .with_callback(move |counter| {
             for downstream in watched.iter() {
-                counter.observe(lost_at(&books, downstream.hop), &downstream.labels());
+                counter.observe(lost_at(&counts, downstream.hop), &downstream.labels());
             }
         })
         .build();

@@ -12,7 +12,7 @@ use weir_net::Target;
 use weir_tls::ClientTls;
 
 use crate::downstream::{self, Downstream};
-use crate::fan::Fan;
+use crate::fan::FanOut;
 use crate::metrics::Watched;
 use crate::{Config, Error, metrics};
 
@@ -102,7 +102,7 @@ impl Server {
         }
         let meter = context.meter();
         metrics::register(&meter, &context.ledger, watched);
-        let fan = Fan {
+        let fan = FanOut {
             rewriter: Rewriter::new(config.tags, config.counter_series),
             buffers: outlets.iter().map(Outlet::buffer).collect(),
             ledger: Arc::clone(&context.ledger),

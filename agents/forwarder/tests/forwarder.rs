@@ -1,4 +1,4 @@
-//! A forwarder agent between producers and several downstreams, over mTLS.
+//! Tests of a forwarder agent between producers and several downstreams, over mTLS.
 
 #![allow(
     clippy::disallowed_methods,
@@ -30,7 +30,7 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    /// With downstreams `one`, `two`, … at these addresses.
+    /// Starts an agent with the downstreams `one`, `two` and `three` at these addresses.
     async fn start(pki: &Pki, downstreams: &[SocketAddr], raw: RawConfig) -> Self {
         let names = ["one", "two", "three"].map(str::to_owned);
         let raw = RawConfig {
@@ -77,7 +77,7 @@ impl Forwarder {
         )
     }
 
-    fn books(&self) -> LedgerSnapshot {
+    fn ledger(&self) -> LedgerSnapshot {
         self.context.ledger.snapshot()
     }
 
@@ -93,7 +93,7 @@ impl Forwarder {
     }
 }
 
-/// A small buffer and little patience at the end.
+/// Returns a configuration with a small buffer and a short drain time.
 fn small() -> RawConfig {
     RawConfig {
         buffer: RawBounds {
@@ -105,8 +105,8 @@ fn small() -> RawConfig {
     }
 }
 
-fn dropped(books: &LedgerSnapshot) -> Vec<(&str, &str, u64)> {
-    books
+fn dropped(ledger: &LedgerSnapshot) -> Vec<(&str, &str, u64)> {
+    ledger
         .dropped
         .iter()
         .map(|drop| (drop.hop.as_str(), drop.reason.as_str(), drop.count))
@@ -117,7 +117,7 @@ async fn flushed(producer: &mut Producer) -> Report {
     tokio::time::timeout(PATIENCE, producer.flush()).await.unwrap().unwrap()
 }
 
-/// Every downstream gets every envelope once, in order, with the default tags; the books count each of them.
+/// Every downstream gets every envelope once, in order and with the default tags. The ledger counts each delivery.
 #[tokio::test]
 async fn everything_goes_to_every_downstream() {
     let pki = Pki::new();
@@ -138,15 +138,18 @@ async fn everything_goes_to_every_downstream() {
         assert!(received.iter().all(|envelope| envelope.tags["job"] == "cell"));
     }
     drop(producer);
-    let books = forwarder.stop().await.snapshot();
-    assert_eq!((books.received, books.sent, books.dropped_total()), (5000, 10_000, 0));
-    assert_eq!(books.in_flight, 0);
+    let ledger = forwarder.stop().await.snapshot();
+    assert_eq!(
+        (ledger.received, ledger.sent, ledger.dropped_total()),
+        (5000, 10_000, 0)
+    );
+    assert_eq!(ledger.in_flight, 0);
 }
 
-/// A downstream that is not there holds up nobody; it loses its own oldest, fairly to sources, and gets the rest when it
-/// comes. Its losses stand at its own hop.
+/// An absent downstream delays nobody. It loses its own oldest envelopes, fairly to sources and counted at its own hop,
+/// and gets the rest when it appears.
 #[tokio::test]
-async fn an_absent_downstream_loses_its_own() {
+async fn an_absent_downstream_loses_only_its_own_envelopes() {
     let pki = Pki::new();
     let (there, place) = (Peer::start(&pki.agent, 0), free_port());
     let forwarder = Forwarder::start(&pki, &[there.address(), place], small()).await;
@@ -165,7 +168,7 @@ async fn an_absent_downstream_loses_its_own() {
     .await;
     let late = Peer::start(&pki.agent, place.port());
     eventually("the rest at the one that came late", || {
-        let lost = forwarder.books().dropped_total();
+        let lost = forwarder.ledger().dropped_total();
         late.received_envelopes() as u64 + lost == 5050
     })
     .await;
@@ -179,13 +182,13 @@ async fn an_absent_downstream_loses_its_own() {
     assert!(of("quiet").into_iter().eq(0..50), "the quiet source lost nothing");
     let noisy = of("noisy");
     assert!(noisy.is_sorted() && noisy.last() == Some(&4999), "the newest were kept");
-    let books = forwarder.stop().await.snapshot();
+    let ledger = forwarder.stop().await.snapshot();
     let lost = 5000 - noisy.len() as u64;
-    assert_eq!(dropped(&books), [("egress two", "buffer_full", lost)]);
-    assert_eq!(books.sent, 5050 + 5050 - lost);
+    assert_eq!(dropped(&ledger), [("egress two", "buffer_full", lost)]);
+    assert_eq!(ledger.sent, 5050 + 5050 - lost);
 }
 
-/// A batch is taken when both have it, not before.
+/// A batch is taken when both downstreams have it, and not before.
 #[tokio::test]
 async fn taken_waits_for_every_downstream() {
     let pki = Pki::new();
@@ -197,17 +200,17 @@ async fn taken_waits_for_every_downstream() {
         quick.received_envelopes() == 10 && slow.received_envelopes() == 10
     })
     .await;
-    // The quick one has acknowledged.
-    eventually("ten sent", || forwarder.books().sent == 10).await;
+    // The first downstream has acknowledged.
+    eventually("ten sent", || forwarder.ledger().sent == 10).await;
     assert_eq!(producer.on_the_way(), 10);
     slow.settle();
     assert_eq!(flushed(&mut producer).await, Report { sent: 10, lost: 0 });
 }
 
-/// Producers wait for a downstream that is away for a moment, and no longer than the patience for one that stays away, be it
-/// never there or gone; what waits for it is sent when it comes all the same.
+/// Producers wait for a downstream that is absent for a moment. If it stays absent for longer than the patience, they
+/// do not wait any more, and its envelopes are still sent when it appears.
 #[tokio::test]
-async fn patience_has_an_end() {
+async fn producers_wait_only_for_the_patience() {
     let pki = Pki::new();
     let (there, place) = (Peer::start(&pki.agent, 0), free_port());
     let config = RawConfig {
@@ -226,7 +229,7 @@ async fn patience_has_an_end() {
     assert_eq!(flushed(&mut producer).await.lost, 0, "not waited for");
     let late = Peer::start(&pki.agent, place.port());
     eventually("all at the late one", || late.received_envelopes() == 20).await;
-    eventually("all settled", || forwarder.books().in_flight == 0).await;
+    eventually("all settled", || forwarder.ledger().in_flight == 0).await;
     assert!(late.received().iter().map(|envelope| envelope.timestamp).eq(0..20));
     drop(late.kill());
     producer.send(numbered("app", 20, 10)).await.unwrap();
@@ -234,7 +237,7 @@ async fn patience_has_an_end() {
     assert_eq!(there.received_envelopes(), 30);
 }
 
-/// On a stop what waits for somebody who is away is counted, and what the others have to get still leaves.
+/// When the agent stops, envelopes for an absent downstream are counted, and those for the others are delivered.
 #[tokio::test]
 async fn a_stop_drains_each_downstream() {
     let pki = Pki::new();
@@ -246,13 +249,13 @@ async fn a_stop_drains_each_downstream() {
         .unary("/loggregator.v2.Ingress/Send", batch.bytes().clone())
         .await
         .unwrap();
-    let books = forwarder.stop().await.snapshot();
+    let ledger = forwarder.stop().await.snapshot();
     assert_eq!(there.received_envelopes(), 500);
-    assert_eq!((books.received, books.sent, books.in_flight), (500, 500, 0));
-    assert_eq!(dropped(&books), [("egress two", "shutting_down", 500)]);
+    assert_eq!((ledger.received, ledger.sent, ledger.in_flight), (500, 500, 0));
+    assert_eq!(dropped(&ledger), [("egress two", "shutting_down", 500)]);
 }
 
-/// A downstream that is killed costs what was under way to it, and is used again when it is back.
+/// A killed downstream costs the envelopes in flight to it, and is used again when it is back.
 #[tokio::test]
 async fn a_killed_downstream_is_counted() {
     let pki = Pki::new();
@@ -269,13 +272,13 @@ async fn a_killed_downstream_is_counted() {
     producer.send(numbered("app", 100, 100)).await.unwrap();
     assert_eq!(flushed(&mut producer).await, Report { sent: 200, lost: 100 });
     assert_eq!((there.received_envelopes(), victim.received_envelopes()), (200, 100));
-    assert_eq!(dropped(&forwarder.books()), [("egress two", "peer_lost", 100)]);
+    assert_eq!(dropped(&forwarder.ledger()), [("egress two", "peer_lost", 100)]);
 }
 
-/// Setup: two downstreams that take nothing and are killed. Must hold: a line that is lost on both ways is one lost line to its
-/// producer, and the books of each way have it.
+/// Two downstreams accept nothing and are killed. A line that is lost for both is one lost line for its producer, and
+/// is counted at both hops.
 #[tokio::test]
-async fn a_line_lost_on_two_ways_is_lost_once() {
+async fn a_line_lost_for_two_downstreams_is_lost_once() {
     let pki = Pki::new();
     let victims = [Peer::stalled(&pki.agent), Peer::stalled(&pki.agent)];
     let places = victims.each_ref().map(Peer::address);
@@ -290,12 +293,12 @@ async fn a_line_lost_on_two_ways_is_lost_once() {
     }
     assert_eq!(flushed(&mut producer).await, Report { sent: 100, lost: 100 });
     assert_eq!(
-        dropped(&forwarder.books()),
+        dropped(&forwarder.ledger()),
         [("egress one", "peer_lost", 100), ("egress two", "peer_lost", 100)]
     );
 }
 
-/// Downstreams make themselves known by files; one of another protocol is passed over; a broken file is an error.
+/// Files register downstreams. One with another protocol is skipped, and a broken one is an error.
 #[tokio::test]
 async fn files_name_downstreams() {
     let pki = Pki::new();
@@ -328,7 +331,7 @@ async fn files_name_downstreams() {
     assert!(matches!(error, Error::Malformed { .. }), "{error}");
 }
 
-/// Without any downstream what comes in is counted as having no destination.
+/// Without a downstream, all envelopes are counted as having no destination.
 #[tokio::test]
 async fn without_downstreams_everything_is_counted() {
     let pki = Pki::new();
@@ -340,6 +343,6 @@ async fn without_downstreams_everything_is_counted() {
     let mut producer = forwarder.producer(&pki);
     producer.send(numbered("app", 0, 10)).await.unwrap();
     assert_eq!(flushed(&mut producer).await, Report { sent: 10, lost: 10 });
-    let books = forwarder.stop().await.snapshot();
-    assert_eq!(dropped(&books), [("egress", "no_destination", 10)]);
+    let ledger = forwarder.stop().await.snapshot();
+    assert_eq!(dropped(&ledger), [("egress", "no_destination", 10)]);
 }

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 use weir_config::{ByteSize, Problems};
 use weir_flow::Capacity;
 
-use crate::InFlightLimit;
+use crate::outlet::InFlightLimit;
 use crate::rewrite::DefaultTags;
 
-/// Two bounds of the same thing as they are written.
+/// A pair of upper bounds on one buffer or link, in the form in which a configuration file writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawBounds {
-    /// Most envelopes.
+    /// The largest number of envelopes.
     pub envelopes: usize,
-    /// Most bytes.
+    /// The largest number of bytes.
     pub bytes: ByteSize,
 }
 
 impl RawBounds {
-    /// What waits for the next hop, unless told otherwise.
+    /// The default bounds of a buffer that waits for the next hop: 100,000 envelopes or 64 MiB.
     #[must_use]
     pub const fn buffer() -> Self {
         Self {
@@ -29,7 +29,7 @@ impl RawBounds {
         }
     }
 
-    /// What a peer may have without acknowledging it, unless told otherwise.
+    /// The default bounds of what a peer may hold without acknowledging it: 262,144 envelopes or 128 MiB.
     #[must_use]
     pub const fn in_flight() -> Self {
         Self {
@@ -38,7 +38,7 @@ impl RawBounds {
         }
     }
 
-    /// Notes what is wrong with the bounds at `key`.
+    /// Adds a problem to `problems` for each bound at `key` that is too small to work with.
     pub fn check(&self, key: &str, problems: &mut Problems) {
         let envelopes = format!("{key}.envelopes");
         problems.require(self.envelopes >= 1000, &envelopes, self.envelopes, "at least 1000");
@@ -50,7 +50,7 @@ impl RawBounds {
         );
     }
 
-    /// As the capacity of a queue.
+    /// Converts the bounds to the capacity of a queue.
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         Capacity {
@@ -59,7 +59,7 @@ impl RawBounds {
         }
     }
 
-    /// As the limit of a link.
+    /// Converts the bounds to the in-flight limit of a link.
     #[must_use]
     pub const fn limit(&self) -> InFlightLimit {
         InFlightLimit {
@@ -69,7 +69,8 @@ impl RawBounds {
     }
 }
 
-/// Checks what every forwarding agent has: how many counter series it remembers and how long it may drain.
+/// Checks two settings that every forwarding agent has: the number of counter series that it remembers, and the time
+/// that it may take to drain when it stops.
 pub fn check_common(counter_series: usize, drain: weir_config::Duration, problems: &mut Problems) {
     problems.require(
         (2..=1_000_000).contains(&counter_series),
@@ -80,7 +81,7 @@ pub fn check_common(counter_series: usize, drain: weir_config::Duration, problem
     problems.require(drain.get() <= Duration::from_secs(60), "drain", drain, "at most 60s");
 }
 
-/// The default tags, if they are valid; notes what is wrong at `tags` if not.
+/// Builds the default tags from `tags`. Returns `None`, and adds a problem at the key `tags`, if they are invalid.
 pub fn check_tags(tags: impl IntoIterator<Item = (String, String)>, problems: &mut Problems) -> Option<DefaultTags> {
     let tags: Vec<(String, String)> = tags.into_iter().collect();
     if tags.iter().any(|(key, _)| key.is_empty()) {

@@ -1,4 +1,4 @@
-//! The port of an agent.
+//! The port on which an agent receives envelopes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use weir_rpc::egress::LinkService;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
-use crate::{Error, Ingress};
+use crate::error::Error;
+use crate::ingress::Ingress;
 
-/// Largest message that an agent accepts (logging §7).
+/// The size in bytes of the largest message that an agent accepts (logging §7).
 const MAX_MESSAGE: usize = 10 << 20;
 
-/// Largest greeting of a producer that speaks our link.
+/// The size in bytes of the largest hello message. A producer that speaks the acknowledged link sends it first.
 const MAX_HELLO: usize = 1 << 10;
 
-/// An open port with the agent's certificate; connections wait until it serves.
+/// An open port with the agent's certificate. Clients can connect at once, but their connections wait until
+/// [`Face::serve`] runs.
 #[derive(Debug)]
 pub struct Face {
     listener: TcpListener,
@@ -30,7 +32,7 @@ impl Face {
     /// Reads the certificates and opens the port.
     ///
     /// # Errors
-    /// When the certificates cannot be used or the port cannot be had.
+    /// Returns an error if the certificates cannot be used or the port cannot be bound.
     pub async fn bind(listen: ListenAddr, identity: &IdentityFiles) -> Result<Self, Error> {
         let tls = ServerTls::mutual(identity)?;
         let listening = |source| Error::Listen {
@@ -42,7 +44,7 @@ impl Face {
         Ok(Self { listener, address, tls })
     }
 
-    /// Where it listens.
+    /// Returns the address on which the port listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
@@ -51,7 +53,7 @@ impl Face {
     /// Serves until shutdown is requested and producers' streams have ended.
     ///
     /// # Errors
-    /// When the transport fails.
+    /// Returns an error if the transport fails.
     pub async fn serve(self, ingress: Ingress, context: &Context) -> Result<(), Error> {
         let served = GrpcServer::new(self.tls)
             .add(RawServer::new(Arc::new(ingress), MAX_MESSAGE))

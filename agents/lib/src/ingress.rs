@@ -1,4 +1,4 @@
-//! `loggregator.v2.Ingress` as an agent serves it.
+//! The gRPC service `loggregator.v2.Ingress` as every agent serves it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +10,18 @@ use weir_net::{FrameStream, Messages, RawService};
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
 use weir_service::Shutdown;
 
-/// Where a loss on the way in is booked.
+/// The name of the hop at which an agent counts what it loses on the way in.
 pub const HOP: &str = "ingress";
 
-/// The service; hands what comes in to the agent.
+/// The gRPC service. It passes every received parcel to the agent.
 #[derive(Debug)]
 pub struct Ingress {
     server: IngressServer,
 }
 
 impl Ingress {
-    /// Counts what comes in in `ledger` and gives it to `take`; ends its streams when `shutdown` is requested.
+    /// Creates a service that counts what it receives in `ledger` and passes it to `take`. Its streams end when
+    /// `shutdown` is requested.
     #[must_use]
     pub fn new(take: impl Fn(Parcel) + Send + Sync + 'static, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
         Self {
@@ -43,12 +44,12 @@ impl RawService for Ingress {
     }
 }
 
-/// The metric `origin_mappings`, which all agents have.
+/// The counter `origin_mappings`, which all agents of the original have.
 #[derive(Debug, Clone, Default)]
 pub struct OriginMappings(Arc<AtomicU64>);
 
 impl OriginMappings {
-    /// Registers it.
+    /// Registers the counter with `meter`.
     #[must_use]
     pub fn register(meter: &Meter) -> Self {
         let mappings = Self::default();
@@ -61,7 +62,7 @@ impl OriginMappings {
         mappings
     }
 
-    /// Counts more of them.
+    /// Adds `count` envelopes to the counter.
     pub fn add(&self, count: u64) {
         if count > 0 {
             self.0.fetch_add(count, Ordering::Relaxed);

@@ -1,16 +1,16 @@
-//! What the agents of a machine have in common.
+//! The parts that the agents of a machine share.
 //!
 //! ```text
 //! producers ─gRPC─▶ Face ─ Ingress ─▶ (rewrite) ─▶ Buffer ─▶ Outlet ─acknowledged links─▶ the next hop
 //! ```
 //!
-//! - [`Face`] and [`Ingress`]: `loggregator.v2.Ingress` over mTLS as every agent serves it (logging §7).
-//! - [`rewrite`]: identity, tags and counter totals, raw to raw.
-//! - [`outlet`]: a bounded, fair buffer and the links that empty it, to one of several equal peers.
-//! - [`bounds`]: the bounds of buffers as configurations write them.
-//! - [`yaml`]: the little YAML that the original's job files are made of.
+//! - [`Face`] and [`Ingress`] serve `loggregator.v2.Ingress` over mTLS (logging §7).
+//! - [`rewrite`] sets source ids, tags and counter totals in encoded envelopes.
+//! - [`outlet`] is a bounded, fair buffer and the links that empty it to one of several equal peers.
+//! - [`bounds`] are the bounds of buffers and links as configuration files write them.
+//! - [`yaml`] reads the subset of YAML that the original's job files use.
 //!
-//! The agents themselves are crates beside this one; each says what it does with what came in.
+//! Each agent is a crate beside this one and decides what it does with the envelopes that it receives.
 
 pub mod bounds;
 mod error;

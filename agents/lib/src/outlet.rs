@@ -1,16 +1,18 @@
-//! The way out of an agent: a bounded, fair buffer, and acknowledged links to one of several equal peers that empty it.
+//! The sending side of an agent: a bounded, fair buffer, and acknowledged links that empty it to one of several equal
+//! peers.
 //!
 //! ```text
 //! Buffer (FairQueue) ─▶ Egress: packs, hands out ─▶ lanes, one open link each ─▶ peers
 //!                                                  ▲ one connector per peer opens them again and again
 //! ```
 //!
-//! Pushing never waits: what does not fit costs the source that fills the buffer its oldest, and is counted at the hop that
-//! the [`Terms`] name. A parcel is in the buffer, on a link, or accounted for.
+//! Pushing never waits. If the buffer is full, the source that fills it loses its oldest envelopes, and they are
+//! counted at the hop that the [`Terms`] name. At any time a parcel is in the buffer, on a link, or counted as lost.
 //!
-//! **How long an absent peer is waited for.** The receipts of what waits here hold up the producers that want to know when
-//! everything is *taken*. With [`Terms::patience`], an outlet that has been without any peer for so long lets go of that:
-//! its envelopes stay in the buffer and are sent or counted as before, but no producer is kept waiting for them.
+//! **How long producers wait for an absent peer.** A producer may wait until everything it sent is *taken*, and the
+//! receipts of buffered parcels delay that. When no peer has been connected for [`Terms::patience`], the outlet
+//! releases these receipts. The envelopes stay in the buffer and are later sent, or counted as lost, but no producer
+//! waits for them any longer.
 
 mod connector;
 mod egress;
@@ -32,26 +34,26 @@ pub use lane::InFlightLimit;
 
 use egress::Egress;
 
-/// How an outlet works.
+/// The settings of an outlet.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// What the other end is, for logs: `doppler`.
+    /// What the peers are, for log messages: for example `doppler`.
     pub peer: &'static str,
-    /// Where losses of the buffer are booked.
+    /// The hop at which losses of the buffer are counted.
     pub buffer_hop: &'static str,
-    /// Where losses behind the buffer are booked.
+    /// The hop at which losses behind the buffer are counted.
     pub link_hop: &'static str,
-    /// What waits.
+    /// The capacity of the buffer.
     pub capacity: Capacity,
-    /// What one peer may have without acknowledging it.
+    /// How much one peer may hold without acknowledging it.
     pub limit: InFlightLimit,
-    /// How long producers are kept waiting while no peer is connected; for ever if `None`.
+    /// How long producers wait for envelopes to be taken while no peer is connected. `None` means for ever.
     pub patience: Option<Duration>,
-    /// How long what is buffered may take to leave at the end.
+    /// How long a stopping agent waits for its buffer to be sent.
     pub drain: Duration,
 }
 
-/// The end that takes parcels. Clones share it.
+/// The receiving end of an outlet, to which parcels are pushed. Clones share one buffer.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     queue: Arc<FairQueue>,
@@ -60,17 +62,17 @@ pub struct Buffer {
     shared: Arc<Shared>,
 }
 
-/// What the two ends tell each other.
+/// State that the [`Buffer`] and the [`Egress`] task share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Peers that are connected.
+    /// The number of connected peers.
     connected: AtomicUsize,
-    /// Nobody has been connected for longer than the patience.
+    /// Whether no peer has been connected for longer than [`Terms::patience`].
     given_up: AtomicBool,
 }
 
 impl Buffer {
-    /// Appends a parcel; counts what had to go to make room for it.
+    /// Appends a parcel, and counts the envelopes that are discarded to make room for it.
     pub fn push(&self, mut parcel: Parcel) {
         let given_up = self.shared.given_up.load(Ordering::Acquire);
         if given_up {
@@ -78,11 +80,12 @@ impl Buffer {
         }
         let losses = self.queue.push(parcel);
         if !given_up && self.shared.given_up.load(Ordering::Acquire) {
-            // It was given up just now, and this one may have come too late to be let go of with the others.
+            // The task gave up between the two loads. It may have released the queue's receipts before this parcel was
+            // pushed, so release them once more.
             self.queue.release_taken();
         }
         if !losses.is_empty() {
-            // A closed queue takes nothing: the agent stops, and this came too late.
+            // A closed queue accepts nothing: the agent is stopping, and this parcel came too late.
             let reason = if self.queue.is_closed() {
                 Reason::ShuttingDown
             } else {
@@ -92,33 +95,33 @@ impl Buffer {
         }
     }
 
-    /// Envelopes that wait.
+    /// Returns the number of envelopes in the buffer.
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether none wait.
+    /// Returns whether the buffer is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// How many peers are connected.
+    /// Returns the number of connected peers.
     #[must_use]
     pub fn connected(&self) -> usize {
         self.shared.connected.load(Ordering::Relaxed)
     }
 }
 
-/// Producers are not kept waiting for this one.
+/// Releases the *taken* part of all receipts of `parcel`, so that no producer waits for it.
 fn release_taken(parcel: &mut Parcel) {
     for receipt in &mut parcel.receipts {
         receipt.release_taken();
     }
 }
 
-/// The end that sends, at work.
+/// A running outlet: its buffer, and the task that sends.
 #[derive(Debug)]
 pub struct Outlet {
     buffer: Buffer,
@@ -127,7 +130,7 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Starts sending to `targets`.
+    /// Starts to send to `targets`.
     #[must_use]
     pub fn start(terms: Terms, targets: &[Target], context: &LogContext) -> Self {
         let queue = Arc::new(FairQueue::new(terms.capacity));
@@ -144,7 +147,8 @@ impl Outlet {
         let drain = terms.drain;
         let sending = context.tasks.spawn("egress", async move {
             let too_late = async {
-                // Ends either way: the other end is dropped at the latest.
+                // The channel never carries a value. Dropping the other end, in `finish` or with the outlet, starts the
+                // deadline.
                 drop(ended.await);
                 tokio::time::sleep(drain).await;
             };
@@ -156,6 +160,7 @@ impl Outlet {
                     "the buffer could not be emptied before the drain deadline"
                 ),
             }
+            // The links may end only now: while they are open, the connectors replace those that break.
             links_go.fire();
             egress.finish(Instant::now() + drain).await;
         });
@@ -166,18 +171,18 @@ impl Outlet {
         }
     }
 
-    /// The end that takes parcels.
+    /// Returns the end to which parcels are pushed.
     #[must_use]
     pub fn buffer(&self) -> Buffer {
         self.buffer.clone()
     }
 
-    /// Takes no more; waits until what is buffered has left and the links have ended in order. What could not leave in time
-    /// is counted.
+    /// Closes the buffer, and waits until it is empty and all links have ended. What could not be sent within
+    /// [`Terms::drain`] is counted as lost.
     pub async fn finish(self) {
         self.buffer.queue.close();
         drop(self.ingress_ended);
-        // A panic there is the tasks' to report.
+        // If the task panicked, the task tracker reports it.
         drop(self.sending.await);
     }
 }

@@ -1,14 +1,14 @@
-//! What the agent changes in the envelopes that pass it (logging §7), raw to raw.
+//! The changes that an agent makes to envelopes (logging §7), applied to their encoded form.
 //!
-//! - An empty `source_id` becomes the tag `origin`.
-//! - Deprecated tags are copied into `tags`; what was there under the same key is replaced.
-//! - Default tags are added where absent.
-//! - A counter that only tells its growth gets the running total ([`CounterTotals`]).
+//! - An empty `source_id` is set to the tag `origin`.
+//! - Deprecated tags are copied into `tags`, and replace tags with the same key there.
+//! - Default tags are added where the envelope has no tag with that key.
+//! - A counter that has a delta and no total gets the running total of its series ([`CounterTotals`]).
 //!
-//! An envelope that needs none of this passes as the bytes it came in. A changed one is copied and gets fields appended:
-//! of a scalar field the last occurrence counts, and entries of a map just add up. Only where something has to go (a
-//! replaced tag, a counter without its total) it is copied field by field, so that no reader ever depends on how
-//! repetition is resolved.
+//! An envelope that needs no change keeps its bytes. A changed envelope is copied, and the new fields are appended: in
+//! protobuf the last occurrence of a scalar field counts, and entries of a map are merged. Only if something must be
+//! removed (a replaced tag, a counter without a total) is the envelope copied field by field, so that no reader depends
+//! on how it resolves duplicates.
 
 use weir_envelope::batch::{Batch, BatchBuilder, Kind, RawEnvelope};
 use weir_envelope::view::Message;
@@ -24,31 +24,31 @@ pub use default_tags::DefaultTags;
 use default_tags::Missing;
 use tag_map::TagMap;
 
-/// Field numbers of `Envelope` that are written or looked for here.
+/// The field numbers of `Envelope` that this module reads or writes.
 mod field {
     pub(super) const SOURCE_ID: u32 = 2;
     pub(super) const COUNTER: u32 = 5;
     pub(super) const TAGS: u32 = 9;
 }
 
-/// Applies the agent's rules; shared by all streams.
+/// Applies the rules to batches. All streams of an agent share one.
 #[derive(Debug)]
 pub struct Rewriter {
     defaults: DefaultTags,
     counters: CounterTotals,
 }
 
-/// A batch after the agent's rules were applied.
+/// A batch after the rules were applied to it.
 #[derive(Debug)]
 pub struct Rewritten {
-    /// As many envelopes as came in, in the same order; the same bytes if nothing had to change.
+    /// The envelopes in their original order and number. The bytes are shared with the original batch if nothing changed.
     pub batch: Batch,
-    /// How many got their source id from their origin.
+    /// The number of envelopes whose source id was set from the tag `origin`.
     pub origin_mappings: u64,
 }
 
 impl Rewriter {
-    /// A rewriter that adds `defaults` and keeps the running totals of at most `max_series` counters.
+    /// Creates a rewriter that adds `defaults` and keeps the running totals of at most `max_series` counter series.
     #[must_use]
     pub fn new(defaults: DefaultTags, max_series: usize) -> Self {
         Self {
@@ -65,6 +65,7 @@ impl Rewriter {
             fresh: Vec::new(),
             origin_mappings: 0,
         };
+        // Most batches need no change at all. The builder exists only from the first changed envelope on.
         let mut builder: Option<BatchBuilder> = None;
         for (index, envelope) in batch.iter().enumerate() {
             let change = pass.envelope(envelope);
@@ -89,7 +90,8 @@ impl Rewriter {
                     }
                 },
                 Change::Fresh if builder.push(&pass.fresh) => {}
-                // It was well formed before, so it is now.
+                // Fields were appended to a well-formed envelope, so the builder cannot refuse it. If it did, the
+                // original would be kept.
                 Change::Fresh => builder.push_raw(envelope),
             }
         }
@@ -99,25 +101,26 @@ impl Rewriter {
     }
 }
 
-/// What becomes of an envelope.
+/// The change that one envelope needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
-    /// Default tags are added.
+    /// Default tags are appended.
     Tags(Missing),
-    /// It was written again, into `fresh`.
+    /// The whole envelope was written anew into [`Pass::fresh`].
     Fresh,
 }
 
-/// One pass over a batch.
+/// The state of one pass over a batch.
 struct Pass<'r> {
     rewriter: &'r Rewriter,
+    /// The buffer into which changed envelopes are written. It is reused for all envelopes of the batch.
     fresh: Vec<u8>,
     origin_mappings: u64,
 }
 
 impl Pass<'_> {
-    /// Applies the rules to one envelope.
+    /// Applies the rules to one envelope and returns what has to be done with it.
     fn envelope(&mut self, envelope: RawEnvelope<'_>) -> Change {
         let plain = envelope.kind() != Kind::Counter
             && !envelope.has_deprecated_tags()
@@ -134,7 +137,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The common case: nothing but default tags can be missing.
+    /// Finds the default tags that are missing. This is the fast path for an envelope that needs no other rule.
     fn missing_defaults(&self, bytes: &[u8]) -> Missing {
         let defaults = &self.rewriter.defaults;
         let mut missing = defaults.all();
@@ -149,7 +152,7 @@ impl Pass<'_> {
         missing
     }
 
-    /// The general case.
+    /// Applies all rules. Returns whether the envelope was written anew into [`Pass::fresh`].
     fn apply_all(&mut self, envelope: RawEnvelope<'_>) -> bool {
         let bytes = envelope.bytes();
         let view = envelope.view();
@@ -165,6 +168,7 @@ impl Pass<'_> {
         }
         let source_id = source_id.filter(|origin| !origin.is_empty());
 
+        // Defaults are added before the series is computed: the tags that identify a counter include them.
         let defaults = &self.rewriter.defaults;
         let mut missing = defaults.all();
         tags.keys().for_each(|key| missing.found(defaults, key.as_bytes()));
@@ -211,7 +215,7 @@ impl Pass<'_> {
     }
 }
 
-/// A counter to be written again.
+/// A counter with its new total, which replaces the one in the envelope.
 struct Counter<'a> {
     name: &'a str,
     delta: u64,
@@ -228,7 +232,7 @@ impl Counter<'_> {
     }
 }
 
-/// Copies the fields of `message` that `drop` does not name, each as it lies.
+/// Copies the fields of `message`, byte by byte, except those for which `drop` returns true.
 fn copy_except(message: &[u8], out: &mut Vec<u8>, drop: impl Fn(u32, Value<'_>) -> bool) {
     let mut fields = Fields::new(message);
     loop {
@@ -252,7 +256,7 @@ fn put_tag(out: &mut Vec<u8>, key: &str, value: &str) {
     put_bytes(out, 2, value.as_bytes());
 }
 
-/// Length of a string field with a one-byte key.
+/// Returns the encoded length in bytes of a string field whose key takes one byte.
 const fn tag_len(len: usize) -> usize {
     1 + weir_envelope::wire::varint_len(len as u64) + len
 }

@@ -1,5 +1,5 @@
-//! What the tests of the agents share: certificates, envelopes, and a peer that keeps what it gets. Behind the feature
-//! `testing`, which no program turns on.
+//! Helpers for the tests of the agents: certificates, envelopes, and a peer that keeps what it receives. The feature
+//! `testing` turns them on; no program does.
 
 #![allow(
     missing_docs,
@@ -29,14 +29,14 @@ use weir_rpc::egress::LinkService;
 use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
-use crate::Ingress;
+use crate::ingress::Ingress;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for a condition, which must come in time.
+/// Waits until `condition` returns true.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if it does not within [`PATIENCE`].
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -45,10 +45,10 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// An address on which nobody listens now.
+/// Returns an address on which nobody listens.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is none.
 #[must_use]
 pub fn free_port() -> SocketAddr {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -57,7 +57,7 @@ pub fn free_port() -> SocketAddr {
         .unwrap()
 }
 
-/// A log line of the original's library.
+/// Returns a log envelope as the original's client library sends it.
 #[must_use]
 pub fn log(source_id: &str) -> v2::Envelope {
     let log = v2::Log {
@@ -72,7 +72,7 @@ pub fn log(source_id: &str) -> v2::Envelope {
     }
 }
 
-/// Log lines whose timestamps are their numbers.
+/// Returns `count` log lines whose timestamps are the numbers from `first` on.
 #[must_use]
 pub fn numbered(source_id: &str, first: i64, count: i64) -> Batch {
     let mut builder = BatchBuilder::new();
@@ -87,14 +87,14 @@ pub fn numbered(source_id: &str, first: i64, count: i64) -> Batch {
     builder.finish()
 }
 
-/// A CA of its own and the certificates of everybody.
+/// A certificate authority for one test, and certificates for its parties.
 #[derive(Debug)]
 pub struct Pki {
     dir: tempfile::TempDir,
     authority: Authority,
-    /// Server name `metron`.
+    /// The identity with the server name `metron`.
     pub agent: IdentityFiles,
-    /// Server name `doppler`.
+    /// The identity with the server name `doppler`.
     pub doppler: IdentityFiles,
     pub client: IdentityFiles,
 }
@@ -107,7 +107,7 @@ impl Default for Pki {
 
 impl Pki {
     /// # Panics
-    /// When the certificates cannot be made.
+    /// Panics if the certificates cannot be issued.
     #[must_use]
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -121,25 +121,25 @@ impl Pki {
         }
     }
 
-    /// Where its files are.
+    /// Returns the directory of the certificates.
     #[must_use]
     pub fn path(&self) -> &std::path::Path {
         self.dir.path()
     }
 
-    /// A further certificate.
+    /// Issues one more certificate.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// Panics if it cannot be issued.
     #[must_use]
     pub fn issue(&self, name: &str, server_names: &[&str]) -> IdentityFiles {
         self.authority.issue(name, server_names).unwrap()
     }
 
-    /// How a client reaches an agent.
+    /// Returns the target with which a client reaches an agent at `address`.
     ///
     /// # Panics
-    /// When the certificates cannot be read.
+    /// Panics if the certificates cannot be read.
     #[must_use]
     pub fn target(&self, address: SocketAddr) -> Target {
         Target {
@@ -150,7 +150,7 @@ impl Pki {
     }
 }
 
-/// An agent or doppler that keeps what it gets, in a runtime of its own, so that it can be killed.
+/// An agent or doppler that keeps what it receives. It runs in its own runtime, so that a test can kill it.
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
@@ -163,18 +163,18 @@ pub struct Peer {
 struct Kept {
     received: Mutex<Vec<Bytes>>,
     envelopes: AtomicUsize,
-    /// Parcels of a peer that does not let go of them.
+    /// The parcels of a stalled peer, whose receipts are not released.
     held: Mutex<Option<Vec<Parcel>>>,
 }
 
 impl Peer {
-    /// Starts on `port` with the certificate of `identity`.
+    /// Starts a peer on `port` with the certificate of `identity`.
     #[must_use]
     pub fn start(identity: &IdentityFiles, port: u16) -> Self {
         Self::with(identity, port, Kept::default())
     }
 
-    /// One that has not handed on anything, until it is told to.
+    /// Starts a peer that acknowledges envelopes as received, but not as handed on, until [`Peer::settle`] is called.
     #[must_use]
     pub fn stalled(identity: &IdentityFiles) -> Self {
         let held = Mutex::new(Some(Vec::new()));
@@ -228,10 +228,10 @@ impl Peer {
         self.address
     }
 
-    /// What it has received.
+    /// Returns the envelopes that the peer has received.
     ///
     /// # Panics
-    /// When that is no batch.
+    /// Panics if something received is not a batch.
     #[must_use]
     pub fn received(&self) -> Vec<v2::Envelope> {
         let received = self.kept.received.lock();
@@ -241,30 +241,30 @@ impl Peer {
             .collect()
     }
 
-    /// How many envelopes it has received.
+    /// Returns the number of envelopes that the peer has received.
     #[must_use]
     pub fn received_envelopes(&self) -> usize {
         self.kept.envelopes.load(Ordering::Relaxed)
     }
 
-    /// Lets go of everything, now and from now on.
+    /// Releases the receipts of everything received so far and from now on.
     pub fn settle(&self) {
         self.kept.held.lock().take();
     }
 
-    /// Stops in order.
+    /// Requests an orderly stop.
     pub fn stop(&self) {
         self.trigger.fire();
     }
 
-    /// Ends from one moment to the next; returns what it had received.
+    /// Stops the peer abruptly and returns what it had received.
     ///
     /// # Panics
-    /// When it does not end.
+    /// Panics if the runtime cannot be shut down.
     #[must_use]
     pub fn kill(mut self) -> Vec<v2::Envelope> {
         if let Some(runtime) = self.runtime.take() {
-            // Waits until its sockets are closed, so that the port is free again.
+            // `shutdown_timeout` waits until the sockets are closed, so that the port can be bound again.
             std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE))
                 .join()
                 .unwrap();

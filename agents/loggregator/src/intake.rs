@@ -1,4 +1,4 @@
-//! From the producers into the buffer.
+//! Takes batches from the producers into the buffer.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use weir_agents_lib::{Buffer, INGRESS, OriginMappings};
 use weir_envelope::batch::{Batch, Kind};
 use weir_flow::{Ledger, Parcel, Reason};
 
-/// What becomes of each batch that came in.
+/// Rewrites received batches and puts them into the buffer.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) rewriter: Rewriter,
@@ -30,7 +30,8 @@ impl Intake {
         });
     }
 
-    /// The parcel's batch, without its logs where the operator does not want them; `None` if nothing is left.
+    /// Returns the batch of `parcel`, without its logs if the operator has disabled them. Returns `None` if nothing is
+    /// left.
     fn without_logs(&self, parcel: &Parcel) -> Option<Batch> {
         if !self.logs_disabled {
             return Some(parcel.batch.clone());

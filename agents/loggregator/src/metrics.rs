@@ -1,6 +1,6 @@
-//! What the agent says about itself (logging §18), beside the origin mappings that all agents have.
+//! The agent's own metrics (logging §18). The origin mappings, which all agents have, are counted elsewhere.
 //!
-//! The counts of envelopes are the ledger's, so that metrics and books never disagree.
+//! The counts of envelopes come from the ledger, so that metrics and ledger never differ.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use opentelemetry::metrics::Meter;
 use weir_agents_lib::Buffer;
 use weir_flow::Ledger;
 
-/// Registers the agent's metrics; `buffer` knows how many dopplers are connected.
+/// Registers the agent's metrics. `buffer` provides the number of connected dopplers.
 pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, buffer: &Buffer) {
     let ledger_of = || Arc::clone(ledger);
 

@@ -1,4 +1,4 @@
-//! The agent between real producers and dopplers that are not: over mTLS, in process.
+//! Tests of the agent in one process, with real producers and simulated dopplers, over mTLS.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,7 +23,7 @@ use weir_rpc::producer::{Pace, Producer, Report};
 
 use common::{Agent, Peer, Pki, eventually, log, numbered};
 
-/// All three methods of the original's service get their final answer, and their envelopes arrive with default tags.
+/// All three methods of the original's service are answered, and the envelopes arrive with default tags.
 #[tokio::test]
 async fn ordinary_clients_are_served() {
     let pki = Pki::new();
@@ -49,21 +49,21 @@ async fn ordinary_clients_are_served() {
     assert_eq!(sources, ["a", "b", "c", "d", "e"]);
     assert!(received.iter().all(|envelope| envelope.tags["job"] == "cell"));
     let ledger = agent.stop().await;
-    let books = ledger.snapshot();
+    let counts = ledger.snapshot();
     assert_eq!(
-        (books.received, books.sent, books.dropped_total(), books.in_flight),
+        (counts.received, counts.sent, counts.dropped_total(), counts.in_flight),
         (5, 5, 0, 0)
     );
 }
 
-/// One envelope of a batch is not valid: it is counted, its neighbours pass, the stream goes on.
+/// One invalid envelope in a batch is counted. The others pass, and the stream goes on.
 #[tokio::test]
 async fn a_malformed_envelope_costs_only_itself() {
     let pki = Pki::new();
     let doppler = Peer::start(&pki.doppler, 0);
     let agent = Agent::start(&pki, &[doppler.address()], RawConfig::default()).await;
     let good = log("good").encode_to_vec();
-    // The source id of the second is not UTF-8.
+    // The source id of the second envelope is not UTF-8.
     let mut batch = Vec::new();
     for envelope in [&good[..], b"\x12\x02\xff\xfe", &good[..]] {
         weir_envelope::wire::put_bytes(&mut batch, 1, envelope);
@@ -74,12 +74,12 @@ async fn a_malformed_envelope_costs_only_itself() {
         .await
         .unwrap();
     eventually("two envelopes", || doppler.received().len() == 2).await;
-    let books = agent.stop().await.snapshot();
-    assert_eq!((books.received, books.sent, books.dropped_total()), (3, 2, 1));
-    assert_eq!(books.dropped[0].reason, "malformed");
+    let counts = agent.stop().await.snapshot();
+    assert_eq!((counts.received, counts.sent, counts.dropped_total()), (3, 2, 1));
+    assert_eq!(counts.dropped[0].reason, "malformed");
 }
 
-/// What comes in while no doppler is there waits, and arrives in order when one starts.
+/// Envelopes that arrive while there is no doppler wait, and are delivered in order when one starts.
 #[tokio::test]
 async fn the_buffer_outlives_a_missing_doppler() {
     let pki = Pki::new();
@@ -95,7 +95,7 @@ async fn the_buffer_outlives_a_missing_doppler() {
     assert_eq!(timestamps, (0..1000).collect::<Vec<_>>());
 }
 
-/// A doppler is killed under load and comes back: everything is delivered, or counted by the agent as lost with it.
+/// A doppler is killed under load and restarted. Every envelope is delivered or counted as lost by the agent.
 #[tokio::test]
 async fn a_killed_doppler_loses_nothing_uncounted() {
     let pki = Pki::new();
@@ -119,17 +119,20 @@ async fn a_killed_doppler_loses_nothing_uncounted() {
     producer.flush().await.unwrap();
     delivered += doppler.received().len() as u64;
     let ledger = agent.stop().await;
-    let books = ledger.snapshot();
-    assert_eq!(books.received, 15_000);
-    assert_eq!(books.sent + books.dropped_total(), 15_000, "{books:?}");
+    let counts = ledger.snapshot();
+    assert_eq!(counts.received, 15_000);
+    assert_eq!(counts.sent + counts.dropped_total(), 15_000, "{counts:?}");
     assert!(
-        delivered + books.dropped_total() >= 15_000,
-        "{delivered} arrived, {books:?}"
+        delivered + counts.dropped_total() >= 15_000,
+        "{delivered} arrived, {counts:?}"
     );
-    assert!(books.dropped.iter().all(|drop| drop.reason == "peer_lost"), "{books:?}");
+    assert!(
+        counts.dropped.iter().all(|drop| drop.reason == "peer_lost"),
+        "{counts:?}"
+    );
 }
 
-/// A doppler stops in order while another one is there: nothing is lost, the other takes over.
+/// If a doppler stops in order while another is running, nothing is lost and the other one takes over.
 #[tokio::test]
 async fn a_stopping_doppler_loses_nothing() {
     let pki = Pki::new();
@@ -150,16 +153,16 @@ async fn a_stopping_doppler_loses_nothing() {
     let report = producer.flush().await.unwrap();
     assert_eq!((report.sent.cast_signed(), report.lost), (sent, 0));
     let delivered = (first.received().len() + second.received().len()) as u64;
-    let books = agent.stop().await.snapshot();
+    let counts = agent.stop().await.snapshot();
     assert_eq!(
-        (delivered, books.sent, books.dropped_total()),
+        (delivered, counts.sent, counts.dropped_total()),
         (report.sent, report.sent, 0),
-        "{books:?}"
+        "{counts:?}"
     );
 }
 
-/// Without a doppler the buffer overflows: the noisy source loses, its quiet neighbour does not, and on a stop what is
-/// left is counted too.
+/// Without a doppler the buffer overflows. The source that fills it loses envelopes and a quiet one does not. What is
+/// left when the agent stops is counted too.
 #[tokio::test]
 async fn overflow_costs_the_noisy_source() {
     let pki = Pki::new();
@@ -193,9 +196,9 @@ async fn overflow_costs_the_noisy_source() {
     let lost: u64 = overflow.iter().map(|loss| loss.count).sum();
     assert!((4000..=5000).contains(&lost), "{lost}");
     let ledger = agent.stop().await;
-    let books = ledger.snapshot();
+    let counts = ledger.snapshot();
     assert_eq!(
-        (books.received, books.dropped_total(), books.in_flight),
+        (counts.received, counts.dropped_total(), counts.in_flight),
         (5050, 5050, 0)
     );
     let at_the_end = ledger.take_reports();
@@ -203,7 +206,7 @@ async fn overflow_costs_the_noisy_source() {
     assert_eq!((quiet.count, quiet.reason), (50, "shutting_down"));
 }
 
-/// Logs are discarded and counted, metrics pass.
+/// If logs are disabled, they are discarded and counted, and metrics pass.
 #[tokio::test]
 async fn logs_can_be_disabled() {
     let pki = Pki::new();
@@ -234,15 +237,15 @@ async fn logs_can_be_disabled() {
         .await
         .unwrap();
     eventually("one envelope", || doppler.received().len() == 1).await;
-    let books = agent.stop().await.snapshot();
-    assert_eq!((books.received, books.sent, books.dropped_total()), (3, 1, 2));
-    assert_eq!(books.dropped[0].reason, "logs_disabled");
+    let counts = agent.stop().await.snapshot();
+    assert_eq!((counts.received, counts.sent, counts.dropped_total()), (3, 1, 2));
+    assert_eq!(counts.dropped[0].reason, "logs_disabled");
 }
 
-/// A doppler that never acknowledges, because one of its consumers stalls, holds nobody up: beyond the limit the link is
+/// A doppler that never acknowledges, because one of its consumers stalls, delays nobody. Beyond the limit the link is
 /// renewed in order, and nothing counts as lost.
 #[tokio::test]
-async fn a_stalled_consumer_holds_nobody_up() {
+async fn a_stalled_consumer_delays_nobody() {
     let pki = Pki::new();
     let doppler = Peer::stalled(&pki.doppler);
     let config = RawConfig {
@@ -267,7 +270,7 @@ async fn a_stalled_consumer_holds_nobody_up() {
     assert_eq!(ledger.snapshot().dropped_total(), 0);
 }
 
-/// A producer that waits is told when its batch was taken, not before.
+/// A producer gets its acknowledgement when its batch is taken, and not before.
 #[tokio::test]
 async fn a_producer_is_acknowledged_when_its_batch_settles() {
     let pki = Pki::new();
@@ -285,9 +288,9 @@ async fn a_producer_is_acknowledged_when_its_batch_settles() {
     assert_eq!(report, Report { sent: 10, lost: 0 });
 }
 
-/// A client without a certificate of our CA gets nowhere.
+/// A client without a certificate of the right CA is refused.
 #[tokio::test]
-async fn strangers_are_refused() {
+async fn unknown_clients_are_refused() {
     let pki = Pki::new();
     let agent = Agent::start(&pki, &[common::free_port()], RawConfig::default()).await;
     let strangers = Pki::new();

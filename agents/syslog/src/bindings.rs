@@ -1,13 +1,13 @@
-//! Which drains there are: the lists of the binding cache and the operator, and what follows from them.
+//! The drains that the agent serves: the lists of the binding cache and of the operator, and what follows from them.
 //!
 //! ```text
-//! cache ─(mTLS, long poll)─▶ Poller ─▶ Lists ─▶ Manager ─▶ drains begin, go on, end ─▶ Table, Registry
+//! cache ─(mTLS, long poll)─▶ Poller ─▶ Lists ─▶ Manager ─▶ drains start, go on, end ─▶ Table, Registry
 //! saved list, aggregate drains of the configuration ─┘
 //! ```
 //!
-//! A list that cannot be had changes nothing: the last one stays in force, and is kept on file, so that an agent that is
-//! started without a cache goes on draining. A list that cannot be read changes nothing either; a binding in it that is
-//! not usable costs only itself, and its app is told.
+//! If a list cannot be fetched, the last one stays in force. It is also saved to a file, so that an agent that starts
+//! without a cache goes on draining. If a list cannot be parsed, the last one stays in force as well. A binding that is
+//! invalid is left out of its list, and its app is told.
 
 mod aggregates;
 mod http;
@@ -34,31 +34,32 @@ use parsed::Parsed;
 use poller::{Poller, Update};
 use saved::Saved;
 
-/// Files of aggregate drains are looked at this often.
+/// How often the files of configured aggregate drains are read again.
 const FILES_EVERY: Duration = Duration::from_secs(30);
 
-/// A cache that does not answer at the start is not waited for any longer.
+/// How long a starting agent waits for the first answer of its cache.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
-/// Drains that ended by themselves are looked for this often.
+/// How often the manager looks for drains that have ended by themselves.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Which of the two lists.
+/// The two lists that a binding cache serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum ListKind {
     Bindings,
     Aggregates,
 }
 
-/// The lists that are in force.
+/// The lists that are in force, and what is needed to update them.
 pub(crate) struct Lists {
     manager: Manager,
     tasks: Tasks,
-    /// What the cache says, and its `ETag`.
+    /// The bindings that the cache sent last.
     bindings: Parsed,
+    /// The `ETag` of `bindings`.
     revision: Option<String>,
     aggregates: Parsed,
-    /// Of the configuration; if there are any, those of the cache do not count.
+    /// The aggregate drains of the configuration. If there are any, those of the cache are not used.
     configured: Vec<Aggregate>,
     saved: Saved,
     updates: mpsc::Receiver<Update>,
@@ -66,7 +67,7 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Reads what is saved; nothing begins yet.
+    /// Creates the lists. Nothing is read and no drain starts before [`Lists::begin`].
     pub(crate) fn new(
         manager: Manager,
         cache: Option<&Cache>,
@@ -78,9 +79,15 @@ impl Lists {
         let (sender, updates) = mpsc::channel(4);
         let mut pollers = Vec::new();
         if let Some(cache) = cache {
-            pollers.push(Poller::new(cache, Which::Bindings, sender.clone(), refreshes, tasks)?);
+            pollers.push(Poller::new(
+                cache,
+                ListKind::Bindings,
+                sender.clone(),
+                refreshes,
+                tasks,
+            )?);
             if configured.is_empty() {
-                pollers.push(Poller::new(cache, Which::Aggregates, sender, refreshes, tasks)?);
+                pollers.push(Poller::new(cache, ListKind::Aggregates, sender, refreshes, tasks)?);
             }
         }
         Ok(Self {
@@ -96,19 +103,19 @@ impl Lists {
         })
     }
 
-    /// Puts the lists of the last time in force, or asks once if there are none: what comes in from now on should find its
-    /// drains.
+    /// Puts the saved lists in force. If there are none, asks the cache once, so that envelopes that arrive from now on
+    /// find their drains.
     pub(crate) async fn begin(&mut self) {
         let known = self.restore().await;
         self.read_configured().await;
         self.apply(false);
         for poller in &mut self.pollers {
-            poller.follows(match poller.which() {
-                Which::Bindings => self.saved.bindings_etag(),
-                Which::Aggregates => self.saved.aggregates_etag(),
+            poller.follows(match poller.kind() {
+                ListKind::Bindings => self.saved.bindings_etag(),
+                ListKind::Aggregates => self.saved.aggregates_etag(),
             });
             if !known {
-                // Whether it is there will be seen soon enough.
+                // A cache that does not answer is no error here: the poller asks again, and reports it then.
                 drop(timeout(FIRST_ANSWER, poller.ask()).await);
             }
         }
@@ -117,7 +124,7 @@ impl Lists {
         }
     }
 
-    /// Keeps the lists in force until `stop`; returns who knows the drains.
+    /// Keeps the lists in force until `stop`. Returns the manager, which knows all drains.
     pub(crate) async fn run(mut self, stop: Shutdown) -> Manager {
         for poller in std::mem::take(&mut self.pollers) {
             let (stop, name) = (stop.clone(), poller.name());
@@ -127,6 +134,7 @@ impl Lists {
         }
         let mut files = tokio::time::interval(FILES_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        // The first tick of an interval is immediate, and the files were read just now.
         files.tick().await;
         loop {
             tokio::select! {
@@ -142,7 +150,7 @@ impl Lists {
         }
     }
 
-    /// The lists of the last time; returns whether there are any.
+    /// Reads the saved lists. Returns whether there was a list of bindings.
     async fn restore(&mut self) -> bool {
         let mut saved = self.saved.clone();
         let read = self.tasks.spawn_blocking("read saved bindings", move || {
@@ -171,7 +179,7 @@ impl Lists {
         known
     }
 
-    /// The operator's aggregate drains, with their files as they are now; returns whether something changed.
+    /// Reads the configured aggregate drains and their files. Returns whether they differ from those in force.
     async fn read_configured(&mut self) -> bool {
         if self.configured.is_empty() {
             return false;
@@ -197,19 +205,19 @@ impl Lists {
     }
 
     async fn update(&mut self, update: Update) {
-        let Update { which, body, etag } = update;
+        let Update { kind, body, etag } = update;
         let parsing = body.clone();
-        let parsed = self.tasks.spawn_blocking("read bindings", move || match which {
-            Which::Bindings => Parsed::bindings(&parsing),
-            Which::Aggregates => Parsed::aggregates(&parsing),
+        let parsed = self.tasks.spawn_blocking("read bindings", move || match kind {
+            ListKind::Bindings => Parsed::bindings(&parsing),
+            ListKind::Aggregates => Parsed::aggregates(&parsing),
         });
         match parsed.await {
-            Ok(Ok(parsed)) => match which {
-                Which::Bindings => {
+            Ok(Ok(parsed)) => match kind {
+                ListKind::Bindings => {
                     self.bindings = parsed;
                     self.revision.clone_from(&etag);
                 }
-                Which::Aggregates => self.aggregates = parsed,
+                ListKind::Aggregates => self.aggregates = parsed,
             },
             Ok(Err(error)) => {
                 tracing::error!(%error, "the binding cache sent a list that cannot be read; the last one stays in force");
@@ -217,8 +225,8 @@ impl Lists {
             }
             Err(_) => return,
         }
-        self.apply(which == Which::Bindings);
-        self.saved.set(which, body, etag);
+        self.apply(kind == ListKind::Bindings);
+        self.saved.set(kind, body, etag);
         let saved = self.saved.clone();
         let written = self.tasks.spawn_blocking("save bindings", move || saved.write());
         if let Ok(Err(error)) = written.await {

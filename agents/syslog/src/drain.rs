@@ -1,4 +1,4 @@
-//! One drain: its queue, its task, its backlog, its account.
+//! One drain: its queue, its task, its backlog and its account.
 //!
 //! ```text
 //! router ─▶ Queue ─────────────────────────────▶ Packer ─▶ weir_drain::Sender ─▶ the drain
@@ -6,17 +6,17 @@
 //!                   while it is away or slow         └─ again ─ Flight ◀─ Outcomes
 //! ```
 //!
-//! A drain is keyed by its binding, never by its URL. Everything of it runs in one [`task`], so that nothing it does or
-//! waits for can hold up another one. Once something went to disk, everything goes through the disk until that is read
-//! again: the order is kept.
+//! A drain is identified by its binding, never by its URL. All its work runs in one [`task`], so that one drain cannot
+//! delay another. Once something was written to disk, all later envelopes go through the disk until it has been read
+//! back. This keeps the order.
 //!
-//! **Receipts.** An envelope's receipt is dropped when it is in the drain's socket, answered by the drain, on disk, or
-//! dropped and counted. What waits in memory longer than `spill.after`, be it in the queue or in a connection that does not
-//! take it, gets a copy on disk, so that a slow drain never holds up a producer.
+//! **Receipts.** The receipt of an envelope is released when the envelope is in the drain's socket, acknowledged by the
+//! drain, on disk, or dropped and counted. An envelope that stays in memory longer than `spill.after`, in the queue or
+//! in a connection that does not accept it, is copied to disk. So a slow drain never blocks a producer.
 //!
-//! **Again.** TCP acknowledges nothing: what was written less than a moment before the connection broke is sent again,
-//! at most the transport's window. A message at which connections break again and again is found and set aside
-//! ([`trials`]).
+//! **Sending again.** TCP does not acknowledge messages. What was written shortly before a connection broke is sent
+//! again, at most as much as the transport's resend window holds. A message at which connections break repeatedly is
+//! found and set aside ([`trials`]).
 
 pub(crate) mod account;
 mod backlog;
@@ -47,7 +47,7 @@ use crate::status::{State, Status};
 use account::Account;
 use queue::{Memory, Queue};
 
-/// What all drains of an agent share.
+/// State that all drains of an agent share.
 #[derive(Debug)]
 pub(crate) struct Env {
     pub(crate) terms: Terms,
@@ -57,58 +57,59 @@ pub(crate) struct Env {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) budget: Arc<Budget>,
-    /// The folder of all backlogs.
+    /// The directory that contains all backlogs.
     pub(crate) spill: PathBuf,
-    /// Bytes of shipments on their way, of all drains.
-    pub(crate) flying: AtomicUsize,
-    /// Most of them before every drain has to do with one shipment at a time.
-    pub(crate) max_flying: usize,
-    /// Somebody has something to tell.
-    pub(crate) news: Notify,
-    /// Envelopes handed to drains.
+    /// The number of bytes in shipments that are in flight, over all drains.
+    pub(crate) in_flight_bytes: AtomicUsize,
+    /// The value of `in_flight_bytes` above which each drain may have only one shipment in flight.
+    pub(crate) max_in_flight_bytes: usize,
+    /// Notified when the state of a drain has changed and should be reported.
+    pub(crate) status_changed: Notify,
+    /// The number of envelopes that were given to drains, counted once for each drain.
     pub(crate) routed: AtomicU64,
 }
 
 impl Env {
-    /// The folder of one backlog.
+    /// Returns the directory of the backlog of `binding`.
     pub(crate) fn folder(&self, binding: &Binding) -> PathBuf {
         self.spill.join(binding.id.to_string())
     }
 }
 
-/// What a drain's task has to do.
+/// What the task of a drain has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Deliver.
+    /// Deliver envelopes.
     Run,
-    /// The binding was removed: deliver what is there until then, and count the rest as lost.
+    /// The binding was removed: deliver until this time, and then count the rest as lost.
     Remove(Instant),
-    /// The agent stops: deliver what is there until then, and put the rest on disk.
+    /// The agent is stopping: deliver until this time, and then write the rest to disk.
     Stop(Instant),
 }
 
+/// What the manager tells the task.
 #[derive(Debug, Clone)]
 struct Control {
     binding: Arc<Binding>,
     order: Order,
-    /// Signs that the drain is back, so far.
+    /// The number of signs, so far, that the drain can be reached again.
     signs: u64,
 }
 
-/// One drain, as everybody but its task sees it.
+/// A drain as the rest of the agent sees it.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    /// No other drain of this process has it, whatever its binding.
+    /// A number that no other drain of this process has, not even a later one of the same binding.
     pub(crate) serial: u64,
     binding: RwLock<Arc<Binding>>,
     pub(crate) queue: Queue,
     pub(crate) account: Account,
     pub(crate) status: Status,
     control: watch::Sender<Control>,
-    /// Whether a queue that overflows does so because the disk failed.
+    /// Whether the queue overflows because the disk failed. It decides the reason with which losses are counted.
     disk_failed: AtomicBool,
     connected: AtomicBool,
-    /// It takes nothing any more.
+    /// Whether the task has begun to end. It accepts no envelopes any more.
     ending: AtomicBool,
     over: watch::Sender<bool>,
     seen_over: AtomicBool,
@@ -137,7 +138,7 @@ impl Drain {
         })
     }
 
-    /// Starts a drain. `found`: there is a backlog of a former agent.
+    /// Starts a drain. `found` says that a previous run of the agent left a backlog for it.
     pub(crate) fn start(binding: Arc<Binding>, env: &Arc<Env>, found: bool) -> Arc<Self> {
         let drain = Self::new(binding, env, State::Connecting);
         let task = task::Task::new(Arc::clone(&drain), Arc::clone(env), found);
@@ -145,17 +146,17 @@ impl Drain {
         drain
     }
 
-    /// One that is beyond the limit of its app: nothing is ever sent to it.
+    /// Creates a drain beyond the limit of its app. It has no task, and nothing is ever sent to it.
     pub(crate) fn over_limit(binding: Arc<Binding>, env: &Env) -> Arc<Self> {
         Self::new(binding, env, State::OverLimit)
     }
 
-    /// The binding that it serves.
+    /// Returns the binding that the drain serves.
     pub(crate) fn binding(&self) -> Arc<Binding> {
         Arc::clone(&self.binding.read())
     }
 
-    /// Takes a parcel. Never waits; what has to go for it is counted.
+    /// Adds a parcel to the queue without waiting. Envelopes that are discarded to make room are counted as lost.
     pub(crate) fn push(&self, parcel: Parcel, now: Instant) {
         self.account.route(parcel.batch.len() as u64);
         let losses = self.queue.push(parcel, now);
@@ -164,7 +165,7 @@ impl Drain {
         }
     }
 
-    /// Why the queue loses something.
+    /// Returns the reason with which losses of the queue are counted.
     fn overflow(&self) -> Reason {
         if self.ending.load(Ordering::Relaxed) {
             Reason::ConsumerGone
@@ -175,22 +176,23 @@ impl Drain {
         }
     }
 
-    /// Changes what its task has to do.
+    /// Changes what the task has to do.
     pub(crate) fn order(&self, order: Order) {
         self.control.send_modify(|control| control.order = order);
     }
 
-    /// There is a sign that the drain is back: it is tried now, and not when its pause is over.
-    pub(crate) fn hope(&self) {
+    /// Tells the task that the drain may be reachable again, so that it tries now and not at the end of its pause.
+    pub(crate) fn retry_now(&self) {
         self.control.send_modify(|control| control.signs += 1);
     }
 
-    /// Whether it is at this [place](weir_drain::DrainUrl::place).
+    /// Returns whether the drain's address is this [place](weir_drain::DrainUrl::place).
     pub(crate) fn is_at(&self, place: &str) -> bool {
-        self.binding.read().url.place() == place
+        self.binding.read().url.host_and_port() == place
     }
 
-    /// The credentials were rotated, or the app was renamed: it goes on, with another id.
+    /// Replaces the binding, because its credentials were rotated or its app was renamed. The drain goes on under the
+    /// new id.
     pub(crate) fn rebind(&self, binding: Arc<Binding>) {
         *self.binding.write() = Arc::clone(&binding);
         self.control.send_modify(|control| {
@@ -199,29 +201,30 @@ impl Drain {
         });
     }
 
-    /// Whether there is a connection.
+    /// Returns whether the drain is connected.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Whether its task has ended: it was removed, or the agent stopped.
+    /// Returns whether the task has ended: the drain was removed, or the agent stopped.
     pub(crate) fn is_over(&self) -> bool {
         *self.over.borrow()
     }
 
-    /// Whether its task has begun to end, and takes no other order.
+    /// Returns whether the task has begun to end and takes no other order.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Waits until its task has ended.
+    /// Waits until the task has ended.
     pub(crate) async fn ended(&self) {
-        // The other end is part of this.
+        // Waiting can only fail if the sender is dropped, and `self` holds it.
         drop(self.over.subscribe().wait_for(|over| *over).await);
     }
 
-    /// Whether it has ended, and this was asked before: who looks at the drains now and then has seen its end.
-    pub(crate) fn was_told_over(&self) -> bool {
+    /// Returns whether the drain has ended and this was asked before. So its end is visible for one round of the
+    /// caller.
+    pub(crate) fn end_was_seen(&self) -> bool {
         self.is_over() && self.seen_over.swap(true, Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! Why a syslog agent does not run.
+//! The reasons for which a syslog agent cannot run.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,19 @@ use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
-/// Why an agent cannot start, or stopped.
+/// The reason for which the agent cannot start, or has stopped.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Its port, its certificates or its server.
+    /// The port, its certificates or its server failed.
     #[error(transparent)]
     Agent(#[from] weir_agents_lib::Error),
-    /// The CAs of the drains, or the certificate towards the binding cache.
+    /// The CA certificates for drains, or the identity for the binding cache, cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Another agent uses the directory.
+    /// Another agent uses the state directory.
     #[error("state directory `{path}` is used by another agent")]
     InUse {
-        /// Which one.
+        /// The state directory.
         path: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! The drains that there are, for those who look at them.
+//! The current drains and notices, for everything that reports about them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,22 +6,23 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::drain::Drain;
+use crate::metrics::DrainCounts;
 use crate::status::{Row, State, rfc3339};
 
-/// Lines that wait for being told; the oldest go.
+/// The largest number of notices that wait to be reported. Beyond it the oldest are discarded.
 const MAX_NOTICES: usize = 1000;
 
-/// The source id of what is said of aggregate drains.
+/// The source id under which reports about aggregate drains are sent.
 pub(crate) const AGENT_SOURCE: &str = "syslog_agent";
 
-/// A line for an app's log that is not about a drain that exists.
+/// A line for an app's log about a binding that has no drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) app: String,
     pub(crate) text: String,
 }
 
-/// See the module.
+/// The registry. The manager of the bindings writes it; reports, metrics and the HTTP interface read it.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     drains: RwLock<Arc<[Arc<Drain>]>>,
@@ -30,7 +31,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// All drains: those that run, those beyond their app's limit, and those that are on their way out.
+    /// Returns all drains: the running ones, those beyond their app's limit, and removed ones that still deliver.
     pub(crate) fn drains(&self) -> Arc<[Arc<Drain>]> {
         Arc::clone(&self.drains.read())
     }
@@ -39,7 +40,7 @@ impl Registry {
         *self.drains.write() = drains.into();
     }
 
-    /// The `ETag` of the list of bindings that is in force.
+    /// Returns the `ETag` of the list of bindings in force.
     pub(crate) fn revision(&self) -> Option<String> {
         self.revision.read().clone()
     }
@@ -48,7 +49,7 @@ impl Registry {
         *self.revision.write() = revision;
     }
 
-    /// Notes a line to be told.
+    /// Adds a notice that is to be reported.
     pub(crate) fn notice(&self, notice: Notice) {
         let mut notices = self.notices.lock();
         if notices.len() == MAX_NOTICES {
@@ -61,8 +62,8 @@ impl Registry {
         self.notices.lock().drain(..).collect()
     }
 
-    /// There is a sign that the drains at this [place](weir_drain::DrainUrl::place) can be reached: those that wait for the
-    /// end of a pause are tried now.
+    /// Tells all failing drains at this [place](weir_drain::DrainUrl::place) that it may be reachable again. They are
+    /// tried at once, and not at the end of their pause.
     pub(crate) fn reached(&self, place: &str) {
         let drains = self.drains();
         let waiting = drains
@@ -70,12 +71,30 @@ impl Registry {
             .filter(|drain| drain.status.snapshot().state == State::Retrying);
         waiting
             .filter(|drain| drain.is_at(place))
-            .for_each(|drain| drain.hope());
+            .for_each(|drain| drain.retry_now());
     }
 
-    /// The rows of `GET /v1/drains`.
+    /// Returns the counts of all drains, for metrics.
+    pub(crate) fn counts(&self) -> Vec<DrainCounts> {
+        let drains = self.drains();
+        drains.iter().map(|drain| counts(drain)).collect()
+    }
+
+    /// Returns the rows of `GET /v1/drains`.
     pub(crate) fn rows(&self, now: i64) -> Vec<Row> {
         self.drains().iter().map(|drain| row(drain, now)).collect()
+    }
+}
+
+fn counts(drain: &Drain) -> DrainCounts {
+    let binding = drain.binding();
+    DrainCounts {
+        of_app: binding.app.is_some(),
+        url: binding.url.safe().to_owned(),
+        connected: drain.is_connected(),
+        routed: drain.account.routed(),
+        sent: drain.account.sent(),
+        lost: drain.account.lost(),
     }
 }
 

@@ -1,8 +1,8 @@
-//! From what came in to the drains that want it.
+//! Routes envelopes to the drains that want them.
 //!
-//! An immutable [`Table`] says who wants what of which source; it is replaced as a whole when the bindings change. A batch
-//! is looked through once. A drain that wants all of it shares its bytes, one that wants a part gets that copied, so that a
-//! few lines of one app never keep everybody else's in memory.
+//! An immutable [`Table`] says which drain wants what of which source. It is replaced as a whole when the bindings
+//! change. A batch is traversed once. A drain that wants the whole batch shares its bytes. A drain that wants a part
+//! gets a copy of it, so that a few lines of one app do not keep the whole batch in memory.
 
 mod table;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use crate::drain::{Drain, Env};
 
 pub(crate) use table::Table;
 
-/// Routes batches to drains.
+/// The router of an agent.
 #[derive(Debug)]
 pub(crate) struct Router {
     table: RwLock<Arc<Table>>,
@@ -30,16 +30,17 @@ pub(crate) struct Router {
     origin_mappings: OriginMappings,
 }
 
+// Allocations per batch would dominate the cost of routing, so each thread keeps its buffers.
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What one batch needs and the next one can use again.
+/// The buffers for routing one batch. They are reused for the next one.
 #[derive(Default)]
 struct Scratch {
-    /// Positions of the envelopes for each drain.
+    /// For each drain, the positions of its envelopes in the batch.
     picks: Vec<Vec<u32>>,
-    /// Drains that get something.
+    /// The drains that get at least one envelope of the batch.
     touched: Vec<u32>,
 }
 
@@ -52,12 +53,12 @@ impl Router {
         }
     }
 
-    /// From now on this table counts.
+    /// Uses `table` for all batches from now on.
     pub(crate) fn replace(&self, table: Table) {
         *self.table.write() = Arc::new(table);
     }
 
-    /// Hands `parcel` to every drain that wants a part of it. Never waits.
+    /// Gives `parcel`, or the part that it wants, to each drain. Never waits.
     pub(crate) fn route(&self, mut parcel: Parcel) {
         let table = Arc::clone(&self.table.read());
         if table.is_empty() {
@@ -92,7 +93,7 @@ impl Router {
             routed += batch.len() as u64;
             drain.push(Parcel { batch, receipts }, now);
         };
-        // The last one needs no receipts of its own.
+        // The last drain takes the receipts themselves, so that one copy of them is saved.
         let last = touched.pop();
         for drain in touched.drain(..) {
             let picked = &mut picks[drain as usize];
@@ -111,7 +112,7 @@ impl Router {
         self.env.routed.fetch_add(routed, Ordering::Relaxed);
     }
 
-    /// The same batch; an envelope without a source id gets its origin for one (logging §7).
+    /// Returns the batch with the tag `origin` as the source id of each envelope that has none (logging §7).
     fn with_origins(&self, batch: &Batch) -> Batch {
         let mut builder = BatchBuilder::new();
         builder.reserve(batch.len(), batch.byte_len());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -24,12 +24,12 @@ use crate::config::Config;
 use crate::drain::Env;
 use crate::drain::queue::Memory;
 use crate::error::Error;
+use crate::http;
 use crate::metrics::{self, Refreshes};
 use crate::registry::Registry;
+use crate::reporting::Reporter;
 use crate::routing::Router;
 use crate::spill::Budget;
-use crate::status;
-use crate::telling::Teller;
 
 /// The name that an agent's certificate carries (logging §1).
 const AGENT: &str = "metron";
@@ -134,14 +134,21 @@ impl Server {
             memory: Memory::new(config.memory_total),
             budget: Budget::new(config.spill_total),
             spill,
-            flying: AtomicUsize::new(0),
-            max_flying: config.memory_total,
-            news: Notify::new(),
+            in_flight_bytes: AtomicUsize::new(0),
+            max_in_flight_bytes: config.memory_total,
+            status_changed: Notify::new(),
             routed: AtomicU64::new(0),
         });
         let registry = Arc::<Registry>::default();
         let refreshes = Arc::<Refreshes>::default();
-        metrics::register(&meter, &env, &registry, &refreshes);
+        let (routed, counted) = (Arc::clone(&env), Arc::clone(&registry));
+        metrics::register(
+            &meter,
+            &context.ledger,
+            &refreshes,
+            move || routed.routed.load(Ordering::Relaxed),
+            move || counted.counts(),
+        );
         let router = Arc::new(Router::new(&env, OriginMappings::register(&meter)));
         let manager = Manager::new(&env, &router, &registry, config.per_app_limit, found);
         let mut lists = Lists::new(
@@ -155,20 +162,20 @@ impl Server {
 
         // Each stage stops after the one before it.
         let (teller_go, teller_stop) = Shutdown::new();
-        let telling = config.agent.map(|address| {
+        let reporting = config.agent.map(|address| {
             let target = Target {
                 address: address.to_string(),
                 server_name: AGENT.to_owned(),
                 tls: client_tls,
             };
-            let teller = Teller::new(&env, &registry, config.instance, &target, &context.tasks);
-            // Nothing is told of the telling.
+            let teller = Reporter::new(&env, &registry, config.instance, &target, &context.tasks);
+            // The logs and metrics of this task are not reported: reports about reports would never end.
             context.tasks.spawn("teller", quiet(teller.run(teller_stop)))
         });
         let (tasks, clock, shutdown) = (context.tasks.clone(), context.clock.clone(), context.shutdown.clone());
         let rows = Arc::clone(&registry);
         context.tasks.spawn("status", async move {
-            status::http::serve(status, &status_tls, rows, clock, shutdown, &tasks).await;
+            http::serve(status, &status_tls, rows, clock, shutdown, &tasks).await;
         });
         lists.begin().await;
         let (lists_go, lists_stop) = Shutdown::new();
@@ -190,9 +197,9 @@ impl Server {
             }
         }
         teller_go.fire();
-        if let Some(telling) = telling {
+        if let Some(reporting) = reporting {
             // A panic there is the tasks' to report.
-            drop(telling.await);
+            drop(reporting.await);
         }
         drop(lock);
         Ok(served?)

@@ -1,30 +1,31 @@
-//! The backlog of one binding on disk: what a drain that is away or slow could not take yet.
+//! The backlog of one binding on disk: envelopes that a slow or absent drain could not take yet.
 //!
-//! A folder of segments, written at the end and read at the front, and a cursor that says up to where everything is
-//! settled:
+//! A spill is a directory of segments and a cursor. Segments are appended to at the end and read from the front. The
+//! cursor says up to where everything is settled:
 //!
 //! ```text
 //! spill/<binding id>/
 //!   0000000000000001.seg   "WEIRSPL1" | record | record | …            (oldest: read here)
-//!   0000000000000001.idx   what lies where in it ([`index`])
+//!   0000000000000001.idx   where each record is and what it holds ([`index`])
 //!   0000000000000002.seg   "WEIRSPL1" | record | …                     (newest: written here)
 //!   0000000000000002.idx
 //!   cursor                 segment u64, offset u64, skip u32, settled u64, crc32 u32
 //!
 //! record  length u32 | crc32 u32 | arrived i64 (ns) | envelopes u32 | kind u8, 0 0 0 | payload (length bytes)
-//!         crc32 is over everything behind it; kind 1: the fields of an EnvelopeBatch,
+//!         crc32 covers everything after itself; kind 1: the fields of an EnvelopeBatch,
 //!         kind 2: a shipment: count u32, the end of each message u32, the messages as they were to be sent
 //! ```
 //!
-//! All numbers are little endian. A record is there as soon as its `write(2)` returned: it survives the kill of the
-//! process. Nothing is synced, so a power cut may cost the last seconds. A tail that was never finished is cut off when the
-//! folder is opened. A record that is damaged costs itself, and is counted as lost: the index knows where it ends and what
-//! it held. A segment that is gone is counted by its index; where that is gone as well, by those before and after it, which
-//! say how many envelopes were appended until then. The cursor is written now and then, so a killed agent repeats a little;
-//! `skip` counts the envelopes of the record at `offset` that are settled already, and `settled` those that ever were.
+//! All numbers are little endian. A record exists as soon as its `write(2)` has returned, so it survives a kill of the
+//! process. Nothing is synced, so a power failure may cost the last seconds. An incomplete record at the end is cut off
+//! when the spill is opened. A damaged record is counted as lost: the index knows where it ends and how many envelopes
+//! it held. A missing segment is counted with its index. If the index is missing too, it is counted with the segments
+//! before and after it, because these say how many envelopes were appended before them. The cursor is written at
+//! intervals, so a killed agent sends a little again. In the cursor, `skip` is the number of settled envelopes in the
+//! record at `offset`, and `settled` is the number of envelopes that were ever settled.
 //!
-//! Bounded by a budget for each binding and one for the agent ([`Budget`]): beyond it the oldest segment goes, and is
-//! counted. Everything here blocks; the drain's task calls it on a blocking thread.
+//! A spill is bounded by a budget per binding and one for the agent ([`Budget`]). Beyond them the oldest segment is
+//! discarded and counted. Everything here blocks, so the drain's task calls it on a blocking thread.
 
 mod budget;
 mod cursor;
@@ -50,30 +51,30 @@ use budget::{Share, Verdict};
 use segment::Segment;
 pub(crate) use sources::of_messages as sources_of_messages;
 
-/// Where something lies in a spill. Later things are greater.
+/// A position in a spill. Later positions are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
-    /// Envelopes of the record at `offset` that lie before.
+    /// The number of envelopes of the record at `offset` that come before this position.
     pub(crate) skip: u32,
 }
 
-/// What is to be appended.
+/// Something to be appended as one record.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) content: Content,
     pub(crate) envelopes: u32,
-    /// When its oldest envelope came in, in nanoseconds since the epoch.
+    /// When the oldest envelope arrived, in nanoseconds since the epoch.
     pub(crate) arrived: i64,
 }
 
 /// The payload of a record.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// Envelopes as they came, one batch after the other.
+    /// Envelopes as they were received, one batch after the other.
     Envelopes(Vec<Batch>),
-    /// Messages that were formatted already, and the end of each.
+    /// Formatted messages and the end of each.
     Shipment { bytes: Bytes, ends: Vec<u32> },
 }
 
@@ -81,12 +82,12 @@ pub(crate) enum Content {
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) content: StoredContent,
-    /// The envelopes that are to be delivered: those of a batch that were settled before are not among them.
+    /// The number of envelopes that are still to be delivered, without those that were settled before.
     pub(crate) envelopes: u32,
     pub(crate) arrived: i64,
-    /// The record's own place, with how much of it was settled before.
+    /// The position of the record, with the number of its envelopes that were settled before as `skip`.
     pub(crate) place: Place,
-    /// Where the next one begins.
+    /// The position at which the next record begins.
     pub(crate) end: Place,
 }
 
@@ -95,16 +96,16 @@ pub(crate) struct Stored {
 pub(crate) enum StoredContent {
     /// Envelopes, without those that were settled before.
     Envelopes(Batch),
-    /// Messages that were formatted already.
+    /// Formatted messages and the end of each.
     Shipment { bytes: Bytes, ends: Vec<u32> },
 }
 
-/// Envelopes that a spill had to give up, by source.
+/// Envelopes that a spill lost, by source.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    /// Because a budget was reached.
+    /// Those that were discarded because a budget was used up.
     pub(crate) full: Vec<Loss>,
-    /// Because what is on disk cannot be read.
+    /// Those that cannot be read from disk.
     pub(crate) unreadable: Vec<Loss>,
 }
 
@@ -120,27 +121,27 @@ impl Losses {
     }
 }
 
-/// How an append went.
+/// The result of an append.
 #[derive(Debug)]
 pub(crate) struct Appended {
-    /// Where each entry that was written ends, in order.
+    /// The end of each entry that was written, in order.
     pub(crate) ends: Vec<Place>,
     pub(crate) losses: Losses,
-    /// Why the rest could not be written, and the rest.
+    /// The error and the entries that were not written, if any.
     pub(crate) failed: Option<(io::Error, Vec<Entry>)>,
 }
 
 /// The bounds of one spill.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Most bytes on disk.
+    /// The largest number of bytes on disk.
     pub(crate) bytes: u64,
-    /// A segment is closed at this size.
+    /// The size in bytes from which a segment is closed.
     pub(crate) segment: u64,
 }
 
 impl Limits {
-    /// A budget in about sixteen segments, so that giving up the oldest costs a sixteenth of it.
+    /// Divides a budget into about sixteen segments, so that discarding the oldest one costs a sixteenth.
     pub(crate) fn of(bytes: u64) -> Self {
         Self {
             bytes,
@@ -155,30 +156,30 @@ pub(crate) struct Spill {
     folder: PathBuf,
     limits: Limits,
     share: Share,
-    /// Whose envelopes these are, if all are of one source.
+    /// The source of all envelopes, if there is only one.
     source: Option<String>,
-    /// Oldest first; the last one is written to.
+    /// The segments, oldest first. The last one is written to.
     segments: VecDeque<Segment>,
-    /// What is read next.
+    /// The position of the next read.
     reader: Place,
-    /// Before this everything is settled.
+    /// The position before which everything is settled.
     cursor: Place,
-    /// The cursor as it is on file.
+    /// The cursor as it is in its file.
     saved: Place,
-    /// Arrival of what was read last.
+    /// When the record that was read last arrived.
     read_arrived: i64,
-    /// Segments whose files can go.
+    /// Files of discarded segments that could not be removed yet.
     garbage: Vec<PathBuf>,
-    /// Envelopes that were ever appended.
+    /// The number of envelopes that were ever appended.
     appended: u64,
-    /// Of those before the cursor: settled, given up, or counted as lost.
+    /// The number of envelopes before the cursor: delivered, discarded, or counted as lost.
     settled: u64,
-    /// Envelopes that were not there any more when it was opened.
+    /// The number of envelopes that were missing when the spill was opened.
     missing: u64,
 }
 
 impl Spill {
-    /// Opens the backlog in `folder`, or makes an empty one; cuts off what a killed writer left unfinished.
+    /// Opens the backlog in `folder`, or creates an empty one. An incomplete record of a killed writer is cut off.
     pub(crate) fn open(
         folder: &Path,
         limits: Limits,
@@ -191,7 +192,7 @@ impl Spill {
         let cursor = saved.map(|(cursor, _)| cursor);
         let mut segments: VecDeque<Segment> = VecDeque::new();
         let last = numbers.last().copied();
-        // What lies before the first segment was settled, as far as anything tells.
+        // Nothing tells more about the segments before the first one than the cursor.
         let mut total = match saved {
             Some((_, settled)) => settled,
             None => (!cursor::exists(folder)).then_some(0),
@@ -199,13 +200,13 @@ impl Spill {
         let mut missing = 0;
         for number in numbers {
             if cursor.is_some_and(|cursor| number < cursor.segment) {
-                // Settled, and killed before it was removed.
+                // The segment was settled, and the agent was killed before it removed the file.
                 segment::remove(folder, number)?;
                 continue;
             }
             match Segment::scan(folder, number, Some(number) == last, total.unwrap_or_default())? {
                 Some(found) => {
-                    // The first one may begin before the cursor.
+                    // The first segment may begin before the cursor.
                     missing += total.map_or(0, |total| found.before.saturating_sub(total));
                     total = Some(found.total().max(total.unwrap_or_default()));
                     segments.push_back(found);
@@ -219,7 +220,8 @@ impl Spill {
         let mut share = budget.share();
         share.take(segments.iter().map(Segment::disk).sum());
         let start = segments.front().map_or_else(Place::default, Segment::start);
-        // A cursor that points nowhere repeats; one behind the end of its segment means that all of it is settled.
+        // A cursor before the first segment repeats envelopes. One after the end of its segment means that the segment
+        // is settled.
         let cursor = cursor.filter(|cursor| *cursor > start).unwrap_or(start);
         let mut spill = Self {
             folder: folder.to_owned(),
@@ -239,7 +241,7 @@ impl Spill {
         spill.count_settled()?;
         spill.settled = spill.appended - spill.unsettled().min(spill.appended);
         if missing > 0
-            // They are counted now, and not once more the next time.
+            // They are counted now. A saved cursor prevents that they are counted again at the next start.
             && let Err(error) = spill.save()
         {
             tracing::debug!(%error, "a spill's cursor cannot be written");
@@ -247,7 +249,7 @@ impl Spill {
         Ok(spill)
     }
 
-    /// After opening: how much of the first segment lies before the cursor.
+    /// Sets the counts of the first segment to what is before the cursor. Called when the spill is opened.
     fn count_settled(&mut self) -> io::Result<()> {
         let Some(first) = self.segments.front_mut() else {
             return Ok(());
@@ -265,12 +267,12 @@ impl Spill {
         Ok(())
     }
 
-    /// What shows when another spill wants this one to give up space.
+    /// Returns the handle through which other spills ask this one for space.
     pub(crate) fn owed(&self) -> std::sync::Arc<Owed> {
         self.share.owed()
     }
 
-    /// Envelopes that are not settled.
+    /// Returns the number of envelopes that are not settled.
     pub(crate) fn unsettled(&self) -> u64 {
         self.segments
             .iter()
@@ -278,13 +280,13 @@ impl Spill {
             .sum()
     }
 
-    /// Envelopes that were not there any more when this was opened: their segments are gone. Says so once.
+    /// Returns, once, the envelopes whose segments were missing when the spill was opened.
     pub(crate) fn take_missing(&mut self) -> Vec<Loss> {
         let missing = std::mem::take(&mut self.missing);
         sources::all_of(self.source.as_deref().unwrap_or_default(), missing)
     }
 
-    /// Envelopes that were not read since the start or the last [`Spill::rewind`].
+    /// Returns the number of envelopes that were not read since the spill was opened or last [rewound](Spill::rewind).
     pub(crate) fn unread(&self) -> u64 {
         self.segments
             .iter()
@@ -292,23 +294,23 @@ impl Spill {
             .sum()
     }
 
-    /// Bytes on disk.
+    /// Returns the number of bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
         self.share.used()
     }
 
-    /// About when the oldest envelope that was not read came in.
+    /// Returns approximately when the oldest unread envelope arrived.
     pub(crate) fn oldest(&self) -> Option<i64> {
         let segment = self.segments.iter().find(|segment| segment.read < segment.envelopes)?;
         Some(segment.first_arrived.max(self.read_arrived))
     }
 
-    /// The first segment that is still there: what lies in an earlier one was given up.
+    /// Returns the number of the first segment that exists. Everything in earlier ones was discarded or delivered.
     pub(crate) fn first_segment(&self) -> u64 {
         self.segments.front().map_or(u64::MAX, Segment::number)
     }
 
-    /// Appends entries in order, giving up the oldest segments where a budget says so.
+    /// Appends entries in order. Discards the oldest segments if a budget requires it.
     pub(crate) fn append(&mut self, entries: Vec<Entry>) -> Appended {
         let mut ends = Vec::with_capacity(entries.len());
         let mut losses = Losses::default();
@@ -338,6 +340,7 @@ impl Spill {
 
     fn write(&mut self, record: &[u8], entry: &Entry, losses: &mut Losses) -> io::Result<Place> {
         let size = (record.len() + index::SIZE) as u64;
+        // The spill's own budget first: it can be satisfied without looking at other spills.
         while self.share.used() + size > self.limits.bytes && !self.segments.is_empty() {
             losses.merge(self.give_up_oldest());
         }
@@ -359,7 +362,7 @@ impl Spill {
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        // Numbers never come again, not even those of segments that are gone: places are compared by them.
+        // Numbers are never reused, not even those of removed segments, because positions are compared by them.
         let number = self.segments.back().map_or(0, Segment::number).max(self.cursor.segment) + 1;
         let segment = Segment::create(&self.folder, number, self.appended)?;
         self.share.take(segment.disk());
@@ -368,7 +371,7 @@ impl Spill {
         } else {
             self.cursor = segment.start();
             self.reader = self.cursor;
-            // From now on it can be written without more space.
+            // Once the file exists, it can be overwritten even on a full disk.
             if let Err(error) = self.save() {
                 tracing::debug!(%error, "a spill's cursor cannot be written");
             }
@@ -377,7 +380,7 @@ impl Spill {
         Ok(())
     }
 
-    /// Gives up at least `bytes`, the oldest first: another spill needs the space more.
+    /// Discards at least `bytes` bytes, oldest first, because another spill needs the space.
     pub(crate) fn give_up(&mut self, bytes: u64) -> Losses {
         let mut losses = Losses::default();
         let wanted = self.share.used().saturating_sub(bytes);
@@ -387,7 +390,7 @@ impl Spill {
         losses
     }
 
-    /// Gives up the oldest segment: what was not read of it is lost. What was read is in the hands of the drain.
+    /// Discards the oldest segment and returns its unread envelopes as lost. What was read is still with the drain.
     fn give_up_oldest(&mut self) -> Losses {
         let Some(segment) = self.segments.pop_front() else {
             return Losses::default();
@@ -407,7 +410,8 @@ impl Spill {
         );
         self.reader = self.reader.max(next);
         self.cursor = self.cursor.max(next);
-        // First of all it is on file that they are counted: a segment that is missing is counted when this is opened again.
+        // The cursor is saved before the segment is removed: a segment that is missing when the spill is opened is
+        // counted as lost.
         if let Err(error) = self.save() {
             tracing::debug!(%error, "a spill's cursor cannot be written");
         }
@@ -420,7 +424,7 @@ impl Spill {
 
     fn remove(&mut self, segment: &Segment) {
         self.share.give_back(segment.disk());
-        // What cannot be removed now is tried again with the next tidying.
+        // A file that cannot be removed now is tried again by the next `tidy`.
         for path in segment::paths(&self.folder, segment.number()) {
             if fs::remove_file(&path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
                 self.garbage.push(path);
@@ -428,7 +432,7 @@ impl Spill {
         }
     }
 
-    /// Reads on, at least one record if there is one, then as many as fit `max_bytes`.
+    /// Reads at least one record, if there is one, and then as many as fit `max_bytes`.
     pub(crate) fn read(&mut self, max_bytes: usize) -> io::Result<(Vec<Stored>, Losses)> {
         let mut records = Vec::new();
         let mut losses = Losses::default();
@@ -457,7 +461,8 @@ impl Spill {
                 }
                 segment::Found::Damaged { envelopes, end } => {
                     let lost = envelopes.min(segment.envelopes - segment.read);
-                    // From now on it was never there.
+                    // From now on these envelopes do not exist, so they are not counted again when the segment is
+                    // discarded.
                     segment.envelopes -= lost;
                     self.settled += lost;
                     losses
@@ -470,7 +475,7 @@ impl Spill {
         Ok((records, losses))
     }
 
-    /// Forgets what was read and not settled: it is read again.
+    /// Reads everything again that was read and is not settled.
     pub(crate) fn rewind(&mut self) {
         self.reader = self.cursor;
         self.read_arrived = 0;
@@ -479,7 +484,7 @@ impl Spill {
         }
     }
 
-    /// Says that `envelopes` up to `end` were handed to the drain already: they are not read.
+    /// Marks `envelopes` up to `end` as read, because they were handed to the drain already.
     pub(crate) fn skip(&mut self, end: Place, envelopes: u32) {
         if let Some(segment) = self.segment_mut(end.segment) {
             segment.read = (segment.read + u64::from(envelopes)).min(segment.envelopes);
@@ -487,8 +492,8 @@ impl Spill {
         }
     }
 
-    /// Says that the next `envelopes`, up to `end`, need not be delivered any more; in order, and never across two
-    /// segments. What lies in a segment that was given up is ignored.
+    /// Settles the next `envelopes`, up to `end`: they need not be delivered any more. Calls must come in order, and
+    /// one call must not cover two segments. Positions in discarded segments are ignored.
     pub(crate) fn settle(&mut self, end: Place, envelopes: u32) {
         if let Some(segment) = self.segment_mut(end.segment) {
             let before = segment.settled;
@@ -505,12 +510,12 @@ impl Spill {
         self.segments.iter_mut().find(|segment| segment.number() == number)
     }
 
-    /// Whether there is something to tidy up.
+    /// Returns whether [`Spill::tidy`] has something to do.
     pub(crate) fn is_untidy(&self) -> bool {
         self.saved != self.cursor || !self.garbage.is_empty()
     }
 
-    /// Writes the cursor and removes the segments that are settled. What fails is tried again the next time.
+    /// Writes the cursor and removes settled segments. What fails is tried again the next time.
     pub(crate) fn tidy(&mut self) -> io::Result<()> {
         let mut settled = Vec::new();
         while self.segments.len() > 1
@@ -522,7 +527,8 @@ impl Spill {
             self.cursor = self.cursor.max(next);
             self.reader = self.reader.max(next);
         }
-        // Before they go: a segment that is missing is counted when this is opened again. On a full disk they go all the same.
+        // The cursor is saved before segments are removed, because missing segments are counted as lost. On a full disk
+        // they are removed in any case, since that frees space.
         let saved = if self.saved == self.cursor { Ok(()) } else { self.save() };
         settled.iter().for_each(|segment| self.remove(segment));
         self.garbage
@@ -536,14 +542,14 @@ impl Spill {
         Ok(())
     }
 
-    /// Moves the backlog to another folder: its binding got another id.
+    /// Moves the backlog to another directory, because its binding has changed its id.
     pub(crate) fn rename(&mut self, folder: &Path) -> io::Result<()> {
         fs::rename(&self.folder, folder)?;
         folder.clone_into(&mut self.folder);
         Ok(())
     }
 
-    /// Removes all of it; returns what was in it and not settled.
+    /// Removes the whole backlog. Returns what was not settled.
     pub(crate) fn destroy(mut self) -> (Vec<Loss>, io::Result<()>) {
         self.rewind();
         let mut lost = Vec::new();
@@ -555,7 +561,7 @@ impl Spill {
     }
 }
 
-/// Reads the folder of a binding that nobody knows any more; returns what was in it and not settled.
+/// Removes the backlog of an unknown binding. Returns what was not settled.
 pub(crate) fn destroy_unknown(folder: &Path) -> (Vec<Loss>, io::Result<()>) {
     let budget = Budget::new(u64::MAX);
     match Spill::open(folder, Limits::of(u64::MAX), &budget, None) {

@@ -1,4 +1,4 @@
-//! How a drain is doing: what the HTTP interface, the reports and the developer's log show.
+//! The state of a drain, as the HTTP interface, the reports and the app's log show it.
 
 use std::sync::Arc;
 
@@ -6,24 +6,22 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-pub(crate) mod http;
-
 /// The state of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// It was not reached yet: nothing was sent to it, or it is being connected to for the first time.
+    /// The drain was not reached yet: nothing was sent to it, or it is being connected to for the first time.
     #[default]
     Connecting,
-    /// It takes what it is sent.
+    /// The drain accepts what it is sent.
     Flowing,
-    /// It fails; what waits is kept.
+    /// The drain fails, and its envelopes are kept.
     Retrying,
-    /// It takes something, but what waits is (also) on disk.
+    /// The drain accepts envelopes, but some or all of the waiting ones are on disk.
     Spilling,
-    /// It is beyond the limit of its app: nothing is sent to it.
+    /// The drain is beyond the limit of its app, and nothing is sent to it.
     OverLimit,
-    /// It is not bound any more.
+    /// The binding was removed.
     Removed,
 }
 
@@ -40,30 +38,30 @@ impl State {
     }
 }
 
-/// What is known of a drain at one moment. Times in nanoseconds since the epoch.
+/// The state of a drain at one moment. Times are in nanoseconds since the epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) state: State,
     pub(crate) since: i64,
     pub(crate) waiting_lines: u64,
     pub(crate) waiting_bytes: u64,
-    /// When the oldest that waits came in.
+    /// When the oldest waiting envelope arrived.
     pub(crate) oldest: Option<i64>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) next_try: Option<i64>,
-    /// Why its backlog cannot be written to disk.
+    /// Why the backlog cannot be written to disk.
     pub(crate) disk_error: Option<Arc<str>>,
 }
 
 impl Snapshot {
-    /// The age of the oldest that waits, in milliseconds.
+    /// Returns the age of the oldest waiting envelope, in milliseconds.
     pub(crate) fn lag_ms(&self, now: i64) -> u64 {
         let oldest = self.oldest.filter(|_| self.waiting_lines > 0).unwrap_or(now);
         u64::try_from(now.saturating_sub(oldest) / 1_000_000).unwrap_or(0)
     }
 }
 
-/// The state of a drain as its task sees it, for everybody else to look at.
+/// The state of a drain. Its task writes it, and everything else reads it.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     current: Mutex<Snapshot>,
@@ -84,7 +82,7 @@ impl Status {
         self.current.lock().clone()
     }
 
-    /// Changes it; the state's `since` follows the state. Returns whether there is something to tell.
+    /// Changes the state. `since` is set when `state` changes. Returns whether the change should be reported.
     pub(crate) fn update(&self, now: i64, change: impl FnOnce(&mut Snapshot)) -> bool {
         let mut current = self.current.lock();
         let (state, disk) = (current.state, current.disk_error.is_some());
@@ -100,9 +98,9 @@ impl Status {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     pub(crate) binding: String,
-    /// The app's GUID; `syslog_agent` for an aggregate drain.
+    /// The GUID of the app, or `syslog_agent` for an aggregate drain.
     pub(crate) app: String,
-    /// Without user info and query.
+    /// The URL without user information and query.
     pub(crate) url: String,
     pub(crate) state: State,
     pub(crate) since: String,
@@ -115,7 +113,7 @@ pub(crate) struct Row {
     pub(crate) reported_at: String,
 }
 
-/// A time as RFC 3339 has it.
+/// Formats a time as RFC 3339, with milliseconds.
 pub(crate) fn rfc3339(nanos: i64) -> String {
     DateTime::<Utc>::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

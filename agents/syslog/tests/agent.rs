@@ -1,4 +1,4 @@
-//! The agent between real producers, a binding cache and drains: over mTLS, in process.
+//! Tests of the agent in one process, with real producers, a binding cache and drains, over mTLS.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ use weir_rpc::producer::Report;
 
 use common::{ANY, Agent, Cache, Collector, TcpDrain, item, lines};
 
-/// A binding is in force at once; each app's lines go to its drains, those of others to none; the books say so.
+/// A new binding is in force at once. Each app's lines go to its own drains only, and the ledger agrees.
 #[tokio::test]
 async fn bindings_are_followed() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -65,16 +65,16 @@ async fn bindings_are_followed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!(rows[0]["app"].as_str().unwrap().len(), 1);
-    let books = agent.stop().await;
+    let ledger = agent.stop().await;
     assert_eq!(
-        (books.received, books.sent, books.dropped_total(), books.in_flight),
+        (ledger.received, ledger.sent, ledger.dropped_total(), ledger.in_flight),
         (400, 400, 0, 0)
     );
     assert!(!dir.path().join("spill").exists() || std::fs::read_dir(dir.path().join("spill")).unwrap().count() == 0);
     cache.stop().await;
 }
 
-/// Bindings come and go under load: a drain that stays bound gets every line, in order.
+/// A drain that stays bound while other bindings change under load gets every line in order.
 #[tokio::test]
 async fn changes_under_load_cost_nothing() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -107,15 +107,15 @@ async fn changes_under_load_cost_nothing() {
     let got = changing.numbers("app");
     assert!(got.is_sorted() && got.len() > 5000, "{}", got.len());
     let got = got.len() as u64;
-    let books = agent.stop().await;
+    let ledger = agent.stop().await;
     assert_eq!(
-        (books.sent, books.dropped_total(), books.in_flight),
+        (ledger.sent, ledger.dropped_total(), ledger.in_flight),
         (20_050 + got, 0, 0)
     );
     cache.stop().await;
 }
 
-/// Without its cache an agent that is started again goes on with the last list, and delivers its backlog first.
+/// An agent that is started again without its cache uses the saved list and delivers its backlog first.
 #[tokio::test]
 async fn the_last_list_survives() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -131,10 +131,10 @@ async fn the_last_list_survives() {
     agent.applied(&pki, &tag).await;
     let mut producer = agent.producer(&pki);
     producer.send(lines("app", 0, 500)).await.unwrap();
-    // Taken: it is on disk.
+    // The producer's lines are acknowledged, so they are on disk.
     assert_eq!(producer.flush().await.unwrap(), Report { sent: 500, lost: 0 });
-    let books = agent.stop().await;
-    assert_eq!((books.sent, books.dropped_total(), books.in_flight), (0, 0, 500));
+    let ledger = agent.stop().await;
+    assert_eq!((ledger.sent, ledger.dropped_total(), ledger.in_flight), (0, 0, 500));
     cache.stop().await;
 
     let drain = TcpDrain::start(place).await;
@@ -150,12 +150,12 @@ async fn the_last_list_survives() {
     producer.send(lines("app", 500, 10)).await.unwrap();
     eventually("all lines", || drain.count() == 510).await;
     assert_eq!(drain.numbers("app"), (0..510).collect::<Vec<_>>());
-    let books = agent.stop().await;
-    assert_eq!((books.received, books.sent, books.in_flight), (10, 510, 0));
+    let ledger = agent.stop().await;
+    assert_eq!((ledger.received, ledger.sent, ledger.in_flight), (10, 510, 0));
 }
 
-/// The original's cache knows no tags and no waiting: it is polled. When it forgets everything for a moment, as after its
-/// own restart, nobody is unbound.
+/// The original's cache has no `ETag`s and no waiting, so it is polled. If it sends an empty list for a moment, as
+/// after its own restart, no drain is removed.
 #[tokio::test]
 async fn an_original_cache_is_polled() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -191,8 +191,8 @@ async fn an_original_cache_is_polled() {
     cache.stop().await;
 }
 
-/// The first five drains of an app, in the order of their URLs, are used; the developer reads of the sixth; and when one of
-/// the five goes, it is used.
+/// The first five drains of an app, in the order of their URLs, are used. The developer reads about the sixth, and it
+/// is used when one of the five is removed.
 #[tokio::test]
 async fn drains_beyond_the_limit_are_told() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -232,8 +232,8 @@ async fn drains_beyond_the_limit_are_told() {
     cache.stop().await;
 }
 
-/// A drain fails and works again: the developer reads why, and that it is over; `drain_status` gets its gauges; no secret is
-/// in any of it.
+/// If a drain fails and recovers, the developer reads why and that it is over, `drain_status` gets its gauges, and none
+/// of this contains a secret.
 #[tokio::test]
 async fn developers_are_told() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -293,8 +293,8 @@ async fn developers_are_told() {
     cache.stop().await;
 }
 
-/// What an HTTPS collector refuses for good costs only itself; what it refuses because of who we are waits until that is
-/// mended. One message a POST, and many.
+/// An HTTPS collector refuses one message for good, which costs this message only. It refuses others with status 401,
+/// and these wait until it accepts them. This holds for one message per request and for many.
 #[tokio::test]
 async fn https_refusals() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -347,12 +347,12 @@ async fn https_refusals() {
     locked.store(false, Ordering::Relaxed);
     eventually("all of them", || closed.numbers().len() == 20).await;
     assert_eq!(closed.numbers(), (0..20).collect::<Vec<_>>());
-    let books = agent.stop().await;
-    assert_eq!((books.sent, books.dropped_total(), books.in_flight), (39, 1, 0));
+    let ledger = agent.stop().await;
+    assert_eq!((ledger.sent, ledger.dropped_total(), ledger.in_flight), (39, 1, 0));
     cache.stop().await;
 }
 
-/// The same URL with two certificates is two drains with two trust stores: one of them reaches the drain.
+/// One URL with two CA certificates gives two drains with two trust stores, and one of them reaches the collector.
 #[tokio::test]
 async fn one_url_with_two_trusts_is_two_drains() {
     let (pki, stranger, dir) = (Pki::new(), Pki::new(), tempfile::tempdir().unwrap());
@@ -386,7 +386,7 @@ async fn one_url_with_two_trusts_is_two_drains() {
     cache.stop().await;
 }
 
-/// Aggregate drains get everything: the operator's, else the cache's.
+/// Aggregate drains get the envelopes of all sources. The configured ones replace those of the cache.
 #[tokio::test]
 async fn aggregate_drains_get_everything() {
     let pki = Pki::new();
@@ -424,7 +424,7 @@ async fn aggregate_drains_get_everything() {
     cache.stop().await;
 }
 
-/// A drain that comes and goes under load gets every line, in order but for what is repeated, and hardly any twice.
+/// A drain that is down for a while under load gets every line, in order except for repeated ones, and few lines twice.
 #[tokio::test]
 async fn a_drain_away_and_back_under_load() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -459,18 +459,18 @@ async fn a_drain_away_and_back_under_load() {
     assert_eq!(distinct.len(), usize::try_from(last).unwrap());
     let twice = got.len() - distinct.len();
     println!("{twice} of {last} lines twice");
-    // Half a second's lines at the most.
+    // At most the lines of half a second.
     assert!(twice <= 1000, "{twice}");
     assert!(agent.lost_for("spill_full") == 0);
-    let books = agent.stop().await;
+    let ledger = agent.stop().await;
     assert_eq!(
-        (books.sent, books.dropped_total(), books.in_flight),
+        (ledger.sent, ledger.dropped_total(), ledger.in_flight),
         (last.cast_unsigned(), 0, 0)
     );
     cache.stop().await;
 }
 
-/// Two agents do not share a state directory.
+/// Two agents cannot use one state directory.
 #[tokio::test]
 async fn the_state_directory_is_one_agents() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -488,8 +488,8 @@ async fn the_state_directory_is_one_agents() {
     agent.stop().await;
 }
 
-/// A thousand bindings, one dead, one that never reads, one that speaks no TLS: the other 997 get every line, soon, and
-/// the agent stays small.
+/// Among a thousand bindings, one drain is down, one never reads, and one does not speak TLS. The other 997 get every
+/// line soon, and the agent's memory stays small.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_bindings_do_not_feel_the_three() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
@@ -534,19 +534,19 @@ async fn a_thousand_bindings_do_not_feel_the_three() {
             "{number}"
         );
     }
-    // Producers wait for nobody.
+    // Producers do not wait for the three drains.
     producer.flush().await.unwrap();
     println!("{} KiB more for a thousand drains", resident() - before);
     let (rows, _) = agent.rows(&pki).await;
     let lost: u64 = rows.iter().map(|row| row["lost"].as_u64().unwrap()).sum();
     assert_eq!(lost, 0);
-    let books = agent.stop().await;
+    let ledger = agent.stop().await;
     let given = 1000 * 2 * rounds;
-    assert_eq!(books.sent.cast_signed() + books.in_flight, given);
+    assert_eq!(ledger.sent.cast_signed() + ledger.in_flight, given);
     cache.stop().await;
 }
 
-/// KiB of this process in memory.
+/// Returns the resident memory of this process in KiB.
 fn resident() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -6,16 +6,16 @@ use weir_envelope::batch::RawEnvelope;
 
 use crate::hash;
 
-/// The subscriptions that share what a selector selects; a subscription without a shard id is alone in its group.
+/// The subscriptions that share the envelopes of a selector. A subscription without a shard id is alone in its group.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// Positions in the table's list of subscriptions, ordered by deterministic name if there is one.
+    /// The indexes of the members in the table's list of subscriptions, sorted by deterministic name if there is one.
     members: Vec<usize>,
     deterministic: bool,
 }
 
 impl Group {
-    /// A group of these members: their deterministic names, and their positions.
+    /// Creates a group from the deterministic names and the indexes of its members.
     pub(crate) fn new(mut members: Vec<(&str, usize)>) -> Self {
         let deterministic = members.iter().any(|(name, _)| !name.is_empty());
         if deterministic {
@@ -27,7 +27,8 @@ impl Group {
         }
     }
 
-    /// Who gets `envelope`, which is what the group's selector asks for; `None` if there are no members.
+    /// Returns the member that gets `envelope`, which the group's selector must match. Returns `None` if there are no
+    /// members.
     #[inline]
     pub(crate) fn choose(&self, envelope: RawEnvelope<'_>, random: &mut SmallRng) -> Option<usize> {
         if let [member] = self.members[..] {

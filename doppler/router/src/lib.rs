@@ -1,12 +1,12 @@
-//! Routing of envelopes to subscriptions.
+//! Routes envelopes to subscriptions.
 //!
-//! [`Router::publish`] is called by every ingress stream, on its own task, and must not wait: it reads an immutable
-//! [`table`] of who wants what, cuts the batch up for each subscription that wants a part of it, and pushes the parts to
-//! their queues. Subscribing and unsubscribing build a new table; they are rare.
+//! Every ingress stream calls [`Router::publish`] on its own task, so it must not wait. It reads an immutable [`table`]
+//! of subscriptions, selects from the batch what each subscription wants, and pushes these parts to the queues.
+//! Subscribing and unsubscribing build a new table. This is expensive, but rare.
 //!
-//! Semantics follow the original's router (logging §8): each selector of a subscription stands for itself, so an
-//! envelope that matches two of them is delivered twice; subscriptions with the same shard id *and* the same selector
-//! form a group, of which one member gets each envelope.
+//! The semantics are those of the original's router (logging §8). Each selector of a subscription is independent, so an
+//! envelope that matches two of them is delivered twice. Subscriptions with the same shard id *and* the same selector
+//! form a group, and one member of the group gets each envelope.
 
 mod group;
 mod hash;

@@ -1,4 +1,4 @@
-//! The router: publishes batches to the subscriptions of its table.
+//! The router publishes batches to the subscriptions in its table.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Reason};
 
 use crate::table::{Subscriber, Table};
 
-/// What a consumer asks for.
+/// A request of a consumer.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Subscribers with the same id share the stream; empty: each gets all.
+    /// The id of the shard. Subscriptions with one id share the stream. If it is empty, the subscription gets all
+    /// envelopes.
     pub shard_id: String,
-    /// The place in a deterministic group; empty: none.
+    /// The name that determines the place in a deterministic group. Empty if there is none.
     pub deterministic_name: String,
-    /// What of it.
+    /// The selectors. An envelope is delivered for each selector that matches.
     pub selectors: Vec<Selector>,
-    /// Whether what the consumer acknowledges is stored.
+    /// Whether the consumer stores what it acknowledges.
     pub durable: bool,
 }
 
@@ -29,23 +30,24 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Router {
     table: RwLock<Arc<Table>>,
-    /// Held while a new table is built.
+    /// Held while a new table is built, so that two changes do not overwrite each other.
     changing: Mutex<()>,
     next_id: AtomicU64,
     capacity: Capacity,
     ledger: Arc<Ledger>,
 }
 
+// Allocations per batch would dominate the cost of publishing, so each thread keeps its buffers.
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// What one publish needs and the next one can use again.
+/// The buffers for publishing one batch. They are reused for the next one.
 struct Scratch {
     random: SmallRng,
-    /// Positions of the envelopes for each subscriber.
+    /// For each subscriber, the positions of its envelopes in the batch.
     picks: Vec<Vec<u32>>,
-    /// Subscribers that get something.
+    /// The subscribers that get at least one envelope of the batch.
     touched: Vec<usize>,
 }
 
@@ -60,7 +62,8 @@ impl Default for Scratch {
 }
 
 impl Router {
-    /// A router without subscriptions; each will have a queue of `capacity`. Losses are counted in `ledger`.
+    /// Creates a router without subscriptions. Each subscription gets a queue of `capacity`, and losses are counted in
+    /// `ledger`.
     #[must_use]
     pub fn new(capacity: Capacity, ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self {
@@ -72,8 +75,8 @@ impl Router {
         })
     }
 
-    /// Adds a subscription; it ends when what is returned is dropped. `None` if there are `most` of its kind, live or
-    /// durable, already.
+    /// Adds a subscription, which ends when the returned value is dropped. Returns `None` if there are already `most`
+    /// subscriptions of its kind, live or durable.
     #[must_use]
     pub fn subscribe_within(self: &Arc<Self>, most: usize, request: Request) -> Option<Subscribed> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -85,6 +88,8 @@ impl Router {
             deterministic_name: request.deterministic_name,
             selectors: request.selectors,
         });
+        // Held until the new table is in place. The limit is checked under the lock, so that it holds for concurrent
+        // subscriptions.
         let _changing = self.changing.lock();
         let mut subscribers = self.table.read().subscribers.clone();
         let of_its_kind = subscribers
@@ -102,7 +107,7 @@ impl Router {
         })
     }
 
-    /// Takes a subscription out of the table.
+    /// Removes a subscription from the table.
     fn remove(&self, id: u64) {
         let _changing = self.changing.lock();
         let mut subscribers = self.table.read().subscribers.clone();
@@ -110,9 +115,11 @@ impl Router {
         *self.table.write() = Arc::new(Table::new(subscribers));
     }
 
-    /// Hands `parcel` to every subscription that wants a part of it. Never waits: full queues lose, and it is counted.
+    /// Pushes `parcel`, or the part that it wants, to each subscription. Never waits: a full queue loses envelopes,
+    /// which are counted.
     pub fn publish(&self, parcel: &Parcel) {
         let table = Arc::clone(&self.table.read());
+        // Nobody wants the parcel. Its receipts are released when the caller drops it.
         if table.subscribers.is_empty() {
             return;
         }
@@ -137,6 +144,8 @@ impl Router {
                     let receipts = parcel
                         .receipts
                         .iter()
+                        // A consumer that does not store envelopes must not delay the acknowledgement that they are
+                        // stored.
                         .map(|receipt| {
                             if subscriber.durable {
                                 receipt.clone()
@@ -153,7 +162,7 @@ impl Router {
     }
 }
 
-/// A subscription; dropping it ends it.
+/// A subscription. Dropping it ends it.
 #[derive(Debug)]
 pub struct Subscribed {
     router: Arc<Router>,
@@ -161,14 +170,14 @@ pub struct Subscribed {
 }
 
 impl Subscribed {
-    /// Where its envelopes arrive.
+    /// Returns the queue in which the envelopes arrive.
     #[must_use]
     pub fn queue(&self) -> &Arc<FairQueue> {
         &self.subscriber.queue
     }
 
-    /// Whether `request` asks for what this subscription is, and no other subscription shares its stream: then whoever asks
-    /// can go on in its place.
+    /// Returns whether `request` equals the request of this subscription and no other subscription shares its stream.
+    /// Then a consumer with this request may continue the subscription.
     #[must_use]
     pub fn is_alone_with(&self, request: &Request) -> bool {
         let same = |one: &Subscriber| {
@@ -180,7 +189,7 @@ impl Subscribed {
         same(&self.subscriber) && !self.has_others()
     }
 
-    /// Whether other subscriptions share the stream of this one: they have its shard id.
+    /// Returns whether other subscriptions have the shard id of this one, and so share its stream.
     #[must_use]
     pub fn has_others(&self) -> bool {
         let one = &self.subscriber;
@@ -196,7 +205,7 @@ impl Subscribed {
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.router.remove(self.subscriber.id);
-        // A publisher may still hold the old table: what it pushes to the closed queue is refused and counted.
+        // A publisher may still use the old table. The closed queue refuses what it pushes, and `publish` counts this.
         self.router
             .ledger
             .lost("egress", Reason::ConsumerGone, &self.subscriber.queue.abandon());

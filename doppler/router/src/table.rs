@@ -1,4 +1,4 @@
-//! Who wants what: an immutable index over all subscriptions.
+//! An immutable index over all subscriptions.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use weir_flow::FairQueue;
 use crate::group::Group;
 use crate::names;
 
-/// One subscription, as the table sees it.
+/// One subscription as the table sees it.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) id: u64,
@@ -22,12 +22,13 @@ pub(crate) struct Subscriber {
     pub(crate) selectors: Vec<Selector>,
 }
 
-/// The groups of one source and kind.
+/// The groups of one source id and kind.
 #[derive(Debug, Default)]
 struct Groups {
-    /// Those that take every name.
+    /// The groups that ask for all names.
     all: Vec<Group>,
-    /// Those that ask for names, by the key of these; `None` if there are none, which costs an envelope no look inside.
+    /// The groups that ask for certain names. `None` if there are none, so that the names of envelopes need not be
+    /// read.
     named: Option<Box<ByNames>>,
 }
 
@@ -37,9 +38,9 @@ type ByNames = AHashMap<Box<[u8]>, Vec<Group>>;
 /// Groups by the kind that they ask for.
 type ByKind = [Groups; Kind::ALL.len()];
 
-/// The index. An envelope is matched by a look at the groups of its kind without a source id and without names, one
-/// look-up of its source id, and one of its names where somebody asks for some: it costs what it is delivered, and not
-/// what others have subscribed to.
+/// The index. Routing an envelope takes one look at the groups that match any source and name, one look-up of the
+/// source id, and one look-up of the names if any group of the source asks for names. So the cost depends on how often
+/// the envelope is delivered and not on how many other subscriptions there are.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) subscribers: Vec<Arc<Subscriber>>,
@@ -47,12 +48,12 @@ pub(crate) struct Table {
     by_source: AHashMap<Box<[u8]>, ByKind>,
 }
 
-/// What members of a group have in common: selector, shard id, and a number that keeps those without a shard id apart.
+/// What the members of a group share: selector, shard id, and a number that separates subscriptions without a shard id.
 type GroupKey<'a> = (&'a Selector, &'a str, u64);
 
 impl Table {
     pub(crate) fn new(subscribers: Vec<Arc<Subscriber>>) -> Self {
-        // Members by group key; without a shard id the subscription's own number keeps it apart.
+        // Without a shard id, the subscription's own id makes the key unique, so it is alone in its group.
         let mut groups: AHashMap<GroupKey<'_>, Vec<(&str, usize)>> = AHashMap::new();
         for (position, subscriber) in subscribers.iter().enumerate() {
             let alone = if subscriber.shard_id.is_empty() {
@@ -63,7 +64,7 @@ impl Table {
             for selector in &subscriber.selectors {
                 let members = groups.entry((selector, &subscriber.shard_id, alone)).or_default();
                 let member = (subscriber.deterministic_name.as_str(), position);
-                // A selector that a subscription repeats counts once: then the last member is itself.
+                // A selector that a subscription repeats counts once.
                 if members.last() != Some(&member) {
                     members.push(member);
                 }
@@ -78,7 +79,7 @@ impl Table {
                 by_source.entry(selector.source_id.as_bytes().into()).or_default()
             };
             let groups = &mut of_source[selector.kind().index()];
-            let of_names = match names::of_selector(&selector.what) {
+            let of_names = match names::of_selector(&selector.payload) {
                 None => &mut groups.all,
                 Some(key) => groups.named.get_or_insert_default().entry(key).or_default(),
             };
@@ -91,7 +92,7 @@ impl Table {
         }
     }
 
-    /// Calls `deliver` with each subscriber that gets `envelope`.
+    /// Calls `deliver` with the index of each subscriber that gets `envelope`.
     #[inline]
     pub(crate) fn route(&self, envelope: RawEnvelope<'_>, random: &mut SmallRng, mut deliver: impl FnMut(usize)) {
         let kind = envelope.kind().index();

@@ -1,9 +1,9 @@
-//! Durable consumers that are away for a moment.
+//! Durable consumers that are absent for a short time.
 //!
-//! A log cache that restarts subscribes again within a second. What is routed in between must not be lost without a word,
-//! so its subscription stays in the router's table and its queue fills; when the consumer comes back, it goes on with that
-//! queue. One that does not come back in time loses it, and that is counted. A consumer whose shard has other members is
-//! not waited for: the others take its share from the moment it is gone.
+//! A log cache that restarts subscribes again within a second. Envelopes that are routed in the meantime must not be
+//! lost without being counted. So its subscription stays in the router's table and its queue fills, and the consumer
+//! continues with this queue when it is back. If it does not come back in time, the queue is counted as lost. If other
+//! subscriptions share its shard, the consumer is not waited for, because these get its share at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,27 @@ use tokio::time::Instant;
 use weir_doppler_router::{Request, Subscribed};
 use weir_service::Shutdown;
 
-/// How long a consumer may stay away.
+/// How long a consumer may be absent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks for those that stayed away too long.
+/// How often it is checked whether a consumer has been absent for too long.
 const STEP: Duration = Duration::from_secs(1);
 
-/// The subscriptions whose consumers are away. They count as subscriptions, so their number is bounded by the limit of
-/// these.
+/// The subscriptions of absent consumers. They count towards the limit of subscriptions, so their number is bounded.
 #[derive(Debug)]
-pub(crate) struct Absent {
-    away: Mutex<Vec<Away>>,
+pub(crate) struct AbsentConsumers {
+    away: Mutex<Vec<AbsentConsumer>>,
     shutdown: Shutdown,
 }
 
 #[derive(Debug)]
-struct Away {
+struct AbsentConsumer {
     subscribed: Subscribed,
     until: Instant,
 }
 
-impl Absent {
-    /// Nobody is away; nobody is waited for once `shutdown` is requested.
+impl AbsentConsumers {
+    /// Creates an empty set. Once `shutdown` is requested, absent consumers are not waited for.
     pub(crate) fn new(shutdown: Shutdown) -> Arc<Self> {
         Arc::new(Self {
             away: Mutex::default(),
@@ -42,14 +41,15 @@ impl Absent {
         })
     }
 
-    /// The subscription that the consumer with this request left, if it comes back in time.
+    /// Takes the subscription that a consumer with an equal request left, if there is one.
     pub(crate) fn take(&self, request: &Request) -> Option<Subscribed> {
         let mut away = self.away.lock();
         let position = away.iter().position(|one| one.subscribed.is_alone_with(request))?;
         Some(away.swap_remove(position).subscribed)
     }
 
-    /// Gives the losses of those that stayed away too long to the ledger, until shutdown is requested; then of all.
+    /// Drops the subscriptions of consumers that were absent for too long, and all of them when shutdown is requested.
+    /// The router counts what was in their queues.
     pub(crate) async fn keep(self: Arc<Self>) {
         while self.shutdown.unless_requested(tokio::time::sleep(STEP)).await.is_some() {
             let now = Instant::now();
@@ -58,8 +58,8 @@ impl Absent {
         self.drop_those(|_| true);
     }
 
-    fn drop_those(&self, over: impl Fn(&Away) -> bool) {
-        let gone: Vec<Away> = self.away.lock().extract_if(.., |one| over(one)).collect();
+    fn drop_those(&self, over: impl Fn(&AbsentConsumer) -> bool) {
+        let gone: Vec<AbsentConsumer> = self.away.lock().extract_if(.., |one| over(one)).collect();
         for one in gone {
             tracing::warn!(
                 envelopes = one.subscribed.queue().len(),
@@ -69,15 +69,15 @@ impl Absent {
     }
 }
 
-/// A durable subscription as long as its consumer is there; dropping it waits for the consumer.
+/// The subscription of a durable consumer that is connected. When this is dropped, the consumer counts as absent.
 #[derive(Debug)]
-pub(crate) struct Present {
+pub(crate) struct ConnectedConsumer {
     subscribed: Option<Subscribed>,
-    absent: Arc<Absent>,
+    absent: Arc<AbsentConsumers>,
 }
 
-impl Present {
-    pub(crate) const fn new(subscribed: Subscribed, absent: Arc<Absent>) -> Self {
+impl ConnectedConsumer {
+    pub(crate) const fn new(subscribed: Subscribed, absent: Arc<AbsentConsumers>) -> Self {
         Self {
             subscribed: Some(subscribed),
             absent,
@@ -85,7 +85,7 @@ impl Present {
     }
 }
 
-impl Drop for Present {
+impl Drop for ConnectedConsumer {
     fn drop(&mut self) {
         let Some(subscribed) = self.subscribed.take() else {
             return;
@@ -94,7 +94,7 @@ impl Drop for Present {
             return;
         }
         tracing::info!("a consumer that stores envelopes is away; what comes for it is kept");
-        self.absent.away.lock().push(Away {
+        self.absent.away.lock().push(AbsentConsumer {
             subscribed,
             until: Instant::now() + PATIENCE,
         });
@@ -118,7 +118,7 @@ mod tests {
     struct Setup {
         router: Arc<Router>,
         ledger: Arc<Ledger>,
-        absent: Arc<Absent>,
+        absent: Arc<AbsentConsumers>,
         stop: Trigger,
     }
 
@@ -129,7 +129,7 @@ mod tests {
             Self {
                 router: Router::new(CAPACITY, Arc::clone(&ledger)),
                 ledger,
-                absent: Absent::new(shutdown),
+                absent: AbsentConsumers::new(shutdown),
                 stop,
             }
         }
@@ -139,7 +139,7 @@ mod tests {
         }
 
         fn leave(&self, subscribed: Subscribed) {
-            drop(Present::new(subscribed, Arc::clone(&self.absent)));
+            drop(ConnectedConsumer::new(subscribed, Arc::clone(&self.absent)));
         }
 
         fn publish(&self) {
@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    /// A consumer that comes back finds what came meanwhile; one that asks for something else does not.
+    /// A consumer that comes back gets what arrived in the meantime. One with another request does not.
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_comes_back_goes_on() {
         let setup = Setup::new();
@@ -185,9 +185,9 @@ mod tests {
         assert_eq!(setup.lost(), 0);
     }
 
-    /// A consumer that stays away, or is away when the doppler stops, loses what was kept, and it is counted.
+    /// If a consumer stays absent, or is absent when the doppler stops, its queue is counted as lost.
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_comes_back_for_is_counted() {
+    async fn what_an_absent_consumer_misses_is_counted() {
         let setup = Setup::new();
         let keeping = Arc::clone(&setup.absent).keep();
         tokio::pin!(keeping);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(setup.lost(), 2);
     }
 
-    /// A consumer whose shard has another member is not waited for: the other one gets everything from then on.
+    /// A consumer whose shard has another member is not waited for, and the other member gets everything.
     #[tokio::test(start_paused = true)]
     async fn a_shard_with_others_goes_on_without_it() {
         let setup = Setup::new();

@@ -1,4 +1,4 @@
-//! The egress service.
+//! The egress service of the doppler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,34 +13,34 @@ use weir_net::{FrameStream, Messages, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress};
 
-use crate::absent::{Absent, Present};
+use crate::absent::{AbsentConsumers, ConnectedConsumer};
 
-/// Refusals are logged this often, with how many there were.
+/// How often refusals are logged. The log says how many there were.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
-/// Most selectors of one subscription, and the longest name in one.
+/// The largest number of selectors in one subscription.
 const MAX_SELECTORS: usize = 10_000;
 
-/// `loggregator.v2.Egress`, out of the router.
+/// The gRPC service `loggregator.v2.Egress`, which subscribes to the router.
 #[derive(Debug)]
 pub(crate) struct EgressService {
     pub(crate) router: Arc<Router>,
     pub(crate) egress: Arc<Egress>,
-    pub(crate) absent: Arc<Absent>,
-    pub(crate) places: Places,
+    pub(crate) absent: Arc<AbsentConsumers>,
+    pub(crate) limits: SubscriptionLimits,
 }
 
-/// How many subscriptions there may be, and the count of those that were too many.
+/// The limits of subscriptions, and the counter of refused ones.
 #[derive(Debug)]
-pub(crate) struct Places {
-    /// Of consumers that read live.
+pub(crate) struct SubscriptionLimits {
+    /// The largest number of subscriptions of consumers that only read.
     live: usize,
-    /// Of consumers that store what they get. Live ones take none of these places.
+    /// The largest number of subscriptions of consumers that store envelopes. Others do not take these places.
     durable: usize,
     rejected: Counter<u64>,
 }
 
-impl Places {
+impl SubscriptionLimits {
     pub(crate) fn new(live: usize, durable: usize, meter: &Meter) -> Self {
         let rejected = meter
             .u64_counter("rejected_subscriptions")
@@ -57,7 +57,7 @@ impl Places {
         if is_durable { self.durable } else { self.live }
     }
 
-    /// Counts, logs and words a refusal.
+    /// Counts and logs a refusal, and returns its status.
     fn refuse(&self, is_durable: bool) -> Status {
         let kind = if is_durable { "durable" } else { "live" };
         let most = self.most(is_durable);
@@ -84,7 +84,7 @@ impl RawService for EgressService {
             )));
         }
         let acknowledges = Acknowledges::of(&request);
-        // Acknowledgements come by a call of their own: this stream is over with its first message.
+        // Acknowledgements come in separate calls, so the request stream has one message only.
         let message = request
             .into_inner()
             .message()
@@ -104,11 +104,11 @@ impl RawService for EgressService {
             durable: is_durable,
         };
         let returned = self.absent.take(&request);
-        let subscribed = returned.or_else(|| self.router.subscribe_within(self.places.most(is_durable), request));
-        let subscribed = subscribed.ok_or_else(|| self.places.refuse(is_durable))?;
+        let subscribed = returned.or_else(|| self.router.subscribe_within(self.limits.most(is_durable), request));
+        let subscribed = subscribed.ok_or_else(|| self.limits.refuse(is_durable))?;
         let queue = Arc::clone(subscribed.queue());
         Ok(if is_durable {
-            let present = Present::new(subscribed, Arc::clone(&self.absent));
+            let present = ConnectedConsumer::new(subscribed, Arc::clone(&self.absent));
             self.egress.stream(queue, acknowledges, present)
         } else {
             self.egress.stream(queue, acknowledges, subscribed)

@@ -1,4 +1,4 @@
-//! The ingress service.
+//! The ingress service of the doppler.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use weir_rpc::egress::MAX_CLIENT_MESSAGE;
 use weir_rpc::ingress::{INGRESS_SERVICE, IngressServer, Method};
 use weir_service::Shutdown;
 
-use crate::reunion::Reunion;
+use crate::consumer_reconnect::ConsumerReconnect;
 
-/// A batch above this is cut up, so that no message to a consumer becomes larger than it accepts.
+/// The size in bytes above which a batch is split, so that no message to a consumer exceeds what it accepts.
 const LARGE_BATCH: usize = 1 << 20;
 
-/// `loggregator.v2.Ingress`, into the router.
+/// The gRPC service `loggregator.v2.Ingress`, which publishes to the router.
 #[derive(Debug)]
 pub(crate) struct Ingress {
     server: IngressServer,
-    reunion: Reunion,
+    consumer_reconnect: ConsumerReconnect,
 }
 
 impl Ingress {
     pub(crate) fn new(router: Arc<Router>, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
         let counting = Arc::clone(&ledger);
-        let reunion = Reunion::new(Arc::clone(&ledger));
+        let consumer_reconnect = ConsumerReconnect::new(Arc::clone(&ledger));
         let publish = move |parcel: Parcel| {
             if parcel.batch.byte_len() <= LARGE_BATCH {
                 router.publish(&parcel);
@@ -35,12 +35,12 @@ impl Ingress {
         };
         Self {
             server: IngressServer::new(publish, ledger, shutdown),
-            reunion,
+            consumer_reconnect,
         }
     }
 }
 
-/// Cuts a large batch into parts that consumers accept; an envelope that alone is too large for them is dropped.
+/// Splits a large batch into parts that consumers accept. An envelope that is too large on its own is counted as lost.
 fn cut_up(parcel: &Parcel, ledger: &Ledger, mut publish: impl FnMut(Parcel)) {
     let mut part = Vec::new();
     let mut bytes = 0;
@@ -77,7 +77,7 @@ impl RawService for Ingress {
     async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match Method::named(method) {
             Some(method @ (Method::Sender | Method::BatchSender)) => {
-                self.reunion.over().await;
+                self.consumer_reconnect.finished().await;
                 self.server.serve(method, request).await
             }
             _ => Err(Status::unimplemented(format!(
@@ -106,7 +106,8 @@ mod tests {
         builder.finish()
     }
 
-    /// Two parts of at most a mebibyte, the envelope that nobody accepts is counted, order is kept.
+    /// A large batch is split into parts of at most 1 MiB in their order. An envelope that no consumer accepts is
+    /// counted.
     #[test]
     fn large_batches_are_cut_up() {
         let ledger = Ledger::in_memory("doppler");

@@ -11,8 +11,8 @@ use weir_net::{GrpcServer, RawServer};
 use weir_rpc::egress::{Egress, LinkService};
 use weir_tls::ServerTls;
 
-use crate::absent::Absent;
-use crate::egress::{EgressService, Places};
+use crate::absent::AbsentConsumers;
+use crate::egress::{EgressService, SubscriptionLimits};
 use crate::ingress::Ingress;
 use crate::{Config, Error};
 
@@ -76,11 +76,11 @@ impl Server {
         let ledger = Arc::clone(&context.ledger);
         let meter = context.meter();
         weir_telemetry::observe_ledger(&meter, &ledger, &[]);
-        let places = Places::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
+        let limits = SubscriptionLimits::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
         let router = Router::new(config.queue, Arc::clone(&ledger));
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();
-        let absent = Absent::new(consumers.clone());
+        let absent = AbsentConsumers::new(consumers.clone());
         context
             .tasks
             .spawn("keep what absent consumers left", Arc::clone(&absent).keep());
@@ -104,7 +104,7 @@ impl Server {
                     router,
                     egress,
                     absent,
-                    places,
+                    limits,
                 }),
                 MAX_REQUEST,
             ))

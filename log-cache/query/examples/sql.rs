@@ -1,8 +1,9 @@
-//! What queries cost over a million log lines of 1,000 sources: `cargo run --release -p weir-log-cache-query --example sql`.
+//! Measures queries over a million log lines of 1,000 sources.
 //!
-//! Prints, in milliseconds of wall time, the median and the slowest of some runs of each query: as an administrator, and as
-//! somebody who may see all 1,000 sources by name; and what the row filter adds to the median. The runs of both take turns, so
-//! that what else the machine does counts for both.
+//! Run it with `cargo run --release -p weir-log-cache-query --example sql`. For each query it prints the median and the slowest
+//! of several runs in milliseconds of wall time: as an administrator, and as a caller that may read all 1,000 sources by name.
+//! The third figure is what the row filter adds to the median. The two kinds of run alternate, so that other load on the
+//! machine affects both.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,8 +16,8 @@ use std::time::Instant;
 
 use prost::Message as _;
 use weir_envelope::batch::Batch;
-use weir_log_cache_query::{Engine, EngineLimits, Query, Visibility};
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_query::{Engine, EngineLimits, Query};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2 as v2;
 
 #[global_allocator]

@@ -1,8 +1,8 @@
-//! Answers as bytes.
+//! Writes answers as bytes.
 //!
-//! A query's rows are collected as Arrow arrays up to a bound ([`collect`]), which ends the query's turn; nothing is ever
-//! held as text but one piece of it ([`pieces`]). A [`Rendered`] has the first piece, and so most answers as a whole; the
-//! others are written when their client has read what came before.
+//! The rows of a query are collected as Arrow arrays up to a bound ([`collect`]), and then the query's turn ends. Of the text,
+//! only one piece is held at a time ([`pieces`]). A [`Rendered`] has the first piece, which is the whole of most answers. Each
+//! further piece is written when the client has read the one before (decision 0017).
 
 use std::str::FromStr;
 
@@ -24,35 +24,35 @@ mod table;
 pub use cell::Cells;
 use pieces::Writer;
 
-/// How an answer is written.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// A table of text, for people.
+    /// A table of text, for people to read.
     #[default]
     Table,
-    /// An array of objects.
+    /// A JSON array of objects.
     Json,
-    /// An object a line.
+    /// One JSON object in each line.
     Ndjson,
     /// Comma-separated values with a header line.
     Csv,
     /// An Arrow IPC stream.
     Arrow,
-    /// A record after the other, a line for each column, for people.
+    /// Records one after the other, with one line for each column, for people to read.
     Vertical,
 }
 
-/// How answers for people are laid out.
+/// The layout of answers for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layout {
     /// How much of each value is shown.
     pub cells: Cells,
-    /// Columns of the terminal. A table that is wider is written as [`Format::Vertical`]; without a width there is none that
-    /// is too wide.
+    /// The width of the terminal in columns. A wider table is written as [`Format::Vertical`]. `None` means that no table is too
+    /// wide.
     pub width: Option<usize>,
 }
 
-/// A format that nobody knows.
+/// The error for the name of an unknown format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("format `{0}` is not known")]
 pub struct UnknownFormat(pub String);
@@ -91,7 +91,7 @@ impl Format {
         Self::Vertical,
     ];
 
-    /// Its name.
+    /// The name of the format.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ impl Format {
         }
     }
 
-    /// Its media type.
+    /// The media type of the format.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl Format {
         }
     }
 
-    /// The format that an `Accept` header asks for first, if it names one; plain text is a table.
+    /// Returns the first format that an `Accept` header names, if it names one. Plain text is a table.
     #[must_use]
     pub fn from_accept(accept: &str) -> Option<Self> {
         let media_type = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -127,10 +127,10 @@ impl Format {
         })
     }
 
-    /// Writes the first piece of an answer, laid out as `layout` says where it is for people; `engine` writes the others.
+    /// Writes the first piece of an answer. `layout` says how an answer for people is laid out; `engine` writes further pieces.
     ///
     /// # Errors
-    /// If a value has no text, or if Arrow cannot write one of the types, which is a fault of ours.
+    /// If a value has no text, or if Arrow cannot write a type, which is a fault of this crate.
     pub(crate) fn render(self, answer: Answer, layout: Layout, engine: &Engine) -> Result<Rendered, QueryError> {
         let held = answer.held;
         let mut answer = answer;
@@ -152,30 +152,30 @@ impl Format {
         })
     }
 
-    /// Writes rows of a live query: as lines, without a header.
+    /// Writes rows of a live query as lines of JSON.
     ///
     /// # Errors
-    /// If Arrow cannot write one of its types, which is a fault of ours.
+    /// If Arrow cannot write a type, which is a fault of this crate.
     pub fn render_lines(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
         pieces::lines(batch)
     }
 }
 
-/// An answer as bytes: a first piece, and more where there are any.
+/// An answer as bytes: the first piece, and the rest if there is any.
 #[derive(Debug)]
 pub struct Rendered {
-    /// As what it is written.
+    /// The format of the bytes.
     pub format: Format,
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
-    /// Set if there would have been more, and what they exceeded.
+    /// The limit that cut the answer short, if one did.
     pub truncated: Option<Truncated>,
-    /// The most bytes that are held for this answer until its last piece was read: rows that are not written yet, and a
-    /// piece.
+    /// The most memory that is held for this answer until its last piece was read, in bytes: rows that are not written yet,
+    /// and one piece.
     pub weight: usize,
     /// The first piece; the whole answer if `rest` is `None`.
     pub first: Vec<u8>,
-    /// What comes after the first piece.
+    /// The pieces after the first one.
     pub rest: Option<Pieces>,
 }
 
@@ -187,14 +187,14 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Writes the next piece, on the engine's threads; with it comes what is left.
+    /// Writes the next piece on the engine's threads; returns it and the rest.
     ///
     /// # Errors
-    /// If the engine is stopping, or by a fault of ours: what was sent until then is not the whole answer.
+    /// If the engine is stopping, or by a fault of this crate. The pieces before are then not the whole answer.
     pub async fn next(self) -> Result<(Vec<u8>, Option<Self>), QueryError> {
         let Self { mut writer, engine } = self;
         let task = engine.spawn(async move { (writer.next(), writer) })?;
-        let (piece, writer) = task.await.map_err(|error| crate::engine::lost(&error))?;
+        let (piece, writer) = task.await.map_err(|error| crate::engine::task_error(&error))?;
         let rest = (!writer.is_done()).then_some(Self { writer, engine });
         Ok((piece?, rest))
     }

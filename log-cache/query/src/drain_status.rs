@@ -1,26 +1,26 @@
-//! `drain_status`: how each syslog drain is doing, as the agent that serves it said last.
+//! The view `drain_status`: the state of each syslog drain, as its agent reported it last.
 //!
-//! A view over `gauges`. A syslog agent reports each of its bindings on every change and every few seconds, as one gauge
-//! with the metrics below; what is text is in the gauge's tags. The view shows the newest report of each binding and
-//! agent; a binding that was removed stays, with that state, as long as its last report is stored.
+//! It is a view over `gauges`. A syslog agent reports each of its bindings on every change and every few seconds, as one gauge
+//! with the metrics below, whose tags hold the texts. The view shows the newest report of each binding and agent. A binding
+//! that was removed stays in the view, in state `removed`, as long as its last report is stored.
 //!
-//! | column | type | is |
+//! | Column | Type | Meaning |
 //! |---|---|---|
-//! | `binding` | text | the binding's identity: two bindings of one URL are two |
-//! | `app` | text | whose lines it carries: their `source_id`; `syslog_agent` for a drain of everything |
-//! | `url` | text | where to, without user, password and query |
+//! | `binding` | text | the id of the binding |
+//! | `app` | text | the `source_id` of the lines that it carries; `syslog_agent` for an aggregate drain |
+//! | `url` | text | the drain's URL without user, password and query |
 //! | `state` | text | `connecting`, `flowing`, `retrying`, `spilling`, `over_limit`, `removed` |
-//! | `since` | time | when it came into that state |
-//! | `waiting_lines`, `waiting_bytes` | number | what the drain has not taken yet, in memory and on disk |
-//! | `lost` | number | lines that it never will |
-//! | `last_error` | text, null | why it does not flow |
-//! | `next_try` | time, null | when it is tried again |
-//! | `lag_ms` | number | the age of the oldest line that waits |
-//! | `reported_at` | time | when the agent said so; long ago: the agent is gone |
+//! | `since` | time | when the drain came into that state |
+//! | `waiting_lines`, `waiting_bytes` | number | the lines that the drain has not accepted yet, in memory and on disk |
+//! | `lost` | number | the lines that were lost |
+//! | `last_error` | text, null | why lines do not flow |
+//! | `next_try` | time, null | when the agent tries again |
+//! | `lag_ms` | number | the age of the oldest waiting line, in milliseconds |
+//! | `reported_at` | time | when the agent reported; if that is long ago, the agent has stopped |
 //! | `agent` | text | the agent's `instance_id` |
 //!
-//! A report is an envelope of the app that it is about, so that the row filter shows a drain to whoever may see the app. What is
-//! no number or no time in a report is null, never an error.
+//! The source of a report is the app of the drain, so that callers who may read the app can read it. A value of a report that
+//! is not a number or time is shown as null, and is never an error.
 
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ use weir_log_cache_store::table::{Table, instant};
 
 use crate::functions::tag;
 
-/// The view's name in SQL.
+/// The name of the view in SQL.
 pub(crate) const DRAIN_STATUS: &str = "drain_status";
 
-/// Who makes the reports: their tag `origin`.
+/// The tag `origin` of the reports.
 const ORIGIN: &str = "loggregator.syslog_agent";
 
-/// The metrics of a report, and the columns that show them.
+/// The metrics of a report, with the columns that show them.
 const METRICS: [(&str, &str); 4] = [
     ("drain_waiting_lines", "waiting_lines"),
     ("drain_waiting_bytes", "waiting_bytes"),
@@ -50,7 +50,7 @@ const METRICS: [(&str, &str); 4] = [
     ("drain_lag", "lag_ms"),
 ];
 
-/// The view over `gauges`.
+/// Returns the view over `gauges`.
 pub(crate) fn view(gauges: Arc<dyn TableProvider>) -> Result<ViewTable> {
     let tags = || ident("tags");
     let newest = || {
@@ -99,7 +99,7 @@ pub(crate) fn view(gauges: Arc<dyn TableProvider>) -> Result<ViewTable> {
     Ok(ViewTable::new(plan, None))
 }
 
-/// A gauge's value as what it counts.
+/// Returns a column as an unsigned integer, or null where its value is not one.
 fn number(column: &str) -> Expr {
     try_cast(ident(column), DataType::UInt64).alias(column)
 }

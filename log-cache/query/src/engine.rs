@@ -1,8 +1,8 @@
-//! Runs queries: on threads of their own, so many at a time ([`Turns`]), each within its limits.
+//! Runs queries on threads of their own, a limited number at a time ([`Turns`]), each within its limits.
 //!
-//! Nothing here shares a thread with ingest: a heavy query competes for cores, never for a place in the queue. Whoever
-//! drops the future of a query ends it at the next batch, or while it is planned at the next operator of its plan. It keeps
-//! its turn until then: so at most as many threads are lost to what ends late as queries may run at the same time.
+//! Queries share no thread with ingest: a heavy query competes with it for cores, and never blocks its runtime. Dropping the
+//! future of a query ends the query at its next batch, or during planning at the next operator of its plan. Until then it
+//! keeps its turn. So queries that end late occupy at most as many threads as queries may run at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,48 +18,48 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 use weir_flow::Turns;
-use weir_log_cache_store::Store;
+use weir_log_cache_store::{Store, Visibility};
 
 use crate::answer::collect::{Bounds, Collector};
 use crate::answer::{Format, Layout, Rendered};
 use crate::error::QueryError;
 use crate::followers::Followers;
 use crate::interrupt::Interrupt;
-use crate::patterns::{self, When};
+use crate::patterns::{self, PlanStage};
 use crate::provider::View;
-use crate::visibility::Visibility;
 use crate::{explain, guard, names, policy, session, values, zones};
 
-/// Stack of a query's thread. Planning recurses as deep as the query is long (see [`mod@crate::guard`]); memory is taken
-/// only as far as it is used.
+/// The size of a query thread's stack, in bytes.
+///
+/// Planning recurses as deep as the query is long ([`mod@crate::guard`]). Only the part that is used takes memory.
 pub(crate) const STACK: usize = 128 << 20;
 
-/// Queries that wait for each that may run.
+/// The number of queries that may wait, for each one that may run.
 const WAITING_PER_RUNNING: usize = 8;
 
-/// What queries may take.
+/// The limits of queries.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
-    /// Threads for all queries together.
+    /// The number of threads for all queries together.
     pub threads: usize,
-    /// Queries that run at the same time, all but one of which may be of one caller; eight times as many may wait.
+    /// The number of queries that run at a time. One caller may have all but one of them. Eight times as many may wait.
     pub concurrent: usize,
-    /// Memory of a query, in bytes.
+    /// The memory of one query, in bytes.
     pub memory: usize,
-    /// Most rows of an answer, whatever is asked for.
+    /// The greatest number of rows for which a query may ask.
     pub max_rows: usize,
-    /// Rows of an answer if nothing is asked for.
+    /// The greatest number of rows of an answer if the query does not ask for another.
     pub default_rows: usize,
-    /// Most bytes of an answer, as Arrow arrays: that is what is held until it was read. As text it may be four times as
-    /// long.
+    /// The greatest size of an answer, in bytes of Arrow arrays, which are held until the answer has been read. Its text may
+    /// be four times as long.
     pub max_bytes: usize,
-    /// Longest time that a query may ask for, waiting for its turn included.
+    /// The longest time-out for which a query may ask. The wait for its turn counts.
     pub max_timeout: Duration,
-    /// Time of a query if it does not ask.
+    /// The time-out of a query that does not ask for another.
     pub default_timeout: Duration,
-    /// Live queries at the same time.
+    /// The number of live queries at a time.
     pub followers: usize,
-    /// Live queries of one caller at the same time.
+    /// The number of live queries of one caller at a time.
     pub followers_per_caller: usize,
 }
 
@@ -82,55 +82,55 @@ impl Default for EngineLimits {
 }
 
 impl EngineLimits {
-    /// Most bytes of an answer as text, which is written as it is read.
+    /// The greatest length of an answer as text, in bytes. The text is written piece by piece as the client reads it.
     pub(crate) const fn max_text(&self) -> usize {
         self.max_bytes.saturating_mul(4)
     }
 }
 
-/// A query.
+/// A query and its caller.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// What is asked.
+    /// The SQL text.
     pub sql: String,
-    /// Who asks: the same text for all requests of one user or client, among whom turns are shared.
+    /// The caller: one text for all requests of a user or client. Turns are shared out among callers.
     pub caller: String,
-    /// What whoever asks may see.
+    /// The sources that the caller may read.
     pub visibility: Visibility,
-    /// How long it may take (a live one: to be made ready); at most [`EngineLimits::max_timeout`].
+    /// The wanted time-out, at most [`EngineLimits::max_timeout`]. For a live query it limits planning only.
     pub timeout: Option<Duration>,
-    /// How many rows the answer may have; at most [`EngineLimits::max_rows`]. Not for live ones.
+    /// The wanted number of rows, at most [`EngineLimits::max_rows`]. It is ignored for live queries.
     pub max_rows: Option<usize>,
 }
 
-/// What a query found.
+/// The answer to a query.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The columns.
+    /// The columns of the answer.
     pub schema: SchemaRef,
-    /// The rows.
+    /// The rows of the answer.
     pub batches: Vec<RecordBatch>,
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
-    /// Set if there would have been more, and what they exceeded.
+    /// The limit that cut the answer short, if one did.
     pub truncated: Option<Truncated>,
-    /// Bytes that its rows take.
+    /// The memory of the rows, in bytes.
     pub(crate) held: usize,
-    /// Bytes of its largest row.
+    /// The size of the largest row, in bytes.
     pub(crate) largest: usize,
 }
 
-/// Which limit cut an answer short.
+/// The limit that cut an answer short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncated {
-    /// It has as many rows as it may.
+    /// The number of rows.
     Rows,
-    /// It has as many bytes as it may.
+    /// The number of bytes.
     Bytes,
 }
 
 impl Truncated {
-    /// The limit's name, for headers.
+    /// The name of the limit in HTTP headers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) limits: EngineLimits,
     pub(crate) template: SessionState,
-    /// Taken out when the engine is dropped.
+    /// The threads; `None` only while the engine is being dropped.
     runtime: Option<Runtime>,
     pub(crate) turns: Turns,
     pub(crate) followers: Followers,
@@ -159,21 +159,21 @@ pub(crate) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Waiting for its threads is not possible from within another runtime, nor needed.
+        // A runtime must not wait for its threads within another runtime, where engines are dropped.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Ends a task when its owner is gone.
+/// Ends a task when this is dropped.
 #[derive(Debug)]
-pub(crate) struct EndOnDrop {
+pub(crate) struct AbortOnDrop {
     pub(crate) task: AbortHandle,
     pub(crate) interrupt: Interrupt,
 }
 
-impl Drop for EndOnDrop {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.interrupt.set();
         self.task.abort();
@@ -181,10 +181,10 @@ impl Drop for EndOnDrop {
 }
 
 impl Engine {
-    /// An engine over `store`.
+    /// Returns an engine over `store`.
     ///
     /// # Errors
-    /// If its threads or its session cannot be made.
+    /// If the threads or the session cannot be created.
     pub fn new(store: Store, limits: EngineLimits) -> Result<Self, QueryError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(limits.threads.max(1))
@@ -206,13 +206,13 @@ impl Engine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What queries may take.
+    /// The limits of queries.
     #[must_use]
     pub fn limits(&self) -> &EngineLimits {
         &self.inner.limits
     }
 
-    /// Runs a query. Dropping the future ends the query.
+    /// Runs a query. Dropping the future ends it.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -220,8 +220,8 @@ impl Engine {
         self.within_limits(query, Format::Arrow, Ok).await
     }
 
-    /// Runs a query and begins to write its answer as `format`, both on the engine's threads; `layout` is for
-    /// what people read.
+    /// Runs a query and writes the first piece of its answer in `format`, both on the engine's threads. `layout` says how an
+    /// answer for people is laid out. Dropping the future ends the query.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -243,8 +243,9 @@ impl Engine {
         self.in_turn(&caller, timeout, work).await
     }
 
-    /// Does a query's work on the engine's threads when it is the caller's turn, both within its time. The turn is over
-    /// when the work is, whether somebody waits for it or not.
+    /// Does the work of a query on the engine's threads when it is the caller's turn, both within the time-out.
+    ///
+    /// The turn ends when the work ends, even if the caller has gone before.
     pub(crate) async fn in_turn<T, W>(
         &self,
         caller: &str,
@@ -263,24 +264,24 @@ impl Engine {
             .await
             .map_err(|_| timeout())??;
         let interrupt = Interrupt::default();
-        // In this order: where the work is dropped before it began, too, the turn is over after it.
+        // A tuple is dropped in order. So the turn ends after the work, even if the task is dropped before it starts.
         let held = (work(interrupt.clone()), turn);
         let task = self.spawn(async move {
             let (work, _turn) = held;
             work.await
         })?;
-        let _end = EndOnDrop {
+        let _end = AbortOnDrop {
             task: task.abort_handle(),
             interrupt,
         };
         match tokio::time::timeout_at(deadline, task).await {
             Err(_) => Err(timeout()),
-            Ok(Err(error)) => Err(lost(&error)),
+            Ok(Err(error)) => Err(task_error(&error)),
             Ok(Ok(answer)) => answer,
         }
     }
 
-    /// Runs something on the engine's threads.
+    /// Spawns a task on the engine's threads.
     pub(crate) fn spawn<F>(&self, work: F) -> Result<tokio::task::JoinHandle<F::Output>, QueryError>
     where
         F: Future + Send + 'static,
@@ -294,8 +295,8 @@ impl Engine {
     }
 }
 
-/// What became of a task that did not end by itself.
-pub(crate) fn lost(error: &JoinError) -> QueryError {
+/// Returns the error for a task that did not complete.
+pub(crate) fn task_error(error: &JoinError) -> QueryError {
     if error.is_panic() {
         QueryError::Internal("a panic".to_owned())
     } else {
@@ -303,6 +304,7 @@ pub(crate) fn lost(error: &JoinError) -> QueryError {
     }
 }
 
+/// Plans and runs a query, and collects its answer.
 async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interrupt) -> Result<Answer, QueryError> {
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
@@ -316,9 +318,9 @@ async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interru
         .with_allow_statements(false);
     reading.verify_plan(&plan).map_err(ours)?;
     let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
-    patterns::check(&plan, When::Planned)?;
+    patterns::check(&plan, PlanStage::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
-    patterns::check(&plan, When::Optimized)?;
+    patterns::check(&plan, PlanStage::Optimized)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
     let plan = state
@@ -326,6 +328,7 @@ async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interru
         .create_physical_plan(&plan, &state)
         .await
         .map_err(ours)?;
+    // From here on rows are read. Dropping the stream ends the query.
     let mut batches = execute_stream(plan, state.task_ctx()).map_err(ours)?;
     zones::check(&batches.schema())?;
     let max_rows = query

@@ -1,4 +1,4 @@
-//! What can go wrong with a query, in the words of the one who wrote it.
+//! The errors of queries, with texts for the person who wrote the query.
 
 use std::time::Duration;
 
@@ -11,89 +11,89 @@ use weir_flow::Busy;
 use crate::nearest::nearest;
 use crate::provider::table_names;
 
-/// Why a query has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    /// It is not SQL, or names what does not exist.
+    /// The text is not SQL, or names something that does not exist.
     #[error("query: {message}")]
     Invalid {
-        /// What is wrong.
+        /// The fault.
         message: String,
-        /// What was probably meant.
+        /// What was probably meant, or what to write instead.
         hint: Option<String>,
     },
-    /// It would do something else than read.
+    /// The statement does not only read.
     #[error("query: `{statement}` is not allowed: the log cache can only be read")]
     ReadOnly {
-        /// The kind of statement.
+        /// The leading words of the statement.
         statement: String,
     },
-    /// It is longer or more deeply nested than is accepted.
+    /// The query is too long, too deeply nested, or its plan would be too large.
     #[error("query: {what} `{found}` is more than the `{allowed}` that are accepted")]
     TooComplex {
-        /// What there is too much of.
+        /// What exceeds its limit.
         what: &'static str,
-        /// How much there is.
+        /// The size that was found.
         found: usize,
-        /// How much there may be.
+        /// The greatest accepted size.
         allowed: usize,
     },
-    /// A column of it has too long a name.
+    /// The name of a column is too long.
     #[error("query: a column has a name of `{found}` bytes, and `{allowed}` are accepted")]
     NameTooLong {
-        /// How long it is.
+        /// The length of the name, in bytes.
         found: usize,
-        /// How long it may be.
+        /// The greatest accepted length, in bytes.
         allowed: usize,
     },
-    /// One row of its answer is too large.
+    /// A row of the answer is too large.
     #[error("query: a row of the answer has `{found}` bytes, and `{allowed}` are accepted")]
     RowTooLarge {
-        /// How large it is.
+        /// The size of the row, in bytes.
         found: usize,
-        /// How large it may be.
+        /// The greatest accepted size, in bytes.
         allowed: usize,
     },
-    /// It needs more memory than a query gets.
+    /// The query needs more memory than a query gets.
     #[error("query: needs more than the `{limit}` bytes of memory that a query gets")]
     TooMuchMemory {
-        /// What a query gets.
+        /// The memory that a query gets, in bytes.
         limit: usize,
     },
-    /// It did not end in time.
+    /// The query did not end within its time-out.
     #[error("query: not done after {} s", after.as_secs_f32())]
     Timeout {
-        /// The time it had.
+        /// The time-out.
         after: Duration,
     },
-    /// It failed on the data.
+    /// The query failed on a value.
     #[error("query: {message}")]
     Failed {
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// Others are running.
+    /// Too many queries are running and waiting.
     #[error("query: `{running}` others are running and more are waiting")]
     Busy {
-        /// How many run at the same time.
+        /// The number of queries that run at a time.
         running: usize,
     },
-    /// The caller has as many live queries as it may.
+    /// The caller has the greatest allowed number of live queries.
     #[error("query: `{running}` live queries of yours are running, which is all that one caller gets")]
     TooManyLive {
-        /// How many run.
+        /// The number of the caller's live queries.
         running: usize,
     },
-    /// It cannot be followed.
+    /// The query cannot be followed live.
     #[error("query: cannot be followed live: {reason}")]
     NotLive {
-        /// What stands in the way.
+        /// The reason.
         reason: String,
     },
     /// The log cache is stopping.
     #[error("query: the log cache is stopping")]
     Stopping,
-    /// A fault of ours.
+    /// A fault of the log cache.
     #[error("query: internal error: {0}")]
     Internal(String),
 }
@@ -155,10 +155,10 @@ impl From<Busy> for QueryError {
 }
 
 impl QueryError {
-    /// `error` in our words. `memory_limit` is what the query had.
+    /// Translates an error of DataFusion. `memory_limit` is the memory of the query, in bytes.
     pub(crate) fn from_datafusion(error: &DataFusionError, memory_limit: usize) -> Self {
         let root = error.find_root();
-        // Ours come back through DataFusion unchanged.
+        // Errors of this crate's functions pass through DataFusion unchanged.
         if let DataFusionError::External(ours) = root
             && let Some(limit) = ours.downcast_ref::<LimitError>()
         {
@@ -191,19 +191,19 @@ impl QueryError {
             DataFusionError::ArrowError(arrow, _) => Self::Failed {
                 message: clean(&arrow.to_string()),
             },
-            // What functions make of their arguments, such as a pattern that is none.
+            // Errors of functions about their arguments, such as a pattern that is malformed.
             DataFusionError::External(error) => Self::Failed {
                 message: clean(&error.to_string()),
             },
-            // The planner's own checks, and its optimiser's, of what they made of a query: nothing else suffers from it, and
-            // the one who can do something about it is who wrote the query.
+            // DataFusion checks the plans that its planner and optimiser make. A failed check affects only this query, and its
+            // author can write it in another way. So it is not reported as a fault of the log cache.
             DataFusionError::Internal(message) => unplannable(message),
             other => Self::Internal(other.to_string()),
         }
     }
 }
 
-/// A query that is valid for all we know, but not carried out.
+/// Returns the error for a query that DataFusion cannot plan, although it may be valid.
 fn unplannable(message: &str) -> QueryError {
     tracing::debug!(error = message, "the query engine does not carry out a query");
     QueryError::Invalid {
@@ -212,7 +212,7 @@ fn unplannable(message: &str) -> QueryError {
     }
 }
 
-/// What to do about a value on which a query failed.
+/// Returns the hint for a query that failed on a value.
 fn failed_hint(message: &str) -> &'static str {
     let message = message.to_lowercase();
     let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -229,18 +229,18 @@ fn failed_hint(message: &str) -> &'static str {
     }
 }
 
-/// Limits that functions of ours enforce within DataFusion.
+/// Errors that this crate's functions raise within DataFusion.
 #[derive(Debug, Error)]
 pub(crate) enum LimitError {
-    /// One value or array of values would be too large.
+    /// A value or an array of values would be too large.
     #[error("`{function}` would make more than {limit} bytes at once")]
     Value {
-        /// Which function.
+        /// The function that would make it.
         function: String,
-        /// What it may make.
+        /// The greatest size that the function may make at once, in bytes.
         limit: usize,
     },
-    /// Nobody waits for the answer any more.
+    /// The caller no longer waits for the answer.
     #[error("interrupted")]
     Interrupted,
 }
@@ -251,6 +251,7 @@ impl From<LimitError> for DataFusionError {
     }
 }
 
+/// Translates an error about the names of columns.
 fn schema_error(error: &SchemaError) -> QueryError {
     let (message, hint) = match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
@@ -284,6 +285,7 @@ fn schema_error(error: &SchemaError) -> QueryError {
     }
 }
 
+/// Translates an error of the planner, for which DataFusion has texts only.
 fn plan_error(message: &str) -> QueryError {
     let message = clean(message);
     let missing = message
@@ -316,7 +318,7 @@ fn plan_error(message: &str) -> QueryError {
     }
 }
 
-/// A message without DataFusion's prefixes and closing stop.
+/// Returns a message without DataFusion's prefixes and final full stop.
 fn clean(message: &str) -> String {
     let message = message.trim().trim_end_matches('.');
     let prefixes = [

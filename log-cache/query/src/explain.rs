@@ -1,15 +1,15 @@
-//! What `EXPLAIN ANALYZE` shows to whom.
+//! Limits what `EXPLAIN ANALYZE` reveals.
 //!
-//! A plan that was run tells more than its rows do: how long that took, how many rows were read before a limit was met,
-//! from which time on a sort looked at no more of them. All of it follows from the chunks in which the caller's rows lie
-//! beside everybody's, and so from how much others write: that is for callers who see everything. Others are shown the
-//! plan as `EXPLAIN` shows it, and it is not run: what did not happen leaves no trace, whatever the plan is made of.
+//! The measurements of a plan that was run reveal more than its rows do: how long it took, how many rows were read before a
+//! limit was reached, and from which time on a sort read no more of them. All of these depend on the chunks, in which the
+//! caller's rows lie together with those of others, and so on how much other sources write. Only callers that may read all
+//! sources get them. For others, the statement becomes an `EXPLAIN`, and the plan is not run.
 
 use datafusion::logical_expr::{Analyze, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
 
-use crate::visibility::Visibility;
+use weir_log_cache_store::Visibility;
 
-/// `plan`, or the `EXPLAIN` of the same if it is an `EXPLAIN ANALYZE` for somebody who does not see everything.
+/// Returns `plan`, in which an `EXPLAIN ANALYZE` of a caller that may not read all sources has become an `EXPLAIN`.
 pub(crate) fn conceal(plan: LogicalPlan, visibility: &Visibility) -> LogicalPlan {
     match plan {
         LogicalPlan::Analyze(analyze) if *visibility != Visibility::All => LogicalPlan::Explain(planned(analyze)),
@@ -17,7 +17,7 @@ pub(crate) fn conceal(plan: LogicalPlan, visibility: &Visibility) -> LogicalPlan
     }
 }
 
-/// What the planner makes of the statement without `ANALYZE`.
+/// Returns the `EXPLAIN` that the planner makes of the statement without `ANALYZE`.
 fn planned(analyze: Analyze) -> Explain {
     let Analyze {
         verbose,

@@ -1,4 +1,4 @@
-//! How many live queries there are: so many of all callers together, and so many of one.
+//! Limits the number of live queries, of all callers together and of each one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::error::QueryError;
 
-/// The live queries of all callers. Clones are the same.
+/// Counts the live queries of all callers. Clones share the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Followers {
     shared: Arc<Shared>,
@@ -23,11 +23,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    /// Of those who have any.
+    /// The number of live queries of each caller that has any.
     by_caller: HashMap<Arc<str>, usize>,
 }
 
-/// The right to have a live query, given back when dropped.
+/// The right to have one live query, which is returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Following {
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ pub(crate) struct Following {
 }
 
 impl Followers {
-    /// No more than `most`, and no more than `most_of_one` of each caller.
+    /// Returns a counter that allows `most` live queries in all, and `most_of_one` of each caller.
     pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
         let shared = Shared {
             most,
@@ -47,10 +47,10 @@ impl Followers {
         }
     }
 
-    /// One more of `caller`.
+    /// Counts one more live query of `caller`.
     ///
     /// # Errors
-    /// [`QueryError::TooManyLive`] if it has as many as it may, [`QueryError::Busy`] if all callers have.
+    /// [`QueryError::TooManyLive`] if the caller has reached its limit, and [`QueryError::Busy`] if all callers together have.
     pub(crate) fn add(&self, caller: &str) -> Result<Following, QueryError> {
         let Shared { most, most_of_one, .. } = *self.shared;
         let mut counts = self.shared.counts.lock();
@@ -86,9 +86,9 @@ impl Drop for Following {
 mod tests {
     use super::*;
 
-    /// One caller cannot have them all, and what it gives back it, or another, can have again.
+    /// One caller cannot use up all places, and a place that is returned can be used again.
     #[test]
-    fn each_has_its_share() {
+    fn each_caller_has_its_share() {
         let followers = Followers::new(3, 2);
         let mut mine: Vec<Following> = (0..2).map(|_| followers.add("a").expect("one more")).collect();
         assert!(matches!(

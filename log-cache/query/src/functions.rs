@@ -1,10 +1,13 @@
-//! The functions that queries may use.
+//! The SQL functions that queries may use.
 //!
-//! DataFusion's, with four changes. Those that can make much out of little (`repeat`, `replace`, `||`, …) are wrapped so
-//! that one call never makes more than its share ([`bounded`]): such values are made before the query's memory pool could
-//! object. Left out are functions that nest types into each other (`struct`, `map`: a few lines of SQL could make a type
-//! that takes for ever to plan with), that take any size as an argument (`arrow_cast`), or any time (`levenshtein`). Integers do not wrap around
-//! ([`checked`], [`sum`]). And there is `tag(tags, 'key')`.
+//! They are DataFusion's functions with four changes:
+//! - Functions that can make large values of small ones (`repeat`, `replace`, `||`, …) are wrapped, so that the result of one
+//!   call is bounded ([`bounded`]). The query's memory pool would notice such values too late.
+//! - Some functions are left out: those that nest types (`struct`, `map`), because a few lines of SQL could make a type that
+//!   takes very long to plan with; those that take any size as an argument (`arrow_cast`); and those that can take any time
+//!   (`levenshtein`).
+//! - Integers do not wrap around ([`checked`], [`sum`]).
+//! - There is a function `tag(tags, 'key')`.
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ mod tag;
 pub(crate) use checked::CheckedRewrite;
 pub(crate) use concat::ConcatRewrite;
 
-/// Functions that are left out.
+/// The names of DataFusion's functions that are left out.
 const LEFT_OUT: [&str; 19] = [
     "array_repeat",
     "array_replace",
@@ -43,12 +46,12 @@ const LEFT_OUT: [&str; 19] = [
     "with_metadata",
 ];
 
-/// `tag(tags, 'key')`.
+/// Returns the expression `tag(tags, 'key')`.
 pub(crate) fn tag(tags: Expr, key: &str) -> Expr {
     ScalarUDF::from(tag::Tag::new()).call(vec![tags, lit(key)])
 }
 
-/// Every scalar function of a session.
+/// Returns the scalar functions of a session.
 pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
     SessionStateDefaults::default_scalar_functions()
         .into_iter()
@@ -58,7 +61,7 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// Every aggregate function of a session.
+/// Returns the aggregate functions of a session.
 pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let checked = |function: Arc<AggregateUDF>| match function.name() {
         "sum" => sum::checked(&function),

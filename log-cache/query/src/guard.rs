@@ -1,9 +1,9 @@
-//! What is let through to the planner: one statement that reads, of a size that planning it cannot exhaust anything.
+//! Lets a query through to the planner if it is one statement that only reads, of a size that can be planned safely.
 //!
-//! Parser and planner work on trees by recursion. The parser limits its own depth, but what it parses in a loop, such as
-//! `1 + 1 + 1 …`, becomes a tree as deep as it is long. So the tokens that can make a tree deeper are counted first, and
-//! plans are made on threads whose stacks hold that many levels. Lists of values (`IN (…)`, `VALUES`) stay flat. How large a
-//! plan will be that is no deeper than that is told by [`size`].
+//! Parser and planner process trees by recursion. The parser limits its own depth, but an expression that it parses in a loop,
+//! such as `1 + 1 + 1 …`, becomes a tree as deep as the expression is long. So the tokens that can make a tree deeper are
+//! counted first, and planning runs on threads with stacks for that depth. Lists of values (`IN (…)`, `VALUES`) stay flat.
+//! [`size`] then bounds the size of the plan.
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
@@ -17,20 +17,22 @@ mod size;
 use size::MAX_NAME;
 pub(crate) use size::MAX_TERMS;
 
-/// Longest text of a query, in bytes.
+/// The longest text of a query, in bytes.
 pub(crate) const MAX_TEXT: usize = 256 << 10;
 
-/// Most tokens, values, commas and white space aside.
+/// The greatest number of tokens, not counting values, commas and white space.
 pub(crate) const MAX_TOKENS: usize = 1_000;
 
-/// Deepest nesting of parentheses, subqueries and the like.
+/// The recursion limit of the parser.
 const MAX_DEPTH: usize = 50;
 
-/// Most parentheses and brackets within each other. The parser reads what is in them twice, to see what it is: each level
-/// doubles the time that it takes.
+/// The deepest nesting of parentheses and brackets. The parser reads their contents twice, so each level doubles its time.
 const MAX_PARENTHESES: usize = 10;
 
-/// Parses `sql` and makes sure that it is one statement that only reads.
+/// Parses `sql`, and checks that it is one statement that only reads and is not too large.
+///
+/// # Errors
+/// If it is not.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     if sql.len() > MAX_TEXT {
         return Err(QueryError::TooComplex {
@@ -83,7 +85,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     }
 }
 
-/// How many parentheses and brackets are open at most.
+/// Returns the depth of the deepest nesting of parentheses and brackets.
 fn deepest(tokens: &[Token]) -> usize {
     let (mut open, mut deepest) = (0usize, 0);
     for token in tokens {
@@ -99,7 +101,7 @@ fn deepest(tokens: &[Token]) -> usize {
     deepest
 }
 
-/// Whether a token can make the tree deeper.
+/// Whether a token can make the syntax tree deeper.
 fn deepens(token: &Token) -> bool {
     !matches!(
         token,
@@ -112,6 +114,7 @@ fn deepens(token: &Token) -> bool {
     )
 }
 
+/// Checks that a statement only reads.
 fn check(statement: &Statement) -> Result<(), QueryError> {
     match statement {
         Statement::Statement(statement) => match &**statement {
@@ -124,7 +127,8 @@ fn check(statement: &Statement) -> Result<(), QueryError> {
     }
 }
 
-/// A query may have a body that writes (`WITH … INSERT`), or lock rows; the planner refuses what is deeper inside.
+/// Checks a query. Its body may write (`WITH … INSERT`) or lock rows. The planner refuses statements that write further
+/// inside.
 fn check_query(query: &Query) -> Result<(), QueryError> {
     use datafusion::sql::sqlparser::ast::SetExpr;
     if !query.locks.is_empty() {
@@ -139,7 +143,7 @@ fn check_query(query: &Query) -> Result<(), QueryError> {
     }
 }
 
-/// Names a statement by its leading words.
+/// Returns the error for a statement that writes, which names its leading words.
 fn read_only(statement: &str) -> QueryError {
     let words: Vec<&str> = statement
         .split_whitespace()
@@ -162,7 +166,7 @@ fn is_keyword(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Reading in all its forms is let through.
+    /// Statements that read are accepted.
     #[test]
     fn reading_is_allowed() {
         for sql in [
@@ -180,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Everything else is refused, by name and with a way out.
+    /// Statements that write are refused, and the error names the statement.
     #[test]
     fn writing_is_refused() {
         for (sql, statement) in [
@@ -207,18 +211,18 @@ mod tests {
         }
     }
 
-    /// One statement at a time.
+    /// A text that is not exactly one statement is refused.
     #[test]
-    fn one_statement() {
+    fn a_query_is_one_statement() {
         for sql in ["", "  -- nothing", "select 1; drop table logs", "select 1; select 2"] {
             assert!(parse(sql).is_err(), "{sql}");
         }
     }
 
-    /// What could overflow a stack is refused before anything walks it.
+    /// Queries that could overflow a stack are refused before a tree is built.
     #[test]
     fn size_and_depth_are_limited() {
-        // Parsing happens on the engine's threads.
+        // The engine parses on threads with this stack too.
         let thread = std::thread::Builder::new()
             .stack_size(crate::engine::STACK)
             .spawn(limits)
@@ -243,7 +247,7 @@ mod tests {
         parse(&format!("select * from logs where seq in ({})", values.join(", "))).expect("a long list is flat");
     }
 
-    /// Short texts whose plans would be large, each way of making much out of little; and what people ask is not refused.
+    /// Short texts with large plans are refused, for each construct that makes plans large. Common queries are accepted.
     #[test]
     fn plans_are_limited() {
         let thread = std::thread::Builder::new()
@@ -261,13 +265,13 @@ mod tests {
             format!("with t0 as (select body as x from logs), {steps} select * from t{levels}")
         };
         for sql in [
-            // Columns of a list, in each place where there may be one.
+            // Long lists of columns, in each clause that has one.
             format!("select {}", list(6_000, &number)),
             format!("values ({})", list(6_000, &number)),
             format!("select 1 order by {}", list(6_000, &|_| "1".to_owned())),
             format!("select 1 group by {}", list(6_000, &|_| "1".to_owned())),
             format!("select 1 in ({})", list(100_000, &|_| "1".to_owned())),
-            // Columns by relations.
+            // Many columns of many relations.
             format!(
                 "with a as (select {}) select 1 from {}",
                 list(400, &number),
@@ -275,7 +279,7 @@ mod tests {
             ),
             format!("select 1 from {}", list(200, &|alias| format!("logs a{alias}"))),
             format!("select 1 from logs {}", "cross join (select * from logs) ".repeat(90)),
-            // Queries that stand for two of the one before, in relations, in unions, and in subqueries.
+            // Common table expressions that name the one before twice, in relations, unions and subqueries.
             nested(30, &|level| format!("select a.x from t{level} a, t{level} b")),
             nested(30, &|level| {
                 format!("select x from t{level} union all select x from t{level}")
@@ -287,7 +291,7 @@ mod tests {
                 format!("select x from t{level} where x in (select x from t{level})")
             }),
             nested(30, &|level| format!("select * from t{level} natural join t{level} u")),
-            // Columns that stand for two of the one before, under whatever name.
+            // Columns that use the one before twice, under any name.
             nested(30, &|level| format!("select x || x as x from t{level} where x <> ''")),
             nested(30, &|level| format!("select X || \"x\" as X from t{level}")),
             nested(30, &|level| format!("select y || y from t{level} as u(y)")),
@@ -301,11 +305,11 @@ mod tests {
                 "select count(*) from logs group by {}",
                 list(9, &|_| "rollup (1, 2, 3)".to_owned())
             ),
-            // What the parser reads twice at each level.
+            // Nestings that the parser reads twice at each level.
             format!("select {}body{} from logs", "upper(".repeat(40), ")".repeat(40)),
             format!("select 1 from {}logs{}", "(".repeat(40), ")".repeat(40)),
             format!("select {}1{}", "array[".repeat(40), "]".repeat(40)),
-            // Names.
+            // Long names.
             format!("select 1 as {}", "x".repeat(2_000)),
             format!("select '{}'", "x".repeat(2_000)),
             format!("select * from logs as {}", "x".repeat(2_000)),

@@ -1,8 +1,8 @@
-//! Ends queries that nobody waits for any more.
+//! Ends queries whose caller has gone.
 //!
-//! Dropping a query's streams ends it, but a stream can only be dropped between two batches, and joins can go on for a
-//! long time without reaching one: they look at every pair of rows before the first that fits. So a join's condition also
-//! asks whether it is still wanted, and what a join hands on takes part in the cooperative scheduling.
+//! Dropping the stream of a query ends it, but a stream can be dropped only between two batches. A join can run long without
+//! producing one, because it compares all pairs of rows before the first that matches. So the condition of a join also checks
+//! whether the query was interrupted, and joins take part in DataFusion's cooperative scheduling.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -24,17 +24,17 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 
 use crate::error::LimitError;
 
-/// Whether a query is still wanted. Clones are the same.
+/// A flag that a query is to end. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Nobody wants it any more.
+    /// Interrupts the query.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Fails once nobody wants it any more.
+    /// Returns an error once the query is interrupted.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             Err(LimitError::Interrupted.into())
@@ -44,7 +44,7 @@ impl Interrupt {
     }
 }
 
-/// Makes the joins of a plan interruptible.
+/// An optimizer rule that makes the joins of a plan interruptible.
 #[derive(Debug)]
 pub(crate) struct Interruptible(pub(crate) Interrupt);
 
@@ -94,7 +94,7 @@ impl Interruptible {
     }
 }
 
-/// A condition that fails once the query is not wanted any more.
+/// A condition that fails once the query is interrupted.
 #[derive(Debug)]
 struct Guarded {
     condition: Arc<dyn PhysicalExpr>,

@@ -1,21 +1,22 @@
-//! SQL over the log store, through DataFusion. No other crate of the workspace names it.
+//! SQL over the log cache's store, through DataFusion, which only this crate of the workspace names.
 //!
-//! A query goes in as text with what its caller may see ([`Query`], [`Visibility`]) and comes out as rows or as bytes
-//! ([`Answer`], [`Rendered`]):
+//! A query is a text with the sources that its caller may read ([`Query`], [`Visibility`]). Its result is rows or bytes
+//! ([`Answer`], [`Rendered`]). It passes through these modules:
 //!
-//! 1. `guard`: it is one statement, it only reads, and its plan will not be too large; `stoppable`: planning ends at the
-//!    query's time;
-//! 2. `session`: what DataFusion is given to work with: no files, no network, a memory pool, bounded functions;
-//!    `zones`: time zones are written as they are known by; `names`: columns of an answer are told apart;
-//! 3. `policy`, `patterns`: the plan does nothing that could take any amount of memory, and works in portions that fit it;
-//! 4. `provider`, `scan`: the store's tables, one consistent snapshot for the whole query, rows that the caller may not
-//!    see left out where they are read; `drain_status`: a view over one of them; `explain`: what plans tell of them;
-//! 5. `engine`: threads of its own, so many queries at a time and fair to callers, time and row limits, ended when
-//!    nobody waits (`interrupt`);
-//! 6. `answer`: collected as arrays within a bound, written as a table, JSON, CSV or Arrow in pieces; `values`: each of them
-//!    as something that can be read back.
+//! 1. `guard` lets one statement through that only reads and whose plan will not be too large. `stoppable` ends planning at
+//!    the query's time-out.
+//! 2. `session` gives DataFusion a memory pool and bounded functions, and neither files nor a network. `zones` writes time
+//!    zones by their standard names. `names` gives the columns of an answer different names.
+//! 3. `policy` and `patterns` refuse plans that could take any amount of memory, and choose the size of batches by the plan.
+//! 4. `provider` and `scan` read the store's tables: one snapshot for the whole query, without the rows that the caller may
+//!    not read. `drain_status` is a view over one table. `explain` limits what plans reveal.
+//! 5. `engine` runs queries on threads of its own, a limited number at a time and fairly among callers, within limits of time
+//!    and rows. `interrupt` ends a query whose caller has gone.
+//! 6. `answer` collects rows as arrays within a bound, and writes them as a table, JSON, CSV or Arrow, in pieces. `values`
+//!    writes each value so that it can be read back.
 //!
-//! `live` evaluates queries on rows as they arrive, so many of each caller (`followers`).
+//! `live` evaluates queries on rows as they arrive, a limited number for each caller (`followers`). The crate's README.md is
+//! a map of the modules.
 
 #![cfg_attr(
     test,
@@ -53,7 +54,6 @@ pub use answer::{Cells, Format, Layout, Pieces, Rendered, UnknownFormat};
 pub use engine::{Answer, Engine, EngineLimits, Query, Truncated};
 pub use error::QueryError;
 pub use live::{Follower, Live, LiveQuery};
-pub use visibility::Visibility;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! Live queries: a filter and a projection over rows as they arrive.
+//! Live queries: a filter and a projection that are evaluated on rows as they arrive.
 //!
-//! The query is planned once, over a table whose only row batches are the ones that are put into its slot; each arrival is
-//! put there and the plan is run over it. So live and stored rows are treated by the same code.
+//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put into the
+//! slot and the plan is run. So live rows and stored rows are evaluated by the same code.
 
 use std::sync::Arc;
 
@@ -16,35 +16,34 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weir_log_cache_store::table::{Batches, Table};
-use weir_log_cache_store::{Rows, Selection, Tap, Tapped};
+use weir_log_cache_store::{Rows, Selection, Tap, TapEvent, Visibility};
 
 use crate::answer::collect::portions;
-use crate::engine::{EndOnDrop, Engine, Inner, Query, lost};
+use crate::engine::{AbortOnDrop, Engine, Inner, Query, task_error};
 use crate::error::QueryError;
 use crate::interrupt::Interrupt;
-use crate::patterns::{self, When};
-use crate::visibility::Visibility;
+use crate::patterns::{self, PlanStage};
 use crate::{guard, policy, session, values, zones};
 
 mod table;
 
-use table::{LiveCatalog, LiveScan, LiveSchema, Slot};
+use table::{ArrivalSlot, LiveCatalog, LiveScan, LiveSchema};
 
-/// Batches of arrivals that wait for a live query; what it would see of those beyond is counted as missed.
+/// The number of batches that wait for a live query. Visible rows of further batches are counted as missed.
 const QUEUE: usize = 256;
 
-/// What a live query found that waits for its follower, in batches.
+/// The number of result batches that wait for the follower.
 const FOUND: usize = 16;
 
-/// Bytes of rows that a follower gets at once, unless a single row has more.
+/// The size of the rows that a follower gets at once, in bytes, unless a single row is larger.
 const PORTION: usize = 256 << 10;
 
-/// A query that can be evaluated on arrivals.
+/// A planned query that can be evaluated on arriving rows.
 #[derive(Debug)]
 pub struct LiveQuery {
-    shown: Shown,
+    visible_rows: VisibleRows,
     columns: Vec<usize>,
-    slot: Slot,
+    slot: ArrivalSlot,
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     interrupt: Interrupt,
@@ -52,15 +51,15 @@ pub struct LiveQuery {
     batch_rows: usize,
 }
 
-/// What of a table a caller may see.
+/// The rows of a table that a caller may read.
 #[derive(Debug, Clone)]
-struct Shown {
+struct VisibleRows {
     table: Table,
     visibility: Visibility,
 }
 
-impl Shown {
-    /// Those of `rows`, which are of the table's kind.
+impl VisibleRows {
+    /// Selects the visible rows of `rows`, which must be of the table's kind.
     fn of(&self, rows: &Rows) -> Selection {
         let identities = rows.identities().iter();
         let shows: Vec<bool> = identities
@@ -76,93 +75,96 @@ impl Shown {
     }
 }
 
-/// What a follower gets.
+/// The next item for a follower.
 #[derive(Debug, Clone)]
 pub enum Live {
     /// Rows that meet the condition.
     Rows(RecordBatch),
-    /// This many rows of the table that the caller may see came and went while the follower was busy, whether they met the
+    /// The number of visible rows of the table that the follower missed because it was too slow, whether they met the
     /// condition or not.
     Missed(u64),
 }
 
-/// The end of a live query at which its follower hears what it finds, or why it failed.
-pub(crate) type Found = mpsc::Sender<Result<Live, QueryError>>;
+/// The sender of a live query's results, or of the reason why it failed.
+pub(crate) type ResultSender = mpsc::Sender<Result<Live, QueryError>>;
 
-/// A live query that runs. Dropping it ends it.
+/// A running live query. Dropping this ends it.
 #[derive(Debug)]
 pub struct Follower {
     rows: mpsc::Receiver<Result<Live, QueryError>>,
     schema: SchemaRef,
-    /// What sends the rows; `None` when it was heard how that ended.
+    /// The task that sends the rows; `None` once its end was reported.
     task: Option<JoinHandle<()>>,
-    _end: EndOnDrop,
-    /// Its threads do the work.
+    _end: AbortOnDrop,
+    /// Keeps the engine's threads alive, which do the work.
     _engine: Engine,
 }
 
 impl Follower {
-    /// The columns of the rows to come.
+    /// The columns of the rows.
     #[must_use]
     pub const fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Waits for rows. After an error, and when the store is gone, there are no more. Cancel safe.
+    /// Waits for the next item. It returns `None` after an error, and when the store was dropped. Cancel safe.
     ///
     /// # Errors
-    /// If the query fails on a row, or breaks off by a fault of ours.
+    /// If the query fails on a row, or ends by a fault of the log cache.
     pub async fn next(&mut self) -> Option<Result<Live, QueryError>> {
         if let Some(next) = self.rows.recv().await {
             return Some(next);
         }
         let ended = self.task.as_mut()?.await;
         self.task = None;
-        ended.err().map(|error| Err(lost(&error)))
+        ended.err().map(|error| Err(task_error(&error)))
     }
 }
 
 impl Engine {
-    /// Makes a query ready to be evaluated on arrivals: planned when it is the caller's turn, within the query's time, as
-    /// any other.
+    /// Plans a live query, as any other query: when it is the caller's turn, and within the query's time-out.
     ///
     /// # Errors
-    /// If it is more than a filter and a projection of one table, and as for any query.
+    /// If the query is more than a filter and a projection of one table, and as for any other query.
     pub async fn compile_live(&self, query: Query) -> Result<LiveQuery, QueryError> {
         Ok(self.compile_with(query, ()).await?.0)
     }
 
-    /// The same, holding on to `held` as long as it is worked on, whether somebody waits for it or not.
+    /// Plans a live query, and keeps `held` until planning ends, even if the caller has gone before.
     async fn compile_with<T: Send + 'static>(&self, query: Query, held: T) -> Result<(LiveQuery, T), QueryError> {
         let inner = Arc::clone(&self.inner);
         let (caller, timeout) = (query.caller.clone(), query.timeout);
-        // Planning cannot be interrupted, and the plan outlives it: it has an interrupt of its own.
+        // The interrupt of the turn is not used. The plan outlives the turn, and so has an interrupt of its own.
         let work = |_| async move { Ok((compile(&inner, query).await?, held)) };
         self.in_turn(&caller, timeout, work).await
     }
 
-    /// Follows a query: rows that arrive from now on.
+    /// Starts a live query, which evaluates the rows that arrive from now on.
     ///
     /// # Errors
-    /// As [`Engine::compile_live`], and if the caller, or all callers together, follow too many already.
+    /// As for [`Engine::compile_live`], and if the caller or all callers together have too many live queries.
     pub async fn follow(&self, query: Query) -> Result<Follower, QueryError> {
         let following = self.inner.followers.add(&query.caller)?;
         let (query, following) = self.compile_with(query, following).await?;
         let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
-        let (kind, shown) = (query.shown.table.kind(), query.shown.clone());
-        let tap = self.inner.store.tap(kind, QUEUE, move |rows| shown.of(rows).len());
+        let (kind, visible_rows) = (query.visible_rows.table.kind(), query.visible_rows.clone());
+        let tap = self
+            .inner
+            .store
+            .tap(kind, QUEUE, move |rows| visible_rows.of(rows).len());
         self.listen(schema, interrupt, |found| async move {
             let _following = following;
             query.run(tap, found).await;
         })
     }
 
-    /// Listens to `work`, which is done on the engine's threads; both end with the follower.
+    /// Runs `work` on the engine's threads, and returns the follower of its results. The work ends when the follower is
+    /// dropped.
     pub(crate) fn listen<W>(
         &self,
         schema: SchemaRef,
         interrupt: Interrupt,
-        work: impl FnOnce(Found) -> W,
+        work: impl FnOnce(ResultSender) -> W,
     ) -> Result<Follower, QueryError>
     where
         W: Future<Output = ()> + Send + 'static,
@@ -172,7 +174,7 @@ impl Engine {
         Ok(Follower {
             rows,
             schema,
-            _end: EndOnDrop {
+            _end: AbortOnDrop {
                 task: task.abort_handle(),
                 interrupt,
             },
@@ -183,12 +185,12 @@ impl Engine {
 }
 
 impl LiveQuery {
-    /// Evaluates what comes through `tap`, until it fails, nobody listens any more, or the store is gone.
-    async fn run(self, mut tap: Tap, follower: Found) {
+    /// Evaluates the rows that come through `tap`, until that fails, the follower is dropped, or the store is dropped.
+    async fn run(self, mut tap: Tap, follower: ResultSender) {
         while let Some(arrived) = tap.next().await {
             let found = match arrived {
-                Tapped::Missed(rows) => vec![Ok(Live::Missed(rows))],
-                Tapped::Rows(rows) => match self.evaluate(&rows).await {
+                TapEvent::Missed(rows) => vec![Ok(Live::Missed(rows))],
+                TapEvent::Rows(rows) => match self.evaluate(&rows).await {
                     Ok(batches) => batches.iter().flat_map(rows_found).collect(),
                     Err(error) => vec![Err(error)],
                 },
@@ -202,25 +204,25 @@ impl LiveQuery {
         }
     }
 
-    /// The table that is followed.
+    /// The table that the query reads.
     #[must_use]
     pub const fn table(&self) -> Table {
-        self.shown.table
+        self.visible_rows.table
     }
 
-    /// The columns of the answers.
+    /// The columns of the results.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         self.plan.schema()
     }
 
-    /// What the query makes of rows that arrived, which must be of the table's kind. Batches without rows are left out.
+    /// Evaluates the query on arriving rows, which must be of the table's kind. Batches without rows are left out.
     ///
     /// # Errors
     /// If the query fails on a row.
     pub async fn evaluate(&self, rows: &Arc<Rows>) -> Result<Vec<RecordBatch>, QueryError> {
         let ours = |error: DataFusionError| QueryError::from_datafusion(&error, self.memory);
-        let (table, selection) = (self.shown.table, self.shown.of(rows));
+        let (table, selection) = (self.visible_rows.table, self.visible_rows.of(rows));
         let arrived = Batches::new(table, Arc::clone(rows), selection, &self.columns).with_batch_rows(self.batch_rows);
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
@@ -238,7 +240,7 @@ impl LiveQuery {
     }
 }
 
-/// What was found, in portions that are written one by one.
+/// Cuts results into portions, which are written one by one.
 fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
     match portions(batch, PORTION) {
         Ok(portions) => portions.into_iter().map(|batch| Ok(Live::Rows(batch))).collect(),
@@ -246,12 +248,13 @@ fn rows_found(batch: &RecordBatch) -> Vec<Result<Live, QueryError>> {
     }
 }
 
+/// Plans a live query.
 async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let Query { sql, visibility, .. } = query;
     let interrupt = Interrupt::default();
     let memory = inner.limits.memory;
     let ours = |error: DataFusionError| QueryError::from_datafusion(&error, memory);
-    let slot = Slot::default();
+    let slot = ArrivalSlot::default();
     let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
     let mut template = inner.template.clone();
     template.config_mut().options_mut().execution.target_partitions = 1;
@@ -261,9 +264,9 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
         .await
         .map_err(ours)?;
     check(&plan)?;
-    patterns::check(&plan, When::Planned)?;
+    patterns::check(&plan, PlanStage::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
-    patterns::check(&plan, When::Optimized)?;
+    patterns::check(&plan, PlanStage::Optimized)?;
     let batch_rows = policy::batch_rows(&plan)?;
     let config = state.config().clone().with_batch_size(batch_rows);
     *state.config_mut() = config;
@@ -286,7 +289,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     };
     let context = state.task_ctx();
     Ok(LiveQuery {
-        shown: Shown { table, visibility },
+        visible_rows: VisibleRows { table, visibility },
         columns,
         slot,
         plan,
@@ -303,7 +306,7 @@ fn not_live(reason: &str) -> QueryError {
     }
 }
 
-/// Makes sure that each row can be decided by itself.
+/// Checks that a plan can be evaluated on each row alone.
 fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
     let mut scans = 0;
     let mut reason = None;

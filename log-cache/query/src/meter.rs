@@ -1,8 +1,8 @@
-//! Counts the memory of operators that do not count it themselves.
+//! Counts the memory of window operators, which DataFusion does not count.
 //!
-//! DataFusion's window operators keep the rows of a partition without asking the query's memory pool. A [`MeterExec`]
-//! below them asks for every batch that passes, and keeps what it got until they are done: too much rather than too
-//! little.
+//! DataFusion's window operators keep the rows of a partition without reserving memory from the query's pool. A [`MeterExec`]
+//! below such an operator reserves the memory of every batch that passes, and keeps it until the operator is done. It counts
+//! rather too much than too little.
 
 use std::fmt;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use futures::{Stream, StreamExt, ready};
 
 use crate::answer::collect::row_bytes;
 
-/// Puts a [`MeterExec`] below each window operator.
+/// An optimizer rule that puts a [`MeterExec`] below each window operator.
 #[derive(Debug)]
 pub(crate) struct MeterWindows;
 
@@ -55,7 +55,7 @@ impl PhysicalOptimizerRule for MeterWindows {
     }
 }
 
-/// Passes batches on and counts their memory.
+/// An operator that passes batches on and reserves their memory.
 #[derive(Debug)]
 struct MeterExec {
     input: Arc<dyn ExecutionPlan>,
@@ -136,7 +136,7 @@ impl RecordBatchStream for Metered {
     }
 }
 
-/// Bytes of what a batch shows, whatever buffers it shares.
+/// Returns the size of a batch's values in bytes, without other parts of the buffers that it shares.
 fn slice_bytes(batch: &RecordBatch) -> usize {
     row_bytes(batch).iter().sum::<usize>() + 64
 }

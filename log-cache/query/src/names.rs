@@ -1,21 +1,22 @@
-//! The columns of an answer have different names.
+//! Gives the columns of an answer different names.
 //!
-//! A join may have columns of one name, each of another table. Readers of an answer know columns by their names alone: some
-//! keep the last of them, some fail. So these columns are shown with their table's name, `l.body` and `r.body`.
+//! A join may have several columns of one name, from different tables. Readers of an answer know columns by name only: of
+//! several with one name, some readers keep the last, and some fail. So these columns get the names of their tables, as in
+//! `l.body` and `r.body`.
 
 use std::collections::{HashMap, HashSet};
 
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
-/// `plan` with columns that are told apart.
+/// Returns `plan` with different names for all columns.
 pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
     let columns: Vec<(Option<&str>, &str)> = plan
         .schema()
         .iter()
         .map(|(table, field)| (table.map(|table| table.table()), field.name().as_str()))
         .collect();
-    let names = shown(&columns);
+    let names = column_names(&columns);
     if columns.iter().zip(&names).all(|((_, before), after)| before == after) {
         return Ok(plan);
     }
@@ -28,9 +29,9 @@ pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-/// What columns are called of which table and name are given: as they are named where nothing else is, with their table
-/// otherwise, and with a number where even that is not enough.
-fn shown(columns: &[(Option<&str>, &str)]) -> Vec<String> {
+/// Returns the new names of columns of which table and name are given: the name if it is unique, else table and name, and
+/// with a number if that is not unique either.
+fn column_names(columns: &[(Option<&str>, &str)]) -> Vec<String> {
     let mut count: HashMap<&str, usize> = HashMap::new();
     for (_, name) in columns {
         *count.entry(name).or_default() += 1;
@@ -60,9 +61,9 @@ fn shown(columns: &[(Option<&str>, &str)]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Names that are alone stay; others get their table's, and a number if that is taken as well.
+    /// A unique name is kept. Others get the name of their table, and a number if that name is in use too.
     #[test]
-    fn names_are_told_apart() {
+    fn equal_names_become_different() {
         let columns = [
             (Some("l"), "seq"),
             (Some("r"), "seq"),
@@ -71,8 +72,11 @@ mod tests {
             (None, "n"),
             (None, "n"),
         ];
-        assert_eq!(shown(&columns), ["l.seq_2", "r.seq", "body", "l.seq", "n", "n_2"]);
+        assert_eq!(
+            column_names(&columns),
+            ["l.seq_2", "r.seq", "body", "l.seq", "n", "n_2"]
+        );
         let alone = [(Some("l"), "seq"), (Some("r"), "body")];
-        assert_eq!(shown(&alone), ["seq", "body"]);
+        assert_eq!(column_names(&alone), ["seq", "body"]);
     }
 }

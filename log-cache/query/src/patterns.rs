@@ -1,8 +1,8 @@
-//! Which patterns a query may look for.
+//! Limits the patterns of a query.
 //!
-//! Regular expressions, and patterns of `LIKE` too, are compiled before they are used, which takes time and memory that
-//! nobody counts. A pattern that comes from a column would be compiled for each of its values. So patterns are literals:
-//! few of them, and none that is large.
+//! Regular expressions and patterns of `LIKE` are compiled before they are used. That takes time and memory that DataFusion
+//! does not count, and a pattern from a column would be compiled for each of its values. So patterns must be literals, and
+//! their number and size are limited.
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -12,35 +12,38 @@ use regex::RegexBuilder;
 
 use crate::error::QueryError;
 
-/// Most regular expressions of a query.
+/// The greatest number of regular expressions of a query.
 const MAX_EXPRESSIONS: usize = 32;
 
-/// Longest pattern, in bytes.
+/// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 4 << 10;
 
-/// Largest compiled regular expression, in bytes.
+/// The largest compiled regular expression, in bytes.
 const MAX_COMPILED: usize = 4 << 20;
 
-/// When a plan is looked at.
+/// The stage of planning at which a plan is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum When {
-    /// Constants are not computed yet: what is no literal may become one.
+pub(crate) enum PlanStage {
+    /// Before optimisation: constant expressions are not computed yet, so an expression may still become a literal.
     Planned,
-    /// What is no literal depends on rows.
+    /// After optimisation: an expression that is not a literal depends on rows.
     Optimized,
 }
 
-/// Makes sure that a plan's patterns may be used.
-pub(crate) fn check(plan: &LogicalPlan, when: When) -> Result<(), QueryError> {
+/// Checks all patterns of a plan.
+///
+/// # Errors
+/// If a pattern is not a literal, or a limit is exceeded.
+pub(crate) fn check(plan: &LogicalPlan, stage: PlanStage) -> Result<(), QueryError> {
     let mut patterns = Patterns {
-        when,
+        stage,
         expressions: 0,
         refused: None,
     };
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
             expression.apply(|expression| {
-                patterns.look_at(expression);
+                patterns.visit(expression);
                 Ok(if patterns.refused.is_some() {
                     TreeNodeRecursion::Stop
                 } else {
@@ -54,13 +57,13 @@ pub(crate) fn check(plan: &LogicalPlan, when: When) -> Result<(), QueryError> {
 }
 
 struct Patterns {
-    when: When,
+    stage: PlanStage,
     expressions: usize,
     refused: Option<QueryError>,
 }
 
 impl Patterns {
-    fn look_at(&mut self, expression: &Expr) {
+    fn visit(&mut self, expression: &Expr) {
         let checked = match expression {
             Expr::BinaryExpr(BinaryExpr { op, right, .. }) => match op {
                 Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
@@ -81,7 +84,8 @@ impl Patterns {
         }
     }
 
-    /// The first argument is the text; in `regexp_replace` the third replaces what was found, and may be any text as well.
+    /// Checks a function of regular expressions. Its first argument is the text. The third one of `regexp_replace` is the
+    /// replacement, which may be any text too.
     fn function(&mut self, function: &ScalarFunction) -> Result<(), QueryError> {
         let name = function.name();
         let mut arguments = function.args.iter().enumerate().skip(1);
@@ -102,7 +106,7 @@ impl Patterns {
                 allowed: MAX_EXPRESSIONS,
             });
         }
-        // A pattern that is wrong is told where it is used, with the place where it is wrong.
+        // A malformed pattern is reported when it is used, with the position of the fault.
         let too_large = self.literal(pattern, of)?.is_some_and(|pattern| {
             let compiled = RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build();
             matches!(compiled, Err(regex::Error::CompiledTooBig(_)))
@@ -119,12 +123,12 @@ impl Patterns {
         Ok(())
     }
 
-    /// The text of a pattern; `None` for one that is null, or not known yet.
+    /// Returns the text of a pattern; `None` if it is null or not known yet.
     fn literal<'a>(&self, pattern: &'a Expr, of: &str) -> Result<Option<&'a str>, QueryError> {
         let Expr::Literal(value, _) = pattern else {
-            return match self.when {
-                When::Planned => Ok(None),
-                When::Optimized => Err(QueryError::Invalid {
+            return match self.stage {
+                PlanStage::Planned => Ok(None),
+                PlanStage::Optimized => Err(QueryError::Invalid {
                     message: format!("the pattern of `{of}` is not a literal"),
                     hint: Some(
                         "write it out: `body ~ 'error'`; for the text of a column there is `strpos(body, name) > 0`"

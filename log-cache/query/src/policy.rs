@@ -1,9 +1,9 @@
-//! What a plan may do, and in what portions it does it.
+//! Checks what a plan does, and chooses the number of rows of its batches.
 //!
-//! DataFusion's memory pool counts what operators keep. It does not count what one batch of rows takes while expressions
-//! are evaluated on it: a literal becomes a column of copies, a join repeats one row beside many. So the size of batches
-//! follows from the plan: the more expressions there are and the larger its literals, the fewer rows are looked at
-//! together; and what could repeat a value of any size beside many rows is refused.
+//! DataFusion's memory pool counts the memory that operators keep. It does not count the memory of one batch while expressions
+//! are evaluated on it: a literal becomes a column of copies, and a join repeats one row beside many. So the number of rows of
+//! a batch depends on the plan: the more expressions it has and the larger its literals are, the fewer rows. Operations that
+//! could repeat a value of any size beside many rows are refused.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
@@ -12,28 +12,28 @@ use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use crate::error::QueryError;
 use crate::guard::MAX_TERMS;
 
-/// Rows of a batch of a plain query.
+/// The number of rows of a batch of a plain query.
 const ROWS: usize = 8192;
 
-/// Rows of a batch if there is a join, which repeats values.
+/// The greatest number of rows of a batch if the plan has a join, which repeats values.
 const JOIN_ROWS: usize = 256;
 
-/// Expressions that a plan may have without making batches smaller.
+/// The number of expressions up to which batches have their full size.
 const FREE_EXPRESSIONS: usize = 16;
 
-/// Expressions that an optimised plan may have.
+/// The greatest number of expressions of an optimised plan.
 const MAX_EXPRESSIONS: usize = 2 * MAX_TERMS;
 
-/// What the literals of a plan may take when each is copied for every row of a batch.
+/// The greatest memory of a plan's literals when each is copied for every row of a batch, in bytes.
 const LITERAL_BYTES: usize = 16 << 20;
 
-/// Aggregates whose state grows with the rows, and the result with it.
+/// The aggregates whose state and result grow with the number of rows.
 const COLLECTING: [&str; 2] = ["array_agg", "string_agg"];
 
-/// Aggregates that are computed row by row over a moving window. Others start again for each row.
+/// The aggregates that are updated row by row over a moving window. Others are computed from the start for each row.
 const MOVING: [&str; 7] = ["avg", "count", "first_value", "last_value", "max", "min", "sum"];
 
-/// What a plan is made of.
+/// The properties of a plan that determine the size of its batches.
 #[derive(Debug, Default)]
 struct Survey {
     expressions: usize,
@@ -43,14 +43,17 @@ struct Survey {
     refused: Option<&'static str>,
 }
 
-/// Makes sure that an optimised plan does nothing that a query must not do; returns how many rows a batch may have.
+/// Checks an optimised plan, and returns the number of rows that a batch may have.
+///
+/// # Errors
+/// If the plan does something that is refused, or has too many expressions.
 pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
     let mut survey = Survey::default();
     plan.apply_with_subqueries(|node| {
-        survey.look_at(node);
+        survey.visit(node);
         node.apply_expressions(|expression| {
             expression.apply(|expression| {
-                survey.look_at_expression(expression);
+                survey.visit_expression(expression);
                 Ok(TreeNodeRecursion::Continue)
             })
         })
@@ -78,7 +81,7 @@ pub(crate) fn batch_rows(plan: &LogicalPlan) -> Result<usize, QueryError> {
 }
 
 impl Survey {
-    fn look_at(&mut self, node: &LogicalPlan) {
+    fn visit(&mut self, node: &LogicalPlan) {
         match node {
             LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => self.joins = true,
             LogicalPlan::Unnest(_) => self.refused = Some("`unnest` is not supported"),
@@ -86,22 +89,22 @@ impl Survey {
         }
     }
 
-    fn look_at_expression(&mut self, expression: &Expr) {
+    fn visit_expression(&mut self, expression: &Expr) {
         self.expressions += 1;
         match expression {
             Expr::Literal(value, _) => self.literal_bytes += value.size(),
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => self.joins = true,
             Expr::Unnest(_) => self.refused = Some("`unnest` is not supported"),
-            Expr::AggregateFunction(function) => self.look_at_aggregate(function),
-            Expr::WindowFunction(function) => self.look_at_window(function),
+            Expr::AggregateFunction(function) => self.visit_aggregate(function),
+            Expr::WindowFunction(function) => self.visit_window(function),
             _ => {}
         }
     }
 
-    fn look_at_aggregate(&mut self, function: &AggregateFunction) {
+    fn visit_aggregate(&mut self, function: &AggregateFunction) {
         let name = function.func.name();
         self.collects |= COLLECTING.contains(&name);
-        // The last argument is a size that is allocated at once.
+        // The last argument is the size of a buffer that is allocated at once.
         let sized = match name {
             "approx_percentile_cont" => function.params.args.len() > 2,
             "approx_percentile_cont_with_weight" => function.params.args.len() > 3,
@@ -112,7 +115,7 @@ impl Survey {
         }
     }
 
-    fn look_at_window(&mut self, function: &WindowFunction) {
+    fn visit_window(&mut self, function: &WindowFunction) {
         if let WindowFunctionDefinition::AggregateUDF(aggregate) = &function.fun
             && (function.params.distinct || !MOVING.contains(&aggregate.name()))
         {
@@ -129,9 +132,9 @@ mod tests {
 
     use super::*;
 
-    /// Large literals and many expressions make small batches.
+    /// Plans with large literals or many expressions get small batches.
     #[test]
-    fn portions_follow_the_plan() {
+    fn the_batch_size_depends_on_the_plan() {
         let rows = |columns: Vec<Expr>| {
             let plan = LogicalPlanBuilder::empty(true)
                 .project(columns)

@@ -1,4 +1,4 @@
-//! The store's tables, as DataFusion finds them: one snapshot of each kind for the whole of a query.
+//! The catalogue in which DataFusion finds the store's tables, with one snapshot of each kind for a whole query.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,23 +8,24 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvide
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use weir_log_cache_store::Store;
 use weir_log_cache_store::table::Table;
+use weir_log_cache_store::{Store, Visibility};
 
 use crate::drain_status::{self, DRAIN_STATUS};
 use crate::scan::ScanExec;
-use crate::visibility::{Visibility, Visible};
+use crate::visibility::Visible;
 
-/// The name of the catalogue and of the schema in it.
+/// The name of the catalogue.
 pub(crate) const CATALOG: &str = "weir";
+/// The name of the schema in the catalogue.
 pub(crate) const SCHEMA: &str = "public";
 
-/// Everything that can be asked, in the order in which it is listed.
+/// Returns the names of all tables and views, in the order in which they are listed.
 pub(crate) fn table_names() -> impl Iterator<Item = &'static str> {
     Table::ALL.into_iter().map(Table::name).chain([DRAIN_STATUS])
 }
 
-/// What a name stands for: one of the store's tables, which `table` makes, or a view over them.
+/// Returns the table or view of a name; `table` makes the provider of a table of the store.
 pub(crate) fn find(
     name: &str,
     table: impl Fn(Table) -> Arc<dyn TableProvider>,
@@ -35,12 +36,12 @@ pub(crate) fn find(
     Ok(Table::ALL.into_iter().find(|table| table.name() == name).map(table))
 }
 
-/// What one query sees of the store.
+/// The part of the store that one query can read.
 #[derive(Debug)]
 pub(crate) struct View {
     store: Store,
     visibility: Visibility,
-    /// Snapshots by kind, taken when the query's plan first wants them.
+    /// The snapshot of each kind, which is taken when the query's plan first needs it.
     visible: [OnceLock<Arc<Visible>>; KINDS],
 }
 
@@ -62,7 +63,7 @@ impl View {
     }
 }
 
-/// The catalogue: one schema.
+/// The catalogue, which has one schema.
 #[derive(Debug)]
 pub(crate) struct Catalog(pub(crate) Arc<Schema>);
 
@@ -76,7 +77,7 @@ impl CatalogProvider for Catalog {
     }
 }
 
-/// The schema: the store's tables and the views over them, and no way to add one.
+/// The schema, which has the store's tables and the views over them. No table can be added.
 #[derive(Debug)]
 pub(crate) struct Schema(pub(crate) Arc<View>);
 
@@ -100,7 +101,7 @@ impl SchemaProvider for Schema {
     }
 }
 
-/// One table of the store.
+/// A table of the store.
 #[derive(Debug)]
 struct StoreTable {
     table: Table,
@@ -124,8 +125,8 @@ impl TableProvider for StoreTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // Conditions come later, from the physical plan: those that only show up while the query runs, too. And a scan
-        // makes batches as they are asked for, newest chunks first, so that a limit ends it by not asking any more.
+        // Conditions are pushed down later, in the physical plan, because some of them appear only while the query runs.
+        // Limits need not be pushed down: a scan makes batches on demand, newest chunks first.
         let columns = match projection {
             Some(columns) => columns.clone(),
             None => (0..self.table.schema().fields().len()).collect(),

@@ -1,11 +1,11 @@
-//! Reads a table of the store: the leaf of every plan, and the place where a caller's visibility is enforced.
+//! The operator that reads a table of the store: the leaf of every plan, where a caller's visibility is enforced.
 //!
-//! Rows of sources that the caller may not see are left out before anything else looks at a row: no expression of the
-//! query, no error and no statistic is ever computed from them.
+//! Rows of sources that the caller may not read are left out before anything else is done with a row. So no expression, error
+//! or statistic of the query is ever computed from them.
 //!
-//! The scan reads no more than it must ([`hints`]): chunks outside the time range that the conditions leave, sources and
-//! tag sets that no condition on them lets through, and, behind `ORDER BY timestamp DESC LIMIT n`, chunks older than what
-//! was found already are skipped.
+//! The scan reads only what the conditions leave ([`hints`]). It skips chunks outside their time range, and sources and tag
+//! sets that do not meet them. Below `ORDER BY timestamp DESC LIMIT n` it also skips chunks that are older than the rows
+//! found so far.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,9 +36,9 @@ use hints::{Hints, is_exact};
 pub(crate) struct ScanExec {
     table: Table,
     visible: Arc<Visible>,
-    /// Positions in the table's schema.
+    /// The positions of the columns in the table's schema.
     columns: Vec<usize>,
-    /// Conditions that every row wanted meets, on the projected columns.
+    /// The conditions that every wanted row meets, on the projected columns.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -47,7 +47,8 @@ pub(crate) struct ScanExec {
 impl ScanExec {
     pub(crate) fn new(table: Table, visible: Arc<Visible>, columns: Vec<usize>, partitions: usize) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&columns)?);
-        // Not fewer where there are fewer chunks: these are everybody's, and the caller can look at the plan's shape.
+        // The number of partitions does not depend on that of chunks. A caller can see it in the plan, and chunks depend on
+        // how much other sources write.
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -115,7 +116,7 @@ impl ExecutionPlan for ScanExec {
         &self,
         visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        // Producers of dynamic conditions look here for somebody who uses them.
+        // Operators that produce dynamic conditions search here for operators that use them.
         for filter in &self.filters {
             if visit(filter)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
@@ -131,7 +132,7 @@ impl ExecutionPlan for ScanExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batch_rows = context.session_config().batch_size();
         let partitions = self.properties.partitioning.partition_count();
-        // Newest first: that is what most queries are about.
+        // Newest chunks first, because most queries ask for the newest rows.
         let chunks = self
             .visible
             .snapshot
@@ -182,7 +183,7 @@ impl ExecutionPlan for ScanExec {
         offered: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        // All are taken; those that the scan meets exactly are taken off the hands of whoever offers them.
+        // The scan uses all conditions. Those that it meets exactly need not be applied again above it.
         let filters: Vec<_> = offered.parent_filters.into_iter().map(|offer| offer.filter).collect();
         let exact = |filter| {
             if is_exact(self.table, &self.columns, filter) {

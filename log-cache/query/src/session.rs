@@ -1,7 +1,7 @@
-//! Sessions: what DataFusion is given to plan and run a query with, and what it is not.
+//! Sessions: the configuration with which DataFusion plans and runs a query.
 //!
-//! There is no file system and no network: no object store is registered, temporary files are off, and no table function
-//! reads anything. There is one catalogue, which is read only. Memory comes from a pool of the query's own.
+//! A session has no file system and no network: no object store is registered, temporary files are disabled, and no table
+//! function reads anything. It has one catalogue, which is read-only, and a memory pool for one query.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::meter::MeterWindows;
 use crate::provider::{CATALOG, Catalog, SCHEMA, Schema, View};
 use crate::stoppable;
 
-/// Makes the session that all others are made from: building it takes a while.
+/// Builds the session from which all others are copied, because building one takes long.
 pub(crate) fn template(partitions: usize) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
@@ -33,9 +33,9 @@ pub(crate) fn template(partitions: usize) -> Result<SessionState> {
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.execution.planning_concurrency = 1;
-    // What a join makes out of a batch is split up again, or one row could become millions at once.
+    // Without this, a join can turn one row into a batch of millions of rows.
     options.execution.enforce_batch_size_in_joins = true;
-    // Sorts within a small memory must not set aside most of it for files that they cannot write.
+    // Sorts reserve this memory for spilling to files, which are disabled.
     options.execution.sort_spill_reservation_bytes = 0;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
@@ -52,7 +52,7 @@ pub(crate) fn template(partitions: usize) -> Result<SessionState> {
     Ok(state)
 }
 
-/// A session with `memory` bytes over what `view` shows, ended by `interrupt`.
+/// Returns a session for one query over `view`, with `memory` bytes, which `interrupt` ends.
 pub(crate) fn session(
     template: &SessionState,
     view: Arc<View>,
@@ -62,7 +62,7 @@ pub(crate) fn session(
     session_over(template, Arc::new(Catalog(Arc::new(Schema(view)))), memory, interrupt)
 }
 
-/// The same over any catalogue.
+/// Returns a session for one query over `catalog`, with `memory` bytes, which `interrupt` ends.
 pub(crate) fn session_over(
     template: &SessionState,
     catalog: Arc<dyn CatalogProvider>,
@@ -78,11 +78,12 @@ pub(crate) fn session_over(
         .with_physical_optimizer_rules(stoppable::physical(template.physical_optimizers(), &interrupt))
         .with_physical_optimizer_rule(Arc::new(Interruptible(interrupt)))
         .build();
-    // From here on it is "now".
+    // Sets the time that `now()` returns.
     state.mark_start_execution();
     Ok(state)
 }
 
+/// Returns a runtime with a memory pool, and without files or object stores.
 fn runtime(memory: usize) -> Result<Arc<RuntimeEnv>> {
     let consumers = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
     let pool = TrackConsumersPool::new(GreedyMemoryPool::new(memory), consumers);
@@ -90,7 +91,7 @@ fn runtime(memory: usize) -> Result<Arc<RuntimeEnv>> {
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
-    // The local file system is there by default.
+    // DataFusion registers the local file system by default.
     runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
     Ok(runtime)
 }

@@ -1,5 +1,5 @@
-//! Makes planning end when nobody waits for the query any more: between two rules of the optimizers, and within a rule
-//! between two operators of the plan. How long that can take is bounded by [`crate::guard`].
+//! Ends planning when the caller of a query has gone: between two rules of the optimizers, and within a rule between two
+//! operators of the plan. [`crate::guard`] bounds the time from one of these points to the next.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::interrupt::Interrupt;
 
-/// Optimizer rules that ask whether the query is wanted.
+/// Returns logical optimizer rules that fail once the query is interrupted.
 pub(crate) fn logical(
     rules: &[Arc<dyn OptimizerRule + Send + Sync>],
     interrupt: &Interrupt,
@@ -28,7 +28,7 @@ pub(crate) fn logical(
     rules.iter().map(stoppable).collect()
 }
 
-/// Physical optimizer rules that ask whether the query is wanted.
+/// Returns physical optimizer rules that fail once the query is interrupted.
 pub(crate) fn physical(
     rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>],
     interrupt: &Interrupt,
@@ -42,6 +42,7 @@ pub(crate) fn physical(
     rules.iter().map(stoppable).collect()
 }
 
+/// A logical optimizer rule that can be interrupted.
 #[derive(Debug)]
 struct Logical {
     rule: Arc<dyn OptimizerRule + Send + Sync>,

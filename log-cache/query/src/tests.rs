@@ -1,4 +1,4 @@
-//! Queries against a store with something in it.
+//! Tests of queries over a store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use arrow::util::pretty::pretty_format_batches;
 use prost::Message as _;
 use weir_envelope::batch::Batch;
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 use weir_service::clock::Clock;
 
-use crate::{Answer, Engine, EngineLimits, Query, QueryError, Visibility};
+use crate::{Answer, Engine, EngineLimits, Query, QueryError};
 
 mod drain_status;
 mod formats;
@@ -75,19 +75,19 @@ fn ingest(store: &Store, envelopes: Vec<v2::Envelope>) {
     }
 }
 
-/// Three apps with a hundred lines each, interleaved; every tenth of them an error. And a counter.
+/// Returns a store with three apps of a hundred interleaved lines each, every tenth of them an error, and a counter.
 fn filled() -> Store {
     filled_with(&["app-a", "app-b", "app-c"])
 }
 
-/// The same with nothing in it but what is of these apps.
+/// Returns the store of [`filled`] with the envelopes of some apps only.
 fn filled_with(shown: &[&str]) -> Store {
     let limits = Limits {
         active_rows: 32,
         chunk_rows: 64,
         ..Limits::default()
     };
-    // A clock that stands still in 1970: `seq` begins at one.
+    // With a clock that stands still in 1970, `seq` starts at one.
     let (_, clock) = Clock::manual(0);
     let store = Store::with_clock(limits, clock);
     let apps = ["app-a", "app-b", "app-c"];
@@ -125,7 +125,7 @@ fn query(sql: &str) -> Query {
     }
 }
 
-/// The same of a caller who may see less.
+/// Returns a query of a caller with the given visibility.
 fn seen_by(visibility: &Visibility, sql: &str) -> Query {
     Query {
         visibility: visibility.clone(),
@@ -137,7 +137,7 @@ async fn ask(engine: &Engine, sql: &str) -> Result<Answer, QueryError> {
     engine.query(query(sql)).await
 }
 
-/// The answer as lines of cells, without the frame.
+/// Returns the answer as lines of cells, without the frame.
 async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
     cells(&ask(engine, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")))
 }

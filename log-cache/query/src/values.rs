@@ -1,6 +1,6 @@
-//! Values as text that can be read back: what Arrow's writers of JSON and CSV do not do by themselves.
+//! Writes values as text that can be read back, where Arrow's writers of JSON and CSV do not.
 //!
-//! | value | JSON | CSV |
+//! | Value | JSON | CSV |
 //! |---|---|---|
 //! | null | `null` | nothing |
 //! | empty text | `""` | `""` |
@@ -8,8 +8,8 @@
 //! | lists, structs, maps | as they are | their JSON |
 //! | bytes | hexadecimal digits | hexadecimal digits |
 //!
-//! Integers have all their digits, also those above 2^53. Points in time that no calendar has are an error: Arrow would write
-//! an error's text in their place.
+//! Integers have all their digits, also those above 2^53. A point in time that no calendar has is an error, because Arrow would
+//! write the text of an error in its place.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::QueryError;
 
-/// `batch`, if all its values can be written.
+/// Returns `batch` if all of its values can be written.
 ///
 /// # Errors
-/// If one cannot.
+/// If a value cannot be written.
 pub(crate) fn readable(batch: RecordBatch) -> Result<RecordBatch, QueryError> {
     let schema = batch.schema();
     let mut columns = schema.fields().iter().zip(batch.columns());
@@ -42,10 +42,11 @@ pub(crate) fn readable(batch: RecordBatch) -> Result<RecordBatch, QueryError> {
     }
 }
 
+/// Whether all values of an array can be written.
 fn is_readable(array: &dyn Array) -> bool {
-    /// Milliseconds of a day; points in time keep as far from the ends of the calendar, for the sake of time zones.
+    /// Milliseconds of a day.
     const DAY: i64 = 86_400_000;
-    /// Days to the ends of the calendar, and a year less.
+    /// Days from 1970 to either end of the calendar, less about a year, so that no time zone leads beyond the ends.
     const DAYS: i64 = 95_000_000;
     match array.data_type() {
         DataType::Date32 => within::<Date32Type>(array, DAYS),
@@ -77,7 +78,7 @@ fn list<O: OffsetSizeTrait>(array: &dyn Array) -> bool {
     is_readable(array.as_list::<O>().values())
 }
 
-/// Whether all values are from `-most` to `most`.
+/// Whether all values lie between `-most` and `most`.
 fn within<T>(array: &dyn Array, most: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -87,7 +88,7 @@ where
     least >= -most && greatest <= most
 }
 
-/// Whether all values are from zero to less than `day`.
+/// Whether all values are at least zero and less than `day`.
 fn of_a_day<T>(array: &dyn Array, day: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -97,6 +98,7 @@ where
     least >= 0 && greatest < day
 }
 
+/// Returns the least and the greatest value; zeros if there are none.
 fn ends<T>(array: &PrimitiveArray<T>) -> (i64, i64)
 where
     T: ArrowPrimitiveType,
@@ -105,7 +107,7 @@ where
     (min(array).map_or(0, Into::into), max(array).map_or(0, Into::into))
 }
 
-/// Writes in JSON what Arrow would write as null.
+/// Writes the floating-point numbers in JSON that Arrow would write as null.
 #[derive(Debug)]
 pub(crate) struct Numbers;
 
@@ -141,10 +143,10 @@ impl EncoderFactory for Numbers {
     }
 }
 
-/// Numbers some of which are none, or without an end.
+/// Floating-point numbers of which some are not finite.
 struct Floats {
     values: Vec<f64>,
-    /// They have no more digits than fit into 32 bits.
+    /// Whether the numbers had 32 bits or fewer, and are printed with the digits of such.
     single: bool,
 }
 
@@ -167,18 +169,19 @@ impl Encoder for Floats {
     }
 }
 
-/// What JSON is written with.
+/// Returns the options with which JSON is written.
 pub(crate) fn json_options() -> EncoderOptions {
     EncoderOptions::default()
         .with_explicit_nulls(true)
         .with_encoder_factory(Arc::new(Numbers))
 }
 
-/// Writes rows as CSV (RFC 4180), behind a line of names if `header` is set. Nothing between two commas is null, `""` is an
-/// empty text.
+/// Writes rows as CSV (RFC 4180), with a line of names before them if `header` is set.
+///
+/// Null is written as nothing, and an empty text as `""`.
 ///
 /// # Errors
-/// If a type cannot be written, which is a fault of ours.
+/// If a type cannot be written, which is a fault of this crate.
 pub(crate) fn write_csv(batch: &RecordBatch, header: bool, out: &mut Vec<u8>) -> Result<(), ArrowError> {
     let schema = batch.schema();
     if header {
@@ -191,7 +194,7 @@ pub(crate) fn write_csv(batch: &RecordBatch, header: bool, out: &mut Vec<u8>) ->
     let json = json_options();
     let columns = schema.fields().iter().zip(batch.columns());
     let mut cells = columns
-        .map(|(field, column)| Cells::new(field, column, &options, &json))
+        .map(|(field, column)| ColumnCells::new(field, column, &options, &json))
         .collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         line(out, cells.iter_mut(), |cells, out| cells.write(row, out))?;
@@ -199,7 +202,7 @@ pub(crate) fn write_csv(batch: &RecordBatch, header: bool, out: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// Writes cells with what stands between and behind them.
+/// Writes the cells of a line, with commas between them and a newline at the end.
 fn line<C>(
     out: &mut Vec<u8>,
     cells: impl Iterator<Item = C>,
@@ -215,8 +218,8 @@ fn line<C>(
     Ok(())
 }
 
-/// The cells of a column.
-struct Cells<'a> {
+/// Writes the cells of one column.
+struct ColumnCells<'a> {
     column: &'a ArrayRef,
     form: Form<'a>,
     text: String,
@@ -227,7 +230,7 @@ enum Form<'a> {
     Nested(NullableEncoder<'a>),
 }
 
-impl<'a> Cells<'a> {
+impl<'a> ColumnCells<'a> {
     fn new(
         field: &'a FieldRef,
         column: &'a ArrayRef,
@@ -265,7 +268,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Writes a text, in quotes where it could be misread without.
+/// Writes a text, in quotes if it could be misread without them.
 fn quoted(text: &str, out: &mut Vec<u8>) {
     if !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
         return out.extend_from_slice(text.as_bytes());

@@ -1,7 +1,7 @@
-//! Time zones are known by their names in the IANA's list, or by an offset.
+//! Replaces time zones in a query by their names in the IANA time zone database, or by an offset.
 //!
-//! DataFusion puts any text after `AT TIME ZONE` into a type, and finds out that there is no such zone when it writes the
-//! answer. Here it is looked up first, in any case of letters, and replaced by the name that every reader of an answer knows.
+//! DataFusion accepts any text after `AT TIME ZONE`, and fails only when it writes the answer. Here the zone is looked up
+//! first, without regard to case, and replaced by the name that readers of the answer know.
 
 use std::ops::ControlFlow;
 
@@ -15,10 +15,10 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::QueryError;
 use crate::nearest::nearest;
 
-/// `statement` with every time zone that it names written as in the list.
+/// Returns `statement` with the standard names of all time zones in it.
 ///
 /// # Errors
-/// If it names one that does not exist.
+/// If a time zone does not exist.
 pub(crate) fn resolve(mut statement: Statement) -> Result<Statement, QueryError> {
     let mut inner = &mut statement;
     let ast = loop {
@@ -46,10 +46,10 @@ pub(crate) fn resolve(mut statement: Statement) -> Result<Statement, QueryError>
     }
 }
 
-/// Makes sure that no column of `schema` is of a time zone that does not exist.
+/// Checks that the time zones of all columns exist.
 ///
 /// # Errors
-/// If one is.
+/// If one of them does not exist.
 pub(crate) fn check(schema: &Schema) -> Result<(), QueryError> {
     schema
         .fields()
@@ -70,7 +70,7 @@ fn check_type(data_type: &DataType) -> Result<(), QueryError> {
     }
 }
 
-/// The time zone that an expression names, if it does.
+/// Returns the time zone that an expression names, if it names one.
 fn named(expression: &mut Expr) -> Option<&mut String> {
     match expression {
         Expr::AtTimeZone { time_zone, .. } => literal(time_zone),
@@ -97,7 +97,7 @@ fn literal(expression: &mut Expr) -> Option<&mut String> {
     }
 }
 
-/// The name of a time zone as it stands in the list, or its offset as `+HH:MM`.
+/// Returns the standard name of a time zone, or its offset as `+HH:MM`; `None` if it does not exist.
 fn canonical(name: &str) -> Option<String> {
     let name = name.trim();
     if ["utc", "z", "gmt"].iter().any(|utc| name.eq_ignore_ascii_case(utc)) {
@@ -111,7 +111,7 @@ fn canonical(name: &str) -> Option<String> {
     offset(name).or_else(|| listed().map(|zone| zone.name().to_owned()))
 }
 
-/// `+5:30`, `+05:30`, `+0530` and `+5` as `+05:30` and `+05:00`.
+/// Returns an offset such as `+5:30`, `+0530` or `+5` in the form `+05:30`.
 fn offset(text: &str) -> Option<String> {
     let sign = text.chars().next().filter(|sign| matches!(sign, '+' | '-'))?;
     let digits = &text[1..];
@@ -128,6 +128,7 @@ fn offset(text: &str) -> Option<String> {
     (hours < 24 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
 }
 
+/// Returns the error for a time zone that does not exist.
 fn unknown(name: &str) -> QueryError {
     let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
     let hint = match nearest(name, names).filter(|_| name.len() > 4) {
@@ -144,7 +145,7 @@ fn unknown(name: &str) -> QueryError {
 mod tests {
     use super::*;
 
-    /// Names in any case and offsets in any form are what every reader knows; abbreviations are not: `IST` is three zones.
+    /// Names in any case and offsets in any form are accepted. Ambiguous abbreviations are refused: `IST` stands for three zones.
     #[test]
     fn zones_are_known() {
         for (written, known) in [

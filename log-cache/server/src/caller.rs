@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use weir_auth::{Authorizer, Caller, Denied, Scope, from_header};
-use weir_log_cache_query::Visibility;
+use weir_log_cache_store::Visibility;
 
 /// Who shows a certificate, as a caller among others: names of certificates say nothing here.
 pub(crate) const OF_THE_RING: &str = "certificate";

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
+#[cfg(feature = "sql")]
 use weir_log_cache_query::QueryError;
 use weir_net::ServeError;
 use weir_tls::TlsError;
@@ -31,6 +32,7 @@ pub enum Error {
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// The query engine cannot be started.
+    #[cfg(feature = "sql")]
     #[error(transparent)]
     Query(#[from] QueryError),
     /// A thread cannot be started.
@@ -45,6 +47,7 @@ impl Classify for Error {
             Self::Tls(error) => error.kind(),
             Self::Gate(error) => error.kind(),
             Self::Serve(error) => error.kind(),
+            #[cfg(feature = "sql")]
             Self::Query(error) => error.kind(),
             Self::Thread(_) => ErrorKind::Internal,
         }
@@ -56,6 +59,7 @@ impl Classify for Error {
             Self::Tls(error) => error.hint(),
             Self::Gate(error) => error.hint(),
             Self::Serve(error) => error.hint(),
+            #[cfg(feature = "sql")]
             Self::Query(error) => error.hint(),
             Self::Thread(_) => Some("raise the limit of threads (`ulimit -u`)".to_owned()),
         }

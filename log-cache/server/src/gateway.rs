@@ -18,8 +18,7 @@ use tonic::{Code, Status};
 use weir_envelope::view::EnvelopeView;
 use weir_envelope::wire::Fields;
 use weir_error::{Classify as _, ErrorKind};
-use weir_log_cache_query::Visibility;
-use weir_log_cache_store::SourceMeta;
+use weir_log_cache_store::{SourceMeta, Visibility};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 
 use crate::answers::Answers;

@@ -2,7 +2,8 @@
 //!
 //! Envelopes come from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are
 //! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`); all are
-//! faces of one store. What a caller with a token may see is decided in `caller`, once.
+//! faces of one store. Without the feature `sql`, which is on by default, there is no query engine and the SQL face says so
+//! (`no_sql`). What a caller with a token may see is decided in `caller`, once.
 
 mod answers;
 mod caller;
@@ -13,9 +14,12 @@ mod gateway;
 mod grpc;
 mod intake;
 mod metrics;
+#[cfg(any(test, not(feature = "sql")))]
+mod no_sql;
 mod proxy;
 mod reading;
 mod server;
+#[cfg(feature = "sql")]
 mod sql;
 
 pub use config::{Config, RawConfig, RawMemory, RawSql, SqlConfig};

@@ -11,8 +11,7 @@ use regex::Regex;
 use tonic::Status;
 use weir_envelope::batch::Kind;
 use weir_flow::Turns;
-use weir_log_cache_query::Visibility;
-use weir_log_cache_store::{Page, ReadQuery, SourceMeta, Store};
+use weir_log_cache_store::{Page, ReadQuery, SourceMeta, Store, Visibility};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 use weir_service::clock;
 

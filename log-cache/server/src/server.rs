@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_auth::{Authorizer, Gate};
@@ -19,7 +20,6 @@ use crate::gateway::Gateway;
 use crate::intake::Intake;
 use crate::proxy::Proxy;
 use crate::reading::Reader;
-use crate::sql::Sql;
 use crate::{Config, Error, grpc, metrics};
 
 /// Largest message that may come in.
@@ -132,22 +132,9 @@ impl Server {
         let feeding = context.tasks.spawn("feed from dopplers", feed);
 
         let answers: Arc<Answers> = Arc::default();
-        let sql = Sql::start(
-            &store,
-            &config.sql,
-            Arc::clone(&self.authorizer),
-            Arc::clone(&answers),
-            context.shutdown.clone(),
-        )?;
+        let sql = self.sql(&store, &answers)?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
-        let sql_face = serve_http_within(
-            port,
-            self.sql_listener,
-            &self.public_tls,
-            sql.router(),
-            shutdown.clone(),
-            &tasks,
-        );
+        let sql_face = serve_http_within(port, self.sql_listener, &self.public_tls, sql, shutdown.clone(), &tasks);
         let gateway = Gateway {
             reader: Arc::clone(&reader),
             answers,
@@ -182,6 +169,20 @@ impl Server {
         subscriptions_go.fire();
         drop(maintainer);
         Ok(grpc_served?)
+    }
+
+    /// The SQL face, whose engine begins to run.
+    #[cfg(feature = "sql")]
+    fn sql(&self, store: &Store, answers: &Arc<Answers>) -> Result<Router, Error> {
+        let (authorizer, shutdown) = (Arc::clone(&self.authorizer), self.context.shutdown.clone());
+        let sql = crate::sql::Sql::start(store, &self.config.sql, authorizer, Arc::clone(answers), shutdown)?;
+        Ok(sql.router())
+    }
+
+    /// The SQL face of a build without a query engine.
+    #[cfg(not(feature = "sql"))]
+    fn sql(&self, _: &Store, _: &Arc<Answers>) -> Result<Router, Error> {
+        Ok(crate::no_sql::router())
     }
 
     fn targets(&self) -> Vec<Target> {

@@ -1,7 +1,7 @@
-//! What the store costs: nanoseconds of CPU and bytes of memory for each envelope, and how long a read takes.
+//! Measures the CPU time and memory that the store takes for an envelope, and the duration of a read.
 //!
-//! `cargo run --release -p weir-log-cache-store --example ingest [ENVELOPES]`: log envelopes of 214 bytes, 100-byte
-//! bodies, 3 tags, 1,000 sources at random, 100 a batch.
+//! Run it with `cargo run --release -p weir-log-cache-store --example ingest [ENVELOPES]`. The envelopes are logs of 214 bytes
+//! with bodies of 100 bytes and 3 tags, of 1,000 sources at random, 100 in a batch.
 
 #![allow(
     clippy::disallowed_methods,
@@ -36,7 +36,7 @@ fn main() {
     });
     let maintainer = Maintainer::start(&store).unwrap();
     let before = resident();
-    // Making the envelopes costs more than storing them: measured once alone, and taken off.
+    // Making the envelopes takes longer than storing them, so it is measured alone and subtracted.
     let mut size = 0;
     let making = cpu_nanos();
     for start in (0..count).step_by(100) {
@@ -62,7 +62,7 @@ fn main() {
         "resident              {} bytes an envelope",
         (resident() - before) / count
     );
-    // The allocator gives memory back some time after it was freed, and only while it is in use.
+    // The allocator returns freed memory after some time, and only while it is in use.
     let (maintainer, deadline) = (
         Maintainer::start(&store).unwrap(),
         Instant::now() + Duration::from_secs(3),
@@ -141,14 +141,14 @@ fn batch(start: usize) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// CPU time of this process so far.
+/// Returns the CPU time of this process so far, in nanoseconds.
 fn cpu_nanos() -> u64 {
     let schedstat: Vec<String> = std::fs::read_dir("/proc/self/task")
         .unwrap()

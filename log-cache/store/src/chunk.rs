@@ -1,9 +1,9 @@
-//! A chunk: rows of one kind, sealed.
+//! A chunk: an immutable set of rows of one kind.
 //!
-//! A chunk is immutable and self-contained: it holds its rows, and the identities and shapes that they refer to. (This
-//! is what a write-ahead log's checkpoint or a Parquet file is to be written from.) Its rows are sorted by source,
-//! timestamp and sequence number; a [`Run`] says where each source lies. Chunks of a kind follow each other in the order
-//! of arrival: of one source, every row of an earlier chunk arrived before every row of a later one.
+//! A chunk is self-contained: it has its rows and the identities and shapes to which they refer, so that a file of a durable
+//! store could be written from it. Its rows are sorted by source, timestamp and sequence number, and a [`Run`] is the range
+//! of rows of one source. The chunks of a kind are in the order of arrival: every row of a source in an earlier chunk
+//! arrived before every row of that source in a later one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,52 +25,52 @@ pub struct Run {
     source: Arc<Source>,
     start: u32,
     end: u32,
-    /// Ordinal of the row that arrived first; the run has all ordinals from there on, without gaps.
+    /// The ordinal of the row that arrived first. The run has all ordinals from there on, without gaps.
     first: u64,
 }
 
 impl Run {
-    /// Whose rows these are.
+    /// The source of the rows.
     #[must_use]
     pub const fn source(&self) -> &Arc<Source> {
         &self.source
     }
 
-    /// Where they lie in the chunk, sorted by timestamp and sequence number.
+    /// The range of the rows in the chunk, sorted by timestamp and sequence number.
     #[must_use]
     pub const fn rows(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) const fn len(&self) -> u64 {
         (self.end - self.start) as u64
     }
 
-    /// Ordinal behind the row that arrived last.
+    /// The ordinal behind that of the row that arrived last.
     pub(crate) const fn end_ordinal(&self) -> u64 {
         self.first + self.len()
     }
 
-    /// How many of its rows are gone if `floor` is the first ordinal that is visible.
+    /// The number of expired rows, if `floor` is the first visible ordinal.
     pub(crate) const fn dead(&self, floor: u64) -> u64 {
         let gone = floor.saturating_sub(self.first);
         if gone < self.len() { gone } else { self.len() }
     }
 }
 
-/// Which rows of a run are visible.
+/// The visible rows of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visible {
-    /// All of them.
+    /// All rows.
     All,
-    /// None.
+    /// No row.
     Nothing,
-    /// Those with at least this sequence number.
+    /// The rows with at least this sequence number.
     FromSeq(u64),
 }
 
-/// Rows of one kind, sealed.
+/// An immutable set of rows of one kind.
 #[derive(Debug)]
 pub struct Chunk {
     rows: Arc<Rows>,
@@ -81,8 +81,8 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// `rows` must be sorted and `runs` must lie in them in the order of their sources' slots, without gaps. `born`
-    /// orders chunks of all kinds by age.
+    /// Returns a chunk. `rows` must be sorted, and `runs` must cover them in the order of their sources' slots, without gaps.
+    /// `born` orders the chunks of all kinds by age.
     pub(crate) fn new(rows: Rows, runs: Vec<Run>, born: u64) -> Self {
         let oldest = runs
             .iter()
@@ -109,13 +109,13 @@ impl Chunk {
         &self.rows
     }
 
-    /// Where each source's rows lie, ordered by slot.
+    /// The run of each source, ordered by slot.
     #[must_use]
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
 
-    /// Smallest and largest timestamp.
+    /// The smallest and the greatest timestamp, in nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn time_range(&self) -> (i64, i64) {
         (self.oldest, self.newest)
@@ -129,7 +129,7 @@ impl Chunk {
         self.rows.kind()
     }
 
-    /// The run of the source in `slot`.
+    /// Returns the run of the source in `slot`.
     pub(crate) fn run_of(&self, slot: u32) -> Option<&Run> {
         let found = self.runs.binary_search_by_key(&slot, |run| run.source.slot()).ok()?;
         Some(&self.runs[found])
@@ -141,19 +141,20 @@ impl Chunk {
         (self.oldest..=self.newest).contains(&timestamp) && self.run_of(slot).is_some_and(here)
     }
 
-    /// Memory of the chunk, without identities and shapes.
+    /// The memory of the chunk without identities and shapes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes() + size_of_val::<[Run]>(&self.runs) + size_of::<Self>() + 128
     }
 
-    /// Memory of a run's rows.
+    /// The memory of the rows of a run, in bytes.
     pub(crate) fn run_bytes(&self, run: &Run) -> usize {
         self.rows.columns().payload_len(run.rows()) + run.rows().len() * row_bytes(self.kind())
     }
 
-    /// Which rows of `run` are visible if `floor` is the first ordinal that is.
+    /// Returns the visible rows of `run`, if `floor` is the first visible ordinal.
     ///
-    /// The rows that are gone are those that arrived first, and sequence numbers of a source grow as its rows arrive.
+    /// Rows expire in the order of arrival, which is also that of a source's sequence numbers. So the expired rows are those
+    /// with the smallest sequence numbers.
     pub(crate) fn visible(&self, run: &Run, floor: u64) -> Visible {
         let dead = run.dead(floor);
         if dead == 0 {
@@ -164,6 +165,7 @@ impl Chunk {
         }
         let seqs = &self.rows.seqs()[run.rows()];
         let dead = usize::try_from(dead).expect("fewer than the chunk has rows");
+        // Most sources send in the order of time, and then rows sorted by time are sorted by sequence number too.
         if seqs.is_sorted() {
             return Visible::FromSeq(seqs[dead]);
         }

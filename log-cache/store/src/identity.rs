@@ -1,14 +1,14 @@
-//! What rows of one emitter have in common: source, instance and tags, kept once for all of them.
+//! Identities: the source, instance id and tags that rows of one emitter have in common, stored once.
 //!
-//! The common part is kept in wire form, as fields of `Envelope`, in one canonical order, so that equal sets are equal
-//! bytes whatever order the emitter's map had, and so that a reply copies them as they are:
+//! Instance id and tags are stored in wire form, as fields of `Envelope`, in a canonical order. Equal sets are thus equal
+//! bytes, in whatever order the emitter wrote its map, and a reply copies the bytes unchanged:
 //!
 //! ```text
 //! head | 42 len instance_id | 4a len (0a len key 12 len value) … sorted | 1a len (0a len key 12 len Value) … sorted |
 //! ```
 //!
-//! Of a key that comes twice the last counts, as protobuf says. Deprecated tags are kept as such: `read` returns what was
-//! ingested.
+//! If a key occurs twice, the last entry counts, as in protobuf. Deprecated tags stay deprecated, so that a read returns the
+//! envelope that was ingested.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use weir_envelope::wire::{put_bytes, put_varint, varint_len};
 use crate::intern::Value;
 use crate::source::Source;
 
-/// Source, instance and tags of many rows.
+/// The source, instance id and tags of many rows.
 #[derive(Debug)]
 pub struct Identity {
     source: Arc<Source>,
@@ -34,25 +34,25 @@ impl Identity {
         }
     }
 
-    /// Who emitted.
+    /// The source of the rows.
     #[must_use]
     pub fn source(&self) -> &Arc<Source> {
         &self.source
     }
 
-    /// Instance id and tags, as fields of an encoded `Envelope`.
+    /// The instance id and tags, as fields of an encoded `Envelope`.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// Which copy of the source.
+    /// The instance id: which copy of the source emitted the rows.
     #[must_use]
     pub fn instance_id(&self) -> &str {
         EnvelopeView::new(&self.head).instance_id()
     }
 
-    /// All tags as text, each key once: the preferred ones by key, then the deprecated ones that they do not hide.
+    /// All tags as text, each key once: the preferred tags sorted by key, followed by the deprecated tags with other keys.
     pub fn tags(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let view = EnvelopeView::new(&self.head);
         let deprecated = view
@@ -64,7 +64,7 @@ impl Identity {
             .chain(deprecated)
     }
 
-    /// The value of tag `key`, preferred or deprecated.
+    /// The value of tag `key` from the preferred tags, or else from the deprecated ones.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<Cow<'_, str>> {
         EnvelopeView::new(&self.head).tag(key)
@@ -73,12 +73,12 @@ impl Identity {
 
 impl Value for Identity {
     fn bytes(&self) -> usize {
-        // Two allocations, with the counts of the reference and what an allocator adds.
+        // Two allocations, with the reference counts and the allocator's overhead.
         size_of::<Self>() + self.head.len() + 48
     }
 }
 
-/// Writes canonical heads; keeps its buffers between envelopes.
+/// Writes instance id and tags in canonical form, with buffers that it reuses.
 #[derive(Debug, Default)]
 pub(crate) struct HeadWriter<'a> {
     tags: Vec<(&'a str, &'a str)>,
@@ -86,7 +86,7 @@ pub(crate) struct HeadWriter<'a> {
 }
 
 impl<'a> HeadWriter<'a> {
-    /// Appends the head of an envelope to `out`.
+    /// Appends the instance id and tags of an envelope to `out`.
     #[inline]
     pub(crate) fn write(&mut self, envelope: &Summary<'a>, out: &mut Vec<u8>) {
         if !envelope.instance_id.is_empty() {
@@ -112,7 +112,7 @@ impl<'a> HeadWriter<'a> {
     }
 }
 
-/// Sorts by key and keeps the last of equal ones.
+/// Sorts entries by key, and keeps the last of those with equal keys.
 fn sort_last_wins<T: Copy>(entries: &mut Vec<(&str, T)>) {
     if entries.is_sorted_by(|left, right| left.0 < right.0) {
         return;
@@ -127,7 +127,7 @@ fn sort_last_wins<T: Copy>(entries: &mut Vec<(&str, T)>) {
     });
 }
 
-/// Appends a map entry with both of its fields written out.
+/// Appends a map entry with both fields, even if they are empty.
 #[inline]
 fn put_entry(out: &mut Vec<u8>, field: u32, key: &str, value: &[u8]) {
     let len = 2 + varint_len(key.len() as u64) + key.len() + varint_len(value.len() as u64) + value.len();
@@ -137,7 +137,7 @@ fn put_entry(out: &mut Vec<u8>, field: u32, key: &str, value: &[u8]) {
     put_bytes(out, 2, value);
 }
 
-/// Appends the fields of a `Value`. Its data is a oneof: a default that was set is written, too.
+/// Appends the fields of a `Value`. Its data is a oneof, of which a member is written even at its default value.
 fn put_value(out: &mut Vec<u8>, value: TagValue<'_>) {
     match value {
         TagValue::Text(text) => put_bytes(out, 1, text.as_bytes()),
@@ -175,7 +175,7 @@ mod tests {
         out
     }
 
-    /// The order of a map on the wire is free; the head is the same for all of them.
+    /// The canonical form does not depend on the order of the map's entries on the wire.
     #[test]
     fn order_does_not_matter_and_the_last_of_equal_keys_counts() {
         let sorted = head(&envelope(&[("a", "1"), ("b", "2"), ("c", "")]));
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(view.tags().collect::<Vec<_>>(), [("a", "1"), ("b", "2"), ("c", "")]);
     }
 
-    /// Deprecated tags survive with their types, and show up in SQL's tags where nothing hides them.
+    /// Deprecated tags keep their types, and are among the tags in SQL unless a preferred tag has their key.
     #[test]
     fn deprecated_tags_keep_their_types() {
         let mut bytes = envelope(&[("a", "1")]);

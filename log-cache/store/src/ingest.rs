@@ -1,8 +1,8 @@
-//! From the wire into columns.
+//! Prepares envelopes in wire form for the columns.
 //!
-//! An envelope is read in one walk over its fields, and its tags in a second one over theirs; nothing is decoded into
-//! owned values and, once the buffers of a batch are there, nothing is allocated for an envelope unless its tag set is
-//! new. All this happens before the store is locked: what is left to do under the lock are look-ups and copies.
+//! An envelope is read in one walk over its fields, and its tags in a second one. No owned values are decoded. Once the
+//! buffers of a batch exist, nothing is allocated for an envelope unless its tag set is new. All of this happens before the
+//! store is locked, so that only look-ups and copies are left to do under the lock.
 
 use std::ops::Range;
 
@@ -15,13 +15,15 @@ use crate::identity::HeadWriter;
 use crate::limits::{Class, Sizing};
 use crate::shape::ShapeWriter;
 
-/// Envelopes that are prepared at once, and so the longest time that ingest holds the lock.
+/// The number of envelopes that are prepared and then stored at a time. It bounds how long ingest holds the lock.
 const SLICE: usize = 128;
 
-/// What an envelope may take beside its own bytes: columns, and tables for a tag set and a name that are new.
+/// The memory that an envelope may take beside its own bytes: its columns, and the tables' entries for a new tag set and a
+/// new name.
 const OVERHEAD: usize = 320;
 
-/// An envelope taken apart; its parts lie in the batch or in the preparer's scratch memory.
+/// The parts of an envelope, which lie in the batch or in the preparer's scratch memory.
+/// Where the payload of a row lies.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) source_id: &'a str,
@@ -43,19 +45,19 @@ enum Payload<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Instance and tags in canonical form.
+    /// The instance id and tags in canonical form ([`crate::identity`]).
     #[inline]
     pub(crate) fn head<'s>(&self, scratch: &'s [u8]) -> &'s [u8] {
         &scratch[self.head.clone()]
     }
 
-    /// Names and units.
+    /// The names and units of a metric ([`crate::shape`]).
     #[inline]
     pub(crate) fn shape<'s>(&self, scratch: &'s [u8]) -> &'s [u8] {
         &scratch[self.shape.clone()]
     }
 
-    /// What the row keeps for itself.
+    /// The part that only this row has ([`crate::rows`]).
     #[inline]
     pub(crate) fn payload<'s>(&self, scratch: &'s [u8]) -> &'s [u8]
     where
@@ -68,7 +70,7 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Takes envelopes apart, a slice at a time.
+/// Prepares envelopes, one slice at a time.
 #[derive(Debug)]
 pub(crate) struct Preparer<'a> {
     hasher: &'a RandomState,
@@ -78,7 +80,7 @@ pub(crate) struct Preparer<'a> {
     pub(crate) envelopes: Vec<Prepared<'a>>,
     /// By class, the most memory that the slice may take.
     pub(crate) costs: [usize; Class::ALL.len()],
-    /// Envelopes of the slice that are larger than the store takes.
+    /// The envelopes of the slice that are larger than the store accepts.
     pub(crate) too_large: Vec<RawEnvelope<'a>>,
 }
 
@@ -95,7 +97,7 @@ impl<'a> Preparer<'a> {
         }
     }
 
-    /// Prepares the next slice; returns whether there was anything left.
+    /// Prepares the next slice, and returns whether any envelope was left.
     pub(crate) fn fill(
         &mut self,
         envelopes: &mut impl Iterator<Item = RawEnvelope<'a>>,
@@ -119,6 +121,7 @@ impl<'a> Preparer<'a> {
             self.prepare(envelope);
             let cost = &mut self.costs[class as usize];
             *cost += len + OVERHEAD;
+            // A slice may be larger than an active part only by its last envelope, so admission reserves little in advance.
             if *cost > sizing.active_bytes {
                 break;
             }

@@ -1,15 +1,16 @@
-//! Values that many rows share, kept once: tag sets and the names of metrics.
+//! Interns values that many rows share, tag sets and names of metrics, so that each is stored once.
 //!
-//! Rows refer to a value by a small number of their chunk; chunks hold the values by [`Arc`]. The interner holds one more
-//! reference, by which the next equal row finds the value, and gives it up once nobody else has one ([`Interner::sweep`]).
+//! Rows refer to a value by a small number that is valid in their chunk, and chunks hold the values by [`Arc`]. The interner
+//! holds one more reference, through which the next row with an equal value finds it. It drops that reference once no chunk
+//! has one ([`Interner::sweep`]).
 
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-/// Something that is interned.
+/// A value that can be interned.
 pub(crate) trait Value {
-    /// Memory that it takes, allocations included.
+    /// The memory of the value with its allocations, in bytes.
     fn bytes(&self) -> usize;
 }
 
@@ -17,19 +18,20 @@ pub(crate) trait Value {
 struct Entry<T> {
     value: Arc<T>,
     hash: u64,
-    /// For which filling of the active part `local` holds.
+    /// The filling of the active part for which `local` is valid.
     epoch: u64,
+    /// The number of the value in the active part.
     local: u32,
 }
 
-/// Finds equal values.
+/// A table of values, each of which it holds once.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     table: HashTable<u32>,
     entries: Vec<Option<Entry<T>>>,
     free: Vec<u32>,
     bytes: usize,
-    /// Where the next partial sweep goes on.
+    /// The index at which the next partial sweep continues.
     cursor: usize,
 }
 
@@ -46,8 +48,8 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Value> Interner<T> {
-    /// The number within the active part of the value that `hash` and `is` tell. A value that the active part does not
-    /// have yet is appended to `active`; one that nobody has is made by `make`.
+    /// Returns the number, within the active part, of the value with `hash` for which `is` is true. A value that the active
+    /// part does not have yet is appended to `active`; a value that does not exist yet is created by `make`.
     #[inline]
     pub(crate) fn intern(
         &mut self,
@@ -107,20 +109,20 @@ impl<T: Value> Interner<T> {
         (index, bytes)
     }
 
-    /// Memory of all values and of the tables.
+    /// The memory of all values and of the tables, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + self.entries.capacity() * size_of::<Option<Entry<T>>>() + self.table.allocation_size()
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Looks at the next `limit` entries and gives up those that nobody else has.
+    /// Checks the next `limit` entries, and drops the values to which nothing else refers.
     ///
-    /// Nobody can take a reference meanwhile: references come from here, by `&mut self`, or are clones of a reference
-    /// that somebody has.
+    /// No new reference can appear meanwhile: it would come from this interner, which is borrowed mutably, or be a clone of
+    /// a reference that the count shows.
     pub(crate) fn sweep(&mut self, limit: usize) {
         for _ in 0..limit.min(self.entries.len()) {
             if self.cursor >= self.entries.len() {
@@ -146,12 +148,12 @@ impl<T: Value> Interner<T> {
     }
 }
 
-/// What [`Interner::intern`] found.
+/// The result of [`Interner::intern`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
-    /// The value's number in the active part.
+    /// The number of the value in the active part.
     pub(crate) local: u32,
-    /// Memory that the value takes, if it is new.
+    /// The memory of the value in bytes if it is new, and zero otherwise.
     pub(crate) new_bytes: usize,
 }
 
@@ -169,9 +171,9 @@ mod tests {
         interner.intern(value, |found| *found == value, || value, epoch, active)
     }
 
-    /// Equal values share a number within one filling and the value itself across fillings.
+    /// Equal values have one number within a filling of the active part, and are one value across fillings.
     #[test]
-    fn equal_values_are_one() {
+    fn equal_values_are_stored_once() {
         let mut interner = Interner::default();
         let (mut first, mut second) = (Vec::new(), Vec::new());
         assert_eq!(intern(&mut interner, 5, 1, &mut first).local, 0);
@@ -183,9 +185,9 @@ mod tests {
         assert_eq!(interner.len(), 2);
     }
 
-    /// A sweep gives up what nobody has, and the memory that it was counted with.
+    /// A sweep drops the values to which nothing refers, and subtracts their memory.
     #[test]
-    fn sweeps_give_up_what_nobody_has() {
+    fn sweeps_drop_unreferenced_values() {
         let mut interner = Interner::default();
         let mut active = Vec::new();
         for value in 0..100 {

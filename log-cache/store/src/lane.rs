@@ -1,4 +1,4 @@
-//! Everything of one kind: the part that grows, and the chunks behind it.
+//! A lane: all rows of one kind, in the active part that grows and in the sealed chunks.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::shape::Shape;
 use crate::source::{Registry, Slot};
 use crate::tap::Taps;
 
-/// Everything of one kind.
+/// All rows of one kind.
 #[derive(Debug)]
 pub(crate) struct Lane {
     kind: Kind,
     sizing: Sizing,
-    /// Counts the fillings of the active part.
+    /// The number of the current filling of the active part. Numbers of sources and values are valid for one filling only.
     epoch: u64,
     active: Active,
     identities: Interner<Identity>,
@@ -27,9 +27,9 @@ pub(crate) struct Lane {
     chunks: Arc<Vec<Arc<Chunk>>>,
     chunk_bytes: usize,
     chunk_rows: u64,
-    /// Rows that are visible.
+    /// The number of visible rows.
     live: u64,
-    /// Rows that may be gone before it is worth looking for chunks to rewrite.
+    /// The number of expired rows in memory from which on chunks are checked for rewriting.
     dead_limit: u64,
     taps: Taps,
 }
@@ -52,14 +52,14 @@ impl Lane {
         }
     }
 
-    /// Whether `payload` more bytes would overfill the active part: then it is to be sealed first.
+    /// Whether the active part has no room for a row of `payload` bytes and has to be sealed first.
     #[inline]
     pub(crate) fn is_full(&self, payload: usize) -> bool {
         let rows = self.active.len();
         rows > 0 && (rows >= self.sizing.active_rows || self.active.weight() + payload > self.sizing.active_bytes)
     }
 
-    /// Appends an envelope of `slot` at `timestamp`; returns how many rows of it that let expire.
+    /// Appends an envelope of `slot` at `timestamp`; returns the number of the slot's rows that expired for it.
     #[inline]
     pub(crate) fn append(
         &mut self,
@@ -81,6 +81,7 @@ impl Lane {
         let head = envelope.head(scratch);
         let identity = self.identities.intern(
             envelope.head_hash ^ u64::from(source.slot()).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            // Equal tag sets of two sources are two identities, because a row finds its source through its identity.
             |found| Arc::ptr_eq(found.source(), source) && *found.head() == *head,
             || Identity::new(Arc::clone(source), head),
             self.epoch,
@@ -118,8 +119,8 @@ impl Lane {
         }
     }
 
-    /// Whether a row of `slot` lies here at `timestamp`, visible or not. Looks through the active part and into every
-    /// chunk of that time: some microseconds.
+    /// Whether the lane has a row of `slot` at `timestamp`, visible or not. It searches the active part and every chunk that
+    /// covers the time, which takes some microseconds.
     pub(crate) fn holds(&self, slot: &Slot, timestamp: i64) -> bool {
         let tally = &slot.tallies[self.kind.index()];
         tally.next > 0
@@ -130,7 +131,7 @@ impl Lane {
                     .any(|chunk| chunk.holds(slot.source.slot(), timestamp)))
     }
 
-    /// Makes a chunk of the active part.
+    /// Turns the active part into a chunk.
     pub(crate) fn seal(&mut self, registry: &Registry, born: u64) {
         let kind = self.kind;
         self.taps.publish(&self.active);
@@ -144,8 +145,8 @@ impl Lane {
         self.taps.restart();
     }
 
-    /// Puts `merged` in the place of `count` chunks from `start` on. Returns the chunks that were there: they are for
-    /// the caller to drop, outside the lock.
+    /// Replaces `count` chunks from index `start` on by `merged`. Returns the replaced chunks, which the caller drops without
+    /// the lock, because freeing their memory takes time.
     pub(crate) fn replace(&mut self, start: usize, count: usize, merged: Option<Chunk>) -> Vec<Arc<Chunk>> {
         if let Some(chunk) = &merged {
             self.chunk_bytes += chunk.bytes();
@@ -160,18 +161,18 @@ impl Lane {
         old
     }
 
-    /// Gives up values that nobody refers to any more, looking at no more than `limit` of each sort.
+    /// Drops values to which no row refers, after checking at most `limit` identities and `limit` shapes.
     pub(crate) fn sweep(&mut self, limit: usize) {
         self.identities.sweep(limit);
         self.shapes.sweep(limit);
     }
 
-    /// How many values there are to sweep.
+    /// The number of values that a complete sweep has to check.
     pub(crate) fn values(&self) -> usize {
         self.identities.len().max(self.shapes.len())
     }
 
-    /// Notes that `count` visible rows are gone.
+    /// Notes that `count` visible rows have expired.
     pub(crate) const fn expired(&mut self, count: u64) {
         self.live -= count;
     }
@@ -200,28 +201,30 @@ impl Lane {
         &self.sizing
     }
 
-    /// Rows that are visible.
+    /// The number of visible rows.
     pub(crate) const fn live(&self) -> u64 {
         self.live
     }
 
-    /// Rows in memory that are not visible.
+    /// The number of rows in memory that are not visible.
     pub(crate) const fn dead(&self) -> u64 {
-        // Rows of the active part may be gone already, so that this is not below zero.
+        // Every visible row is in memory. The difference could be negative only within a replacement, where a chunk goes
+        // before its rows are marked as expired.
         (self.chunk_rows + self.active.len() as u64).saturating_sub(self.live)
     }
 
-    /// As many of them are left alone.
+    /// The number of expired rows from which on chunks are checked for rewriting.
     pub(crate) const fn dead_limit(&self) -> u64 {
         self.dead_limit
     }
 
-    /// Chunks were merged and rewritten as far as it is worth while: only once a good deal more is gone that changes.
+    /// Notes that chunks were merged and rewritten, and raises the limit, so that the next check comes only after many more
+    /// rows have expired.
     pub(crate) fn note_compacted(&mut self) {
         self.dead_limit = self.dead() + (self.chunk_rows / 8).max(self.sizing.active_rows as u64 * 4);
     }
 
-    /// Memory of everything here.
+    /// The memory of the lane, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.chunk_bytes + self.active.bytes() + self.identities.bytes() + self.shapes.bytes()
     }

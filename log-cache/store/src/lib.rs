@@ -1,27 +1,28 @@
-//! The log cache's store: envelopes in memory, in Arrow columns.
+//! The store of the log cache: envelopes in memory, in Arrow columns.
 //!
-//! # Way in
-//! [`Store::ingest`] reads each envelope of a batch straight from the wire (`ingest`), notes it at its source
-//! (`source`), finds it a timestamp of its own (`place`) and appends it to the *active part* of its kind (`lane`). A few thousand rows make a *chunk*
-//! (`chunk`), sorted by source, timestamp and sequence number, immutable; small chunks are merged into larger ones
-//! in the background (`maintain`). What was taken is visible to every reader at once.
+//! # Writing
+//! [`Store::ingest`] reads each envelope of a batch from its wire form (`ingest`), counts it at its source (`source`), gives
+//! it a timestamp that is unique within the source (`timestamps`) and appends it to the *active part* of its kind (`lane`).
+//! A few thousand rows become a *chunk* (`chunk`), which is sorted by source, timestamp and sequence number and never
+//! changes. Small chunks are merged into larger ones in the background (`maintain`). A stored row is visible to every reader
+//! at once.
 //!
-//! # Ways out
-//! [`Store::read`] and [`Store::meta`] answer the log cache's clients; [`Store::snapshot`] and [`table`] show the rows as
-//! Arrow tables to SQL; [`Store::tap`] hands new rows to followers.
+//! # Reading
+//! [`Store::read`] and [`Store::meta`] answer the clients of the log cache. [`Store::snapshot`] and [`table`] give the rows
+//! to SQL as Arrow tables. [`Store::tap`] passes new rows to followers.
 //!
 //! # Limits
-//! Logs and metrics have a budget each ([`Limits`]), in bytes of memory, enforced before anything is admitted. When one
-//! is exhausted the heaviest sources lose their oldest rows first, then the oldest rows go whoever's they are; each is
-//! counted as `expired` at its source. No source keeps more than `max_per_source` rows of a kind.
+//! Logs and metrics have one budget each ([`Limits`]), in bytes of memory, which is enforced before rows are admitted. When a
+//! budget is exhausted, the sources that hold the most lose their oldest rows first, and after that the oldest rows of all
+//! sources go. Each of them is counted as `expired` at its source. No source keeps more than `max_per_source` rows of a kind.
 //!
-//! # What must hold
-//! - Of each source and kind exactly the rows that arrived last are visible: all from some ordinal on.
-//! - `seq` numbers a source's envelopes of all kinds, without gaps as long as the source is known, and is never used again:
-//!   a source begins at the time that it came up (`numbering`).
-//! - No two rows of a source have one timestamp (`place`).
-//! - Chunks of a kind follow each other in the order of arrival. (A chunk says nothing of others and never changes: it is
-//!   what a file of a durable store will be written from.)
+//! # Invariants
+//! - The visible rows of a source and kind are exactly those that arrived last: all from some ordinal on.
+//! - `seq` numbers a source's envelopes of all kinds. It has no gaps as long as the source is known, and no number is used
+//!   twice, because a source starts with the time at which it appeared (`numbering`).
+//! - No two rows of a source have the same timestamp (`timestamps`).
+//! - The chunks of a kind are in the order of arrival. A chunk refers to no other chunk and never changes, so that a durable
+//!   store can write it to a file as it is.
 
 mod chunk;
 mod identity;
@@ -33,7 +34,6 @@ mod maintain;
 mod memo;
 mod meta;
 mod numbering;
-mod place;
 mod read;
 mod rows;
 mod shape;
@@ -42,6 +42,8 @@ mod source;
 mod store;
 pub mod table;
 mod tap;
+mod timestamps;
+mod visibility;
 
 pub use chunk::{Chunk, Run};
 pub use identity::Identity;
@@ -55,7 +57,8 @@ pub use shape::Shape;
 pub use snapshot::{Selection, Snapshot, TimeRange};
 pub use source::Source;
 pub use store::{Ingested, Stats, Store};
-pub use tap::{Tap, Tapped};
+pub use tap::{Tap, TapEvent};
+pub use visibility::Visibility;
 
 #[cfg(test)]
 mod tests;

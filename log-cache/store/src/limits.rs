@@ -1,27 +1,27 @@
-//! What the store may hold, and the sizes that follow from it.
+//! The limits of the store, and the sizes that follow from them.
 
 use weir_envelope::batch::Kind;
 
-/// Smallest budget of a class: below it, the fixed buffers would be most of it.
+/// The smallest budget of a class, in bytes. Of a smaller one, the fixed buffers would be the greater part.
 pub const MIN_BUDGET: usize = 8 << 20;
 
-/// Largest single envelope that is stored, whatever the budget: offsets within a chunk are 32 bits wide.
+/// The largest envelope that is stored, in bytes, whatever the budget, because offsets within a chunk have 32 bits.
 const MAX_ENVELOPE: usize = 64 << 20;
 
-/// What the store may hold. All sizes are bytes of memory, counted exactly: capacities, not lengths.
+/// The limits of the store. All sizes are bytes of memory, counted by capacity and not by length.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Budget of the logs.
+    /// The budget of logs.
     pub logs_bytes: usize,
-    /// Budget of everything else: counters, gauges, timers, events. Logs never evict metrics, nor the other way round.
+    /// The budget of all other kinds: counters, gauges, timers and events. Logs and metrics never evict each other.
     pub metrics_bytes: usize,
-    /// Budget of the table of sources.
+    /// The budget of the table of sources.
     pub sources_bytes: usize,
-    /// Most rows of one kind that a source keeps.
+    /// The greatest number of rows of one kind that a source keeps.
     pub max_per_source: u64,
-    /// Rows that a kind collects before they become a chunk. What lies there is sorted again for every reader.
+    /// The number of rows after which the active part of a kind becomes a chunk. Every reader sorts the active part again.
     pub active_rows: usize,
-    /// Rows of a chunk that small chunks are merged into.
+    /// The greatest number of rows of a chunk that is made by merging.
     pub chunk_rows: usize,
 }
 
@@ -38,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Kinds that share a budget.
+/// A group of kinds that share one budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Log lines.
@@ -51,7 +51,7 @@ impl Class {
     /// Both classes.
     pub const ALL: [Self; 2] = [Self::Logs, Self::Metrics];
 
-    /// The class of `kind`.
+    /// Returns the class of `kind`.
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         match kind {
@@ -74,8 +74,8 @@ impl Class {
 ///
 /// ```text
 /// 0 ............ low 25/32 ...... soft 27/32 ...... hard 28/32 ...... budget
-///                ^ reclaim down   ^ reclaim in the  ^ who ingests     ^ room for a merge's
-///                  to here          background        waits here        second copy
+///                ^ reclaim down   ^ reclaim in the  ^ ingest waits    ^ room for the second
+///                  to here          background        and reclaims      copy during a merge
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizing {
@@ -83,15 +83,16 @@ pub(crate) struct Sizing {
     pub(crate) soft: usize,
     pub(crate) low: usize,
     pub(crate) active_rows: usize,
-    /// Payload, and memory for new tag sets, that the active part collects before it becomes a chunk.
+    /// The payload and memory of new values, in bytes, after which the active part becomes a chunk.
     pub(crate) active_bytes: usize,
     pub(crate) chunk_rows: usize,
     pub(crate) chunk_bytes: usize,
-    /// Largest envelope that is stored.
+    /// The largest envelope that is stored, in bytes.
     pub(crate) max_envelope: usize,
 }
 
 impl Limits {
+    /// Returns the sizes that follow from the budget of a class.
     pub(crate) fn sizing(&self, class: Class) -> Sizing {
         let budget = match class {
             Class::Logs => self.logs_bytes,

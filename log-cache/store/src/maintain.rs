@@ -1,7 +1,7 @@
-//! What keeps the store in shape: evicting, merging, and forgetting.
+//! The maintenance of the store: evicts rows, merges chunks, and forgets sources.
 //!
-//! With a [`Maintainer`] this happens on a thread of its own, ahead of need; ingest helps only if the thread falls behind
-//! or a budget is exhausted. Without one, ingest does it.
+//! With a [`Maintainer`] this happens on a thread of its own, before a budget is exhausted. Ingest does the work itself if the
+//! thread falls behind, if a budget is exhausted, or if there is no maintainer.
 
 use std::sync::Arc;
 
@@ -15,12 +15,13 @@ use crate::store::{Core, Shortage, Store};
 mod evict;
 mod plan;
 
-use plan::{Dead, LaneView};
+use plan::{ExpiredShare, LaneView};
 
-/// Identities that a round of maintenance looks at, beside twice those of the chunks it took away.
+/// How many identities a round of maintenance checks, beside twice the number of those in the chunks that it replaced.
 const SWEEP: usize = 1024;
 
-/// Whether the maintenance is wanted, and by whom it is done.
+/// Wakes the maintenance thread.
+/// The state of the maintenance thread.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     state: Mutex<State>,
@@ -29,12 +30,15 @@ pub(crate) struct Signal {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether a thread exists.
     attached: bool,
+    /// Whether maintenance is due.
     wanted: bool,
+    /// Whether the thread has to end.
     stop: bool,
 }
 
-/// The maintenance thread of a store; dropping this ends it, after what it is doing.
+/// The maintenance thread of a store. Dropping this waits for the current round and ends the thread.
 #[derive(Debug)]
 pub struct Maintainer {
     store: Store,
@@ -45,7 +49,7 @@ impl Maintainer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system has no more threads.
+    /// If the system cannot start a thread.
     pub fn start(store: &Store) -> std::io::Result<Self> {
         let store = store.clone();
         let worker = store.clone();
@@ -70,7 +74,7 @@ impl Drop for Maintainer {
         }
         signal.wake.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the panic hook; the store works on without the thread.
+            // The panic hook has reported a panic of the thread. The store works without it.
             drop(thread.join());
         }
         signal.state.lock().stop = false;
@@ -95,8 +99,8 @@ impl Store {
         }
     }
 
-    /// Something is to be maintained: wakes the thread, or does it if there is none or it is far behind.
-    pub(crate) fn nudge(&self) {
+    /// Requests maintenance: wakes the thread, or does the work if there is no thread or it is far behind.
+    pub(crate) fn request_maintenance(&self) {
         let attached = {
             let mut state = self.inner.signal.state.lock();
             state.wanted = true;
@@ -123,11 +127,11 @@ impl Store {
             }
         }
         for kind in Kind::ALL {
-            self.compact(kind, Dead::Half);
+            self.compact(kind, ExpiredShare::Half);
         }
     }
 
-    /// Makes room for what could not be admitted.
+    /// Frees what is missing to admit a slice.
     pub(crate) fn reclaim(&self, shortage: Shortage) {
         let _only_one = self.inner.maintenance.lock();
         match shortage {
@@ -136,7 +140,7 @@ impl Store {
                     let core = self.inner.core.lock();
                     (core.class_bytes(class), *core.lanes[class.kinds()[0].index()].sizing())
                 };
-                // Somebody else may have made room while this one waited for the lock.
+                // Another thread may have made room while this one waited for the lock.
                 let hard = sizing.hard.saturating_sub(cost);
                 if bytes > hard {
                     self.make_room(class, bytes - sizing.low.saturating_sub(cost), hard);
@@ -146,7 +150,8 @@ impl Store {
         }
     }
 
-    /// Frees about `need` bytes of `class` by fairness and age; whatever it takes to come below `limit`.
+    /// Frees about `need` bytes of `class`, first from the heaviest sources and then by age, and continues until the class is
+    /// below `limit`.
     fn make_room(&self, class: Class, need: usize, limit: usize) {
         let views: Vec<LaneView> = class.kinds().iter().map(|kind| self.view(*kind)).collect();
         let cuts = evict::plan(&views, need);
@@ -158,7 +163,7 @@ impl Store {
             }
         }
         for kind in class.kinds() {
-            self.compact(*kind, Dead::Eighth);
+            self.compact(*kind, ExpiredShare::Eighth);
             self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
         }
         for attempt in 0..2 {
@@ -167,12 +172,12 @@ impl Store {
             if attempt > 0 || core.class_bytes(class) <= limit {
                 break;
             }
-            // What is left lies in the parts that still grow.
+            // No chunk is left, and the rest is in the active parts: seal them and drop those chunks.
             class.kinds().iter().for_each(|kind| core.seal(*kind));
         }
     }
 
-    /// Lets the oldest chunk of `class` go, whole. Returns whether there was one.
+    /// Drops the oldest chunk of `class`; returns whether there was one.
     fn drop_oldest(&self, class: Class) -> bool {
         let mut core = self.inner.core.lock();
         let oldest = class
@@ -191,18 +196,19 @@ impl Store {
             core.expire(kind, run.source().slot(), run.end_ordinal());
         }
         drop(core);
+        // After the lock, because freeing the memory takes time.
         drop(dropped);
         self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
         true
     }
 
-    /// Merges small chunks of `kind`, and rewrites those of which so much is gone.
-    fn compact(&self, kind: Kind, dead: Dead) {
+    /// Merges small chunks of `kind`, and rewrites those with a share of expired rows of at least `dead`.
+    fn compact(&self, kind: Kind, dead: ExpiredShare) {
         let view = self.view(kind);
         let sizing = *self.inner.core.lock().lanes[kind.index()].sizing();
         let groups = plan::groups(&view, &sizing, dead);
         let mut swept = SWEEP;
-        // From the back, so that the places of those before stay as they are.
+        // From the back, so that the indexes of the groups before stay valid.
         for group in groups.into_iter().rev() {
             let chunks: &[Arc<Chunk>] = &view.chunks[group.clone()];
             let merged = merge(chunks, |slot| view.floor(slot));
@@ -220,7 +226,7 @@ impl Store {
         lane.note_compacted();
         swept = swept.min(lane.values());
         drop(core);
-        // In portions, so that nobody waits long for the lock.
+        // In portions, so that ingest never waits long for the lock.
         while swept > 0 {
             let portion = swept.min(SWEEP);
             self.inner.core.lock().lanes[kind.index()].sweep(portion);
@@ -228,7 +234,7 @@ impl Store {
         }
     }
 
-    /// Makes room in the table of sources: those without rows are forgotten first, then those that were silent longest.
+    /// Makes room in the table of sources: first forgets sources without rows, then those that were silent longest.
     fn forget_sources(&self) {
         for _ in 0..32 {
             {
@@ -244,13 +250,14 @@ impl Store {
                 Kind::ALL.into_iter().for_each(|kind| core.seal(kind));
             }
             for kind in Kind::ALL {
-                self.compact(kind, Dead::Any);
+                self.compact(kind, ExpiredShare::Any);
                 self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
             }
             self.inner.core.lock().forget_absent_sources();
         }
     }
 
+    /// Returns the chunks and floors of a kind at this moment.
     fn view(&self, kind: Kind) -> LaneView {
         let core = self.inner.core.lock();
         LaneView {
@@ -262,7 +269,7 @@ impl Store {
 }
 
 impl Core {
-    /// Whether it is time for the maintenance. Looked at whenever a chunk was sealed.
+    /// Whether maintenance is due. This is checked whenever a chunk was sealed.
     pub(crate) fn wants_maintenance(&self) -> bool {
         let full = Class::ALL
             .into_iter()
@@ -270,11 +277,12 @@ impl Core {
         full || self.lanes.iter().any(|lane| lane.wants_compaction())
     }
 
-    /// Whether the thread does not keep up with the chunks that are sealed.
+    /// Whether chunks are sealed faster than the thread merges them.
     fn is_far_behind(&self) -> bool {
         self.lanes.iter().any(|lane| lane.small_chunks() > 4 * plan::FAN_IN)
     }
 
+    /// Forgets the sources that have no row in memory.
     fn forget_absent_sources(&mut self) {
         let mut present = Vec::new();
         let mut mark = |slot: u32| {

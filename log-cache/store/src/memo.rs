@@ -1,20 +1,22 @@
-//! Answers about sources, remembered: a question that each of many chunks asks again.
+//! Remembers a yes-or-no answer for each source, for conditions that are evaluated in each of many chunks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Snapshot;
 use crate::source::Source;
 
-/// Remembers a yes or no for each source of one snapshot. Shared by threads: two that meet a source at the same time both ask.
+/// The answers for the sources of one snapshot.
+///
+/// Threads share it. Two threads that need the answer for a source at the same time both compute it.
 #[derive(Debug)]
 pub struct Memo {
-    /// By slot: where the source lies, which is an even number, plus one for a yes. Only the very source that was asked
-    /// about is answered for, whatever has its slot.
+    /// By slot, the address of the source, which is even, plus one for a yes. The address shows whether the slot still belongs
+    /// to the source for which the answer was computed.
     answers: Box<[AtomicUsize]>,
 }
 
 impl Snapshot {
-    /// A memo for the sources of this snapshot. It must not outlive it.
+    /// Returns an empty memo for the sources of this snapshot. It must not be used after the snapshot is dropped.
     #[must_use]
     pub fn memo(&self) -> Memo {
         Memo {
@@ -24,7 +26,7 @@ impl Snapshot {
 }
 
 impl Memo {
-    /// The answer for `source`: what `ask` says, the first time.
+    /// Returns the answer for `source`, which is computed with `ask` the first time.
     pub fn answer(&self, source: &Source, ask: impl FnOnce() -> bool) -> bool {
         let Some(answer) = self.answers.get(source.slot() as usize) else {
             return ask();
@@ -50,9 +52,9 @@ mod tests {
 
     use crate::{Limits, Store};
 
-    /// Each source is asked about once, and has its own answer.
+    /// Each source has its own answer, which is computed once.
     #[test]
-    fn asked_once() {
+    fn each_answer_is_computed_once() {
         let store = Store::new(Limits::default());
         let mut builder = BatchBuilder::new();
         for source in ["a", "b", "c"] {

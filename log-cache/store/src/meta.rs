@@ -1,4 +1,4 @@
-//! What there is of each source.
+//! The number and the time range of the envelopes of each source (`meta` of the log cache's API).
 
 use ahash::AHashMap;
 use weir_envelope::batch::{Kind, source_hash};
@@ -8,22 +8,22 @@ use crate::lane::Lane;
 use crate::source::Slot;
 use crate::store::Store;
 
-/// What the store has of one source.
+/// The envelopes that the store has of one source, in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceMeta {
     /// The source id.
     pub source_id: String,
-    /// Envelopes that can be read.
+    /// The number of envelopes that can be read.
     pub count: u64,
-    /// Envelopes that can not be read any more.
+    /// The number of envelopes that have expired.
     pub expired: u64,
-    /// Smallest timestamp that can be read, in ns since the Unix epoch.
+    /// The smallest timestamp that can be read, in nanoseconds since the Unix epoch.
     pub oldest_timestamp: i64,
-    /// Largest timestamp that can be read.
+    /// The greatest timestamp that can be read, in nanoseconds since the Unix epoch.
     pub newest_timestamp: i64,
 }
 
-/// From the smallest timestamp to the largest.
+/// A range of timestamps, of which both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     oldest: i64,
@@ -35,7 +35,7 @@ impl Span {
         Self { oldest, newest }
     }
 
-    /// Both of them.
+    /// Returns the smallest span that covers both.
     pub(crate) fn and(self, other: Option<Self>) -> Self {
         other.map_or(self, |other| Self {
             oldest: self.oldest.min(other.oldest),
@@ -45,11 +45,12 @@ impl Span {
 }
 
 impl Store {
-    /// What there is of each source that has anything to read, ordered by source id.
+    /// Returns the numbers of each source that has visible envelopes, ordered by source id.
     #[must_use]
     pub fn meta(&self) -> Vec<SourceMeta> {
         let mut spans = AHashMap::new();
-        // Times first, then counts: a source that came in between has no times yet and is left out.
+        // The lock is released between the kinds, so that ingest does not wait long. The spans are read before the counts,
+        // so a source that appears in between has no span yet and is left out.
         for kind in Kind::ALL {
             let (chunks, floors) = {
                 let core = self.inner.core.lock();
@@ -81,8 +82,8 @@ impl Store {
         metas
     }
 
-    /// What there is of one source, if it has anything to read. Looks at nothing of others, and so takes no longer however
-    /// many there are: a few microseconds.
+    /// Returns the numbers of one source; `None` if it has no visible envelope. It takes a few microseconds, however many
+    /// other sources there are.
     #[must_use]
     pub fn meta_of(&self, source_id: &str) -> Option<SourceMeta> {
         let (mut meta, lanes, mut spans) = {
@@ -115,12 +116,13 @@ impl Store {
     }
 }
 
+/// Extends the span of a slot by another one.
 fn extend(spans: &mut AHashMap<u32, Span>, slot: u32, span: Span) {
     let entry = spans.entry(slot).or_insert(span);
     *entry = span.and(Some(*entry));
 }
 
-/// The times of those rows of `run` that are visible; `floor` is the first ordinal that is.
+/// Returns the span of the visible rows of `run`, if `floor` is the first visible ordinal.
 fn span(chunk: &Chunk, run: &Run, floor: u64) -> Option<Span> {
     let rows = run.rows();
     let (stamps, seqs) = (chunk.rows().timestamps(), chunk.rows().seqs());
@@ -135,6 +137,7 @@ fn span(chunk: &Chunk, run: &Run, floor: u64) -> Option<Span> {
     }
 }
 
+/// Returns the numbers of a slot with the given span; `None` if it has no visible row.
 fn describe(slot: &Slot, span: Span) -> Option<SourceMeta> {
     let count: u64 = slot.tallies.iter().map(|tally| tally.live()).sum();
     (count > 0).then(|| SourceMeta {

@@ -1,24 +1,23 @@
-//! Where the sequence numbers of a source begin.
+//! The first sequence number of a source.
 //!
-//! Whoever reads by `seq > last` must never be told of a source, forgotten meanwhile, that it has nothing new. So what comes
-//! back has to begin above where it was, with nobody left who knows where that was. What the store could know without
-//! remembering every source it ever had, the highest number of all that were forgotten, says how much somebody else wrote.
+//! A client that reads by `seq > last` must see the new rows of a source, even if the store has forgotten the source since the
+//! last read. So a source that returns must start above its former numbers, which the store no longer knows. The store could
+//! keep the greatest number of all forgotten sources, but that would reveal to a tenant how much another one wrote.
 //!
-//! Time says nothing of anybody: a source begins at the microsecond, counted from 1970, in which it came up, and counts its
-//! envelopes from there. It is forgotten only once the time has passed its last number, which takes as many microseconds
-//! as it has envelopes: only one that wrote a million a second for as long as it was known is kept longer. Numbers stay
-//! exact in the floating point of JSON's readers until 2255, and go on upwards over a restart of the log cache as far as
-//! the machine's clock does.
+//! The time reveals nothing. So a source starts with the microsecond since 1970 in which it appears, and counts its envelopes
+//! from there. It is forgotten only after the time has passed its last number. Only a source that has written a million
+//! envelopes a second for its whole life has to be kept longer for that. The numbers are exact as doubles, which JSON readers
+//! use, until 2255. They also grow across restarts of the log cache, as far as the machine's clock does.
 
 use std::time::Instant;
 
 use weir_service::clock::Clock;
 
-/// Tells where numbers begin now; never goes back.
+/// Returns first sequence numbers, which never decrease.
 #[derive(Debug)]
 pub(crate) struct Numbering {
     clock: Clock,
-    /// The wall's time at `since`: it is asked once, because it may be set back.
+    /// The wall-clock time at `since`, in microseconds. It is read only once, because the wall clock may be set back.
     first: u64,
     since: Instant,
 }
@@ -32,7 +31,7 @@ impl Numbering {
         }
     }
 
-    /// The first number of a source that comes up now.
+    /// The first sequence number of a source that appears now.
     pub(crate) fn start(&self) -> u64 {
         let passed = self.clock.instant().duration_since(self.since).as_micros();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);

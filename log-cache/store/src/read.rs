@@ -1,8 +1,8 @@
-//! Reading one source as the log cache's clients do (logging §14.2).
+//! Reads pages of one source for the clients of the log cache (logging §14.2).
 //!
-//! A page holds the oldest (or, descending, the newest) envelopes of `[start, end)`, of all kinds wanted, ordered by
-//! timestamp. No two envelopes of a source have one timestamp ([`crate::place`]): clients that go on behind the last
-//! timestamp they saw lose nothing, wherever a page ends.
+//! A page has the oldest (or, if descending, the newest) envelopes of `[start, end)` of all wanted kinds, ordered by timestamp.
+//! The timestamps of a source are unique ([`crate::timestamps`]), so a client that continues behind the last timestamp that
+//! it saw misses nothing, wherever the page ended.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -21,55 +21,56 @@ use crate::store::Store;
 
 mod encode;
 
-/// What to read.
+/// A request for a page.
 #[derive(Debug, Clone)]
 pub struct ReadQuery {
-    /// Whose envelopes.
+    /// The source id.
     pub source_id: String,
-    /// First timestamp wanted, in ns since the Unix epoch.
+    /// The first wanted timestamp, in nanoseconds since the Unix epoch.
     pub start: i64,
-    /// First timestamp not wanted any more.
+    /// The end of the wanted timestamps, which is not wanted itself.
     pub end: i64,
-    /// Most envelopes of a page.
+    /// The greatest number of envelopes of the page.
     pub limit: usize,
-    /// Which kinds; none means all.
+    /// The wanted kinds; an empty list means all.
     pub kinds: Vec<Kind>,
-    /// Newest first.
+    /// Whether the newest envelopes come first.
     pub descending: bool,
-    /// Only counters and timers with such a name, and such metrics of gauges. Logs and events have no name.
+    /// A filter by name: only counters and timers with a matching name, and the matching metrics of gauges. Logs and events
+    /// have no name and never match.
     pub name_filter: Option<Regex>,
-    /// Largest page, in encoded bytes. An envelope alone may be larger.
+    /// The greatest size of the page, in encoded bytes. A page of one envelope may be larger.
     pub max_bytes: usize,
 }
 
-/// Envelopes that were read.
+/// A page of envelopes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// An encoded `EnvelopeBatch`.
+    /// The envelopes, as an encoded `EnvelopeBatch`.
     pub batch: Vec<u8>,
-    /// How many envelopes there are in it.
+    /// The number of envelopes.
     pub len: usize,
 }
 
-/// Why a page could not be made.
+/// The reason why a page could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ReadError {
-    /// The envelopes wanted do not fit into a page.
+    /// The wanted envelopes exceed the greatest size of a page.
     #[error("the reply would exceed `{max_bytes}` bytes")]
     TooLarge {
-        /// What fits.
+        /// The greatest size of a page, in bytes.
         max_bytes: usize,
     },
 }
 
 impl Store {
-    /// Reads a page. A source that is not known has an empty one.
+    /// Reads a page. The page of an unknown source is empty.
     ///
-    /// Takes time by the rows it looks at: a few hundred microseconds for a thousand of them, milliseconds for a name
-    /// filter that matches little.
+    /// The time depends on the number of rows that are read: a few hundred microseconds for a thousand rows, and milliseconds
+    /// for a name filter that matches few of many rows.
     ///
     /// # Errors
-    /// If the page would be too large; one with a limit of one never is.
+    /// If the page would be too large. A page with a limit of one envelope never is.
     pub fn read(&self, query: &ReadQuery) -> Result<Page, ReadError> {
         if query.start >= query.end || query.limit == 0 {
             return Ok(Page::default());
@@ -79,8 +80,9 @@ impl Store {
             last: query.end - 1,
         };
         let parts = self.parts(query);
-        let mut names = Names::new(query.name_filter.as_ref());
-        let mut heap: BinaryHeap<Head<'_>> = parts
+        let mut names = NameFilter::new(query.name_filter.as_ref());
+        // A merge over the runs: the heap has the next row of each.
+        let mut heap: BinaryHeap<NextRow<'_>> = parts
             .iter()
             .enumerate()
             .filter_map(|(part, (chunk, floor))| Cursor::open(chunk, *floor, &time, query.descending)?.head(part))
@@ -113,7 +115,7 @@ impl Store {
         Ok(page)
     }
 
-    /// The chunks in which there is something of the source, each with the source's floor.
+    /// Returns the runs of the source in all chunks, each with the first visible ordinal.
     fn parts(&self, query: &ReadQuery) -> Vec<(Part, u64)> {
         let wanted = |kind: &Kind| {
             (query.kinds.is_empty() || query.kinds.contains(kind)) && (query.name_filter.is_none() || has_shapes(*kind))
@@ -133,6 +135,7 @@ impl Store {
                 }
                 lanes.push((Arc::clone(lane.chunks()), tally.expired));
                 if tally.epoch == lane.epoch() {
+                    // Only this source's rows are copied out of the active part, so the lock is held for microseconds.
                     let active = lane.active().seal_source(tally.local, u64::MAX, tally.expired);
                     parts.extend(active.map(|chunk| {
                         (
@@ -166,7 +169,7 @@ impl Store {
     }
 }
 
-/// A source's run in a chunk.
+/// The run of the source in a chunk.
 #[derive(Debug)]
 struct Part {
     chunk: Arc<Chunk>,
@@ -179,13 +182,13 @@ impl Part {
     }
 }
 
-/// Walks over the visible rows of a part in one direction.
+/// Iterates over the visible rows of a part, in one direction.
 #[derive(Debug)]
 struct Cursor<'a> {
     rows: &'a Rows,
     visible: Visible,
     row: usize,
-    /// The rows that are left, the current one included.
+    /// The number of rows left, with the current one.
     left: usize,
     descending: bool,
 }
@@ -209,7 +212,7 @@ impl<'a> Cursor<'a> {
         (visible != Visible::Nothing && cursor.skip_hidden()).then_some(cursor)
     }
 
-    /// Moves to the next visible row, if there is one.
+    /// Moves to the next visible row; returns whether there is one.
     fn advance(&mut self) -> bool {
         self.step() && self.skip_hidden()
     }
@@ -231,8 +234,8 @@ impl<'a> Cursor<'a> {
         true
     }
 
-    fn head(self, part: usize) -> Option<Head<'a>> {
-        Some(Head {
+    fn head(self, part: usize) -> Option<NextRow<'a>> {
+        Some(NextRow {
             timestamp: self.rows.timestamps()[self.row],
             part,
             cursor: self,
@@ -240,51 +243,51 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The next row of a part, ordered so that the greatest comes first in the page.
+/// The next row of a part. The order is such that the greatest comes first in the page, as a heap returns it.
 #[derive(Debug)]
-struct Head<'a> {
+struct NextRow<'a> {
     timestamp: i64,
     part: usize,
     cursor: Cursor<'a>,
 }
 
-impl Ord for Head<'_> {
+impl Ord for NextRow<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = self.timestamp.cmp(&other.timestamp);
         if self.cursor.descending { order } else { order.reverse() }
     }
 }
 
-impl PartialOrd for Head<'_> {
+impl PartialOrd for NextRow<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Head<'_> {
+impl PartialEq for NextRow<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Head<'_> {}
+impl Eq for NextRow<'_> {}
 
-/// Which metrics of a row are shown.
+/// The metrics of a row that are returned.
 #[derive(Debug, Clone, Copy)]
 enum Metrics<'a> {
     All,
-    /// By position in the shape.
+    /// Whether each metric is returned, by its position in the shape.
     Some(&'a [bool]),
 }
 
-/// Applies the name filter once to each shape.
+/// Applies the name filter once to each shape, and not to each row.
 #[derive(Debug)]
-struct Names<'q> {
+struct NameFilter<'q> {
     filter: Option<&'q Regex>,
     shapes: AHashMap<*const Shape, Vec<bool>>,
 }
 
-impl<'q> Names<'q> {
+impl<'q> NameFilter<'q> {
     fn new(filter: Option<&'q Regex>) -> Self {
         Self {
             filter,
@@ -292,7 +295,7 @@ impl<'q> Names<'q> {
         }
     }
 
-    /// What of the row is shown, if anything.
+    /// Returns the metrics of the row that match; `None` if the row has no match.
     fn shows(&mut self, rows: &Rows, row: usize) -> Option<Metrics<'_>> {
         let Some(filter) = self.filter else {
             return Some(Metrics::All);

@@ -1,15 +1,15 @@
-//! Rows of one kind in columns.
+//! Rows of one kind, in columns.
 //!
-//! | column | bytes a row | what |
+//! | Column | Bytes per row | Contents |
 //! |---|---|---|
-//! | timestamps | 8 | ns since the Unix epoch, of each source no two the same |
-//! | seqs | 8 | ingest sequence of the source |
-//! | identities | 4 | number of the [`Identity`]; the uppermost bit says that a log came from `ERR` |
-//! | shapes | 4 | number of the [`Shape`]; none for logs, events and empty envelopes |
-//! | offsets | 4 | where the row's payload ends |
-//! | payload | as it is | a log's bytes; an event's fields on the wire; eight bytes for each number of a metric |
+//! | timestamps | 8 | nanoseconds since the Unix epoch, unique within a source |
+//! | seqs | 8 | the sequence number within the source |
+//! | identities | 4 | the number of the [`Identity`]; the highest bit marks a log of stream `ERR` |
+//! | shapes | 4 | the number of the [`Shape`]; the column is empty for logs, events and envelopes without payload |
+//! | offsets | 4 | the end of the row's payload |
+//! | payload | its length | the bytes of a log; the encoded fields of an event; eight bytes for each number of a metric |
 //!
-//! The columns are Arrow buffers: a reader shares them, and a slice of a log's payload is an Arrow array as it stands.
+//! The columns are Arrow buffers. Readers share them, and offsets and payload of logs are an Arrow array without a copy.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use weir_envelope::view::Stream;
 use crate::identity::Identity;
 use crate::shape::Shape;
 
-/// The bit of an identity number that says `ERR`.
+/// The bit of an identity's number that marks a log of stream `ERR`.
 pub(crate) const ERR: u32 = 1 << 31;
 
-/// Columns that grow.
+/// Columns to which rows are appended.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     timestamps: Vec<i64>,
@@ -36,7 +36,7 @@ pub(crate) struct Columns {
     payload: Vec<u8>,
 }
 
-/// Columns to copy from.
+/// Borrowed columns from which rows are copied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ColumnsRef<'a> {
     pub(crate) timestamps: &'a [i64],
@@ -47,19 +47,19 @@ pub(crate) struct ColumnsRef<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// One row to append.
+/// One row that is to be appended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) timestamp: i64,
     pub(crate) seq: u64,
-    /// With [`ERR`] where it applies.
+    /// The number of the identity, with [`ERR`] for a log of that stream.
     pub(crate) identity: u32,
     pub(crate) shape: Option<u32>,
     pub(crate) payload: &'a [u8],
 }
 
 impl Columns {
-    /// Columns with room for exactly `rows` rows of `kind` with `payload` bytes among them.
+    /// Returns columns with room for exactly `rows` rows of `kind` that have `payload` bytes together.
     pub(crate) fn with_capacity(kind: Kind, rows: usize, payload: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
@@ -73,7 +73,7 @@ impl Columns {
         }
     }
 
-    /// Makes room for `rows` rows with `payload` bytes altogether.
+    /// Reserves room for `rows` rows in all, with `payload` bytes together.
     pub(crate) fn reserve(&mut self, kind: Kind, rows: usize, payload: usize) {
         self.timestamps
             .reserve_exact(rows.saturating_sub(self.timestamps.len()));
@@ -96,7 +96,7 @@ impl Columns {
         self.payload.len()
     }
 
-    /// Memory of the columns, whether filled or not.
+    /// The memory of the columns in bytes, by their capacity.
     pub(crate) fn bytes(&self) -> usize {
         self.timestamps.capacity() * 8
             + self.seqs.capacity() * 8
@@ -106,7 +106,7 @@ impl Columns {
             + self.payload.capacity()
     }
 
-    /// Empties the columns and keeps room for at most `payload` bytes.
+    /// Removes all rows, and keeps room for at most `payload` bytes of payload.
     pub(crate) fn clear(&mut self, payload: usize) {
         self.timestamps.clear();
         self.seqs.clear();
@@ -120,7 +120,7 @@ impl Columns {
     /// Appends a row.
     ///
     /// # Panics
-    /// If the payload passes 2 GiB: whoever fills the columns ends them long before.
+    /// If the payload exceeds 2 GiB, which the callers prevent by sealing much earlier.
     #[inline]
     pub(crate) fn push(&mut self, row: Row<'_>) {
         self.timestamps.push(row.timestamp);
@@ -133,7 +133,7 @@ impl Columns {
         self.offsets.push(offset(self.payload.len()));
     }
 
-    /// Appends rows of other columns, with the numbers of their identities and shapes translated.
+    /// Appends rows of other columns. `identities` and `shapes` give the new number for each old one.
     pub(crate) fn copy(&mut self, from: ColumnsRef<'_>, rows: Range<usize>, identities: &[u32], shapes: &[u32]) {
         self.timestamps.extend_from_slice(&from.timestamps[rows.clone()]);
         self.seqs.extend_from_slice(&from.seqs[rows.clone()]);
@@ -163,7 +163,7 @@ impl Columns {
         }
     }
 
-    /// The columns as they are for good.
+    /// Turns the columns into immutable rows. `identities` and `shapes` are the values to which the numbers refer.
     pub(crate) fn finish(self, kind: Kind, identities: Vec<Arc<Identity>>, shapes: Vec<Arc<Shape>>) -> Rows {
         let offsets = OffsetBuffer::new(self.offsets.into());
         let payload = Buffer::from_vec(self.payload);
@@ -186,13 +186,13 @@ impl Columns {
 }
 
 impl ColumnsRef<'_> {
-    /// Bytes of payload in a range of rows.
+    /// The payload of a range of rows, in bytes.
     pub(crate) fn payload_len(&self, rows: Range<usize>) -> usize {
         index(self.offsets[rows.end] - self.offsets[rows.start])
     }
 }
 
-/// Rows of one kind, immutable. In the order of arrival or sorted: whoever made them says so.
+/// Immutable rows of one kind. Those of a chunk are sorted; those of a tap are in the order of arrival.
 #[derive(Debug)]
 pub struct Rows {
     kind: Kind,
@@ -202,62 +202,62 @@ pub struct Rows {
     shapes: ScalarBuffer<u32>,
     offsets: OffsetBuffer<i32>,
     payload: Buffer,
-    /// The payload as text, if all rows are UTF-8 logs; shares the buffers above.
+    /// The payload as text, if the rows are logs and all of them UTF-8. It shares `offsets` and `payload`.
     text: Option<StringArray>,
     identity_table: Box<[Arc<Identity>]>,
     shape_table: Box<[Arc<Shape>]>,
 }
 
 impl Rows {
-    /// The kind that all rows are of.
+    /// The kind of the rows.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Number of rows.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.timestamps.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.timestamps.is_empty()
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// The timestamps, in nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn timestamps(&self) -> &ScalarBuffer<i64> {
         &self.timestamps
     }
 
-    /// Ingest sequence of each row's source.
+    /// The sequence number of each row within its source.
     #[must_use]
     pub const fn seqs(&self) -> &ScalarBuffer<u64> {
         &self.seqs
     }
 
-    /// The identities that rows refer to.
+    /// The identities to which the rows refer.
     #[must_use]
     pub fn identities(&self) -> &[Arc<Identity>] {
         &self.identity_table
     }
 
-    /// The number of a row's identity.
+    /// The position of a row's identity in [`Rows::identities`].
     #[must_use]
     pub fn identity_index(&self, row: usize) -> usize {
         (self.identities[row] & !ERR) as usize
     }
 
-    /// A row's identity.
+    /// The identity of a row.
     #[must_use]
     pub fn identity(&self, row: usize) -> &Identity {
         &self.identity_table[self.identity_index(row)]
     }
 
-    /// The stream that a log came from.
+    /// The stream of a log.
     #[must_use]
     pub fn stream(&self, row: usize) -> Stream {
         if self.identities[row] & ERR == 0 {
@@ -267,34 +267,34 @@ impl Rows {
         }
     }
 
-    /// The shapes that rows refer to.
+    /// The shapes to which the rows refer.
     #[must_use]
     pub fn shapes(&self) -> &[Arc<Shape>] {
         &self.shape_table
     }
 
-    /// The number of a metric's shape.
+    /// The position of a row's shape in [`Rows::shapes`].
     ///
     /// # Panics
-    /// On kinds without shapes.
+    /// If the kind has no shapes.
     #[must_use]
     pub fn shape_index(&self, row: usize) -> usize {
         self.shapes[row] as usize
     }
 
-    /// The payload as it is kept: see the module's table.
+    /// The payload of a row, in the form of the module's table.
     #[must_use]
     pub fn payload(&self, row: usize) -> &[u8] {
         &self.payload[index(self.offsets[row])..index(self.offsets[row + 1])]
     }
 
-    /// All payloads as text, if all rows are UTF-8 logs. Shares memory.
+    /// All payloads as text, if the rows are logs and all of them UTF-8. The array shares memory with the rows.
     #[must_use]
     pub const fn text(&self) -> Option<&StringArray> {
         self.text.as_ref()
     }
 
-    /// All payloads. Shares memory.
+    /// All payloads as bytes. The array shares memory with the rows.
     #[must_use]
     pub fn binary(&self) -> BinaryArray {
         BinaryArray::new(self.offsets.clone(), self.payload.clone(), None)
@@ -311,7 +311,7 @@ impl Rows {
         }
     }
 
-    /// Memory of the rows, without the identities and shapes themselves, which other rows may share.
+    /// The memory of the rows in bytes, without the identities and shapes, which other rows may share.
     pub(crate) fn bytes(&self) -> usize {
         self.timestamps.inner().capacity()
             + self.seqs.inner().capacity()
@@ -323,12 +323,12 @@ impl Rows {
     }
 }
 
-/// Memory of a row of `kind` beside its payload.
+/// The memory of a row of `kind` without its payload, in bytes.
 pub(crate) const fn row_bytes(kind: Kind) -> usize {
     if has_shapes(kind) { 28 } else { 24 }
 }
 
-/// Whether rows of `kind` have names that are kept apart.
+/// Whether rows of `kind` have a [`Shape`].
 pub(crate) const fn has_shapes(kind: Kind) -> bool {
     matches!(kind, Kind::Counter | Kind::Gauge | Kind::Timer)
 }

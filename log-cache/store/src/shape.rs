@@ -1,14 +1,14 @@
-//! The names that rows of metrics have in common; the numbers are the rows' own.
+//! Shapes: the names and units that rows of metrics have in common, stored once. Each row has its own numbers.
 //!
-//! A counter's or a timer's shape is its name. A gauge's shape is its metrics' names and units, sorted by name, and its
-//! row has one value for each of them in that order.
+//! The shape of a counter or a timer is its name. The shape of a gauge is the names and units of its metrics, sorted by name,
+//! and the gauge's row has one value for each of them in that order.
 
 use weir_envelope::view::Message;
 use weir_envelope::wire::{put_varint, read_varint};
 
 use crate::intern::Value;
 
-/// Names, and the units of gauges, that many rows share.
+/// The names, and for gauges the units, of many rows.
 #[derive(Debug)]
 pub struct Shape {
     /// `len name` for counters and timers, `len name len unit …` for gauges.
@@ -43,7 +43,7 @@ impl Value for Shape {
     }
 }
 
-/// Texts with their lengths in front.
+/// Iterates over texts, each of which has its length in front.
 #[derive(Debug)]
 struct Texts<'a>(&'a [u8]);
 
@@ -59,14 +59,14 @@ impl<'a> Iterator for Texts<'a> {
     }
 }
 
-/// Takes payloads apart into shape and numbers; keeps its buffer between envelopes.
+/// Splits payloads into shape and numbers, with a buffer that it reuses.
 #[derive(Debug, Default)]
 pub(crate) struct ShapeWriter<'a> {
     metrics: Vec<(&'a str, &'a str, u64)>,
 }
 
 impl<'a> ShapeWriter<'a> {
-    /// Appends the shape of `message`; nothing for kinds without one.
+    /// Appends the shape of `message`; nothing for kinds that have none.
     #[inline]
     pub(crate) fn write_shape(&mut self, message: &Message<'a>, out: &mut Vec<u8>) {
         match message {
@@ -97,7 +97,7 @@ impl<'a> ShapeWriter<'a> {
         }
     }
 
-    /// Appends the numbers of the message whose shape was written last, each as eight bytes, little endian.
+    /// Appends the numbers of the message whose shape was written last, each as eight bytes in little-endian order.
     #[inline]
     pub(crate) fn write_numbers(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         match *message {
@@ -124,7 +124,7 @@ fn put_numbers(out: &mut Vec<u8>, numbers: [u64; 2]) {
     }
 }
 
-/// The numbers of a row.
+/// Returns the numbers of a row.
 pub(crate) fn numbers(payload: &[u8]) -> impl ExactSizeIterator<Item = u64> {
     payload
         .as_chunks::<8>()
@@ -133,7 +133,7 @@ pub(crate) fn numbers(payload: &[u8]) -> impl ExactSizeIterator<Item = u64> {
         .map(|number| u64::from_le_bytes(*number))
 }
 
-/// The two numbers of a counter's or timer's row.
+/// Returns the two numbers of a counter's or timer's row.
 pub(crate) fn pair(payload: &[u8]) -> (u64, u64) {
     let mut numbers = numbers(payload);
     (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
@@ -143,9 +143,9 @@ pub(crate) fn pair(payload: &[u8]) -> (u64, u64) {
 mod tests {
     use super::*;
 
-    /// A name may be anything, and comes back as it was.
+    /// Every name is read back unchanged.
     #[test]
-    fn names_come_back() {
+    fn names_are_read_back() {
         for name in ["", "requests", "\u{1F300}\0", &"x".repeat(300)] {
             let (mut shape, mut row) = (Vec::new(), Vec::new());
             let mut writer = ShapeWriter::default();
@@ -161,9 +161,9 @@ mod tests {
         }
     }
 
-    /// A shape that is cut off ends, it does not panic.
+    /// Reading a truncated shape ends early, and does not panic.
     #[test]
-    fn broken_shapes_end() {
+    fn truncated_shapes_do_not_panic() {
         assert_eq!(Shape::new(&[5, b'a']).name(), "");
         assert_eq!(Shape::new(&[1, b'a', 200]).metrics().count(), 0);
         assert_eq!(numbers(&[0; 15]).count(), 1);

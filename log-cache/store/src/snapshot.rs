@@ -1,4 +1,4 @@
-//! One kind at one moment, for readers.
+//! Snapshots: the rows of one kind at one moment, for readers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use crate::chunk::{Chunk, Run, Visible};
 use crate::source::Source;
 use crate::store::Store;
 
-/// Everything of one kind at one moment. Holds on to its chunks: what expires meanwhile is still seen here, and its
-/// memory comes free when the snapshot is dropped.
+/// The rows of one kind at one moment.
+///
+/// A snapshot keeps its chunks. Rows that expire later are still visible in it, and their memory is freed when it is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     kind: Kind,
     chunks: Vec<Arc<Chunk>>,
-    /// By slot, the first ordinal that is visible.
+    /// The first visible ordinal, by slot.
     floors: Arc<Vec<u64>>,
 }
 
-/// Rows of a chunk: ranges in order, without overlap.
+/// A selection of rows of a chunk: ranges in order, without overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     ranges: Vec<Range<usize>>,
@@ -33,19 +35,19 @@ impl Selection {
         &self.ranges
     }
 
-    /// Number of rows.
+    /// The number of selected rows.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there are none.
+    /// Whether no row is selected.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Appends rows that lie behind all there are.
+    /// Appends rows that lie behind all selected ones.
     pub fn push(&mut self, rows: Range<usize>) {
         if rows.is_empty() {
             return;
@@ -59,7 +61,7 @@ impl Selection {
 }
 
 impl Store {
-    /// Everything of `kind` as it is now.
+    /// Returns the rows of `kind` at this moment. The active part is copied, and chunks are shared.
     #[must_use]
     pub fn snapshot(&self, kind: Kind) -> Snapshot {
         let core = self.inner.core.lock();
@@ -74,7 +76,7 @@ impl Store {
 }
 
 impl Snapshot {
-    /// What kind this is of.
+    /// The kind of the rows.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -86,17 +88,17 @@ impl Snapshot {
         &self.chunks
     }
 
-    /// Slots that were taken or free at that moment.
+    /// The number of slots, in use or free, at the time of the snapshot.
     pub(crate) fn slots(&self) -> usize {
         self.floors.len()
     }
 
-    /// The first ordinal that is visible of `source`.
+    /// The first visible ordinal of `source`.
     pub(crate) fn floor(&self, source: &Source) -> u64 {
         self.floors.get(source.slot() as usize).copied().unwrap_or(0)
     }
 
-    /// The rows of `chunk` that are visible, of sources that `keep` allows, with timestamps from `time`.
+    /// Returns the visible rows of `chunk` with timestamps in `time`, of the sources for which `keep` is true.
     #[must_use]
     pub fn select(&self, chunk: &Chunk, keep: impl Fn(&Source) -> bool, time: &TimeRange) -> Selection {
         let mut selection = Selection::default();
@@ -110,7 +112,7 @@ impl Snapshot {
         selection
     }
 
-    /// The same of one source.
+    /// Returns the visible rows of `chunk` with timestamps in `time`, of one source.
     #[must_use]
     pub fn select_source(&self, chunk: &Chunk, source: &Source, time: &TimeRange) -> Selection {
         let mut selection = Selection::default();
@@ -137,27 +139,27 @@ impl Snapshot {
     }
 }
 
-/// Timestamps from the first to the last, both included.
+/// A range of timestamps, of which both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
-    /// Smallest timestamp, in ns since the Unix epoch.
+    /// The smallest timestamp, in nanoseconds since the Unix epoch.
     pub first: i64,
-    /// Largest timestamp.
+    /// The greatest timestamp, in nanoseconds since the Unix epoch.
     pub last: i64,
 }
 
 impl TimeRange {
-    /// All times.
+    /// The range of all timestamps.
     pub const ALL: Self = Self {
         first: i64::MIN,
         last: i64::MAX,
     };
 
-    /// The rows of `run` in this range.
+    /// Returns the rows of `run` with timestamps in this range.
     pub(crate) fn within(&self, chunk: &Chunk, run: &Run) -> Range<usize> {
         let rows = run.rows();
         let times = &chunk.rows().timestamps()[rows.clone()];
-        // Mostly a run lies in the range as a whole; looking at its ends costs least.
+        // As a rule the whole run lies in the range, which a comparison of its ends shows without a search.
         let start = if times.first().is_some_and(|first| *first >= self.first) {
             0
         } else {

@@ -1,9 +1,9 @@
-//! Who emits: the table of sources, with what is counted for each.
+//! The table of sources, with the counts of each source.
 //!
-//! A source has a *slot* as long as rows of it are in memory. Rows of a source are numbered twice: `seq` counts its
-//! envelopes of all kinds, from the time that it came up ([`crate::numbering`]), and is what readers see; the *ordinal*
-//! counts those of one kind, and is what expiry works with: of each source and kind exactly the rows with an ordinal of
-//! at least `expired` are visible.
+//! A source has a *slot* as long as rows of it are in memory. Its rows have two numbers. `seq`, which readers see, counts the
+//! envelopes of all kinds from the time at which the source appeared ([`crate::numbering`]). The *ordinal* counts the
+//! envelopes of one kind, and expiry works with it: the visible rows of a source and kind are exactly those with an ordinal
+//! of at least `expired`.
 
 use std::sync::Arc;
 
@@ -11,12 +11,13 @@ use hashbrown::HashTable;
 use weir_envelope::batch::Kind;
 
 use crate::numbering::Numbering;
-use crate::place::Times;
+use crate::timestamps::SourceTimes;
 
-/// Memory of a slot beside its id: the slot, the shared part, their allocations and the hash table's share.
+/// The memory of a slot without its id, in bytes: the slot, the shared [`Source`], their allocations, and an entry of the
+/// hash table.
 const SLOT_BYTES: usize = size_of::<Option<Slot>>() + size_of::<Source>() + 64;
 
-/// Who emitted an envelope; shared by everything that says so.
+/// A source of envelopes, which all of its identities and runs share.
 #[derive(Debug)]
 pub struct Source {
     id: Box<str>,
@@ -30,27 +31,27 @@ impl Source {
         &self.id
     }
 
-    /// Its place in the tables of the store that it belongs to; taken again once no row of it is left.
+    /// The index of the source in the tables of its store. It is used for another source once no row of this one is left.
     pub(crate) const fn slot(&self) -> u32 {
         self.slot
     }
 }
 
-/// What is counted for one kind of one source.
+/// The counts of one kind of one source.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
-    /// Ordinal of the next row, which is the number of rows so far.
+    /// The ordinal of the next row, which is the number of rows so far.
     pub(crate) next: u64,
-    /// Rows below this ordinal are gone.
+    /// The ordinal below which rows have expired.
     pub(crate) expired: u64,
-    /// For which filling of the active part `local` holds.
+    /// The filling of the active part for which `local` is valid.
     pub(crate) epoch: u64,
-    /// The source's number in the active part.
+    /// The number of the source in the active part.
     pub(crate) local: u32,
 }
 
 impl Tally {
-    /// Rows that are visible.
+    /// The number of visible rows.
     pub(crate) const fn live(&self) -> u64 {
         self.next - self.expired
     }
@@ -61,11 +62,11 @@ impl Tally {
 pub(crate) struct Slot {
     pub(crate) source: Arc<Source>,
     hash: u32,
-    /// The registry's clock when it was last written.
+    /// The value of the registry's clock when the source last wrote.
     written: u64,
-    /// Sequence number of the next envelope.
+    /// The sequence number of the next envelope.
     pub(crate) next_seq: u64,
-    pub(crate) times: Times,
+    pub(crate) times: SourceTimes,
     pub(crate) tallies: [Tally; Kind::ALL.len()],
 }
 
@@ -82,6 +83,7 @@ pub(crate) struct Registry {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     bytes: usize,
+    /// Counts look-ups for writing, which orders sources by their last write.
     clock: u64,
     numbering: Numbering,
 }
@@ -98,14 +100,14 @@ impl Registry {
         }
     }
 
-    /// The slot of `id`, made if there is none.
+    /// Returns the index of the slot of `id`, which is created if there is none.
     #[inline]
     pub(crate) fn intern(&mut self, hash: u32, id: &str) -> usize {
         self.clock += 1;
         let slots = &self.slots;
         let found = self
             .table
-            .find(spread(hash), |slot| is(slots, *slot, hash, id))
+            .find(spread(hash), |slot| is_source(slots, *slot, hash, id))
             .copied();
         let index = match found {
             Some(slot) => slot as usize,
@@ -130,7 +132,7 @@ impl Registry {
             hash,
             written: self.clock,
             next_seq: self.numbering.start(),
-            times: Times::default(),
+            times: SourceTimes::default(),
             tallies: [Tally::default(); Kind::ALL.len()],
         };
         self.bytes += slot.bytes();
@@ -141,13 +143,15 @@ impl Registry {
         number as usize
     }
 
-    /// The slot of `id`, if it has one.
+    /// Returns the slot of `id`, if it has one.
     pub(crate) fn find(&self, hash: u32, id: &str) -> Option<&Slot> {
-        let slot = *self.table.find(spread(hash), |slot| is(&self.slots, *slot, hash, id))?;
+        let slot = *self
+            .table
+            .find(spread(hash), |slot| is_source(&self.slots, *slot, hash, id))?;
         self.slots[slot as usize].as_ref()
     }
 
-    /// The slot numbered `index`, which must be taken.
+    /// Returns the slot at `index`, which must be in use.
     #[inline]
     pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
         self.slots[index]
@@ -155,18 +159,18 @@ impl Registry {
             .expect("whoever holds a row's slot number keeps the slot taken")
     }
 
-    /// Every slot that is taken.
+    /// Iterates over the slots that are in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten()
     }
 
-    /// The first ordinal of `kind` that is visible of the source in `slot`.
+    /// Returns the first visible ordinal of `kind` of the source in `slot`.
     pub(crate) fn floor(&self, kind: Kind, slot: u32) -> u64 {
         let slot = self.slots.get(slot as usize).and_then(Option::as_ref);
         slot.map_or(0, |slot| slot.tallies[kind.index()].expired)
     }
 
-    /// Rows of `kind` that are gone, by slot: the floor below which nothing is visible.
+    /// Returns the first visible ordinal of `kind`, by slot.
     pub(crate) fn floors(&self, kind: Kind) -> Vec<u64> {
         self.slots
             .iter()
@@ -174,18 +178,20 @@ impl Registry {
             .collect()
     }
 
-    /// Memory that the table takes.
+    /// The memory of the table, in bytes.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Number of sources.
+    /// The number of sources.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Forgets every source of which nothing is visible and nothing is `present` in memory. Sequence numbers are not
-    /// used again: one that would come back below its own is kept until it would not.
+    /// Removes every source that has no visible row and is not `present` in memory; returns their number.
+    ///
+    /// A source whose next sequence number is greater than the one with which it would start again is kept until that is no
+    /// longer so. Thus no sequence number is used twice.
     pub(crate) fn forget_absent(&mut self, present: &[bool]) -> usize {
         let start = self.numbering.start();
         let mut forgotten = 0;
@@ -208,8 +214,8 @@ impl Registry {
         forgotten
     }
 
-    /// Lets everything expire that a sixteenth of the sources hold: those written longest ago. Returns how many rows
-    /// that are, by kind.
+    /// Marks all rows of a sixteenth of the sources, those whose last write is longest ago, as expired. Returns the number of
+    /// these rows, by kind.
     pub(crate) fn retire_oldest(&mut self) -> [u64; Kind::ALL.len()] {
         let mut expired = [0; Kind::ALL.len()];
         let mut written: Vec<u64> = self.iter().map(|slot| slot.written).collect();
@@ -229,7 +235,7 @@ impl Registry {
     }
 }
 
-fn is(slots: &[Option<Slot>], number: u32, hash: u32, id: &str) -> bool {
+fn is_source(slots: &[Option<Slot>], number: u32, hash: u32, id: &str) -> bool {
     slots[number as usize]
         .as_ref()
         .is_some_and(|slot| slot.hash == hash && *slot.source.id == *id)
@@ -241,14 +247,14 @@ fn hash_of(slots: &[Option<Slot>], number: u32) -> u32 {
 
 #[cfg(test)]
 impl Default for Registry {
-    /// With a clock that stands still in 1970, so that sources count from one.
+    /// Returns a registry whose clock stands still in 1970, so that sequence numbers start at one.
     fn default() -> Self {
         let (_, clock) = weir_service::clock::Clock::manual(0);
         Self::new(Numbering::new(clock))
     }
 }
 
-/// A source's hash is 32 bits; the hash table looks at the uppermost and the lowest of 64.
+/// Spreads the 32 bits of a source's hash over 64 bits, because the hash table uses the highest and the lowest ones.
 const fn spread(hash: u32) -> u64 {
     (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -262,40 +268,40 @@ mod tests {
     use super::*;
 
     fn registry() -> (ManualClock, Registry) {
-        let (hand, clock) = Clock::manual(0);
-        (hand, Registry::new(Numbering::new(clock)))
+        let (manual, clock) = Clock::manual(0);
+        (manual, Registry::new(Numbering::new(clock)))
     }
 
-    /// A source that wrote 49 envelopes is forgotten once it would come back above them, and not before; the wall clock
-    /// may be set back meanwhile.
+    /// A source that wrote 49 envelopes is forgotten as soon as it would start above them, and not before, even if the wall
+    /// clock is set back meanwhile.
     #[test]
     fn sequence_numbers_are_never_used_again() {
-        let (hand, mut registry) = registry();
+        let (manual, mut registry) = registry();
         let first = registry.intern(7, "app");
         let slot = registry.slot_mut(first);
         assert_eq!(slot.next_seq, 1);
         slot.next_seq = 50;
         let before = registry.bytes();
-        hand.advance(Duration::from_micros(48));
+        manual.advance(Duration::from_micros(48));
         assert_eq!((registry.forget_absent(&[]), registry.len()), (0, 1));
-        hand.set_wall(-1_000_000);
-        hand.advance(Duration::from_micros(1));
+        manual.set_wall(-1_000_000);
+        manual.advance(Duration::from_micros(1));
         assert_eq!(registry.forget_absent(&[]), 1);
         assert!(registry.bytes() < before && registry.len() == 0);
         let again = registry.intern(7, "app");
         assert_eq!(registry.slot_mut(again).next_seq, 50);
     }
 
-    /// Where a source begins tells nothing of what others wrote, be they known or forgotten.
+    /// The first sequence number of a source does not depend on what other sources wrote, known or forgotten.
     #[test]
-    fn sequence_numbers_do_not_tell_of_others() {
+    fn sequence_numbers_reveal_nothing_of_other_sources() {
         let begins = |others: u64| {
-            let (hand, mut registry) = registry();
+            let (manual, mut registry) = registry();
             for (hash, id) in [(1, "forgotten"), (2, "known")] {
                 let index = registry.intern(hash, id);
                 registry.slot_mut(index).next_seq += others;
             }
-            hand.advance(Duration::from_secs(5));
+            manual.advance(Duration::from_secs(5));
             assert_eq!(registry.forget_absent(&[false, true]), 1);
             let index = registry.intern(3, "mine");
             registry.slot_mut(index).next_seq
@@ -303,7 +309,7 @@ mod tests {
         assert_eq!(begins(3), begins(4_000_000));
     }
 
-    /// Sources with rows, visible or not yet taken out of a chunk, are kept.
+    /// Sources are kept while they have visible rows, or expired rows that are still in a chunk.
     #[test]
     fn sources_with_rows_are_kept() {
         let mut registry = Registry::default();
@@ -318,17 +324,17 @@ mod tests {
         assert!(registry.find(3, "gone").is_none());
     }
 
-    /// Equal hashes are told apart by the id.
+    /// Two sources with equal hashes get two slots.
     #[test]
-    fn colliding_sources_are_two() {
+    fn sources_with_equal_hashes_get_two_slots() {
         let mut registry = Registry::default();
         assert_ne!(registry.intern(9, "a"), registry.intern(9, "b"));
         assert_eq!(registry.intern(9, "a"), registry.intern(9, "a"));
     }
 
-    /// Those written longest ago are retired first, and their rows are counted.
+    /// The sources whose last write is longest ago are retired first, and their rows are counted.
     #[test]
-    fn the_longest_silent_retire() {
+    fn the_sources_silent_longest_are_retired() {
         let mut registry = Registry::default();
         for hash in 0..32 {
             let index = registry.intern(hash, &hash.to_string());

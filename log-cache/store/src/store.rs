@@ -1,7 +1,7 @@
-//! The store itself: one lock around the table of sources and the lanes, and the ways in.
+//! The store: one lock around the table of sources and the lanes, and the functions that write.
 //!
-//! What the lock protects is small and quick: look-ups, appends of prepared rows, sealing a few thousand rows, swapping
-//! lists of chunks. Chunks are immutable, so that readers and the maintenance work on them outside.
+//! The lock is held for short work only: look-ups, appends of prepared rows, sealing a few thousand rows, and replacing
+//! chunks in a list. Chunks are immutable, so readers and the maintenance work on them without the lock.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::lane::Lane;
 use crate::limits::{Class, Limits, Sizing};
 use crate::maintain::Signal;
 use crate::numbering::Numbering;
-use crate::place::Places;
 use crate::rows::Rows;
 use crate::source::Registry;
-use crate::tap::{Shown, Tap};
+use crate::tap::{CountVisible, Tap};
+use crate::timestamps::TimestampAllocator;
 
-/// Timestamps that are remembered for each row that an active part collects.
+/// How many recent timestamps are remembered for each row that an active part can hold.
 const RECENT_PER_ACTIVE: usize = 8;
 
-/// An in-memory store of envelopes; clones are the same store.
+/// An in-memory store of envelopes. Clones share one store.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
@@ -35,67 +35,69 @@ pub(crate) struct Inner {
     sizing: [Sizing; Class::ALL.len()],
     hasher: RandomState,
     pub(crate) core: Mutex<Core>,
-    /// Held by whoever evicts or merges: only one at a time changes chunks that exist.
+    /// Held while chunks are evicted or merged, so that only one thread replaces existing chunks. It is always locked before
+    /// `core`.
     pub(crate) maintenance: Mutex<()>,
     pub(crate) signal: Signal,
 }
 
+/// The state that the lock protects.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) registry: Registry,
-    places: Places,
+    timestamps: TimestampAllocator,
     pub(crate) lanes: [Lane; Kind::ALL.len()],
-    /// Orders chunks of all kinds by age.
+    /// The number of the chunk that was sealed last, by which chunks of all kinds are ordered by age.
     born: u64,
     ingested: u64,
     expired: u64,
 }
 
-/// What became of a batch.
+/// The result of ingesting a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ingested {
-    /// Envelopes that were stored; visible to every reader now.
+    /// The number of envelopes that were stored and are visible to every reader.
     pub stored: u64,
-    /// Older envelopes that had to go because their sources have more than they may.
+    /// The number of older envelopes that expired because their sources exceeded `max_per_source`.
     pub expired: u64,
 }
 
-/// The store in numbers.
+/// Counts and sizes of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Envelopes stored since the start.
+    /// The number of envelopes stored since the start.
     pub ingested: u64,
-    /// Envelopes that were evicted since the start. `ingested - expired` are visible.
+    /// The number of envelopes that expired since the start; `ingested - expired` are visible.
     pub expired: u64,
-    /// Envelopes that are visible.
+    /// The number of visible envelopes.
     pub held: u64,
-    /// Sources known.
+    /// The number of known sources.
     pub sources: usize,
-    /// Memory of logs, in bytes.
+    /// The memory of logs, in bytes.
     pub logs_bytes: usize,
-    /// Memory of metrics, in bytes.
+    /// The memory of metrics, in bytes.
     pub metrics_bytes: usize,
-    /// Memory of the table of sources, in bytes.
+    /// The memory of the table of sources, in bytes.
     pub sources_bytes: usize,
-    /// Smallest timestamp in a chunk, if there is one.
+    /// The smallest timestamp in a chunk, in nanoseconds since the Unix epoch; `None` without chunks.
     pub oldest_timestamp: Option<i64>,
 }
 
 impl Store {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self::with_clock(limits, Clock::system())
     }
 
-    /// The same with a clock of the caller's: sources' sequence numbers begin at its time.
+    /// Returns an empty store with the given clock, at whose time the sequence numbers of sources begin.
     #[must_use]
     pub fn with_clock(limits: Limits, clock: Clock) -> Self {
         let sizing = Class::ALL.map(|class| limits.sizing(class));
         let lanes = Kind::ALL.map(|kind| Lane::new(kind, sizing[Class::of(kind) as usize]));
         let core = Core {
             registry: Registry::new(Numbering::new(clock)),
-            places: Places::new(sizing[0].active_rows * RECENT_PER_ACTIVE),
+            timestamps: TimestampAllocator::new(sizing[0].active_rows * RECENT_PER_ACTIVE),
             lanes,
             born: 0,
             ingested: 0,
@@ -112,16 +114,16 @@ impl Store {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What the store may hold.
+    /// The limits of the store.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
-    /// Takes the envelopes of `batch`. They are visible to every reader when this returns.
+    /// Stores the envelopes of `batch`. They are visible to every reader when this returns.
     ///
-    /// Room is made before anything is admitted; mostly the maintenance has made it already. `refused` is told the
-    /// source of each envelope that is larger than the store takes.
+    /// If a budget is exhausted, the call makes room first, which the maintenance has usually done before. `refused` is called
+    /// with the source id of each envelope that is larger than the store accepts.
     pub fn ingest(&self, batch: &Batch, mut refused: impl FnMut(&str)) -> Ingested {
         let mut preparer = Preparer::new(&self.inner.hasher, batch.len());
         let mut envelopes = batch.iter();
@@ -146,15 +148,16 @@ impl Store {
             let wanted = wanted && core.wants_maintenance();
             drop(core);
             if wanted {
-                self.nudge();
+                self.request_maintenance();
             }
         }
         done
     }
 
-    /// Waits until there is room for a slice that takes `costs`, and keeps the lock.
+    /// Waits until there is room for a slice of the given `costs`, and returns with the lock held.
     fn admit(&self, costs: [usize; Class::ALL.len()]) -> MutexGuard<'_, Core> {
-        // A reclaim makes room for sure, but others may take it first.
+        // A reclaim always makes room, but other writers may use it before this one has the lock again. The number of
+        // attempts is bounded, so that the budget is exceeded by a slice rather than a writer waiting for ever.
         for _ in 0..64 {
             let core = self.inner.core.lock();
             match core.short_of(costs, &self.inner.limits) {
@@ -168,16 +171,21 @@ impl Store {
         self.inner.core.lock()
     }
 
-    /// Follows a kind: its rows from now on, through a queue of `capacity` batches.
+    /// Follows a kind: returns its rows from now on, through a queue of `capacity` batches.
     ///
-    /// `shown` counts, of rows that found no room in the queue, those that the follower may know of: it is told of no
-    /// others. It is called while ingest waits, and only then.
+    /// `count_visible` counts the rows of a batch that the follower may know of. It is called only for batches that found no
+    /// room in the queue, while ingest waits.
     #[must_use]
-    pub fn tap(&self, kind: Kind, capacity: usize, shown: impl Fn(&Rows) -> usize + Send + Sync + 'static) -> Tap {
-        self.inner.core.lock().lanes[kind.index()].tap(capacity, Shown(Box::new(shown)))
+    pub fn tap(
+        &self,
+        kind: Kind,
+        capacity: usize,
+        count_visible: impl Fn(&Rows) -> usize + Send + Sync + 'static,
+    ) -> Tap {
+        self.inner.core.lock().lanes[kind.index()].tap(capacity, CountVisible(Box::new(count_visible)))
     }
 
-    /// The store in numbers.
+    /// Returns counts and sizes of the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let core = self.inner.core.lock();
@@ -195,22 +203,22 @@ impl Store {
     }
 }
 
-/// Where room is missing.
+/// What has to be freed before a slice can be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// Rows of a class take too much; so many bytes more are to be admitted.
+    /// The rows of a class take too much memory for another slice of this many bytes.
     Rows(Class, usize),
     /// The table of sources is full.
     Sources,
 }
 
 impl Core {
-    /// Appends an envelope; returns how many rows that let expire, and whether a chunk was sealed.
+    /// Appends an envelope; returns the number of rows that expired for it, and whether a chunk was sealed.
     #[inline]
     fn append(&mut self, envelope: &Prepared<'_>, scratch: &[u8], max_per_source: u64) -> (u64, bool) {
         let Self {
             registry,
-            places,
+            timestamps,
             lanes,
             born,
             ..
@@ -223,20 +231,20 @@ impl Core {
         }
         let slot = registry.intern(envelope.source_hash, envelope.source_id);
         let slot = registry.slot_mut(slot);
-        let timestamp = places.place(slot, envelope.timestamp, lanes);
+        let timestamp = timestamps.allocate(slot, envelope.timestamp, lanes);
         let expired = lanes[envelope.kind.index()].append(slot, timestamp, envelope, scratch, max_per_source);
         self.ingested += 1;
         self.expired += expired;
         (expired, sealed)
     }
 
-    /// Seals the active part of `kind`, however little there is.
+    /// Seals the active part of `kind`, even if it is small.
     pub(crate) fn seal(&mut self, kind: Kind) {
         self.born += 1;
         self.lanes[kind.index()].seal(&self.registry, self.born);
     }
 
-    /// Lets the rows of `kind` below ordinal `floor` of the source in `slot` expire.
+    /// Marks the rows of `kind` below ordinal `floor` of the source in `slot` as expired.
     pub(crate) fn expire(&mut self, kind: Kind, slot: u32, floor: u64) {
         let tally = &mut self.registry.slot_mut(slot as usize).tallies[kind.index()];
         let floor = floor.min(tally.next);
@@ -246,7 +254,7 @@ impl Core {
         self.expired += gone;
     }
 
-    /// Lets the sources that were silent for longest expire, to make room in the table of sources.
+    /// Marks all rows of the sources that were silent longest as expired, to make room in the table of sources.
     pub(crate) fn retire_sources(&mut self) {
         let expired = self.registry.retire_oldest();
         for kind in Kind::ALL {
@@ -255,11 +263,12 @@ impl Core {
         self.expired += expired.iter().sum::<u64>();
     }
 
-    /// Memory of a class.
+    /// Returns the memory of a class, in bytes.
     pub(crate) fn class_bytes(&self, class: Class) -> usize {
         class.kinds().iter().map(|kind| self.lanes[kind.index()].bytes()).sum()
     }
 
+    /// Returns what has to be freed before a slice of the given `costs` can be admitted.
     fn short_of(&self, costs: [usize; Class::ALL.len()], limits: &Limits) -> Option<Shortage> {
         if self.registry.bytes() >= limits.sources_bytes {
             return Some(Shortage::Sources);
@@ -277,8 +286,8 @@ impl Lane {
         taps.publish(active);
     }
 
-    fn tap(&mut self, capacity: usize, shown: Shown) -> Tap {
+    fn tap(&mut self, capacity: usize, count_visible: CountVisible) -> Tap {
         let (taps, active) = self.taps_and_active();
-        taps.add(capacity, shown, active)
+        taps.add(capacity, count_visible, active)
     }
 }

@@ -1,16 +1,16 @@
-//! The rows as SQL sees them: tables, their columns, and record batches of them.
+//! The tables of SQL: their columns, and record batches of rows.
 //!
-//! | table | columns beside `timestamp, source_id, instance_id, seq, tags` | a row is |
+//! | Table | Columns beside `timestamp, source_id, instance_id, seq, tags` | Each row is |
 //! |---|---|---|
-//! | `logs` | `stream, source_type, body, body_bytes` | a line |
-//! | `counters` | `name, delta, total` | an envelope |
+//! | `logs` | `stream, source_type, body, body_bytes` | a log line |
+//! | `counters` | `name, delta, total` | a counter |
 //! | `gauges` | `name, value, unit` | a metric; an envelope may have several |
-//! | `timers` | `name, start, stop` | an envelope |
-//! | `events` | `title, body` | an envelope |
-//! | `drops` | `component, hop, reason, count` | a report of envelopes lost; its source is the one that lost them |
+//! | `timers` | `name, start, stop` | a timer |
+//! | `events` | `title, body` | an event |
+//! | `drops` | `component, hop, reason, count` | a report of lost envelopes; its source is the one that lost them |
 //!
-//! A `body` that is not UTF-8 has U+FFFD in the places that are not, and its bytes in `body_bytes`, which is null
-//! otherwise. Tags are text; a deprecated tag is among them where no other hides it.
+//! A `body` that is not UTF-8 has U+FFFD in place of the invalid bytes, and `body_bytes` has the original bytes; otherwise
+//! `body_bytes` is null. Tags are text. A deprecated tag is among them unless a preferred tag has its key.
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,9 +27,9 @@ mod batches;
 mod values;
 
 pub use batches::Batches;
-use values::Used;
+use values::UsedValues;
 
-/// The counter that reports losses; its rows are the table `drops`.
+/// The name of the counter that reports losses. Its rows are also the table `drops`.
 pub const DROPPED: &str = "weir.dropped";
 
 /// A table of the store.
@@ -45,7 +45,7 @@ pub enum Table {
     Timers,
     /// Events.
     Events,
-    /// Losses that the stack reported.
+    /// Reports of lost envelopes.
     Drops,
 }
 
@@ -60,7 +60,7 @@ impl Table {
         Self::Drops,
     ];
 
-    /// The table's name in SQL.
+    /// The name of the table in SQL.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Table {
         }
     }
 
-    /// The kind of envelope that its rows come from.
+    /// The kind of envelope from which the rows come.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
@@ -85,7 +85,7 @@ impl Table {
         }
     }
 
-    /// The table's columns.
+    /// The columns of the table.
     #[must_use]
     pub fn schema(self) -> SchemaRef {
         static SCHEMAS: LazyLock<[SchemaRef; Table::ALL.len()]> =
@@ -93,7 +93,8 @@ impl Table {
         Arc::clone(&SCHEMAS[self as usize])
     }
 
-    /// The part of `selection` that belongs to this table: of the counters, losses are `drops`, too.
+    /// Returns the part of `selection` that belongs to this table. For `drops` these are the reports of losses among the
+    /// counters, which are rows of `counters` too.
     #[must_use]
     pub fn restrict(self, rows: &Rows, selection: Selection) -> Selection {
         if self != Self::Drops || selection.is_empty() {
@@ -113,8 +114,8 @@ impl Table {
 }
 
 impl Table {
-    /// Whether `column`, a position in the schema, is the same for all rows of an [`crate::Identity`]: a condition on
-    /// such columns need not be looked at for each row.
+    /// Whether the column at position `column` of the schema has one value for all rows of an [`crate::Identity`]. A condition
+    /// on such columns need not be evaluated for each row.
     #[must_use]
     pub fn is_shared(self, column: usize) -> bool {
         let found = self.columns().nth(column).map(|(_, column)| column);
@@ -124,12 +125,12 @@ impl Table {
         )
     }
 
-    /// Some of the columns for which [`Table::is_shared`] holds, one row for each of the identities numbered `wanted`.
+    /// Returns columns for which [`Table::is_shared`] is true, with one row for each identity at the positions `wanted`.
     ///
     /// # Errors
     /// If a column is not shared.
     pub fn identities(self, rows: &Rows, wanted: &[usize], columns: &[usize]) -> Result<RecordBatch, ArrowError> {
-        let used = Used::only(rows, wanted);
+        let used = UsedValues::only(rows, wanted);
         let keys = UInt32Array::from_iter_values(wanted.iter().filter_map(|identity| u32::try_from(*identity).ok()));
         let arrays = columns
             .iter()
@@ -148,7 +149,7 @@ impl Table {
     }
 }
 
-/// What a column shows.
+/// The contents of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Timestamp,
@@ -157,22 +158,23 @@ enum Column {
     Seq,
     Tags,
     Stream,
-    /// The tag of that name, null where there is none.
+    /// The value of a tag, or null if the row does not have it.
     Tag(&'static str),
     Body,
     BodyBytes,
     Name,
     Unit,
-    /// The first number of a row; its meaning is the table's.
+    /// The first number of a row, whose meaning depends on the table.
     First,
-    /// The second number.
+    /// The second number of a row, whose meaning depends on the table.
     Second,
-    /// The value of a gauge's metric.
+    /// The value of a metric of a gauge.
     Value,
     Title,
     EventBody,
 }
 
+/// The columns that every table has.
 const COMMON: [(&str, Column); 5] = [
     ("timestamp", Column::Timestamp),
     ("source_id", Column::SourceId),
@@ -213,7 +215,7 @@ impl Table {
     }
 }
 
-/// The type of points in time.
+/// The data type of points in time.
 #[must_use]
 pub fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))

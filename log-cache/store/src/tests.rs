@@ -1,4 +1,4 @@
-//! The store as a whole: against a naive model, against its budgets, and as tables.
+//! Tests of the whole store: against a naive model, its budgets, and its tables.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ mod reading;
 mod tables;
 mod walk;
 
-/// Limits small enough for a few dozen rows to fill several chunks.
+/// Limits with which a few dozen rows fill several chunks.
 fn small() -> Limits {
     Limits {
         active_rows: 4,
@@ -106,7 +106,7 @@ fn read(store: &Store, query: &ReadQuery) -> Vec<v2::Envelope> {
     decode(&store.read(query).expect("fits"))
 }
 
-/// What must hold whenever the store is at rest.
+/// Asserts the invariants of a store to which nobody is writing.
 fn assert_consistent(store: &Store) {
     let stats = store.stats();
     assert_eq!(

@@ -22,7 +22,7 @@ mod component;
 mod config;
 mod error;
 mod external;
-#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
 mod hashing;
 mod http;

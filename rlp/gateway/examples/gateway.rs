@@ -1,8 +1,8 @@
-//! What the gateway costs: `cargo run --release -p weir-rlp-gateway --example gateway`.
+//! Measures the cost of the gateway: `cargo run --release -p weir-rlp-gateway --example gateway`.
 //!
-//! The gateway runs in this process, the RLP and the clients in children, so that its CPU time and memory are its own.
-//! Envelopes are log lines of 100 bytes with 12 tags, 423 bytes in all, 100 in a message; each stream gets as many as it
-//! takes.
+//! The gateway runs in this process, and the RLP and the clients in child processes, so that the measured CPU time and
+//! memory are its own. Envelopes are log lines of 100 bytes with 12 tags, 423 bytes in all, and a message contains 100
+//! of them. Each stream gets as many as it accepts.
 
 #![allow(
     clippy::disallowed_methods,
@@ -177,7 +177,7 @@ fn json(batch: &Batch) {
     );
 }
 
-/// Starts this program in another role; returns the first line it says.
+/// Starts this program in another role. Returns the child and the first line that it prints.
 fn child(arguments: &[&str]) -> (Child, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(arguments)
@@ -255,7 +255,7 @@ async fn client(dir: &Path, address: SocketAddr, streams: usize, query: &str) {
 }
 
 fn cpu_nanos() -> u64 {
-    // All threads, in clock ticks of a hundredth of a second: utime and stime are fields 14 and 15.
+    // The sum over all threads, in clock ticks of 10 ms. After the name, utime and stime are the fields 11 and 12.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();

@@ -1,29 +1,29 @@
-//! Answers that are no stream: the original's texts, byte for byte (logging §10).
+//! Responses that are not streams, with the original's texts, byte for byte (logging §10).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::line::Line;
+use crate::connection::ConnectionHandle;
 use crate::outlet::{Body, Outlet};
 use crate::query::Invalid;
 
-/// A refusal; its texts are the original's where there is one.
+/// The reasons for which a request is refused. Their texts are the original's, where it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// There is nothing at this path.
+    /// Nothing is served at this path.
     NoSuchPath,
-    /// No token, a bad one, or one that does not allow this: the original does not tell them apart.
+    /// The token is missing, invalid or not sufficient. Like the original, the answer does not say which.
     NotFound,
     /// Only `GET` is served.
     Method,
-    /// The query makes no stream.
+    /// The query is not one for a stream.
     Query(Invalid),
-    /// One caller has as many streams as it may have.
-    TooManyOfOne,
-    /// The streams of one caller have as many selectors as they may have.
-    SelectorsOfOne,
-    /// There is no place, no RLP, or no way to tell who asks.
+    /// The caller has the largest number of streams that it may have.
+    TooManyStreamsOfCaller,
+    /// The caller's streams have the largest number of selectors that they may have.
+    TooManySelectorsOfCaller,
+    /// All places are taken, the RLP cannot be reached, or tokens cannot be verified.
     Unavailable,
 }
 
@@ -48,12 +48,12 @@ impl Refusal {
                 "too_many_selectors",
                 "query asks for too many sources, types and names at once",
             ),
-            Self::TooManyOfOne => (
+            Self::TooManyStreamsOfCaller => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_streams",
                 "there are too many streams of this user or client already",
             ),
-            Self::SelectorsOfOne => (
+            Self::TooManySelectorsOfCaller => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_selectors",
                 "the streams of this user or client ask for too many sources, types and names together",
@@ -66,10 +66,10 @@ impl Refusal {
         }
     }
 
-    /// The answer.
+    /// Returns the response.
     pub(crate) fn answer(self) -> Response<Body> {
         let (status, name, message) = self.parts();
-        // Go's encoder ends the object with a line feed, and its `http.Error` adds another one.
+        // Go's encoder ends the object with a line feed, and its `http.Error` adds another.
         let text = match self {
             Self::NoSuchPath => "404 page not found\n".to_owned(),
             _ => format!("{{\"message\":\"{message}\",\"error\":\"{name}\"}}\n\n"),
@@ -81,7 +81,7 @@ impl Refusal {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         match self {
             Self::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
-            Self::Unavailable | Self::TooManyOfOne | Self::SelectorsOfOne => {
+            Self::Unavailable | Self::TooManyStreamsOfCaller | Self::TooManySelectorsOfCaller => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -90,9 +90,9 @@ impl Refusal {
     }
 }
 
-/// The answer that is a stream, and where its events go.
-pub(crate) fn stream(line: Line) -> (Response<Body>, Outlet) {
-    let (outlet, body) = Outlet::new(line);
+/// Returns the response of a stream, and the outlet for its events.
+pub(crate) fn stream(connection: ConnectionHandle) -> (Response<Body>, Outlet) {
+    let (outlet, body) = Outlet::new(connection);
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

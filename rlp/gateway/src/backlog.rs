@@ -1,12 +1,13 @@
-//! What a stream has taken from the RLP: waiting to be sent, on its way, or kept for a client that may come back.
+//! What a stream has taken from the RLP: pieces that wait to be sent, pieces in flight, and pieces kept for a client
+//! that may reconnect.
 //!
 //! ```text
 //!   first                      next                         end
 //!   ├── sent, settled or not ──┼── waiting ─────────────────┤     numbers count from 1, without gaps
 //! ```
 //!
-//! A piece is settled when its event lies in the socket, or when the client says that it has it. What is not settled when
-//! the stream ends is lost, and counted.
+//! A piece is settled when its event is in the socket, or when the client says that it has it. What is not settled when
+//! the stream ends is counted as lost.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,10 +19,10 @@ use weir_flow::{Ledger, Reason};
 
 use crate::events;
 
-/// Most bytes of envelopes in an event, unless a single one is larger.
+/// The largest size in bytes of the envelopes in one event, unless one envelope alone is larger.
 pub(crate) const PIECE: usize = 256 << 10;
 
-/// Most envelopes in an event: as many as the original's batches have.
+/// The largest number of envelopes in one event. It is the original's batch size.
 const MOST_ENVELOPES: usize = 100;
 
 /// A part of a message that becomes one event.
@@ -44,26 +45,26 @@ impl Piece {
     }
 }
 
-/// The pieces of one stream, and the books about them.
+/// The pieces of one stream. They are counted in the ledger as they arrive, are sent and are lost.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
-    /// The number of the piece at the front.
+    /// The number of the first piece.
     first: u64,
     /// The number of the next piece to send.
     next: u64,
-    /// Bytes of all pieces.
+    /// The size in bytes of all pieces.
     bytes: usize,
-    /// Bytes of pieces that wait.
+    /// The size in bytes of the pieces that wait.
     waiting: usize,
-    /// Bytes of settled pieces that are kept.
+    /// How many bytes of settled pieces are kept.
     keep: usize,
-    /// Pieces on their way: the number of the event at the outlet, and of the piece.
+    /// The pieces in flight: the number of the event at the outlet and the number of the piece.
     sent: VecDeque<(u64, u64)>,
 }
 
 impl Backlog {
-    /// An empty backlog; `keep` bytes stay for a client that comes back.
+    /// Creates an empty backlog that keeps `keep` bytes for a client that reconnects.
     pub(crate) fn new(keep: usize) -> Self {
         Self {
             pieces: VecDeque::new(),
@@ -76,7 +77,7 @@ impl Backlog {
         }
     }
 
-    /// Takes in a message.
+    /// Splits a message into pieces and counts its envelopes.
     pub(crate) fn push(&mut self, message: Bytes, ledger: &Ledger) {
         let Split {
             batch,
@@ -121,18 +122,18 @@ impl Backlog {
         }
     }
 
-    /// Whether something waits to be sent.
+    /// Returns whether a piece waits to be sent.
     pub(crate) const fn has_waiting(&self) -> bool {
         self.waiting > 0
     }
 
-    /// Whether as much waits as may be kept for a client that is away.
+    /// Returns whether as much waits as may be kept for an absent client.
     pub(crate) const fn is_full(&self) -> bool {
         self.waiting >= self.keep
     }
 
-    /// The event of the next piece, which is on its way from now on as the outlet's event `event`; with an id if there is
-    /// a session.
+    /// Returns the event of the next piece, and records that the outlet sends it as its event `event`. The event has an
+    /// id if there is a session.
     pub(crate) fn send(&mut self, session: Option<&str>, event: u64) -> Option<Bytes> {
         let index = usize::try_from(self.next - self.first).ok()?;
         let piece = self.pieces.get(index)?;
@@ -144,12 +145,12 @@ impl Backlog {
         Some(data)
     }
 
-    /// Whether pieces are on their way.
+    /// Returns whether pieces are in flight.
     pub(crate) fn is_on_its_way(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// The outlet's events up to `event` lie in the socket.
+    /// Records that the outlet's events up to `event` are in the socket.
     pub(crate) fn written(&mut self, event: u64, ledger: &Ledger) {
         while let Some((of_event, number)) = self.sent.front().copied()
             && of_event <= event
@@ -160,16 +161,17 @@ impl Backlog {
         self.forget();
     }
 
-    /// The client is away: what is on its way may not have arrived.
+    /// Records that the client has disconnected. Pieces in flight may not have arrived.
     pub(crate) fn detach(&mut self) {
         self.sent.clear();
     }
 
-    /// The client has everything up to `number`, and wants what follows. How many events before that are gone.
+    /// Continues after the event `number`, which is the last one that the client has. Returns how many of the following
+    /// events are not kept any more.
     pub(crate) fn rewind(&mut self, number: u64, ledger: &Ledger) -> u64 {
         self.detach();
         let end = self.first + self.pieces.len() as u64;
-        // It cannot have more than was sent.
+        // The client cannot have more than was sent.
         let has = number.min(self.next.saturating_sub(1));
         for number in self.first..=has {
             self.settle(number, ledger);
@@ -182,11 +184,13 @@ impl Backlog {
         wanted - (has + 1).min(wanted)
     }
 
-    /// The stream ends: whatever is not settled is lost.
+    /// Counts everything that is not settled as lost.
     pub(crate) fn abandon(&mut self, reason: Reason, ledger: &Ledger) {
         self.detach();
         for piece in self.pieces.drain(..).filter(|piece| !piece.settled) {
             ledger.in_flight(-piece.envelopes().cast_signed());
+            // Losses are reported per source. Envelopes of one source usually follow each other, so a run is reported
+            // at once.
             let mut run: Option<(&str, u64)> = None;
             for envelope in piece.batch.iter().skip(piece.part.start).take(piece.part.len()) {
                 run = match run {
@@ -220,7 +224,7 @@ impl Backlog {
         }
     }
 
-    /// Lets go of what is settled and more than is to be kept.
+    /// Removes settled pieces beyond what is to be kept.
     fn forget(&mut self) {
         while let Some(front) = self.pieces.front()
             && front.settled

@@ -1,7 +1,7 @@
-//! Server-sent events, as the original writes them (logging §10).
+//! Server-sent events in the exact form of the original (logging §10).
 //!
-//! Clients read them line by line and to the letter: one `data:` line with a space behind the colon, an empty line at the
-//! end, the name of an event in front. An id stands behind its data, where clients that do not look for it pass over it.
+//! Clients parse them line by line: the name of the event first, one `data:` line with a space after the colon, and an
+//! empty line at the end. An id follows the data, where clients that do not expect it ignore it.
 
 use std::io::Write as _;
 
@@ -9,16 +9,16 @@ use bytes::Bytes;
 use serde_json::json;
 use weir_envelope::view::EnvelopeView;
 
-/// What an event adds to its JSON.
+/// The number of bytes in an event besides the JSON.
 const FRAME: usize = 64;
 
-/// Envelopes, as one line of JSON; with an id if there is one.
+/// Returns an event with envelopes as one line of JSON, and with an id if there is one. `bytes` is their encoded size.
 pub(crate) fn data<'a>(
     envelopes: impl Iterator<Item = EnvelopeView<'a>>,
     bytes: usize,
     id: Option<(&str, u64)>,
 ) -> Bytes {
-    // Base64, names and quotes: about twice the protobuf.
+    // With Base64, field names and quotes, the JSON takes about twice the size of the protobuf encoding.
     let mut event = Vec::with_capacity(bytes * 2 + FRAME);
     event.extend_from_slice(b"data: ");
     weir_envelope::json::write_batch(envelopes, &mut event);
@@ -26,28 +26,28 @@ pub(crate) fn data<'a>(
         write!(event, "\nid: {session}.{sequence}").expect("writing to memory cannot fail");
     }
     event.extend_from_slice(b"\n\n");
-    // It waits for its client: with no more memory than it needs.
+    // The event may wait for its client for a long time, so it should not hold more memory than it needs.
     event.shrink_to_fit();
     event.into()
 }
 
-/// A sign of life, with the time in whole seconds.
+/// Returns a heartbeat with the time in seconds since the epoch.
 pub(crate) fn heartbeat(now_seconds: i64) -> Bytes {
     format!("event: heartbeat\ndata: {now_seconds}\n\n").into()
 }
 
-/// The last event of a stream that ends in order.
+/// Returns the last event of a stream that ends in order.
 pub(crate) fn closing(why: &str) -> Bytes {
     format!("event: closing\ndata: {why}\n\n").into()
 }
 
-/// The last event of a stream that fails. The original ends it without a word.
+/// Returns the last event of a stream that fails. The original ends such a stream without an event.
 pub(crate) fn error(name: &str, message: &str) -> Bytes {
     let message = json!(message);
     format!("event: error\ndata: {{\"message\":{message},\"error\":\"{name}\"}}\n\n").into()
 }
 
-/// To a client that came back: not everything that it missed is there.
+/// Returns an event that tells a reconnected client that not everything it missed is available.
 pub(crate) fn gap(message: &str) -> Bytes {
     let message = json!(message);
     format!("event: gap\ndata: {{\"message\":{message}}}\n\n").into()
@@ -81,7 +81,7 @@ mod tests {
         builder.finish()
     }
 
-    /// Byte for byte. Nothing in an envelope can end a line, let alone an event.
+    /// Events are exact to the byte, and no content of an envelope can end a line or an event.
     #[test]
     fn frames_are_exact() {
         let batch = batch();
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(&gap("gone")[..], b"event: gap\ndata: {\"message\":\"gone\"}\n\n");
     }
 
-    /// The id stands behind the data.
+    /// The id follows the data.
     #[test]
     fn ids_come_last() {
         let event = data(std::iter::empty(), 0, Some(("abc", 12)));

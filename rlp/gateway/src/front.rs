@@ -1,7 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! Not `weir_net::serve_http`: a client that stops reading must not keep its connection, and a stream that was told to go
-//! must be able to cut it.
+//! This does not use `weir_net::serve_http`, because a client that stops reading must not keep its connection, and
+//! because a stream must be able to cut it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use weir_service::Context;
 use weir_tls::ServerTls;
 
 use crate::config::{Limits, Times};
-use crate::line::{Line, Noted};
+use crate::connection::{ConnectionHandle, FlushCounter};
 use crate::service::Service;
 
-/// Most header fields of a request.
+/// The largest number of header fields in a request.
 const MAX_HEADERS: usize = 100;
 
-/// How long connections may still live once shutdown was requested.
+/// How long connections may stay open after shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// The public side of the gateway.
@@ -37,11 +37,11 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Accepts until shutdown is requested, then waits for the connections that are left.
+    /// Accepts connections until shutdown is requested, and then waits for the remaining ones.
     pub(crate) async fn serve(self, listener: TcpListener) {
         let Context { shutdown, tasks, .. } = &*self.context;
         let limits = PortLimits {
-            // A stream knows by the flush what its client has.
+            // A stream learns from each flush how much its client has, so writes must not be gathered.
             gathers_writes: false,
             ..self.limits.port
         };
@@ -56,13 +56,13 @@ impl Front {
     }
 
     async fn requests(self, connection: Connection) {
-        let (line, is_cut) = Line::new();
+        let (handle, is_cut) = ConnectionHandle::new();
         let (peer, place) = (connection.peer(), connection.place());
-        let stream = Noted::new(connection, line.clone());
+        let stream = FlushCounter::new(connection, handle.clone());
         let service = service_fn(|request| {
-            let (service, line, under_way) = (Arc::clone(&self.service), line.clone(), place.begin());
+            let (service, handle, under_way) = (Arc::clone(&self.service), handle.clone(), place.begin());
             async move {
-                let answer = service.answer(request, line).await;
+                let answer = service.answer(request, handle).await;
                 Ok::<_, Infallible>(answer.map(|body| body.under_way(under_way)))
             }
         });

@@ -1,20 +1,21 @@
-//! The RLP gateway: v2 envelopes as server-sent events over HTTPS (logging §10).
+//! The RLP gateway serves v2 envelopes as server-sent events over HTTPS (logging §10).
 //!
 //! ```text
 //! RLP ─v2 gRPC─▶ provider ─▶ backlog ─▶ events (JSON) ─▶ outlet ─HTTP/1.1, TLS─▶ client
 //! ```
 //!
-//! `GET /v2/read` opens a stream. A request goes through `service`: its path, who asks, what it asks for (`query`), a
-//! place (`places`), a subscription at the RLP (`provider`); then a task of its own serves it (`stream`) until the client
-//! goes, its token ends, the time is over, or the RLP is gone for too long; it says so in a last event.
+//! `GET /v2/read` opens a stream. `service` handles a request: it checks the path, the caller and the query (`query`),
+//! takes a place (`stream_limits`) and subscribes at the RLP (`provider`). Then a task (`stream`) serves the stream
+//! until the client disconnects, its token ends, the time limit is reached, or the RLP is absent for too long. A last
+//! event says why it ended.
 //!
-//! The gateway takes from the RLP only what its client has room for: a slow client holds its subscription back by HTTP/2's
-//! flow control, and the doppler's queue decides who loses. What was taken and not written is counted here:
-//! `consumer_gone`, `slow_consumer`, `shutting_down`, `malformed`.
+//! The gateway takes from the RLP only what its client has room for. If a client is slow, HTTP/2 flow control delays
+//! its subscription, and the doppler's queue decides which source loses envelopes. What was taken and not written is
+//! counted here, with the reasons `consumer_gone`, `slow_consumer`, `shutting_down` and `malformed`.
 //!
-//! A client that sends `Last-Event-ID` gets events with ids, and may come back within a minute for what it missed
-//! (`sessions`). Frames for all others are the original's, byte for byte. What is served: HTTP/1.1 alone, as the original's
-//! `Connection: keep-alive` demands.
+//! A client that sends `Last-Event-ID` gets events with ids, and may reconnect within a minute for what it missed
+//! (`sessions`). Events for other clients are the original's, byte for byte. Only HTTP/1.1 is served, because the
+//! original's header `Connection: keep-alive` requires it.
 
 #![cfg_attr(
     test,
@@ -29,21 +30,21 @@ mod answer;
 mod backlog;
 mod component;
 mod config;
+mod connection;
 mod error;
 mod events;
 mod front;
-#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
-mod line;
 mod metrics;
 mod outlet;
-mod places;
 mod provider;
 mod query;
 mod server;
 mod service;
 mod sessions;
 mod stream;
+mod stream_limits;
 
 pub use config::{Config, DOCS, RawConfig, RawLimits, RawResume, RawTimeouts};
 pub use error::Error;

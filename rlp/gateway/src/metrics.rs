@@ -1,4 +1,4 @@
-//! What the gateway says about itself (logging §18).
+//! The metrics of the gateway (logging §18).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use opentelemetry::metrics::{Counter, Meter};
 use weir_auth::{Verifier, VerifierStats};
 use weir_flow::Ledger;
 
-/// Registers the metrics; returns the counter of refused streams.
+/// Registers the metrics. Returns the counter of refused streams.
 pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, verifier: Option<&Arc<Verifier>>) -> Counter<u64> {
     weir_telemetry::observe_ledger(meter, ledger, &[opentelemetry::KeyValue::new("protocol", "grpc")]);
     if let Some(verifier) = verifier {

@@ -1,7 +1,7 @@
-//! Between a stream's task and its connection: one event at a time.
+//! The hand-over of events from a stream's task to its connection, one event at a time.
 //!
-//! The connection takes an event when it has room for it, so that a client that does not read holds its stream back, all
-//! the way to the doppler.
+//! The connection takes an event when it has room for it. So a client that does not read delays its stream, and through
+//! it the subscription at the doppler.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,32 +12,32 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 use weir_net::UnderWay;
 
-use crate::line::Line;
+use crate::connection::ConnectionHandle;
 
-/// Where a stream's events go.
+/// The sending side of a stream's events.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     events: mpsc::Sender<Bytes>,
-    line: Line,
-    /// What the connection had taken for earlier answers.
+    connection: ConnectionHandle,
+    /// The number of events that the connection had taken for earlier responses.
     before: u64,
-    /// Events that were sent here.
+    /// The number of events that were sent through this outlet.
     sent: u64,
 }
 
-/// The client is gone.
+/// The error of an outlet whose client has disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
 impl Outlet {
-    /// An outlet on a connection, and the body of the answer that it feeds.
-    pub(crate) fn new(line: Line) -> (Self, Body) {
+    /// Creates an outlet on a connection, and the body of the response that it feeds.
+    pub(crate) fn new(connection: ConnectionHandle) -> (Self, Body) {
         let (events, receiver) = mpsc::channel(1);
-        let body = Body::new(Inner::Stream(receiver, line.clone()));
+        let body = Body::new(Inner::Stream(receiver, connection.clone()));
         let outlet = Self {
             events,
-            before: line.taken(),
-            line,
+            before: connection.taken(),
+            connection,
             sent: 0,
         };
         (outlet, body)
@@ -48,54 +48,54 @@ impl Outlet {
         self.events.reserve().await.map(drop).map_err(|_| Gone)
     }
 
-    /// Sends an event, if there is room; whether there was.
+    /// Sends an event if there is room. Returns whether there was.
     pub(crate) fn send(&mut self, event: Bytes) -> bool {
         let taken = self.events.try_send(event).is_ok();
         self.sent += u64::from(taken);
         taken
     }
 
-    /// How many events were sent.
+    /// Returns how many events were sent.
     pub(crate) const fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// How many of them lie in the socket.
+    /// Returns how many of the events are in the socket.
     pub(crate) fn written(&self) -> u64 {
-        self.line.flushed().saturating_sub(self.before)
+        self.connection.flushed().saturating_sub(self.before)
     }
 
-    /// Waits until the client is gone. Cancel safe.
+    /// Waits until the client has disconnected. Cancel safe.
     pub(crate) async fn gone(&self) {
         self.events.closed().await;
     }
 
-    /// The connection.
-    pub(crate) fn line(&self) -> Line {
-        self.line.clone()
+    /// Returns the handle of the connection.
+    pub(crate) fn connection(&self) -> ConnectionHandle {
+        self.connection.clone()
     }
 
-    /// There will be no more events: the answer ends behind the last one. Waits until all of them lie in the socket;
-    /// returns how many. Does not end where the client reads no more.
+    /// Ends the response after the last event, and waits until all events are in the socket. Returns how many there
+    /// were. It does not return while a connected client does not read.
     pub(crate) async fn finish(self) -> u64 {
         drop(self.events);
-        self.line.reaches(self.before + self.sent).await;
+        self.connection.reaches(self.before + self.sent).await;
         self.sent
     }
 }
 
-/// The body of an answer: a text, or a stream's events.
+/// The body of a response: a text, or the events of a stream.
 #[derive(Debug)]
 pub(crate) struct Body {
     inner: Inner,
-    /// The request on its connection.
+    /// Keeps the request counted as under way until the response was sent.
     _under_way: Option<UnderWay>,
 }
 
 #[derive(Debug)]
 enum Inner {
     Whole(Option<Bytes>),
-    Stream(mpsc::Receiver<Bytes>, Line),
+    Stream(mpsc::Receiver<Bytes>, ConnectionHandle),
 }
 
 impl Body {
@@ -110,7 +110,7 @@ impl Body {
         }
     }
 
-    /// The answer to a request that is under way until the answer was sent.
+    /// Returns the body with a mark that is held until the response was sent.
     pub(crate) fn under_way(self, under_way: UnderWay) -> Self {
         Self {
             _under_way: Some(under_way),
@@ -126,7 +126,7 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match &mut self.inner {
             Inner::Whole(text) => Poll::Ready(text.take()),
-            Inner::Stream(events, line) => events.poll_recv(cx).map(|event| event.inspect(|_| line.take())),
+            Inner::Stream(events, connection) => events.poll_recv(cx).map(|event| event.inspect(|_| connection.take())),
         };
         data.map(|data| data.map(|data| Ok(Frame::data(data))))
     }

@@ -1,4 +1,4 @@
-//! The subscription at the RLP, which opens again whenever it ends.
+//! The subscription at the RLP, which is opened again whenever it ends.
 
 use std::pin::Pin;
 
@@ -11,23 +11,23 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
 
-/// What comes from the RLP.
+/// An event of the subscription.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum ProviderEvent {
     /// The subscription is open.
     Opened,
-    /// An `EnvelopeBatch`.
+    /// An encoded `EnvelopeBatch` arrived.
     Message(Bytes),
-    /// It ended, or could not be opened; it will be tried again.
-    Away(Failure),
+    /// The subscription ended or could not be opened. It will be tried again.
+    Unavailable(Failure),
 }
 
-/// Why there is nothing from the RLP.
+/// The reason for which the RLP delivers nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// In the RLP's words, or the transport's: for the log, not for clients.
+    /// The message of the RLP or of the transport. It is meant for the log and not for clients.
     pub(crate) text: String,
-    /// To ask the same again is of no use.
+    /// Whether it is useless to send the same request again.
     pub(crate) permanent: bool,
 }
 
@@ -45,9 +45,9 @@ impl Failure {
     }
 }
 
-/// A subscription, read on the task of whoever reads it. Dropping it ends it.
+/// A subscription that is read on the caller's task. Dropping it ends it.
 pub(crate) struct Provider {
-    news: Pin<Box<dyn Stream<Item = News> + Send>>,
+    events: Pin<Box<dyn Stream<Item = ProviderEvent> + Send>>,
 }
 
 enum Link {
@@ -57,21 +57,21 @@ enum Link {
 }
 
 impl Provider {
-    /// Subscribes when it is first asked for news.
+    /// Creates a provider. It subscribes when [`Provider::next`] is first called.
     pub(crate) fn new(channel: Channel, request: &EgressBatchRequest) -> Self {
         let request = Bytes::from(request.encode_to_vec());
         let state = (channel, request, Link::Closed, Backoff::of_subscriptions());
-        let news = futures::stream::unfold(state, |(channel, request, mut link, mut backoff)| async move {
-            let news = match &mut link {
+        let events = futures::stream::unfold(state, |(channel, request, mut link, mut backoff)| async move {
+            let event = match &mut link {
                 Link::Open(messages) => match messages.message().await {
                     Ok(Some(message)) => {
                         backoff.reset();
-                        News::Message(message)
+                        ProviderEvent::Message(message)
                     }
                     ended => {
                         let status = ended.err().unwrap_or_else(|| Status::ok("ended"));
                         link = Link::Waiting;
-                        News::Away(Failure::new(&status))
+                        ProviderEvent::Unavailable(Failure::new(&status))
                     }
                 },
                 Link::Closed | Link::Waiting => {
@@ -81,25 +81,25 @@ impl Provider {
                     match open(&channel, request.clone()).await {
                         Ok(messages) => {
                             link = Link::Open(messages);
-                            News::Opened
+                            ProviderEvent::Opened
                         }
                         Err(status) => {
                             link = Link::Waiting;
-                            News::Away(Failure::new(&status))
+                            ProviderEvent::Unavailable(Failure::new(&status))
                         }
                     }
                 }
             };
-            Some((news, (channel, request, link, backoff)))
+            Some((event, (channel, request, link, backoff)))
         });
-        Self { news: news.boxed() }
+        Self { events: events.boxed() }
     }
 
-    /// Waits for what comes next. Cancel safe.
-    pub(crate) async fn next(&mut self) -> News {
-        match self.news.next().await {
-            Some(news) => news,
-            // The stream above has no end.
+    /// Waits for the next event. Cancel safe.
+    pub(crate) async fn next(&mut self) -> ProviderEvent {
+        match self.events.next().await {
+            Some(event) => event,
+            // The stream is infinite.
             None => std::future::pending().await,
         }
     }

@@ -1,30 +1,30 @@
-//! What a request asks for (logging §10): the query string as Go reads it, and the selectors that it means.
+//! Parses the query string of a request as Go does, and translates it to selectors (logging §10).
 
 use percent_encoding::percent_decode_str;
-use weir_envelope::selector::{Selector, What};
+use weir_envelope::selector::{PayloadFilter, Selector};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
-/// The parameters, decoded, in their order. Names may repeat.
+/// The decoded parameters in their order. Names may repeat.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
-/// Why a query makes no stream.
+/// The reason for which a query is not one for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Invalid {
     /// There are no parameters.
     Empty,
-    /// No kind of envelope is asked for.
+    /// No envelope type is asked for.
     NoType,
-    /// It is not readable. The original skips what it cannot read; but a source that is skipped means all sources.
+    /// The query cannot be decoded. The original skips such parts, but skipping a source id would ask for all sources.
     Malformed,
-    /// More selectors than a stream may have.
+    /// There are more selectors than a stream may have.
     TooMany,
 }
 
 impl Query {
-    /// Reads a query string.
+    /// Parses a query string.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let mut pairs = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
@@ -37,7 +37,7 @@ impl Query {
         Ok(Self { pairs })
     }
 
-    /// All values of a parameter.
+    /// Returns all values of a parameter.
     fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
         let pairs = self.pairs.iter().filter(move |(key, _)| key == name);
         pairs.map(|(_, value)| value.as_str())
@@ -51,12 +51,12 @@ impl Query {
         self.all(name).next().unwrap_or_default().to_owned()
     }
 
-    /// The sources that are named; an empty one, and none at all, stand for every source.
+    /// Returns the source ids of the query. An empty one, and none at all, mean all sources.
     pub(crate) fn source_ids(&self) -> impl Iterator<Item = &str> {
         self.all("source_id")
     }
 
-    /// The request to the RLP: every source with every kind and name. No more than `most` selectors.
+    /// Returns the request to the RLP: each source with each type and name, in at most `most` selectors.
     pub(crate) fn request(&self, most: usize) -> Result<EgressBatchRequest, Invalid> {
         if self.pairs.is_empty() {
             return Err(Invalid::Empty);
@@ -69,14 +69,15 @@ impl Query {
         if sources.is_empty() {
             sources.push("");
         }
+        // The product is checked before the selectors are built, because a short query can ask for millions.
         if sources.len().saturating_mul(wanted.len()) > most {
             return Err(Invalid::TooMany);
         }
         let of_source = |source_id: &&str| {
             let source_id = *source_id;
-            let selectors = wanted.iter().map(move |what| Selector {
+            let selectors = wanted.iter().map(move |payload| Selector {
                 source_id: source_id.to_owned(),
-                what: what.clone(),
+                payload: payload.clone(),
             });
             selectors.map(|selector| selector.to_proto()).collect::<Vec<_>>()
         };
@@ -89,35 +90,36 @@ impl Query {
         })
     }
 
-    /// What is asked for of each source, in the original's order. Names stand in for their plain kind.
-    fn wanted(&self) -> Vec<What> {
+    /// Returns what is asked for of each source, in the original's order. If there are names, the plain type is not
+    /// asked for.
+    fn wanted(&self) -> Vec<PayloadFilter> {
         let mut wanted = Vec::new();
         if self.has("log") {
-            wanted.push(What::Log);
+            wanted.push(PayloadFilter::Log);
         }
         if self.has("counter.name") {
-            let name = |name: &str| What::Counter((!name.is_empty()).then(|| name.to_owned()));
+            let name = |name: &str| PayloadFilter::Counter((!name.is_empty()).then(|| name.to_owned()));
             wanted.extend(self.all("counter.name").map(name));
         } else if self.has("counter") {
-            wanted.push(What::Counter(None));
+            wanted.push(PayloadFilter::Counter(None));
         }
         if self.has("gauge.name") {
-            let names = |names: &str| What::Gauge(names.split(',').map(str::to_owned).collect());
+            let names = |names: &str| PayloadFilter::Gauge(names.split(',').map(str::to_owned).collect());
             wanted.extend(self.all("gauge.name").map(names));
         } else if self.has("gauge") {
-            wanted.push(What::Gauge(std::collections::BTreeSet::new()));
+            wanted.push(PayloadFilter::Gauge(std::collections::BTreeSet::new()));
         }
         if self.has("timer") {
-            wanted.push(What::Timer);
+            wanted.push(PayloadFilter::Timer);
         }
         if self.has("event") {
-            wanted.push(What::Event);
+            wanted.push(PayloadFilter::Event);
         }
         wanted
     }
 }
 
-/// Decodes a name or a value of a form; every `%` must begin an escape.
+/// Decodes a form-encoded name or value. Each `%` must begin an escape sequence.
 fn decode(text: &str) -> Result<String, Invalid> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {

@@ -10,9 +10,9 @@ use weir_net::{Channel, Target};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
 use crate::front::Front;
-use crate::places::Places;
 use crate::service::Service;
 use crate::sessions::Sessions;
+use crate::stream_limits::StreamLimits;
 use crate::{Config, Error, metrics};
 
 /// An RLP gateway that listens.
@@ -100,7 +100,7 @@ impl Server {
             limits: config.limits,
             times: config.times,
             resume: config.resume,
-            places: Places::new(&config.limits),
+            stream_limits: StreamLimits::new(&config.limits),
             sessions: Sessions::new(config.resume.sessions, config.resume.sessions_per_caller),
             rejected_streams,
             context: context.clone(),

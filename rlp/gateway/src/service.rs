@@ -1,4 +1,4 @@
-//! The life of a request, top down: its path, who asks, what it asks for, a place, a subscription, and its stream.
+//! Handles requests: path, caller, query, stream limits, subscription, and the stream itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 
 use crate::answer::{self, Refusal};
 use crate::config::{Limits, Resume, Times};
+use crate::connection::ConnectionHandle;
 use crate::events;
-use crate::line::Line;
 use crate::outlet::Body;
-use crate::places::{Full, Places};
-use crate::provider::{News, Provider};
+use crate::provider::{Provider, ProviderEvent};
 use crate::query::Query;
 use crate::sessions::{Attachment, Cursor, Session, Sessions};
 use crate::stream::Stream;
+use crate::stream_limits::{LimitReached, StreamLimits};
 
-/// How long an answer waits for the RLP's word. One of ours says at once whether it takes the subscription; the original
-/// says nothing before the first envelope.
-const WORD: Duration = Duration::from_secs(1);
+/// How long a response waits for the RLP. An RLP of Weir answers at once whether it accepts the subscription. The
+/// original's sends nothing before the first envelope.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
-/// What a client gets that may come back.
+/// The parts of a stream that its client may resume.
 #[derive(Debug, Default)]
 struct Resumable {
-    /// `None` if there are too many of them.
+    /// The session, or `None` if there are too many.
     session: Option<Session>,
-    /// What it is to know first.
-    greeting: Option<Bytes>,
+    /// An event that the client gets before all others.
+    first_event: Option<Bytes>,
 }
 
-/// Answers requests; shared by all connections.
+/// Answers requests. All connections share it.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) authorizer: Arc<dyn Authorizer>,
@@ -45,27 +45,27 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     pub(crate) resume: Resume,
-    pub(crate) places: Places,
+    pub(crate) stream_limits: StreamLimits,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) rejected_streams: Counter<u64>,
     pub(crate) context: LogContext,
 }
 
 impl Service {
-    /// Answers one request; `line` is the connection that it came on.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, line: Line) -> Response<Body> {
-        match self.read(&request, line).await {
+    /// Answers a request that arrived on `connection`.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, connection: ConnectionHandle) -> Response<Body> {
+        match self.read(&request, connection).await {
             Ok(response) => response,
             Err(refusal) => refusal.answer(),
         }
     }
 
-    async fn read(&self, request: &Request<Incoming>, line: Line) -> Result<Response<Body>, Refusal> {
+    async fn read(&self, request: &Request<Incoming>, connection: ConnectionHandle) -> Result<Response<Body>, Refusal> {
         if !is_read(request.uri().path()) {
             return Err(Refusal::NoSuchPath);
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        // Who may not ask learns nothing about what was asked.
+        // The caller is checked before the method and the query, so that others learn nothing about what exists.
         let caller = self.caller(request.headers(), query.as_ref().ok()).await?;
         if request.method() != Method::GET {
             return Err(Refusal::Method);
@@ -73,12 +73,16 @@ impl Service {
         let query = query.map_err(Refusal::Query)?;
         let wanted = query.request(self.limits.selectors).map_err(Refusal::Query)?;
         match request.headers().get("last-event-id") {
-            None => self.open(caller, &wanted, line, Resumable::default()).await,
-            Some(id) => self.resume(caller, &wanted, line, id.to_str().unwrap_or("?")).await,
+            None => self.open(caller, &wanted, connection, Resumable::default()).await,
+            Some(id) => {
+                self.resume(caller, &wanted, connection, id.to_str().unwrap_or("?"))
+                    .await
+            }
         }
     }
 
-    /// Who asks; whoever may not read all that is asked for is told that it does not exist.
+    /// Authorizes the caller. If it may not read everything that it asks for, it gets the answer for an unknown
+    /// resource.
     async fn caller(&self, headers: &HeaderMap, query: Option<&Query>) -> Result<Caller, Refusal> {
         let refused = |denied: Denied| match denied {
             Denied::Unavailable => Refusal::Unavailable,
@@ -89,7 +93,7 @@ impl Service {
         if *caller.scope() == weir_auth::Scope::Everything {
             return Ok(caller);
         }
-        // A query that cannot be read names no source that anybody may read.
+        // A query that cannot be decoded names no source that the caller may read.
         let mut sources = query.into_iter().flat_map(Query::source_ids).peekable();
         if sources.peek().is_some() && sources.all(|source_id| caller.may_read(source_id)) {
             Ok(caller)
@@ -98,62 +102,65 @@ impl Service {
         }
     }
 
-    /// A client that wants to be able to come back, or does so.
+    /// Resumes a stream, or opens one that can be resumed.
     async fn resume(
         &self,
         caller: Caller,
         wanted: &EgressBatchRequest,
-        line: Line,
+        connection: ConnectionHandle,
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         let cursor = Cursor::parse(id);
         if let Some(cursor) = &cursor
-            && let Some(way) = self.sessions.find(cursor, &caller, wanted)
+            && let Some(handle) = self.sessions.find(cursor, &caller, wanted)
         {
-            let (response, outlet) = answer::stream(line.clone());
+            let (response, outlet) = answer::stream(connection.clone());
             let attachment = Attachment {
                 outlet,
                 caller: caller.clone(),
                 after: cursor.number,
             };
-            if way.attach(attachment).await {
+            if handle.attach(attachment).await {
                 return Ok(response);
             }
         }
         let session = self.sessions.open(&caller, wanted);
         let fresh = id.trim().is_empty();
-        let greeting = (!fresh).then(|| {
+        let first_event = (!fresh).then(|| {
             events::gap("this id is not known any more: what came since then is lost, the stream begins anew")
         });
-        let resumable = Resumable { session, greeting };
-        self.open(caller, wanted, line, resumable).await
+        let resumable = Resumable { session, first_event };
+        self.open(caller, wanted, connection, resumable).await
     }
 
     async fn open(
         &self,
         caller: Caller,
         wanted: &EgressBatchRequest,
-        line: Line,
+        connection: ConnectionHandle,
         resumable: Resumable,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.places.take(&caller, wanted.selectors.len()).map_err(|full| {
-            self.rejected_streams.add(1, &[]);
-            weir_service::limited!(
-                warn,
-                weir_service::EACH_SECOND,
-                caller = caller.name(),
-                ?full,
-                "stream refused: too many streams"
-            );
-            match full {
-                Full::All => Refusal::Unavailable,
-                Full::OfOne => Refusal::TooManyOfOne,
-                Full::Selectors => Refusal::SelectorsOfOne,
-            }
-        })?;
+        let permit = self
+            .stream_limits
+            .take(&caller, wanted.selectors.len())
+            .map_err(|full| {
+                self.rejected_streams.add(1, &[]);
+                weir_service::limited!(
+                    warn,
+                    weir_service::EACH_SECOND,
+                    caller = caller.name(),
+                    ?full,
+                    "stream refused: too many streams"
+                );
+                match full {
+                    LimitReached::Streams => Refusal::Unavailable,
+                    LimitReached::StreamsOfCaller => Refusal::TooManyStreamsOfCaller,
+                    LimitReached::SelectorsOfCaller => Refusal::TooManySelectorsOfCaller,
+                }
+            })?;
         let mut provider = Provider::new(self.channel.clone(), wanted);
-        let first = tokio::time::timeout(WORD, provider.next()).await.ok();
-        if let Some(News::Away(failure)) = &first {
+        let first = tokio::time::timeout(FIRST_ANSWER, provider.next()).await.ok();
+        if let Some(ProviderEvent::Unavailable(failure)) = &first {
             weir_service::limited!(
                 warn,
                 weir_service::EACH_SECOND,
@@ -168,7 +175,7 @@ impl Service {
             selectors = wanted.selectors.len(),
             "stream opened"
         );
-        let (response, outlet) = answer::stream(line);
+        let (response, outlet) = answer::stream(connection);
         let attachment = Attachment {
             outlet,
             caller,
@@ -180,18 +187,19 @@ impl Service {
             resumable.session.map(|session| (session, self.resume)),
             self.times,
             self.context.clone(),
-            place,
+            permit,
         );
-        if let Some(greeting) = resumable.greeting {
-            stream.greet(greeting);
+        if let Some(first_event) = resumable.first_event {
+            stream.send_first(first_event);
         }
         self.context.tasks.spawn("stream", stream.run(first));
         Ok(response)
     }
 }
 
-/// Whether a path is `/v2/read`. As in the original's routers each segment is decoded by itself: an escaped letter is that
-/// letter, an escaped slash is none. (The original redirects `//v2/read` and the like; here nothing is there.)
+/// Returns whether a path is `/v2/read`. Like in the original's router each segment is decoded separately, so an
+/// escaped letter is that letter, and an escaped slash is not a separator. (The original redirects `//v2/read`; here it
+/// is not found.)
 fn is_read(path: &str) -> bool {
     let mut wanted = ["", "v2", "read"].iter();
     path.split('/').all(|segment| {
@@ -205,7 +213,7 @@ fn is_read(path: &str) -> bool {
 mod tests {
     use super::is_read;
 
-    /// Escapes are what they stand for, within their segment; nothing else is the path.
+    /// Escaped letters within a segment are accepted, and nothing else is this path.
     #[test]
     fn one_path_is_served() {
         for path in ["/v2/read", "/v2/%72ead", "/%762/rea%64", "/%76%32/%72%65%61%64"] {

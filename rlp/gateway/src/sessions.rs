@@ -1,10 +1,10 @@
-//! Streams that clients come back to.
+//! Streams that clients can resume.
 //!
-//! A client that sends the header `Last-Event-ID` (empty at first) gets events with an id: the session's name, and the
-//! event's number in it. When its connection is gone, or its time or its token's is over, the stream waits for it with
-//! what it kept; a request with the last id goes on behind that event. It must come from the same user or client, with a
-//! token that is valid then, and ask for the same. A name is 128 random bits: to know it is not enough, and to guess it
-//! is no use.
+//! A client that sends the header `Last-Event-ID`, which is empty at first, gets events with an id. An id consists of
+//! the name of the session and the number of the event. When the connection is lost, or the time limit of the stream or
+//! its token is reached, the stream waits for its client and keeps events. A request with the id of the last received
+//! event continues after that event. It must come from the same user or client, with a token that is valid then, and
+//! have the same query. The name has 128 random bits, so it cannot be guessed, and knowing it does not suffice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 
 use crate::outlet::Outlet;
 
-/// What a client says that it has: an event of a session.
+/// The last event of a session that a client has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     session: String,
@@ -27,7 +27,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Reads the header; `None` if it is no id of ours.
+    /// Parses the header. Returns `None` if it is not an id of this gateway.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (session, number) = text.trim().rsplit_once('.')?;
         let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -39,36 +39,37 @@ impl Cursor {
     }
 }
 
-/// Random bytes of a name, and its length as text.
+/// The number of random bytes in the name of a session.
 const NAME_BYTES: usize = 16;
+/// The length of the name as text.
 const NAME_LEN: usize = 22;
 
-/// A client at a stream.
+/// A client that is connected to a stream.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) outlet: Outlet,
     pub(crate) caller: Caller,
-    /// The number of the last event that it has.
+    /// The number of the last event that the client has.
     pub(crate) after: u64,
 }
 
-/// A client on its way to a stream, and how it learns that the stream took it.
+/// A client that asks to be connected to a stream, and the sender with which the stream accepts it.
 #[derive(Debug)]
-struct Coming {
+struct AttachRequest {
     attachment: Attachment,
     taken: oneshot::Sender<()>,
 }
 
-/// The way to a stream that a client comes back to.
+/// A handle through which a client can be connected to an existing stream.
 #[derive(Debug)]
-pub(crate) struct Way(mpsc::Sender<Coming>);
+pub(crate) struct StreamHandle(mpsc::Sender<AttachRequest>);
 
-impl Way {
-    /// Hands a client to the stream; whether it took it. One that ends does not, and the client must not be told that it
-    /// has a stream.
+impl StreamHandle {
+    /// Hands the client to the stream. Returns whether the stream accepted it. A stream that is ending does not, and
+    /// then the client must not get a success response.
     pub(crate) async fn attach(self, attachment: Attachment) -> bool {
         let (taken, is_taken) = oneshot::channel();
-        self.0.send(Coming { attachment, taken }).await.is_ok() && is_taken.await.is_ok()
+        self.0.send(AttachRequest { attachment, taken }).await.is_ok() && is_taken.await.is_ok()
     }
 }
 
@@ -85,11 +86,11 @@ pub(crate) struct Sessions {
 struct Entry {
     owner: String,
     request: EgressBatchRequest,
-    stream: mpsc::Sender<Coming>,
+    stream: mpsc::Sender<AttachRequest>,
 }
 
 impl Sessions {
-    /// No more than `most`, of which no caller has more than `most_of_one`.
+    /// Creates sessions, at most `most`, and at most `most_of_one` of one caller.
     pub(crate) fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -99,14 +100,14 @@ impl Sessions {
         })
     }
 
-    /// Opens a session for a stream; `None` if there are too many, of all or of this caller, or the system has no random
-    /// bytes.
+    /// Opens a session for a stream. Returns `None` if there are too many, in total or of this caller, or if the system
+    /// has no random bytes.
     pub(crate) fn open(self: &Arc<Self>, caller: &Caller, request: &EgressBatchRequest) -> Option<Session> {
         let share = self.of_one.take(caller, 1)?;
         let mut name = [0; NAME_BYTES];
         self.random.fill(&mut name).ok()?;
         let name = URL_SAFE_NO_PAD.encode(name);
-        let (stream, coming) = mpsc::channel(1);
+        let (stream, requests) = mpsc::channel(1);
         let mut open = self.open.lock();
         if open.len() >= self.most {
             return None;
@@ -120,25 +121,25 @@ impl Sessions {
         drop(open);
         Some(Session {
             name,
-            coming,
+            requests,
             sessions: Arc::clone(self),
             _share: share,
         })
     }
 
-    /// The stream that `caller` comes back to, if there is one that it may have.
-    pub(crate) fn find(&self, cursor: &Cursor, caller: &Caller, request: &EgressBatchRequest) -> Option<Way> {
+    /// Returns the handle of the stream that `cursor` names, if `caller` opened it with an equal request.
+    pub(crate) fn find(&self, cursor: &Cursor, caller: &Caller, request: &EgressBatchRequest) -> Option<StreamHandle> {
         let open = self.open.lock();
         let entry = open.get(&cursor.session)?;
-        (entry.owner == caller.id() && entry.request == *request).then(|| Way(entry.stream.clone()))
+        (entry.owner == caller.id() && entry.request == *request).then(|| StreamHandle(entry.stream.clone()))
     }
 }
 
-/// A stream's session, until it is dropped.
+/// The session of a stream. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Session {
     name: String,
-    coming: mpsc::Receiver<Coming>,
+    requests: mpsc::Receiver<AttachRequest>,
     sessions: Arc<Sessions>,
     _share: Share,
 }
@@ -148,23 +149,23 @@ impl Session {
         &self.name
     }
 
-    /// Waits for the client to come back. Cancel safe.
+    /// Waits until a client reconnects. Cancel safe.
     pub(crate) async fn attachment(&mut self) -> Attachment {
-        while let Some(Coming { attachment, taken }) = self.coming.recv().await {
-            // Nobody waits for the word any more: that one is gone again.
+        while let Some(AttachRequest { attachment, taken }) = self.requests.recv().await {
+            // Nobody waits for the answer, so this client has disconnected again.
             if taken.send(()).is_ok() {
                 return attachment;
             }
         }
-        // It is retired.
+        // The session is retired.
         std::future::pending().await
     }
 
-    /// Nobody is taken from now on, nor whoever is on the way.
+    /// Refuses clients from now on, including those that are waiting.
     pub(crate) fn retire(&mut self) {
         self.sessions.open.lock().remove(&self.name);
-        self.coming.close();
-        while self.coming.try_recv().is_ok() {}
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
     use weir_auth::Scope;
 
     use super::*;
-    use crate::line::Line;
+    use crate::connection::ConnectionHandle;
 
     fn request(shard_id: &str) -> EgressBatchRequest {
         EgressBatchRequest {
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    /// A session is found by who opened it, with what it was opened for, as long as it is there.
+    /// A session is found only by its caller and with its request, while it exists.
     #[test]
     fn sessions_belong_to_their_callers() {
         let sessions = Sessions::new(2, 2);
@@ -212,9 +213,9 @@ mod tests {
         assert!(sessions.open(&dev, &request("a")).is_some());
     }
 
-    /// One caller cannot take them all.
+    /// One caller cannot take all sessions.
     #[test]
-    fn sessions_are_shared_out() {
+    fn one_caller_cannot_take_all_sessions() {
         let sessions = Sessions::new(3, 2);
         let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
         let first = sessions.open(&a, &request("x")).unwrap();
@@ -227,27 +228,27 @@ mod tests {
         assert!(sessions.open(&c, &request("x")).is_some());
     }
 
-    /// Whoever comes to a stream is told whether it was taken: not before, and not by a stream that ends.
+    /// A client learns whether the stream accepted it: not before it did, and not from a stream that is ending.
     #[tokio::test]
-    async fn only_who_is_taken_has_a_stream() {
+    async fn only_accepted_clients_have_a_stream() {
         let sessions = Sessions::new(1, 1);
         let dev = Caller::new("dev", Scope::Everything);
         let mut session = sessions.open(&dev, &request("a")).unwrap();
         let cursor = Cursor::parse(&format!("{}.1", session.name())).unwrap();
         let come = || {
             let attachment = Attachment {
-                outlet: Outlet::new(Line::new().0).0,
+                outlet: Outlet::new(ConnectionHandle::new().0).0,
                 caller: dev.clone(),
                 after: 1,
             };
-            let way = sessions.find(&cursor, &dev, &request("a")).unwrap();
-            Box::pin(way.attach(attachment))
+            let handle = sessions.find(&cursor, &dev, &request("a")).unwrap();
+            Box::pin(handle.attach(attachment))
         };
         let mut first = come();
         assert_eq!(first.as_mut().now_or_never(), None);
         session.attachment().await;
         assert!(first.await);
-        // One that has gone again does not take the stream from who comes next.
+        // A client that has disconnected again does not keep the next one from the stream.
         let mut gone = come();
         assert_eq!(gone.as_mut().now_or_never(), None);
         drop(gone);
@@ -266,9 +267,9 @@ mod tests {
         assert!(session.attachment().now_or_never().is_none());
     }
 
-    /// What is no id of ours is none.
+    /// Texts that are not ids of this gateway are not accepted.
     #[test]
-    fn other_ids_are_none() {
+    fn foreign_ids_are_rejected() {
         for text in [
             "",
             "0",

@@ -1,4 +1,4 @@
-//! One stream, on a task of its own: from the RLP to its client, until something ends it.
+//! The task of one stream: it passes envelopes from the RLP to the client until something ends it.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,30 +14,30 @@ use crate::backlog::Backlog;
 use crate::config::{Resume, Times};
 use crate::events;
 use crate::outlet::Outlet;
-use crate::places::Place;
-use crate::provider::{Failure, News, Provider};
+use crate::provider::{Failure, Provider, ProviderEvent};
 use crate::sessions::{Attachment, Session};
+use crate::stream_limits::StreamPermit;
 
-/// How long the last event of a stream may take; then the connection is cut.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the last event may take to be written before the connection is cut.
+const LAST_EVENT: Duration = Duration::from_secs(5);
 
-/// How often is looked at what lies in the socket by now, where nothing else happens.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often written pieces are settled while nothing else happens.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
 
-/// Why a stream ended.
+/// The reason for which a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client is gone, and will not be waited for.
+    /// The client disconnected and cannot resume.
     Gone,
-    /// It did not take an event in time.
+    /// The client did not accept an event in time.
     Slow,
-    /// Its token ended.
+    /// The token of the client ended.
     NotAllowed(Ended),
-    /// It has had its time.
+    /// The time limit was reached.
     Timeout,
-    /// The RLP does not answer, or does not want to.
+    /// The RLP does not answer, or refuses the subscription.
     Provider(Failure),
-    /// The gateway stops.
+    /// The gateway is stopping.
     Stopping,
 }
 
@@ -50,12 +50,12 @@ impl End {
         }
     }
 
-    /// Whether it is the gateway's rule that ended it, and not what the client did or may do: it may come back.
-    const fn is_by_rule(&self) -> bool {
+    /// Returns whether the stream ended by a limit of the gateway, so that the client may resume it.
+    const fn is_resumable(&self) -> bool {
         matches!(self, Self::Timeout | Self::NotAllowed(Ended::Expired))
     }
 
-    /// The last event.
+    /// Returns the last event.
     fn event(&self) -> Option<Bytes> {
         match self {
             Self::Gone | Self::Slow => None,
@@ -66,7 +66,8 @@ impl End {
             }
             Self::Timeout => Some(events::closing("closing due to stream timeout")),
             Self::Stopping => Some(events::closing("closing due to shutdown")),
-            // Not in the words of the RLP or the transport, which name addresses and certificates of the inside.
+            // Messages of the RLP and the transport contain internal addresses and certificates, so clients do not get
+            // them.
             Self::Provider(failure) => {
                 let message = if failure.permanent {
                     "the logs provider refuses this stream"
@@ -79,17 +80,17 @@ impl End {
     }
 }
 
-/// The client that a stream has now.
+/// The client that is connected to the stream.
 struct Client {
     outlet: Outlet,
     name: String,
     ended: BoxFuture<'static, Ended>,
-    /// When its time is over.
+    /// When the time limit is reached.
     until: Instant,
-    /// When it last got something.
-    heard: Instant,
-    /// Since when an event waits for room.
-    stuck: Option<Instant>,
+    /// When an event was last sent to it.
+    last_sent: Instant,
+    /// Since when an event has been waiting for room.
+    blocked_since: Option<Instant>,
 }
 
 impl Client {
@@ -101,34 +102,34 @@ impl Client {
             name: caller.name().to_owned(),
             ended: Box::pin(async move { caller.ended().await }),
             until: now + times.stream,
-            heard: now,
-            stuck: None,
+            last_sent: now,
+            blocked_since: None,
         }
     }
 
     fn sent(&mut self) {
-        self.heard = Instant::now();
-        self.stuck = None;
+        self.last_sent = Instant::now();
+        self.blocked_since = None;
     }
 }
 
-/// What a stream is made of.
+/// The state of a stream.
 pub(crate) struct Stream {
     provider: Provider,
-    /// Since when the RLP is away, and why.
+    /// Since when the RLP has been absent, and why.
     away: Option<(Instant, Failure)>,
     backlog: Backlog,
     client: Option<Client>,
-    /// Until when a client that is gone is waited for.
+    /// Until when the stream waits for its client to reconnect.
     parked_until: Instant,
     session: Option<Session>,
     window: Duration,
     times: Times,
     timer: Pin<Box<Sleep>>,
-    /// When it was last looked at what lies in the socket.
-    looked: Instant,
+    /// When written pieces were last settled.
+    settled_at: Instant,
     context: LogContext,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 fn heartbeat(context: &LogContext) -> Bytes {
@@ -137,10 +138,10 @@ fn heartbeat(context: &LogContext) -> Bytes {
 
 /// What happens next.
 enum Step {
-    News(News),
+    Provider(ProviderEvent),
     Room,
     Tick,
-    Came(Attachment),
+    Attached(Attachment),
     Gone,
     End(End),
 }
@@ -152,7 +153,7 @@ impl Stream {
         session: Option<(Session, Resume)>,
         times: Times,
         context: LogContext,
-        place: Place,
+        permit: StreamPermit,
     ) -> Self {
         context.ledger.subscribers(1);
         let (session, resume) = session.unzip();
@@ -167,36 +168,36 @@ impl Stream {
             window: resume.map_or(Duration::ZERO, |resume| resume.window),
             times,
             timer: Box::pin(tokio::time::sleep_until(now)),
-            looked: now,
+            settled_at: now,
             context,
-            _place: place,
+            _permit: permit,
         }
     }
 
     /// Sends an event ahead of all others.
-    pub(crate) fn greet(&mut self, event: Bytes) {
+    pub(crate) fn send_first(&mut self, event: Bytes) {
         if let Some(client) = &mut self.client {
             client.outlet.send(event);
         }
     }
 
-    /// Serves until it ends. `first` is news that came before the answer was given.
-    pub(crate) async fn run(mut self, first: Option<News>) {
-        let mut end = first.and_then(|news| self.take(news));
+    /// Serves until the stream ends. `first` is an event of the provider that arrived before the response was sent.
+    pub(crate) async fn run(mut self, first: Option<ProviderEvent>) {
+        let mut end = first.and_then(|event| self.take(event));
         let end = loop {
             end = match end {
-                // The client is told to come back, and finds its stream when it does.
-                Some(end) if end.is_by_rule() && self.session.is_some() => {
+                // The client learns that it should reconnect, and finds its stream when it does.
+                Some(end) if end.is_resumable() && self.session.is_some() => {
                     tracing::info!(?end, "stream waits for its client");
-                    self.farewell(&end).await;
+                    self.send_last_event(&end).await;
                     self.park()
                 }
                 Some(end) => break end,
                 None => match self.step().await {
-                    Step::News(news) => self.take(news),
+                    Step::Provider(event) => self.take(event),
                     Step::Room => self.send(),
                     Step::Tick => self.tick(),
-                    Step::Came(attachment) => {
+                    Step::Attached(attachment) => {
                         self.attach(attachment);
                         None
                     }
@@ -225,7 +226,8 @@ impl Stream {
             timer.as_mut().reset(due);
         }
         let waiting = backlog.has_waiting();
-        // While the RLP is away nothing comes of it but the word that it is back.
+        // While the RLP is absent, its next event can only be that it is back, so it is read even if the backlog is
+        // full.
         let wants = away.is_some() || if client.is_some() { !waiting } else { !backlog.is_full() };
         let came = async {
             match session {
@@ -241,33 +243,34 @@ impl Stream {
                 biased;
                 why = &mut client.ended => Step::End(End::NotAllowed(why)),
                 () = client.outlet.gone() => Step::Gone,
-                room = client.outlet.room(), if waiting || client.stuck.is_some() => room.map_or(Step::Gone, |()| Step::Room),
+                room = client.outlet.room(), if waiting || client.blocked_since.is_some() => room.map_or(Step::Gone, |()| Step::Room),
             }
         };
         tokio::select! {
+            // Biased: the end of a stream must not wait behind envelopes that arrive all the time.
             biased;
             () = context.shutdown.requested() => Step::End(End::Stopping),
             step = of_client => step,
-            attachment = came => Step::Came(attachment),
+            attachment = came => Step::Attached(attachment),
             () = timer => Step::Tick,
-            news = provider.next(), if wants => Step::News(news),
+            event = provider.next(), if wants => Step::Provider(event),
         }
     }
 
-    /// When there is something to do if nothing else happens.
+    /// Returns when something has to be done if nothing else happens.
     fn due(&self) -> Instant {
         let mut due = match &self.client {
             None => self.parked_until,
             Some(client) => {
-                let next = match client.stuck {
+                let next = match client.blocked_since {
                     Some(since) => since + self.times.slow_consumer,
-                    None => client.heard + self.times.heartbeat,
+                    None => client.last_sent + self.times.heartbeat,
                 };
                 next.min(client.until)
             }
         };
         if self.backlog.is_on_its_way() {
-            due = due.min(self.looked + LOOK);
+            due = due.min(self.settled_at + SETTLE_EVERY);
         }
         if let Some((since, _)) = &self.away {
             due = due.min(*since + self.times.provider);
@@ -277,7 +280,7 @@ impl Stream {
 
     fn tick(&mut self) -> Option<End> {
         let now = Instant::now();
-        self.look();
+        self.settle_written();
         if let Some((since, failure)) = &self.away
             && *since + self.times.provider <= now
         {
@@ -289,15 +292,15 @@ impl Stream {
         if client.until <= now {
             return Some(End::Timeout);
         }
-        match client.stuck {
+        match client.blocked_since {
             Some(since) if since + self.times.slow_consumer <= now => return Some(End::Slow),
             Some(_) => {}
-            None if client.heard + self.times.heartbeat <= now => {
-                // Where there is no room for it, the last event was not taken either.
+            None if client.last_sent + self.times.heartbeat <= now => {
+                // If there is no room for the heartbeat, the last event was not accepted either.
                 if client.outlet.send(heartbeat(&self.context)) {
                     client.sent();
                 } else {
-                    client.stuck = Some(client.heard);
+                    client.blocked_since = Some(client.last_sent);
                 }
             }
             None => {}
@@ -305,20 +308,20 @@ impl Stream {
         None
     }
 
-    fn take(&mut self, news: News) -> Option<End> {
-        match news {
-            News::Opened => self.away = None,
-            News::Message(message) => {
+    fn take(&mut self, event: ProviderEvent) -> Option<End> {
+        match event {
+            ProviderEvent::Opened => self.away = None,
+            ProviderEvent::Message(message) => {
                 self.backlog.push(message, &self.context.ledger);
                 if let Some(client) = &mut self.client
-                    && client.stuck.is_none()
+                    && client.blocked_since.is_none()
                     && self.backlog.has_waiting()
                 {
-                    client.stuck = Some(Instant::now());
+                    client.blocked_since = Some(Instant::now());
                 }
             }
-            News::Away(failure) if failure.permanent => return Some(End::Provider(failure)),
-            News::Away(failure) => {
+            ProviderEvent::Unavailable(failure) if failure.permanent => return Some(End::Provider(failure)),
+            ProviderEvent::Unavailable(failure) => {
                 tracing::debug!(error = failure.text, "the logs provider does not deliver");
                 let since = self.away.take().map_or_else(Instant::now, |(since, _)| since);
                 self.away = Some((since, failure));
@@ -327,34 +330,34 @@ impl Stream {
         None
     }
 
-    /// There is room for an event.
+    /// Sends the next event, because there is room for one.
     fn send(&mut self) -> Option<End> {
         let session = self.session.as_ref().map(Session::name);
         let client = self.client.as_mut()?;
         let event = self.backlog.send(session, client.outlet.sent() + 1);
-        // Nothing waits: it was a heartbeat that had no room.
+        // Nothing waits, so it was a heartbeat that had no room.
         client.outlet.send(event.unwrap_or_else(|| heartbeat(&self.context)));
         client.sent();
         if self.backlog.has_waiting() {
-            client.stuck = Some(client.heard);
+            client.blocked_since = Some(client.last_sent);
         }
-        if self.looked + LOOK <= client.heard {
-            self.look();
+        if self.settled_at + SETTLE_EVERY <= client.last_sent {
+            self.settle_written();
         }
         None
     }
 
-    /// Settles what lies in the socket by now.
-    fn look(&mut self) {
-        self.looked = Instant::now();
+    /// Settles the pieces that are in the socket.
+    fn settle_written(&mut self) {
+        self.settled_at = Instant::now();
         if let Some(client) = &self.client {
             self.backlog.written(client.outlet.written(), &self.context.ledger);
         }
     }
 
-    /// The client is gone: a stream that it may come back to waits for it, with whatever token it has then.
+    /// Handles a disconnected client. If the client may resume the stream, the stream waits for it.
     fn park(&mut self) -> Option<End> {
-        self.look();
+        self.settle_written();
         self.client = None;
         if self.session.is_none() {
             return Some(End::Gone);
@@ -366,7 +369,7 @@ impl Stream {
 
     fn attach(&mut self, attachment: Attachment) {
         if let Some(mut before) = self.client.take() {
-            // It came back on another connection before this one was seen to be gone.
+            // The client reconnected before its old connection was known to be lost.
             before
                 .outlet
                 .send(events::closing("closing because the stream was resumed elsewhere"));
@@ -378,21 +381,21 @@ impl Stream {
                 .outlet
                 .send(events::gap(&format!("{missing} events are not kept any more")));
         }
-        client.stuck = self.backlog.has_waiting().then(Instant::now);
+        client.blocked_since = self.backlog.has_waiting().then(Instant::now);
         tracing::info!(caller = client.name, "stream resumed");
         self.client = Some(client);
     }
 
-    /// Tells the client why its stream ends, as far as it listens.
-    async fn farewell(&mut self, end: &End) {
-        self.look();
+    /// Tells the client why its stream ends, if it reads.
+    async fn send_last_event(&mut self, end: &End) {
+        self.settle_written();
         let Some(mut client) = self.client.take() else {
             return;
         };
-        let line = client.outlet.line();
+        let connection = client.outlet.connection();
         let Some(event) = end.event() else {
             if *end == End::Slow {
-                line.cut();
+                connection.cut();
             }
             return;
         };
@@ -401,14 +404,14 @@ impl Stream {
             client.outlet.send(event);
             Some(client.outlet.finish().await)
         };
-        match tokio::time::timeout(FAREWELL, said).await {
+        match tokio::time::timeout(LAST_EVENT, said).await {
             Ok(Some(all)) => self.backlog.written(all, &self.context.ledger),
-            // Gone meanwhile, or not reading.
-            Ok(None) | Err(_) => line.cut(),
+            // The client has disconnected, or does not read.
+            Ok(None) | Err(_) => connection.cut(),
         }
     }
 
-    /// Says why it ends, then counts what the client did not get.
+    /// Ends the stream, and counts what the client did not get.
     async fn finish(mut self, end: End) {
         let name = self.client.as_ref().map_or("", |client| client.name.as_str());
         match &end {
@@ -417,23 +420,23 @@ impl Stream {
             end => tracing::info!(caller = name, ?end, "stream ended"),
         }
         if let Some(session) = &mut self.session {
-            // Whoever comes back now begins anew.
+            // A client that reconnects from now on gets a new stream.
             session.retire();
         }
         if end == End::Stopping {
-            // What is in hand still goes out, if the client takes it.
-            drop(tokio::time::timeout(FAREWELL, self.empty()).await);
+            // What has already arrived is still sent, if the client accepts it.
+            drop(tokio::time::timeout(LAST_EVENT, self.empty()).await);
         }
-        self.farewell(&end).await;
-        // The RLP counts as sent what lies in our buffers: what is lost there is ours to count.
+        self.send_last_event(&end).await;
+        // The RLP counts as sent what is in the buffers of this connection, so its loss must be counted here.
         while self.receive() {}
         self.backlog.abandon(end.reason(), &self.context.ledger);
     }
 
-    /// Takes in what came already; whether there was something.
+    /// Takes a message that has already arrived. Returns whether there was one.
     fn receive(&mut self) -> bool {
         match self.provider.next().now_or_never() {
-            Some(News::Message(message)) => {
+            Some(ProviderEvent::Message(message)) => {
                 self.backlog.push(message, &self.context.ledger);
                 true
             }
@@ -441,7 +444,7 @@ impl Stream {
         }
     }
 
-    /// Sends all that came already, as long as the client takes it.
+    /// Sends everything that has already arrived, as long as the client accepts it.
     async fn empty(&mut self) {
         loop {
             if !self.backlog.has_waiting() && !self.receive() {

@@ -1,4 +1,4 @@
-//! Who gets a stream of what, what all others are told, and how a stream ends when its rights do.
+//! Tests of authorization: who gets which stream, what others are answered, and how a stream ends with its token.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,7 +32,7 @@ async fn refused(setup: &Setup, method: &str, path: &str, headers: &str) -> (u16
     (head[9..12].parse().unwrap(), body.to_owned())
 }
 
-/// Every way to be refused, byte for byte.
+/// Every refusal is exact to the byte.
 #[tokio::test]
 async fn refusals_are_the_originals() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -108,9 +108,9 @@ async fn refusals_are_the_originals() {
     setup.stop().await;
 }
 
-/// Admins see everything; others the sources that they name and may read, all of them or none.
+/// Administrators see everything. Others must name sources, and get a stream only if they may read all of them.
 #[tokio::test]
-async fn tenants_see_what_is_theirs() {
+async fn tenants_see_only_their_sources() {
     let setup = Setup::start(RawConfig::default()).await;
     let dev = setup.token("dev", &["logs.read.app-1", "logs.read.app/2"]);
     let nobody = setup.token("nobody", &["cloud_controller.read"]);
@@ -170,9 +170,9 @@ async fn tenants_see_what_is_theirs() {
     setup.stop().await;
 }
 
-/// What a proxy might have said about the caller does not count; neither do two tokens, or one in another place.
+/// Headers that a proxy might have set are ignored. Two tokens, or a token in another header, are refused.
 #[tokio::test]
-async fn smuggled_identities() {
+async fn forged_identities_are_ignored() {
     let setup = Setup::start(RawConfig::default()).await;
     let admin = setup.token("admin", &["doppler.firehose"]);
     let dev = setup.token("dev", &["logs.read.app"]);
@@ -191,7 +191,7 @@ async fn smuggled_identities() {
         let (status, _) = refused(&setup, "GET", "/v2/read?log&source_id=other", &headers).await;
         assert_eq!(status, 404, "{headers}");
     }
-    // A second request inside the first one's body is not one.
+    // A second request within the body of the first one is not handled as a request.
     let inner = format!("GET /v2/read?log HTTP/1.1\r\nHost: x\r\n{admin}\r\n");
     let smuggled = format!(
         "POST /v2/read?log HTTP/1.1\r\nHost: x\r\n{admin}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
@@ -202,10 +202,10 @@ async fn smuggled_identities() {
     setup.stop().await;
 }
 
-/// A page of somebody else gets nothing out of a browser: its cookies are not read, no answer allows the page to see it,
-/// and whoever shows a token in the header is a client like any other.
+/// A page of another origin gets nothing through a browser: cookies are not read, and no response allows the page to
+/// read it. A client with a token in the header is served, whatever its origin.
 #[tokio::test]
-async fn pages_of_others_see_nothing() {
+async fn pages_of_other_origins_see_nothing() {
     let setup = Setup::start(RawConfig::default()).await;
     let page = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n";
     let right = format!("Authorization: bearer {TOKEN}\r\n");
@@ -231,7 +231,7 @@ async fn pages_of_others_see_nothing() {
     setup.stop().await;
 }
 
-/// A head that is too large, or never ends, costs its connection only.
+/// A header that is too large or never ends affects its own connection only.
 #[tokio::test]
 async fn large_and_endless_heads() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -257,13 +257,14 @@ async fn large_and_endless_heads() {
     setup.stop().await;
 }
 
-/// A stream ends when its token is revoked or expires, and says so; what was sent before arrives, others go on.
+/// A stream ends with an event when its token is revoked or expires. What was sent before arrives, and other streams go
+/// on.
 #[tokio::test]
 async fn streams_end_with_their_tokens() {
     let setup = Setup::start(RawConfig::default()).await;
     let gone = setup.token("gone", &["logs.read.app"]);
     let mut claims = setup.issuer.claims("short", &["logs.read.app"]);
-    // Expired already, but for the leeway of five seconds.
+    // The token has expired, but the leeway of five seconds is not over.
     claims["exp"] = serde_json::json!(weir_service::clock::now_nanos() / 1_000_000_000 - 2);
     let short = setup.issuer.sign(&claims);
     let mut revoked = setup.stream("log&source_id=app", &gone, "").await;
@@ -302,7 +303,7 @@ async fn streams_end_with_their_tokens() {
     setup.stop().await;
 }
 
-/// A client that does not read does not outlive its token either: its connection is cut.
+/// A client that does not read cannot outlive its token: its connection is cut.
 #[tokio::test]
 async fn a_revoked_client_that_does_not_read() {
     let setup = Setup::start(RawConfig::default()).await;

@@ -1,4 +1,4 @@
-//! Clients that come back for what they missed.
+//! Tests of clients that resume their streams.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,15 +17,15 @@ use weir_rlp_gateway::{RawConfig, RawResume, RawTimeouts};
 const GAP: &str = "event: gap\ndata: {\"message\":\"this id is not known any more: what came since then is lost, the \
                    stream begins anew\"}\n\n";
 
-/// The session in the id of an event.
+/// Returns the session in the id of an event.
 fn session(event: &str) -> String {
     let id = event.rsplit_once("\nid: ").unwrap().1.trim_end();
     id.rsplit_once('.').unwrap().0.to_owned()
 }
 
-/// What came while the client was away is there when it comes back, once, in order, with its numbers.
+/// A client that resumes gets what arrived in the meantime, once, in order and with its numbers.
 #[tokio::test]
-async fn nothing_is_missed() {
+async fn a_resumed_stream_misses_nothing() {
     let setup = Setup::start(RawConfig::default()).await;
     let mut client = setup.stream("log", TOKEN, "Last-Event-ID: \r\n").await;
     let subscription = setup.rlp.subscription(1).await;
@@ -36,7 +36,7 @@ async fn nothing_is_missed() {
     subscription.send(lines("app", 2, 1, 3)).await;
     client.event().await.unwrap();
     drop(client);
-    // It got the second one, and could not remember it.
+    // The client got the second event and did not record it.
     let ledger = setup.ledger();
     eventually("both are settled", || ledger.snapshot().sent == 2).await;
     for number in 3..=5 {
@@ -53,7 +53,7 @@ async fn nothing_is_missed() {
         );
     }
     assert!(!subscription.is_over() && setup.rlp.count() == 1);
-    // On a second connection, before the first is seen to be gone.
+    // The client resumes on a second connection before the first one is known to be lost.
     let mut again = setup
         .stream("log", TOKEN, &format!("Last-Event-ID: {session}.5\r\n"))
         .await;
@@ -69,9 +69,9 @@ async fn nothing_is_missed() {
     setup.stop().await;
 }
 
-/// An id that means nothing, of somebody else, or for something else begins a new stream, and says so.
+/// An id that is unknown, of another caller, or of another query starts a new stream, and the client is told.
 #[tokio::test]
-async fn other_ids_begin_anew() {
+async fn foreign_ids_start_a_new_stream() {
     let setup = Setup::start(RawConfig::default()).await;
     let owner = setup.token("owner", &["logs.read.app"]);
     let other = setup.token("other", &["logs.read.app"]);
@@ -93,7 +93,7 @@ async fn other_ids_begin_anew() {
     assert_eq!(setup.rlp.count(), 5);
     setup.rlp.subscription(2).await.send(lines("app", 9, 1, 3)).await;
     assert!(clients[0].event().await.unwrap().contains("\nid: "));
-    // The owner's stream was not disturbed, and a new token of the owner is the owner.
+    // The owner's stream is not affected, and another token of the owner is accepted.
     let token = setup.token("owner", &["logs.read.app"]);
     let mut again = setup
         .stream("log&source_id=app", &token, &format!("Last-Event-ID: {id}\r\n"))
@@ -105,7 +105,7 @@ async fn other_ids_begin_anew() {
     setup.stop().await;
 }
 
-/// A stream that has had its time says so; whoever comes back finds what came meanwhile, as often as that happens.
+/// A stream that reaches its time limit says so. A client that resumes it, any number of times, misses nothing.
 #[tokio::test]
 async fn the_end_of_time_loses_nothing() {
     let setup = Setup::start(RawConfig {
@@ -141,8 +141,8 @@ async fn the_end_of_time_loses_nothing() {
     setup.stop().await;
 }
 
-/// A stream whose token expired waits for its caller and a token that is good for the same; one whose token was revoked
-/// does not wait.
+/// A stream whose token expired waits for its caller to resume it with a valid token for the same sources. A stream
+/// whose token was revoked does not wait.
 #[tokio::test]
 async fn expiry_waits_for_a_fresh_token() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -160,12 +160,12 @@ async fn expiry_waits_for_a_fresh_token() {
         assert_eq!(client.event().await, None);
     };
     let mut claims = setup.issuer.claims("dev", &["logs.read.app"]);
-    // Expired already, but for the leeway of five seconds.
+    // The token has expired, but the leeway of five seconds is not over.
     claims["exp"] = serde_json::json!(weir_service::clock::now_nanos() / 1_000_000_000 - 2);
     let (mut client, subscription, last, session) = open(1, &setup.issuer.sign(&claims)).await;
     ends(&mut client, "the token has expired").await;
     subscription.send(lines("app", 2, 1, 3)).await;
-    // The caller without the right to read, and somebody else with it.
+    // Neither the caller without the right to read nor another caller with it may resume the stream.
     let headers = format!("Authorization: {}\r\n{last}", setup.token("dev", &["logs.read.other"]));
     let mut refused = setup.get(&format!("/v2/read?{query}"), &headers).await;
     assert!(refused.head().await.starts_with("HTTP/1.1 404 "));
@@ -178,7 +178,7 @@ async fn expiry_waits_for_a_fresh_token() {
     let id = format!("{session}.2");
     assert_eq!(client.event().await.unwrap(), event_of("app", 2, 1, 3, Some(&id)));
     assert!(!subscription.is_over());
-    // From now on it is the fresh token that counts.
+    // From now on the new token counts.
     setup.issuer.revoke(What::Token {
         jti: fresh["jti"].as_str().unwrap().to_owned(),
     });
@@ -190,7 +190,7 @@ async fn expiry_waits_for_a_fresh_token() {
     setup.stop().await;
 }
 
-/// Whoever comes back to a stream that is just ending gets a new one and is told so, not an answer without a word.
+/// A client that resumes a stream that is just ending gets a new stream and is told so.
 #[tokio::test]
 async fn ending_streams_take_nobody() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -201,7 +201,7 @@ async fn ending_streams_take_nobody() {
     let subscription = setup.rlp.subscription(1).await;
     subscription.send(lines("app", 1, 1, 3)).await;
     let session = session(&client.event().await.unwrap());
-    // It reads no more: the last event has no room, and the stream's end takes its time.
+    // The client does not read, so there is no room for the last event, and the end of the stream takes its time.
     let mut stuck = 0;
     while stuck < 200 {
         if subscription.try_send(lines("app", 0, 50, 10_000)) {
@@ -230,7 +230,7 @@ async fn ending_streams_take_nobody() {
     setup.stop().await;
 }
 
-/// Who stays away too long finds nothing; what was kept is counted as lost.
+/// A client that stays away too long finds no stream, and what was kept is counted as lost.
 #[tokio::test]
 async fn waiting_ends() {
     let setup = Setup::start(RawConfig {
@@ -251,16 +251,17 @@ async fn waiting_ends() {
     subscription.send(lines("app", 2, 3, 3)).await;
     eventually("the subscription ends", || subscription.is_over()).await;
     eventually("nobody is subscribed", || ledger.snapshot().subscribers == 0).await;
-    let books = ledger.snapshot();
-    assert_eq!((books.sent, books.in_flight), (1, 0));
+    let counts = ledger.snapshot();
+    assert_eq!((counts.sent, counts.in_flight), (1, 0));
     assert!(
-        books.dropped.iter().all(|drop| drop.reason == "consumer_gone"),
-        "{books:?}"
+        counts.dropped.iter().all(|drop| drop.reason == "consumer_gone"),
+        "{counts:?}"
     );
     setup.stop().await;
 }
 
-/// One caller cannot take all sessions: its further streams have events without ids, those of others have some.
+/// One caller cannot take all sessions. Its further streams have events without ids, and those of other callers have
+/// ids.
 #[tokio::test]
 async fn sessions_are_shared_out() {
     let setup = Setup::start(RawConfig {
@@ -291,7 +292,8 @@ async fn sessions_are_shared_out() {
     setup.stop().await;
 }
 
-/// While its client is away a stream keeps so much and takes no more; sessions are limited, streams without one are not.
+/// While its client is away, a stream keeps a bounded amount and takes no more. Sessions are limited, and other streams
+/// are not.
 #[tokio::test]
 async fn keeping_is_bounded() {
     let setup = Setup::start(RawConfig {
@@ -320,7 +322,7 @@ async fn keeping_is_bounded() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
-    // HTTP/2's windows lie between us; what is in them is not ours.
+    // The HTTP/2 windows between the RLP and the gateway hold some messages, which are not counted here.
     assert!(given < 2_000, "{given}");
     let held = setup.ledger().snapshot().in_flight;
     assert!(held * 10_000 < 2 << 20, "{held}");

@@ -1,4 +1,4 @@
-//! Streams, byte for byte: what clients get, when, and what is counted.
+//! Tests of streams: what clients get and when, exact to the byte, and what is counted.
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +26,7 @@ fn timeouts(change: impl FnOnce(&mut RawTimeouts)) -> RawConfig {
     }
 }
 
-/// Head and events exactly as the original's; a message becomes an event, a large one several.
+/// The head and the events are exactly the original's. A message becomes one event, and a large one several.
 #[tokio::test]
 async fn frames_are_exact() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -61,9 +61,9 @@ async fn frames_are_exact() {
     setup.stop().await;
 }
 
-/// Silence is broken by heartbeats with the time; a stream that has had its time says so and ends.
+/// A silent stream gets heartbeats with the time. At the time limit the stream ends with an event.
 #[tokio::test]
-async fn heartbeats_and_the_end_of_time() {
+async fn heartbeats_and_the_time_limit() {
     let setup = Setup::start(timeouts(|times| {
         times.heartbeat = millis(50);
         times.stream = millis(1000);
@@ -80,7 +80,7 @@ async fn heartbeats_and_the_end_of_time() {
     let last = client.other_event().await.unwrap();
     assert_eq!(last, "event: closing\ndata: closing due to stream timeout\n\n");
     assert_eq!(client.event().await, None);
-    // The connection is good for another request.
+    // The connection can be used for another request.
     let again = format!("GET /v2/read?log HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\n\r\n");
     client.connection.write_all(again.as_bytes()).await.unwrap();
     assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -91,9 +91,9 @@ async fn heartbeats_and_the_end_of_time() {
     setup.stop().await;
 }
 
-/// A client that goes takes its subscription along at once, and what it did not get is counted.
+/// When a client disconnects, its subscription ends at once, and what it did not get is counted.
 #[tokio::test]
-async fn gone_is_gone() {
+async fn a_disconnect_ends_the_subscription() {
     let setup = Setup::start(RawConfig::default()).await;
     let client = setup.stream("log", TOKEN, "").await;
     let subscription = setup.rlp.subscription(1).await;
@@ -107,7 +107,8 @@ async fn gone_is_gone() {
     setup.stop().await;
 }
 
-/// A client that does not read holds back its own stream, and no other; then it is cut, and its losses have a name.
+/// A client that does not read delays only its own stream. Then it is disconnected, and its losses are counted by
+/// reason.
 #[tokio::test]
 async fn slow_clients_are_held_back_and_cut() {
     let setup = Setup::start(timeouts(|times| times.slow_consumer = millis(1500))).await;
@@ -116,7 +117,7 @@ async fn slow_clients_are_held_back_and_cut() {
     let (of_slow, of_quick) = (setup.rlp.subscription(1).await, setup.rlp.subscription(2).await);
     let mut given = 0;
     let pushing = async {
-        // Far more than all buffers hold; nobody takes it.
+        // This is far more than all buffers hold.
         while !of_slow.is_over() {
             if of_slow.try_send(lines("slow", given, 100, 10_000)) {
                 given += 100;
@@ -130,7 +131,7 @@ async fn slow_clients_are_held_back_and_cut() {
     assert!(given < 5_000, "{given} were taken from the RLP");
     of_quick.send(lines("quick", 0, 1, 5)).await;
     assert_eq!(quick.event().await.unwrap(), event_of("quick", 0, 1, 5, None));
-    // What it finds when it looks again: whole events, as many as count as sent, then the end.
+    // When the client reads again, it finds as many whole events as are counted as sent, and then the end.
     let mut found = 0;
     while let Some(event) = slow.event().await {
         assert!(event.starts_with("data: {\"batch\":["));
@@ -138,21 +139,21 @@ async fn slow_clients_are_held_back_and_cut() {
     }
     let ledger = setup.ledger();
     eventually("all is settled", || ledger.snapshot().in_flight == 0).await;
-    let books = ledger.snapshot();
-    assert_eq!(books.sent, found as u64 + 1, "{books:?}");
+    let counts = ledger.snapshot();
+    assert_eq!(counts.sent, found as u64 + 1, "{counts:?}");
     assert!(
-        books.dropped.iter().all(|drop| drop.reason == "slow_consumer"),
-        "{books:?}"
+        counts.dropped.iter().all(|drop| drop.reason == "slow_consumer"),
+        "{counts:?}"
     );
-    // What lay in our buffers is counted too: all but what the RLP still has in its own.
-    assert!(books.received + 400 >= given as u64, "{given}: {books:?}");
+    // What was in the buffers of the gateway is counted, but not what the RLP still has.
+    assert!(counts.received + 400 >= given as u64, "{given}: {counts:?}");
     setup.stop().await;
 }
 
-/// An RLP that refuses is told before the stream begins; one that goes away is waited for; one that stays away is told in
-/// the stream.
+/// If the RLP refuses the subscription, the response says so. If it disappears, the stream waits for it. If it stays
+/// absent, the stream ends with an event.
 #[tokio::test]
-async fn trouble_with_the_provider() {
+async fn failures_of_the_provider() {
     let mut setup = Setup::start(timeouts(|times| times.provider = millis(4000))).await;
     let unavailable = "{\"message\":\"streaming is temporarily unavailable\",\"error\":\"streaming_unavailable\"}\n\n";
     setup
@@ -175,7 +176,7 @@ async fn trouble_with_the_provider() {
     let mut client = setup.stream("log", TOKEN, "").await;
     setup.rlp.subscription(1).await.send(lines("app", 0, 1, 1)).await;
     assert_eq!(client.event().await.unwrap(), event_of("app", 0, 1, 1, None));
-    // It ends the stream, in order and with an error; then it restarts. The client sees nothing of it.
+    // The RLP ends the stream in order, then with an error, and then it restarts. The client notices nothing.
     setup
         .rlp
         .subscription(1)
@@ -188,7 +189,7 @@ async fn trouble_with_the_provider() {
     setup.rlp.subscription(1).await.send(lines("app", 2, 1, 1)).await;
     assert_eq!(client.event().await.unwrap(), event_of("app", 2, 1, 1, None));
 
-    // What the RLP and the transport say of the inside is not for clients.
+    // Messages of the RLP and the transport contain internal details, which clients must not see.
     setup.rlp.refuse(Some(Status::unavailable(
         "no doppler at 10.0.16.7:8082: connection refused",
     )));
@@ -201,7 +202,7 @@ async fn trouble_with_the_provider() {
     );
     assert_eq!(client.event().await, None);
 
-    // What will never be any better is told at once.
+    // A permanent refusal ends the stream at once.
     setup.rlp.refuse(None);
     let mut client = setup.stream("log", TOKEN, "").await;
     setup
@@ -218,9 +219,10 @@ async fn trouble_with_the_provider() {
     setup.stop().await;
 }
 
-/// With every place taken there is a 503, with too many of one caller a 429; a place that is given back can be used.
+/// If all places are taken the answer is 503, and if one caller has too many streams it is 429. A place that is free
+/// can be used.
 #[tokio::test]
-async fn places_are_limited() {
+async fn streams_are_limited() {
     let setup = Setup::start(RawConfig {
         limits: RawLimits {
             streams: 3,
@@ -252,7 +254,7 @@ async fn places_are_limited() {
     setup.stop().await;
 }
 
-/// All streams of one caller together have so many selectors and no more, however they are spread; others do not feel it.
+/// The selectors in all streams of one caller are limited, and other callers are not affected.
 #[tokio::test]
 async fn selectors_of_one_caller_are_limited() {
     let setup = Setup::start(RawConfig {
@@ -294,7 +296,7 @@ async fn selectors_of_one_caller_are_limited() {
     setup.stop().await;
 }
 
-/// When the gateway stops, each stream gets what is in hand, says why, and ends.
+/// When the gateway stops, each stream gets what has arrived, says why it ends, and ends.
 #[tokio::test]
 async fn stopping_ends_streams_in_order() {
     let setup = Setup::start(RawConfig::default()).await;
@@ -306,7 +308,7 @@ async fn stopping_ends_streams_in_order() {
     for client in &mut clients {
         assert_eq!(client.event().await.unwrap(), event_of("app", 0, 3, 3, None));
     }
-    // Four messages that are on their way when it is told to stop.
+    // Four messages that are in flight when the gateway is told to stop.
     let first = setup.rlp.subscription(1).await;
     for number in 0..4 {
         first.send(lines("late", number * 100, 100, 1_000)).await;

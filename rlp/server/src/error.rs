@@ -1,4 +1,4 @@
-//! Why an RLP does not run.
+//! The reasons for which an RLP cannot run.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,21 +8,21 @@ use weir_error::{Classify, ErrorKind};
 use weir_net::ServeError;
 use weir_tls::TlsError;
 
-/// Why an RLP cannot start, or stopped.
+/// The reason for which an RLP cannot start, or has stopped.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address cannot be bound.
+    /// The address to listen on cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The answer of the operating system.
         source: io::Error,
     },
-    /// The certificates cannot be used.
+    /// The certificates cannot be read or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server failed.
+    /// The gRPC server failed while it ran.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }

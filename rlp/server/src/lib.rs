@@ -1,8 +1,8 @@
-//! The reverse log proxy: v2 egress over several dopplers.
+//! The reverse log proxy (RLP) serves v2 streams with the envelopes of several dopplers.
 //!
-//! Each client stream has a subscription of its own at every doppler; their messages are merged and passed on, as the
-//! bytes they are unless tags have to change places. The RLP queues nothing: a client that reads slowly holds its own
-//! subscription back by HTTP/2's flow control, and the doppler's queue for it decides who loses.
+//! Each client stream has its own subscription at every doppler. Their messages are merged and passed on unchanged,
+//! unless the tags must be rewritten. The RLP has no queues: if a client reads slowly, HTTP/2 flow control delays its
+//! subscriptions, and the doppler's queue decides which source loses envelopes.
 
 mod component;
 mod config;

@@ -1,4 +1,4 @@
-//! The egress service, with the original's limits and error texts (logging §9).
+//! The egress service, with the limits and error texts of the original (logging §9).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -14,18 +14,18 @@ use weir_net::{FrameStream, Messages, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::subscriber::{Dopplers, Durability, Refused};
 
-use crate::stream::{ClientStream, Form, Place};
+use crate::stream::{ClientStream, Form, StreamPermit};
 use crate::tags::TagForm;
 
-/// How long the answer waits for the dopplers' word. One of ours says at once whether it takes the subscription; the
-/// original says nothing before the first envelope.
-const WORD: Duration = Duration::from_millis(500);
+/// How long a client's call waits for the dopplers. A doppler of Weir answers at once whether it accepts the
+/// subscription. The original's sends nothing before the first envelope.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
-/// Refusals are logged this often, with how many there were.
+/// How often refusals are logged. The log says how many there were.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
-/// What a client is told when a doppler refuses its subscription, which is counted in `rejected_streams`. The doppler's
-/// address is for the log only.
+/// Returns the status for a client whose subscription a doppler refuses, and counts it in `rejected_streams`. The
+/// doppler's address appears in the log only.
 pub(crate) fn refusal(refused: &Refused, rejected_streams: &Counter<u64>) -> Status {
     rejected_streams.add(1, &[]);
     weir_service::limited!(warn, REFUSED_AGAIN, error = %refused, "stream ended: a doppler refuses its subscription");
@@ -35,7 +35,7 @@ pub(crate) fn refusal(refused: &Refused, rejected_streams: &Counter<u64>) -> Sta
     )
 }
 
-/// `loggregator.v2.Egress`.
+/// The gRPC service `loggregator.v2.Egress`.
 #[derive(Debug)]
 pub(crate) struct EgressService {
     pub(crate) dopplers: Arc<Dopplers>,
@@ -55,7 +55,7 @@ impl RawService for EgressService {
             "Receiver" => false,
             _ => return Err(Status::unimplemented(format!("method `{method}` does not exist"))),
         };
-        let Some(place) = Place::take(&self.streams, self.max_streams) else {
+        let Some(permit) = StreamPermit::take(&self.streams, self.max_streams) else {
             self.rejected_streams.add(1, &[]);
             return Err(Status::resource_exhausted(format!(
                 "unable to create stream, max egress streams reached: {}",
@@ -67,7 +67,7 @@ impl RawService for EgressService {
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("the request has no message"))?;
-        // `EgressRequest` has the same layout.
+        // `EgressRequest` is encoded like `EgressBatchRequest`.
         let mut request = EgressBatchRequest::decode(message)
             .map_err(|error| Status::invalid_argument(format!("the request is not readable: {error}")))?;
         request.selectors = requested(&request.selectors, request.legacy_selector.take().as_ref());
@@ -77,6 +77,7 @@ impl RawService for EgressService {
         if request.selectors.iter().any(|selector| selector.message.is_none()) {
             return Err(Status::invalid_argument("Selectors must have a Message"));
         }
+        // The original's `Receiver` has no deterministic name, so a client cannot set one.
         if !batched {
             request.deterministic_name.clear();
         }
@@ -85,9 +86,9 @@ impl RawService for EgressService {
             batched,
         };
         let mut subscription = self.dopplers.subscribe(&request, Durability::Live);
-        let opened = subscription.opened(WORD).await;
+        let opened = subscription.opened(FIRST_ANSWER).await;
         opened.map_err(|refused| refusal(&refused, &self.rejected_streams))?;
-        let stream = ClientStream::new(subscription, form, self.context.clone(), place);
+        let stream = ClientStream::new(subscription, form, self.context.clone(), permit);
         let rejected_streams = self.rejected_streams.clone();
         let frames = futures::stream::unfold(Some(stream), move |stream| {
             let rejected_streams = rejected_streams.clone();

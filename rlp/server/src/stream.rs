@@ -1,4 +1,4 @@
-//! One client's stream: from its subscription to its frames.
+//! The stream of one client, from its subscription to the frames that it receives.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use weir_rpc::subscriber::{Delivery, Refused, Subscription};
 
 use crate::tags::TagForm;
 
-/// How long a stream that ends waits for what it has handed to the transport.
+/// How long a stream that ends waits until what it has handed to the transport is written.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// How a client wants its envelopes.
+/// The form in which a client wants its envelopes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     pub(crate) tags: TagForm,
-    /// One message for each envelope (`Receiver`), or one for many (`BatchedReceiver`).
+    /// Whether a message contains several envelopes (`BatchedReceiver`) or one (`Receiver`).
     pub(crate) batched: bool,
 }
 
-/// A place among the streams that the RLP serves at a time.
+/// The permission to serve one stream. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct StreamPermit(Arc<AtomicUsize>);
 
-impl Place {
-    /// Takes a place, unless `limit` are taken.
+impl StreamPermit {
+    /// Returns a permission, unless `limit` streams are served already.
     pub(crate) fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
@@ -41,36 +41,36 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A message on its way through the transport.
+/// A message that was handed to the transport and is not written yet.
 #[derive(Debug)]
-struct Held {
+struct Undelivered {
     envelopes: u64,
-    /// Lets the doppler know, when it is dropped.
+    /// The receipt of the message. When it is dropped, the message is acknowledged to the doppler.
     receipt: Option<Receipt>,
-    /// Kept where nobody upstream counts what is lost, to name the sources.
+    /// The message itself, kept only if the doppler does not count losses. It tells the sources of lost envelopes.
     message: Option<Bytes>,
 }
 
-/// One client's stream.
+/// The stream of one client.
 pub(crate) struct ClientStream {
-    // The order of fields is the order of drops: once the subscription is closed, receipts acknowledge nothing, and the
-    // doppler counts what the client did not get.
+    // Fields are dropped in this order. The subscription is closed first, so that the receipts acknowledge nothing any
+    // more, and the doppler counts what the client did not get.
     subscription: Subscription,
-    handover: Handover<Held>,
+    handover: Handover<Undelivered>,
     form: Form,
     pending: VecDeque<Frame>,
     context: LogContext,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 impl ClientStream {
-    pub(crate) fn new(subscription: Subscription, form: Form, context: LogContext, place: Place) -> Self {
+    pub(crate) fn new(subscription: Subscription, form: Form, context: LogContext, permit: StreamPermit) -> Self {
         context.ledger.subscribers(1);
         Self {
             subscription,
@@ -78,12 +78,12 @@ impl ClientStream {
             form,
             pending: VecDeque::new(),
             context,
-            _place: place,
+            _permit: permit,
         }
     }
 
-    /// The next frame; `None` when the stream has ended. A doppler that refuses the subscription ends it: the client would
-    /// miss a part without knowing.
+    /// Returns the next frame, or `None` when the stream has ended. If a doppler refuses the subscription, the stream
+    /// ends with an error, because the client would miss a part of the envelopes without knowing it.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Refused> {
         loop {
             if let Some(frame) = self.pending.pop_front() {
@@ -132,10 +132,12 @@ impl ClientStream {
         self.context.ledger.received(envelopes);
         self.context.ledger.in_flight(envelopes.cast_signed());
         let bytes = message.len();
+        // A doppler that gets acknowledgements counts losses itself. Otherwise the sources are needed for counting them
+        // here.
         let message = receipt.is_none().then_some(message);
         let written = self.handover.push(
             bytes,
-            Held {
+            Undelivered {
                 envelopes,
                 receipt,
                 message,
@@ -163,8 +165,8 @@ impl ClientStream {
         self.written(written);
     }
 
-    /// These messages were written: the client has them.
-    fn written(&self, messages: Vec<Held>) {
+    /// Counts messages that were written to the client, and releases their receipts.
+    fn written(&self, messages: Vec<Undelivered>) {
         for held in messages {
             self.context.ledger.sent(held.envelopes);
             self.context.ledger.in_flight(-held.envelopes.cast_signed());
@@ -172,7 +174,7 @@ impl ClientStream {
         }
     }
 
-    /// The RLP stops: what was passed on gets the time to be written and acknowledged, then the stream ends.
+    /// Waits, when the RLP stops, until messages in the transport are written and acknowledged.
     async fn drained(&mut self) {
         let by = tokio::time::Instant::now() + DRAIN;
         while let Some(due) = self.handover.due()
@@ -181,7 +183,7 @@ impl ClientStream {
             tokio::time::sleep_until(due).await;
             self.release();
         }
-        // One more round of acknowledgements leaves before the subscription is closed.
+        // The last acknowledgements must leave before the subscription is closed.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -196,7 +198,7 @@ impl Drop for ClientStream {
                 let parcel = Parcel::unacknowledged(Batch::split(message).batch);
                 ledger.lost("egress", Reason::ConsumerGone, &parcel.lose());
             } else {
-                // The doppler was not told that these were handed on, and counts them.
+                // The doppler got no acknowledgement for these envelopes and counts them.
                 ledger.returned(held.envelopes);
             }
         }

@@ -1,16 +1,16 @@
-//! The two ways in which a client wants its tags (logging §9).
+//! The two forms of tags that a client can ask for (logging §9).
 
 use bytes::Bytes;
 use weir_envelope::batch::{Batch, Split};
 use weir_envelope::tags::{deprecate_tags, prefer_tags};
 use weir_envelope::wire::put_bytes;
 
-/// Where a client's tags go.
+/// The map in which a client wants its tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TagForm {
-    /// All in `tags`, as text.
+    /// All tags are in `tags`, as text.
     Preferred,
-    /// All in `deprecated_tags`.
+    /// All tags are in `deprecated_tags`.
     Deprecated,
 }
 
@@ -23,12 +23,13 @@ impl TagForm {
         }
     }
 
-    /// Whether a message needs no change; `deprecated_tags` tells whether any of its envelopes has some.
+    /// Returns whether a message needs no change. `deprecated_tags` says whether any of its envelopes has deprecated
+    /// tags.
     pub(crate) const fn suits(self, deprecated_tags: bool) -> bool {
         matches!(self, Self::Preferred) && !deprecated_tags
     }
 
-    /// Rewrites a batch message; `Split` tells what it contained.
+    /// Rewrites a batch message. Returns it with what it contained before.
     pub(crate) fn rewrite(self, message: Bytes) -> (Bytes, Split) {
         let split = Batch::split(message);
         let batch = &split.batch;

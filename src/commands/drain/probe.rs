@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     if report.succeeded() {
         // Drains that wait there are tried now. A stack that does not run has none.
         if let Ok(stack) = Stack::find(state)
-            && let Err(failure) = status::reached(&stack, &binding.url.place()).await
+            && let Err(failure) = status::reached(&stack, &binding.url.host_and_port()).await
         {
             tracing::debug!(error = %failure, "the syslog agent cannot be told that the drain can be reached");
         }

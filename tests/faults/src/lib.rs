@@ -1,13 +1,14 @@
-//! Fault tests: what happens to a running stack when something goes wrong.
+//! Fault tests: failures and attacks on a running stack.
 //!
-//! - `tests/conservation.rs`: slow and vanishing consumers, parts killed under load, a noisy neighbour. The oracle of
-//!   `weir-testkit` checks that every envelope that did not arrive is counted.
-//! - `tests/hostile.rs`: garbage and hostility at every port. The stack answers with an error, goes on serving others, stays
-//!   within its memory, and nothing panics.
-//! - `tests/round_trip.rs`: real log lines in, and out of every face byte for byte.
+//! - `tests/conservation.rs`: consumers that are slow or vanish, components that are killed under load, a source that
+//!   is far louder than others. `weir_testkit::conserved` checks that each envelope that did not arrive is counted.
+//! - `tests/drains.rs` and `tests/thousand.rs`: drains that are away, slow or broken, and backlogs on disk.
+//! - `tests/hostile.rs`: invalid and hostile input at every port. The stack answers with an error, continues to serve
+//!   others, stays within its memory, and nothing panics.
+//! - `tests/round_trip.rs`: real log lines come out of every interface byte for byte.
 //!
-//! Each test starts a stack of its own. They drive the `weir` program, which cargo builds with the workspace's tests; where
-//! it is missing or stale, the first test builds it.
+//! Each test starts its own stack. The tests run the `weir` program, which cargo builds with the tests of the
+//! workspace. Where it is missing or older than its sources, the first test builds it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,12 +21,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_testkit::{Emitter, Received, RlpConsumer, Sent, Series, Shape, Stack, eventually, logs_of};
 
-/// Sends `counts` more lines of each series, interleaved, at about `rate` lines a second over all of them.
+/// Sends `counts` more lines of each series, interleaved, at about `rate` lines per second over all series.
 ///
 /// # Errors
-/// When the stream has ended.
+/// Fails when the stream has ended.
 pub async fn send_paced(emitter: &Emitter, series: &mut [Series], counts: &[usize], rate: usize) -> anyhow::Result<()> {
-    /// Between two bursts.
+    /// The time between two bursts.
     const STEP: Duration = Duration::from_millis(20);
     let total: usize = counts.iter().sum();
     let start = Instant::now();
@@ -33,7 +34,7 @@ pub async fn send_paced(emitter: &Emitter, series: &mut [Series], counts: &[usiz
     let mut done = vec![0; series.len()];
     while sent < total {
         let due = usize::try_from(start.elapsed().as_millis())? * rate / 1000;
-        // Each series is as far along as the whole is.
+        // All series advance in proportion, so that no one ends before the others.
         for (index, count) in counts.iter().enumerate() {
             let until = (due.min(total) * count).div_ceil(total);
             while done[index] < until {
@@ -48,15 +49,15 @@ pub async fn send_paced(emitter: &Emitter, series: &mut [Series], counts: &[usiz
     Ok(())
 }
 
-/// A line sent now goes through the agent, the doppler and the RLP, and can be read in the log cache.
+/// Checks that a new line passes the agent, the doppler and the RLP, and can be read in the log cache.
 ///
 /// # Errors
-/// When it does not.
+/// Fails when it does not.
 pub async fn assert_serves(stack: &Stack) -> anyhow::Result<()> {
     let source = format!("alive-{:?}", Instant::now()).replace(|c: char| !c.is_alphanumeric(), "-");
     let emitter = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([source.as_str()])).await?;
-    consumer.in_place(&emitter, &source).await?;
+    consumer.wait_until_subscribed(&emitter, &source).await?;
     let log_cache = stack.log_cache()?;
     let sent = Sent::from([(source.clone(), 1)]);
     eventually("a line in the log cache", async || {
@@ -67,16 +68,16 @@ pub async fn assert_serves(stack: &Stack) -> anyhow::Result<()> {
     .await
 }
 
-/// Nothing in the stack panicked.
+/// Checks that no component panicked.
 ///
 /// # Panics
-/// When something did: the lines of the log that say so.
+/// Panics with the lines of the log that report a panic.
 pub fn assert_no_panics(stack: &Stack) {
     let panics = stack.panics();
     assert!(panics.is_empty(), "{panics:#?}");
 }
 
-/// Series of sources with a common name, numbered.
+/// Returns `count` series, whose sources are `name` with a number.
 #[must_use]
 pub fn series_of(name: &str, count: usize, shape: Shape) -> Vec<Series> {
     (0..count)
@@ -84,10 +85,10 @@ pub fn series_of(name: &str, count: usize, shape: Shape) -> Vec<Series> {
         .collect()
 }
 
-/// The lines that the log cache has of each source in `sent`; waits until it has all, or no more come.
+/// Returns the lines that the log cache has of each source in `sent`. Waits until it has all, or until no more arrive.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// Fails when the log cache does not answer.
 pub async fn in_log_cache(stack: &Stack, sent: &Sent) -> anyhow::Result<Received> {
     let log_cache = stack.log_cache()?;
     let all: u64 = sent.values().sum();

@@ -1,4 +1,4 @@
-//! The law of conservation under faults: what was sent is delivered, or counted where it was lost.
+//! Conservation under faults: each envelope is delivered, or counted where it was lost.
 
 #![allow(
     clippy::disallowed_methods,

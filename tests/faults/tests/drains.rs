@@ -1,7 +1,7 @@
-//! What happens to syslog drains when something goes wrong: what was sent is delivered in order, or counted.
+//! Failures of syslog drains: each line is delivered in order, or counted.
 //!
-//! The drills are scaled down so that all of them take a minute; `WEIR_DRILL_SECONDS=120` lets a drain be away for as long
-//! as the original's complaints are about.
+//! By default, drains are away for a short time, so that all tests take a minute. `WEIR_DRILL_SECONDS=120` sets the
+//! length of real outages.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,5 +1,5 @@
-//! Hostile input at every port of a running stack: each gets a clear error, others are served on, memory stays in its budget,
-//! nothing panics.
+//! Hostile input at every port of a running stack. Each input gets a clear error, others are served, memory stays
+//! within its limit, and nothing panics.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,6 +15,7 @@ mod hostile {
     mod transport;
     mod websocket;
 
-    /// More than any stack needs that holds a few thousand lines; far less than what the hostile inputs ask for.
+    /// The limit of memory in bytes. It is more than a stack with a few thousand lines needs, and far less than the
+    /// hostile input asks for.
     pub(crate) const MEMORY: u64 = 1536 << 20;
 }

@@ -1,4 +1,5 @@
-//! Real log lines in by `weir emit`; out of the firehose, of `weir recent` and of `weir sql` byte for byte, in order.
+//! Real log lines go in by `weir emit`, and come out of the firehose, `weir recent` and `weir sql` in order, byte for
+//! byte.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,10 +18,10 @@ use weir_faults::assert_no_panics;
 use weir_testkit::{Firehose, Mode, Received, Skip, Stack, eventually};
 
 const PROBE: &str = "probe";
-/// Longest payload of one envelope; longer lines travel in pieces, which together are the line.
+/// The longest payload of one envelope in bytes. Longer lines are sent in pieces.
 const MAX_LINE: usize = 61_440;
 
-/// Lines with everything that makes real ones difficult.
+/// Returns lines with all bytes that are difficult to carry.
 fn sample() -> Vec<u8> {
     let mut text = Vec::new();
     text.extend_from_slice(b"plain\nwindows\r\n\n  leading and trailing  \n\ttabs\tinside\t\n");
@@ -32,7 +33,7 @@ fn sample() -> Vec<u8> {
     text
 }
 
-/// The lines of a file as a log has them: what `\n` ends.
+/// Splits a file into lines at `\n`, as `weir emit` does.
 fn lines(text: &[u8]) -> Vec<Vec<u8>> {
     let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     if lines.last().is_some_and(Vec::is_empty) {
@@ -62,7 +63,7 @@ fn run(mut command: Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Compares line by line, so that a difference is shown where it is.
+/// Compares line by line, so that a failure shows the first different line.
 fn assert_same(who: &str, got: &[Vec<u8>], want: &[Vec<u8>]) {
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
         assert!(
@@ -75,24 +76,24 @@ fn assert_same(who: &str, got: &[Vec<u8>], want: &[Vec<u8>]) {
     assert_eq!(got.len(), want.len(), "{who}: number of lines");
 }
 
-/// Sends `text` through `stack` as `source` and compares what comes out of every face.
+/// Sends `text` as `source`, and compares what comes out of every interface.
 async fn round_trip(stack: &Stack, source: &str, text: &[u8]) -> anyhow::Result<()> {
     let want = lines(text);
     let received = Received::keeping_lines_of(source);
-    let firehose = Firehose::open_into(
+    let firehose = Firehose::open_recording(
         stack.endpoints(),
         &format!("/firehose/{source}"),
         &stack.token()?,
         received.clone(),
     )
     .await?;
-    firehose.in_place(&stack.emitter().await?, PROBE).await?;
+    firehose.wait_until_subscribed(&stack.emitter().await?, PROBE).await?;
 
     let mut emit = stack.command()?;
     emit.args(["emit", "--source-id", source]);
     run(emit, text)?;
 
-    // `weir emit` ends when the pipeline has taken everything: the log cache can be asked at once.
+    // `weir emit` ends when the log cache has everything, so it can be queried at once.
     let mut sql = stack.command()?;
     let query = format!("select body, body_bytes from logs where source_id = '{source}' order by seq");
     sql.args(["sql", "--format", "ndjson", &query]);
@@ -112,7 +113,7 @@ async fn round_trip(stack: &Stack, source: &str, text: &[u8]) -> anyhow::Result<
     Ok(())
 }
 
-/// The bodies in the answer of `weir sql --format ndjson`: text, or bytes where it is no UTF-8.
+/// Returns the bodies in the answer of `weir sql --format ndjson`: text, or bytes where the body is not UTF-8.
 fn sql_bodies(answer: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
     answer
         .split(|byte| *byte == b'\n')
@@ -136,7 +137,8 @@ fn from_hex(text: &str) -> anyhow::Result<Vec<u8>> {
         .collect()
 }
 
-/// Setup: lines with carriage returns, NULs, bytes that are no UTF-8, empty ones, the longest that fits.
+/// Setup: lines with carriage returns, NULs, bytes that are not UTF-8, empty lines, and one of the largest size. Must
+/// hold: all come out unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn difficult_lines_come_back_byte_for_byte() -> anyhow::Result<()> {
     for mode in [Mode::Embedded, Mode::Processes] {
@@ -147,7 +149,7 @@ async fn difficult_lines_come_back_byte_for_byte() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: lines longer than an envelope may be. Must hold: they travel in pieces, which together are the line.
+/// Setup: lines longer than an envelope may be. Must hold: they arrive in pieces that together are the line.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_lines_travel_in_pieces() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -179,7 +181,8 @@ async fn long_lines_travel_in_pieces() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the Loghub samples (`WEIR_LOGHUB`, or `../shared/data/loghub` beside the workspace), each file a source.
+/// Setup: the Loghub samples (`WEIR_LOGHUB`, or `../shared/data/loghub` beside the workspace), each file a source. Must
+/// hold: all lines come out unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn loghub_comes_back_byte_for_byte() -> anyhow::Result<()> {
     let Some(folder) = loghub() else {
@@ -201,7 +204,7 @@ async fn loghub_comes_back_byte_for_byte() -> anyhow::Result<()> {
         round_trip(&stack, name, &text).await.with_context(|| name.to_owned())?;
         all.extend(text);
     }
-    // And all of them as one, as `cat *.log | weir emit` has it.
+    // All files as one source, as from `cat *.log | weir emit`.
     round_trip(&stack, "loghub", &all).await?;
     let query = "select count(*) as n from logs where source_id = 'loghub'";
     assert_eq!(stack.log_cache()?.number(query).await?, lines(&all).len() as u64);

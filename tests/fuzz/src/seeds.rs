@@ -10,6 +10,15 @@ use weir_proto::events;
 /// Named messages.
 pub type Seeds = Vec<(String, Vec<u8>)>;
 
+/// The seeds of a target by its name; none if there is no such target.
+#[must_use]
+pub fn of(target: &str) -> Seeds {
+    let mut all = all().into_iter();
+    all.find(|(name, _)| *name == target)
+        .map(|(_, seeds)| seeds)
+        .unwrap_or_default()
+}
+
 /// The seeds of each target.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Seeds)> {
@@ -173,9 +182,10 @@ fn v1_envelopes() -> Seeds {
     let mut seeds = Seeds::new();
     for (name, bytes) in envelopes() {
         // Those that have no v1 form are no seeds.
-        let _ = to_v1(EnvelopeView::new(&bytes), |message| {
-            seeds.push((name.clone(), message.to_vec()))
-        });
+        to_v1(EnvelopeView::new(&bytes), |message| {
+            seeds.push((name.clone(), message.to_vec()));
+        })
+        .ok();
     }
     let incomplete = events::Envelope {
         origin: "o".to_owned(),

@@ -1,4 +1,4 @@
-//! Who may read what: tenants with tokens of a real UAA on every public face, and docs/security.md port by port.
+//! Who may read what: tenants with tokens of a real UAA at every public interface, and each port of docs/security.md.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,7 +8,7 @@
 
 mod access {
     mod crowds;
-    mod faces;
+    mod interfaces;
     mod ports;
     mod rights;
     mod rows;

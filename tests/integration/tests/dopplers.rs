@@ -1,4 +1,4 @@
-//! Two dopplers: the agent spreads its load over both, consumers merge both, one can go.
+//! Two dopplers: the agent uses both, consumers merge both, and one of them can fail.
 
 use weir_faults::{send_paced, series_of};
 use weir_testkit::{
@@ -8,7 +8,7 @@ use weir_testkit::{
 const PROBE: &str = "probe";
 const RATE: usize = 2000;
 
-/// Consumers of everything that `series` sends, in place at both dopplers.
+/// Consumers of all sources of `series`, subscribed at both dopplers.
 struct Consumers {
     rlp: RlpConsumer,
     firehose: Firehose,
@@ -20,7 +20,7 @@ impl Consumers {
         let rlp = RlpConsumer::subscribe(parts.endpoints(), logs_of(names.chain([PROBE]))).await?;
         let firehose = Firehose::open(parts.endpoints(), "/firehose/two", &parts.token()).await?;
         let emitter = parts.emitter().await?;
-        // A probe may pass through either doppler: a run of them passes through both.
+        // A probe passes one of the dopplers. Only a number of them reach both.
         for consumer in [&rlp.received, &firehose.received] {
             let mut probes = Series::new(PROBE, Shape::payload(0));
             eventually("a run of probes", async || {
@@ -50,58 +50,59 @@ impl Consumers {
     }
 }
 
-/// Setup: an agent with two dopplers, consumers of both. Must hold: both dopplers carry a share, every consumer gets
-/// everything exactly once.
+/// Setup: an agent with two dopplers, and consumers of both. Must hold: both dopplers receive a part of the load, and
+/// every consumer gets everything exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_dopplers_share_the_load() -> anyhow::Result<()> {
     let parts = Parts::start(2).await?;
     let mut series = series_of("two", 4, Shape::LINE);
     let consumers = Consumers::of(&parts, &series).await?;
-    let before = parts.books_at_rest().await?;
+    let before = parts.ledgers_at_rest().await?;
     let emitter = parts.emitter().await?;
     send_paced(&emitter, &mut series, &[2000; 4], RATE).await?;
     emitter.finish().await?;
-    let books = parts.books_at_rest().await?.since(&before);
-    conserved(&consumers.accounts(&parts, &series).await?, &books, Tolerance::Exact)?;
-    assert_eq!(books.lost(), 0, "{}", books.summary());
+    let ledgers = parts.ledgers_at_rest().await?.since(&before);
+    conserved(&consumers.accounts(&parts, &series).await?, &ledgers, Tolerance::Exact)?;
+    assert_eq!(ledgers.lost(), 0, "{}", ledgers.summary());
     for doppler in ["doppler-0", "doppler-1"] {
         assert!(
-            books.of(doppler).received > 1000,
+            ledgers.of(doppler).received > 1000,
             "{doppler} has its share: {}",
-            books.summary()
+            ledgers.summary()
         );
     }
     Ok(())
 }
 
-/// Setup: one of two dopplers is killed under load, and later comes back. Must hold: nothing is lost uncounted, at most a
-/// second's load is counted though it arrived, the other doppler carries on, and the one that came back gets its share again.
+/// Setup: one of two dopplers is killed under load, and later started again. Must hold: every loss is counted, and at
+/// most one second of the load is counted although it arrived. The other doppler continues, and the restarted one
+/// receives a part of the load again.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_two_dopplers_can_go() -> anyhow::Result<()> {
+async fn one_of_two_dopplers_can_fail() -> anyhow::Result<()> {
     let mut parts = Parts::start(2).await?;
     let mut series = series_of("one-of-two", 4, Shape::LINE);
     let consumers = Consumers::of(&parts, &series).await?;
-    let before = parts.books_at_rest().await?;
+    let before = parts.ledgers_at_rest().await?;
     let emitter = parts.emitter().await?;
     send_paced(&emitter, &mut series, &[500; 4], RATE).await?;
     parts.kill("doppler-0")?;
     send_paced(&emitter, &mut series, &[1000; 4], RATE).await?;
     parts.start_again("doppler-0").await?;
-    let restarted = parts.books()?.of("doppler-0").received;
+    let restarted = parts.ledgers()?.of("doppler-0").received;
     let mut shared = false;
     for _ in 0..30 {
         send_paced(&emitter, &mut series, &[250; 4], RATE).await?;
-        if parts.books()?.of("doppler-0").received > restarted + 500 {
+        if parts.ledgers()?.of("doppler-0").received > restarted + 500 {
             shared = true;
             break;
         }
     }
     assert!(shared, "the doppler that came back gets no load");
     emitter.finish().await?;
-    let books = parts.books_at_rest().await?.since(&before);
+    let ledgers = parts.ledgers_at_rest().await?.since(&before);
     assert!(!consumers.rlp.has_ended() && !consumers.firehose.has_ended());
     let accounts = consumers.accounts(&parts, &series).await?;
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(3 * RATE as u64))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(3 * RATE as u64))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     Ok(())
 }

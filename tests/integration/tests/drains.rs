@@ -1,4 +1,4 @@
-//! Syslog drains against receivers that are not ours, and against collectors that misbehave.
+//! Syslog drains to other products, and to collectors with faults.
 
 #![allow(
     clippy::disallowed_methods,

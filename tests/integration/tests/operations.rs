@@ -1,4 +1,4 @@
-//! What an operator does to a running stack, and what it says about itself.
+//! What an operator does with a running stack, and the stack's own logs and metrics.
 
 #![allow(clippy::disallowed_methods, reason = "tests spawn and wait as they like")]
 
@@ -14,9 +14,9 @@ use weir_tls::{ALPN_H2, Authority, server_name};
 
 const PROBE: &str = "probe";
 
-/// Setup: a stack is stopped (as by Ctrl-C) while a producer sends as fast as it can. Must hold: it ends cleanly; what the
-/// agent had taken was delivered to every consumer without a hole, and nothing is in flight or unaccounted for in any
-/// ledger.
+/// Setup: a stack is stopped, as by Ctrl-C, while a producer sends as fast as it can. Must hold: it ends without an
+/// error. What the agent had received was delivered to every consumer without a gap. In every ledger, nothing is in
+/// flight and the counts balance.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_drains() -> anyhow::Result<()> {
     for mode in [Mode::Embedded, Mode::Processes] {
@@ -26,8 +26,8 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
         let name = series[0].source_id().to_owned();
         let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([name.as_str(), PROBE])).await?;
         let firehose = Firehose::open(stack.endpoints(), "/firehose/drain", &stack.token()?).await?;
-        consumer.in_place(&emitter, PROBE).await?;
-        firehose.in_place(&emitter, PROBE).await?;
+        consumer.wait_until_subscribed(&emitter, PROBE).await?;
+        firehose.wait_until_subscribed(&emitter, PROBE).await?;
 
         let over = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&over);
@@ -50,50 +50,55 @@ async fn a_stop_under_load_drains() -> anyhow::Result<()> {
         over.store(true, Ordering::Relaxed);
         let sent = sending.await?;
         assert!(status.success(), "{status}\n{}", stack.log());
-        // The streams have ended: nothing more comes.
+        // The streams have ended, so nothing more can arrive.
         drop(consumer.ended().await?);
         firehose.ended().await?;
 
-        let books = stack.books()?;
+        let ledgers = stack.ledgers()?;
         for (who, received) in [("RLP", received), ("firehose", from_firehose)] {
             let numbers = received.numbers().remove(&name).unwrap_or_default();
             let count = numbers.len() as u64;
             assert!(
                 numbers.iter().copied().eq(0..count),
                 "{who} has holes: {}",
-                books.summary()
+                ledgers.summary()
             );
             assert!(count <= sent);
         }
         for (component, copies) in [
-            // To the loggregator agent and to the syslog agent.
+            // The forwarder agent sends each envelope to the loggregator agent and to the syslog agent.
             ("forwarder-agent", Some(2)),
             ("loggregator-agent", Some(1)),
-            // Nobody drains.
+            // There are no drains.
             ("syslog-agent", Some(0)),
-            // As many as there are subscriptions.
+            // The number of copies is the number of subscriptions.
             ("doppler", None),
             ("rlp", Some(1)),
             ("traffic-controller", Some(1)),
             ("log-cache", Some(1)),
         ] {
-            let ledger = books.of(component);
-            assert_eq!(ledger.in_flight, 0, "{component}: {}", books.summary());
+            let ledger = ledgers.of(component);
+            assert_eq!(ledger.in_flight, 0, "{component}: {}", ledgers.summary());
             let out = ledger.sent + ledger.dropped_total();
             if let Some(copies) = copies {
-                assert_eq!(copies * ledger.received, out, "{component}: {}", books.summary());
+                assert_eq!(copies * ledger.received, out, "{component}: {}", ledgers.summary());
             }
         }
-        let in_both = ["loggregator-agent", "syslog-agent"].map(|agent| books.of(agent).received);
-        assert_eq!(in_both[0], in_both[1], "each agent got everything: {}", books.summary());
-        let lost = books.lost() - books.dropped("", "", "shutting_down") - books.dropped("", "", "consumer_gone");
-        assert_eq!(lost, 0, "{}", books.summary());
+        let in_both = ["loggregator-agent", "syslog-agent"].map(|agent| ledgers.of(agent).received);
+        assert_eq!(
+            in_both[0],
+            in_both[1],
+            "each agent got everything: {}",
+            ledgers.summary()
+        );
+        let lost = ledgers.lost() - ledgers.dropped("", "", "shutting_down") - ledgers.dropped("", "", "consumer_gone");
+        assert_eq!(lost, 0, "{}", ledgers.summary());
         assert_no_panics(&stack);
     }
     Ok(())
 }
 
-/// The certificate that the server called `name` at `address` shows now.
+/// Returns the certificate that the server `name` at `address` shows now.
 async fn shown_certificate(stack: &Stack, address: &str, name: &str) -> anyhow::Result<Vec<u8>> {
     let connector = stack.endpoints().mutual()?.with_alpn(&[ALPN_H2]).connector();
     let stream = connector
@@ -104,14 +109,14 @@ async fn shown_certificate(stack: &Stack, address: &str, name: &str) -> anyhow::
     Ok(certificates.first().context("a certificate")?.to_vec())
 }
 
-/// Setup: every certificate of a running stack is issued anew. Must hold: new connections see the new ones, connections that
-/// exist go on, nothing restarts.
+/// Setup: every certificate of a running stack is renewed. Must hold: new connections get the new certificates,
+/// existing connections continue, and no process restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["app", PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
     let endpoints = stack.endpoints().clone();
     let servers = [
         ("forwarder-agent", &endpoints.agent, "metron"),
@@ -125,7 +130,8 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     let authority = Authority::open_or_create(&certificates)?;
     for (component, address, name) in servers {
         let before = shown_certificate(&stack, address, name).await?;
-        // Without a valid one there, a new one is issued; replacing both files is one step each.
+        // A missing certificate is issued again. The two files are replaced in two steps, so a server may read one old
+        // and one new file for a moment.
         fs::remove_file(certificates.join(format!("{component}.crt")))?;
         authority.issue(component, &[name, "log_cache"])?;
         eventually(&format!("the new certificate of {component}"), async || {
@@ -137,7 +143,7 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     }
     let mut series = series_of("app", 1, Shape::SHORT);
     let before = consumer.received.total();
-    consumer.in_place(&emitter, PROBE).await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
     send_paced(&emitter, &mut series, &[100], 1000).await?;
     assert!(consumer.received.total() > before, "streams outlive the renewal");
     assert_serves(&stack).await?;
@@ -145,7 +151,8 @@ async fn renewed_certificates_are_used_without_restart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a stack that nobody uses. Must hold: its own logs and metrics, under the original's names, can be queried with SQL.
+/// Setup: a stack without clients. Must hold: its own logs and metrics, with the original's names, can be queried with
+/// SQL.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_observes_itself() -> anyhow::Result<()> {
     for mode in [Mode::Embedded, Mode::Processes] {

@@ -1,5 +1,5 @@
-//! More than there is room for: too many subscribers, a consumer that stands still, a disk that takes nothing. What cannot be
-//! had is said to whom it concerns, what is lost is counted, and the counts can be read.
+//! Too many subscribers, a stopped consumer, and a disk that cannot be written. Clients get clear errors, losses are
+//! counted, and the counts can be read.
 
 use std::fs;
 
@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use weir_faults::{assert_no_panics, in_log_cache, send_paced, series_of};
 use weir_testkit::{Firehose, Https, Mode, RlpConsumer, Shape, Signal, Stack, eventually, logs_of, sent_of};
 
-/// A line of log that says `text`, so often in the log of `component`.
-fn said(stack: &Stack, component: &str, text: &str) -> usize {
+/// Returns how often a line in the log of `component` contains `text`.
+fn count_log_lines(stack: &Stack, component: &str, text: &str) -> usize {
     let path = stack.state_dir().join("logs").join(format!("{component}.log"));
     let log = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&log)
@@ -17,12 +17,12 @@ fn said(stack: &Stack, component: &str, text: &str) -> usize {
         .count()
 }
 
-/// Setup: clients of the RLP take every place of live subscriptions at the doppler; then one more comes at each face, and the
-/// log cache is killed while lines are sent. Must hold: each face tells its client in its own words, the doppler logs and
-/// counts the refusals, the log cache gets its place back and what came meanwhile, nothing is lost uncounted, and `weir
-/// doctor` agrees.
+/// Setup: clients of the RLP use all live subscriptions of the doppler. Then another client connects to each interface,
+/// and the log cache is killed while lines are sent. Must hold: each interface tells its client the reason, and the
+/// doppler logs and counts the refusals. The log cache gets its subscription back with the lines sent meanwhile, every
+/// loss is counted, and `weir doctor` agrees.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
+async fn refused_subscribers_get_a_reason_and_the_log_cache_returns() -> anyhow::Result<()> {
     const PLACES: usize = 60;
     let stack = Stack::builder(Mode::Processes)
         .env("DOPPLER__MAX_SUBSCRIPTIONS", PLACES)
@@ -54,7 +54,7 @@ async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
     let answer = https.get(&format!("{}/v2/read?log", endpoints.rlp_gateway)).await?;
     assert_eq!(answer.status.as_u16(), 503, "{}", answer.text());
 
-    assert!((1..=2).contains(&said(&stack, "doppler", "subscription refused")));
+    assert!((1..=2).contains(&count_log_lines(&stack, "doppler", "subscription refused")));
     let log_cache = stack.log_cache()?;
     eventually("the count of refusals", async || {
         let query = "select max(total) as n from counters where name = 'rejected_subscriptions'";
@@ -66,16 +66,16 @@ async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
 
     let emitter = stack.emitter().await?;
     let mut series = series_of("kept", 1, Shape::LINE);
-    let before = stack.books()?;
+    let before = stack.ledgers()?;
     let old = stack.kill("log-cache")?;
     send_paced(&emitter, &mut series, &[3000], 3000).await?;
-    stack.back("log-cache", old).await?;
+    stack.wait_for_restart("log-cache", old).await?;
     send_paced(&emitter, &mut series, &[500], 3000).await?;
     emitter.finish().await?;
     let sent = sent_of(&series);
     eventually("every line stored or counted", async || {
         let stored = in_log_cache(&stack, &sent).await?.total();
-        let counted = stack.books()?.since(&before).dropped("doppler", "egress", "");
+        let counted = stack.ledgers()?.since(&before).dropped("doppler", "egress", "");
         ensure!(stored + counted >= 3500, "{stored} stored, {counted} counted");
         ensure!(
             stored > 2500,
@@ -96,8 +96,8 @@ async fn a_crowd_is_told_and_keeps_no_log_cache_out() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the log cache stands still while far more is sent than its queue at the doppler holds, so that the source whose
-/// lines are lost fills that queue; then it goes on. Must hold: the table of drops has what the ledgers have, to the envelope.
+/// Setup: the log cache is stopped while one source sends far more than its queue at the doppler holds, and is then
+/// continued. Must hold: the table of drops has the same counts as the ledgers.
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_of_losses_are_not_shed_with_what_was_lost() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Processes)
@@ -116,10 +116,10 @@ async fn reports_of_losses_are_not_shed_with_what_was_lost() -> anyhow::Result<(
         let told = log_cache
             .number("select coalesce(sum(count), 0) as n from drops")
             .await?;
-        let books = stack.books()?;
-        let counted = books.dropped("", "", "");
-        ensure!(counted > 5000, "nothing was shed: {}", books.summary());
-        ensure!(told == counted, "{told} of {counted} are told: {}", books.summary());
+        let ledgers = stack.ledgers()?;
+        let counted = ledgers.dropped("", "", "");
+        ensure!(counted > 5000, "nothing was shed: {}", ledgers.summary());
+        ensure!(told == counted, "{told} of {counted} are told: {}", ledgers.summary());
         Ok::<_, anyhow::Error>(())
     })
     .await?;
@@ -127,10 +127,10 @@ async fn reports_of_losses_are_not_shed_with_what_was_lost() -> anyhow::Result<(
     Ok(())
 }
 
-/// Setup: the ledgers' directory goes away, as on a disk that takes nothing, and comes back while lines flow. Must hold: each
-/// component says so once and then how often it failed, lines flow on, and the counts are on file in the end.
+/// Setup: the directory of the ledgers is removed and comes back while lines are sent. Must hold: each component logs
+/// the failure once, and later how often it failed. Lines pass, and the counts are on disk in the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_that_cannot_be_written_is_said_once() -> anyhow::Result<()> {
+async fn a_ledger_that_cannot_be_written_is_logged_once() -> anyhow::Result<()> {
     const LOST: &str = "cannot write the ledger";
     let stack = Stack::start(Mode::Processes).await?;
     let (ledger, away) = (stack.state_dir().join("ledger"), stack.state_dir().join("away"));
@@ -138,7 +138,7 @@ async fn a_ledger_that_cannot_be_written_is_said_once() -> anyhow::Result<()> {
     let components = ["doppler", "log-cache", "loggregator-agent"];
     for component in components {
         eventually("the failure is said", async || {
-            ensure!(said(&stack, component, LOST) > 0, "{component} says nothing");
+            ensure!(count_log_lines(&stack, component, LOST) > 0, "{component} says nothing");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
@@ -158,16 +158,16 @@ async fn a_ledger_that_cannot_be_written_is_said_once() -> anyhow::Result<()> {
     for component in components {
         eventually("the ledger is written again", async || {
             ensure!(
-                said(&stack, component, "ledger is written again") == 1,
+                count_log_lines(&stack, component, "ledger is written again") == 1,
                 "{component} does not say so"
             );
             Ok::<_, anyhow::Error>(())
         })
         .await?;
-        assert_eq!(said(&stack, component, LOST), 1, "{component}");
+        assert_eq!(count_log_lines(&stack, component, LOST), 1, "{component}");
     }
-    let books = stack.books_at_rest().await?;
-    assert!(books.of("log-cache").received >= 6000, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?;
+    assert!(ledgers.of("log-cache").received >= 6000, "{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }

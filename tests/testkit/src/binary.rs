@@ -8,15 +8,15 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 
-/// Why a test does not run here.
+/// The reason why a test cannot run on this machine.
 #[derive(Debug, Clone)]
 pub struct Skip(pub String);
 
 impl Skip {
-    /// Prints the reason; where nothing may be skipped (`WEIR_REQUIRED=1`), fails instead.
+    /// Prints the reason. With `WEIR_REQUIRED=1`, where no test may be skipped, it panics instead.
     ///
     /// # Panics
-    /// With `WEIR_REQUIRED=1`.
+    /// Panics if `WEIR_REQUIRED=1` is set.
     #[expect(clippy::print_stderr, reason = "a skipped test says so where its other output goes")]
     pub fn report(&self) {
         let required = std::env::var_os("WEIR_REQUIRED").is_some_and(|value| value == "1");
@@ -25,11 +25,11 @@ impl Skip {
     }
 }
 
-/// The program: `WEIR_BIN` if set, else the one beside this test in the target directory, built if it is missing or older
-/// than its sources.
+/// Returns the path of the program: `WEIR_BIN` if it is set, or else the program beside this test in the target
+/// directory. That one is built if it is missing or older than its sources.
 ///
 /// # Errors
-/// When it cannot be built.
+/// Fails when the program cannot be built.
 pub fn weir_binary() -> anyhow::Result<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}")));
@@ -43,7 +43,7 @@ fn find() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("WEIR_BIN") {
         return Ok(path.into());
     }
-    // target/<profile>/deps/<test> or target/<profile>/<program>.
+    // This is target/<profile>/deps/<test> or target/<profile>/<program>.
     let this = std::env::current_exe().context("the path of this program")?;
     let folder = this.parent().context("a program lies in a folder")?;
     let profile = if folder.ends_with("deps") {
@@ -64,9 +64,9 @@ fn find() -> anyhow::Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(workspace)
-        // As `cargo test --workspace` selects, or half of the dependencies would be built again: with the features of tests,
-        // and with a test of xtask, for whose sake cargo gives the parts of procedural macros debug information. The tests
-        // of the program bring the program along.
+        // These arguments select the same features as `cargo test --workspace`, so that dependencies are not built
+        // again. A test of xtask is among the targets because cargo then builds the parts of procedural macros with
+        // debug information, as it does for the workspace. The tests of the program (`cli`) build the program.
         .args([
             "test",
             "--no-run",
@@ -89,7 +89,7 @@ fn find() -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// Whether nothing that it is made of is younger than the binary.
+/// Returns whether the binary is younger than all of its sources.
 fn is_fresh(binary: &Path, workspace: &Path) -> bool {
     let Ok(built) = binary.metadata().and_then(|meta| meta.modified()) else {
         return false;

@@ -1,4 +1,4 @@
-//! A crowd of connections from one address that holds on to a port.
+//! Many connections from one address that occupy a port.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use weir_tls::{ClientTls, server_name};
 use crate::endpoints::authority;
 use crate::eventually;
 
-/// How long a member of a crowd waits before it comes again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long a member of the crowd waits before it connects again.
+const RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
-/// Connections that are made anew whenever they are closed; gone when dropped.
+/// Connections that are opened again whenever they are closed. Dropping this closes all of them.
 #[derive(Debug)]
 pub struct Crowd {
     counts: Arc<Counts>,
@@ -27,18 +27,18 @@ pub struct Crowd {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Members that have come once, whatever became of it.
-    came: AtomicUsize,
-    /// Connections that are there.
+    /// The number of members that have tried once, with or without success.
+    tried: AtomicUsize,
+    /// The number of open connections.
     open: AtomicUsize,
 }
 
 impl Crowd {
-    /// So many connections from `from` to the server at `url`, that say `words` inside TLS and nothing more. Waits until
-    /// all of them have come.
+    /// Opens `count` connections from `from` to the server at `url`. Each sends `words` inside TLS and nothing more.
+    /// Waits until all members have tried once.
     ///
     /// # Errors
-    /// When they do not come in time.
+    /// Fails when they have not done so in time.
     pub async fn gather(
         url: &str,
         from: Ipv4Addr,
@@ -53,14 +53,14 @@ impl Crowd {
         for _ in 0..count {
             let (counts, tls, words) = (Arc::clone(&counts), tls.clone(), words.to_vec());
             members.spawn(async move {
-                let mut first = Some(&counts.came);
+                let mut first = Some(&counts.tried);
                 loop {
-                    // Whatever happens to it: it comes again.
-                    drop(hold_on(address, from, &tls, &words, &counts, &mut first).await);
-                    if let Some(came) = first.take() {
-                        came.fetch_add(1, Ordering::Relaxed);
+                    // A member connects again after success and after failure.
+                    drop(occupy(address, from, &tls, &words, &counts, &mut first).await);
+                    if let Some(tried) = first.take() {
+                        tried.fetch_add(1, Ordering::Relaxed);
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RECONNECT_DELAY).await;
                 }
             });
         }
@@ -69,22 +69,22 @@ impl Crowd {
             _members: members,
         };
         eventually("the crowd is there", async || {
-            let came = crowd.counts.came.load(Ordering::Relaxed);
-            ensure!(came >= count, "{came} of {count}");
+            let tried = crowd.counts.tried.load(Ordering::Relaxed);
+            ensure!(tried >= count, "{tried} of {count}");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
         Ok(crowd)
     }
 
-    /// How many of its connections are there.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts.open.load(Ordering::Relaxed)
     }
 }
 
-async fn hold_on(
+async fn occupy(
     address: SocketAddr,
     from: Ipv4Addr,
     tls: &ClientTls,
@@ -97,8 +97,8 @@ async fn hold_on(
     stream.write_all(words).await?;
     stream.flush().await?;
     counts.open.fetch_add(1, Ordering::Relaxed);
-    if let Some(came) = first.take() {
-        came.fetch_add(1, Ordering::Relaxed);
+    if let Some(tried) = first.take() {
+        tried.fetch_add(1, Ordering::Relaxed);
     }
     let mut answer = [0; 256];
     while !matches!(stream.read(&mut answer).await, Ok(0) | Err(_)) {}
@@ -106,20 +106,20 @@ async fn hold_on(
     Ok(())
 }
 
-/// A TCP connection to `address` from an address of the loopback interface.
+/// Opens a TCP connection to `address` from `from`, an address of the loopback interface.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Fails when the connection cannot be made.
 pub async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     Ok(socket.connect(address).await?)
 }
 
-/// Lets this process open so many files.
+/// Raises the limit of open files of this process to at least `files`.
 ///
 /// # Errors
-/// When the system does not let it.
+/// Fails when the system does not allow so many.
 pub fn raise_file_limit(files: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = files + 1024;

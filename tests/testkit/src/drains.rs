@@ -1,14 +1,14 @@
-//! The far side of syslog drains: who receives, who says which drains there are, and what arrived.
+//! The other end of syslog drains: receivers, sources of bindings, and a tally of what arrived.
 //!
-//! - [`DrainReceiver`] takes numbered lines over TCP or TLS, and can be stopped, started, slow, deaf or hostile.
-//! - [`Collector`] takes them over HTTPS, HTTP/1.1 or HTTP/2, and can be slow, busy, broken or gone.
-//! - [`Daemon`] is rsyslog or syslog-ng, writing down what it parsed.
-//! - [`Controller`] is a cloud controller's feed of bindings, and a binding cache.
-//! - [`DrainAgent`] is the syslog agent itself, as a process with its bindings from a [`Controller`].
-//! - [`Pki`] makes certificates that are right, of somebody else, or out of date.
-//! - [`Tally`] is what arrived of one app: in order, once, twice, too late, or not.
+//! - [`DrainReceiver`] receives numbered lines over TCP or TLS. It can be stopped, started, slow, or never read.
+//! - [`Collector`] receives lines over HTTPS (HTTP/1.1 or HTTP/2). It can be slow, busy, broken or stopped.
+//! - [`Daemon`] runs rsyslog or syslog-ng, which write down what they parsed.
+//! - [`Controller`] serves the cloud controller's feed of bindings, and the interface of a binding cache.
+//! - [`DrainAgent`] runs the syslog agent as a process, with bindings from a [`Controller`].
+//! - [`Pki`] issues certificates that are valid, of another CA, or expired.
+//! - [`Tally`] counts the lines of one app: arrived once, repeated, late, or missing.
 //!
-//! Nothing here shares code with what it tests: frames, fields and bodies are read by a few lines of its own.
+//! These modules share no code with the code under test. They parse frames, fields and bodies by themselves.
 
 mod agent;
 mod collector;

@@ -1,4 +1,4 @@
-//! A producer as the field has them: go-loggregator's `BatchSender`, without acknowledgements.
+//! A producer that behaves like go-loggregator's `BatchSender`: it uses no acknowledgements.
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -12,12 +12,12 @@ use weir_net::{Channel, Frame, Target};
 use crate::{Endpoints, Series};
 
 const BATCH_SENDER: &str = "/loggregator.v2.Ingress/BatchSender";
-/// Messages between the caller and the connection.
-const AHEAD: usize = 16;
-/// Envelopes of one message, as go-loggregator sends them.
+/// The number of messages that may wait between the caller and the connection.
+const QUEUED_MESSAGES: usize = 16;
+/// The number of envelopes in one message, as in go-loggregator.
 const BATCH: usize = 100;
 
-/// A stream of batches to one agent (or doppler).
+/// A stream of batches to one agent or doppler.
 #[derive(Debug)]
 pub struct Emitter {
     messages: mpsc::Sender<Frame>,
@@ -25,18 +25,18 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    /// Opens the stream to the agent of a stack.
+    /// Opens a stream to the agent of a stack.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub async fn connect(endpoints: &Endpoints) -> anyhow::Result<Self> {
         Self::to(&endpoints.agent, "metron", endpoints).await
     }
 
-    /// Opens the stream to the server called `server_name` at `address`.
+    /// Opens a stream to the server with the name `server_name` at `address`.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub async fn to(address: &str, server_name: &str, endpoints: &Endpoints) -> anyhow::Result<Self> {
         Ok(Self::open(&Target {
             address: address.to_owned(),
@@ -45,12 +45,12 @@ impl Emitter {
         }))
     }
 
-    /// Opens the stream to `target`.
+    /// Opens a stream to `target`.
     #[must_use]
     pub fn open(target: &Target) -> Self {
         let channel = Channel::new(target);
-        let (messages, receiver) = mpsc::channel(AHEAD);
-        // The answer comes at the end: until then the call waits here.
+        let (messages, receiver) = mpsc::channel(QUEUED_MESSAGES);
+        // The server answers when the stream ends, so the call gets a task of its own.
         let call = tokio::spawn(async move {
             let request = Request::new(ReceiverStream::new(receiver));
             let mut answer = channel.stream(BATCH_SENDER, request).await?.into_inner();
@@ -60,26 +60,26 @@ impl Emitter {
         Self { messages, call }
     }
 
-    /// Sends a batch; waits while the connection is full.
+    /// Sends a batch, and waits while the connection is full.
     ///
     /// # Errors
-    /// When the stream has ended.
+    /// Fails when the stream has ended.
     pub async fn send(&self, batch: &Batch) -> anyhow::Result<()> {
         self.send_raw(batch.bytes().clone()).await
     }
 
-    /// Sends a message as it is.
+    /// Sends the bytes of a message unchanged.
     ///
     /// # Errors
-    /// When the stream has ended.
+    /// Fails when the stream has ended.
     pub async fn send_raw(&self, message: impl Into<Frame>) -> anyhow::Result<()> {
         self.messages.send(message.into()).await.context("the stream has ended")
     }
 
-    /// Sends the next `count` envelopes of a series, in batches.
+    /// Sends the next `count` envelopes of a series in batches.
     ///
     /// # Errors
-    /// When the stream has ended.
+    /// Fails when the stream has ended.
     pub async fn send_series(&self, series: &mut Series, count: usize) -> anyhow::Result<()> {
         let mut left = count;
         while left > 0 {
@@ -90,10 +90,10 @@ impl Emitter {
         Ok(())
     }
 
-    /// Ends the stream and waits for the answer: by then the agent has read everything.
+    /// Ends the stream and waits for the answer. The agent has then read everything.
     ///
     /// # Errors
-    /// When the server ended the stream with an error.
+    /// Fails when the server ended the stream with an error.
     pub async fn finish(self) -> anyhow::Result<()> {
         drop(self.messages);
         Ok(self.call.await??)

@@ -1,4 +1,4 @@
-//! `endpoints.json` as a script reads it.
+//! Reads `endpoints.json` as a script would.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,59 +7,59 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use weir_tls::{ClientTls, IdentityFiles};
 
-/// Where everything listens. Keys that the tests do not use are left out.
+/// The addresses of a stack. Keys that no test uses are left out.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Endpoints {
-    /// The authority's certificate.
+    /// The path of the CA certificate.
     pub ca: PathBuf,
-    /// With `client_key`: may call every internal gRPC service.
+    /// The path of a client certificate that may call every internal gRPC service.
     pub client_cert: PathBuf,
-    /// The key of `client_cert`.
+    /// The path of the key of `client_cert`.
     pub client_key: PathBuf,
-    /// v2 gRPC ingress: the first agent of the machine.
+    /// The v2 gRPC ingress of the forwarder agent, to which producers connect.
     pub agent: String,
-    /// v2 gRPC ingress of the agent that talks to the dopplers.
+    /// The v2 gRPC ingress of the loggregator agent, which sends to the dopplers.
     pub loggregator_agent: String,
-    /// v2 gRPC ingress of the agent that talks to drains.
+    /// The v2 gRPC ingress of the syslog agent, which sends to drains.
     #[serde(default)]
     pub syslog_agent: String,
-    /// `https://…`, with a client certificate.
+    /// The status interface of the syslog agent: `https://…`, with a client certificate.
     #[serde(default)]
     pub syslog_agent_status: String,
-    /// `https://…`, with a client certificate.
+    /// The binding cache: `https://…`, with a client certificate.
     #[serde(default)]
     pub binding_cache: String,
-    /// Syslog over TLS, with a client certificate.
+    /// The log cache's syslog server: syslog over TLS, with a client certificate.
     #[serde(default)]
     pub log_cache_syslog: String,
-    /// gRPC.
+    /// The doppler: gRPC.
     pub doppler: String,
-    /// gRPC.
+    /// The RLP: gRPC.
     pub rlp: String,
-    /// `https://…`, with a token.
+    /// The RLP gateway: `https://…`, with a token.
     #[serde(default)]
     pub rlp_gateway: String,
-    /// `wss://…`.
+    /// The traffic controller: `wss://…`.
     pub traffic_controller: String,
-    /// gRPC.
+    /// The log cache: gRPC.
     pub log_cache: String,
-    /// `https://…`, with a client certificate.
+    /// The log cache's REST interface for the stack: `https://…`, with a client certificate.
     pub log_cache_gateway: String,
-    /// `https://…`, with a token.
+    /// The log cache's REST interface for users: `https://…`, with a token.
     #[serde(default)]
     pub log_cache_proxy: String,
-    /// `https://…`, with the token.
+    /// The SQL interface: `https://…`, with a token.
     pub sql_http: String,
-    /// `https://…`.
+    /// UAA: `https://…`.
     #[serde(default)]
     pub uaa: String,
-    /// The first user.
+    /// The name of the first user.
     #[serde(default)]
     pub admin_user: String,
-    /// Their password.
+    /// The password of the first user.
     #[serde(default)]
     pub admin_password: String,
-    /// Process of each component by subcommand name.
+    /// The process id of each component by the name of its subcommand.
     #[serde(default)]
     pub pids: BTreeMap<String, i32>,
 }
@@ -68,14 +68,14 @@ impl Endpoints {
     /// Reads the file of the stack in `state_dir`.
     ///
     /// # Errors
-    /// When there is none, or it lacks a key.
+    /// Fails when there is no file, or it lacks a key.
     pub fn read(state_dir: &Path) -> anyhow::Result<Self> {
         let path = state_dir.join("endpoints.json");
         let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    /// The identity with which clients call internal services.
+    /// Returns the files of the identity with which clients call internal services.
     #[must_use]
     pub fn identity(&self) -> IdentityFiles {
         IdentityFiles {
@@ -85,24 +85,24 @@ impl Endpoints {
         }
     }
 
-    /// The client's side of mTLS.
+    /// Returns the TLS configuration of a client with a certificate.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub fn mutual(&self) -> anyhow::Result<ClientTls> {
         Ok(ClientTls::mutual(&self.identity())?)
     }
 
-    /// TLS without a certificate of our own.
+    /// Returns the TLS configuration of a client without a certificate.
     ///
     /// # Errors
-    /// When the CA cannot be read.
+    /// Fails when the CA certificate cannot be read.
     pub fn trusting(&self) -> anyhow::Result<ClientTls> {
         Ok(ClientTls::trusting(&self.ca)?)
     }
 }
 
-/// The `host:port` of a URL.
+/// Returns the `host:port` of a URL.
 pub(crate) fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)

@@ -1,4 +1,4 @@
-//! A consumer at the traffic controller's WebSocket.
+//! A consumer of the traffic controller over WebSocket.
 
 use anyhow::{Context as _, bail};
 use futures::{SinkExt as _, StreamExt as _};
@@ -20,7 +20,7 @@ use crate::{Emitter, Endpoints, Received, Series, Shape, eventually};
 /// A WebSocket over TLS.
 pub type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// A WebSocket and what came over it.
+/// An open WebSocket and the lines that arrived.
 #[derive(Debug)]
 pub struct Firehose {
     /// The lines that arrived, by app.
@@ -33,25 +33,30 @@ impl Firehose {
     /// Opens `path` (`/firehose/<subscription>`, `/apps/<guid>/stream`) with the token.
     ///
     /// # Errors
-    /// When the traffic controller cannot be reached or refuses.
+    /// Fails when the traffic controller cannot be reached or refuses the request.
     pub async fn open(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<Self> {
-        Self::open_into(endpoints, path, token, Received::default()).await
+        Self::open_recording(endpoints, path, token, Received::default()).await
     }
 
-    /// The same, noting what comes in `received`.
+    /// Opens `path` with the token, and records what arrives in `received`.
     ///
     /// # Errors
-    /// As [`Firehose::open`].
-    pub async fn open_into(endpoints: &Endpoints, path: &str, token: &str, received: Received) -> anyhow::Result<Self> {
-        let mut socket = dial_firehose(endpoints, path, token).await?;
+    /// Fails when the traffic controller cannot be reached or refuses the request.
+    pub async fn open_recording(
+        endpoints: &Endpoints,
+        path: &str,
+        token: &str,
+        received: Received,
+    ) -> anyhow::Result<Self> {
+        let mut socket = connect_firehose(endpoints, path, token).await?;
         let noted = received.clone();
         let (reading, mut may_read) = watch::channel(true);
         let task = tokio::spawn(async move {
             loop {
                 may_read.wait_for(|reading| *reading).await.ok()?;
                 match socket.next().await?.ok()? {
-                    Message::Binary(frame) => note(&noted, &frame),
-                    // tungstenite queues the pong; flushing sends it.
+                    Message::Binary(frame) => record(&noted, &frame),
+                    // tungstenite has queued the pong already. Flushing sends it.
                     Message::Ping(_) => socket.flush().await.ok()?,
                     close @ Message::Close(_) => return Some(close),
                     _ => {}
@@ -65,11 +70,11 @@ impl Firehose {
         })
     }
 
-    /// As [`crate::RlpConsumer::in_place`].
+    /// Waits until envelopes reach this consumer, by sending lines of `source_id` that no account counts.
     ///
     /// # Errors
-    /// When no probe arrives.
-    pub async fn in_place(&self, emitter: &Emitter, source_id: &str) -> anyhow::Result<()> {
+    /// Fails when none arrives in time.
+    pub async fn wait_until_subscribed(&self, emitter: &Emitter, source_id: &str) -> anyhow::Result<()> {
         let mut probes = Series::new(source_id, Shape::payload(0));
         let before = self.received.of(source_id);
         eventually("the firehose in place", async || {
@@ -85,40 +90,40 @@ impl Firehose {
         self.reading.send_replace(false);
     }
 
-    /// Reads on.
+    /// Continues reading.
     pub fn resume(&self) {
         self.reading.send_replace(true);
     }
 
-    /// Whether the stream is over.
+    /// Returns whether the stream has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Waits for the end; gives the close frame, if there was one.
+    /// Waits for the end, and returns the close frame if there was one.
     ///
     /// # Errors
-    /// When reading it panicked.
+    /// Fails when the reading task panicked.
     pub async fn ended(self) -> anyhow::Result<Option<Message>> {
         self.task.await.context("the reader")
     }
 }
 
-fn note(received: &Received, frame: &[u8]) {
+fn record(received: &Received, frame: &[u8]) {
     let Ok(envelope) = events::Envelope::decode(frame) else {
         return;
     };
     if let Some(log) = &envelope.log_message {
-        received.note_line(log.app_id.as_deref().unwrap_or_default(), &log.message);
+        received.record_line(log.app_id.as_deref().unwrap_or_default(), &log.message);
     }
 }
 
-/// The bare WebSocket at `path`.
+/// Opens a WebSocket at `path`, without a task that reads it.
 ///
 /// # Errors
-/// As [`Firehose::open`].
-pub async fn dial_firehose(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<WebSocket> {
+/// Fails when the traffic controller cannot be reached or refuses the request.
+pub async fn connect_firehose(endpoints: &Endpoints, path: &str, token: &str) -> anyhow::Result<WebSocket> {
     let address = authority(&endpoints.traffic_controller);
     let stream = TcpStream::connect(address).await?;
     let connector = endpoints.trusting()?.with_alpn(&[ALPN_HTTP1]).connector();

@@ -1,4 +1,4 @@
-//! gRPC connections as the original's clients make them: mTLS, default windows and message sizes.
+//! Opens gRPC connections like the original's clients: mTLS, default windows and message sizes.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use weir_tls::{ALPN_H2, ClientTls};
 
-/// A connection to the server called `server_name` at `address`.
+/// Returns a connection to the server with the name `server_name` at `address`.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Fails when the connection cannot be made.
 pub async fn connect(address: &str, server_name: &str, tls: &ClientTls) -> anyhow::Result<Channel> {
     let tls = tls.with_alpn(&[ALPN_H2]);
     let (address, server_name) = (address.to_owned(), server_name.to_owned());
@@ -24,7 +24,7 @@ pub async fn connect(address: &str, server_name: &str, tls: &ClientTls) -> anyho
             Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
         }
     };
-    // The scheme is a formality: the connector does the TLS.
+    // tonic requires a URI. The connector does TLS itself, so the scheme does not matter.
     let endpoint = Endpoint::from_static("http://stack");
     Ok(endpoint.connect_with_connector(tower::service_fn(dial)).await?)
 }

@@ -1,4 +1,4 @@
-//! A small HTTPS client: one request a connection.
+//! A small HTTPS client with one connection for each request.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
 use crate::connect_from;
 use crate::endpoints::authority;
 
-/// How to call.
+/// The settings of all requests.
 #[derive(Debug, Clone)]
 pub struct Https {
     tls: ClientTls,
@@ -21,7 +21,7 @@ pub struct Https {
     from: Ipv4Addr,
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -33,13 +33,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as text, whatever it is.
+    /// Returns the body as text, with replacement characters for what is not UTF-8.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header's value; empty if there is none.
+    /// Returns the value of a header, or an empty text if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 impl Https {
-    /// Calls with this side of TLS, without a token.
+    /// Returns a client with this TLS configuration and no token.
     #[must_use]
     pub const fn new(tls: ClientTls) -> Self {
         Self {
@@ -60,39 +60,39 @@ impl Https {
         }
     }
 
-    /// Calls from this address of the loopback interface.
+    /// Sends requests from `from`, an address of the loopback interface.
     #[must_use]
     pub fn calling_from(self, from: Ipv4Addr) -> Self {
         Self { from, ..self }
     }
 
-    /// Calls with this token.
+    /// Sends this token with every request.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
     }
 
-    /// `GET url`.
+    /// Sends `GET url`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails when there is no answer.
     pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
         self.call(Method::GET, url, "", "*/*", Bytes::new()).await
     }
 
-    /// `POST url` with a body.
+    /// Sends `POST url` with a body of the media type `kind`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails when there is no answer.
     pub async fn post(&self, url: &str, kind: &str, accept: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
         self.call(Method::POST, url, kind, accept, body.into()).await
     }
 
-    /// Any method, with a body.
+    /// Sends a request of any method with a body of the media type `kind`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails when there is no answer.
     pub async fn send(&self, method: Method, url: &str, kind: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
         self.call(method, url, kind, "application/json", body.into()).await
     }

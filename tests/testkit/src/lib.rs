@@ -1,12 +1,13 @@
-//! What the tests of a running stack share.
+//! Shared parts of the tests that run a stack.
 //!
-//! - [`Stack`] starts `weir up` as a user would, embedded or as separate processes, and can kill one of its parts.
-//! - [`Series`] makes numbered envelopes; [`Emitter`] sends them as any client of the original would.
-//! - [`RlpConsumer`] and [`Firehose`] receive, can be paused, and note what they got in a [`Received`].
-//! - [`drains`] is the far side of syslog drains: receivers, collectors, rsyslog and syslog-ng, a feed of bindings.
-//! - [`Books`] are the ledgers of all components; [`conserved`] is the law: what was sent is delivered or counted.
+//! - [`Stack`] starts `weir up` as a user would, in one process or in several, and can kill its components.
+//! - [`Series`] makes numbered envelopes. [`Emitter`] sends them as a client of the original would.
+//! - [`RlpConsumer`] and [`Firehose`] are consumers that can be paused, and record what they get in [`Received`].
+//! - [`drains`] has the other end of syslog drains: receivers, collectors, rsyslog, syslog-ng, a feed of bindings.
+//! - [`Ledgers`] are the ledgers of all components. [`conserved`] checks that each envelope was delivered or counted.
 //!
-//! Nothing here knows the inside of a component: a stack is found by its `endpoints.json`, its losses by its ledger files.
+//! Nothing here depends on the inside of a component. A stack is found by its `endpoints.json`, and its losses by its
+//! ledger files.
 
 #![allow(
     clippy::disallowed_methods,
@@ -36,11 +37,11 @@ pub use binary::{Skip, weir_binary};
 pub use crowd::{Crowd, connect_from, raise_file_limit};
 pub use emitter::Emitter;
 pub use endpoints::Endpoints;
-pub use firehose::{Firehose, WebSocket, dial_firehose};
+pub use firehose::{Firehose, WebSocket, connect_firehose};
 pub use grpc::connect;
 pub use https::{Answer, Https};
 pub use log_cache::LogCache;
-pub use oracle::{Account, Books, Tolerance, Verdict, conserved};
+pub use oracle::{Account, Ledgers, Tolerance, Verdict, conserved};
 pub use parts::Parts;
 pub use received::{Numbers, Received, Sent, sent_of};
 pub use rlp::{RlpConsumer, any, events_of, logs_of};

@@ -1,4 +1,4 @@
-//! The log cache as its clients see it: SQL over HTTPS, reads over gRPC.
+//! A client of the log cache: SQL over HTTPS, reads over gRPC.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use weir_proto::loggregator_v2::envelope::Message;
 
 use crate::{Answer, Endpoints, Https, Received, Sent, connect};
 
-/// The most that a read gives.
+/// The largest number of envelopes in the answer to one read.
 const PAGE: i64 = 1000;
 
-/// The faces of a stack's log cache.
+/// A client of a stack's log cache.
 #[derive(Debug, Clone)]
 pub struct LogCache {
     endpoints: Endpoints,
@@ -20,7 +20,7 @@ pub struct LogCache {
 }
 
 impl LogCache {
-    /// The log cache of `endpoints`, called with `https`, which has the token.
+    /// Returns a client of the log cache of `endpoints`. `https` has the token.
     #[must_use]
     pub fn new(endpoints: &Endpoints, https: Https) -> Self {
         Self {
@@ -30,10 +30,10 @@ impl LogCache {
         }
     }
 
-    /// The rows of a query, one JSON object each.
+    /// Returns the rows of a query, each a JSON object.
     ///
     /// # Errors
-    /// When the query is refused or its answer is no JSON.
+    /// Fails when the query is refused, or its answer is not JSON.
     pub async fn rows(&self, query: &str) -> anyhow::Result<Vec<Value>> {
         let answer = self.ask(query, "application/x-ndjson").await?;
         ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
@@ -45,29 +45,29 @@ impl LogCache {
             .collect()
     }
 
-    /// The answer to a query, whatever it is.
+    /// Returns the answer to a query with any status.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is no answer.
     pub async fn ask(&self, query: &str, accept: &str) -> anyhow::Result<Answer> {
         self.with_token
             .post(&self.sql, "text/plain", accept, query.to_owned())
             .await
     }
 
-    /// The answer to a query with parameters beside it, such as `wide=true`.
+    /// Returns the answer to a query with URL parameters, such as `wide=true`.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is no answer.
     pub async fn ask_with(&self, parameters: &str, query: &str, accept: &str) -> anyhow::Result<Answer> {
         let url = format!("{}?{parameters}", self.sql);
         self.with_token.post(&url, "text/plain", accept, query.to_owned()).await
     }
 
-    /// The single number that a query gives.
+    /// Returns the single number in the answer to a query.
     ///
     /// # Errors
-    /// When it gives something else.
+    /// Fails when the answer is anything else.
     pub async fn number(&self, query: &str) -> anyhow::Result<u64> {
         let rows = self.rows(query).await?;
         let row = rows.first().and_then(Value::as_object).context("no row")?;
@@ -75,10 +75,10 @@ impl LogCache {
         Ok(value.as_u64().unwrap_or_default())
     }
 
-    /// The lines that it holds of the sources in `sent`, in the order in which gRPC reads give them.
+    /// Returns the lines that the log cache holds of the sources in `sent`, in the order of gRPC reads.
     ///
     /// # Errors
-    /// When a read fails.
+    /// Fails when a read fails.
     pub async fn lines_of(&self, sent: &Sent) -> anyhow::Result<Received> {
         let channel = connect(&self.endpoints.log_cache, "log-cache", &self.endpoints.mutual()?).await?;
         let mut client = EgressClient::new(channel).max_decoding_message_size(usize::MAX);
@@ -99,7 +99,7 @@ impl LogCache {
                 start_time = last.timestamp + 1;
                 for envelope in &page {
                     if let Some(Message::Log(log)) = &envelope.message {
-                        received.note_line(source_id, &log.payload);
+                        received.record_line(source_id, &log.payload);
                     }
                 }
             }

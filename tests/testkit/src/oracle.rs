@@ -1,16 +1,17 @@
-//! The law of conservation: what was sent to a consumer was delivered, or is counted as dropped at some hop.
+//! Checks conservation: each envelope for a consumer was delivered, or a ledger counts it as dropped.
 //!
-//! An [`Account`] says what one consumer should have got and what it got. The [`Books`] are the ledger files of all
-//! components. A drop before the doppler's routing costs every consumer one envelope, a drop behind it costs one consumer:
+//! An [`Account`] has what one consumer should have got, and what it got. [`Ledgers`] are the ledger files of all
+//! components. A drop before the doppler's routing is missing at every consumer, and a drop after it at one consumer:
 //!
 //! ```text
 //! Σ over consumers (sent − delivered)  =  consumers × drops(agents, doppler ingress)  +  drops(everywhere else)
 //! ```
 //!
-//! Drains branch off at the forwarder agent: what is dropped on their branch no consumer misses, and the law leaves it out.
+//! Drains branch off at the forwarder agent. No consumer misses what is dropped on their branch, so the equation leaves
+//! it out.
 //!
-//! No consumer alone may miss more than was dropped. With a [`Tolerance`] the right side may be larger, never smaller: who counts for a killed neighbour also counts what
-//! arrived but was not acknowledged any more.
+//! No consumer alone may miss more than was dropped. With [`Tolerance::Overcount`], the right side may be larger, but
+//! never smaller: a component that counts for a killed neighbour also counts what arrived without an acknowledgement.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,37 +23,38 @@ use weir_flow::{DropCount, LedgerSnapshot};
 
 use crate::{Numbers, Received, Sent, eventually};
 
-/// The first agent: what it drops on the way in, or on the way to the next agent, nobody gets. Gives everything to two.
+/// The first agent. No consumer gets what it drops on its ingress, or on the way to the loggregator agent. It sends
+/// everything to two agents.
 const FORWARDER: &str = "forwarder-agent";
-/// Downstreams of the first agent.
+/// The number of agents behind the first one.
 const DOWNSTREAMS: u64 = 2;
-/// The agent: what it drops, nobody gets.
+/// The loggregator agent. No consumer gets what it drops.
 const AGENT: &str = "loggregator-agent";
-/// What is dropped there is missing at drains only.
-const ON_THE_BRANCH: [(&str, &str); 4] = [
+/// The hops of the drains' branch. What they drop is missing at drains only.
+const DRAIN_BRANCH: [(&str, &str); 4] = [
     (FORWARDER, "egress syslog-agent"),
     ("syslog-agent", ""),
     ("binding-cache", ""),
     ("log-cache-syslog", ""),
 ];
-/// Fans out: what it drops on the way in, nobody gets; on the way out, one consumer does not get.
+/// The doppler. What it drops on ingress, no consumer gets. What it drops on egress, one consumer does not get.
 const DOPPLER: &str = "doppler";
-/// Components at which nothing is copied: what comes in goes out once or is dropped.
-const STRAIGHT: [&str; 2] = [AGENT, "rlp"];
+/// The components that copy nothing: what they receive is sent once or dropped.
+const PASS_THROUGH: [&str; 2] = [AGENT, "rlp"];
 
-/// The ledgers of all components at one moment, or between two.
+/// The ledgers of all components at one moment, or their differences between two moments.
 #[derive(Debug, Clone, Default)]
-pub struct Books {
-    ledgers: BTreeMap<String, LedgerSnapshot>,
+pub struct Ledgers {
+    by_component: BTreeMap<String, LedgerSnapshot>,
 }
 
-impl Books {
+impl Ledgers {
     /// Reads all ledger files of a directory.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// Fails when one cannot be read.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
-        let mut ledgers = BTreeMap::new();
+        let mut by_component = BTreeMap::new();
         for entry in std::fs::read_dir(dir)? {
             let path = entry?.path();
             let component = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -60,37 +62,38 @@ impl Books {
                 continue;
             }
             if let Some(ledger) = LedgerSnapshot::read(dir, component)? {
-                ledgers.insert(component.to_owned(), ledger);
+                by_component.insert(component.to_owned(), ledger);
             }
         }
-        Ok(Self { ledgers })
+        Ok(Self { by_component })
     }
 
-    /// Reads the ledgers of several processes, each in a directory of its own: `(name, directory, component)`.
+    /// Reads the ledgers of several processes, each given as `(name, directory, component)`.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// Fails when one cannot be read.
     pub fn read_each<'a>(processes: impl IntoIterator<Item = (&'a str, &'a Path, &'a str)>) -> anyhow::Result<Self> {
-        let mut ledgers = BTreeMap::new();
+        let mut by_component = BTreeMap::new();
         for (name, dir, component) in processes {
             if let Some(ledger) = LedgerSnapshot::read(dir, component)? {
-                ledgers.insert(name.to_owned(), ledger);
+                by_component.insert(name.to_owned(), ledger);
             }
         }
-        Ok(Self { ledgers })
+        Ok(Self { by_component })
     }
 
-    /// Reads with `read` until nothing is in flight and nothing moves that is not the stack's own.
+    /// Reads the ledgers with `read` until nothing is in flight, and no counts change except those of the stack's own
+    /// telemetry.
     ///
     /// # Errors
-    /// When it does not come to rest.
+    /// Fails when this does not happen in time.
     pub async fn at_rest(read: impl Fn() -> anyhow::Result<Self>) -> anyhow::Result<Self> {
         eventually("the stack at rest", async || {
             let before = read()?;
-            // Longer than the interval at which ledgers are written in quiet times.
+            // This is longer than the interval at which idle ledgers are written.
             tokio::time::sleep(Duration::from_millis(2200)).await;
             let after = read()?;
-            match after.unrest_since(&before) {
+            match after.activity_since(&before) {
                 None => Ok(after),
                 Some(unrest) => Err(anyhow::Error::msg(unrest)),
             }
@@ -98,17 +101,17 @@ impl Books {
         .await
     }
 
-    /// The ledger of one component; an empty one if it has none.
+    /// Returns the ledger of one component, or an empty one.
     #[must_use]
     pub fn of(&self, component: &str) -> LedgerSnapshot {
-        self.ledgers.get(component).cloned().unwrap_or_default()
+        self.by_component.get(component).cloned().unwrap_or_default()
     }
 
-    /// What was counted since `before`.
+    /// Returns the differences to `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        let ledgers = self
-            .ledgers
+        let by_component = self
+            .by_component
             .iter()
             .map(|(component, now)| {
                 let then = before.of(component);
@@ -130,30 +133,30 @@ impl Books {
                 (component.clone(), since)
             })
             .collect();
-        Self { ledgers }
+        Self { by_component }
     }
 
-    /// Why the stack was not at rest between the two, if it was not: something in flight, or more movement than the stack
-    /// makes by itself.
-    fn unrest_since(&self, before: &Self) -> Option<String> {
-        /// More than the stack's own lines and metrics in two seconds.
-        const OWN: u64 = 500;
-        for (component, moved) in &self.since(before).ledgers {
-            if moved.in_flight > i64::try_from(OWN).unwrap_or(i64::MAX) {
+    /// Returns why the stack was not idle since `before`, if it was not: envelopes are in flight, or more of them moved than
+    /// the stack makes itself.
+    fn activity_since(&self, before: &Self) -> Option<String> {
+        /// An upper bound of the stack's own logs and metrics in two seconds.
+        const TELEMETRY: u64 = 500;
+        for (component, moved) in &self.since(before).by_component {
+            if moved.in_flight > i64::try_from(TELEMETRY).unwrap_or(i64::MAX) {
                 return Some(format!("{component}: {} in flight", moved.in_flight));
             }
-            if moved.received > OWN || moved.sent > OWN || !moved.dropped.is_empty() {
+            if moved.received > TELEMETRY || moved.sent > TELEMETRY || !moved.dropped.is_empty() {
                 return Some(format!("{component}: {moved:?}"));
             }
         }
         None
     }
 
-    /// Drops with these properties; an empty text stands for any.
+    /// Returns the count of drops with these properties. An empty text matches any.
     #[must_use]
     pub fn dropped(&self, component: &str, hop: &str, reason: &str) -> u64 {
         let fits = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
-        self.ledgers
+        self.by_component
             .values()
             .filter(|ledger| fits(component, &ledger.component))
             .flat_map(|ledger| &ledger.dropped)
@@ -162,29 +165,30 @@ impl Books {
             .sum()
     }
 
-    /// All drops but of what has no v1 form: log lines have one, the stack's own spans have none.
+    /// Returns all drops, except those for want of a v1 form. Log lines have such a form, only some of the stack's own
+    /// envelopes have none.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.dropped("", "", "") - self.dropped("traffic-controller", "egress", "unconvertible")
     }
 
-    /// Drops that cost every consumer.
+    /// Returns the drops that are missing at every consumer.
     fn before_routing(&self) -> u64 {
         let forwarder = self.dropped(FORWARDER, "", "") - self.dropped(FORWARDER, "egress syslog-agent", "");
         forwarder + self.dropped(AGENT, "", "") + self.dropped(DOPPLER, "ingress", "")
     }
 
-    /// Drops that cost no consumer: only drains miss them.
-    fn on_the_branch(&self) -> u64 {
+    /// Returns the drops that are missing at drains only.
+    fn on_drain_branch(&self) -> u64 {
         let of = |(component, hop): (&str, &str)| self.dropped(component, hop, "");
-        ON_THE_BRANCH.into_iter().map(of).sum()
+        DRAIN_BRANCH.into_iter().map(of).sum()
     }
 
-    /// A line for each drop, for error messages.
+    /// Returns a text with one line for each drop, for error messages.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = String::new();
-        for ledger in self.ledgers.values() {
+        for ledger in self.by_component.values() {
             let LedgerSnapshot {
                 component,
                 received,
@@ -212,7 +216,7 @@ fn count_of(drops: &[DropCount], like: &DropCount) -> u64 {
         .sum()
 }
 
-/// What one consumer should have got and what it got.
+/// What one consumer should have got, and what it got.
 #[derive(Debug, Clone)]
 pub struct Account {
     name: String,
@@ -224,7 +228,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// What `received` has of the lines in `sent`; other sources are ignored.
+    /// Compares the lines in `sent` with those of `received`. Other sources are ignored.
     #[must_use]
     pub fn new(name: &str, sent: &Sent, received: &Received) -> Self {
         let mut numbers = received.numbers();
@@ -243,7 +247,7 @@ impl Account {
         }
     }
 
-    /// The order in which lines arrived does not count: several dopplers have no common order.
+    /// Ignores the order in which lines arrived. Several dopplers have no common order.
     #[must_use]
     pub fn in_any_order(mut self) -> Self {
         for numbers in self.numbers.values_mut() {
@@ -252,8 +256,8 @@ impl Account {
         self
     }
 
-    /// Besides its lines the consumer should have got these: where lines are lost, the stack says so in the stream of their
-    /// source, and such a report can itself be lost.
+    /// Adds the reports of losses that the consumer should have got. The stack writes them into the stream of the
+    /// source that lost lines, and such a report can be lost, too.
     #[must_use]
     pub fn with_reports(mut self, reports: &Sent) -> Self {
         self.reports_sent.clone_from(reports);
@@ -274,13 +278,13 @@ impl Account {
         of(&self.reports_sent).saturating_sub(of(&self.reports_delivered))
     }
 
-    /// What did not arrive of one source, lines and reports.
+    /// Returns how many lines and reports of one source did not arrive.
     #[must_use]
     pub fn missing_with_reports_of(&self, source_id: &str) -> u64 {
         self.missing_of(source_id) + self.missing_reports_of(source_id)
     }
 
-    /// The lines that did not arrive, over all sources.
+    /// Returns how many lines of all sources did not arrive.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.sent
@@ -289,7 +293,7 @@ impl Account {
             .sum()
     }
 
-    /// The lines that did not arrive of one source.
+    /// Returns how many lines of one source did not arrive.
     #[must_use]
     pub fn missing_of(&self, source_id: &str) -> u64 {
         let sent = self.sent.get(source_id).copied().unwrap_or_default();
@@ -300,10 +304,10 @@ impl Account {
         self.delivered.get(source_id).copied().unwrap_or_default()
     }
 
-    /// Each number at most once, only numbers that were sent, and each source in order.
+    /// Checks that each number arrived at most once, that only sent numbers arrived, and that each source is in order.
     ///
     /// # Errors
-    /// Which number is wrong.
+    /// Fails with the first number that is wrong.
     pub fn check_numbers(&self) -> anyhow::Result<()> {
         let name = &self.name;
         for (source_id, delivered) in &self.delivered {
@@ -333,30 +337,31 @@ impl Account {
     }
 }
 
-/// How exact the books must be.
+/// The allowed difference between the ledgers and the accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tolerance {
-    /// Nothing was killed: to the envelope.
+    /// None: no process was killed.
     Exact,
-    /// A process was killed: nothing is unexplained, and at most so many envelopes are counted although they arrived (or
-    /// were the stack's own).
+    /// A process was killed. Every missing envelope must be counted, and at most this many may be counted although they
+    /// arrived or were the stack's own.
     Overcount(u64),
 }
 
-/// What the law was checked with.
+/// The numbers that were compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// Envelopes that did not arrive, over all accounts.
+    /// The number of envelopes that did not arrive, over all accounts.
     pub missing: u64,
-    /// Envelopes counted as lost to these accounts.
+    /// The number of envelopes that are counted as lost to these accounts.
     pub counted: u64,
 }
 
-/// Judges the consumers' accounts by the books kept since the first envelope was sent; both at rest.
+/// Compares the consumers' accounts with the change of the ledgers since the first envelope was sent. Nothing may be in
+/// flight at either moment.
 ///
 /// # Errors
-/// Which law is broken, with the figures.
-pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> anyhow::Result<Verdict> {
+/// Fails when they do not agree, with all figures.
+pub fn conserved(accounts: &[Account], ledgers: &Ledgers, tolerance: Tolerance) -> anyhow::Result<Verdict> {
     for account in accounts {
         account.check_numbers()?;
     }
@@ -364,8 +369,8 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         .iter()
         .map(|account| account.missing() + account.missing_reports())
         .sum();
-    let shared = books.before_routing();
-    let single = books.lost() - shared - books.on_the_branch();
+    let shared = ledgers.before_routing();
+    let single = ledgers.lost() - shared - ledgers.on_drain_branch();
     let counted = accounts.len() as u64 * shared + single;
     let figures = || {
         let mut text = format!("missing {missing}, counted {counted}\n");
@@ -373,7 +378,7 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
             let (lines, reports) = (account.missing(), account.missing_reports());
             let _infallible = writeln!(text, "{}: missing {lines} lines, {reports} reports", account.name);
         }
-        text + &books.summary()
+        text + &ledgers.summary()
     };
     ensure!(
         missing <= counted,
@@ -386,7 +391,7 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         Tolerance::Overcount(window) => window,
     };
     for account in accounts {
-        // Nobody misses more than was counted before the routing, and behind it for any one.
+        // Without this, an excess in the count of one consumer could hide an uncounted loss of another.
         let most = shared + single;
         let missing = account.missing() + account.missing_reports();
         ensure!(
@@ -403,10 +408,11 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
         figures()
     );
     if tolerance == Tolerance::Exact {
-        for component in STRAIGHT {
-            let ledger = books.of(component);
+        for component in PASS_THROUGH {
+            let ledger = ledgers.of(component);
             let out = i128::from(ledger.sent) + i128::from(ledger.dropped_total()) + i128::from(ledger.in_flight);
-            // What lay there before the books were opened may have left since.
+            // Envelopes of the stack itself may have been in flight at the first moment and sent since, so the sum need
+            // not be exact.
             let off = (i128::from(ledger.received) - out).unsigned_abs();
             ensure!(
                 off <= 500,
@@ -414,8 +420,8 @@ pub fn conserved(accounts: &[Account], books: &Books, tolerance: Tolerance) -> a
                 figures()
             );
         }
-        let forwarder = books.of(FORWARDER);
-        let lost_on_the_way_in = books.dropped(FORWARDER, "ingress", "");
+        let forwarder = ledgers.of(FORWARDER);
+        let lost_on_the_way_in = ledgers.dropped(FORWARDER, "ingress", "");
         let out = forwarder.sent + forwarder.dropped_total() + (DOWNSTREAMS - 1) * lost_on_the_way_in;
         let off = i128::from(DOWNSTREAMS * forwarder.received) - i128::from(out) - i128::from(forwarder.in_flight);
         ensure!(

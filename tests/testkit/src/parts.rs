@@ -1,4 +1,5 @@
-//! The components of a stack one by one, as a deployment runs them: `weir <component> --config FILE`, several dopplers.
+//! Runs the components of a stack separately, as a deployment does: `weir <component> --config FILE`, with several
+//! dopplers.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,12 +9,12 @@ use anyhow::bail;
 use weir_tls::{Authority, IdentityFiles};
 
 use crate::processes::{Processes, configuration};
-use crate::{Books, Emitter, Endpoints, Https, LogCache};
+use crate::{Emitter, Endpoints, Https, Ledgers, LogCache};
 
-/// At least this many characters make a token.
+/// A token with the required length.
 const TOKEN: &str = "the-token-of-a-test-stack-and-of-nothing-else";
 
-/// Running components, each a process; killed when dropped.
+/// Running components, each in its own process. Dropping this kills them.
 #[derive(Debug)]
 pub struct Parts {
     endpoints: Endpoints,
@@ -22,10 +23,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// So many dopplers (`doppler-0`, …) with an agent, an RLP, a traffic controller and a log cache that use all of them.
+    /// Starts `dopplers` dopplers (`doppler-0`, …), and an agent, an RLP, a traffic controller and a log cache that use
+    /// all of them.
     ///
     /// # Errors
-    /// When one does not come up.
+    /// Fails when a component does not start.
     pub async fn start(dopplers: usize) -> anyhow::Result<Self> {
         let processes = Processes::new("weir-parts-")?;
         let certificates = Authority::open_or_create(&processes.path("certs"))?;
@@ -101,55 +103,55 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Where everything listens; `doppler` is the first one.
+    /// Returns all addresses. `doppler` is that of the first doppler.
     #[must_use]
     pub const fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// The token, as the `Authorization` header wants it.
+    /// Returns the value of the `Authorization` header.
     #[must_use]
     pub fn token(&self) -> String {
         format!("bearer {TOKEN}")
     }
 
-    /// A connection to the agent, as one of the original's clients.
+    /// Returns a connection to the agent that behaves as the original's clients do.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub async fn emitter(&self) -> anyhow::Result<Emitter> {
         Emitter::connect(&self.endpoints).await
     }
 
-    /// The faces of the log cache.
+    /// Returns a client of the log cache.
     ///
     /// # Errors
-    /// When the CA cannot be read.
+    /// Fails when the CA certificate cannot be read.
     pub fn log_cache(&self) -> anyhow::Result<LogCache> {
         let https = Https::new(self.endpoints.trusting()?).with_token(&self.token());
         Ok(LogCache::new(&self.endpoints, https))
     }
 
-    /// The ledgers of all processes by their names.
+    /// Returns the ledgers of all processes by name.
     ///
     /// # Errors
-    /// When one cannot be read.
-    pub fn books(&self) -> anyhow::Result<Books> {
-        self.processes.books()
+    /// Fails when one cannot be read.
+    pub fn ledgers(&self) -> anyhow::Result<Ledgers> {
+        self.processes.ledgers()
     }
 
-    /// The ledgers once nothing is in flight any more.
+    /// Returns the ledgers when nothing is in flight any more.
     ///
     /// # Errors
-    /// When the parts do not come to rest.
-    pub async fn books_at_rest(&self) -> anyhow::Result<Books> {
-        Books::at_rest(|| self.books()).await
+    /// Fails when this does not happen in time.
+    pub async fn ledgers_at_rest(&self) -> anyhow::Result<Ledgers> {
+        Ledgers::at_rest(|| self.ledgers()).await
     }
 
     /// Kills a process with SIGKILL.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// Fails when there is no process with this name.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.processes.kill(name)
     }
@@ -157,12 +159,12 @@ impl Parts {
     /// Starts a killed process again, at the same address.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// Fails when it does not start.
     pub async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         self.processes.start_again(name).await
     }
 
-    /// What a process wrote to its standard error.
+    /// Returns the standard error of a process.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         self.processes.log(name)
@@ -172,13 +174,13 @@ impl Parts {
         format!("{:?}", self.dopplers)
     }
 
-    /// The TOML of a component.
+    /// Returns the TOML configuration of a component.
     fn config(&self, listen: &SocketAddr, keys: &[(&str, String)], identity: &IdentityFiles) -> String {
         configuration(*listen, keys.iter().cloned(), identity)
     }
 }
 
-/// Free ports of the loopback interface; all are held until the last was chosen.
+/// Returns free ports of the loopback interface. All are held until the last one is found, so that none comes twice.
 fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
     let held: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))

@@ -1,4 +1,4 @@
-//! Components as processes: `weir <component> --config FILE`, each with its files in one folder.
+//! Runs components as processes, `weir <component> --config FILE`, with all files in one folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use weir_tls::IdentityFiles;
 
-use crate::{Books, eventually, weir_binary};
+use crate::{Ledgers, eventually, weir_binary};
 
-/// Running components; killed when dropped.
+/// Running components. Dropping this kills them.
 #[derive(Debug)]
 pub(crate) struct Processes {
     dir: TempDir,
@@ -29,7 +29,7 @@ struct Process {
     child: Child,
 }
 
-/// The TOML of a component. Keys of tables come after all others.
+/// Returns the TOML configuration of a component. Keys of tables follow all other keys, as TOML requires.
 pub(crate) fn configuration<K: AsRef<str>>(
     listen: SocketAddr,
     keys: impl IntoIterator<Item = (K, String)>,
@@ -45,7 +45,7 @@ pub(crate) fn configuration<K: AsRef<str>>(
 }
 
 impl Processes {
-    /// None yet; their folder is called `prefix` and something.
+    /// Creates the folder, whose name begins with `prefix`, without any process.
     pub(crate) fn new(prefix: &str) -> anyhow::Result<Self> {
         Ok(Self {
             dir: tempfile::Builder::new().prefix(prefix).tempdir()?,
@@ -53,12 +53,12 @@ impl Processes {
         })
     }
 
-    /// A file or folder of theirs.
+    /// Returns the path of a file or folder in the folder of the processes.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Starts `name`, a `component`, and waits until it listens.
+    /// Starts the process `name`, which runs `component`, and waits until it listens.
     pub(crate) async fn run(
         &mut self,
         name: &str,
@@ -130,7 +130,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Stops a process in order, and waits until it has ended.
+    /// Stops a process with SIGTERM, and waits for its end.
     pub(crate) async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         let process = self.process(name)?;
         let pid = Pid::from_raw(i32::try_from(process.child.id())?).context("a process")?;
@@ -143,7 +143,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Starts a process again that was killed or stopped, at the same address.
+    /// Starts a stopped or killed process again, at the same address.
     pub(crate) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         let component = self.process(name)?.component;
         let child = self.spawn(name, component)?;
@@ -151,14 +151,14 @@ impl Processes {
         self.listening(name).await
     }
 
-    /// The ledgers of all processes by their names.
-    pub(crate) fn books(&self) -> anyhow::Result<Books> {
+    /// Returns the ledgers of all processes by name.
+    pub(crate) fn ledgers(&self) -> anyhow::Result<Ledgers> {
         let ledgers: Vec<(String, PathBuf, &str)> = self
             .processes
             .iter()
             .map(|(name, process)| (name.clone(), self.ledger(name), process.component))
             .collect();
-        Books::read_each(
+        Ledgers::read_each(
             ledgers
                 .iter()
                 .map(|(name, path, component)| (name.as_str(), path.as_path(), *component)),
@@ -169,7 +169,7 @@ impl Processes {
         self.path(&format!("ledger-{name}"))
     }
 
-    /// Resident memory of a process, in bytes.
+    /// Returns the resident memory of a process in bytes.
     pub(crate) fn resident_bytes(&mut self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process(name)?.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -177,7 +177,7 @@ impl Processes {
         Ok(number.context("VmRSS")? * 1024)
     }
 
-    /// What a process wrote to its standard error.
+    /// Returns the standard error of a process.
     pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What was sent and what arrived, by source.
+//! Counts what was sent and what arrived, by source.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,13 @@ use weir_envelope::view::Message;
 use crate::Series;
 use crate::series::number_of;
 
-/// How many envelopes were sent, by source.
+/// The number of envelopes that were sent, by source.
 pub type Sent = BTreeMap<String, u64>;
 
-/// The numbers that arrived of each source, in order of arrival.
+/// The numbers that arrived, by source, in the order of arrival.
 pub type Numbers = BTreeMap<String, Vec<u64>>;
 
-/// The sum of some series as [`Sent`].
+/// Returns how many envelopes of these series were made.
 #[must_use]
 pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
     series
@@ -24,17 +24,17 @@ pub fn sent_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> Sent {
         .collect()
 }
 
-/// What one consumer got so far; clones share it.
+/// The lines that one consumer got so far. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     numbers: Arc<Mutex<Numbers>>,
-    /// Lines without a number: what the stack says about a source in the source's own stream.
+    /// The count of lines without a number, by source: the stack's own lines in the stream of a source.
     reports: Arc<Mutex<Sent>>,
-    /// The payloads of one source, where they are to be kept.
+    /// The payloads of one source, if they are kept.
     kept: Option<Kept>,
 }
 
-/// The payloads of one source.
+/// The source whose payloads are kept.
 #[derive(Debug, Clone)]
 struct Kept {
     source_id: Arc<str>,
@@ -42,7 +42,7 @@ struct Kept {
 }
 
 impl Received {
-    /// Keeps also the whole payloads of `source_id`.
+    /// Returns an empty record that also keeps the payloads of `source_id`.
     #[must_use]
     pub fn keeping_lines_of(source_id: &str) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Received {
         }
     }
 
-    /// The payloads that were kept, in order of arrival.
+    /// Returns the payloads that were kept, in the order of arrival.
     #[must_use]
     pub fn lines(&self) -> Vec<Vec<u8>> {
         self.kept.as_ref().map_or_else(Vec::new, |kept| {
@@ -62,17 +62,17 @@ impl Received {
         })
     }
 
-    /// Notes the lines of a batch.
-    pub fn note(&self, batch: &Batch) {
+    /// Records the lines of a batch.
+    pub fn record(&self, batch: &Batch) {
         for envelope in batch.iter() {
             if let Message::Log { payload, .. } = envelope.view().message() {
-                self.note_line(envelope.source_id(), payload);
+                self.record_line(envelope.source_id(), payload);
             }
         }
     }
 
-    /// Notes one line.
-    pub fn note_line(&self, source_id: &str, payload: &[u8]) {
+    /// Records one line.
+    pub fn record_line(&self, source_id: &str, payload: &[u8]) {
         if let Some(kept) = &self.kept
             && *kept.source_id == *source_id
         {
@@ -95,27 +95,27 @@ impl Received {
         }
     }
 
-    /// How many arrived, over all sources.
+    /// Returns how many lines arrived, over all sources.
     #[must_use]
     pub fn total(&self) -> u64 {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.values().map(|list| list.len() as u64).sum()
     }
 
-    /// How many arrived of one source.
+    /// Returns how many lines of one source arrived.
     #[must_use]
     pub fn of(&self, source_id: &str) -> u64 {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.get(source_id).map_or(0, |list| list.len() as u64)
     }
 
-    /// How many lines without a number arrived, by source: the stack's reports of losses.
+    /// Returns how many lines without a number arrived, by source. These are the stack's reports of losses.
     #[must_use]
     pub fn reports(&self) -> Sent {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A copy of all numbers.
+    /// Returns a copy of all numbers.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()

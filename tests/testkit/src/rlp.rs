@@ -1,4 +1,4 @@
-//! A consumer at the RLP, as one of the original's clients: no acknowledgements, and it can stop reading.
+//! A consumer of the RLP that behaves as the original's clients do: it uses no acknowledgements, and can stop reading.
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -13,20 +13,20 @@ use weir_proto::loggregator_v2::{EgressBatchRequest, EventSelector, LogSelector,
 
 use crate::{Emitter, Endpoints, Received, Series, Shape, connect, eventually};
 
-/// A subscription and what it got.
+/// An open subscription and the lines that arrived.
 #[derive(Debug)]
 pub struct RlpConsumer {
-    /// What arrived.
+    /// The lines that arrived.
     pub received: Received,
     reading: watch::Sender<bool>,
     task: JoinHandle<Result<(), Status>>,
 }
 
 impl RlpConsumer {
-    /// Subscribes at the RLP of a stack. What is sent from [`RlpConsumer::in_place`] on reaches it.
+    /// Subscribes at the RLP of a stack. The subscription is certain to be in place after [`RlpConsumer::wait_until_subscribed`].
     ///
     /// # Errors
-    /// When the RLP cannot be reached or refuses the request.
+    /// Fails when the RLP cannot be reached or refuses the request.
     pub async fn subscribe(endpoints: &Endpoints, request: EgressBatchRequest) -> anyhow::Result<Self> {
         let channel = connect(&endpoints.rlp, "reverselogproxy", &endpoints.mutual()?).await?;
         Self::over(channel, request).await
@@ -46,8 +46,8 @@ impl RlpConsumer {
                 let Some(message) = stream.message().await? else {
                     return Ok(());
                 };
-                // The receiver's own numbers are checked, so what it reads is split as a component would.
-                noted.note(&Batch::split(Bytes::from(message.encode_to_vec())).batch);
+                // `Received` takes batches, so the message is split as a component would split it.
+                noted.record(&Batch::split(Bytes::from(message.encode_to_vec())).batch);
             }
         });
         Ok(Self {
@@ -57,11 +57,11 @@ impl RlpConsumer {
         })
     }
 
-    /// Waits until envelopes that match reach this consumer, by sending lines of `source_id` that are counted nowhere.
+    /// Waits until envelopes reach this consumer, by sending lines of `source_id` that no account counts.
     ///
     /// # Errors
-    /// When none arrives.
-    pub async fn in_place(&self, emitter: &Emitter, source_id: &str) -> anyhow::Result<()> {
+    /// Fails when none arrives in time.
+    pub async fn wait_until_subscribed(&self, emitter: &Emitter, source_id: &str) -> anyhow::Result<()> {
         let mut probes = Series::new(source_id, Shape::payload(0));
         let before = self.received.of(source_id);
         eventually("the subscription in place", async || {
@@ -73,37 +73,37 @@ impl RlpConsumer {
         .await
     }
 
-    /// Stops reading: what comes piles up.
+    /// Stops reading, so that queues fill.
     pub fn pause(&self) {
         self.reading.send_replace(false);
     }
 
-    /// Reads on.
+    /// Continues reading.
     pub fn resume(&self) {
         self.reading.send_replace(true);
     }
 
-    /// Whether the server ended the stream.
+    /// Returns whether the server ended the stream.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Waits until the stream ends; gives the server's status.
+    /// Waits for the end of the stream, and returns the server's status.
     ///
     /// # Errors
-    /// When reading it panicked.
+    /// Fails when the reading task panicked.
     pub async fn ended(self) -> anyhow::Result<Result<(), Status>> {
         self.task.await.context("the reader")
     }
 
-    /// Vanishes without a word: the connection is dropped.
+    /// Drops the connection without ending the stream.
     pub fn vanish(self) {
         self.task.abort();
     }
 }
 
-/// A request for the logs of these sources, with preferred tags.
+/// Returns a request for the logs of these sources, with preferred tags.
 #[must_use]
 pub fn logs_of<'a>(sources: impl IntoIterator<Item = &'a str>) -> EgressBatchRequest {
     let selectors = sources
@@ -120,7 +120,7 @@ pub fn logs_of<'a>(sources: impl IntoIterator<Item = &'a str>) -> EgressBatchReq
     }
 }
 
-/// A request for the events of one source.
+/// Returns a request for the events of one source.
 #[must_use]
 pub fn events_of(source_id: &str) -> EgressBatchRequest {
     EgressBatchRequest {
@@ -133,7 +133,7 @@ pub fn events_of(source_id: &str) -> EgressBatchRequest {
     }
 }
 
-/// A request for all logs.
+/// Returns a request for all logs.
 #[must_use]
 pub fn any() -> EgressBatchRequest {
     logs_of([""])

@@ -1,4 +1,4 @@
-//! Numbered envelopes: each can be told from every other, and its loss from its delay.
+//! Numbered envelopes: the number distinguishes a lost envelope from a late or repeated one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,40 +6,41 @@ use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 
-/// Starts every numbered payload; then twelve digits of the number, ` @`, twenty digits of nanoseconds since 1970, a space.
+/// The start of every numbered payload. Twelve digits of the number follow, then ` @`, twenty digits of nanoseconds
+/// since 1970, and a space.
 pub const PAYLOAD_MARK: &[u8] = b"weir#";
 
 const NUMBER_AT: usize = PAYLOAD_MARK.len();
 const NUMBER_DIGITS: usize = 12;
 const TIME_AT: usize = NUMBER_AT + NUMBER_DIGITS + 2;
 const TIME_DIGITS: usize = 20;
-/// Bytes of a payload before its filler.
+/// The length of a payload before its filler, in bytes.
 const HEAD: usize = TIME_AT + TIME_DIGITS + 1;
 
-/// What an envelope looks like.
+/// The size of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     payload: usize,
     tags: usize,
-    /// Length of the whole message; the last tag is stretched to reach it. Zero leaves it as it is.
+    /// The length of the whole message in bytes, which the last tag is extended to reach. Zero means no extension.
     total: usize,
 }
 
 impl Shape {
-    /// An app's line as the original's cells send it: 200 bytes and ten tags, 495 bytes in all.
+    /// A line of an app as the original's cells send it: a payload of 200 bytes and ten tags, 495 bytes in all.
     pub const LINE: Self = Self {
         payload: 200,
         tags: 10,
         total: 495,
     };
-    /// A short line: 100 bytes and three tags, 214 bytes in all.
+    /// A short line: a payload of 100 bytes and three tags, 214 bytes in all.
     pub const SHORT: Self = Self {
         payload: 100,
         tags: 3,
         total: 214,
     };
 
-    /// A log with a payload of that size and three tags.
+    /// Returns the shape of a log with a payload of `bytes` bytes and three tags.
     #[must_use]
     pub const fn payload(bytes: usize) -> Self {
         Self {
@@ -50,7 +51,7 @@ impl Shape {
     }
 }
 
-/// An envelope has the last few of them.
+/// The tags of an envelope. Shapes with fewer tags have the last ones.
 const TAGS: [(&str, &str); 10] = [
     ("source_type", "APP/PROC/WEB"),
     ("origin", "rep"),
@@ -73,7 +74,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Lines of `source_id`, numbered from zero.
+    /// Returns the lines of `source_id`, numbered from zero.
     #[must_use]
     pub fn new(source_id: impl Into<String>, shape: Shape) -> Self {
         Self {
@@ -83,19 +84,19 @@ impl Series {
         }
     }
 
-    /// Whose lines these are.
+    /// Returns the source id of the lines.
     #[must_use]
     pub fn source_id(&self) -> &str {
         &self.source_id
     }
 
-    /// How many were made.
+    /// Returns how many envelopes were made.
     #[must_use]
     pub const fn made(&self) -> u64 {
         self.next
     }
 
-    /// The next envelope, appended to `out`.
+    /// Appends the next envelope to `out`.
     pub fn write_next(&mut self, out: &mut Vec<u8>) {
         let now = now_nanos();
         let mut payload = Vec::with_capacity(self.shape.payload.max(HEAD));
@@ -127,7 +128,7 @@ impl Series {
         writer.log(payload, Stream::Out);
     }
 
-    /// The next `count` envelopes as one batch.
+    /// Returns the next `count` envelopes as one batch.
     #[must_use]
     pub fn batch(&mut self, count: usize) -> Batch {
         let mut builder = BatchBuilder::new();
@@ -138,12 +139,12 @@ impl Series {
     }
 }
 
-/// The number in a payload, if it has one.
+/// Returns the number in a payload, if it has one.
 pub(crate) fn number_of(payload: &[u8]) -> Option<u64> {
     digits(payload, NUMBER_AT, NUMBER_DIGITS)
 }
 
-/// When a numbered line was made, in nanoseconds since 1970.
+/// Returns when a numbered line was made, in nanoseconds since 1970.
 pub(crate) fn time_of(payload: &[u8]) -> Option<u64> {
     digits(payload, TIME_AT, TIME_DIGITS).filter(|nanos| *nanos > 0)
 }
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
     use weir_envelope::view::Message;
 
-    /// The sizes are those that the original was measured with.
+    /// The sizes are those with which the original was measured.
     #[test]
     fn shapes_have_their_sizes() {
         for (shape, size) in [(Shape::LINE, 495), (Shape::SHORT, 214)] {

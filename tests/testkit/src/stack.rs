@@ -1,4 +1,4 @@
-//! A stack started as a user starts it: `weir up` in a directory of its own, on free ports.
+//! Starts a stack as a user does: `weir up` in a directory of its own, on free ports.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{Books, Emitter, Endpoints, Https, LogCache, eventually, weir_binary};
+use crate::{Emitter, Endpoints, Https, Ledgers, LogCache, eventually, weir_binary};
 
-/// How long a stack may take to stop in order.
+/// How long a stack may take to stop.
 const STOP: Duration = Duration::from_secs(60);
-/// Of the log of a stack, this much is shown with a failure.
+/// How much of a stack's log is shown with a failure, in bytes.
 const LOG_TAIL: usize = 6000;
 
 /// How the components run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// All in one process.
+    /// All components run in one process.
     Embedded,
-    /// Each in a process of its own, restarted when it dies.
+    /// Each component runs in its own process, and is restarted when that process ends.
     Processes,
 }
 
-/// A stack before it starts.
+/// The configuration of a stack that has not started yet.
 #[derive(Debug)]
 pub struct StackBuilder {
     mode: Mode,
@@ -35,24 +35,24 @@ pub struct StackBuilder {
 }
 
 impl StackBuilder {
-    /// Sets a configuration key of a component through its environment: `DOPPLER__QUEUE__ENVELOPES`.
+    /// Sets a configuration key of a component through its environment variable, such as `DOPPLER__QUEUE__ENVELOPES`.
     #[must_use]
     pub fn env(mut self, key: &str, value: impl ToString) -> Self {
         self.env.push((key.to_owned(), value.to_string()));
         self
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts the stack, and waits until it serves.
     ///
     /// # Errors
-    /// When it does not come up; the error has the end of its log.
+    /// Fails when the stack does not start. The error contains the end of its log.
     pub async fn start(self) -> anyhow::Result<Stack> {
         let base = tempfile::Builder::new().prefix("weir-test-").tempdir()?;
         Stack::start_in(base, self).await
     }
 }
 
-/// A running stack; dropped, it is stopped and its directory removed.
+/// A running stack. Dropping this stops it and removes its directory.
 #[derive(Debug)]
 pub struct Stack {
     base: Option<TempDir>,
@@ -63,7 +63,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack to be started in `mode`.
+    /// Returns a builder of a stack that runs in `mode`.
     #[must_use]
     pub const fn builder(mode: Mode) -> StackBuilder {
         StackBuilder { mode, env: Vec::new() }
@@ -72,7 +72,7 @@ impl Stack {
     /// Starts a stack with its default configuration.
     ///
     /// # Errors
-    /// As [`StackBuilder::start`].
+    /// Fails when the stack does not start. The error contains the end of its log.
     pub async fn start(mode: Mode) -> anyhow::Result<Self> {
         Self::builder(mode).start().await
     }
@@ -91,7 +91,7 @@ impl Stack {
         if builder.mode == Mode::Processes {
             command.arg("--processes");
         }
-        // What the surroundings say about another stack must not leak in.
+        // The environment of the test may name another stack, which this one must not use.
         command.env_remove("WEIR_STATE_DIR");
         command.envs(builder.env.iter().map(|(key, value)| (key, value)));
         let child = command
@@ -120,76 +120,76 @@ impl Stack {
         })
     }
 
-    /// Where everything listens.
+    /// Returns the addresses of the stack.
     #[must_use]
     pub const fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// The state directory.
+    /// Returns the state directory.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
     }
 
-    /// The firehose token, as the `Authorization` header wants it.
+    /// Returns the value of the `Authorization` header with the firehose token.
     ///
     /// # Errors
-    /// When its file cannot be read.
+    /// Fails when the file of the token cannot be read.
     pub fn token(&self) -> anyhow::Result<String> {
         let path = self.state_dir.join("token");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Ok(format!("bearer {}", text.trim()))
     }
 
-    /// A connection to the agent, as one of the original's clients.
+    /// Returns a connection to the agent that behaves as the original's clients do.
     ///
     /// # Errors
-    /// When the agent cannot be reached.
+    /// Fails when the agent cannot be reached.
     pub async fn emitter(&self) -> anyhow::Result<Emitter> {
         Emitter::connect(&self.endpoints).await
     }
 
-    /// The faces of the log cache.
+    /// Returns a client of the log cache.
     ///
     /// # Errors
-    /// When the certificates or the token cannot be read.
+    /// Fails when the certificates or the token cannot be read.
     pub fn log_cache(&self) -> anyhow::Result<LogCache> {
         let https = Https::new(self.endpoints.trusting()?).with_token(&self.token()?);
         Ok(LogCache::new(&self.endpoints, https))
     }
 
-    /// A `weir` command that finds this stack.
+    /// Returns a `weir` command that uses this stack.
     ///
     /// # Errors
-    /// When the program cannot be found.
+    /// Fails when the program cannot be found.
     pub fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(weir_binary()?);
         command.env("WEIR_STATE_DIR", &self.state_dir).stdin(Stdio::null());
         Ok(command)
     }
 
-    /// The ledgers of all components as they are on file.
+    /// Returns the ledgers of all components as their files have them.
     ///
     /// # Errors
-    /// When one cannot be read.
-    pub fn books(&self) -> anyhow::Result<Books> {
-        Books::read(&self.state_dir.join("ledger"))
+    /// Fails when one cannot be read.
+    pub fn ledgers(&self) -> anyhow::Result<Ledgers> {
+        Ledgers::read(&self.state_dir.join("ledger"))
     }
 
-    /// The ledgers once nothing is in flight and nothing moves that is not the stack's own.
+    /// Returns the ledgers when nothing is in flight, and no counts change except those of the stack's own telemetry.
     ///
     /// # Errors
-    /// When the stack does not come to rest.
-    pub async fn books_at_rest(&self) -> anyhow::Result<Books> {
-        Books::at_rest(|| self.books()).await
+    /// Fails when this does not happen in time.
+    pub async fn ledgers_at_rest(&self) -> anyhow::Result<Ledgers> {
+        Ledgers::at_rest(|| self.ledgers()).await
     }
 
-    /// Kills the process of `component` with SIGKILL; it is started again by its supervisor. Gives its pid, for
-    /// [`Stack::back`].
+    /// Kills the process of `component` with SIGKILL. Its supervisor starts it again. Returns the process id of the
+    /// killed process, for [`Stack::wait_for_restart`].
     ///
     /// # Errors
-    /// When it has no process of its own.
+    /// Fails when the component has no process of its own.
     pub fn kill(&self, component: &str) -> anyhow::Result<i32> {
         self.signal(component, Signal::KILL)
     }
@@ -197,7 +197,7 @@ impl Stack {
     /// Sends a signal to the process of `component`.
     ///
     /// # Errors
-    /// When it has no process of its own.
+    /// Fails when the component has no process of its own.
     pub fn signal(&self, component: &str, signal: Signal) -> anyhow::Result<i32> {
         let now = Endpoints::read(&self.state_dir)?;
         let pid = *now
@@ -212,18 +212,18 @@ impl Stack {
         Ok(pid)
     }
 
-    /// Resident memory of all processes of the stack, in bytes.
+    /// Returns the resident memory of all processes of the stack in bytes.
     ///
     /// # Errors
-    /// When a process is gone.
+    /// Fails when a process has ended.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         self.memory("VmRSS:")
     }
 
-    /// The most memory that all processes of the stack ever had, in bytes.
+    /// Returns the largest resident memory that the processes of the stack have had so far, in bytes, summed over them.
     ///
     /// # Errors
-    /// When a process is gone.
+    /// Fails when a process has ended.
     pub fn peak_bytes(&self) -> anyhow::Result<u64> {
         self.memory("VmHWM:")
     }
@@ -242,7 +242,7 @@ impl Stack {
         Ok(kib * 1024)
     }
 
-    /// Whether any component ever panicked: its log says so.
+    /// Returns the lines in which the logs report a panic.
     #[must_use]
     pub fn panics(&self) -> Vec<String> {
         self.logs()
@@ -269,11 +269,11 @@ impl Stack {
         up.into_iter().chain(components.map(|entry| entry.path())).collect()
     }
 
-    /// Waits until `component` runs in another process than `old` and accepts connections.
+    /// Waits until `component` runs in another process than `old`, and accepts connections.
     ///
     /// # Errors
-    /// When it does not come back.
-    pub async fn back(&self, component: &str, old: i32) -> anyhow::Result<()> {
+    /// Fails when it does not do so in time.
+    pub async fn wait_for_restart(&self, component: &str, old: i32) -> anyhow::Result<()> {
         let address = self.listens(component)?;
         eventually(&format!("{component} is back"), async || {
             let now = Endpoints::read(&self.state_dir)?;
@@ -298,10 +298,10 @@ impl Stack {
             .to_owned())
     }
 
-    /// Stops the stack in order, as Ctrl-C does, and gives its exit status.
+    /// Stops the stack with SIGINT, as Ctrl-C does, and returns its exit status.
     ///
     /// # Errors
-    /// When it does not stop.
+    /// Fails when it does not stop in time.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -318,10 +318,10 @@ impl Stack {
         bail!("weir up did not stop within {} s:\n{}", STOP.as_secs(), self.log())
     }
 
-    /// Stops the stack and starts it again in the same directory.
+    /// Stops the stack, and starts it again in the same directory.
     ///
     /// # Errors
-    /// When it does not stop cleanly or does not come up.
+    /// Fails when it does not stop without an error, or does not start.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let status = self.stop()?;
         if !status.success() {
@@ -337,7 +337,7 @@ impl Stack {
         Ok(())
     }
 
-    /// The end of what the stack wrote to its terminal, and of its components' logs.
+    /// Returns the end of the stack's terminal output, and of its components' logs.
     #[must_use]
     pub fn log(&self) -> String {
         let mut text = String::new();
@@ -359,14 +359,14 @@ impl Drop for Stack {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }
-        // A stack that was replaced by its restart has no directory any more and no process either.
+        // After `restart`, the replaced value has neither a directory nor a process.
         drop(self.stop());
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// A stack that does not serve yet; killed if it never does.
+/// A stack that does not serve yet. Dropping this kills it.
 struct Starting {
     child: Option<Child>,
     log: PathBuf,

@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a deadline.
+//! Waits for a condition, with a deadline.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::Instant;
 
-/// How long what must come may take. Generous: the machine may be busy with something else.
+/// How long a test waits for an expected condition. It is long, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks.
+/// The time between two checks of a condition.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Looks until `condition` gives a value, or fails with what it said last.
+/// Calls `condition` until it returns a value.
 ///
 /// # Errors
-/// When it did not hold within [`PATIENCE`].
+/// Fails with the last error when this does not happen within [`PATIENCE`].
 pub async fn eventually<T, E: Display>(
     what: &str,
     mut condition: impl AsyncFnMut() -> Result<T, E>,
@@ -33,10 +33,14 @@ pub async fn eventually<T, E: Display>(
     }
 }
 
-/// Waits for an answer that must come beside an attack, and prints how long it took.
+/// Waits for an answer to another client during an attack, and prints how long it took.
 ///
 /// # Errors
-/// When it failed, or did not come within `limit`.
+/// Fails when the answer is an error, or does not arrive within `limit`.
+#[expect(
+    clippy::print_stdout,
+    reason = "the test harness shows it among the output of the test"
+)]
 pub async fn served<T>(
     what: &str,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! Why a traffic controller does not run.
+//! The reasons for which a traffic controller cannot run.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,21 +8,21 @@ use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
-/// Why a traffic controller cannot start.
+/// The reason for which a traffic controller cannot start.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address cannot be bound.
+    /// The address to listen on cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The answer of the operating system.
         source: io::Error,
     },
-    /// The certificates cannot be used.
+    /// The certificates cannot be read or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody could be let in.
+    /// There is neither a token file nor a UAA, so that nobody could be authorized.
     #[error(transparent)]
     Gate(#[from] OpenError),
 }

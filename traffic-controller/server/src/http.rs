@@ -1,4 +1,4 @@
-//! HTTP: what a request asks for, who asks, and the WebSocket handshake.
+//! The HTTP side: routes, authorization, and the WebSocket handshake.
 
 mod cookie;
 mod handshake;
@@ -7,5 +7,5 @@ pub(crate) mod route;
 pub(crate) mod service;
 mod text;
 
-/// What answers carry.
+/// The body of a response.
 pub(crate) type Body = http_body_util::Full<bytes::Bytes>;

@@ -1,19 +1,20 @@
-//! The traffic controller: WebSocket firehose and app streams for v1 clients.
+//! The traffic controller serves the firehose and app streams to v1 clients over WebSocket.
 //!
 //! ```text
 //! dopplers ─v2, acknowledged─▶ subscription ─▶ v1 conversion ─▶ WebSocket frames ─TLS─▶ nozzle
 //! ```
 //!
-//! - `/firehose/<subscription>` is everything, shared among the clients with the same subscription id; `filter-type` is
-//!   `logs` or `metrics`. `/apps/<guid>/stream` is what belongs to one app. `/set-cookie` hands a browser its token.
-//! - Each stream subscribes at every doppler for v2 envelopes and converts them itself, straight from the wire form into
-//!   frames: one binary message for each v1 envelope. Losing a doppler does not close a stream.
-//! - A client that does not take a record in 5 s, or does not answer a ping in 30 s, is cut.
+//! - `/firehose/<subscription>` carries all envelopes, shared among the clients with this subscription id.
+//!   `filter-type` may be `logs` or `metrics`. `/apps/<guid>/stream` carries the envelopes of one app. `/set-cookie`
+//!   stores a browser's token in a cookie.
+//! - Each stream subscribes at every doppler for v2 envelopes and converts them itself, directly from the encoded form
+//!   into frames: one binary message for each v1 envelope. If a doppler fails, its streams go on.
+//! - A client that does not accept a record in 5 s, or does not answer a ping in 30 s, is disconnected.
 //!
-//! What a client asked for is delivered (it lies in the socket), or counted in the ledger: `unconvertible`,
-//! `slow_consumer`, `consumer_gone`, `shutting_down`. What was not fetched from a doppler is that doppler's to count; a
-//! receipt is let go when the last frame of its message is written. Matches the traffic controller of
-//! loggregator-release, without the removed `recentlogs` and `containermetrics`.
+//! What a client asked for is either delivered, which means that it is in the socket, or counted in the ledger as
+//! `unconvertible`, `slow_consumer`, `consumer_gone` or `shutting_down`. The doppler counts what was not fetched from
+//! it. A receipt is released when the last frame of its message is written. This crate corresponds to the traffic
+//! controller of loggregator-release, without the removed `recentlogs` and `containermetrics`.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! What the traffic controller says about itself (logging §18).
+//! The metrics of the traffic controller (logging §18). This module knows no other one of the crate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,9 +7,14 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use weir_flow::Ledger;
 
-use crate::stream::host::Kind;
+/// The two kinds of streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    Firehose,
+    App,
+}
 
-/// Counts by kind of stream.
+/// A count for each kind of stream.
 #[derive(Debug, Default)]
 struct ByKind<T> {
     firehose: T,
@@ -17,15 +22,15 @@ struct ByKind<T> {
 }
 
 impl<T> ByKind<T> {
-    const fn of(&self, kind: Kind) -> &T {
+    const fn of(&self, kind: StreamKind) -> &T {
         match kind {
-            Kind::Firehose => &self.firehose,
-            Kind::App => &self.app,
+            StreamKind::Firehose => &self.firehose,
+            StreamKind::App => &self.app,
         }
     }
 }
 
-/// Counts; registered once, read when the meter asks.
+/// The counts behind the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     arrived: AtomicU64,
@@ -54,7 +59,7 @@ impl Metrics {
             .u64_observable_counter("egress")
             .with_description("Messages written to clients.")
             .with_callback(move |counter| {
-                for (kind, endpoint) in [(Kind::Firehose, "firehose"), (Kind::App, "stream")] {
+                for (kind, endpoint) in [(StreamKind::Firehose, "firehose"), (StreamKind::App, "stream")] {
                     let count = counted.delivered.of(kind).load(Ordering::Relaxed);
                     counter.observe(count, &[KeyValue::new("endpoint", endpoint)]);
                 }
@@ -84,8 +89,12 @@ impl Metrics {
             .with_callback(move |counter| counter.observe(counted.rejected_streams.load(Ordering::Relaxed), &[]))
             .build();
         for (kind, name, description) in [
-            (Kind::Firehose, "doppler_proxy.firehoses", "Open firehose streams."),
-            (Kind::App, "doppler_proxy.app_streams", "Open app streams."),
+            (
+                StreamKind::Firehose,
+                "doppler_proxy.firehoses",
+                "Open firehose streams.",
+            ),
+            (StreamKind::App, "doppler_proxy.app_streams", "Open app streams."),
         ] {
             let counted = Arc::clone(&metrics);
             meter
@@ -102,7 +111,7 @@ impl Metrics {
         self.arrived.fetch_add(envelopes, Ordering::Relaxed);
     }
 
-    pub(crate) fn delivered(&self, kind: Kind, frames: u64) {
+    pub(crate) fn delivered(&self, kind: StreamKind, frames: u64) {
         self.delivered.of(kind).fetch_add(frames, Ordering::Relaxed);
     }
 
@@ -115,23 +124,23 @@ impl Metrics {
     }
 }
 
-/// An open stream, counted until it is dropped.
+/// Counts an open stream until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Gauged<'m> {
+pub(crate) struct OpenStream<'m> {
     metrics: &'m Metrics,
     ledger: &'m Ledger,
-    kind: Kind,
+    kind: StreamKind,
 }
 
-impl<'m> Gauged<'m> {
-    pub(crate) fn open(metrics: &'m Metrics, kind: Kind, ledger: &'m Ledger) -> Self {
+impl<'m> OpenStream<'m> {
+    pub(crate) fn open(metrics: &'m Metrics, kind: StreamKind, ledger: &'m Ledger) -> Self {
         metrics.open.of(kind).fetch_add(1, Ordering::Relaxed);
         ledger.subscribers(1);
         Self { metrics, ledger, kind }
     }
 }
 
-impl Drop for Gauged<'_> {
+impl Drop for OpenStream<'_> {
     fn drop(&mut self) {
         self.metrics.open.of(self.kind).fetch_sub(1, Ordering::Relaxed);
         self.ledger.subscribers(-1);

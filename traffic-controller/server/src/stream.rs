@@ -1,4 +1,4 @@
-//! Streams: from a subscription to a WebSocket, with v1 conversion in between.
+//! Streams from a subscription to a WebSocket, with a conversion to v1.
 
 pub(crate) mod client;
 mod feed;

@@ -1,7 +1,7 @@
-//! The WebSocket protocol (RFC 6455, server side), as far as a stream of binary messages needs it.
+//! The server side of the WebSocket protocol (RFC 6455), as far as a stream of binary messages needs it.
 //!
-//! Frames are written straight into the outgoing buffer ([`frame`]), client frames are parsed without storing them
-//! ([`parser`]), and [`keepalive`] says when to ping. No extension is offered, so there is no compression.
+//! [`frame`] writes frames directly into the outgoing buffer, [`parser`] parses client frames without storing data, and
+//! [`keepalive`] decides when to ping. No extension is offered, so there is no compression.
 
 pub(crate) mod frame;
 pub(crate) mod keepalive;

@@ -1,4 +1,4 @@
-//! The traffic controller between real clients and a doppler that is not: over TLS, in process.
+//! Tests of the traffic controller in one process, with real clients and a simulated doppler, over TLS.
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +26,7 @@ fn millis(millis: u64) -> weir_config::Duration {
     weir_config::Duration::from_millis(millis)
 }
 
-/// One envelope of each sort for `source_id`.
+/// Returns one envelope of each type for `source_id`.
 fn everything(source_id: &str) -> Batch {
     let mut builder = BatchBuilder::new();
     let mut push = |write: &dyn Fn(&mut Writer<'_>)| {
@@ -84,9 +84,9 @@ async fn event_types(client: &mut common::Client, count: usize) -> Vec<i32> {
     types
 }
 
-/// What a firehose, its two filters and an app stream carry, and what each asks the doppler for.
+/// The envelopes that a firehose, its two filters and an app stream carry, and the selectors for which each asks.
 #[tokio::test]
-async fn each_stream_carries_its_share() {
+async fn each_stream_carries_its_envelopes() {
     let pki = Pki::new();
     let doppler = Doppler::start(&pki, 0);
     let controller = Controller::start(&pki, &[doppler.address], RawConfig::default()).await;
@@ -116,15 +116,15 @@ async fn each_stream_carries_its_share() {
     let message = next(&mut app).await;
     let log = v1(&message).unwrap().log_message.unwrap();
     assert_eq!((log.app_id.as_deref(), number(&message)), (Some(GUID), Some(7)));
-    let books = controller.ledger();
+    let counts = controller.ledger();
     eventually("everything is booked", || {
-        let books = books.snapshot();
-        books.received == books.sent && books.subscribers == 4
+        let counts = counts.snapshot();
+        counts.received == counts.sent && counts.subscribers == 4
     })
     .await;
 }
 
-/// What the doppler may forget follows what lies in the clients' sockets.
+/// A receipt is released when its envelopes are in the clients' sockets.
 #[tokio::test]
 async fn envelopes_are_acknowledged_when_they_are_written() {
     let pki = Pki::new();
@@ -136,9 +136,9 @@ async fn envelopes_are_acknowledged_when_they_are_written() {
     for expected in 0..1000 {
         assert_eq!(number(&next(&mut client).await), Some(expected));
     }
-    let books = doppler.ledger();
+    let counts = doppler.ledger();
     eventually("all acknowledged", || {
-        books.snapshot().sent == 1000 && books.snapshot().in_flight == 0
+        counts.snapshot().sent == 1000 && counts.snapshot().in_flight == 0
     })
     .await;
     client.close(None).await.unwrap();
@@ -147,7 +147,7 @@ async fn envelopes_are_acknowledged_when_they_are_written() {
         (ours.received, ours.sent, ours.dropped_total(), ours.subscribers),
         (1000, 1000, 0, 0)
     );
-    assert_eq!(books.snapshot().dropped_total(), 0);
+    assert_eq!(counts.snapshot().dropped_total(), 0);
 }
 
 fn handshake(path: &str, headers: &str) -> String {
@@ -157,7 +157,7 @@ fn handshake(path: &str, headers: &str) -> String {
     )
 }
 
-/// Status, authentication header and body of every way to be refused (logging §11).
+/// The status, the authentication header and the body of every refusal (logging §11).
 #[tokio::test]
 async fn refusals() {
     let pki = Pki::new();
@@ -216,7 +216,7 @@ async fn refusals() {
         );
         assert_eq!(rest, body, "{path} {headers}");
     }
-    // With the right token, but not a handshake.
+    // The token is valid, but the request is not a handshake.
     let plain = format!("GET /firehose/n HTTP/1.1\r\nHost: x\r\n{right}\r\n");
     assert!(controller.ask(&plain).await.starts_with("HTTP/1.1 400 "));
     let cookie = format!(
@@ -234,7 +234,7 @@ async fn refusals() {
     assert!(controller.ask(&long).await.starts_with("HTTP/1.1 400 "));
 }
 
-/// A token in the cookie opens a stream as one in the header does, with its prefix in any case.
+/// A token in a cookie opens a stream like one in the header, with its prefix in any case.
 #[tokio::test]
 async fn tokens_are_taken_from_header_and_cookie() {
     let pki = Pki::new();
@@ -256,7 +256,7 @@ async fn tokens_are_taken_from_header_and_cookie() {
     }
 }
 
-/// With every place taken there is a 503; a place that is given back can be used.
+/// If all places are taken the answer is 503. A place that is free again can be used.
 #[tokio::test]
 async fn subscriptions_are_limited() {
     let pki = Pki::new();
@@ -291,9 +291,9 @@ async fn subscriptions_are_limited() {
     tokio::time::timeout(PATIENCE, again).await.unwrap();
 }
 
-/// A client that says nothing, half a request, or nonsense, is cut, and only it.
+/// A client that sends nothing, half a request, or invalid data is disconnected, and others are not affected.
 #[tokio::test]
-async fn idle_and_nonsensical_connections_are_cut() {
+async fn idle_and_invalid_connections_are_cut() {
     let pki = Pki::new();
     let doppler = Doppler::start(&pki, 0);
     let timeouts = RawTimeouts {
@@ -311,7 +311,7 @@ async fn idle_and_nonsensical_connections_are_cut() {
     )
     .await;
     let mut client = controller.stream("/firehose/n").await;
-    // Not even a TLS handshake.
+    // This is not even a TLS handshake.
     let mut silent = tokio::net::TcpStream::connect(controller.address).await.unwrap();
     let mut rest = Vec::new();
     drop(
@@ -339,7 +339,7 @@ async fn idle_and_nonsensical_connections_are_cut() {
     assert_eq!(number(&next(&mut client).await), Some(1));
 }
 
-/// A doppler dies and comes back on the same port: the stream goes on, and nobody is closed.
+/// If a doppler is killed and restarted on its port, streams go on.
 #[tokio::test]
 async fn losing_a_doppler_does_not_close_a_stream() {
     let pki = Pki::new();
@@ -360,8 +360,8 @@ async fn losing_a_doppler_does_not_close_a_stream() {
     assert_eq!(number(&next(&mut client).await), Some(2));
 }
 
-/// A client that stops reading is cut; when it reads on, it finds exactly the lines that were counted as sent, in order
-/// and without a gap, and all others are counted: here, or at the doppler from which they were not fetched.
+/// A client that stops reading is disconnected. When it reads again, it finds exactly the lines that are counted as
+/// sent, in order and without a gap. All others are counted here, or at the doppler if they were not fetched.
 #[tokio::test]
 async fn a_slow_consumer_loses_exactly_what_is_counted() {
     let pki = Pki::new();
@@ -392,7 +392,7 @@ async fn a_slow_consumer_loses_exactly_what_is_counted() {
     let (ours, theirs) = (controller.ledger(), doppler.ledger());
     eventually("the client is cut", || ours.snapshot().dropped_total() > 0).await;
     let mut said = Vec::new();
-    // The connection may end without TLS's goodbye.
+    // The connection may end without a TLS close_notify.
     drop(
         tokio::time::timeout(PATIENCE, client.read_to_end(&mut said))
             .await
@@ -404,22 +404,22 @@ async fn a_slow_consumer_loses_exactly_what_is_counted() {
         "a line is missing or twice"
     );
     let delivered = numbers.len();
-    let books = ours.snapshot();
-    assert_eq!(books.sent, delivered as u64, "{books:?}");
-    assert_eq!(books.received, books.sent + books.dropped_total(), "{books:?}");
+    let counts = ours.snapshot();
+    assert_eq!(counts.sent, delivered as u64, "{counts:?}");
+    assert_eq!(counts.received, counts.sent + counts.dropped_total(), "{counts:?}");
     assert!(
-        books.dropped.iter().all(|drop| drop.reason == "slow_consumer"),
-        "{books:?}"
+        counts.dropped.iter().all(|drop| drop.reason == "slow_consumer"),
+        "{counts:?}"
     );
-    // The doppler counts what it had handed over and was not told about, and what still lies in its queue.
+    // The doppler counts what it had delivered without an acknowledgement, and what is still in its queue.
     eventually("the doppler has seen the end", || theirs.snapshot().subscribers == 0).await;
     let doppler_books = theirs.snapshot();
     let counted = doppler_books.sent + doppler_books.dropped_total();
-    assert_eq!(counted, total as u64, "{doppler_books:?} {books:?}");
-    assert_eq!(doppler_books.sent, books.received, "{doppler_books:?} {books:?}");
+    assert_eq!(counted, total as u64, "{doppler_books:?} {counts:?}");
+    assert_eq!(doppler_books.sent, counts.received, "{doppler_books:?} {counts:?}");
 }
 
-/// Noise on the socket of a stream ends it with a code that names the mistake.
+/// Invalid data on a stream ends it with a code that names the violation.
 #[tokio::test]
 async fn garbage_is_answered_with_a_close_code() {
     let pki = Pki::new();
@@ -440,7 +440,8 @@ async fn garbage_is_answered_with_a_close_code() {
     }
 }
 
-/// A client that does not answer pings is closed with 1008 (the library here never gets to answer).
+/// A client that does not answer pings is disconnected with code 1008. The library never gets the chance to answer
+/// here.
 #[tokio::test]
 async fn silence_is_closed_with_1008() {
     let pki = Pki::new();
@@ -468,7 +469,7 @@ async fn silence_is_closed_with_1008() {
     );
 }
 
-/// When the server stops, streams close with 1000 after what was in hand.
+/// When the server stops, streams send what has arrived and close with code 1000.
 #[tokio::test]
 async fn stopping_closes_streams_in_order() {
     let pki = Pki::new();
@@ -493,8 +494,8 @@ async fn stopping_closes_streams_in_order() {
         assert_eq!(u16::from(close.code), 1000);
         client.send(Message::Close(None)).await.ok();
     }
-    let books = stopping.await.unwrap().snapshot();
-    assert_eq!((books.received, books.sent, books.subscribers), (30, 30, 0));
+    let counts = stopping.await.unwrap().snapshot();
+    assert_eq!((counts.received, counts.sent, counts.subscribers), (30, 30, 0));
     let theirs = doppler.ledger();
     eventually("everything is acknowledged", || theirs.snapshot().sent == 30).await;
     assert_eq!(theirs.snapshot().dropped_total(), 0);

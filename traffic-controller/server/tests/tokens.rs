@@ -1,5 +1,5 @@
-//! UAA's tokens at the traffic controller: who gets which stream, what the refusals look like, and how a stream ends when
-//! its token does.
+//! Tests of UAA tokens at the traffic controller: who gets which stream, how refusals look, and how a stream ends with
+//! its token.
 
 #![allow(
     clippy::disallowed_methods,
@@ -72,7 +72,8 @@ impl Setup {
     }
 }
 
-/// The firehose is for `doppler.firehose` alone; an app stream for who may read that app; the operator's own token stays.
+/// The firehose requires `doppler.firehose`, and an app stream the right to read the app. The operator's token permits
+/// both.
 #[tokio::test]
 async fn scopes_open_streams() {
     let setup = Setup::new().await;
@@ -112,9 +113,9 @@ async fn scopes_open_streams() {
     }
 }
 
-/// Two headers are nobody's; a cookie counts for pages of the system domain only.
+/// A request with two authorization headers is refused. A cookie counts for pages of the system domain only.
 #[tokio::test]
-async fn smuggled_credentials() {
+async fn forged_credentials_are_refused() {
     let setup = Setup::new().await;
     let good = setup.token("admin", &["doppler.firehose"]);
     let handshake = |headers: &str| {
@@ -154,10 +155,10 @@ async fn smuggled_credentials() {
     }
 }
 
-/// Requests that a proxy and this server might read differently get nothing: they are refused, or mean what they say here
-/// and the connection ends behind the first of them.
+/// Requests that a proxy and this server might parse differently are refused, or mean what they say here and end the
+/// connection after the first of them.
 #[tokio::test]
-async fn smuggled_requests() {
+async fn ambiguous_requests_are_refused() {
     let setup = Setup::new().await;
     let good = setup.token("admin", &["doppler.firehose"]);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -167,7 +168,7 @@ async fn smuggled_requests() {
     };
     let cookie = format!("Cookie: authorization={}\r\n", good.replace(' ', "%20"));
     for (headers, status) in [
-        // A value that goes on in the next line, and names that only look like the header's.
+        // A folded header value, and names that only resemble the header.
         (format!("Authorization: bearer\r\n {}\r\n", &good[7..]), "400"),
         (format!("X: y\r\n\tAuthorization: {good}\r\n"), "400"),
         (format!("Authorization : {good}\r\n"), "400"),
@@ -187,7 +188,7 @@ async fn smuggled_requests() {
             format!("{cookie}Origin: https://evil.example\r\nOrigin: https://console.sys.example\r\n"),
             "401",
         ),
-        // Lengths that contradict each other.
+        // Contradicting lengths.
         (
             format!("Authorization: {good}\r\nContent-Length: 0\r\nContent-Length: 5\r\n"),
             "400",
@@ -213,7 +214,7 @@ async fn smuggled_requests() {
             "{headers}"
         );
     }
-    // A request in the body of another one: by its length the proxy takes it for a form, by its chunks it stands behind it.
+    // A request in the body of another one: by its length it is part of a form, and by its chunks it follows the form.
     let inner = format!("GET /firehose/n HTTP/1.1\r\nHost: x\r\n{upgrade}Authorization: {good}\r\n\r\n");
     let chunked = format!("0\r\n\r\n{inner}");
     for lengths in [
@@ -227,7 +228,8 @@ async fn smuggled_requests() {
     }
 }
 
-/// One tenant has so many app streams and no more, with whatever token; nozzles, admins and other tenants do not feel it.
+/// The app streams of one tenant are limited, with any of its tokens. Nozzles, administrators and other tenants are not
+/// affected.
 #[tokio::test]
 async fn streams_of_one_caller_are_limited() {
     let setup = Setup::with(RawConfig {
@@ -267,13 +269,13 @@ async fn streams_of_one_caller_are_limited() {
     tokio::time::timeout(PATIENCE, again).await.unwrap();
 }
 
-/// What was written before the token ended arrives, then the stream closes and says why; the others go on.
+/// What was written before the token ended arrives. Then the stream closes with a reason, and other streams go on.
 #[tokio::test]
 async fn revocation_and_expiry_close_streams() {
     let setup = Setup::new().await;
     let revoked = setup.token("gone", &["doppler.firehose"]);
     let mut claims = setup.issuer.claims("short", &["doppler.firehose"]);
-    // Expired already, but for the leeway of five seconds.
+    // The token has expired, but the leeway of five seconds is not over.
     claims["exp"] = serde_json::json!(weir_service::clock::now_nanos() / 1_000_000_000 - 2);
     let short = setup.issuer.sign(&claims);
     let mut revoked = setup.controller.open("/firehose/a", Some(&revoked)).await.unwrap();

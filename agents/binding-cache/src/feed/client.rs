@@ -1,7 +1,7 @@
-//! One poll of the feed: a connection over mTLS, and a request for each page.
+//! Requests the pages of one poll over one mTLS connection.
 //!
-//! Every request has a deadline that includes connecting; what all pages have together is bounded. A connection that the
-//! server closed between two pages (many do) is opened again once.
+//! Each request has a deadline that includes connecting, and the size of all pages together is bounded. If the server
+//! closed the connection between two pages, as many servers do, it is opened again once.
 
 use std::future::poll_fn;
 
@@ -19,20 +19,20 @@ use weir_tls::{ClientTls, server_name};
 use super::pages::Pages;
 use super::{Endpoint, FeedError};
 
-/// The feed's place.
+/// The path of the feed.
 const PATH: &str = "/internal/v5/syslog_drain_urls";
 
-/// Of the body of an error, no more than this is read, and so much is shown.
+/// The number of bytes that are read of the body of an error, and the number of characters that are shown.
 const MAX_ERROR: usize = 16 * 1024;
 const SHOWN: usize = 200;
 
-/// A connection that is made when it is needed.
+/// A client that connects when the first page is requested.
 pub(super) struct Client<'f> {
     endpoint: &'f Endpoint,
     tls: &'f ClientTls,
     tasks: &'f Tasks,
     connection: Option<SendRequest<Empty<Bytes>>>,
-    /// What this poll may still take.
+    /// The number of bytes that this poll may still receive.
     bytes_left: usize,
 }
 
@@ -52,7 +52,7 @@ impl<'f> Client<'f> {
         let uri = format!("{path}{PATH}?batch_size={batch_size}&next_id={offset}");
         let reused = self.connection.is_some();
         let answer = match self.send(&uri).await {
-            // The server had closed it: nothing was asked yet.
+            // The server closed the idle connection before it received the request, so the request may be repeated.
             Err(FeedError::Broken(_)) if reused => self.send(&uri).await?,
             answer => answer?,
         };
@@ -115,7 +115,7 @@ impl<'f> Client<'f> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        // Its errors are those of the requests; it ends when the sender is dropped.
+        // Errors of the connection appear as errors of its requests. The task ends when the sender is dropped.
         self.tasks.spawn("cloud controller connection", async move {
             drop(connection.await);
         });
@@ -129,13 +129,13 @@ impl Pages for Client<'_> {
         let body = tokio::time::timeout(timeout, self.request(offset))
             .await
             .map_err(|_| FeedError::Timeout(timeout))??;
-        // A page may be long: not on a worker.
+        // Parsing a large page would block a worker for too long.
         let parsing = self
             .tasks
             .spawn_blocking("read drains", move || serde_json::from_slice::<Page>(&body));
         match parsing.await {
             Ok(Ok(page)) => Ok(page),
-            // The position, not the text: that holds secrets.
+            // The error gives the position and not the text, because that contains secrets.
             Ok(Err(error)) => Err(FeedError::Malformed(format!(
                 "JSON of another form at line {} column {}",
                 error.line(),
@@ -150,7 +150,7 @@ impl Pages for Client<'_> {
     }
 }
 
-/// The first words of an error page.
+/// Returns the first characters of an error body, without control characters.
 fn printable(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body)
         .chars()

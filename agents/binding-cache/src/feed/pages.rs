@@ -1,15 +1,16 @@
-//! Pages to one list, without a hole.
+//! Puts the pages of the feed together to a list without gaps.
 //!
-//! The feed is paged by *offset* over URLs in a fixed order. When a drain in front of the offset goes away between two
-//! pages, everything behind it moves up, and the drain at the seam would be in neither page. So pages overlap: each begins
-//! [`overlap`] places before the end of the last one, and must have at least one URL in it that is known already.
+//! The feed is paged by *offset* over the URLs in a fixed order. If a drain before the offset is removed between two
+//! pages, all later drains move up by one, and the drain at the boundary is in neither page. Therefore pages overlap:
+//! each begins [`overlap`] places before the end of the previous one, and must contain at least one URL that is known
+//! already.
 //!
-//! That is enough. Let `Z` be such a URL, and `X` any that was there all the time and was not read yet. All that was read so
-//! far lay in front of `X`, so `Z` does; the new page is contiguous and contains `Z`; so `X` is in it or behind it. Drains
-//! that are added in front only make the overlap larger. A page without a known URL is no continuation: then everything is
-//! read again from the start, a few times, and then another day.
+//! This is sufficient. Let `Z` be such a URL, and let `X` be any URL that existed all the time and was not read yet.
+//! Everything read so far is before `X`, so `Z` is. The new page is contiguous and contains `Z`, so `X` is in it or
+//! after it. Drains that are added before the offset only enlarge the overlap. A page without a known URL is not a
+//! continuation. Then everything is read again from the start, a few times, and after that the poll fails.
 //!
-//! The order within a page does not matter. Of a URL that is in two pages the later one counts.
+//! The order within a page does not matter. If a URL is in two pages, the later one counts.
 
 use std::collections::HashMap;
 
@@ -17,22 +18,23 @@ use weir_drain::feed::{Item, Page};
 
 use super::FeedError;
 
-/// How often a list is begun, if it changes all the time.
+/// The number of attempts to read a list that keeps changing.
 const ATTEMPTS: u32 = 5;
 
-/// Most places by which pages overlap.
+/// The largest overlap of two pages.
 const MOST_OVERLAP: u64 = 10;
 
-/// Where pages come from.
+/// A source of pages.
 pub(super) trait Pages {
-    /// The page that begins at `offset`.
+    /// Returns the page that begins at `offset`.
     fn page(&mut self, offset: u64) -> impl Future<Output = Result<Page, FeedError>> + Send;
 
-    /// All of it is read again.
+    /// Called before everything is read again.
     fn restart(&mut self);
 }
 
-/// Places by which pages of `batch` overlap: so many drains may go away in front of a page without a new start, but one.
+/// Returns the overlap of pages with `batch` entries. One drain fewer than this may be removed before a page without a
+/// restart.
 const fn overlap(batch: u64) -> u64 {
     let quarter = batch / 4;
     if quarter < 1 {
@@ -44,7 +46,7 @@ const fn overlap(batch: u64) -> u64 {
     }
 }
 
-/// The whole list, one item for each URL.
+/// Reads the whole list, with one item for each URL.
 pub(super) async fn read_all(pages: &mut impl Pages, batch: u64) -> Result<Vec<Item>, FeedError> {
     for attempt in 1..=ATTEMPTS {
         if let Some(items) = read_once(pages, batch).await? {
@@ -53,14 +55,14 @@ pub(super) async fn read_all(pages: &mut impl Pages, batch: u64) -> Result<Vec<I
         tracing::debug!(attempt, "the list of drains changed while it was read");
         pages.restart();
     }
-    Err(FeedError::Restless(ATTEMPTS))
+    Err(FeedError::KeepsChanging(ATTEMPTS))
 }
 
-/// The whole list, or nothing if the pages do not fit together.
+/// Reads the whole list. Returns `None` if the pages do not fit together.
 async fn read_once(pages: &mut impl Pages, batch: u64) -> Result<Option<Vec<Item>>, FeedError> {
     let mut list = List::default();
     let mut offset = 0;
-    // A page with less than was asked for was the last one, when it was made.
+    // A page with fewer entries than requested was the last one at the time of the request.
     let mut was_short = true;
     loop {
         let page = pages.page(offset).await?;
@@ -78,12 +80,12 @@ async fn read_once(pages: &mut impl Pages, batch: u64) -> Result<Option<Vec<Item
             return Ok(None);
         }
         let Some(asked) = asked else {
-            // There is nothing behind it.
+            // This is the last page.
             return Ok(Some(list.items));
         };
         was_short = count < asked;
         if was_short && !begins && known == count {
-            // The overlap, and nothing else.
+            // The page contains only the overlap.
             return Ok(Some(list.items));
         }
         let step = asked.saturating_sub(overlap(batch.min(asked)));
@@ -94,7 +96,7 @@ async fn read_once(pages: &mut impl Pages, batch: u64) -> Result<Option<Vec<Item
     }
 }
 
-/// What was read so far.
+/// The part of the list that was read so far.
 #[derive(Default)]
 struct List {
     items: Vec<Item>,
@@ -102,7 +104,7 @@ struct List {
 }
 
 impl List {
-    /// Adds a page; says how many of its URLs were known.
+    /// Adds a page. Returns how many of its URLs were known.
     fn add(&mut self, results: Vec<Item>) -> u64 {
         let mut known = 0;
         for item in results {
@@ -142,7 +144,7 @@ mod tests {
     enum Change {
         Nothing,
         Add(u32),
-        /// That many places behind the first one.
+        /// Removes the drain at this position.
         Remove(usize),
     }
 
@@ -189,7 +191,7 @@ mod tests {
                 .map(Self::item)
                 .collect();
             let next_id = (!results.is_empty()).then_some((offset + self.batch) as u64);
-            // The original does not promise an order within a page.
+            // The original does not guarantee an order within a page.
             results.reverse();
             Ok(Page { results, next_id })
         }
@@ -211,7 +213,7 @@ mod tests {
         numbers.into_iter().map(|number| Changing::item(number).url).collect()
     }
 
-    /// All sizes of lists around the sizes of pages are read whole, with at most one request more than pages.
+    /// Lists with sizes around those of pages are read completely, with at most two requests more than pages.
     #[tokio::test]
     async fn quiet_lists_are_read_whole() {
         for batch in [10, 12, 40, 1000] {
@@ -228,9 +230,10 @@ mod tests {
         }
     }
 
-    /// The original's mistake: a drain in front of the seam goes away, and the one at the seam would be skipped.
+    /// In the original, a drain that is removed before the boundary makes the one at the boundary disappear. Here it
+    /// does not.
     #[tokio::test]
-    async fn what_moves_up_is_not_skipped() {
+    async fn drains_that_move_up_are_not_skipped() {
         for gone in 1..12 {
             let mut changes = vec![Change::Remove(0); gone];
             changes.push(Change::Nothing);
@@ -239,7 +242,7 @@ mod tests {
             let stayed = u32::try_from(gone).unwrap()..200;
             assert!(urls(stayed).is_subset(&read), "{gone}");
         }
-        // Ten at once are more than the overlap: from the start again.
+        // Thirty removed drains are more than the overlap, so everything is read again.
         struct Purge(Changing);
         impl Pages for Purge {
             async fn page(&mut self, offset: u64) -> Result<Page, FeedError> {
@@ -258,11 +261,11 @@ mod tests {
         assert_eq!((found, pages.0.restarts), (urls(30..200), 1));
     }
 
-    /// A list that never holds still is given up, and so is a server that sends the same page for ever.
+    /// A list that keeps changing is given up, and so is a server that always sends one page.
     #[tokio::test]
-    async fn it_comes_to_an_end() {
-        struct Restless(u32);
-        impl Pages for Restless {
+    async fn endless_lists_are_given_up() {
+        struct KeepsChanging(u32);
+        impl Pages for KeepsChanging {
             async fn page(&mut self, offset: u64) -> Result<Page, FeedError> {
                 self.0 += 100;
                 let results = (self.0..self.0 + 10).map(Changing::item).collect();
@@ -274,8 +277,8 @@ mod tests {
             fn restart(&mut self) {}
         }
         assert!(matches!(
-            read_all(&mut Restless(0), 10).await,
-            Err(FeedError::Restless(5))
+            read_all(&mut KeepsChanging(0), 10).await,
+            Err(FeedError::KeepsChanging(5))
         ));
         struct Stuck;
         impl Pages for Stuck {
@@ -290,7 +293,7 @@ mod tests {
         assert!(matches!(read_all(&mut Stuck, 10).await, Err(FeedError::Malformed(_))));
     }
 
-    /// A later page knows better about a drain that is in both.
+    /// If a drain is in two pages, the later one counts.
     #[tokio::test]
     async fn the_later_page_counts() {
         struct Twice(u32);
@@ -325,16 +328,16 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens while it is read: what was there from the beginning to the end is in the list.
+        /// In any sequence of changes, a drain that existed from the beginning to the end is in the list.
         #[test]
-        fn what_stays_is_found(
+        fn drains_that_stay_are_found(
             count in 0_u32..150,
             batch in 10_usize..30,
             changes in proptest::collection::vec(change(), 0..40),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let mut pages = Changing::new((0..count).map(|number| number * 2), batch, changes.clone());
-            // What stays is what is there at every moment.
+            // A drain stays if it exists at every moment.
             let mut stays = pages.urls.clone();
             let mut replay = pages.urls.clone();
             for change in changes.iter().rev() {

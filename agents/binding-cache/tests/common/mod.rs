@@ -1,4 +1,4 @@
-//! A binding cache under test, a cloud controller that misbehaves on demand, and an agent's view of the cache.
+//! A binding cache under test, a cloud controller with faults on demand, and the client of an agent.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +26,7 @@ use weir_net::serve_http;
 use weir_service::Trigger;
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls, server_name};
 
-/// Names that every test knows.
+/// Returns a resolver with the names that the tests use.
 pub(crate) fn resolver() -> Resolver {
     let address = |text: &str| vec![text.parse().unwrap()];
     Resolver::fixed([
@@ -36,7 +36,7 @@ pub(crate) fn resolver() -> Resolver {
     ])
 }
 
-/// A drain of one app.
+/// Returns a drain of one app.
 pub(crate) fn item(url: &str, app: &str) -> Value {
     json!({
         "url": url,
@@ -44,7 +44,7 @@ pub(crate) fn item(url: &str, app: &str) -> Value {
     })
 }
 
-/// `count` drains of one app each.
+/// Returns `count` drains with one app each.
 pub(crate) fn items(count: usize) -> Vec<Value> {
     (0..count)
         .map(|number| {
@@ -56,31 +56,31 @@ pub(crate) fn items(count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// How the cloud controller behaves.
+/// The behaviour of the cloud controller.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Mood {
+pub(crate) enum Behaviour {
     #[default]
-    Well,
+    Normal,
     /// Answers with this status and text.
-    Refuses(u16, String),
+    Status(u16, String),
     /// Answers 200 with this text.
-    Babbles(String),
+    Body(String),
     /// Does not answer.
-    Hangs,
+    NeverAnswers,
     /// Answers, but each page takes this long.
     Slow(Duration),
-    /// After the first page, so many drains in front of it go away.
+    /// After the first page, this number of drains before the offset is removed.
     Shrinks(usize),
 }
 
 #[derive(Debug, Default)]
 struct Controlled {
     items: Vec<Value>,
-    mood: Mood,
+    behaviour: Behaviour,
     requests: usize,
 }
 
-/// A cloud controller's feed over mTLS.
+/// The feed of a cloud controller, over mTLS.
 pub(crate) struct CloudController {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<Controlled>>,
@@ -113,8 +113,8 @@ impl CloudController {
         self.state.lock().items = items;
     }
 
-    pub(crate) fn behaves(&self, mood: Mood) {
-        self.state.lock().mood = mood;
+    pub(crate) fn behaves(&self, behaviour: Behaviour) {
+        self.state.lock().behaviour = behaviour;
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -122,19 +122,19 @@ impl CloudController {
     }
 }
 
-/// As the original pages: by offset over URLs in their order.
+/// Returns a page as the original does: by offset over the sorted URLs.
 async fn page(State(state): State<Arc<Mutex<Controlled>>>, Query(query): Query<BTreeMap<String, usize>>) -> Response {
-    let mood = {
+    let behaviour = {
         let mut state = state.lock();
         state.requests += 1;
-        state.mood.clone()
+        state.behaviour.clone()
     };
-    match mood {
-        Mood::Well | Mood::Shrinks(_) => {}
-        Mood::Refuses(status, text) => return (StatusCode::from_u16(status).unwrap(), text).into_response(),
-        Mood::Babbles(text) => return text.into_response(),
-        Mood::Hangs => std::future::pending().await,
-        Mood::Slow(duration) => tokio::time::sleep(duration).await,
+    match behaviour {
+        Behaviour::Normal | Behaviour::Shrinks(_) => {}
+        Behaviour::Status(status, text) => return (StatusCode::from_u16(status).unwrap(), text).into_response(),
+        Behaviour::Body(text) => return text.into_response(),
+        Behaviour::NeverAnswers => std::future::pending().await,
+        Behaviour::Slow(duration) => tokio::time::sleep(duration).await,
     }
     let (size, offset) = (query["batch_size"], query["next_id"]);
     let mut state = state.lock();
@@ -142,10 +142,10 @@ async fn page(State(state): State<Arc<Mutex<Controlled>>>, Query(query): Query<B
     items.sort_by_key(|item| item["url"].as_str().unwrap().to_owned());
     let results: Vec<Value> = items.iter().skip(offset).take(size).cloned().collect();
     let next = (!results.is_empty()).then_some(offset + size);
-    if let Mood::Shrinks(gone) = state.mood {
+    if let Behaviour::Shrinks(gone) = state.behaviour {
         items.drain(..gone.min(items.len()));
         state.items = items;
-        state.mood = Mood::Well;
+        state.behaviour = Behaviour::Normal;
     }
     axum::Json(json!({ "results": results, "next_id": next })).into_response()
 }
@@ -159,7 +159,7 @@ pub(crate) struct Cache {
     pub(crate) running: JoinHandle<Result<(), Error>>,
 }
 
-/// What an agent got.
+/// An answer to an agent.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -194,7 +194,7 @@ impl Cache {
         }
     }
 
-    /// A configuration that asks `controller` often.
+    /// Returns a configuration that polls `controller` frequently.
     pub(crate) fn asking(pki: &Pki, controller: &CloudController) -> RawConfig {
         RawConfig {
             api: RawApi {
@@ -246,13 +246,13 @@ impl Cache {
         Ok(Answer { status, etag, body })
     }
 
-    /// The URLs of the list that is served; `None` as long as there is none.
+    /// Returns the URLs of the list that is served, or `None` while there is no list.
     pub(crate) async fn urls(&self) -> Option<Vec<String>> {
         let answer = self.get("/v2/bindings", &[]).await;
         (answer.status == StatusCode::OK).then(|| urls_of(&answer.json()))
     }
 
-    /// Waits until the status is as wanted, and gives it.
+    /// Waits until the status satisfies `wanted`, and returns it.
     pub(crate) async fn status_when(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -265,7 +265,7 @@ impl Cache {
         }
     }
 
-    /// Asks it to stop.
+    /// Requests a stop.
     pub(crate) fn fire(&self) {
         self.trigger.fire();
     }

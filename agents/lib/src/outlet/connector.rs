@@ -1,4 +1,4 @@
-//! Opens the link to one peer, again and again.
+//! Keeps a link to one peer open, and opens a new one whenever it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,23 @@ use weir_rpc::ingress::{Ended, Link};
 use weir_service::{Shutdown, Tasks};
 
 use super::Terms;
-use super::egress::News;
+use super::egress::LinkEvent;
 use super::lane::Lane;
 
-/// A link that lived for so long was a good one: the next attempt begins with the shortest delay.
+/// How long a link must have lived for the next attempt to begin with the shortest delay again.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// How long a peer may take to confirm what it received on a link that is ended in order.
+/// How long a peer may take to confirm what it received, after it was asked to end the link.
 const CONFIRM: Duration = Duration::from_secs(5);
 
+/// The task that opens the links to one peer and reports them to the [`Egress`](super::egress::Egress) task.
 pub(super) struct Connector {
     channel: Channel,
     terms: Terms,
     ledger: Arc<Ledger>,
     tasks: Tasks,
     links: Shutdown,
-    tell: mpsc::Sender<News>,
+    link_events: mpsc::Sender<LinkEvent>,
 }
 
 impl Connector {
@@ -35,7 +36,7 @@ impl Connector {
         terms: Terms,
         context: &LogContext,
         links: Shutdown,
-        tell: mpsc::Sender<News>,
+        link_events: mpsc::Sender<LinkEvent>,
     ) -> Self {
         Self {
             channel: Channel::new(target),
@@ -43,11 +44,11 @@ impl Connector {
             ledger: Arc::clone(&context.ledger),
             tasks: context.tasks.clone(),
             links,
-            tell,
+            link_events,
         }
     }
 
-    /// Keeps a link open until `links` is requested; then ends it in order.
+    /// Keeps a link open until `links` is fired, and then ends it in order.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::between_parts();
         let mut was_up = true;
@@ -92,13 +93,14 @@ impl Connector {
         }
     }
 
-    /// Lends a link out until it ends; returns whether that was our wish, and another one is wanted at once.
+    /// Reports `link` to the egress task and waits until it ends. Returns whether this side chose to replace it, so that the
+    /// next one is opened without a delay.
     async fn use_up(&self, link: Link) -> bool {
         let link = Arc::new(link);
         let renew = Arc::new(Notify::new());
         let lane = Lane::new(Arc::clone(&link), self.terms.limit, Arc::clone(&renew));
         let id = lane.id();
-        if self.tell.send(News::Up(lane)).await.is_err() {
+        if self.link_events.send(LinkEvent::Opened(lane)).await.is_err() {
             return false;
         }
         let (ended, renewed) = tokio::select! {
@@ -106,7 +108,7 @@ impl Connector {
             () = renew.notified() => (timeout(CONFIRM, link.finish()).await.ok(), true),
             () = self.links.requested() => (timeout(CONFIRM, link.finish()).await.ok(), false),
         };
-        // Without an answer the link goes as it is: then it counts what it had under way.
+        // If the peer does not confirm in time, the link is dropped. It then counts what was in flight as lost.
         let unsent = match ended {
             Some(Ended { unsent, lost, status }) => {
                 if lost > 0 {
@@ -125,7 +127,7 @@ impl Connector {
             }
             None => Vec::new(),
         };
-        // The other end is gone only when the agent has finished.
-        self.tell.send(News::Down { id, unsent }).await.is_ok() && renewed
+        // Sending fails only if the egress task has ended, and then no further link is needed.
+        self.link_events.send(LinkEvent::Ended { id, unsent }).await.is_ok() && renewed
     }
 }

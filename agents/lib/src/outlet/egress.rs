@@ -1,12 +1,12 @@
-//! From the buffer to the peers.
+//! Moves parcels from the buffer to the peers.
 //!
-//! One task hands out: it takes parcels from the queue, packs them into messages ([`pack`]), and gives each to one of the
-//! open links ([`lane`]). Of two lanes picked at random the one with less in flight gets it; a lane whose transport is
-//! busy, and a peer that is away, get nothing. While there is no lane at all the queue keeps what it can. One more
-//! task for each peer opens its link, again and again ([`super::connector`]).
+//! One task takes parcels from the queue, packs them into messages ([`pack`]), and gives each message to one of the
+//! open links ([`lane`]). It picks two idle lanes at random and uses the one with less in flight. A lane whose
+//! transport is busy gets nothing, and neither does a peer that is not connected. While there is no lane, the queue
+//! keeps what fits. One more task for each peer keeps its link open ([`super::connector`]).
 //!
-//! A parcel is here, on a link, or accounted for: what a link that ended had not sent comes back and goes to another
-//! peer; what was under way with a peer that vanished is counted by the link.
+//! At any time a parcel is in this task, on a link, or counted as lost. Parcels that a link had not sent when it ended
+//! come back and go to another peer. Parcels that were in flight to a peer that vanished are counted by the link.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,20 +27,22 @@ use super::connector::Connector;
 use super::lane::{self, Lane};
 use super::{Shared, Terms, pack, release_taken};
 
-/// A message is sent at once if this much waits.
+/// A message is sent without gathering if the queue holds at least this many envelopes or bytes.
 const BATCH_ENVELOPES: usize = 100;
 const BATCH_BYTES: usize = 64 << 10;
 
-/// A trickle is gathered for this long: so many small messages a second at most.
+/// How long a trickle of envelopes is gathered into one message. This bounds the number of small messages per second.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// What the connectors tell the task that hands out.
+/// A change of one link, reported by its connector.
 #[derive(Debug)]
-pub(super) enum News {
-    Up(Lane),
-    /// Link `id` has ended; these it had not sent.
-    Down {
+pub(super) enum LinkEvent {
+    /// A link is open and can be used as this lane.
+    Opened(Lane),
+    /// The link with the lane `id` has ended.
+    Ended {
         id: u64,
+        /// What the link had accepted and not sent, oldest first.
         unsent: Vec<Parcel>,
     },
 }
@@ -52,19 +54,20 @@ pub(super) struct Egress {
     shared: Arc<Shared>,
     terms: Terms,
     ledger: Arc<Ledger>,
-    news: mpsc::Receiver<News>,
+    link_events: mpsc::Receiver<LinkEvent>,
     lanes: Vec<Lane>,
-    /// Packed, and not yet on a link; ahead of the queue.
+    /// Parcels that are packed and not yet on a link. They go before those in the queue.
     waiting: VecDeque<Parcel>,
-    /// Sends that wait for their transport, at most one for each lane.
+    /// Sends that wait for their transport, with the ids of their lanes. A lane has at most one.
     sends: FuturesUnordered<BoxFuture<'static, (u64, Result<(), Unsent>)>>,
     last_sent: Option<Instant>,
-    /// Since when there has been no lane.
+    /// When the last lane ended, while there is none.
     alone_since: Option<Instant>,
 }
 
 impl Egress {
-    /// Starts a connector for each target; they stop when `links` says so, which must be after [`Egress::run`].
+    /// Starts one connector for each of `targets`. The connectors stop when `links` is fired, which must happen after
+    /// [`Egress::run`] has returned.
     pub(super) fn new(
         queue: Arc<FairQueue>,
         shared: Arc<Shared>,
@@ -73,9 +76,9 @@ impl Egress {
         context: &LogContext,
         links: &Shutdown,
     ) -> Self {
-        let (tell, news) = mpsc::channel(targets.len().max(1));
+        let (sender, link_events) = mpsc::channel(targets.len().max(1));
         for target in targets {
-            let connector = Connector::new(target, terms, context, links.clone(), tell.clone());
+            let connector = Connector::new(target, terms, context, links.clone(), sender.clone());
             context.tasks.spawn("egress connection", connector.run());
         }
         Self {
@@ -83,7 +86,7 @@ impl Egress {
             shared,
             terms,
             ledger: Arc::clone(&context.ledger),
-            news,
+            link_events,
             lanes: Vec::new(),
             waiting: VecDeque::new(),
             sends: FuturesUnordered::new(),
@@ -92,7 +95,7 @@ impl Egress {
         }
     }
 
-    /// Hands out until the queue is closed and everything is on a link.
+    /// Sends until the queue is closed and every parcel is on a link.
     pub(super) async fn run(&mut self) {
         loop {
             let wake_at = self.hand_out();
@@ -102,7 +105,7 @@ impl Egress {
             }
             let idle = self.lanes.iter().any(Lane::is_idle);
             tokio::select! {
-                Some(news) = self.news.recv() => self.on(news),
+                Some(event) = self.link_events.recv() => self.on(event),
                 Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => self.sent(id, result),
                 () = self.queue.filled(), if idle && wake_at.is_none() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
@@ -111,17 +114,17 @@ impl Egress {
         }
     }
 
-    /// Waits until every link has ended, at most until `deadline`; then counts whatever is left anywhere.
+    /// Waits until every link has ended, but not longer than `deadline`, and counts what is left as lost.
     pub(super) async fn finish(mut self, deadline: Instant) {
         while !self.lanes.is_empty() {
-            match timeout_at(deadline, self.news.recv()).await {
-                Ok(Some(news)) => self.on(news),
+            match timeout_at(deadline, self.link_events.recv()).await {
+                Ok(Some(event)) => self.on(event),
                 Ok(None) | Err(_) => break,
             }
         }
         self.ledger
             .lost(self.terms.link_hop, Reason::ShuttingDown, &self.queue.abandon());
-        // A send that still waits for its transport gives its parcel back when its link is gone.
+        // A send that still waits for its transport returns its parcel once its link is gone.
         let given_back = std::mem::take(&mut self.sends).filter_map(async |(_, result)| result.err());
         let given_back = tokio::time::timeout(Duration::from_millis(100), given_back.collect::<Vec<_>>()).await;
         for Unsent(parcel) in given_back.unwrap_or_default() {
@@ -133,7 +136,8 @@ impl Egress {
         }
     }
 
-    /// Gives to idle lanes what there is to give. If that is left to gather, says until when.
+    /// Gives messages to idle lanes while there are both. Returns when to try again if the queue holds too little to
+    /// send now.
     fn hand_out(&mut self) -> Option<Instant> {
         while let Some(lane) = lane::choose(&self.lanes) {
             if self.waiting.is_empty() {
@@ -152,7 +156,7 @@ impl Egress {
         None
     }
 
-    /// Until when to wait for more, if what is in the queue is not a message's worth.
+    /// Returns until when to wait for more envelopes, if the queue holds less than one message should.
     fn gathering(&self) -> Option<Instant> {
         let until = self.last_sent? + GATHER;
         let trickle = self.queue.len() < BATCH_ENVELOPES
@@ -167,7 +171,7 @@ impl Egress {
         let lane = &mut self.lanes[index];
         let id = lane.id();
         let mut send = lane.send(parcel).map(move |result| (id, result)).boxed();
-        // Mostly the transport takes it at once.
+        // The transport usually accepts a message at once, so most sends need no place among the waiting ones.
         match (&mut send).now_or_never() {
             Some((id, result)) => self.sent(id, result),
             None => self.sends.push(send),
@@ -183,11 +187,12 @@ impl Egress {
         }
     }
 
-    fn on(&mut self, news: News) {
-        match news {
-            News::Up(lane) => self.lanes.push(lane),
-            News::Down { id, unsent } => {
+    fn on(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Opened(lane) => self.lanes.push(lane),
+            LinkEvent::Ended { id, unsent } => {
                 self.lanes.retain(|lane| lane.id() != id);
+                // In front of newer parcels and in their own order, so that the order is kept as far as possible.
                 for parcel in unsent.into_iter().rev() {
                     self.waiting.push_front(parcel);
                 }
@@ -202,7 +207,7 @@ impl Egress {
         }
     }
 
-    /// When producers need no longer wait for what is here; `None` while somebody is connected, or once it was said.
+    /// Returns when producers stop waiting for what is buffered. `None` while a peer is connected or once this has happened.
     fn give_up_at(&self) -> Option<Instant> {
         let at = self.alone_since? + self.terms.patience?;
         (!self.shared.given_up.load(Ordering::Relaxed)).then_some(at)

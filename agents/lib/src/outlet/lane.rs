@@ -1,4 +1,4 @@
-//! An open link, and how much is under way on it.
+//! An open link and the amount that is in flight on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use tokio::sync::Notify;
 use weir_flow::Parcel;
 use weir_rpc::ingress::{Link, Unsent};
 
-/// How much may be under way with one peer without being acknowledged.
+/// How much may be in flight to one peer without an acknowledgement.
 ///
-/// Acknowledgements are cumulative, so one consumer that stalls holds back those of everybody's envelopes behind its own.
-/// Beyond this limit the link is ended in order and opened anew: the peer confirms what it received, and only the
-/// assurance that it was handed on to that consumer is given up. Nothing is held back for it.
+/// Acknowledgements are cumulative, so one stalled consumer delays those for all envelopes sent after its own. When a
+/// link exceeds this limit, it is ended in order and a new one is opened. The peer then confirms what it received; what
+/// is given up is only the assurance that the stalled consumer got its envelopes. Sending never waits for this limit.
 #[derive(Debug, Clone, Copy)]
 pub struct InFlightLimit {
-    /// Most envelopes.
+    /// The largest number of envelopes.
     pub envelopes: u64,
-    /// Most bytes.
+    /// The largest number of bytes.
     pub bytes: u64,
 }
 
-/// One open link of the task that hands out.
+/// An open link as the egress task sees it.
 #[derive(Debug)]
 pub(super) struct Lane {
     id: u64,
@@ -37,12 +37,12 @@ enum State {
     Idle,
     /// A send waits for the transport.
     Busy,
-    /// It has ended, or is about to.
+    /// The link has ended or is about to end.
     Leaving,
 }
 
 impl Lane {
-    /// A lane over `link`; notifies `renew` when it should be replaced.
+    /// Creates a lane over `link`. It notifies `renew` when the link should be replaced by a new one.
     pub(super) fn new(link: Arc<Link>, limit: InFlightLimit, renew: Arc<Notify>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Lane {
         self.state == State::Idle
     }
 
-    /// Begins to send; [`Lane::is_sent`] must be told how it went.
+    /// Starts to send `parcel`. The caller must report the result to [`Lane::is_sent`].
     pub(super) fn send(&mut self, parcel: Parcel) -> impl Future<Output = Result<(), Unsent>> + Send + 'static {
         self.state = State::Busy;
         self.under_way
@@ -79,6 +79,7 @@ impl Lane {
             return;
         }
         self.state = State::Idle;
+        // Only the count of envelopes comes from the link, so the sizes in bytes are settled in the order of the sends.
         self.under_way.settle_to(self.link.in_flight());
         if self.under_way.exceeds(self.limit) {
             self.state = State::Leaving;
@@ -87,7 +88,8 @@ impl Lane {
     }
 }
 
-/// Which of the idle lanes is to send next: of two picked at random, the one with less in flight.
+/// Picks the lane that sends next: the one with less in flight of two idle lanes that are picked at random. Returns its
+/// index.
 pub(super) fn choose(lanes: &[Lane]) -> Option<usize> {
     let idle: Vec<usize> = (0..lanes.len()).filter(|&index| lanes[index].is_idle()).collect();
     match idle.as_slice() {
@@ -107,7 +109,8 @@ pub(super) fn choose(lanes: &[Lane]) -> Option<usize> {
     }
 }
 
-/// Sizes of what was sent and is not settled. The link knows the envelopes; bytes are known by keeping the last sends.
+/// The sizes of the sends that are not settled. The link counts only envelopes, so the bytes of the last sends are kept
+/// here.
 #[derive(Debug, Default)]
 struct UnderWay {
     sends: VecDeque<(u64, u64)>,
@@ -122,7 +125,7 @@ impl UnderWay {
         self.bytes += bytes;
     }
 
-    /// Of all that was sent, the last `in_flight` envelopes are not settled.
+    /// Forgets the oldest sends until those that are left cover the last `in_flight` envelopes.
     fn settle_to(&mut self, in_flight: u64) {
         while let Some(&(envelopes, bytes)) = self.sends.front() {
             if self.envelopes - envelopes < in_flight {
@@ -143,7 +146,7 @@ impl UnderWay {
 mod tests {
     use super::*;
 
-    /// Bytes follow the envelopes that the link still counts, oldest first.
+    /// The bytes of a send are settled when all of its envelopes are, oldest send first.
     #[test]
     fn bytes_are_settled_with_their_envelopes() {
         let mut under_way = UnderWay::default();

@@ -1,25 +1,26 @@
-//! Messages of a good size: small parcels are put together, large ones are cut up.
+//! Packs parcels into messages of a suitable size: small parcels are merged, and large ones are split.
 
 use std::collections::VecDeque;
 
 use weir_envelope::batch::BatchBuilder;
 use weir_flow::{Ledger, Parcel, Reason};
 
-/// Most envelopes and bytes of a message made of several parcels.
+/// The largest number of envelopes in a message that is merged from several parcels.
 pub(super) const MAX_ENVELOPES: usize = 1000;
+/// The largest number of bytes in a message that is merged from several parcels.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 
-/// A parcel above this is cut up: well below what a peer accepts, default tags included.
+/// The size in bytes above which a parcel is split. It leaves room below [`MAX_MESSAGE`] for default tags that a peer adds.
 const LARGE: usize = 4 << 20;
 
-/// Largest message that a peer accepts (logging §17).
+/// The size in bytes of the largest message that a peer accepts (logging §17).
 const MAX_MESSAGE: usize = 10 << 20;
 
-/// A parcel of this size is a good message as it is: copying it into a larger one would cost more than it saves.
+/// The size in bytes from which a parcel is sent as it is. Copying it into a larger message would cost more than it saves.
 const WORTH_SENDING: usize = 16 << 10;
 
-/// Packs `parcels`, which are within the bounds if there are several, into messages at the end of `out`, in order. What is
-/// too large for any message is counted at `hop`.
+/// Packs `parcels` into messages and appends these to `out`, in order. If there are several parcels, their sum must be
+/// within [`MAX_ENVELOPES`] and [`MAX_BYTES`]. Envelopes that are too large for any message are counted at `hop`.
 pub(super) fn pack(parcels: Vec<Parcel>, hop: &'static str, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
     let mut small = Vec::new();
     for parcel in parcels {
@@ -28,6 +29,7 @@ pub(super) fn pack(parcels: Vec<Parcel>, hop: &'static str, ledger: &Ledger, out
             small.push(parcel);
             continue;
         }
+        // What came before this parcel has to leave before it.
         out.extend(merge(&mut small));
         if bytes <= LARGE {
             out.push_back(parcel);
@@ -38,7 +40,7 @@ pub(super) fn pack(parcels: Vec<Parcel>, hop: &'static str, ledger: &Ledger, out
     out.extend(merge(&mut small));
 }
 
-/// One parcel of all that are in `parcels`.
+/// Merges all of `parcels` into one and leaves the vector empty.
 fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
     if parcels.len() < 2 {
         return parcels.pop();
@@ -60,6 +62,7 @@ fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
     })
 }
 
+/// Splits `parcel` into parts of at most [`LARGE`] bytes, unless one envelope alone is larger than that.
 fn cut_up(parcel: &Parcel, hop: &'static str, ledger: &Ledger, out: &mut VecDeque<Parcel>) {
     let mut part = Vec::new();
     let mut bytes = 0;
@@ -67,6 +70,7 @@ fn cut_up(parcel: &Parcel, hop: &'static str, ledger: &Ledger, out: &mut VecDequ
         if let Some(batch) = parcel.batch.pick(part) {
             out.push_back(Parcel {
                 batch,
+                // Every part holds the receipts, so that they are settled with the last part.
                 receipts: parcel.receipts.clone(),
             });
         }
@@ -113,7 +117,7 @@ mod tests {
         out
     }
 
-    /// Small parcels become one message in order, which settles the receipts of all.
+    /// Small parcels become one message in their order, and the message settles the receipts of all of them.
     #[test]
     fn small_parcels_are_put_together() {
         let tracker = Tracker::new();
@@ -127,14 +131,14 @@ mod tests {
         let sizes: Vec<_> = out[0].batch.iter().map(|envelope| envelope.bytes().len()).collect();
         assert!(sizes.is_sorted() && sizes.len() == 4, "{sizes:?}");
         assert_eq!(tracker.progress().handed_on, 0);
-        // Two of one message, one of the next: each is told what it has lost.
+        // The first receipt stands for two envelopes and the next for one. Each gets its own part of the loss.
         out[0].note_lost(3);
         drop(out);
         assert_eq!(tracker.progress().handed_on, 3);
         assert_eq!(tracker.progress().lost, 3);
     }
 
-    /// A parcel that is large enough stays as it is, and those around it keep their places.
+    /// A parcel of a good size is not copied, and the small parcels before and after it keep their order.
     #[test]
     fn good_parcels_are_not_copied() {
         let good = parcel(&[20_000]);
@@ -148,7 +152,7 @@ mod tests {
         assert_eq!(out[1].batch.bytes().as_ptr(), bytes);
     }
 
-    /// What no peer accepts is counted; the rest goes in parts, and the receipt with the last of them.
+    /// An envelope that no peer accepts is counted. The others are sent in parts, and the last part settles the receipt.
     #[test]
     fn large_parcels_are_cut_up() {
         let tracker = Tracker::new();

@@ -1,12 +1,12 @@
-//! Running totals of counters that only tell their growth.
+//! The running totals of counters that report only their increments.
 //!
-//! A counter with a delta and no total gets the sum of all deltas of its series; one that brings a total sets it. The
-//! original sets the total to zero when both are zero, so idle emitters seem to restart; here an idle report repeats
-//! the total.
+//! A counter with a delta and no total gets the sum of all deltas of its series. A counter with a total sets the sum to
+//! it. If both are zero, the original sets the total to zero, so that an idle emitter looks like a restarted one. Here
+//! the total is repeated.
 //!
-//! At most `max_series` series are remembered, in two generations: a series that is touched moves to the young one, and
-//! when that is half of the limit, the old one is forgotten and the young one takes its place. So what is forgotten is
-//! what was not touched for the longest time, never everything at once.
+//! At most `max_series` series are remembered, in two generations. A series that reports moves to the young generation.
+//! When the young one holds half of the limit, it becomes the old one, and the former old one is forgotten. So the
+//! series that have been idle for the longest time are forgotten first, and never all at once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash as _, Hasher};
@@ -14,12 +14,12 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hash as _, Hasher};
 use ahash::RandomState;
 use parking_lot::Mutex;
 
-/// A series: its name, source and tag set, hashed to 128 bits under keys of this process. Two series never meet by
-/// chance, and nobody can make them.
+/// Identifies a series by its name, source id and tags, hashed to 128 bits with keys that are random for each process.
+/// Two series do not collide by chance, and nobody can construct two that do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Series(u64, u64);
 
-/// Running totals by series, shared by all streams.
+/// The running totals by series. All streams share them.
 #[derive(Debug)]
 pub struct CounterTotals {
     keys: [RandomState; 2],
@@ -36,7 +36,7 @@ struct Generations {
 }
 
 impl CounterTotals {
-    /// Remembers at most `max_series` series.
+    /// Creates totals that remember at most `max_series` series.
     #[must_use]
     pub fn new(max_series: usize) -> Self {
         Self {
@@ -46,7 +46,8 @@ impl CounterTotals {
         }
     }
 
-    /// The series of counter `name` of `source_id` with `tags`, which must come in a fixed order.
+    /// Returns the identity of the counter `name` of `source_id` with `tags`. The caller must pass the tags in a fixed
+    /// order.
     pub(super) fn series<'t>(
         &self,
         name: &str,
@@ -67,7 +68,7 @@ impl CounterTotals {
         Series(first.finish(), second.finish())
     }
 
-    /// Takes in a report of `series`; returns its total from now on.
+    /// Records a report of `series` and returns the total that the envelope should carry.
     pub(super) fn add(&self, series: Series, delta: u64, total: u64) -> u64 {
         let mut generations = self.generations.lock();
         let Generations { young, old } = &mut *generations;
@@ -77,6 +78,7 @@ impl CounterTotals {
             (delta, 0) => running.unwrap_or(0).wrapping_add(delta),
             (_, total) => total,
         };
+        // The series moves to the young generation with its first report there.
         if young.insert(series, next).is_none() {
             old.remove(&series);
             if young.len() >= self.generation_size {
@@ -86,7 +88,7 @@ impl CounterTotals {
         next
     }
 
-    /// Series remembered now.
+    /// Returns the number of remembered series.
     #[cfg(test)]
     fn len(&self) -> usize {
         let generations = self.generations.lock();
@@ -94,7 +96,7 @@ impl CounterTotals {
     }
 }
 
-/// The hash of what is a hash already.
+/// A hasher for keys that are hashes already. It uses their first half.
 #[derive(Debug, Default)]
 struct FirstHalf(u64);
 
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(all[0], of("n", "s", &[("a", "b")]));
     }
 
-    /// A series in use survives any number of strangers; memory stays in its bound.
+    /// A series in use is remembered however many others report once, and the number of remembered series stays bounded.
     #[test]
     fn the_least_used_are_forgotten_first() {
         let totals = CounterTotals::new(100);

@@ -1,15 +1,15 @@
-//! The tags that an agent adds to whatever lacks them: its deployment, job, index and address.
+//! The tags that an agent adds to envelopes without them: its deployment, job, index and address.
 
 use super::put_tag;
 
-/// Most default tags: one bit each.
+/// The largest number of default tags. Each has one bit in [`Missing`].
 const MAX_TAGS: usize = 64;
 
-/// Default tags, encoded once.
+/// The default tags of an agent, encoded once.
 #[derive(Debug, Default)]
 pub struct DefaultTags {
     tags: Vec<DefaultTag>,
-    /// All of them, one after the other: mostly nothing of it is there yet.
+    /// All tags encoded one after the other. Most envelopes have none of them, and get these bytes in one copy.
     encoded: Vec<u8>,
 }
 
@@ -20,7 +20,7 @@ struct DefaultTag {
     encoded: Vec<u8>,
 }
 
-/// Which of the default tags are still to be added.
+/// The set of default tags that an envelope does not have, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Missing(u64);
 
@@ -29,7 +29,7 @@ impl Missing {
         self.0 == 0
     }
 
-    /// Key `key` is there.
+    /// Removes the tag with the key `key` from the set.
     #[inline]
     pub(super) fn found(&mut self, defaults: &DefaultTags, key: &[u8]) {
         for (index, tag) in defaults.tags.iter().enumerate() {
@@ -41,7 +41,7 @@ impl Missing {
 }
 
 impl DefaultTags {
-    /// The tags of `pairs`; `None` if there are more than 64, or a key twice.
+    /// Creates default tags from `pairs`. Returns `None` if there are more than 64, or if two have the same key.
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Option<Self> {
         let mut defaults = Self::default();
@@ -57,27 +57,27 @@ impl DefaultTags {
         Some(defaults)
     }
 
-    /// All of them.
+    /// Returns the set of all default tags.
     pub(super) fn all(&self) -> Missing {
         Missing(u64::MAX.checked_shr(u64::BITS - bits(self.tags.len())).unwrap_or(0))
     }
 
-    /// Those that are missing.
+    /// Returns the key and value of each tag in `missing`.
     pub(super) fn iter(&self, missing: Missing) -> impl Iterator<Item = (&str, &str)> {
         self.missing(missing).map(|tag| (tag.key.as_str(), tag.value.as_str()))
     }
 
-    /// Bytes of all of them, encoded.
+    /// Returns the encoded size in bytes of all tags.
     pub(super) const fn byte_len(&self) -> usize {
         self.encoded.len()
     }
 
-    /// Those that are missing, encoded, where that is all of them.
+    /// Returns the encoded tags if `missing` is the set of all tags.
     pub(super) fn encoded(&self, missing: Missing) -> Option<&[u8]> {
         (missing == self.all()).then_some(self.encoded.as_slice())
     }
 
-    /// Appends those that are missing to an encoded envelope.
+    /// Appends the tags in `missing`, encoded, to `out`.
     pub(super) fn append(&self, missing: Missing, out: &mut Vec<u8>) {
         for tag in self.missing(missing) {
             out.extend_from_slice(&tag.encoded);

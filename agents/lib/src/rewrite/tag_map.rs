@@ -1,4 +1,4 @@
-//! The tags of one envelope as a map, for the envelopes where more than a default may be missing.
+//! The tags of one envelope as a map. It serves envelopes that may need more than default tags.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,13 @@ use weir_envelope::wire::{Fields, Value};
 
 use super::put_tag;
 
-/// Both tag maps merged, sorted by key; of the same key the later one counts, and a deprecated tag counts as later.
+/// The tags and deprecated tags of an envelope, merged and sorted by key. Of two tags with one key the later one
+/// counts, and deprecated tags count as later.
 #[derive(Debug)]
 pub(super) struct TagMap<'a> {
     entries: Vec<Entry<'a>>,
-    /// What the tag `origin` says, preferred tag first: asked before the maps are merged.
+    /// The value of the tag `origin`, taken from `tags` if it is there, else from the deprecated ones. It is read
+    /// before the merge, which would overwrite the former.
     origin: Option<Cow<'a, str>>,
 }
 
@@ -24,11 +26,11 @@ struct Entry<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In the envelope's tags.
+    /// The tag is in the envelope's `tags`.
     Present,
-    /// To be added.
+    /// The tag must be added.
     New,
-    /// To be added, and what is there under that key to be removed.
+    /// The tag must be added, and the one with the same key in the envelope's `tags` must be removed.
     Replaced,
 }
 
@@ -49,13 +51,13 @@ impl<'a> TagMap<'a> {
         });
         let mut entries: Vec<Entry<'a>> = preferred.chain(copied).collect();
         let origin = origin(&entries);
-        // Stable, so that among equal keys the wire's order holds and the last one is the one that counts.
+        // The sort is stable, so equal keys keep their order on the wire, and the last one wins below.
         entries.sort_by_key(|entry| entry.key);
         entries.dedup_by(|later, earlier| {
             let same = later.key == earlier.key;
             if same {
                 earlier.state = match (earlier.state, later.state) {
-                    // Twice in the tags: the envelope says so itself.
+                    // The key occurs twice in `tags`. Every protobuf reader takes the last one, so nothing has to change.
                     (State::Present, State::Present) => State::Present,
                     (State::New, _) => State::New,
                     _ if earlier.state == State::Present && earlier.value == later.value => State::Present,
@@ -68,7 +70,7 @@ impl<'a> TagMap<'a> {
         Self { entries, origin }
     }
 
-    /// What an envelope without a source id is known by.
+    /// Takes the value that becomes the source id of an envelope without one.
     pub(super) fn origin(&mut self) -> Option<Cow<'a, str>> {
         self.origin.take()
     }
@@ -77,12 +79,12 @@ impl<'a> TagMap<'a> {
         self.entries.iter().map(|entry| entry.key)
     }
 
-    /// Key and value of each tag, sorted by key.
+    /// Returns the key and value of each tag, sorted by key.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|entry| (entry.key, entry.value.as_ref()))
     }
 
-    /// Adds a tag that is not there.
+    /// Adds a tag. The caller must know that there is none with this key.
     pub(super) fn insert_default(&mut self, key: &'a str, value: &'a str) {
         let at = self.entries.partition_point(|entry| entry.key < key);
         self.entries.insert(
@@ -109,7 +111,7 @@ impl<'a> TagMap<'a> {
             .is_ok_and(|index| self.entries[index].state == State::Replaced)
     }
 
-    /// Appends what is not in the envelope yet.
+    /// Appends the tags that the envelope does not contain yet, encoded, to `out`.
     pub(super) fn append_new(&self, out: &mut Vec<u8>) {
         for entry in self.entries.iter().filter(|entry| entry.state != State::Present) {
             put_tag(out, entry.key, &entry.value);
@@ -117,7 +119,7 @@ impl<'a> TagMap<'a> {
     }
 }
 
-/// Tag `origin` of the preferred tags, else of the deprecated ones if it is text.
+/// Returns the tag `origin` of `tags`, or else that of the deprecated tags.
 fn origin<'a>(entries: &[Entry<'a>]) -> Option<Cow<'a, str>> {
     let last_of = |state| {
         entries
@@ -128,7 +130,8 @@ fn origin<'a>(entries: &[Entry<'a>]) -> Option<Cow<'a, str>> {
     last_of(State::Present).or_else(|| last_of(State::New))
 }
 
-/// As agents print tag values: decimals in the shortest form without an exponent. (The router prints six places.)
+/// Formats a tag value as the original's agents do: decimals in their shortest form without an exponent. (The
+/// original's router prints six decimal places.)
 fn print(value: TagValue<'_>) -> Cow<'_, str> {
     match value {
         TagValue::Decimal(value) if value.is_finite() => Cow::Owned(value.to_string()),
@@ -136,10 +139,10 @@ fn print(value: TagValue<'_>) -> Cow<'_, str> {
     }
 }
 
-/// The key of a map entry, as bytes; empty if it has none.
+/// Returns the key of an encoded map entry, or an empty slice if it has none.
 #[inline]
 pub(super) fn entry_key(entry: &[u8]) -> &[u8] {
-    // Encoders write the key first, and once: then what follows is one value that ends the entry.
+    // Fast path: encoders write the key first and once, followed by at most one value that ends the entry.
     if let [0x0a, len @ 0..0x80, rest @ ..] = entry
         && let Some((key, value)) = rest.split_at_checked(usize::from(*len))
     {

@@ -74,7 +74,7 @@ fn decoded(batch: &Batch) -> Vec<v2::Envelope> {
     v2::EnvelopeBatch::decode(batch.bytes().clone()).unwrap().batch
 }
 
-/// One envelope through a fresh rewriter.
+/// Passes one envelope through a new rewriter.
 fn one(envelope: v2::Envelope) -> v2::Envelope {
     decoded(&rewriter().rewrite(split(vec![envelope])).batch).remove(0)
 }
@@ -89,7 +89,7 @@ fn default_tags_are_added_where_absent() {
     assert_eq!(one(envelope).tags, with_defaults([("job", "mine"), ("x", "")]));
 }
 
-/// With everything in place the very same bytes go on: shared, not copied.
+/// An envelope that has all tags keeps its bytes, and they are shared and not copied.
 #[test]
 fn an_envelope_that_needs_nothing_passes_as_the_same_bytes() {
     let envelope = v2::Envelope {
@@ -111,7 +111,7 @@ fn an_envelope_that_needs_nothing_passes_as_the_same_bytes() {
     assert_eq!(rewritten.batch.bytes(), batch.bytes());
 }
 
-/// Order holds, and what lies before the first change is carried along.
+/// Changed and unchanged envelopes keep their order, including those before the first change.
 #[test]
 fn changed_and_unchanged_envelopes_keep_their_order() {
     let ready = |name: &str| v2::Envelope {
@@ -152,7 +152,8 @@ fn an_empty_source_id_becomes_the_origin() {
     assert_eq!(one(kept).source_id, "app");
 }
 
-/// Deprecated tags are copied, overwrite, and stay; numbers are printed as the agent prints them.
+/// Deprecated tags are copied into `tags`, replace tags there, and stay where they were. Numbers are formatted as the
+/// original formats them.
 #[test]
 fn deprecated_tags_are_copied_into_tags() {
     let integer = v2::Value {
@@ -187,7 +188,7 @@ fn deprecated_tags_are_copied_into_tags() {
     let rewritten = decoded(&batch).remove(0);
     assert_eq!(rewritten.tags, expected);
     assert_eq!(rewritten.deprecated_tags, deprecated);
-    // The replaced value is gone from the wire, not merely overruled.
+    // The replaced value is removed from the encoded envelope, and not only overridden by a later one.
     let raw = batch.iter().next().unwrap();
     assert_eq!(
         raw.view().tags().filter(|(key, _)| *key == "text").collect::<Vec<_>>(),
@@ -215,7 +216,7 @@ fn counters_get_their_running_total() {
         totals(vec![counter("c", 1, 50), counter("c", 1, 0)]),
         [(1, 50), (1, 51)]
     );
-    // Another tag set is another series; the order in which a set is written does not matter.
+    // Another tag set is another series. The order of tags on the wire makes no difference.
     let tagged = |pairs| v2::Envelope {
         tags: tags(pairs),
         ..counter("c", 1, 0)
@@ -224,7 +225,7 @@ fn counters_get_their_running_total() {
         totals(vec![tagged([("a", "1"), ("b", "2")]), tagged([("b", "2"), ("a", "1")])]),
         [(1, 1), (1, 2)]
     );
-    // An envelope that got its source from its origin counts under that source.
+    // An envelope whose source id comes from its origin belongs to the series of that source id.
     let mapped = v2::Envelope {
         source_id: String::new(),
         tags: tags([("origin", "app")]),
@@ -237,7 +238,7 @@ fn counters_get_their_running_total() {
     assert_eq!(totals(vec![mapped, named]), [(1, 1), (1, 2)]);
 }
 
-/// A counter whose total is computed keeps its name and delta for readers that replace instead of merging.
+/// A rewritten counter occurs once in the envelope, so that readers which do not merge see its name and delta too.
 #[test]
 fn a_rewritten_counter_lies_in_the_envelope_once() {
     let batch = rewriter().rewrite(split(vec![counter("c", 2, 0)])).batch;
@@ -248,7 +249,7 @@ fn a_rewritten_counter_lies_in_the_envelope_once() {
     assert_eq!(counters, 1);
 }
 
-/// Whatever an envelope is made of, a second agent behind the first changes nothing but counters.
+/// A second rewriter after the first changes nothing, whatever the envelope contains.
 #[test]
 fn rewriting_twice_is_rewriting_once() {
     let envelope = v2::Envelope {
@@ -264,7 +265,7 @@ fn rewriting_twice_is_rewriting_once() {
     assert_eq!(twice.origin_mappings, 0);
 }
 
-/// Map entries written in unusual ways are still read as protobuf says.
+/// Map entries that are encoded in unusual ways are read as protobuf requires.
 #[test]
 fn odd_map_entries() {
     assert_eq!(tag_map::entry_key(b""), b"");

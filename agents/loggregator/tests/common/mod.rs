@@ -1,4 +1,4 @@
-//! An agent under test, and dopplers that keep what they get.
+//! An agent under test, and simulated dopplers that keep what they receive.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Agent {
         Arc::clone(&self.context.ledger)
     }
 
-    /// Stops it in order; returns its books.
+    /// Stops the agent in order and returns its ledger.
     pub(crate) async fn stop(self) -> Arc<Ledger> {
         self.trigger.fire();
         tokio::time::timeout(PATIENCE, self.running)

@@ -1,4 +1,4 @@
-//! The aggregate drains of the configuration, with their files.
+//! The aggregate drains of the configuration, with the certificates in their files.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use weir_drain::{Binding, Invalid};
 use super::parsed::Parsed;
 use crate::config::Aggregate;
 
-/// Reads the files.
+/// Reads the files of the configured drains. A drain whose files cannot be read is among the invalid ones.
 pub(super) fn read(configured: &[Aggregate]) -> Parsed {
     let mut parsed = Parsed::default();
     for aggregate in configured {

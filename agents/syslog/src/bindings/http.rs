@@ -1,4 +1,4 @@
-//! The HTTP client of the binding cache: one connection, mTLS by name.
+//! The HTTP client of the binding cache. It keeps one connection, and verifies the cache by its name over mTLS.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use weir_tls::{ALPN_HTTP1, ClientTls, TlsError, server_name};
 /// How long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take, apart from what it may wait for something to change.
+/// How long an answer may take, not counting the time that the cache may wait for a change.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Largest list.
+/// The size in bytes of the largest list that is read: 256 MiB.
 const MAX_BODY: usize = 256 << 20;
 
-/// Why there is no answer.
+/// The reason for which there is no answer.
 #[derive(Debug, Error)]
 pub(super) enum CacheError {
     #[error("cannot connect to it: {0}")]
@@ -41,15 +41,16 @@ pub(super) enum CacheError {
     Status(StatusCode),
 }
 
-/// What it answers.
+/// An answer of the cache.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The list, and its tag.
+    /// The list, and its `ETag` if the cache sends one.
     List { body: Bytes, etag: Option<String> },
-    /// The list is still the one with the tag that was sent.
+    /// The list still has the `ETag` that was sent with the request.
     Unchanged,
 }
 
+/// A connection, and the task that drives it. Dropping it ends both.
 struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     driver: AbortHandle,
@@ -61,7 +62,7 @@ impl Drop for Connection {
     }
 }
 
-/// Asks the binding cache for one list.
+/// A client that fetches one list.
 pub(super) struct CacheClient {
     address: PeerAddr,
     server_name: String,
@@ -81,7 +82,8 @@ impl CacheClient {
         }
     }
 
-    /// Asks once. `wait`: how long the answer may be held back until the list is another one than `etag`.
+    /// Fetches the list once. With `wait`, the cache may delay its answer by so much until the list differs from
+    /// `etag`.
     pub(super) async fn get(
         &mut self,
         path: &str,
@@ -118,7 +120,7 @@ impl CacheClient {
                 request = request.header("Prefer", format!("wait={}", wait.as_secs()));
             }
         }
-        // The parts are ours, but for a tag that is no header value: then it is as good as none.
+        // Only a tag that the cache made up can be no valid header value. Then the list is requested without it.
         let request = request
             .body(Empty::new())
             .or_else(|_| {
@@ -129,7 +131,7 @@ impl CacheClient {
             .map_err(|error| CacheError::Body(error.into()))?;
         let answer = connection.sender.send_request(request).await?;
         let (head, body) = answer.into_parts();
-        // Read to its end, whatever it says, so that the connection can be used again.
+        // The body is read to its end even if the status is an error, so that the connection can be used again.
         #[expect(
             clippy::disallowed_methods,
             reason = "limited, and the sender is a part of the platform"

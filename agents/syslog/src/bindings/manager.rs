@@ -1,4 +1,4 @@
-//! From a list of bindings to the drains that run.
+//! Starts, keeps and ends drains, so that they match the lists of bindings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::registry::{Notice, Registry};
 use crate::routing::{Router, Table};
 use crate::spill;
 
-/// Knows all drains.
+/// The owner of all drains.
 pub(crate) struct Manager {
     env: Arc<Env>,
     router: Arc<Router>,
     registry: Arc<Registry>,
     per_app_limit: usize,
-    /// Those that are bound.
+    /// The drains of the bindings in force.
     drains: BTreeMap<BindingId, Arc<Drain>>,
-    /// Those beyond their app's limit.
+    /// The drains beyond the limit of their app. Nothing is sent to them.
     over: BTreeMap<BindingId, Arc<Drain>>,
-    /// Those that are not bound any more and still have something to deliver.
+    /// Drains that are not bound any more and still have something to deliver.
     leaving: Vec<Arc<Drain>>,
-    /// Backlogs of before the start whose bindings have not been seen yet.
+    /// Backlogs that a previous run of the agent left, and whose bindings have not been seen yet.
     found: BTreeSet<BindingId>,
-    /// Since when the list in force is the cache's own.
+    /// When the cache itself first sent a list to this run of the agent, as opposed to a saved list.
     fresh_since: Option<Instant>,
-    /// What apps were told of bindings that are not usable.
+    /// App and text of each notice about an invalid binding that was given already.
     refused: BTreeSet<(String, String)>,
 }
 
@@ -56,7 +56,7 @@ impl Manager {
         }
     }
 
-    /// Makes these the bindings in force. `fresh`: the cache said so just now.
+    /// Puts these bindings in force. `fresh` says that the cache sent them just now.
     pub(super) fn apply(&mut self, bindings: &Parsed, aggregates: &[Binding], revision: Option<String>, fresh: bool) {
         let (mut wanted, over) = self.within_limits(&bindings.usable);
         for binding in aggregates {
@@ -67,7 +67,7 @@ impl Manager {
         for (id, binding) in wanted {
             if !self.drains.contains_key(&id) {
                 begun.push(Arc::clone(&binding));
-                let drain = self.come_back(id).unwrap_or_else(|| {
+                let drain = self.resume(id).unwrap_or_else(|| {
                     let found = self.found.remove(&id);
                     Drain::start(binding, &self.env, found)
                 });
@@ -82,18 +82,20 @@ impl Manager {
         }
         self.tell_of_refused(bindings);
         self.publish();
-        // Who binds a drain that others wait for has a reason to.
+        // A binding may have been created because its drain can be reached again. Other drains at this address are
+        // tried at once.
         for binding in begun {
-            self.registry.reached(&binding.url.place());
+            self.registry.reached(&binding.url.host_and_port());
         }
         self.registry.set_revision(revision);
         if fresh && self.fresh_since.is_none() {
             self.fresh_since = Some(self.env.clock.instant());
         }
-        self.env.news.notify_one();
+        self.env.status_changed.notify_one();
     }
 
-    /// Of each app the first drains in the order of their URLs; and the others.
+    /// Splits the bindings into those that are used and those beyond the limit. Of each app the first ones in the order
+    /// of their URLs are used.
     fn within_limits(
         &self,
         bindings: &[Binding],
@@ -120,8 +122,8 @@ impl Manager {
         (wanted, over)
     }
 
-    /// Drains that are not wanted any more end, or go on as the one that takes their place: the same app and URL, with
-    /// other credentials.
+    /// Ends the drains that are not wanted any more. A drain whose app and URL appear with other credentials goes on
+    /// under the new binding instead.
     fn remove_or_rebind(&mut self, wanted: &BTreeMap<BindingId, Arc<Binding>>) {
         let gone: Vec<BindingId> = self
             .drains
@@ -131,20 +133,24 @@ impl Manager {
             .collect();
         let mut successors: BTreeMap<BindingId, Vec<&Arc<Binding>>> = BTreeMap::new();
         for binding in wanted.values().filter(|binding| !self.drains.contains_key(&binding.id)) {
-            successors.entry(binding.kin).or_default().push(binding);
+            successors.entry(binding.rotation_id).or_default().push(binding);
         }
         let mut predecessors: BTreeMap<BindingId, usize> = BTreeMap::new();
         for id in &gone {
             if let Some(drain) = self.drains.get(id) {
-                *predecessors.entry(drain.binding().kin).or_default() += 1;
+                *predecessors.entry(drain.binding().rotation_id).or_default() += 1;
             }
         }
         let by = self.env.clock.instant() + self.env.terms.removed_grace;
         for id in gone {
             let Some(drain) = self.drains.remove(&id) else { continue };
-            let kin = drain.binding().kin;
-            match (predecessors.get(&kin), successors.get(&kin).map(Vec::as_slice)) {
-                // Only where it is certain who follows whom, and the follower has nothing of its own.
+            let rotation_id = drain.binding().rotation_id;
+            match (
+                predecessors.get(&rotation_id),
+                successors.get(&rotation_id).map(Vec::as_slice),
+            ) {
+                // The successor is taken only if it is the only candidate and has no backlog of its own. Otherwise two
+                // backlogs, or none, would belong to one binding.
                 (Some(1), Some([successor]))
                     if !self.found.contains(&successor.id) && !self.is_leaving(successor.id) =>
                 {
@@ -163,8 +169,8 @@ impl Manager {
         self.leaving.iter().any(|drain| drain.binding().id == id)
     }
 
-    /// A binding that was removed a moment ago is bound again: its drain goes on.
-    fn come_back(&mut self, id: BindingId) -> Option<Arc<Drain>> {
+    /// Resumes the drain of a binding that was removed a moment ago and is bound again.
+    fn resume(&mut self, id: BindingId) -> Option<Arc<Drain>> {
         let position = self
             .leaving
             .iter()
@@ -174,7 +180,7 @@ impl Manager {
         Some(drain)
     }
 
-    /// Each app is told once of each of its bindings that is not usable.
+    /// Tells each app once about each of its bindings that is invalid.
     fn tell_of_refused(&mut self, bindings: &Parsed) {
         let mut refused = BTreeSet::new();
         for invalid in &bindings.invalid {
@@ -191,14 +197,15 @@ impl Manager {
         self.refused = refused;
     }
 
-    /// Tells the router and those who look.
+    /// Gives the current drains to the router and the registry.
     fn publish(&self) {
         self.router.replace(Table::new(self.drains.values().cloned()));
         let all = self.drains.values().chain(self.over.values()).chain(&self.leaving);
         self.registry.replace(all.cloned().collect());
     }
 
-    /// Looks after drains that have ended, and after backlogs that nobody claims.
+    /// Replaces drains that have ended by themselves, forgets removed ones that have ended, and deletes backlogs that
+    /// no binding claims.
     pub(super) fn sweep(&mut self) {
         let ended: Vec<BindingId> = self
             .drains
@@ -206,15 +213,16 @@ impl Manager {
             .filter(|(_, drain)| drain.is_over())
             .map(|(id, _)| *id)
             .collect();
-        // It was ordered to go on when it had just come to its end.
+        // A drain ends by itself only if it was told to run again at the moment in which it ended.
         for id in &ended {
             if let Some(drain) = self.drains.remove(id) {
                 let again = Drain::start(drain.binding(), &self.env, false);
                 self.drains.insert(*id, again);
             }
         }
+        // A drain that ended is forgotten one round later, so that its last status has been reported.
         let before = self.leaving.len();
-        self.leaving.retain(|drain| !drain.was_told_over());
+        self.leaving.retain(|drain| !drain.end_was_seen());
         if !ended.is_empty() || before != self.leaving.len() {
             self.publish();
         }
@@ -244,8 +252,9 @@ impl Manager {
         });
     }
 
-    /// The agent stops: everybody delivers until `by`, and puts the rest on disk. Returns when all have.
+    /// Stops all drains. They deliver until `by` and write the rest to disk. Returns when all have ended.
     pub(crate) async fn stop(self, by: Instant) {
+        // All drains are told first, so that they use the time until `by` in parallel.
         let running: Vec<_> = self.drains.values().chain(&self.leaving).collect();
         for drain in &running {
             drain.order(Order::Stop(by));

@@ -1,9 +1,9 @@
-//! A list as it came, into bindings.
+//! The list of a binding cache, parsed into bindings.
 
 use weir_drain::feed::Item;
 use weir_drain::{Binding, Invalid};
 
-/// The bindings of a list, and those that are not usable.
+/// The valid and the invalid bindings of a list.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) usable: Vec<Binding>,
@@ -11,18 +11,18 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
-    /// Reads the body of `/v2/bindings`.
+    /// Parses the body of `/v2/bindings`.
     pub(crate) fn bindings(body: &[u8]) -> Result<Self, serde_json::Error> {
         Self::read(body, |item| Binding::expand(item).collect())
     }
 
-    /// Reads the body of `/v2/aggregate`.
+    /// Parses the body of `/v2/aggregate`.
     pub(crate) fn aggregates(body: &[u8]) -> Result<Self, serde_json::Error> {
         Self::read(body, |item| Binding::aggregate(item).collect())
     }
 
     fn read(body: &[u8], expand: impl Fn(&Item) -> Vec<Result<Binding, Invalid>>) -> Result<Self, serde_json::Error> {
-        // Go writes an empty list as `null`.
+        // Go encodes an empty slice as `null`.
         let items: Option<Vec<Item>> = serde_json::from_slice(body)?;
         let mut parsed = Self::default();
         for binding in items.unwrap_or_default().iter().flat_map(expand) {
@@ -31,7 +31,7 @@ impl Parsed {
         Ok(parsed)
     }
 
-    /// Takes one more.
+    /// Adds one binding.
     pub(crate) fn push(&mut self, binding: Result<Binding, Invalid>) {
         match binding {
             Ok(binding) => self.usable.push(binding),

@@ -1,7 +1,7 @@
-//! Asks the binding cache for one list, again and again.
+//! Fetches one list from the binding cache, repeatedly.
 //!
-//! Our cache keeps a question until something changes (`If-None-Match` with `Prefer: wait`), so that a new binding is in
-//! force at once. The original's knows neither tags nor waiting: it is asked every so often, with some jitter.
+//! Weir's cache delays its answer until the list changes (`If-None-Match` with `Prefer: wait`), so that a new binding
+//! is in force at once. The original's cache supports neither: it is polled at an interval, with some jitter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,43 +14,43 @@ use weir_net::Backoff;
 use weir_service::Tasks;
 use weir_tls::{ClientTls, TlsError};
 
-use super::Which;
+use super::ListKind;
 use super::http::{Answer, CacheClient, CacheError};
 use crate::config::Cache;
 use crate::metrics::Refreshes;
 
-/// A cache that answers everything at once is not asked more often than this.
+/// The shortest time between two requests to a cache that answers each of them at once.
 const AT_MOST: Duration = Duration::from_millis(100);
 
-/// The first pause after an error.
+/// The pause after the first error. It grows with further ones.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A list that is not the last one.
+/// A list that differs from the last one.
 #[derive(Debug)]
 pub(super) struct Update {
-    pub(super) which: Which,
+    pub(super) kind: ListKind,
     pub(super) body: Bytes,
     pub(super) etag: Option<String>,
 }
 
-/// See the module.
+/// The task that fetches one list.
 pub(super) struct Poller {
     client: CacheClient,
-    which: Which,
+    kind: ListKind,
     poll: Duration,
     wait: Duration,
     updates: mpsc::Sender<Update>,
     refreshes: Arc<Refreshes>,
     etag: Option<String>,
     last: Option<Bytes>,
-    /// A cache without tags said that there is nothing, once.
+    /// Whether a cache without `ETag`s has answered an empty list once, after a list that was not empty.
     suddenly_empty: bool,
 }
 
 impl Poller {
     pub(super) fn new(
         cache: &Cache,
-        which: Which,
+        kind: ListKind,
         updates: mpsc::Sender<Update>,
         refreshes: &Arc<Refreshes>,
         tasks: &Tasks,
@@ -58,7 +58,7 @@ impl Poller {
         let tls = ClientTls::mutual(&cache.identity)?;
         Ok(Self {
             client: CacheClient::new(&cache.address, &cache.server_name, &tls, tasks),
-            which,
+            kind,
             poll: cache.poll,
             wait: cache.wait,
             updates,
@@ -69,31 +69,31 @@ impl Poller {
         })
     }
 
-    /// The list with this tag is in force already.
+    /// Sets the `ETag` of the list that is in force already.
     pub(super) fn follows(&mut self, etag: Option<String>) {
         self.etag = etag;
     }
 
-    pub(super) const fn which(&self) -> Which {
-        self.which
+    pub(super) const fn kind(&self) -> ListKind {
+        self.kind
     }
 
-    /// What its task is called.
+    /// Returns the name of the poller's task.
     pub(super) const fn name(&self) -> &'static str {
-        match self.which {
-            Which::Bindings => "poll bindings",
-            Which::Aggregates => "poll aggregate drains",
+        match self.kind {
+            ListKind::Bindings => "poll bindings",
+            ListKind::Aggregates => "poll aggregate drains",
         }
     }
 
     const fn path(&self) -> &'static str {
-        match self.which {
-            Which::Bindings => "/v2/bindings",
-            Which::Aggregates => "/v2/aggregate",
+        match self.kind {
+            ListKind::Bindings => "/v2/bindings",
+            ListKind::Aggregates => "/v2/aggregate",
         }
     }
 
-    /// Asks for ever.
+    /// Fetches the list repeatedly. Never returns.
     pub(super) async fn run(mut self) {
         let mut pause = Backoff::new(FIRST_PAUSE, self.poll.max(FIRST_PAUSE));
         let mut was_there = true;
@@ -121,7 +121,7 @@ impl Poller {
         }
     }
 
-    /// Asks once; returns whether the cache keeps questions until something changes.
+    /// Fetches the list once. Returns whether the cache delays its answers until the list changes.
     pub(super) async fn ask(&mut self) -> Result<bool, CacheError> {
         let wait = self
             .etag
@@ -136,6 +136,7 @@ impl Poller {
             self.refreshes.took(took);
         }
         match answer {
+            // A cache that answers early does not support waiting. Then it has to be polled.
             Answer::Unchanged => Ok(wait.is_some_and(|wait| took + Duration::from_millis(500) >= wait)),
             Answer::List { body, etag } => {
                 let holds = etag.is_some();
@@ -145,17 +146,18 @@ impl Poller {
                 }
                 if self.last.as_ref() != Some(&body) {
                     self.last = Some(body.clone());
-                    let which = self.which;
-                    // The other end is gone only at the end of the agent.
-                    drop(self.updates.send(Update { which, body, etag }).await);
+                    let kind = self.kind;
+                    // The receiver lives as long as the agent.
+                    drop(self.updates.send(Update { kind, body, etag }).await);
                 }
                 Ok(holds)
             }
         }
     }
 
-    /// The original's cache says that there is nothing until it has asked the cloud controller itself: from a cache without
-    /// tags, nothing after something is believed when it is said twice.
+    /// Returns whether a list may be used. The original's cache answers an empty list until it has asked the cloud
+    /// controller itself. So an empty list from a cache without `ETag`s must come twice before it replaces a list that
+    /// is not empty.
     fn is_believed(&mut self, body: &Bytes, tagged: bool) -> bool {
         let is_empty = matches!(body.trim_ascii(), b"[]" | b"null" | b"");
         let suspicious = is_empty && !tagged && self.last.as_ref().is_some_and(|last| last.len() > 4);

@@ -1,6 +1,6 @@
-//! The last good lists, on file: `bindings.json` in the state directory.
+//! The last good lists in a file: `bindings.json` in the state directory.
 //!
-//! They hold the drains' credentials, so the file is for the agent alone.
+//! The lists contain credentials of drains, so only the owner can read the file.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use weir_files::Readers;
 
-use super::Which;
+use super::ListKind;
 
 /// A list as the cache sent it.
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ struct List {
     etag: Option<String>,
 }
 
-/// The file's form.
+/// The JSON form of the file.
 #[derive(Default, Serialize, Deserialize)]
 struct File {
     #[serde(default)]
@@ -42,7 +42,7 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Nothing yet; to be kept in `dir`.
+    /// Creates an empty set of lists that is kept in `dir`.
     pub(super) fn new(dir: PathBuf) -> Self {
         Self {
             path: dir.join("bindings.json"),
@@ -51,7 +51,8 @@ impl Saved {
         }
     }
 
-    /// Reads the file. One that is absent, broken (it is set aside) or cannot be read is as good as none: the cache will say.
+    /// Reads the file. If it is absent, damaged (then it is set aside) or unreadable, the lists stay empty, and the
+    /// cache will send them.
     pub(super) fn read(&mut self) {
         let file: File = match weir_files::read_or_set_aside(&self.path, |text| serde_json::from_slice(text)) {
             Ok(Some(file)) => file,
@@ -72,7 +73,7 @@ impl Saved {
         };
     }
 
-    /// Writes the file anew, whole or not at all.
+    /// Writes the file atomically.
     pub(super) fn write(&self) -> io::Result<()> {
         let value = |list: &List| match &list.body {
             Some(body) => serde_json::from_slice::<Box<RawValue>>(body).map(Some),
@@ -91,11 +92,11 @@ impl Saved {
         weir_files::replace(&self.path, &text, Readers::Owner)
     }
 
-    /// Notes a new list.
-    pub(super) fn set(&mut self, which: Which, body: Bytes, etag: Option<String>) {
-        let list = match which {
-            Which::Bindings => &mut self.bindings,
-            Which::Aggregates => &mut self.aggregates,
+    /// Records a new list.
+    pub(super) fn set(&mut self, kind: ListKind, body: Bytes, etag: Option<String>) {
+        let list = match kind {
+            ListKind::Bindings => &mut self.bindings,
+            ListKind::Aggregates => &mut self.aggregates,
         };
         *list = List { body: Some(body), etag };
     }
@@ -123,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// What is saved is read again, for nobody else; a file that is none is as good as none.
+    /// Saved lists are read back, and the file is private. A damaged file counts as absent.
     #[test]
     fn lists_are_kept() {
         let dir = tempfile::tempdir().unwrap();
@@ -132,12 +133,12 @@ mod tests {
         saved.read();
         assert!(saved.bindings().is_none());
         saved.set(
-            Which::Bindings,
+            ListKind::Bindings,
             Bytes::from_static(b"[{\"url\":\"u\"}]"),
             Some("\"7\"".to_owned()),
         );
         saved.write().unwrap();
-        saved.set(Which::Aggregates, Bytes::from_static(b"null"), None);
+        saved.set(ListKind::Aggregates, Bytes::from_static(b"null"), None);
         saved.write().unwrap();
         let mode = fs::metadata(dir.join("bindings.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

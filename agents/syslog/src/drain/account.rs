@@ -1,6 +1,7 @@
-//! What one binding was given, delivered and lost.
+//! The counts of one binding: envelopes that it was given, delivered and lost.
 //!
-//! The law: `recovered + routed = sent + lost + waiting + in the resend window`. The agent's ledger has the same in sum.
+//! The law: `recovered + routed = sent + lost + waiting + in the resend window`. The agent's ledger has the sums over
+//! all bindings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use weir_flow::{Ledger, Loss, Reason};
 
-/// Where losses behind the router are booked.
+/// The hop at which losses behind the router are counted.
 pub(crate) const HOP: &str = "egress";
 
-/// Most reasons of refusals that are told apart.
+/// The largest number of reasons for refusals that are counted separately.
 const MAX_REASONS: usize = 16;
 
-/// What refusals beyond those are told with.
+/// The reason under which all further refusals are counted.
 const OTHER_REASONS: &str = "for other reasons";
 
 /// The counts of one binding.
@@ -25,7 +26,8 @@ pub(crate) struct Account {
     recovered: AtomicU64,
     sent: AtomicU64,
     lost: AtomicU64,
-    /// Of the lost: what the drain refused, or has no form, by reason. Reasons are only ever appended.
+    /// The part of `lost` that the drain refused or that could not be formatted, by reason. Reasons are only ever
+    /// appended, so that readers can refer to them by index.
     refused: Mutex<Vec<(Arc<str>, u64)>>,
 }
 
@@ -41,26 +43,26 @@ impl Account {
         }
     }
 
-    /// Envelopes came in for this binding.
+    /// Counts envelopes that were routed to this binding.
     pub(crate) fn route(&self, count: u64) {
         self.routed.fetch_add(count, Ordering::Relaxed);
         self.ledger.in_flight(signed(count));
     }
 
-    /// Envelopes were found on disk at the start.
+    /// Counts envelopes that were found on disk when the agent started.
     pub(crate) fn recover(&self, count: u64) {
         self.recovered.fetch_add(count, Ordering::Relaxed);
         self.ledger.in_flight(signed(count));
     }
 
-    /// Envelopes were delivered.
+    /// Counts envelopes that were delivered.
     pub(crate) fn send(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
         self.ledger.sent(count);
         self.ledger.in_flight(-signed(count));
     }
 
-    /// Envelopes were lost.
+    /// Counts envelopes that were lost.
     pub(crate) fn lose(&self, reason: Reason, losses: &[Loss]) {
         let count: u64 = losses.iter().map(|loss| loss.count).sum();
         if count == 0 {
@@ -71,12 +73,13 @@ impl Account {
         self.ledger.in_flight(-signed(count));
     }
 
-    /// Envelopes were lost because the drain refused them, or because they have no form as messages, and `why`. Returns
-    /// whether this reason is a new one.
+    /// Counts envelopes that were lost because the drain refused them or because they cannot be formatted. `why` is the
+    /// text of the reason. Returns whether this reason is new.
     pub(crate) fn refuse(&self, reason: Reason, why: &str, losses: &[Loss]) -> bool {
         let count: u64 = losses.iter().map(|loss| loss.count).sum();
         let is_new = self.note_refused(why, count);
-        // Only then: who reads the sum and then the reasons never takes a refusal for another loss.
+        // The order matters: a reader that first reads the sum and then the reasons never takes a refusal for another
+        // kind of loss.
         self.lose(reason, losses);
         is_new
     }
@@ -116,8 +119,7 @@ impl Account {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// How many of the lost ones the drain refused, or could not be written as messages, and why. New reasons come at the
-    /// end.
+    /// Returns the refused part of the lost envelopes, by reason. New reasons come at the end.
     pub(crate) fn refused(&self) -> Vec<(Arc<str>, u64)> {
         self.refused.lock().clone()
     }
@@ -127,7 +129,7 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// So many envelopes of one source.
+/// Returns a loss of `count` envelopes of one source.
 pub(crate) fn of_source(source_id: &str, count: u64) -> Vec<Loss> {
     vec![Loss {
         source_id: source_id.to_owned(),

@@ -1,7 +1,7 @@
-//! The disk side of a drain's task: one job at a time, on a blocking thread.
+//! The disk side of a drain's task. It runs one job at a time on a blocking thread.
 //!
-//! The [`Spill`] itself goes with the job and comes back with its result. What becomes settled meanwhile is noted and
-//! applied then.
+//! The [`Spill`] moves into the job and comes back with its result. Places that become settled in the meantime are
+//! remembered and settled then.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,23 +16,23 @@ use super::packing::Load;
 use super::queue::Waiting;
 use crate::spill::{Appended, Budget, Entry, Limits, Losses, Owed, Place, Spill, Stored};
 
-/// The cursor is written this often while things are settled.
+/// How often the cursor is written while envelopes are being settled.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 
-/// Where the disk failed, it is tried again after this time.
+/// How long a disk that failed is left alone before it is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// A part of the backlog that cannot be read for so many times is given up.
+/// How many failed attempts to read a part of the backlog are made before that part is given up.
 const READ_ATTEMPTS: u32 = 3;
 
-/// How much is read at once.
+/// The number of bytes that one job reads.
 const READ: usize = 512 << 10;
 
-/// Something on its way to the disk, in the order of the entries; it is there again if it could not be written.
+/// Something that is being written to disk, in the order of the entries. It is returned if it could not be written.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// A copy of a shipment that is under way.
-    Flying(u64, u32),
+    /// A copy of the shipment with this sequence number and this many envelopes. The shipment itself is in flight.
+    InFlight(u64, u32),
     Load(Load),
     Parcels(Vec<Waiting>),
 }
@@ -40,7 +40,7 @@ pub(super) enum Moved {
 impl Moved {
     fn envelopes(&self) -> u64 {
         match self {
-            Self::Flying(..) => 0,
+            Self::InFlight(..) => 0,
             Self::Load(load) => load.envelopes(),
             Self::Parcels(parcels) => parcels.iter().map(|waiting| waiting.envelopes() as u64).sum(),
         }
@@ -48,17 +48,17 @@ impl Moved {
 
     fn bytes(&self) -> u64 {
         match self {
-            Self::Flying(..) => 0,
+            Self::InFlight(..) => 0,
             Self::Load(load) => load.bytes(),
             Self::Parcels(parcels) => parcels.iter().map(|waiting| waiting.bytes() as u64).sum(),
         }
     }
 }
 
-/// What a job did.
+/// The result of a job.
 #[derive(Debug)]
-enum Did {
-    /// Nothing else.
+enum Completed {
+    /// The spill was opened and nothing else was done.
     Opened,
     Appended(Appended),
     Read(io::Result<(Vec<Stored>, Losses)>),
@@ -67,16 +67,15 @@ enum Did {
     Destroyed(Vec<Loss>, io::Result<()>),
 }
 
-/// What comes back from a job: the spill, unless it is gone; how many envelopes were found when it was opened, if it was;
-/// and what was done.
-type Returned = (Option<Box<Spill>>, Found, io::Result<Did>);
+/// What comes back from a job: the spill, unless it is gone; what was found if it was opened; and the result.
+type Returned = (Option<Box<Spill>>, Found, io::Result<Completed>);
 
 /// What was found when a spill was opened.
 #[derive(Debug, Default)]
 struct Found {
-    /// Envelopes, with those that are missing.
+    /// The number of envelopes in it, including those that are missing.
     envelopes: u64,
-    /// Those whose segments are gone.
+    /// Envelopes whose segments are gone.
     missing: Vec<Loss>,
 }
 
@@ -86,48 +85,50 @@ struct Job {
     moving: Vec<Moved>,
 }
 
+/// Where the spill is.
 #[derive(Debug)]
 enum Slot {
-    /// There is nothing on disk.
+    /// Nothing is on disk.
     None,
     Here(Box<Spill>),
-    /// With the job.
+    /// The running job has it.
     Away,
 }
 
-/// What the task has to do when a job is done.
+/// What the task has to do after a job has finished.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
-    /// The backlog of before the start is there: so many envelopes.
+    /// The number of envelopes in a backlog that a previous run of the agent left and that is now open.
     pub(super) recovered: u64,
-    /// These shipments have copies on disk now: number, envelopes, end.
+    /// Shipments that now have a copy on disk: sequence number, envelopes, and the place where the copy ends.
     pub(super) placed: Vec<(u64, u32, Place)>,
-    /// These could not be written, in order.
+    /// What could not be written, in its order.
     pub(super) returned: Vec<Moved>,
     pub(super) read: Vec<Stored>,
     pub(super) losses: Losses,
-    /// All of it is gone.
+    /// Whether the whole backlog was removed.
     pub(super) destroyed: bool,
 }
 
-/// How much is on disk.
+/// The amounts on disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Facts {
     pub(super) unread: u64,
     pub(super) unsettled: u64,
     pub(super) bytes: u64,
     pub(super) oldest: Option<i64>,
-    /// What lies before this segment is not on disk any more.
+    /// The number of the first segment on disk. Everything in earlier segments was given up or delivered.
     pub(super) first_segment: u64,
 }
 
+/// Why writing failed, and when it is tried again.
 #[derive(Debug)]
 struct Trouble {
     text: Arc<str>,
     retry_at: Instant,
 }
 
-/// A drain's disk.
+/// The backlog of one drain.
 #[derive(Debug)]
 pub(super) struct Backlog {
     tasks: Tasks,
@@ -176,12 +177,12 @@ impl Backlog {
         }
     }
 
-    /// Whether a job may be begun.
+    /// Returns whether no job is running, so that one may be started.
     pub(super) const fn is_free(&self) -> bool {
         self.job.is_none()
     }
 
-    /// Whether there is anything on disk, settled or not.
+    /// Returns whether there is anything on disk, settled or not.
     pub(super) const fn exists(&self) -> bool {
         !matches!(self.slot, Slot::None)
     }
@@ -190,7 +191,7 @@ impl Backlog {
         self.facts
     }
 
-    /// Envelopes and bytes on their way to the disk.
+    /// Returns the number of envelopes and bytes that are being written to disk.
     pub(super) fn moving(&self) -> (u64, u64) {
         let moving = self.job.iter().flat_map(|job| &job.moving);
         moving.fold((0, 0), |(envelopes, bytes), moved| {
@@ -198,22 +199,22 @@ impl Backlog {
         })
     }
 
-    /// Why the disk cannot be written to.
+    /// Returns why the disk cannot be written to.
     pub(super) fn trouble(&self) -> Option<&Arc<str>> {
         self.trouble.as_ref().map(|trouble| &trouble.text)
     }
 
-    /// Whether something may be appended: always, but for a while after the disk failed.
+    /// Returns whether something may be appended now. This is not the case for some time after the disk failed.
     pub(super) fn may_append(&self, now: Instant) -> bool {
         self.is_free() && self.trouble.as_ref().is_none_or(|trouble| trouble.retry_at <= now)
     }
 
-    /// When something may be appended again.
+    /// Returns when something may be appended again.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.trouble.as_ref().map(|trouble| trouble.retry_at)
     }
 
-    /// Whether something can be read now.
+    /// Returns whether something can be read now.
     pub(super) fn may_read(&self, now: Instant) -> bool {
         matches!(self.slot, Slot::Here(_)) && self.facts.unread > 0 && self.read_again_at.is_none_or(|at| at <= now)
     }
@@ -222,7 +223,7 @@ impl Backlog {
         self.read_again_at
     }
 
-    /// When the cursor should be written, if it should.
+    /// Returns when the cursor should be written, if it differs from the one on disk.
     pub(super) fn tidy_at(&self) -> Option<Instant> {
         match &self.slot {
             Slot::Here(spill) if spill.is_untidy() => Some(self.tidied + TIDY_EVERY),
@@ -230,20 +231,20 @@ impl Backlog {
         }
     }
 
-    /// Opens what a former agent left.
+    /// Opens the backlog that a previous run of the agent left.
     pub(super) fn open(&mut self) {
-        self.begin(Vec::new(), |spill| (Some(spill), Did::Opened));
+        self.begin(Vec::new(), |spill| (Some(spill), Completed::Opened));
     }
 
-    /// Appends; `moving` are the things that the entries were made of, one for each.
+    /// Appends `entries`. `moving` holds what each of them was made from.
     pub(super) fn append(&mut self, entries: Vec<Entry>, moving: Vec<Moved>) {
         self.begin(moving, move |mut spill| {
             let appended = spill.append(entries);
-            (Some(spill), Did::Appended(appended))
+            (Some(spill), Completed::Appended(appended))
         });
     }
 
-    /// Reads on.
+    /// Reads the next part.
     pub(super) fn read(&mut self) {
         if self.read_failures >= READ_ATTEMPTS {
             self.read_failures = 0;
@@ -253,44 +254,45 @@ impl Backlog {
                     unreadable,
                     ..Losses::default()
                 };
-                (Some(spill), Did::GaveUp(losses))
+                (Some(spill), Completed::GaveUp(losses))
             });
         }
         self.begin(Vec::new(), |mut spill| {
             let read = spill.read(READ);
-            (Some(spill), Did::Read(read))
+            (Some(spill), Completed::Read(read))
         });
     }
 
-    /// Writes the cursor and removes what is settled.
+    /// Writes the cursor and removes settled segments.
     pub(super) fn tidy(&mut self) {
         self.begin(Vec::new(), |mut spill| {
             let tidied = spill.tidy();
-            (Some(spill), Did::Tidied(tidied))
+            (Some(spill), Completed::Tidied(tidied))
         });
     }
 
-    /// Gives up at least so many bytes, the oldest first.
+    /// Gives up at least `bytes` bytes, oldest first.
     pub(super) fn give_up(&mut self, bytes: u64) {
         self.begin(Vec::new(), move |mut spill| {
             let losses = spill.give_up(bytes);
-            (Some(spill), Did::GaveUp(losses))
+            (Some(spill), Completed::GaveUp(losses))
         });
     }
 
-    /// Removes all of it.
+    /// Removes the whole backlog.
     pub(super) fn destroy(&mut self) {
         self.begin(Vec::new(), |spill| {
             let (losses, removed) = spill.destroy();
-            (None, Did::Destroyed(losses, removed))
+            (None, Completed::Destroyed(losses, removed))
         });
     }
 
     fn begin(
         &mut self,
         moving: Vec<Moved>,
-        work: impl FnOnce(Box<Spill>) -> (Option<Box<Spill>>, Did) + Send + 'static,
+        work: impl FnOnce(Box<Spill>) -> (Option<Box<Spill>>, Completed) + Send + 'static,
     ) {
+        // The job gets the spill itself. A second job cannot start meanwhile, because there is nothing to give it.
         let spill = match std::mem::replace(&mut self.slot, Slot::Away) {
             Slot::Here(spill) => Some(spill),
             Slot::None | Slot::Away => None,
@@ -316,7 +318,7 @@ impl Backlog {
         self.job = Some(Job { handle, moving });
     }
 
-    /// Waits until the job is done, if there is one; else for ever. Cancel safe.
+    /// Waits until the running job has finished. Waits for ever if there is none. Cancel safe.
     pub(super) async fn done(&mut self, now: impl Fn() -> Instant) -> Finished {
         let Some(job) = &mut self.job else {
             return std::future::pending().await;
@@ -342,7 +344,7 @@ impl Backlog {
         finished
     }
 
-    /// Waits until the job is done, if there is one.
+    /// Waits until the running job has finished, if there is one.
     pub(super) async fn settle_down(&mut self, now: impl Fn() -> Instant) -> Option<Finished> {
         if self.is_free() {
             return None;
@@ -350,16 +352,17 @@ impl Backlog {
         Some(self.done(now).await)
     }
 
-    fn note(&mut self, did: Result<Did, io::Error>, moving: Vec<Moved>, now: Instant) -> Finished {
+    fn note(&mut self, did: Result<Completed, io::Error>, moving: Vec<Moved>, now: Instant) -> Finished {
         let mut finished = Finished::default();
         match did {
-            Ok(Did::Opened) => {}
-            Ok(Did::Appended(appended)) => {
+            Ok(Completed::Opened) => {}
+            Ok(Completed::Appended(appended)) => {
                 finished.losses = appended.losses;
                 let written = appended.ends.len();
                 let mut moving = moving.into_iter();
+                // Entries are written in order, so those that were written come first.
                 for (end, moved) in appended.ends.into_iter().zip(moving.by_ref()) {
-                    if let Moved::Flying(sequence, envelopes) = moved {
+                    if let Moved::InFlight(sequence, envelopes) = moved {
                         finished.placed.push((sequence, envelopes, end));
                     }
                 }
@@ -370,25 +373,25 @@ impl Backlog {
                     None => {}
                 }
             }
-            Ok(Did::Read(Ok((read, losses)))) => {
+            Ok(Completed::Read(Ok((read, losses)))) => {
                 self.read_failures = 0;
                 self.read_again_at = None;
                 finished.read = read;
                 finished.losses = losses;
             }
-            Ok(Did::Read(Err(error))) => {
+            Ok(Completed::Read(Err(error))) => {
                 tracing::warn!(%error, "a drain's backlog cannot be read");
                 self.read_failures += 1;
                 self.read_again_at = Some(now + Duration::from_secs(1));
             }
-            Ok(Did::Tidied(tidied)) => {
+            Ok(Completed::Tidied(tidied)) => {
                 self.tidied = now;
                 if let Err(error) = tidied {
                     tracing::debug!(%error, "a drain's backlog cannot be tidied up");
                 }
             }
-            Ok(Did::GaveUp(losses)) => finished.losses = losses,
-            Ok(Did::Destroyed(losses, removed)) => {
+            Ok(Completed::GaveUp(losses)) => finished.losses = losses,
+            Ok(Completed::Destroyed(losses, removed)) => {
                 finished.destroyed = true;
                 finished.losses.full = losses;
                 if let Err(error) = removed {
@@ -413,7 +416,7 @@ impl Backlog {
         });
     }
 
-    /// Looks at the numbers again, where they can be seen.
+    /// Updates the amounts, unless a job has the spill.
     fn refresh(&mut self) {
         match &self.slot {
             Slot::Here(spill) => {
@@ -435,7 +438,7 @@ impl Backlog {
         }
     }
 
-    /// Says that these need not be delivered any more, in order.
+    /// Marks these places as settled: they need not be delivered any more. They must come in order.
     pub(super) fn settle(&mut self, places: Vec<(Place, u32)>) {
         match &mut self.slot {
             Slot::Here(spill) => {
@@ -449,7 +452,7 @@ impl Backlog {
         }
     }
 
-    /// Says that these were handed to the drain already.
+    /// Marks envelopes up to `end` as read, because they were handed to the drain already.
     pub(super) fn skip(&mut self, end: Place, envelopes: u32) {
         if let Slot::Here(spill) = &mut self.slot {
             spill.skip(end, envelopes);
@@ -457,7 +460,7 @@ impl Backlog {
         }
     }
 
-    /// Reads again what is not settled. No job may be under way.
+    /// Reads everything again that is not settled. No job may be running.
     pub(super) fn rewind(&mut self) {
         if let Slot::Here(spill) = &mut self.slot {
             spill.rewind();
@@ -465,7 +468,7 @@ impl Backlog {
         }
     }
 
-    /// The binding has another id. No job may be under way.
+    /// Renames the directory after the binding has changed its id. No job may be running.
     pub(super) fn rename(&mut self, folder: &Path) {
         folder.clone_into(&mut self.folder);
         if let Slot::Here(spill) = &mut self.slot
@@ -475,7 +478,7 @@ impl Backlog {
         }
     }
 
-    /// Waits until another spill wants this one to give up space, and says how much. Cancel safe.
+    /// Waits until another spill needs space from this one, and returns how many bytes. Cancel safe.
     pub(super) async fn asked_to_give_up(owed: Option<&Owed>) -> u64 {
         match owed {
             Some(owed) => {
@@ -486,7 +489,7 @@ impl Backlog {
         }
     }
 
-    /// What shows when another spill wants this one to give up space.
+    /// Returns the handle through which other spills ask this one for space.
     pub(super) fn owed(&self) -> Option<Arc<Owed>> {
         self.owed.clone()
     }

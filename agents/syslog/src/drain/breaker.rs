@@ -1,41 +1,41 @@
-//! When a drain that failed is tried again.
+//! Decides when a drain that failed is tried again.
 
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 
-/// The first pause, at most.
+/// The upper bound of the first pause.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause while an outage is young: most are restarts, and everybody waits for the drain to be back.
+/// The longest pause in the first minutes of an outage. Most outages are restarts, and everybody waits for their end.
 const LONGEST_AT_FIRST: Duration = Duration::from_secs(5);
 
-/// How long an outage is young.
+/// How long the shorter bound holds.
 const YOUNG: Duration = Duration::from_secs(600);
 
-/// The longest pause after that.
+/// The longest pause of a longer outage.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The shortest pause: a drain that refuses at once is not stormed.
+/// The shortest pause, so that a drain that refuses at once is not flooded with attempts.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The pause between two connections of which the first one has told something (see [`super::trials`]).
+/// The pause before a connection that continues a search (see [`super::trials`]).
 const NEXT: Duration = Duration::from_millis(10);
 
-/// What a drain may ask for with `Retry-After`, at most: it may have got its clock wrong.
+/// The longest pause that a drain can ask for with `Retry-After`. Its clock may be wrong.
 const ASKED: Duration = Duration::from_secs(3600);
 
-/// Counts failures and says when the next attempt may be made: exponential with full jitter.
+/// Counts failures and computes pauses: exponential with full jitter.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
-    /// When the first of them was.
+    /// When the first of these failures happened.
     since: Option<Instant>,
     open_until: Option<Instant>,
 }
 
 impl Breaker {
-    /// An attempt failed; `retry_after`: when the drain asks to be tried again.
+    /// Records a failed attempt. `retry_after` is the pause that the drain asks for.
     pub(super) fn failed(&mut self, retry_after: Option<Duration>, now: Instant) {
         let since = *self.since.get_or_insert(now);
         let longest = if now.saturating_duration_since(since) < YOUNG {
@@ -50,36 +50,37 @@ impl Breaker {
         self.open_until = Some(now + jitter.max(asked));
     }
 
-    /// A connection broke, and the next one will tell more: it fails, but the pause does not grow.
+    /// Records a connection that broke and continues a search. The drain counts as failing, but the pause does not
+    /// grow.
     pub(super) fn goes_on(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         self.failures = self.failures.max(1);
         self.next(now);
     }
 
-    /// A connection ended as was to be expected: the next one may be made after a moment.
+    /// Allows the next connection after a moment, because the last one ended as expected.
     pub(super) fn next(&mut self, now: Instant) {
         self.open_until = Some(now + NEXT);
     }
 
-    /// The drain took something: it works.
+    /// Records that the drain accepted something, which ends the failure.
     pub(super) const fn succeeded(&mut self) {
         self.failures = 0;
         self.since = None;
         self.open_until = None;
     }
 
-    /// There is a sign that the drain is back: the next attempt may be made now.
-    pub(super) const fn hope(&mut self) {
+    /// Ends the pause, because the drain may be reachable again.
+    pub(super) const fn retry_now(&mut self) {
         self.open_until = None;
     }
 
-    /// Whether the last attempt failed.
+    /// Returns whether the last attempt failed.
     pub(super) const fn has_failed(&self) -> bool {
         self.failures > 0
     }
 
-    /// When the next attempt may be made; `None`: now.
+    /// Returns when the next attempt may be made, or `None` if it may be made now.
     pub(super) fn open_until(&self, now: Instant) -> Option<Instant> {
         self.open_until.filter(|until| *until > now)
     }
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// The longest of many pauses that follow `before` failures, the first of which was `age` ago.
+    /// Returns the longest of many random pauses after 20 failures, the first of which was `age` ago.
     fn longest_pause(age: Duration) -> Duration {
         let begin = clock::instant();
         let pauses = (0..200).map(|_| {
@@ -106,8 +107,8 @@ mod tests {
         pauses.max().unwrap()
     }
 
-    /// Pauses stay within 5 s for ten minutes and within 30 s after that, differ by chance, are as long as the drain asks for,
-    /// and end with a sign of life.
+    /// Pauses are at most 5 s for ten minutes and at most 30 s after that, are random, respect `Retry-After`, and end
+    /// when the drain may be reachable again.
     #[test]
     fn pauses_are_short_while_the_outage_is_young() {
         let young = longest_pause(Duration::from_secs(599));
@@ -119,7 +120,7 @@ mod tests {
         let mut breaker = Breaker::default();
         breaker.failed(None, now);
         assert!(breaker.open_until(now).is_some() && breaker.has_failed());
-        breaker.hope();
+        breaker.retry_now();
         assert!(breaker.open_until(now).is_none() && breaker.has_failed());
         breaker.failed(Some(Duration::from_secs(60)), now);
         assert_eq!(breaker.open_until(now), Some(now + Duration::from_secs(60)));

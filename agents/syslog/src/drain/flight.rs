@@ -1,4 +1,4 @@
-//! Shipments: what was handed to the transport and may have to be sent again.
+//! The shipments that were handed to the transport and may have to be sent again.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,39 +12,42 @@ use weir_flow::{Loss, Receipt};
 use super::account::of_source;
 use crate::spill::{self, Place};
 
-/// Messages that travel together, and whose they are.
+/// Messages that travel together, and what has to be known to settle, split, save or count them.
 #[derive(Debug)]
 pub(super) struct Cargo {
     pub(super) bytes: Bytes,
+    /// The end of each message in `bytes`.
     pub(super) ends: Arc<[u32]>,
-    /// Envelopes whose messages these are.
+    /// The number of envelopes from which the messages were made.
     pub(super) envelopes: u32,
-    /// When the oldest of them came in, in nanoseconds since the epoch.
+    /// When the oldest envelope arrived, in nanoseconds since the epoch.
     pub(super) arrived: i64,
-    /// The same for the clock that does not jump; only of those that came from memory.
+    /// When the oldest envelope arrived, on the monotonic clock. Only for envelopes that came from memory.
     pub(super) since: Option<Instant>,
-    /// Dropped when the drain has them, or the disk.
+    /// The producers' receipts. They are released when the drain or the disk has the messages.
     pub(super) receipts: Vec<Receipt>,
-    /// Where they end on disk, and how many envelopes that covers; empty while they are in memory only. Mostly one.
+    /// Where the messages end on disk, and how many envelopes each place covers. Empty if they are in memory only.
+    /// There is usually one place.
     pub(super) places: Vec<(Place, u32)>,
-    /// It is not what lies on disk at its place: a part of that was sent, refused, or goes separately. Reading it again would
-    /// send or count that part again.
+    /// Whether this differs from what is on disk at its place, because a part of that was sent, refused or split off.
+    /// Then reading the place again would send or count that part twice.
     pub(super) differs: bool,
 }
 
 impl Cargo {
-    /// The first segment that it lies in.
+    /// Returns the number of the first segment that it covers.
     pub(super) fn segment(&self) -> Option<u64> {
         self.places.first().map(|(place, _)| place.segment)
     }
 
-    /// Takes the places of what lies behind it and is settled: they are settled when it is.
+    /// Adds places of what comes after it and is settled already. They will be settled together with it.
     pub(super) fn covers_also(&mut self, places: Vec<(Place, u32)>) {
         self.differs |= !places.is_empty();
         self.places.extend(places);
     }
 
-    /// What losing the first `count` of it means: by source.
+    /// Returns the losses, by source, if the first `count` envelopes are lost. `source` is the only source, if there is
+    /// one.
     pub(super) fn losses(&self, count: u64, source: Option<&str>) -> Vec<Loss> {
         match source {
             Some(source) => of_source(source, count),
@@ -52,8 +55,9 @@ impl Cargo {
         }
     }
 
-    /// Cuts it behind its first `messages`, of which it must have more. Of envelopes that gave several messages it is not
-    /// known which messages are theirs: the rest always has one, so that it is delivered wherever it is kept.
+    /// Splits off the first `messages`. There must be more than that. If an envelope gave several messages, it is not
+    /// known which these are; the rest always keeps at least one envelope, so that it is counted and delivered wherever
+    /// it is stored.
     pub(super) fn split(mut self, messages: usize) -> (Self, Self) {
         let at = messages.checked_sub(1).and_then(|last| self.ends.get(last));
         let cut = at.copied().unwrap_or_default();
@@ -73,7 +77,7 @@ impl Cargo {
         self.ends = self.ends[messages..].iter().map(|end| end - cut).collect();
         self.envelopes -= envelopes;
         if let Some((place, covered)) = self.places.first_mut() {
-            // The place itself is settled with the rest.
+            // The rest settles the real place. The head only counts its envelopes, at the beginning of the segment.
             let before = Place {
                 offset: 0,
                 skip: 0,
@@ -86,7 +90,7 @@ impl Cargo {
         (head, self)
     }
 
-    /// What losing these messages means, in which so many envelopes are lost: by source.
+    /// Returns the losses, by source, if these messages with this number of envelopes are lost.
     pub(super) fn losses_of(&self, messages: &Range<u32>, envelopes: u32, source: Option<&str>) -> Vec<Loss> {
         if let Some(source) = source {
             return of_source(source, u64::from(envelopes));
@@ -100,12 +104,13 @@ impl Cargo {
         spill::sources_of_messages(bytes, &ends, u64::from(envelopes))
     }
 
-    /// A number by which the same messages are known again.
+    /// Returns a number by which the same messages can be recognised.
     pub(super) fn fingerprint(&self) -> u64 {
         u64::from(crc32fast::hash(&self.bytes)) << 32 | (self.bytes.len() as u64 & 0xffff_ffff)
     }
 }
 
+/// How far a shipment has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Sent,
@@ -114,25 +119,25 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Flying {
-    /// Zero for what needed no transport.
+struct InFlight {
+    /// The sequence number on this connection. Zero for cargo that needed no transport.
     sequence: u64,
     state: State,
     cargo: Cargo,
 }
 
-/// Everything on its way over one connection, in order.
+/// All shipments in flight on one connection, in order.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    shipments: VecDeque<Flying>,
+    shipments: VecDeque<InFlight>,
     last: u64,
     bytes: usize,
-    /// Envelopes and bytes that are not in a socket yet.
+    /// The envelopes and bytes that are not yet in a socket.
     waiting: (u64, u64),
 }
 
 impl Flight {
-    /// The next shipment of this connection, made of `cargo`.
+    /// Returns the next shipment of this connection, made from `cargo`.
     pub(super) fn shipment(&self, cargo: &Cargo) -> Shipment {
         Shipment {
             sequence: self.last + 1,
@@ -142,52 +147,57 @@ impl Flight {
         }
     }
 
-    /// Numbers follow each other, but for what needed no transport.
-    fn find(&mut self, sequence: u64) -> Option<&mut Flying> {
+    /// Finds a shipment by its sequence number. Numbers are consecutive except for cargo without transport, so the
+    /// position is usually computed and not searched.
+    fn find(&mut self, sequence: u64) -> Option<&mut InFlight> {
         let from_the_end = usize::try_from(self.last.checked_sub(sequence)?).ok()?;
         let expected = self.shipments.len().checked_sub(from_the_end + 1);
         let expected = expected.filter(|index| self.shipments[*index].sequence == sequence);
-        let index = expected.or_else(|| self.shipments.iter().position(|flying| flying.sequence == sequence))?;
+        let index = expected.or_else(|| {
+            self.shipments
+                .iter()
+                .position(|in_flight| in_flight.sequence == sequence)
+        })?;
         self.shipments.get_mut(index)
     }
 
-    /// The transport took it.
+    /// Records that the transport accepted the cargo as the next shipment.
     pub(super) fn push(&mut self, cargo: Cargo) {
         self.last += 1;
         self.bytes += cargo.bytes.len();
         self.waiting.0 += u64::from(cargo.envelopes);
         self.waiting.1 += cargo.bytes.len() as u64;
-        self.shipments.push_back(Flying {
+        self.shipments.push_back(InFlight {
             sequence: self.last,
             state: State::Sent,
             cargo,
         });
     }
 
-    /// Something that needs no transport, because nothing of it can be sent, takes its place in the order.
+    /// Adds cargo of which nothing can be sent. It only keeps its place in the order.
     pub(super) fn push_settled(&mut self, cargo: Cargo) {
         self.bytes += cargo.bytes.len();
-        self.shipments.push_back(Flying {
+        self.shipments.push_back(InFlight {
             sequence: 0,
             state: State::Settled,
             cargo,
         });
     }
 
-    /// It is in the socket: the producers may know.
+    /// Records that a shipment is in the socket, and releases its receipts.
     pub(super) fn written(&mut self, sequence: u64) {
-        let Some(flying) = self.find(sequence) else {
+        let Some(in_flight) = self.find(sequence) else {
             return;
         };
-        if flying.state == State::Sent {
-            flying.state = State::Written;
-            flying.cargo.receipts = Vec::new();
-            let waited = (u64::from(flying.cargo.envelopes), flying.cargo.bytes.len() as u64);
+        if in_flight.state == State::Sent {
+            in_flight.state = State::Written;
+            in_flight.cargo.receipts = Vec::new();
+            let waited = (u64::from(in_flight.cargo.envelopes), in_flight.cargo.bytes.len() as u64);
             self.waiting = (self.waiting.0 - waited.0, self.waiting.1 - waited.1);
         }
     }
 
-    /// Tells the producers, where they still wait for it, that so many of its messages are lost.
+    /// Records in the receipt, if it is still held, that `count` of the shipment's messages are lost.
     pub(super) fn note_lost(&self, sequence: u64, count: u32) {
         let receipt = self.get(sequence).and_then(|cargo| cargo.receipts.first());
         if let Some(receipt) = receipt {
@@ -195,96 +205,105 @@ impl Flight {
         }
     }
 
-    /// It need not be sent again; returns its cargo's content, if it was not known.
+    /// Records that a shipment need not be sent again. Returns its cargo, if the number is known.
     pub(super) fn settled(&mut self, sequence: u64) -> Option<&Cargo> {
         self.written(sequence);
-        let flying = self.find(sequence)?;
-        flying.state = State::Settled;
-        Some(&flying.cargo)
+        let in_flight = self.find(sequence)?;
+        in_flight.state = State::Settled;
+        Some(&in_flight.cargo)
     }
 
-    /// The cargo that has that number.
+    /// Returns the cargo with this sequence number.
     pub(super) fn get(&self, sequence: u64) -> Option<&Cargo> {
-        let found = self.shipments.iter().find(|flying| flying.sequence == sequence);
-        found.map(|flying| &flying.cargo)
+        let found = self.shipments.iter().find(|in_flight| in_flight.sequence == sequence);
+        found.map(|in_flight| &in_flight.cargo)
     }
 
-    /// Takes off what is settled at the front: the places that can be given up on disk.
+    /// Removes the settled shipments at the front, and returns their places on disk.
     pub(super) fn take_settled(&mut self) -> Vec<(Place, u32)> {
         let mut places = Vec::new();
         while self
             .shipments
             .front()
-            .is_some_and(|flying| flying.state == State::Settled)
+            .is_some_and(|in_flight| in_flight.state == State::Settled)
         {
-            if let Some(flying) = self.shipments.pop_front() {
-                self.bytes -= flying.cargo.bytes.len();
-                places.extend(flying.cargo.places);
+            if let Some(in_flight) = self.shipments.pop_front() {
+                self.bytes -= in_flight.cargo.bytes.len();
+                places.extend(in_flight.cargo.places);
             }
         }
         places
     }
 
-    /// The connection is over: what has to be sent again, in order, and begins anew. Places of what is settled already
-    /// pass to what comes before it.
+    /// Empties the flight after its connection ended, and returns what has to be sent again, in order. Places of
+    /// settled shipments are added to the cargo before them.
     pub(super) fn take_unsettled(&mut self) -> Vec<Cargo> {
         let mut left: Vec<Cargo> = Vec::new();
-        for flying in std::mem::take(self).shipments {
-            match (flying.state, left.last_mut()) {
-                (State::Settled, Some(before)) => before.covers_also(flying.cargo.places),
-                // The front is never settled: it would have been taken off.
+        for in_flight in std::mem::take(self).shipments {
+            match (in_flight.state, left.last_mut()) {
+                (State::Settled, Some(before)) => before.covers_also(in_flight.cargo.places),
+                // A settled shipment at the front has been removed by `take_settled`.
                 (State::Settled, None) => {}
-                _ => left.push(flying.cargo),
+                _ => left.push(in_flight.cargo),
             }
         }
         left
     }
 
-    /// Those that are not on disk, for copying them there: number, content, envelopes, arrival.
+    /// Returns the shipments that have no copy on disk, with their sequence numbers.
     pub(super) fn in_memory_only(&self) -> impl Iterator<Item = (u64, &Cargo)> {
-        let flying = self.shipments.iter();
-        flying
-            .filter(|flying| flying.cargo.places.is_empty() && flying.sequence != 0 && flying.state != State::Settled)
-            .map(|flying| (flying.sequence, &flying.cargo))
+        let in_flight = self.shipments.iter();
+        in_flight
+            .filter(|in_flight| {
+                in_flight.cargo.places.is_empty() && in_flight.sequence != 0 && in_flight.state != State::Settled
+            })
+            .map(|in_flight| (in_flight.sequence, &in_flight.cargo))
     }
 
-    /// A copy of it is on disk: the producers may know. Returns whether it was still under way.
+    /// Records that a copy of the shipment is on disk, and releases its receipts. Returns whether the shipment was
+    /// still in flight.
     pub(super) fn placed(&mut self, sequence: u64, place: Place) -> bool {
         match self.find(sequence) {
-            Some(flying) => {
-                flying.cargo.places = vec![(place, flying.cargo.envelopes)];
-                flying.cargo.receipts = Vec::new();
-                flying.cargo.since = None;
-                // The copy is just this; but one that counts for nobody is not read again.
-                flying.cargo.differs = flying.cargo.envelopes == 0;
+            Some(in_flight) => {
+                in_flight.cargo.places = vec![(place, in_flight.cargo.envelopes)];
+                in_flight.cargo.receipts = Vec::new();
+                in_flight.cargo.since = None;
+                // The copy is identical. But a copy that counts for no envelope would never be read again.
+                in_flight.cargo.differs = in_flight.cargo.envelopes == 0;
                 true
             }
             None => false,
         }
     }
 
-    /// Lets go of *taken* for all of it.
+    /// Releases the *taken* part of all receipts.
     pub(super) fn release_taken(&mut self) {
-        let receipts = self.shipments.iter_mut().flat_map(|flying| &mut flying.cargo.receipts);
+        let receipts = self
+            .shipments
+            .iter_mut()
+            .flat_map(|in_flight| &mut in_flight.cargo.receipts);
         receipts.for_each(Receipt::release_taken);
     }
 
-    /// Since when a producer waits for something of it.
+    /// Returns since when the oldest unwritten shipment has been in memory.
     pub(super) fn oldest_in_memory(&self) -> Option<Instant> {
-        let unwritten = self.shipments.iter().filter(|flying| flying.state == State::Sent);
-        unwritten.filter_map(|flying| flying.cargo.since).next()
+        let unwritten = self.shipments.iter().filter(|in_flight| in_flight.state == State::Sent);
+        unwritten.filter_map(|in_flight| in_flight.cargo.since).next()
     }
 
-    /// When the oldest that is not in a socket came in.
+    /// Returns when the oldest envelope that is not in a socket arrived.
     pub(super) fn oldest_arrival(&self) -> Option<i64> {
-        let unwritten = self.shipments.iter().find(|flying| flying.state == State::Sent);
-        unwritten.map(|flying| flying.cargo.arrived)
+        let unwritten = self.shipments.iter().find(|in_flight| in_flight.state == State::Sent);
+        unwritten.map(|in_flight| in_flight.cargo.arrived)
     }
 
-    /// Messages that are not settled.
+    /// Returns the number of messages that are not settled.
     pub(super) fn messages(&self) -> u32 {
-        let unsettled = self.shipments.iter().filter(|flying| flying.state != State::Settled);
-        let messages = unsettled.map(|flying| flying.cargo.ends.len()).sum::<usize>();
+        let unsettled = self
+            .shipments
+            .iter()
+            .filter(|in_flight| in_flight.state != State::Settled);
+        let messages = unsettled.map(|in_flight| in_flight.cargo.ends.len()).sum::<usize>();
         u32::try_from(messages).unwrap_or(u32::MAX)
     }
 
@@ -292,19 +311,21 @@ impl Flight {
         self.shipments.is_empty()
     }
 
-    /// Bytes that are kept.
+    /// Returns the number of bytes that are kept.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Envelopes and bytes that are not in a socket yet.
+    /// Returns the envelopes and bytes that are not yet in a socket.
     pub(super) const fn waiting(&self) -> (u64, u64) {
         self.waiting
     }
 
-    /// Whether anything of it is on disk.
+    /// Returns whether any shipment has a copy on disk.
     pub(super) fn has_places(&self) -> bool {
-        self.shipments.iter().any(|flying| !flying.cargo.places.is_empty())
+        self.shipments
+            .iter()
+            .any(|in_flight| !in_flight.cargo.places.is_empty())
     }
 }
 
@@ -335,7 +356,8 @@ mod tests {
         }
     }
 
-    /// Answers may come in any order; places are given up in order, and after a break what was answered is not sent again.
+    /// Acknowledgements may come in any order. Places are settled in order, and after a break acknowledged shipments
+    /// are not sent again.
     #[test]
     fn answers_in_any_order() {
         let mut flight = Flight::default();
@@ -356,7 +378,7 @@ mod tests {
         assert_eq!(flight.shipment(&left[0]).sequence, 1);
     }
 
-    /// Both parts of a cargo are what it was together; on disk it is settled with the second one.
+    /// The two parts of a split cargo add up to the whole. On disk it is settled with the second part.
     #[test]
     fn a_cargo_is_cut() {
         let whole = Cargo {
@@ -371,7 +393,7 @@ mod tests {
         assert_eq!((&*head.ends, &*rest.ends), (&[3, 6][..], &[5][..]));
         assert_eq!((head.places, rest.places), (vec![(at(0), 2)], vec![(at(70), 1)]));
         assert!(head.differs && rest.differs);
-        // A gauge of three metrics, in memory only.
+        // A gauge with three metrics gives three messages. It is in memory only.
         let gauge = Cargo {
             ends: [6, 12, 18].into(),
             ..cargo(1, None)
@@ -381,7 +403,7 @@ mod tests {
         assert!(head.places.is_empty() && rest.places.is_empty());
     }
 
-    /// Producers are told when it is in the socket, or on disk.
+    /// Receipts are released when a shipment is in the socket or on disk.
     #[test]
     fn receipts_go_when_it_is_safe() {
         let tracker = Tracker::new();

@@ -1,4 +1,4 @@
-//! Envelopes into shipments.
+//! Packs envelopes into shipments.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -12,35 +12,36 @@ use weir_syslog::{Formatter, Framing, Unconvertible};
 use super::flight::Cargo;
 use crate::spill::{Place, Stored, StoredContent};
 
-/// A shipment is full at this size.
+/// The size in bytes from which a shipment is full.
 const MAX_BYTES: usize = 64 << 10;
+/// The number of messages with which a shipment is full.
 const MAX_MESSAGES: usize = 500;
 
-/// Sources whose heads the formatter of an aggregate drain remembers.
+/// The number of sources for which the formatter of an aggregate drain remembers the beginning of a message.
 const SOURCES: usize = 256;
 
-/// What is to be packed next.
+/// Something that is waiting to be packed.
 #[derive(Debug)]
 pub(super) enum Load {
-    /// From memory.
+    /// Envelopes from memory.
     Parcel {
         batch: Batch,
-        /// Envelopes that are packed already.
+        /// The number of envelopes that are packed already.
         done: u32,
         receipts: Vec<Receipt>,
         since: Instant,
         arrived: i64,
     },
-    /// From disk.
+    /// Envelopes from disk.
     Envelopes {
         batch: Batch,
         done: u32,
         arrived: i64,
-        /// Where the batch begins, and where what follows it does.
+        /// The place at which the batch begins, and the one at which it ends.
         place: Place,
         end: Place,
     },
-    /// From disk, formatted before.
+    /// A shipment that was formatted before: it was sent already, or read from disk.
     Shipment(Cargo),
 }
 
@@ -69,7 +70,7 @@ impl From<Stored> for Load {
 }
 
 impl Load {
-    /// Envelopes that are not packed yet.
+    /// Returns the number of envelopes that are not packed yet.
     pub(super) fn envelopes(&self) -> u64 {
         match self {
             Self::Parcel { batch, done, .. } | Self::Envelopes { batch, done, .. } => {
@@ -79,7 +80,7 @@ impl Load {
         }
     }
 
-    /// About their bytes.
+    /// Returns the approximate size in bytes of the envelopes that are not packed yet.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::Parcel { batch, .. } | Self::Envelopes { batch, .. } => {
@@ -89,7 +90,7 @@ impl Load {
         }
     }
 
-    /// When the oldest came in.
+    /// Returns when the oldest envelope arrived, in nanoseconds since the epoch.
     pub(super) const fn arrived(&self) -> i64 {
         match self {
             Self::Parcel { arrived, .. } | Self::Envelopes { arrived, .. } => *arrived,
@@ -97,7 +98,7 @@ impl Load {
         }
     }
 
-    /// The segment that it lies in; `None` for what is in memory only.
+    /// Returns the number of the segment in which it lies, or `None` if it is in memory only.
     pub(super) fn segment(&self) -> Option<u64> {
         match self {
             Self::Parcel { .. } => None,
@@ -106,7 +107,7 @@ impl Load {
         }
     }
 
-    /// The envelopes that are not packed yet.
+    /// Returns the envelopes that are not packed yet.
     pub(super) fn rest(&self) -> Option<Batch> {
         match self {
             Self::Parcel { batch, done, .. } | Self::Envelopes { batch, done, .. } => {
@@ -118,21 +119,22 @@ impl Load {
     }
 }
 
-/// What became of an attempt to pack.
+/// The result of packing.
 #[derive(Debug)]
 pub(super) struct Packed {
-    /// Empty bytes: nothing of it could be written, and it only stands for its place.
+    /// The shipment. If its bytes are empty, no envelope of it could be formatted, and it only settles its place on
+    /// disk.
     pub(super) cargo: Cargo,
-    /// What has no form as a message, and why.
+    /// Envelopes that have no form as messages, by reason.
     pub(super) unconvertible: Vec<(Unconvertible, Vec<Loss>)>,
 }
 
-/// Makes shipments for one binding.
+/// Formats and packs the envelopes of one binding.
 #[derive(Debug)]
 pub(super) struct Packer {
     formatter: Formatter,
     framing: Framing,
-    /// Each envelope is a shipment of its own: an HTTP drain of single messages answers each.
+    /// Whether each envelope is a shipment of its own, because an HTTP drain acknowledges each message separately.
     single: bool,
     metadata: bool,
 }
@@ -144,7 +146,7 @@ impl Packer {
         let formatter = Formatter::new(binding.hostname(), metadata);
         let formatter = match binding.app {
             Some(_) => formatter,
-            None => formatter.remembering(SOURCES),
+            None => formatter.with_cached_sources(SOURCES),
         };
         Self {
             formatter,
@@ -158,9 +160,10 @@ impl Packer {
         }
     }
 
-    /// Packs the next shipment out of what lies in front of `loads`; `None` if there is nothing. What is in memory and what
-    /// is on disk do not travel together, nor what lies in two segments. A shipment that was packed before is returned as it
-    /// is; else it has at most `messages`, unless one envelope makes more.
+    /// Packs the next shipment from the front of `loads`, or returns `None` if there is nothing. Envelopes from memory
+    /// and from disk are not mixed, and neither are envelopes from two segments, because a shipment has one place on
+    /// disk. A shipment that was packed before is returned unchanged. Any other has at most `messages` messages, unless
+    /// one envelope alone gives more.
     pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>, messages: usize) -> Option<Packed> {
         if matches!(loads.front(), Some(Load::Shipment(_)))
             && let Some(Load::Shipment(cargo)) = loads.pop_front()
@@ -256,10 +259,11 @@ impl Packer {
         })
     }
 
-    /// Writes envelopes of `batch` until the shipment is full; returns whether all of them are written.
+    /// Formats envelopes of `batch` until the shipment is full. Returns whether the whole batch is formatted.
     fn fill(&mut self, batch: &Batch, done: &mut u32, receipt: Option<&Receipt>, work: &mut Work) -> bool {
         let skip = *done as usize;
         for envelope in batch.iter().skip(skip) {
+            // The rest of the batch stays in front for the next shipment.
             if work.is_full() {
                 return false;
             }
@@ -281,7 +285,8 @@ impl Packer {
         true
     }
 
-    /// About how many bytes the next shipment has: its memory is kept until the drain has taken it.
+    /// Estimates the size in bytes of the next shipment. A good estimate saves memory, which is held until the drain
+    /// has the messages.
     fn guess(&self, loads: &VecDeque<Load>) -> usize {
         let mut bytes = 0;
         for load in loads {
@@ -290,21 +295,23 @@ impl Packer {
                 break;
             }
         }
-        // Without the tags, most of an envelope is not written; with them it grows a little.
+        // Without tags, most of an envelope is not part of its message. With them, the message is a little larger than
+        // the envelope.
         let guess = if self.metadata { bytes + bytes / 4 } else { bytes / 2 };
         guess.min(MAX_BYTES + MAX_BYTES / 8) + 256
     }
 }
 
+/// A shipment that is being packed.
 struct Work {
     out: Vec<u8>,
     ends: Vec<u32>,
-    /// Envelopes that are in it.
+    /// The number of envelopes whose messages are in it.
     envelopes: u32,
-    /// The same with those that have no form.
+    /// The number of envelopes that it stands for, including those that could not be formatted.
     covered: u32,
     unconvertible: Vec<(Unconvertible, Vec<Loss>)>,
-    /// It is full with so many messages.
+    /// The number of messages with which it is full.
     most: usize,
 }
 

@@ -1,8 +1,8 @@
-//! What waits for one drain in memory.
+//! The envelopes that wait for one drain in memory.
 //!
-//! The router pushes, the drain's task takes; neither waits for the other. Bounded in envelopes and bytes, and by a fair
-//! share of what all queues may hold together ([`Memory`]). Normally the task moves what it cannot deliver to disk long
-//! before a bound is reached; if it cannot, the oldest parcels go.
+//! The router pushes and the drain's task takes; neither waits for the other. A queue is bounded in envelopes, in
+//! bytes, and by a fair share of what all queues together may hold ([`Memory`]). The task normally moves what it cannot
+//! deliver to disk long before a bound is reached. If it cannot, the oldest parcels are discarded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use weir_flow::{Capacity, Loss, Parcel};
 
-/// From here on a shipment is worth sending at once.
+/// The amount from which a shipment is sent without waiting for more.
 pub(super) const WORTH: Capacity = Capacity {
     envelopes: 100,
     bytes: 64 << 10,
 };
 
-/// What all queues hold together.
+/// The memory that all queues use together.
 #[derive(Debug)]
 pub(crate) struct Memory {
     total: usize,
     used: AtomicUsize,
-    /// Queues that hold something.
+    /// The number of queues that are not empty.
     holders: AtomicUsize,
 }
 
 impl Memory {
-    /// So many bytes for all queues.
+    /// Creates a limit of `total` bytes for all queues together.
     pub(crate) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total,
@@ -38,7 +38,8 @@ impl Memory {
         })
     }
 
-    /// Bytes that one queue may hold now: everything while there is room, else an equal part.
+    /// Returns how many bytes one queue may hold now, if `of` bytes are available: all while there is room, else an
+    /// equal part.
     fn share(&self, of: usize) -> usize {
         if self.used.load(Ordering::Relaxed) <= of {
             return usize::MAX;
@@ -61,7 +62,7 @@ impl Memory {
     }
 }
 
-/// A parcel and when it came.
+/// A parcel and the time at which it was pushed.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) parcel: Parcel,
@@ -84,7 +85,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     capacity: Capacity,
     memory: Arc<Memory>,
-    /// Something came, or came to be worth sending, or too much.
+    /// Notified when the queue becomes non-empty, worth sending, or crowded, or ceases to be so.
     changed: Notify,
 }
 
@@ -109,7 +110,7 @@ impl State {
     }
 }
 
-/// How much waits in a queue.
+/// The amount that waits in a queue.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Held {
     pub(crate) envelopes: usize,
@@ -133,7 +134,7 @@ impl Queue {
         }
     }
 
-    /// Appends a parcel; returns what had to go to make room for it. The parcels that go have settled their receipts.
+    /// Appends a parcel. Returns the losses that made room for it; their receipts are released.
     #[must_use = "losses must be counted"]
     pub(crate) fn push(&self, parcel: Parcel, now: Instant) -> Vec<Loss> {
         let (envelopes, bytes) = (parcel.batch.len(), parcel.batch.byte_len());
@@ -157,19 +158,19 @@ impl Queue {
         }
         let after = (state.is_worth_sending(), self.is_crowded_at(&state));
         drop(state);
-        // Waking the task costs more than the push: only for what it waits for.
+        // Waking the task costs more than pushing a parcel, so it is woken only for changes that it acts on.
         if was_empty || before != after {
             self.changed.notify_one();
         }
         shed.iter().flat_map(|waiting| waiting.parcel.lose()).collect()
     }
 
-    /// Takes nothing from now on: what comes is lost.
+    /// Closes the queue. Parcels that are pushed from now on are lost.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
     }
 
-    /// Takes the oldest parcels, at least one and otherwise no more than fit the bounds.
+    /// Moves the oldest parcels to `into`: at least one, and otherwise no more than fit the bounds.
     pub(crate) fn take(&self, max_envelopes: usize, max_bytes: usize, into: &mut VecDeque<Waiting>) {
         let mut state = self.state.lock();
         let (mut envelopes, mut bytes) = (0, 0);
@@ -186,7 +187,7 @@ impl Queue {
         }
     }
 
-    /// Puts back what was taken and could not be written, in front.
+    /// Puts parcels that were taken and could not be written back in front, in their order.
     pub(crate) fn put_back(&self, parcels: impl DoubleEndedIterator<Item = Waiting>) {
         let mut state = self.state.lock();
         for waiting in parcels.rev() {
@@ -198,7 +199,7 @@ impl Queue {
         }
     }
 
-    /// How much waits.
+    /// Returns how much waits.
     pub(crate) fn held(&self) -> Held {
         let state = self.state.lock();
         Held {
@@ -208,7 +209,7 @@ impl Queue {
         }
     }
 
-    /// Whether so much waits that it should go to disk, however the drain is doing.
+    /// Returns whether so much waits that it should be moved to disk, even if the drain is working.
     pub(crate) fn is_crowded(&self) -> bool {
         self.is_crowded_at(&self.state.lock())
     }
@@ -218,13 +219,13 @@ impl Queue {
             || state.bytes > self.memory.share(self.memory.total / 2)
     }
 
-    /// Waits until something came, or came to be worth sending, or to be too much. May return early. Cancel safe.
+    /// Waits until the queue becomes non-empty, worth sending or crowded. May return early. Cancel safe.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Lets go of *taken* for what has waited since before `deadline`: where the disk cannot be written to, producers must
-    /// not wait for one drain.
+    /// Releases the *taken* part of the receipts of parcels that were pushed before `deadline`. If the disk cannot be
+    /// written to, producers must not wait for one drain.
     pub(crate) fn release_taken(&self, deadline: Instant) {
         let mut state = self.state.lock();
         for waiting in state.parcels.iter_mut().take_while(|waiting| waiting.since < deadline) {
@@ -280,7 +281,8 @@ mod tests {
         losses.iter().map(|loss| loss.count).sum()
     }
 
-    /// At the bound the oldest parcels go, are counted, and settle their receipts; what is taken is in order.
+    /// A full queue discards its oldest parcels, counts them and releases their receipts. The others are taken in
+    /// order.
     #[test]
     fn the_oldest_go() {
         let memory = Memory::new(usize::MAX);
@@ -304,7 +306,7 @@ mod tests {
         assert_eq!(memory.used.load(Ordering::Relaxed), 0);
     }
 
-    /// A single parcel larger than every bound is still taken; it is the next that pushes it out.
+    /// A parcel that is larger than every bound is still accepted. The next parcel displaces it.
     #[test]
     fn the_newest_is_always_taken() {
         let memory = Memory::new(1000);
@@ -315,7 +317,7 @@ mod tests {
         assert_eq!(queue.held().envelopes, 1);
     }
 
-    /// When all queues together are full, the one that holds more than its part gives up; its neighbour does not.
+    /// If all queues together are full, a queue that holds more than its share loses parcels, and others do not.
     #[test]
     fn memory_is_shared_fairly() {
         let memory = Memory::new(100_000);

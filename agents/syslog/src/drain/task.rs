@@ -1,13 +1,13 @@
-//! The task of a drain: everything that happens to it, one thing after the other.
+//! The task of a drain: it does everything that concerns the drain, one thing after the other.
 //!
-//! What is to be delivered lies, oldest first, in `trials` (set aside), `flight` (handed to the transport), `outgoing`,
-//! `loads`, on disk, `later`, and the queue. `later` is only ever filled with what could not be written to disk, behind which it belongs.
-//! While `spilling`, what is in memory goes to disk; else it goes to the drain directly, and there is nothing unread on
-//! disk.
+//! Undelivered envelopes are, from the oldest to the newest, in `trials` (messages that were set aside), `flight`
+//! (handed to the transport), `outgoing`, `loads`, on disk, in `later`, and in the queue. `later` holds only what could
+//! not be written to disk and belongs behind what is there. While `spilling` is set, envelopes from memory go to disk.
+//! Otherwise they go directly to the drain, and there is nothing unread on disk.
 
+mod connection;
 mod delivery;
 mod disk;
-mod line;
 mod search;
 
 use std::collections::VecDeque;
@@ -30,15 +30,15 @@ use super::{Control, Drain, Env, Order};
 use crate::spill::Limits;
 use crate::status::State;
 
-use line::Line;
+use connection::Connection;
 
-/// A wake-up that is never needed.
+/// The time to the next wake-up if nothing needs one.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
-/// The numbers are told so often at most; a change of state at once.
+/// The shortest time between two publications of the counts. A change of state is published at once.
 const PUBLISH: Duration = Duration::from_millis(25);
 
-/// See the module.
+/// The state of the task.
 pub(super) struct Task {
     me: Arc<Drain>,
     env: Arc<Env>,
@@ -46,46 +46,47 @@ pub(super) struct Task {
     order: Order,
     packer: Packer,
     breaker: Breaker,
-    line: Line,
+    connection: Connection,
     flight: Flight,
-    /// What broken connections say about messages; holds those that are set aside.
+    /// What broken connections tell about messages. Holds the messages that are set aside.
     trials: Trials,
-    /// Waits for the transport's window.
+    /// The next shipment, which waits until the transport accepts it.
     outgoing: Option<Cargo>,
     loads: VecDeque<Load>,
     backlog: Backlog,
-    /// Belongs behind what is on disk.
+    /// What belongs behind the backlog on disk.
     later: VecDeque<Load>,
     spilling: bool,
-    /// What was under way when it began to spill has copies on disk.
+    /// Whether everything that was in flight when spilling began has a copy on disk.
     copied: bool,
-    /// For taking things out of the queue.
+    /// A buffer for parcels from the queue. It is kept to save allocations.
     taken: VecDeque<Waiting>,
-    /// When something was last taken out of the queue for sending.
+    /// When parcels were last taken from the queue in order to send them.
     packed: Option<Instant>,
     /// When the connection was last used.
     used: Instant,
-    /// It was connected to at least once.
+    /// Whether the drain was ever connected.
     reached: bool,
-    /// A connection that had worked broke, and the next attempt was made at once.
-    hiccup: Option<Instant>,
-    /// The shipment that the drain refused for a reason that is about all of them, and how often.
-    stubborn: Option<(u64, u32)>,
+    /// When a connection that had worked was last closed and reopened without a pause.
+    quick_reconnect: Option<Instant>,
+    /// The fingerprint of the shipment that the drain refuses for a reason that concerns all shipments, and how often
+    /// it did.
+    repeated_refusal: Option<(u64, u32)>,
     last_error: Option<Arc<str>>,
-    /// When the numbers were last told; `None`: tell them now.
+    /// When the status was last published. `None` means that it should be published now.
     published: Option<Instant>,
-    /// Something happened since.
+    /// Whether anything has happened since.
     unpublished: bool,
-    /// Whose connection it is.
-    bound: BindingId,
-    /// Signs that the drain is back that were heeded.
+    /// The binding under which the connection was made.
+    connected_binding: BindingId,
+    /// The number of signs that the drain can be reached again that were acted upon.
     signs: u64,
-    /// When it was last looked after what producers wait for while the disk fails.
+    /// When producers were last released from waiting while the disk fails.
     released: Instant,
     timer: std::pin::Pin<Box<Sleep>>,
 }
 
-/// What the task waits for.
+/// The events that the task waits for.
 enum Event {
     Control,
     Connected(Result<(Sender, Outcomes), Failure>),
@@ -117,26 +118,26 @@ impl Task {
             order: Order::Run,
             packer: Packer::new(&binding, env.terms.metadata),
             breaker: Breaker::default(),
-            line: Line::Down,
+            connection: Connection::Down,
             flight: Flight::default(),
             trials: Trials::default(),
             outgoing: None,
             loads: VecDeque::new(),
             backlog,
             later: VecDeque::new(),
-            // What is found is older than what comes.
+            // A backlog that was found is older than anything that arrives.
             spilling: found,
             copied: true,
             taken: VecDeque::new(),
             packed: None,
             used: now,
             reached: false,
-            hiccup: None,
-            stubborn: None,
+            quick_reconnect: None,
+            repeated_refusal: None,
             last_error: None,
             published: None,
             unpublished: false,
-            bound: binding.id,
+            connected_binding: binding.id,
             signs: 0,
             released: now,
             timer: Box::pin(sleep_until((now + FAR).into())),
@@ -148,8 +149,8 @@ impl Task {
     pub(super) async fn run(mut self) {
         loop {
             let now = self.env.clock.instant();
-            if self.hangs(now) {
-                self.drop_line().await;
+            if self.close_is_overdue(now) {
+                self.drop_connection().await;
             }
             let wake = self.pump(now);
             let wake = self.publish_at(now).map_or(wake, |at| at.min(wake));
@@ -164,23 +165,24 @@ impl Task {
         self.end().await;
     }
 
-    /// Does what can be done without waiting; says when to do so again, whatever happens.
+    /// Does everything that can be done without waiting. Returns when this should be repeated at the latest.
     fn pump(&mut self, now: Instant) -> Instant {
-        // What it concludes is work for the others.
+        // The order matters: the search may put messages back, which the others then send or store.
         let search = self.pump_search(now);
         let disk = self.pump_disk(now);
-        let line = self.pump_line(now);
+        let connection = self.pump_connection(now);
         let delivery = self.pump_delivery(now);
         let order = match self.order {
             Order::Run => None,
             Order::Remove(by) | Order::Stop(by) => Some(by),
         };
-        // What was moved may have freed the way for what comes first.
-        let wakes = [search, disk, line, delivery, order];
+        // Each part returned when it wants to be called again; the earliest of these counts.
+        let wakes = [search, disk, connection, delivery, order];
         wakes.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
-    /// An earlier wake-up than wanted does no harm; setting the timer for every shipment would.
+    /// Sets the timer. It is not moved back to a later time: an early wake-up does no harm, and setting the timer for
+    /// each shipment would cost time.
     fn wake_at(&mut self, at: Instant, now: Instant) {
         let set = self.timer.deadline().into_std();
         if at < set || set <= now {
@@ -193,7 +195,7 @@ impl Task {
             me,
             env,
             control,
-            line,
+            connection,
             flight,
             outgoing,
             backlog,
@@ -203,16 +205,16 @@ impl Task {
         let clock = &env.clock;
         let owed = if backlog.is_free() { backlog.owed() } else { None };
         let shipment = outgoing.as_ref().map(|cargo| flight.shipment(cargo));
-        let (sender, outcomes, connecting) = line.ends();
+        let (sender, outcomes, connecting) = connection.ends();
         tokio::select! {
             changed = control.changed() => match changed {
                 Ok(()) => Event::Control,
-                // Nobody can order anything any more: only at the end of the agent.
+                // The sender is dropped only when the agent ends.
                 Err(_) => std::future::pending().await,
             },
-            outcome = line::next_outcome(outcomes) => Event::Outcome(outcome),
+            outcome = connection::next_outcome(outcomes) => Event::Outcome(outcome),
             sent = send(sender, shipment) => Event::Sent(sent),
-            connected = line::connected(connecting) => Event::Connected(connected),
+            connected = connection::connected(connecting) => Event::Connected(connected),
             finished = backlog.done(|| clock.instant()) => Event::Disk(finished),
             bytes = Backlog::asked_to_give_up(owed.as_deref()) => Event::GiveUp(bytes),
             () = me.queue.changed() => Event::Queue,
@@ -226,8 +228,8 @@ impl Task {
             Event::Control => self.controlled().await,
             Event::Connected(result) => self.connected(result, now).await,
             Event::Sent(Ok(())) => self.sent(now),
-            // The outcomes say why.
-            Event::Sent(Err(Closed)) => self.line.stop_sending(),
+            // The stream of outcomes gives the reason.
+            Event::Sent(Err(Closed)) => self.connection.stop_sending(),
             Event::Outcome(outcome) => self.outcome(outcome, now).await,
             Event::Disk(finished) => self.finished(finished, now),
             Event::GiveUp(bytes) if bytes > 0 => self.backlog.give_up(bytes),
@@ -241,14 +243,14 @@ impl Task {
         self.published = None;
         if signs != self.signs {
             self.signs = signs;
-            self.breaker.hope();
+            self.breaker.retry_now();
         }
-        if binding.id == self.bound {
+        if binding.id == self.connected_binding {
             return;
         }
-        self.bound = binding.id;
-        // New credentials, or a new host name: the connection begins anew, and what was under way is sent again.
-        self.drop_line().await;
+        self.connected_binding = binding.id;
+        // The credentials or the host name changed: a new connection is made, and what was in flight is sent again.
+        self.drop_connection().await;
         self.recall_suspects();
         self.trials.begin_anew();
         self.breaker.succeeded();
@@ -257,26 +259,27 @@ impl Task {
         self.backlog.rename(&self.env.folder(&binding));
     }
 
-    /// Whether there is nothing left to do.
+    /// Returns whether there is nothing left to do.
     fn is_done(&mut self, now: Instant) -> bool {
         match self.order {
             Order::Run => false,
             Order::Remove(by) => now >= by || (self.is_idle() && !self.backlog.exists() && self.backlog.is_free()),
             Order::Stop(by) => {
-                let delivering = self.line.is_up() || (self.line.is_connecting() && !self.breaker.has_failed());
+                let delivering =
+                    self.connection.is_up() || (self.connection.is_connecting() && !self.breaker.has_failed());
                 now >= by || !delivering || self.is_idle()
             }
         }
     }
 
-    /// Whether nothing waits and nothing is on its way.
+    /// Returns whether nothing waits and nothing is in flight.
     fn is_idle(&self) -> bool {
         self.flight.is_empty() && self.trials.aside().is_empty() && !self.has_work()
     }
 
-    /// Whether there is something to deliver, apart from what is on its way.
+    /// Returns whether there is something to deliver that is not in flight.
     fn has_work(&self) -> bool {
-        self.trials.wants_line()
+        self.trials.wants_connection()
             || self.outgoing.is_some()
             || !self.loads.is_empty()
             || !self.later.is_empty()
@@ -285,26 +288,26 @@ impl Task {
             || self.me.queue.held().envelopes > 0
     }
 
-    /// The end: what is left goes to disk, or is counted.
+    /// Ends the task. What is left is written to disk or counted as lost.
     async fn end(mut self) {
         self.me.ending.store(true, Ordering::Relaxed);
         self.me.queue.close();
         match self.order {
-            Order::Remove(_) => self.give_everything_up().await,
-            Order::Run | Order::Stop(_) => self.put_everything_away().await,
+            Order::Remove(_) => self.discard_everything().await,
+            Order::Run | Order::Stop(_) => self.save_everything().await,
         }
         self.publish();
         self.me.connected.store(false, Ordering::Relaxed);
         self.me.over.send_replace(true);
-        self.env.news.notify_one();
+        self.env.status_changed.notify_one();
     }
 
-    /// Counts what is lost.
+    /// Counts envelopes as lost.
     fn lose(&self, reason: Reason, losses: &[weir_flow::Loss]) {
         self.me.account.lose(reason, losses);
     }
 
-    /// Tells everybody how it is, now or a little later; says when.
+    /// Publishes the status if [`PUBLISH`] has passed since the last time. Otherwise returns when to do it.
     fn publish_at(&mut self, now: Instant) -> Option<Instant> {
         match self.published {
             Some(published) if published + PUBLISH > now => Some(published + PUBLISH).filter(|_| self.unpublished),
@@ -317,12 +320,12 @@ impl Task {
         }
     }
 
-    /// Tells everybody how it is.
+    /// Publishes the status of the drain.
     fn publish(&mut self) {
         let facts = self.backlog.facts();
         let held = self.me.queue.held();
         let (moving, moving_bytes) = self.backlog.moving();
-        let (flying, flying_bytes) = self.flight.waiting();
+        let (in_flight, in_flight_bytes) = self.flight.waiting();
         let in_hand = self.loads.iter().chain(&self.later);
         let (mut lines, mut bytes) = in_hand.fold((0, 0), |(lines, bytes), load| {
             (lines + load.envelopes(), bytes + load.bytes())
@@ -331,12 +334,12 @@ impl Task {
             lines += u64::from(cargo.envelopes);
             bytes += cargo.bytes.len() as u64;
         }
-        lines += held.envelopes as u64 + moving + flying + facts.unread;
+        lines += held.envelopes as u64 + moving + in_flight + facts.unread;
         let unread_bytes = facts
             .bytes
             .checked_mul(facts.unread)
             .and_then(|it| it.checked_div(facts.unsettled.max(1)));
-        bytes += held.bytes as u64 + moving_bytes + flying_bytes + unread_bytes.unwrap_or(facts.bytes);
+        bytes += held.bytes as u64 + moving_bytes + in_flight_bytes + unread_bytes.unwrap_or(facts.bytes);
         let oldest = self.oldest(held.oldest);
         let state = self.state(lines);
         let now = self.env.clock.now_nanos();
@@ -347,13 +350,13 @@ impl Task {
         let error = self.breaker.has_failed().then(|| self.last_error.clone()).flatten();
         let disk_error = self.backlog.trouble().cloned();
         self.me.disk_failed.store(disk_error.is_some(), Ordering::Relaxed);
-        self.me.connected.store(self.line.is_up(), Ordering::Relaxed);
-        let news = self.me.status.update(now, |status| {
+        self.me.connected.store(self.connection.is_up(), Ordering::Relaxed);
+        let status_changed = self.me.status.update(now, |status| {
             status.state = state;
             status.waiting_lines = lines;
             status.waiting_bytes = bytes;
             status.oldest = oldest;
-            // It moves a little each time it is computed.
+            // The value is computed from two clocks and differs by a little each time.
             let moved = status
                 .next_try
                 .zip(next_try)
@@ -364,8 +367,8 @@ impl Task {
             status.last_error = error;
             status.disk_error = disk_error;
         });
-        if news {
-            self.env.news.notify_one();
+        if status_changed {
+            self.env.status_changed.notify_one();
         }
     }
 
@@ -383,7 +386,7 @@ impl Task {
         }
     }
 
-    /// When the oldest that waits came in.
+    /// Returns when the oldest envelope that waits arrived, in nanoseconds since the epoch.
     fn oldest(&self, queued: Option<Instant>) -> Option<i64> {
         let aside = self.trials.aside().front().map(|cargo| cargo.arrived);
         let in_hand = aside.or_else(|| self.flight.oldest_arrival()).or_else(|| {
@@ -396,7 +399,7 @@ impl Task {
             .or_else(|| queued.map(|since| self.arrival(since)))
     }
 
-    /// A moment of the clock that does not jump, on the one that tells the date.
+    /// Converts a moment of the monotonic clock to nanoseconds since the epoch.
     fn arrival(&self, since: Instant) -> i64 {
         let age = self.env.clock.instant().saturating_duration_since(since);
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! One drain, or two, against real sockets.
+//! Tests of one or two drains with real sockets.
 
 mod harness;
 mod refusals;
@@ -15,7 +15,7 @@ use super::*;
 use crate::status::State;
 use harness::{Agent, Behaviour, Receiver, eventually, lines, log, parcel};
 
-/// Lines arrive in order, once, and soon; producers are told; the books balance.
+/// Lines arrive in order, once and soon. Producers get their acknowledgements, and the ledger balances.
 #[tokio::test]
 async fn lines_flow() {
     let receiver = Receiver::start(0, Behaviour::Reads).await;
@@ -38,7 +38,7 @@ async fn lines_flow() {
     })
     .await;
     agent.assert_balanced(&[&drain]);
-    // A line on an idle drain does not wait for others.
+    // A line for an idle drain is not gathered with others.
     let begun = std::time::Instant::now();
     drain.push(lines("app", 5000, 1), agent.now());
     eventually("one more", || receiver.count() == 5001).await;
@@ -47,7 +47,8 @@ async fn lines_flow() {
     agent.stop(&[&drain]).await;
 }
 
-/// While the drain is away its lines go to disk, and producers do not wait; when it is back they arrive in order.
+/// While a drain is down its lines go to disk and producers do not wait. When it is up again, the lines arrive in
+/// order.
 #[tokio::test]
 async fn a_drain_that_is_away_misses_nothing() {
     let place = harness::free_port();
@@ -81,8 +82,7 @@ async fn a_drain_that_is_away_misses_nothing() {
     agent.stop(&[&drain]).await;
 }
 
-/// The connection breaks again and again under load: nothing is missing, the order holds but for what is repeated, and
-/// that is bounded.
+/// If connections break repeatedly under load, no line is missing, and only few lines arrive twice or out of order.
 #[tokio::test]
 async fn broken_connections_repeat_a_little() {
     let mut receiver = Receiver::start(0, Behaviour::Reads).await;
@@ -104,14 +104,14 @@ async fn broken_connections_repeat_a_little() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         receiver = Receiver::start(place, Behaviour::Reads).await;
-        // What is repeated at the next break is then lines that came one after the other, and not a whole backlog.
+        // So at the next break recent lines are repeated, and not a whole backlog.
         eventually("caught up", || receiver.numbers().last() == Some(&(next - 1))).await;
     }
     eventually("the last line", || receiver.numbers().last() == Some(&(next - 1))).await;
     numbers.extend(receiver.numbers());
     let distinct: BTreeSet<_> = numbers.iter().copied().collect();
     assert_eq!(distinct.len() as i64, next, "missing lines");
-    // 2000 lines a second, a quarter of a second, three times, and some slack.
+    // 2,000 lines a second for a quarter of a second, three times, and some reserve.
     let twice = numbers.len() - distinct.len();
     assert!(twice <= 3 * 1000, "{twice} lines twice");
     harness::assert_in_order(&numbers);
@@ -120,7 +120,7 @@ async fn broken_connections_repeat_a_little() {
     agent.stop(&[&drain]).await;
 }
 
-/// The agent is killed while the drain is away, and again while it catches up: every line arrives, in order.
+/// If the agent is killed while the drain is down, and again while the drain catches up, every line arrives.
 #[test]
 fn a_killed_agent_goes_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ fn a_killed_agent_goes_on() {
         let agent = runtime.block_on(async { Agent::start_in(harness::terms(), dir.path()) });
         let drain = runtime.block_on(async { agent.drain_found(&binding, found) });
         work(&runtime, &agent, &drain);
-        // From one moment to the next, as far as a process can do this to itself.
+        // This is as close to a kill as a process can come with a part of itself.
         runtime.shutdown_background();
     };
     run(false, &|runtime, agent, drain| {
@@ -169,7 +169,7 @@ fn a_killed_agent_goes_on() {
     outside.shutdown_background();
 }
 
-/// At the budget the oldest go and are counted; the newest arrive.
+/// If the budget on disk is used up, the oldest lines are lost and counted, and the newest arrive.
 #[tokio::test]
 async fn the_oldest_go_at_the_budget() {
     let terms = Terms {
@@ -197,7 +197,7 @@ async fn the_oldest_go_at_the_budget() {
     agent.stop(&[&drain]).await;
 }
 
-/// A disk that cannot be written to: memory keeps the newest, what goes is counted, producers go on; and it is tried again.
+/// If the disk cannot be written to, memory keeps the newest lines, lost lines are counted, and producers do not wait.
 #[tokio::test]
 async fn without_a_disk_memory_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
@@ -226,7 +226,7 @@ async fn without_a_disk_memory_keeps_the_newest() {
         receiver.numbers(),
         (i64::try_from(lost).unwrap()..30_000).collect::<Vec<_>>()
     );
-    // Those that were taken before they were lost cannot be taken back.
+    // A line that was reported as taken before it was lost cannot be reported as lost any more.
     assert!(tracker.progress().lost <= lost);
     eventually("settled", || drain.account.sent() + lost == 30_000).await;
     agent.assert_balanced(&[&drain]);
@@ -234,7 +234,8 @@ async fn without_a_disk_memory_keeps_the_newest() {
     agent.stop(&[&drain]).await;
 }
 
-/// A drain that accepts and never reads gets its lines on disk, holds up no producer, and its neighbour feels nothing.
+/// A drain that accepts connections and never reads gets its lines on disk, and delays neither producers nor other
+/// drains.
 #[tokio::test]
 async fn a_drain_that_never_reads_harms_nobody() {
     let (stuck, good) = (
@@ -271,7 +272,7 @@ async fn a_drain_that_never_reads_harms_nobody() {
     agent.stop(&[&bad, &neighbour]).await;
 }
 
-/// An envelope without a syslog form costs only itself, at once.
+/// An envelope that has no syslog form is counted at once, and others are not affected.
 #[tokio::test]
 async fn an_unconvertible_envelope_costs_only_itself() {
     let receiver = Receiver::start(0, Behaviour::Reads).await;
@@ -288,7 +289,7 @@ async fn an_unconvertible_envelope_costs_only_itself() {
     agent.stop(&[&drain]).await;
 }
 
-/// A binding that is removed has some time to deliver; what is left then is counted, and nothing stays on disk.
+/// A removed binding has some time to deliver. What is left then is counted, and nothing stays on disk.
 #[tokio::test]
 async fn a_removed_binding_leaves_nothing() {
     let agent = Agent::start(harness::terms());
@@ -309,13 +310,13 @@ async fn a_removed_binding_leaves_nothing() {
     assert_eq!(away.status.snapshot().state, State::Removed);
     assert_eq!((away.account.lost(), agent.lost_for("consumer_gone")), (500, 500));
     assert!(!agent.folder(&away).exists());
-    // Too late, and counted.
+    // A line that comes too late is counted as well.
     away.push(lines("away", 0, 3), agent.now());
     assert_eq!(away.account.lost(), 503);
     agent.assert_balanced(&[&there, &away]);
 }
 
-/// Credentials are rotated while lines wait: they go with the new ones, to the same place.
+/// If credentials are rotated while lines wait, the lines are delivered with the new ones.
 #[tokio::test]
 async fn rotated_credentials_keep_what_waits() {
     let agent = Agent::start(harness::terms());
@@ -324,7 +325,7 @@ async fn rotated_credentials_keep_what_waits() {
     let mut new = old.clone();
     new.credentials.ca = Some("another".to_owned());
     let new = Binding::new(new.url, new.app, new.credentials);
-    assert!(old.kin == new.kin && old.id != new.id);
+    assert!(old.rotation_id == new.rotation_id && old.id != new.id);
     let drain = agent.drain(&old);
     drain.push(lines("app", 0, 500), agent.now());
     eventually("on disk", || harness::spilled(&agent.folder(&drain)) == 500).await;
@@ -336,7 +337,7 @@ async fn rotated_credentials_keep_what_waits() {
     agent.stop(&[&drain]).await;
 }
 
-/// When the agent stops, what waits goes to disk, and the next one delivers it first.
+/// If the agent stops, waiting lines go to disk, and the next run delivers them first.
 #[tokio::test]
 async fn what_waits_survives_a_stop() {
     let dir = tempfile::tempdir().unwrap();
@@ -361,7 +362,7 @@ async fn what_waits_survives_a_stop() {
     agent.stop(&[&drain]).await;
 }
 
-/// An idle connection is given up, and made again when there is something to send.
+/// An idle connection is closed, and opened again when there is something to send.
 #[tokio::test]
 async fn idle_connections_end() {
     let terms = Terms {
@@ -382,8 +383,8 @@ async fn idle_connections_end() {
     agent.stop(&[&drain]).await;
 }
 
-/// Everything at once, by chance: the drain comes, goes and crawls, the agent stops and starts, credentials are rotated,
-/// lines come in bursts. Each line arrives, in order but for what is repeated.
+/// In a random sequence of outages, slow readers, restarts, rotated credentials and bursts, each line arrives, and in
+/// order except for repeated ones.
 #[test]
 fn whatever_happens() {
     let seed: u64 = std::env::var("SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
@@ -419,7 +420,7 @@ fn whatever_happens() {
                 0 | 1 => match receiver.take() {
                     Some(receiver) => {
                         receiver.speed_up();
-                        // A slow reader's unread lines would be gone with it.
+                        // Lines that a slow reader has not read would be lost with it.
                         std::thread::sleep(Duration::from_millis(100));
                         numbers.extend(outside.block_on(receiver.kill()));
                     }

@@ -1,22 +1,22 @@
-//! Which message ends the connections of a drain.
+//! Finds the message at which a drain ends its connections.
 //!
-//! A receiver of syslog over TCP says no to a message by closing the connection, and by nothing else; a collector over HTTPS
-//! that fails at a message answers 500, or not at all. The same message first on every new connection would stop the drain
-//! for ever. So what was written before a connection broke is repeated in whole once; if the first of it could not be
-//! settled then, it goes in units:
+//! A syslog receiver over TCP can refuse a message only by closing the connection. An HTTPS collector that fails at a
+//! message answers with status 500 or not at all. If that message came first on every new connection, the drain would
+//! stop for ever. So what was written before a connection broke is sent again once as a whole. If the first message of
+//! it could not be settled then, messages are sent in units:
 //!
 //! ```text
-//! unit of n messages ─▶ settled: the next one has 2 n, up to FULL, where the drain is free again
-//!                    └▶ broken:  the next one has n / 2
+//! unit of n messages ─▶ settled: the next unit has 2 n, up to FULL, from where on there are no units
+//!                    └▶ broken:  the next unit has n / 2
 //! one message, first on a connection that stayed open for QUIET
-//!                    ├▶ settled ("kept"): the receiver works. Each suspect gets its second trial; broken again: rejected
-//!                    └▶ broken: a suspect, set aside; the next message is tried
-//! no message kept    ├▶ all were read, and the connection closed in order: the receiver takes one message a connection
-//!                    └▶ else the drain is out: suspects return to their place, and the pauses of an outage begin
+//!                    ├▶ settled ("kept"): the receiver works. Each suspect is tried a second time; broken again: rejected
+//!                    └▶ broken: the message is a suspect and set aside; the next message is tried
+//! no message kept    ├▶ all were read and the connection closed in order: the receiver takes one message per connection
+//!                    └▶ otherwise it is an outage: suspects return to their place, and the pauses of an outage begin
 //! ```
 //!
-//! A message is rejected only if connections broke at it before and after the receiver kept another one: an outage,
-//! whatever it looks like, rejects nothing. Suspects are bounded in number and bytes.
+//! A message is rejected only if connections broke at it before and after the receiver kept another one. So an outage
+//! of any kind rejects nothing. Suspects are bounded in number and bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -25,87 +25,90 @@ use weir_drain::Unsettled;
 
 use super::flight::Cargo;
 
-/// How long a new connection must stay open before a message is tried on it alone: a proxy without its server closes.
+/// How long a new connection must stay open before one message is tried alone on it. A proxy whose server is down
+/// closes at once.
 pub(super) const QUIET: Duration = Duration::from_millis(20);
 
-/// Units of so many messages are as good as no units.
+/// The number of messages per unit from which units are given up.
 const FULL: u32 = 4096;
 
-/// Most suspects: lines that come in pieces are many at once.
+/// The largest number of suspects. A stack trace can give many bad lines in a row.
 const SUSPECTS: usize = 256;
+/// The largest size in bytes of all suspects.
 const SUSPECT_BYTES: usize = 4 << 20;
 
-/// Most suspects once a search had no result: the drain is out, and hears from us as often as other drains that are.
+/// The largest number of suspects after a search without a result. The drain is down then, and gets as few connections
+/// as others.
 const SUSPECTS_IN_AN_OUTAGE: usize = 8;
 
-/// So long another message is waited for, to try the receiver with, before it is judged without one.
-const COMPANY: Duration = Duration::from_secs(5);
+/// How long a search waits for another message before it concludes without one.
+const WAIT_FOR_ANOTHER: Duration = Duration::from_secs(5);
 
-/// What a broken connection means.
+/// The meaning of a broken connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The drain took something until then: everything is sent again, at once.
+    /// The drain accepted something before: everything is sent again at once.
     Again,
-    /// What is sent again is sent in smaller units, or another message is tried.
+    /// Smaller units are sent, or another message is tried.
     Search,
-    /// The message that was alone on the connection is one of the suspects now.
+    /// The message that was alone on the connection becomes a suspect.
     Suspect,
-    /// The message that was alone on the connection is refused.
+    /// The message that was alone on the connection is refused for good.
     Reject,
-    /// The receiver takes one message a connection, and this was it.
+    /// The receiver takes one message per connection, and it took this one.
     Taken,
-    /// It says nothing about any message.
+    /// The break tells nothing about any message.
     Outage,
 }
 
-/// What is to be sent next.
+/// What is sent next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// As much as the transport takes.
+    /// As many messages as the transport accepts.
     Everything,
-    /// So many messages, when nothing else is under way.
+    /// This number of messages, once nothing else is in flight.
     Unit(u32),
     /// One message, alone on a new connection.
     Alone,
-    /// The first of the suspects, alone on a new connection.
+    /// The first suspect, alone on a new connection.
     Suspect,
 }
 
 /// The conclusion of a search in which no message was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Conclusion {
-    /// The receiver takes one message a connection: the suspects were taken.
-    OneEach,
-    /// The drain is out.
+    /// The receiver takes one message per connection, so it took the suspects.
+    OnePerConnection,
+    /// The drain is down.
     Outage,
 }
 
-/// What is known of a drain's connections. See the module.
+/// The state of the search for one drain.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
-    /// Messages of a unit; `None`: no units.
+    /// The number of messages per unit. `None` means that there are no units.
     unit: Option<u32>,
-    /// What came first was settled since a connection broke last.
+    /// Whether the first message in flight was settled since a connection last broke.
     progressed: bool,
-    /// The oldest first. Everything that is settled while there are any lies behind them on disk.
+    /// The suspects, oldest first. Places on disk behind them are settled only together with them.
     aside: VecDeque<Cargo>,
     aside_bytes: usize,
-    /// The receiver kept another message since the first of the suspects was set aside.
+    /// Whether the receiver kept another message after the first suspect was set aside.
     kept: bool,
-    /// What is under way alone is a suspect.
+    /// Whether the message that is alone in flight is a suspect.
     retrying: bool,
-    /// All suspects were read before their connections ended.
+    /// Whether all suspects were read before their connections ended.
     all_read: bool,
-    /// The receiver ends each connection when it has read a message.
-    one_each: bool,
-    /// A search had no result, and nothing was kept since.
-    in_vain: bool,
+    /// Whether the receiver ends each connection after it has read one message.
+    one_per_connection: bool,
+    /// Whether the last search had no result and no message was kept since.
+    inconclusive: bool,
     /// When the last suspect was set aside.
     since: Option<Instant>,
 }
 
 impl Trials {
-    /// What is to be sent next.
+    /// Returns what is sent next.
     pub(super) fn next(&self) -> Next {
         match self.unit {
             None => Next::Everything,
@@ -115,7 +118,7 @@ impl Trials {
         }
     }
 
-    /// The first of the suspects, for its second trial.
+    /// Takes the first suspect for its second trial.
     pub(super) fn take_suspect(&mut self) -> Option<Cargo> {
         let cargo = self.aside.pop_front()?;
         self.aside_bytes -= cargo.bytes.len();
@@ -123,20 +126,20 @@ impl Trials {
         Some(cargo)
     }
 
-    /// A message is tried alone that is no suspect.
+    /// Records that a message that is no suspect is tried alone.
     pub(super) const fn tries_another(&mut self) {
         self.retrying = false;
     }
 
-    /// Something was settled; `first`: what came first was; `all`: everything that was under way. Returns whether the next
-    /// message needs a new connection.
+    /// Records that something was settled. `first` says whether the first message in flight was, and `all` whether
+    /// everything was. Returns whether the next message needs a new connection.
     pub(super) fn settled(&mut self, first: bool, all: bool) -> bool {
         self.progressed |= first;
-        self.in_vain = false;
+        self.inconclusive = false;
         let Some(unit) = self.unit.filter(|_| all) else {
             return false;
         };
-        self.one_each = false;
+        self.one_per_connection = false;
         if !self.aside.is_empty() {
             self.kept = true;
             return true;
@@ -148,7 +151,7 @@ impl Trials {
         false
     }
 
-    /// A connection broke with so many messages under way.
+    /// Evaluates a connection that broke with this number of messages in flight.
     pub(super) fn broken(&mut self, unsettled: Unsettled, messages: u32) -> Verdict {
         if unsettled == Unsettled::Nothing || messages == 0 {
             let progressed = std::mem::take(&mut self.progressed);
@@ -164,7 +167,7 @@ impl Trials {
                 self.unit = Some((messages / 2).max(1));
                 Verdict::Search
             }
-            Some(1) if self.one_each && unsettled == Unsettled::Read => {
+            Some(1) if self.one_per_connection && unsettled == Unsettled::Read => {
                 self.kept = true;
                 Verdict::Taken
             }
@@ -177,7 +180,8 @@ impl Trials {
         }
     }
 
-    /// The drain cannot be reached. What was kept before an outage says nothing about the time after it.
+    /// Records that the drain cannot be reached. A message that was kept before an outage proves nothing for the time
+    /// after it.
     pub(super) const fn outage(&mut self) {
         self.kept = false;
     }
@@ -194,38 +198,42 @@ impl Trials {
         self.since = Some(now);
     }
 
-    /// A suspect was judged.
+    /// Records that a suspect was judged.
     pub(super) const fn judged(&mut self) {
         self.retrying = false;
         self.progressed = true;
     }
 
-    /// When to conclude at the latest, if there are suspects and no other message was kept. `more`: there is another
-    /// message to try.
+    /// Returns when the search must be concluded, if there are suspects and no other message was kept. `more` says
+    /// whether there is another message to try.
     pub(super) fn concludes_at(&self, more: bool, now: Instant) -> Option<Instant> {
         let since = self.since.filter(|_| !self.aside.is_empty() && !self.kept)?;
-        let most = if self.in_vain { SUSPECTS_IN_AN_OUTAGE } else { SUSPECTS };
+        let most = if self.inconclusive {
+            SUSPECTS_IN_AN_OUTAGE
+        } else {
+            SUSPECTS
+        };
         let full = self.aside.len() >= most || self.aside_bytes >= SUSPECT_BYTES;
         match (full, more) {
             (true, _) => Some(now),
             (false, true) => None,
-            (false, false) => Some(since + COMPANY),
+            (false, false) => Some(since + WAIT_FOR_ANOTHER),
         }
     }
 
-    /// Concludes without a message that was kept; returns the suspects.
+    /// Concludes the search without a message that was kept. Returns the conclusion and the suspects.
     pub(super) fn conclude(&mut self) -> (Conclusion, VecDeque<Cargo>) {
         let conclusion = if self.all_read {
-            self.one_each = true;
-            Conclusion::OneEach
+            self.one_per_connection = true;
+            Conclusion::OnePerConnection
         } else {
-            self.in_vain = true;
+            self.inconclusive = true;
             Conclusion::Outage
         };
         (conclusion, self.take_aside())
     }
 
-    /// Takes the suspects back: they are messages as all others.
+    /// Takes the suspects back, to be treated like all other messages.
     pub(super) fn take_aside(&mut self) -> VecDeque<Cargo> {
         self.kept = false;
         self.retrying = false;
@@ -233,24 +241,24 @@ impl Trials {
         std::mem::take(&mut self.aside)
     }
 
-    /// Forgets what is known: it is another receiver from now on. There must be no suspects.
+    /// Resets the state, because it is another receiver from now on. There must be no suspects.
     pub(super) fn begin_anew(&mut self) {
         debug_assert!(self.aside.is_empty(), "suspects would be lost");
         *self = Self::default();
     }
 
-    /// The suspects, the oldest first.
+    /// Returns the suspects, oldest first.
     pub(super) const fn aside(&self) -> &VecDeque<Cargo> {
         &self.aside
     }
 
-    /// The youngest of the suspects.
+    /// Returns the newest suspect.
     pub(super) fn last_aside(&mut self) -> Option<&mut Cargo> {
         self.aside.back_mut()
     }
 
-    /// Whether a suspect waits for its second trial.
-    pub(super) fn wants_line(&self) -> bool {
+    /// Returns whether a suspect waits for its second trial.
+    pub(super) fn wants_connection(&self) -> bool {
         self.kept && !self.aside.is_empty()
     }
 }
@@ -274,7 +282,7 @@ mod tests {
         }
     }
 
-    /// Trials of a drain that has broken twice with `messages`, down to one.
+    /// Creates the state after two breaks with `messages` in flight and a search that is down to one message.
     fn alone(messages: u32) -> Trials {
         let mut trials = Trials::default();
         trials.settled(true, false);
@@ -291,8 +299,8 @@ mod tests {
         trials
     }
 
-    /// What is repeated is halved; one that breaks alone is rejected only after another one was kept, and then units grow
-    /// until there are none.
+    /// Units are halved. A message that breaks connections alone is rejected only after another one was kept. Then
+    /// units grow until there are none.
     #[test]
     fn a_message_is_rejected_between_others_that_are_kept() {
         let now = clock::instant();
@@ -323,8 +331,8 @@ mod tests {
         assert_eq!(units, 12);
     }
 
-    /// A connection that ends before anything was written, and one that ends in an outage between two trials, say nothing
-    /// about messages.
+    /// A connection that ended before anything was written, or that ended in an outage between two trials, proves
+    /// nothing.
     #[test]
     fn outages_say_nothing() {
         let now = clock::instant();
@@ -340,10 +348,10 @@ mod tests {
         );
         assert_eq!(trials.broken(Unsettled::Nothing, 1), Verdict::Outage);
         assert_eq!(trials.next(), Next::Alone, "another one is to be kept first");
-        assert_eq!(trials.concludes_at(false, now), Some(now + COMPANY));
+        assert_eq!(trials.concludes_at(false, now), Some(now + WAIT_FOR_ANOTHER));
         let (conclusion, suspects) = trials.conclude();
         assert_eq!((conclusion, suspects.len()), (Conclusion::Outage, 1));
-        // From now on it is searched for less.
+        // After a search without a result, the next one is smaller.
         for number in 0..SUSPECTS_IN_AN_OUTAGE {
             assert_eq!(trials.concludes_at(true, now), None);
             trials.set_aside(cargo(u8::try_from(number).unwrap()), Unsettled::Read, now);
@@ -351,7 +359,8 @@ mod tests {
         assert_eq!(trials.concludes_at(true, now), Some(now));
     }
 
-    /// A receiver that reads each message and closes takes them; one that it does not read to its end is refused all the same.
+    /// A receiver that reads one message and closes has accepted it. A message that it does not read completely is
+    /// still rejected.
     #[test]
     fn one_message_a_connection() {
         let now = clock::instant();
@@ -361,7 +370,7 @@ mod tests {
             trials.set_aside(cargo(number), Unsettled::Read, now);
         }
         let (conclusion, suspects) = trials.conclude();
-        assert_eq!((conclusion, suspects.len()), (Conclusion::OneEach, 2));
+        assert_eq!((conclusion, suspects.len()), (Conclusion::OnePerConnection, 2));
         assert_eq!(trials.broken(Unsettled::Read, 1), Verdict::Taken);
         assert_eq!(trials.next(), Next::Alone);
         assert_eq!(trials.broken(Unsettled::Unknown, 1), Verdict::Suspect);

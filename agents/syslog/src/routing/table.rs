@@ -1,4 +1,4 @@
-//! Who wants what of which source.
+//! The routing table: which drain wants what of which source.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use weir_drain::Parameters;
 use weir_envelope::batch::{Kind, RawEnvelope, source_hash};
 
 use crate::drain::Drain;
-use crate::telling::is_report;
+use crate::reporting::is_report;
 
 /// A drain and what it wants.
 #[derive(Debug)]
@@ -24,11 +24,12 @@ impl Route {
         if !self.parameters.kinds.contains(kind) {
             return false;
         }
-        // What we report of an app's drains is of the app, but not by it: its drains would keep each other busy.
+        // A report about an app's drains carries the app's source id, but the app did not emit it. If it went to the
+        // app's drains, they would keep each other busy.
         if kind == Kind::Gauge && !self.aggregate && is_report(envelope) {
             return false;
         }
-        if !self.parameters.looks_at_source_types() {
+        if !self.parameters.filters_by_source_type() {
             return true;
         }
         let source_type = envelope.view().tag("source_type");
@@ -36,20 +37,20 @@ impl Route {
     }
 }
 
-/// Sources whose ids have the same hash, and who wants something of each.
+/// The sources whose ids have one hash, and the indexes of the drains that want something of each.
 type Sources = Vec<(Box<[u8]>, Vec<u32>)>;
 
-/// The index: one look-up for each source, however many bindings there are.
+/// The index. It needs one look-up per source, however many bindings there are.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     routes: Vec<Route>,
-    /// By the hash of the source id, which every envelope has with it. Two sources with one hash share the entry.
+    /// The sources by the hash of their id, which each envelope carries. Two sources with one hash share an entry.
     by_source: AHashMap<u32, Sources>,
     aggregates: Vec<u32>,
 }
 
 impl Table {
-    /// A table of these drains.
+    /// Creates a table of these drains.
     pub(crate) fn new(drains: impl IntoIterator<Item = Arc<Drain>>) -> Self {
         let mut table = Self::default();
         for (index, drain) in (0u32..).zip(drains) {
@@ -85,7 +86,7 @@ impl Table {
         &self.routes[index as usize].drain
     }
 
-    /// Looks up the envelopes of one batch.
+    /// Returns a cursor that looks up the envelopes of one batch.
     pub(crate) const fn targets(&self) -> Targets<'_, '_> {
         Targets {
             table: self,
@@ -100,14 +101,14 @@ impl Table {
     }
 }
 
-/// Looks up envelopes, remembering the last source: its lines mostly come together.
+/// A cursor that remembers the last source, because envelopes of one source usually come together.
 pub(crate) struct Targets<'t, 'b> {
     table: &'t Table,
     last: Option<(u32, &'b [u8], &'t [u32])>,
 }
 
 impl<'b> Targets<'_, 'b> {
-    /// Calls `deliver` with each drain that gets `envelope`.
+    /// Calls `deliver` with the index of each drain that gets `envelope`.
     #[inline]
     pub(crate) fn of(&mut self, envelope: RawEnvelope<'b>, mut deliver: impl FnMut(u32)) {
         let (hash, source_id) = (envelope.source_hash(), envelope.source_id_bytes());

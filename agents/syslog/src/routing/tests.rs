@@ -30,9 +30,9 @@ impl Bench {
             memory: Memory::new(1 << 30),
             budget: Budget::new(1 << 30),
             spill: dir.path().join("spill"),
-            flying: AtomicUsize::new(0),
-            max_flying: usize::MAX,
-            news: Notify::new(),
+            in_flight_bytes: AtomicUsize::new(0),
+            max_in_flight_bytes: usize::MAX,
+            status_changed: Notify::new(),
             routed: AtomicU64::new(0),
         });
         Self {
@@ -42,7 +42,7 @@ impl Bench {
         }
     }
 
-    /// Drains without tasks: what they get stays in their queues.
+    /// Returns drains without tasks. What they get stays in their queues.
     fn drains(&self, bindings: &[(Option<&str>, &str)]) -> Vec<Arc<Drain>> {
         let drains: Vec<_> = bindings
             .iter()
@@ -66,7 +66,7 @@ impl Bench {
     }
 }
 
-/// What one drain got: timestamps.
+/// Returns the timestamps of the envelopes that a drain got.
 fn got(drain: &Drain) -> Vec<i64> {
     let mut parcels = std::collections::VecDeque::new();
     drain.queue.take(usize::MAX, usize::MAX, &mut parcels);
@@ -110,15 +110,15 @@ fn all_kinds(builder: &mut BatchBuilder, source: &str) {
     });
     write(builder, 7, &|writer| {
         writer
-            .tag("origin", crate::telling::ORIGIN)
+            .tag("origin", crate::reporting::ORIGIN)
             .tag("binding", "b")
             .gauge(&[("drain_lost", "lines", 1.0)]);
     });
     write(builder, 8, &|_| {});
 }
 
-/// Each drain gets what its URL asks for of its app; aggregate drains of all; nobody gets reports about drains but those
-/// who get everything.
+/// Each drain gets what its URL asks for, of its app. Aggregate drains get it of all apps. Reports about drains go to
+/// aggregate drains only.
 #[test]
 fn filters_by_source_kind_and_source_type() {
     let bench = Bench::new();
@@ -146,7 +146,7 @@ fn filters_by_source_kind_and_source_type() {
     assert_eq!(bench.env.routed.load(Ordering::Relaxed), 3 + 6 + 2 + 1 + 1 + 14);
 }
 
-/// A message is settled when every drain that got a part of it let go; one that nobody wants at once.
+/// A message is settled when all drains that got a part of it have released it, or at once if no drain wants it.
 #[test]
 fn receipts_go_to_everybody() {
     let bench = Bench::new();
@@ -175,7 +175,7 @@ fn receipts_go_to_everybody() {
     assert_eq!(tracker.progress().handed_on, 3);
 }
 
-/// An envelope without a source id belongs to its origin.
+/// The tag `origin` stands in for a missing source id.
 #[test]
 fn origins_stand_in_for_sources() {
     let bench = Bench::new();
@@ -190,7 +190,7 @@ fn origins_stand_in_for_sources() {
     assert_eq!(got(&drains[0]), [1]);
 }
 
-/// A drain that wants all of a batch shares its bytes; one that wants a part has its own.
+/// A drain that wants the whole batch shares its bytes.
 #[test]
 fn whole_batches_are_shared() {
     let bench = Bench::new();

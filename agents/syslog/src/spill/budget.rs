@@ -1,9 +1,9 @@
-//! How much disk all spills of the agent may use together.
+//! The disk space that all spills of the agent use together.
 //!
-//! While there is room everybody may take it. At the limit the spill that holds the most gives up: if that is the one
-//! that wants to write, its own oldest segment goes; if it is a neighbour, the neighbour is asked to give up as much, and
-//! the writer goes on. A neighbour that does not answer (its disk hangs) is waited for until a sixteenth above the limit;
-//! from there on the writer pays itself.
+//! While there is space, every spill may use it. At the limit, the spill that uses the most has to give up space. If
+//! this is the writer itself, its own oldest segment is discarded first. If it is another one, that one is asked to
+//! give up as much as is needed, and the writer goes on. If the other one does not react, for example because its disk
+//! hangs, the total may grow to a sixteenth above the limit. From there on the writer has to give up its own segments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The limit, and who uses how much of it.
+/// The limit, and how much of it each spill uses.
 #[derive(Debug)]
 pub(crate) struct Budget {
     total: u64,
@@ -32,7 +32,7 @@ struct Holder {
     owed: Arc<Owed>,
 }
 
-/// What a spill is asked to give up, in bytes.
+/// The number of bytes that a spill is asked to give up.
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
     bytes: AtomicU64,
@@ -45,23 +45,23 @@ impl Owed {
         self.asked.notified().await;
     }
 
-    /// How much; asks no more for it.
+    /// Returns how many bytes are asked for, and resets the number.
     pub(crate) fn take(&self) -> u64 {
         self.bytes.swap(0, Ordering::Relaxed)
     }
 }
 
-/// What a spill that wants to write is told.
+/// The answer to a spill that wants to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// There is room, or there will be.
+    /// There is space, or there will be.
     Write,
-    /// Its own oldest segment has to go first.
+    /// The spill has to discard its own oldest segment first.
     GiveUp,
 }
 
 impl Budget {
-    /// So many bytes for all spills together.
+    /// Creates a budget of `total` bytes for all spills together.
     pub(crate) fn new(total: u64) -> Arc<Self> {
         Arc::new(Self {
             total,
@@ -69,13 +69,13 @@ impl Budget {
         })
     }
 
-    /// Bytes in use.
+    /// Returns the number of bytes in use.
     #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.state.lock().used
     }
 
-    /// The part of one more spill.
+    /// Returns the share of one more spill.
     pub(super) fn share(self: &Arc<Self>) -> Share {
         let mut state = self.state.lock();
         let key = state.next;
@@ -95,7 +95,7 @@ impl Budget {
     }
 }
 
-/// One spill's part of the budget; gives it back when it is dropped.
+/// The share of one spill. It is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<Budget>,
@@ -113,7 +113,7 @@ impl Share {
         Arc::clone(&self.owed)
     }
 
-    /// Whether `size` more bytes may be written now.
+    /// Returns whether `size` more bytes may be written now.
     pub(super) fn verdict(&self, size: u64) -> Verdict {
         let state = self.budget.state.lock();
         let total = self.budget.total;
@@ -124,7 +124,7 @@ impl Share {
         let largest = state.holders.iter().max_by_key(|(_, holder)| holder.used);
         match largest {
             Some((key, holder)) if *key != self.key && after <= total.saturating_add(total / 16) => {
-                // Asking again for what was asked for already changes nothing.
+                // `fetch_max` and not an addition: asking for the same space twice must not double it.
                 holder.owed.bytes.fetch_max(after - total, Ordering::Relaxed);
                 holder.owed.asked.notify_one();
                 Verdict::Write

@@ -1,4 +1,4 @@
-//! The cursor's file: how far a spill is settled.
+//! The file of the cursor: up to where a spill is settled.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use super::Place;
 
-/// Segment, offset, skip, envelopes that were settled, checksum.
+/// The size in bytes of the file: segment, offset, skip, number of settled envelopes, checksum.
 const SIZE: usize = 32;
 
-/// Without the number of envelopes, as former versions wrote it.
+/// The size in bytes of the file as earlier versions wrote it, without the number of envelopes.
 const FORMER_SIZE: usize = 24;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("cursor")
 }
 
-/// Whether there is a cursor, be it one that can be read or not.
+/// Returns whether there is a cursor file, readable or not.
 pub(super) fn exists(folder: &Path) -> bool {
     path(folder).exists()
 }
 
-/// The cursor on file, and how many envelopes were settled until then, where it says so; `None` if there is none that can
-/// be believed.
+/// Reads the cursor, and the number of envelopes that were settled until then if the file contains it. Returns `None`
+/// if there is no valid file.
 pub(super) fn read(folder: &Path) -> Option<(Place, Option<u64>)> {
     let bytes = fs::read(path(folder)).ok()?;
     if bytes.len() != SIZE && bytes.len() != FORMER_SIZE {
@@ -42,7 +42,7 @@ pub(super) fn read(folder: &Path) -> Option<(Place, Option<u64>)> {
     Some((place, settled))
 }
 
-/// Writes it in place, in one call: a kill leaves the old one or the new one.
+/// Writes the cursor in place with one call, so that after a kill either the old or the new one is there.
 pub(super) fn write(folder: &Path, place: Place, settled: u64) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(SIZE);
     bytes.extend_from_slice(&place.segment.to_le_bytes());

@@ -1,7 +1,7 @@
-//! The index of a segment: where each of its records lies and how many envelopes it holds, in a file of its own.
+//! The index of a segment, in a file of its own: where each record is and how many envelopes it holds.
 //!
-//! What is damaged in a segment is found again and counted with it, and the other way round: each entry has its own checksum
-//! and stands for itself.
+//! A damaged record is located and counted with the index, and a damaged index with the records. Each entry has its own
+//! checksum and can be used without the others.
 //!
 //! ```text
 //! 0000000000000001.idx   entry | entry | …, one for each record
@@ -14,24 +14,24 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Size of an entry.
+/// The size in bytes of an entry.
 pub(super) const SIZE: usize = 28;
 
 pub(super) const EXTENSION: &str = "idx";
 
-/// Where one record lies.
+/// The position of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) offset: u64,
-    /// Envelopes that were appended to the spill before it.
+    /// The number of envelopes that were appended to the spill before this record.
     pub(super) before: u64,
-    /// Bytes of the record.
+    /// The size in bytes of the record.
     pub(super) size: u32,
     pub(super) envelopes: u32,
 }
 
 impl Entry {
-    /// Where the next record begins.
+    /// Returns the offset at which the next record begins.
     pub(super) const fn end(&self) -> u64 {
         self.offset + self.size as u64
     }
@@ -47,7 +47,7 @@ impl Entry {
         bytes
     }
 
-    /// `None` if the checksum does not fit.
+    /// Decodes an entry. Returns `None` if the checksum does not match.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (entry, crc) = bytes.split_at_checked(SIZE - 4)?;
         if crc32fast::hash(entry) != u32::from_le_bytes(crc.try_into().ok()?) {
@@ -66,7 +66,7 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016x}.{EXTENSION}"))
 }
 
-/// The entries of a segment that can be believed, in order.
+/// Returns the valid entries of a segment, in order.
 pub(super) fn read(folder: &Path, number: u64) -> io::Result<Vec<Entry>> {
     let bytes = match fs::read(path(folder, number)) {
         Ok(bytes) => bytes,
@@ -108,7 +108,7 @@ impl Writer {
         Ok(Self { file, len: 0 })
     }
 
-    /// Appends an entry. What an error leaves of it is written over by the next one.
+    /// Appends an entry. If this fails, the next entry overwrites what was written.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         self.file.write_all_at(&entry.encode(), self.len)?;
         self.len += SIZE as u64;

@@ -1,23 +1,23 @@
-//! One record: its header, its checksum, its payload.
+//! One record: its header, checksum and payload.
 
 use bytes::Bytes;
 
 use super::{Content, Entry};
 
-/// Size of a record's header.
+/// The size in bytes of the header.
 pub(super) const HEADER: usize = 24;
 
-/// Largest payload: a message of 10 MiB is the largest that comes in, and a shipment is far smaller.
+/// The largest payload in bytes. The largest message that the agent receives has 10 MiB, and a shipment is far smaller.
 const MAX_PAYLOAD: u32 = 64 << 20;
 
-/// What a payload is.
+/// The kind of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Envelopes = 1,
     Shipment = 2,
 }
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) length: u32,
@@ -28,7 +28,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header; `None` if it cannot be one.
+    /// Decodes a header. Returns `None` if the bytes cannot be one.
     pub(super) fn read(bytes: &[u8; HEADER]) -> Option<Self> {
         let u32_at = |at: usize| bytes[at..at + 4].try_into().map(u32::from_le_bytes).ok();
         let header = Self {
@@ -49,12 +49,12 @@ impl Header {
         }
     }
 
-    /// Size of the whole record.
+    /// Returns the size in bytes of the whole record.
     pub(super) const fn size(&self) -> u64 {
         HEADER as u64 + self.length as u64
     }
 
-    /// Whether the checksum fits.
+    /// Returns whether the checksum matches the header and the payload.
     pub(super) fn fits(&self, header: &[u8; HEADER], payload: &[u8]) -> bool {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&header[8..]);
@@ -63,7 +63,7 @@ impl Header {
     }
 }
 
-/// Appends the record of `entry` to `out`.
+/// Appends the encoded record of `entry` to `out`.
 pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
@@ -93,7 +93,7 @@ fn count(len: usize) -> u32 {
     u32::try_from(len).expect("messages are limited to far less than 4 GiB by every server")
 }
 
-/// Takes the payload of a shipment apart; `None` if it is none.
+/// Splits the payload of a shipment into its messages and their ends. Returns `None` if it is invalid.
 pub(super) fn shipment(payload: &Bytes) -> Option<(Bytes, Vec<u32>)> {
     let (count, rest) = payload.split_first_chunk::<4>()?;
     let ends_len = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(4)?;

@@ -15,7 +15,7 @@ use super::{Entry, Place, Stored, StoredContent};
 const MAGIC: &[u8; 8] = b"WEIRSPL1";
 const EXTENSION: &str = "seg";
 
-/// Makes sure that `folder` exists and that nobody else looks into it: it holds what apps say.
+/// Creates `folder` if it does not exist, and makes it private, because it contains what apps have logged.
 pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
@@ -28,12 +28,12 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016x}.{EXTENSION}"))
 }
 
-/// The files of a segment.
+/// Returns the paths of a segment and of its index.
 pub(super) fn paths(folder: &Path, number: u64) -> [PathBuf; 2] {
     [path(folder, number), index::path(folder, number)]
 }
 
-/// Removes the files of a segment.
+/// Removes a segment and its index.
 pub(super) fn remove(folder: &Path, number: u64) -> io::Result<()> {
     match fs::remove_file(path(folder, number)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -41,7 +41,7 @@ pub(super) fn remove(folder: &Path, number: u64) -> io::Result<()> {
     }
 }
 
-/// The numbers of the segments in `folder`, in order: those of which there is the segment or its index.
+/// Returns the numbers of the segments in `folder`, in order. A number counts if the segment or its index exists.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for file in fs::read_dir(folder)? {
@@ -59,39 +59,39 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// What lies at a place.
+/// The result of reading at a place.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A record, and its size.
+    /// A record and its size in bytes.
     Record(Stored, usize),
-    /// Something that cannot be read: about so many envelopes are lost; the next record begins at `end`.
+    /// Something that cannot be read. About `envelopes` envelopes are lost, and the next record begins at `end`.
     Damaged { envelopes: u64, end: Place },
 }
 
-/// A file of records, and what is known of it.
+/// A file of records, and the counts of what is in it.
 #[derive(Debug)]
 pub(super) struct Segment {
     number: u64,
-    /// Bytes of its records; what lies behind them was never finished.
+    /// The number of bytes up to the end of the last complete record.
     len: u64,
-    /// Envelopes that were appended to the spill before it.
+    /// The number of envelopes that were appended to the spill before this segment.
     pub(super) before: u64,
     records: u64,
-    /// Envelopes that its records ever had.
+    /// The number of envelopes that were ever in its records.
     appended: u64,
-    /// Of those, the ones that are not known to be unreadable.
+    /// The part of `appended` that is not known to be unreadable.
     pub(super) envelopes: u64,
-    /// Delivered, or counted as lost.
+    /// The number of envelopes that were delivered or counted as lost.
     pub(super) settled: u64,
-    /// Handed to the drain; at least those settled.
+    /// The number of envelopes that were handed to the drain. It is at least `settled`.
     pub(super) read: u64,
-    /// Arrival of the oldest.
+    /// When the oldest envelope arrived, in nanoseconds since the epoch.
     pub(super) first_arrived: i64,
     writing: Option<Writing>,
     reading: Option<File>,
 }
 
-/// The files of the segment that is written to.
+/// The open files of the segment that is being written.
 #[derive(Debug)]
 struct Writing {
     records: File,
@@ -99,7 +99,7 @@ struct Writing {
 }
 
 impl Segment {
-    /// Begins a segment.
+    /// Creates a segment.
     pub(super) fn create(folder: &Path, number: u64, before: u64) -> io::Result<Self> {
         private_folder(folder)?;
         let index = index::Writer::create(folder, number)?;
@@ -111,7 +111,7 @@ impl Segment {
             .mode(0o600)
             .open(&path)?;
         if let Err(error) = file.write_all_at(MAGIC, 0) {
-            // Empty files would be found and removed at the next start too.
+            // Empty files would do no harm, because the next start removes them.
             drop(fs::remove_file(&path));
             drop(index::remove(folder, number));
             return Err(error);
@@ -138,9 +138,10 @@ impl Segment {
         }
     }
 
-    /// Looks at a segment of before; `before` is how many envelopes were appended until then, where its index does not say.
-    /// Records are found by their headers and by the index, whichever is intact: a damaged one is counted when it is read.
-    /// Of the newest segment what is in no index is checked, and what is torn is cut off. `None` if there is nothing in it.
+    /// Opens a segment that a previous run of the agent wrote. `before` is the number of envelopes that were appended
+    /// before it, for the case that its index does not say. Records are found by their headers and by the index,
+    /// whichever is intact. A damaged record is counted when it is read. In the newest segment, records without an
+    /// index entry are verified, and an incomplete end is cut off. Returns `None` if the segment contains nothing.
     pub(super) fn scan(folder: &Path, number: u64, newest: bool, before: u64) -> io::Result<Option<Self>> {
         let entries = index::read(folder, number)?;
         let file = match OpenOptions::new().read(true).write(newest).open(path(folder, number)) {
@@ -157,7 +158,7 @@ impl Segment {
         }
         let before = entries.first().map_or(before, |first| match first.offset {
             offset if offset == MAGIC.len() as u64 => first.before,
-            // Those in front of it are counted with this segment.
+            // The records before the first entry are counted with this segment.
             _ => before.min(first.before),
         });
         let mut segment = Self::empty(number, before);
@@ -179,7 +180,8 @@ impl Segment {
                 {
                     segment.note(header.size(), u64::from(header.envelopes), header.arrived);
                 }
-                // Between what is known lies what neither the segment nor the index tells apart.
+                // Neither the headers nor the index tell what is between two known records, so it is treated as one
+                // record.
                 (Some(next), _) => {
                     let missing = next.before.saturating_sub(segment.before + segment.envelopes);
                     segment.note(next.offset - segment.len, missing, segment.first_arrived);
@@ -210,7 +212,7 @@ impl Segment {
         self.envelopes += envelopes;
     }
 
-    /// Envelopes that were appended to the spill up to its end.
+    /// Returns the number of envelopes that were appended to the spill up to the end of this segment.
     pub(super) const fn total(&self) -> u64 {
         self.before + self.appended
     }
@@ -223,7 +225,7 @@ impl Segment {
         self.len
     }
 
-    /// Bytes on disk, with its index.
+    /// Returns the size in bytes on disk, including the index.
     pub(super) const fn disk(&self) -> u64 {
         self.len + self.records * index::SIZE as u64
     }
@@ -248,13 +250,13 @@ impl Segment {
         self.writing.is_none()
     }
 
-    /// Takes no more records.
+    /// Closes the segment. No further records are appended.
     pub(super) fn close(&mut self) {
         self.writing = None;
     }
 
-    /// Appends a record; `before` is how many envelopes were appended to the spill before it. After an error nothing of it
-    /// is there.
+    /// Appends a record. `before` is the number of envelopes that were appended to the spill before it. After an error
+    /// nothing of the record is in the segment.
     pub(super) fn append(&mut self, record: &[u8], entry: &Entry, before: u64) -> io::Result<()> {
         let files = self.writing.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let indexed = index::Entry {
@@ -265,6 +267,7 @@ impl Segment {
         };
         let written = files.records.write_all_at(record, self.len);
         if let Err(error) = written.and_then(|()| files.index.append(indexed)) {
+            // If the torn record cannot be cut off, nothing may be appended after it.
             if files.records.set_len(self.len).is_err() {
                 self.writing = None;
             }
@@ -294,6 +297,7 @@ impl Segment {
             skip: 0,
             ..place
         };
+        // The checksum covers the header too, so a wrong length is detected before the payload is used.
         if !header.fits(&raw, &payload) {
             return self.damaged(folder, place);
         }
@@ -333,8 +337,8 @@ impl Segment {
         }
     }
 
-    /// What lies at a place that cannot be read: one record where the index knows it, else everything up to the next one that
-    /// it knows.
+    /// Returns how much is lost at a place that cannot be read: one record if the index knows it, otherwise everything
+    /// up to the next record that the index knows.
     fn damaged(&self, folder: &Path, place: Place) -> io::Result<Found> {
         let entries = index::read(folder, self.number)?;
         let at = entries.partition_point(|entry| entry.offset < place.offset);
@@ -360,7 +364,8 @@ impl Segment {
         })
     }
 
-    /// How many envelopes lie before `place`, and the place itself, or the last record's before it if it is not one.
+    /// Returns how many envelopes are before `place`, and `place` itself, or the start of the last record before it if
+    /// `place` is not valid.
     pub(super) fn envelopes_before(&self, folder: &Path, place: Place) -> io::Result<(u64, Place)> {
         let entries = index::read(folder, self.number)?;
         let file = File::open(path(folder, self.number)).ok();
@@ -379,7 +384,7 @@ impl Segment {
                     Some(file) if let Some((header, _)) = header_at(file, at.offset, size)? => {
                         (at.offset + header.size(), header.envelopes)
                     }
-                    // It was not one record when the segment was looked at.
+                    // This part was treated as one record when the segment was opened.
                     _ => {
                         let Some(next) = known else { break };
                         let missing = next.before.saturating_sub(self.before + envelopes);
@@ -399,7 +404,7 @@ impl Segment {
         Ok((envelopes, at))
     }
 
-    /// The header at each record's place from `place` on, with the record's payload where the checksum fits.
+    /// Returns all readable records from `from` on.
     pub(super) fn contents(&self, folder: &Path, from: Place) -> io::Result<Vec<Stored>> {
         let mut copy = Self {
             writing: None,
@@ -421,7 +426,7 @@ impl Segment {
     }
 }
 
-/// The header at `offset`, if a whole record may lie there.
+/// Reads the header at `offset`. Returns `None` if no complete record can be there.
 fn header_at(file: &File, offset: u64, len: u64) -> io::Result<Option<(Header, [u8; HEADER])>> {
     if len.saturating_sub(offset) < HEADER as u64 {
         return Ok(None);
@@ -437,7 +442,7 @@ fn has_magic(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && &magic == MAGIC
 }
 
-/// Whether the checksum of the record at `offset` fits.
+/// Returns whether the checksum of the record at `offset` matches.
 fn is_whole(file: Option<&File>, offset: u64, header: Header, raw: &[u8; HEADER]) -> io::Result<bool> {
     let Some(file) = file else { return Ok(false) };
     Ok(header.fits(raw, &payload_at(file, offset, header)?))

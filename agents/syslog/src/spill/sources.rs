@@ -1,4 +1,4 @@
-//! Whose envelopes were lost: a loss has a name wherever it can have one.
+//! Finds the sources of lost envelopes, so that a loss is counted under a source id wherever possible.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use weir_flow::Loss;
 use super::segment::Segment;
 use super::{Place, StoredContent};
 
-/// All of one source.
+/// Returns a loss of `count` envelopes of one source.
 pub(super) fn all_of(source_id: &str, count: u64) -> Vec<Loss> {
     if count == 0 {
         return Vec::new();
@@ -19,7 +19,8 @@ pub(super) fn all_of(source_id: &str, count: u64) -> Vec<Loss> {
     }]
 }
 
-/// Those of a segment's last `unread` envelopes, which begin at `reader`. What cannot be read has no name.
+/// Returns the losses among the last `unread` envelopes of a segment, which begin at `reader`. Envelopes that cannot be
+/// read are counted under an empty source id.
 pub(super) fn of_segment(folder: &Path, segment: &Segment, reader: Place, unread: u64) -> Vec<Loss> {
     if unread == 0 {
         return Vec::new();
@@ -46,8 +47,8 @@ pub(super) fn of_segment(folder: &Path, segment: &Segment, reader: Place, unread
     list(counts)
 }
 
-/// Those of messages that were formatted already: the source id is their APP-NAME. Together they are `envelopes`; an
-/// envelope that gave several messages may be counted for its neighbour.
+/// Returns the losses among formatted messages. Their source id is the APP-NAME (RFC 5424 §6.2.5). The sum is
+/// `envelopes`; if an envelope gave several messages, it may be counted for the source next to it.
 pub(crate) fn of_messages(bytes: &[u8], ends: &[u32], envelopes: u64) -> Vec<Loss> {
     let mut counts: AHashMap<String, u64> = AHashMap::new();
     let mut left = envelopes;
@@ -63,7 +64,7 @@ pub(crate) fn of_messages(bytes: &[u8], ends: &[u32], envelopes: u64) -> Vec<Los
     list(counts)
 }
 
-/// The fourth word behind the priority: `[length ]<14>1 TIMESTAMP HOSTNAME APP-NAME …`.
+/// Returns the fourth word after the priority: `[length ]<14>1 TIMESTAMP HOSTNAME APP-NAME …`.
 fn app_name(message: &[u8]) -> Option<String> {
     let start = message.iter().position(|byte| *byte == b'<')?;
     let word = message[start..].split(|byte| *byte == b' ').nth(3)?;

@@ -8,7 +8,7 @@ use weir_envelope::view::Stream;
 
 use super::*;
 
-/// Lines whose timestamps are their numbers.
+/// Returns an entry of lines whose timestamps are their numbers.
 fn lines(source: &str, first: i64, count: u32, size: usize) -> Entry {
     let mut builder = BatchBuilder::new();
     for number in first..first + i64::from(count) {
@@ -53,7 +53,7 @@ fn total(losses: &[Loss]) -> u64 {
     losses.iter().map(|loss| loss.count).sum()
 }
 
-/// What was appended is read in order; what was settled is not read again after a kill, not even within a record.
+/// What was appended is read in order. What was settled is not read again after a kill, not even within a record.
 #[test]
 fn goes_on_where_it_was_settled() {
     let dir = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn goes_on_where_it_was_settled() {
     assert!(lost.is_empty() && !folder.exists());
 }
 
-/// Messages that were formatted come back as they were.
+/// Formatted messages are read back unchanged.
 #[test]
 fn keeps_shipments_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn keeps_shipments_whole() {
     assert_eq!((stored[0].envelopes, stored[0].arrived), (2, 7));
 }
 
-/// However much of the last record a killed writer had written: the records before it are there, and writing goes on.
+/// If the last record was written incompletely, the records before it are read, and appending goes on.
 #[test]
 fn a_torn_tail_costs_only_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ fn a_torn_tail_costs_only_itself() {
         record::encode(&lines("app", 0, 3, 10), &mut one);
         8 + one.len()
     };
-    // The index is written behind the record.
+    // The index entry is written after the record.
     let index = fs::read(index::path(dir.path(), 1)).unwrap();
     fs::write(index::path(dir.path(), 1), &index[..index::SIZE]).unwrap();
     for cut in first + 1..usize::try_from(whole).unwrap() {
@@ -160,13 +160,13 @@ fn a_torn_tail_costs_only_itself() {
             segment::remove(dir.path(), 2).unwrap();
         }
     }
-    // As much of the first record as there may be when the first write was cut short.
+    // The first write of a segment may be cut short as well.
     fs::remove_file(index::path(dir.path(), 1)).unwrap();
     fs::write(&file, b"WEIR").unwrap();
     assert_eq!(open(dir.path(), 1 << 30).unread(), 0);
 }
 
-/// A spill of several segments, of which a part is settled: how many envelopes are left.
+/// Writes a spill of several segments, part of which is settled. Returns the number of envelopes that are left.
 fn some_segments(folder: &Path) -> u64 {
     let mut record = Vec::new();
     record::encode(&lines("app", 40, 5, 4), &mut record);
@@ -188,7 +188,7 @@ fn some_segments(folder: &Path) -> u64 {
     spill.unsettled()
 }
 
-/// Opens and reads everything: the numbers, and how many are counted as lost.
+/// Opens a spill and reads everything. Returns the numbers of the lines and how many lines are counted as lost.
 fn read_all(folder: &Path) -> (Vec<i64>, u64) {
     let mut spill = open(folder, 1 << 30);
     let mut lost = total(&spill.take_missing());
@@ -204,8 +204,8 @@ fn read_all(folder: &Path) -> (Vec<i64>, u64) {
     (found, lost)
 }
 
-/// Whatever happens to one file of a closed spill — a bit flips, anywhere; it is cut, anywhere; it is gone — each envelope
-/// is read or counted as lost, and no more than a record is lost for a bit.
+/// One file of a closed spill is damaged: any bit flips, it is cut at any place, or it is missing. Each envelope is
+/// read or counted as lost, and one bit costs no more than one record.
 #[test]
 fn damage_is_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ fn damage_is_counted() {
     }
 }
 
-/// Segments of which nothing is left, neither records nor index, are counted by those before and after.
+/// Segments whose files are both missing are counted with the segments before and after them.
 #[test]
 fn segments_that_are_gone_are_counted() {
     for gone in [vec![1], vec![2], vec![1, 2], vec![2, 3]] {
@@ -263,12 +263,12 @@ fn segments_that_are_gone_are_counted() {
         let (found, lost) = read_all(dir.path());
         assert_eq!(found.len() as u64 + lost, left);
         assert!(lost >= 5);
-        // Only once.
+        // They are counted only once.
         assert_eq!(read_all(dir.path()).1, 0);
     }
 }
 
-/// A backlog that a former version left, without index and with a shorter cursor, is read.
+/// A backlog of an earlier version, without index and with a shorter cursor, is read.
 #[test]
 fn backlogs_of_former_versions_are_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -285,7 +285,7 @@ fn backlogs_of_former_versions_are_read() {
     assert_eq!((found.len() as u64, lost), (left, 0));
 }
 
-/// At the budget the oldest go, by name; the newest stay.
+/// If the budget is used up, the oldest envelopes are lost and counted by source.
 #[test]
 fn the_oldest_go_at_the_budget() {
     let dir = tempfile::tempdir().unwrap();
@@ -319,7 +319,7 @@ fn the_oldest_go_at_the_budget() {
     assert!(spill.bytes() < 20_000);
 }
 
-/// At the budget of the agent the spill that holds the most gives up, whoever writes.
+/// If the agent's budget is used up, the spill that uses the most discards segments, whichever spill writes.
 #[test]
 fn the_largest_gives_up_for_the_smaller() {
     let dir = tempfile::tempdir().unwrap();
@@ -352,7 +352,7 @@ fn the_largest_gives_up_for_the_smaller() {
     assert_eq!(budget.used(), 0);
 }
 
-/// A folder that cannot be written to says so, and keeps nothing by halves.
+/// If the directory cannot be written to, entries are returned, and nothing is stored partly.
 #[test]
 fn an_unwritable_folder_gives_everything_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -373,7 +373,7 @@ fn an_unwritable_folder_gives_everything_back() {
     assert_eq!(spill.unread(), 10);
 }
 
-/// What a folder of nobody holds is counted and removed.
+/// The backlog of an unknown binding is counted and removed.
 #[test]
 fn what_nobody_knows_is_counted_and_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -421,8 +421,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Whatever happens, in whatever order: each envelope is delivered, waiting, or counted as lost; what is read comes in
-    /// order; and only a reopening that follows an unsaved settlement repeats.
+    /// After any sequence of steps, each envelope is delivered, waiting or counted as lost. Envelopes are read in
+    /// order, and are repeated only if the spill is reopened after a settlement that was not saved.
     #[test]
     fn every_envelope_is_accounted_for(steps in prop::collection::vec(step(), 1..80)) {
         let dir = tempfile::tempdir().unwrap();
@@ -472,7 +472,7 @@ proptest! {
                     }
                 }
                 Step::Rewind => {
-                    // What lies in segments that are gone stays with the drain.
+                    // The drain still has what it read from segments that were discarded since.
                     let first = spill.first_segment();
                     held.retain(|record| record.place.segment < first);
                     spill.rewind();

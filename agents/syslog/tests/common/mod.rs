@@ -1,4 +1,4 @@
-//! An agent under test, the cache it asks, and drains of two kinds.
+//! An agent under test, a binding cache that it asks, and two kinds of drains.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +31,7 @@ use weir_tls::{ServerTls, server_name};
 
 pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Lines whose text is their number.
+/// Returns lines whose text is their number.
 pub(crate) fn lines(source: &str, first: i64, count: i64) -> Batch {
     let mut builder = BatchBuilder::new();
     for number in first..first + count {
@@ -86,12 +86,12 @@ impl Agent {
         )
     }
 
-    pub(crate) fn books(&self) -> LedgerSnapshot {
+    pub(crate) fn ledger(&self) -> LedgerSnapshot {
         self.context.ledger.snapshot()
     }
 
     pub(crate) fn lost_for(&self, reason: &str) -> u64 {
-        let dropped = self.books().dropped;
+        let dropped = self.ledger().dropped;
         dropped
             .iter()
             .filter(|drop| drop.reason == reason)
@@ -99,7 +99,7 @@ impl Agent {
             .sum()
     }
 
-    /// `GET /v1/drains`: the rows, and their tag.
+    /// Returns the rows of `GET /v1/drains` and their `ETag`.
     pub(crate) async fn rows(&self, pki: &Pki) -> (Vec<Value>, Option<String>) {
         let tls = pki.target(self.status).tls.with_alpn(&[b"http/1.1"]);
         let stream = tokio::net::TcpStream::connect(self.status).await.unwrap();
@@ -127,7 +127,7 @@ impl Agent {
         (serde_json::from_slice(&body).unwrap(), tag)
     }
 
-    /// Waits until the bindings with this tag are in force.
+    /// Waits until the bindings with this `ETag` are in force. Returns the rows.
     pub(crate) async fn applied(&self, pki: &Pki, tag: &str) -> Vec<Value> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -140,7 +140,7 @@ impl Agent {
         }
     }
 
-    /// Stops it in order; returns its books.
+    /// Stops the agent in order. Returns its ledger.
     pub(crate) async fn stop(self) -> LedgerSnapshot {
         self.trigger.fire();
         tokio::time::timeout(PATIENCE, self.running)
@@ -153,7 +153,7 @@ impl Agent {
     }
 }
 
-/// A binding cache that says what it is told to.
+/// A binding cache whose lists a test sets.
 pub(crate) struct Cache {
     pub(crate) address: SocketAddr,
     shared: Arc<CacheState>,
@@ -162,7 +162,7 @@ pub(crate) struct Cache {
 }
 
 struct CacheState {
-    /// As the original's: no tags, no waiting.
+    /// Whether it behaves like the original's: no `ETag`s and no waiting.
     plain: bool,
     lists: Mutex<(u64, Value, Value)>,
     changed: Notify,
@@ -197,7 +197,7 @@ impl Cache {
         }
     }
 
-    /// How the agent is told to ask it.
+    /// Returns the configuration with which an agent asks this cache.
     pub(crate) fn config(&self) -> RawCache {
         RawCache {
             address: Some(PeerAddr::from(self.address)),
@@ -207,7 +207,7 @@ impl Cache {
         }
     }
 
-    /// Changes the list; returns its tag.
+    /// Changes the list of bindings. Returns its `ETag`.
     pub(crate) fn set(&self, bindings: Value) -> String {
         let mut lists = self.shared.lists.lock();
         lists.0 += 1;
@@ -273,7 +273,7 @@ impl CacheState {
     }
 }
 
-/// An item of a list: one URL for these apps.
+/// Returns an item of a list: one URL for these apps.
 pub(crate) fn item(url: &str, apps: &[&str], ca: &str) -> Value {
     let apps: Vec<_> = apps
         .iter()
@@ -282,7 +282,7 @@ pub(crate) fn item(url: &str, apps: &[&str], ca: &str) -> Value {
     json!({"url": url, "credentials": [{"cert": "", "key": "", "ca": ca, "apps": apps}]})
 }
 
-/// A TCP drain; keeps `(app, number)`.
+/// A TCP drain that keeps app and number of each line.
 pub(crate) struct TcpDrain {
     pub(crate) port: u16,
     kept: Arc<Mutex<Vec<(String, i64)>>>,
@@ -351,7 +351,8 @@ impl TcpDrain {
         self.kept.lock().len()
     }
 
-    /// Ends it. What it did not read lay there for a moment only: TCP knows no more than that.
+    /// Ends the drain and its connections. Bytes that it has not read are lost, as with any TCP receiver that is
+    /// killed.
     pub(crate) async fn kill(self) {
         self.killed.cancel();
         drop(self.task.await);
@@ -360,26 +361,26 @@ impl TcpDrain {
 
 fn framed(bytes: &[u8]) -> Option<(&str, usize)> {
     let space = bytes.iter().position(|byte| *byte == b' ')?;
-    // A drain that is spoken to in TLS understands nothing.
+    // A drain of the scheme `syslog` that receives a TLS handshake finds no frame in it.
     let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
     let message = bytes.get(space + 1..space + 1 + length)?;
     Some((std::str::from_utf8(message).unwrap(), space + 1 + length))
 }
 
-/// App and number of a message; -1 for a line that is no number.
+/// Returns app and number of a message. The number is -1 if the text is not a number.
 fn read(message: &str) -> (String, i64) {
     let app = message.split(' ').nth(3).unwrap().to_owned();
     let number = message.trim_end().rsplit(' ').next().unwrap().parse().unwrap_or(-1);
     (app, number)
 }
 
-/// What an HTTPS collector answers to a body.
+/// Returns the status with which a collector answers a body.
 type Verdict = dyn Fn(&str) -> StatusCode + Send + Sync;
 
-/// An HTTPS drain that answers as it is told; keeps what it took.
+/// An HTTPS drain that answers as the test says, and keeps what it accepted.
 pub(crate) struct Collector {
     pub(crate) port: u16,
-    /// PEM of the CA that its certificate is of.
+    /// The PEM of the CA certificate of its certificate.
     pub(crate) ca: String,
     kept: Arc<Mutex<Vec<(String, i64)>>>,
     trigger: Trigger,

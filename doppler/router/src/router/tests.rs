@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use weir_envelope::batch::{Batch, BatchBuilder, Kind};
-use weir_envelope::selector::{Selector, What};
+use weir_envelope::selector::{PayloadFilter, Selector};
 use weir_envelope::wire::put_bytes;
 use weir_flow::{Capacity, FairQueue, Ledger, Parcel, Tracker};
 
@@ -85,7 +85,7 @@ fn received(queue: &FairQueue) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One subscription of each selector kind over one mixed batch: each gets exactly its part.
+/// One subscription per kind of selector gets exactly its part of a mixed batch.
 #[test]
 fn selectors_select() {
     let (router, _) = router();
@@ -98,7 +98,7 @@ fn selectors_select() {
         gauge(&["m"]),
         envelope("t", 7, &[]),
     ];
-    let names = |names: &[&str]| What::Gauge(names.iter().map(|name| (*name).to_owned()).collect());
+    let names = |names: &[&str]| PayloadFilter::Gauge(names.iter().map(|name| (*name).to_owned()).collect());
     let cases: Vec<(Vec<Selector>, Vec<usize>)> = vec![
         (vec![any(Kind::Log)], vec![0, 1]),
         (vec![Selector::all_of(Kind::Log, "b").expect("log")], vec![1]),
@@ -106,7 +106,7 @@ fn selectors_select() {
         (
             vec![Selector {
                 source_id: String::new(),
-                what: What::Counter(Some("y".into())),
+                payload: PayloadFilter::Counter(Some("y".into())),
             }],
             vec![3],
         ),
@@ -114,19 +114,19 @@ fn selectors_select() {
         (
             vec![Selector {
                 source_id: String::new(),
-                what: names(&["n", "m"]),
+                payload: names(&["n", "m"]),
             }],
             vec![4],
         ),
         (
             vec![Selector {
                 source_id: String::new(),
-                what: names(&["n"]),
+                payload: names(&["n"]),
             }],
             vec![],
         ),
         (vec![any(Kind::Timer), any(Kind::Event)], vec![6]),
-        // Two selectors match the same envelope: it comes twice.
+        // An envelope that matches two selectors comes twice.
         (
             vec![any(Kind::Log), Selector::all_of(Kind::Log, "a").expect("log")],
             vec![0, 0, 1],
@@ -143,7 +143,7 @@ fn selectors_select() {
     }
 }
 
-/// Two members of a shard and one loner: the members share, the loner gets all.
+/// Two members of a shard share the stream, and a subscription without a shard gets all.
 #[test]
 fn shards_share() {
     let (router, _) = router();
@@ -163,7 +163,7 @@ fn shards_share() {
     assert_eq!(received(loner.queue()).len(), 400);
 }
 
-/// Deterministic members: a counter's name always leads to the same one.
+/// With deterministic names, a counter's name always leads to the same member.
 #[test]
 fn deterministic_names_decide() {
     let (router, _) = router();
@@ -188,9 +188,9 @@ fn deterministic_names_decide() {
     }
 }
 
-/// A batch that nobody wants, and one whose consumer went away: the sender is told, and the loss is counted.
+/// The receipt of a batch that nobody wants is released. If a consumer leaves, its envelopes are counted as lost.
 #[test]
-fn what_nobody_gets_is_settled() {
+fn unwanted_and_abandoned_envelopes_are_settled() {
     let (router, ledger) = router();
     let tracker = Tracker::new();
     router.publish(&Parcel {
@@ -209,7 +209,7 @@ fn what_nobody_gets_is_settled() {
     assert_eq!(ledger.snapshot().dropped_total(), 2);
 }
 
-/// An envelope of few sources, kinds and names, so that selectors meet them.
+/// Generates an envelope from few sources, kinds and names, so that selectors often match.
 fn any_envelope() -> impl Strategy<Value = Vec<u8>> {
     let name = || prop::sample::select(vec!["", "m", "n", "mn", "n\u{0}"]);
     let counter = name().prop_map(|name| {
@@ -234,22 +234,23 @@ fn any_envelope() -> impl Strategy<Value = Vec<u8>> {
 
 fn any_selector() -> impl Strategy<Value = Selector> {
     let name = || prop::sample::select(vec!["", "m", "n", "mn", "n\u{0}"]).prop_map(str::to_owned);
-    let what = prop_oneof![
-        Just(What::Log),
-        Just(What::Timer),
-        Just(What::Event),
-        prop::option::of(name()).prop_map(What::Counter),
-        prop::collection::btree_set(name(), 0..4).prop_map(What::Gauge),
+    let payload = prop_oneof![
+        Just(PayloadFilter::Log),
+        Just(PayloadFilter::Timer),
+        Just(PayloadFilter::Event),
+        prop::option::of(name()).prop_map(PayloadFilter::Counter),
+        prop::collection::btree_set(name(), 0..4).prop_map(PayloadFilter::Gauge),
     ];
-    (prop::sample::select(vec!["", "a", "b"]), what).prop_map(|(source_id, what)| Selector {
+    (prop::sample::select(vec!["", "a", "b"]), payload).prop_map(|(source_id, payload)| Selector {
         source_id: source_id.to_owned(),
-        what,
+        payload,
     })
 }
 
 proptest! {
-    /// The index delivers what each selector by itself selects: to a loner all of it, once for each of its different
-    /// selectors; to two subscriptions with the same shard id and selectors, together, what one of them would get.
+    /// The index delivers what the selectors match: to a subscription without a shard once for each of its distinct
+    /// selectors, and to two subscriptions with one shard id and the same selectors, together, as much as one of them
+    /// would get.
     #[test]
     fn the_index_agrees_with_the_selectors(
         envelopes in prop::collection::vec(any_envelope(), 1..12),
@@ -290,14 +291,14 @@ proptest! {
     }
 }
 
-/// How many names of a source are asked for does not matter to its envelopes: only their own are looked up. A look at
-/// each of these groups would take thousands of times as long.
+/// The number of names that are asked for does not affect envelopes with other names. Looking at each group would take
+/// thousands of times as long.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it measures")]
 fn other_names_cost_nothing() {
     let named = |number: u32| Selector {
         source_id: "c".to_owned(),
-        what: What::Counter(Some(format!("counter-{number}"))),
+        payload: PayloadFilter::Counter(Some(format!("counter-{number}"))),
     };
     let parcel = Parcel::unacknowledged(batch(&vec![counter("other"); 500]));
     let time = |names: u32| {
@@ -316,7 +317,7 @@ fn other_names_cost_nothing() {
     assert!(many < few * 50, "{few:?} with one name, {many:?} with 10,000");
 }
 
-/// Live and durable subscriptions have their own limits, and a place is free again when its holder goes.
+/// Live and durable subscriptions have separate limits, and a place is free again when its subscription ends.
 #[test]
 fn limits_are_kept_by_kind() {
     let (router, _ledger) = router();

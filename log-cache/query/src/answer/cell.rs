@@ -1,7 +1,7 @@
-//! Values as people read them: lines of text with their widths on a terminal.
+//! Shows values to people: lines of text with their widths on a terminal.
 //!
-//! A value is cut where it would make an answer that nobody can read, and `…` says so. A line break starts a new line of
-//! the cell, and other characters that command a terminal are written as Rust writes them (`\u{1b}`).
+//! A value that would make an answer unreadable is cut and marked with `…`. A line break starts a new line of the cell. Other
+//! characters that control a terminal are escaped as in Rust (`\u{1b}`).
 
 use std::fmt::{self, Write as _};
 
@@ -11,13 +11,13 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use unicode_width::UnicodeWidthChar as _;
 
-/// Widest line of a cell that is cut, in columns of a terminal.
+/// The widest line of a cell that is cut, in columns of a terminal.
 pub(super) const WIDTH: usize = 500;
 
-/// Most lines of a cell that is cut.
+/// The greatest number of lines of a cell that is cut.
 pub(super) const HEIGHT: usize = 200;
 
-/// What stands where something was left out.
+/// The mark for text that was left out.
 const MARK: char = '…';
 
 /// How much of a value is shown to people.
@@ -26,11 +26,11 @@ pub enum Cells {
     /// At most 200 lines of 500 columns.
     #[default]
     Cut,
-    /// All of it.
+    /// The whole value.
     Whole,
 }
 
-/// The rows of a batch, shown one after the other.
+/// The rows of a batch as cells, one after the other.
 pub(super) struct Rows<'a> {
     formatters: Vec<ArrayFormatter<'a>>,
     cells: Vec<Cell>,
@@ -40,7 +40,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// # Errors
-    /// If a column has a type that has no text, which is a fault of ours.
+    /// If a column has a type that has no text, which is a fault of this crate.
     pub(super) fn new(batch: &'a RecordBatch, cells: Cells) -> Result<Self, ArrowError> {
         static OPTIONS: FormatOptions<'static> = FormatOptions::new();
         let formatters = batch.columns().iter();
@@ -55,7 +55,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// The cells of the next row, or none behind the last one.
+    /// Returns the cells of the next row; `None` behind the last one.
     ///
     /// # Errors
     /// If a value has no text.
@@ -71,11 +71,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The names of columns.
+/// Returns the names of the columns as cells.
 pub(super) fn names(schema: &Schema) -> Vec<Cell> {
     let name = |name: &String| {
         let mut cell = Cell::new(Cells::Cut);
-        // A cell that is full leaves the rest out.
+        // An error only means that the cell is full, and the rest is left out.
         cell.write_str(name).ok();
         cell.end();
         cell
@@ -83,18 +83,18 @@ pub(super) fn names(schema: &Schema) -> Vec<Cell> {
     schema.fields().iter().map(|field| name(field.name())).collect()
 }
 
-/// What is shown of a value.
+/// The text that is shown for a value.
 #[derive(Debug)]
 pub(super) struct Cell {
     cells: Cells,
     text: String,
-    /// Where each line ends in the text, and the columns of the terminal that it takes.
+    /// The offset of each line's end in the text, and the line's width in columns of the terminal.
     lines: Vec<(usize, usize)>,
-    /// Columns that the line takes which is being written.
+    /// The width of the line that is being written.
     width: usize,
-    /// Something of that line was left out.
+    /// Whether a part of that line was left out.
     cut: bool,
-    /// There are as many lines as there may be.
+    /// Whether the cell has its greatest number of lines.
     full: bool,
 }
 
@@ -110,13 +110,13 @@ impl Cell {
         }
     }
 
-    /// Shows a value in place of the one before.
+    /// Replaces the text by that of another value.
     fn fill(&mut self, formatter: &ArrayFormatter<'_>, row: usize) -> Result<(), ArrowError> {
         self.text.clear();
         self.lines.clear();
         (self.width, self.cut, self.full) = (0, false, false);
         let written = formatter.value(row).write(self);
-        // A cell that is full ends the writing as if it had failed.
+        // A full cell returns an error to end the writing early.
         if self.full {
             Ok(())
         } else {
@@ -124,7 +124,7 @@ impl Cell {
         }
     }
 
-    /// Ends the last line. One that is empty counts if it is the only one.
+    /// Ends the last line. An empty last line counts only if it is the only one.
     fn end(&mut self) {
         let start = self.lines.last().map_or(0, |(end, _)| *end);
         if self.lines.is_empty() || self.text.len() > start {
@@ -152,7 +152,7 @@ impl Cell {
         if self.cut {
             return Ok(());
         }
-        if commands(character) {
+        if controls_terminal(character) {
             return character.escape_default().try_for_each(|escaped| self.show(escaped, 1));
         }
         self.show(character, character.width().unwrap_or_default())
@@ -173,28 +173,28 @@ impl Cell {
         Ok(())
     }
 
-    /// The widest line, in columns of the terminal.
+    /// The width of the widest line, in columns of the terminal.
     pub(super) fn width(&self) -> usize {
         self.lines.iter().map(|(_, width)| *width).max().unwrap_or_default()
     }
 
-    /// How many lines there are, of which the last may be empty.
+    /// The number of lines, of which the last may be empty.
     pub(super) fn lines(&self) -> usize {
         self.lines.len()
     }
 
-    /// Bytes of all lines, without their ends.
+    /// The size of all lines without their newlines, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.text.len()
     }
 
-    /// Bytes beyond one for each column of the terminal.
+    /// The bytes beyond one for each column of the terminal.
     pub(super) fn extra(&self) -> usize {
         let shown: usize = self.lines.iter().map(|(_, width)| *width).sum();
         self.text.len().saturating_sub(shown)
     }
 
-    /// A line and the columns of the terminal that it takes.
+    /// Returns the text of a line, and its width in columns of the terminal.
     pub(super) fn line(&self, line: usize) -> (&str, usize) {
         let start = line
             .checked_sub(1)
@@ -212,8 +212,8 @@ impl fmt::Write for Cell {
     }
 }
 
-/// Whether a character does something to a terminal beside being shown there.
-fn commands(character: char) -> bool {
+/// Whether a character controls a terminal instead of being shown.
+fn controls_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

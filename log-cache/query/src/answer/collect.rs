@@ -1,9 +1,9 @@
-//! Collects the rows of an answer, as many as it may have.
+//! Collects the rows of an answer within its bounds.
 //!
-//! Three bounds decide, all of them before the first byte is sent: a number of rows, the bytes that are held, and the bytes
-//! of text that will be made of them. A row that exceeds the last two ends the answer, which is then marked as cut short;
-//! a single row of more than [`MAX_ROW`] bytes is an error, for a row is written in one piece. What is held are copies: an
-//! answer never keeps alive more than it shows.
+//! Three bounds are checked before the first byte is sent: the number of rows, the memory that they take, and the length of
+//! their text. The row that exceeds a bound ends the answer, which is then marked as cut short. A single row of more than
+//! [`MAX_ROW`] bytes is an error, because a row is written in one piece. The collected rows are copies, so an answer keeps no
+//! other memory alive.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -12,27 +12,29 @@ use super::{Format, internal, plain};
 use crate::engine::{Answer, Truncated};
 use crate::error::QueryError;
 
-/// Most bytes of one row of an answer.
+/// The greatest size of one row of an answer, in bytes.
 pub(crate) const MAX_ROW: usize = 8 << 20;
 
-/// Longest name of a column of an answer, in bytes. The planner writes an expression longer than its author did.
+/// The longest name of a column, in bytes. It is longer than [`crate::guard`] allows, because the planner writes the text of an
+/// expression in a longer form than its author.
 const MAX_NAME: usize = 4 << 10;
 
-/// Bytes that a number or a point in time takes as text, with what stands between cells.
+/// The length of a number or a point in time as text, with the separator between cells, in bytes.
 const CELL: usize = 24;
 
-/// Bytes that a batch and each of its columns take beside their values.
+/// The memory of a batch without its columns, in bytes.
 const BATCH: usize = 64;
+/// The memory of a column without its values, in bytes.
 const COLUMN: usize = 160;
 
-/// Bounds of an answer.
+/// The bounds of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Most rows.
+    /// The greatest number of rows.
     pub(crate) rows: usize,
-    /// Most bytes that are held.
+    /// The greatest memory of the rows, in bytes.
     pub(crate) held: usize,
-    /// Most bytes of text.
+    /// The greatest length of the text, in bytes.
     pub(crate) text: usize,
 }
 
@@ -41,13 +43,13 @@ pub(crate) struct Bounds {
 pub(crate) struct Collector {
     answer: Answer,
     bounds: Bounds,
-    /// Text of each row beside its values.
+    /// The length of each row's text without its values, in bytes.
     row_text: usize,
     text: usize,
 }
 
 impl Collector {
-    /// An empty answer with the columns of `schema`, to be written as `format`.
+    /// Returns a collector for an answer with the columns of `schema`, which will be written in `format`.
     ///
     /// # Errors
     /// If the name of a column is too long.
@@ -73,7 +75,7 @@ impl Collector {
         })
     }
 
-    /// Takes as many rows of `batch` as there is room for. Returns whether there is room for more.
+    /// Adds as many rows of `batch` as there is room for. Returns whether there is room for more.
     ///
     /// # Errors
     /// If a row is too large.
@@ -106,13 +108,13 @@ impl Collector {
         Ok(answer.truncated.is_none())
     }
 
-    /// What was collected.
+    /// Returns the collected answer.
     pub(crate) fn finish(self) -> Answer {
         self.answer
     }
 }
 
-/// A batch in parts whose rows have about `bytes` together, for what is written as soon as it is found.
+/// Cuts a batch into parts of about `bytes` bytes, for results that are written as soon as they are found.
 ///
 /// # Errors
 /// If a row is too large.
@@ -139,14 +141,14 @@ fn allow_row(bytes: usize) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Bytes of text that a row has in some format beside its values: names, and what stands between cells.
+/// Returns the length of a row's text in a format without its values, in bytes: names, and separators between cells.
 pub(super) fn row_text(schema: &SchemaRef, format: Format) -> usize {
     let named = matches!(format, Format::Json | Format::Ndjson);
     let cell = |name: &str| CELL + if named { name.len() } else { 0 };
     schema.fields().iter().map(|field| cell(field.name())).sum()
 }
 
-/// For each row of a batch, the bytes of its values, whatever they share with others.
+/// Returns the size of each row's values in bytes. A value that rows share counts for each of them.
 pub(crate) fn row_bytes(batch: &RecordBatch) -> Vec<usize> {
     let mut sizes = vec![0; batch.num_rows()];
     for column in batch.columns() {
@@ -155,6 +157,7 @@ pub(crate) fn row_bytes(batch: &RecordBatch) -> Vec<usize> {
     sizes
 }
 
+/// Adds the size of each value of an array to `sizes`.
 fn add(array: &dyn Array, sizes: &mut [usize]) {
     match array.data_type() {
         DataType::Utf8 => add_lengths(array.as_string::<i32>().value_offsets(), sizes),
@@ -176,7 +179,7 @@ fn add(array: &dyn Array, sizes: &mut [usize]) {
         DataType::Map(..) => add_lists(array.as_map().entries(), array.as_map().value_offsets(), sizes),
         DataType::Struct(_) => {
             let fields = array.as_struct();
-            // As text, each value of a struct stands behind its name, in every row again.
+            // As text, a value of a struct has its name before it, in every row.
             let names: usize = fields.column_names().iter().map(|name| name.len()).sum();
             sizes.iter_mut().for_each(|size| *size += names);
             for column in fields.columns() {
@@ -197,7 +200,7 @@ fn add(array: &dyn Array, sizes: &mut [usize]) {
             }
         }
         data_type => {
-            // What is neither of a fixed width nor above is rare: each row counts as all of them.
+            // Other types of variable width are rare: each row counts as the whole array.
             let width = match data_type {
                 DataType::Null | DataType::Boolean => 1,
                 DataType::FixedSizeBinary(width) => usize::try_from(*width).unwrap_or_default(),
@@ -216,7 +219,7 @@ fn add_lengths<O: Copy + TryInto<usize>>(offsets: &[O], sizes: &mut [usize]) {
     }
 }
 
-/// The lowest 32 bits of a view are its length.
+/// Adds the sizes of views, of which the lowest 32 bits are the length.
 fn add_views(views: &[u128], sizes: &mut [usize]) {
     for (size, view) in sizes.iter_mut().zip(views) {
         *size += size_of::<u128>() + usize::try_from(view & u128::from(u32::MAX)).unwrap_or_default();
@@ -269,7 +272,7 @@ mod tests {
         Collector::new(&batch.schema(), bounds, Format::Csv).expect("short names")
     }
 
-    /// Texts that rows share count for each of them, and what is kept is what is shown.
+    /// A text that rows share counts for each of them, and only the rows of the answer are kept.
     #[test]
     fn shared_texts_count_for_each_row() {
         let text = "x".repeat(1000);
@@ -287,7 +290,7 @@ mod tests {
         assert!((98_000..200_000).contains(&kept), "{kept}");
     }
 
-    /// A few rows of a large batch do not keep all of it.
+    /// A few rows of a large batch do not keep the batch in memory.
     #[test]
     fn slices_are_copied() {
         let texts: StringArray = (0..10_000).map(|_| Some("x".repeat(100))).collect();
@@ -299,7 +302,7 @@ mod tests {
         assert!(answer.batches[0].get_array_memory_size() < 20_000);
     }
 
-    /// Lists count with all that is in them, and a row that is too large is told.
+    /// Lists count with all of their elements, and a row that is too large is an error.
     #[test]
     fn lists_count_with_their_elements() {
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![

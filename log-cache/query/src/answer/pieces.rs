@@ -1,4 +1,4 @@
-//! Writes an answer in pieces, so that its text is never there as a whole.
+//! Writes an answer in pieces, so that its whole text is never in memory.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,18 +21,18 @@ use crate::engine::Answer;
 use crate::error::QueryError;
 use crate::values;
 
-/// Bytes of rows that go into a piece, unless a single row has more.
+/// The size of the rows of a piece, in bytes, unless a single row is larger.
 const PIECE: usize = 256 << 10;
 
-/// What writes an answer, and what of it is not written yet.
+/// Writes an answer, and holds the rows that are not written yet.
 pub(super) struct Writer {
     form: Form,
     batches: VecDeque<RecordBatch>,
-    /// Bytes of the rows of the first batch.
+    /// The size of each row of the first batch, in bytes.
     sizes: Vec<usize>,
-    /// Rows of the first batch that are written.
+    /// The number of rows of the first batch that are written.
     row: usize,
-    /// Bytes of text for each row beside its values.
+    /// The length of each row's text without its values, in bytes.
     row_text: usize,
     largest_piece: usize,
     done: bool,
@@ -46,7 +46,7 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// How rows are written.
+/// The writer of a format.
 enum Form {
     Table(Table),
     Records(Records),
@@ -57,8 +57,8 @@ enum Form {
 }
 
 impl Writer {
-    /// Writes what it takes out of `answer`. Text for people that would be longer than `max_text` loses its last rows, and
-    /// the answer is marked as cut short.
+    /// Returns a writer, which takes the rows out of `answer`. The last rows of an answer for people that would be longer than
+    /// `max_text` bytes are dropped, and the answer is marked as cut short.
     pub(super) fn new(
         format: Format,
         answer: &mut Answer,
@@ -66,7 +66,8 @@ impl Writer {
         max_text: usize,
     ) -> Result<Self, QueryError> {
         let row_text = row_text(&answer.schema, format);
-        // How much text can come of a byte: control characters in JSON, which in CSV has its quotes doubled.
+        // The most bytes of text for one byte of a value. A control character has six bytes in JSON. In CSV, where nested
+        // values are JSON, quotes are doubled.
         let (form, expansion) = match format {
             Format::Table => (Form::table(answer, layout, max_text)?, 1),
             Format::Vertical => (Form::records(answer, layout, max_text)?, 1),
@@ -97,17 +98,17 @@ impl Writer {
         })
     }
 
-    /// The most bytes that a piece may have.
+    /// The greatest size of a piece, in bytes.
     pub(super) const fn largest_piece(&self) -> usize {
         self.largest_piece
     }
 
-    /// Whether the last piece was written.
+    /// Whether the last piece has been written.
     pub(super) const fn is_done(&self) -> bool {
         self.done
     }
 
-    /// The next piece.
+    /// Writes the next piece.
     pub(super) fn next(&mut self) -> Result<Vec<u8>, QueryError> {
         let mut text = Vec::new();
         let mut room = PIECE;
@@ -218,7 +219,7 @@ fn json<F: JsonFormat>() -> JsonWriter<Vec<u8>, F> {
         .build(Vec::new())
 }
 
-/// Rows of a live query as lines.
+/// Writes rows of a live query as lines of JSON.
 pub(super) fn lines(batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
     let write = || {
         let rows = plain(&plain_schema(&batch.schema()), batch)?;

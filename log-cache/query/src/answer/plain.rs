@@ -1,4 +1,4 @@
-//! Answers as arrays of plain types, which own what they show and nothing else.
+//! Converts answers to arrays of plain types that own their values and keep no other memory alive.
 
 use std::sync::Arc;
 
@@ -7,11 +7,13 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-/// Bytes that an array may keep alive beside what it shows before a copy is worth its while.
+/// The memory that an array may keep alive beside twice its values before it is copied, in bytes.
 const KEPT: usize = 4 << 10;
 
-/// The type that every Arrow reader knows: views become plain texts and bytes. They would also carry whole buffers along,
-/// with more in them than the rows of the answer.
+/// Returns the plain type for a type: views become texts and bytes, and dictionaries become their values.
+///
+/// Some Arrow readers do not know views. Views would also carry whole buffers along, with values of rows that are not in the
+/// answer.
 fn plain_type(data_type: &DataType) -> DataType {
     let plain_field = |field: &Arc<Field>| {
         let data_type = plain_type(field.data_type());
@@ -29,13 +31,13 @@ fn plain_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The schema with plain types.
+/// Returns the schema with plain types.
 pub(super) fn plain_schema(schema: &Schema) -> SchemaRef {
     let plain = |field: &Arc<Field>| field.as_ref().clone().with_data_type(plain_type(field.data_type()));
     Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
-/// The batch as arrays of `schema`, which is its own with plain types.
+/// Converts a batch to `schema`, which is its own schema with plain types.
 pub(super) fn plain(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch
         .columns()
@@ -49,7 +51,7 @@ pub(super) fn plain(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBat
     )
 }
 
-/// The array itself, or a copy if the buffers that it keeps alive hold far more than it shows.
+/// Returns the array, or a copy of it if the buffers that it keeps alive are much larger than its values.
 fn owned(array: ArrayRef) -> ArrayRef {
     let data = array.to_data();
     let kept = data.get_buffer_memory_size();

@@ -1,4 +1,4 @@
-//! Answers as records, for people: a line for each column, where a table would be wider than the terminal.
+//! Writes answers as records with one line for each column, for people, where a table would be wider than the terminal.
 //!
 //! ```text
 //! -[ record 1 ]-------------------------
@@ -7,8 +7,8 @@
 //!           | and a second one
 //! ```
 //!
-//! Names of columns are aligned, so the rows are looked at twice: measured, then written. Lines are as long as their
-//! values; a terminal wraps them.
+//! The length of the text must be known before it is written, so all rows are measured first and then written. A line is as
+//! long as its value, and the terminal wraps it.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -18,13 +18,13 @@ use super::{fit, internal, no_text};
 use crate::engine::Answer;
 use crate::error::QueryError;
 
-/// Between the name of a column and its value.
+/// The separator between the name of a column and its value.
 const SEPARATOR: &[u8] = b" | ";
 
-/// Longest line above a record, in columns, where the width of the terminal is not known.
+/// The longest line above a record if the width of the terminal is not known, in columns.
 const RULE: usize = 80;
 
-/// Written instead of records that are not there.
+/// The text of an answer without rows.
 const NOTHING: &[u8] = b"(no rows)\n";
 
 /// Records that are being written.
@@ -32,20 +32,20 @@ const NOTHING: &[u8] = b"(no rows)\n";
 pub(super) struct Records {
     cells: Cells,
     names: Vec<Cell>,
-    /// Columns of the terminal that the widest name takes.
+    /// The width of the widest name, in columns of the terminal.
     name_width: usize,
-    /// Columns of the line above each record.
+    /// The width of the line above each record, in columns.
     rule: usize,
-    /// Bytes of each record.
+    /// The size of each record, in bytes.
     sizes: Vec<usize>,
-    /// Records that are written.
+    /// The number of records that are written.
     written: usize,
     largest_row: usize,
 }
 
 impl Records {
-    /// Measures the rows of an answer, for a terminal of `width` columns if that is known. Rows that would make the text
-    /// longer than `max_text` bytes are taken out of the answer.
+    /// Measures the rows of an answer, for a terminal of `width` columns if that is known, and removes the last ones if the
+    /// text would be longer than `max_text` bytes.
     ///
     /// # Errors
     /// If a value has no text, or a record would be too large.
@@ -83,17 +83,17 @@ impl Records {
         })
     }
 
-    /// Bytes that the largest record takes, those that are held for the others' sizes included.
+    /// The size of the largest record in bytes, with the memory for the sizes of all records.
     pub(super) const fn largest_row(&self) -> usize {
         self.largest_row
     }
 
-    /// Bytes of each of the next rows.
+    /// Returns the size of each of the next rows, in bytes.
     pub(super) fn row_bytes(&self, rows: usize) -> Vec<usize> {
         self.sizes.iter().skip(self.written).take(rows).copied().collect()
     }
 
-    /// Writes rows behind those that are written.
+    /// Writes the next rows.
     pub(super) fn write(&mut self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         let mut rows = Rows::new(batch, self.cells)?;
         while let Some(row) = rows.next()? {
@@ -109,7 +109,7 @@ impl Records {
         Ok(())
     }
 
-    /// Writes the end, which only an answer without rows has.
+    /// Writes the end of the text, which only an answer without rows has.
     pub(super) fn finish(&self, text: &mut Vec<u8>) {
         if self.written == 0 {
             text.extend_from_slice(NOTHING);
@@ -128,7 +128,7 @@ impl Records {
     }
 }
 
-/// What the line above a record begins with; records are counted from 1.
+/// Returns the start of the line above a record. Records are counted from 1.
 fn label(record: usize) -> String {
     format!("-[ record {record} ]-")
 }
@@ -137,7 +137,7 @@ fn lines(name: &Cell, value: &Cell) -> usize {
     name.lines().max(value.lines()).max(1)
 }
 
-/// Bytes of all lines of a column.
+/// Returns the size of all lines of a column, in bytes.
 fn field_bytes(name_width: usize, name: &Cell, value: &Cell) -> usize {
     let padded = name_width + SEPARATOR.len() + 1;
     lines(name, value)
@@ -163,8 +163,8 @@ mod tests {
         String::from_utf8(text).expect("text")
     }
 
-    /// Lines of a value stand below each other; what would command a terminal is written out; the line above a record is no
-    /// wider than the terminal.
+    /// Lines of a value stand below each other, control characters are escaped, and the line above a record is not wider than
+    /// the terminal.
     #[test]
     fn records_are_shown() {
         let mut answer = answer(&["one\ntwo", "日本\r", "", &"x".repeat(30)]);
@@ -180,13 +180,13 @@ mod tests {
         assert_eq!(written(&mut answer, Cells::Cut, Some(20), 1 << 20), expected);
     }
 
-    /// An answer without rows says so.
+    /// An answer without rows has a text that says so.
     #[test]
     fn no_rows_are_said() {
         assert_eq!(written(&mut answer(&[]), Cells::Cut, None, 1 << 20), "(no rows)\n");
     }
 
-    /// Records behind the bound are left out and the answer says so; one that is too large alone is refused.
+    /// Records beyond the limit are left out and the answer says so. A record that is too large alone is refused.
     #[test]
     fn records_are_bounded() {
         let mut answer = answer(&["x"; 100]);

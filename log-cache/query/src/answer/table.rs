@@ -1,7 +1,6 @@
-//! Answers as tables of text, for people.
+//! Writes answers as tables of text, for people to read.
 //!
-//! A table has to know its widest cells before it writes the first line, so the rows are looked at twice: measured, then
-//! written.
+//! The widths of the columns must be known before the first line is written, so all rows are measured first and then written.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -11,25 +10,25 @@ use super::{fit, internal, no_text};
 use crate::engine::Answer;
 use crate::error::QueryError;
 
-/// A table whose rows are being written.
+/// A table that is being written.
 #[derive(Debug)]
 pub(super) struct Table {
     cells: Cells,
-    /// Columns of the terminal that each column of the table takes, its frame aside.
+    /// The width of each column without the frame, in columns of a terminal.
     widths: Vec<usize>,
     rows: Vec<Size>,
-    /// Rows that are written.
+    /// The number of rows that are written.
     written: usize,
     largest_row: usize,
     /// The header line, written with the first rows.
     header: Option<Vec<Cell>>,
 }
 
-/// What a row takes.
+/// The size of a row.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     lines: u32,
-    /// Bytes beyond one for each column of the terminal.
+    /// The bytes beyond one for each column of the terminal.
     extra: u32,
 }
 
@@ -72,13 +71,13 @@ impl Table {
         })
     }
 
-    /// The columns of a terminal that each line of the table takes.
+    /// The width of the table, in columns of a terminal.
     pub(super) fn width(&self) -> usize {
-        // The end of the line takes none.
+        // The newline takes no column.
         line_bytes(&self.widths) - 1
     }
 
-    /// Takes the last rows out of `answer` that would make the table longer than `max_text` bytes.
+    /// Removes the last rows of `answer` that would make the table longer than `max_text` bytes.
     ///
     /// # Errors
     /// If a row would be too large.
@@ -92,19 +91,19 @@ impl Table {
         Ok(self)
     }
 
-    /// Bytes that the largest row takes, those that are held for the others' sizes included.
+    /// The size of the largest row in bytes, with the memory for the sizes of all rows and the frame.
     pub(super) const fn largest_row(&self) -> usize {
         self.largest_row
     }
 
-    /// Bytes of each of the next rows.
+    /// Returns the size of each of the next rows, in bytes.
     pub(super) fn row_bytes(&self, rows: usize) -> Vec<usize> {
         let line = line_bytes(&self.widths);
         let next = self.rows.iter().skip(self.written).take(rows);
         next.map(|size| size.bytes(line)).collect()
     }
 
-    /// Writes rows behind those that are written.
+    /// Writes the next rows.
     pub(super) fn write(&mut self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), ArrowError> {
         self.write_header(text);
         let mut rows = Rows::new(batch, self.cells)?;
@@ -155,14 +154,14 @@ impl Table {
     }
 }
 
-/// Bytes of what stands around the rows: three rules, and the header between two of them.
+/// Returns the size of the frame in bytes: three borders, and the header.
 fn frame_bytes(header: &[Cell], line: usize) -> usize {
     let lines = header.iter().map(Cell::lines).max().unwrap_or_default().max(1);
     let extra: usize = header.iter().map(Cell::extra).sum();
     (3 + lines).saturating_mul(line).saturating_add(extra)
 }
 
-/// Bytes of a line of the table: each cell with a frame to its left and a blank on both sides.
+/// Returns the size of a line in bytes: each cell has a border to its left and a blank on both sides.
 fn line_bytes(widths: &[usize]) -> usize {
     widths.iter().map(|width| width + 3).sum::<usize>() + 2
 }
@@ -197,7 +196,7 @@ mod tests {
         lines
     }
 
-    /// Line breaks, wide characters, and what would command a terminal.
+    /// Cells are shown with line breaks, wide characters, and escaped control characters.
     #[test]
     fn cells_are_shown() {
         let mut answer = answer(&["a", "one\ntwo\n", "日本", "\u{1b}[2J\r", ""]);
@@ -212,7 +211,7 @@ mod tests {
         assert_eq!(written(&mut answer, Cells::Cut), expected);
     }
 
-    /// A wide cell is cut with a mark, and so is a high one; both are whole where that is asked for.
+    /// Cells that are too wide or too high are cut and marked, and are whole if that is asked for.
     #[test]
     fn cells_are_cut() {
         let (wide, high) = ("x".repeat(60_000), "y\n".repeat(1_000));
@@ -224,7 +223,7 @@ mod tests {
         assert_eq!(lines[3], format!("| {wide} |"));
     }
 
-    /// A table with one wide cell and many rows does not grow without end: rows are left out, or it is refused.
+    /// The padding of a table with one wide cell and many rows is bounded: rows are left out, or the table is refused.
     #[test]
     fn padding_is_bounded() {
         let wide = "x".repeat(60_000);

@@ -1,8 +1,8 @@
-//! Functions that can make much out of little, held to a size.
+//! Bounds the results of functions that can make large values of small ones.
 //!
-//! The result of a call is estimated from its arguments, never too low. If the estimate for a batch exceeds the limit the
-//! batch is evaluated in halves; if that for a single row does, the call fails; and so it does once what was really made
-//! exceeds the limit.
+//! The size of a call's result is estimated from its arguments, and never too low. If the estimate for a batch exceeds the
+//! limit, the batch is evaluated in halves. If the estimate for a single row exceeds it, or if the results of all parts
+//! together do, the call fails.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use datafusion::logical_expr::{
 
 use crate::error::LimitError;
 
-/// What a call may make for each row that a batch may have. The size of batches follows from how much a plan does.
+/// The bytes that a call may make for each row that a batch may have. The size of batches depends on the plan.
 const PER_ROW: usize = 2 << 10;
 
-/// What a call may make at least, and at most if all its arguments are constants.
+/// The bytes that a call may make in any case, and no more if all of its arguments are constants.
 const AT_LEAST: usize = 256 << 10;
 
-/// The most bytes that a call may make.
+/// Returns the most bytes that a call may make.
 pub(super) fn limit(arguments: &ScalarFunctionArgs) -> usize {
     let constant = arguments
         .args
@@ -37,20 +37,20 @@ pub(super) fn limit(arguments: &ScalarFunctionArgs) -> usize {
     rows.saturating_mul(PER_ROW).max(AT_LEAST)
 }
 
-/// How the size of a result follows from the arguments.
+/// How the size of a result depends on the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Growth {
-    /// All arguments together, some bytes for each element.
+    /// The result has the size of all arguments together.
     Sum,
-    /// The first argument as many times as the second says.
+    /// The result repeats the first argument as often as the second says.
     Times,
-    /// As many characters as the second argument says.
+    /// The result has as many characters as the second argument says.
     Length,
-    /// Something of the first argument may become the last one wherever it is found.
+    /// The third argument replaces parts of the first one.
     Replace,
 }
 
-/// The function held to its [`limit`], if it is one that can grow; otherwise as it is.
+/// Returns the function with its results bounded to [`limit`] if it can make large values, and otherwise unchanged.
 pub(super) fn wrap(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     let growth = match function.name() {
         "repeat" => Growth::Times,
@@ -64,7 +64,7 @@ pub(super) fn wrap(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Bounded { function, growth }))
 }
 
-/// A function held to its [`limit`].
+/// A function whose results are bounded to [`limit`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounded {
     pub(super) function: Arc<ScalarUDF>,
@@ -104,7 +104,7 @@ impl ScalarUDFImpl for Bounded {
         self.function.documentation()
     }
 
-    // Not handed on: `simplify`, which may put the function itself in this one's place.
+    // `simplify` is not forwarded, because it may replace this function by the unbounded one.
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = if arguments
@@ -131,6 +131,8 @@ impl ScalarUDFImpl for Bounded {
 }
 
 impl Bounded {
+    /// Evaluates rows in halves, until the estimate of each part is within the limit. `left` is the rest of the limit for all
+    /// parts together.
     fn in_halves(
         &self,
         arguments: &ScalarFunctionArgs,
@@ -178,7 +180,7 @@ impl Bounded {
         Ok(())
     }
 
-    /// The most bytes that the result for some rows may take.
+    /// Returns the most bytes that the result for a range of rows can have.
     fn estimate(&self, arguments: &ScalarFunctionArgs, start: usize, rows: usize) -> usize {
         let all = || {
             arguments
@@ -196,7 +198,7 @@ impl Bounded {
             (Growth::Replace, Some(text)) => {
                 let text_bytes = bytes(text, start, rows).saturating_add(rows);
                 let with = arguments.args.get(2).map_or(0, |with| largest(with, start, rows));
-                // What replaces a match may name parts of it, many times over.
+                // The replacement may refer to parts of the match, any number of times.
                 let parts = if with > 1 && self.name() != "replace" {
                     largest(text, start, rows)
                 } else {
@@ -210,7 +212,7 @@ impl Bounded {
     }
 }
 
-/// Bytes of an argument in some rows.
+/// Returns the size of an argument in a range of rows, in bytes.
 fn bytes(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     match value {
         ColumnarValue::Array(array) => slice_bytes(&array.slice(start, rows)),
@@ -218,7 +220,7 @@ fn bytes(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     }
 }
 
-/// Bytes of the largest value of an argument in some rows.
+/// Returns the size of the largest value of an argument in a range of rows, in bytes.
 fn largest(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     match value {
         ColumnarValue::Array(array) => {
@@ -246,7 +248,7 @@ fn largest(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     }
 }
 
-/// The sum of a number argument over some rows, without what is below zero.
+/// Returns the sum of an argument's positive numbers in a range of rows.
 fn sum(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     let positive = |number: i64| usize::try_from(number).unwrap_or(0);
     match value {
@@ -273,7 +275,7 @@ fn scalar_bytes(scalar: &ScalarValue) -> usize {
     }
 }
 
-/// Bytes of the values that an array shows, whatever buffers it shares.
+/// Returns the size of an array's values in bytes, without other parts of the buffers that it shares.
 fn slice_bytes(array: &ArrayRef) -> usize {
     match array.data_type() {
         DataType::Utf8View => array

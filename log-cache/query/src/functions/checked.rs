@@ -1,8 +1,8 @@
-//! Integer arithmetic that does not wrap around.
+//! Integer arithmetic that fails instead of wrapping around.
 //!
-//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64 without a word. They become functions of
-//! ours, which fail instead. What is not computed with two integers of one type stays as it is: it fails by itself (decimals,
-//! points in time, division) or has infinity for it (floating point). Shifts move bits and have nothing to overflow.
+//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64, without an error. A rewrite replaces these
+//! by functions that fail on overflow. Other arithmetic is not changed: decimals, points in time and division fail by
+//! themselves, floating-point numbers become infinite, and shifts cannot overflow.
 
 use arrow::array::{ArrayRef, Datum};
 use arrow::compute::kernels::numeric::{add, mul, sub};
@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr_common::datum::apply;
 
-/// Turns arithmetic with integers into calls of our functions.
+/// Replaces arithmetic with integers by calls of the checked functions.
 #[derive(Debug, Default)]
 pub(crate) struct CheckedRewrite;
 
@@ -48,6 +48,7 @@ impl FunctionRewrite for CheckedRewrite {
     }
 }
 
+/// Whether an operation is computed with two integers of one type.
 fn of_integers(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> bool {
     let (Ok(left), Ok(right)) = (left.get_type(schema), right.get_type(schema)) else {
         return false;
@@ -100,7 +101,7 @@ impl Operation {
     }
 }
 
-/// Two integers and what is made of them, or an error if it does not fit into their type.
+/// A function of two integers that fails if the result does not fit into their type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     operation: Operation,

@@ -1,4 +1,4 @@
-//! The operator `||` as a function, so that it can be held to a size like the others.
+//! The operator `||` as a function, so that the size of its result can be bounded.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 
 use super::bounded::{Bounded, Growth};
 
-/// Turns `a || b` of texts into a call of our function.
+/// Replaces `a || b` of texts by a call of the bounded function.
 #[derive(Debug)]
 pub(crate) struct ConcatRewrite {
     function: Arc<ScalarUDF>,
@@ -57,7 +57,7 @@ impl FunctionRewrite for ConcatRewrite {
     }
 }
 
-/// Two texts, one behind the other; null if one of them is.
+/// A function that concatenates two texts; null if one of them is null.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Concat {
     signature: Signature,
@@ -102,7 +102,7 @@ impl ScalarUDFImpl for Concat {
         for (left, right) in left.iter().zip(right.iter()) {
             match (left, right) {
                 (Some(left), Some(right)) => {
-                    // Appends to the value that is being built, and cannot fail.
+                    // Writing to the builder appends to its current value, and cannot fail.
                     std::fmt::Write::write_str(&mut joined, left).ok();
                     joined.append_value(right);
                 }

@@ -1,7 +1,7 @@
-//! `sum` of integers that does not wrap around.
+//! `sum` of integers, which fails instead of wrapping around.
 //!
-//! DataFusion adds integers up modulo 2^64. Here they are added up as decimals of 38 digits, and the sum fails if it is no
-//! integer of the column's type in the end: so it does not matter in which order the rows come, or on how many threads.
+//! DataFusion adds integers modulo 2^64. Here they are added as decimals of 38 digits, and the sum fails if its final value
+//! does not fit into the column's type. So the result does not depend on the order of the rows or the number of threads.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature,
 };
 
-/// What integers are added up as: more than 2^63 of the largest of them fit.
+/// The type in which integers are added. It holds the sum of more than 2^60 of the greatest integers.
 const WIDE: DataType = DataType::Decimal128(38, 0);
 
-/// The function `sum`, given DataFusion's.
+/// Returns the checked function for DataFusion's `sum`.
 pub(super) fn checked(sum: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     let sum = Arc::clone(sum);
     Arc::new(AggregateUDF::from(Sum { sum }))
@@ -28,7 +28,7 @@ struct Sum {
     sum: Arc<AggregateUDF>,
 }
 
-/// The field of a sum as it is added up.
+/// Returns the field of a sum in the wide type.
 fn wide(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), WIDE, field.is_nullable()))
 }
@@ -122,7 +122,7 @@ impl Sum {
     }
 }
 
-/// A sum that is added up wide.
+/// A sum in the wide type.
 #[derive(Debug)]
 struct OneSum {
     sum: Box<dyn Accumulator>,
@@ -160,7 +160,7 @@ impl Accumulator for OneSum {
     }
 }
 
-/// Sums of many groups that are added up wide.
+/// The sums of many groups, in the wide type.
 struct Sums {
     sums: Box<dyn GroupsAccumulator>,
     kind: DataType,

@@ -1,4 +1,4 @@
-//! `tag(tags, 'key')`: the value of a tag, null where there is none. The same as `tags['key']`.
+//! The function `tag(tags, 'key')`, which returns the value of a tag, or null if there is none, as `tags['key']` does.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-/// `tag(tags, 'key')`.
+/// The function `tag(tags, 'key')`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
     signature: Signature,

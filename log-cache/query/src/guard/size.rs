@@ -1,10 +1,10 @@
-//! How large the plan of a query will be, told from its text before there is a plan.
+//! Estimates the size of a query's plan from its syntax tree, before it is planned (decision 0018).
 //!
-//! A short text can make a large plan: a common table expression stands for its query wherever it is named, `*` for all
-//! columns of all relations, each join for the columns of all that is joined before, and a column for the expression that it
-//! was made of. The planner copies all of that, and it cannot be stopped. So the text is walked the way the planner will
-//! walk it, and three sizes are counted: columns of a select list, columns of all operators together, and terms of all
-//! expressions together, with every column written out. A query that exceeds one of them is refused before it is planned.
+//! A short text can have a large plan. A common table expression is copied wherever it is named, `*` stands for all columns of
+//! all relations, each join has the columns of all relations before it, and a column is replaced by the expression that it
+//! names. The planner copies all of that, and cannot be stopped. So the syntax tree is walked as the planner will walk it, and
+//! three sizes are counted: the columns of a select list, the columns of all operators together, and the terms of all
+//! expressions together, with every column replaced by its expression. A query that exceeds a limit is refused.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,49 +17,49 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::QueryError;
 
-/// Most columns of a select list, of a row of `VALUES`, and most keys of one `GROUP BY` or `ORDER BY`.
+/// The greatest number of columns of a select list or a row of `VALUES`, and of keys of one `GROUP BY` or `ORDER BY`.
 pub(crate) const MAX_COLUMNS: usize = 500;
 
-/// Most columns of all operators of a plan together.
+/// The greatest number of columns of all operators of a plan together.
 pub(crate) const MAX_PLAN_COLUMNS: usize = 20_000;
 
-/// Most terms of all expressions of a plan together.
+/// The greatest number of terms of all expressions of a plan together.
 pub(crate) const MAX_TERMS: usize = 40_000;
 
-/// Longest name, and longest text of an expression that is a column without one, in bytes.
+/// The longest name, and the longest text of an expression that is a column without a name, in bytes.
 pub(crate) const MAX_NAME: usize = 1 << 10;
 
-/// Columns of a table whose columns are not looked up. No table has more.
+/// The number of columns that is assumed for a table of the store. No table has more.
 const TABLE_COLUMNS: usize = 16;
 
-/// Makes sure that the plan of `query` will not be too large.
+/// Checks that the plan of `query` will not be too large.
 pub(super) fn check(query: &Query) -> Result<(), QueryError> {
     Scope::default().query(query).map(|_| ())
 }
 
-/// What a part of a query comes to.
+/// The size of a part of a query.
 #[derive(Debug, Clone, Default)]
 struct Relation {
     columns: Vec<Column>,
-    /// Columns of all its operators.
+    /// The columns of all of its operators.
     plan_columns: usize,
-    /// Terms of all its expressions.
+    /// The terms of all of its expressions.
     terms: usize,
-    /// Tables that it reads: a condition is copied for each.
+    /// The number of tables that it reads. A condition is copied for each of them.
     leaves: usize,
 }
 
 /// A column of a relation.
 #[derive(Debug, Clone, Default)]
 struct Column {
-    /// None where it is named after its expression, or not known.
+    /// The name of the column; `None` if it is named after its expression or not known.
     name: Option<String>,
-    /// Terms of its expression, every column in it written out.
+    /// The terms of its expression, with every column in it replaced by its expression.
     terms: usize,
 }
 
 impl Relation {
-    /// A relation that the planner finds by its name.
+    /// Returns the size of a table with this number of columns.
     fn table(columns: usize) -> Self {
         Self {
             columns: vec![Column { name: None, terms: 1 }; columns],
@@ -69,7 +69,7 @@ impl Relation {
         }
     }
 
-    /// Takes another relation in, as a join does.
+    /// Adds another relation, as a join does.
     fn join(&mut self, other: Self) -> Result<(), QueryError> {
         self.columns.extend(other.columns);
         self.absorb(other.plan_columns, other.terms)?;
@@ -77,11 +77,12 @@ impl Relation {
         self.operator()
     }
 
-    /// Counts one more operator with the relation's columns.
+    /// Counts another operator with the relation's columns.
     fn operator(&mut self) -> Result<(), QueryError> {
         self.absorb(self.columns.len(), 0)
     }
 
+    /// Adds columns and terms, and checks the limits.
     fn absorb(&mut self, plan_columns: usize, terms: usize) -> Result<(), QueryError> {
         self.plan_columns = self.plan_columns.saturating_add(plan_columns);
         self.terms = self.terms.saturating_add(terms);
@@ -93,7 +94,7 @@ impl Relation {
         allow("terms of all expressions", self.terms, MAX_TERMS)
     }
 
-    /// The relation under another name, with other names for its columns.
+    /// Returns the relation with the names that an alias gives to it and its columns.
     fn named(mut self, alias: Option<&TableAlias>) -> Result<Self, QueryError> {
         if let Some(alias) = alias {
             for (column, name) in self.columns.iter_mut().zip(&alias.columns) {
@@ -104,7 +105,7 @@ impl Relation {
         Ok(self)
     }
 
-    /// The most terms that a column of that name stands for.
+    /// Returns the most terms for which a column of this name stands.
     fn terms_of(&self, name: &str) -> Option<usize> {
         let named = self
             .columns
@@ -123,13 +124,13 @@ fn allow(what: &'static str, found: usize, allowed: usize) -> Result<(), QueryEr
     Ok(())
 }
 
-/// What names stand for where a part of a query is.
+/// The names that are known within a part of a query.
 #[derive(Debug, Clone, Default)]
 struct Scope {
-    /// Common table expressions.
+    /// The common table expressions, by name.
     queries: HashMap<String, Arc<Relation>>,
-    /// What the columns of the queries around this one come from, innermost last.
-    around: Vec<Arc<Relation>>,
+    /// The relations of the enclosing queries, innermost last, whose columns a subquery can use.
+    enclosing: Vec<Arc<Relation>>,
 }
 
 impl Scope {
@@ -139,7 +140,7 @@ impl Scope {
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {
                 let relation = scope.cte(cte, with.recursive)?;
-                // It is planned once where it is written, and then wherever it is named.
+                // The planner plans it where it is defined, and again wherever it is named.
                 planned.absorb(relation.plan_columns, relation.terms)?;
                 scope.queries.insert(normal(&cte.alias.name), Arc::new(relation));
             }
@@ -162,7 +163,7 @@ impl Scope {
     fn cte(&self, cte: &Cte, recursive: bool) -> Result<Relation, QueryError> {
         let mut scope = self.clone();
         if recursive && let SetExpr::SetOperation { left, .. } = &*cte.query.body {
-            // Inside of it, its name stands for what it begins with.
+            // Within a recursive expression, its name stands for its first part.
             let first = scope.body(left)?.named(Some(&cte.alias))?;
             let work = Relation {
                 plan_columns: first.columns.len(),
@@ -204,7 +205,7 @@ impl Scope {
                 }
                 Ok(relation)
             }
-            // Refused by the planner, or a table by its name.
+            // The planner refuses these, or they name a table.
             _ => Ok(Relation::table(TABLE_COLUMNS)),
         }
     }
@@ -266,7 +267,7 @@ impl Scope {
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _)
             | SelectItem::ExprWithAliases { .. } => columns.extend(from.columns.iter().cloned()),
-            // That of one relation has no more columns than all of them.
+            // `relation.*` has at most as many columns as `*`.
             SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
                 columns.extend(from.columns.iter().cloned());
             }
@@ -274,7 +275,7 @@ impl Scope {
         Ok(())
     }
 
-    /// How many keys all grouping sets of a `GROUP BY` have.
+    /// Returns the number of keys of all grouping sets of a `GROUP BY` together.
     fn group_by(&self, group_by: &GroupByExpr, from: &Relation) -> Result<usize, QueryError> {
         let GroupByExpr::Expressions(keys, _) = group_by else {
             return Ok(from.columns.len());
@@ -345,7 +346,7 @@ impl Scope {
             TableFactor::Pivot { table, .. }
             | TableFactor::Unpivot { table, .. }
             | TableFactor::MatchRecognize { table, .. } => self.table(table),
-            // Functions, all of one or two columns.
+            // Table functions, which have one or two columns.
             TableFactor::Table { alias, .. }
             | TableFactor::Function { alias, .. }
             | TableFactor::TableFunction { alias, .. }
@@ -359,7 +360,7 @@ impl Scope {
         }
     }
 
-    /// Terms of an expression over the columns of `from`, each written out; subqueries included.
+    /// Returns the number of terms of an expression over the columns of `from`, with its subqueries.
     fn terms<E: Visit + ?Sized>(&self, expression: &E, from: &Relation) -> Result<usize, QueryError> {
         let mut terms = Terms {
             scope: self,
@@ -374,7 +375,7 @@ impl Scope {
     }
 }
 
-/// A name as the planner reads it.
+/// Returns a name in the form in which the planner compares it: in lower case unless it is quoted.
 fn normal(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
@@ -418,7 +419,7 @@ fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
 struct Terms<'a> {
     scope: &'a Scope,
     from: &'a Relation,
-    /// How many subqueries are around what is visited. What is in them was counted when they began.
+    /// The number of subqueries around the visited node. The contents of a subquery were counted at its start.
     inside: usize,
     count: usize,
 }
@@ -426,9 +427,9 @@ struct Terms<'a> {
 impl Terms<'_> {
     fn column(&self, name: &Ident) -> usize {
         let name = normal(name);
-        let around = self.scope.around.iter().rev().map(|relation| &**relation);
+        let enclosing = self.scope.enclosing.iter().rev().map(|relation| &**relation);
         std::iter::once(self.from)
-            .chain(around)
+            .chain(enclosing)
             .find_map(|relation| relation.terms_of(&name))
             .unwrap_or(1)
     }
@@ -440,7 +441,7 @@ impl Visitor for Terms<'_> {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
         if self.inside == 0 {
             let mut scope = self.scope.clone();
-            scope.around.push(Arc::new(self.from.clone()));
+            scope.enclosing.push(Arc::new(self.from.clone()));
             match scope.query(query) {
                 Ok(relation) => {
                     self.count = self

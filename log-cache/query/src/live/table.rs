@@ -1,4 +1,4 @@
-//! The table that a live query is planned over.
+//! The table over which a live query is planned.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use weir_log_cache_store::table::Table;
 
 use crate::provider::{SCHEMA, find, table_names};
 
-/// Where arrivals are put for the plan to find them.
+/// The slot into which arriving rows are put before the plan is run.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slot(pub(super) Arc<Mutex<Vec<RecordBatch>>>);
+pub(super) struct ArrivalSlot(pub(super) Arc<Mutex<Vec<RecordBatch>>>);
 
-/// The catalogue of a live query: the store's tables, empty but for what is in the slot.
+/// The catalogue of a live query: the store's tables, which have only the rows in the slot.
 #[derive(Debug)]
 pub(super) struct LiveCatalog(pub(super) Arc<LiveSchema>);
 
@@ -38,9 +38,10 @@ impl CatalogProvider for LiveCatalog {
     }
 }
 
-/// Its schema.
+/// The schema of a live query.
+/// A table of a live query.
 #[derive(Debug)]
-pub(super) struct LiveSchema(pub(super) Slot);
+pub(super) struct LiveSchema(pub(super) ArrivalSlot);
 
 #[async_trait]
 impl SchemaProvider for LiveSchema {
@@ -65,7 +66,7 @@ impl SchemaProvider for LiveSchema {
 #[derive(Debug)]
 struct LiveTable {
     table: Table,
-    slot: Slot,
+    slot: ArrivalSlot,
 }
 
 #[async_trait]
@@ -106,12 +107,12 @@ impl TableProvider for LiveTable {
     }
 }
 
-/// Reads what is in the slot.
+/// The operator that reads the rows in the slot.
 #[derive(Debug)]
 pub(super) struct LiveScan {
     pub(super) table: Table,
     pub(super) columns: Vec<usize>,
-    slot: Slot,
+    slot: ArrivalSlot,
     properties: Arc<PlanProperties>,
 }
 

@@ -1,8 +1,8 @@
-//! What conditions say about where to look.
+//! Derives from the conditions of a query which rows have to be read.
 //!
-//! Some conditions are met exactly by what is looked at ([`is_exact`]): comparisons of the timestamp, and of texts that
-//! all rows of an identity share, with constants. All others are hints, applied again by the plan above: where one is not
-//! understood, or fails, everything is read.
+//! Some conditions the scan meets exactly ([`is_exact`]): comparisons with constants of the timestamp, and of texts that all
+//! rows of an identity share. All others are hints, which the plan above the scan applies again. A hint that is not
+//! understood, or that fails, has no effect.
 
 use std::sync::Arc;
 
@@ -19,35 +19,37 @@ use weir_log_cache_store::{Chunk, Selection, TimeRange};
 
 use crate::visibility::Visible;
 
-/// The name of the column that time ranges are about.
+/// The name of the column with the timestamp.
 const TIMESTAMP: &str = "timestamp";
 
-/// No time at all.
+/// The empty time range.
 const NEVER: TimeRange = TimeRange {
     first: i64::MAX,
     last: i64::MIN,
 };
 
-/// The conditions of a scan, sorted by what they can save.
+/// The conditions of a scan.
 #[derive(Debug)]
 pub(super) struct Hints {
     table: Table,
-    /// All of them: what they say about time may change while the query runs.
+    /// All conditions. The time range is computed from them for each chunk, because dynamic conditions change while the query
+    /// runs.
     filters: Vec<Arc<dyn PhysicalExpr>>,
-    /// Those on columns that all rows of an identity share, written for `shared_columns`.
-    shared: Vec<Shared>,
-    /// Positions in the table's schema.
+    /// The conditions on columns that all rows of an identity share, rewritten for `shared_columns`.
+    shared: Vec<SharedCondition>,
+    /// The positions of the shared columns in the table's schema.
     shared_columns: Vec<usize>,
 }
 
+/// A condition on shared columns.
 #[derive(Debug)]
-struct Shared {
+struct SharedCondition {
     filter: Arc<dyn PhysicalExpr>,
     exact: bool,
 }
 
 impl Hints {
-    /// `filters` are on the projection `columns` of the table.
+    /// Returns the hints of `filters`, which are on the projection `columns` of the table.
     pub(super) fn new(table: Table, columns: &[usize], filters: Vec<Arc<dyn PhysicalExpr>>) -> Result<Self> {
         let shared_columns: Vec<usize> = columns
             .iter()
@@ -58,7 +60,7 @@ impl Hints {
         let mut shared = Vec::new();
         for filter in filters.iter().filter(|filter| is_on_shared(table, columns, filter)) {
             let exact = is_exact(table, columns, filter);
-            shared.push(Shared {
+            shared.push(SharedCondition {
                 filter: reassign_expr_columns(Arc::clone(filter), &schema)?,
                 exact,
             });
@@ -71,7 +73,7 @@ impl Hints {
         })
     }
 
-    /// The rows of `chunk` that are `visible` and that may meet the conditions.
+    /// Returns the rows of `chunk` that are `visible` and may meet the conditions.
     pub(super) fn select(&self, chunk: &Chunk, visible: &Visible) -> Result<Selection> {
         let time = self
             .filters
@@ -86,7 +88,7 @@ impl Hints {
             let selection = visible.snapshot.select(chunk, |source| visible.shows(source), &time);
             return Ok(self.table.restrict(rows, selection));
         };
-        // Runs are of sources; of one that has wanted and other identities every row is looked at.
+        // A run has all identities of its source. If some of them are not wanted, its rows have to be checked one by one.
         let identities = rows.identities().iter().zip(&wanted);
         let mut sources: Vec<&str> = identities
             .filter(|(_, wanted)| **wanted)
@@ -106,10 +108,10 @@ impl Hints {
         Ok(self.table.restrict(rows, selection))
     }
 
-    /// For each identity of the chunk whether its rows are visible and may meet the conditions; `None` if there is no
-    /// condition to say so.
+    /// Returns, for each identity of the chunk, whether its rows are visible and may meet the conditions; `None` if there is
+    /// no condition on shared columns.
     ///
-    /// Conditions are evaluated on visible identities alone, so that not even a failure tells of others.
+    /// Conditions are evaluated on visible identities only, so that not even a failure reveals others.
     fn wanted_identities(&self, chunk: &Chunk, visible: &Visible) -> Result<Option<Vec<bool>>> {
         if self.shared.is_empty() {
             return Ok(None);
@@ -120,7 +122,7 @@ impl Hints {
             .collect();
         let batch = self.table.identities(rows, &seen, &self.shared_columns)?;
         let mut wanted = vec![true; seen.len()];
-        for Shared { filter, exact } in &self.shared {
+        for SharedCondition { filter, exact } in &self.shared {
             let result = filter.evaluate(&batch).and_then(|value| value.into_array(seen.len()));
             let result = match result {
                 Ok(result) => result,
@@ -142,7 +144,7 @@ impl Hints {
     }
 }
 
-/// Whether `filter` is on nothing but columns that all rows of an identity share.
+/// Whether `filter` uses only columns that all rows of an identity share.
 fn is_on_shared(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
     let used = collect_columns(filter);
     let is_shared = |column: &Column| {
@@ -153,7 +155,7 @@ fn is_on_shared(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>)
     !used.is_empty() && used.iter().all(is_shared)
 }
 
-/// Whether a scan with this condition gives exactly the rows that meet it.
+/// Whether a scan with this condition returns exactly the rows that meet it.
 pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
     let is_constant = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
     if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
@@ -175,7 +177,7 @@ pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn Physica
     })
 }
 
-/// The timestamps of rows that may meet `filter`.
+/// Returns the time range of the rows that may meet `filter`.
 fn times(filter: &Arc<dyn PhysicalExpr>) -> TimeRange {
     if let Some(dynamic) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() {
         return dynamic.current().map_or(TimeRange::ALL, |current| times(&current));
@@ -218,6 +220,7 @@ fn times(filter: &Arc<dyn PhysicalExpr>) -> TimeRange {
     }
 }
 
+/// Returns the time range of the timestamps for which `timestamp op time` is true.
 fn compared(op: Operator, time: i64) -> TimeRange {
     match op {
         Operator::Eq => TimeRange {
@@ -247,7 +250,7 @@ fn is_timestamp(expr: &Arc<dyn PhysicalExpr>) -> bool {
         .is_some_and(|column| column.name() == TIMESTAMP)
 }
 
-/// A constant point in time.
+/// Returns the value of a constant point in time.
 fn instant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
     match expr.downcast_ref::<Literal>()?.value() {
         ScalarValue::TimestampNanosecond(time, _) => *time,
@@ -255,6 +258,7 @@ fn instant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
     }
 }
 
+/// Returns the intersection of two time ranges.
 fn both(left: TimeRange, right: TimeRange) -> TimeRange {
     TimeRange {
         first: left.first.max(right.first),
@@ -262,6 +266,7 @@ fn both(left: TimeRange, right: TimeRange) -> TimeRange {
     }
 }
 
+/// Returns the smallest time range that covers both.
 fn either(left: TimeRange, right: TimeRange) -> TimeRange {
     match (left.first > left.last, right.first > right.last) {
         (true, _) => right,

@@ -1,12 +1,12 @@
-//! `drain_status`: the newest report of each drain.
+//! The view `drain_status`.
 
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 use weir_proto::loggregator_v2::{self as v2, envelope::Message};
 
 use super::{ask, cells, engine, envelope, ingest, query, rows};
-use crate::{Query, Visibility};
+use crate::Query;
 
-/// A report of a syslog agent about one binding.
+/// Returns a report of a syslog agent about one binding.
 fn report(app: &str, agent: &str, timestamp: i64, metrics: [f64; 4], tags: &[(&str, &str)]) -> v2::Envelope {
     let names = ["drain_waiting_lines", "drain_waiting_bytes", "drain_lost", "drain_lag"];
     let metrics = names.into_iter().zip(metrics).map(|(name, value)| {
@@ -56,7 +56,7 @@ fn store() -> Store {
         vec![
             report("app-a", "agent-0", 100, [0.0; 4], &FLOWING),
             report("app-a", "agent-0", 300, [40.0, 8000.0, 3.0, 1500.0], &SPILLING),
-            // Arrives late, is older.
+            // Arrives later, with an older timestamp.
             report("app-a", "agent-0", 200, [7.0; 4], &FLOWING),
             report("app-a", "agent-1", 150, [0.0, 0.0, 0.0, 2.0], &FLOWING),
             report(
@@ -68,14 +68,14 @@ fn store() -> Store {
             ),
         ],
     );
-    // An app's own gauge is no report, whatever it is called.
+    // A gauge of an app is not a report, whatever its name.
     let mut other = report("app-b", "0", 500, [9.0; 4], &[("binding", "b3")]);
     other.tags.insert("origin".to_owned(), "an app".to_owned());
     ingest(&store, vec![other]);
     store
 }
 
-/// One row for each binding and agent: what was said last, by time and not by arrival.
+/// The view has one row for each binding and agent, with the newest report by timestamp, and not by arrival.
 #[tokio::test]
 async fn the_newest_report_counts() {
     let engine = engine(&store());
@@ -99,9 +99,9 @@ async fn the_newest_report_counts() {
     assert_eq!(rows(&engine, late).await, ["1"]);
 }
 
-/// Reports that make no sense are shown as far as they do.
+/// A malformed value of a report is null, and the others are shown.
 #[tokio::test]
-async fn nonsense_is_null() {
+async fn malformed_values_are_null() {
     let store = store();
     let nonsense = [
         ("binding", "b4"),
@@ -128,9 +128,9 @@ async fn nonsense_is_null() {
     );
 }
 
-/// It is seen by whoever may see the app, and by nobody else; it joins with other tables.
+/// Only callers that may read the app can read its drains, and the view can be joined with tables.
 #[tokio::test]
-async fn the_row_filter_is_below() {
+async fn the_view_is_filtered_by_visibility() {
     let engine = engine(&store());
     let seen = |sql: &str, visibility: Visibility| {
         let query = Query {
@@ -149,9 +149,9 @@ async fn the_row_filter_is_below() {
     assert_eq!(seen(joined, Visibility::sources(["app-a"])).await, ["b1 | 16"]);
 }
 
-/// It can be looked at like a table, and does not pretend that it could be followed.
+/// The view can be listed and described like a table, and cannot be followed live.
 #[tokio::test]
-async fn it_is_a_view() {
+async fn the_view_can_be_described_and_not_followed() {
     let engine = engine(&store());
     let columns = rows(&engine, "describe drain_status").await;
     assert_eq!(columns.len(), 13, "{columns:?}");

@@ -1,4 +1,4 @@
-//! Answers as bytes.
+//! The formats of answers.
 
 use arrow::ipc::reader::StreamReader;
 
@@ -14,7 +14,7 @@ pub(super) async fn render(format: Format, sql: &str) -> Rendered {
     rendered.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// All pieces of an answer; each is within what the answer says that it holds.
+/// Returns all pieces of an answer together, and asserts that each is within the weight of the answer.
 pub(super) async fn whole(rendered: Rendered) -> Vec<u8> {
     let (mut text, mut rest) = (rendered.first, rendered.rest);
     assert!(text.len() <= rendered.weight);
@@ -31,9 +31,9 @@ async fn rendered(format: Format, sql: &str) -> String {
     String::from_utf8(whole(render(format, sql).await).await).expect("text")
 }
 
-/// One answer in each of the formats.
+/// One answer has the expected text in each format.
 #[tokio::test]
-async fn formats() {
+async fn every_format_is_written() {
     assert_eq!(
         rendered(
             Format::Table,
@@ -83,7 +83,7 @@ async fn formats() {
     );
 }
 
-/// A table that is wider than the terminal is written record by record; so is everything where that is asked for.
+/// A table that is wider than the terminal is written as records, and so is any answer in the vertical format.
 #[tokio::test]
 async fn wide_tables_become_records() {
     let sql = "select seq, body from logs where source_id = 'app-a' order by seq limit 2";
@@ -109,9 +109,9 @@ async fn wide_tables_become_records() {
     assert_eq!(laid_out(Format::Vertical, None).await, records);
 }
 
-/// An answer without rows has its columns in every format that knows columns.
+/// An answer without rows shows its columns in every format that has column names.
 #[tokio::test]
-async fn empty_answers() {
+async fn empty_answers_show_their_columns() {
     let nothing = "select seq, tags from logs where source_id = 'nobody'";
     assert_eq!(rendered(Format::Json, nothing).await, "[]\n");
     assert_eq!(rendered(Format::Ndjson, nothing).await, "");
@@ -119,9 +119,9 @@ async fn empty_answers() {
     assert!(rendered(Format::Table, nothing).await.contains("| seq | tags |"));
 }
 
-/// The answer says how much there is, and whether that is all.
+/// An answer has its number of rows, and the limit that cut it short.
 #[tokio::test]
-async fn limits_are_stated() {
+async fn answers_name_the_limit_that_cut_them() {
     let limited = Query {
         max_rows: Some(7),
         ..query("select body from logs")
@@ -136,7 +136,7 @@ async fn limits_are_stated() {
     );
 }
 
-/// Formats are chosen by name or by media type.
+/// A format is found by its name and by its media type.
 #[test]
 fn formats_are_found() {
     assert_eq!("csv".parse(), Ok(Format::Csv));
@@ -154,7 +154,7 @@ fn formats_are_found() {
     assert_eq!(Format::from_accept("*/*"), None);
 }
 
-/// A long answer comes in pieces, which together are what one piece would be.
+/// The pieces of a long answer are, together, its text in one piece.
 #[tokio::test]
 async fn long_answers_come_in_pieces() {
     let sql = "select value, 'line ' || value as text from generate_series(1, 50000) order by value";

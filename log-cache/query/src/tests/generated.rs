@@ -1,4 +1,4 @@
-//! Any text of SQL: an answer, or an error of the one who wrote it; never a fault of ours.
+//! Generated SQL texts: each has an answer or an error of its author, and never an internal error.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::hostile::{peak, start_peak};
 use super::{filled, query};
 use crate::{Engine, EngineLimits, Format, Layout, Query, QueryError, functions};
 
-/// What a query may take beside the 32 MiB of its pool, and all other tests of this process beside it.
+/// The memory that a query may take beyond the 32 MiB of its pool, together with the other tests of this process, in bytes.
 const MEMORY: usize = 700 << 20;
 
-/// One engine for all cases, with what a query may take at most.
+/// One engine for all cases.
 static ENGINE: LazyLock<(Runtime, Engine)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let limits = EngineLimits {
@@ -251,7 +251,7 @@ fn statement() -> impl Strategy<Value = String> {
         })
 }
 
-/// Texts that are nearly statements, and some that are not at all.
+/// Texts that are nearly valid statements, and some that are not at all.
 fn text() -> impl Strategy<Value = String> {
     let broken = (
         statement(),
@@ -314,9 +314,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Each text is answered in each format, or refused with a hint; nothing of ours breaks, and little memory is taken.
+    /// Each text has an answer in each format or an error with a hint, never an internal error, and takes little memory.
     #[test]
-    fn no_text_is_a_fault_of_ours(text in text(), format in select(&Format::ALL[..])) {
+    fn no_text_causes_an_internal_error(text in text(), format in select(&Format::ALL[..])) {
         let (runtime, engine) = &*ENGINE;
         let asked = Query {
             timeout: Some(Duration::from_secs(20)),

@@ -1,4 +1,4 @@
-//! Queries that mean harm: each gets a clear error, in time, and the next query is answered as if nothing had been.
+//! Hostile queries: each gets a clear error in time, and the next query is answered.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ async fn still_works(engine: &Engine) {
     );
 }
 
-/// Nothing can be written, and no setting be changed.
+/// Statements that write data or change settings are refused.
 #[tokio::test]
 async fn writing_is_refused() {
     let engine = engine(&filled());
@@ -50,9 +50,9 @@ async fn writing_is_refused() {
     still_works(&engine).await;
 }
 
-/// Neither files nor the network can be reached.
+/// No query can read files or the network.
 #[tokio::test]
-async fn files_are_out_of_reach() {
+async fn files_cannot_be_read() {
     let engine = engine(&filled());
     for sql in [
         "select * from '/etc/passwd'",
@@ -73,7 +73,7 @@ async fn files_are_out_of_reach() {
     still_works(&engine).await;
 }
 
-/// What would take more memory than a query gets fails; it does not take it.
+/// A query that would take more memory than it gets fails without taking it.
 #[tokio::test]
 async fn memory_is_limited() {
     let store = filled();
@@ -132,7 +132,7 @@ async fn memory_is_limited() {
     still_works(&engine).await;
 }
 
-/// A text that each of forty subqueries makes twice as long.
+/// Returns a query with forty subqueries, each of which makes a text twice as long.
 fn doubling(step: &str) -> String {
     nested("select 'aaaaaaaaaaaaaaaa' || source_id as x from logs", step)
 }
@@ -148,13 +148,13 @@ fn nested(start: &str, step: &str) -> String {
     format!("with t0 as ({start}), {} select x from t39", ctes.join(", "))
 }
 
-/// Forgets how much memory this process had at most, and tells how much it has.
+/// Resets the peak of this process's memory, and returns its current memory in bytes.
 pub(super) fn start_peak() -> usize {
     drop(std::fs::write("/proc/self/clear_refs", "5"));
     status("VmRSS:")
 }
 
-/// How much memory this process had at most since then.
+/// Returns the peak of this process's memory since the reset, in bytes.
 pub(super) fn peak() -> usize {
     status("VmHWM:")
 }
@@ -165,7 +165,7 @@ fn status(name: &str) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or(0) * 1024
 }
 
-/// What would run for ever ends at its time, whether somebody waits for it or not.
+/// An endless query ends at its time-out, also if its caller has gone.
 #[tokio::test]
 async fn time_is_limited() {
     let engine = engine(&filled());
@@ -189,15 +189,15 @@ async fn time_is_limited() {
             started.elapsed()
         );
     }
-    // The threads are free again: more of them than there are permits, one after the other, and then a real query.
+    // The threads are free again: more such queries than may run at a time, one after the other, and then a real one.
     for _ in 0..3 {
         still_works(&engine).await;
     }
 }
 
-/// A caller that goes away takes its query with it.
+/// A query ends when its caller goes away.
 #[tokio::test]
-async fn who_goes_away_ends_the_query() {
+async fn a_query_ends_when_its_caller_goes_away() {
     let store = filled();
     let limits = EngineLimits {
         concurrent: 1,
@@ -213,9 +213,9 @@ async fn who_goes_away_ends_the_query() {
     still_works(&engine).await;
 }
 
-/// So many may wait, and no more.
+/// A limited number of queries may wait, and further ones are refused.
 #[tokio::test]
-async fn the_crowd_is_told_to_come_back() {
+async fn queries_beyond_the_queue_are_refused() {
     let limits = EngineLimits {
         concurrent: 1,
         threads: 1,
@@ -242,9 +242,9 @@ async fn the_crowd_is_told_to_come_back() {
     still_works(&engine).await;
 }
 
-/// Beside a caller with as many endless queries as there are places, another's is answered, and at once.
+/// While one caller has as many endless queries as there are places, the query of another caller is answered at once.
 #[tokio::test]
-async fn the_crowd_of_one_is_no_crowd_for_others() {
+async fn many_queries_of_one_caller_do_not_delay_others() {
     let limits = EngineLimits {
         concurrent: 3,
         threads: 2,
@@ -271,11 +271,11 @@ async fn the_crowd_of_one_is_no_crowd_for_others() {
     }
 }
 
-/// Everything that the guard lets through in size, it can carry: the longest chains of each kind.
+/// The longest chains of each kind that the guard accepts can be planned.
 #[tokio::test]
 async fn the_longest_chains_fit() {
     let engine = engine(&filled());
-    // Parsed on a thread like the engine's.
+    // Parsed on a thread with the stack of the engine's.
     let longest = |start: &'static str, step: &'static str| {
         let grow = move || {
             let mut sql = start.to_owned();

@@ -9,8 +9,9 @@ use weir_error::{Classify as _, ErrorKind};
 
 use super::{cells, counter, engine, filled, ingest, log, query, seen_by};
 use crate::interrupt::Interrupt;
-use crate::live::Found;
-use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError, Visibility};
+use crate::live::ResultSender;
+use crate::{Answer, Engine, EngineLimits, Live, Query, QueryError};
+use weir_log_cache_store::Visibility;
 
 async fn reason(engine: &Engine, sql: &str) -> String {
     match engine.compile_live(query(sql)).await {
@@ -19,9 +20,9 @@ async fn reason(engine: &Engine, sql: &str) -> String {
     }
 }
 
-/// New rows that meet the condition come, in the order of arrival; old ones and others do not.
+/// A follower gets the new rows that meet the condition, in the order of arrival, and no others.
 #[tokio::test]
-async fn followers_see_new_rows() {
+async fn followers_get_new_rows() {
     let store = filled();
     let engine = engine(&store);
     let sql = "select l.seq as number, upper(body) from logs l where body like '%error%' and source_id <> 'app-b'";
@@ -55,11 +56,11 @@ async fn followers_see_new_rows() {
     assert_eq!(follower.schema().field(0).name(), "number");
 }
 
-/// Followers that take nothing while lines of two apps come, far more than their queues hold. Each learns of exactly as many
-/// as it may see: those it gets and those it missed. The queues are full of lines that both may see when those of the other
-/// app come.
+/// Two followers read nothing while more lines of two apps arrive than their queues hold. Each learns of exactly as many
+/// lines as it may read, received and missed together. The queues are already full of lines that both may read when those
+/// of the other app arrive.
 #[tokio::test]
-async fn followers_learn_of_what_they_may_see() {
+async fn followers_learn_only_of_rows_that_they_may_read() {
     let sql = "select body from logs";
     let store = filled();
     let engine = engine(&store);
@@ -89,9 +90,9 @@ async fn followers_learn_of_what_they_may_see() {
     }
 }
 
-/// A caller has so many live queries, and others have theirs; one that ends makes room.
+/// The number of live queries of a caller is limited, others have their own, and one that ends makes room.
 #[tokio::test]
-async fn nobody_follows_for_all() {
+async fn live_queries_are_limited_per_caller() {
     let limits = EngineLimits {
         followers: 3,
         followers_per_caller: 2,
@@ -112,7 +113,7 @@ async fn nobody_follows_for_all() {
     let _other = follow("b").await.expect("another's");
     assert!(matches!(follow("c").await, Err(QueryError::Busy { running: 3 })));
     mine.pop();
-    // The task that it was ends with it, and a moment later.
+    // Its task ends a moment after it was dropped.
     loop {
         match follow("c").await {
             Err(QueryError::Busy { .. }) => tokio::task::yield_now().await,
@@ -121,8 +122,8 @@ async fn nobody_follows_for_all() {
     }
 }
 
-/// A live query is planned as others are: in turn, within its time. Whoever goes away while it is planned has its turn and
-/// its place among followers until the thread is free again.
+/// A live query is planned like others, in turn and within its time-out. If the caller goes away meanwhile, its turn and
+/// its place among followers are occupied until the thread is free again.
 #[tokio::test]
 async fn planning_is_bounded() {
     let limits = EngineLimits {
@@ -137,12 +138,12 @@ async fn planning_is_bounded() {
         timeout: Some(Duration::from_millis(20)),
         ..query("select body from logs")
     };
-    // Somebody else's turn.
+    // The turn of another caller.
     let turn = engine.inner.turns.take("other").await.expect("a turn");
     let error = engine.follow(soon("a")).await.expect_err("not its turn");
     assert!(matches!(error, QueryError::Timeout { .. }), "{error}");
     drop(turn);
-    // The one thread is busy, so that planning does not get on, and nobody can end it.
+    // The only thread is busy, so planning does not start and cannot be ended.
     let (release, busy) = std::sync::mpsc::sync_channel::<()>(0);
     let blocked = engine.spawn(async move { busy.recv().is_ok() }).expect("running");
     let error = engine.follow(soon("a")).await.expect_err("no thread for it");
@@ -159,9 +160,9 @@ async fn planning_is_bounded() {
     engine.follow(query("select body from logs")).await.expect("as ever");
 }
 
-/// A row on which the query fails ends it, with the reason.
+/// A live query ends with the reason when it fails on a row.
 #[tokio::test]
-async fn failures_are_told() {
+async fn a_failure_ends_a_live_query() {
     let store = filled();
     let engine = engine(&store);
     let mut follower = engine
@@ -175,14 +176,14 @@ async fn failures_are_told() {
     assert!(follower.next().await.is_none());
 }
 
-async fn panics(follower: Found) {
+async fn panics(follower: ResultSender) {
     follower.send(Ok(Live::Missed(7))).await.expect("somebody listens");
     panic!("a fault of ours");
 }
 
-/// A live query that panics fails, behind what it found before: it does not look as if there was nothing more to come.
+/// A live query whose task panics returns an error after its earlier results, and not just their end.
 #[tokio::test]
-async fn a_panic_is_told() {
+async fn a_panic_is_reported_as_an_error() {
     let engine = engine(&filled());
     let mut follower = engine
         .listen(Arc::new(Schema::empty()), Interrupt::default(), panics)
@@ -193,9 +194,9 @@ async fn a_panic_is_told() {
     assert!(follower.next().await.is_none());
 }
 
-/// Only what can be decided row by row can be followed, and the refusal says what stands in the way.
+/// Only queries that can be evaluated row by row can be followed, and the error says what prevents it.
 #[tokio::test]
-async fn some_queries_need_an_end() {
+async fn queries_over_several_rows_cannot_be_followed() {
     let engine = engine(&filled());
     for (sql, expected) in [
         ("select body from logs order by timestamp", "`ORDER BY` needs an end"),

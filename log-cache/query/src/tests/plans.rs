@@ -1,15 +1,15 @@
-//! What the scan saves: how many rows it hands up.
+//! The number of rows that a scan reads.
 
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use std::sync::Arc;
-use weir_log_cache_store::{Limits, Store};
+use weir_log_cache_store::{Limits, Store, Visibility};
 
 use super::{ingest, log};
 use crate::interrupt::Interrupt;
 use crate::provider::View;
-use crate::{Visibility, guard, session};
+use crate::{guard, session};
 
-/// A hundred chunks of a hundred rows each, of ten sources.
+/// Returns a store with a hundred chunks of a hundred rows each, of ten sources.
 fn store() -> Store {
     let store = Store::new(Limits {
         active_rows: 100,
@@ -25,7 +25,7 @@ fn store() -> Store {
     store
 }
 
-/// How many rows the scan of `sql` hands up, and how many come out.
+/// Returns the number of rows that the scan of `sql` returns, and the number of rows of the answer.
 async fn scanned(store: &Store, sql: &str) -> (usize, usize) {
     let template = session::template(1).expect("a session");
     let view = View::new(store.clone(), Visibility::All);
@@ -49,9 +49,9 @@ fn scan_output(plan: &Arc<dyn ExecutionPlan>) -> usize {
     plan.children().into_iter().map(scan_output).sum()
 }
 
-/// Conditions on sources, tags and times keep the scan from reading what they leave out.
+/// The scan does not read rows that conditions on sources, tags and times exclude.
 #[tokio::test]
-async fn the_scan_reads_what_is_needed() {
+async fn the_scan_reads_only_rows_that_may_match() {
     let store = store();
     for (sql, expected) in [
         ("select body from logs where source_id = 'app-3'", (1000, 1000)),
@@ -85,14 +85,14 @@ async fn the_scan_reads_what_is_needed() {
     }
 }
 
-/// The newest rows are found in the newest chunks; those behind are not read.
+/// A query for the newest rows reads the newest chunks only.
 #[tokio::test]
-async fn the_newest_are_found_first() {
+async fn a_query_for_the_newest_rows_reads_the_newest_chunks() {
     let store = store();
     for (sql, most) in [
         ("select * from logs order by timestamp desc limit 10", 500),
         ("select body from logs limit 10", 500),
-        // A filter hands on full batches only.
+        // A filter returns full batches only.
         (
             "select body from logs where body = 'line' order by timestamp desc limit 10",
             8192 + 500,

@@ -1,13 +1,13 @@
-//! What people ask.
+//! Common queries.
 
 use weir_error::{Classify, ErrorKind};
 
 use super::{ask, engine, filled, ingest, log, query, rows};
 use crate::{Query, QueryError, Truncated};
 
-/// Counting, grouping, searching, tags: the everyday of a log store.
+/// Counting, grouping, searching and tags work.
 #[tokio::test]
-async fn everyday_queries() {
+async fn common_queries_are_answered() {
     let engine = engine(&filled());
     for (sql, expected) in [
         ("select count(*) from logs", vec!["300"]),
@@ -75,9 +75,9 @@ async fn everyday_queries() {
     }
 }
 
-/// Times are points in time, in UTC.
+/// Timestamps are points in time, in UTC.
 #[tokio::test]
-async fn times_are_times() {
+async fn timestamps_are_points_in_time() {
     let engine = engine(&filled());
     for (sql, expected) in [
         (
@@ -110,9 +110,9 @@ async fn times_are_times() {
     }
 }
 
-/// A query sees the store as it is, down to what was acknowledged a moment ago.
+/// A query reads every row that was stored before it.
 #[tokio::test]
-async fn what_was_taken_is_seen() {
+async fn stored_rows_are_visible_at_once() {
     let store = filled();
     let engine = engine(&store);
     for number in 0..50usize {
@@ -122,7 +122,7 @@ async fn what_was_taken_is_seen() {
     }
 }
 
-/// All tables of a query are of the same moment, however often they come.
+/// A query reads one snapshot of a table, however often it names the table.
 #[tokio::test]
 async fn a_query_has_one_snapshot() {
     let store = filled();
@@ -137,7 +137,7 @@ async fn a_query_has_one_snapshot() {
     writer.await.expect("wrote");
 }
 
-/// What there is can be found out.
+/// `SHOW TABLES`, `DESCRIBE` and the information schema list the tables and columns.
 #[tokio::test]
 async fn tables_can_be_listed() {
     let engine = engine(&filled());
@@ -167,7 +167,7 @@ async fn tables_can_be_listed() {
     );
 }
 
-/// Mistakes get an answer that says what was probably meant.
+/// The error for a mistake says what was probably meant.
 #[tokio::test]
 async fn mistakes_are_explained() {
     let engine = engine(&filled());
@@ -208,7 +208,7 @@ async fn mistakes_are_explained() {
     assert!(matches!(error, QueryError::Failed { .. }), "{error:?}");
 }
 
-/// Rows beyond what was asked for are left out, and the answer says so.
+/// Rows beyond the wanted number are left out, and the answer says so.
 #[tokio::test]
 async fn answers_are_limited_and_say_so() {
     let engine = engine(&filled());

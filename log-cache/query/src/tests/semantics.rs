@@ -1,4 +1,4 @@
-//! Answers mean what they say, or there is none.
+//! The correctness of answers (decision 0020).
 
 use weir_error::{Classify, ErrorKind};
 
@@ -6,7 +6,7 @@ use super::formats::{render, whole};
 use super::{ask, counter, engine, filled, filled_with, ingest, query, rows};
 use crate::{Format, Layout, QueryError};
 
-/// The answer as text.
+/// Returns the answer as text.
 async fn rendered(format: Format, sql: &str) -> String {
     String::from_utf8(whole(render(format, sql).await).await).expect("text")
 }
@@ -20,9 +20,9 @@ async fn refused(sql: &str) -> (String, String) {
     (error.to_string(), hint)
 }
 
-/// Columns of one name are told apart by their tables, by a number where these have one name too, and nowhere else.
+/// Columns of one name get the name of their table, and a number if the tables have one name too. Other names are kept.
 #[tokio::test]
-async fn columns_have_names_of_their_own() {
+async fn columns_have_different_names() {
     let header = async |sql: &str| {
         let text = rendered(Format::Csv, sql).await;
         text.lines().next().unwrap_or_default().to_owned()
@@ -64,9 +64,9 @@ async fn columns_have_names_of_their_own() {
     }
 }
 
-/// Time zones are known in any case, and by offsets in any form; others are refused, wherever they stand.
+/// Time zones are accepted in any case, and offsets in any form. Unknown ones are refused in every place.
 #[tokio::test]
-async fn time_zones_are_known() {
+async fn unknown_time_zones_are_refused() {
     for (zone, shown) in [
         ("utc", "1970-01-01T00:00:00Z"),
         ("Z", "1970-01-01T00:00:00Z"),
@@ -99,7 +99,7 @@ async fn time_zones_are_known() {
     );
 }
 
-/// Integers that do not fit are errors, in constants and in columns; nothing wraps around.
+/// Integer overflow is an error, in constants and in columns.
 #[tokio::test]
 async fn integers_do_not_wrap() {
     let store = filled_with(&["app-a"]);
@@ -178,9 +178,9 @@ async fn integers_do_not_wrap() {
     }
 }
 
-/// What there is no text for is an error, and no text of an error among the values.
+/// A value that has no text is an error, and never the text of an error among the values.
 #[tokio::test]
-async fn errors_are_no_values() {
+async fn values_without_a_text_are_errors() {
     for sql in [
         "select cast(2147483647 as date)",
         "select array_agg(d) from (select cast(2147483647 as date) as d)",
@@ -197,7 +197,7 @@ async fn errors_are_no_values() {
     }
 }
 
-/// JSON and CSV have every value as it was.
+/// Every value can be read back from JSON and CSV.
 #[tokio::test]
 async fn exports_can_be_read_back() {
     let sql = "select '' as empty, null as nothing, 'a,\"b\"\nc' as text, \

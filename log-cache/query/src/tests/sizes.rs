@@ -1,4 +1,4 @@
-//! Queries as large as they may be, in every direction in which they may grow: planning them ends, and takes little memory.
+//! The largest accepted queries of each kind can be planned, in little memory.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use super::hostile::{peak, start_peak};
 use super::{engine, filled, query, rows};
 use crate::{Query, guard};
 
-/// What planning and running one of them may take beside the pool's 64 MiB, in an unoptimised build.
+/// The memory that planning and running one of them may take beyond the pool's 64 MiB in an unoptimised build, in bytes.
 const MEMORY: usize = 400 << 20;
 
-/// A query of some kind with `count` of something; `None` if there are no more kinds.
+/// Returns a query of a kind with `count` parts; `None` if there are no more kinds.
 fn growing(kind: usize, count: usize) -> Option<String> {
     let list = |item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
     let joined =
@@ -153,8 +153,8 @@ fn growing(kind: usize, count: usize) -> Option<String> {
     Some(sql)
 }
 
-/// Setup: each kind of query, as large as is let through. Must hold: it is planned, or refused with an error of the caller's
-/// making; no thread is lost to it, and little memory is taken.
+/// Each kind of query, as large as is accepted, is planned or refused with an error of the caller. It occupies no thread
+/// afterwards, and takes little memory.
 #[tokio::test]
 async fn the_largest_plans_fit() {
     let engine = engine(&filled());

@@ -1,15 +1,14 @@
-//! A caller sees the rows of its sources, and no way of asking shows it more: whatever it asks, the answer is that of a
-//! store in which there is nothing else.
+//! A caller reads the rows of its sources only: the answer to each of its queries is that of a store without other sources.
 
-use weir_log_cache_store::Store;
 use weir_log_cache_store::table::DROPPED;
+use weir_log_cache_store::{Store, Visibility};
 use weir_proto::loggregator_v2 as v2;
 
 use super::formats::whole;
 use super::{cells, counter, engine, filled, filled_with, ingest, log, seen_by};
-use crate::{Engine, Format, Layout, Visibility};
+use crate::{Engine, Format, Layout};
 
-/// The ways of asking for everything.
+/// Queries that ask for all rows in different ways.
 const WAYS: [&str; 23] = [
     "select * from logs",
     "select * from logs where true",
@@ -36,7 +35,7 @@ const WAYS: [&str; 23] = [
     "select approx_distinct(source_id) from logs",
 ];
 
-/// The answer's lines, sorted, or the error.
+/// Returns the lines of the answer, sorted, or the error.
 async fn text(engine: &Engine, visibility: &Visibility, sql: &str) -> String {
     match engine.query(seen_by(visibility, sql)).await {
         Ok(answer) => {
@@ -48,8 +47,8 @@ async fn text(engine: &Engine, visibility: &Visibility, sql: &str) -> String {
     }
 }
 
-/// Asks on behalf of somebody who may see `visibility` of `store`, of which nothing but `alone` is theirs: the answer must be
-/// the same, and another one than that of somebody who sees everything, or the question was none.
+/// Asserts that a caller with `visibility` gets the same answers from `store` as from `alone`, which has only its sources.
+/// The answers must also differ from those of a caller that may read all sources, or the query would prove nothing.
 async fn assert_as_if_alone(store: &Store, alone: &Store, visibility: &Visibility, ways: &[&str]) {
     let (engine, alone) = (engine(store), engine(alone));
     for sql in ways {
@@ -63,9 +62,9 @@ async fn assert_as_if_alone(store: &Store, alone: &Store, visibility: &Visibilit
     }
 }
 
-/// However it is asked: the answer is that of a store without the other sources.
+/// The answer to every form of query is that of a store without the other sources.
 #[tokio::test]
-async fn no_way_of_asking_shows_more() {
+async fn no_form_of_query_shows_other_sources() {
     let (store, alone) = (filled(), filled_with(&["app-a"]));
     let visibility = Visibility::sources(["app-a", "not there"]);
     assert_as_if_alone(&store, &alone, &visibility, &WAYS).await;
@@ -76,7 +75,7 @@ async fn no_way_of_asking_shows_more() {
     }
 }
 
-/// A report of envelopes of `source` that a doppler lost.
+/// Returns a doppler's report of lost envelopes of `source`.
 fn loss(source: &str, timestamp: i64, count: u64) -> v2::Envelope {
     let mut envelope = counter(source, timestamp, DROPPED, count);
     let tags = [("component", "doppler"), ("hop", "egress"), ("reason", "slow_consumer")];
@@ -85,10 +84,10 @@ fn loss(source: &str, timestamp: i64, count: u64) -> v2::Envelope {
     envelope
 }
 
-/// Losses of two apps, reported by turns: whoever may see an app sees what was lost of it, an administrator both, and the
-/// same goes for sums and joins.
+/// Losses of two apps are reported in turn. A caller that may read an app sees its losses, and an administrator sees both,
+/// also in sums and joins.
 #[tokio::test]
-async fn losses_are_seen_with_their_source() {
+async fn losses_are_visible_with_their_source() {
     let (store, alone) = (filled_with(&[]), filled_with(&[]));
     ingest(
         &store,
@@ -118,12 +117,12 @@ async fn losses_are_seen_with_their_source() {
     );
 }
 
-/// A plan is the same whatever others have: it has no fewer partitions where there is less. What became of it, which follows
-/// from the chunks that everybody's rows lie in, those alone learn who see everything: to others `EXPLAIN ANALYZE` is
-/// `EXPLAIN`. Behind a limit that goes for rows, too: how many of one's own the newest chunks have, and at which of them a
-/// sort stopped looking, says how much others wrote.
+/// A plan does not depend on other sources, not even in its number of partitions. The measurements of a plan depend on the
+/// chunks, which all sources share, so only callers that may read all sources get them; for others `EXPLAIN ANALYZE` is
+/// `EXPLAIN`. That includes counts below a limit: how many of the caller's rows are in the newest chunks, and at which of
+/// them a sort stopped, reveals how much other sources wrote.
 #[tokio::test]
-async fn plans_do_not_tell() {
+async fn plans_reveal_nothing_of_other_sources() {
     let (full, alone, empty) = (filled(), filled_with(&["app-a"]), filled_with(&[]));
     assert!(full.snapshot(weir_envelope::batch::Kind::Log).chunks().len() > 2);
     let visibility = Visibility::sources(["app-a"]);
@@ -176,10 +175,10 @@ async fn plans_do_not_tell() {
     );
 }
 
-/// An expression that fails on a hidden row would tell that it is there, and what is in it: it is never evaluated on one.
-/// Each of these does fail for somebody who sees that row.
+/// An expression that failed on a hidden row would reveal the row and its contents. It is never evaluated on one. Each of
+/// these expressions fails for a caller that may read the row.
 #[tokio::test]
-async fn errors_do_not_tell() {
+async fn errors_reveal_nothing_of_other_sources() {
     let store = filled_with(&[]);
     ingest(&store, vec![log("hidden", 500, "a secret"), log("number", 501, "42")]);
     let alone = filled_with(&[]);
@@ -204,9 +203,9 @@ async fn errors_do_not_tell() {
     }
 }
 
-/// Buffers of an answer hold its rows and nothing else, whatever the format.
+/// The buffers of an answer contain only its rows, in every format.
 #[tokio::test]
-async fn formats_carry_nothing_along() {
+async fn answers_contain_no_other_values() {
     let engine = engine(&filled());
     let visibility = Visibility::sources(["app-a"]);
     for format in Format::ALL {

@@ -1,4 +1,4 @@
-//! The part of a kind that still grows, in the order of arrival.
+//! The active part of a kind: the rows that arrived since the last chunk was sealed, in the order of arrival.
 
 use std::sync::Arc;
 
@@ -11,27 +11,28 @@ use crate::rows::{Columns, ERR, Row, Rows};
 use crate::shape::Shape;
 use crate::source::Source;
 
-/// A source that has rows in the active part.
+/// A source with rows in the active part.
 #[derive(Debug)]
 struct ActiveSource {
     source: Arc<Source>,
-    /// Ordinal of its first row here.
+    /// The ordinal of the source's first row in the active part.
     first: u64,
     rows: u32,
 }
 
-/// Rows that arrived since the last chunk was sealed.
+/// The rows that arrived since the last chunk was sealed.
 #[derive(Debug)]
 pub(crate) struct Active {
     kind: Kind,
     columns: Columns,
-    /// The values that rows refer to; filled by the interners.
+    /// The identities to which the rows refer, appended by the interner.
     pub(crate) identities: Vec<Arc<Identity>>,
+    /// The shapes to which the rows refer, appended by the interner.
     pub(crate) shapes: Vec<Arc<Shape>>,
-    /// By number of the identity, the number of its source.
+    /// The number of the source of each identity, by the identity's number.
     source_of: Vec<u32>,
     sources: Vec<ActiveSource>,
-    /// Memory of identities and shapes that came up with these rows.
+    /// The memory of the identities and shapes that are new with these rows, in bytes.
     new_bytes: usize,
 }
 
@@ -48,7 +49,7 @@ impl Active {
         }
     }
 
-    /// Makes room for `rows` rows with `payload` bytes, so that filling it up moves nothing and takes no more memory.
+    /// Reserves room for `rows` rows with `payload` bytes, so that appending neither moves rows nor allocates.
     pub(crate) fn reserve(&mut self, rows: usize, payload: usize) {
         self.columns.reserve(self.kind, rows, payload);
     }
@@ -57,12 +58,12 @@ impl Active {
         self.columns.len()
     }
 
-    /// Payload collected, and memory for new values that came with it.
+    /// The payload so far and the memory of new values, in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.columns.payload_len() + self.new_bytes
     }
 
-    /// Memory of the columns and the tables of numbers.
+    /// The memory of the columns and tables, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.columns.bytes()
             + (self.identities.capacity() + self.shapes.capacity()) * size_of::<usize>()
@@ -70,7 +71,7 @@ impl Active {
             + self.sources.capacity() * size_of::<ActiveSource>()
     }
 
-    /// Numbers a source whose first row here has the ordinal `first`.
+    /// Adds a source whose next row has the ordinal `first`, and returns its number.
     pub(crate) fn add_source(&mut self, source: &Arc<Source>, first: u64) -> u32 {
         self.sources.push(ActiveSource {
             source: Arc::clone(source),
@@ -80,7 +81,7 @@ impl Active {
         u32::try_from(self.sources.len() - 1).expect("the active part is small")
     }
 
-    /// Notes that the identity numbered last is of the source numbered `source`, and what it takes.
+    /// Notes the source of an identity that was just appended, and the memory of new values.
     #[inline]
     pub(crate) fn note_values(&mut self, source: u32, new_bytes: usize) {
         if self.source_of.len() < self.identities.len() {
@@ -89,15 +90,15 @@ impl Active {
         self.new_bytes += new_bytes;
     }
 
-    /// Appends a row of the source numbered `source`.
+    /// Appends a row of the source with number `source`.
     #[inline]
     pub(crate) fn push(&mut self, source: u32, row: Row<'_>) {
         self.columns.push(row);
         self.sources[source as usize].rows += 1;
     }
 
-    /// The smallest and the largest timestamp of the rows that are visible, of each source that is `wanted`; `floor` tells
-    /// the first visible ordinal by slot.
+    /// Returns the span of timestamps of the visible rows of each `wanted` source. `floor` gives the first visible ordinal of
+    /// a slot.
     pub(crate) fn spans(
         &self,
         wanted: impl Fn(u32) -> bool,
@@ -126,14 +127,14 @@ impl Active {
         slots.zip(spans).filter_map(|(slot, span)| Some((slot, span?)))
     }
 
-    /// Whether the source numbered `source` has a row at `timestamp`.
+    /// Whether the source with number `source` has a row at `timestamp`.
     pub(crate) fn holds(&self, source: u32, timestamp: i64) -> bool {
         let rows = self.columns.as_ref();
         let mut found = rows.timestamps.iter().zip(rows.identities);
         found.any(|(found, identity)| *found == timestamp && self.source_of[(identity & !ERR) as usize] == source)
     }
 
-    /// Drops everything, and keeps room for as many rows and at most `payload` bytes.
+    /// Removes all rows and values, and keeps the room for rows and for at most `payload` bytes.
     pub(crate) fn clear(&mut self, payload: usize) {
         self.columns.clear(payload);
         self.identities.clear();
@@ -143,16 +144,17 @@ impl Active {
         self.new_bytes = 0;
     }
 
-    /// A sorted copy of all rows that are visible; `floor` tells the first visible ordinal by slot.
+    /// Returns a sorted copy of all visible rows; `None` if there are none. `floor` gives the first visible ordinal of a slot.
     pub(crate) fn seal(&self, born: u64, floor: impl Fn(u32) -> u64) -> Option<Chunk> {
         self.seal_sources(born, floor, (0u32..).zip(&self.sources).collect())
     }
 
-    /// The same of the source numbered `number` alone.
+    /// Returns a sorted copy of the visible rows of the source with number `number`; `None` if there are none.
     pub(crate) fn seal_source(&self, number: u32, born: u64, floor: u64) -> Option<Chunk> {
         self.seal_sources(born, |_| floor, vec![(number, &self.sources[number as usize])])
     }
 
+    /// Returns a sorted copy of the visible rows of the chosen sources.
     fn seal_sources(
         &self,
         born: u64,
@@ -160,7 +162,8 @@ impl Active {
         mut chosen: Vec<(u32, &ActiveSource)>,
     ) -> Option<Chunk> {
         chosen.sort_unstable_by_key(|(_, source)| source.source.slot());
-        // Where each source's rows go, by its number here; sources that were not chosen go nowhere.
+        // A counting sort: the position for the next row of each source, by number. `usize::MAX` marks sources that were
+        // not chosen.
         let mut cursors = vec![
             Cursor {
                 next: usize::MAX,
@@ -209,11 +212,13 @@ impl Active {
         }
         for run in &runs {
             let rows = &mut order[run.rows()];
-            // Rows of a source lie in the order of their sequence numbers: a stable sort by time is all that it takes.
+            // The rows of a source are in the order of their sequence numbers, so a stable sort by time keeps that order
+            // among equal times.
             if !rows.is_sorted_by_key(|row| from.timestamps[*row as usize]) {
                 rows.sort_by_key(|row| from.timestamps[*row as usize]);
             }
         }
+        // Only values that the chosen rows use get into the chunk: a reader must not find those of other sources in it.
         let mut identities = Renumber::new(self.identities.len());
         let mut shapes = Renumber::new(self.shapes.len());
         for row in &order {
@@ -231,7 +236,7 @@ impl Active {
         Some(Chunk::new(rows, runs, born))
     }
 
-    /// A copy of the rows from `start` on, in the order of arrival.
+    /// Returns a copy of the rows from `start` on, in the order of arrival.
     pub(crate) fn since(&self, start: usize) -> Rows {
         let from = self.columns.as_ref();
         let rows = start..self.len();
@@ -248,19 +253,20 @@ impl Active {
         columns.finish(self.kind, identities.pick(&self.identities), shapes.pick(&self.shapes))
     }
 
-    /// The sources that have rows here.
+    /// Iterates over the sources with rows in the active part.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.sources.iter().map(|source| &source.source)
     }
 }
 
+/// The state of one source during the counting sort: the position for its next row, and its expired rows still to skip.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
     next: usize,
     dead: u64,
 }
 
-/// Numbers the values that are in use anew, without gaps.
+/// Gives the values that are in use new numbers without gaps.
 #[derive(Debug)]
 struct Renumber {
     numbers: Vec<u32>,
@@ -275,6 +281,7 @@ impl Renumber {
         }
     }
 
+    /// Notes that the value with number `old` is in use.
     fn see(&mut self, old: u32) {
         let number = &mut self.numbers[old as usize];
         if *number == u32::MAX {
@@ -283,6 +290,7 @@ impl Renumber {
         }
     }
 
+    /// Returns the values that are in use, in the order of their new numbers.
     fn pick<T>(&self, values: &[Arc<T>]) -> Vec<Arc<T>> {
         self.used.iter().map(|old| Arc::clone(&values[*old as usize])).collect()
     }

@@ -1,4 +1,4 @@
-//! Many chunks into one, without what is gone.
+//! Merges several chunks into one, without their expired rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use ahash::AHashMap;
 use super::{Chunk, Run, Visible};
 use crate::rows::{Columns, ERR};
 
-/// Rows of one chunk that follow each other there and in the result.
+/// A range of rows that are adjacent both in their chunk and in the result.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     chunk: usize,
@@ -22,8 +22,7 @@ impl Piece {
     }
 }
 
-/// Merges chunks of one kind that follow each other in the order of arrival. Rows below their source's `floor` are left
-/// out; `None` if none is left.
+/// Merges adjacent chunks of one kind. Rows below the `floor` of their source are left out; `None` if no row is left.
 pub(crate) fn merge(chunks: &[Arc<Chunk>], floor: impl Fn(u32) -> u64) -> Option<Chunk> {
     let oldest = chunks.first()?;
     let mut pieces: Vec<Piece> = Vec::new();
@@ -42,6 +41,7 @@ pub(crate) fn merge(chunks: &[Arc<Chunk>], floor: impl Fn(u32) -> u64) -> Option
             let before = pieces.len();
             push_visible(&chunks[*chunk], *chunk, run, floor, &mut pieces);
             if pieces.len() > before {
+                // The first chunk that still has visible rows holds the oldest ordinals of the run.
                 first.get_or_insert((run.first.max(floor), &run.source));
             }
         }
@@ -89,16 +89,16 @@ pub(crate) fn merge(chunks: &[Arc<Chunk>], floor: impl Fn(u32) -> u64) -> Option
     Some(Chunk::new(rows, runs, oldest.born))
 }
 
-/// Goes through the runs of several chunks source by source.
+/// Iterates over the runs of several chunks, source by source.
 #[derive(Debug)]
 struct BySource<'a> {
     chunks: &'a [Arc<Chunk>],
-    /// By chunk, the run that comes next.
+    /// The index of the next run, by chunk.
     next: Vec<usize>,
 }
 
 impl<'a> BySource<'a> {
-    /// The next source's slot, and its runs in `group`.
+    /// Returns the slot of the next source, and sets `group` to its runs with the numbers of their chunks.
     fn next(&mut self, group: &mut Vec<(usize, &'a Run)>) -> Option<u32> {
         group.clear();
         let heads = self
@@ -121,6 +121,7 @@ impl<'a> BySource<'a> {
     }
 }
 
+/// Appends the visible rows of a run as pieces.
 fn push_visible(chunk: &Chunk, number: usize, run: &Run, floor: u64, pieces: &mut Vec<Piece>) {
     let rows = run.rows();
     match chunk.visible(run, floor) {
@@ -149,9 +150,10 @@ fn push_visible(chunk: &Chunk, number: usize, run: &Run, floor: u64, pieces: &mu
     }
 }
 
-/// Sorts the rows of one source, the pieces from `from` on, by time; equal times stay in the order of arrival.
+/// Sorts the rows of one source, which are the pieces from `from` on, by time. Equal times stay in the order of arrival.
 fn sort_by_time(chunks: &[Arc<Chunk>], pieces: &mut Vec<Piece>, from: usize) {
     let time = |chunk: usize, row: usize| chunks[chunk].rows.timestamps()[row];
+    // Usually each chunk continues where the last one ended, and whole runs can be copied.
     let in_order = pieces[from..]
         .windows(2)
         .all(|pair| time(pair[0].chunk, pair[0].end - 1) <= time(pair[1].chunk, pair[1].start));
@@ -176,11 +178,11 @@ fn sort_by_time(chunks: &[Arc<Chunk>], pieces: &mut Vec<Piece>, from: usize) {
     }
 }
 
-/// Numbers the values that are in use anew, each once however many chunks share it.
+/// Gives the values that are in use new numbers. A value that several chunks share gets one number.
 #[derive(Debug)]
 struct Renumber<'a, T> {
     values: Vec<&'a [Arc<T>]>,
-    /// By chunk and old number, the new number.
+    /// The new number, by chunk and old number.
     numbers: Vec<Vec<u32>>,
     by_address: AHashMap<*const T, u32>,
     table: Vec<Arc<T>>,

@@ -1,16 +1,17 @@
-//! Who has to go when a budget is exhausted.
+//! Chooses the rows that expire when a budget is exhausted.
 //!
-//! First the heaviest: what a source has of a kind is cut down to a common level, oldest rows first, as far as the level
-//! stays above twice the average. So the quiet do not pay for the noisy. If that is not enough, nobody stands out, and
-//! the oldest chunks go, whoever's they are: so what nobody writes to any more does not stay for ever.
+//! First, the heaviest sources are cut down to a common level of bytes per kind, oldest rows first. The level is never below
+//! twice the average, so that quiet sources do not pay for noisy ones. If that does not free enough, no source stands out,
+//! and the oldest chunks expire as a whole, so that rows of sources that no longer write do not stay for ever.
 //!
-//! "Oldest" is by arrival. Clocks of producers decide nothing here: a row from the future goes when its time has come.
+//! Age is counted by arrival. The clocks of producers have no influence: a row with a timestamp in the future expires with
+//! those that arrived with it.
 
 use weir_envelope::batch::Kind;
 
 use super::plan::{LaneView, share};
 
-/// Rows of `kind` of the source in `slot` are to go below the ordinal `floor`.
+/// The rows of `kind` of the source in `slot` expire below the ordinal `floor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) kind: Kind,
@@ -18,9 +19,9 @@ pub(crate) struct Cut {
     pub(crate) floor: u64,
 }
 
-/// What to let expire to free about `need` bytes, counting what is gone already but still takes memory.
+/// Returns the rows that have to expire to free about `need` bytes. Expired rows that are still in memory count as freed.
 pub(crate) fn plan(lanes: &[LaneView], need: usize) -> Vec<Cut> {
-    let mut holders = Vec::new();
+    let mut holdings = Vec::new();
     let mut missing = need;
     for (lane, view) in lanes.iter().enumerate() {
         let mut bytes = vec![0usize; view.floors.len()];
@@ -35,14 +36,14 @@ pub(crate) fn plan(lanes: &[LaneView], need: usize) -> Vec<Cut> {
             }
         }
         let slots = (0u32..).zip(bytes).filter(|(_, bytes)| *bytes > 0);
-        holders.extend(slots.map(|(slot, bytes)| Holder { lane, slot, bytes }));
+        holdings.extend(slots.map(|(slot, bytes)| Holding { lane, slot, bytes }));
     }
     let mut cuts = Vec::new();
-    let level = level(&mut holders, missing);
-    for holder in holders.iter().take_while(|holder| holder.bytes > level) {
-        let view = &lanes[holder.lane];
-        let over = holder.bytes - level;
-        cuts.push(cut(view, holder.slot, over));
+    let level = level(&mut holdings, missing);
+    for holding in holdings.iter().take_while(|holding| holding.bytes > level) {
+        let view = &lanes[holding.lane];
+        let over = holding.bytes - level;
+        cuts.push(cut(view, holding.slot, over));
         missing = missing.saturating_sub(over);
     }
     if missing > 0 {
@@ -51,27 +52,27 @@ pub(crate) fn plan(lanes: &[LaneView], need: usize) -> Vec<Cut> {
     cuts
 }
 
-/// What one source has of one kind.
+/// The memory of one source and kind.
 #[derive(Debug)]
-struct Holder {
+struct Holding {
     lane: usize,
     slot: u32,
     bytes: usize,
 }
 
-/// The level to which the heaviest are to be cut so that `need` bytes come free; at least twice the average. Sorts the
-/// holders, heaviest first.
-fn level(holders: &mut [Holder], need: usize) -> usize {
-    if need == 0 || holders.is_empty() {
+/// Returns the level in bytes to which the heaviest holdings are cut to free `need` bytes; at least twice the average. Sorts
+/// the holdings, heaviest first.
+fn level(holdings: &mut [Holding], need: usize) -> usize {
+    if need == 0 || holdings.is_empty() {
         return usize::MAX;
     }
-    holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
-    let lowest = holders.iter().map(|holder| holder.bytes).sum::<usize>() / holders.len() * 2;
+    holdings.sort_unstable_by_key(|holding| std::cmp::Reverse(holding.bytes));
+    let lowest = holdings.iter().map(|holding| holding.bytes).sum::<usize>() / holdings.len() * 2;
     let mut above = 0;
-    for (index, holder) in holders.iter().enumerate() {
-        above += holder.bytes;
-        let next = holders.get(index + 1).map_or(0, |next| next.bytes).max(lowest);
-        // What comes free if all up to this one are cut to the level of the next.
+    for (index, holding) in holdings.iter().enumerate() {
+        above += holding.bytes;
+        let next = holdings.get(index + 1).map_or(0, |next| next.bytes).max(lowest);
+        // The bytes that are freed if all holdings up to this one are cut to the level of the next.
         let count = index + 1;
         if above >= next * count + need {
             return ((above - need) / count).max(lowest);
@@ -83,7 +84,7 @@ fn level(holders: &mut [Holder], need: usize) -> usize {
     lowest
 }
 
-/// Cuts `over` bytes of the oldest rows of a source.
+/// Returns the cut that frees `over` bytes of the oldest rows of a source.
 fn cut(view: &LaneView, slot: u32, over: usize) -> Cut {
     let mut floor = view.floor(slot);
     let mut over = over;
@@ -97,7 +98,7 @@ fn cut(view: &LaneView, slot: u32, over: usize) -> Cut {
             floor = floor.max(run.end_ordinal());
             continue;
         }
-        // A row takes at least one byte, so that there are fewer rows than bytes.
+        // Rows of a run count as equally large, which is near enough for a budget. Every row takes at least one byte.
         let rows = (over as u64 * run.len()).div_ceil(bytes.max(1) as u64);
         floor = (run.end_ordinal() - run.len() + dead + rows).min(run.end_ordinal());
         break;
@@ -109,7 +110,7 @@ fn cut(view: &LaneView, slot: u32, over: usize) -> Cut {
     }
 }
 
-/// Cuts whole chunks, the oldest of all kinds first, until `missing` bytes are found.
+/// Appends cuts of whole chunks, oldest first among all kinds, until they free `missing` bytes.
 fn cut_oldest(lanes: &[LaneView], mut missing: usize, cuts: &mut Vec<Cut>) {
     let mut chunks: Vec<_> = lanes
         .iter()
@@ -133,10 +134,10 @@ fn cut_oldest(lanes: &[LaneView], mut missing: usize, cuts: &mut Vec<Cut>) {
 mod tests {
     use super::*;
 
-    fn holders(bytes: &[usize]) -> Vec<Holder> {
+    fn holdings(bytes: &[usize]) -> Vec<Holding> {
         (0u32..)
             .zip(bytes)
-            .map(|(slot, bytes)| Holder {
+            .map(|(slot, bytes)| Holding {
                 lane: 0,
                 slot,
                 bytes: *bytes,
@@ -144,20 +145,20 @@ mod tests {
             .collect()
     }
 
-    /// The heaviest come down to a common level that frees what is needed.
+    /// The heaviest sources are cut to the common level that frees the needed bytes.
     #[test]
     fn the_heaviest_are_cut_to_one_level() {
-        assert_eq!(level(&mut holders(&[1000, 10, 10, 10]), 300), 700);
-        assert_eq!(level(&mut holders(&[1000, 900, 10, 10, 10, 10, 10, 10]), 300), 800);
-        assert_eq!(level(&mut holders(&[10, 900, 10, 10, 10, 1000, 10, 10]), 50), 950);
+        assert_eq!(level(&mut holdings(&[1000, 10, 10, 10]), 300), 700);
+        assert_eq!(level(&mut holdings(&[1000, 900, 10, 10, 10, 10, 10, 10]), 300), 800);
+        assert_eq!(level(&mut holdings(&[10, 900, 10, 10, 10, 1000, 10, 10]), 50), 950);
     }
 
-    /// It stays above twice the average: what is then still missing is for age to decide.
+    /// The level is at least twice the average; what is still missing is freed by age.
     #[test]
-    fn nobody_is_cut_below_twice_the_average() {
-        assert_eq!(level(&mut holders(&[100; 10]), 500), 200);
-        assert_eq!(level(&mut holders(&[1000, 10, 10, 10]), 900), 514);
+    fn the_level_is_at_least_twice_the_average() {
+        assert_eq!(level(&mut holdings(&[100; 10]), 500), 200);
+        assert_eq!(level(&mut holdings(&[1000, 10, 10, 10]), 900), 514);
         assert_eq!(level(&mut [], 900), usize::MAX);
-        assert_eq!(level(&mut holders(&[1000, 10]), 0), usize::MAX);
+        assert_eq!(level(&mut holdings(&[1000, 10]), 0), usize::MAX);
     }
 }

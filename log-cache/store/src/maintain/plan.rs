@@ -1,4 +1,4 @@
-//! Which chunks are merged.
+//! Chooses the chunks that are merged.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::chunk::Chunk;
 use crate::lane::Lane;
 use crate::limits::Sizing;
 
-/// This many small chunks in a row are merged even if they do not make a full one.
+/// The number of adjacent small chunks that are merged even if they do not make a full chunk.
 pub(crate) const FAN_IN: usize = 16;
 
 /// The chunks of a kind at one moment.
@@ -17,16 +17,17 @@ pub(crate) const FAN_IN: usize = 16;
 pub(crate) struct LaneView {
     pub(crate) kind: Kind,
     pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
-    /// By slot, the first ordinal that is visible.
+    /// The first visible ordinal, by slot.
     pub(crate) floors: Vec<u64>,
 }
 
 impl LaneView {
+    /// The first visible ordinal of the source in `slot`.
     pub(crate) fn floor(&self, slot: u32) -> u64 {
         self.floors.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// Rows of `chunk` that are gone, and about how many bytes they take.
+    /// Returns the number of expired rows of `chunk`, and an estimate of their bytes.
     pub(crate) fn dead(&self, chunk: &Chunk) -> (u64, usize) {
         chunk.runs().iter().fold((0, 0), |(rows, bytes), run| {
             let dead = run.dead(self.floor(run.source().slot()));
@@ -39,23 +40,23 @@ impl LaneView {
     }
 }
 
-/// The bytes of `part` out of `whole` rows that take `bytes` together.
+/// Returns the bytes of `part` rows, if `whole` rows take `bytes` together.
 pub(crate) fn share(bytes: usize, part: u64, whole: u64) -> usize {
     usize::try_from(bytes as u128 * u128::from(part) / u128::from(whole.max(1))).unwrap_or(bytes)
 }
 
-/// How much of a chunk must be gone to make rewriting it worth while.
+/// The share of a chunk that must have expired before the chunk is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dead {
-    /// Anything at all: something is to be forgotten.
+pub(crate) enum ExpiredShare {
+    /// Any part, if sources have to be forgotten.
     Any,
-    /// An eighth: memory is short.
+    /// An eighth, if memory is short.
     Eighth,
-    /// Half of it, so that no row is copied more than about twice for this.
+    /// A half, in regular maintenance, so that a row is copied for this no more than about twice.
     Half,
 }
 
-impl Dead {
+impl ExpiredShare {
     const fn is_enough(self, dead: usize, all: usize) -> bool {
         match self {
             Self::Any => dead > 0,
@@ -65,8 +66,8 @@ impl Dead {
     }
 }
 
-/// The groups of neighbouring chunks to be merged into one chunk each, in order.
-pub(crate) fn groups(view: &LaneView, sizing: &Sizing, enough: Dead) -> Vec<Range<usize>> {
+/// Returns the groups of adjacent chunks that are to be merged into one chunk each, in order.
+pub(crate) fn groups(view: &LaneView, sizing: &Sizing, enough: ExpiredShare) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut open = Group::default();
     for (index, chunk) in view.chunks.iter().enumerate() {
@@ -87,11 +88,12 @@ pub(crate) fn groups(view: &LaneView, sizing: &Sizing, enough: Dead) -> Vec<Rang
     groups
 }
 
-/// Whether a chunk with so much in it is worth being merged with its neighbours.
+/// Whether a chunk of this size should be merged with adjacent ones.
 fn is_small(rows: usize, bytes: usize, sizing: &Sizing) -> bool {
     rows <= sizing.chunk_rows / 4 && bytes <= sizing.chunk_bytes / 4
 }
 
+/// A group of adjacent chunks that is being collected.
 #[derive(Debug, Default)]
 struct Group {
     start: usize,
@@ -112,7 +114,8 @@ impl Group {
         self.rewrite |= rewrite;
     }
 
-    /// Ends the group; `full` says that the next chunk would have belonged to it if there had been room.
+    /// Ends the group, and appends it to `groups` if it is worth merging. `full` says that the next chunk would have belonged
+    /// to it if there had been room.
     fn close(&mut self, full: bool, groups: &mut Vec<Range<usize>>) {
         let group = std::mem::take(self);
         if group.rewrite || group.len >= FAN_IN || (full && group.len > 1) {
@@ -122,13 +125,13 @@ impl Group {
 }
 
 impl Lane {
-    /// Small chunks at the end: those sealed since the last merge.
+    /// The number of small chunks at the end, which were sealed since the last merge.
     pub(crate) fn small_chunks(&self) -> usize {
         let small = |chunk: &&Arc<Chunk>| is_small(chunk.rows().len(), chunk.bytes(), self.sizing());
         self.chunks().iter().rev().take_while(small).count()
     }
 
-    /// Whether there is enough to merge or to rewrite.
+    /// Whether there are enough small chunks to merge, or enough expired rows to rewrite chunks.
     pub(crate) fn wants_compaction(&self) -> bool {
         self.dead() >= self.dead_limit() || {
             let small = self.small_chunks();

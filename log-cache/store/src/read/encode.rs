@@ -1,4 +1,4 @@
-//! Rows back into envelopes.
+//! Encodes rows as envelopes.
 
 use weir_envelope::batch::Kind;
 use weir_envelope::view::Stream;
@@ -23,7 +23,8 @@ pub(super) fn envelope(out: &mut Vec<u8>, rows: &Rows, row: usize, metrics: Metr
         Kind::None => {}
         Kind::Counter | Kind::Gauge | Kind::Timer => {
             let shape = &rows.shapes()[rows.shape_index(row)];
-            // A few dozen bytes; the allocation is not worth a second way of counting lengths.
+            // A few dozen bytes. To avoid the allocation, the length would have to be computed in advance, which is not worth
+            // the code.
             let mut message = Vec::with_capacity(64);
             let field = match rows.kind() {
                 Kind::Gauge => {
@@ -48,6 +49,7 @@ pub(super) fn envelope(out: &mut Vec<u8>, rows: &Rows, row: usize, metrics: Metr
     }
 }
 
+/// Appends the `Log` field of an envelope.
 fn log(out: &mut Vec<u8>, payload: &[u8], stream: Stream) {
     let text = if payload.is_empty() {
         0

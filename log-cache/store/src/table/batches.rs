@@ -1,4 +1,4 @@
-//! Record batches of selected rows.
+//! Makes record batches of selected rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,53 +12,56 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use weir_envelope::wire::{Fields, Value};
 
-use super::values::Used;
+use super::values::UsedValues;
 use super::{Column, Table};
 use crate::rows::Rows;
 use crate::shape::{numbers, pair};
 use crate::snapshot::Selection;
 
-/// Rows of a batch, if nothing else is said.
+/// The default number of rows of a batch.
 const BATCH_ROWS: usize = 8192;
 
-/// Payload for each row that a batch may have; it ends with whichever is reached first, but has a row at least.
+/// The payload for which a batch has room, in bytes for each row that it may have. A batch ends when its rows or its payload
+/// reach their limit, and has at least one row.
 const BYTES_PER_ROW: usize = 512;
 
-/// Iterates over selected rows of a chunk as record batches of some of a table's columns.
+/// Iterates over the selected rows of a chunk, as record batches with some of a table's columns.
 #[derive(Debug)]
 pub struct Batches {
     table: Table,
     rows: Arc<Rows>,
     schema: SchemaRef,
     columns: Vec<(Column, Option<ArrayRef>)>,
-    used: Used,
-    /// What is left, and how much of its first range was taken.
+    used: UsedValues,
+    /// The selected rows.
     selection: Selection,
+    /// The index of the first range that is not finished.
     range: usize,
+    /// The number of rows of that range that were returned.
     taken: usize,
     batch_rows: usize,
 }
 
 /// The rows of one batch.
 #[derive(Debug)]
-enum Chosen {
-    /// Rows that follow each other: their columns are shared.
-    Together(Range<usize>),
-    /// Rows picked one by one.
-    Apart(UInt32Array),
+enum BatchRows {
+    /// Adjacent rows, whose columns are shared without a copy.
+    Range(Range<usize>),
+    /// Single rows.
+    Indices(UInt32Array),
 }
 
 impl Batches {
-    /// Batches of the rows in `selection`; `columns` are positions in the table's schema.
+    /// Returns batches of the rows in `selection`; `columns` are positions in the table's schema.
     ///
     /// # Panics
-    /// If the rows are of another kind than the table, or a column does not exist.
+    /// If the rows are not of the table's kind, or a column does not exist.
     #[must_use]
     pub fn new(table: Table, rows: Arc<Rows>, selection: Selection, columns: &[usize]) -> Self {
         assert_eq!(table.kind(), rows.kind(), "rows of the table's kind");
         let all: Vec<Column> = table.columns().map(|(_, column)| column).collect();
         let schema = Arc::new(table.schema().project(columns).expect("columns of the table's schema"));
-        let used = Used::of(&rows, &selection);
+        let used = UsedValues::of(&rows, &selection);
         let columns = columns
             .iter()
             .map(|column| (all[*column], used.values(&rows, all[*column])))
@@ -76,7 +79,7 @@ impl Batches {
         }
     }
 
-    /// Batches of at most so many rows, and of payload in proportion.
+    /// Returns this iterator with batches of at most so many rows, and of payload in proportion.
     #[must_use]
     pub const fn with_batch_rows(mut self, rows: usize) -> Self {
         self.batch_rows = if rows == 0 { 1 } else { rows };
@@ -89,8 +92,8 @@ impl Batches {
         &self.schema
     }
 
-    /// The next rows, as many as make a batch.
-    fn choose(&mut self) -> Option<Chosen> {
+    /// Returns the rows of the next batch.
+    fn choose(&mut self) -> Option<BatchRows> {
         let gauges = self.table == Table::Gauges;
         let mut chosen: Vec<Range<usize>> = Vec::new();
         let (mut weight, mut bytes) = (0usize, 0usize);
@@ -115,20 +118,20 @@ impl Batches {
             }
         }
         match <[Range<usize>; 1]>::try_from(chosen) {
-            Ok([together]) => Some(Chosen::Together(together)),
+            Ok([together]) => Some(BatchRows::Range(together)),
             Err(chosen) if chosen.is_empty() => None,
             Err(chosen) => {
                 let rows = chosen.into_iter().flatten().map(index);
-                Some(Chosen::Apart(UInt32Array::from_iter_values(rows)))
+                Some(BatchRows::Indices(UInt32Array::from_iter_values(rows)))
             }
         }
     }
 
-    fn batch(&self, chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
-        // A gauge's row becomes one for each of its metrics; everything else of it is repeated.
+    fn batch(&self, chosen: &BatchRows) -> Result<RecordBatch, ArrowError> {
+        // A row of a gauge becomes one for each of its metrics, with its other columns repeated.
         let metrics = (self.table == Table::Gauges).then(|| self.metrics(chosen));
         let (parents, len) = match &metrics {
-            Some(metrics) => (&Chosen::Apart(metrics.parents.clone()), metrics.parents.len()),
+            Some(metrics) => (&BatchRows::Indices(metrics.parents.clone()), metrics.parents.len()),
             None => (chosen, chosen.len()),
         };
         let arrays = self
@@ -145,8 +148,8 @@ impl Batches {
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
     }
 
-    /// For each row, where its value lies in the shared ones.
-    fn keys(&self, column: Column, chosen: &Chosen) -> UInt32Array {
+    /// Returns the position of each row's value in the array of shared values.
+    fn keys(&self, column: Column, chosen: &BatchRows) -> UInt32Array {
         let rows = &self.rows;
         match column {
             Column::Stream => chosen.map(|row| u32::from(rows.stream(row) == weir_envelope::view::Stream::Err)),
@@ -155,8 +158,8 @@ impl Batches {
         }
     }
 
-    /// A column that is every row's own.
-    fn own(&self, column: Column, chosen: &Chosen) -> Result<ArrayRef, ArrowError> {
+    /// Returns a column whose values are not shared.
+    fn own(&self, column: Column, chosen: &BatchRows) -> Result<ArrayRef, ArrowError> {
         let rows = &self.rows;
         let instant = |values| Arc::new(TimestampNanosecondArray::new(values, None).with_timezone("UTC")) as ArrayRef;
         let number = |second: bool| {
@@ -171,19 +174,21 @@ impl Batches {
             }
         };
         Ok(match (column, chosen) {
-            (Column::Timestamp, Chosen::Together(range)) => instant(rows.timestamps().slice(range.start, range.len())),
-            (Column::Timestamp, Chosen::Apart(_)) => instant(chosen.iter().map(|row| rows.timestamps()[row]).collect()),
-            (Column::Seq, Chosen::Together(range)) => {
+            (Column::Timestamp, BatchRows::Range(range)) => instant(rows.timestamps().slice(range.start, range.len())),
+            (Column::Timestamp, BatchRows::Indices(_)) => {
+                instant(chosen.iter().map(|row| rows.timestamps()[row]).collect())
+            }
+            (Column::Seq, BatchRows::Range(range)) => {
                 Arc::new(UInt64Array::new(rows.seqs().slice(range.start, range.len()), None))
             }
-            (Column::Seq, Chosen::Apart(_)) => {
+            (Column::Seq, BatchRows::Indices(_)) => {
                 Arc::new(UInt64Array::from_iter_values(chosen.iter().map(|row| rows.seqs()[row])))
             }
             (Column::First, _) => number(false),
             (Column::Second, _) => number(true),
             (Column::Body, _) => match (rows.text(), chosen) {
-                (Some(text), Chosen::Together(range)) => Arc::new(text.slice(range.start, range.len())),
-                (Some(text), Chosen::Apart(chosen)) => take(text, chosen, None)?,
+                (Some(text), BatchRows::Range(range)) => Arc::new(text.slice(range.start, range.len())),
+                (Some(text), BatchRows::Indices(chosen)) => take(text, chosen, None)?,
                 (None, _) => Arc::new(self.lossy_bodies(chosen)),
             },
             (Column::BodyBytes, _) => match rows.text() {
@@ -206,11 +211,12 @@ impl Batches {
         })
     }
 
-    fn lossy_bodies(&self, chosen: &Chosen) -> StringArray {
+    /// Returns the bodies with U+FFFD in place of invalid bytes.
+    fn lossy_bodies(&self, chosen: &BatchRows) -> StringArray {
         let mut bodies = StringBuilder::new();
         for row in chosen.iter() {
             for piece in self.rows.payload(row).utf8_chunks() {
-                // Appends to the value that is being built, and cannot fail.
+                // Writing to the builder appends to its current value, and cannot fail.
                 std::fmt::Write::write_str(&mut bodies, piece.valid()).ok();
                 if !piece.invalid().is_empty() {
                     std::fmt::Write::write_char(&mut bodies, char::REPLACEMENT_CHARACTER).ok();
@@ -221,7 +227,8 @@ impl Batches {
         bodies.finish()
     }
 
-    fn body_bytes(&self, chosen: &Chosen) -> BinaryArray {
+    /// Returns the bytes of the bodies that are not UTF-8, and null for the others.
+    fn body_bytes(&self, chosen: &BatchRows) -> BinaryArray {
         let mut bodies = BinaryBuilder::new();
         for row in chosen.iter() {
             let payload = self.rows.payload(row);
@@ -230,7 +237,7 @@ impl Batches {
         bodies.finish()
     }
 
-    fn metrics(&self, chosen: &Chosen) -> Metrics {
+    fn metrics(&self, chosen: &BatchRows) -> Metrics {
         let (mut parents, mut names, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for row in chosen.iter() {
             let first = self.used.first_name[self.rows.shape_index(row)];
@@ -257,30 +264,30 @@ impl Iterator for Batches {
     }
 }
 
-impl Chosen {
+impl BatchRows {
     fn len(&self) -> usize {
         match self {
-            Self::Together(range) => range.len(),
-            Self::Apart(rows) => rows.len(),
+            Self::Range(range) => range.len(),
+            Self::Indices(rows) => rows.len(),
         }
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
-            Self::Together(range) => Box::new(range.clone()),
-            Self::Apart(rows) => Box::new(rows.values().iter().map(|row| *row as usize)),
+            Self::Range(range) => Box::new(range.clone()),
+            Self::Indices(rows) => Box::new(rows.values().iter().map(|row| *row as usize)),
         }
     }
 
     fn map(&self, key: impl Fn(usize) -> u32) -> UInt32Array {
         match self {
-            Self::Together(range) => UInt32Array::from_iter_values(range.clone().map(key)),
-            Self::Apart(rows) => UInt32Array::from_iter_values(rows.values().iter().map(|row| key(*row as usize))),
+            Self::Range(range) => UInt32Array::from_iter_values(range.clone().map(key)),
+            Self::Indices(rows) => UInt32Array::from_iter_values(rows.values().iter().map(|row| key(*row as usize))),
         }
     }
 }
 
-/// The metrics of some gauges, one below the other.
+/// The metrics of several gauges, one row for each.
 #[derive(Debug)]
 struct Metrics {
     parents: UInt32Array,
@@ -288,7 +295,7 @@ struct Metrics {
     values: Float64Array,
 }
 
-/// The text in field `wanted` of an event.
+/// Returns the text in field `wanted` of an encoded event.
 fn text_field(event: &[u8], wanted: u32) -> &str {
     let mut fields = Fields::new(event).map_while(Result::ok);
     fields

@@ -1,7 +1,7 @@
-//! What many rows share, as small arrays that rows are taken from.
+//! Small arrays of the values that many rows share, from which the columns of record batches are taken.
 //!
-//! Only what the selected rows use is filled in: cost follows what is asked for, and nothing of a source that the caller
-//! must not see gets into a buffer of the answer.
+//! The arrays hold only values that the selected rows use. So the cost depends on the selection, and no value of a source that
+//! the caller must not see gets into a buffer of the answer.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::identity::Identity;
 use crate::rows::Rows;
 use crate::snapshot::Selection;
 
-/// Which of the shared values the selected rows use.
+/// The shared values that the selected rows use.
 #[derive(Debug)]
-pub(super) struct Used {
+pub(super) struct UsedValues {
     identities: Vec<bool>,
     shapes: Vec<bool>,
-    /// By shape, the place of its first name in the arrays of names and units.
+    /// The position of each shape's first name in the arrays of names and units.
     pub(super) first_name: Vec<u32>,
 }
 
-impl Used {
+impl UsedValues {
     pub(super) fn of(rows: &Rows, selection: &Selection) -> Self {
         let mut identities = vec![false; rows.identities().len()];
         let mut shapes = vec![false; rows.shapes().len()];
@@ -53,7 +53,7 @@ impl Used {
         }
     }
 
-    /// All of the given identities, and no shapes.
+    /// Returns the use of the given identities and of no shapes.
     pub(super) fn only(rows: &Rows, wanted: &[usize]) -> Self {
         let mut identities = vec![false; rows.identities().len()];
         wanted.iter().for_each(|identity| identities[*identity] = true);
@@ -71,7 +71,7 @@ impl Used {
             .map(|(identity, used)| used.then_some(&**identity))
     }
 
-    /// One value for each identity, or one for each name; `None` for columns that are every row's own.
+    /// Returns an array with one value for each identity, or for each name; `None` for columns whose values are not shared.
     pub(super) fn values(&self, rows: &Rows, column: Column) -> Option<ArrayRef> {
         Some(match column {
             Column::SourceId => self.of_identities(rows, |identity| identity.source().id()),

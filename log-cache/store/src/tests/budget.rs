@@ -1,4 +1,4 @@
-//! Budgets: what is held stays within them, the right rows go, and every one that goes is counted.
+//! Budgets: the store stays within them, expires the right rows, and counts each of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ fn tight() -> Limits {
     }
 }
 
-/// Lines of half a kilobyte, `count` of them, a hundred at a time.
+/// Ingests `count` lines of half a kilobyte, a hundred at a time.
 fn flood(store: &Store, source: &str, count: i64) {
     let line = [b'x'; 500];
     for start in (0..count).step_by(100) {
@@ -29,9 +29,9 @@ fn flood(store: &Store, source: &str, count: i64) {
     }
 }
 
-/// One source writes eight times the budget: its own oldest rows go, not those of its quiet neighbours, nor metrics.
+/// A source that writes eight times the budget loses its own oldest rows, and neither those of quiet sources nor metrics.
 #[test]
-fn the_quiet_do_not_pay_for_the_noisy() {
+fn quiet_sources_keep_their_rows() {
     let store = Store::new(tight());
     for time in 0..100 {
         for source in 0..20 {
@@ -62,9 +62,9 @@ fn the_quiet_do_not_pay_for_the_noisy() {
     );
 }
 
-/// Where nobody stands out, the oldest go: a source that nobody writes to any more does not stay for ever.
+/// If no source stands out, the oldest rows expire, so a source that no longer writes does not stay for ever.
 #[test]
-fn among_equals_the_oldest_go() {
+fn among_equal_sources_the_oldest_rows_expire() {
     let store = Store::new(tight());
     for source in 0..200 {
         flood(&store, &format!("app-{source}"), 500);
@@ -79,7 +79,7 @@ fn among_equals_the_oldest_go() {
     assert!(meta.len() > 10);
 }
 
-/// Tag sets that are all different count, too.
+/// The memory of tag sets counts, if every line has another one.
 #[test]
 fn tag_sets_count() {
     let store = Store::new(tight());
@@ -109,7 +109,7 @@ fn tag_sets_count() {
     assert_eq!(newest[0].tags["request_id"], format!("{:0>400}", 39_999));
 }
 
-/// Sources without end: the table of sources stays within its budget, and the last ones are there.
+/// With more and more sources, the table of sources stays within its budget, and the latest sources are kept.
 #[test]
 fn sources_count() {
     let store = Store::new(Limits {
@@ -136,15 +136,15 @@ fn sources_count() {
     assert!(stats.sources > 200 && stats.sources < 2_000, "{stats:?}");
     assert_eq!(read(&store, &everything("source-4999")).len(), 1);
     assert_eq!(read(&store, &everything("source-0")).len(), 0);
-    // It was forgotten; its numbers were not.
+    // The source was forgotten, and its sequence numbers are not used again.
     ingest(&store, &[envelope("source-0", 1, log(b"back"))]);
     let again = seq("source-0");
     assert!(first.is_some() && again > first, "{first:?} {again:?}");
 }
 
-/// An envelope larger than the store takes is refused by name; the others of its batch are taken.
+/// An envelope larger than the store accepts is refused with its source id, and the others of its batch are stored.
 #[test]
-fn giants_are_refused() {
+fn envelopes_that_are_too_large_are_refused() {
     let store = Store::new(tight());
     let envelopes = [
         envelope("app", 1, log(&vec![b'x'; 300 << 10])),
@@ -156,9 +156,9 @@ fn giants_are_refused() {
     assert_eq!(read(&store, &everything("app")), envelopes[1..]);
 }
 
-/// Writers, readers and the maintenance at the same time: nothing is lost uncounted, and no page is out of order.
+/// With writers, readers and maintenance at the same time, every expired row is counted, and every page is in order.
 #[test]
-fn everybody_at_once() {
+fn concurrent_writers_readers_and_maintenance_agree() {
     let store = Store::new(Limits {
         active_rows: 256,
         ..tight()

@@ -1,4 +1,4 @@
-//! The store against the simplest thing that could work.
+//! Compares the store with a naive model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +10,19 @@ use weir_proto::loggregator_v2::{self as v2, envelope::Message, value::Data};
 use weir_service::clock::Clock;
 
 use super::{assert_consistent, batch, read, small};
-use crate::place::{LATEST, STEP};
+use crate::timestamps::{MAX_TIMESTAMP, STEP};
 use crate::{ReadQuery, SourceMeta, Store};
 
 const SOURCES: [&str; 3] = ["app", "b", ""];
 
-/// Keeps everything in a list and sorts when asked.
+/// A model that keeps all envelopes in a list and sorts them for each read.
 #[derive(Debug, Default)]
 struct Model {
-    /// By source, in the order of arrival.
+    /// The envelopes by source, in the order of arrival.
     sources: BTreeMap<String, Vec<v2::Envelope>>,
 }
 
-/// By source and sequence number, the timestamp of each row. Of each source they are all different.
+/// Returns the timestamp of each row by source and sequence number, and asserts that they are unique within a source.
 fn timestamps(store: &Store) -> BTreeMap<(String, u64), i64> {
     let mut found = BTreeMap::new();
     let mut taken = BTreeSet::new();
@@ -56,10 +56,10 @@ fn kind_of(envelope: &v2::Envelope) -> Kind {
 }
 
 impl Model {
-    /// Takes an envelope that the store keeps at `timestamp`; a model cannot know at which, but that it is a good one.
+    /// Adds an envelope that the store has at `timestamp`. The model does not compute that timestamp, but checks it.
     fn push(&mut self, mut envelope: v2::Envelope, timestamp: i64) {
         let all = self.sources.entry(envelope.source_id.clone()).or_default();
-        let wanted = envelope.timestamp.min(LATEST);
+        let wanted = envelope.timestamp.min(MAX_TIMESTAMP);
         let room = i64::try_from(all.len()).expect("small") * 4 * STEP;
         assert!(
             (wanted..=wanted + room).contains(&timestamp),
@@ -69,7 +69,7 @@ impl Model {
         all.push(envelope);
     }
 
-    /// The newest by arrival of each kind, in the order of arrival.
+    /// Returns the envelopes of each kind that arrived last, in the order of arrival.
     fn visible(&self, source: &str, max: usize) -> Vec<&v2::Envelope> {
         let all = self.sources.get(source).map(Vec::as_slice).unwrap_or_default();
         let mut left = BTreeMap::new();
@@ -177,7 +177,7 @@ fn data() -> impl Strategy<Value = v2::Value> {
 fn envelope() -> impl Strategy<Value = v2::Envelope> {
     let tags = prop::collection::btree_map(name(), name(), 0..3);
     let deprecated_tags = prop::collection::btree_map(name(), data(), 0..2);
-    // Few timestamps, so that many are equal; now and then one from far away.
+    // Few timestamps, so that many are equal, and sometimes a distant one.
     let time = prop_oneof![20 => -5..15i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX - 1)];
     (
         time,
@@ -230,12 +230,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any order of ingesting, reading and merging: the same envelopes, in the same order, and the same counts.
+    /// For any order of ingesting, reading and merging, store and model return equal pages and counts.
     #[test]
-    fn the_store_is_the_model(steps in steps()) {
+    fn the_store_agrees_with_the_model(steps in steps()) {
         let limits = small();
         let max = usize::try_from(limits.max_per_source).expect("small");
-        // A clock that stands still in 1970: sequence numbers begin at one.
+        // With a clock that stands still in 1970, sequence numbers start at one.
         let (_, clock) = Clock::manual(0);
         let store = Store::with_clock(limits, clock);
         let mut model = Model::default();
@@ -246,8 +246,8 @@ proptest! {
                     let given = timestamps(&store);
                     for envelope in envelopes {
                         let arrived = model.sources.get(&envelope.source_id).map_or(0, Vec::len) as u64 + 1;
-                        // What is gone already is not there to be asked.
-                        let wanted = envelope.timestamp.min(LATEST);
+                        // The timestamp of a row that has expired cannot be read.
+                        let wanted = envelope.timestamp.min(MAX_TIMESTAMP);
                         let given = given.get(&(envelope.source_id.clone(), arrived)).copied();
                         model.push(envelope, given.unwrap_or(wanted));
                     }

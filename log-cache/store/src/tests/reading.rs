@@ -1,18 +1,18 @@
-//! Pages as the log cache's clients know them.
+//! Pages of the log cache's API.
 
 use regex::Regex;
 use weir_envelope::batch::Kind;
 use weir_service::clock::Clock;
 
 use super::{counter, decode, envelope, everything, gauge, ingest, log, read, small};
-use crate::place::LATEST;
+use crate::timestamps::MAX_TIMESTAMP;
 use crate::{Limits, ReadError, ReadQuery, Store};
 
 fn times(store: &Store, query: &ReadQuery) -> Vec<i64> {
     read(store, query).iter().map(|envelope| envelope.timestamp).collect()
 }
 
-/// Two hundred rows at two hundred times, in a store that merges all the time.
+/// Returns a store with two hundred rows at two hundred times, which merges its chunks often.
 fn filled() -> Store {
     let store = Store::new(Limits {
         max_per_source: 1000,
@@ -30,7 +30,7 @@ fn filled() -> Store {
     store
 }
 
-/// Ascending gives the oldest of a range whose end is not part of it, descending the newest.
+/// Ascending pages have the oldest envelopes of a range without its end, and descending pages the newest.
 #[test]
 fn ranges_and_limits() {
     let store = filled();
@@ -56,8 +56,8 @@ fn ranges_and_limits() {
     assert_eq!(times(&store, &everything("nobody")), [0i64; 0]);
 }
 
-/// Lines of one nanosecond come in the order in which they arrived, two nanoseconds apart, however many there are; what
-/// was said to be in between comes behind them.
+/// Lines of one nanosecond are returned in the order of arrival, two nanoseconds apart, however many they are. A line whose
+/// timestamp lies among them comes after them.
 #[test]
 fn equal_timestamps_are_moved_apart() {
     let store = Store::new(Limits {
@@ -96,14 +96,20 @@ fn equal_timestamps_are_moved_apart() {
     assert_eq!(times(&store, &newest), [200, 107, 105]);
 }
 
-/// The end of time is some minutes early, so that there is room to move; its beginning is where it is.
+/// The greatest timestamp is stored some minutes earlier, so that there is room behind it. The smallest is stored unchanged.
 #[test]
-fn the_end_of_time_has_room() {
+fn the_greatest_timestamps_are_moved_apart() {
     let store = Store::new(small());
     for time in [i64::MAX, i64::MIN, i64::MAX, i64::MIN, i64::MAX - 1] {
         ingest(&store, &[envelope("app", time, log(b"line"))]);
     }
-    let expected = [i64::MIN, i64::MIN + 2, LATEST, LATEST + 2, LATEST + 4];
+    let expected = [
+        i64::MIN,
+        i64::MIN + 2,
+        MAX_TIMESTAMP,
+        MAX_TIMESTAMP + 2,
+        MAX_TIMESTAMP + 4,
+    ];
     assert_eq!(times(&store, &everything("app")), expected);
     for after in [0, 0, 0, 0, 6] {
         ingest(&store, &[envelope("first", i64::MIN + after, log(b"line"))]);
@@ -112,7 +118,7 @@ fn the_end_of_time_has_room() {
     assert_eq!(times(&store, &everything("first")), expected);
 }
 
-/// The name filter looks at counters, timers and metrics, and takes out of a gauge what does not match.
+/// The name filter applies to counters, timers and metrics of gauges, and removes the metrics that do not match.
 #[test]
 fn names_are_filtered() {
     let store = Store::new(small());
@@ -158,9 +164,9 @@ fn names_are_filtered() {
     );
 }
 
-/// A page that would be too large is refused, unless it is one envelope: no smaller limit could ever reach that.
+/// A page that would be too large is refused, unless it has only one envelope, which no smaller limit could return.
 #[test]
-fn pages_have_a_size() {
+fn pages_that_are_too_large_are_refused() {
     let store = filled();
     let query = ReadQuery {
         max_bytes: 100,
@@ -179,7 +185,7 @@ fn pages_have_a_size() {
     assert_eq!(len(1, 10), 1);
 }
 
-/// Sequence numbers count a source's envelopes of all kinds, from the time that it came up, in microseconds.
+/// Sequence numbers count a source's envelopes of all kinds, and start with the microsecond in which it appeared.
 #[test]
 fn sequence_numbers_go_across_kinds() {
     let (_hand, clock) = Clock::manual(1_000_000);

@@ -1,4 +1,4 @@
-//! The rows as tables.
+//! The tables of SQL.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -9,9 +9,9 @@ use weir_service::clock::Clock;
 
 use super::{counter, envelope, gauge, ingest, log, small};
 use crate::table::{Batches, Table};
-use crate::{Limits, Rows, Store, Tapped, TimeRange};
+use crate::{Limits, Rows, Store, TapEvent, TimeRange};
 
-/// Some columns of a table, of all its rows.
+/// Returns some columns of all rows of a table.
 fn select(store: &Store, table: Table, columns: &[&str]) -> RecordBatch {
     let schema = table.schema();
     let columns: Vec<usize> = columns
@@ -33,7 +33,7 @@ fn select(store: &Store, table: Table, columns: &[&str]) -> RecordBatch {
     concat_batches(&schema.into(), &batches).expect("one batch")
 }
 
-/// The rows as text, sorted.
+/// Returns the rows as text, sorted.
 fn lines(batch: &RecordBatch) -> Vec<String> {
     let cell = |column: &arrow::array::ArrayRef, row| array_value_to_string(column, row).expect("printable");
     let mut lines: Vec<String> = (0..batch.num_rows())
@@ -50,9 +50,9 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
     lines
 }
 
-/// Every column of a log, and of the one whose body is not text.
+/// Every column of a log has its value, also for a body that is not UTF-8.
 #[test]
-fn logs_have_their_columns() {
+fn logs_have_all_columns() {
     let (_hand, clock) = Clock::manual(0);
     let store = Store::with_clock(small(), clock);
     let mut odd = envelope(
@@ -86,9 +86,9 @@ fn logs_have_their_columns() {
     assert!(batch.column(8).is_null(0) && batch.column(6).is_null(0));
 }
 
-/// A gauge gives a row for each of its metrics.
+/// A gauge has one row for each of its metrics.
 #[test]
-fn gauges_are_unfolded() {
+fn gauges_have_one_row_per_metric() {
     let (_hand, clock) = Clock::manual(0);
     let store = Store::with_clock(small(), clock);
     ingest(
@@ -113,9 +113,9 @@ fn gauges_are_unfolded() {
     );
 }
 
-/// Counters, timers and events; of the counters, reports of losses are a table of their own.
+/// Counters, timers and events have their columns, and reports of losses among the counters are also the table `drops`.
 #[test]
-fn the_other_tables() {
+fn counters_timers_events_and_drops_have_all_columns() {
     let store = Store::new(small());
     let mut drop = envelope("app", 3, counter(crate::table::DROPPED, 17));
     for (key, value) in [("component", "doppler"), ("hop", "egress"), ("reason", "slow_consumer")] {
@@ -175,9 +175,9 @@ fn the_other_tables() {
     );
 }
 
-/// Rows that were picked here and there are the same rows; what was not picked leaves no trace in the buffers.
+/// A selection of single rows returns these rows, and the buffers contain no value of other rows.
 #[test]
-fn selections_show_nothing_else() {
+fn buffers_contain_only_selected_values() {
     let store = Store::new(Limits {
         active_rows: 64,
         ..small()
@@ -219,9 +219,9 @@ fn selections_show_nothing_else() {
     }
 }
 
-/// Followers get new rows in the order of arrival, and learn of what they missed.
+/// Followers get new rows in the order of arrival, and the number of rows that they missed.
 #[tokio::test]
-async fn taps_hand_out_new_rows() {
+async fn taps_deliver_new_rows() {
     let store = Store::new(small());
     ingest(&store, &[envelope("app", 1, log(b"before"))]);
     let mut tap = store.tap(Kind::Log, 2, Rows::len);
@@ -239,8 +239,8 @@ async fn taps_hand_out_new_rows() {
     ingest(&store, &[]);
     for _ in 0..2 {
         match tap.next().await.expect("open") {
-            Tapped::Rows(rows) => seen.extend(rows.timestamps().iter().copied()),
-            Tapped::Missed(rows) => missed += rows,
+            TapEvent::Rows(rows) => seen.extend(rows.timestamps().iter().copied()),
+            TapEvent::Missed(rows) => missed += rows,
         }
     }
     assert_eq!((seen, missed), (vec![9], 4), "the queue holds two");
@@ -248,10 +248,10 @@ async fn taps_hand_out_new_rows() {
     ingest(&store, &[envelope("app", 10, log(b"nobody listens"))]);
 }
 
-/// A follower that may know of one source: of a full queue it learns how many rows of that one it missed, and nothing where
-/// all that it missed was of others.
+/// A follower that may read one source learns how many rows of that source it missed, and nothing if it missed only rows of
+/// others.
 #[tokio::test]
-async fn taps_tell_of_visible_rows_alone() {
+async fn taps_count_only_missed_rows_of_visible_sources() {
     let store = Store::new(small());
     let mut tap = store.tap(Kind::Log, 1, |rows| {
         (0..rows.len())
@@ -269,8 +269,8 @@ async fn taps_tell_of_visible_rows_alone() {
         ingest(&store, &missed);
         loop {
             match tap.next().await.expect("open") {
-                Tapped::Missed(rows) => told.push((first, rows)),
-                Tapped::Rows(rows) => break assert_eq!(rows.timestamps().to_vec(), [first]),
+                TapEvent::Missed(rows) => told.push((first, rows)),
+                TapEvent::Rows(rows) => break assert_eq!(rows.timestamps().to_vec(), [first]),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Walks as the log cache's clients do them: page by page, from the last timestamp on.
+//! Reading page by page, as the clients of the log cache do it.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use weir_proto::loggregator_v2 as v2;
 use super::{counter, envelope, everything, gauge, ingest, log, read, small};
 use crate::{Limits, ReadQuery, Store};
 
-/// How clients go on.
+/// How a client continues after a page.
 #[derive(Debug, Clone, Copy)]
-enum Way {
-    /// go-log-cache's `Walk`: from `last + 1`.
+enum WalkStyle {
+    /// As `Walk` of go-log-cache: from `last + 1`.
     Ascending,
-    /// Until `last`, exclusive.
+    /// Towards the oldest, up to and without `last`.
     Descending,
-    /// The cloud controller: until `last - 1`, exclusive.
+    /// As the cloud controller: towards the oldest, up to and without `last - 1`.
     CloudController,
 }
 
-/// Everything that a walk finds, in the order of the pages.
-fn walk(store: &Store, way: Way, limit: usize, kinds: &[Kind]) -> Vec<v2::Envelope> {
+/// Returns the envelopes of all pages, in order.
+fn walk(store: &Store, style: WalkStyle, limit: usize, kinds: &[Kind]) -> Vec<v2::Envelope> {
     let mut query = ReadQuery {
         limit,
         kinds: kinds.to_vec(),
-        descending: !matches!(way, Way::Ascending),
+        descending: !matches!(style, WalkStyle::Ascending),
         ..everything("app")
     };
     let mut found = Vec::new();
@@ -34,16 +34,16 @@ fn walk(store: &Store, way: Way, limit: usize, kinds: &[Kind]) -> Vec<v2::Envelo
         let page = read(store, &query);
         assert!(page.len() <= limit, "{} of {limit}", page.len());
         let Some(last) = page.last() else { return found };
-        match way {
-            Way::Ascending => query.start = last.timestamp + 1,
-            Way::Descending => query.end = last.timestamp,
-            Way::CloudController => query.end = last.timestamp - 1,
+        match style {
+            WalkStyle::Ascending => query.start = last.timestamp + 1,
+            WalkStyle::Descending => query.end = last.timestamp,
+            WalkStyle::CloudController => query.end = last.timestamp - 1,
         }
         found.extend(page);
     }
 }
 
-/// How often each line or counter is there.
+/// Returns how often each line or counter occurs.
 fn counted(found: &[v2::Envelope]) -> BTreeMap<String, usize> {
     let mut counted = BTreeMap::new();
     for envelope in found {
@@ -59,8 +59,8 @@ fn roomy() -> Limits {
     }
 }
 
-/// Thousands of envelopes of one time, of two times in turn, and of one that is long past: every page is within
-/// its limit, and every walk finds all of them, each once, in the order of arrival.
+/// Thousands of envelopes have one timestamp, two timestamps in turn, or one that is long past. Every page is within its
+/// limit, and every walk returns each envelope once, in the order of arrival.
 #[test]
 fn a_walk_through_one_nanosecond() {
     for times in [&[0][..], &[5_000, 4_000], &[7, 7, 1_000_000]] {
@@ -76,19 +76,19 @@ fn a_walk_through_one_nanosecond() {
             })
             .collect();
         lines.chunks(500).for_each(|lines| ingest(&store, lines));
-        for (way, limit) in [
-            (Way::Ascending, 1000),
-            (Way::Ascending, 17),
-            (Way::Descending, 1000),
-            (Way::Descending, 13),
-            (Way::CloudController, 100),
+        for (style, limit) in [
+            (WalkStyle::Ascending, 1000),
+            (WalkStyle::Ascending, 17),
+            (WalkStyle::Descending, 1000),
+            (WalkStyle::Descending, 13),
+            (WalkStyle::CloudController, 100),
         ] {
-            let found = walk(&store, way, limit, &[]);
-            assert_eq!(found.len(), lines.len(), "{times:?} {way:?} by {limit}");
-            assert_eq!(counted(&found), counted(&lines), "{times:?} {way:?} by {limit}");
+            let found = walk(&store, style, limit, &[]);
+            assert_eq!(found.len(), lines.len(), "{times:?} {style:?} by {limit}");
+            assert_eq!(counted(&found), counted(&lines), "{times:?} {style:?} by {limit}");
         }
         let line = |envelope: &v2::Envelope| format!("{:?}", envelope.message);
-        let in_order: Vec<String> = walk(&store, Way::Ascending, 100, &[]).iter().map(line).collect();
+        let in_order: Vec<String> = walk(&store, WalkStyle::Ascending, 100, &[]).iter().map(line).collect();
         for offset in 0..times.len() {
             let of_one_time = |position: &usize| position % times.len() == offset;
             let arrived: Vec<String> = (0..lines.len())
@@ -102,8 +102,8 @@ fn a_walk_through_one_nanosecond() {
     }
 }
 
-/// While a walk goes on, new envelopes of its nanosecond push out the oldest: whatever is still there when the walk
-/// comes to it is found.
+/// During a walk, new envelopes of its nanosecond make the oldest ones expire. Every envelope that is visible when the walk
+/// reaches it is returned.
 #[test]
 fn a_walk_while_rows_expire() {
     let store = Store::new(Limits {
@@ -138,12 +138,12 @@ fn a_walk_while_rows_expire() {
             break;
         }
     }
-    // 100 were read before 50 more came, each time: the walk is always ahead of what expires.
+    // Each page has 100 envelopes and 50 more arrive after it, so the walk stays ahead of expiry.
     assert!(seen.into_iter().eq(0..1500));
 }
 
 fn arrivals() -> impl Strategy<Value = Vec<(i64, u8)>> {
-    // Few timestamps and close to each other, so that they get into each other's way; late ones, and some from far away.
+    // Few timestamps that are close to each other, so that they collide, and some that are late or distant.
     let time =
         prop_oneof![12 => 0..6i64, 4 => 1000..1003i64, 1 => -50..50i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX)];
     vec((time, 0..3u8), 1..200)
@@ -152,14 +152,13 @@ fn arrivals() -> impl Strategy<Value = Vec<(i64, u8)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any arrivals, any kinds wanted, any limit, whatever was sealed and merged meanwhile: each walk finds every envelope
-    /// once.
+    /// For any arrivals, wanted kinds and limits, with chunks sealed and merged meanwhile, each walk returns every envelope once.
     #[test]
-    fn walks_lose_nothing(
+    fn walks_return_every_envelope_once(
         arrivals in arrivals(),
         limit in prop_oneof![1..4usize, 1..1001usize],
         wanted in prop::sample::select(vec![vec![], vec![Kind::Log], vec![Kind::Counter, Kind::Gauge]]),
-        way in prop::sample::select(vec![Way::Ascending, Way::Descending]),
+        style in prop::sample::select(vec![WalkStyle::Ascending, WalkStyle::Descending]),
     ) {
         let store = Store::new(roomy());
         let mut sent = Vec::new();
@@ -179,11 +178,11 @@ proptest! {
                 store.maintain();
             }
         }
-        let found = walk(&store, way, limit, &wanted);
+        let found = walk(&store, style, limit, &wanted);
         prop_assert_eq!(counted(&found), counted(&sent));
         let times: Vec<i64> = found.iter().map(|envelope| envelope.timestamp).collect();
-        let distinct = times.windows(2).all(|pair| match way {
-            Way::Ascending => pair[0] < pair[1],
+        let distinct = times.windows(2).all(|pair| match style {
+            WalkStyle::Ascending => pair[0] < pair[1],
             _ => pair[0] > pair[1],
         });
         prop_assert!(distinct, "{:?}", times);

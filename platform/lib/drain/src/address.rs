@@ -1,7 +1,7 @@
-//! Which addresses a drain may be at (`BLACKLISTED_SYSLOG_RANGES`).
+//! The addresses at which a drain may be (`BLACKLISTED_SYSLOG_RANGES`).
 //!
-//! The check is made on the address that is dialled, after the name was resolved. An IPv4 address has several spellings in
-//! IPv6, and the unspecified address reaches this very machine: a range holds for all of them.
+//! The check is made on the address that is dialled, after its name was resolved. An IPv4 address has several forms in IPv6,
+//! and the unspecified address reaches the machine itself. A range blocks all forms of its addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,14 +12,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Ranges of addresses that are not dialled: `start-end,start-end`, ends included; a single address is a range, too.
+/// The ranges of addresses that are not dialled.
+///
+/// The text form is `start-end,start-end`, where both ends belong to the range, and a single address is a range.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AddressPolicy {
     blocked: Arc<[RangeInclusive<IpAddr>]>,
 }
 
-/// A range that is none.
+/// The error for a text that is not a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("address range `{range}` {reason}")]
 pub struct InvalidRange {
@@ -28,7 +30,7 @@ pub struct InvalidRange {
 }
 
 impl AddressPolicy {
-    /// Everything is allowed.
+    /// Returns the policy that allows every address.
     #[must_use]
     pub fn open() -> Self {
         Self::default()
@@ -37,7 +39,7 @@ impl AddressPolicy {
     /// Whether `address` may be dialled.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
-        self.blocked.is_empty() || !spellings(address).any(|spelling| self.blocks(spelling))
+        self.blocked.is_empty() || !equivalents(address).any(|equivalent| self.blocks(equivalent))
     }
 
     fn blocks(&self, address: IpAddr) -> bool {
@@ -45,8 +47,8 @@ impl AddressPolicy {
     }
 }
 
-/// The address, and the others that lead to the same place.
-fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+/// Returns `address` and the other addresses that reach the same machine.
+fn equivalents(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let embedded = match address {
         IpAddr::V4(_) => None,
         IpAddr::V6(address) => embedded(address),
@@ -62,7 +64,8 @@ fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
         .flatten()
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`).
+/// Returns the IPv4 address that an IPv6 address contains: mapped (RFC 4291), compatible (RFC 4291), NAT64
+/// (`64:ff9b::/96`, RFC 6052) or 6to4 (`2002::/16`, RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return Some(mapped);
@@ -92,6 +95,7 @@ impl FromStr for AddressPolicy {
     }
 }
 
+/// Parses one range.
 fn range(text: &str) -> Result<RangeInclusive<IpAddr>, InvalidRange> {
     let invalid = |reason| InvalidRange {
         range: text.to_owned(),
@@ -144,9 +148,9 @@ mod tests {
         policy.allows(address.parse().unwrap())
     }
 
-    /// Both ends belong to a range, in both families, and no spelling gets around it.
+    /// Both ends of a range are blocked, in IPv4 and IPv6, and so is every other form of a blocked address.
     #[test]
-    fn ranges_hold_for_every_spelling() {
+    fn ranges_block_every_form_of_an_address() {
         let policy = "10.0.0.5-10.0.0.9, 127.0.0.0-127.255.255.255,fd00::-fd00::ffff,::1";
         for blocked in [
             "10.0.0.5",
@@ -179,9 +183,9 @@ mod tests {
         assert!(!allowed("::ffff:10.0.0.1-::ffff:10.0.0.2", "10.0.0.2"));
     }
 
-    /// It is written as it is read, and mistakes are told.
+    /// A policy is printed as it is parsed, and each mistake has its text.
     #[test]
-    fn ranges_are_read_and_written() {
+    fn ranges_are_parsed_and_printed() {
         let policy: AddressPolicy = " 10.0.0.5-10.0.0.9,::1,".parse().unwrap();
         assert_eq!(policy.to_string(), "10.0.0.5-10.0.0.9,::1-::1");
         for (text, reason) in [

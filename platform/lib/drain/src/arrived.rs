@@ -1,7 +1,8 @@
-//! How much of what was written to a TCP connection has arrived.
+//! Measures how many of the bytes written to a TCP connection have arrived in the peer's kernel.
 //!
-//! Syslog over TCP is never answered; but the peer's kernel acknowledges bytes, and ours can be asked how many it still
-//! holds (`sock_diag`, a netlink socket: a few microseconds, no privileges). Where it does not answer, time has to do.
+//! Syslog over TCP has no answers, but the peer's kernel acknowledges bytes. The local kernel tells how many bytes are not
+//! acknowledged yet, through a netlink socket (`sock_diag`), which takes a few microseconds and no privileges. Where it does
+//! not answer, the transport settles shipments by their age (`tcp.rs`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +14,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Counts what a connection's kernel was given and what its peer's has taken.
+/// Counts the bytes of a connection that were written and that have arrived.
 #[derive(Debug)]
 pub(crate) struct Meter {
     written: AtomicU64,
     arrived: AtomicU64,
-    /// Both ends, if the kernel answers questions about them.
+    /// The local and the peer's address, if the kernel answers questions about the connection.
     ends: Option<(SocketAddr, SocketAddr)>,
 }
 
@@ -32,15 +33,15 @@ impl Meter {
         }
     }
 
-    /// Bytes written so far.
+    /// The number of bytes written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the peer's kernel has; `None` where that cannot be known.
+    /// The number of bytes that the peer's kernel has received; `None` if that cannot be known.
     pub(crate) fn arrived(&self) -> Option<u64> {
         let (local, peer) = self.ends?;
-        // A connection that is gone has no answer: what was known stays true.
+        // The kernel knows no connection that has ended. The last number stays true.
         if let Some(waiting) = unacknowledged(local, peer) {
             let arrived = self.written().saturating_sub(u64::from(waiting));
             self.arrived.fetch_max(arrived, Ordering::Relaxed);
@@ -49,22 +50,22 @@ impl Meter {
     }
 }
 
-/// A TCP connection whose written bytes are counted.
+/// A TCP stream that counts the bytes written to it.
 #[derive(Debug)]
-pub(crate) struct Metered {
+pub(crate) struct MeteredStream {
     stream: TcpStream,
     meter: Arc<Meter>,
 }
 
-impl Metered {
+impl MeteredStream {
     pub(crate) fn new(stream: TcpStream) -> Self {
         let meter = Arc::new(Meter::new(&stream));
         Self { stream, meter }
     }
 
-    /// As [`Metered::new`], where the kernel answers no questions.
+    /// Returns a stream whose kernel answers no questions, for tests.
     #[cfg(test)]
-    pub(crate) fn blind(stream: TcpStream) -> Self {
+    pub(crate) fn without_kernel_answers(stream: TcpStream) -> Self {
         let meter = Arc::new(Meter {
             ends: None,
             ..Meter::new(&stream)
@@ -76,19 +77,19 @@ impl Metered {
         Arc::clone(&self.meter)
     }
 
-    /// The kernel's send buffer, in bytes.
+    /// The size of the kernel's send buffer, in bytes.
     pub(crate) fn send_buffer(&self) -> usize {
         socket2::SockRef::from(&self.stream).send_buffer_size().unwrap_or(0)
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for MeteredStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for MeteredStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.meter.written.fetch_add(count as u64, Ordering::Relaxed);
@@ -118,7 +119,7 @@ impl AsyncWrite for Metered {
     }
 }
 
-/// Bytes that our kernel was given and the peer's has not acknowledged.
+/// Returns the number of written bytes that the peer's kernel has not acknowledged.
 #[cfg(target_os = "linux")]
 fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u32> {
     netlink::unacknowledged(local, peer)
@@ -131,7 +132,8 @@ fn unacknowledged(_local: SocketAddr, _peer: SocketAddr) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod netlink {
-    //! `struct inet_diag_req_v2` out, `struct inet_diag_msg` back (`linux/inet_diag.h`), each behind a `struct nlmsghdr`.
+    //! Asks the kernel with `struct inet_diag_req_v2` and reads `struct inet_diag_msg` (`linux/inet_diag.h`), each behind a
+    //! `struct nlmsghdr`.
 
     use std::net::{IpAddr, SocketAddr};
     use std::os::fd::OwnedFd;
@@ -140,19 +142,25 @@ mod netlink {
     use parking_lot::Mutex;
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
+    /// The size of `struct nlmsghdr`.
     const HEADER: usize = 16;
+    /// `NLM_F_REQUEST`.
     const REQUEST: u16 = 1;
+    /// `SOCK_DIAG_BY_FAMILY`.
     const BY_FAMILY: u16 = 20;
+    /// `IPPROTO_TCP`.
     const TCP: u8 = 6;
-    /// `idiag_wqueue`, behind family and the like (4), the socket's id (48), expiry and read queue (8).
+    /// The offset of `idiag_wqueue`: it stands behind the family and other bytes (4), the socket's id (48), and the expiry and
+    /// read queue (8).
     const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
-    struct Questions {
+    /// The netlink socket of this process.
+    struct DiagnosticSocket {
         socket: OwnedFd,
         sequence: u32,
     }
 
-    static QUESTIONS: LazyLock<Option<Mutex<Questions>>> = LazyLock::new(|| {
+    static DIAGNOSTIC_SOCKET: LazyLock<Option<Mutex<DiagnosticSocket>>> = LazyLock::new(|| {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -160,18 +168,20 @@ mod netlink {
             flags,
             Some(netlink::SOCK_DIAG),
         );
-        socket.ok().map(|socket| Mutex::new(Questions { socket, sequence: 0 }))
+        socket
+            .ok()
+            .map(|socket| Mutex::new(DiagnosticSocket { socket, sequence: 0 }))
     });
 
     pub(super) fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u32> {
-        QUESTIONS.as_ref()?.lock().ask(local, peer)
+        DIAGNOSTIC_SOCKET.as_ref()?.lock().query(local, peer)
     }
 
-    impl Questions {
-        fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Option<u32> {
+    impl DiagnosticSocket {
+        fn query(&mut self, local: SocketAddr, peer: SocketAddr) -> Option<u32> {
             self.sequence = self.sequence.wrapping_add(1);
             send(&self.socket, &request(self.sequence, local, peer), SendFlags::empty()).ok()?;
-            // The kernel has answered by now. An answer to an earlier question may be in front.
+            // The kernel answers within `send`, so nothing is waited for. The answer to an earlier question may come first.
             let mut answer = [0; 1024];
             loop {
                 let (length, _) = recv(&self.socket, &mut answer, RecvFlags::DONTWAIT).ok()?;
@@ -204,7 +214,7 @@ mod netlink {
         request.extend(REQUEST.to_ne_bytes());
         request.extend(sequence.to_ne_bytes());
         request.extend(0_u32.to_ne_bytes());
-        // Family, protocol, nothing extra, padding; connections in every state.
+        // Family, protocol, no extensions, and padding; then the mask for connections in every state.
         request.extend([
             family.as_raw().to_ne_bytes()[usize::from(cfg!(target_endian = "big"))],
             TCP,
@@ -221,7 +231,7 @@ mod netlink {
             SocketAddr::V4(_) => 0,
         };
         request.extend(interface.to_ne_bytes());
-        // No cookie: whichever socket has these ends.
+        // INET_DIAG_NOCOOKIE: the socket is found by its addresses alone.
         request.extend([0xff; 8]);
         request
     }
@@ -245,16 +255,16 @@ mod tests {
 
     use super::*;
 
-    /// What a peer does not read stays known as not arrived, in both families, and arrives when it is read.
+    /// Bytes that the peer's kernel cannot accept count as not arrived until the peer reads, over IPv4 and IPv6.
     #[tokio::test]
-    async fn the_kernel_says_what_has_arrived() {
+    async fn arrived_bytes_are_counted_when_the_peer_reads() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address).await else {
                 continue; // no IPv6 here
             };
             let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (mut server, _) = listener.accept().await.unwrap();
-            let mut stream = Metered::new(client);
+            let mut stream = MeteredStream::new(client);
             let meter = stream.meter();
             if meter.arrived().is_none() {
                 continue; // no sock_diag here

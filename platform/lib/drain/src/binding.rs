@@ -1,4 +1,4 @@
-//! One drain of one app, or of all: the unit that has a queue, a task, a trust store and a budget of its own.
+//! Bindings: one drain of one app, or of all apps. Each has its own queue, task, trust store and budget.
 
 use std::fmt;
 
@@ -8,16 +8,18 @@ use crate::{DrainUrl, Refusal, feed};
 
 pub use crate::feed::App;
 
-/// What tells a binding from every other: made of URL, app and credentials, the same in every process. Hexadecimal, so it
-/// is safe in file names, tags and tables; nothing can be read from it.
+/// The identity of a binding: a digest of URL, app and credentials, which is equal in every process and version.
+///
+/// Its text is 32 hexadecimal digits, so it is safe in file names, tags and tables, and reveals nothing of its parts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BindingId([u8; 16]);
 
 impl BindingId {
+    /// Returns the digest of the given parts.
     fn of(parts: &[&str]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
-            // Lengths keep `ab` + `c` apart from `a` + `bc`.
+            // Without the lengths, `ab` and `c` would give the digest of `a` and `bc`.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -55,19 +57,21 @@ impl std::str::FromStr for BindingId {
     }
 }
 
-/// A text that is no [`BindingId`].
+/// The error for a text that is not a [`BindingId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("binding id is not 32 hexadecimal digits")]
 pub struct InvalidId;
 
-/// What we show to a drain and what we trust beside the platform's CAs. Secret: `Debug` says only what is there.
+/// The certificate that is presented to a drain, and the CAs that are trusted for it beside the platform's CAs.
+///
+/// `Debug` shows which of them are present, and nothing of their contents.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// Our certificate, PEM.
+    /// The client certificate, in PEM.
     pub cert: Option<String>,
-    /// Its key, PEM. A certificate without key, or a key without certificate, is not used.
+    /// The key of the client certificate, in PEM. A certificate without a key, or a key without a certificate, is not used.
     pub key: Option<String>,
-    /// CA certificates that the drain's may come from, PEM.
+    /// The CA certificates that may have signed the drain's certificate, in PEM.
     pub ca: Option<String>,
 }
 
@@ -92,7 +96,7 @@ impl Credentials {
         }
     }
 
-    /// Certificate and key, if both are there.
+    /// The client certificate and its key, if both are present.
     #[must_use]
     pub fn pair(&self) -> Option<(&str, &str)> {
         self.cert.as_deref().zip(self.key.as_deref())
@@ -102,31 +106,31 @@ impl Credentials {
 /// One drain of one app, or an aggregate drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// What tells it from every other.
+    /// The identity of the binding.
     pub id: BindingId,
-    /// As `id`, without the credentials: the same before and after they were rotated.
-    pub kin: BindingId,
-    /// Where it goes.
+    /// A digest of app and URL without the credentials, which stays equal when the credentials are rotated.
+    pub rotation_id: BindingId,
+    /// The URL of the drain.
     pub url: DrainUrl,
-    /// Whose it is; `None` for an aggregate drain.
+    /// The bound app; `None` for an aggregate drain.
     pub app: Option<App>,
-    /// What it shows and trusts.
+    /// The credentials towards the drain.
     pub credentials: Credentials,
 }
 
-/// A binding that is not usable, with the text for its app's log.
+/// A binding that cannot be used, with the text for its app's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// The app, if it is known.
+    /// The GUID of the app, if the binding has one.
     pub app: Option<String>,
-    /// The drain, as it may be shown; empty if not even that is known.
+    /// The safe form of the drain's URL; empty if it could not be parsed.
     pub url_safe: String,
-    /// The contract's text.
+    /// The reason, in the contract's words.
     pub text: String,
 }
 
 impl Binding {
-    /// A binding. `app`: `None` for an aggregate drain.
+    /// Returns a binding of `app`, or an aggregate drain if that is `None`.
     #[must_use]
     pub fn new(url: DrainUrl, app: Option<App>, credentials: Credentials) -> Self {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -134,7 +138,7 @@ impl Binding {
             Some(app) => ("app", app.app_id.as_str()),
             None => ("aggregate", ""),
         };
-        let kin = BindingId::of(&[scope, guid, url.expose()]);
+        let rotation_id = BindingId::of(&[scope, guid, url.expose()]);
         let id = BindingId::of(&[
             scope,
             guid,
@@ -145,15 +149,16 @@ impl Binding {
         ]);
         Self {
             id,
-            kin,
+            rotation_id,
             url,
             app,
             credentials,
         }
     }
 
-    /// The bindings of the apps of one item of the feed (`/v2/bindings`). Credentials without apps give nothing: only
-    /// [`Binding::aggregate`] makes drains of everything.
+    /// Returns the bindings of all apps of one item of `/v2/bindings`.
+    ///
+    /// Credentials without apps give no binding. Only [`Binding::aggregate`] makes drains for the lines of all apps.
     pub fn expand(item: &feed::Item) -> impl Iterator<Item = Result<Self, Invalid>> {
         let url = DrainUrl::parse(&item.url);
         item.credentials.iter().flat_map(move |credential| {
@@ -169,8 +174,8 @@ impl Binding {
         })
     }
 
-    /// The aggregate drains of one item of `/v2/aggregate`: one for each of its credentials, one without any if there are
-    /// none.
+    /// Returns the aggregate drains of one item of `/v2/aggregate`: one for each of its credentials, or one without credentials
+    /// if it has none.
     pub fn aggregate(item: &feed::Item) -> impl Iterator<Item = Result<Self, Invalid>> {
         let url = DrainUrl::parse(&item.url);
         let none = item.credentials.is_empty().then(feed::Credential::default);
@@ -184,19 +189,20 @@ impl Binding {
         })
     }
 
-    /// The source id whose lines it gets; `None` for an aggregate drain.
+    /// The source id whose envelopes the drain gets; `None` for an aggregate drain, which gets those of all sources.
     #[must_use]
     pub fn source_id(&self) -> Option<&str> {
         self.app.as_ref().map(|app| app.app_id.as_str())
     }
 
-    /// The hostname for messages that name none; empty for an aggregate drain.
+    /// The HOSTNAME of messages whose tags name no app; empty for an aggregate drain.
     #[must_use]
     pub fn hostname(&self) -> &str {
         self.app.as_ref().map_or("", |app| app.hostname.as_str())
     }
 }
 
+/// Returns URL and credentials if the certificates can be used.
 fn usable(url: DrainUrl, credential: &feed::Credential) -> Result<(DrainUrl, Credentials), Refusal> {
     let credentials = Credentials::of(credential);
     if let Some((cert, key)) = credentials.pair()
@@ -216,6 +222,7 @@ fn usable(url: DrainUrl, credential: &feed::Credential) -> Result<(DrainUrl, Cre
     Ok((url, credentials))
 }
 
+/// Returns the report of a binding that cannot be used.
 fn invalid(app: Option<&App>, refusal: &Refusal) -> Invalid {
     Invalid {
         app: app.map(|app| app.app_id.clone()),

@@ -1,11 +1,11 @@
-//! A connection to a drain, whatever stands behind it: shipments in, what became of them out.
+//! A connection to a drain over any transport: shipments go in, and their outcomes come out.
 //!
 //! ```text
 //! Sender::send ─▶ window (bytes, count) ─▶ a task: writes, watches the read side, waits ─▶ Outcomes::next
 //! ```
 //!
-//! The window is taken when a shipment is handed over and freed when its last outcome was *read*: [`Sender::send`] and
-//! [`Outcomes::next`] must be polled side by side, as `select!` does.
+//! A shipment takes room in the window when it is sent, and frees it when its last outcome is *read*. So [`Sender::send`] and
+//! [`Outcomes::next`] must be polled concurrently, as `select!` does.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,31 +18,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
 
-use crate::arrived::Metered;
+use crate::arrived::MeteredStream;
 use crate::dial::dial;
 use crate::http::Transport;
 use crate::secure::Secure;
 use crate::{Binding, Failure, Scheme, Settings, Stage, tcp};
 
-/// Most shipments on their way over one connection.
+/// The greatest number of unsettled shipments on one connection.
 const MAX_SHIPMENTS: usize = 1024;
 
-/// Messages that travel together, framed as the drain's scheme wants it.
+/// Messages that are sent together, framed as the drain's scheme requires.
 #[derive(Clone)]
 pub struct Shipment {
-    /// Its number on this connection: 1, 2, 3, …
+    /// The number of the shipment on its connection, counted from one.
     pub sequence: u64,
-    /// The messages: octet counted for `syslog` and `syslog-tls`, else each ending in a newline.
+    /// The messages: octet-counted for `syslog` and `syslog-tls`, and else each with a newline at its end.
     pub bytes: Bytes,
-    /// Where each message ends in `bytes`.
+    /// The offset of each message's end in `bytes`.
     pub ends: Arc<[u32]>,
-    /// When the oldest of them came in, in nanoseconds since the epoch: tells apart shipments that say the same, and stays
-    /// when one is sent again.
+    /// The time at which the oldest message arrived, in nanoseconds since the Unix epoch. It distinguishes shipments of equal
+    /// contents, and does not change when a shipment is sent again.
     pub arrived: i64,
 }
 
 impl fmt::Debug for Shipment {
-    /// Without what people wrote.
+    /// Shows sizes only, and not the text of the messages.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Shipment")
@@ -53,69 +53,72 @@ impl fmt::Debug for Shipment {
     }
 }
 
-/// What became of a shipment.
+/// The outcome of a shipment, or the end of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// TCP and TLS: all of it is in the socket. [`Outcome::Settled`] follows, unless the connection breaks.
+    /// A TCP or TLS shipment was written to the socket. [`Outcome::Settled`] follows, unless the connection breaks.
     Written(u64),
-    /// It need never be sent again. HTTP: the drain took it. TCP and TLS: it left the resend window.
+    /// The shipment need never be sent again: an HTTP drain accepted it, or it left the resend window of a TCP or TLS drain.
     Settled(u64),
-    /// It will never be taken, in whole or in part; other shipments are not concerned, unless
-    /// [`drain_wide`](Failure::drain_wide) says so.
+    /// The drain refused messages of the shipment and will never accept them. Other shipments are not affected, unless
+    /// [`drain_wide`](Failure::drain_wide) is set.
     Rejected {
-        /// Which one.
+        /// The number of the shipment.
         sequence: u64,
-        /// Which of its messages were refused, and why; at least one. The others were taken.
+        /// The refused messages with the reasons; at least one. The drain accepted the other messages.
         refused: Vec<Refused>,
     },
-    /// The connection is over, nothing follows. What has neither been settled nor rejected is to be sent again on another
-    /// one. Comes as well, with [`Stage::Closed`], when the [`Sender`] was dropped and everything is settled.
+    /// The connection has ended, and no outcome follows. Shipments that were neither settled nor rejected have to be sent again
+    /// over another connection. It also comes, with [`Stage::Closed`], when the [`Sender`] was dropped and everything is
+    /// settled.
     Broken(Failure),
 }
 
-/// Messages of a shipment that were refused together.
+/// Messages of a shipment that were refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Which ones, counted from zero.
+    /// The positions of the messages in the shipment, counted from zero.
     pub messages: Range<u32>,
-    /// Why.
+    /// The reason.
     pub failure: Failure,
 }
 
-/// The connection takes no more: [`Outcomes`] says why.
+/// The error for a connection that has ended. [`Outcomes`] reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("connection to the drain is over")]
 pub struct Closed;
 
-/// A shipment with the room that it takes.
+/// A shipment with its room in the window.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) shipment: Shipment,
-    pub(crate) room: Room,
+    pub(crate) room: WindowPermit,
 }
 
-/// Room in the window; given back when dropped.
+/// Room in the window, which is freed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct WindowPermit {
     _bytes: OwnedSemaphorePermit,
     _count: OwnedSemaphorePermit,
 }
 
-/// Takes shipments. When it is dropped, what it took is sent to the end and settled.
+/// The sending half of a connection. When it is dropped, the shipments that it accepted are still sent and settled.
 #[derive(Debug)]
 pub struct Sender {
     bytes: Arc<Semaphore>,
     count: Arc<Semaphore>,
+    /// The size of the window, in bytes.
     room: u32,
     accepted: mpsc::Sender<Accepted>,
 }
 
 impl Sender {
-    /// Hands a shipment over; waits while the window is full (a shipment larger than the window waits until it is alone).
-    /// Cancel safe: a shipment is taken whole at the moment this returns, or not at all.
+    /// Sends a shipment, and waits while the window is full. A shipment larger than the window waits until the window is empty.
+    ///
+    /// Cancel safe: the shipment is accepted when the future completes, and not before.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// If the connection has ended.
     pub async fn send(&mut self, shipment: Shipment) -> Result<(), Closed> {
         let size = u32::try_from(shipment.bytes.len()).unwrap_or(u32::MAX).min(self.room);
         let count = Arc::clone(&self.count).acquire_owned().await.map_err(|_| Closed)?;
@@ -126,7 +129,7 @@ impl Sender {
         let place = self.accepted.reserve().await.map_err(|_| Closed)?;
         place.send(Accepted {
             shipment,
-            room: Room {
+            room: WindowPermit {
                 _bytes: bytes,
                 _count: count,
             },
@@ -135,7 +138,7 @@ impl Sender {
     }
 }
 
-/// Says what became of the shipments. When it is dropped, the connection ends at once.
+/// The receiving half of a connection, which reports the outcomes. When it is dropped, the connection ends at once.
 #[derive(Debug)]
 pub struct Outcomes {
     reports: mpsc::Receiver<Report>,
@@ -143,7 +146,7 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// The next outcome, in the order in which they came about. Cancel safe. After [`Outcome::Broken`] it waits for ever.
+    /// Returns the next outcome, in the order in which they happened. Cancel safe. After [`Outcome::Broken`] it never completes.
     pub async fn next(&mut self) -> Outcome {
         if self.over {
             return std::future::pending().await;
@@ -163,23 +166,23 @@ impl Outcomes {
     }
 }
 
-/// An outcome on its way, holding the room of its shipment until it is read.
+/// An outcome that holds the room of its shipment until it is read.
 #[derive(Debug)]
 pub(crate) struct Report {
     outcome: Outcome,
-    _room: Option<Room>,
+    _room: Option<WindowPermit>,
 }
 
-/// The transport's end of a connection.
+/// The transport's side of a connection.
 #[derive(Debug)]
-pub(crate) struct Line {
-    /// What is to be sent.
+pub(crate) struct TransportEnd {
+    /// The shipments that are to be sent.
     pub(crate) accepted: mpsc::Receiver<Accepted>,
-    /// Where outcomes go.
+    /// Reports their outcomes.
     pub(crate) reporter: Reporter,
 }
 
-/// Where outcomes go.
+/// Reports outcomes to [`Outcomes`].
 #[derive(Debug)]
 pub(crate) struct Reporter {
     bytes: Arc<Semaphore>,
@@ -187,17 +190,17 @@ pub(crate) struct Reporter {
     reports: mpsc::Sender<Report>,
 }
 
-impl Line {
-    /// Both ends.
+impl TransportEnd {
+    /// Returns both sides of a new connection.
     pub(crate) fn new(settings: &Settings) -> (Sender, Outcomes, Self) {
-        // The window itself, and as much on its way into it.
+        // As much as the resend window again may be queued or being written.
         let room = u32::try_from(settings.resend_window.saturating_mul(2))
             .unwrap_or(u32::MAX / 8)
             .max(1);
         let bytes = Arc::new(Semaphore::new(room as usize));
         let count = Arc::new(Semaphore::new(MAX_SHIPMENTS));
         let (sender, accepted) = mpsc::channel(MAX_SHIPMENTS);
-        // Two for each shipment, and the last one: it is never full.
+        // A shipment has at most two outcomes, and one more ends the connection: the channel is never full.
         let (reports, outcomes) = mpsc::channel(2 * MAX_SHIPMENTS + 1);
         let sender = Sender {
             bytes: Arc::clone(&bytes),
@@ -213,7 +216,7 @@ impl Line {
         (sender, outcomes, Self { accepted, reporter })
     }
 
-    /// Reports the end and takes nothing any more.
+    /// Reports the end of the connection, and accepts no further shipment.
     pub(crate) fn end(mut self, failure: Failure) {
         self.accepted.close();
         self.reporter.bytes.close();
@@ -223,22 +226,22 @@ impl Line {
 }
 
 impl Reporter {
-    /// Reports an outcome that another one follows.
+    /// Reports an outcome that is not the last one of its shipment.
     pub(crate) fn report(&self, outcome: Outcome) {
         self.push(outcome, None);
     }
 
-    /// Reports the last outcome of a shipment.
-    pub(crate) fn finish(&self, outcome: Outcome, room: Room) {
+    /// Reports the last outcome of a shipment, and frees its room when that is read.
+    pub(crate) fn finish(&self, outcome: Outcome, room: WindowPermit) {
         self.push(outcome, Some(room));
     }
 
-    /// Resolves when nobody listens any more.
+    /// Completes when the outcomes have been dropped.
     pub(crate) async fn abandoned(&self) {
         self.reports.closed().await;
     }
 
-    fn push(&self, outcome: Outcome, room: Option<Room>) {
+    fn push(&self, outcome: Outcome, room: Option<WindowPermit>) {
         let report = Report { outcome, _room: room };
         if let Err(mpsc::error::TrySendError::Full(_)) = self.reports.try_send(report) {
             tracing::error!("more outcomes than shipments");
@@ -246,7 +249,7 @@ impl Reporter {
     }
 }
 
-/// The end that was asked for: the [`Sender`] is gone and everything is settled.
+/// Returns the end of a connection whose [`Sender`] was dropped and whose shipments are all settled.
 pub(crate) fn finished() -> Failure {
     Failure::new(
         Stage::Closed,
@@ -254,13 +257,14 @@ pub(crate) fn finished() -> Failure {
     )
 }
 
-/// Reaches the drain of `binding`. What runs for the connection runs on `tasks` and ends when [`Outcomes`] is dropped.
+/// Connects to the drain of `binding`. The tasks of the connection are spawned on `tasks`, and end when [`Outcomes`] is
+/// dropped.
 ///
 /// # Errors
-/// Why the drain cannot be reached.
+/// If the drain cannot be reached, or the credentials of the binding cannot be used.
 ///
 /// # Panics
-/// Outside a tokio runtime.
+/// If it is called outside a tokio runtime.
 pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(Sender, Outcomes), Failure> {
     let dial = || {
         dial(
@@ -271,11 +275,11 @@ pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> R
         )
     };
     match binding.url.scheme() {
-        Scheme::Syslog => Ok(plain(binding, settings, tasks, Metered::new(dial().await?))),
+        Scheme::Syslog => Ok(plain(binding, settings, tasks, MeteredStream::new(dial().await?))),
         Scheme::SyslogTls => {
-            // Before the dial: unusable credentials need no connection.
+            // First, because unusable credentials are a failure without any connection.
             let secure = Secure::new(binding, settings)?;
-            let stream = Metered::new(dial().await?);
+            let stream = MeteredStream::new(dial().await?);
             let stream = secure.handshake(stream, settings).await?;
             Ok(encrypted(binding, settings, tasks, secure, stream))
         }
@@ -283,36 +287,41 @@ pub async fn connect(binding: &Binding, settings: &Settings, tasks: &Tasks) -> R
     }
 }
 
-/// Syslog over this connection.
-pub(crate) fn plain(binding: &Binding, settings: &Settings, tasks: &Tasks, stream: Metered) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = Line::new(settings);
+/// Starts a plain syslog connection over `stream`.
+pub(crate) fn plain(
+    binding: &Binding,
+    settings: &Settings,
+    tasks: &Tasks,
+    stream: MeteredStream,
+) -> (Sender, Outcomes) {
+    let (sender, outcomes, line) = TransportEnd::new(settings);
     let link = tcp::Link::new(&stream, None, &binding.url, settings);
     tasks.spawn("drain connection", tcp::run(stream, link, line));
     (sender, outcomes)
 }
 
-/// Syslog over this TLS connection.
+/// Starts a syslog connection over the TLS `stream`.
 pub(crate) fn encrypted(
     binding: &Binding,
     settings: &Settings,
     tasks: &Tasks,
     secure: Secure,
-    stream: TlsStream<Metered>,
+    stream: TlsStream<MeteredStream>,
 ) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = Line::new(settings);
+    let (sender, outcomes, line) = TransportEnd::new(settings);
     let link = tcp::Link::new(stream.get_ref().0, Some(secure), &binding.url, settings);
     tasks.spawn("drain connection", tcp::run(stream, link, line));
     (sender, outcomes)
 }
 
-/// HTTP, over this connection first if there is one.
+/// Starts an HTTP transport, whose first connection is made over `stream` if there is one.
 pub(crate) async fn http(
     binding: &Binding,
     settings: &Settings,
     tasks: &Tasks,
     stream: Option<TlsStream<TcpStream>>,
 ) -> Result<(Sender, Outcomes), Failure> {
-    let (sender, outcomes, line) = Line::new(settings);
+    let (sender, outcomes, line) = TransportEnd::new(settings);
     let transport = Transport::connect(binding, settings, tasks, stream).await?;
     tasks.spawn("drain connection", transport.run(line));
     Ok((sender, outcomes))

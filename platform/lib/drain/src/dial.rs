@@ -1,4 +1,4 @@
-//! From a drain's URL to a TCP connection: names, addresses, sockets.
+//! Resolves the host of a drain's URL, checks the addresses, and opens a TCP connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,20 +11,21 @@ use weir_service::Tasks;
 
 use crate::{DrainUrl, Failure, Settings, Stage};
 
-/// An address gets at least this long, even if others are left to try.
+/// The shortest time for which an address is tried, even if others are left.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(2);
 
-/// How often an idle connection is asked whether it is still there before it counts as gone.
+/// How many keepalive probes may stay unanswered before a connection counts as lost.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// The addresses of a drain that may be dialled, in order; IPv4 addresses in IPv6 spelling as IPv4. This is the check that
-/// the binding cache makes, too; every dial makes it anew.
+/// Returns the addresses of a drain that may be dialled, in order. IPv4 addresses in an IPv6 form are returned as IPv4.
+///
+/// The binding cache makes this check for a binding, and every dial makes it again, because a name may get another address.
 ///
 /// # Errors
-/// With [`Stage::Dns`] when there is none, with [`Stage::Blocked`] when all are in forbidden ranges.
+/// With [`Stage::Dns`] if there is no address, and with [`Stage::Blocked`] if all addresses are in blocked ranges.
 ///
 /// # Panics
-/// Outside a tokio runtime.
+/// If it is called outside a tokio runtime.
 pub async fn locate(url: &DrainUrl, settings: &Settings, tasks: &Tasks) -> Result<Vec<IpAddr>, Failure> {
     let all = match url.address() {
         Host::Ipv4(address) => vec![IpAddr::V4(*address)],
@@ -61,7 +62,8 @@ async fn resolve(name: &str, settings: &Settings, tasks: &Tasks) -> Result<Vec<I
     }
 }
 
-/// A TCP connection to the drain. `send_buffer`: how much the kernel may hold back, if that is to be bounded.
+/// Opens a TCP connection to the drain. `send_buffer` is the size of the kernel's send buffer in bytes; `None` for its
+/// default.
 pub(crate) async fn dial(
     url: &DrainUrl,
     settings: &Settings,
@@ -72,7 +74,7 @@ pub(crate) async fn dial(
     to_any(&addresses, url.port(), settings, send_buffer).await
 }
 
-/// A TCP connection to one of these addresses, tried in order, all within the dial timeout.
+/// Opens a TCP connection to the first of the addresses that accepts one, all within the dial time-out.
 pub(crate) async fn to_any(
     addresses: &[IpAddr],
     port: u16,
@@ -85,6 +87,7 @@ pub(crate) async fn to_any(
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        // Each address gets an equal share of the time that is left, so that a silent one does not use up that of the others.
         let share = (left / others).max(SHORTEST_ATTEMPT).min(left);
         let address = SocketAddr::new(*address, port);
         let reason = match timeout(share, attempt(address, settings, send_buffer)).await {
@@ -124,13 +127,13 @@ async fn attempt(address: SocketAddr, settings: &Settings, send_buffer: Option<u
         .with_retries(KEEPALIVE_PROBES);
     let options = socket2::SockRef::from(&socket);
     options.set_tcp_keepalive(&keepalive)?;
-    // A peer that vanished without a word is noticed even if nothing more is written.
+    // Without this, data that a vanished peer does not acknowledge is retransmitted for many minutes.
     #[cfg(target_os = "linux")]
     options.set_tcp_user_timeout(Some(settings.write_timeout + settings.keepalive))?;
     socket.connect(address).await
 }
 
-/// What the system says, without its error numbers.
+/// Returns the text of an I/O error, without the system's error number and in lower case.
 pub(crate) fn io_text(error: &io::Error) -> String {
     let text = weir_error::chain(error);
     let text = match text.find(" (os error ") {
@@ -139,7 +142,7 @@ pub(crate) fn io_text(error: &io::Error) -> String {
     };
     let mut letters = text.chars();
     match letters.next() {
-        // `Connection refused`, but `DNS …`
+        // `Connection refused` becomes lower case, and an abbreviation such as `DNS` does not.
         Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
             first.to_lowercase().chain(letters).collect()
         }

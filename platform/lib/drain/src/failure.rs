@@ -1,4 +1,4 @@
-//! Why a drain does not take what it is sent, in words for the developer whose drain it is.
+//! The failure of a connection or shipment, described for the developer who owns the drain.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
-/// How far it got.
+/// The stage at which a delivery failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// The drain's name has no address.
+    /// The host name of the drain has no address.
     Dns,
-    /// Its addresses are in ranges that drains may not be in.
+    /// All addresses of the drain are in blocked ranges.
     Blocked,
-    /// No TCP connection.
+    /// No TCP connection could be made.
     Connect,
-    /// No TLS: certificates, names, protocol.
+    /// The TLS handshake failed, because of certificates, names or the protocol.
     Tls,
-    /// What was written is not taken.
+    /// The drain does not read what is written.
     Write,
-    /// The answer of an HTTP drain.
+    /// The HTTP drain answered with an error, or not at all.
     Http,
-    /// The connection ended.
+    /// The connection was closed.
     Closed,
 }
 
 impl Stage {
-    /// A stable name for tags and tables.
+    /// The stable name of the stage in tags and tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,35 +47,37 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What the drain had read of what was written to a TCP or TLS connection and not settled, when the connection ended.
+/// How much of the unsettled data a drain had read when its TCP or TLS connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unsettled {
-    /// Nothing was written that was not settled: whatever ended the connection, no message did.
+    /// All written data was settled, so no message can have ended the connection.
     Nothing,
-    /// Perhaps some of it.
+    /// The drain may have read some of the data.
     Unknown,
-    /// All of it: the drain closed the connection in order, and a kernel resets connections in which something is unread.
+    /// The drain had read all of the data: it closed the connection in order, and a kernel resets a connection that is closed
+    /// with unread data.
     Read,
 }
 
-/// What went wrong between us and a drain. Its text is for the developer: it says what fails and why, and holds neither
-/// user info nor query nor key material.
+/// The failure of a connection to a drain, or of a shipment.
+///
+/// Its text tells the developer what failed and why. It contains no user info, query or key material.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct Failure {
-    /// How far it got.
+    /// The stage at which the delivery failed.
     pub stage: Stage,
-    /// Trying the same again cannot help until somebody changes the drain or its binding. Of a rejected shipment: it will
-    /// never be taken.
+    /// Whether a retry is useless until the drain or its binding is changed. A shipment that is rejected so will never be
+    /// accepted.
     pub permanent: bool,
-    /// It is not about one shipment: every other would meet the same (`401`, `403`, `404`, `410`, a redirect). Always so
-    /// for a broken connection.
+    /// Whether every other shipment would fail in the same way, as for the answers `401`, `403`, `404` and `410`, for a
+    /// redirect, and for every broken connection.
     pub drain_wide: bool,
-    /// When the drain asks to be tried again.
+    /// The delay after which the drain asks for a retry.
     pub retry_after: Option<Duration>,
-    /// The status, where the drain answered over HTTP.
+    /// The HTTP status, if the drain answered.
     pub status: Option<u16>,
-    /// How much of what was not settled the drain had read, where its connection ended.
+    /// How much of the unsettled data the drain had read, if its connection ended.
     pub unsettled: Unsettled,
     text: String,
     hint: Option<&'static str>,
@@ -95,7 +97,7 @@ impl Failure {
         }
     }
 
-    pub(crate) fn leaving(mut self, unsettled: Unsettled) -> Self {
+    pub(crate) fn with_unsettled(mut self, unsettled: Unsettled) -> Self {
         self.unsettled = unsettled;
         self
     }

@@ -1,7 +1,7 @@
-//! The list of bindings on the wire (contract "Syslog drains"): what the cloud controller sends to the binding cache in
-//! pages, and the binding cache to the syslog agents at once.
+//! The list of bindings in JSON (contract "Syslog drains"). The cloud controller sends it to the binding cache in pages, and
+//! the binding cache sends it to the syslog agents as a whole.
 //!
-//! URLs, keys and certificates are secrets here: `Debug` leaves them out.
+//! URLs, keys and certificates are secrets, which `Debug` does not show.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DrainUrl;
 
-/// A drain URL with everybody who is bound to it.
+/// A drain URL with all apps that are bound to it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// The drain's URL, user info, query and all.
+    /// The drain's URL, with user info and query.
     pub url: String,
-    /// Who is bound, by what they show to the drain.
+    /// The bound apps, grouped by their credentials.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub credentials: Vec<Credential>,
 }
 
-/// Credentials towards a drain, and the apps that use them. Empty strings are absent ones.
+/// Credentials towards a drain, and the apps that use them. An empty string means that the part is absent.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    /// Our certificate, PEM.
+    /// The client certificate, in PEM.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub cert: String,
-    /// Its key, PEM.
+    /// The key of the client certificate, in PEM.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub key: String,
-    /// CA certificates that the drain's may come from, PEM.
+    /// The CA certificates that may have signed the drain's certificate, in PEM.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub ca: String,
     /// The bound apps; `null` for an aggregate drain.
@@ -39,10 +39,10 @@ pub struct Credential {
 /// A bound app.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct App {
-    /// `org.space.app`, made fit for a syslog hostname.
+    /// `org.space.app`, sanitised for use as a syslog HOSTNAME.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub hostname: String,
-    /// Its GUID: the source id of its envelopes.
+    /// The GUID of the app, which is the source id of its envelopes.
     pub app_id: String,
 }
 
@@ -52,7 +52,7 @@ pub struct Page {
     /// The items of this page.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub results: Vec<Item>,
-    /// Where the next page begins; none, or 0, after the last.
+    /// The number at which the next page begins; none or 0 on the last page.
     #[serde(default)]
     pub next_id: Option<u64>,
 }
@@ -81,7 +81,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Go writes an empty list as `null`.
+/// Reads `null`, as which Go writes an empty list, as the default value.
 fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
@@ -90,9 +90,9 @@ fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deser
 mod tests {
     use super::*;
 
-    /// The page of the contract is read and written as it stands there; what is absent is empty.
+    /// The page in the contract is read and written without a change, and absent fields are empty.
     #[test]
-    fn pages_are_the_contracts() {
+    fn pages_have_the_contracts_form() {
         let text = r#"{"results":[{"url":"syslog-tls://h:6514?drain-data=all","credentials":[{"cert":"PEM","key":"PEM","ca":"PEM","apps":[{"hostname":"org.space.app","app_id":"guid"}]}]}],"next_id":1000}"#;
         let page: Page = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&page).unwrap(), text);
@@ -107,7 +107,7 @@ mod tests {
 
     /// `Debug` shows no secret.
     #[test]
-    fn secrets_stay_hidden() {
+    fn debug_shows_no_secret() {
         let item = Item {
             url: "https://user:hunter2@h/p?token=hunter2".to_owned(),
             credentials: vec![Credential {

@@ -1,19 +1,19 @@
-//! HTTP drains: POSTs over HTTP/2 where the drain speaks it, else over a few HTTP/1.1 connections.
+//! The transport of HTTP drains: POSTs over HTTP/2 where the drain supports it, and else over a few HTTP/1.1 connections.
 //!
 //! ```text
-//! accepted ─▶ waiting (posts) ─▶ pool of connections, each with room for some ─▶ answers ─▶ Settled | Rejected
-//!                                      └ one more is dialled when all are busy        └ transient: Broken
+//! accepted ─▶ waiting (posts) ─▶ pool of connections, each with some streams ─▶ answers ─▶ Settled | Rejected
+//!                                      └ one more is opened when all are busy         └ transient: Broken
 //! ```
 //!
-//! `https` sends each message of a shipment as a POST of its own, `https-batch` the whole shipment as one. A batch that is
-//! refused for what is in it is halved until the messages that are refused are found: they take no neighbours along.
-//! Several POSTs are under way at the same time, so the drain may see them in another order than they were sent in. Each has
-//! an `Idempotency-Key` made of the binding, when the shipment came in, the shipment, and which part of it it is: the same
-//! when it is sent again.
+//! `https` sends each message of a shipment as a POST of its own, and `https-batch` the whole shipment as one. A batch that is
+//! refused for its contents is halved until the refused messages are found, so the other messages are delivered. Several
+//! POSTs are under way at a time, so the drain may see them in another order than they were sent. Each POST has an
+//! `Idempotency-Key`, a digest of the binding, the arrival time and contents of the shipment, and the part of it that the
+//! POST carries. It is equal when the POST is sent again.
 //!
-//! An answer that may be another one next time (429, 5xx, a time-out, a connection lost) ends the transport: what is under
-//! way may finish for a moment, then [`Outcome::Broken`] hands the rest back, with the delay that the drain asked for. A
-//! connection that the drain closed between two POSTs is no failure.
+//! A transient failure (429, 5xx, a time-out, a lost connection) ends the transport. POSTs under way get a short time for
+//! their answers, and then [`Outcome::Broken`] tells the caller to send the rest again, after the delay that the drain asked
+//! for. A connection that the drain closes between two POSTs is not a failure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 use weir_service::Tasks;
 
-use crate::connection::{Accepted, Line, Outcome, Refused, Room, finished};
+use crate::connection::{Accepted, Outcome, Refused, TransportEnd, WindowPermit, finished};
 use crate::{Binding, Failure, Scheme, Settings};
 
 mod answer;
@@ -36,16 +36,16 @@ mod post;
 use connection::{Connection, Opener};
 use post::{Done, Post, Result as PostResult, Template};
 
-/// How long what is under way may still be answered once the transport ends.
+/// How long a transport that ends waits for the answers of the POSTs under way.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long no further connection is asked for after one was refused.
-const CONTENT: Duration = Duration::from_secs(5);
+/// How long the transport opens no further connection after one was refused.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(5);
 
-/// So many single messages are under way in the place of one batch.
-const SINGLES: usize = 8;
+/// How many POSTs of single messages may be under way for each batch that might be.
+const SINGLES_PER_BATCH: usize = 8;
 
-/// Shipments are taken while no more POSTs than this wait for a connection.
+/// The number of POSTs waiting for a connection from which on no further shipment is accepted.
 const MOST_WAITING: usize = 256;
 
 /// The transport to one HTTP drain.
@@ -54,23 +54,28 @@ pub(crate) struct Transport {
     opener: Arc<Opener>,
     template: Arc<Template>,
     settings: Settings,
-    /// How long a connection is used.
+    /// How long a connection is used before it is replaced; `None` for no limit.
     life: Option<Duration>,
+    /// Whether each message is a POST of its own.
     each_message: bool,
     pool: Vec<Connection>,
     next_connection: u64,
 }
 
-/// A shipment of which POSTs wait or are under way.
+/// A shipment with POSTs that wait or are under way.
 #[derive(Debug)]
 struct Pending {
-    room: Room,
+    room: WindowPermit,
+    /// The number of POSTs that have no result yet.
     posts: u32,
     refused: Vec<Refused>,
 }
 
 impl Transport {
-    /// Opens the first connection, if it is not there yet: from then on the drain is known to be there.
+    /// Returns a transport with its first connection, which is made over `stream` if there is one.
+    ///
+    /// # Errors
+    /// If the drain cannot be reached, or the binding cannot be used.
     pub(crate) async fn connect(
         binding: &Binding,
         settings: &Settings,
@@ -101,8 +106,8 @@ impl Transport {
         Box::pin(async move { opener.open(number).await })
     }
 
-    /// Runs until the drain fails, or everything was sent and nothing more comes, or nobody listens.
-    pub(crate) async fn run(self, line: Line) {
+    /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are dropped.
+    pub(crate) async fn run(self, line: TransportEnd) {
         let mut run = Run {
             transport: self,
             line,
@@ -110,17 +115,17 @@ impl Transport {
             waiting: VecDeque::new(),
             under_way: FuturesUnordered::new(),
             opening: None,
-            content_until: None,
+            no_new_connection_until: None,
             more: true,
         };
-        let Some(failure) = run.until_over().await else {
+        let Some(failure) = run.run_until_end().await else {
             return;
         };
-        // What is under way may be answered yet, and need not be sent again then.
+        // A POST that is still answered need not be sent again over the next connection.
         run.waiting.clear();
         let answered = async {
             while let Some(done) = run.under_way.next().await {
-                _ = book(&mut run.transport, &mut run.shipments, &run.line, done);
+                _ = settle_post(&mut run.transport, &mut run.shipments, &run.line, done);
             }
         };
         _ = timeout(GRACE, answered).await;
@@ -128,21 +133,22 @@ impl Transport {
     }
 }
 
+/// The state of a running transport.
 struct Run {
     transport: Transport,
-    line: Line,
+    line: TransportEnd,
     shipments: BTreeMap<u64, Pending>,
     waiting: VecDeque<Post>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     opening: Option<BoxFuture<'static, Result<Connection, Failure>>>,
-    /// The drain gives us no more connections: until then those that we have must do.
-    content_until: Option<Instant>,
+    /// The drain refused a further connection, and none is opened before this time.
+    no_new_connection_until: Option<Instant>,
     more: bool,
 }
 
 impl Run {
-    /// Why it is over; `None` if nobody listens any more.
-    async fn until_over(&mut self) -> Option<Failure> {
+    /// Returns the failure that ended the transport; `None` if the outcomes were dropped.
+    async fn run_until_end(&mut self) -> Option<Failure> {
         loop {
             self.dispatch();
             if !self.more && self.shipments.is_empty() {
@@ -151,9 +157,10 @@ impl Run {
             let idle = self.transport.next_idle();
             let opening = OptionFuture::from(self.opening.as_mut());
             tokio::select! {
+                // Answers come first, because they free connections and room for the branches below.
                 biased;
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    match book(&mut self.transport, &mut self.shipments, &self.line, done) {
+                    match settle_post(&mut self.transport, &mut self.shipments, &self.line, done) {
                         Ok(again) => for post in again.into_iter().rev() {
                             let place = self.waiting.partition_point(|other| other.sequence < post.sequence);
                             self.waiting.insert(place, post);
@@ -165,8 +172,8 @@ impl Run {
                     self.opening = None;
                     match opened {
                         Ok(connection) => self.transport.pool.push(connection),
-                        // The others will do, for now.
-                        Err(_) if !self.under_way.is_empty() => self.content_until = Some(Instant::now() + CONTENT),
+                        // The drain limits its connections: go on with those that are open.
+                        Err(_) if !self.under_way.is_empty() => self.no_new_connection_until = Some(Instant::now() + RECONNECT_PAUSE),
                         Err(failure) => return Some(failure),
                     }
                 }
@@ -182,7 +189,7 @@ impl Run {
         }
     }
 
-    /// Cuts a shipment into POSTs.
+    /// Cuts a shipment into POSTs, and puts them at the end of the queue.
     fn accept(&mut self, accepted: Accepted) {
         let Accepted { shipment, room } = accepted;
         let posts = self.transport.template.posts(&shipment, self.transport.each_message);
@@ -198,7 +205,7 @@ impl Run {
         self.waiting.extend(posts);
     }
 
-    /// Puts what waits on connections that have room; has another one opened where there is none.
+    /// Sends waiting POSTs on connections that have room, and opens another connection if none has.
     fn dispatch(&mut self) {
         while !self.waiting.is_empty() {
             let Some(lease) = self.transport.lease() else {
@@ -211,7 +218,7 @@ impl Run {
             let deadline = self.transport.settings.http_timeout;
             self.under_way.push(Box::pin(post.send(lease, template, deadline)));
         }
-        let most = match self.content_until {
+        let most = match self.no_new_connection_until {
             Some(until) if Instant::now() < until => 1,
             _ => self.transport.settings.http_connections.max(1),
         };
@@ -221,12 +228,17 @@ impl Run {
     }
 }
 
-/// Books what became of a POST; returns what is to be sent instead of it: a POST that never reached the drain, or the halves
-/// of one that was refused.
-fn book(
+/// Handles the result of a POST.
+///
+/// Returns the POSTs that have to be sent in its place: the POST itself if it did not reach the drain, or the halves of a
+/// refused batch.
+///
+/// # Errors
+/// If the result is a failure of the drain, which ends the transport.
+fn settle_post(
     transport: &mut Transport,
     shipments: &mut BTreeMap<u64, Pending>,
-    line: &Line,
+    line: &TransportEnd,
     done: Done,
 ) -> Result<Vec<Post>, Failure> {
     let Done {
@@ -234,13 +246,14 @@ fn book(
         connection,
         result,
     } = done;
-    let healthy = matches!(result, PostResult::Taken | PostResult::Refused(_));
+    let healthy = matches!(result, PostResult::Accepted | PostResult::Refused(_));
     let proven = transport.give_back(connection, healthy);
     let refusal = match result {
-        PostResult::Taken => None,
+        PostResult::Accepted => None,
         PostResult::Refused(failure) => Some(failure),
         PostResult::Failed(failure) => return Err(failure),
-        // A connection that worked before was closed meanwhile: that is no failure of the drain.
+        // The drain closed a connection that had worked before, as servers do with idle ones. A POST that may have arrived is
+        // sent again only once, in case it is the POST that makes the drain close its connections.
         PostResult::Lost { sent, .. } if proven && !(sent && post.was_lost) => {
             post.was_lost |= sent;
             return Ok(vec![post]);
@@ -281,12 +294,12 @@ fn book(
 }
 
 impl Transport {
-    /// Room for one POST on a connection that may be used, the oldest first.
+    /// Takes room for one POST on the oldest usable connection.
     fn lease(&mut self) -> Option<connection::Lease> {
         let life = self.life;
         self.pool.retain(|connection| !connection.is_over(life));
         let streams = match self.each_message {
-            true => self.settings.http2_streams.saturating_mul(SINGLES),
+            true => self.settings.http2_streams.saturating_mul(SINGLES_PER_BATCH),
             false => self.settings.http2_streams,
         };
         let streams = streams.max(1);
@@ -295,7 +308,7 @@ impl Transport {
             .find_map(|connection| connection.lease(streams, life))
     }
 
-    /// Takes a lease back. Whether the connection had carried a POST to its answer before.
+    /// Returns a lease to its connection, and returns whether the connection had carried a POST to its answer before.
     fn give_back(&mut self, lease: connection::Returned, healthy: bool) -> bool {
         let number = lease.number;
         let Some(connection) = self.pool.iter_mut().find(|connection| connection.number == number) else {
@@ -306,7 +319,7 @@ impl Transport {
         proven
     }
 
-    /// When the next connection has been idle for too long.
+    /// The time at which the first of the idle connections has been idle for too long.
     fn next_idle(&self) -> Option<Instant> {
         let idle = self.pool.iter().filter_map(Connection::idle_since).min();
         idle.map(|since| since + self.settings.idle_timeout)

@@ -1,15 +1,15 @@
-//! What a syslog drain is, and how it is reached.
+//! Syslog drains: their URLs, bindings and credentials, and the connections to them.
 //!
-//! - [`feed`] is the list of bindings as the cloud controller and the binding cache send it; [`Binding`] is one drain of
-//!   one app out of it, with the [`DrainUrl`] and its [`Parameters`] read and checked.
-//! - [`connect`] reaches a drain: [`Sender`] takes shipments of framed messages, [`Outcomes`] says what became of each.
-//!   Behind it stand plain TCP and TLS ([`Scheme::Syslog`], [`Scheme::SyslogTls`]) and HTTP ([`Scheme::Https`],
-//!   [`Scheme::HttpsBatch`]).
-//! - [`probe`] walks the same way step by step and explains what it finds.
+//! - [`feed`] has the list of bindings as the cloud controller and the binding cache send it. A [`Binding`] is one drain of
+//!   one app of that list, with its [`DrainUrl`] and [`Parameters`] parsed and checked.
+//! - [`connect`] opens a connection to a drain. [`Sender`] accepts shipments of framed messages, and [`Outcomes`] reports the
+//!   result of each. The transports are plain TCP and TLS ([`Scheme::Syslog`], [`Scheme::SyslogTls`]) and HTTP
+//!   ([`Scheme::Https`], [`Scheme::HttpsBatch`]).
+//! - [`probe`] makes such a connection step by step, sends one test message, and explains the result.
 //!
-//! Rules (contract "Syslog drains"): each binding has a trust store of its own; the address that is dialled is the address
-//! that was checked ([`AddressPolicy`]); nothing that is shown, logged or compared as text holds user info, a query or
-//! key material ([`DrainUrl::safe`], [`Failure`]).
+//! Three rules hold everywhere (contract "Syslog drains"). Each binding has a trust store of its own. The address that is
+//! dialled is the address that was checked ([`AddressPolicy`]). No text that is shown or logged contains user info, a query
+//! or key material ([`DrainUrl::safe`], [`Failure`]). The crate's README.md is a map of the modules.
 
 #![cfg_attr(
     test,

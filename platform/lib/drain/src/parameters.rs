@@ -1,4 +1,4 @@
-//! What a drain URL's query asks for (contract "URL query parameters").
+//! The query parameters of a drain's URL (contract "URL query parameters").
 
 use weir_envelope::batch::Kind;
 
@@ -9,7 +9,7 @@ use crate::source_types::SourceTypes;
 pub struct Kinds(u8);
 
 impl Kinds {
-    /// Logs and events: what a drain gets that asks for nothing.
+    /// Logs and events, which is the default.
     pub const LOGS: Self = Self::of(&[Kind::Log, Kind::Event]);
     /// Logs alone.
     pub const LOGS_WITHOUT_EVENTS: Self = Self::of(&[Kind::Log]);
@@ -19,7 +19,7 @@ impl Kinds {
     pub const LOGS_AND_METRICS: Self = Self::of(&[Kind::Log, Kind::Counter, Kind::Gauge]);
     /// Timers.
     pub const TRACES: Self = Self::of(&[Kind::Timer]);
-    /// All that have a payload.
+    /// All kinds that have a payload.
     pub const ALL: Self = Self::of(&[Kind::Log, Kind::Event, Kind::Counter, Kind::Gauge, Kind::Timer]);
 
     const fn of(kinds: &[Kind]) -> Self {
@@ -31,7 +31,7 @@ impl Kinds {
         Self(bits)
     }
 
-    /// Whether `kind` is among them.
+    /// Whether `kind` is in the set.
     #[must_use]
     pub const fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u8) != 0
@@ -45,16 +45,16 @@ impl std::fmt::Debug for Kinds {
     }
 }
 
-/// What a drain wants, and how.
+/// The envelopes that a drain wants, and the form in which it wants them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Parameters {
-    /// The kinds of envelopes.
+    /// The wanted kinds of envelopes.
     pub kinds: Kinds,
-    /// Whether the `tags@47450` element is written; `None`: as the platform has it.
+    /// Whether the `tags@47450` element is written; `None` for the platform's default.
     pub metadata: Option<bool>,
-    /// The TLS profile of the platform's own services instead of that for the outside.
+    /// Whether the TLS profile of the platform's own services is used instead of that for other drains.
     pub strict_internal: bool,
-    /// Which logs and events by their source type.
+    /// The wanted logs and events, by source type.
     pub source_types: SourceTypes,
 }
 
@@ -70,16 +70,16 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Whether the drain wants an envelope of this kind and `source_type` tag (empty: none). The tag matters only if
-    /// [`Parameters::looks_at_source_types`] says so.
+    /// Whether the drain wants an envelope of this kind and `source_type` tag. An empty text stands for a missing tag. The tag
+    /// is ignored unless [`Parameters::filters_by_source_type`] is true.
     #[must_use]
     pub fn wants(&self, kind: Kind, source_type: &str) -> bool {
         self.kinds.contains(kind) && (!matches!(kind, Kind::Log | Kind::Event) || self.source_types.wants(source_type))
     }
 
-    /// Whether [`Parameters::wants`] needs to know the source type.
+    /// Whether [`Parameters::wants`] reads the source type.
     #[must_use]
-    pub fn looks_at_source_types(&self) -> bool {
+    pub fn filters_by_source_type(&self) -> bool {
         self.source_types != SourceTypes::All
     }
 

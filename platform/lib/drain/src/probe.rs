@@ -1,4 +1,4 @@
-//! Walks the way to a drain step by step and explains what it finds.
+//! Probes a drain: connects step by step, sends one test message, and explains the result of each step.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,33 +11,33 @@ use weir_error::Classify as _;
 use weir_service::{Tasks, clock};
 use weir_tls::{ALPN_H2, CertificateStatus};
 
-use crate::arrived::Metered;
+use crate::arrived::MeteredStream;
 use crate::connection::{encrypted, http, plain};
 use crate::dial::to_any;
 use crate::secure::Secure;
 use crate::{Binding, Failure, Outcome, Outcomes, Scheme, Sender, Settings, Shipment, Stage, locate};
 
-/// What a probe found, step by step; the last one may have failed.
+/// The result of a probe, step by step. Only the last step may have failed.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProbeReport {
-    /// The drain, as it may be shown.
+    /// The safe form of the drain's URL.
     pub drain: String,
-    /// The steps made.
+    /// The steps, in order.
     pub steps: Vec<ProbeStep>,
 }
 
-/// One step on the way.
+/// One step of a probe.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProbeStep {
-    /// `address`, `tcp`, `tls`, `message`.
+    /// The name of the step: `address`, `tcp`, `tls` or `message`.
     pub name: &'static str,
-    /// Whether it went well.
+    /// Whether the step succeeded.
     pub ok: bool,
-    /// What was found, or what is wrong.
+    /// What was found, or the reason of the failure.
     pub text: String,
-    /// What to do about it.
+    /// The remedy for a failure.
     pub hint: Option<String>,
-    /// How long it took.
+    /// The duration of the step.
     #[serde(serialize_with = "milliseconds", rename = "took_ms")]
     pub took: Duration,
 }
@@ -47,7 +47,7 @@ fn milliseconds<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<
 }
 
 impl ProbeReport {
-    /// Whether every step went well: the drain took the test message, as far as its protocol says so.
+    /// Whether every step succeeded. The drain then accepted the test message, as far as its protocol can tell.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.steps.iter().all(|step| step.ok)
@@ -74,31 +74,31 @@ impl fmt::Display for ProbeReport {
     }
 }
 
-/// Tries the drain with one test message: the same way that lines take, one step after the other.
+/// Probes a drain with one test message, over the code path of real messages, one step after the other.
 ///
 /// # Panics
-/// Outside a tokio runtime.
+/// If it is called outside a tokio runtime.
 pub async fn probe(binding: &Binding, settings: &Settings, tasks: &Tasks) -> ProbeReport {
-    let mut walk = Walk {
+    let mut run = Run {
         steps: Vec::new(),
         since: Instant::now(),
     };
-    // The first failure ends the walk; it is in the report.
-    _ = walk.walk(binding, settings, tasks).await;
+    // The first failure ends the probe, and is in the report.
+    _ = run.run(binding, settings, tasks).await;
     ProbeReport {
         drain: binding.url.safe().to_owned(),
-        steps: walk.steps,
+        steps: run.steps,
     }
 }
 
-/// The steps made, and when the next one began.
-struct Walk {
+/// A running probe: the steps so far, and the start time of the next one.
+struct Run {
     steps: Vec<ProbeStep>,
     since: Instant,
 }
 
-impl Walk {
-    async fn walk(&mut self, binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(), Stop> {
+impl Run {
+    async fn run(&mut self, binding: &Binding, settings: &Settings, tasks: &Tasks) -> Result<(), Stop> {
         let url = &binding.url;
         let located = locate(url, settings, tasks).await;
         let addresses = self.step("address", located, |addresses| {
@@ -110,11 +110,11 @@ impl Walk {
             Ok(peer) => format!("connected to `{peer}`"),
             Err(_) => "connected".to_owned(),
         })?;
-        // One connection for all steps: there are receivers that take no more than one.
+        // All steps use one connection, because some receivers accept only one at a time.
         let connected = match url.scheme() {
-            Scheme::Syslog => Ok(plain(binding, settings, tasks, Metered::new(stream))),
+            Scheme::Syslog => Ok(plain(binding, settings, tasks, MeteredStream::new(stream))),
             Scheme::SyslogTls => {
-                let (secure, stream) = self.handshake(binding, settings, Metered::new(stream)).await?;
+                let (secure, stream) = self.handshake(binding, settings, MeteredStream::new(stream)).await?;
                 Ok(encrypted(binding, settings, tasks, secure, stream))
             }
             Scheme::Https | Scheme::HttpsBatch => {
@@ -145,13 +145,15 @@ impl Walk {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let shaken = async {
+        let handshake = async {
             let secure = Secure::new(binding, settings)?;
             let stream = secure.handshake(stream, settings).await?;
             Ok((secure, stream))
         };
-        let shaken = shaken.await;
-        self.step("tls", shaken, |(secure, stream)| describe(stream, secure.remark()))
+        let handshake = handshake.await;
+        self.step("tls", handshake, |(secure, stream)| {
+            describe(stream, secure.expiry_warning())
+        })
     }
 
     fn step<T>(
@@ -177,9 +179,10 @@ impl Walk {
     }
 }
 
-/// A step failed.
+/// The sign that a step failed, which ends the probe.
 struct Stop;
 
+/// Describes a TLS session: version, the drain's certificate, and HTTP/2.
 fn describe<S>(stream: &TlsStream<S>, remark: Option<String>) -> String {
     let (_, session) = stream.get_ref();
     let version = match session.protocol_version() {
@@ -203,7 +206,7 @@ fn describe<S>(stream: &TlsStream<S>, remark: Option<String>) -> String {
     text
 }
 
-/// Sends one message, and waits until the drain has taken it as far as its protocol says.
+/// Sends the test message, and waits until it is settled.
 async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outcomes)) -> Result<(), Failure> {
     let (mut sender, mut outcomes) = connection;
     let mut message = test_message(binding);
@@ -217,7 +220,7 @@ async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outco
         ends: [end].into(),
         arrived: clock::now_nanos(),
     };
-    // If the connection is over already, the outcome says why.
+    // If the connection has ended already, the outcome has the reason.
     _ = sender.send(shipment).await;
     let longest = settings.http_timeout.max(settings.write_timeout) + settings.settle_after;
     let outcome = async {
@@ -239,7 +242,7 @@ async fn send(binding: &Binding, settings: &Settings, connection: (Sender, Outco
     })
 }
 
-/// RFC 5424, as the lines of the app are.
+/// Returns the test message in RFC 5424 form, with the header of the app's lines.
 fn test_message(binding: &Binding) -> String {
     let field = |text: &str, longest: usize| -> String {
         let graphic: String = text.chars().filter(char::is_ascii_graphic).take(longest).collect();

@@ -1,4 +1,4 @@
-//! Takes secrets out of what a drain answers: servers like to repeat what they did not understand.
+//! Removes secrets from the answers of drains before they are shown, because many servers repeat parts of a bad request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,13 +6,13 @@ use percent_encoding::percent_decode_str;
 
 use crate::DrainUrl;
 
-/// Characters of an answer that are shown.
+/// How many characters of an answer are shown.
 const SHOWN: usize = 160;
 
-/// Secrets shorter than this cannot be told from ordinary text: an answer that holds one is not shown at all.
+/// The length below which a secret cannot be told from ordinary text. An answer that contains such a secret is not shown.
 const SHORT: usize = 4;
 
-/// What must not be shown of one drain.
+/// The secrets of one drain's URL.
 #[derive(Clone)]
 pub(crate) struct Redactor {
     secrets: Vec<String>,
@@ -32,13 +32,13 @@ impl Redactor {
             secrets.extend([name.to_owned(), password.to_owned()]);
         }
         if let Some((before, _)) = url.expose().split_once('@') {
-            // As they stand in the URL, escaped.
+            // The escaped forms, as they stand in the URL.
             let user = before.rsplit('/').next().unwrap_or_default();
             secrets.extend(user.split(':').map(str::to_owned));
         }
         let values = url.query().into_iter().flat_map(|query| query.split('&'));
         for value in values.filter_map(|pair| pair.split_once('=').map(|(_, value)| value).or(Some(pair))) {
-            // `drain-data=all` and the like are no secrets.
+            // Short values, such as that of `drain-data=all`, are parameters and not secrets.
             if value.len() >= SHORT {
                 let decoded = percent_decode_str(value).decode_utf8_lossy().into_owned();
                 secrets.extend([value.to_owned(), decoded]);
@@ -51,17 +51,17 @@ impl Redactor {
                 .map(str::to_owned),
         );
         secrets.retain(|secret| !secret.is_empty());
-        // What contains another one goes first.
+        // A secret that contains another one is replaced first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
         Self { secrets }
     }
 
-    /// The first words of an answer, fit to be shown; `whole`: nothing was cut off its end.
+    /// Returns the begin of an answer without secrets, on one line. `whole` says that nothing was cut off its end.
     pub(crate) fn excerpt(&self, answer: &[u8], whole: bool) -> String {
         let mut answer = answer;
         if !whole {
-            // A secret may have been cut.
+            // The cut may have divided a secret, which would not be recognised.
             let longest = self.secrets.first().map_or(0, String::len);
             answer = &answer[..answer.len().saturating_sub(longest)];
         }
@@ -95,9 +95,9 @@ mod tests {
         Redactor::new(&DrainUrl::parse(url).unwrap()).excerpt(answer.as_bytes(), true)
     }
 
-    /// What the drain knows of us does not come back in its answer, however it is spelt.
+    /// An excerpt shows no secret of the URL in any of its forms.
     #[test]
-    fn answers_hold_no_secret() {
+    fn excerpts_show_no_secret() {
         let url = "https://us%2Fer:pa%24sword@h/in/0a1b2c3d4e5f6a7b8c9d?token=t%2Fok%2Fen&drain-data=all";
         let answer =
             "us/er us%2Fer pa$sword pa%24sword dXMvZXI6cGEkc3dvcmQ= t%2Fok%2Fen t/ok/en 0a1b2c3d4e5f6a7b8c9d all";
@@ -108,9 +108,9 @@ mod tests {
         assert_eq!(excerpt("https://h/", "-----BEGIN CERTIFICATE-----\nMII"), "");
     }
 
-    /// Answers are cut, and made one line.
+    /// An excerpt is cut to its maximum length, and is one line.
     #[test]
-    fn answers_are_short() {
+    fn excerpts_are_short() {
         assert_eq!(excerpt("https://h/", "a\r\n\tb\0\u{1b}[31m c"), "a b [31m c");
         let long = excerpt("https://h/", &"word ".repeat(100));
         assert_eq!(long.chars().count(), SHOWN + 1);

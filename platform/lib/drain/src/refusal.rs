@@ -1,49 +1,49 @@
-//! Why a binding is not usable: the texts of the contract, which developers read in their app's log.
+//! The reasons why a binding cannot be used. The texts are fixed by the contract; developers read them in their app's log.
 
 use thiserror::Error;
 
 use crate::{DrainUrl, UrlError};
 
-/// A binding that is not used. Every text shows the drain as [`DrainUrl::safe`] does.
+/// The reason why a binding is not used. Each text shows the safe form of the drain's URL ([`DrainUrl::safe`]).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// The URL is not usable.
+    /// The URL cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The drain's name has no address.
+    /// The host name of the drain has no address.
     #[error("Cannot resolve ip address for syslog drain with url {url}")]
     Unresolvable {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// The name had no address a short while ago, and was not asked for again.
+    /// The host name had no address a short time ago, and was not resolved again.
     #[error("Skipped resolve ip address for syslog drain with url {url} due to prior failure")]
     SkippedResolve {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// The drain's addresses are in a forbidden range.
+    /// The addresses of the drain are in a blocked range.
     #[error("Resolved ip address for syslog drain with url {url} is blacklisted")]
     Blocked {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// The client certificate and its key are not usable, or not a pair.
+    /// The client certificate and its key cannot be used, or are not a pair.
     #[error("failed to load certificate for {url}")]
     Certificate {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// The CA is no certificate.
+    /// The CA is not a certificate.
     #[error("failed to load root CA for {url}")]
     RootCa {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
 }
 
 impl Refusal {
-    /// The drain's name has no address.
+    /// Returns the refusal of a drain whose host name has no address.
     #[must_use]
     pub fn unresolvable(url: &DrainUrl) -> Self {
         Self::Unresolvable {
@@ -51,7 +51,7 @@ impl Refusal {
         }
     }
 
-    /// The name was not asked for again.
+    /// Returns the refusal of a drain whose host name was not resolved again.
     #[must_use]
     pub fn skipped_resolve(url: &DrainUrl) -> Self {
         Self::SkippedResolve {
@@ -59,7 +59,7 @@ impl Refusal {
         }
     }
 
-    /// The addresses are forbidden.
+    /// Returns the refusal of a drain whose addresses are blocked.
     #[must_use]
     pub fn blocked(url: &DrainUrl) -> Self {
         Self::Blocked {
@@ -67,7 +67,7 @@ impl Refusal {
         }
     }
 
-    /// The drain, as it may be shown; empty if not even that is known.
+    /// The safe form of the drain's URL; empty if it could not be parsed.
     #[must_use]
     pub fn url(&self) -> &str {
         match self {

@@ -1,4 +1,5 @@
-//! Names into addresses, a bounded number at a time: a resolver that does not answer must not take all blocking threads.
+//! Resolves host names, a bounded number at a time, so that a name server that does not answer cannot occupy all blocking
+//! threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,18 +9,18 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weir_service::Tasks;
 
-/// How many names are asked for at the same time.
+/// The greatest number of names that are resolved at a time.
 const AT_ONCE: usize = 64;
 
-/// Asks the system for addresses. Clones share the bound.
+/// Resolves host names. Clones share the limit of concurrent look-ups.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    answers: Answers,
+    source: Source,
     at_once: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone)]
-enum Answers {
+enum Source {
     System,
     Fixed(Arc<BTreeMap<String, Vec<IpAddr>>>),
 }
@@ -31,37 +32,39 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// The system's resolver.
+    /// Returns the resolver of the system.
     #[must_use]
     pub fn system() -> Self {
         Self {
-            answers: Answers::System,
+            source: Source::System,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
-    /// Knows these names and no others: for tests.
+    /// Returns a resolver that knows only the given names, for tests.
     #[must_use]
     pub fn fixed<'a>(names: impl IntoIterator<Item = (&'a str, Vec<IpAddr>)>) -> Self {
         let names = names.into_iter().map(|(name, addresses)| (name.to_owned(), addresses));
         Self {
-            answers: Answers::Fixed(Arc::new(names.collect())),
+            source: Source::Fixed(Arc::new(names.collect())),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
-    /// The addresses of `host`, in the order in which they are to be tried; at least one. An answer that comes after the
-    /// caller gave up keeps its place among the 64 that are waited for until it is there.
+    /// Returns the addresses of `host`, at least one, in the order in which they are to be tried.
+    ///
+    /// If the caller stops waiting, the look-up still counts as one of the 64 until the system answers, because a blocking
+    /// thread cannot be interrupted.
     ///
     /// # Errors
-    /// What the system says, and when there is none.
+    /// If the system reports an error, or the name has no address.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside a tokio runtime.
     pub async fn resolve(&self, host: &str, tasks: &Tasks) -> io::Result<Vec<IpAddr>> {
-        let addresses = match &self.answers {
-            Answers::Fixed(names) => names.get(host).cloned().unwrap_or_default(),
-            Answers::System => {
+        let addresses = match &self.source {
+            Source::Fixed(names) => names.get(host).cloned().unwrap_or_default(),
+            Source::System => {
                 let permit = Arc::clone(&self.at_once)
                     .acquire_owned()
                     .await

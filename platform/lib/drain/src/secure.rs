@@ -1,4 +1,4 @@
-//! TLS towards a drain: the binding's own trust store and certificate, and words for what goes wrong.
+//! TLS towards a drain, with the binding's own trust store and certificate, and texts for its failures.
 
 use std::io;
 
@@ -13,18 +13,20 @@ use weir_tls::{ALPN_H2, ALPN_HTTP1, Destination, HandshakeError, OutboundTls};
 use crate::dial::io_text;
 use crate::{Binding, DrainUrl, Failure, Settings, Stage};
 
-/// TLS towards one drain.
+/// The TLS configuration of one drain.
 #[derive(Debug, Clone)]
 pub(crate) struct Secure {
     tls: OutboundTls,
     name: ServerName<'static>,
-    /// `host:port`, for texts.
+    /// `host:port`, for the texts of failures.
     peer: String,
 }
 
 impl Secure {
-    /// The binding's TLS with the platform's CAs as they are now. An HTTP drain is asked for HTTP/2, and HTTP/1.1 if it does
-    /// not know that.
+    /// Returns the configuration of a binding, with the platform's current CAs. HTTP drains are offered HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// If the credentials of the binding cannot be used.
     pub(crate) fn new(binding: &Binding, settings: &Settings) -> Result<Self, Failure> {
         let parameters = binding.url.parameters();
         let credentials = &binding.credentials;
@@ -54,13 +56,13 @@ impl Secure {
         })
     }
 
-    /// The handshake.
+    /// Makes the TLS handshake over `stream`, within the dial time-out.
     pub(crate) async fn handshake<S>(&self, stream: S, settings: &Settings) -> Result<TlsStream<S>, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let shaking = self.tls.connector().connect(self.name.clone(), stream);
-        match timeout(settings.dial_timeout, shaking).await {
+        let handshake = self.tls.connector().connect(self.name.clone(), stream);
+        match timeout(settings.dial_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.explain(error)),
             Err(_) => {
@@ -70,12 +72,12 @@ impl Secure {
         }
     }
 
-    /// Why the handshake, or what came after it, failed.
+    /// Returns the failure for an error of the handshake or of the connection after it.
     pub(crate) fn explain(&self, error: io::Error) -> Failure {
         self.failure(&weir_tls::explain(&self.peer, error))
     }
 
-    /// As [`Secure::explain`], for an error that libraries wrapped; `None` if TLS has nothing to do with it.
+    /// Returns the failure for an error that may wrap one of TLS; `None` if it does not.
     pub(crate) fn explain_wrapped(&self, error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
         weir_tls::explain_wrapped(&self.peer, error).map(|explained| self.failure(&explained))
     }
@@ -114,8 +116,8 @@ impl Secure {
         Failure::new(Stage::Tls, format!("tls with `{}`: {reason}", self.peer)).hint(hint)
     }
 
-    /// Our own certificate expired, so that a refusal is no surprise.
-    pub(crate) fn remark(&self) -> Option<String> {
+    /// Returns a warning if the binding's own certificate has expired, which is a likely reason for a refusal.
+    pub(crate) fn expiry_warning(&self) -> Option<String> {
         let ours = self.tls.identity().filter(|ours| ours.is_expired())?;
         Some(format!(
             "our certificate `{}` expired on {}",
@@ -125,11 +127,12 @@ impl Secure {
     }
 }
 
-/// `host:port` as people write it.
+/// Returns `host:port` of a drain, with brackets around an IPv6 address.
 pub(crate) fn peer(url: &DrainUrl) -> String {
     format!("{}:{}", url.address(), url.port())
 }
 
+/// Returns the name that the drain's certificate must have.
 fn server_name(url: &DrainUrl) -> Result<ServerName<'static>, Failure> {
     Ok(match url.address() {
         Host::Ipv4(address) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V4(*address))),

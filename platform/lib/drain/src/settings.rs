@@ -1,4 +1,4 @@
-//! What the platform decides about all drains. The defaults are the contract's.
+//! The platform's settings for all drains. The defaults are those of the contract.
 
 use std::time::Duration;
 
@@ -6,46 +6,47 @@ use weir_tls::{CipherSuites, Trust};
 
 use crate::{AddressPolicy, Resolver, Scheme};
 
-/// How drains are reached. Cheap to clone.
+/// The settings of connections to drains. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long resolving and connecting may take, and then the TLS handshake once more.
+    /// The time limit for resolving and connecting, and another time for the TLS handshake.
     pub dial_timeout: Duration,
-    /// How long a drain may take nothing of what is written.
+    /// How long a drain may accept no bytes while some wait to be written.
     pub write_timeout: Duration,
-    /// TCP keepalive.
+    /// The idle time before a TCP keepalive probe, and the interval between probes.
     pub keepalive: Duration,
-    /// How long a POST may take from its first byte to the end of the answer.
+    /// The time limit for a POST, from its first byte to the end of the answer.
     pub http_timeout: Duration,
-    /// How long an `https-batch` connection is used.
+    /// How long an `https-batch` connection is used before it is replaced.
     pub connection_life: Duration,
-    /// How long an HTTP connection is kept that nothing is sent on.
+    /// How long an idle HTTP connection is kept open.
     pub idle_timeout: Duration,
-    /// Most connections of one HTTP drain.
+    /// The greatest number of connections to one HTTP drain.
     pub http_connections: usize,
-    /// Most POSTs under way on one HTTP/2 connection.
+    /// The greatest number of POSTs under way on one HTTP/2 connection.
     pub http2_streams: usize,
-    /// Bytes that TCP and TLS drains are sent again after the connection broke, at most; once more as many may be on their
-    /// way to any drain.
+    /// The most bytes that a TCP or TLS drain is sent again after its connection broke. As many again may be under way to any
+    /// drain.
     pub resend_window: usize,
-    /// How long ago a shipment must have been written to count as taken by a TCP or TLS drain, which never says so.
+    /// How long ago a shipment must have been written before it counts as received by a TCP or TLS drain, which never answers.
     pub settle_after: Duration,
-    /// The send buffer of TCP and TLS drains, in bytes; at most an eighth of the window, as the kernel doubles it.
+    /// The kernel's send buffer for TCP and TLS drains, in bytes. At most an eighth of the window is used, because the kernel
+    /// doubles the size.
     pub send_buffer: usize,
-    /// Where drains may be.
+    /// The addresses at which drains may be.
     pub addresses: AddressPolicy,
-    /// How names become addresses.
+    /// Resolves host names.
     pub resolver: Resolver,
-    /// The CAs that all drains' certificates may come from, beside the binding's own.
+    /// The CAs that are trusted for all drains, beside those of each binding.
     pub trust: Trust,
-    /// The cipher suites of TLS towards the outside, where the operator chose some; forces TLS 1.2, as the original does.
+    /// The operator's choice of cipher suites for drains outside the platform. It forces TLS 1.2, as in the original.
     pub cipher_suites: Option<CipherSuites>,
-    /// Takes any certificate (`DRAIN_SKIP_CERT_VERIFY`).
+    /// Whether every certificate is accepted without verification (`DRAIN_SKIP_CERT_VERIFY`).
     pub skip_verify: bool,
 }
 
 impl Settings {
-    /// The defaults with these CAs.
+    /// Returns the default settings with the given CAs.
     #[must_use]
     pub fn new(trust: Trust) -> Self {
         Self {
@@ -68,7 +69,7 @@ impl Settings {
         }
     }
 
-    /// The send buffer that is asked for, where it matters: HTTP drains say themselves what has arrived.
+    /// Returns the send buffer to request for a scheme, in bytes. HTTP drains answer, so the kernel's default serves them.
     pub(crate) fn kernel_buffer(&self, scheme: Scheme) -> Option<usize> {
         (!scheme.is_http()).then(|| self.send_buffer.min(self.resend_window / 8).max(4096))
     }

@@ -1,31 +1,34 @@
-//! Filters by source type: `include-log-source-types` and `exclude-log-source-types`.
+//! Filters by source type: the query parameters `include-log-source-types` and `exclude-log-source-types`.
 
 use std::fmt;
 
-/// The source types there are, by the documentation of Cloud Foundry's log format. A tag may go on behind a slash:
-/// `APP/PROC/WEB`.
+/// The source types that the documentation of Cloud Foundry's log format lists. A tag may have more behind a slash, as
+/// `APP/PROC/WEB` has.
 const KNOWN: [&str; 11] = [
     "API", "STG", "RTR", "LGR", "APP", "SSH", "CELL", "PROXY", "HEALTH", "SYS", "STATS",
 ];
 
-/// Which logs and events a drain wants by their source type. Case does not matter.
+/// The logs and events that a drain wants, by their source type. Case is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SourceTypes {
-    /// All of them.
+    /// All logs and events.
     #[default]
     All,
-    /// Only these; nothing that has no source type, or an unknown one.
+    /// Only those with a source type of the set; none with an unknown or missing source type.
     Only(SourceTypeSet),
-    /// All but these; also what has no source type, or an unknown one.
+    /// All but those with a source type of the set; also those with an unknown or missing source type.
     Except(SourceTypeSet),
 }
 
-/// Some of the known source types.
+/// A set of known source types, with one bit for each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SourceTypeSet(u16);
 
 impl SourceTypeSet {
-    /// Reads a list separated by commas. What is unknown comes back as error.
+    /// Parses a list that is separated by commas.
+    ///
+    /// # Errors
+    /// The unknown names, if there are any.
     pub(crate) fn parse(list: &str) -> Result<Self, Vec<String>> {
         let mut set = Self::default();
         let mut unknown = Vec::new();
@@ -44,7 +47,7 @@ impl SourceTypeSet {
 }
 
 impl SourceTypes {
-    /// Whether a log or an event with this `source_type` tag (empty: none) is wanted.
+    /// Whether a log or an event with this `source_type` tag is wanted. An empty text stands for a missing tag.
     #[must_use]
     pub fn wants(self, source_type: &str) -> bool {
         let known = || position(source_type.split('/').next().unwrap_or_default());
@@ -71,7 +74,7 @@ impl fmt::Debug for SourceTypeSet {
 mod tests {
     use super::*;
 
-    /// An include filter is strict, an exclude filter lets the unknown pass, as in the original.
+    /// An include filter refuses unknown source types, and an exclude filter lets them pass, as in the original.
     #[test]
     fn filters_follow_the_original() {
         let set = SourceTypeSet::parse("app,RTR").unwrap();

@@ -1,14 +1,14 @@
-//! Syslog over TCP, plain or in TLS: writes, and knows what may have been lost when the connection breaks.
+//! The transport of TCP and TLS drains, which knows what may have been lost when a connection breaks.
 //!
 //! ```text
 //!              current            window (≤ 1 MiB, sent again if the connection breaks)
 //! accepted ──▶ [write … flush] ──▶ [shipment][shipment][shipment] ──▶ Settled
-//!                       Written ◀──┘ leaves when the peer's kernel has it, and it is 250 ms old or pushed out by others
+//!                       Written ◀──┘ leaves when the peer's kernel has it, and it is 250 ms old or the window is full
 //! ```
 //!
-//! Nobody answers over this protocol: what the peer's kernel took and its program never read is lost when it dies. 250 ms is
-//! the time that a program has to read it. The connection is read all the while, so that its end is seen at once and not
-//! with the next write but one; a peer that closes its own sending side counts as gone.
+//! The drain sends no answers over this protocol. Data that the peer's kernel has accepted, and its program has not read, is
+//! lost if the program dies. A program gets 250 ms to read it. The connection is also read all the time, so that its end is
+//! seen at once, and not only by a later write. A peer that closes its sending side counts as gone (decision 0009).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,22 +22,22 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::arrived::{Meter, Metered};
-use crate::connection::{Accepted, Line, Outcome, Room, finished};
+use crate::arrived::{Meter, MeteredStream};
+use crate::connection::{Accepted, Outcome, TransportEnd, WindowPermit, finished};
 use crate::dial::io_text;
 use crate::secure::{Secure, peer};
 use crate::{DrainUrl, Failure, Settings, Stage, Unsettled};
 
-/// It is asked no more often than this what has arrived,
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// The shortest interval between two questions to the kernel about what has arrived.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// or than this while the window is full and the sender waits.
-const LOOK_WHEN_FULL: Duration = Duration::from_millis(2);
+/// The shortest interval between two such questions while the window is full and the sender waits.
+const POLL_INTERVAL_WHEN_FULL: Duration = Duration::from_millis(2);
 
-/// How long saying good-bye may take.
+/// The time limit for closing a connection in order.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a connection needs to know beside its stream.
+/// The facts about a connection that are needed beside its stream.
 #[derive(Debug)]
 pub(crate) struct Link {
     meter: Arc<Meter>,
@@ -50,7 +50,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(stream: &Metered, secure: Option<Secure>, url: &DrainUrl, settings: &Settings) -> Self {
+    pub(crate) fn new(stream: &MeteredStream, secure: Option<Secure>, url: &DrainUrl, settings: &Settings) -> Self {
         Self {
             meter: stream.meter(),
             send_buffer: stream.send_buffer() as u64,
@@ -62,7 +62,7 @@ impl Link {
         }
     }
 
-    /// Why the connection is over; `None`: the drain closed it.
+    /// Returns the failure for the end of the connection; `error` is `None` if the drain closed it in order.
     fn failure(&self, error: Option<io::Error>) -> Failure {
         let peer = &self.peer;
         let Some(error) = error else {
@@ -90,6 +90,7 @@ impl Link {
         }
     }
 
+    /// Returns the failure for a drain that does not read.
     fn stalled(&self) -> Failure {
         let text = format!("`{}` has taken nothing for {:?}", self.peer, self.write_timeout);
         Failure::new(Stage::Write, text).hint("the drain does not read, or reads too slowly: look at it")
@@ -99,26 +100,26 @@ impl Link {
 const CLOSED_HINT: &str = "the drain's log should say why: it may be restarting, full, or not accept the format";
 const SILENT_HINT: &str = "the drain's machine is gone, or the network between has swallowed the connection";
 
-/// A shipment that was written and may have to be sent again.
+/// A shipment that was written and has to be sent again if the connection breaks.
 #[derive(Debug)]
 struct Written {
     sequence: u64,
     size: u64,
-    /// Where it ends in the connection's bytes.
+    /// The offset of the shipment's end in the bytes of the connection.
     end: u64,
     at: Instant,
-    room: Room,
+    room: WindowPermit,
 }
 
-/// Runs a connection until it breaks, or everything was sent and nothing more comes, or nobody listens.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut line: Line) {
+/// Runs a connection until it breaks, until the sender is dropped and everything is settled, or until the outcomes are dropped.
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut line: TransportEnd) {
     let mut pump = Pump::new(stream, Arc::clone(&link.meter));
     let mut window = Window::default();
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut more = true;
     loop {
         if !more && pump.current.is_none() && window.written.is_empty() {
-            // The peer may be gone already; nothing depends on it.
+            // Everything is settled, so a failure to close in order has no effect.
             _ = timeout(CLOSE_TIMEOUT, pump.stream.shutdown()).await;
             return line.end(finished());
         }
@@ -136,11 +137,11 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
                     window.push(accepted, &link);
                 }
                 Err(error) => {
-                    // What was taken before the end need not be sent again only because nobody has looked since.
-                    window.looked = None;
+                    // Shipments that arrived since the last question to the kernel need not be sent again.
+                    window.last_poll = None;
                     window.settle(&link, &pump, &line);
                     let unsettled = window.read_by_peer(&link, &pump, error.as_ref());
-                    return line.end(link.failure(error).leaving(unsettled));
+                    return line.end(link.failure(error).with_unsettled(unsettled));
                 }
             },
             accepted = line.accepted.recv(), if more && pump.current.is_none() => match accepted {
@@ -157,12 +158,12 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
     }
 }
 
-/// Writes one shipment at a time and reads whatever comes.
+/// Writes one shipment at a time, and reads and discards what the peer sends.
 struct Pump<S> {
     stream: S,
     meter: Arc<Meter>,
     current: Option<(Accepted, Bytes)>,
-    /// Since when nothing was taken, if something waits, and what had been taken by then.
+    /// While a write waits: since when the kernel has accepted nothing, and how many bytes it had accepted by then.
     waiting: Option<(Instant, u64)>,
     buffer: Box<[u8]>,
 }
@@ -184,7 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         self.waiting = None;
     }
 
-    /// Ready when the current shipment was written, or the connection is over (no error: the peer closed it).
+    /// Ready when the current shipment is written, or when the connection has ended. The error is `None` if the peer closed it
+    /// in order.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, Option<io::Error>>> {
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(Err(end));
@@ -219,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
     }
 
-    /// Ready when the peer is gone. What it says does not matter: this protocol knows no answers.
+    /// Ready when the peer has closed the connection. Received bytes are discarded, as the protocol has no answers.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
         loop {
             let mut buffer = ReadBuf::new(&mut self.buffer);
@@ -231,13 +233,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
     }
 
-    /// Whether a part of the current shipment was written.
+    /// Whether a part of the current shipment has been written.
     fn has_begun(&self) -> bool {
         let current = self.current.as_ref();
         current.is_some_and(|(accepted, left)| left.len() < accepted.shipment.bytes.len())
     }
 
-    /// Since when a write waits, if one does.
+    /// The time since which a write waits, if one does.
     fn blocked_since(&self) -> Option<Instant> {
         self.current.as_ref().and(self.waiting).map(|(since, _)| since)
     }
@@ -248,13 +250,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     }
 }
 
-/// What was written and is not settled.
+/// The shipments that are written and not settled.
 #[derive(Debug, Default)]
 struct Window {
     written: VecDeque<Written>,
     bytes: u64,
-    looked: Option<Instant>,
-    /// What the peer's kernel has, as of the last look.
+    last_poll: Option<Instant>,
+    /// How many bytes the peer's kernel had at the last question.
     arrived: Option<u64>,
 }
 
@@ -276,14 +278,18 @@ impl Window {
     }
 
     fn pause(&self, link: &Link) -> Duration {
-        if self.is_full(link) { LOOK_WHEN_FULL } else { LOOK_EVERY }
+        if self.is_full(link) {
+            POLL_INTERVAL_WHEN_FULL
+        } else {
+            POLL_INTERVAL
+        }
     }
 
-    /// When there is something to look at again.
+    /// The next time at which a shipment may be settled or a write counts as stalled.
     fn due<S: AsyncRead + AsyncWrite + Unpin>(&self, link: &Link, pump: &Pump<S>) -> Option<Instant> {
         let stall = pump.blocked_since().map(|since| since + link.write_timeout);
         let settle = self.written.front().map(|first| {
-            let next = self.looked.map_or(first.at, |looked| looked + LOOK_EVERY);
+            let next = self.last_poll.map_or(first.at, |last_poll| last_poll + POLL_INTERVAL);
             if self.bytes > link.resend_window {
                 next
             } else {
@@ -293,14 +299,14 @@ impl Window {
         stall.into_iter().chain(settle).min()
     }
 
-    /// Reports what need not be kept any longer.
-    fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, line: &Line) {
+    /// Reports every shipment that can be settled.
+    fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, line: &TransportEnd) {
         while let Some(settled) = self.next_settled(link, pump) {
             line.reporter.finish(Outcome::Settled(settled.sequence), settled.room);
         }
     }
 
-    /// What the peer, which ended the connection, had read of what is not settled.
+    /// Returns how much of the unsettled data the peer, which ended the connection, had read.
     fn read_by_peer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &Link,
@@ -320,7 +326,7 @@ impl Window {
         }
     }
 
-    /// The oldest shipment, if it need not be kept any longer.
+    /// Removes and returns the oldest shipment if it can be settled.
     fn next_settled<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>) -> Option<Written> {
         let first = self.written.front()?;
         if !self.is_full(link) && first.at.elapsed() < link.settle_after {
@@ -328,13 +334,16 @@ impl Window {
         }
         if self.arrived.is_none_or(|arrived| arrived < first.end) {
             let now = Instant::now();
-            if self.looked.is_some_and(|looked| now < looked + self.pause(link)) {
+            if self
+                .last_poll
+                .is_some_and(|last_poll| now < last_poll + self.pause(link))
+            {
                 return None;
             }
-            self.looked = Some(now);
+            self.last_poll = Some(now);
             self.arrived = Some(match link.meter.arrived() {
                 Some(arrived) => arrived,
-                // Nobody knows: what the kernel can hold at most may be there still, as long as a write waits.
+                // The kernel gives no answer. As long as a write waits, its send buffer may be full of data that has not arrived.
                 None if pump.blocked_since().is_some() => link.meter.written().saturating_sub(link.send_buffer),
                 None => link.meter.written(),
             });

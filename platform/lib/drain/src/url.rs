@@ -1,7 +1,7 @@
-//! The URL of a drain: read once, shown without its secrets.
+//! Parses the URL of a drain, and shows it without its secrets.
 //!
-//! User info and query never leave this crate as text but to the drain itself. Path segments that look like tokens (many
-//! collectors put theirs there) are cut in the safe form, too.
+//! User info and query leave this crate as text only towards the drain itself. The safe form also hides path segments that
+//! look like tokens, because many collectors have a token in the path of their URL.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -15,16 +15,16 @@ use crate::Parameters;
 use crate::parameters::Kinds;
 use crate::source_types::{SourceTypeSet, SourceTypes};
 
-/// How a drain is spoken to.
+/// The protocol of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// Octet counted messages over TCP.
+    /// Octet-counted messages over TCP.
     Syslog,
-    /// The same over TLS.
+    /// Octet-counted messages over TLS.
     SyslogTls,
-    /// A POST for each message.
+    /// One HTTPS POST for each message.
     Https,
-    /// A POST for many messages, each ending in a newline.
+    /// One HTTPS POST for many messages, each of which ends with a newline.
     HttpsBatch,
 }
 
@@ -32,7 +32,7 @@ impl Scheme {
     /// Every scheme.
     pub const ALL: [Self; 4] = [Self::Syslog, Self::SyslogTls, Self::Https, Self::HttpsBatch];
 
-    /// As URLs have it.
+    /// The name of the scheme in URLs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,13 +43,13 @@ impl Scheme {
         }
     }
 
-    /// Whether messages carry their length in front (RFC 6587 octet counting).
+    /// Whether each message has its length in front (octet counting, RFC 6587).
     #[must_use]
     pub const fn is_octet_counted(self) -> bool {
         matches!(self, Self::Syslog | Self::SyslogTls)
     }
 
-    /// Whether each shipment is answered by the drain.
+    /// Whether the drain answers each shipment.
     #[must_use]
     pub const fn is_http(self) -> bool {
         matches!(self, Self::Https | Self::HttpsBatch)
@@ -62,52 +62,54 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A URL that is none of a drain. The texts are the contract's; the URL in them is the safe form.
+/// The reason why a text is not the URL of a drain.
+///
+/// The texts are fixed by the contract, because developers read them in their app's log. They show the URL in its safe form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
-    /// No URL at all.
+    /// The text is not a URL.
     #[error("Cannot parse syslog drain URL.")]
     Unparsable,
-    /// Not one of the schemes.
+    /// The scheme is unknown.
     #[error("Invalid Scheme {scheme} for syslog drain url {url}")]
     Scheme {
-        /// The scheme.
+        /// The unknown scheme.
         scheme: String,
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// No host.
+    /// The URL has no host.
     #[error("No hostname found in syslog drain url {url}")]
     NoHost {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// No port, where there is no default.
+    /// The URL has no port, and its scheme has no default port.
     #[error("No port found in syslog drain url {url}")]
     NoPort {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// Two filters that contradict each other.
+    /// The URL has both filters by source type, which exclude each other.
     #[error(
         "include-log-source-types and exclude-log-source-types cannot be used at the same time in syslog drain url {url}"
     )]
     BothFilters {
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
-    /// A filter by something that is no source type.
+    /// A filter names an unknown source type.
     #[error("Unknown source types '{types}' in source type filter in syslog drain url {url}")]
     UnknownSourceTypes {
-        /// The names.
+        /// The unknown names.
         types: String,
-        /// The drain.
+        /// The safe form of the drain's URL.
         url: String,
     },
 }
 
 impl UrlError {
-    /// The drain, as it may be shown; empty if not even that is known.
+    /// The safe form of the drain's URL; empty if it could not be parsed.
     #[must_use]
     pub fn url(&self) -> &str {
         match self {
@@ -121,30 +123,32 @@ impl UrlError {
     }
 }
 
-/// A drain's URL. Cheap to clone; shown only in its safe form.
+/// The URL of a drain. It is cheap to clone, and `Display` and `Debug` show only its safe form.
 #[derive(Clone)]
 pub struct DrainUrl {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    /// The URL as it was given.
     text: String,
     scheme: Scheme,
     host: Host<String>,
     port: u16,
-    /// Path and query, for the request line.
+    /// Path and query, as they stand in a request line.
     target: String,
     query: Option<String>,
+    /// User name and password, decoded.
     user: Option<(String, String)>,
     parameters: Parameters,
     safe: String,
 }
 
 impl DrainUrl {
-    /// Reads a drain's URL. White space around it does not matter.
+    /// Parses a drain's URL. White space around it is ignored.
     ///
     /// # Errors
-    /// With the contract's texts.
+    /// If the text is not the URL of a drain.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         if text.chars().any(char::is_control) {
@@ -161,7 +165,8 @@ impl DrainUrl {
                 url: safe(url.scheme(), &url),
             });
         };
-        // `https` has rules of its own in URLs (backslashes, hosts without slashes); all schemes of drains have the same here.
+        // The URL standard has special rules for `https` (backslashes, hosts without slashes). Another scheme name makes the
+        // parser treat all schemes of drains alike.
         let neutral = match scheme {
             Scheme::Https => "https-batch",
             other => other.as_str(),
@@ -204,13 +209,13 @@ impl DrainUrl {
         })
     }
 
-    /// How the drain is spoken to.
+    /// The protocol of the drain.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.inner.scheme
     }
 
-    /// The drain's host: a name, or an address without brackets.
+    /// The host of the drain: a name, or an address without brackets.
     #[must_use]
     pub fn host(&self) -> String {
         match &self.inner.host {
@@ -220,31 +225,32 @@ impl DrainUrl {
         }
     }
 
-    /// The drain's port.
+    /// The port of the drain.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.inner.port
     }
 
-    /// Host and port, `HOST:PORT`: drains with the same are at the same place.
+    /// Host and port as `HOST:PORT`, by which drains at one server are recognised.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.inner.host, self.inner.port)
     }
 
-    /// What the query asks for.
+    /// The parameters of the URL's query.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.inner.parameters
     }
 
-    /// The URL without user info, query and fragment, and with tokens in its path cut: the only form ever shown.
+    /// The safe form of the URL: without user info, query and fragment, and with `…` in place of tokens in its path. It is the
+    /// only form that is ever shown.
     #[must_use]
     pub fn safe(&self) -> &str {
         &self.inner.safe
     }
 
-    /// The URL as it was given, secrets and all: for the binding's place in a feed, never for a log.
+    /// The URL as it was given, with its secrets. It may be sent in a feed of bindings, and must never be logged.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.inner.text
@@ -296,13 +302,15 @@ impl fmt::Debug for DrainUrl {
     }
 }
 
-/// The parser stops at an empty host before a port or user info: all that is safe is the scheme.
+/// Returns the error for a URL with an empty host. The parser stops there, so only the scheme is known to be safe.
 fn no_host(scheme: Scheme) -> UrlError {
     UrlError::NoHost {
         url: format!("{scheme}://"),
     }
 }
 
+/// Reads the parameters of a URL's query (contract "URL query parameters"). `drain-data` overrides `drain-type`, as in the
+/// original.
 fn parameters(url: &Url, safe: &str) -> Result<Parameters, UrlError> {
     let get = |name: &str| -> String {
         let found = url.query_pairs().find(|(key, _)| key == name);
@@ -353,7 +361,7 @@ fn parameters(url: &Url, safe: &str) -> Result<Parameters, UrlError> {
     })
 }
 
-/// Names out of a query, for a text: short, printable, few.
+/// Returns names from a query for a text: at most eight, each of at most 16 printable characters.
 fn shown_names(names: &[String]) -> String {
     let short = |name: &String| -> String {
         let printable = name.chars().filter(|character| character.is_ascii_graphic());
@@ -362,7 +370,7 @@ fn shown_names(names: &[String]) -> String {
     names.iter().take(8).map(short).collect::<Vec<_>>().join(", ")
 }
 
-/// `scheme://host:port/path`.
+/// Returns the safe form of a URL: `scheme://host:port/path`, with `…` in place of tokens.
 fn safe(scheme: &str, url: &Url) -> String {
     if url.cannot_be_a_base() {
         return format!("{scheme}:…");
@@ -378,8 +386,8 @@ fn safe(scheme: &str, url: &Url) -> String {
     text
 }
 
-/// Whether a path segment looks like a secret: long, of letters and digits mixed; or like user info behind a `/` that should
-/// have been escaped.
+/// Whether a path segment looks like a secret: it is long and mixes letters and digits, or it has an `@`, as user info has
+/// whose `/` was not escaped.
 pub(crate) fn is_token(segment: &str) -> bool {
     if segment.contains('@') {
         return true;

@@ -1,6 +1,7 @@
-//! Drains over real sockets: receivers that die, stall, refuse and lie.
+//! Connections to drains over real sockets: receivers that close, stall, refuse, and answer wrongly.
 //!
-//! Everything is on loopback with ports that the system chose; conditions are waited for, at most [`support::LONG`].
+//! All sockets are on the loopback interface with ports that the system chose. Each condition is awaited for at most
+//! [`support::LONG`].
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,9 +1,9 @@
 //! Validated envelopes in wire form.
 //!
-//! A [`Batch`] holds the `batch` fields of one `loggregator.v2.EnvelopeBatch` as they arrived, and beside them one
-//! `Span` of 16 bytes for each envelope with what routing needs. Because a repeated field's encoding is the plain
-//! concatenation of its elements, forwarding a batch is sharing its bytes, selecting is copying slices, and merging is
-//! writing one batch after the other.
+//! A [`Batch`] holds the `batch` fields of one `loggregator.v2.EnvelopeBatch` as they arrived, and for each envelope one
+//! `Span` of 16 bytes with the facts that routing needs. The encoding of a repeated field is the plain concatenation of its
+//! elements. To forward a batch is therefore to share its bytes, to select from it is to copy slices, and to merge batches
+//! is to write one behind the other.
 //!
 //! ```text
 //! bytes  | 0a len Envelope | 0a len Envelope | 0a len Envelope |
@@ -23,26 +23,27 @@ use crate::wire::{Fields, Value, WireError, put_varint};
 /// numbers. The original ignores it as unknown.
 pub const LINK_FIELD: u32 = 15_000;
 
-/// Longest accepted source id, in bytes. The contract knows none; the log cache, the syslog agent and every path of an
-/// app stop far below.
+/// The longest accepted source id, in bytes.
+///
+/// The protocol sets no limit. The log cache, the syslog agent and the URL paths that name an app all stop far below this.
 const MAX_SOURCE_ID: usize = 4096;
 
-/// Hashes source ids; keyed at random so that nobody can aim for a neighbour's bucket.
+/// Hashes source ids. The key is random, so that no producer can choose an id that collides with another source's.
 static SOURCE_HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Which of the five payloads an envelope has.
+/// The kind of payload that an envelope carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
-    /// A log line.
+    /// A line of output.
     Log = 0,
-    /// A counter.
+    /// A number that only grows.
     Counter = 1,
-    /// One or more gauges.
+    /// One or more values measured at one moment.
     Gauge = 2,
-    /// A timer.
+    /// A start and a stop time.
     Timer = 3,
-    /// An event.
+    /// A title and a body.
     Event = 4,
     /// No payload at all, or one of a kind that this version does not know.
     None = 5,
@@ -66,24 +67,27 @@ impl Kind {
     }
 }
 
-/// Where one envelope lies in the batch's bytes, and what routing asks of it.
+/// Where one envelope lies in the batch's bytes, and the facts that routing reads. Offsets and lengths are in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Span {
-    /// End of the field; the next one starts here.
+    /// Offset of the end of the envelope's field, which is the start of the next one.
     end: u32,
+    /// Offset of the source id.
     source_at: u32,
+    /// [`source_hash`] of the source id.
     source_hash: u32,
+    /// Length of the source id.
     source_len: u16,
-    /// Length of the tag and the length prefix.
+    /// Length of the field's key and length prefix, which stand before the `Envelope` message.
     head: u8,
-    /// The kind in the low bits, [`DEPRECATED_TAGS`] above.
+    /// The [`Kind`] in the bits of [`KIND_MASK`], and [`DEPRECATED_TAGS`].
     flags: u8,
 }
 
 const DEPRECATED_TAGS: u8 = 0x80;
 const KIND_MASK: u8 = 0x07;
 
-/// Validated envelopes in wire form; cheap to clone.
+/// A list of validated envelopes in wire form. A clone shares the bytes and the spans.
 #[derive(Debug, Clone)]
 pub struct Batch {
     bytes: Bytes,
@@ -93,9 +97,9 @@ pub struct Batch {
 /// An envelope that was refused when its batch was split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its source id as far as it could be read; empty if it could not.
+    /// The envelope's source id as far as it could be read; empty if it could not.
     pub source_id: String,
-    /// What is wrong with it.
+    /// The fault for which the envelope was refused.
     pub error: WireError,
 }
 
@@ -104,11 +108,11 @@ pub struct Rejected {
 pub struct Split {
     /// The envelopes that are well formed.
     pub batch: Batch,
-    /// The ones that are not; each costs only itself.
+    /// The envelopes that are malformed. A malformed envelope does not affect the others.
     pub rejected: Vec<Rejected>,
-    /// Set if the framing of the batch broke: everything behind that point is lost, in a number nobody can know.
+    /// Set if the framing of the batch is broken: everything behind that point is lost, and cannot be counted.
     pub broken: Option<WireError>,
-    /// The payload of [`LINK_FIELD`], if the sender is one of ours.
+    /// The payload of [`LINK_FIELD`], which only Weir's own components send.
     pub link: Option<Bytes>,
 }
 
@@ -122,14 +126,17 @@ impl Batch {
         }
     }
 
-    /// Takes an `EnvelopeBatch` message apart and validates each envelope.
+    /// Takes an `EnvelopeBatch` message apart and validates each envelope with one scan.
+    ///
+    /// The batch shares the bytes of `message`, unless something else lies between the envelopes that are kept.
     #[must_use]
     pub fn split(message: Bytes) -> Split {
         let mut spans = Vec::with_capacity(message.len() / 256 + 4);
         let mut rejected = Vec::new();
         let mut broken = None;
         let mut link = None;
-        // The run of bytes that can be shared as it is; `copied` takes over once something lies in between.
+        // The usual message is nothing but valid envelopes, so its bytes are shared as one range, `run`. The first gap (a
+        // malformed envelope, or another field) makes a copy necessary, because spans count from the start of the bytes.
         let mut run = 0..0;
         let mut copied: Option<BytesMut> = None;
         let mut fields = Fields::new(&message);
@@ -169,7 +176,7 @@ impl Batch {
                         spans.push(span(start, field, envelope, head));
                     }
                     Err(error) => rejected.push(Rejected {
-                        source_id: guess_source_id(envelope),
+                        source_id: readable_source_id(envelope),
                         error,
                     }),
                 },
@@ -193,7 +200,10 @@ impl Batch {
         }
     }
 
-    /// A batch of the one `Envelope` message given.
+    /// Returns a batch that holds a copy of one encoded `Envelope` message.
+    ///
+    /// # Errors
+    /// If the message is not a well-formed envelope.
     pub fn from_envelope(message: &[u8]) -> Result<Self, WireError> {
         checked_scan(message)?;
         let mut builder = BatchBuilder::new();
@@ -201,7 +211,7 @@ impl Batch {
         Ok(builder.finish())
     }
 
-    /// The encoded `batch` fields: a valid `EnvelopeBatch` message.
+    /// The encoded `batch` fields, which together are a valid `EnvelopeBatch` message.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -213,7 +223,7 @@ impl Batch {
         self.spans.len()
     }
 
-    /// Whether there are no envelopes.
+    /// Whether the batch has no envelopes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
@@ -225,13 +235,13 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// Whether any envelope carries deprecated tags.
+    /// Whether any envelope of the batch carries deprecated tags.
     #[must_use]
     pub fn has_deprecated_tags(&self) -> bool {
         self.spans.iter().any(|span| span.flags & DEPRECATED_TAGS != 0)
     }
 
-    /// The envelopes, in order.
+    /// The envelopes, in the order of the wire.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RawEnvelope<'_>> + Clone {
         let bytes: &[u8] = &self.bytes;
         self.spans.iter().enumerate().map(move |(index, span)| {
@@ -240,9 +250,10 @@ impl Batch {
         })
     }
 
-    /// The envelopes for which `keep` is true, in order; `None` if there are none.
+    /// Returns the envelopes for which `keep` is true, in their order; `None` if there are none.
     ///
-    /// All of them shares the bytes; a part is copied, so that a few kept lines never pin the whole message.
+    /// If every envelope is kept, the result shares the bytes of this batch. A part is copied, so that a few lines in a
+    /// queue do not keep a whole message in memory.
     #[must_use]
     pub fn select(&self, mut keep: impl FnMut(RawEnvelope<'_>) -> bool) -> Option<Self> {
         let kept: Vec<u32> = (0u32..)
@@ -252,10 +263,12 @@ impl Batch {
         self.pick(&kept)
     }
 
-    /// The envelopes at the positions `picked`, in that order; a position may come more than once.
+    /// Returns the envelopes at the positions `picked`, in that order; `None` if `picked` is empty.
+    ///
+    /// A position may occur more than once. Bytes are shared and copied as by [`Batch::select`].
     ///
     /// # Panics
-    /// If a position is not below [`Batch::len`].
+    /// If a position is not less than [`Batch::len`].
     #[must_use]
     pub fn pick(&self, picked: &[u32]) -> Option<Self> {
         if picked.is_empty() {
@@ -286,7 +299,7 @@ impl Batch {
 }
 
 impl Span {
-    /// The same envelope with its field at `to` instead of `from`.
+    /// Returns this span for a copy of the envelope whose field starts at `to` instead of `from`.
     const fn moved(&self, from: u32, to: u32) -> Self {
         Self {
             end: self.end - from + to,
@@ -296,6 +309,7 @@ impl Span {
     }
 }
 
+/// Scans an envelope, and refuses one whose source id does not fit a [`Span`].
 fn checked_scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     let head = scan(envelope)?;
     if head.source_id.len() > MAX_SOURCE_ID {
@@ -305,9 +319,11 @@ fn checked_scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     }
 }
 
-/// The span of `envelope`, which ends the encoded `field` that lies at `start` of a batch's bytes.
+/// Returns the span of `envelope`, whose encoded `field` (key, length, envelope) lies at offset `start` of a batch's bytes.
 fn span(start: usize, field: &[u8], envelope: &[u8], head: Head<'_>) -> Span {
     let header = field.len() - envelope.len();
+    // The scan returns a slice of the envelope, so the difference of the addresses is the offset. An empty source id may
+    // point anywhere.
     let source = if head.source_id.is_empty() {
         0
     } else {
@@ -327,7 +343,7 @@ fn offset(value: usize) -> u32 {
     u32::try_from(value).expect("messages are limited to far less than 4 GiB by every server")
 }
 
-/// The hash by which envelopes of one source find each other; stable within this process.
+/// Returns the hash of a source id by which tables and queues group envelopes. It differs from process to process.
 #[must_use]
 pub fn source_hash(source_id: &str) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "half of the hash is enough")]
@@ -335,8 +351,8 @@ pub fn source_hash(source_id: &str) -> u32 {
     hash
 }
 
-/// The source id of an envelope that failed its check, as far as it goes: a loss should have a name.
-fn guess_source_id(envelope: &[u8]) -> String {
+/// Returns the source id of a malformed envelope as far as it can be read, so that the loss is counted for its source.
+fn readable_source_id(envelope: &[u8]) -> String {
     let mut source_id = String::new();
     for (number, value) in Fields::new(envelope).flatten() {
         if let (2, Value::Bytes(bytes)) = (number, value) {
@@ -365,25 +381,25 @@ impl std::fmt::Debug for RawEnvelope<'_> {
 }
 
 impl<'a> RawEnvelope<'a> {
-    /// The encoded `Envelope` message.
+    /// The encoded `Envelope` message, without the key and length that frame it in a batch.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         &self.bytes[self.start as usize + usize::from(self.span.head)..self.span.end as usize]
     }
 
-    /// The same with its tag and length in front: an element of `EnvelopeBatch.batch`.
+    /// The encoded element of `EnvelopeBatch.batch`: key, length and `Envelope` message.
     #[must_use]
     pub fn field(&self) -> &'a [u8] {
         &self.bytes[self.start as usize..self.span.end as usize]
     }
 
-    /// Who emitted it.
+    /// The source id: which app or component emitted the envelope.
     #[must_use]
     pub fn source_id(&self) -> &'a str {
         std::str::from_utf8(self.source_id_bytes()).expect("checked when the batch was split")
     }
 
-    /// The same as bytes, for look-ups on the hot path.
+    /// The source id as bytes, for look-ups on the hot path, which then check no UTF-8.
     #[must_use]
     pub fn source_id_bytes(&self) -> &'a [u8] {
         let at = self.span.source_at as usize;
@@ -396,19 +412,19 @@ impl<'a> RawEnvelope<'a> {
         self.span.source_hash
     }
 
-    /// Which payload it has.
+    /// The kind of the envelope's payload.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         Kind::ALL[(self.span.flags & KIND_MASK) as usize]
     }
 
-    /// Whether it carries deprecated tags.
+    /// Whether the envelope carries deprecated tags.
     #[must_use]
     pub const fn has_deprecated_tags(&self) -> bool {
         self.span.flags & DEPRECATED_TAGS != 0
     }
 
-    /// Typed access without allocation.
+    /// A view through which the envelope's fields are read without allocation.
     #[must_use]
     pub fn view(&self) -> EnvelopeView<'a> {
         EnvelopeView::new(self.bytes())
@@ -429,18 +445,22 @@ impl BatchBuilder {
         Self::default()
     }
 
-    /// Appends an encoded `Envelope`; returns whether it was well formed and thus taken.
+    /// Appends an encoded `Envelope` if it is well formed, and returns whether it was.
     pub fn push(&mut self, envelope: &[u8]) -> bool {
         self.try_push(envelope).is_ok()
     }
 
-    /// The same, saying what is wrong with an envelope that is not taken.
+    /// Appends an encoded `Envelope` if it is well formed.
+    ///
+    /// # Errors
+    /// If the envelope is malformed; the builder is then unchanged.
     pub fn try_push(&mut self, envelope: &[u8]) -> Result<(), Rejected> {
         let head = checked_scan(envelope).map_err(|error| Rejected {
-            source_id: guess_source_id(envelope),
+            source_id: readable_source_id(envelope),
             error,
         })?;
         let start = self.bytes.len();
+        // The key of field 1 with wire type 2, a length-delimited field.
         self.bytes.push(0x0a);
         put_varint(&mut self.bytes, envelope.len() as u64);
         self.bytes.extend_from_slice(envelope);
@@ -448,22 +468,23 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Appends the envelope that `write` encodes; returns whether it was well formed and thus taken.
+    /// Appends the envelope that `write` encodes if it is well formed, and returns whether it was.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut envelope = Vec::with_capacity(256);
         write(&mut envelope);
         self.push(&envelope)
     }
 
-    /// Appends an envelope of another batch, which needs no second check.
+    /// Appends an envelope of another batch. It was validated there, and is not checked again.
     pub fn push_raw(&mut self, envelope: RawEnvelope<'_>) {
         let at = offset(self.bytes.len());
         self.bytes.extend_from_slice(envelope.field());
         self.spans.push(envelope.span.moved(envelope.start, at));
     }
 
-    /// Appends an envelope of another batch with more tags: `tags` are encoded `Envelope.tags` fields of our own making.
-    /// Nothing that routing looks at changes, so there is no second check.
+    /// Appends an envelope of another batch with further tags: `tags` are encoded `Envelope.tags` fields that the caller made.
+    ///
+    /// Tags do not change the source id or the kind, so the envelope is not scanned again.
     pub fn push_tagged(&mut self, envelope: RawEnvelope<'_>, tags: &[u8]) {
         debug_assert!(checked_scan(tags).is_ok_and(|head| head.kind == Kind::None && head.source_id.is_empty()));
         let (before, bytes) = (envelope.span, envelope.bytes());
@@ -481,7 +502,7 @@ impl BatchBuilder {
         });
     }
 
-    /// Makes room for so many more envelopes and bytes.
+    /// Reserves memory for a number of further envelopes and bytes.
     pub fn reserve(&mut self, envelopes: usize, bytes: usize) {
         self.spans.reserve(envelopes);
         self.bytes.reserve(bytes);
@@ -505,7 +526,7 @@ impl BatchBuilder {
         self.bytes.len()
     }
 
-    /// The batch; the builder is empty afterwards.
+    /// Returns the batch built so far, and leaves the builder empty.
     pub fn finish(&mut self) -> Batch {
         Batch {
             bytes: std::mem::take(&mut self.bytes).into(),

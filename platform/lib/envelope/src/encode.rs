@@ -1,4 +1,4 @@
-//! Writes envelopes in wire form, without owned types in between.
+//! Writes envelopes in wire form, without building owned types first.
 //!
 //! ```
 //! use weir_envelope::{encode::Writer, view::{EnvelopeView, Stream}};
@@ -16,44 +16,44 @@ use crate::wire::{
 
 /// Appends one `loggregator.v2.Envelope` message to a buffer, field by field.
 ///
-/// What is written is valid protobuf at every step, in any order and with any field left out. A scalar that is written
-/// again replaces the former one for every reader; a tag adds to the others; the last kind of payload counts.
+/// The buffer is valid protobuf after every call, in any order and with any field omitted. If a scalar is written twice,
+/// readers see the last value. Each tag is added to the others. If payloads are written twice, readers see the last kind.
 #[derive(Debug)]
 pub struct Writer<'o> {
     out: &'o mut Vec<u8>,
 }
 
 impl<'o> Writer<'o> {
-    /// Appends to `out`, which keeps what it has.
+    /// Returns a writer that appends to `out`.
     pub const fn new(out: &'o mut Vec<u8>) -> Self {
         Self { out }
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Writes the timestamp, in nanoseconds since the Unix epoch.
     pub fn timestamp(&mut self, nanos: i64) -> &mut Self {
         put_present_uint(self.out, field::TIMESTAMP, nanos.cast_unsigned());
         self
     }
 
-    /// Who emits it.
+    /// Writes the source id: which app or component emits the envelope.
     pub fn source_id(&mut self, source_id: &str) -> &mut Self {
         put_bytes(self.out, field::SOURCE_ID, source_id.as_bytes());
         self
     }
 
-    /// Which copy of the source.
+    /// Writes the instance id: which copy of the source emits the envelope.
     pub fn instance_id(&mut self, instance_id: &str) -> &mut Self {
         put_bytes(self.out, field::INSTANCE_ID, instance_id.as_bytes());
         self
     }
 
-    /// One preferred tag.
+    /// Writes one preferred tag.
     pub fn tag(&mut self, key: &str, value: &str) -> &mut Self {
         put_entry(self.out, field::TAGS, key.as_bytes(), value.as_bytes());
         self
     }
 
-    /// Preferred tags.
+    /// Writes several preferred tags.
     pub fn tags<K: AsRef<str>, V: AsRef<str>>(&mut self, tags: impl IntoIterator<Item = (K, V)>) -> &mut Self {
         for (key, value) in tags {
             self.tag(key.as_ref(), value.as_ref());
@@ -61,16 +61,16 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// One deprecated tag.
+    /// Writes one deprecated tag.
     pub fn deprecated_tag(&mut self, key: &str, value: TagValue<'_>) -> &mut Self {
         put_deprecated_tag(self.out, key, value);
         self
     }
 
-    /// A line of output.
+    /// Writes a log payload: one line of output, which may be any bytes.
     pub fn log(&mut self, payload: &[u8], stream: Stream) -> &mut Self {
         let stream = u64::from(stream == Stream::Err);
-        // The enum's field is two bytes, and is left out at its default.
+        // The field of the enum has two bytes, and is omitted at its default value.
         let len = field_len(1, payload.len()) + if stream == 0 { 0 } else { 2 };
         put_head(self.out, field::LOG, len);
         put_bytes(self.out, 1, payload);
@@ -78,7 +78,7 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// A number that only grows.
+    /// Writes a counter: a number that only grows, and its growth since the last envelope.
     pub fn counter(&mut self, name: &str, delta: u64, total: u64) -> &mut Self {
         put_message(self.out, field::COUNTER, |out| {
             put_bytes(out, 1, name.as_bytes());
@@ -88,7 +88,7 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// Numbers measured at the same moment: `(name, unit, value)`.
+    /// Writes a gauge: values measured at one moment, each as `(name, unit, value)`.
     pub fn gauge(&mut self, metrics: &[(&str, &str, f64)]) -> &mut Self {
         put_message(self.out, field::GAUGE, |out| {
             for (name, unit, value) in metrics {
@@ -98,7 +98,7 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// Something that took time; nanoseconds since the Unix epoch.
+    /// Writes a timer: the start and stop of an operation, in nanoseconds since the Unix epoch.
     pub fn timer(&mut self, name: &str, start: i64, stop: i64) -> &mut Self {
         put_message(self.out, field::TIMER, |out| {
             put_bytes(out, 1, name.as_bytes());
@@ -108,7 +108,7 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// Something that happened.
+    /// Writes an event: a title and a body.
     pub fn event(&mut self, title: &str, body: &str) -> &mut Self {
         put_message(self.out, field::EVENT, |out| {
             put_bytes(out, 1, title.as_bytes());
@@ -120,7 +120,7 @@ impl<'o> Writer<'o> {
 
 /// Appends one entry of `Gauge.metrics`.
 pub(crate) fn put_metric(out: &mut Vec<u8>, name: &str, unit: &str, value: f64) {
-    // Positive zero is a double's default, which is left out; a double's field is nine bytes.
+    // Positive zero is the default value of a double, and is omitted. Any other takes nine bytes, with its key.
     let value_len = field_len(1, unit.len()) + if value.to_bits() == 0 { 0 } else { 9 };
     put_head(out, 1, field_len(1, name.len()) + field_len(2, value_len));
     put_bytes(out, 1, name.as_bytes());
@@ -146,7 +146,7 @@ pub(crate) fn put_deprecated_tag(out: &mut Vec<u8>, key: &str, value: TagValue<'
     put_head(out, 2, value_len);
     match value {
         TagValue::Text(text) => put_bytes(out, 1, text.as_bytes()),
-        // A member of a oneof is written at its default too: it says which member it is.
+        // A member of a oneof is written even at its default value, because its presence says which member is set.
         TagValue::Integer(value) => put_present_uint(out, 2, value.cast_unsigned()),
         TagValue::Decimal(value) => put_present_double(out, 3, value),
         TagValue::None => {}

@@ -1,8 +1,8 @@
-//! Envelopes as protobuf JSON, as the RLP gateway and the log cache's REST face write it (logging §2).
+//! Writes envelopes as protobuf JSON, for the RLP gateway and the REST interface of the log cache (logging §2).
 //!
-//! Names are snake case, 64-bit integers are strings, bytes are padded standard base64, enums go by name, fields at their
-//! default are shown, and of the payloads only the one that is there. Maps are sorted by key. Clients refuse objects with
-//! a field that they do not know, so nothing may be added.
+//! Field names are in snake case, 64-bit integers are strings, bytes are padded standard base64, and enums are written by
+//! name. Fields at their default value are written; of the payloads, only the one that is present. Maps are sorted by key.
+//! Clients refuse objects with a field that they do not know, so no field may be added.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::number::put_json_number;
 use crate::view::{DeprecatedTags, EnvelopeView, GaugeMetrics, Message, TagValue, Tags};
 
-/// Appends `{"batch":[…]}` with the given envelopes to `out`.
+/// Appends the JSON object `{"batch":[…]}` of the given envelopes to `out`.
 pub fn write_batch<'a>(envelopes: impl IntoIterator<Item = EnvelopeView<'a>>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"batch\":[");
     for (index, envelope) in envelopes.into_iter().enumerate() {
@@ -118,8 +118,9 @@ fn put_metrics(out: &mut Vec<u8>, metrics: GaugeMetrics<'_>) {
     );
 }
 
-/// An object with sorted keys. The wire may repeat a key: its last entry counts.
+/// Appends an object with sorted keys. If a key occurs more than once on the wire, its last entry counts.
 fn put_map<V>(out: &mut Vec<u8>, mut entries: Vec<(&str, V)>, put_value: impl Fn(&mut Vec<u8>, &V)) {
+    // The sort is stable, so the last of equal keys is the last of the wire.
     entries.sort_by_key(|(key, _)| *key);
     out.push(b'{');
     let mut first = true;
@@ -141,7 +142,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing text to memory cannot fail");
 }
 
-/// 64-bit integers are strings, as not every reader's numbers are that precise.
+/// Appends a 64-bit integer as a string, because many JSON readers hold numbers as doubles and would round it.
 fn put_quoted(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     use std::io::Write as _;
     write!(out, "\"{value}\"").expect("writing to memory cannot fail");

@@ -1,8 +1,8 @@
-//! The lazy envelope: raw batches, borrowing views, selectors, v1 and v2 conversion.
+//! Envelopes that stay encoded: raw batches, borrowing views, selectors, and the conversions between v1, v2 and JSON.
 //!
-//! An envelope is decoded only where someone reads it. Between agents, doppler and RLP it is a slice of the protobuf it
-//! arrived in ([`batch`]); readers look at it through borrowing views ([`view`]); owned prost types (`weir-proto`) are for
-//! edges and tests.
+//! An envelope is decoded only where a component reads its contents. Between agents, doppler and RLP it is a slice of the
+//! protobuf message in which it arrived ([`batch`]). Readers look at it through borrowing views ([`view`]). The owned prost
+//! types (`weir-proto`) are for the edges of the stack and for tests. The crate's README.md is a map of the modules.
 
 pub mod batch;
 pub mod encode;

@@ -1,20 +1,21 @@
-//! Numbers as text, the way the original's language prints them: clients compare, group and parse these texts.
+//! Prints numbers as Go prints them, because clients of the original compare, group and parse these texts.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// How a decimal number is printed.
+/// The form in which a `double` is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecimalForm {
-    /// Six places, never an exponent (`%f`): tags in v1 envelopes.
+    /// Six decimal places and no exponent (Go's `%f`), for tags of v1 envelopes.
     SixPlaces,
-    /// As many digits as it takes, never an exponent: tags that an agent folds.
+    /// The fewest digits that read back as the value, and no exponent, for tags that an agent merges.
     Plain,
-    /// As many digits as it takes, an exponent below 1e-4 and from 1e6 (`%v`, `%g`): tags that the reverse log proxy folds.
+    /// The fewest digits that read back as the value, with an exponent below 1e-4 and from 1e6 (Go's `%v`), for tags that the
+    /// reverse log proxy merges.
     Shortest,
 }
 
-/// Appends `value` to `out`.
+/// Appends `value` to `out` in the given form; `NaN`, `+Inf` and `-Inf` for values that are not finite.
 pub fn put_decimal(out: &mut String, value: f64, form: DecimalForm) {
     if value.is_nan() {
         out.push_str("NaN");
@@ -26,23 +27,23 @@ pub fn put_decimal(out: &mut String, value: f64, form: DecimalForm) {
             DecimalForm::Plain => {
                 let at = out.len();
                 append(out, format_args!("{value}"));
-                settle_tie(out, at, value);
+                round_tie_to_even(out, at, value);
             }
             DecimalForm::Shortest => put_shortest(out, value, -4..6),
         }
     }
 }
 
-/// Appends a finite `value` to `out` as a JSON number: an exponent below 1e-6 and from 1e21.
+/// Appends a finite `value` to `out` as a JSON number, with an exponent below 1e-6 and from 1e21.
 pub fn put_json_number(out: &mut String, value: f64) {
     put_shortest(out, value, -6..21);
 }
 
-/// The shortest digits that read back as `value`; with an exponent, where it is not one of the `plain` ones.
+/// Appends the fewest digits that read back as `value`, with an exponent unless the decimal exponent is in `plain`.
 fn put_shortest(out: &mut String, value: f64, plain: Range<i32>) {
     let at = out.len();
     append(out, format_args!("{value:e}"));
-    settle_tie(out, at, value);
+    round_tie_to_even(out, at, value);
     let Some(mark) = out[at..].find('e').map(|mark| at + mark) else {
         return;
     };
@@ -50,7 +51,7 @@ fn put_shortest(out: &mut String, value: f64, plain: Range<i32>) {
     if value == 0.0 || plain.contains(&exponent) {
         out.truncate(at);
         append(out, format_args!("{value}"));
-        settle_tie(out, at, value);
+        round_tie_to_even(out, at, value);
     } else {
         out.truncate(mark);
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -58,9 +59,11 @@ fn put_shortest(out: &mut String, value: f64, plain: Range<i32>) {
     }
 }
 
-/// Where two shortest texts are equally near, the original prints the one whose last digit is even, and Rust the greater
-/// one: makes the text of `value` behind `at` the former.
-fn settle_tie(out: &mut String, at: usize, value: f64) {
+/// Corrects the text of `value` that starts at `at` of `out` to the one that Go prints.
+///
+/// Two texts of the fewest digits can be equally near to a value. Go then prints the one whose last digit is even, and
+/// Rust the greater one.
+fn round_tie_to_even(out: &mut String, at: usize, value: f64) {
     let text = &out[at..];
     let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let Some(last) = mantissa.rfind(|digit| matches!(digit, '1'..='9')) else {
@@ -68,12 +71,12 @@ fn settle_tie(out: &mut String, at: usize, value: f64) {
     };
     let digit = mantissa.as_bytes()[last];
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    // How many places behind the point the last digit is; negative before it.
+    // The number of decimal places of the last digit; negative if it stands before the point.
     let place = mantissa.find('.').map_or_else(
         || signed(last + 1) - signed(mantissa.len()),
         |point| signed(last) - signed(point),
     ) - exponent;
-    if digit % 2 == 0 || !is_between(value, place) {
+    if digit % 2 == 0 || !is_halfway(value, place) {
         return;
     }
     let mut settled = text.to_owned();
@@ -87,8 +90,8 @@ fn signed(len: usize) -> i32 {
     i32::try_from(len).unwrap_or(i32::MAX)
 }
 
-/// Whether `value` is just between two numbers with so many places behind the point.
-fn is_between(value: f64, places: i32) -> bool {
+/// Whether `value` is exactly halfway between two neighbouring numbers of so many decimal `places`.
+fn is_halfway(value: f64, places: i32) -> bool {
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or_default();
     let fraction = bits & ((1 << 52) - 1);
@@ -97,16 +100,16 @@ fn is_between(value: f64, places: i32) -> bool {
     } else {
         (fraction | 1 << 52, exponent - 1075)
     };
-    // The value is an odd number times a power of two.
+    // The value is an odd number times two to the power of `power`.
     let power = exponent + i32::try_from(mantissa.trailing_zeros()).unwrap_or_default();
     if power < 0 {
-        // Which as a decimal fraction ends with a 5 at this place.
+        // An odd multiple of 2^-n, as a decimal fraction, has n places, of which the last is a 5.
         return -power == places + 1;
     }
     if places >= 0 {
         return false;
     }
-    // A whole number that needs more digits than are printed: rare, so the slow way will do.
+    // The value is an integer with more digits than are printed. That is rare, so an exact text may be made of it.
     let exact = format!("{:.0}", value.abs());
     let zeros = usize::try_from(-places).unwrap_or_default();
     let (_, cut) = exact.split_at(exact.len().saturating_sub(zeros));
@@ -128,7 +131,7 @@ mod tests {
         out
     }
 
-    /// JSON numbers get an exponent much later.
+    /// JSON numbers have no exponent from 1e-6 up to 1e21, and read back as the value.
     #[test]
     fn json_numbers_are_plain_in_the_usual_range() {
         for (value, text) in [
@@ -146,7 +149,7 @@ mod tests {
         }
     }
 
-    /// Two texts of the same length are equally near; the original's choice.
+    /// Of two texts that are equally near, Go's choice is printed.
     #[test]
     fn ties_go_to_the_even_digit() {
         for (value, shortest, plain) in [
@@ -174,7 +177,7 @@ mod tests {
         }
     }
 
-    /// The expected texts are what the original's `fmt` and `strconv` give.
+    /// The expected texts are those of Go's `fmt` and `strconv`.
     #[test]
     fn decimals_print_as_the_original_prints_them() {
         use DecimalForm::{Plain, Shortest, SixPlaces};

@@ -1,13 +1,13 @@
 //! One validating pass over the bytes of an envelope.
 //!
-//! Everything that enters the stack is checked here once: structure, wire types and UTF-8, to the depth that the
-//! definitions of `loggregator.v2` have. After that the bytes can be handed to any client (Go's protobuf refuses a whole
-//! batch for one bad string) and the views can read them without errors. Unknown fields are skipped, as protobuf asks.
+//! Every envelope that enters the stack is checked here once: structure, wire types and UTF-8, down to the innermost message
+//! that `loggregator.v2` defines. After that its bytes can be passed to any client (Go's protobuf refuses a whole batch for
+//! one bad string), and views can read it without errors. Unknown fields are skipped, as the protobuf specification asks.
 
 use crate::batch::Kind;
 use crate::wire::{Fields, Value, WireError, is_utf8, plain_entry};
 
-/// What routing needs to know of one envelope.
+/// The facts that routing needs of one envelope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) source_id: &'a str,
@@ -15,7 +15,7 @@ pub(crate) struct Head<'a> {
     pub(crate) deprecated_tags: bool,
 }
 
-/// Checks `envelope` and returns its head.
+/// Validates `envelope` and returns the facts that routing needs.
 pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     let mut head = Head {
         source_id: "",
@@ -44,7 +44,7 @@ pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     Ok(head)
 }
 
-/// A string, of which only the validity matters.
+/// Checks that a field is a valid string.
 #[inline]
 fn text(value: Value<'_>, field: u32) -> Result<(), WireError> {
     if is_utf8(value.bytes(field)?) {
@@ -54,21 +54,22 @@ fn text(value: Value<'_>, field: u32) -> Result<(), WireError> {
     }
 }
 
-/// A preferred tag: the entry that there is most of.
+/// Checks an entry of the preferred tags. Most bytes of most envelopes are such entries, so there is a short cut.
 #[inline]
 fn tag_entry(entry: &[u8]) -> Result<(), WireError> {
-    // In a plain entry nothing but the two texts can be anything else than ASCII.
+    // The keys and lengths of a plain entry are below 128 and so ASCII themselves: one test covers both strings.
     if plain_entry(entry).is_some() && entry.is_ascii() {
         return Ok(());
     }
     map_entry(entry, |tag| text(tag, 2))
 }
 
+/// Returns `kind` if its payload is well formed.
 fn checked(kind: Kind, check: Result<(), WireError>) -> Result<Kind, WireError> {
     check.map(|()| kind)
 }
 
-/// A map entry is a message of a string key (1) and a value (2).
+/// Checks a map entry: a message with a string key (field 1) and a value (field 2).
 #[inline]
 fn map_entry<'a>(entry: &'a [u8], check_value: impl Fn(Value<'a>) -> Result<(), WireError>) -> Result<(), WireError> {
     each(entry, |number, value| match number {
@@ -131,6 +132,7 @@ fn event(message: &[u8]) -> Result<(), WireError> {
     })
 }
 
+/// Calls `check` with the number and value of each field of `message`.
 #[inline]
 fn each<'a>(
     message: &'a [u8],

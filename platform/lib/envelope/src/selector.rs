@@ -1,8 +1,8 @@
 //! Selectors: which envelopes a subscription asks for.
 //!
-//! Semantics of the original's router (logging §8): a selector without a message selects nothing; the source id must be
-//! equal or empty; a counter selector may name its counter; a gauge selector with names matches only a gauge whose set of
-//! metric names is exactly that set.
+//! The rules are those of the original doppler's router (logging §8). A selector without a message selects nothing. Its source
+//! id must be empty or equal to the envelope's. A counter selector may name one counter. A gauge selector with names matches
+//! only a gauge whose set of metric names is exactly that set.
 
 use std::collections::BTreeSet;
 
@@ -11,23 +11,23 @@ use weir_proto::loggregator_v2 as v2;
 use crate::batch::{Kind, RawEnvelope};
 use crate::view::Message;
 
-/// One selector, normalised so that equal requests compare equal: the key of a shard group is made of it.
+/// One selector in normal form: equal requests give equal selectors, which is why the key of a shard group is made of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Selector {
-    /// The source asked for; empty for any.
+    /// The wanted source id; empty for any.
     pub source_id: String,
-    /// What of it.
-    pub what: What,
+    /// The wanted kind of payload.
+    pub payload: PayloadFilter,
 }
 
-/// The kind that a selector asks for, and its name filter.
+/// The kind of payload that a selector asks for, with its filter by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum What {
+pub enum PayloadFilter {
     /// Log lines.
     Log,
-    /// Counters; of the given name, if there is one.
+    /// Counters; if a name is given, only counters of that name.
     Counter(Option<String>),
-    /// Gauges; with exactly the given names, if there are any.
+    /// Gauges; if names are given, only gauges that have exactly these metrics.
     Gauge(BTreeSet<String>),
     /// Timers.
     Timer,
@@ -36,55 +36,56 @@ pub enum What {
 }
 
 impl Selector {
-    /// The selector that asks for everything of `kind` and `source_id` (empty: any).
+    /// Returns the selector of all envelopes of `kind` from `source_id` (empty: from any source); `None` for [`Kind::None`],
+    /// which no selector can name.
     #[must_use]
     pub fn all_of(kind: Kind, source_id: &str) -> Option<Self> {
-        let what = match kind {
-            Kind::Log => What::Log,
-            Kind::Counter => What::Counter(None),
-            Kind::Gauge => What::Gauge(BTreeSet::new()),
-            Kind::Timer => What::Timer,
-            Kind::Event => What::Event,
+        let payload = match kind {
+            Kind::Log => PayloadFilter::Log,
+            Kind::Counter => PayloadFilter::Counter(None),
+            Kind::Gauge => PayloadFilter::Gauge(BTreeSet::new()),
+            Kind::Timer => PayloadFilter::Timer,
+            Kind::Event => PayloadFilter::Event,
             Kind::None => return None,
         };
         Some(Self {
             source_id: source_id.to_owned(),
-            what,
+            payload,
         })
     }
 
-    /// Reads a selector of a request; `None` if it has no message.
+    /// Reads a selector of a request; `None` if it has no message and so selects nothing.
     #[must_use]
     pub fn from_proto(selector: &v2::Selector) -> Option<Self> {
         use v2::selector::Message as Proto;
-        let what = match selector.message.as_ref()? {
-            Proto::Log(_) => What::Log,
-            Proto::Counter(counter) if counter.name.is_empty() => What::Counter(None),
-            Proto::Counter(counter) => What::Counter(Some(counter.name.clone())),
-            Proto::Gauge(gauge) => What::Gauge(gauge.names.iter().cloned().collect()),
-            Proto::Timer(_) => What::Timer,
-            Proto::Event(_) => What::Event,
+        let payload = match selector.message.as_ref()? {
+            Proto::Log(_) => PayloadFilter::Log,
+            Proto::Counter(counter) if counter.name.is_empty() => PayloadFilter::Counter(None),
+            Proto::Counter(counter) => PayloadFilter::Counter(Some(counter.name.clone())),
+            Proto::Gauge(gauge) => PayloadFilter::Gauge(gauge.names.iter().cloned().collect()),
+            Proto::Timer(_) => PayloadFilter::Timer,
+            Proto::Event(_) => PayloadFilter::Event,
         };
         Some(Self {
             source_id: selector.source_id.clone(),
-            what,
+            payload,
         })
     }
 
-    /// The form in which a request carries it.
+    /// Returns the selector in the form in which a request carries it.
     #[must_use]
     pub fn to_proto(&self) -> v2::Selector {
         use v2::selector::Message as Proto;
-        let message = match &self.what {
-            What::Log => Proto::Log(v2::LogSelector {}),
-            What::Counter(name) => Proto::Counter(v2::CounterSelector {
+        let message = match &self.payload {
+            PayloadFilter::Log => Proto::Log(v2::LogSelector {}),
+            PayloadFilter::Counter(name) => Proto::Counter(v2::CounterSelector {
                 name: name.clone().unwrap_or_default(),
             }),
-            What::Gauge(names) => Proto::Gauge(v2::GaugeSelector {
+            PayloadFilter::Gauge(names) => Proto::Gauge(v2::GaugeSelector {
                 names: names.iter().cloned().collect(),
             }),
-            What::Timer => Proto::Timer(v2::TimerSelector {}),
-            What::Event => Proto::Event(v2::EventSelector {}),
+            PayloadFilter::Timer => Proto::Timer(v2::TimerSelector {}),
+            PayloadFilter::Event => Proto::Event(v2::EventSelector {}),
         };
         v2::Selector {
             source_id: self.source_id.clone(),
@@ -92,26 +93,26 @@ impl Selector {
         }
     }
 
-    /// The kind it asks for.
+    /// The kind of payload that the selector asks for.
     #[must_use]
     pub const fn kind(&self) -> Kind {
-        match self.what {
-            What::Log => Kind::Log,
-            What::Counter(_) => Kind::Counter,
-            What::Gauge(_) => Kind::Gauge,
-            What::Timer => Kind::Timer,
-            What::Event => Kind::Event,
+        match self.payload {
+            PayloadFilter::Log => Kind::Log,
+            PayloadFilter::Counter(_) => Kind::Counter,
+            PayloadFilter::Gauge(_) => Kind::Gauge,
+            PayloadFilter::Timer => Kind::Timer,
+            PayloadFilter::Event => Kind::Event,
         }
     }
 
-    /// Whether the name filter lets `envelope` pass; kind and source are the caller's business (its index).
+    /// Whether `envelope` passes the filter by name. The caller has compared kind and source before, by its index.
     #[must_use]
     pub fn name_matches(&self, envelope: RawEnvelope<'_>) -> bool {
-        match &self.what {
-            What::Counter(Some(wanted)) => {
+        match &self.payload {
+            PayloadFilter::Counter(Some(wanted)) => {
                 matches!(envelope.view().message(), Message::Counter { name, .. } if name == wanted)
             }
-            What::Gauge(wanted) if !wanted.is_empty() => match envelope.view().message() {
+            PayloadFilter::Gauge(wanted) if !wanted.is_empty() => match envelope.view().message() {
                 Message::Gauge(metrics) => {
                     let names: BTreeSet<&str> = metrics.map(|metric| metric.name).collect();
                     names.len() == wanted.len() && names.iter().zip(wanted).all(|(name, wanted)| name == wanted)
@@ -122,7 +123,7 @@ impl Selector {
         }
     }
 
-    /// Whether `envelope` is what this selector asks for.
+    /// Whether this selector selects `envelope`.
     #[must_use]
     pub fn matches(&self, envelope: RawEnvelope<'_>) -> bool {
         envelope.kind() == self.kind()
@@ -131,7 +132,7 @@ impl Selector {
     }
 }
 
-/// Every kind of envelope from every source: what a firehose asks for.
+/// Returns the selectors of every kind from every source: those of a firehose.
 #[must_use]
 pub fn everything() -> Vec<v2::Selector> {
     Kind::ALL
@@ -141,7 +142,7 @@ pub fn everything() -> Vec<v2::Selector> {
         .collect()
 }
 
-/// The selectors of a request: the legacy one counts only if there are no others (logging §2).
+/// Returns the selectors of a request. The legacy selector counts only if there are no others (logging §2).
 #[must_use]
 pub fn requested(selectors: &[v2::Selector], legacy: Option<&v2::Selector>) -> Vec<v2::Selector> {
     if selectors.is_empty() {

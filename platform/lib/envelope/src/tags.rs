@@ -1,15 +1,15 @@
-//! The two tag maps of an envelope, folded into one or the other, raw to raw.
+//! Merges the two tag maps of an encoded envelope into one of them.
 //!
-//! An envelope has typed `deprecated_tags` and textual `tags`. A reverse log proxy hands a consumer all of them in the
-//! one map that its request prefers (logging §9):
+//! An envelope has typed `deprecated_tags` and textual `tags`. A reverse log proxy gives a consumer all of them in the one
+//! map for which the consumer's request asks (logging §9):
 //!
 //! ```text
 //! prefer_tags     tags := tags ∪ deprecated_tags, where the deprecated value wins, printed; deprecated_tags := ∅
 //! deprecate_tags  deprecated_tags := deprecated_tags ∪ tags, where the tag wins, as text; tags := ∅
 //! ```
 //!
-//! Both take an encoded envelope that was validated when its batch was split, and append the new one to a buffer; all
-//! other fields are copied as they are, unknown ones too. A deprecated value without any data is no tag.
+//! Both functions read an encoded envelope that was validated when its batch was split, and append the new one to a buffer.
+//! All other fields are copied unchanged, unknown ones included. A deprecated tag without a value is dropped.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,8 @@ use crate::number::DecimalForm;
 use crate::view::{EnvelopeView, TagValue, Tags, field};
 use crate::wire::{Fields, Value, put_entry};
 
-/// Appends `envelope` to `out` with all of its tags in `tags`; whole numbers in decimal, others in their shortest form.
+/// Appends `envelope` to `out` with all of its tags in `tags`. Integers are printed in decimal, other numbers in their
+/// shortest form ([`DecimalForm::Shortest`]).
 pub fn prefer_tags(envelope: &[u8], out: &mut Vec<u8>) {
     let deprecated = EnvelopeView::new(envelope).deprecated_tags();
     let winners = KeySet::of(
@@ -44,7 +45,7 @@ pub fn prefer_tags(envelope: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `envelope` to `out` with all of its tags in `deprecated_tags`; those that were in `tags` as text.
+/// Appends `envelope` to `out` with all of its tags in `deprecated_tags`. Those that were in `tags` become text values.
 pub fn deprecate_tags(envelope: &[u8], out: &mut Vec<u8>) {
     let tags = EnvelopeView::new(envelope).tags();
     let winners = KeySet::of(tags.clone().map(|(key, _)| key.as_bytes()));
@@ -58,11 +59,11 @@ pub fn deprecate_tags(envelope: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Copies the fields for which `keep(number, content)` holds, up to the first that is malformed.
+/// Copies the fields for which `keep(number, content)` is true, up to the first field that is malformed.
 fn copy_other_fields(envelope: &[u8], out: &mut Vec<u8>, keep: impl Fn(u32, &[u8]) -> bool) {
     out.reserve(envelope.len() + 16);
     let mut walk = Fields::new(envelope);
-    // Neighbours that are kept are copied at once.
+    // Adjacent fields that are kept are copied in one piece.
     let (mut start, mut end) = (0, 0);
     while let Some(Ok((number, value))) = walk.next() {
         let kept = match value {
@@ -78,18 +79,19 @@ fn copy_other_fields(envelope: &[u8], out: &mut Vec<u8>, keep: impl Fn(u32, &[u8
     out.extend_from_slice(&envelope[start..end]);
 }
 
-/// The key of an encoded map entry.
+/// Returns the key of an encoded map entry.
 fn only_key(entry: &[u8]) -> &[u8] {
     Tags::raw_entry(entry).0
 }
 
-/// Keys that are searched one by one.
-const FEW: usize = 16;
+/// The number of keys up to which a linear search is faster than a hash table.
+const LINEAR_SEARCH_LIMIT: usize = 16;
 
-/// A few keys; or many, without a quadratic search.
+/// A set of keys. The first few are held in an array, without allocation; the others in a hash table, so that an envelope
+/// with many tags does not cost a quadratic search.
 #[derive(Debug)]
 pub(crate) struct KeySet<'a> {
-    few: [&'a [u8]; FEW],
+    few: [&'a [u8]; LINEAR_SEARCH_LIMIT],
     len: usize,
     many: HashSet<&'a [u8]>,
 }
@@ -97,12 +99,12 @@ pub(crate) struct KeySet<'a> {
 impl<'a> KeySet<'a> {
     pub(crate) fn of(keys: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut set = Self {
-            few: [&[]; FEW],
+            few: [&[]; LINEAR_SEARCH_LIMIT],
             len: 0,
             many: HashSet::new(),
         };
         for key in keys {
-            if set.len < FEW {
+            if set.len < LINEAR_SEARCH_LIMIT {
                 set.few[set.len] = key;
                 set.len += 1;
             } else {

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: any envelope, as types and as bytes in any shape that means the same or nothing.
+//! Generators for the tests of this crate: envelopes as owned types, their bytes in any order of fields, and arbitrary bytes.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -8,7 +8,7 @@ use weir_proto::loggregator_v2::{self as v2, envelope::Message, value::Data};
 
 use crate::wire::Fields;
 
-/// Keys that conversion treats, and others.
+/// Tag keys, of which many are known to the conversions.
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => prop::sample::select(vec![
@@ -21,7 +21,7 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Values that conversion reads, and others.
+/// Tag values, of which many are read by the conversions.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         2 => prop::sample::select(vec![
@@ -67,7 +67,7 @@ fn gauge() -> impl Strategy<Value = Message> {
         });
     prop_oneof![
         btree_map(name, value.clone(), 0..8),
-        // Container metrics proper would be rare.
+        // A random gauge would hardly ever be a complete container metric.
         (vec(value, 5), option::of(number())).prop_map(|(values, index)| {
             let names = ["cpu", "memory", "disk", "memory_quota", "disk_quota"].map(str::to_owned);
             let index = index.map(|value| {
@@ -265,12 +265,12 @@ pub(crate) fn v1_envelope() -> impl Strategy<Value = events::Envelope> {
         )
 }
 
-/// The same message with its fields in any order. Their order among each other is free for all but repeated ones.
+/// Shuffles the fields of a message. Their order has no meaning but for repeated fields.
 pub(crate) fn shuffled(message: &[u8]) -> impl Strategy<Value = Vec<u8>> + use<> {
     Just(split(message)).prop_shuffle().prop_map(|fields| fields.concat())
 }
 
-/// The encoded fields of a message.
+/// Returns the encoded fields of a message.
 pub(crate) fn split(message: &[u8]) -> Vec<Vec<u8>> {
     let mut fields = Fields::new(message);
     let mut split = Vec::new();
@@ -281,8 +281,8 @@ pub(crate) fn split(message: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Bytes that are hardly a message: noise, and messages that are cut, changed, joined or wrapped.
-pub(crate) fn hostile(messages: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+/// Bytes that are probably no valid message: noise, and messages that are cut, changed, joined or wrapped.
+pub(crate) fn arbitrary_bytes(messages: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let changed = (vec(messages, 1..3), any::<prop::sample::Index>(), any::<u8>(), 0..5).prop_map(
         |(messages, index, byte, how)| {
             let mut bytes = messages.concat();
@@ -293,7 +293,7 @@ pub(crate) fn hostile(messages: impl Strategy<Value = Vec<u8>>) -> impl Strategy
                     1 => bytes[at] = byte,
                     2 => bytes.insert(at, byte),
                     3 => drop(bytes.remove(at)),
-                    // A length of nearly 2^35.
+                    // A length prefix of nearly 2^35.
                     _ => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x7f])),
                 }
             }

@@ -1,10 +1,10 @@
-//! v1 (dropsonde) and v2 envelopes, each from the other, raw to raw (logging §5).
+//! Converts v1 (dropsonde) envelopes to v2 and back, from encoded bytes to encoded bytes (logging §5).
 //!
-//! [`to_v1`] gives what a v1 consumer of the firehose sees of a v2 envelope: one message, several for a gauge, or a reason
-//! why there is none. [`from_v1`] gives the v2 envelope of a v1 message that came by UDP or over `DopplerIngestor`.
+//! [`to_v1`] converts a v2 envelope for a v1 consumer of the firehose. The result is one message, several for a gauge, or
+//! the reason why there is none. [`from_v1`] converts a v1 message that came by UDP or over `DopplerIngestor`.
 //!
-//! Both read the encoded message where it lies and append the encoded result to a buffer. v1 is proto2, whose readers
-//! refuse a message without its required fields; so none leaves here without them, and none is taken.
+//! Both borrow the encoded message and append the encoded result to a buffer. v1 is proto2, whose readers refuse a message
+//! that lacks a required field. So every message that is written has them, and a message without them is refused.
 //!
 //! | v2 | v1 |
 //! |---|---|
@@ -43,7 +43,7 @@ mod field {
     pub(super) const TAGS: u32 = 17;
 }
 
-/// What a v1 envelope says that it is. The discriminants are those of `events.Envelope.EventType`.
+/// The type of a v1 envelope. The discriminants are those of `events.Envelope.EventType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EventType {
     HttpStartStop = 4,
@@ -55,7 +55,7 @@ enum EventType {
 }
 
 impl EventType {
-    /// The type of that number.
+    /// Returns the type of a number on the wire.
     const fn of(number: i32) -> Option<Self> {
         Some(match number {
             4 => Self::HttpStartStop,
@@ -68,7 +68,7 @@ impl EventType {
         })
     }
 
-    /// Its name: the value of tag `__v1_type`.
+    /// The name of the type, which is the value of tag `__v1_type`.
     const fn as_str(self) -> &'static str {
         match self {
             Self::HttpStartStop => "HttpStartStop",
@@ -80,7 +80,7 @@ impl EventType {
         }
     }
 
-    /// The field of the envelope that holds its payload.
+    /// The number of the envelope's field that holds the payload of this type.
     const fn payload_field(self) -> u32 {
         match self {
             Self::HttpStartStop => field::HTTP_START_STOP,

@@ -1,15 +1,15 @@
-//! Borrowing views of an encoded `loggregator.v2.Envelope`: typed access without decoding into owned types.
+//! Reads the fields of an encoded `loggregator.v2.Envelope` without decoding it into owned types.
 //!
-//! A view reads the wire form where it lies. It allocates nothing and cannot fail: on bytes that were validated when
-//! their batch was split ([`crate::batch`]) it sees what protobuf says; on any others a malformed field reads as its
-//! default and reading ends at the first broken frame.
+//! A view borrows the wire form, allocates nothing and cannot fail. On bytes that were validated when their batch was split
+//! ([`crate::batch`]) it returns what a protobuf decoder returns. On other bytes a malformed field reads as its default
+//! value, and reading ends where the framing is broken.
 //!
-//! What protobuf says of repetition holds here too: of a scalar field the last occurrence counts, of the payloads the
-//! last kind counts, and two payload fields of that same kind are one message. Only map entries are handed out as they
-//! come, duplicates included, because a reader that collects them keeps the last by itself.
+//! Repeated occurrences of a field follow the protobuf specification: the last occurrence of a scalar counts, the last kind
+//! of payload counts, and two payload fields of that kind are merged into one message. Only map entries are returned as
+//! they come, duplicates included, because a reader that collects them into a map keeps the last by itself.
 //!
-//! Each accessor of [`EnvelopeView`] walks the fields once. Who wants more than one of them takes a [`Summary`], which
-//! gets everything in one walk and leaves tags and metrics to be iterated when they are wanted.
+//! Each accessor of [`EnvelopeView`] walks over the fields once. Callers that need more than one of them use a [`Summary`],
+//! which reads everything in one walk and leaves the tags and metrics encoded until they are iterated.
 
 use std::borrow::Cow;
 
@@ -38,14 +38,14 @@ pub(crate) mod field {
     pub(crate) const EVENT: u32 = 10;
 }
 
-/// One encoded envelope, seen as its definition.
+/// An encoded envelope, read field by field.
 #[derive(Debug, Clone, Copy)]
 pub struct EnvelopeView<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> EnvelopeView<'a> {
-    /// A view of an encoded `Envelope` message.
+    /// Returns a view of an encoded `Envelope` message.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
@@ -57,28 +57,28 @@ impl<'a> EnvelopeView<'a> {
         self.bytes
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// The timestamp, in nanoseconds since the Unix epoch.
     #[must_use]
     pub fn timestamp(&self) -> i64 {
         self.last(field::TIMESTAMP, |value| value.int64(field::TIMESTAMP).ok())
             .unwrap_or_default()
     }
 
-    /// Who emitted it.
+    /// The source id: which app or component emitted the envelope.
     #[must_use]
     pub fn source_id(&self) -> &'a str {
         self.last(field::SOURCE_ID, |value| value.text(field::SOURCE_ID).ok())
             .unwrap_or_default()
     }
 
-    /// Which copy of the source.
+    /// The instance id: which copy of the source emitted the envelope.
     #[must_use]
     pub fn instance_id(&self) -> &'a str {
         self.last(field::INSTANCE_ID, |value| value.text(field::INSTANCE_ID).ok())
             .unwrap_or_default()
     }
 
-    /// Which payload it has.
+    /// The kind of the payload.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let mut kind = Kind::None;
@@ -102,7 +102,7 @@ impl<'a> EnvelopeView<'a> {
         DeprecatedTags::new(self.bytes)
     }
 
-    /// The value of tag `key`: from the preferred tags, else from the deprecated ones as text.
+    /// Returns the value of tag `key` from the preferred tags, or else from the deprecated ones, as text.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<Cow<'a, str>> {
         tag(self.tags(), self.deprecated_tags(), key)
@@ -114,13 +114,14 @@ impl<'a> EnvelopeView<'a> {
         self.summary().message
     }
 
-    /// Everything but the tags' contents, in one walk over the fields.
+    /// Reads every field in one walk, and leaves the tags and metrics encoded.
     #[inline]
     #[must_use]
     pub fn summary(&self) -> Summary<'a> {
         Summary::read(self.bytes)
     }
 
+    /// Returns the last occurrence of field `number` that `read` accepts.
     fn last<T>(&self, number: u32, read: impl Fn(Value<'a>) -> Option<T>) -> Option<T> {
         fields(self.bytes)
             .filter(|(found, _)| *found == number)
@@ -129,16 +130,16 @@ impl<'a> EnvelopeView<'a> {
     }
 }
 
-/// What one walk over an envelope's fields gives.
+/// The fields of an envelope, from one walk over its bytes.
 #[derive(Debug, Clone)]
 pub struct Summary<'a> {
-    /// Nanoseconds since the Unix epoch.
+    /// The timestamp, in nanoseconds since the Unix epoch.
     pub timestamp: i64,
-    /// Who emitted it.
+    /// The source id: which app or component emitted the envelope.
     pub source_id: &'a str,
-    /// Which copy of the source.
+    /// The instance id: which copy of the source emitted the envelope.
     pub instance_id: &'a str,
-    /// Which payload it has.
+    /// The kind of the payload.
     pub kind: Kind,
     /// The payload.
     pub message: Message<'a>,
@@ -158,8 +159,9 @@ impl<'a> Summary<'a> {
             tags: &[],
             deprecated_tags: &[],
         };
-        // The span that holds all tags of one sort; mostly nothing else lies in it.
-        let (mut tags, mut deprecated_tags) = (Run::default(), Run::default());
+        // The range that holds all tags of one map. Encoders write a map's entries one behind the other, so as a rule no other
+        // field lies in it; the iterators skip one that does.
+        let (mut tags, mut deprecated_tags) = (FieldRange::default(), FieldRange::default());
         let mut walk = Fields::new(bytes);
         loop {
             let at = walk.offset();
@@ -202,41 +204,42 @@ impl<'a> Summary<'a> {
         DeprecatedTags::new(self.deprecated_tags)
     }
 
-    /// Whether there are deprecated tags.
+    /// Whether the envelope has deprecated tags.
     #[must_use]
     pub const fn has_deprecated_tags(&self) -> bool {
         !self.deprecated_tags.is_empty()
     }
 
-    /// The value of tag `key`: from the preferred tags, else from the deprecated ones as text.
+    /// Returns the value of tag `key` from the preferred tags, or else from the deprecated ones, as text.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<Cow<'a, str>> {
         tag(self.tags(), self.deprecated_tags(), key)
     }
 
-    /// The stretch of the envelope that holds its preferred tags, in wire form; empty if there are none.
+    /// The bytes of the envelope from its first to its last preferred tag, in wire form; empty if there are none.
     ///
-    /// Emitters encode a tag set the same way over and over, so equal stretches are equal tag sets: a key by which to
-    /// find a set that was read before. The opposite does not hold, as the order of a map's entries is free.
+    /// Equal bytes mean equal tag sets, and an emitter encodes a tag set alike in every envelope. A reader can therefore use
+    /// them as a key to find a tag set that it has read before. Equal tag sets need not have equal bytes, because the order
+    /// of a map's entries is free.
     #[must_use]
     pub const fn tags_bytes(&self) -> &'a [u8] {
         self.tags
     }
 
-    /// The same of the deprecated tags.
+    /// The bytes of the envelope from its first to its last deprecated tag, in wire form; empty if there are none.
     #[must_use]
     pub const fn deprecated_tags_bytes(&self) -> &'a [u8] {
         self.deprecated_tags
     }
 }
 
-/// From the start of the first to the end of the last of some fields.
+/// A range of bytes from the start of the first to the end of the last field of one kind.
 #[derive(Default)]
-struct Run {
+struct FieldRange {
     span: Option<(usize, usize)>,
 }
 
-impl Run {
+impl FieldRange {
     #[inline]
     const fn extend(&mut self, start: usize, end: usize) {
         self.span = match self.span {
@@ -250,13 +253,13 @@ impl Run {
     }
 }
 
-/// The fields up to the first that is malformed.
+/// Returns the fields of a message up to the first that is malformed.
 #[inline]
 pub(crate) fn fields(bytes: &[u8]) -> impl Iterator<Item = (u32, Value<'_>)> + Clone {
     Fields::new(bytes).map_while(Result::ok)
 }
 
-/// Replaces `slot` if `bytes` are text.
+/// Sets `slot` to `bytes` if they are UTF-8.
 #[inline]
 fn text<'a>(bytes: &'a [u8], slot: &mut &'a str) {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -264,7 +267,7 @@ fn text<'a>(bytes: &'a [u8], slot: &mut &'a str) {
     }
 }
 
-/// The kind of payload that field `number` is.
+/// Returns the kind of payload that field `number` of an envelope holds.
 #[inline]
 const fn kind_of(number: u32) -> Option<Kind> {
     match number {

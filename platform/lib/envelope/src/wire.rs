@@ -1,11 +1,11 @@
-//! Reading protobuf without decoding it: varints, keys and a strict field iterator over a borrowed slice.
+//! The protobuf wire format: varints, keys, and a strict iterator over the fields of a borrowed slice.
 //!
-//! Follows the protobuf encoding specification (wire types 0, 1, 2 and 5; groups are refused, as no message here has any).
-//! Nothing in this module allocates, copies or panics, whatever the bytes are.
+//! The module follows the protobuf encoding specification for wire types 0, 1, 2 and 5. Groups are refused, as no message of
+//! Loggregator has any. Readers do not allocate, copy or panic, whatever the bytes are.
 
 use thiserror::Error;
 
-/// Why bytes are not a protobuf message.
+/// The reason why bytes are not a valid protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WireError {
     /// The slice ends inside a varint, a fixed value or a length-delimited field.
@@ -14,19 +14,19 @@ pub enum WireError {
     /// A varint is longer than ten bytes.
     #[error("varint is longer than 10 bytes")]
     VarintTooLong,
-    /// A field number of zero, or above 2^29-1.
+    /// A field number is zero or above 2^29-1.
     #[error("field number is out of range")]
     FieldNumber,
-    /// A group or a reserved wire type.
+    /// A field has the wire type of a group, or a reserved one.
     #[error("wire type `{0}` is not supported")]
     WireType(u8),
-    /// A known field has another wire type than its definition says.
+    /// A known field has a wire type other than the one in its definition.
     #[error("field `{0}` has the wrong wire type")]
     FieldType(u32),
     /// A string field is not UTF-8.
     #[error("field `{0}` is not UTF-8")]
     NotUtf8(u32),
-    /// A field is longer than it may be.
+    /// A field is longer than its limit.
     #[error("field `{0}` is too long")]
     TooLong(u32),
 }
@@ -34,18 +34,18 @@ pub enum WireError {
 /// One field's value, borrowed from the message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
-    /// Wire type 0.
+    /// Wire type 0: an integer of any type, a Boolean or an enum.
     Varint(u64),
-    /// Wire type 1.
+    /// Wire type 1: a `double`, or another value of eight bytes.
     Fixed64(u64),
     /// Wire type 2: a string, bytes or an embedded message.
     Bytes(&'a [u8]),
-    /// Wire type 5.
+    /// Wire type 5: a `float`, or another value of four bytes.
     Fixed32(u32),
 }
 
 impl<'a> Value<'a> {
-    /// The bytes of a length-delimited field number `field`.
+    /// Returns the contents of length-delimited field number `field`.
     pub fn bytes(self, field: u32) -> Result<&'a [u8], WireError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -53,12 +53,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of string field number `field`.
+    /// Returns the text of string field number `field`.
     pub fn text(self, field: u32) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.bytes(field)?).map_err(|_| WireError::NotUtf8(field))
     }
 
-    /// The value of varint field number `field`.
+    /// Returns the value of varint field number `field`.
     pub fn varint(self, field: u32) -> Result<u64, WireError> {
         match self {
             Self::Varint(value) => Ok(value),
@@ -66,12 +66,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of `int64` field number `field` (two's complement, not zigzag).
+    /// Returns the value of `int64` field number `field` (two's complement, not zigzag).
     pub fn int64(self, field: u32) -> Result<i64, WireError> {
         self.varint(field).map(u64::cast_signed)
     }
 
-    /// The value of `double` field number `field`.
+    /// Returns the value of `double` field number `field`.
     pub fn double(self, field: u32) -> Result<f64, WireError> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
@@ -80,7 +80,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads a varint at the head of `bytes`; returns it and how many bytes it took.
+/// Reads a varint at the start of `bytes`; returns its value and its length in bytes.
 #[inline]
 pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
     let Some(&first) = bytes.first() else {
@@ -93,7 +93,7 @@ pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
     for (index, &byte) in bytes.iter().enumerate().skip(1).take(9) {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
-            // The tenth byte holds only the topmost bit.
+            // Nine bytes hold 63 bits, so the tenth may hold only the topmost one.
             if index == 9 && byte > 1 {
                 return Err(WireError::VarintTooLong);
             }
@@ -119,22 +119,22 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// How many bytes `value` takes as a varint.
+/// Returns the length of `value` as a varint, in bytes.
 #[inline]
 #[must_use]
 pub const fn varint_len(value: u64) -> usize {
-    // 9/64 approximates 1/7 exactly enough for every bit length from 1 to 64.
+    // 9/64 is near enough to 1/7 to give the exact result for every bit length from 1 to 64, and needs no division.
     (((64 - (value | 1).leading_zeros()) as usize) * 9 + 64) / 64
 }
 
-/// Appends length-delimited field `field` to `out`.
+/// Appends length-delimited field `field` with the content `bytes` to `out`.
 pub fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_varint(out, u64::from(field << 3 | 2));
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Appends varint field `field` to `out`, unless it is zero: proto3 leaves defaults out.
+/// Appends varint field `field` to `out` unless `value` is zero, as proto3 omits default values.
 pub fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {
         put_varint(out, u64::from(field << 3));
@@ -142,7 +142,7 @@ pub fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
     }
 }
 
-/// Appends `double` field `field` to `out`, unless it is positive zero.
+/// Appends `double` field `field` to `out` unless `value` is positive zero, the default value.
 pub fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
     if value.to_bits() != 0 {
         put_varint(out, u64::from(field << 3 | 1));
@@ -150,35 +150,35 @@ pub fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
     }
 }
 
-/// Appends varint field `field` to `out`, zero or not: for proto2, where a field that is left out is absent.
+/// Appends varint field `field` to `out` even if it is zero, for proto2, whose readers tell zero from absent.
 #[inline]
 pub fn put_present_uint(out: &mut Vec<u8>, field: u32, value: u64) {
     put_varint(out, u64::from(field << 3));
     put_varint(out, value);
 }
 
-/// Appends `double` field `field` to `out`, zero or not: for proto2, where a field that is left out is absent.
+/// Appends `double` field `field` to `out` even if it is zero, for proto2, whose readers tell zero from absent.
 #[inline]
 pub fn put_present_double(out: &mut Vec<u8>, field: u32, value: f64) {
     put_varint(out, u64::from(field << 3 | 1));
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
-/// Appends the key and the length of length-delimited field `field`, whose `len` bytes the caller appends next.
+/// Appends the key and length of length-delimited field `field`. The caller appends its `len` bytes next.
 #[inline]
 pub fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
     put_varint(out, u64::from(field << 3 | 2));
     put_varint(out, len as u64);
 }
 
-/// How many bytes a length-delimited field takes with its key and length, if its content has `len`.
+/// Returns the size in bytes of a length-delimited field whose content has `len` bytes: key, length and content.
 #[inline]
 #[must_use]
 pub const fn field_len(field: u32, len: usize) -> usize {
     varint_len((field << 3) as u64) + varint_len(len as u64) + len
 }
 
-/// Appends an entry of a `map<string, string>` field.
+/// Appends one entry of `map<string, string>` field `field`.
 #[inline]
 pub fn put_entry(out: &mut Vec<u8>, field: u32, key: &[u8], value: &[u8]) {
     put_head(out, field, field_len(1, key.len()) + field_len(2, value.len()));
@@ -186,11 +186,12 @@ pub fn put_entry(out: &mut Vec<u8>, field: u32, key: &[u8], value: &[u8]) {
     put_bytes(out, 2, value);
 }
 
-/// Appends a length-delimited field with the content that `write` appends.
+/// Appends length-delimited field `field`, whose content `write` appends.
 pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(field << 3 | 2));
     let at = out.len();
-    // Room for the length of a short content; a longer one moves up.
+    // Most messages are shorter than 128 bytes, and then one byte holds the length. A longer message is moved back to make
+    // room: cheaper than to compute every length first.
     out.push(0);
     write(out);
     let len = out.len() - at - 1;
@@ -213,8 +214,10 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8
     out[at..at + taken].copy_from_slice(&length[..taken]);
 }
 
-/// Key and value of a map entry that has the form in which encoders write short ones: both there, in order, below 128
-/// bytes each. `None` does not mean that the entry is malformed, but that it has to be read field by field.
+/// Returns key and value of a map entry in plain form: both present, in this order, each shorter than 128 bytes.
+///
+/// Every common encoder writes short entries so. `None` does not mean that the entry is malformed, but that it has to be
+/// read field by field.
 #[inline]
 #[must_use]
 pub fn plain_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -228,14 +231,14 @@ pub fn plain_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     (value.len() == usize::from(*value_len)).then_some((key, value))
 }
 
-/// Whether bytes are UTF-8; quickest for what most text is, short and ASCII.
+/// Whether `bytes` are UTF-8. The test for ASCII comes first because most text is ASCII and that test is faster.
 #[inline]
 #[must_use]
 pub fn is_utf8(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
-/// Iterates over the top-level fields of one message; ends after the first error.
+/// Iterates over the top-level fields of one message, each as its number and value. It ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
@@ -252,15 +255,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Bytes read so far: the offset at which the next field starts.
+    /// The offset in bytes at which the next field starts.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.consumed
     }
 
+    /// Reads the next field.
     #[inline]
-    fn step(&mut self) -> Result<(u32, Value<'a>), WireError> {
-        // What nearly every field of nearly every envelope is: a low number, with short content.
+    fn read_field(&mut self) -> Result<(u32, Value<'a>), WireError> {
+        // Nearly every field of nearly every envelope has a number below 16 and content shorter than 128 bytes: key and length
+        // are then one byte each, and no varint has to be decoded.
         if let [key @ ..0x80, len @ ..0x80, rest @ ..] = self.rest
             && key & 7 == 2
             && *key >= 8
@@ -270,10 +275,11 @@ impl<'a> Fields<'a> {
             self.consumed += 2 + bytes.len();
             return Ok((u32::from(key >> 3), Value::Bytes(bytes)));
         }
-        self.any_step()
+        self.read_any_field()
     }
 
-    fn any_step(&mut self) -> Result<(u32, Value<'a>), WireError> {
+    /// Reads a field of any number, wire type and length.
+    fn read_any_field(&mut self) -> Result<(u32, Value<'a>), WireError> {
         let (key, key_len) = read_varint(self.rest)?;
         let after_key = &self.rest[key_len..];
         let field = match u32::try_from(key >> 3) {
@@ -317,11 +323,11 @@ impl<'a> Iterator for Fields<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let step = self.step();
-        if step.is_err() {
+        let field = self.read_field();
+        if field.is_err() {
             self.rest = &[];
         }
-        Some(step)
+        Some(field)
     }
 }
 
@@ -342,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_any_length_get_their_length() {
+    fn the_length_prefix_is_right_for_every_message_size() {
         for len in [0usize, 1, 127, 128, 16_383, 16_384, 2_097_152] {
             let content = vec![7; len];
             let (mut nested, mut whole) = (vec![1, 2], vec![1, 2]);

@@ -1,4 +1,4 @@
-//! One trace across processes: the W3C header `traceparent`, on HTTP and on gRPC metadata alike.
+//! Traces across processes: the W3C header `traceparent` in HTTP headers and gRPC metadata.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
@@ -7,16 +7,16 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Makes `span`, which must not have been entered yet, part of the caller's trace, if the request carries one.
+/// Makes `span` a part of the caller's trace, if the request carries one. The span must not have been entered yet.
 pub fn adopt_trace(span: &Span, headers: &HeaderMap) {
     let context = TraceContextPropagator::new().extract(&Headers(headers));
     if context.span().span_context().is_valid() {
-        // Fails only without an opentelemetry layer, or on a span that has begun: then it stays a trace of its own.
+        // This fails only without an OpenTelemetry layer, or if the span has begun. Then it keeps its own trace.
         let _begun = span.set_parent(context);
     }
 }
 
-/// Writes `span`'s trace into the headers of a request that is made on its behalf.
+/// Writes the trace of `span` into the headers of a request.
 pub fn send_trace(span: &Span, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut HeadersMut(headers));
 }

@@ -1,8 +1,8 @@
-//! Lines that repeat: said once in a while, with how many were swallowed.
+//! Limits repeated log lines: one per period, with the number of those that were left out.
 //!
-//! Whatever a caller can cause as often as it likes, such as a refusal, is said through [`limited!`](crate::limited) with
-//! [`EACH_SECOND`]: otherwise each request would be a line in a file and a row in the log cache. The metric
-//! `log_lines_swallowed` of the process says how many were left out altogether.
+//! What a caller can cause any number of times, such as a refusal, is logged with [`limited!`](crate::limited) and
+//! [`EACH_SECOND`]. Otherwise each request would be a line in a file and a row in the log cache. The metric
+//! `log_lines_swallowed` of the process counts all lines that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,19 +11,19 @@ use parking_lot::Mutex;
 
 use crate::clock;
 
-/// How often something is said that a caller can cause as often as it likes.
+/// The period for lines that a caller can cause any number of times.
 pub const EACH_SECOND: Duration = Duration::from_secs(1);
 
-/// Of all limits of this process.
+/// The number of lines that all limits of this process have left out.
 static SWALLOWED: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines this process has left out.
+/// Returns how many lines this process has left out.
 #[must_use]
 pub fn lines_swallowed() -> u64 {
     SWALLOWED.load(Ordering::Relaxed)
 }
 
-/// Lets one through per period and counts the others. Usable as a `static`.
+/// Admits one line per period and counts the others. It can be a `static`.
 #[derive(Debug)]
 pub struct RateLimit {
     period: Duration,
@@ -32,7 +32,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// One per `period`; the first at once.
+    /// Creates a limit of one line per `period`. The first one is admitted at once.
     #[must_use]
     pub const fn new(period: Duration) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl RateLimit {
         }
     }
 
-    /// Whether this one may be said: with how many were swallowed since the last.
+    /// Returns `Some` if the line may be written, with the number of lines that were left out since the last one.
     pub fn admit(&self) -> Option<u64> {
         self.admit_at(clock::instant())
     }
@@ -59,7 +59,7 @@ impl RateLimit {
     }
 }
 
-/// Logs at most once per period from this place; the field `swallowed` says how many were left out since.
+/// Logs at most once per period from this place. The field `swallowed` says how many lines were left out since.
 ///
 /// ```
 /// # let error = "odd";
@@ -85,7 +85,7 @@ macro_rules! limited {
 mod tests {
     use super::*;
 
-    /// The first is said, the rest of the period is counted, the next says how many.
+    /// The first line is admitted, others in the period are counted, and the next one reports their number.
     #[test]
     fn counts_what_it_swallows() {
         let limit = RateLimit::new(Duration::from_secs(10));

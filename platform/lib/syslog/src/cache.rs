@@ -1,25 +1,26 @@
-//! A small cache of what was made of the sources seen last.
+//! A small set-associative cache for results that are derived from the sources seen last.
 
-/// Places in which something with a given hash may be.
+/// The number of slots in which an entry with a given hash may be.
 const WAYS: usize = 4;
 
-/// Bounded in entries; what is added takes the place of something else once the places of its hash are taken.
+/// A cache with a bounded number of entries. An added entry replaces another one if all slots of its hash are in use.
 #[derive(Debug)]
 pub(crate) struct Cache<T> {
     slots: Vec<Option<Box<T>>>,
-    /// Which of the places is given up next.
+    /// Which of the slots of a hash is replaced next.
     victim: usize,
 }
 
 impl<T> Cache<T> {
-    /// Room for at least so many entries, rounded up to a power of two; it takes memory when they appear.
+    /// Returns a cache for at least this number of entries, rounded up to a power of two. Entries are allocated when they are
+    /// added.
     pub(crate) fn new(entries: usize) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(entries.next_power_of_two().max(WAYS), || None);
         Self { slots, victim: 0 }
     }
 
-    /// The index of the entry with this hash that `is` the one.
+    /// Returns the index of the entry with this hash for which `is` is true.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<usize> {
         let start = self.set(hash);
@@ -31,7 +32,7 @@ impl<T> Cache<T> {
         self.slots.get(index)?.as_deref()
     }
 
-    /// Adds an entry; returns its index.
+    /// Adds an entry, and returns its index.
     pub(crate) fn insert(&mut self, hash: u64, entry: T) -> usize {
         let start = self.set(hash);
         let free = (start..start + WAYS).find(|&index| self.slots[index].is_none());
@@ -43,14 +44,16 @@ impl<T> Cache<T> {
         index
     }
 
-    /// Puts another entry in the place of one.
+    /// Replaces the entry at `index`.
     pub(crate) fn replace(&mut self, index: usize, entry: T) {
         self.slots[index] = Some(Box::new(entry));
     }
 
+    /// Returns the first of the slots in which an entry with this hash may be.
     fn set(&self, hash: u64) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
         let hash = hash as usize;
+        // The number of slots is a power of two and a multiple of `WAYS`, so the mask gives the start of a group of slots.
         hash & (self.slots.len() - WAYS)
     }
 }
@@ -60,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_found_until_others_need_their_place() {
+    fn entries_are_found_until_they_are_replaced() {
         let mut cache = Cache::new(6);
         assert_eq!(cache.slots.len(), 8);
         for entry in 0..5_u64 {

@@ -1,27 +1,27 @@
-//! Cuts a byte stream into messages (RFC 6587).
+//! Cuts a byte stream into syslog messages (RFC 6587).
 //!
-//! The caller keeps the bytes; [`Decoder::next`] takes messages off their head and leaves what is not complete yet. A bad
-//! message costs only itself:
+//! The caller owns the buffer. [`Decoder::next`] takes messages off its start and leaves a message that is not complete yet.
+//! A bad message does not affect the others:
 //!
-//! - one that is longer than allowed is skipped by its length, however long, without being kept;
-//! - where an octet count should be and is none, everything up to the next line that begins like a frame is skipped.
-//!   That a frame begins on a new line is asked for there and only there: else a sender that miscounts once could be
-//!   made to read frames out of the middle of an app's output.
+//! - a message that is longer than allowed is skipped by its length, without being buffered;
+//! - if an octet count is missing, everything up to the next line that begins like a frame is skipped. The search accepts
+//!   a frame only at the start of a line. Otherwise, after one wrong count, text in the middle of an app's output could be
+//!   read as a frame.
 
 use memchr::memchr;
 
 use crate::Framing;
 
-/// Digits of an octet count at the most: up to a gigabyte.
+/// The greatest number of digits of an octet count, which allows for messages below one gigabyte.
 const MAX_DIGITS: usize = 9;
 
-/// An octet count, its space, and the first bytes of the message.
+/// The greatest length of an octet count, its space, and the first bytes of the message by which a frame is recognised.
 const MAX_HEAD: usize = MAX_DIGITS + 8;
 
-/// Bytes that are searched for the next frame before the connection is given up.
+/// How many bytes are searched for the next frame before the connection counts as lost.
 const MAX_SEARCH: u64 = 1 << 20;
 
-/// Cuts one connection's bytes into messages.
+/// Cuts the bytes of one connection into messages.
 #[derive(Debug)]
 pub struct Decoder {
     framing: Framing,
@@ -29,53 +29,56 @@ pub struct Decoder {
     state: State,
 }
 
+/// What the decoder expects at the start of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// At the head of a frame.
+    /// The start of a frame.
     Frame,
-    /// Within a message that is too long; so many bytes of it are left.
+    /// The rest of a message that is too long, of this many bytes.
     Skip(u64),
-    /// Within a line that is too long.
+    /// The rest of a line that is too long.
     SkipLine,
-    /// Somewhere else; so many bytes were searched.
+    /// Any bytes, among which the next frame is searched for.
     Search { line_start: bool, searched: u64 },
 }
 
-/// What the head of the bytes is.
+/// The result of [`Decoder::next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A message without its framing.
     Message(&'a [u8]),
-    /// A message that could not be taken.
+    /// A message was lost.
     Fault(Fault),
 }
 
-/// Why a message could not be taken from the stream.
+/// The reason why a message of the stream was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
-    /// It is longer than allowed; it is skipped.
+    /// The message is longer than allowed, and is skipped.
     #[error("message is longer than allowed")]
     TooLong,
-    /// No octet count where one should be; everything up to the next frame is skipped.
+    /// An octet count is missing, and everything up to the next frame is skipped.
     #[error("message does not begin with its length and a space")]
     Framing,
-    /// The stream ended within it.
+    /// The stream ended within a message.
     #[error("stream ended within a message")]
     Truncated,
 }
 
-/// What bytes are, taken as the head of an octet counted frame.
+/// The result of reading bytes as the head of an octet-counted frame.
 enum Head {
-    /// A message of `len` bytes follows `head` bytes.
+    /// The head has `head` bytes, and a message of `len` bytes follows.
     Frame { head: usize, len: usize },
-    /// It takes more bytes to say.
+    /// There are too few bytes to decide.
     Unknown,
-    /// Something else.
+    /// The bytes are not the head of a frame.
     Not,
 }
 
 impl Decoder {
-    /// A decoder for a new connection. [`Framing::None`] does not end messages and is taken for newlines.
+    /// Returns a decoder for a new connection; `max_message` is in bytes.
+    ///
+    /// [`Framing::None`] cannot separate messages of a stream, and is treated as [`Framing::NonTransparent`].
     #[must_use]
     pub const fn new(framing: Framing, max_message: usize) -> Self {
         Self {
@@ -85,20 +88,20 @@ impl Decoder {
         }
     }
 
-    /// How many bytes the caller must be able to hold, so that each message fits.
+    /// The size in bytes that the caller's buffer needs so that every allowed message fits.
     #[must_use]
     pub const fn min_buffer(&self) -> usize {
         self.max_message + MAX_HEAD + 1
     }
 
-    /// Whether the next frame was looked for in vain for so long that the connection had better be closed: the sender
-    /// starts over with a new one.
+    /// Whether so many bytes were searched without finding a frame that the caller should close the connection. The sender
+    /// then starts with a new one, at the start of a frame.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
         matches!(self.state, State::Search { searched, .. } if searched > MAX_SEARCH)
     }
 
-    /// Takes what is next off the head of `input`; `None` when it takes more bytes, behind those that are left.
+    /// Takes the next message or fault off the start of `input`. `None` means that more bytes are needed behind those left.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
         match self.framing {
@@ -107,11 +110,12 @@ impl Decoder {
         }
     }
 
-    /// The stream ended, in order if `clean`; `rest` is what [`Decoder::next`] left. A last line need not be ended.
+    /// Returns the last message or fault when the stream has ended, in order if `clean`. `rest` is what [`Decoder::next`]
+    /// left. The last line of a stream need not end with a newline.
     pub fn finish<'a>(&mut self, rest: &'a [u8], clean: bool) -> Option<Item<'a>> {
         let state = std::mem::replace(&mut self.state, State::Frame);
         match (self.framing, state) {
-            // What was skipped is counted already.
+            // A fault was already returned for the bytes that are being skipped.
             (_, State::Skip(_) | State::SkipLine | State::Search { .. }) => None,
             _ if rest.is_empty() => None,
             (Framing::NonTransparent | Framing::None, State::Frame) if clean && rest.len() <= self.max_message => {
@@ -125,7 +129,7 @@ impl Decoder {
         loop {
             match &mut self.state {
                 State::Frame => {
-                    // Senders that end messages with a newline behind what they counted.
+                    // Some senders write a newline behind each message, and do not count it.
                     let newlines = input.iter().take_while(|byte| **byte == b'\n').count();
                     *input = &input[newlines..];
                     match head_of(input) {
@@ -185,6 +189,7 @@ impl Decoder {
         }
     }
 
+    /// Takes the next line; empty lines are ignored.
     fn next_line<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
         loop {
             let Some(at) = memchr(b'\n', input) else {
@@ -210,8 +215,7 @@ impl Decoder {
     }
 }
 
-/// What `bytes` are, taken as the head of a frame: a count without a leading zero, a space, and the `<` that begins
-/// every message.
+/// Reads `bytes` as the head of a frame: a count without a leading zero, a space, and the `<` that begins every message.
 #[inline]
 fn head_of(bytes: &[u8]) -> Head {
     let mut len = 0;
@@ -232,8 +236,8 @@ fn head_of(bytes: &[u8]) -> Head {
     Head::Unknown
 }
 
-/// Whether bytes begin as a message does: `<`, up to three digits or `-1`, `>`, and a digit of the version. `None` if
-/// there are too few to say.
+/// Whether bytes begin like a message: `<`, up to three digits or `-1`, `>`, and a digit of the version. `None` if there
+/// are too few bytes to decide.
 fn begins_message(bytes: &[u8]) -> Option<bool> {
     let mut bytes = bytes.iter();
     if *bytes.next()? != b'<' {

@@ -1,19 +1,19 @@
-//! Messages as envelopes (logging §14.1), with what their tags restore.
+//! Converts syslog messages to envelopes (logging §14.1), and restores from tags what the format cuts off.
 //!
-//! | envelope | from |
+//! | Field of the envelope | Read from |
 //! |---|---|
-//! | source id | APP-NAME; where that was cut at 48 and tag `source_id` goes on, the tag |
-//! | instance id | PROCID; where it is what the writer makes of tags `source_type` and `instance_id`, the tag; else what follows the type; else without brackets, what follows the last `/` |
-//! | payload | the element `counter…`, `gauge…`, `timer…` or `event…`; else MSG without its last newline, ERR if PRI is 11 |
+//! | source id | APP-NAME; or tag `source_id`, if APP-NAME has 48 bytes and the tag begins with it |
+//! | instance id | tag `instance_id`, if the formatter would write PROCID for it; else the part of PROCID behind tag `source_type`; else the part behind the last `/`, without brackets |
+//! | payload | the element `counter…`, `gauge…`, `timer…` or `event…`; else a log of MSG without its last newline, ERR if PRI is 11 |
 //! | tags | the element `tags…` |
 //!
-//! Nothing is trimmed. A source's messages differ in time and text only: [`Mapper`] keeps what it made of identity and
-//! tags, keyed by their text.
+//! No text is trimmed. The messages of a source differ mostly in time and text only, so [`Mapper`] caches the envelope
+//! fields that it derived from identity and tags.
 
 use ahash::RandomState;
 use weir_error::{Classify, ErrorKind};
 
-use self::elements::{Sorted, write};
+use self::elements::{SortedElements, write};
 use self::identity::{Identity, Source};
 use crate::cache::Cache;
 use crate::read::{self, Message, ParseError};
@@ -21,40 +21,41 @@ use crate::read::{self, Message, ParseError};
 mod elements;
 mod identity;
 
-/// Identity and tags that take more bytes than this are read anew for every message: what is kept stays bounded.
-const MAX_KEPT: usize = 8192;
+/// The greatest size of a cached identity with its tags, in bytes. Larger ones are read anew for every message, which bounds
+/// the memory of the cache.
+const MAX_CACHED: usize = 8192;
 
-/// Sources of one connection whose identity and tags are kept.
+/// The number of sources of one connection whose identity and tags are cached.
 const SOURCES: usize = 256;
 
-/// Why a message is no envelope.
+/// The reason why a message cannot be converted to an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unmappable {
-    /// APP-NAME is `-`.
+    /// APP-NAME is `-`, so there is no source id.
     #[error("message has no app name, which is the source id")]
     AppName,
-    /// The source id is longer than any envelope's.
+    /// The source id is longer than an envelope may have.
     #[error("source id is longer than 4096 bytes")]
     SourceId,
-    /// PROCID is `-`.
+    /// PROCID is `-`, so there is no instance id.
     #[error("message has no process id, which is the instance id")]
     ProcessId,
     /// TIMESTAMP is `-`.
     #[error("message has no time stamp")]
     Timestamp,
-    /// An element of which nobody knows what it is.
+    /// A structured data element has an unknown name.
     #[error("structured data element is neither tags, counter, gauge, timer nor event")]
     Element,
-    /// Two elements that are tags, or two that are metrics.
+    /// The message has two elements with tags, or two with metrics.
     #[error("message has two metrics, or tags twice")]
     Repeated,
-    /// A number is missing or is none.
+    /// A value of a metric is missing or is not a number.
     #[error("value of the metric is missing or is no number")]
     Number,
-    /// A gauge without `unit`.
+    /// A gauge has no parameter `unit`.
     #[error("gauge has no unit")]
     Unit,
-    /// Neither a metric nor text.
+    /// The message has neither a metric nor text.
     #[error("message has neither a metric nor text")]
     Empty,
 }
@@ -65,20 +66,20 @@ impl Classify for Unmappable {
     }
 }
 
-/// Why a message was not made an envelope.
+/// The reason why a message was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It is not RFC 5424.
+    /// The bytes are not an RFC 5424 message.
     #[error(transparent)]
     Malformed(#[from] ParseError),
-    /// It is not an envelope's.
+    /// The message cannot be converted to an envelope.
     #[error(transparent)]
     Unmappable(#[from] Unmappable),
 }
 
 impl Refused {
-    /// The same error in a text that begins `at` bytes before.
-    const fn behind(self, start: usize) -> Self {
+    /// Returns this error with its offset counted from `start` bytes earlier.
+    const fn shifted_by(self, start: usize) -> Self {
         match self {
             Self::Malformed(ParseError { part, at }) => Self::Malformed(ParseError { part, at: start + at }),
             unmappable => unmappable,
@@ -99,13 +100,13 @@ impl Classify for Refused {
     }
 }
 
-/// Appends the envelope of `message` to `out`, as an encoded `loggregator.v2.Envelope`.
+/// Converts `message`, and appends the encoded `loggregator.v2.Envelope` to `out`.
 ///
 /// # Errors
-/// When the message is no envelope's; then nothing was appended.
+/// If the message cannot be converted; nothing is then appended.
 pub fn to_envelope(message: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unmappable> {
     let timestamp = message.header.timestamp.ok_or(Unmappable::Timestamp)?;
-    let mut elements = Sorted::default();
+    let mut elements = SortedElements::default();
     for element in message.data.elements() {
         elements.add(element)?;
     }
@@ -114,11 +115,11 @@ pub fn to_envelope(message: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unmap
     write(&message.header, timestamp, &identity, &elements, message.text, out)
 }
 
-/// Makes envelopes of one connection's messages.
+/// Converts the messages of one connection to envelopes, with a cache of its sources.
 #[derive(Debug)]
 pub struct Mapper {
     hasher: RandomState,
-    kept: Cache<Identity>,
+    cache: Cache<Identity>,
 }
 
 impl Default for Mapper {
@@ -128,26 +129,27 @@ impl Default for Mapper {
 }
 
 impl Mapper {
-    /// A mapper for a new connection.
+    /// Returns a mapper for a new connection.
     #[must_use]
     pub fn new() -> Self {
         Self {
             hasher: RandomState::new(),
-            kept: Cache::new(SOURCES),
+            cache: Cache::new(SOURCES),
         }
     }
 
-    /// Appends the envelope of `message` (without framing) to `out`; `now` is its time where it has none, in nanoseconds
-    /// since the Unix epoch.
+    /// Converts `message` (without its framing), and appends the encoded envelope to `out`. A message without a time stamp
+    /// gets the time `now`, in nanoseconds since the Unix epoch.
     ///
     /// # Errors
-    /// When it is no message, or no envelope's; then nothing was appended.
+    /// If the message is malformed or cannot be converted; nothing is then appended.
     pub fn map(&mut self, message: &[u8], now: i64, out: &mut Vec<u8>) -> Result<(), Refused> {
         let (header, at) = read::header(message)?;
         let hash = self.hasher.hash_one((header.app_name, header.process_id));
-        let found = self.kept.find(hash, |known| known.is_from(&header));
-        let known = found.and_then(|found| self.kept.get(found));
-        let (elements, taken) = Sorted::read(&message[at..], known).map_err(|refused| refused.behind(at))?;
+        let found = self.cache.find(hash, |known| known.is_from(&header));
+        let known = found.and_then(|found| self.cache.get(found));
+        let (elements, taken) =
+            SortedElements::read(&message[at..], known).map_err(|refused| refused.shifted_by(at))?;
         let text = read::text(message, at + taken)?;
         let timestamp = header.timestamp.unwrap_or(now);
         let source = Source::of(&header, &elements)?;
@@ -158,11 +160,11 @@ impl Mapper {
             _ => {
                 let identity = Identity::new(source, elements.tags)?;
                 write(&header, timestamp, &identity, &elements, text, out)?;
-                if identity.size() <= MAX_KEPT {
+                if identity.size() <= MAX_CACHED {
                     match found {
-                        // Its tags have changed.
-                        Some(found) => self.kept.replace(found, identity),
-                        None => drop(self.kept.insert(hash, identity)),
+                        // The tags of the source have changed.
+                        Some(found) => self.cache.replace(found, identity),
+                        None => drop(self.cache.insert(hash, identity)),
                     }
                 }
             }

@@ -1,19 +1,19 @@
-//! RFC 5424 messages and their RFC 6587 framing, to and from envelopes.
+//! Converts envelopes to RFC 5424 messages with RFC 6587 framing, and back.
 //!
 //! ```text
 //! envelope ─▶ Formatter ─▶ framed text ─▶ a drain
 //! a drain's bytes ─▶ Decoder ─▶ one message each ─▶ Mapper (or parse, to_envelope) ─▶ envelope
 //! ```
 //!
-//! - [`Formatter`] writes what the original's syslog agent writes, byte for byte (logging §13): drains parse and
-//!   compare it. It says which envelopes have no such form, and leaves nothing half written.
-//! - [`decode::Decoder`] cuts a byte stream into messages, within bounds; a bad one costs only itself.
-//! - [`read::parse`] reads one message: strict in its structure, lenient in the sizes that RFC 5424 names and the
-//!   original exceeds itself.
-//! - [`envelope`] turns messages back into envelopes (logging §14.1) and restores what their tags still know.
+//! - [`Formatter`] writes the bytes that the original's syslog agent writes (logging §13), because drains parse and compare
+//!   them. It refuses envelopes that have no such form, and never leaves a message half written.
+//! - [`decode::Decoder`] cuts a byte stream into messages, within bounds. A bad message does not affect the others.
+//! - [`read::parse`] reads one message. It is strict about the structure, and lenient about the maximum lengths of RFC 5424,
+//!   which the original exceeds itself.
+//! - [`envelope`] converts messages back to envelopes (logging §14.1), and restores from tags what the format cuts off.
 //!   docs/decisions/0007 lists what the format cannot carry.
 //!
-//! Nothing here waits, does input or output, or panics, whatever the bytes are.
+//! Nothing in this crate waits, does input or output, or panics, whatever the bytes are.
 
 mod cache;
 pub mod decode;

@@ -1,12 +1,12 @@
-//! Host names and process ids, made of names that people chose.
+//! Makes HOSTNAME and PROCID from the names of organisations, spaces, apps and source types (logging §13).
 
-/// Longest part of a host name.
+/// The longest part of a host name, in bytes.
 const PART: usize = 63;
 
-/// Longest PROCID that RFC 5424 allows.
+/// The longest PROCID that RFC 5424 allows, in bytes.
 pub(crate) const MAX_PROCESS_ID: usize = 128;
 
-/// The host name of an app: organisation, space and app, each sanitised and cut to 63, joined by dots.
+/// Returns the host name of an app: organisation, space and app, each sanitised and cut to 63 bytes, joined by dots.
 #[must_use]
 pub fn hostname(org: &str, space: &str, app: &str) -> String {
     let mut out = Vec::with_capacity(org.len() + space.len() + app.len() + 2);
@@ -14,8 +14,8 @@ pub fn hostname(org: &str, space: &str, app: &str) -> String {
     ascii(out)
 }
 
-/// One part of a host name: whitespace becomes a dash, whatever is neither letter, digit nor dash goes, and so do
-/// trailing dashes; cut to 63.
+/// Returns one part of a host name: each run of whitespace becomes a dash, other characters than ASCII letters, digits and
+/// dashes are removed, trailing dashes too, and the result is cut to 63 bytes.
 #[must_use]
 pub fn sanitize_host_part(name: &str) -> String {
     let mut out = Vec::with_capacity(name.len());
@@ -41,7 +41,8 @@ fn put_host_part(out: &mut Vec<u8>, name: &str) {
     out.truncate(out.len().min(start + PART));
 }
 
-/// The PROCID of a log line: `[TYPE/INSTANCE]`, or `[TYPE]` without an instance; cut to 128 by shortening the instance.
+/// Appends the PROCID of a log line: `[TYPE/INSTANCE]`, or `[TYPE]` without an instance, cut to 128 bytes by shortening the
+/// instance.
 pub(crate) fn put_process_id(out: &mut Vec<u8>, source_type: &str, instance_id: &str) {
     let start = out.len();
     out.push(b'[');
@@ -51,7 +52,7 @@ pub(crate) fn put_process_id(out: &mut Vec<u8>, source_type: &str, instance_id: 
         out.push(b']');
         out.truncate(out.len().min(start + MAX_PROCESS_ID));
     } else {
-        // A type that leaves no room for anything else ends the original; here it is cut.
+        // The original panics at a type that leaves no room for the instance; here the type is cut.
         out.truncate(out.len().min(start + MAX_PROCESS_ID - 2));
         out.push(b'/');
         let room = MAX_PROCESS_ID - 1 - (out.len() - start);
@@ -60,7 +61,7 @@ pub(crate) fn put_process_id(out: &mut Vec<u8>, source_type: &str, instance_id: 
     }
 }
 
-/// The PROCID of everything else: `[INSTANCE]`, cut to 128.
+/// Appends the PROCID of an envelope that is not a log: `[INSTANCE]`, cut to 128 bytes.
 pub(crate) fn put_metric_process_id(out: &mut Vec<u8>, instance_id: &str) {
     let start = out.len();
     out.push(b'[');
@@ -69,13 +70,13 @@ pub(crate) fn put_metric_process_id(out: &mut Vec<u8>, instance_id: &str) {
     out.truncate(out.len().min(start + MAX_PROCESS_ID));
 }
 
-/// Appends `name` with each run of whitespace as one dash, without bytes that are not to be kept, and without trailing
-/// dashes.
+/// Appends `name` with each run of whitespace replaced by one dash, without the bytes for which `keep` is false, and without
+/// trailing dashes.
 fn put_sanitized(out: &mut Vec<u8>, name: &str, keep: impl Fn(u8) -> bool) {
     let start = out.len();
     let mut in_space = false;
     for byte in name.bytes() {
-        // What the original's regular expressions take for whitespace, which is ASCII without the vertical tab.
+        // `\s` in the original's regular expressions: ASCII whitespace without the vertical tab.
         let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c);
         if space && !in_space {
             out.push(b'-');
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn host_names_are_of_three_clean_parts() {
+    fn host_names_have_three_sanitised_parts() {
         for (parts, expected) in [
             (["some-org", "some-space", "some-app"], "some-org.some-space.some-app"),
             (["some_org", "some space", "some_app--"], "someorg.some-space.someapp"),
@@ -111,7 +112,7 @@ mod tests {
             assert_eq!(hostname(parts[0], parts[1], parts[2]), expected);
         }
         let long = hostname(&"a".repeat(100), &format!("{}- ", "b".repeat(62)), &"c".repeat(63));
-        // Trailing dashes go before the cut.
+        // Trailing dashes are removed before the cut, not after it.
         assert_eq!(
             long,
             format!("{}.{}.{}", "a".repeat(63), "b".repeat(62), "c".repeat(63))
@@ -134,7 +135,8 @@ mod tests {
         }
     }
 
-    /// Up to the type of 125 bytes the instance gives way, as in the original; there it ends, here the type gives way.
+    /// Up to a type of 125 bytes the instance is shortened, as in the original; beyond that the type is cut, where the
+    /// original panics.
     #[test]
     fn process_ids_are_cut_to_128() {
         let long = "i".repeat(300);

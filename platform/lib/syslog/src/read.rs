@@ -1,9 +1,9 @@
 //! Reads one RFC 5424 message.
 //!
-//! Strict in structure: a message that is not one is refused with the place where it goes wrong. Lenient where senders of
-//! this world are, among them the original's agent (logging §14.1): names may be longer than the RFC's 32, 48, 128 and
-//! 255 bytes, a priority may be `-1`, a fraction of a second may have nine digits, and a backslash that escapes nothing
-//! stands for itself.
+//! The reader is strict about the structure: a malformed message is refused with the offset of its first fault. It accepts
+//! four deviations that common senders make, among them the original's agent (logging §14.1): names may be longer than
+//! the RFC's 32, 48, 128 and 255 bytes, the priority may be `-1`, a fraction of a second may have nine digits, and a
+//! backslash that escapes nothing stands for itself.
 
 use weir_error::{Classify, ErrorKind};
 
@@ -13,53 +13,53 @@ mod data;
 
 pub use data::{Element, Elements, Parameter, Parameters, StructuredData};
 
-/// A message, borrowed from its text.
+/// An RFC 5424 message, which borrows from its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What comes before the structured data.
+    /// The fields before the structured data.
     pub header: Header<'a>,
-    /// Empty if there is none (`-`).
+    /// The structured data; empty if the message has none (`-`).
     pub data: StructuredData<'a>,
-    /// The message itself, if there is one; any bytes, up to the end.
+    /// The text (MSG), which may be any bytes; `None` if the message ends with the structured data.
     pub text: Option<&'a [u8]>,
 }
 
 /// The header of a message; a field is `None` where the message says `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Facility times eight plus severity, 0 to 191; the original's agent writes -1 for a type it does not know.
+    /// PRI: facility times eight plus severity, 0 to 191. The original's agent writes -1 for an unknown log type.
     pub priority: i16,
-    /// Version of the protocol, 1 to 999.
+    /// VERSION: the version of the protocol, 1 to 999.
     pub version: u16,
-    /// Nanoseconds since the Unix epoch.
+    /// TIMESTAMP, in nanoseconds since the Unix epoch.
     pub timestamp: Option<i64>,
-    /// Who sends.
+    /// HOSTNAME: the machine that sends.
     pub hostname: Option<&'a str>,
-    /// Of which program.
+    /// APP-NAME: the program that sends.
     pub app_name: Option<&'a str>,
-    /// Of which process.
+    /// PROCID: the process that sends.
     pub process_id: Option<&'a str>,
-    /// Of which sort.
+    /// MSGID: the type of the message.
     pub message_id: Option<&'a str>,
 }
 
-/// Where and why bytes are not an RFC 5424 message.
+/// The fault for which bytes are not an RFC 5424 message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{part} at byte {at}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The part of the message that is malformed.
     pub part: Part,
-    /// Offset in the message.
+    /// The offset of the fault in the message, in bytes.
     pub at: usize,
 }
 
-/// What is wrong with a message.
+/// The part of a message that is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Part {
-    /// `<PRI>`.
+    /// The priority, `<PRI>`.
     #[error("priority is not `<0>` to `<191>`")]
     Priority,
-    /// The version.
+    /// VERSION.
     #[error("version is not a number of one to three digits")]
     Version,
     /// TIMESTAMP.
@@ -77,19 +77,19 @@ pub enum Part {
     /// MSGID.
     #[error("message id is missing or not printable ASCII")]
     MessageId,
-    /// Neither `-` nor an element.
+    /// The structured data is neither `-` nor an element.
     #[error("structured data is neither `-` nor `[…]`")]
     Data,
-    /// An element's name.
+    /// SD-ID: the name of a structured data element.
     #[error("name of a structured data element is missing or not printable ASCII")]
     ElementId,
-    /// Two elements of the same name.
+    /// Two structured data elements have one name.
     #[error("structured data element is there twice")]
     RepeatedElement,
-    /// A parameter.
+    /// SD-PARAM: a parameter of an element.
     #[error("structured data parameter is not ` name=\"value\"`")]
     Parameter,
-    /// A parameter's value.
+    /// PARAM-VALUE: the value of a parameter.
     #[error("value of a structured data parameter is not UTF-8, not ended, or has a bare `]`")]
     Value,
 }
@@ -104,10 +104,10 @@ impl Classify for ParseError {
     }
 }
 
-/// Reads one message, without its framing.
+/// Reads one message without its framing.
 ///
 /// # Errors
-/// When it is not RFC 5424.
+/// If the bytes are not an RFC 5424 message.
 pub fn parse(message: &[u8]) -> Result<Message<'_>, ParseError> {
     let (header, at) = header(message)?;
     let wrong = |(part, offset)| ParseError { part, at: at + offset };
@@ -116,7 +116,7 @@ pub fn parse(message: &[u8]) -> Result<Message<'_>, ParseError> {
     Ok(Message { header, data, text })
 }
 
-/// What follows the structured data, which ended at `at`.
+/// Returns the text behind the structured data, which ends at offset `at`.
 pub(crate) fn text(message: &[u8], at: usize) -> Result<Option<&[u8]>, ParseError> {
     match &message[at..] {
         [] => Ok(None),
@@ -125,7 +125,7 @@ pub(crate) fn text(message: &[u8], at: usize) -> Result<Option<&[u8]>, ParseErro
     }
 }
 
-/// Reads the header; returns it and where the structured data begins.
+/// Reads the header; returns it and the offset at which the structured data begins.
 #[inline]
 pub(crate) fn header(message: &[u8]) -> Result<(Header<'_>, usize), ParseError> {
     let mut cursor = Cursor { message, at: 0 };
@@ -154,6 +154,7 @@ pub(crate) fn header(message: &[u8]) -> Result<(Header<'_>, usize), ParseError> 
     Ok((header, cursor.at))
 }
 
+/// The position up to which the header has been read.
 struct Cursor<'a> {
     message: &'a [u8],
     at: usize,
@@ -167,6 +168,7 @@ impl<'a> Cursor<'a> {
     fn priority(&mut self) -> Option<i16> {
         let rest = self.message.strip_prefix(b"<")?;
         self.at = 1;
+        // The original's agent writes `<-1>` for a log of an unknown type.
         let (value, digits) = match rest {
             [b'-', b'1', ..] => (-1, 2),
             _ => {
@@ -191,7 +193,7 @@ impl<'a> Cursor<'a> {
         Some(version)
     }
 
-    /// The bytes up to the next space, which is taken too.
+    /// Reads a field of printable ASCII and the space behind it; `None` if the field is `-`.
     #[inline]
     fn field(&mut self, part: Part) -> Result<Option<&'a str>, ParseError> {
         let rest = &self.message[self.at..];
@@ -208,7 +210,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A number of one to three digits without a leading zero, and how many digits it has.
+/// Reads a number of one to three digits without a leading zero; returns it and its number of digits.
 fn short_number(bytes: &[u8]) -> Option<(u16, usize)> {
     let digits = bytes.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=3).contains(&digits) || (digits > 1 && bytes[0] == b'0') {

@@ -1,27 +1,29 @@
-//! Time stamps: `2026-01-03T10:11:12.345678+00:00`.
+//! Writes and reads RFC 5424 time stamps, such as `2026-01-03T10:11:12.345678+00:00`.
 
 use std::ops::Range;
 
+/// Nanoseconds of a second.
 const NANOS: i64 = 1_000_000_000;
+/// Seconds of a day.
 const DAY: i64 = 86_400;
 
 /// Days from the first of March of the year 0 to 1970-01-01, in the proleptic Gregorian calendar.
 const EPOCH: i64 = 719_468;
 
-/// Days of four hundred years, after which the calendar repeats itself.
+/// Days of 400 years, after which the Gregorian calendar repeats itself.
 const ERA: i64 = 146_097;
 
-/// Longest time stamp that is written: date and time, fraction, offset.
+/// The length of the longest time stamp that is written: date and time, fraction, and offset.
 const LONGEST: usize = 19 + 7 + 6;
 
-/// Writes time stamps; keeps the second of the last one, which is mostly the second of the next.
+/// Writes time stamps. It keeps the text of the last second, which most time stamps share with the one before.
 #[derive(Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct TimestampWriter {
     second: i64,
     text: [u8; LONGEST],
 }
 
-impl Stamp {
+impl TimestampWriter {
     pub(crate) fn new() -> Self {
         let mut stamp = Self {
             second: 0,
@@ -31,8 +33,8 @@ impl Stamp {
         stamp
     }
 
-    /// The time stamp of `nanos` since the Unix epoch: in UTC, cut to microseconds, without trailing zeros in the
-    /// fraction.
+    /// Returns the text of a time in nanoseconds since the Unix epoch: in UTC, cut to microseconds, and without trailing
+    /// zeros in the fraction.
     #[inline]
     pub(crate) fn text(&mut self, nanos: i64) -> &[u8] {
         let (second, within) = (nanos.div_euclid(NANOS), nanos.rem_euclid(NANOS));
@@ -68,7 +70,7 @@ impl Stamp {
         self.second = second;
     }
 
-    /// Writes `value` with leading zeros.
+    /// Writes `value` with leading zeros into the range `at` of the text.
     #[inline]
     fn put(&mut self, at: Range<usize>, mut value: i64) {
         for digit in self.text[at].iter_mut().rev() {
@@ -78,7 +80,7 @@ impl Stamp {
     }
 }
 
-/// Year, month and day of a day since 1970-01-01 (Howard Hinnant's `civil_from_days`).
+/// Returns year, month and day of a day that is counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).
 fn civil(day: i64) -> (i64, i64, i64) {
     let day = day + EPOCH;
     let (era, of_era) = (day.div_euclid(ERA), day.rem_euclid(ERA));
@@ -94,7 +96,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year, month, of_year - (153 * from_march + 2) / 5 + 1)
 }
 
-/// The day since 1970-01-01 of a date, if there is such a date.
+/// Returns the number of a date's day, counted from 1970-01-01; `None` if there is no such date.
 fn day_of(year: i64, month: i64, day: i64) -> Option<i64> {
     let (from_march, year_from_march) = if month > 2 {
         (month - 3, year)
@@ -107,8 +109,9 @@ fn day_of(year: i64, month: i64, day: i64) -> Option<i64> {
     ((1..=12).contains(&month) && civil(found) == (year, month, day)).then_some(found)
 }
 
-/// Reads an RFC 5424 time stamp (without the `-` that stands for none): nanoseconds since the Unix epoch. `None` if it
-/// is malformed, or too far away for 64 bits. A fraction may have nine digits instead of six.
+/// Reads an RFC 5424 time stamp other than `-`; returns nanoseconds since the Unix epoch.
+///
+/// `None` if it is malformed, or outside the range of 64 bits. The fraction may have nine digits instead of the RFC's six.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (date_time, mut rest) = text.split_at_checked(19)?;
     let [
@@ -150,9 +153,10 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
         [b'-', h1, h2, b':', m1, m2] => -clock(h1, h2, m1, m2)?,
         _ => return None,
     };
-    // Through 128 bits: the first second of the range begins before it.
+    // Computed in 128 bits, because the earliest second that 64 bits can hold begins outside their range.
     let nanos = i128::from(day * DAY + second - offset) * i128::from(NANOS) + i128::from(nanos);
-    // And the first microsecond, which is only written as far as it is within, counts as a whole.
+    // The earliest time is cut to a microsecond when it is written, and so lies just outside the range. It reads back as
+    // the earliest time.
     let before = i128::from(i64::MIN) - nanos;
     i64::try_from(if (0..1000).contains(&before) {
         nanos + before
@@ -162,15 +166,17 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     .ok()
 }
 
-/// Seconds of hours and minutes.
+/// Reads hours and minutes, and returns them in seconds.
 fn clock(h1: u8, h2: u8, m1: u8, m2: u8) -> Option<i64> {
     Some(below(number(&[h1, h2])?, 24)? * 3600 + below(number(&[m1, m2])?, 60)? * 60)
 }
 
+/// Returns `value` if it is less than `limit`.
 fn below(value: i64, limit: i64) -> Option<i64> {
     (value < limit).then_some(value)
 }
 
+/// Reads decimal digits.
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0_i64, |value, byte| {
         byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
@@ -184,7 +190,7 @@ mod tests {
     use super::*;
 
     fn text(nanos: i64) -> String {
-        String::from_utf8(Stamp::new().text(nanos).to_vec()).unwrap()
+        String::from_utf8(TimestampWriter::new().text(nanos).to_vec()).unwrap()
     }
 
     #[test]
@@ -243,8 +249,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(nanos: i64, step in 0..3_000_000_000_i64) {
-            let mut stamp = Stamp::new();
+        fn written_time_stamps_read_back(nanos: i64, step in 0..3_000_000_000_i64) {
+            let mut stamp = TimestampWriter::new();
             for nanos in [nanos, nanos.saturating_add(step)] {
                 let read = parse(stamp.text(nanos));
                 prop_assert_eq!(read, Some(nanos.div_euclid(1000).saturating_mul(1000)));

@@ -1,8 +1,8 @@
-//! Envelopes as RFC 5424 messages (logging §13), byte for byte as the original's syslog agent writes them.
+//! Writes envelopes as RFC 5424 messages with exactly the bytes of the original's syslog agent (logging §13).
 //!
-//! `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID - SD MSG`. All of it but the time stamp and the message comes from the
-//! envelope's identity and tags, which hardly ever change from one line of a source to the next: [`heads`] keeps that
-//! stretch of text for the sources written last.
+//! The form is `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID - SD MSG`. All of it but the time stamp and the message comes from
+//! the envelope's identity and tags, which hardly ever change from one line of a source to the next. [`heads`] therefore
+//! caches that part of the text for the sources that were written last.
 
 use memchr::memchr;
 use weir_envelope::view::{EnvelopeView, Message, Metric, Stream};
@@ -10,52 +10,53 @@ use weir_envelope::wire::{Fields, Value};
 use weir_error::{Classify, ErrorKind};
 
 use self::heads::{Head, Heads};
-use crate::timestamp::Stamp;
+use crate::timestamp::TimestampWriter;
 
 mod data;
 mod heads;
 mod names;
 
-/// The field of an envelope that holds a log, and the field of a log that holds its type.
+/// The number of the envelope's field that holds a log.
 const LOG: u32 = 4;
+/// The number of the log's field that holds its type.
 const TYPE: u32 = 2;
 
-/// Sources whose heads are kept, unless told otherwise: the instances of one app.
+/// The default number of sources whose heads are cached: enough for the instances of one app.
 const SOURCES: usize = 16;
 
-/// Most bytes that one envelope may become: a gauge of many metrics has all its tags in each of its messages.
+/// The most bytes that one envelope may become. A gauge becomes one message for each metric, each with all of the tags.
 const MAX_MESSAGES: usize = 64 << 20;
 
-/// An octet count and its space.
+/// The greatest length of an octet count and its space, in bytes.
 const MAX_COUNT: usize = 21;
 
-/// How messages are told apart in a stream (RFC 6587).
+/// How messages are separated in a stream (RFC 6587).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
-    /// The length of the message in decimal, a space, the message.
+    /// Octet counting: the length of the message in decimal and a space stand before the message.
     OctetCounted,
-    /// A newline ends the message: newlines within it become spaces.
+    /// Non-transparent framing: a newline ends the message, and newlines within it become spaces.
     NonTransparent,
-    /// The message as it is; it ends with a newline and may have others within.
+    /// No framing, for messages that a protocol such as HTTP delimits: the message ends with a newline and may contain others.
     None,
 }
 
-/// Why an envelope has no RFC 5424 form.
+/// The reason why an envelope has no RFC 5424 form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unconvertible {
-    /// The binding's host name has bytes that are not printable ASCII.
+    /// The host name of the binding has bytes that are not printable ASCII.
     #[error("host name is not printable ASCII")]
     Hostname,
-    /// The source id has such bytes.
+    /// The source id has bytes that are not printable ASCII.
     #[error("source id is not printable ASCII")]
     SourceId,
-    /// The instance id has such bytes.
+    /// The instance id has bytes that are not printable ASCII.
     #[error("instance id is not printable ASCII")]
     InstanceId,
-    /// The name of a tag has such bytes, or one of `=`, `]` and `"`.
+    /// The name of a tag has bytes that are not printable ASCII, or one of `=`, `]` and `"`.
     #[error("name of a tag is not printable ASCII, or contains `=`, `]` or `\"`")]
     TagName,
-    /// Its messages take more than 64 MiB, or would make the buffer exceed 4 GiB.
+    /// The messages of the envelope are larger than 64 MiB, or would make the buffer exceed 4 GiB.
     #[error("messages are too large: a metric each, with all tags")]
     TooLarge,
 }
@@ -81,39 +82,43 @@ impl Classify for Unconvertible {
 #[derive(Debug)]
 pub struct Formatter {
     heads: Heads,
-    stamp: Stamp,
-    /// The payload without its NULs, or the element of a metric.
+    timestamps: TimestampWriter,
+    /// A buffer for the payload without its NUL bytes, or for the element of a metric.
     scratch: Vec<u8>,
+    /// A buffer for printing the value of a gauge.
     number: String,
 }
 
 impl Formatter {
-    /// A formatter for a binding: `hostname` stands where the envelope's tags do not say whose it is (the binding of
-    /// an app has one, an aggregate drain an empty one), and `metadata` says whether the tags are written.
+    /// Returns a formatter for one binding.
+    ///
+    /// `hostname` is written for envelopes without tags that name organisation, space and app. The binding of an app has
+    /// one; that of an aggregate drain is empty. `metadata` says whether tags are written.
     #[must_use]
     pub fn new(hostname: &str, metadata: bool) -> Self {
         Self {
             heads: Heads::new(hostname, metadata, SOURCES),
-            stamp: Stamp::new(),
+            timestamps: TimestampWriter::new(),
             scratch: Vec::new(),
             number: String::new(),
         }
     }
 
-    /// The same with room for so many sources in its cache (about 1 KiB each, taken when they appear): a drain that
-    /// takes everything sees hundreds in turn.
+    /// Returns this formatter with a cache for so many sources, of about 1 KiB each, allocated when they appear. An
+    /// aggregate drain receives lines of hundreds of sources in turn.
     #[must_use]
-    pub fn remembering(mut self, sources: usize) -> Self {
+    pub fn with_cached_sources(mut self, sources: usize) -> Self {
         self.heads.resize(sources);
         self
     }
 
-    /// Appends the messages of one envelope to `out`, each framed as asked, and to `ends` the offset in `out` behind
-    /// each of them. Returns how many there are: one, for a gauge one per metric, and none for an envelope without
-    /// payload.
+    /// Appends the framed messages of one envelope to `out`, and the offset in `out` behind each message to `ends`.
+    ///
+    /// Returns the number of messages: one for each metric of a gauge, none for an envelope without payload, and one for any
+    /// other envelope.
     ///
     /// # Errors
-    /// When the envelope has no RFC 5424 form; then nothing was appended.
+    /// If the envelope has no RFC 5424 form; nothing is then appended.
     pub fn write(
         &mut self,
         envelope: EnvelopeView<'_>,
@@ -138,7 +143,7 @@ impl Formatter {
         ends: &mut Vec<u32>,
     ) -> Result<u32, Unconvertible> {
         let summary = envelope.summary();
-        let stamp = self.stamp.text(summary.timestamp);
+        let stamp = self.timestamps.text(summary.timestamp);
         let limit = out.len().saturating_add(MAX_MESSAGES).min(u32::MAX as usize);
         let mut count = 0;
         let mut message = |parts: &[&[u8]]| {
@@ -147,7 +152,7 @@ impl Formatter {
             count += 1;
             Ok(())
         };
-        // Of a metric: the head up to its element, the element, the tags and the end of the message.
+        // A metric's element stands before that of the tags, so it is inserted into the cached head.
         let mut metric = |head: &Head, element: &[u8]| {
             let (before, tags) = head.text.split_at(head.data);
             message(&[b"<14>1 ", stamp, before, element, tags, b" \n"])
@@ -159,7 +164,7 @@ impl Formatter {
                 let priority: &[u8] = match stream {
                     Stream::Out => b"<14>1 ",
                     Stream::Err if log_type(envelope) == 1 => b"<11>1 ",
-                    // Neither of the two. The original writes `<-1>`, at which strict receivers close the connection.
+                    // An unknown type. The original writes `<-1>`, at which strict receivers close the connection.
                     Stream::Err => b"<14>1 ",
                 };
                 let head = self.heads.of(&summary)?;
@@ -192,7 +197,7 @@ impl Formatter {
     }
 }
 
-/// Appends one message made of `parts`, the last of which ends with its newline.
+/// Appends one framed message that consists of `parts`, of which the last one ends with the newline of the message.
 #[inline]
 fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]], limit: usize) -> Result<(), Unconvertible> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -222,7 +227,7 @@ fn replace_newlines(bytes: &mut [u8]) {
     }
 }
 
-/// The payload without NUL bytes, copied only if it has any.
+/// Returns the payload without NUL bytes, which the original removes. It is copied to `scratch` only if it has any.
 #[inline]
 fn without_nuls<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if memchr(0, payload).is_none() {
@@ -232,7 +237,7 @@ fn without_nuls<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch
 }
 
-/// The type of the envelope's log as its number, which the view does not tell if it is neither OUT nor ERR.
+/// Returns the number of the log's type on the wire. The view reads every unknown number as ERR.
 fn log_type(envelope: EnvelopeView<'_>) -> u32 {
     let mut found = 0;
     for (number, value) in Fields::new(envelope.bytes()).flatten() {
@@ -249,7 +254,7 @@ fn log_type(envelope: EnvelopeView<'_>) -> u32 {
     found
 }
 
-/// A map has one value per key: the last. In the order of the wire.
+/// Returns the metrics in the order of the wire, and of those with one name only the last, as a map keeps it.
 fn last_of_each_name(mut metrics: Vec<Metric<'_>>) -> Vec<Metric<'_>> {
     if metrics.len() < 2 {
         return metrics;
@@ -268,7 +273,7 @@ fn last_of_each_name(mut metrics: Vec<Metric<'_>>) -> Vec<Metric<'_>> {
     metrics
 }
 
-/// Whether all bytes are printable ASCII, which leaves out the space.
+/// Whether all bytes are printable ASCII other than the space (PRINTUSASCII in RFC 5424).
 #[inline]
 fn is_printable(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_graphic)

@@ -1,9 +1,9 @@
-//! Golden files: what is written for every kind of envelope and every switch, and what is made of it again.
+//! Golden files: the messages of every kind of envelope with every option, and the envelopes that are read back from them.
 //!
-//! `golden/write/NAME.txt` is what the formatter writes, framed, and `golden/write/NAME.json` the envelopes that the
-//! mapper reads from it, one per line. The texts are those of the original's converter, to which they were compared when
-//! they were made. `golden/read/NAME.txt` are messages of others, one per line, and `NAME.json` what they become.
-//! `WEIR_BLESS=1 cargo test -p weir-syslog --test golden` writes the files anew: look at the difference.
+//! `golden/write/NAME.txt` has the framed output of the formatter, and `golden/write/NAME.json` the envelopes that the mapper
+//! reads from it, one in each line. The texts were compared with the output of the original's converter when they were made.
+//! `golden/read/NAME.txt` has messages of other senders, one in each line, and `NAME.json` the envelopes that they become.
+//! `WEIR_BLESS=1 cargo test -p weir-syslog --test golden` writes the files anew; review the difference before it is committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl Case {
 
 const GUID: &str = "7a1b3c5d-0000-4000-8000-00000000cafe";
 
-/// An app's line as a cell sends it.
+/// Writes a line of an app as a cell sends it.
 fn app(envelope: &mut Writer<'_>) {
     envelope
         .timestamp(1_767_435_072_345_678_901)
@@ -71,7 +71,7 @@ fn app(envelope: &mut Writer<'_>) {
         ]);
 }
 
-/// An envelope with a time and a source, and nothing else.
+/// Writes an envelope that has only a time and a source.
 fn plain<'a, 'o>(envelope: &'a mut Writer<'o>) -> &'a mut Writer<'o> {
     envelope.timestamp(12_345_000).source_id("app").instance_id("0")
 }
@@ -155,7 +155,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn what_is_written_and_read_back() {
+fn written_messages_equal_the_golden_files_and_read_back() {
     let directory = directory("write");
     let mut differences = Vec::new();
     for case in cases() {
@@ -167,7 +167,7 @@ fn what_is_written_and_read_back() {
             .write(EnvelopeView::new(&envelope), case.framing, &mut text, &mut ends)
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
         compare(&directory.join(format!("{}.txt", case.name)), &text, &mut differences);
-        // Without framing messages cannot be told apart.
+        // Without framing, the messages of a stream cannot be separated.
         if case.framing != Framing::None {
             let read = read(case.framing, &text);
             compare(
@@ -181,7 +181,7 @@ fn what_is_written_and_read_back() {
 }
 
 #[test]
-fn what_is_made_of_others_messages() {
+fn messages_of_other_senders_become_the_golden_envelopes() {
     let directory = directory("read");
     let mut differences = Vec::new();
     let mut texts: Vec<PathBuf> = fs::read_dir(&directory)
@@ -198,7 +198,7 @@ fn what_is_made_of_others_messages() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// What a stream becomes, one envelope or complaint per line.
+/// Returns the envelopes and faults of a stream, one in each line.
 fn read(framing: Framing, stream: &[u8]) -> String {
     let mut decoder = Decoder::new(framing, 66_560);
     let mut mapper = Mapper::new();

@@ -1,4 +1,4 @@
-//! What holds for every envelope and for any bytes.
+//! Properties of writing and reading that hold for every envelope and for arbitrary bytes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use weir_syslog::envelope::{Mapper, Refused, to_envelope};
 use weir_syslog::read::parse;
 use weir_syslog::{Formatter, Framing};
 
-/// An envelope by its parts, so that two can be compared.
+/// The parts of an envelope, by which two envelopes are compared.
 #[derive(Debug, Clone, PartialEq)]
 struct Parts {
     timestamp: i64,
@@ -26,7 +26,7 @@ struct Parts {
 enum Payload {
     Log(Vec<u8>, Stream),
     Counter(String, u64, u64),
-    /// Values by their bits: not a number is equal to itself here.
+    /// A gauge, with its values as bits, so that a NaN equals itself.
     Gauge(BTreeMap<String, (String, u64)>),
     Timer(String, i64, i64),
     Event(String, String),
@@ -80,7 +80,7 @@ impl Parts {
         }
     }
 
-    /// What RFC 5424 carries of it (docs/decisions/0007): one envelope for each message.
+    /// Returns what RFC 5424 can carry of this envelope (docs/decisions/0007): one envelope for each message.
     fn carried(&self) -> Vec<Self> {
         let with = |payload| Self {
             timestamp: self.timestamp.div_euclid(1000).saturating_mul(1000),
@@ -104,7 +104,7 @@ impl Parts {
     }
 }
 
-/// The one NaN that text knows.
+/// Returns the bits of a value; every NaN becomes the one that text can carry.
 fn bits(value: f64) -> u64 {
     if value.is_nan() {
         f64::NAN.to_bits()
@@ -117,7 +117,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,12}", r#"["\\\]a]{0,6}"#, "\\PC{0,8}", any::<String>()]
 }
 
-/// Names of the sort that reaches a drain, and long ones.
+/// Names as they reach a drain, and longer ones.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[!-~]{1,40}", "[a-f0-9-]{36}", "[!-~]{40,300}"]
 }
@@ -144,7 +144,7 @@ fn payload() -> impl Strategy<Value = Payload> {
     ]
 }
 
-/// Envelopes that the format can carry: their tags say what it cuts off.
+/// Envelopes that the format can carry, because their tags hold what it cuts off.
 fn envelope() -> impl Strategy<Value = Parts> {
     let time = prop_oneof![-1_000_000_000_000..4_000_000_000_000_000_000_i64, any::<i64>()];
     (time, name(), name(), "[ -~]{0,20}", tags(), payload()).prop_map(
@@ -163,7 +163,7 @@ fn envelope() -> impl Strategy<Value = Parts> {
     )
 }
 
-/// Everything a stream holds, fed in pieces of `step` bytes; faults in their place.
+/// Decodes a stream in pieces of `step` bytes; returns its messages and faults, in order.
 fn decode(framing: Framing, stream: &[u8], step: usize, max_message: usize) -> Vec<Result<Vec<u8>, Fault>> {
     let mut decoder = Decoder::new(framing, max_message);
     let mut held: Vec<u8> = Vec::new();
@@ -186,7 +186,7 @@ fn decode(framing: Framing, stream: &[u8], step: usize, max_message: usize) -> V
     found
 }
 
-/// Bytes that look like syslog in places.
+/// Bytes that resemble syslog in places.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         vec(any::<u8>(), 0..20),
@@ -218,9 +218,9 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Envelope, text, envelope: what RFC 5424 can carry arrives, in order, however the stream is cut.
+    /// Envelopes that are written and read back arrive in order with all that RFC 5424 can carry, however the stream is cut.
     #[test]
-    fn what_is_written_reads_back(
+    fn written_envelopes_read_back(
         envelopes in vec(envelope(), 1..6),
         step in prop_oneof![1_usize..40, Just(100_000)],
         host in "[!-~]{0,300}",
@@ -250,14 +250,14 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// Whatever is written, by whatever cache, is RFC 5424 and within its framing.
+    /// Every written message is valid RFC 5424 and correctly framed, with every size of the cache.
     #[test]
-    fn what_is_written_is_well_formed(
+    fn written_messages_are_well_formed(
         envelopes in vec((text(), text(), btree_map(text(), text(), 0..4), payload()), 1..8),
         hostname in text(),
         metadata: bool,
     ) {
-        let mut kept = Formatter::new(&hostname, metadata).remembering(1);
+        let mut kept = Formatter::new(&hostname, metadata).with_cached_sources(1);
         for (source_id, instance_id, tags, payload) in envelopes {
             let envelope = Parts { timestamp: 17, source_id, instance_id, tags, payload }.encode();
             let mut written = [Framing::None, Framing::OctetCounted, Framing::NonTransparent].map(|framing| {
@@ -294,10 +294,10 @@ proptest! {
         }
     }
 
-    /// Any bytes at all: nothing panics, what the mapper accepts is valid and what `parse` accepts, and what is cut out
-    /// does not depend on how the bytes come.
+    /// Arbitrary bytes cause no panic; the mapper accepts only messages that `parse` accepts and makes valid envelopes of
+    /// them; and the messages do not depend on the pieces in which the bytes come.
     #[test]
-    fn hostile_streams_stay_in_bounds(bytes in noise(), step in 1_usize..9, octets: bool, max_message in 1_usize..80) {
+    fn arbitrary_streams_stay_in_bounds(bytes in noise(), step in 1_usize..9, octets: bool, max_message in 1_usize..80) {
         let framing = if octets { Framing::OctetCounted } else { Framing::NonTransparent };
         let whole = decode(framing, &bytes, 1 << 20, max_message);
         prop_assert_eq!(&decode(framing, &bytes, step, max_message), &whole);
@@ -321,9 +321,9 @@ proptest! {
         }
     }
 
-    /// Bytes that are no envelope do not harm the writer.
+    /// Arbitrary bytes in place of an envelope cause no panic in the formatter.
     #[test]
-    fn hostile_envelopes_are_written_or_refused(bytes in vec(any::<u8>(), 0..200), metadata: bool) {
+    fn arbitrary_envelopes_are_written_or_refused(bytes in vec(any::<u8>(), 0..200), metadata: bool) {
         let (mut text, mut ends) = (Vec::new(), Vec::new());
         let mut formatter = Formatter::new("h", metadata);
         let written = formatter.write(EnvelopeView::new(&bytes), Framing::OctetCounted, &mut text, &mut ends);

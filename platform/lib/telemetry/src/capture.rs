@@ -1,4 +1,4 @@
-//! Copies tracing events into the outbox, as log envelopes.
+//! Copies tracing events into the outbox as log envelopes.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,21 +12,24 @@ use weir_envelope::view::Stream;
 use weir_service::clock;
 
 use crate::format::SpanFields;
+use crate::identity::Identity;
+use crate::neutral::neutral;
+use crate::outbox::Outbox;
 use crate::owner::{Surroundings, trace_ids};
+use crate::quiet;
 use crate::record::{Record, push_cut};
-use crate::{Identity, Outbox, neutral, quiet};
 
-/// Longest text of a log envelope, in bytes.
+/// The largest size in bytes of the text of a log envelope.
 const LONGEST_TEXT: usize = 16 * 1024;
 
-/// Logs of all components have this source type, as the original's have in `cf logs`.
+/// The source type of all components' logs. The original's logs have it in `cf logs`.
 const SOURCE_TYPE: &str = "LGR";
 
-/// The layer.
+/// The tracing layer that copies events.
 #[derive(Debug)]
 pub(crate) struct CaptureLayer {
     outbox: Arc<Outbox>,
-    /// Whose the events outside any component span are.
+    /// The component of events that are outside of any component span.
     component: &'static str,
     instance_id: String,
     dispatch: OnceLock<WeakDispatch>,
@@ -77,7 +80,7 @@ where
             }
         }
         let mut text = String::new();
-        // Whoever reads the stream on a terminal gets it byte for byte.
+        // A reader may show the text unchanged on a terminal.
         push_cut(&mut text, &neutral(&line), LONGEST_TEXT);
 
         let ids = context

@@ -1,21 +1,21 @@
-//! Events: what a component says to its consumers, and not to its operator's log.
+//! Events that a component reports to its consumers, and not to the log of its operator.
 
 use std::sync::{Arc, OnceLock};
 
 use weir_service::clock;
 
-use crate::metrics::METRIC_VERSION;
-use crate::{Identity, Outbox};
+use crate::identity::{Identity, METRIC_VERSION};
+use crate::outbox::Outbox;
 
 static INSTALLED: OnceLock<(Arc<Outbox>, String)> = OnceLock::new();
 
-/// From now on events go into this outbox; the first one counts.
+/// Sets the outbox for events. Only the first call has an effect.
 pub(crate) fn install(outbox: &Arc<Outbox>, instance_id: String) {
     INSTALLED.get_or_init(|| (Arc::clone(outbox), instance_id));
 }
 
-/// Emits a v2 event in the name of `component`, as the original's components do. Never waits; before [`crate::init()`] it
-/// does nothing.
+/// Emits a v2 event in the name of `component`, as the original's components do. Never waits. Does nothing before
+/// [`crate::init()`].
 pub fn event(component: &str, title: &str, body: &str) {
     if let Some((outbox, instance_id)) = INSTALLED.get() {
         put(outbox, instance_id, component, title, body);
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    /// An event is signed like the component's metrics.
+    /// An event has the source id and tags of the component's metrics.
     #[tokio::test]
     async fn an_event_carries_its_component() {
         let capacity = Capacity {

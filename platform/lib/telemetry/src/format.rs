@@ -1,4 +1,4 @@
-//! What stderr shows: a line for people, or a JSON object per line. Both redact.
+//! The formats of standard error: lines for people, or one JSON object per line. Both redact secrets.
 
 mod human;
 mod json;
@@ -13,10 +13,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::record::Record;
 
-/// How stderr is written.
+/// The format of standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// One readable line per event, coloured on terminals.
+    /// One readable line per event, with colours on a terminal.
     #[default]
     Human,
     /// One JSON object per line.
@@ -40,7 +40,7 @@ where
     }
 }
 
-/// Keeps a span's fields as `key=value …`, without the component, which is shown elsewhere.
+/// Formats the fields of a span as `key=value …`, without the component, which is shown elsewhere.
 #[derive(Debug)]
 pub(crate) struct SpanFields;
 

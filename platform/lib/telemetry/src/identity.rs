@@ -1,18 +1,23 @@
-//! What our components are called in envelopes: names that dashboards and nozzles already know, where there are any.
+//! The names of Weir's components in envelopes. They are the original's where it has the component, so that dashboards
+//! and nozzles recognise them.
 
-/// How a component signs what it says about itself.
+/// The value of the tag `metric_version`, which all envelopes that follow the v2 conventions have.
+pub(crate) const METRIC_VERSION: &str = "2.0";
+
+/// The names with which a component signs its telemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'c> {
-    /// The subcommand's name: `doppler`. The source id of logs and spans, and the tag `component` of everything.
+    /// The name of the subcommand: `doppler`. It is the source id of logs and spans, and the tag `component` of
+    /// everything.
     pub component: &'c str,
-    /// The source id of metrics: the original's.
+    /// The source id of metrics. It is the original's.
     pub metrics_source: &'c str,
-    /// What follows `loggregator.` in the tag `origin`: the original's.
+    /// The part after `loggregator.` in the tag `origin`. It is the original's.
     origin: &'c str,
 }
 
 impl<'c> Identity<'c> {
-    /// The identity of the component with this name, or with this source id of metrics.
+    /// Returns the identity of the component with this name or with this source id of metrics.
     #[must_use]
     pub fn of(component: &'c str) -> Self {
         let (component, metrics_source, origin) = match component {
@@ -39,7 +44,7 @@ impl<'c> Identity<'c> {
         }
     }
 
-    /// The tag `origin`: `loggregator.doppler`.
+    /// Returns the tag `origin`: `loggregator.doppler`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("loggregator.{}", self.origin)
@@ -50,7 +55,7 @@ impl<'c> Identity<'c> {
 mod tests {
     use super::*;
 
-    /// The pushed names of logging §1, and the component's own name where the original has none.
+    /// The names are those of logging §1, or the component's own name if the original has none.
     #[test]
     fn known_names_are_kept() {
         let row = |component| {

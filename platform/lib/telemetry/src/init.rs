@@ -1,4 +1,4 @@
-//! Puts the parts together and installs them for the process.
+//! Combines the parts of telemetry and installs them for the process.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -22,42 +22,44 @@ use weir_flow::{Capacity, Ledger};
 use weir_service::COMPONENT_SPAN_TARGET;
 
 use crate::capture::CaptureLayer;
-use crate::format::SpanFields;
+use crate::format::{Format, SpanFields};
 use crate::library::LibraryLimit;
 use crate::log_file::LogFile;
 use crate::metrics::EnvelopeExporter;
+use crate::outbox::Outbox;
 use crate::owner::{OwnerLayer, SignLayer};
+use crate::quiet;
 use crate::spans::TimerProcessor;
-use crate::{Format, Outbox, quiet};
 
-/// Libraries that are talkative at `info`.
+/// The levels of libraries that log much at `info`.
 const CALM: [&str; 5] = ["h2=warn", "hyper=warn", "tonic=warn", "rustls=warn", "tower=warn"];
 
-/// What to install.
+/// The settings of telemetry.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whose the telemetry outside any component span is.
+    /// The component of telemetry that is outside of any component span.
     pub component: &'static str,
-    /// How stderr is written.
+    /// The format of standard error.
     pub format: Format,
-    /// What is said at all: `info`, `warn,weir_doppler_server=debug`.
+    /// The filter for all logs and spans: `info`, `warn,weir_doppler_server=debug`.
     pub level: String,
-    /// What is shown on stderr, where that is less than `level`: the rest is shipped only.
+    /// A stricter filter for standard error. What it removes is still shipped.
     pub stderr_level: Option<String>,
-    /// The instance id of everything.
+    /// The instance id of all envelopes.
     pub instance_id: String,
-    /// How often metrics are collected.
+    /// The interval at which metrics are collected.
     pub metrics_every: Duration,
-    /// The bounds of the outbox.
+    /// The capacity of the outbox.
     pub capacity: Capacity,
-    /// The file that stderr is appended to, if it is to be kept within [`crate::LOG_FILE_BYTES`].
+    /// The file to which standard error is appended, if it should be kept within [`crate::LOG_FILE_BYTES`].
     pub log_file: Option<PathBuf>,
-    /// What the outbox counts in; kept in memory if there is none.
+    /// The ledger of the outbox. If there is none, it counts in memory.
     pub ledger: Option<Arc<Ledger>>,
 }
 
 impl Options {
-    /// What a component needs: `info`, for people, metrics every five seconds, 10000 envelopes or 8 MiB at most.
+    /// Returns the default settings of a component: level `info`, the format for people, metrics every five seconds,
+    /// and an outbox of at most 10,000 envelopes or 8 MiB.
     #[must_use]
     pub fn new(component: &'static str) -> Self {
         Self {
@@ -77,18 +79,18 @@ impl Options {
     }
 }
 
-/// Telemetry cannot be installed.
+/// The reason for which telemetry cannot be installed.
 #[derive(Debug, Error)]
 pub enum InitError {
-    /// The level is no filter.
+    /// The level is not a valid filter.
     #[error("log level `{level}` is not usable")]
     Level {
-        /// As it was given.
+        /// The level as it was given.
         level: String,
-        /// What the parser said.
+        /// The error of the parser.
         source: ParseError,
     },
-    /// It has been installed before.
+    /// Telemetry has been installed before.
     #[error("telemetry is installed already")]
     Installed,
 }
@@ -119,10 +121,10 @@ pub struct Telemetry {
     tracers: SdkTracerProvider,
 }
 
-/// Installs telemetry for this process, once.
+/// Installs telemetry for this process. This can be done once.
 ///
 /// # Errors
-/// When the level is no filter, or telemetry is installed already.
+/// Returns an error if the level is not a valid filter or telemetry has been installed before.
 #[expect(clippy::disallowed_methods, reason = "the formats make text of others neutral")]
 pub fn init(mut options: Options) -> Result<Telemetry, InitError> {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -144,7 +146,7 @@ pub fn init(mut options: Options) -> Result<Telemetry, InitError> {
     Ok(telemetry)
 }
 
-/// All parts, not installed.
+/// Combines all parts without installing them.
 pub(crate) fn assemble<W>(
     options: Options,
     writer: W,
@@ -173,11 +175,11 @@ where
     let timers = TimerProcessor::new(Arc::clone(&outbox), component, instance_id.clone());
     let tracers = SdkTracerProvider::builder().with_span_processor(timers).build();
 
-    // What follows stands in the order of an event's life.
+    // The layers are in the order in which an event passes through them.
     let subscriber = Registry::default()
-        // First, so that all others know whose it is.
+        // First, because the other layers need the component of a span.
         .with(OwnerLayer.with_filter(filter_fn(OwnerLayer::sees)))
-        // Next, because it keeps the spans' fields as text, which the capture reads.
+        // Second, because it stores the fields of spans as text, which the capture layer reads.
         .with(
             tracing_subscriber::fmt::layer()
                 .fmt_fields(SpanFields)
@@ -210,7 +212,7 @@ where
     ))
 }
 
-/// What is said: the libraries' chatter only if it is asked for by name.
+/// Parses a filter. Verbose libraries are limited to warnings, unless the filter names them.
 fn filter(level: &str) -> Result<EnvFilter, InitError> {
     let mut directives = level.to_owned();
     for calm in CALM {
@@ -228,7 +230,8 @@ fn filter(level: &str) -> Result<EnvFilter, InitError> {
         })
 }
 
-/// Spans that become timers: from `info` up, not those that only name a component, and none of the shipping.
+/// Returns the filter for spans that become timers: those of level `info` and above, except component spans and spans
+/// of the shipping.
 fn timed() -> tracing_subscriber::filter::FilterFn<fn(&Metadata<'_>) -> bool> {
     fn is_timed(metadata: &Metadata<'_>) -> bool {
         metadata.is_span()
@@ -240,14 +243,14 @@ fn timed() -> tracing_subscriber::filter::FilterFn<fn(&Metadata<'_>) -> bool> {
 }
 
 impl Telemetry {
-    /// Where the envelopes wait for being shipped.
+    /// Returns the outbox, in which envelopes wait to be shipped.
     #[must_use]
     pub fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
     }
 
-    /// Collects the metrics now instead of at the next interval. Waits for the collecting thread on one of tokio's
-    /// blocking threads.
+    /// Collects the metrics now and not at the next interval. The collecting thread is waited for on a blocking thread
+    /// of tokio.
     pub async fn collect(&self) {
         let meters = self.meters.clone();
         #[expect(
@@ -260,8 +263,8 @@ impl Telemetry {
         }
     }
 
-    /// The last step: collects the metrics a last time and closes the outbox, so that whoever drains it comes to an end.
-    /// What is said after this is on stderr only, and counted as lost.
+    /// Collects the metrics for the last time and closes the outbox, so that draining it comes to an end. What is
+    /// logged later appears on standard error only and is counted as lost.
     pub async fn close(&self) {
         self.collect().await;
         if let Err(error) = self.tracers.force_flush() {

@@ -1,4 +1,4 @@
-//! tracing and opentelemetry, shipped into our own pipeline as envelopes.
+//! Ships tracing and OpenTelemetry data as envelopes through Weir's own pipeline.
 //!
 //! ```text
 //! tracing events ──┬─▶ stderr (for people, or JSON)
@@ -7,13 +7,14 @@
 //! meters ────────────▶ counters, gauges ┘
 //! ```
 //!
-//! [`init()`] installs all of it; a component gets its instruments from `weir_service::Context::meter`. The [`Outbox`] is bounded, fair to
-//! the components that share it, and counts what it loses in a `dropped` counter of its own. Producing telemetry never
-//! waits.
+//! [`init()`] installs everything, and `weir_service::Context::meter` gives a component its instruments. The [`Outbox`]
+//! is bounded and fair to the components that share it, and its losses are reported in a counter `dropped`. Producing
+//! telemetry never waits.
 //!
-//! What a component is called comes from the span field `component` (see `weir_service::Context::span`), else from the
-//! process. Nothing is shipped of what happens while shipping: see [`quiet()`]. Fields named like a secret are redacted
-//! everywhere. What others wrote, such as the text of a peer's error, is made [`neutral`] wherever people read it.
+//! The component of an event or a span comes from the span field `component` (see `weir_service::Context::span`), or
+//! else from the process. What happens while telemetry is shipped is not shipped: see [`quiet()`]. Fields whose names
+//! are those of secrets are redacted everywhere. Text of others, such as the error of a peer, is made [`neutral`]
+//! wherever people read it.
 
 #![cfg_attr(
     test,
@@ -24,12 +25,12 @@
     )
 )]
 
-mod books;
 mod capture;
 mod event;
 mod format;
 mod identity;
 mod init;
+mod ledger_metrics;
 mod library;
 mod log_file;
 mod metrics;
@@ -40,11 +41,11 @@ mod quiet;
 mod record;
 mod spans;
 
-pub use books::observe_ledger;
 pub use event::event;
 pub use format::Format;
 pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};
+pub use ledger_metrics::observe_ledger;
 pub use log_file::{LOG_FILE_BYTES, set_full_log_aside};
 pub use neutral::{Neutralizer, neutral, neutral_rows};
 pub use outbox::{Outbox, Shipment};

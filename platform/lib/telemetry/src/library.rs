@@ -1,8 +1,8 @@
-//! What libraries say about strangers: each warning at most once a second.
+//! Limits warnings of libraries to one per second and place.
 //!
-//! A library warns of each peer that breaks a protocol, which anybody can do as often as they like, and we cannot make it
-//! use [`weir_service::limited!`]. So its warnings and errors are limited on their way to standard error. Those of the
-//! transports are not shipped at all (see [`crate::quiet()`]).
+//! A library warns about each peer that violates a protocol, which anybody can cause any number of times, and libraries
+//! do not use [`weir_service::limited!`]. So their warnings and errors are limited on their way to standard error. Those
+//! of transports are not shipped at all (see [`crate::quiet()`]).
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,16 +17,16 @@ use tracing_subscriber::layer::{Context, Filter};
 use weir_service::{EACH_SECOND, RateLimit};
 
 thread_local! {
-    /// How many were left out before the event that this thread is about to write.
+    /// The number of events that were left out before the one that this thread is about to write.
     static SWALLOWED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many events of its place were left out before the one that is being written.
+/// Returns how many events of its place were left out before the one that is being written.
 pub(crate) fn swallowed() -> u64 {
     SWALLOWED.take()
 }
 
-/// Lets one event of each place in a library through each second. As many places as there are in the program bound it.
+/// Lets one event per second pass for each place in a library. The number of places in the program bounds the map.
 #[derive(Debug, Default)]
 pub(crate) struct LibraryLimit {
     places: Mutex<HashMap<Identifier, RateLimit>>,
@@ -47,7 +47,8 @@ impl<S> Filter<S> for LibraryLimit {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Who asks for more than warnings wants to see all of it. What comes through the `log` crate is of a library as well.
+        // Whoever enables more than warnings wants to see all of it. Events from the `log` crate are events of
+        // libraries as well.
         if metadata.target().starts_with("weir") || *metadata.level() > Level::WARN {
             SWALLOWED.set(0);
             return true;

@@ -1,8 +1,9 @@
-//! A log file that stays within a bound: standard error, where a supervisor has appended it to a file.
+//! A log file with a bounded size, for standard error that a supervisor appends to a file.
 //!
-//! When the file is full it is copied to `FILE.1`, in the place of the copy before, and emptied; so the newest 16 MiB and
-//! up to as much of before are there. The process that writes it does this, between two lines, so that none is missing in
-//! either file; what is not written through here, such as a panic, goes to the end of the file as well.
+//! When the file is full, it is copied to `FILE.1`, which replaces the previous copy, and emptied. So the last 16 MiB,
+//! and up to 16 MiB before these, are available. The writing process does this between two lines, so that no line is
+//! missing in both files. Output that does not pass through here, such as that of a panic, is appended to the file as
+//! well.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most bytes of a log file, before one more line is written to it.
+/// The size in bytes that a log file may reach before it is set aside.
 pub const LOG_FILE_BYTES: u64 = 16 << 20;
 
 /// Writes to standard error, which is appended to a file.
@@ -22,7 +23,7 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// The file at `path`, as long as it is now.
+    /// Creates a writer for the file at `path` with its current length.
     pub(crate) fn new(path: PathBuf) -> Self {
         let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         Self {
@@ -34,7 +35,8 @@ impl LogFile {
     fn write_to(&self, mut out: impl Write, bytes: &[u8]) -> io::Result<usize> {
         let mut length = self.length.lock();
         if *length + bytes.len() as u64 > LOG_FILE_BYTES {
-            // Where that fails, such as on a full disk, it is tried again after as many bytes; lines are not held up by it.
+            // If this fails, for example on a full disk, it is tried again after the next 16 MiB. Lines are not delayed
+            // by it.
             drop(empty(&self.path));
             *length = 0;
         }
@@ -44,24 +46,24 @@ impl LogFile {
     }
 }
 
-/// Where the bytes of before are.
+/// Returns the path of the previous file.
 fn before(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()
 }
 
-/// Copies the file, then empties it: whoever appends to it goes on at its beginning.
+/// Copies the file and then empties it. A process that appends to it continues at its beginning.
 fn empty(path: &Path) -> io::Result<()> {
     fs::copy(path, before(path))?;
     fs::File::options().write(true).open(path)?.set_len(0)
 }
 
-/// Sets the log file at `path` aside if it is full, before a process is started that will append to it: one that ends
-/// before it logs would otherwise let it grow with each start.
+/// Sets the log file at `path` aside if it is full. This must be called before a process is started that appends to the
+/// file, because a process that ends before it logs would otherwise let the file grow with each start.
 ///
 /// # Errors
-/// When the file cannot be renamed.
+/// Returns an error if the file cannot be renamed.
 pub fn set_full_log_aside(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() > LOG_FILE_BYTES => fs::rename(path, before(path)),
@@ -92,8 +94,8 @@ impl<'w> MakeWriter<'w> for LogFile {
 mod tests {
     use super::*;
 
-    /// Setup: a full file, and one that grows to the bound line by line. Must hold: neither exceeds the bound, and each line is
-    /// in one of the two files.
+    /// A full file, and one that grows to the bound line by line: neither exceeds the bound, and each line is in one of
+    /// the two files.
     #[test]
     fn a_full_file_begins_anew() {
         let dir = std::env::temp_dir().join(format!("weir-log-file-{}", std::process::id()));

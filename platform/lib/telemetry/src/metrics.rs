@@ -1,9 +1,10 @@
-//! Metrics as envelopes: counters with delta and total, gauges, under the names that the instruments have.
+//! Metrics as envelopes: counters with delta and total, and gauges, with the names of their instruments.
 //!
-//! The SDK collects cumulative values at each interval, for idle instruments too (the original emits those as well); what
-//! was added since the last interval is the delta. A monotonic sum of integers becomes a counter; every other number a
-//! gauge; a histogram becomes counters `NAME_count` and `NAME_bucket` (tag `le`, cumulative, as PromQL wants them) and a
-//! gauge `NAME_sum`. Tags: the attributes, `origin` and `metric_version`. The source id is that of the meter's component.
+//! The SDK collects cumulative values at each interval, also of idle instruments, which the original emits as well. The
+//! delta is the increase since the last interval. A monotonic sum of integers becomes a counter, and any other number a
+//! gauge. A histogram becomes the counters `NAME_count` and `NAME_bucket` (with a cumulative tag `le`, as PromQL
+//! requires) and the gauge `NAME_sum`. The tags are the attributes, `origin` and `metric_version`. The source id is
+//! that of the meter's component.
 
 mod series;
 
@@ -18,13 +19,11 @@ use parking_lot::Mutex;
 use weir_envelope::batch::BatchBuilder;
 use weir_service::clock;
 
+use crate::identity::Identity;
 use crate::metrics::series::{Number, Page, Totals};
-use crate::{Identity, Outbox};
+use crate::outbox::Outbox;
 
-/// The tag `metric_version` of everything that follows the v2 conventions.
-pub(crate) const METRIC_VERSION: &str = "2.0";
-
-/// Puts every collection into the outbox.
+/// Exports every collection to the outbox.
 #[derive(Debug)]
 pub(crate) struct EnvelopeExporter {
     outbox: Arc<Outbox>,

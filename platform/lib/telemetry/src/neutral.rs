@@ -1,35 +1,35 @@
-//! Text of others as a terminal may be given it.
+//! Makes text of others safe for terminals.
 //!
-//! A terminal obeys what it reads: `ESC ] 52` writes the clipboard, a carriage return hides what stands before it, and a
-//! bidirectional override shows letters in another order than they have. Each such character is replaced by one that can
-//! be seen and does nothing: a control character by its picture (`␛` for ESC), everything else by `�`. One character
-//! stands for one, so that columns keep their widths.
+//! A terminal interprets what it prints: `ESC ] 52` writes the clipboard, a carriage return hides what is before it,
+//! and a bidirectional override shows letters in another order. Each such character is replaced by a visible one
+//! without effect: a control character by its picture (`␛` for ESC), and others by `�`. One character replaces one, so
+//! that columns keep their widths.
 //!
-//! Two forms differ in what a newline or a tab is. [`neutral`] is for one line, in which either would pass for the end of
-//! a row or of a column; [`neutral_rows`] and [`Neutralizer`] are for whole texts, where both stay.
+//! There are two forms, which differ in newlines and tabs. [`neutral`] is for one line, in which these would look like
+//! the end of a row or of a column. [`neutral_rows`] and [`Neutralizer`] are for whole texts and keep them.
 
 use std::borrow::Cow;
 
-/// What stands for a character that has no picture of its own.
+/// The replacement for a character that has no picture.
 const UNSEEN: char = '\u{fffd}';
 
-/// Longest part of a UTF-8 character that can still become one.
+/// The length in bytes of the longest incomplete UTF-8 character.
 const LONGEST_PART: usize = 3;
 
-/// One line: newlines and tabs are shown as their pictures as well.
+/// Makes one line safe. Newlines and tabs are replaced by their pictures.
 #[must_use]
 pub fn neutral(text: &str) -> Cow<'_, str> {
     replaced(text, false)
 }
 
-/// A text of several lines: newlines and tabs stay.
+/// Makes a text of several lines safe. Newlines and tabs are kept.
 #[must_use]
 pub fn neutral_rows(text: &str) -> Cow<'_, str> {
     replaced(text, true)
 }
 
-/// Neutralizes a stream of bytes, in which newlines and tabs stay. What is no UTF-8 is shown as `�`; a character that is cut
-/// between two pieces is put together again.
+/// Makes a stream of bytes safe. Newlines and tabs are kept. Invalid UTF-8 is replaced by `�`, and a character that is
+/// split between two pieces is reassembled.
 #[derive(Debug, Default)]
 pub struct Neutralizer {
     /// The beginning of a character, at most [`LONGEST_PART`] bytes.
@@ -37,7 +37,7 @@ pub struct Neutralizer {
 }
 
 impl Neutralizer {
-    /// Takes the next piece and appends what can be shown of it to `out`.
+    /// Takes the next piece and appends its safe form to `out`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         if self.part.is_empty() {
             self.take(bytes, out);
@@ -48,7 +48,7 @@ impl Neutralizer {
         }
     }
 
-    /// The stream is over: the beginning of a character is none.
+    /// Ends the stream. An incomplete character is replaced.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if !std::mem::take(&mut self.part).is_empty() {
             push_char(UNSEEN, out);
@@ -65,7 +65,7 @@ impl Neutralizer {
                 Err(error) => error,
             };
             let (valid, rest) = bytes.split_at(error.valid_up_to());
-            // It is valid up to there: nothing of it is replaced.
+            // The bytes are valid, so the lossy conversion replaces nothing.
             out.extend_from_slice(neutral_rows(&String::from_utf8_lossy(valid)).as_bytes());
             match error.error_len() {
                 Some(length) => {
@@ -102,25 +102,25 @@ fn replaced(text: &str, rows: bool) -> Cow<'_, str> {
     }
 }
 
-/// What is shown in place of `letter`; nothing if it is harmless.
+/// Returns the replacement of `letter`, or `None` if it is harmless.
 fn shown(letter: char, rows: bool) -> Option<char> {
     match letter {
         ' '..='~' => None,
         '\n' | '\t' if rows => None,
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(letter)),
         '\u{7f}' => Some('\u{2421}'),
-        // The controls of eight bits, of which one begins a sequence as ESC does.
+        // C1 control characters. One of them begins a sequence like ESC.
         '\u{80}'..='\u{9f}'
-        // What has no width: two names that look alike may be different ones.
+        // Characters without width, which make different names look alike.
         | '\u{ad}'
         | '\u{200b}'..='\u{200f}'
         | '\u{2060}'..='\u{2065}'
         | '\u{feff}'
-        // Marks, embeddings, overrides and isolates of the direction of writing.
+        // Marks, embeddings, overrides and isolates of the writing direction.
         | '\u{61c}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{206f}'
-        // Separators of lines and of paragraphs, annotations, and tags.
+        // Line and paragraph separators, annotations, and tags.
         | '\u{2028}'..='\u{2029}'
         | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}' => Some(UNSEEN),
@@ -132,9 +132,9 @@ fn shown(letter: char, rows: bool) -> Option<char> {
 mod tests {
     use super::*;
 
-    /// What a terminal would obey is shown instead; one character stands for one; letters of all scripts stay.
+    /// Control characters are replaced one by one, and letters of all scripts are kept.
     #[test]
-    fn a_terminal_obeys_nothing() {
+    fn control_characters_are_replaced() {
         for (text, expected) in [
             ("plain text ~", "plain text ~"),
             ("größe 🦀 שלום مرحبا", "größe 🦀 שלום مرحبا"),
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(neutral_rows("two\nlines\t\u{1b}"), "two\nlines\t␛");
     }
 
-    /// However a stream is cut, what is shown is the same; what is no UTF-8 cannot be a control either.
+    /// The result does not depend on where a stream is cut, and invalid UTF-8 cannot become a control character.
     #[test]
     fn a_stream_may_be_cut_anywhere() {
         let text = "größe 🦀\u{1b}[2J\u{202e}\nnext \u{9b}A".as_bytes();

@@ -1,7 +1,8 @@
-//! Where telemetry waits for being shipped: bounded, fair to its components, and honest about what it loses.
+//! The queue of envelopes to be shipped: bounded, fair to its components, and with reported losses.
 //!
-//! The law: `received = sent + dropped + queued + in shipments`. Losses are told in the stream itself, as the counter
-//! `dropped` of the component that lost them, with the tags `direction=egress`, `hop=telemetry` and `reason`.
+//! The law: `received = sent + dropped + queued + in shipments`. Losses are reported in the stream itself, as the
+//! counter `dropped` of the component that lost envelopes, with the tags `direction=egress`, `hop=telemetry` and
+//! `reason`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,28 +14,27 @@ use weir_envelope::encode::Writer;
 use weir_flow::{Capacity, FairQueue, Ledger, LossReport, Parcel, Reason};
 use weir_service::clock;
 
-use crate::Identity;
-use crate::metrics::METRIC_VERSION;
+use crate::identity::{Identity, METRIC_VERSION};
 
-/// Where losses happen, in ledgers and counters.
+/// The hop of losses in ledgers and counters.
 const HOP: &str = "telemetry";
-/// Largest shipment, in bytes: well below what a gRPC server takes.
+/// The largest size of a shipment in bytes. It is well below what a gRPC server accepts.
 const SHIPMENT_BYTES: usize = 1 << 20;
-/// How long a shipment waits for company.
+/// How long a shipment waits for more envelopes.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// Envelopes of our own, on their way out. Anyone puts in, one ships.
+/// The telemetry envelopes of this process. Any thread adds some, and one task ships them.
 #[derive(Debug)]
 pub struct Outbox {
     queue: FairQueue,
     ledger: Arc<Ledger>,
     instance_id: String,
-    /// Totals of the `dropped` counters, by component and reason.
+    /// The totals of the `dropped` counters, by component and reason.
     dropped: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 impl Outbox {
-    /// An empty outbox that counts in `ledger`.
+    /// Creates an empty outbox that counts in `ledger`.
     #[must_use]
     pub fn new(capacity: Capacity, ledger: Arc<Ledger>, instance_id: &str) -> Arc<Self> {
         Arc::new(Self {
@@ -45,26 +45,26 @@ impl Outbox {
         })
     }
 
-    /// What came in, went out and was lost.
+    /// Returns the ledger, which counts what was received, sent and lost.
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 
-    /// Envelopes that wait.
+    /// Returns the number of waiting envelopes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no envelope is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Puts in the envelope that `write` writes. Never waits: where there is no room, the component that fills the
-    /// outbox loses its oldest.
+    /// Adds the envelope that `write` writes. Never waits. If the outbox is full, the component that fills it loses its
+    /// oldest envelopes.
     pub(crate) fn put(&self, write: impl FnOnce(&mut Writer<'_>)) {
         let mut envelope = Vec::with_capacity(512);
         write(&mut Writer::new(&mut envelope));
@@ -73,7 +73,7 @@ impl Outbox {
         self.put_batch(builder.finish());
     }
 
-    /// Puts in a batch of them.
+    /// Adds a batch of envelopes.
     pub(crate) fn put_batch(&self, batch: Batch) {
         if batch.is_empty() {
             return;
@@ -88,8 +88,9 @@ impl Outbox {
         self.ledger.lost(HOP, reason, &losses);
     }
 
-    /// Waits for envelopes and takes at most `max_envelopes`, plus the counters of what was lost since; `None` once the
-    /// outbox is closed and empty. Takes a moment longer than the first envelope, so that shipments are no single ones.
+    /// Waits for envelopes and takes at most `max_envelopes`, plus counters for what was lost since the last call.
+    /// Returns `None` when the outbox is closed and empty. It waits a moment after the first envelope, so that
+    /// shipments contain more than one.
     ///
     /// Cancel safe: nothing is taken unless it is returned.
     pub async fn drain(self: &Arc<Self>, max_envelopes: usize) -> Option<Shipment> {
@@ -102,7 +103,7 @@ impl Outbox {
         if self.queue.len() < max_envelopes && !self.queue.is_closed() {
             tokio::time::sleep(LINGER).await;
         }
-        // Nobody else takes: there still is something, unless two drain at once.
+        // Only one task drains, so there still is something.
         let parcels = self.queue.try_pop(max_envelopes, SHIPMENT_BYTES)?;
         let mut builder = BatchBuilder::new();
         for envelope in parcels.iter().flat_map(|parcel| parcel.batch.iter()) {
@@ -117,12 +118,12 @@ impl Outbox {
         })
     }
 
-    /// Takes nothing more; what waits can still be drained.
+    /// Closes the outbox. It accepts nothing more, and what is waiting can still be drained.
     pub fn close(&self) {
         self.queue.close();
     }
 
-    /// Adds the `dropped` counters of what was lost since the last time.
+    /// Adds the `dropped` counters of what was lost since the last call.
     fn report_losses(&self, builder: &mut BatchBuilder) {
         let before = builder.len();
         for LossReport {
@@ -132,7 +133,7 @@ impl Outbox {
             ..
         } in self.ledger.take_reports()
         {
-            // A report that repeats an earlier one: here each is told once.
+            // A report without a count repeats an earlier one, and each loss is reported once here.
             if count == 0 {
                 continue;
             }
@@ -161,8 +162,8 @@ impl Outbox {
     }
 }
 
-/// Envelopes taken from the outbox. Say [`Shipment::delivered`] when they are; a shipment that is dropped instead is
-/// counted as lost.
+/// Envelopes that were taken from the outbox. Call [`Shipment::delivered`] when they have arrived; a shipment that is
+/// dropped without it counts as lost.
 #[derive(Debug)]
 pub struct Shipment {
     batch: Batch,
@@ -170,13 +171,13 @@ pub struct Shipment {
 }
 
 impl Shipment {
-    /// The envelopes.
+    /// Returns the envelopes.
     #[must_use]
     pub const fn batch(&self) -> &Batch {
         &self.batch
     }
 
-    /// They have arrived.
+    /// Counts the envelopes as delivered.
     pub fn delivered(mut self) {
         if let Some(outbox) = self.outbox.take() {
             outbox.ledger.in_flight(-signed(self.batch.len()));
@@ -184,7 +185,7 @@ impl Shipment {
         }
     }
 
-    /// They have not, and will not.
+    /// Counts the envelopes as lost.
     pub fn lost(mut self, reason: Reason) {
         self.count_lost(reason);
     }

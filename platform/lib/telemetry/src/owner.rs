@@ -1,4 +1,4 @@
-//! Whose spans and events are whose: remembers component spans and quiet spans, and signs spans when they end.
+//! Finds the component of spans and events. It records component spans and quiet spans, and signs spans when they end.
 
 use std::sync::OnceLock;
 
@@ -15,18 +15,18 @@ use tracing_subscriber::{Layer, Registry};
 use crate::quiet;
 use crate::record::Record;
 
-/// Span attribute by which the exporter of spans knows the component.
+/// The span attribute in which the exporter of spans finds the component.
 pub(crate) const COMPONENT: &str = "component";
 
-/// Extension of spans that have the field `component`.
+/// The extension of spans that have the field `component`.
 #[derive(Debug)]
 pub(crate) struct ComponentName(pub(crate) String);
 
-/// Extension of spans within which nothing is shipped.
+/// The extension of spans within which nothing is shipped.
 #[derive(Debug)]
 pub(crate) struct Quiet;
 
-/// What the spans around something say about it.
+/// The information from the spans around an event or a span.
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     pub(crate) component: Option<String>,
@@ -34,14 +34,14 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// What the spans around `id` say, those too that the asking layer does not see.
+    /// Returns the information around the span `id`, also from spans that the calling layer does not see.
     pub(crate) fn around(dispatch: &Dispatch, id: Option<&Id>) -> Self {
         let registry: Option<&Registry> = dispatch.downcast_ref();
         let span = registry.zip(id).and_then(|(registry, id)| registry.span(id));
         Self::of(span.map(|span| span.scope()))
     }
 
-    /// As [`Surroundings::around`], of an event.
+    /// Returns the information around an event.
     pub(crate) fn of_event(dispatch: &Dispatch, event: &Event<'_>) -> Self {
         if event.is_root() {
             return Self::default();
@@ -55,7 +55,7 @@ impl Surroundings {
         }
     }
 
-    /// Looks from the inside out.
+    /// Collects the information from the innermost span outwards.
     pub(crate) fn of<'s, S>(scope: Option<Scope<'s, S>>) -> Self
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
@@ -72,7 +72,7 @@ impl Surroundings {
     }
 }
 
-/// Remembers component spans and quiet spans. Only they pass its filter, [`OwnerLayer::sees`].
+/// The layer that records component spans and quiet spans. Only these pass its filter, [`OwnerLayer::sees`].
 #[derive(Debug)]
 pub(crate) struct OwnerLayer;
 
@@ -100,8 +100,8 @@ where
     }
 }
 
-/// Signs spans with their component when they end. Has to stand before the opentelemetry layer, which ends them, and
-/// needs the same filter.
+/// The layer that signs spans with their component when they end. It must be before the OpenTelemetry layer, which ends
+/// them, and have an equal filter.
 #[derive(Debug, Default)]
 pub(crate) struct SignLayer {
     dispatch: OnceLock<WeakDispatch>,
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// The trace and span ids, in hex, of the span that surrounds an event.
+/// Returns the trace id and the span id, in hexadecimal, of the span around an event.
 pub(crate) fn trace_ids(dispatch: &Dispatch, id: &Id) -> Option<(String, String)> {
     let context = get_otel_context(id, dispatch)?;
     let span = context.span();

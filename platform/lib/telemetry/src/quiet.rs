@@ -1,13 +1,13 @@
-//! Silence while shipping: what the shipping of telemetry says must not become telemetry to be shipped.
+//! Excludes the shipping of telemetry from telemetry, which would otherwise never end.
 
 use tracing::Instrument as _;
 use tracing::instrument::Instrumented;
 
-/// Target of the span that makes its inside quiet.
+/// The target of the span within which nothing is shipped.
 pub(crate) const TARGET: &str = "weir_telemetry::quiet";
 
-/// Crates that work for the shipping as for everything else, and whose tasks do not inherit our span: their events and
-/// spans are shown on stderr and never shipped. `opentelemetry` is the SDK talking about itself.
+/// Crates that the shipping uses and whose tasks do not inherit its span. Their events and spans are shown on standard
+/// error and never shipped. `opentelemetry` is the SDK's own logging.
 const NEVER_SHIPPED: [&str; 9] = [
     "weir_telemetry",
     "h2",
@@ -20,13 +20,13 @@ const NEVER_SHIPPED: [&str; 9] = [
     "opentelemetry",
 ];
 
-/// Runs `work` so that nothing it or its children say is shipped; stderr still shows it. Tasks spawned through
-/// `weir_service::Tasks` are children.
+/// Runs `work` so that none of its logs and spans are shipped; standard error still shows them. This includes tasks
+/// that it spawns with `weir_service::Tasks`.
 pub fn quiet<F: Future>(work: F) -> Instrumented<F> {
     work.instrument(tracing::error_span!(target: TARGET, "quiet"))
 }
 
-/// Whether events and spans of this target may be shipped at all.
+/// Returns whether events and spans with this target may be shipped.
 pub(crate) fn may_ship(target: &str) -> bool {
     let name = target.split("::").next().unwrap_or(target);
     !NEVER_SHIPPED.iter().any(|never| {
@@ -39,9 +39,9 @@ pub(crate) fn may_ship(target: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Whole crates are meant, and crates of their family; not those that merely begin alike.
+    /// Whole crates and their families are excluded, but not crates whose names only begin alike.
     #[test]
-    fn crates_are_silenced_whole() {
+    fn whole_crates_are_excluded() {
         for target in [
             "h2",
             "h2::proto::streams",

@@ -1,4 +1,4 @@
-//! One event's or span's fields, collected once, with secrets redacted.
+//! The fields of one event or span, collected once and with secrets redacted.
 
 use std::fmt::{self, Write as _};
 
@@ -7,12 +7,12 @@ use tracing::field::{Field, Visit};
 
 const REDACTED: &str = "[redacted]";
 
-/// Fields in the order of the event, the message apart.
+/// The fields in the order of the event. The message is separate.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) message: String,
     pub(crate) fields: Vec<(&'static str, Value)>,
-    /// The target of an event that came through the `log` crate.
+    /// The target of an event from the `log` crate.
     pub(crate) log_target: Option<String>,
 }
 
@@ -70,7 +70,8 @@ impl Visit for Record {
     }
 }
 
-/// Whether a field of this name holds what nobody may read: its last word says so (`client_secret`, not `token_count`).
+/// Returns whether a field of this name contains a secret. The last word decides: `client_secret`, but not
+/// `token_count`.
 pub(crate) fn is_secret(name: &str) -> bool {
     let last = name.rsplit(['.', '_', '-']).next().unwrap_or(name);
     [
@@ -93,7 +94,7 @@ fn text(value: Value) -> String {
     }
 }
 
-/// Writes a value as `key=value` readers take it: quoted where it would not be one word otherwise.
+/// Writes a value for readers of `key=value` pairs: quoted if it is not one word.
 fn write_value(out: &mut impl fmt::Write, value: &Value) -> fmt::Result {
     match value {
         Value::String(text) if text.is_empty() || text.contains([' ', '"', '=', '\n', '\t']) => write!(out, "{text:?}"),
@@ -102,7 +103,7 @@ fn write_value(out: &mut impl fmt::Write, value: &Value) -> fmt::Result {
     }
 }
 
-/// Adds `text` to `out`, cut at a character so that `out` has at most `limit` bytes.
+/// Appends `text` to `out`, cut at a character so that `out` has at most `limit` bytes.
 pub(crate) fn push_cut(out: &mut String, text: &str, limit: usize) {
     const MARK: &str = "… [cut]";
     if out.len() + text.len() <= limit {
@@ -118,9 +119,9 @@ pub(crate) fn push_cut(out: &mut String, text: &str, limit: usize) {
 mod tests {
     use super::*;
 
-    /// The last word of a name decides.
+    /// The last word of the name decides.
     #[test]
-    fn secrets_are_known_by_their_names() {
+    fn secrets_are_recognised_by_their_names() {
         for name in [
             "token",
             "Password",
@@ -136,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Values are one word or quoted.
+    /// A value is one word or quoted.
     #[test]
     fn values_stay_apart() {
         let record = Record {
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(text, "consumer is slow peer=\"a b\" count=3 shard=s empty=\"\"");
     }
 
-    /// Long texts are cut at a character, and say so.
+    /// A long text is cut at a character and marked.
     #[test]
     fn long_texts_are_cut() {
         let mut out = String::new();

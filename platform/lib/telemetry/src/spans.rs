@@ -1,4 +1,4 @@
-//! Spans as timer envelopes: name, start, stop; trace and span ids and the attributes as tags.
+//! Spans as timer envelopes: name, start and stop, with trace id, span id and attributes as tags.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,18 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use weir_service::clock::nanos_since_epoch;
 
+use crate::identity::Identity;
+use crate::outbox::Outbox;
 use crate::owner::COMPONENT;
+use crate::quiet;
 use crate::record::{is_secret, push_cut};
-use crate::{Identity, Outbox, quiet};
 
-/// Attributes beyond these are left out of a timer.
+/// The largest number of attributes in a timer. Further ones are left out.
 const MOST_TAGS: usize = 32;
-/// Longest value of a tag, in bytes.
+/// The largest size of a tag's value, in bytes.
 const LONGEST_TAG: usize = 256;
 
-/// Puts every span that ends into the outbox, at once: the only queue is the one whose losses are counted.
+/// Puts every span that ends into the outbox at once, so that the only queue is the one whose losses are counted.
 #[derive(Debug)]
 pub(crate) struct TimerProcessor {
     outbox: Arc<Outbox>,
@@ -99,7 +101,7 @@ impl SpanProcessor for TimerProcessor {
     }
 }
 
-/// Which side of a call the span is, in the words of Cloud Foundry's timers.
+/// Returns the side of a call, in the words of Cloud Foundry's timers.
 fn peer_type(kind: &SpanKind) -> Option<&'static str> {
     match kind {
         SpanKind::Server | SpanKind::Consumer => Some("Server"),

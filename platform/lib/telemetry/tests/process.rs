@@ -1,4 +1,4 @@
-//! Telemetry as a process has it: installed once, globally.
+//! A test of telemetry in a process, where it is installed once and globally.
 
 use opentelemetry::KeyValue;
 use tracing::Instrument as _;
@@ -6,8 +6,8 @@ use weir_error::Classify as _;
 use weir_service::Context;
 use weir_telemetry::{Options, init};
 
-/// One installation serves every component of the process: their instruments, events and spans arrive under their own
-/// names, from any thread. A second installation is refused. After closing, the drain ends.
+/// One installation serves all components of the process. Their metrics, events and spans have their own names, from
+/// any thread. A second installation is refused. After closing, the outbox can be drained to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_installation_serves_all_components() {
     let telemetry = init(Options::new("up")).unwrap();
@@ -63,7 +63,7 @@ async fn one_installation_serves_all_components() {
             "rlp reverse_log_proxy Counter",
             "rlp rlp Log",
             "rlp rlp Timer",
-            // How many lines the process left out.
+            // The counter of log lines that the process left out.
             "up up Counter",
         ]
     );

@@ -1,4 +1,4 @@
-//! Queries as clients write them, and as others do.
+//! Tests with queries of real clients and with invalid ones.
 
 use proptest::prelude::*;
 use weir_envelope::selector::Selector;
@@ -8,9 +8,9 @@ use super::*;
 fn selectors(query: &str) -> Vec<String> {
     let request = Query::parse(query).unwrap().request(4096).unwrap();
     assert!(request.use_preferred_tags && request.legacy_selector.is_none());
-    let shown = |selector: Selector| match selector.what {
-        What::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
-        What::Gauge(names) if !names.is_empty() => {
+    let shown = |selector: Selector| match selector.payload {
+        PayloadFilter::Counter(Some(name)) => format!("{}:counter={name}", selector.source_id),
+        PayloadFilter::Gauge(names) if !names.is_empty() => {
             format!(
                 "{}:gauge={}",
                 selector.source_id,
@@ -26,7 +26,8 @@ fn selectors(query: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every source with every kind; names replace their kind; presence counts, not the value.
+/// Each source is combined with each type. Names replace their plain type, and only the presence of a type counts, not
+/// its value.
 #[test]
 fn selectors_are_the_cross_product() {
     for (query, expected) in [
@@ -67,7 +68,7 @@ fn selectors_are_the_cross_product() {
     );
 }
 
-/// What makes no stream.
+/// Queries that are refused.
 #[test]
 fn refusals() {
     let refused = |query: &str| Query::parse(query).and_then(|query| query.request(100)).unwrap_err();
@@ -97,14 +98,14 @@ fn refusals() {
     let many: String = (0..60).map(|number| format!("source_id={number}&")).collect();
     assert_eq!(refused(&format!("{many}log&timer")), Invalid::TooMany);
     assert!(Query::parse(&format!("{many}log")).unwrap().request(100).is_ok());
-    // The product is computed, not built.
+    // The number of selectors is computed without building them.
     let sources = "source_id=a&".repeat(5_000);
     let names = "counter.name=a&".repeat(5_000);
     assert_eq!(refused(&format!("{sources}{names}")), Invalid::TooMany);
 }
 
 proptest! {
-    /// No query makes it panic, and whoever names sources gets these and no other.
+    /// No query causes a panic, and a query that names sources gets only these.
     #[test]
     fn sources_are_never_widened(query in "([a-z_.]{1,10}(=[ -~]{0,8})?&){0,6}", source in "[a-z0-9/%+-]{1,12}") {
         let text = format!("{query}source_id={source}&log");
@@ -118,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_does_not_panic(query in "\\PC{0,60}") {
+    fn random_queries_do_not_panic(query in "\\PC{0,60}") {
         drop(Query::parse(&query).and_then(|query| query.request(16)));
     }
 }

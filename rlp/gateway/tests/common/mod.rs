@@ -1,4 +1,4 @@
-//! A gateway under test, clients that see every byte, and an RLP that does what the test says.
+//! A gateway under test, clients that see every byte, and an RLP that a test controls.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The operator's token.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// Waits for a condition, which must come in time.
+/// Waits until `condition` returns true, and fails if it does not in time.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -45,7 +45,7 @@ pub(crate) fn millis(millis: u64) -> weir_config::Duration {
     weir_config::Duration::from_millis(millis)
 }
 
-/// An `EnvelopeBatch` of numbered log lines.
+/// Returns an `EnvelopeBatch` of numbered log lines.
 pub(crate) fn lines(source_id: &str, first: usize, count: usize, len: usize) -> Bytes {
     let mut builder = BatchBuilder::new();
     for number in first..first + count {
@@ -59,7 +59,7 @@ pub(crate) fn lines(source_id: &str, first: usize, count: usize, len: usize) -> 
     builder.finish().bytes().clone()
 }
 
-/// The event of [`lines`].
+/// Returns the event for [`lines`] with these arguments.
 pub(crate) fn event_of(source_id: &str, first: usize, count: usize, len: usize, id: Option<&str>) -> String {
     use base64::Engine as _;
     let envelopes: Vec<String> = (first..first + count)
@@ -75,7 +75,7 @@ pub(crate) fn event_of(source_id: &str, first: usize, count: usize, len: usize, 
     format!("data: {{\"batch\":[{}]}}{id}\n\n", envelopes.join(","))
 }
 
-/// A CA and the certificates of everybody.
+/// A CA and the certificates of all parties.
 pub(crate) struct Pki {
     _dir: tempfile::TempDir,
     ca: std::path::PathBuf,
@@ -96,7 +96,7 @@ impl Pki {
     }
 }
 
-/// A running gateway with its surroundings.
+/// A running gateway and its surroundings.
 pub(crate) struct Setup {
     pub(crate) issuer: Arc<TestIssuer>,
     pub(crate) rlp: Rlp,
@@ -147,19 +147,19 @@ impl Setup {
         Arc::clone(&self.context.ledger)
     }
 
-    /// A token of UAA's with these scopes.
+    /// Returns a token of UAA with these scopes.
     pub(crate) fn token(&self, name: &str, scopes: &[&str]) -> String {
         self.issuer.token(name, scopes)
     }
 
-    /// A TLS connection.
+    /// Opens a TLS connection.
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".to_owned().try_into().unwrap();
         self.tls.connector().connect(name, stream).await.unwrap()
     }
 
-    /// Sends a request as it is written, and reads the answer as it comes.
+    /// Sends a request as it is, and returns a client that reads the response.
     pub(crate) async fn send(&self, request: &str) -> Client {
         let mut connection = self.connect().await;
         connection.write_all(request.as_bytes()).await.unwrap();
@@ -169,13 +169,13 @@ impl Setup {
         }
     }
 
-    /// `GET` of a path with headers, each on a line of its own.
+    /// Sends `GET` with this path and these header lines.
     pub(crate) async fn get(&self, path: &str, headers: &str) -> Client {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"))
             .await
     }
 
-    /// A stream of the query, opened with a token.
+    /// Opens a stream with this query and token.
     pub(crate) async fn stream(&self, query: &str, token: &str, headers: &str) -> Client {
         let headers = format!("Authorization: bearer {token}\r\n{headers}");
         let mut client = self.get(&format!("/v2/read?{query}"), &headers).await;
@@ -184,7 +184,7 @@ impl Setup {
         client
     }
 
-    /// Stops the gateway; everything must end in time, and the books must balance.
+    /// Stops the gateway. Everything must end in time, and the ledger must balance.
     pub(crate) async fn stop(self) {
         self.trigger.fire();
         tokio::time::timeout(PATIENCE, self.running)
@@ -193,12 +193,12 @@ impl Setup {
             .unwrap()
             .unwrap();
         self.context.finish(PATIENCE).await.unwrap();
-        let books = self.context.ledger.snapshot();
-        assert_eq!((books.in_flight, books.subscribers), (0, 0));
-        assert_eq!(books.received, books.sent + books.dropped_total(), "{books:?}");
+        let counts = self.context.ledger.snapshot();
+        assert_eq!((counts.in_flight, counts.subscribers), (0, 0));
+        assert_eq!(counts.received, counts.sent + counts.dropped_total(), "{counts:?}");
     }
 
-    /// The RLP dies and is there again, at the same address.
+    /// Kills the RLP and starts it again at the same address.
     pub(crate) fn restart_rlp(&mut self) {
         let port = self.rlp.address.port();
         self.rlp.end();
@@ -213,11 +213,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Reads some more; false at the end.
+    /// Reads more bytes. Returns false at the end.
     async fn more(&mut self) -> bool {
         let mut buffer = vec![0; 16 << 10];
         let read = tokio::time::timeout(PATIENCE, self.connection.read(&mut buffer)).await;
-        // A server may close without TLS's goodbye.
+        // A server may close without a TLS close_notify.
         let read = read.expect("in time").unwrap_or(0);
         self.bytes.extend_from_slice(&buffer[..read]);
         read > 0
@@ -236,12 +236,12 @@ impl Client {
         }
     }
 
-    /// The head of the answer.
+    /// Reads the head of the response.
     pub(crate) async fn head(&mut self) -> String {
         String::from_utf8(self.until(b"\r\n\r\n").await).unwrap()
     }
 
-    /// The next chunk of the body, which is one event; `None` at the end of the body, or of the connection.
+    /// Reads the next chunk of the body, which is one event. Returns `None` at the end of the body or the connection.
     pub(crate) async fn event(&mut self) -> Option<String> {
         while !self.bytes.windows(2).any(|window| window == b"\r\n") {
             if !self.more().await {
@@ -260,7 +260,7 @@ impl Client {
         (length > 0).then(|| String::from_utf8(chunk[..length].to_vec()).unwrap())
     }
 
-    /// The next event that is no heartbeat.
+    /// Reads the next event that is not a heartbeat.
     pub(crate) async fn other_event(&mut self) -> Option<String> {
         loop {
             match self.event().await {
@@ -270,7 +270,7 @@ impl Client {
         }
     }
 
-    /// Everything up to the end of the connection.
+    /// Reads everything up to the end of the connection.
     pub(crate) async fn rest(mut self) -> String {
         while self.more().await {}
         String::from_utf8(self.bytes).unwrap()
@@ -285,28 +285,28 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Sends a message, as soon as there is room for it.
+    /// Sends a message as soon as there is room for it.
     pub(crate) async fn send(&self, message: Bytes) {
         self.frames.send(Ok(Frame::from(message))).await.unwrap();
     }
 
-    /// Sends a message, unless the gateway holds it back.
+    /// Sends a message if the gateway accepts one. Returns whether it did.
     pub(crate) fn try_send(&self, message: Bytes) -> bool {
         self.frames.try_send(Ok(Frame::from(message))).is_ok()
     }
 
-    /// Ends it with an error.
+    /// Ends the subscription with an error.
     pub(crate) async fn fail(&self, status: Status) {
         self.frames.send(Err(status)).await.unwrap();
     }
 
-    /// Whether the gateway has ended it.
+    /// Returns whether the gateway has ended the subscription.
     pub(crate) fn is_over(&self) -> bool {
         self.frames.is_closed()
     }
 }
 
-/// An RLP on a runtime of its own, so that it can die.
+/// An RLP on its own runtime, so that it can be killed.
 pub(crate) struct Rlp {
     pub(crate) address: SocketAddr,
     service: Arc<Service>,
@@ -333,7 +333,7 @@ impl RawService for Service {
         let request = EgressBatchRequest::decode(message).unwrap();
         let (frames, receiver) = mpsc::channel(1);
         self.subscriptions.lock().push(Subscription { request, frames });
-        // It ends with its last message; the list of the test does not keep it open.
+        // The stream ends with its last message, because the test's list holds only the sender.
         let frames = tokio_stream_of(receiver);
         Ok(Response::new(frames))
     }
@@ -376,27 +376,27 @@ impl Rlp {
         }
     }
 
-    /// Refuses every subscription from now on; `None`: takes them again.
+    /// Refuses every subscription from now on. `None` accepts them again.
     pub(crate) fn refuse(&self, status: Option<Status>) {
         *self.service.refusal.lock() = status;
     }
 
-    /// Waits until there were `count` subscriptions; returns the last of them.
+    /// Waits until there were `count` subscriptions. Returns the last of these.
     pub(crate) async fn subscription(&self, count: usize) -> Subscription {
         eventually("a subscription", || self.service.subscriptions.lock().len() >= count).await;
         self.service.subscriptions.lock()[count - 1].clone()
     }
 
-    /// How many subscriptions there were.
+    /// Returns how many subscriptions there were.
     pub(crate) fn count(&self) -> usize {
         self.service.subscriptions.lock().len()
     }
 
-    /// Ends from one moment to the next.
+    /// Kills the RLP.
     pub(crate) fn end(&mut self) {
         self.trigger.fire();
         if let Some(runtime) = self.runtime.take() {
-            // Waits until its sockets are closed, so that the port is free again.
+            // `shutdown_timeout` waits until the sockets are closed, so that the port can be bound again.
             std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE))
                 .join()
                 .unwrap();

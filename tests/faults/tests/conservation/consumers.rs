@@ -1,4 +1,4 @@
-//! Consumers that are slow, or go away.
+//! Consumers that are slow or vanish.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use weir_testkit::{
     Account, Firehose, Mode, RlpConsumer, Shape, Stack, Tolerance, conserved, eventually, logs_of, sent_of,
 };
 
-/// A thousand bytes a line: more than all buffers between a stalled consumer and the doppler's queue is soon sent.
+/// Lines of 1,000 bytes, so that all buffers between a stalled consumer and the doppler's queue are soon full.
 const BIG: Shape = Shape::payload(1000);
 const QUEUE: usize = 5000;
-/// The probes by which a subscription is known to be in place are not part of any account.
+/// The source of the probes that check a subscription. No account counts them.
 const PROBE: &str = "probe";
 
-/// Setup: one consumer stops reading; another one, a firehose and the log cache read on; more is sent than the stalled one's
-/// queue holds. Must hold: the live ones get everything; what the stalled one did not get is counted as its slowness, to the
-/// envelope, and the table of drops names the sources.
+/// Setup: one consumer stops reading. Another one, a firehose and the log cache read on. More is sent than the queue of
+/// the stalled consumer holds. Must hold: the others get everything. What the stalled one did not get is counted
+/// exactly as `slow_consumer`, and the table of drops names the sources.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
@@ -29,10 +29,10 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     let slow = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/live", &stack.token()?).await?;
-    slow.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    slow.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     slow.pause();
     send_paced(&emitter, &mut series, &[15_000, 15_000], 6000).await?;
@@ -47,7 +47,7 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     })
     .await?;
     slow.resume();
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     let stored = in_log_cache(&stack, &sent).await?;
     let reports = stored.reports();
@@ -57,18 +57,18 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
         Account::new("firehose", &sent, &firehose.received).with_reports(&reports),
         Account::new("log cache", &sent, &stored).with_reports(&reports),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Exact)?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Exact)?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert!(
         accounts[0].missing() > 1000,
         "the queue overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for account in &accounts[1..] {
         assert_eq!(account.missing(), 0, "{account:?}");
     }
 
-    // The stream itself says where lines are missing.
+    // Reports of losses appear in the stream of the source as well.
     let log_cache = stack.log_cache()?;
     for name in &names {
         let query =
@@ -85,11 +85,12 @@ async fn a_slow_consumer_loses_only_its_own() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a consumer stalls with its queue full and then vanishes without a word; a live one reads on. Must hold: its queue
-/// is counted (as its going), nothing stays in flight for it, and the live one and the log cache lose nothing.
+/// Setup: a consumer stalls until its queue is full, and drops its connection. Another one reads on. Must hold: the
+/// queue of the first is counted as `consumer_gone`, nothing remains in flight for it, and the other consumer and the
+/// log cache lose nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
-    /// What the client's socket and HTTP/2 buffers hold is written, as far as anybody here can know.
+    /// What the client's buffers hold counts as sent: the server cannot know that it was not read.
     const IN_BUFFERS: u64 = 4000;
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
@@ -98,9 +99,9 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let request = logs_of([name.as_str(), PROBE]);
     let vanishing = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let live = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    vanishing.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    vanishing.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     vanishing.pause();
     send_paced(&emitter, &mut series, &[20_000], 8000).await?;
@@ -115,19 +116,19 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let delivered = vanishing.received.of(&name);
     vanishing.vanish();
     let counted = eventually("the vanished consumer is counted", async || {
-        let books = stack.books()?.since(&before);
-        let counted = books.dropped("", "egress", "consumer_gone") + books.dropped("", "egress", "slow_consumer");
-        anyhow::ensure!(counted > 0, "{}", books.summary());
+        let ledgers = stack.ledgers()?.since(&before);
+        let counted = ledgers.dropped("", "egress", "consumer_gone") + ledgers.dropped("", "egress", "slow_consumer");
+        anyhow::ensure!(counted > 0, "{}", ledgers.summary());
         Ok::<_, anyhow::Error>(counted)
     })
     .await?;
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = counted.max(books.dropped("", "egress", ""));
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = counted.max(ledgers.dropped("", "egress", ""));
     let unaccounted = (20_000 - delivered).saturating_sub(counted);
     assert!(
         unaccounted <= IN_BUFFERS,
         "{unaccounted} unaccounted for: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert!(
         counted <= 20_000 - delivered,
@@ -138,15 +139,15 @@ async fn a_vanished_consumer_is_accounted_for() -> anyhow::Result<()> {
     let log_cache = Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?);
     assert_eq!((live.missing(), log_cache.missing()), (0, 0));
     for component in ["rlp", "doppler", "loggregator-agent", "forwarder-agent"] {
-        let in_flight = books.of(component).in_flight;
+        let in_flight = ledgers.of(component).in_flight;
         assert!(in_flight < 500, "{component}: {in_flight} in flight for nobody");
     }
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: a firehose client stops reading for good. Must hold: after a few seconds the traffic controller closes it, what it
-/// did not get is counted, and another firehose of another subscription gets everything.
+/// Setup: a firehose client stops reading. Must hold: the traffic controller closes the stream after a few seconds, and
+/// counts what the client did not get. A firehose of another subscription gets everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -156,9 +157,9 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     let token = stack.token()?;
     let slow = Firehose::open(stack.endpoints(), "/firehose/slow", &token).await?;
     let live = Firehose::open(stack.endpoints(), "/firehose/live", &token).await?;
-    slow.in_place(&emitter, PROBE).await?;
-    live.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    slow.wait_until_subscribed(&emitter, PROBE).await?;
+    live.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     slow.pause();
     send_paced(&emitter, &mut series, &[40_000], 5000).await?;
     emitter.finish().await?;
@@ -168,7 +169,7 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    // Five seconds for a message, six for a write: by now the server has given up.
+    // The server allows five seconds for a message and six for a write, so it has closed the stream by now.
     tokio::time::sleep(Duration::from_secs(8)).await;
     slow.resume();
     eventually("the slow firehose is closed", async || {
@@ -177,12 +178,12 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     })
     .await?;
     let delivered = slow.received.of(&name);
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = books.lost();
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = ledgers.lost();
     assert!(
         delivered < 40_000 && counted > 0,
         "{delivered} delivered: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert!(
         delivered + counted <= 40_000,
@@ -192,7 +193,7 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
     assert_eq!(Account::new("live", &sent, &live.received).missing(), 0);
     conserved(
         &[Account::new("live", &sent, &live.received)],
-        &books,
+        &ledgers,
         Tolerance::Overcount(40_000),
     )?;
     assert_no_panics(&stack);

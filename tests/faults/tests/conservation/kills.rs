@@ -1,4 +1,4 @@
-//! Parts killed with SIGKILL under load, started again by their supervisor.
+//! Components that are killed with SIGKILL under load, and started again by their supervisor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use weir_testkit::{
 
 const PROBE: &str = "probe";
 const RATE: usize = 2000;
-/// Envelopes that a link between two parts has in flight at most when one of them dies: a second of the load.
+/// An upper bound of the envelopes in flight on a link when one of its ends is killed: one second of the load.
 const WINDOW: u64 = 2000;
 
-/// Sends steadily until told to stop; gives what it sent.
+/// Sends at a steady rate until it is stopped, and returns what it sent.
 fn load(
     emitter: Emitter,
     mut series: Vec<Series>,
@@ -33,13 +33,13 @@ fn load(
     (stop, task)
 }
 
-async fn a_while() {
+async fn wait_two_seconds() {
     tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
-/// Setup: the doppler is killed twice under load; consumers at the RLP, a firehose and the log cache reconnect. Must hold:
-/// nothing is lost without being counted by the doppler's neighbours, at most the window in flight is counted though it
-/// arrived, and no line comes twice or out of order.
+/// Setup: the doppler is killed twice under load. Consumers of the RLP, a firehose and the log cache reconnect. Must
+/// hold: every loss is counted by the doppler's neighbours. At most the envelopes in flight are counted although they
+/// arrived. No line arrives twice or out of order.
 #[tokio::test(flavor = "multi_thread")]
 async fn doppler_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -49,20 +49,20 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        a_while().await;
+        wait_two_seconds().await;
         let old = stack.kill("doppler")?;
-        stack.back("doppler", old).await?;
+        stack.wait_for_restart("doppler", old).await?;
     }
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     assert!(
         !consumer.has_ended() && !firehose.has_ended(),
@@ -73,16 +73,15 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
         Account::new("firehose", &sent, &firehose.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(2 * 3 * WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(2 * 3 * WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_serves(&stack).await?;
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the RLP is killed under load; its consumer comes back as a new subscription. Must hold: the consumer's first
-/// stream has no holes before the cut, its second none after it; a firehose and the log cache lose nothing at all; what was
-/// on its way to the RLP is counted by the doppler.
+/// Setup: the RLP is killed under load, and its consumer subscribes again. Must hold: neither stream of the consumer
+/// has gaps. A firehose and the log cache lose nothing. What was on its way to the RLP is counted by the doppler.
 #[tokio::test(flavor = "multi_thread")]
 async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -92,25 +91,25 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let first = RlpConsumer::subscribe(stack.endpoints(), request.clone()).await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    first.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    first.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("rlp")?;
     let early = first.received.clone();
     let status = first.ended().await?;
     assert!(status.is_err(), "a killed server says no good-bye");
-    stack.back("rlp", old).await?;
+    stack.wait_for_restart("rlp", old).await?;
     let second = eventually("the RLP takes a subscription", async || {
         RlpConsumer::subscribe(stack.endpoints(), request.clone()).await
     })
     .await?;
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
 
     for name in &names {
         let (early, late) = (
@@ -138,22 +137,22 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
         (others[0].missing(), others[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    // All that is counted is the one subscription that went.
-    let verdict = conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    // Only losses of the subscription that ended may be counted.
+    let verdict = conserved(&others, &ledgers, Tolerance::Overcount(WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_eq!(
-        books.lost(),
-        books.dropped("doppler", "egress", ""),
+        ledgers.lost(),
+        ledgers.dropped("doppler", "egress", ""),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the traffic controller is killed under load. Must hold: consumers at the RLP and the log cache lose nothing.
+/// Setup: the traffic controller is killed under load. Must hold: consumers of the RLP and the log cache lose nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -166,19 +165,19 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     )
     .await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    firehose.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    firehose.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("traffic-controller")?;
     firehose.ended().await?;
-    stack.back("traffic-controller", old).await?;
+    stack.wait_for_restart("traffic-controller", old).await?;
     let again = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     assert!(
         again.received.total() > 0,
         "a new firehose gets what is sent from now on"
@@ -191,16 +190,16 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
         (others[0].missing(), others[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let verdict = conserved(&others, &books, Tolerance::Overcount(WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&others, &ledgers, Tolerance::Overcount(WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the loggregator agent is killed under load, behind the forwarder agent. Must hold: nothing is lost without being
-/// counted by the forwarder agent, which keeps what comes meanwhile; no line comes twice or out of order.
+/// Setup: the loggregator agent, behind the forwarder agent, is killed under load. Must hold: every loss is counted by
+/// the forwarder agent, which buffers meanwhile. No line arrives twice or out of order.
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -209,30 +208,31 @@ async fn agent_killed_under_load() -> anyhow::Result<()> {
     let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        a_while().await;
+        wait_two_seconds().await;
         let old = stack.kill("loggregator-agent")?;
-        stack.back("loggregator-agent", old).await?;
+        stack.wait_for_restart("loggregator-agent", old).await?;
     }
-    a_while().await;
+    wait_two_seconds().await;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(2 * 2 * WINDOW))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(2 * 2 * WINDOW))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_serves(&stack).await?;
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the syslog agent is killed under load, and nobody drains. Must hold: consumers lose nothing, and are not held up.
+/// Setup: the syslog agent is killed under load, without any drain. Must hold: consumers lose nothing, and nothing is
+/// delayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -241,16 +241,16 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     let names: Vec<String> = series.iter().map(|series| series.source_id().to_owned()).collect();
     let request = logs_of(names.iter().map(String::as_str).chain([PROBE]));
     let consumer = RlpConsumer::subscribe(stack.endpoints(), request).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    a_while().await;
+    wait_two_seconds().await;
     let old = stack.kill("syslog-agent")?;
-    a_while().await;
-    stack.back("syslog-agent", old).await?;
+    wait_two_seconds().await;
+    stack.wait_for_restart("syslog-agent", old).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
@@ -259,17 +259,17 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
         (accounts[0].missing(), accounts[1].missing()),
         (0, 0),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(0))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(0))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the forwarder agent, the first of the machine, is killed under load; its producer is one of the original's clients,
-/// without acknowledgements, so what it had written is gone. Must hold: what the agent had passed on arrives once and in
-/// order everywhere, and the stack serves again.
+/// Setup: the forwarder agent is killed under load. Its producer behaves like the original's clients and uses no
+/// acknowledgements, so what it had written is lost. Must hold: what the agent had passed on arrives once and in order
+/// everywhere, and the stack serves again.
 #[tokio::test(flavor = "multi_thread")]
 async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -277,21 +277,21 @@ async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
     let mut series = series_of("forwarder-kill", 1, Shape::LINE);
     let name = series[0].source_id().to_owned();
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of([name.as_str(), PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     send_paced(&emitter, &mut series, &[4000], RATE).await?;
     let old = stack.kill("forwarder-agent")?;
-    stack.back("forwarder-agent", old).await?;
+    stack.wait_for_restart("forwarder-agent", old).await?;
     let emitter = stack.emitter().await?;
     send_paced(&emitter, &mut series, &[4000], RATE).await?;
     emitter.finish().await?;
     let sent = sent_of(&series);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    // What the agent had read from its producer and not yet passed on when it died is the only thing that may be missing.
+    // Only what the agent had read from its producer and not yet passed on may be missing.
     for account in &accounts {
         account.check_numbers()?;
         assert!(account.missing() <= 1000, "{account:?}");
@@ -300,7 +300,7 @@ async fn forwarder_agent_killed_under_load() -> anyhow::Result<()> {
         accounts[0].missing(),
         accounts[1].missing(),
         "all consumers miss the same: {}",
-        books.summary()
+        ledgers.summary()
     );
     assert_serves(&stack).await?;
     assert_no_panics(&stack);

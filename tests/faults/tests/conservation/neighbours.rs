@@ -1,4 +1,4 @@
-//! One source that is a hundred times louder than its neighbours.
+//! One source that is a hundred times louder than others.
 
 use weir_faults::{assert_no_panics, in_log_cache, send_paced, series_of};
 use weir_testkit::{
@@ -8,10 +8,10 @@ use weir_testkit::{
 const PROBE: &str = "probe";
 const QUIET: usize = 10;
 const QUIET_LINES: usize = 250;
-/// A hundred times as many as each of the quiet ones.
+/// The lines of the noisy source: a hundred times as many as those of each quiet source.
 const NOISY_LINES: usize = QUIET_LINES * 100;
 
-/// Ten quiet sources and, last, the noisy one.
+/// Returns ten quiet sources, followed by the noisy one.
 fn neighbours(name: &str, shape: Shape) -> Vec<Series> {
     let mut series = series_of(&format!("{name}-quiet"), QUIET, shape);
     series.push(Series::new(format!("{name}-noisy"), shape));
@@ -24,10 +24,10 @@ fn counts() -> Vec<usize> {
     counts
 }
 
-/// Setup: a stalled consumer's queue overflows because of one source. Must hold: the quiet sources lose nothing, the noisy one
-/// pays, and it is counted to the envelope.
+/// Setup: the queue of a stalled consumer overflows because of one source. Must hold: the quiet sources lose nothing,
+/// and the losses of the noisy one are counted exactly.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
+async fn the_noisy_source_loses_when_a_queue_is_full() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
         .env("DOPPLER__QUEUE__ENVELOPES", 6000)
         .start()
@@ -40,8 +40,8 @@ async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
         logs_of(names.iter().map(String::as_str).chain([PROBE])),
     )
     .await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     consumer.pause();
     send_paced(&emitter, &mut series, &counts(), 7000).await?;
@@ -54,32 +54,38 @@ async fn the_noisy_pay_for_a_full_queue() -> anyhow::Result<()> {
     })
     .await?;
     consumer.resume();
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let stored = in_log_cache(&stack, &sent).await?;
     let reports = stored.reports();
     let accounts = [
         Account::new("stalled consumer", &sent, &consumer.received).with_reports(&reports),
         Account::new("log cache", &sent, &stored).with_reports(&reports),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Exact)?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Exact)?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     let (noisy, quiet) = names.split_last().expect("the noisy one");
     assert!(
         accounts[0].missing_of(noisy) > 1000,
         "the queue overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for name in quiet {
-        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+        assert_eq!(
+            accounts[0].missing_of(name),
+            0,
+            "{name} is quiet: {}",
+            ledgers.summary()
+        );
     }
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: the doppler stands still (SIGSTOP) while producers go on, until the agent's buffer overflows; then it goes on.
-/// Must hold: the quiet sources lose nothing; what the noisy one lost is counted by the agent; producers were not blocked.
+/// Setup: the doppler is stopped (SIGSTOP) while producers send, until the agent's buffer overflows, and is then
+/// continued. Must hold: the quiet sources lose nothing, the agent counts what the noisy one lost, and producers were
+/// not blocked.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
+async fn the_noisy_source_loses_when_a_doppler_stops() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Processes)
         .env("LOGGREGATOR_AGENT__BUFFER__ENVELOPES", 4000)
         .env("LOGGREGATOR_AGENT__IN_FLIGHT__ENVELOPES", 4000)
@@ -93,8 +99,8 @@ async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
         logs_of(names.iter().map(String::as_str).chain([PROBE])),
     )
     .await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     stack.signal("doppler", Signal::STOP)?;
     let sending = send_paced(&emitter, &mut series, &counts(), 7000).await;
@@ -102,21 +108,26 @@ async fn the_noisy_pay_for_a_doppler_that_stands_still() -> anyhow::Result<()> {
     sending?;
     emitter.finish().await?;
     let sent = sent_of(&series);
-    let books = stack.books_at_rest().await?.since(&before);
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
     let accounts = [
         Account::new("RLP consumer", &sent, &consumer.received),
         Account::new("log cache", &sent, &in_log_cache(&stack, &sent).await?),
     ];
-    let verdict = conserved(&accounts, &books, Tolerance::Overcount(20_000))?;
-    println!("{verdict:?}\n{}", books.summary());
+    let verdict = conserved(&accounts, &ledgers, Tolerance::Overcount(20_000))?;
+    println!("{verdict:?}\n{}", ledgers.summary());
     let (noisy, quiet) = names.split_last().expect("the noisy one");
     assert!(
         accounts[0].missing_of(noisy) > 1000,
         "the buffer overflowed: {}",
-        books.summary()
+        ledgers.summary()
     );
     for name in quiet {
-        assert_eq!(accounts[0].missing_of(name), 0, "{name} is quiet: {}", books.summary());
+        assert_eq!(
+            accounts[0].missing_of(name),
+            0,
+            "{name} is quiet: {}",
+            ledgers.summary()
+        );
     }
     assert_no_panics(&stack);
     Ok(())

@@ -1,4 +1,4 @@
-//! Drains that go away and come back, or are there and do not read.
+//! Drains that are away for a time, or accept connections and do not read.
 
 use anyhow::{Context as _, ensure};
 use weir_faults::send_paced;
@@ -7,8 +7,8 @@ use weir_testkit::{Series, Shape, eventually};
 
 use super::drill::{RATE, WINDOW, at_rest, away, check_complete, conserved, lines_in};
 
-/// Setup: a steady load over TCP and over TLS; both receivers go away in the midst of it and come back. Must hold: every
-/// line arrives, in order, few of them twice; meanwhile the agent says what is wrong and how much waits.
+/// Setup: a steady load over TCP and TLS. Both receivers stop and start again meanwhile. Must hold: every line arrives
+/// in order, few of them twice. During the outage the agent reports the error and how much waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
     let pki = Pki::new("the drain's CA")?;
@@ -32,7 +32,7 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
     send_paced(&emitter, &mut series, &[during; 2], RATE).await?;
     for app in ["plain", "secret"] {
         let status = agent
-            .says(app, |status| status.last_error.is_some() && status.waiting_lines > 0)
+            .wait_for_status(app, |status| status.last_error.is_some() && status.waiting_lines > 0)
             .await?;
         ensure!(status.state == "retrying" || status.state == "spilling", "{status:?}");
         ensure!(status.lost == 0, "{status:?}");
@@ -42,29 +42,30 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
     send_paced(&emitter, &mut series, &[before; 2], RATE).await?;
     let sent = (2 * before + during) as u64;
     for (receiver, app) in [(&plain, "plain"), (&secret, "secret")] {
-        receiver.has(sent).await.with_context(|| agent.log())?;
+        receiver.wait_for_lines(sent).await.with_context(|| agent.log())?;
         check_complete(&receiver.lines().of(app), sent, WINDOW).context(app)?;
         let flowing =
             |status: &weir_testkit::drains::DrainStatus| status.state == "flowing" && status.waiting_lines == 0;
-        agent.says(app, flowing).await?;
+        agent.wait_for_status(app, flowing).await?;
     }
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
-/// Setup: one receiver accepts and never reads, one refuses every handshake, one reads a kilobyte a second; another app's
-/// drain is well. Must hold: the healthy one is as fast as ever; of the others every line waits, and arrives when they read.
+/// Setup: one receiver never reads, one refuses every handshake, one reads 1,000 bytes per second. The drain of another
+/// app is healthy. Must hold: the healthy one is not delayed. The lines of the others wait, and arrive when their
+/// receivers read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
     let pki = Pki::new("the drains' CA")?;
     let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
     let bad = [
-        ("deaf", DrainReceiver::tcp(Behaviour::Deaf).await?),
+        ("deaf", DrainReceiver::tcp(Behaviour::NeverReads).await?),
         ("slow", DrainReceiver::tcp(Behaviour::Slow(1024)).await?),
         ("refusing", DrainReceiver::tls(config, Behaviour::RefuseTls).await?),
     ];
-    let well = DrainReceiver::tcp(Behaviour::Read).await?;
+    let healthy = DrainReceiver::tcp(Behaviour::Read).await?;
     let agent = DrainAgent::builder()
         .key("drains.dial_timeout", "\"2s\"")
         .start()
@@ -72,26 +73,28 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
     let items = bad
         .iter()
         .map(|(app, receiver)| DrainItem::new(app, receiver.url()).trusting(&pki.ca));
-    agent.bind(items.chain([DrainItem::new("well", well.url())])).await?;
+    agent
+        .bind(items.chain([DrainItem::new("healthy", healthy.url())]))
+        .await?;
     let emitter = agent.emitter()?;
     let mut series: Vec<Series> = bad
         .iter()
         .map(|(app, _)| Series::new(*app, Shape::LINE))
-        .chain([Series::new("well", Shape::LINE)])
+        .chain([Series::new("healthy", Shape::LINE)])
         .collect();
     send_paced(&emitter, &mut series, &[3000; 4], RATE).await?;
-    well.has(3000).await?;
-    check_complete(&well.lines().of("well"), 3000, 0)?;
-    let age = well.lines().take_age(990);
+    healthy.wait_for_lines(3000).await?;
+    check_complete(&healthy.lines().of("healthy"), 3000, 0)?;
+    let age = healthy.lines().take_age(990);
     ensure!(
         age < 1000.0,
         "99 % of the healthy drain's lines were there after {age} ms"
     );
     for (app, _) in &bad {
-        agent.says(app, |status| status.waiting_lines > 1000).await?;
+        agent.wait_for_status(app, |status| status.waiting_lines > 1000).await?;
     }
     for (app, receiver) in &bad {
-        receiver.behave(Behaviour::Read);
+        receiver.set_behaviour(Behaviour::Read);
         eventually(app, async || {
             let tally = receiver.lines().of(app);
             ensure!(tally.once == 3000, "{tally:?}");
@@ -100,16 +103,18 @@ async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
         .await
         .with_context(|| agent.log())?;
         let tally = receiver.lines().of(app);
-        // One that is slow may be connected to anew, and reads what lay in the old connection beside the new one.
+        // The agent may connect again to the slow receiver, which then reads from the old and the new connection at the
+        // same time.
         ensure!(tally.late == 0 || *app == "slow", "{app}: {tally:?}");
     }
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
-/// Setup: a TLS drain whose certificate expires; its connection is cut, and later it shows a renewed one. Must hold: the
-/// agent says that it has expired, and of whom; nothing is lost; with the new certificate everything arrives.
+/// Setup: the certificate of a TLS drain expires, its connection is closed, and later it shows a renewed one. Must
+/// hold: the agent reports the expiry and the subject. Nothing is lost, and with the new certificate everything
+/// arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
     let pki = Pki::new("the drain's CA")?;
@@ -122,9 +127,9 @@ async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
     let emitter = agent.emitter()?;
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&emitter, &mut series, &[1000], RATE).await?;
-    receiver.has(1000).await?;
+    receiver.wait_for_lines(1000).await?;
     receiver.stop().await;
-    receiver.show(pki.issue_expired(&names)?.server(&[], None)?);
+    receiver.set_tls(pki.issue_expired(&names)?.server(&[], None)?);
     receiver.start().await?;
     send_paced(&emitter, &mut series, &[2000], RATE).await?;
     let expired = |status: &weir_testkit::drains::DrainStatus| {
@@ -133,70 +138,73 @@ async fn a_certificate_expires_and_is_renewed() -> anyhow::Result<()> {
             .as_ref()
             .is_some_and(|error| error.contains("expired"))
     };
-    agent.says("app", expired).await?;
+    agent.wait_for_status("app", expired).await?;
     receiver.stop().await;
-    receiver.show(pki.issue(&names)?.server(&[], None)?);
+    receiver.set_tls(pki.issue(&names)?.server(&[], None)?);
     receiver.start().await?;
-    receiver.has(3000).await.with_context(|| agent.log())?;
+    receiver.wait_for_lines(3000).await.with_context(|| agent.log())?;
     check_complete(&receiver.lines().of("app"), 3000, WINDOW)?;
     Ok(())
 }
 
-/// Setup: the host of a drain does not resolve. Must hold: the agent says so, the lines wait, and another drain of the same
-/// app is as well as ever. Bound to a host that resolves instead, new lines flow.
+/// Setup: the host name of a drain does not resolve. Must hold: the agent reports that, the lines wait, and another
+/// drain of the same app is not affected. When the app is bound to a host that resolves, new lines arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_does_not_resolve() -> anyhow::Result<()> {
-    let well = DrainReceiver::tcp(Behaviour::Read).await?;
+    let healthy = DrainReceiver::tcp(Behaviour::Read).await?;
     let agent = DrainAgent::builder()
         .key("drains.dial_timeout", "\"2s\"")
         .start()
         .await?;
     let lost = DrainItem::new("app", "syslog://no-such-host.invalid:6514?secret=s3cret");
-    agent.bind([lost, DrainItem::new("app", well.url())]).await?;
+    agent.bind([lost, DrainItem::new("app", healthy.url())]).await?;
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&agent.emitter()?, &mut series, &[2000], RATE).await?;
-    well.has(2000).await?;
-    check_complete(&well.lines().of("app"), 2000, 0)?;
+    healthy.wait_for_lines(2000).await?;
+    check_complete(&healthy.lines().of("app"), 2000, 0)?;
     let named = |status: &weir_testkit::drains::DrainStatus| {
         status
             .last_error
             .as_ref()
             .is_some_and(|error| error.contains("no-such-host.invalid"))
     };
-    let status = agent.says("app", named).await?;
+    let status = agent.wait_for_status("app", named).await?;
     ensure!(status.waiting_lines == 2000 && status.lost == 0, "{status:?}");
     ensure!(!format!("{status:?}{}", agent.log()).contains("s3cret"), "{status:?}");
     Ok(())
 }
 
-/// Setup: a binding is removed while its drain is away, and one while its drain is well. Must hold: the healthy one's lines
-/// all arrive; of the other what can no longer leave is counted, to the line.
+/// Setup: one binding is removed while its drain is away, and one while its drain is healthy. Must hold: all lines of
+/// the healthy drain arrive. What could not be sent to the other is counted exactly.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binding_is_removed() -> anyhow::Result<()> {
-    let (well, mut gone) = (
+    let (healthy, mut gone) = (
         DrainReceiver::tcp(Behaviour::Read).await?,
         DrainReceiver::tcp(Behaviour::Read).await?,
     );
     let agent = DrainAgent::builder().key("removed_grace", "\"1s\"").start().await?;
     agent
-        .bind([DrainItem::new("well", well.url()), DrainItem::new("gone", gone.url())])
+        .bind([
+            DrainItem::new("healthy", healthy.url()),
+            DrainItem::new("gone", gone.url()),
+        ])
         .await?;
     gone.stop().await;
-    let mut series = [Series::new("well", Shape::LINE), Series::new("gone", Shape::LINE)];
+    let mut series = [Series::new("healthy", Shape::LINE), Series::new("gone", Shape::LINE)];
     send_paced(&agent.emitter()?, &mut series, &[2000; 2], RATE).await?;
     eventually("all lines at the agent", async || {
-        let received = agent.books()?.of("syslog-agent").received;
+        let received = agent.ledgers()?.of("syslog-agent").received;
         ensure!(received == 4000, "{received}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;
     agent.bind([]).await?;
-    well.has(2000).await?;
-    let books = eventually("the books", async || {
-        let books = agent.books()?;
-        ensure!(books.lost() == 2000, "{}", books.summary());
-        Ok::<_, anyhow::Error>(books)
+    healthy.wait_for_lines(2000).await?;
+    let ledgers = eventually("the books", async || {
+        let ledgers = agent.ledgers()?;
+        ensure!(ledgers.lost() == 2000, "{}", ledgers.summary());
+        Ok::<_, anyhow::Error>(ledgers)
     })
     .await?;
-    conserved(&books, 2000, &gone.lines().of("gone"))
+    conserved(&ledgers, 2000, &gone.lines().of("gone"))
 }

@@ -1,4 +1,4 @@
-//! The backlog on disk at its bounds: the budget is reached, or the disk is full.
+//! A backlog on disk that reaches its budget, and disks that are full.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,21 +6,21 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use weir_faults::send_paced;
 use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Tally};
-use weir_testkit::{Books, Series, Shape, Skip, eventually};
+use weir_testkit::{Ledgers, Series, Shape, Skip, eventually};
 
 use super::drill::{at_rest, conserved};
 
-/// Four kilobytes a line.
+/// Lines of 4,000 bytes.
 const BIG: Shape = Shape::payload(4000);
 const MIB: usize = 1 << 20;
 
-/// Sends more than fits while the drain is away, lets it come back, and gives what arrived and the books. The lines come no
-/// faster than a disk can be written: what does is lost in another way.
+/// Sends more than the budget while the drain is away, starts the drain, and returns what arrived and the agent's
+/// ledger. The lines are sent no faster than a disk can be written, as lines beyond that are lost for another reason.
 async fn overflow(
     agent: &DrainAgent,
     receiver: &mut DrainReceiver,
     bytes: usize,
-) -> anyhow::Result<(u64, Tally, Books)> {
+) -> anyhow::Result<(u64, Tally, Ledgers)> {
     agent.bind([DrainItem::new("app", receiver.url())]).await?;
     receiver.stop().await;
     let emitter = agent.emitter()?;
@@ -28,12 +28,12 @@ async fn overflow(
     send_paced(&emitter, &mut series, &[bytes / 4000], 4000).await?;
     emitter.finish().await?;
     let sent = series[0].made();
-    let told = agent.says("app", |status| status.lost > 0).await?;
+    let told = agent.wait_for_status("app", |status| status.lost > 0).await?;
     ensure!(told.state != "flowing", "{told:?}");
     receiver.start().await?;
     let tally = eventually("what was kept at the drain", async || {
-        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
-        let dropped = books.lost();
+        let (tally, ledgers) = (receiver.lines().of("app"), agent.ledgers()?);
+        let dropped = ledgers.lost();
         ensure!(tally.once + dropped >= sent, "{dropped} counted, {tally:?}");
         Ok::<_, anyhow::Error>(tally)
     })
@@ -42,35 +42,36 @@ async fn overflow(
     Ok((sent, tally, at_rest(agent).await?))
 }
 
-/// Setup: the drain is away until its budget on disk is long exceeded. Must hold: the oldest lines go, counted to the line
-/// and told as lost; the newest arrive, without a hole and in order.
+/// Setup: the drain is away until its budget on disk is exceeded. Must hold: the oldest lines are dropped, counted
+/// exactly, and reported. The newest arrive in order without a gap.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_budget_is_reached() -> anyhow::Result<()> {
+async fn the_oldest_lines_go_when_the_budget_is_reached() -> anyhow::Result<()> {
     let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
     let agent = DrainAgent::builder()
         .key("spill.bytes", "\"16MiB\"")
         .key("spill.after", "\"50ms\"")
         .start()
         .await?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 40 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 40 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.next == sent && tally.late == 0, "{tally:?}");
-    // One hole: what was on the way at first may have arrived, then the oldest are missing.
+    // Lines that were in flight at the start may have arrived, and the oldest lines after them are missing. That is one
+    // gap.
     ensure!(tally.gaps.len() == 1, "{:?}", tally.gaps);
-    // At least three quarters of the budget were used, whatever a segment wastes.
+    // Segments are dropped as a whole, so some of the budget is unused. At least three quarters must be used.
     ensure!(tally.once * 4000 > 12 << 20, "{} lines kept", tally.once);
     ensure!(
-        books.dropped("", "", "spill_full") == tally.missing(sent),
+        ledgers.dropped("", "", "spill_full") == tally.missing(sent),
         "{}",
-        books.summary()
+        ledgers.summary()
     );
-    let flowing = agent.says("app", |status| status.state == "flowing").await?;
+    let flowing = agent.wait_for_status("app", |status| status.state == "flowing").await?;
     ensure!(flowing.lost == tally.missing(sent), "{flowing:?}");
     Ok(())
 }
 
-/// Setup: 20,000 lines wait on disk for a drain that is away; while the agent is stopped, a part of the backlog is written over.
-/// Must hold: each line arrives, in order, or is counted (`spill_failed`).
+/// Setup: 20,000 lines wait on disk for a drain that is away. While the agent is stopped, a part of the backlog is
+/// overwritten. Must hold: each line arrives in order, or is counted as `spill_failed`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
     let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -81,7 +82,9 @@ async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
     let mut series = [Series::new("app", Shape::LINE)];
     send_paced(&emitter, &mut series, &[20_000], 10_000).await?;
     emitter.finish().await?;
-    agent.says("app", |status| status.waiting_lines == 20_000).await?;
+    agent
+        .wait_for_status("app", |status| status.waiting_lines == 20_000)
+        .await?;
     agent.stop().await?;
     let segment = first_segment(&agent.state_dir().join("spill"))?;
     let mut bytes = std::fs::read(&segment)?;
@@ -91,17 +94,17 @@ async fn a_damaged_backlog_is_counted() -> anyhow::Result<()> {
     receiver.start().await?;
     agent.start_again().await?;
     let tally = eventually("what is left at the drain", async || {
-        let (tally, books) = (receiver.lines().of("app"), agent.books()?);
-        let dropped = books.lost();
+        let (tally, ledgers) = (receiver.lines().of("app"), agent.ledgers()?);
+        let dropped = ledgers.lost();
         ensure!(tally.once + dropped >= 20_000, "{dropped} counted, {tally:?}");
         Ok::<_, anyhow::Error>(tally)
     })
     .await
     .with_context(|| agent.log())?;
-    let books = at_rest(&agent).await?;
-    conserved(&books, 20_000, &tally)?;
-    let failed = books.dropped("", "", "spill_failed");
-    ensure!(failed > 0 && failed == books.lost(), "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    conserved(&ledgers, 20_000, &tally)?;
+    let failed = ledgers.dropped("", "", "spill_failed");
+    ensure!(failed > 0 && failed == ledgers.lost(), "{}", ledgers.summary());
     ensure!(tally.next == 20_000 && tally.late == 0, "{tally:?}");
     Ok(())
 }
@@ -116,7 +119,7 @@ fn first_segment(spill: &Path) -> anyhow::Result<PathBuf> {
     segments.into_iter().next().context("a segment")
 }
 
-/// A file system of so many bytes, unmounted when dropped.
+/// A file system of a given size. Dropping this unmounts it.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -143,14 +146,14 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the agent may still have files open.
+        // The agent may still have open files, so the unmount is lazy.
         drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
     }
 }
 
-/// Setup: the file system of the backlog is far smaller than its budget; the drain is away. Must hold: the agent stays up
-/// and serves another drain as before; what found no place is counted and told; what was kept arrives in order when the
-/// drain is back, and from then on everything.
+/// Setup: the file system of the backlog is far smaller than its budget, and the drain is away. Must hold: the agent
+/// runs on and serves another drain. What could not be written is counted and reported. What was written arrives in
+/// order when the drain is back, and so does everything after that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_disk_is_full() -> anyhow::Result<()> {
     let disk = match SmallDisk::mount(8 * MIB)? {
@@ -166,13 +169,14 @@ async fn the_disk_is_full() -> anyhow::Result<()> {
         .state_dir(disk.path().join("state"))
         .start()
         .await?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 24 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 24 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.late == 0 && tally.once > 200, "{tally:?}");
     serves(&agent, &receiver).await
 }
 
-/// Setup: the folder of the backlog cannot be written to: something else is in its place. Must hold: as with a full disk.
+/// Setup: the folder of the backlog cannot be created, because a file has its name. Must hold: the agent behaves as
+/// with a full disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backlog_cannot_be_written() -> anyhow::Result<()> {
     let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -181,19 +185,19 @@ async fn the_backlog_cannot_be_written() -> anyhow::Result<()> {
         .key("spill.after", "\"50ms\"")
         .start()
         .await?;
-    // Not even the superuser can make a file in a file.
+    // A missing permission would not stop the superuser, who may run this test. A file in place of the folder does.
     let folder = agent.state_dir().join("spill");
     if folder.is_dir() {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::write(&folder, "in the way")?;
-    let (sent, tally, books) = overflow(&agent, &mut receiver, 8 * MIB).await?;
-    conserved(&books, sent, &tally)?;
+    let (sent, tally, ledgers) = overflow(&agent, &mut receiver, 8 * MIB).await?;
+    conserved(&ledgers, sent, &tally)?;
     ensure!(tally.late == 0 && tally.once > 0, "{tally:?}");
     serves(&agent, &receiver).await
 }
 
-/// New lines flow.
+/// Checks that new lines arrive.
 async fn serves(agent: &DrainAgent, receiver: &DrainReceiver) -> anyhow::Result<()> {
     let items = ["app", "after"].map(|app| DrainItem::new(app, receiver.url()));
     agent.bind(items).await?;

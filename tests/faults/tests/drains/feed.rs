@@ -1,4 +1,4 @@
-//! Bindings on their way: from a cloud controller that fails or changes its mind, over the binding cache, to the agent.
+//! Bindings on their way from a cloud controller, which fails or changes, over the binding cache to the agent.
 
 use std::collections::BTreeSet;
 
@@ -31,9 +31,9 @@ async fn serves_apps(agent: &DrainAgent, apps: &BTreeSet<String>) -> anyhow::Res
     .with_context(|| agent.log())
 }
 
-/// Setup: more drains than fit on a page of the feed, one of them under load; meanwhile drains come and go before and behind
-/// it, so that the offsets of all pages move. Must hold: the steady one never falls out of the list: it loses nothing, and
-/// its binding is the same all the time; in the end the agent has exactly what the controller has.
+/// Setup: more drains than fit on one page of the feed, one of them under load. Meanwhile, drains before and after it
+/// come and go, so that the offsets of all pages change. Must hold: that drain never leaves the list, loses nothing and
+/// keeps its binding. In the end the agent has exactly the drains of the controller.
 #[tokio::test(flavor = "multi_thread")]
 async fn bindings_change_while_they_are_read() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -48,7 +48,7 @@ async fn bindings_change_while_they_are_read() -> anyhow::Result<()> {
     let mut now = apps(0);
     agent.controller.set(now.iter().map(|app| item(app)));
     serves_apps(&agent, &now).await?;
-    let before = agent.says("app-0180", |_| true).await?.binding;
+    let before = agent.wait_for_status("app-0180", |_| true).await?.binding;
 
     let mut steady = [Series::new("app-0180", Shape::LINE)];
     let emitter = agent.emitter()?;
@@ -58,16 +58,16 @@ async fn bindings_change_while_they_are_read() -> anyhow::Result<()> {
         send_paced(&emitter, &mut steady, &[400], RATE).await?;
     }
     serves_apps(&agent, &now).await?;
-    receiver.has(8000).await?;
+    receiver.wait_for_lines(8000).await?;
     check_complete(&receiver.lines().of("app-0180"), 8000, 0)?;
-    assert_eq!(agent.says("app-0180", |_| true).await?.binding, before);
+    assert_eq!(agent.wait_for_status("app-0180", |_| true).await?.binding, before);
     Ok(())
 }
 
-/// Setup: the controller fails; then the binding cache dies as well, and the agent is killed and started again. Must hold:
-/// all drains go on as they were.
+/// Setup: the controller fails, then the binding cache is killed, then the agent is killed and started again. Must
+/// hold: all drains continue.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
+async fn drains_continue_without_a_feed() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::Read).await?;
     let mut agent = DrainAgent::builder().with_binding_cache(&[]).start().await?;
     let apps: BTreeSet<String> = (0..60).map(|index| format!("app-{index}")).collect();
@@ -89,7 +89,7 @@ async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
     .await?;
     send_paced(&agent.emitter()?, &mut series, &each, RATE).await?;
     expected += 600;
-    receiver.has(expected).await?;
+    receiver.wait_for_lines(expected).await?;
     let stale = agent.cache_status().await?.to_string();
     ensure!(stale.contains("stale_since"), "{stale}");
 
@@ -99,16 +99,16 @@ async fn nobody_says_which_drains_there_are() -> anyhow::Result<()> {
     serves_apps(&agent, &apps).await?;
     send_paced(&agent.emitter()?, &mut series, &each, RATE).await?;
     expected += 600;
-    receiver.has(expected).await?;
+    receiver.wait_for_lines(expected).await?;
     for app in &apps {
         check_complete(&receiver.lines().of(app), 20, 0).with_context(|| app.clone())?;
     }
     Ok(())
 }
 
-/// Setup: an app has seven drains, others have drains that cannot be used: another scheme, no host, a forbidden address.
-/// Must hold: five of the seven are used and two said to be over the limit; the others are refused, each with its reason and
-/// without its secrets; the good ones of all apps work.
+/// Setup: one app has seven drains. Other apps have drains that cannot be used: an unknown scheme, no host, a forbidden
+/// address. Must hold: five of the seven are used, and two are reported as over the limit. The others are refused, each
+/// with its reason and without secrets. The valid drains of all apps work.
 #[tokio::test(flavor = "multi_thread")]
 async fn unusable_drains_are_named() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::Read).await?;

@@ -1,4 +1,4 @@
-//! The agent is killed with SIGKILL while lines wait on its disk.
+//! Agents that are killed with SIGKILL, or stopped, while lines wait.
 
 use anyhow::{Context as _, ensure};
 use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver};
@@ -6,12 +6,12 @@ use weir_testkit::{Series, Shape, eventually};
 
 use super::drill::at_rest;
 
-/// Lines that a producer may have on the way.
+/// The largest number of lines that a producer may have in flight.
 const WINDOW: u64 = 1000;
 
-/// Setup: the drain is away, a producer sends on; the agent is killed twice meanwhile and started again. Must hold: every
-/// line arrives in order, but for what the producer counts because the agent vanished with it (at most the window, each
-/// time); the drain comes back to a backlog from before the kills.
+/// Setup: the drain is away and a producer sends. Meanwhile, the agent is killed and started again twice. Must hold:
+/// every line arrives in order, except those that the producer counts as lost with the agent, which are at most the
+/// lines in flight at each kill. The backlog contains lines from before the kills.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_survives_a_kill() -> anyhow::Result<()> {
     let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -35,7 +35,7 @@ async fn a_backlog_survives_a_kill() -> anyhow::Result<()> {
     ensure!(report.sent == sent, "{report:?}");
     ensure!(report.lost <= 2 * WINDOW, "{report:?}");
     agent
-        .says("app", |status| status.waiting_lines >= sent - report.lost)
+        .wait_for_status("app", |status| status.waiting_lines >= sent - report.lost)
         .await?;
     receiver.start().await?;
     let tally = eventually("the backlog at the drain", async || {
@@ -46,16 +46,17 @@ async fn a_backlog_survives_a_kill() -> anyhow::Result<()> {
     .await
     .with_context(|| agent.log())?;
     ensure!(tally.late == 0, "out of order: {tally:?}");
-    // What arrived though it was counted was written down and not yet said so.
+    // Some lines arrived although the producer counts them: the agent had written them to disk, and was killed before
+    // it acknowledged them.
     ensure!(tally.missing(sent) <= report.lost, "{report:?} {tally:?}");
     ensure!(tally.twice * 100 <= sent, "{tally:?}");
-    let books = at_rest(&agent).await?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = at_rest(&agent).await?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
-/// Setup: the drain flows; the agent is killed in the midst and started again. Must hold: nothing is lost but what the
-/// producer counts, and what comes twice is little.
+/// Setup: the drain is connected. The agent is killed and started again. Must hold: only lines that the producer counts
+/// are lost, and few lines arrive twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flowing_agent_is_killed() -> anyhow::Result<()> {
     let receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -84,8 +85,8 @@ async fn a_flowing_agent_is_killed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: lines wait in memory and on disk; the agent is stopped in order and started again. Must hold: nothing at all is
-/// lost, nothing comes twice.
+/// Setup: lines wait in memory and on disk. The agent is stopped with SIGTERM and started again. Must hold: nothing is
+/// lost, and nothing arrives twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_stop_loses_nothing() -> anyhow::Result<()> {
     let mut receiver = DrainReceiver::tcp(Behaviour::Read).await?;
@@ -99,7 +100,7 @@ async fn an_orderly_stop_loses_nothing() -> anyhow::Result<()> {
     agent.stop().await?;
     receiver.start().await?;
     agent.start_again().await?;
-    receiver.has(5000).await.with_context(|| agent.log())?;
+    receiver.wait_for_lines(5000).await.with_context(|| agent.log())?;
     let tally = receiver.lines().of("app");
     assert_eq!((tally.once, tally.twice, tally.late), (5000, 0, 0));
     Ok(())

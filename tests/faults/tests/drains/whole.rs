@@ -1,4 +1,4 @@
-//! The acceptance drill, as a user does it: `weir up`, `weir drain add`, lines while the receiver is away.
+//! The acceptance test, as a user would run it: `weir up`, `weir drain add`, and lines while the receiver is away.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
@@ -14,7 +14,7 @@ use super::drill::{RATE, WINDOW, away, check_complete, lines_in};
 
 const APP: &str = "outage";
 
-/// `weir tail` at work, and the stack's own lines among what it printed.
+/// A running `weir tail`, and the stack's own lines in its output.
 struct Tail {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -28,7 +28,7 @@ impl Tail {
         let kept = Arc::clone(&lines);
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // The numbered lines are compared elsewhere, and what is measured is no line.
+                // Numbered lines are checked elsewhere, and metrics are not lines.
                 if line.contains("[LGR/0]") {
                     kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
@@ -49,7 +49,7 @@ impl Drop for Tail {
     }
 }
 
-/// The row of `drain_status` of our drain.
+/// Returns the row of `drain_status` of the drain.
 async fn status(stack: &Stack, url: &str) -> anyhow::Result<Value> {
     let rows = stack
         .log_cache()?
@@ -61,10 +61,10 @@ async fn status(stack: &Stack, url: &str) -> anyhow::Result<Value> {
     rows.into_iter().next().context("a row")
 }
 
-/// Setup: a stack, a drain added by hand, numbered lines at 2,000/s by `weir emit`, the receiver stopped in the midst and
-/// started again (`WEIR_DRILL_SECONDS=20`: 80,000 lines, 20 s). Must hold: every line arrives in order, at most 800 of them
-/// twice; `weir tail` shows the drain's trouble and its end; `drain_status` tells it while it lasts; the ledgers of
-/// the whole stack say that nothing was lost.
+/// Setup: a stack, a drain added by hand, and numbered lines from `weir emit` at 2,000 per second. The receiver is
+/// stopped and started again meanwhile (`WEIR_DRILL_SECONDS=20`: 80,000 lines, 20 s). Must hold: every line arrives in
+/// order, at most 800 of them twice. `weir tail` shows the outage and its end, `drain_status` shows it while it lasts,
+/// and the ledgers of the whole stack count no loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_as_a_user_sees_it() -> anyhow::Result<()> {
     for mode in [Mode::Embedded, Mode::Processes] {
@@ -94,7 +94,7 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
         listed.contains(&url) && listed.contains(APP),
         "weir drain list: {listed}"
     );
-    let before = stack.books_at_rest().await?;
+    let before = stack.ledgers_at_rest().await?;
     let tail = Tail::of(&stack, APP)?;
 
     let away = away(4);
@@ -112,7 +112,7 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
         .stderr(log.reopen()?);
     let mut emitting = emit.spawn()?;
     let quarter = (count / 4) as u64;
-    receiver.has(quarter).await?;
+    receiver.wait_for_lines(quarter).await?;
     receiver.stop().await;
     let stopped = tokio::time::Instant::now();
     let troubled = eventually("drain_status tells it", async || {
@@ -142,7 +142,10 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
     let said = std::fs::read_to_string(log.path())?;
     ensure!(status_of_emit.success(), "weir emit: {status_of_emit}: {said}");
 
-    receiver.has(count as u64).await.with_context(|| stack.log())?;
+    receiver
+        .wait_for_lines(count as u64)
+        .await
+        .with_context(|| stack.log())?;
     let tally = receiver.lines().of(APP);
     check_complete(&tally, count as u64, WINDOW)?;
     eventually("`weir tail` shows the recovery", async || {
@@ -154,17 +157,18 @@ async fn outage(mode: Mode) -> anyhow::Result<Tally> {
     .await?;
     eventually("drain_status tells the recovery", async || {
         let row = status(&stack, &url).await?;
-        let well = row["state"].as_str() == Some("flowing") && row["waiting_lines"].as_u64() == Some(0);
-        ensure!(well && row["lost"].as_u64() == Some(0), "{row}");
+        let healthy = row["state"].as_str() == Some("flowing") && row["waiting_lines"].as_u64() == Some(0);
+        ensure!(healthy && row["lost"].as_u64() == Some(0), "{row}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    // A developer is not shouted at: one line for the change, one in thirty seconds, one for the recovery.
+    // The number of messages to a developer is limited: one for the change, one every thirty seconds, and one for the
+    // recovery.
     let most = 4 + usize::try_from(away.as_secs())? / 15;
     let lines = tail.lines();
     ensure!(lines.len() <= most, "{} lines: {lines:#?}", lines.len());
-    let books = stack.books_at_rest().await?.since(&before);
-    ensure!(books.lost() == 0, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
 
     let removed = stack
         .command()?

@@ -1,5 +1,5 @@
-//! SQL that makes much out of little: answers as text, plans, and patterns. Beside each query others are served, and the stack
-//! never has more than a gibibyte.
+//! Short SQL with large results: long answers as text, large plans, and expensive patterns. During each query others
+//! are served, and the stack stays below one gibibyte.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use weir_envelope::view::Stream;
 use weir_faults::{assert_no_panics, assert_serves};
 use weir_testkit::{Answer, LogCache, Mode, Stack, eventually, served};
 
-/// What the stack may have at most: its own memory, queries, and answers that are being read.
+/// The limit of memory in bytes: for the stack itself, queries, and answers that are being read.
 const GIBIBYTE: u64 = 1 << 30;
 
-/// What an answer may have as text: four times the 64 MiB that it may have as arrays.
+/// The largest answer as text in bytes: four times the 64 MiB that it may have as arrays.
 const TEXT: usize = 256 << 20;
 
-/// How long a simple query may take beside a hostile one, on a machine that does much else.
+/// How long a simple query may take during a hostile one, on a busy machine.
 const SERVED: Duration = Duration::from_secs(30);
 
-/// Lines of the source `wide`, all but one of which are short.
+/// The number of lines of the source `wide`. All but one are short.
 const LINES: u64 = 20_000;
 
 fn of_lines(lines: &[String]) -> Batch {
@@ -34,7 +34,7 @@ fn of_lines(lines: &[String]) -> Batch {
     builder.finish()
 }
 
-/// A stack that holds 20,000 short lines and one of 61,440 characters.
+/// Returns a stack that holds 20,000 short lines and one of 61,440 characters.
 async fn filled() -> anyhow::Result<(Stack, LogCache)> {
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
@@ -56,7 +56,8 @@ async fn filled() -> anyhow::Result<(Stack, LogCache)> {
     Ok((stack, log_cache))
 }
 
-/// Asks a hostile query; a simple one beside it is answered, and the stack stays within its memory.
+/// Runs a hostile query, and checks that a simple one is answered meanwhile, and that the stack stays within its
+/// memory.
 async fn beside(
     stack: &Stack,
     log_cache: &LogCache,
@@ -75,8 +76,8 @@ async fn beside(
     hostile
 }
 
-/// Setup: queries whose rows are small and whose text is large. Must hold: the answer has no more than its bytes of text, says
-/// where it was cut short, and a table shows the beginning of a wide cell, or all of it.
+/// Setup: queries whose rows are small and whose text is large. Must hold: the answer has no more text than its limit,
+/// and says where it was cut. A table shows the beginning of a wide cell, or all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_long_as_text() -> anyhow::Result<()> {
     let (stack, log_cache) = filled().await?;
@@ -122,8 +123,8 @@ async fn answers_that_are_long_as_text() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: short texts whose plans are large, and patterns that come from a column. Must hold: each is refused with a limit and a
-/// hint, before it is planned.
+/// Setup: short queries with large plans, and patterns from a column. Must hold: each is refused before it is planned,
+/// with a limit and a hint.
 #[tokio::test(flavor = "multi_thread")]
 async fn plans_and_patterns_without_end() -> anyhow::Result<()> {
     let (stack, log_cache) = filled().await?;

@@ -1,4 +1,4 @@
-//! Requests that are never finished: what they hold is bounded, whoever sends them, and others are served meanwhile.
+//! Requests that are never finished: the memory that they hold is limited for all senders, and others are served.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -17,22 +17,22 @@ use weir_faults::{assert_no_panics, assert_serves};
 use weir_testkit::{Endpoints, Https, Mode, PATIENCE, Stack, connect_from, eventually, raise_file_limit, served};
 use weir_tls::{ALPN_H2, ClientTls, server_name};
 
-/// The stack has this much memory at most, whatever is sent.
+/// The limit of memory in bytes, for any input.
 const MOST: u64 = 1 << 30;
 
-/// Connections of an attacker, and requests on each.
+/// The number of connections of the attacker.
 const CONNECTIONS: usize = 10;
 const STREAMS: usize = 100;
 
-/// What is sent of each request: one mebibyte.
+/// The part of each request that is sent, in bytes.
 const SIZE: usize = 1 << 20;
 
-/// Where the attacker is; the stack and everybody else are at 127.0.0.1.
+/// The address of the attacker. The stack and all others use 127.0.0.1.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A body of so many bytes that never ends.
+/// Returns a body that begins with `head`, has `size` bytes, and never ends.
 fn endless(head: &[u8], size: usize) -> Body {
     const PIECE: usize = 16 << 10;
     let pieces = std::iter::repeat_n(Bytes::from(vec![b'a'; PIECE]), size / PIECE);
@@ -41,14 +41,14 @@ fn endless(head: &[u8], size: usize) -> Body {
     StreamBody::new(futures::stream::iter(pieces).chain(futures::stream::pending())).boxed_unsync()
 }
 
-/// Requests that were begun, and the answers to those that have one.
+/// Unfinished requests, and the answers to those that have one.
 struct Attack {
     answers: JoinSet<anyhow::Result<(u16, String)>>,
     _connections: JoinSet<()>,
 }
 
 impl Attack {
-    /// Begins [`STREAMS`] requests on each of [`CONNECTIONS`] connections to the server at `url`.
+    /// Starts [`STREAMS`] requests on each of [`CONNECTIONS`] connections to the server at `url`.
     async fn begin(
         url: &str,
         name: &str,
@@ -94,7 +94,7 @@ impl Attack {
         })
     }
 
-    /// Waits until an answer with this text has come; gives its status.
+    /// Waits for an answer with this text, and returns its status.
     async fn refused(&mut self, text: &str) -> anyhow::Result<u16> {
         let mut others = Vec::new();
         let found = async {
@@ -115,7 +115,7 @@ impl Attack {
     }
 }
 
-/// The most memory that the stack has taken, which is within its bound: a line for the report.
+/// Checks the largest memory of the stack so far against the limit, and returns a line for the test's output.
 fn bounded(stack: &Stack, what: &str) -> anyhow::Result<String> {
     let peak = stack.peak_bytes()?;
     anyhow::ensure!(peak < MOST, "{what}: {} MiB", peak >> 20);
@@ -131,7 +131,7 @@ fn post(url: &str, path: &str, kind: &'static str, body: Body) -> anyhow::Result
     Ok(request)
 }
 
-/// A user's login, the way everybody takes.
+/// Logs in a user as the command line does.
 async fn log_in(endpoints: &Endpoints) -> anyhow::Result<()> {
     let form = format!(
         "grant_type=password&client_id=cf&client_secret=&username={}&password={}",
@@ -147,10 +147,10 @@ async fn log_in(endpoints: &Endpoints) -> anyhow::Result<()> {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Setup: a thousand requests of one mebibyte each that never end, on ten connections from one address, to a route of UAA
-/// that takes forms, to one that needs a token, and to SQL with a token. Must hold: what is too large is refused with its
-/// route's limit, what is small enough with the limit of all requests together, who has no token is not listened to; the
-/// process stays below one gibibyte, and others log in and read meanwhile.
+/// Setup: a thousand unfinished requests of one mebibyte each, on ten connections from one address: to a route of UAA
+/// that takes forms, to one that needs a token, and to SQL with a token. Must hold: a body that is too large is refused
+/// with the limit of its route. One that is small enough is refused with the limit of all requests together. A body
+/// without a token is not read. The process stays below one gibibyte, and others log in and read meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_bodies_are_bounded() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -194,7 +194,8 @@ async fn unfinished_bodies_are_bounded() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a thousand requests whose heads have 60 KiB each, and whose bodies never come. Must hold: heads count as bodies do.
+/// Setup: a thousand requests with heads of 60 KiB and bodies that never arrive. Must hold: heads count towards the
+/// limit as bodies do.
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_heads_are_bounded() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -216,8 +217,9 @@ async fn unfinished_heads_are_bounded() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a client with the stack's certificate begins a thousand gRPC messages of one mebibyte at each server, and ends none.
-/// Must hold: what is gathered of messages is bounded; the client is told the limit; others are served.
+/// Setup: a client with the stack's certificate starts a thousand gRPC messages of one mebibyte at each server, and
+/// finishes none. Must hold: the memory for unfinished messages is limited, the client is told the limit, and others
+/// are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_messages_are_bounded() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -234,7 +236,7 @@ async fn unfinished_messages_are_bounded() -> anyhow::Result<()> {
         ),
         (&endpoints.log_cache, "log-cache", "/logcache.v1.Ingress/Send"),
     ] {
-        // A message of one mebibyte, of which the last bytes do not come.
+        // The last bytes of this message of one mebibyte are never sent.
         let request = || {
             post(
                 address,

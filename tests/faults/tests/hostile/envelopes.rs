@@ -1,4 +1,4 @@
-//! Messages that are too large, or not what they claim to be.
+//! Messages that are too large or malformed.
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::MEMORY;
 
 const PROBE: &str = "probe";
 
-/// Envelopes that are broken in different ways.
+/// Returns envelopes that are malformed in different ways.
 fn malformed() -> Vec<Vec<u8>> {
     let good = |source: &[u8]| {
         let mut out = Vec::new();
@@ -25,21 +25,21 @@ fn malformed() -> Vec<Vec<u8>> {
     let mut not_utf8 = Vec::new();
     put_bytes(&mut not_utf8, 2, b"\xff\xfe");
     vec![
-        // A length that reaches beyond the envelope; of 4 GiB; a varint that never ends.
+        // A length beyond the end of the envelope, a length of 4 GiB, and a varint that never ends.
         vec![0x12, 0x7f, b'a'],
         vec![0x12, 0xff, 0xff, 0xff, 0xff, 0x0f],
         vec![
             0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         ],
-        // Field zero, a group that is never closed, a wire type that does not exist, a cut fixed-width field.
+        // Field number zero, a group that is never closed, an unknown wire type, and an incomplete fixed-width field.
         vec![0x00, 0x01],
         vec![0x0b, 0x0b, 0x0b],
         vec![0x0f],
         vec![0x09, 1, 2, 3],
-        // The source id as a number; not UTF-8.
+        // A source id that is a number, and one that is not UTF-8.
         vec![0x10, 0x05],
         not_utf8,
-        // A good envelope whose last byte is missing.
+        // A valid envelope without its last byte.
         {
             let mut cut = good(b"hostile");
             cut.pop();
@@ -48,16 +48,16 @@ fn malformed() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Setup: batches with broken envelopes between good ones. Must hold: all good ones arrive in order, the broken ones are
-/// counted as malformed, the stream goes on.
+/// Setup: batches with malformed envelopes between valid ones. Must hold: all valid ones arrive in order, the others
+/// are counted as malformed, and the stream goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_envelopes_cost_only_themselves() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let emitter = stack.emitter().await?;
     let mut series = Series::new("good", Shape::SHORT);
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["good", PROBE])).await?;
-    consumer.in_place(&emitter, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&emitter, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
     let broken = malformed();
     for _ in 0..50 {
         let mut message = Vec::new();
@@ -79,17 +79,17 @@ async fn broken_envelopes_cost_only_themselves() -> anyhow::Result<()> {
     .await?;
     let numbers = consumer.received.numbers().remove("good").unwrap_or_default();
     assert!(numbers.iter().copied().eq(0..expected), "in order: {numbers:?}");
-    let books = stack.books_at_rest().await?.since(&before);
-    let counted = books.dropped("forwarder-agent", "ingress", "malformed");
-    assert_eq!(counted, 50 * broken.len() as u64, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    let counted = ledgers.dropped("forwarder-agent", "ingress", "malformed");
+    assert_eq!(counted, 50 * broken.len() as u64, "{}", ledgers.summary());
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: messages whose framing is broken, whole messages of noise, and messages without anything. Must hold: the stack
-/// serves on.
+/// Setup: messages with broken framing, messages of random bytes, and empty messages. Must hold: the stack continues to
+/// serve.
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_is_no_batch() -> anyhow::Result<()> {
+async fn random_bytes_do_not_stop_the_stack() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let endpoints = stack.endpoints();
     let noise: Vec<Bytes> = [
@@ -107,7 +107,7 @@ async fn noise_is_no_batch() -> anyhow::Result<()> {
         for message in &noise {
             let emitter = Emitter::to(address, name, endpoints).await?;
             emitter.send_raw(message.clone()).await?;
-            // Refused or ignored, but answered.
+            // The server may refuse these messages or ignore them, but it answers.
             drop(emitter.finish().await);
         }
     }
@@ -128,7 +128,7 @@ async fn noise_is_no_batch() -> anyhow::Result<()> {
         ] {
             drop(log_cache.unary(path, message.clone()).await);
         }
-        // A selection of nothing, or no request at all: refused at once, never a stream.
+        // A request without selectors, and an empty request, are refused at once instead of becoming streams.
         let refused = rlp
             .unary("/loggregator.v2.Egress/BatchedReceiver", message.clone())
             .await;
@@ -143,15 +143,16 @@ async fn noise_is_no_batch() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a message above the limit of ten MiB, and lines longer than any client takes. Must hold: the one message is
-/// refused by its stream's end, other producers do not notice, consumers get what came before and after.
+/// Setup: a message above the limit of ten MiB, and lines that are longer than any client accepts. Must hold: the
+/// server ends the stream of that message, other producers are not affected, and consumers get what was sent before and
+/// after.
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_messages_are_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let neighbour = stack.emitter().await?;
     let consumer = RlpConsumer::subscribe(stack.endpoints(), logs_of(["large", "neighbour", PROBE])).await?;
-    consumer.in_place(&neighbour, PROBE).await?;
-    let before = stack.books_at_rest().await?;
+    consumer.wait_until_subscribed(&neighbour, PROBE).await?;
+    let before = stack.ledgers_at_rest().await?;
 
     let emitter = stack.emitter().await?;
     emitter.send_raw(vec![0_u8; (10 << 20) + 1024]).await?;
@@ -162,7 +163,7 @@ async fn oversized_messages_are_refused() -> anyhow::Result<()> {
         "{status}"
     );
 
-    // A single line of eight MiB passes the agent, but no client with default settings would take it.
+    // The agent accepts a line of eight MiB, but clients with default settings do not.
     let emitter = stack.emitter().await?;
     let mut large = Vec::new();
     Writer::new(&mut large)
@@ -187,8 +188,8 @@ async fn oversized_messages_are_refused() -> anyhow::Result<()> {
         !consumer.has_ended(),
         "the large line did not break the consumer's stream"
     );
-    let books = stack.books_at_rest().await?.since(&before);
-    assert!(books.dropped("", "", "too_large") >= 1, "{}", books.summary());
+    let ledgers = stack.ledgers_at_rest().await?.since(&before);
+    assert!(ledgers.dropped("", "", "too_large") >= 1, "{}", ledgers.summary());
     assert!(stack.resident_bytes()? < MEMORY);
     assert_no_panics(&stack);
     Ok(())

@@ -1,4 +1,4 @@
-//! SQL that tries to write, to read files, or to use up the machine.
+//! SQL that tries to write, to read files, or to exhaust the machine.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use weir_testkit::{Https, LogCache, Mode, Series, Shape, Stack, eventually};
 
 use super::MEMORY;
 
-/// A refusal must come with this status, a text, and at once.
+/// How long a refusal may take.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
 async fn filled() -> anyhow::Result<(Stack, LogCache)> {
@@ -28,8 +28,8 @@ async fn filled() -> anyhow::Result<(Stack, LogCache)> {
     Ok((stack, log_cache))
 }
 
-/// Setup: statements that change something, or reach outside. Must hold: each is refused with 400 and says why; nothing on disk
-/// is written; the data is as before.
+/// Setup: statements that change data, or read or write files. Must hold: each is refused with 400 and a reason,
+/// nothing is written to disk, and the data is unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_that_write_or_read_files() -> anyhow::Result<()> {
     let (stack, log_cache) = filled().await?;
@@ -92,8 +92,8 @@ async fn statements_that_write_or_read_files() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: queries that would need more memory, time or depth than there is. Must hold: each ends with an error that says so,
-/// within its time, memory stays in its budget, and a simple query at the same time is answered.
+/// Setup: queries that need more memory, time or depth than allowed. Must hold: each ends within its time with an error
+/// that names the limit. Memory stays within its limit, and a simple query is answered meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_that_would_exhaust_the_machine() -> anyhow::Result<()> {
     let (stack, log_cache) = filled().await?;
@@ -102,7 +102,7 @@ async fn queries_that_would_exhaust_the_machine() -> anyhow::Result<()> {
     let many = format!("select 1 {}", "union all select 1 ".repeat(20_000));
     let (memory, time, size) = ("needs more than the", "not done after", "is more than the");
     let (joined, made) = ("cannot be combined with a join", "would make more than");
-    // What each is refused with; memory and time run out in an order that depends on the machine.
+    // The allowed error texts of each query. Whether memory or time ends first depends on the machine.
     let queries: [(&str, &[&str]); 10] = [
         // The product of all lines with themselves, three times over, sorted, aggregated, or in one array.
         (
@@ -162,7 +162,7 @@ async fn queries_that_would_exhaust_the_machine() -> anyhow::Result<()> {
         let resident = stack.resident_bytes()?;
         assert!(resident < MEMORY, "{head}: {} MiB", resident >> 20);
     }
-    // Looks as bad, and takes time by the length of the text alone.
+    // This pattern needs exponential time in a backtracking engine, and linear time here.
     let backtracking = "select count(*) as n from logs where body ~ '(a*)*(a*)*(a*)*(a*)*b'";
     assert!(
         log_cache
@@ -176,10 +176,10 @@ async fn queries_that_would_exhaust_the_machine() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: requests without token, with a wrong one, with nonsense around the query. Must hold: 401 without a good token, 4xx for
-/// nonsense.
+/// Setup: requests without a token, with a wrong one, and with an invalid query. Must hold: 401 without a valid token,
+/// and 4xx for the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_none() -> anyhow::Result<()> {
+async fn invalid_requests_are_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let endpoints = stack.endpoints();
     let url = format!("{}/v1/sql", endpoints.sql_http);
@@ -217,7 +217,7 @@ async fn requests_that_are_none() -> anyhow::Result<()> {
             answer.text()
         );
     }
-    // A query of a hundred MiB: refused, perhaps before it was read.
+    // A query of 100 MiB may be refused before it is read, which the client may see as a broken connection.
     if let Ok(answer) = somebody.post(&url, "text/plain", "*/*", vec![b' '; 100 << 20]).await {
         assert!(answer.status.is_client_error(), "{}", answer.status);
     }

@@ -1,4 +1,4 @@
-//! Strangers at the doors: no certificate, somebody else's, no TLS at all, no HTTP/2 inside it.
+//! Clients without a certificate, with one of another CA, without TLS, and without HTTP/2 inside TLS.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use weir_tls::{ALPN_H2, Authority, ClientTls, server_name};
 
 use super::MEMORY;
 
-/// How long a server may keep a connection on which nothing sensible comes.
+/// How long a server may keep a connection on which nothing valid arrives.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn grpc_servers(endpoints: &Endpoints) -> [(&str, &'static str); 4] {
@@ -43,7 +43,7 @@ fn all_ports(endpoints: &Endpoints) -> Vec<String> {
         .collect()
 }
 
-/// Calls a server that must not let us in; the call fails without an answer of the service.
+/// Checks that a call to a server fails before the service answers.
 async fn assert_refused(address: &str, name: &str, tls: &ClientTls) {
     let outcome = async {
         let channel = connect(address, name, tls).await?;
@@ -56,7 +56,8 @@ async fn assert_refused(address: &str, name: &str, tls: &ClientTls) {
         .await
         .expect("an answer in time")
         .expect_err("a refusal");
-    // TLS 1.3 lets the client believe that it is in until it hears otherwise.
+    // In TLS 1.3 the client finishes its handshake before the server has checked the certificate, so the error may come
+    // with the call.
     if let Some(status) = error.downcast_ref::<tonic::Status>() {
         assert!(
             matches!(
@@ -68,10 +69,10 @@ async fn assert_refused(address: &str, name: &str, tls: &ClientTls) {
     }
 }
 
-/// Setup: clients without a certificate, and with one of another CA, call every internal server. Must hold: none gets in,
-/// also at the gateway that wants certificates over HTTP/1.1.
+/// Setup: clients without a certificate, and with one of another CA, call every internal server. Must hold: all are
+/// refused, also by the log cache's gateway, which requires certificates over HTTP/1.1.
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_are_refused() -> anyhow::Result<()> {
+async fn clients_without_our_certificate_are_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let endpoints = stack.endpoints();
     let elsewhere = tempfile::tempdir()?;
@@ -88,7 +89,7 @@ async fn strangers_are_refused() -> anyhow::Result<()> {
         let answer = https.get(&format!("{}/api/v1/meta", endpoints.log_cache_gateway)).await;
         assert!(answer.is_err(), "the gateway answered {answer:?}");
     }
-    // And a client does not talk to a server of another name.
+    // A client refuses a server whose certificate has another name.
     let right = endpoints.mutual()?;
     assert!(connect(&endpoints.rlp, "doppler", &right).await.is_err());
     assert_serves(&stack).await?;
@@ -96,7 +97,7 @@ async fn strangers_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is written instead of a TLS greeting.
+/// Returns what is written instead of a TLS ClientHello.
 fn garbage() -> Vec<Vec<u8>> {
     let mut random = vec![0_u8; 200_000];
     let mut state = 0x9e37_79b9_u32;
@@ -110,7 +111,8 @@ fn garbage() -> Vec<Vec<u8>> {
         Vec::new(),
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        // A TLS record that promises 65,535 bytes, one with a wrong version, a handshake that promises 16 MiB.
+        // A TLS record with a length of 65,535 bytes, one with a wrong version, and a handshake with a length of 16
+        // MiB.
         [&[0x16, 0x03, 0x01, 0xff, 0xff][..], &[0; 3000]].concat(),
         [&[0x16, 0xff, 0xff, 0x00, 0x05][..], &[1, 0, 0, 1, 0]].concat(),
         [&[0x16, 0x03, 0x01, 0x00, 0x05][..], &[1, 0xff, 0xff, 0xff, 0]].concat(),
@@ -119,8 +121,8 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Setup: garbage instead of a TLS greeting at every port, and connections that say nothing. Must hold: each is closed by the
-/// server or ignored; others are served meanwhile.
+/// Setup: invalid bytes instead of a TLS handshake at every port, and connections without any bytes. Must hold: the
+/// server closes or ignores each, and others are served meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_instead_of_tls() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -132,7 +134,7 @@ async fn garbage_instead_of_tls() -> anyhow::Result<()> {
         }
         for bytes in garbage() {
             let mut stream = TcpStream::connect(port).await?;
-            // The server may close at any moment: what matters is that it does.
+            // The server may close the connection during the write, so an error is fine here.
             drop(stream.write_all(&bytes).await);
             drop(stream.shutdown().await);
             let mut rest = Vec::new();
@@ -151,7 +153,7 @@ async fn garbage_instead_of_tls() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is written inside TLS instead of HTTP/2, or as broken HTTP/2.
+/// Returns what is written inside TLS instead of HTTP/2, and malformed HTTP/2.
 fn broken_http2() -> Vec<Vec<u8>> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     /// An empty SETTINGS frame.
@@ -163,11 +165,11 @@ fn broken_http2() -> Vec<Vec<u8>> {
     vec![
         b"hello".to_vec(),
         PREFACE.to_vec(),
-        // A frame of 16 MiB, data for a stream that was never opened, a window update of zero.
+        // A frame of 16 MiB, data for a stream that was never opened, and a window update of zero.
         after_settings(&[frame(0xff_ffff, 0, 0, 1, &[0; 64])]),
         after_settings(&[frame(4, 0, 0, 7, b"data")]),
         after_settings(&[frame(4, 8, 0, 0, &[0; 4])]),
-        // A header block that never ends, in continuations of nonsense.
+        // A header block that never ends, in CONTINUATION frames of invalid bytes.
         after_settings(&[
             frame(1, 1, 0, 1, &[0x82]),
             frame(64, 9, 0, 1, &[0xff; 64]),
@@ -189,7 +191,8 @@ fn broken_http2() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Setup: a client with a good certificate speaks no, or broken, HTTP/2. Must hold: its connection ends; others are served.
+/// Setup: a client with a valid certificate sends no HTTP/2, or malformed HTTP/2. Must hold: its connection ends, and
+/// others are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_inside_tls() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;

@@ -1,4 +1,4 @@
-//! Clients of the traffic controller that break the WebSocket protocol, or HTTP before it.
+//! Clients of the traffic controller that violate the WebSocket protocol, or HTTP before it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use weir_faults::{assert_no_panics, assert_serves};
-use weir_testkit::{Endpoints, Mode, Stack, dial_firehose};
+use weir_testkit::{Endpoints, Mode, Stack, connect_firehose};
 use weir_tls::{ALPN_HTTP1, server_name};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ async fn tls(endpoints: &Endpoints) -> anyhow::Result<TlsStream<TcpStream>> {
     Ok(connector.connect(server_name("localhost")?, stream).await?)
 }
 
-/// Writes `bytes` and reads until the server closes.
+/// Writes `bytes`, and reads until the server closes the connection.
 async fn exchange(endpoints: &Endpoints, bytes: &[u8]) -> anyhow::Result<String> {
     let mut stream = tls(endpoints).await?;
     drop(stream.write_all(bytes).await);
@@ -32,7 +32,7 @@ async fn exchange(endpoints: &Endpoints, bytes: &[u8]) -> anyhow::Result<String>
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-/// Setup: broken requests. Must hold: each gets a 4xx status or a closed connection.
+/// Setup: malformed requests. Must hold: each gets a 4xx status or a closed connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_requests_are_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -49,7 +49,7 @@ async fn broken_requests_are_refused() -> anyhow::Result<()> {
         "GET / HTTP/9.9\r\n\r\n".to_owned(),
         format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(500_000)),
         format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(20_000)),
-        // Handshakes without key, with a wrong version, with a body that never comes.
+        // Handshakes without a key, with a wrong version, and with a body that never arrives.
         upgrade("/firehose/x", "Sec-WebSocket-Version: 13\r\n"),
         upgrade("/firehose/x", &format!("{key}Sec-WebSocket-Version: 99\r\n")),
         upgrade("/firehose/%00%ff", &format!("{key}Sec-WebSocket-Version: 99\r\n")),
@@ -69,19 +69,19 @@ async fn broken_requests_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Frames that no client may send.
+/// Returns frames that no client may send (RFC 6455, section 5).
 fn frames() -> Vec<Vec<u8>> {
     vec![
-        // Not masked; reserved bits; an unknown opcode.
+        // A frame without a mask, one with reserved bits, and one with an unknown opcode.
         vec![0x82, 0x01, b'x'],
         vec![0xf2, 0x81, 0, 0, 0, 0, b'x'],
         vec![0x83, 0x81, 0, 0, 0, 0, b'x'],
-        // A length of 2^63 - 1, and one with the top bit set; a fragmented ping; a ping of 64 KiB.
+        // A length of 2^63 - 1, one with the top bit set, a fragmented ping, and a ping of 64 KiB.
         [&[0x82, 0xff, 0x7f][..], &[0xff; 7], &[0; 4]].concat(),
         [&[0x82, 0xff][..], &[0xff; 8], &[0; 4]].concat(),
         vec![0x09, 0x80, 0, 0, 0, 0],
         [&[0x89, 0xfe, 0xff, 0xff, 0, 0, 0, 0][..], &[0; 65_535]].concat(),
-        // A continuation of nothing; a close with half a code; text that is not UTF-8.
+        // A continuation without a first frame, a close frame with half a status code, and text that is not UTF-8.
         vec![0x80, 0x80, 0, 0, 0, 0],
         vec![0x88, 0x81, 0, 0, 0, 0, 3],
         vec![0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe],
@@ -89,15 +89,15 @@ fn frames() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Setup: after a good handshake come frames that no client may send. Must hold: the stream ends, or goes on as if nothing
-/// had come; others are served.
+/// Setup: frames that no client may send follow a valid handshake. Must hold: the stream ends or ignores them, and
+/// others are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_frames_end_their_stream_only() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let token = stack.token()?;
-    let mut bystander = dial_firehose(stack.endpoints(), "/firehose/bystander", &token).await?;
+    let mut bystander = connect_firehose(stack.endpoints(), "/firehose/bystander", &token).await?;
     for frame in frames() {
-        let socket = dial_firehose(stack.endpoints(), "/firehose/hostile", &token).await?;
+        let socket = connect_firehose(stack.endpoints(), "/firehose/hostile", &token).await?;
         let mut stream = socket.into_inner();
         drop(stream.write_all(&frame).await);
         drop(stream.shutdown().await);
@@ -106,14 +106,15 @@ async fn broken_frames_end_their_stream_only() -> anyhow::Result<()> {
         assert!(read.is_ok(), "a stream outlives its client after {frame:.20?}");
     }
     assert_serves(&stack).await?;
-    // The stack's own envelopes keep coming.
+    // The stack's own envelopes keep this stream busy.
     let next = timeout(PATIENCE, bystander.next()).await?;
     assert!(matches!(next, Some(Ok(_))), "{next:?}");
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: five hundred clients that never finish their handshake, or open a stream and vanish. Must hold: others are served.
+/// Setup: five hundred clients that never finish their handshake, or open a stream and drop the connection. Must hold:
+/// others are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_clients_do_no_harm() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -125,7 +126,7 @@ async fn half_open_clients_do_no_harm() -> anyhow::Result<()> {
         half_open.push(stream);
     }
     for index in 0..250 {
-        drop(dial_firehose(stack.endpoints(), &format!("/firehose/gone-{index}"), &token).await?);
+        drop(connect_firehose(stack.endpoints(), &format!("/firehose/gone-{index}"), &token).await?);
     }
     assert_serves(&stack).await?;
     drop(half_open);

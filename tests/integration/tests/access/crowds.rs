@@ -1,4 +1,4 @@
-//! Crowds of connections from one address: others are served, and the parts of the stack reach each other.
+//! Many connections from one address: others are served, and the components reach each other.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,32 +10,33 @@ use weir_faults::{assert_no_panics, assert_serves};
 use weir_testkit::{Crowd, Mode, Stack, eventually, served};
 use weir_tls::ALPN_H2;
 
-use super::faces::{Ask, Faces};
+use super::interfaces::{Ask, Interfaces};
 use super::uaa::Uaa;
 
-/// More connections than a port has places.
+/// The number of connections: more than a port accepts.
 const CROWD: usize = 2100;
 
-/// The stack has 127.0.0.1.
+/// The address of the crowd. The stack uses 127.0.0.1.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Others are served by then, however busy the machine is; a member of a crowd holds its place for 10 to 30 seconds.
+/// How long others may wait, on a busy machine. A member of the crowd keeps its connection for 10 to 30 seconds, so
+/// others do not wait for its end.
 const SERVED: Duration = Duration::from_secs(8);
 
-/// A request for which the server waits.
+/// The beginning of a request, whose end the server waits for.
 const BEGUN: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: ";
 
-/// A request that the server reads, slowly.
+/// A request with a body that arrives slowly.
 const SLOW_FORM: &[u8] = b"POST /oauth/token HTTP/1.1\r\nhost: uaa\r\ncontent-length: 1000\r\n\
     content-type: application/x-www-form-urlencoded\r\n\r\ngrant_type=";
 
-/// A login, a read, a query and streams, all from the address of the stack.
+/// Checks that a login, a read, a query and streams are served, all from the address of the stack.
 async fn all_are_served(stack: &Stack, uaa: &Uaa) -> anyhow::Result<()> {
     let endpoints = stack.endpoints();
     let login = uaa.user_token(&endpoints.admin_user, &endpoints.admin_password);
     served("a login", SERVED, login).await?;
     let token = stack.token()?;
-    let faces = Faces::new(stack, Some(&token))?;
+    let interfaces = Interfaces::new(stack, Some(&token))?;
     for (ask, wanted) in [
         (Ask::Read("crowded"), 200),
         (Ask::Meta, 200),
@@ -43,14 +44,15 @@ async fn all_are_served(stack: &Stack, uaa: &Uaa) -> anyhow::Result<()> {
         (Ask::Gateway("log"), 200),
         (Ask::Firehose, 101),
     ] {
-        let status = served(&format!("{ask:?}"), SERVED, faces.status(ask)).await?;
+        let status = served(&format!("{ask:?}"), SERVED, interfaces.status(ask)).await?;
         ensure!(status == wanted, "{ask:?}: {status}");
     }
     Ok(())
 }
 
-/// Setup: more connections from one address than a port has places, at each public port in turn; each has begun a request, and
-/// comes again when it is closed. Must hold: a login, a read, a query and streams from another address are served.
+/// Setup: more connections from one address than a port accepts, at each public port in turn. Each has begun a request,
+/// and connects again when it is closed. Must hold: a login, a read, a query and streams from another address are
+/// served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_shuts_nobody_out() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
@@ -79,10 +81,11 @@ async fn a_crowd_shuts_nobody_out() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: the crowd at UAA has the address of the stack's own parts, and each member is heard slowly. Must hold: who comes from
-/// elsewhere logs in, a token that they revoke is refused at a face, which reads that from UAA, and a face finds a new key.
+/// Setup: a crowd at UAA has the address of the stack's own components, and sends slowly. Must hold: a user from
+/// another address can log in. An interface refuses a token that the user revokes, which it learns from UAA, and finds
+/// a new signing key.
 #[tokio::test(flavor = "multi_thread")]
-async fn faces_reach_uaa_through_a_crowd() -> anyhow::Result<()> {
+async fn interfaces_reach_uaa_despite_a_crowd() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let endpoints = stack.endpoints();
     let uaa = Uaa::of(&stack)?.calling_from(ELSEWHERE);
@@ -96,15 +99,15 @@ async fn faces_reach_uaa_through_a_crowd() -> anyhow::Result<()> {
     )
     .await?;
     let token = served("a token", SERVED, uaa.client_token("reader", "secret")).await?;
-    let faces = Faces::new(&stack, Some(&token))?;
-    ensure!(faces.status(Ask::Sql).await? == 200);
+    let interfaces = Interfaces::new(&stack, Some(&token))?;
+    ensure!(interfaces.status(Ask::Sql).await? == 200);
     let path = "/oauth/token/revoke/client/reader";
     let nothing = json!({});
     let revocation = uaa.administrate(Method::DELETE, path, &nothing);
     served("a revocation", SERVED, revocation).await?;
     for (ask, refused) in [(Ask::Sql, 401), (Ask::Read("crowded"), 404), (Ask::Firehose, 401)] {
         eventually("the token is refused", async || {
-            let status = faces.status(ask).await?;
+            let status = interfaces.status(ask).await?;
             ensure!(status == refused, "{ask:?}: {status}");
             Ok::<_, anyhow::Error>(())
         })
@@ -115,7 +118,8 @@ async fn faces_reach_uaa_through_a_crowd() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Setup: a crowd with the stack's certificate at a gRPC port, and one without at the same. Must hold: lines go through.
+/// Setup: a crowd with the stack's certificate at a gRPC port, and another one without a certificate. Must hold: lines
+/// pass that port.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_at_an_internal_port_stops_no_line() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;

@@ -1,4 +1,4 @@
-//! docs/security.md, port by port, on a running stack.
+//! Checks each port of docs/security.md on a running stack.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,18 +11,18 @@ use weir_tls::{Authority, ClientTls, IdentityFiles};
 
 use super::wire::refusal;
 
-/// What a port demands before it hears anybody.
+/// What a port requires before it serves a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Demand {
-    /// A certificate of the stack's CA; the server is known by this name.
+    /// A client certificate of the stack's CA. The server's certificate has this name.
     Certificate(&'static str),
-    /// Nothing on the level of TLS: the face asks for a token (see `tokens`), or for what OAuth says.
+    /// Nothing at the level of TLS. The interface requires a token (see `tokens`), or what OAuth defines.
     Token,
 }
 
-/// A server that refuses does so by then.
+/// How long a server may take to refuse a client.
 const REFUSED: Duration = Duration::from_secs(20);
-/// A server that has not refused by then has nothing against the certificate.
+/// How long a server is silent when it accepts the certificate, and waits for a request.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Every port by its key in `endpoints.json`.
@@ -44,7 +44,7 @@ const PORTS: [(&str, Demand); 15] = [
     ("uaa", Demand::Token),
 ];
 
-/// The rows of the table in docs/security.md: the keys that one names, and what it demands.
+/// Returns the rows of the table in docs/security.md: the keys of each row, and what its port requires.
 fn documented() -> anyhow::Result<Vec<(Vec<String>, String)>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/security.md");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -61,9 +61,9 @@ fn documented() -> anyhow::Result<Vec<(Vec<String>, String)>> {
         .collect())
 }
 
-/// Setup: a running stack. Must hold: what listens, what docs/security.md names and what is walked here are the same ports; each
-/// hears exactly those on the level of TLS whom the table says: without a certificate, with one of a foreign CA, with one
-/// of the stack's.
+/// Setup: a running stack. Must hold: the listening ports, the ports in docs/security.md and the ports of this test are
+/// the same. Each one accepts and refuses clients at the level of TLS as the table says: without a certificate, with
+/// one of another CA, and with one of the stack's CA.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_port_demands_what_is_documented() -> anyhow::Result<()> {
     let documented = documented()?;

@@ -1,4 +1,4 @@
-//! What users may read by their groups: many of them, given and taken while a token lives.
+//! What users may read by their groups: many groups, and groups that change while a token is valid.
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use weir_faults::assert_no_panics;
 use weir_testkit::{Mode, Series, Shape, Stack, eventually};
 
-use super::faces::{Ask, Faces};
+use super::interfaces::{Ask, Interfaces};
 use super::uaa::{Uaa, add_user, weir};
 
-/// Apps that one user may read.
+/// The number of apps that one user may read.
 const APPS: usize = 5_000;
 
 fn app(number: usize) -> String {
     format!("aaaaaaaa-0000-4000-8000-{number:012}")
 }
 
-/// What every face says to somebody who may read an app, or may not.
-async fn reads(faces: &Faces<'_>, who: &str, app: &str, may: bool) -> anyhow::Result<()> {
+/// Checks the answer of every interface to a user who may, or may not, read `app`.
+async fn reads(interfaces: &Interfaces<'_>, who: &str, app: &str, may: bool) -> anyhow::Result<()> {
     let query = format!("log&source_id={app}");
     let [stream, others] = if may { [101, 200] } else { [404, 404] };
     let asks = [
@@ -26,7 +26,7 @@ async fn reads(faces: &Faces<'_>, who: &str, app: &str, may: bool) -> anyhow::Re
         (Ask::Gateway(&query), others),
         (Ask::Read(app), others),
     ];
-    faces.expect(who, &asks).await
+    interfaces.expect(who, &asks).await
 }
 
 fn id_of(stack: &Stack, name: &str) -> anyhow::Result<String> {
@@ -38,8 +38,9 @@ fn id_of(stack: &Stack, name: &str) -> anyhow::Result<String> {
     Ok(id.context("the user")?.to_owned())
 }
 
-/// Setup: a user in five thousand groups for apps. Must hold: they log in with a token as short as anybody's, and each face shows
-/// each of the apps and no other; out of one of the groups, the token does not count any more, and the next one reads the rest.
+/// Setup: a user in five thousand groups of apps. Must hold: the user logs in with a token of normal length, and each
+/// interface shows each of the apps and no other. When the user leaves one group, the token is refused, and the next
+/// token reads the other apps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_may_read_thousands_of_apps() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -65,22 +66,24 @@ async fn a_user_may_read_thousands_of_apps() -> anyhow::Result<()> {
         token.len(),
         other.len()
     );
-    let faces = Faces::new(&stack, Some(&token))?;
+    let interfaces = Interfaces::new(&stack, Some(&token))?;
     let shown = [0, APPS / 2, APPS - 1];
     let emitter = stack.emitter().await?;
     for number in shown {
         emitter.send(&Series::new(app(number), Shape::SHORT).batch(1)).await?;
-        reads(&faces, "alice", &app(number), true).await?;
+        reads(&interfaces, "alice", &app(number), true).await?;
     }
-    reads(&faces, "alice", &app(APPS), false).await?;
-    reads(&Faces::new(&stack, Some(&other))?, "bob", &app(0), false).await?;
+    reads(&interfaces, "alice", &app(APPS), false).await?;
+    reads(&Interfaces::new(&stack, Some(&other))?, "bob", &app(0), false).await?;
     eventually("SQL shows all three", async || {
-        let rows = faces.rows("select count(distinct source_id) as n from logs").await?;
+        let rows = interfaces
+            .rows("select count(distinct source_id) as n from logs")
+            .await?;
         ensure!(rows[0]["n"] == 3, "{rows:?}");
         Ok(())
     })
     .await?;
-    let meta = faces.rest("/api/v1/meta").await?;
+    let meta = interfaces.rest("/api/v1/meta").await?;
     ensure!(shown.iter().all(|number| meta.contains(&app(*number))), "{meta}");
 
     weir(
@@ -94,47 +97,51 @@ async fn a_user_may_read_thousands_of_apps() -> anyhow::Result<()> {
         ],
     )?;
     eventually("the token is revoked", async || {
-        let status = faces.status(Ask::Read(&app(0))).await?;
+        let status = interfaces.status(Ask::Read(&app(0))).await?;
         ensure!(status == 404, "{status}");
         Ok(())
     })
     .await?;
     let again = uaa.user_token("alice", "password").await?;
-    let faces = Faces::new(&stack, Some(&again))?;
-    reads(&faces, "alice, out of one group", &app(APPS / 2), false).await?;
-    reads(&faces, "alice, out of one group", &app(0), true).await?;
+    let interfaces = Interfaces::new(&stack, Some(&again))?;
+    reads(&interfaces, "alice, out of one group", &app(APPS / 2), false).await?;
+    reads(&interfaces, "alice, out of one group", &app(0), true).await?;
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: a user with a token and no app; a client with an app among its authorities. Must hold: an app that is given to the user
-/// counts for the token that is there; a client's token reads what its authorities name, and one for a single app that app.
+/// Setup: a user with a token and no app, and a client with an app among its authorities. Must hold: when the user is
+/// given an app, the existing token reads it. A client's token reads what its authorities name, and a token with the
+/// scope of one app reads that app.
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_given_while_a_token_lives() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let uaa = Uaa::of(&stack)?;
     add_user(&stack, "carol", &[])?;
     let token = uaa.user_token("carol", "password").await?;
-    let faces = Faces::new(&stack, Some(&token))?;
-    reads(&faces, "carol, without an app", &app(1), false).await?;
+    let interfaces = Interfaces::new(&stack, Some(&token))?;
+    reads(&interfaces, "carol, without an app", &app(1), false).await?;
     weir(
         &stack,
         &["group", "add", &format!("logs.read.{}", app(1)), "--user", "carol"],
     )?;
-    eventually("the app is hers", async || reads(&faces, "carol", &app(1), true).await).await?;
+    eventually("the app is hers", async || {
+        reads(&interfaces, "carol", &app(1), true).await
+    })
+    .await?;
 
     let authorities = [1, 2].map(|number| format!("logs.read.{}", app(number)));
     uaa.add_client("reader", &authorities.each_ref().map(String::as_str), 600)
         .await?;
     let own = uaa.client_token("reader", "secret").await?;
-    let faces = Faces::new(&stack, Some(&own))?;
+    let interfaces = Interfaces::new(&stack, Some(&own))?;
     for (number, may) in [(1, true), (2, true), (3, false)] {
-        reads(&faces, "the client", &app(number), may).await?;
+        reads(&interfaces, "the client", &app(number), may).await?;
     }
     let one = uaa.scoped_client_token("reader", "secret", &authorities[0]).await?;
-    let faces = Faces::new(&stack, Some(&one))?;
+    let interfaces = Interfaces::new(&stack, Some(&one))?;
     for (number, may) in [(1, true), (2, false)] {
-        reads(&faces, "the client, for one app", &app(number), may).await?;
+        reads(&interfaces, "the client, for one app", &app(number), may).await?;
     }
     assert_no_panics(&stack);
     Ok(())

@@ -1,4 +1,4 @@
-//! What a tenant sees of another one's rows by SQL: nothing, whatever is tried.
+//! What a tenant sees of another tenant's rows by SQL: nothing, with any query.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -7,9 +7,9 @@ use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_testkit::{Emitter, eventually};
 
-use super::faces::Faces;
+use super::interfaces::Interfaces;
 
-/// Every table and view, all of which [`one_of_each`] puts rows into, and the column that says whose they are.
+/// Every table and view with the column that names the owner of a row. [`one_of_each`] puts rows into all of them.
 const FILLED: [(&str, &str); 7] = [
     ("logs", "source_id"),
     ("counters", "source_id"),
@@ -20,10 +20,11 @@ const FILLED: [(&str, &str); 7] = [
     ("drain_status", "app"),
 ];
 
-/// What every line of [`one_of_each`] says, and no query: an error that has it looked at a row.
+/// A text in every line of [`one_of_each`] that no query contains. An error text that contains it has read a row.
 const SECRET: &str = "the-secret-of";
 
-/// An envelope of each kind, a report of a loss, and one of a drain: those as the stack makes them, which come the same way.
+/// Returns an envelope of each kind, a report of a loss, and a report of a drain. The stack sends its own reports in
+/// the same way.
 fn one_of_each(app: &str) -> Batch {
     let mut builder = BatchBuilder::new();
     let mut add = |write: &dyn Fn(&mut Writer<'_>)| {
@@ -54,8 +55,8 @@ fn one_of_each(app: &str) -> Batch {
 
 fn drop_it<T>(_: T) {}
 
-/// Fills the tables for both, and waits until they are filled.
-pub(super) async fn fill(emitter: &Emitter, everything: &Faces<'_>, apps: [&str; 2]) -> anyhow::Result<()> {
+/// Fills the tables for both apps, and waits until they are filled.
+pub(super) async fn fill(emitter: &Emitter, everything: &Interfaces<'_>, apps: [&str; 2]) -> anyhow::Result<()> {
     for app in apps {
         emitter.send(&one_of_each(app)).await?;
     }
@@ -71,10 +72,11 @@ pub(super) async fn fill(emitter: &Emitter, everything: &Faces<'_>, apps: [&str;
     .await
 }
 
-/// By SQL somebody sees all of `mine`, and nothing of `theirs`; also those who try to get around the filter.
-pub(super) async fn hidden(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
+/// Checks that a caller sees by SQL all of `mine` and nothing of `theirs`, also with queries that try to bypass the
+/// filter.
+pub(super) async fn check_isolation(interfaces: &Interfaces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
     for (table, whose) in FILLED {
-        let sources = faces
+        let sources = interfaces
             .rows(&format!("select distinct {whose} as source from {table}"))
             .await?;
         ensure!(
@@ -90,18 +92,18 @@ pub(super) async fn hidden(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyho
         format!("logs where source_id in (select source_id from events where source_id = '{theirs}')"),
         format!("logs full join counters c on logs.source_id = c.source_id where c.source_id = '{theirs}'"),
     ] {
-        let rows = count(faces, &attempt).await?;
+        let rows = count(interfaces, &attempt).await?;
         ensure!(rows == 0, "{attempt}: {rows}");
     }
-    errors(faces, mine, theirs).await?;
-    plans(faces, theirs).await
+    errors(interfaces, mine, theirs).await?;
+    plans(interfaces, theirs).await
 }
 
-/// An error names the value that it is about: of one's own rows, never of another's.
-async fn errors(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
+/// Checks that an error names values of the caller's own rows, and never of others.
+async fn errors(interfaces: &Interfaces<'_>, mine: &str, theirs: &str) -> anyhow::Result<()> {
     let failing =
         |app: &str| format!("select cast(body as bigint) from logs where source_id = '{app}' and body like 'the%'");
-    let own = faces.sql(&failing(mine)).await?;
+    let own = interfaces.sql(&failing(mine)).await?;
     ensure!(
         own.contains(SECRET),
         "an error that names no value proves nothing: {own}"
@@ -111,7 +113,7 @@ async fn errors(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<(
         format!("select cast(body as bigint) from logs where source_id <> '{mine}'"),
         format!("select count(*) as n from logs where cast(body as bigint) = 1 and source_id = '{theirs}'"),
     ] {
-        let answer = faces.sql(&query).await?;
+        let answer = interfaces.sql(&query).await?;
         ensure!(
             !answer.contains(theirs) && !answer.contains("error"),
             "{query}: {answer}"
@@ -120,30 +122,30 @@ async fn errors(faces: &Faces<'_>, mine: &str, theirs: &str) -> anyhow::Result<(
     Ok(())
 }
 
-/// What became of a plan is for whoever sees everything: of a plan that ran a tenant learns what `EXPLAIN` says, which reads
-/// no row. Behind a limit even the number of one's own rows that were read would tell how much others write.
-async fn plans(faces: &Faces<'_>, theirs: &str) -> anyhow::Result<()> {
+/// Checks that `EXPLAIN ANALYZE` tells a tenant no more than `EXPLAIN`, which reads no row. With a limit, even the number
+/// of the tenant's own rows that were read would show how much others write.
+async fn plans(interfaces: &Interfaces<'_>, theirs: &str) -> anyhow::Result<()> {
     let limited = "select body from logs order by timestamp desc limit 1".to_owned();
     let tables = FILLED.iter().map(|(table, _)| format!("select * from {table}"));
     for query in tables.chain([limited]) {
-        let planned = plan(faces, &format!("explain {query}")).await?;
+        let planned = plan(interfaces, &format!("explain {query}")).await?;
         ensure!(planned.contains("StoreScan"), "{query}: {planned}");
         ensure!(!planned.contains(theirs), "{query}: {planned}");
-        let ran = plan(faces, &format!("explain analyze {query}")).await?;
+        let ran = plan(interfaces, &format!("explain analyze {query}")).await?;
         ensure!(ran == planned, "{query}: planned as\n{planned}\nran as\n{ran}");
     }
     Ok(())
 }
 
-/// All that an `EXPLAIN` says.
-async fn plan(faces: &Faces<'_>, explain: &str) -> anyhow::Result<String> {
-    let rows = faces.rows(explain).await?;
+/// Returns the whole text of an `EXPLAIN`.
+async fn plan(interfaces: &Interfaces<'_>, explain: &str) -> anyhow::Result<String> {
+    let rows = interfaces.rows(explain).await?;
     let texts = rows.iter().map(|row| row["plan"].as_str().unwrap_or_default());
     Ok(texts.collect::<Vec<_>>().join("\n"))
 }
 
-async fn count(faces: &Faces<'_>, from: &str) -> anyhow::Result<u64> {
-    let rows = faces.rows(&format!("select count(*) as n from {from}")).await?;
+async fn count(interfaces: &Interfaces<'_>, from: &str) -> anyhow::Result<u64> {
+    let rows = interfaces.rows(&format!("select count(*) as n from {from}")).await?;
     let number = rows.first().and_then(|row: &Value| row["n"].as_u64());
     number.with_context(|| format!("{from}: {rows:?}"))
 }

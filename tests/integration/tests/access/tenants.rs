@@ -1,14 +1,14 @@
-//! Two tenants on one stack.
+//! Two tenants of one stack.
 
 use anyhow::ensure;
 use weir_faults::assert_no_panics;
 use weir_testkit::{Firehose, Mode, Series, Shape, Stack, eventually};
 
-use super::faces::{Ask, Faces};
+use super::interfaces::{Ask, Interfaces};
 use super::rows;
 use super::uaa::{Uaa, add_user};
 
-/// One tenant: a user, and the app that is theirs.
+/// A tenant: a user, and the app that the user may read.
 struct Tenant {
     user: &'static str,
     app: &'static str,
@@ -28,8 +28,9 @@ const TENANTS: [Tenant; 2] = [
     },
 ];
 
-/// Setup: two users, each in the group of one app; both apps log. Must hold, in each mode and both ways: on every face a tenant gets
-/// all that is theirs, and not a row, a count or a name of the other's; what is the other's does not exist for them.
+/// Setup: two users, each in the group of one app. Both apps write logs. Must hold, in each mode and for both users:
+/// every interface shows a tenant all of its own, and no row, count or name of the other tenant. What belongs to the
+/// other does not exist for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tenants() -> anyhow::Result<()> {
     for mode in [Mode::Embedded, Mode::Processes] {
@@ -41,8 +42,8 @@ async fn two_tenants() -> anyhow::Result<()> {
         for (own, other) in [(&TENANTS[0], &TENANTS[1]), (&TENANTS[1], &TENANTS[0])] {
             let token = uaa.user_token(own.user, "password").await?;
             streams(&stack, &token, own, other).await?;
-            let faces = Faces::new(&stack, Some(&token))?;
-            faces
+            let interfaces = Interfaces::new(&stack, Some(&token))?;
+            interfaces
                 .expect(
                     own.user,
                     &[
@@ -64,8 +65,8 @@ async fn two_tenants() -> anyhow::Result<()> {
                 )
                 .await?;
         }
-        // By now both have lines.
-        let everything = Faces::new(&stack, Some(&stack.token()?))?;
+        // A caller who sees everything waits until both apps have lines.
+        let everything = Interfaces::new(&stack, Some(&stack.token()?))?;
         rows::fill(
             &stack.emitter().await?,
             &everything,
@@ -74,19 +75,19 @@ async fn two_tenants() -> anyhow::Result<()> {
         .await?;
         for (own, other) in [(&TENANTS[0], &TENANTS[1]), (&TENANTS[1], &TENANTS[0])] {
             let token = uaa.user_token(own.user, "password").await?;
-            let faces = Faces::new(&stack, Some(&token))?;
-            held(&faces, own, other).await?;
-            rows::hidden(&faces, own.app, other.app).await?;
+            let interfaces = Interfaces::new(&stack, Some(&token))?;
+            held(&interfaces, own, other).await?;
+            rows::check_isolation(&interfaces, own.app, other.app).await?;
         }
         assert_no_panics(&stack);
     }
     Ok(())
 }
 
-/// The live faces, while both apps log.
+/// Checks the live interfaces while both apps write.
 async fn streams(stack: &Stack, token: &str, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
     let app = Firehose::open(stack.endpoints(), &format!("/apps/{}/stream", own.app), token).await?;
-    let faces = Faces::new(stack, Some(token))?;
+    let interfaces = Interfaces::new(stack, Some(token))?;
     let query = format!("log&source_id={}", own.app);
     let last = format!("\"source_id\":\"{}\"", own.app);
     let emitter = stack.emitter().await?;
@@ -103,8 +104,8 @@ async fn streams(stack: &Stack, token: &str, own: &Tenant, other: &Tenant) -> an
         })
         .await
     };
-    let events = faces.events(&query, |answer| answer.matches(&last).count() > 3);
-    // Lines go on until both streams have some.
+    let events = interfaces.events(&query, |answer| answer.matches(&last).count() > 3);
+    // Both apps write until both streams have lines.
     let (events, fed) = tokio::join!(
         async {
             let mut events = std::pin::pin!(events);
@@ -137,12 +138,14 @@ async fn streams(stack: &Stack, token: &str, own: &Tenant, other: &Tenant) -> an
     Ok(())
 }
 
-/// What the REST face holds.
-async fn held(faces: &Faces<'_>, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
-    let read = faces.rest(&format!("/api/v1/read/{}?limit=1000", own.app)).await?;
+/// Checks what the REST interface returns.
+async fn held(interfaces: &Interfaces<'_>, own: &Tenant, other: &Tenant) -> anyhow::Result<()> {
+    let read = interfaces.rest(&format!("/api/v1/read/{}?limit=1000", own.app)).await?;
     ensure!(read.contains(own.app) && !read.contains(other.app), "{read}");
-    let hidden = faces.rest(&format!("/api/v1/read/{}", other.app)).await?;
-    let absent = faces.rest("/api/v1/read/cccccccc-0000-4000-8000-00000000000c").await?;
+    let hidden = interfaces.rest(&format!("/api/v1/read/{}", other.app)).await?;
+    let absent = interfaces
+        .rest("/api/v1/read/cccccccc-0000-4000-8000-00000000000c")
+        .await?;
     let without_date = |answer: &str| -> Vec<String> {
         let lines = answer.lines().filter(|line| !line.to_lowercase().starts_with("date:"));
         lines.map(str::to_owned).collect()
@@ -151,7 +154,7 @@ async fn held(faces: &Faces<'_>, own: &Tenant, other: &Tenant) -> anyhow::Result
         without_date(&hidden) == without_date(&absent),
         "what is hidden looks other than what is not there:\n{hidden}\n{absent}"
     );
-    let meta = faces.rest("/api/v1/meta").await?;
+    let meta = interfaces.rest("/api/v1/meta").await?;
     ensure!(meta.contains(own.app) && !meta.contains(other.app), "{meta}");
     ensure!(
         !meta.contains("doppler"),

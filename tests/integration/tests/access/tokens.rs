@@ -1,4 +1,4 @@
-//! Every kind of token that does not open a face, and what the face says to it; and how streams end.
+//! Every kind of token that is refused, with the answer of each interface, and the ends of streams.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use weir_faults::assert_no_panics;
 use weir_testkit::{Firehose, Mode, Stack, eventually};
 
-use super::faces::{Ask, Faces};
+use super::interfaces::{Ask, Interfaces};
 use super::uaa::{Uaa, add_user, weir};
 
 const APP: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 const QUERY: &str = "log&source_id=aaaaaaaa-0000-4000-8000-00000000000a";
 
-/// What every face says to somebody whom it does not know.
+/// The answers to a caller without a valid token.
 const UNKNOWN: [(Ask<'_>, u16); 7] = [
     (Ask::Firehose, 401),
     (Ask::AppStream(APP), 401),
@@ -25,7 +25,7 @@ const UNKNOWN: [(Ask<'_>, u16); 7] = [
     (Ask::Sql, 401),
 ];
 
-/// To somebody who may read that app, and no other.
+/// The answers to a caller who may read this app only.
 const TENANT: [(Ask<'_>, u16); 7] = [
     (Ask::Firehose, 401),
     (Ask::AppStream(APP), 101),
@@ -36,7 +36,7 @@ const TENANT: [(Ask<'_>, u16); 7] = [
     (Ask::Sql, 200),
 ];
 
-/// To somebody who is known and may read nothing.
+/// The answers to a known caller who may read nothing.
 const NOTHING: [(Ask<'_>, u16); 7] = [
     (Ask::Firehose, 401),
     (Ask::AppStream(APP), 404),
@@ -47,7 +47,7 @@ const NOTHING: [(Ask<'_>, u16); 7] = [
     (Ask::Sql, 403),
 ];
 
-/// To somebody who may read everything.
+/// The answers to a caller who may read everything.
 const ADMIN: [(Ask<'_>, u16); 7] = [
     (Ask::Firehose, 101),
     (Ask::AppStream(APP), 101),
@@ -58,7 +58,7 @@ const ADMIN: [(Ask<'_>, u16); 7] = [
     (Ask::Sql, 200),
 ];
 
-/// A token with another signature of the same length.
+/// Returns the token with another signature of the same length.
 fn forged(token: &str) -> anyhow::Result<String> {
     let (signed, signature) = token.rsplit_once('.').context("a JWT")?;
     let other: String = signature
@@ -68,8 +68,8 @@ fn forged(token: &str) -> anyhow::Result<String> {
     Ok(format!("{signed}.{other}"))
 }
 
-/// Setup: a stack, and tokens of all kinds from its UAA. Must hold: each face answers each of them as docs/security.md says; after
-/// the key was rotated, old and new tokens both count.
+/// Setup: a stack, and tokens of all kinds from its UAA. Must hold: each interface answers each token as
+/// docs/security.md says. After the signing key was replaced, old and new tokens are both valid.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_face_answers_every_token() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -78,53 +78,53 @@ async fn every_face_answers_every_token() -> anyhow::Result<()> {
     add_user(&stack, "alice", &[&format!("logs.read.{APP}")])?;
     add_user(&stack, "carol", &[])?;
     add_user(&stack, "dave", &["logs.admin"])?;
-    let faces = |token: &str| Faces::new(&stack, Some(token));
+    let interfaces = |token: &str| Interfaces::new(&stack, Some(token));
 
-    Faces::new(&stack, None)?.expect("no token", &UNKNOWN).await?;
-    faces("bearer nonsense")?.expect("nonsense", &UNKNOWN).await?;
+    Interfaces::new(&stack, None)?.expect("no token", &UNKNOWN).await?;
+    interfaces("bearer nonsense")?.expect("nonsense", &UNKNOWN).await?;
     let alice = uaa.user_token("alice", "password").await?;
-    faces(&alice)?.expect("a tenant", &TENANT).await?;
-    faces(&forged(&alice)?)?.expect("a forged token", &UNKNOWN).await?;
+    interfaces(&alice)?.expect("a tenant", &TENANT).await?;
+    interfaces(&forged(&alice)?)?.expect("a forged token", &UNKNOWN).await?;
     let carol = uaa.user_token("carol", "password").await?;
-    faces(&carol)?.expect("wrong scope", &NOTHING).await?;
+    interfaces(&carol)?.expect("wrong scope", &NOTHING).await?;
     let dave = uaa.user_token("dave", "password").await?;
     let all_but_v1 = ADMIN.map(|(ask, status)| (ask, if ask == Ask::Firehose { 401 } else { status }));
-    faces(&dave)?.expect("logs.admin", &all_but_v1).await?;
+    interfaces(&dave)?.expect("logs.admin", &all_but_v1).await?;
     let administrator = uaa.user_token("admin", &admin).await?;
-    faces(&administrator)?.expect("the administrator", &ADMIN).await?;
-    faces(&stack.token()?)?.expect("the operator", &ADMIN).await?;
+    interfaces(&administrator)?.expect("the administrator", &ADMIN).await?;
+    interfaces(&stack.token()?)?.expect("the operator", &ADMIN).await?;
 
     uaa.add_client("other", &["scim.read"], 600).await?;
     let other = uaa.client_token("other", "secret").await?;
-    faces(&other)?.expect("wrong audience", &UNKNOWN).await?;
+    interfaces(&other)?.expect("wrong audience", &UNKNOWN).await?;
     let form = "grant_type=password&client_id=cf&client_secret=&username=dave&password=password";
     let answer: Value = serde_json::from_slice(&uaa.form("/oauth/token", form).await?.body)?;
     let refresh = answer["refresh_token"].as_str().context("a refresh token")?;
-    faces(&format!("bearer {refresh}"))?
+    interfaces(&format!("bearer {refresh}"))?
         .expect("a refresh token", &UNKNOWN)
         .await?;
 
     uaa.add_client("brief", &["doppler.firehose"], 1).await?;
     let brief = uaa.client_token("brief", "secret").await?;
     eventually("the token is over", async || {
-        let status = faces(&brief)?.status(Ask::Sql).await?;
+        let status = interfaces(&brief)?.status(Ask::Sql).await?;
         ensure!(status == 401, "{status}");
         Ok(())
     })
     .await?;
-    faces(&brief)?.expect("an expired token", &UNKNOWN).await?;
+    interfaces(&brief)?.expect("an expired token", &UNKNOWN).await?;
 
     uaa.administrate(Method::POST, "/weir/v1/keys/rotate", &json!({}))
         .await?;
     let fresh = uaa.user_token("alice", "password").await?;
-    faces(&fresh)?.expect("a token of the new key", &TENANT).await?;
-    faces(&alice)?.expect("a token of the old key", &TENANT).await?;
+    interfaces(&fresh)?.expect("a token of the new key", &TENANT).await?;
+    interfaces(&alice)?.expect("a token of the old key", &TENANT).await?;
     assert_no_panics(&stack);
     Ok(())
 }
 
-/// Setup: a user reads by every stream; then an administrator ends their tokens. Must hold: within a minute every stream ends
-/// and says why, and no face knows the token any more; a new login counts.
+/// Setup: a user reads from every kind of stream, and an administrator revokes the user's tokens. Must hold: within a
+/// minute every stream ends with the reason, and every interface refuses the token. A new login works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_ends_its_streams() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Processes).await?;
@@ -133,8 +133,8 @@ async fn a_revoked_token_ends_its_streams() -> anyhow::Result<()> {
     let token = uaa.user_token("alice", "password").await?;
     let firehose = Firehose::open(stack.endpoints(), "/firehose/revoked", &token).await?;
     let app = Firehose::open(stack.endpoints(), &format!("/apps/{APP}/stream"), &token).await?;
-    let faces = Faces::new(&stack, Some(&token))?;
-    let events = faces.events(QUERY, |answer| {
+    let interfaces = Interfaces::new(&stack, Some(&token))?;
+    let events = interfaces.events(QUERY, |answer| {
         answer.contains("event: closing") && answer.contains("revoked")
     });
     let users: Value = serde_json::from_str(&weir(&stack, &["user", "list", "--json"])?)?;
@@ -157,9 +157,11 @@ async fn a_revoked_token_ends_its_streams() -> anyhow::Result<()> {
         let text = format!("{end:?}");
         ensure!(text.contains("revoked"), "the {name} says why: {text}");
     }
-    faces.expect("a revoked token", &UNKNOWN).await?;
+    interfaces.expect("a revoked token", &UNKNOWN).await?;
     let again = uaa.user_token("alice", "password").await?;
-    Faces::new(&stack, Some(&again))?.expect("a new login", &ADMIN).await?;
+    Interfaces::new(&stack, Some(&again))?
+        .expect("a new login", &ADMIN)
+        .await?;
     assert_no_panics(&stack);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Bytes over TLS: what a client sends that is not one of ours.
+//! Sends and receives bytes over TLS, without the product's clients.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use weir_tls::{ALPN_HTTP1, ClientTls, server_name};
 
-/// A server that has not answered by then does not answer; a stream whose token was revoked ends within a minute.
+/// How long to wait for an answer, and for the end of a stream whose token was revoked, which comes within a minute.
 const PATIENCE: Duration = Duration::from_secs(75);
 
-/// `host:port` of a URL, or of what is none.
+/// Returns the `host:port` of a URL, or of an address without a scheme.
 pub(crate) fn address(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
-/// Sends an HTTP/1.1 request without a body and reads the answer until `enough` says so, or to its end.
+/// Sends an HTTP/1.1 request without a body, and reads the answer until `enough` returns true, or to its end.
 pub(crate) async fn get(
     tls: &ClientTls,
     url: &str,
@@ -45,7 +45,7 @@ pub(crate) async fn get(
             match stream.read(&mut buffer).await {
                 Ok(0) => return Ok(text.into_owned()),
                 Ok(length) => answer.extend_from_slice(&buffer[..length]),
-                // As many clients do: what was read before is the answer.
+                // The server may end TCP without ending TLS. What was read before is the answer, as for many clients.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(text.into_owned()),
                 Err(error) => return Err(anyhow::Error::from(error)),
             }
@@ -56,7 +56,7 @@ pub(crate) async fn get(
         .with_context(|| format!("{address}{path}: no whole answer"))?
 }
 
-/// Whether a head and the body that it announces are there.
+/// Returns whether an answer has its head and all of its announced body.
 fn complete(answer: &str) -> bool {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         return false;
@@ -68,14 +68,14 @@ fn complete(answer: &str) -> bool {
     length.is_some_and(|length| body.len() >= length)
 }
 
-/// The status of an answer.
+/// Returns the status of an answer.
 pub(crate) fn status(answer: &str) -> u16 {
     let word = answer.split(' ').nth(1).unwrap_or_default();
     word.parse().unwrap_or_default()
 }
 
-/// Shakes hands and waits; gives why the server closes the connection, if it does within `patience`: one that wants another
-/// certificate says so only after the client has finished.
+/// Connects, and returns why the server closes the connection, if it does so within `patience`. A server that refuses a
+/// certificate does so only after the client has finished its handshake.
 pub(crate) async fn refusal(
     tls: &ClientTls,
     url: &str,
@@ -89,7 +89,7 @@ pub(crate) async fn refusal(
     };
     let mut answer = [0; 64];
     match tokio::time::timeout(patience, stream.read(&mut answer)).await {
-        // It waits for us, or speaks first, as HTTP/2 may.
+        // The server waits for a request, or has sent its HTTP/2 settings. Both mean that it accepts the client.
         Err(_) | Ok(Ok(1..)) => Ok(None),
         Ok(Ok(0)) => Ok(Some("closed".to_owned())),
         Ok(Err(error)) => Ok(Some(error.to_string())),

@@ -1,4 +1,4 @@
-//! The way the original feeds its log cache: syslog agent, syslog server, log cache.
+//! The original's way to feed the log cache: syslog agent, syslog server, log cache.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::sending::send;
 
 const APP: &str = "feed-app";
 
-/// What is left of an envelope that travelled as syslog (docs/decisions/0007).
+/// Returns what remains of an envelope that was sent as syslog (docs/decisions/0007).
 fn as_fed(envelope: &Envelope) -> Vec<Envelope> {
     let mut fed = envelope.clone();
     fed.timestamp -= fed.timestamp.rem_euclid(1000);
@@ -46,7 +46,7 @@ fn as_fed(envelope: &Envelope) -> Vec<Envelope> {
     }
 }
 
-/// A line for each, which two that are the same share.
+/// Returns a text for each envelope with its count, as equal envelopes have equal texts.
 fn shown(envelopes: impl IntoIterator<Item = Envelope>) -> BTreeMap<String, u64> {
     let mut lines = BTreeMap::new();
     for envelope in envelopes {
@@ -55,9 +55,9 @@ fn shown(envelopes: impl IntoIterator<Item = Envelope>) -> BTreeMap<String, u64>
     lines
 }
 
-/// Setup: a syslog agent whose aggregate drain is the syslog server of a running stack; envelopes of every kind with
-/// everything difficult in them, and some that cannot be a message. Must hold: the log cache has each as it was, but for
-/// what RFC 5424 cannot carry; what cannot be a message costs only itself.
+/// Setup: a syslog agent whose aggregate drain is the syslog server of a running stack, with envelopes of every kind,
+/// many difficult ones, and some that cannot be a message. Must hold: the log cache has each envelope unchanged, except
+/// for what RFC 5424 cannot carry. An envelope that cannot be a message affects no other one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_cache_is_fed_by_syslog() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
@@ -101,8 +101,8 @@ async fn the_log_cache_is_fed_by_syslog() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(stored)
     })
     .await?;
-    // A gauge goes as a message for each of its metrics, all with its time, which the log cache keeps apart by nanoseconds.
-    // Syslog carries microseconds: what is below them is the log cache's.
+    // A gauge is sent as one message for each of its metrics, all with the same time. Syslog has microseconds, so the
+    // log cache distinguishes them by nanoseconds of its own, which are removed here.
     let got = shown(stored.into_iter().map(|mut envelope| {
         envelope.timestamp -= envelope.timestamp.rem_euclid(1_000);
         envelope

@@ -1,4 +1,4 @@
-//! What a receiver should parse of an envelope, from the contract (logging §13) and not from our code.
+//! Computes what a receiver should parse from an envelope, by the contract (logging §13), without the product's code.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use chrono::DateTime;
 use weir_proto::loggregator_v2::{Envelope, envelope::Message, log};
 use weir_testkit::drains::{Parsed, Product};
 
-/// The messages of one envelope in a drain whose binding has this host name, without `timestamp` finer than a microsecond.
+/// Returns the messages of one envelope for a drain whose binding has this host name. The time stamps end at
+/// microseconds.
 pub(super) fn expected(envelope: &Envelope, hostname: &str, metadata: bool) -> Vec<Parsed> {
     let Some(message) = &envelope.message else {
         return Vec::new();
@@ -86,7 +87,7 @@ pub(super) fn expected(envelope: &Envelope, hostname: &str, metadata: bool) -> V
     }
 }
 
-/// As a product shows what it cannot show as it is.
+/// Replaces what a product cannot show unchanged, as that product does.
 pub(super) fn as_shown_by(product: Product, mut parsed: Parsed) -> Parsed {
     if product == Product::SyslogNg {
         let mut shown = Vec::new();
@@ -101,7 +102,7 @@ pub(super) fn as_shown_by(product: Product, mut parsed: Parsed) -> Parsed {
     parsed
 }
 
-/// A timestamp as this model writes it: RFC 3339 in UTC with six digits.
+/// Returns a time stamp as this model writes it: RFC 3339 in UTC with six digits.
 pub(super) fn normal(timestamp: &str) -> String {
     DateTime::parse_from_rfc3339(timestamp).map_or_else(
         |error| format!("{timestamp}: {error}"),
@@ -109,7 +110,8 @@ pub(super) fn normal(timestamp: &str) -> String {
     )
 }
 
-/// The name of a tag: beyond 32 letters the first 23, `-`, and its CRC-32 (docs/decisions/0007).
+/// Returns the parameter name of a tag. A name of more than 32 letters becomes its first 23 letters, `-`, and its
+/// CRC-32 (docs/decisions/0007).
 pub(super) fn short(name: &str) -> String {
     const KNOWN: &str = "a_name_that_is_longer_than_the_thirty_two_letters_of_the_rfc";
     match name.len() {
@@ -125,7 +127,7 @@ fn instant(nanos: i64) -> String {
         .to_string()
 }
 
-/// `organization.space.app`, of the tags if one of them is there.
+/// Returns the host name `organization.space.app` from the tags, if one of them is there, or else `otherwise`.
 fn host(envelope: &Envelope, otherwise: &str) -> String {
     let keys = ["organization_name", "space_name", "app_name"];
     if !keys.iter().any(|key| envelope.tags.contains_key(*key)) {
@@ -135,7 +137,8 @@ fn host(envelope: &Envelope, otherwise: &str) -> String {
     labels.join(".")
 }
 
-/// Runs of spaces are a dash, other letters go, dashes at the end go, at most 63.
+/// Returns a host name label: runs of spaces become a dash, other letters are removed, dashes at the end are removed,
+/// at most 63 letters.
 fn label(text: &str) -> String {
     let dashed = text.split_whitespace().collect::<Vec<_>>().join("-");
     let kept: String = dashed
@@ -145,7 +148,7 @@ fn label(text: &str) -> String {
     kept.trim_end_matches('-').chars().take(63).collect()
 }
 
-/// `[TYPE/INSTANCE]`.
+/// Returns the process id `[TYPE/INSTANCE]`.
 fn process(envelope: &Envelope) -> String {
     let kind = envelope.tags.get("source_type").map(String::as_str).unwrap_or_default();
     let dashed = kind.split_whitespace().collect::<Vec<_>>().join("-");
@@ -158,7 +161,7 @@ fn process(envelope: &Envelope) -> String {
     }
 }
 
-/// The values that are sent, as Go writes them.
+/// Formats a value as Go does.
 fn number(value: f64) -> String {
     const KNOWN: [(f64, &str); 9] = [
         (0.0, "0"),

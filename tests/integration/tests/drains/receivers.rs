@@ -1,4 +1,4 @@
-//! rsyslog and syslog-ng parse what our drains send them; what they say is compared field by field with what was sent.
+//! rsyslog and syslog-ng parse what drains send. Each parsed field is compared with the envelope.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use weir_testkit::drains::{Daemon, DrainAgent, DrainItem, Parsed, Pki, Product};
 use super::model::{as_shown_by, expected, normal};
 use super::sending::{START, envelope, line, loghub, send};
 
-/// The products that are here.
+/// Starts the products that are installed.
 async fn daemons(pki: &Pki) -> anyhow::Result<Vec<(Product, Daemon)>> {
     let mut found = Vec::new();
     for product in Product::ALL {
@@ -22,7 +22,7 @@ async fn daemons(pki: &Pki) -> anyhow::Result<Vec<(Product, Daemon)>> {
     Ok(found)
 }
 
-/// Each app of `apps` bound to each daemon; its name says over what.
+/// Returns bindings of each app to each daemon. The name of an app says whether it uses TCP or TLS.
 fn bindings(daemons: &[(Product, Daemon)], apps: &[String], parameters: &str, pki: &Pki) -> Vec<DrainItem> {
     let mut items = Vec::new();
     for (_, daemon) in daemons {
@@ -47,7 +47,7 @@ fn by_app(parsed: Vec<Parsed>) -> BTreeMap<String, Vec<Parsed>> {
     apps
 }
 
-/// What a daemon says of each app, with what it should say.
+/// Compares what a daemon parsed with the expected messages, app by app.
 fn compare(product: Product, got: &[Parsed], wanted: &[Parsed]) -> anyhow::Result<()> {
     for (index, (got, wanted)) in got.iter().zip(wanted).enumerate() {
         let wanted = as_shown_by(product, wanted.clone());
@@ -70,7 +70,7 @@ fn compare(product: Product, got: &[Parsed], wanted: &[Parsed]) -> anyhow::Resul
 }
 
 /// Setup: each Loghub file is the log of two apps, one drained over TCP and one over TLS, both to rsyslog and to
-/// syslog-ng. Must hold: each of the four receivers has every line, in order, each field as it was sent.
+/// syslog-ng. Must hold: each of the four receivers has every line in order, with each field as it was sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn loghub_arrives_field_by_field() -> anyhow::Result<()> {
     let Some(files) = loghub()? else {
@@ -133,7 +133,7 @@ async fn loghub_arrives_field_by_field() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every kind, and whatever is difficult in each.
+/// Returns envelopes of every kind, with all that is difficult to send.
 pub(super) fn difficult(app: &str) -> Vec<Envelope> {
     let mut all = Vec::new();
     let mut at = START;
@@ -219,7 +219,7 @@ pub(super) fn difficult(app: &str) -> Vec<Envelope> {
     all
 }
 
-/// What has no message: a tag name that no receiver could read.
+/// Returns envelopes without a message, because of a tag name that no receiver can read.
 pub(super) fn impossible(app: &str) -> Vec<Envelope> {
     let bad = [
         [("with space", "x")],
@@ -233,9 +233,9 @@ pub(super) fn impossible(app: &str) -> Vec<Envelope> {
         .collect()
 }
 
-/// Setup: envelopes of every kind with everything difficult, and between them some that cannot be a message, to rsyslog
-/// and syslog-ng over TCP and TLS, with and without metadata. Must hold: each field arrives as it was sent; what cannot be
-/// sent is counted and stands in nobody's way.
+/// Setup: envelopes of every kind with all that is difficult, and between them some that cannot be a message, to
+/// rsyslog and syslog-ng over TCP and TLS, with and without metadata. Must hold: each field arrives as it was sent.
+/// What cannot be sent is counted, and delays nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
     for metadata in [true, false] {
@@ -258,7 +258,7 @@ async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
                 .iter()
                 .map(|envelope| expected(envelope, "", metadata).len())
                 .sum::<usize>();
-            // Without metadata there is no tag in the way.
+            // Without metadata no tags are sent, so all envelopes have a message.
             let few = if metadata { impossible(app).len() } else { 0 };
             total += impossible(app).len() - few;
             lost += few * daemons.len();
@@ -273,7 +273,7 @@ async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
                     .flat_map(|envelope| expected(envelope, &hostname, metadata))
                     .collect();
                 let mut got = parsed.remove(app).unwrap_or_default();
-                // The metrics of a gauge have no order.
+                // The metrics of a gauge have no defined order.
                 let key = |message: &Parsed| (message.timestamp.clone(), format!("{:?}", message.structured_data));
                 got.sort_by_key(key);
                 wanted.sort_by_key(key);
@@ -281,7 +281,7 @@ async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
             }
         }
         weir_testkit::eventually("the books", async || {
-            let dropped = agent.books()?.dropped("", "", "unconvertible");
+            let dropped = agent.ledgers()?.dropped("", "", "unconvertible");
             ensure!(dropped == lost as u64, "{dropped} of {lost} counted");
             Ok::<_, anyhow::Error>(())
         })

@@ -1,4 +1,4 @@
-//! Envelopes as the tests of drains make and send them.
+//! Makes and sends envelopes for the tests of drains.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use weir_envelope::batch::BatchBuilder;
 use weir_proto::loggregator_v2::{Envelope, Log, envelope::Message, log};
 use weir_testkit::Emitter;
 
-/// The first timestamp; with a fraction that ends in zeros.
+/// The first time stamp in nanoseconds since 1970. Its fraction of a second ends in zeros.
 pub(super) const START: i64 = 1_767_435_072_500_000_000;
 
-/// An envelope of `app` with these tags.
+/// Returns an envelope of `app` with these tags.
 pub(super) fn envelope(app: &str, timestamp: i64, tags: &[(&str, &str)], message: Message) -> Envelope {
     Envelope {
         timestamp,
@@ -26,7 +26,7 @@ pub(super) fn envelope(app: &str, timestamp: i64, tags: &[(&str, &str)], message
     }
 }
 
-/// A line of `app`.
+/// Returns a log line of `app`.
 pub(super) fn line(app: &str, timestamp: i64, tags: &[(&str, &str)], payload: &[u8], kind: log::Type) -> Envelope {
     let log = Log {
         payload: payload.to_vec().into(),
@@ -35,7 +35,7 @@ pub(super) fn line(app: &str, timestamp: i64, tags: &[(&str, &str)], payload: &[
     envelope(app, timestamp, tags, Message::Log(log))
 }
 
-/// Sends all of them, in order.
+/// Sends all envelopes in order.
 pub(super) async fn send(emitter: &Emitter, envelopes: &[Envelope]) -> anyhow::Result<()> {
     for batch in envelopes.chunks(100) {
         let mut builder = BatchBuilder::new();
@@ -47,10 +47,10 @@ pub(super) async fn send(emitter: &Emitter, envelopes: &[Envelope]) -> anyhow::R
     Ok(())
 }
 
-/// Files by name, each as its lines.
+/// The lines of each file, with its name.
 pub(super) type Files = Vec<(String, Vec<Vec<u8>>)>;
 
-/// The Loghub samples, if they are here.
+/// Returns the Loghub samples, if they are on this machine.
 pub(super) fn loghub() -> anyhow::Result<Option<Files>> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3);
     let beside = beside.map(|folder| folder.join("shared/data/loghub"));

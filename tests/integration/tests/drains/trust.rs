@@ -1,4 +1,4 @@
-//! One URL, several bindings: each is a drain of its own, with its own certificate and its own trust.
+//! Several bindings to one URL: each is a separate drain with its own client certificate and its own trusted CA.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use anyhow::ensure;
 use weir_testkit::drains::{Behaviour, DrainAgent, DrainItem, DrainReceiver, Pki};
 use weir_testkit::{Series, Shape, eventually};
 
-/// Setup: two apps are bound to one URL, one trusting CA `first`, one CA `second`; the receiver shows a certificate of the
-/// one, then of the other. Must hold: the app whose CA it is has its lines delivered, the other waits and is told why; after
-/// the change the other way round; in the end each has every line.
+/// Setup: two apps are bound to one URL. One trusts the CA `first`, the other the CA `second`. The receiver shows a
+/// certificate of one CA, and then of the other. Must hold: only the app that trusts the present certificate gets its
+/// lines delivered. The other one waits, with the reason. In the end both have every line.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     let (first, second) = (Pki::new("the first CA")?, Pki::new("the second CA")?);
@@ -27,9 +27,9 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     for series in &mut series {
         emitter.send_series(series, 500).await?;
     }
-    receiver.has(500).await?;
+    receiver.wait_for_lines(500).await?;
     let waiting = agent
-        .says("two", |status| status.last_error.is_some() && status.waiting_lines > 0)
+        .wait_for_status("two", |status| status.last_error.is_some() && status.waiting_lines > 0)
         .await?;
     let error = waiting.last_error.unwrap_or_default();
     ensure!(error.contains("certificate"), "it says which: {error}");
@@ -43,7 +43,7 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
     assert_eq!((one.once, one.twice, two.once), (500, 0, 0));
 
     receiver.stop().await;
-    receiver.show(of(&second)?);
+    receiver.set_tls(of(&second)?);
     receiver.start().await?;
     for series in &mut series {
         emitter.send_series(series, 500).await?;
@@ -54,20 +54,22 @@ async fn one_url_has_two_trust_stores() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    agent.says("one", |status| status.last_error.is_some()).await?;
+    agent
+        .wait_for_status("one", |status| status.last_error.is_some())
+        .await?;
     assert_eq!(receiver.lines().of("one").once, 500);
 
     receiver.stop().await;
-    receiver.show(of(&first)?);
+    receiver.set_tls(of(&first)?);
     receiver.start().await?;
-    receiver.has(2000).await?;
-    let books = agent.books()?;
-    ensure!(books.lost() == 0, "{}", books.summary());
+    receiver.wait_for_lines(2000).await?;
+    let ledgers = agent.ledgers()?;
+    ensure!(ledgers.lost() == 0, "{}", ledgers.summary());
     Ok(())
 }
 
-/// Setup: one app is bound twice to one URL, with different client certificates; the receiver demands one of either CA.
-/// Must hold: there are two drains, each shows its own certificate, and every line comes over both.
+/// Setup: one app is bound twice to one URL with different client certificates, and the receiver requires one of either
+/// CA. Must hold: there are two drains, each shows its own certificate, and each delivers every line.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_url_is_shown_two_certificates() -> anyhow::Result<()> {
     let (server, first, second) = (Pki::new("of the server")?, Pki::new("first")?, Pki::new("second")?);

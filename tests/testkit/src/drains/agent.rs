@@ -1,5 +1,4 @@
-//! A syslog agent as a process of its own, with whatever its test wants it to have, and its bindings from a
-//! [`Controller`].
+//! Runs a syslog agent as a process, with a configuration of the test's choice and bindings from a [`Controller`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,61 +14,61 @@ use weir_tls::{Authority, ClientTls, IdentityFiles};
 use super::controller::{Controller, DrainItem};
 use super::ports::steady_port;
 use crate::processes::{Processes, configuration};
-use crate::{Books, Emitter, Https, eventually};
+use crate::{Emitter, Https, Ledgers, eventually};
 
 const AGENT: &str = "syslog-agent";
 const CACHE: &str = "binding-cache";
 
-/// How a drain is doing, as the agent says.
+/// The state of a drain, as the agent reports it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct DrainStatus {
-    /// Which binding.
+    /// The id of the binding.
     pub binding: String,
-    /// Whose lines.
+    /// The app whose lines are sent.
     pub app: String,
-    /// Where to, without secrets.
+    /// The drain URL, without secrets.
     pub url: String,
-    /// `connecting`, `flowing`, `retrying`, `spilling`, `over_limit`, `removed`.
+    /// One of `connecting`, `flowing`, `retrying`, `spilling`, `over_limit`, `removed`.
     pub state: String,
-    /// Lines that wait.
+    /// The number of lines that wait.
     pub waiting_lines: u64,
-    /// Their bytes.
+    /// The size of the waiting lines in bytes.
     pub waiting_bytes: u64,
-    /// Lines that were lost.
+    /// The number of lines that were lost.
     pub lost: u64,
-    /// Why it does not flow.
+    /// The last error, if the drain does not take lines.
     pub last_error: Option<String>,
-    /// Age of the oldest line that waits.
+    /// The age of the oldest waiting line in milliseconds.
     pub lag_ms: f64,
 }
 
-/// An agent before it starts.
+/// The configuration of an agent that has not started yet.
 #[derive(Debug, Default)]
 pub struct AgentBuilder {
     keys: BTreeMap<String, String>,
     state_dir: Option<PathBuf>,
-    /// The keys of a binding cache between it and the feed, if there is to be one.
+    /// The configuration keys of a binding cache between the agent and the feed, if there is one.
     cache: Option<BTreeMap<String, String>>,
 }
 
 impl AgentBuilder {
-    /// Sets a key of its configuration, `spill.bytes`, to a value in TOML.
+    /// Sets a configuration key, such as `spill.bytes`, to a value in TOML.
     #[must_use]
     pub fn key(mut self, key: &str, value: impl ToString) -> Self {
         self.keys.insert(key.to_owned(), value.to_string());
         self
     }
 
-    /// Keeps its backlog there instead of in its own folder.
+    /// Keeps the backlog in `dir` instead of in the agent's own folder.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(dir.into());
         self
     }
 
-    /// Gets its bindings from a binding cache, which gets them from the feed: small pages, asked for often. These keys of
-    /// the cache's configuration are set, to values in TOML.
+    /// Puts a binding cache between the agent and the feed. The cache reads the feed often, in small pages. `keys` are
+    /// keys of its configuration, with values in TOML.
     #[must_use]
     pub fn with_binding_cache(mut self, keys: &[(&str, &str)]) -> Self {
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -77,10 +76,10 @@ impl AgentBuilder {
         self
     }
 
-    /// Starts it, without bindings.
+    /// Starts the agent without bindings.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// Fails when the agent does not start.
     pub async fn start(self) -> anyhow::Result<DrainAgent> {
         let processes = Processes::new("weir-drains-")?;
         let authority = Authority::open_or_create(&processes.path("certs"))?;
@@ -115,11 +114,11 @@ impl AgentBuilder {
     }
 }
 
-/// An agent at work.
+/// A running syslog agent.
 #[derive(Debug)]
 pub struct DrainAgent {
     processes: Processes,
-    /// Where its bindings come from.
+    /// The source of its bindings.
     pub controller: Controller,
     address: SocketAddr,
     status: SocketAddr,
@@ -128,24 +127,24 @@ pub struct DrainAgent {
 }
 
 impl DrainAgent {
-    /// One to be started.
+    /// Returns a builder with the default configuration.
     #[must_use]
     pub fn builder() -> AgentBuilder {
         AgentBuilder::default()
     }
 
-    /// One with its default configuration and without bindings.
+    /// Starts an agent with the default configuration and without bindings.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// Fails when the agent does not start.
     pub async fn start() -> anyhow::Result<Self> {
         Self::builder().start().await
     }
 
-    /// Replaces all bindings, and waits until the agent has them.
+    /// Replaces all bindings, and waits until the agent has applied them.
     ///
     /// # Errors
-    /// When it does not take them.
+    /// Fails when the agent does not apply them in time.
     pub async fn bind(&self, items: impl IntoIterator<Item = DrainItem>) -> anyhow::Result<()> {
         let items: Vec<DrainItem> = items.into_iter().collect();
         self.controller.set(items);
@@ -182,60 +181,64 @@ impl DrainAgent {
         Ok(())
     }
 
-    /// What the binding cache says about itself.
+    /// Returns the status document of the binding cache.
     ///
     /// # Errors
-    /// When there is none, or it does not say.
+    /// Fails when there is no binding cache, or it does not answer.
     pub async fn cache_status(&self) -> anyhow::Result<serde_json::Value> {
         let address = self.cache.context("no binding cache")?;
         let answer = self.https()?.get(&format!("https://{address}/v1/status")).await?;
         serde_json::from_slice(&answer.body).with_context(|| answer.text())
     }
 
-    /// Kills the binding cache.
+    /// Kills the binding cache with SIGKILL.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is no binding cache.
     pub fn kill_cache(&mut self) -> anyhow::Result<()> {
         self.processes.kill(CACHE)
     }
 
-    /// How all drains are doing.
+    /// Returns the states of all drains.
     ///
     /// # Errors
-    /// When the agent does not say.
+    /// Fails when the agent does not answer.
     pub async fn status(&self) -> anyhow::Result<Vec<DrainStatus>> {
         let answer = self.https()?.get(&self.status_url()).await?;
         ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
         serde_json::from_slice(&answer.body).with_context(|| answer.text())
     }
 
-    /// Says that the drains at this host and port can be reached, as `weir drain probe` does.
+    /// Reports to the agent that the drains at `place`, a host and port, can be reached. `weir drain probe` does this.
     ///
     /// # Errors
-    /// When the agent does not take it.
-    pub async fn reached(&self, place: &str) -> anyhow::Result<()> {
+    /// Fails when the agent does not accept the report.
+    pub async fn report_reachable(&self, place: &str) -> anyhow::Result<()> {
         let url = format!("{}/reached?address={place}", self.status_url());
         let answer = self.https()?.post(&url, "text/plain", "*/*", "").await?;
         ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
         Ok(())
     }
 
-    /// How the drains of `app` are doing.
+    /// Returns the states of the drains of `app`.
     ///
     /// # Errors
-    /// When the agent does not say.
+    /// Fails when the agent does not answer.
     pub async fn status_of(&self, app: &str) -> anyhow::Result<Vec<DrainStatus>> {
         let mut all = self.status().await?;
         all.retain(|status| status.app == app);
         Ok(all)
     }
 
-    /// Waits until what the agent says of the only drain of `app` is as it should be.
+    /// Waits until the state of the only drain of `app` fulfils `wanted`.
     ///
     /// # Errors
-    /// When it does not become so: what it says instead.
-    pub async fn says(&self, app: &str, wanted: impl Fn(&DrainStatus) -> bool) -> anyhow::Result<DrainStatus> {
+    /// Fails with the last state when it does not do so in time.
+    pub async fn wait_for_status(
+        &self,
+        app: &str,
+        wanted: impl Fn(&DrainStatus) -> bool,
+    ) -> anyhow::Result<DrainStatus> {
         eventually(&format!("the drain of {app}"), async || {
             let all = self.status_of(app).await?;
             let found = all.iter().find(|status| wanted(status)).cloned();
@@ -245,18 +248,18 @@ impl DrainAgent {
         .with_context(|| self.log())
     }
 
-    /// A connection to it, as one of the original's clients.
+    /// Returns a connection to the agent that behaves as the original's clients do.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub fn emitter(&self) -> anyhow::Result<Emitter> {
         Ok(Emitter::open(&self.target()?))
     }
 
-    /// A producer that knows what became of what it sent, of which so many envelopes may be on the way.
+    /// Returns a producer that learns which envelopes were acknowledged, with up to `window` envelopes in flight.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// Fails when the certificates cannot be used.
     pub fn producer(&self, window: u64) -> anyhow::Result<Producer> {
         let (_, context) = LogContext::in_memory("producer");
         let pace = Pace {
@@ -279,53 +282,53 @@ impl DrainAgent {
         })
     }
 
-    /// Its ledger.
+    /// Returns the agent's ledger.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn books(&self) -> anyhow::Result<Books> {
-        self.processes.books()
+    /// Fails when the ledger cannot be read.
+    pub fn ledgers(&self) -> anyhow::Result<Ledgers> {
+        self.processes.ledgers()
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the agent with SIGKILL.
     ///
     /// # Errors
-    /// When it does not run.
+    /// Fails when the agent does not run.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.processes.kill(AGENT)
     }
 
-    /// Stops it in order.
+    /// Stops the agent with SIGTERM, and waits for its end.
     ///
     /// # Errors
-    /// When it does not stop, or says that something went wrong.
+    /// Fails when the agent does not stop, or ends with an error.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.processes.stop(AGENT).await
     }
 
-    /// Starts it again, at the same address with the same backlog.
+    /// Starts the agent again, at the same address and with the same backlog.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// Fails when the agent does not start.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         self.processes.start_again(AGENT).await
     }
 
-    /// Its resident memory in bytes.
+    /// Returns the agent's resident memory in bytes.
     ///
     /// # Errors
-    /// When it does not run.
+    /// Fails when the agent does not run.
     pub fn resident_bytes(&mut self) -> anyhow::Result<u64> {
         self.processes.resident_bytes(AGENT)
     }
 
-    /// What it wrote to its standard error.
+    /// Returns the agent's standard error.
     #[must_use]
     pub fn log(&self) -> String {
         self.processes.log(AGENT)
     }
 
-    /// Where its backlog is, unless it was told otherwise.
+    /// Returns the default folder of the backlog. [`AgentBuilder::state_dir`] can set another one.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.processes.path("state")

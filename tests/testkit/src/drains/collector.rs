@@ -1,4 +1,4 @@
-//! A collector of lines over HTTPS that behaves as it is told.
+//! A receiver of lines over HTTPS, with faults that the test plans.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -26,54 +26,54 @@ use super::lines::Lines;
 use super::ports::steady_port;
 use crate::eventually;
 
-/// The largest body that is taken.
+/// The largest body that is accepted, in bytes.
 const MAX_BODY: usize = 16 << 20;
 
-/// Of the requests, this many are kept.
+/// The number of requests that are kept.
 const KEPT_REQUESTS: usize = 10_000;
 
-/// What happens to a request.
+/// How a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is taken: 200.
+    /// The lines are accepted with 200.
     None,
-    /// It is taken after a while.
+    /// The lines are accepted with 200 after this time.
     Slow(Duration),
-    /// 429, with `Retry-After` in seconds if there is one.
+    /// The request is refused with 429, and with `Retry-After` in seconds if there is a value.
     TooMany(Option<u64>),
-    /// It is refused with this status.
+    /// The request is refused with this status.
     Status(u16),
-    /// It is refused with this status if one of these lines of a series is in it, by their numbers.
+    /// The request is refused with this status if its body contains a line with one of these numbers.
     Lines(u16, &'static [u64]),
-    /// The connection ends in the middle of the body.
+    /// The connection is closed in the middle of the body.
     Reset,
-    /// It is taken, and the connection ends before anybody is told.
+    /// The lines are accepted, and the connection is closed before the answer is sent.
     TakenThenReset,
-    /// It is read and never answered.
+    /// The request is read and never answered.
     Silent,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which HTTP.
+    /// The version of HTTP.
     pub version: Version,
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
     /// All headers.
     pub headers: HeaderMap,
-    /// The body, as far as it was read.
+    /// The part of the body that was read.
     pub body: Bytes,
-    /// What happened to it.
+    /// How the request was answered.
     pub fault: Fault,
-    /// When it came.
+    /// When the request arrived.
     pub at: Instant,
 }
 
 impl Request {
-    /// A header's value; empty if there is none.
+    /// Returns the value of a header, or an empty text if the header is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -83,7 +83,7 @@ impl Request {
     }
 }
 
-/// The collector. Its port is its own, also while it is stopped.
+/// The collector. It keeps its port while it is stopped.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
@@ -101,22 +101,22 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// What happens to every request that no other fault is planned for.
+    /// The answer to every request for which none is planned.
     usual: Fault,
-    /// What happens to the next ones.
+    /// The planned answers to the next requests, in order.
     planned: VecDeque<Fault>,
     requests: Vec<Request>,
     count: u64,
-    /// The keys of requests that were taken: what comes again with one of them is not taken again.
+    /// The idempotency keys of accepted requests. The lines of a repeated request are not counted again.
     keys: BTreeSet<String>,
     repeated: u64,
 }
 
 impl Collector {
-    /// A collector with this TLS, whose protocols decide which HTTP it speaks; running.
+    /// Starts a collector with this TLS configuration. Its ALPN protocols decide between HTTP/1.1 and HTTP/2.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Fails when no port is free.
     pub async fn start(tls: Arc<ServerConfig>) -> anyhow::Result<Self> {
         let mut collector = Self {
             address: steady_port()?,
@@ -139,60 +139,60 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Its drain URL with this scheme and path.
+    /// Returns the drain URL with this scheme and path.
     #[must_use]
     pub fn url(&self, scheme: &str, path: &str) -> String {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// What was taken.
+    /// Returns the accepted lines.
     #[must_use]
     pub fn lines(&self) -> &Lines {
         &self.shared.lines
     }
 
-    /// Connections that were accepted so far.
+    /// Returns the number of accepted connections.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// The first requests.
+    /// Returns the first requests, up to 10,000.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().requests.clone()
     }
 
-    /// How many requests came.
+    /// Returns the number of requests.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.shared.state().count
     }
 
-    /// How many came again though they had been taken, and said so by their idempotency key.
+    /// Returns the number of requests that repeat an accepted one, by their idempotency key.
     #[must_use]
     pub fn repeated(&self) -> u64 {
         self.shared.state().repeated
     }
 
-    /// Treats every request like this from now on.
+    /// Answers every further request with `fault`.
     pub fn always(&self, fault: Fault) {
         let mut state = self.shared.state();
         state.usual = fault;
         state.planned.clear();
     }
 
-    /// Treats the next requests like this, one after the other.
+    /// Answers the next requests with `faults`, in order.
     pub fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.state().planned.extend(faults);
     }
 
-    /// Shows another certificate from now on.
-    pub fn show(&self, tls: Arc<ServerConfig>) {
+    /// Shows another certificate to new connections.
+    pub fn set_tls(&self, tls: Arc<ServerConfig>) {
         self.tls.send_replace(tls);
     }
 
-    /// Goes away: connections are cut, whoever connects is refused.
+    /// Closes all connections, and refuses new ones.
     pub async fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -200,10 +200,10 @@ impl Collector {
         }
     }
 
-    /// Comes back, at the same address.
+    /// Accepts connections again, at the same address.
     ///
     /// # Errors
-    /// When somebody else has it.
+    /// Fails when another program has taken the port.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         if self.task.is_some() {
             return Ok(());
@@ -226,11 +226,11 @@ impl Collector {
         Ok(())
     }
 
-    /// Waits until `count` different lines were taken.
+    /// Waits until `count` different lines were accepted.
     ///
     /// # Errors
-    /// When they do not come.
-    pub async fn has(&self, count: u64) -> anyhow::Result<()> {
+    /// Fails when they do not arrive in time.
+    pub async fn wait_for_lines(&self, count: u64) -> anyhow::Result<()> {
         eventually("lines at the collector", async || {
             let got = self.lines().total();
             anyhow::ensure!(got >= count, "{got} of {count}, {} requests", self.count());
@@ -253,7 +253,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to happen to the next request.
+    /// Returns the answer to the next request.
     fn next(&self) -> Fault {
         let mut state = self.state();
         state.count += 1;
@@ -268,7 +268,8 @@ impl Shared {
         }
     }
 
-    /// Takes a body, unless it was taken before: the messages of a body end in newlines.
+    /// Counts the lines of a body, unless a request with this key was accepted before. Each message ends with a
+    /// newline.
     fn take(&self, key: &str, body: &[u8]) {
         if !key.is_empty() {
             let mut state = self.state();
@@ -278,7 +279,7 @@ impl Shared {
             }
         }
         for message in body.split_inclusive(|byte| *byte == b'\n') {
-            self.lines.note(message);
+            self.lines.record(message);
         }
     }
 }
@@ -290,7 +291,7 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: Arc<Shared>
         let shared = Arc::clone(&shared);
         async move { answer(request, &shared).await }
     });
-    // What ends a connection here is planned, or the client's business.
+    // An error here is a planned fault, or concerns the client only.
     let served = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -1,5 +1,5 @@
-//! Where bindings come from: a cloud controller's feed (version 5, paged as the original pages it), and the same bindings
-//! as a binding cache serves them, at once and when they change.
+//! Sources of bindings: a cloud controller's feed (version 5, with the pages of the original), and the interface of a
+//! binding cache with the same bindings.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,23 +28,23 @@ const FEED: &str = "/internal/v5/syslog_drain_urls";
 const BINDINGS: &str = "/v2/bindings";
 const AGGREGATE: &str = "/v2/aggregate";
 
-/// One app bound to one drain.
+/// One app that is bound to one drain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainItem {
-    /// Where to.
+    /// The drain URL.
     pub url: String,
-    /// Whose lines.
+    /// The app.
     pub app: String,
-    /// `org.space.app`.
+    /// The host name of its messages: `org.space.app`.
     pub hostname: String,
-    /// What the agent shows to the drain.
+    /// The client certificate that the agent shows to the drain.
     pub identity: Option<Certificate>,
-    /// PEM of the CA that the drain's certificate is of.
+    /// The CA of the drain's certificate, as PEM.
     pub ca: Option<String>,
 }
 
 impl DrainItem {
-    /// `app` bound to `url`, without credentials.
+    /// Returns a binding of `app` to `url`, without credentials.
     #[must_use]
     pub fn new(app: &str, url: impl Into<String>) -> Self {
         Self {
@@ -55,14 +55,14 @@ impl DrainItem {
         }
     }
 
-    /// The same, trusting this CA.
+    /// Sets the CA that the agent trusts for this drain.
     #[must_use]
     pub fn trusting(mut self, ca: &str) -> Self {
         self.ca = Some(ca.to_owned());
         self
     }
 
-    /// The same, showing this certificate.
+    /// Sets the certificate that the agent shows to this drain.
     #[must_use]
     pub fn showing(mut self, identity: &Certificate) -> Self {
         self.identity = Some(identity.clone());
@@ -70,7 +70,7 @@ impl DrainItem {
     }
 }
 
-/// The feed; it ends when this is dropped.
+/// The running feed. Dropping it ends it.
 #[derive(Debug)]
 pub struct Controller {
     address: SocketAddr,
@@ -80,21 +80,21 @@ pub struct Controller {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// By URL, in the order of the pages.
+    /// The bindings by URL, in the order of the pages.
     items: Mutex<BTreeMap<String, Vec<DrainItem>>>,
-    /// Drains of everything.
+    /// The aggregate drains, which receive the lines of all apps.
     aggregates: Mutex<Vec<DrainItem>>,
-    /// Changes with them.
+    /// Increases with every change of the bindings.
     revision: watch::Sender<u64>,
     requests: AtomicU64,
     failing: Mutex<Option<StatusCode>>,
 }
 
 impl Controller {
-    /// A feed with this identity, which demands a certificate of its CA.
+    /// Starts a feed with this identity. Clients need a certificate of the same CA.
     ///
     /// # Errors
-    /// When it cannot listen.
+    /// Fails when the feed cannot listen.
     pub async fn start(identity: &IdentityFiles) -> anyhow::Result<Self> {
         let tls = ServerTls::mutual(identity)?.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -116,7 +116,7 @@ impl Controller {
         Ok(Self { address, shared, task })
     }
 
-    /// Where it listens.
+    /// Returns the address of the feed.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -132,24 +132,24 @@ impl Controller {
         self.shared.revision.send_modify(|revision| *revision += 1);
     }
 
-    /// Replaces all drains of everything; their apps do not matter.
+    /// Replaces all aggregate drains. Their apps are ignored.
     pub fn set_aggregates(&self, items: impl IntoIterator<Item = DrainItem>) {
         *lock(&self.shared.aggregates) = items.into_iter().collect();
         self.shared.revision.send_modify(|revision| *revision += 1);
     }
 
-    /// What the answer at the cache's address is tagged with now.
+    /// Returns the present ETag of the cache's answers.
     #[must_use]
     pub fn revision(&self) -> String {
         self.shared.tag()
     }
 
-    /// Answers every request with this status from now on; with the bindings again if there is none.
+    /// Answers every further request with `status`, or with the bindings again if there is none.
     pub fn fail(&self, status: Option<u16>) {
         *lock(&self.shared.failing) = status.and_then(|status| StatusCode::from_u16(status).ok());
     }
 
-    /// How many requests came.
+    /// Returns the number of requests.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
@@ -200,7 +200,7 @@ async fn answer(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::R
     }
 }
 
-/// All bindings; where the caller has them already, waits a while for others if it wants to.
+/// Answers with all bindings. A caller that has them already can ask to wait for a change.
 async fn bindings(request: &http::Request<Incoming>, shared: &Shared) -> anyhow::Result<http::Response<Full<Bytes>>> {
     let header = |name: &str| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -222,7 +222,8 @@ async fn bindings(request: &http::Request<Incoming>, shared: &Shared) -> anyhow:
             return Ok(response.body(Full::default())?);
         }
     }
-    // Whoever gets newer bindings with an older tag asks again, and gets them again.
+    // The tag is read before the bindings. If they change in between, the caller has an old tag, asks again, and gets
+    // them again.
     let tag = shared.tag();
     let all: Vec<Value> = if request.uri().path() == AGGREGATE {
         let aggregates = lock(&shared.aggregates);
@@ -250,7 +251,7 @@ fn json_answer(status: StatusCode, tag: Option<&str>, body: &Value) -> anyhow::R
     Ok(response.body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?)
 }
 
-/// The page that `query` asks for.
+/// Returns the page that `query` asks for.
 fn page(query: &str, shared: &Shared) -> anyhow::Result<Value> {
     let parameter = |name: &str, otherwise: usize| -> anyhow::Result<usize> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -271,7 +272,7 @@ fn page(query: &str, shared: &Shared) -> anyhow::Result<Value> {
     Ok(json!({ "results": results, "next_id": next }))
 }
 
-/// One entry for each set of certificates, with the apps that use it.
+/// Returns one entry for each set of certificates, with the apps that use it.
 fn credentials(items: &[DrainItem]) -> Vec<Value> {
     let mut sets: Vec<(&DrainItem, Vec<Value>)> = Vec::new();
     for item in items {
@@ -289,7 +290,7 @@ fn credentials(items: &[DrainItem]) -> Vec<Value> {
         .collect()
 }
 
-/// A set of certificates, and whose it is.
+/// Returns a set of certificates with its apps.
 fn secrets(item: &DrainItem, apps: Value) -> Value {
     let identity = item.identity.as_ref();
     json!({

@@ -1,7 +1,8 @@
-//! rsyslog and syslog-ng as the field runs them, writing down what they parsed.
+//! Runs rsyslog and syslog-ng, which write down what they parsed.
 //!
-//! They are found in `WEIR_RECEIVERS`, in `~/.cache/weir/receivers` (where `tests/clients/receivers` unpacks them), or
-//! installed. Their own limits are configured up: what they parse must be what was sent.
+//! The programs are searched in `WEIR_RECEIVERS`, in `~/.cache/weir/receivers` (where `tests/clients/receivers` unpacks
+//! them), and among the installed programs. Their configuration raises their size limits, so that they parse all that
+//! was sent.
 
 mod rsyslog;
 mod syslog_ng;
@@ -24,7 +25,7 @@ use super::pki::Pki;
 use super::ports::steady_port;
 use crate::{Skip, eventually};
 
-/// Which program.
+/// The program to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// rsyslog.
@@ -34,10 +35,10 @@ pub enum Product {
 }
 
 impl Product {
-    /// Both.
+    /// All programs.
     pub const ALL: [Self; 2] = [Self::Rsyslog, Self::SyslogNg];
 
-    /// Its program.
+    /// Returns the name of the executable.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,28 +48,28 @@ impl Product {
     }
 }
 
-/// A message as it was parsed.
+/// A message as the program parsed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parsed {
-    /// Facility and severity.
+    /// The priority: facility times 8 plus severity.
     pub pri: u32,
-    /// When, with whatever precision.
+    /// The time stamp, with the precision of the program.
     pub timestamp: String,
-    /// From where.
+    /// HOSTNAME.
     pub hostname: String,
-    /// Of what.
+    /// APP-NAME.
     pub app_name: String,
-    /// Of which.
+    /// PROCID.
     pub procid: String,
-    /// Empty if there was none.
+    /// MSGID, or an empty text if there was none.
     pub msgid: String,
-    /// Elements and their parameters, escapes resolved.
+    /// The structured data by element and parameter, with escapes resolved.
     pub structured_data: BTreeMap<String, BTreeMap<String, String>>,
-    /// Without the newline that ends it.
+    /// The message without its final newline.
     pub message: Vec<u8>,
 }
 
-/// A program that runs; ended when dropped.
+/// A running program. Dropping this ends it.
 #[derive(Debug)]
 pub struct Daemon {
     product: Product,
@@ -78,15 +79,15 @@ pub struct Daemon {
     child: Child,
 }
 
-/// Where a program and what it needs are.
+/// The location of a program and its modules.
 #[derive(Debug, Clone)]
 struct Installed {
     program: PathBuf,
-    /// The folder that it was unpacked into, if it was.
+    /// The folder into which the program was unpacked, or none if it is installed.
     root: Option<PathBuf>,
 }
 
-/// What a configuration is made of.
+/// The values of a configuration.
 #[derive(Debug)]
 struct Setting<'a> {
     dir: &'a Path,
@@ -95,10 +96,11 @@ struct Setting<'a> {
 }
 
 impl Daemon {
-    /// Starts it with a certificate of `pki` for 127.0.0.1; says why not where it, or a module that it needs, is not there.
+    /// Starts the program with a certificate of `pki` for 127.0.0.1. Returns a [`Skip`] where the program or one of its
+    /// modules is missing.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// Fails when the program does not start.
     pub async fn start(product: Product, pki: &Pki) -> anyhow::Result<Result<Self, Skip>> {
         let Some(installed) = find(product) else {
             return Ok(Err(Skip(format!(
@@ -156,10 +158,10 @@ impl Daemon {
         format!("syslog-tls://{}", self.tls)
     }
 
-    /// Waits until it has written `count` messages, and gives all of them in order.
+    /// Waits until the program has written `count` messages, and returns all messages in order.
     ///
     /// # Errors
-    /// When they do not come, or one cannot be read.
+    /// Fails when they do not arrive in time, or one cannot be read.
     pub async fn parsed(&self, count: usize) -> anyhow::Result<Vec<Parsed>> {
         let path = self.dir.path().join("messages");
         let (mut got, mut seen) = (0, 0);
@@ -187,7 +189,7 @@ impl Daemon {
             .collect()
     }
 
-    /// What it says about itself.
+    /// Returns the program's own log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
@@ -199,7 +201,7 @@ impl Drop for Daemon {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _gone_already = kill_process(pid, Signal::TERM);
         }
-        // It has nothing to say any more.
+        // Its messages were read already, so it need not end in order.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -231,13 +233,13 @@ fn find(product: Product) -> Option<Installed> {
 }
 
 impl Installed {
-    /// The folders with libraries: of what was unpacked, or the system's.
+    /// Returns the folders with libraries of the unpacked program, or those of the system.
     fn libraries(&self) -> Vec<PathBuf> {
         let root = self.root.as_deref().unwrap_or_else(|| Path::new("/"));
         let mut folders = Vec::new();
         for base in ["usr/lib", "lib", "usr/lib64", "lib64"] {
             let base = root.join(base);
-            // Debian's folders are named by the architecture.
+            // Debian names these folders by architecture.
             let inner = std::fs::read_dir(&base).into_iter().flatten().flatten();
             folders.extend(
                 inner
@@ -249,7 +251,7 @@ impl Installed {
         folders
     }
 
-    /// The folder `name` among them.
+    /// Returns the folder `name` among the library folders.
     fn folder(&self, name: &str) -> Option<PathBuf> {
         self.libraries()
             .into_iter()
@@ -257,7 +259,7 @@ impl Installed {
             .find(|folder| folder.is_dir())
     }
 
-    /// Its command, finding its own libraries.
+    /// Returns a command that finds the program's own libraries.
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(&self.program);
         if self.root.is_some() {
@@ -269,7 +271,7 @@ impl Installed {
     }
 }
 
-/// A JSON string that need not be UTF-8.
+/// A JSON string whose bytes may be no UTF-8.
 #[derive(Debug, Clone, Default)]
 struct Text(Vec<u8>);
 

@@ -1,21 +1,21 @@
-//! Octet-counted frames (RFC 6587) and the fields of a message (RFC 5424), read by a few lines that share nothing with what
-//! they test.
+//! Reads octet-counted frames (RFC 6587, section 3.4.1) and the fields of a message (RFC 5424, section 6), without any
+//! code of the product.
 
 use anyhow::{Context as _, ensure};
 
-/// The longest count of octets: a message of 99,999,999 bytes.
+/// The largest number of digits of a message length: 99,999,999 bytes.
 const DIGITS: usize = 8;
 
-/// Cuts a stream of octet-counted frames.
+/// Splits a stream of octet-counted frames.
 #[derive(Debug, Default)]
 pub struct Deframer {
     bytes: Vec<u8>,
-    /// Read so far of `bytes`.
+    /// The number of bytes of `bytes` that were read.
     at: usize,
 }
 
 impl Deframer {
-    /// Takes what was read.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.at > 0 {
             self.bytes.drain(..self.at);
@@ -24,10 +24,10 @@ impl Deframer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole message, if there is one.
+    /// Returns the next complete message, if there is one.
     ///
     /// # Errors
-    /// When there is no frame where one should begin.
+    /// Fails when the bytes do not begin with a frame.
     pub fn message(&mut self) -> anyhow::Result<Option<&[u8]>> {
         let rest = &self.bytes[self.at..];
         let Some(space) = rest.iter().take(DIGITS + 1).position(|byte| *byte == b' ') else {
@@ -54,31 +54,31 @@ impl Deframer {
     }
 }
 
-/// The fields of a message as they are written.
+/// The fields of a message, unparsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// Between the angle brackets.
+    /// PRI, without its angle brackets.
     pub pri: &'a str,
-    /// As written.
+    /// TIMESTAMP.
     pub timestamp: &'a str,
-    /// As written; `-` if there is none.
+    /// HOSTNAME, or `-` if there is none.
     pub hostname: &'a str,
-    /// As written.
+    /// APP-NAME, or `-` if there is none.
     pub app_name: &'a str,
-    /// As written.
+    /// PROCID, or `-` if there is none.
     pub procid: &'a str,
-    /// As written.
+    /// MSGID, or `-` if there is none.
     pub msgid: &'a str,
-    /// As written, escapes and all.
+    /// STRUCTURED-DATA with its escapes, or `-` if there is none.
     pub structured_data: &'a str,
-    /// Everything behind the space that follows the structured data.
+    /// MSG: everything after the space that follows the structured data.
     pub message: &'a [u8],
 }
 
-/// Splits a message.
+/// Splits a message into its fields.
 ///
 /// # Errors
-/// When it is not of that form.
+/// Fails when the message is not RFC 5424.
 pub fn fields(message: &[u8]) -> anyhow::Result<Fields<'_>> {
     let shown = || String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
     let mut rest = message;
@@ -108,7 +108,7 @@ pub fn fields(message: &[u8]) -> anyhow::Result<Fields<'_>> {
     })
 }
 
-/// Where the structured data at the start of `text` ends.
+/// Returns the position where the structured data at the start of `text` ends.
 fn end_of_structured_data(text: &[u8]) -> Option<usize> {
     if text.first() == Some(&b'-') {
         return Some(1);
@@ -135,7 +135,7 @@ fn end_of_structured_data(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Frames come whole, however the stream is cut.
+    /// Messages come out complete, wherever the stream is cut.
     #[test]
     fn frames_are_cut() -> anyhow::Result<()> {
         let stream = b"5 a b\nc11 hello world1 x";

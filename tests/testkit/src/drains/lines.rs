@@ -1,4 +1,4 @@
-//! What arrived, app by app, without keeping the lines.
+//! Counts the lines that arrived by app, without keeping them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,31 +7,31 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::frames::fields;
 use crate::series::{number_of, time_of};
 
-/// Of the lines without a number, this many are kept.
+/// The number of lines without a number that are kept.
 const KEPT_REPORTS: usize = 1000;
 
-/// Of the whole messages, where they are kept at all, this many are.
+/// The number of whole messages that are kept, if they are kept at all.
 const KEPT_MESSAGES: usize = 1_000_000;
 
-/// What arrived of the numbered lines of one app.
+/// The count of the numbered lines of one app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// One more than the highest number.
+    /// One more than the highest number that arrived.
     pub next: u64,
-    /// Different numbers.
+    /// The count of different numbers.
     pub once: u64,
-    /// Lines that had arrived before.
+    /// The count of lines that had arrived before.
     pub twice: u64,
-    /// Lines that first arrived after a later one.
+    /// The count of lines that arrived for the first time after a later one.
     pub late: u64,
-    /// Numbers below `next` that have not arrived: first and last of each gap.
+    /// The numbers below `next` that have not arrived: first and last number of each gap.
     pub gaps: BTreeMap<u64, u64>,
-    /// Lines without a number: what the stack itself says to the app.
+    /// The count of lines without a number, which are the stack's own messages to the app.
     pub reports: u64,
 }
 
 impl Tally {
-    fn note(&mut self, number: u64) {
+    fn record(&mut self, number: u64) {
         if number >= self.next {
             if number > self.next {
                 self.gaps.insert(self.next, number - 1);
@@ -61,14 +61,14 @@ impl Tally {
         }
     }
 
-    /// How many of `sent` lines have not arrived.
+    /// Returns how many of `sent` lines have not arrived.
     #[must_use]
     pub const fn missing(&self, sent: u64) -> u64 {
         sent.saturating_sub(self.once)
     }
 }
 
-/// Everything that a receiver got; clones share it.
+/// Everything that a receiver got. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
     inner: Arc<Mutex<Inner>>,
@@ -78,16 +78,16 @@ pub struct Lines {
 struct Inner {
     apps: BTreeMap<String, Tally>,
     once: u64,
-    /// Age of each line when it first arrived, µs.
+    /// The age of each line when it first arrived, in microseconds.
     ages: Vec<u32>,
     reports: Vec<(String, String)>,
-    /// Whole messages, if they are kept.
+    /// The whole messages, if they are kept.
     messages: Option<Vec<Vec<u8>>>,
     garbled: Vec<String>,
 }
 
 impl Lines {
-    /// Keeps also every whole message.
+    /// Returns an empty record that also keeps every whole message.
     #[must_use]
     pub fn keeping_messages() -> Self {
         let inner = Inner {
@@ -99,8 +99,8 @@ impl Lines {
         }
     }
 
-    /// Notes a message.
-    pub fn note(&self, message: &[u8]) {
+    /// Records a message.
+    pub fn record(&self, message: &[u8]) {
         let mut inner = self.inner();
         let inner = &mut *inner;
         if let Some(messages) = &mut inner.messages
@@ -125,7 +125,7 @@ impl Lines {
             return;
         };
         let before = tally.once;
-        tally.note(number);
+        tally.record(number);
         if tally.once > before {
             inner.once += 1;
             if let Some(sent) = time_of(fields.message) {
@@ -135,42 +135,42 @@ impl Lines {
         }
     }
 
-    /// Notes that something came which is no message.
-    pub fn note_garbled(&self, text: String) {
+    /// Records bytes that are not a valid message.
+    pub fn record_garbled(&self, text: String) {
         self.inner().garbled.push(text);
     }
 
-    /// What arrived of `app`.
+    /// Returns the tally of `app`.
     #[must_use]
     pub fn of(&self, app: &str) -> Tally {
         self.inner().apps.get(app).cloned().unwrap_or_default()
     }
 
-    /// Different lines, over all apps.
+    /// Returns the number of different lines of all apps.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.inner().once
     }
 
-    /// The lines without a number, with their apps.
+    /// Returns the lines without a number, each with its app.
     #[must_use]
     pub fn reports(&self) -> Vec<(String, String)> {
         self.inner().reports.clone()
     }
 
-    /// What was no message.
+    /// Returns what was not a valid message.
     #[must_use]
     pub fn garbled(&self) -> Vec<String> {
         self.inner().garbled.clone()
     }
 
-    /// The whole messages, where they are kept, in order of arrival.
+    /// Returns the whole messages in the order of arrival, if they are kept.
     #[must_use]
     pub fn messages(&self) -> Vec<Vec<u8>> {
         self.inner().messages.clone().unwrap_or_default()
     }
 
-    /// The age in milliseconds below which `permille` of the lines first arrived, and forgets the ages.
+    /// Returns the age in milliseconds below which `permille` of the lines first arrived, and clears the ages.
     #[must_use]
     pub fn take_age(&self, permille: usize) -> f64 {
         let mut ages = std::mem::take(&mut self.inner().ages);
@@ -195,13 +195,13 @@ mod tests {
 
     fn tally(numbers: &[u64]) -> Tally {
         let mut tally = Tally::default();
-        numbers.iter().for_each(|number| tally.note(*number));
+        numbers.iter().for_each(|number| tally.record(*number));
         tally
     }
 
-    /// Lines that come again are told from lines that come late.
+    /// Repeated lines are distinguished from late lines.
     #[test]
-    fn what_comes_is_told_apart() {
+    fn repeated_and_late_lines_are_distinguished() {
         assert_eq!(tally(&[0, 1, 2]).once, 3);
         let again = tally(&[0, 1, 2, 1, 2, 3]);
         assert_eq!((again.once, again.twice, again.late, again.gaps.len()), (4, 2, 0, 0));

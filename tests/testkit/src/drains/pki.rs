@@ -1,4 +1,4 @@
-//! Certificates that are right, of somebody else, or out of date.
+//! Issues certificates that are valid, of another CA, or expired.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A CA in memory.
+/// A certificate authority in memory.
 #[derive(Debug)]
 pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate.
+    /// The certificate of the authority, as PEM.
     pub ca: String,
 }
 
-/// A certificate and its key, as PEM.
+/// A certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The certificate.
+    /// The certificate, as PEM.
     pub cert: String,
-    /// Its key.
+    /// The key, as PEM.
     pub key: String,
 }
 
 impl Pki {
-    /// A CA called `name`.
+    /// Creates an authority with the common name `name`.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// Fails when no key can be generated.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
@@ -50,19 +50,19 @@ impl Pki {
         })
     }
 
-    /// A certificate for servers with these names, and for clients: its subject is the first.
+    /// Issues a certificate for servers with these names, and for clients. The first name is the subject.
     ///
     /// # Errors
-    /// When a name cannot be one.
+    /// Fails when a name is not valid.
     pub fn issue(&self, names: &[&str]) -> anyhow::Result<Certificate> {
         let now = SystemTime::now();
         self.issue_between(names, now - DAY, now + DAY)
     }
 
-    /// The same, no longer valid since yesterday.
+    /// Issues a certificate like [`Pki::issue`] that expired yesterday.
     ///
     /// # Errors
-    /// As [`Pki::issue`].
+    /// Fails when a name is not valid.
     pub fn issue_expired(&self, names: &[&str]) -> anyhow::Result<Certificate> {
         let now = SystemTime::now();
         self.issue_between(names, now - 10 * DAY, now - DAY)
@@ -90,29 +90,30 @@ impl Pki {
 }
 
 impl Certificate {
-    /// The certificate as it is shown.
+    /// Returns the certificate in DER.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails when the PEM holds no certificate.
     pub fn der(&self) -> anyhow::Result<Vec<u8>> {
         Ok(CertificateDer::from_pem_slice(self.cert.as_bytes())?.to_vec())
     }
 
-    /// Writes `NAME.crt` and `NAME.key` into a directory.
+    /// Writes the files `NAME.crt` and `NAME.key` into a directory.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// Fails when they cannot be written.
     pub fn write(&self, dir: &Path, name: &str) -> anyhow::Result<()> {
         std::fs::write(dir.join(format!("{name}.crt")), &self.cert)?;
         std::fs::write(dir.join(format!("{name}.key")), &self.key)?;
         Ok(())
     }
 
-    /// A server that shows this certificate, speaks these protocols, and, with `clients`, the PEM of a CA, demands a
-    /// certificate of it. Nothing of it is checked: it may be out of date.
+    /// Returns the TLS configuration of a server that shows this certificate and offers these ALPN protocols. With
+    /// `clients`, the PEM of a CA, it requires a client certificate of that CA. The dates of the certificate are not
+    /// checked.
     ///
     /// # Errors
-    /// When it is no certificate.
+    /// Fails when the PEM holds no certificate.
     pub fn server(&self, protocols: &[&[u8]], clients: Option<&str>) -> anyhow::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =

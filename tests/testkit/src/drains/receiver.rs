@@ -1,4 +1,4 @@
-//! A receiver of numbered lines over TCP or TLS that behaves as it is told.
+//! A receiver of numbered lines over TCP or TLS, with a behaviour that the test sets.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,29 +21,29 @@ use super::lines::Lines;
 use super::ports::steady_port;
 use crate::eventually;
 
-/// A fatal alert: `handshake_failure`.
+/// A fatal TLS alert: `handshake_failure`.
 const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
-/// Between two reads of a slow receiver.
+/// The time between two reads of a slow receiver.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What the kernel buffers for one that does not read: little, so that the sender notices.
+/// The receive buffer of a receiver that does not read, in bytes. It is small, so that the sender notices soon.
 const SMALL_BUFFER: usize = 4096;
 
 /// What a receiver does with its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Reads what comes.
+    /// Reads everything at once.
     Read,
-    /// Accepts, and never reads.
-    Deaf,
-    /// Reads so many bytes a second from each connection.
+    /// Accepts connections, and never reads from them.
+    NeverReads,
+    /// Reads this number of bytes per second from each connection.
     Slow(usize),
     /// Ends every handshake with an alert.
     RefuseTls,
 }
 
-/// The receiver. Its port is its own, also while it is stopped.
+/// The receiver. It keeps its port while it is stopped.
 #[derive(Debug)]
 pub struct DrainReceiver {
     address: SocketAddr,
@@ -53,7 +53,7 @@ pub struct DrainReceiver {
     task: Option<JoinHandle<()>>,
 }
 
-/// What connections have in common.
+/// The state that all connections share.
 #[derive(Debug, Clone, Default)]
 struct Shared {
     lines: Lines,
@@ -63,26 +63,26 @@ struct Shared {
 }
 
 impl DrainReceiver {
-    /// A receiver of plain TCP, running.
+    /// Starts a receiver of plain TCP.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Fails when no port is free.
     pub async fn tcp(behaviour: Behaviour) -> anyhow::Result<Self> {
         Self::new(None, behaviour, Lines::default()).await
     }
 
-    /// A receiver of TLS, running.
+    /// Starts a receiver of TLS.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Fails when no port is free.
     pub async fn tls(config: Arc<ServerConfig>, behaviour: Behaviour) -> anyhow::Result<Self> {
         Self::new(Some(config), behaviour, Lines::default()).await
     }
 
-    /// The same, noting what comes in `lines`.
+    /// Starts a receiver that records in `lines`, with TLS if `tls` is given.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Fails when no port is free.
     pub async fn new(tls: Option<Arc<ServerConfig>>, behaviour: Behaviour, lines: Lines) -> anyhow::Result<Self> {
         let mut receiver = Self {
             address: steady_port()?,
@@ -98,38 +98,38 @@ impl DrainReceiver {
         Ok(receiver)
     }
 
-    /// Where it listens, or will.
+    /// Returns the address of the receiver, also while it is stopped.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its drain URL, without parameters.
+    /// Returns the drain URL, without parameters.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "syslog-tls" } else { "syslog" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// What came.
+    /// Returns what the receiver got.
     #[must_use]
     pub const fn lines(&self) -> &Lines {
         &self.shared.lines
     }
 
-    /// Connections that were accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open now.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open(&self) -> u64 {
         self.shared.open.load(Ordering::Relaxed)
     }
 
-    /// The certificates that clients showed.
+    /// Returns the client certificates that were shown, in DER.
     #[must_use]
     pub fn clients(&self) -> BTreeSet<Vec<u8>> {
         self.shared
@@ -139,31 +139,31 @@ impl DrainReceiver {
             .clone()
     }
 
-    /// Behaves otherwise from now on, on connections that are there as well.
-    pub fn behave(&self, behaviour: Behaviour) {
+    /// Sets another behaviour, also for the open connections.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
         self.behaviour.send_replace(behaviour);
     }
 
-    /// Shows another certificate from now on.
-    pub fn show(&self, config: Arc<ServerConfig>) {
+    /// Shows another certificate to new connections.
+    pub fn set_tls(&self, config: Arc<ServerConfig>) {
         if let Some(tls) = &self.tls {
             tls.send_replace(config);
         }
     }
 
-    /// Goes away: connections are cut, whoever connects is refused. What was not read is lost.
+    /// Closes all connections, and refuses new ones. What was not read is lost.
     pub async fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
-            // Its connections end with it.
+            // The connections are tasks of this task, and end with it.
             drop(task.await);
         }
     }
 
-    /// Comes back, at the same address.
+    /// Accepts connections again, at the same address.
     ///
     /// # Errors
-    /// When somebody else has it.
+    /// Fails when another program has taken the port.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         if self.task.is_some() {
             return Ok(());
@@ -189,7 +189,7 @@ impl DrainReceiver {
                 let (behaviour, shared) = (behaviour.clone(), shared.clone());
                 connections.spawn(async move {
                     let _open = open;
-                    // A connection that breaks is the sender's business.
+                    // A connection that breaks concerns the sender only.
                     drop(serve(stream, tls, behaviour, &shared).await);
                 });
             }
@@ -197,11 +197,11 @@ impl DrainReceiver {
         Ok(())
     }
 
-    /// Waits until `count` different lines have come.
+    /// Waits until `count` different lines have arrived.
     ///
     /// # Errors
-    /// When they do not come.
-    pub async fn has(&self, count: u64) -> anyhow::Result<()> {
+    /// Fails when they do not arrive in time.
+    pub async fn wait_for_lines(&self, count: u64) -> anyhow::Result<()> {
         let lines = self.lines();
         eventually("lines at the drain", async || {
             let got = lines.total();
@@ -220,7 +220,7 @@ impl Drop for DrainReceiver {
     }
 }
 
-/// Counts a connection while it lasts.
+/// Counts a connection as open until this is dropped.
 #[derive(Debug)]
 struct Open(Arc<AtomicU64>);
 
@@ -256,7 +256,7 @@ async fn serve(
     shared: &Shared,
 ) -> anyhow::Result<()> {
     if *behaviour.borrow() == Behaviour::RefuseTls {
-        // After its first words, as a server that wants something else.
+        // The alert follows the first bytes of the client, as from a server that cannot agree with it.
         stream.readable().await?;
         stream.write_all(&ALERT).await?;
         stream.shutdown().await?;
@@ -285,7 +285,7 @@ async fn read(
         let most = match now {
             Behaviour::Read => buffer.len(),
             Behaviour::Slow(rate) => (rate * usize::try_from(STEP.as_millis())? / 1000).clamp(1, buffer.len()),
-            Behaviour::Deaf | Behaviour::RefuseTls => {
+            Behaviour::NeverReads | Behaviour::RefuseTls => {
                 behaviour.changed().await?;
                 continue;
             }
@@ -303,10 +303,10 @@ async fn read(
         deframer.push(&buffer[..read]);
         loop {
             match deframer.message() {
-                Ok(Some(message)) => lines.note(message),
+                Ok(Some(message)) => lines.record(message),
                 Ok(None) => break,
                 Err(error) => {
-                    lines.note_garbled(format!("{error:#}"));
+                    lines.record_garbled(format!("{error:#}"));
                     return Err(error);
                 }
             }

@@ -1,4 +1,4 @@
-//! The far side itself: what it is told to do, it does.
+//! Tests of the receivers: each does what the test sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn line(app: &str, number: u64) -> Vec<u8> {
     format!("<14>1 2026-01-03T10:11:12.5+00:00 o.s.a {app} [APP/0] - - {text}").into_bytes()
 }
 
-/// Trusts `pki`.
+/// Returns a client that trusts `pki`.
 fn trusting(pki: &Pki, protocols: &[&[u8]]) -> anyhow::Result<ClientTls> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), &pki.ca)?;
@@ -39,7 +39,7 @@ async fn a_receiver_stops_and_starts() -> anyhow::Result<()> {
     stream
         .write_all(&[framed(&line("a", 0)), framed(&line("b", 0)), framed(&line("a", 1))].concat())
         .await?;
-    receiver.has(3).await?;
+    receiver.wait_for_lines(3).await?;
     receiver.stop().await;
     assert!(TcpStream::connect(receiver.address()).await.is_err());
     eventually("the cut", async || match stream.try_read(&mut [0; 8]) {
@@ -53,17 +53,18 @@ async fn a_receiver_stops_and_starts() -> anyhow::Result<()> {
     stream
         .write_all(&[framed(&line("a", 1)), framed(&line("a", 2))].concat())
         .await?;
-    receiver.has(4).await?;
+    receiver.wait_for_lines(4).await?;
     let tally = receiver.lines().of("a");
     assert_eq!((tally.once, tally.twice, tally.late), (3, 1, 0));
     assert!(receiver.lines().take_age(990) < 60_000.0);
     Ok(())
 }
 
-/// A deaf one takes what fits into buffers and no more; told to read, it reads what is there.
+/// Setup: a receiver that never reads, and later does. Must hold: it takes what fits into buffers and no more. When it
+/// reads again, it gets what is there.
 #[tokio::test]
-async fn a_receiver_can_be_deaf_and_slow() -> anyhow::Result<()> {
-    let receiver = DrainReceiver::tcp(Behaviour::Deaf).await?;
+async fn a_receiver_can_stop_reading_or_read_slowly() -> anyhow::Result<()> {
+    let receiver = DrainReceiver::tcp(Behaviour::NeverReads).await?;
     let stream = TcpStream::connect(receiver.address()).await?;
     let message = framed(&line("a", 0));
     let mut written = 0;
@@ -79,7 +80,7 @@ async fn a_receiver_can_be_deaf_and_slow() -> anyhow::Result<()> {
     };
     assert!(tokio::time::timeout(Duration::from_secs(1), blocked).await.is_err());
     assert!(written > 1000 && receiver.lines().total() == 0, "{written}");
-    receiver.behave(Behaviour::Slow(10_000));
+    receiver.set_behaviour(Behaviour::Slow(10_000));
     eventually("some of it", async || {
         let tally = receiver.lines().of("a");
         anyhow::ensure!(tally.twice > 10, "{tally:?}");
@@ -89,7 +90,7 @@ async fn a_receiver_can_be_deaf_and_slow() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_receiver_refuses_handshakes_or_shows_what_it_is_told() -> anyhow::Result<()> {
+async fn a_receiver_refuses_handshakes_or_shows_the_given_certificate() -> anyhow::Result<()> {
     let (pki, other) = (Pki::new("ours")?, Pki::new("theirs")?);
     let receiver = DrainReceiver::tls(pki.issue(&["127.0.0.1"])?.server(&[], None)?, Behaviour::RefuseTls).await?;
     let tls = trusting(&pki, &[])?;
@@ -98,17 +99,17 @@ async fn a_receiver_refuses_handshakes_or_shows_what_it_is_told() -> anyhow::Res
         tls.connector().connect(server_name("127.0.0.1").unwrap(), stream).await
     };
     assert!(connect().await.unwrap_err().to_string().contains("HandshakeFailure"));
-    receiver.behave(Behaviour::Read);
+    receiver.set_behaviour(Behaviour::Read);
     let mut stream = connect().await?;
     stream.write_all(&framed(&line("a", 0))).await?;
     stream.flush().await?;
-    receiver.has(1).await?;
-    receiver.show(pki.issue_expired(&["127.0.0.1"])?.server(&[], None)?);
+    receiver.wait_for_lines(1).await?;
+    receiver.set_tls(pki.issue_expired(&["127.0.0.1"])?.server(&[], None)?);
     assert!(connect().await.unwrap_err().to_string().contains("expired"));
-    receiver.show(other.issue(&["127.0.0.1"])?.server(&[], None)?);
+    receiver.set_tls(other.issue(&["127.0.0.1"])?.server(&[], None)?);
     assert!(connect().await.unwrap_err().to_string().contains("UnknownIssuer"));
-    // One that wants to know who comes.
-    receiver.show(pki.issue(&["127.0.0.1"])?.server(&[], Some(&other.ca))?);
+    // This one requires a client certificate.
+    receiver.set_tls(pki.issue(&["127.0.0.1"])?.server(&[], Some(&other.ca))?);
     let mut stream = connect().await?;
     assert!(stream.read_u8().await.is_err());
     Ok(())
@@ -171,7 +172,7 @@ async fn a_collector_has_faults() -> anyhow::Result<()> {
                 .len(),
             0
         );
-        collector.has(3).await?;
+        collector.wait_for_lines(3).await?;
         let tally = collector.lines().of("a");
         assert_eq!(
             (tally.once, tally.twice, collector.repeated(), collector.count()),
@@ -187,7 +188,7 @@ async fn a_collector_has_faults() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// rsyslog and syslog-ng say the same of what is sent to them, over TCP and TLS.
+/// rsyslog and syslog-ng parse the same fields from the same messages, over TCP and TLS.
 #[tokio::test]
 async fn daemons_write_what_they_parse() -> anyhow::Result<()> {
     let pki = Pki::new("ours")?;
@@ -234,7 +235,7 @@ async fn daemons_write_what_they_parse() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pages by offset over the URLs, and ends with an empty one.
+/// The feed counts pages by offset over the URLs, and ends with an empty page.
 #[tokio::test]
 async fn a_controller_pages() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;

@@ -1,4 +1,4 @@
-//! `/set-cookie`: hands a browser its token as a cookie (logging §11).
+//! `/set-cookie` stores a browser's token in a cookie (logging §11).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, SET_COOKIE,
@@ -8,10 +8,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::Body;
 use super::text::form_value;
 
-/// Longest form, in bytes.
+/// The largest size of the form, in bytes.
 pub(super) const MAX_FORM: usize = 4 << 10;
 
-/// Answers with the cookie that `form` (the body, or the query of a request without one) asks for.
+/// Returns a response that sets the cookie for which `form` asks. The form is the body, or the query of a request
+/// without one.
 pub(super) fn set_cookie(headers: &HeaderMap, form: Option<&str>, system_domain: &str) -> Response<Body> {
     let cookie = form.and_then(|form| cookie(form, system_domain));
     let mut response = Response::new(Body::default());
@@ -30,11 +31,11 @@ pub(super) fn set_cookie(headers: &HeaderMap, form: Option<&str>, system_domain:
     response
 }
 
-/// `None` if the name or the value is missing, or is not what a cookie can hold.
+/// Returns the cookie. Returns `None` if its name or value is missing or not allowed in a cookie.
 fn cookie(form: &str, system_domain: &str) -> Option<HeaderValue> {
     let name = form_value(form, "CookieName").filter(|name| !name.is_empty() && name.bytes().all(is_token))?;
     let value = form_value(form, "CookieValue").filter(|value| !value.is_empty() && value.bytes().all(is_value))?;
-    // Go's rule: a value with a space or a comma is quoted.
+    // As in Go, a value with a space or a comma is quoted.
     let value = if value.contains([' ', ',']) {
         format!("\"{value}\"")
     } else {
@@ -48,13 +49,14 @@ fn cookie(form: &str, system_domain: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{name}={value}{domain}; HttpOnly; Secure; SameSite=Lax")).ok()
 }
 
-/// A character of a token (RFC 9110, section 5.6.2).
+/// Returns whether a byte may occur in a token (RFC 9110 §5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// A character of a cookie's value (RFC 6265, section 4.1.1), with the space and comma that Go quotes.
+/// Returns whether a byte may occur in the value of a cookie (RFC 6265 §4.1.1), or is a space or comma, which Go
+/// quotes.
 const fn is_value(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b';' | b'\\')
 }
@@ -84,7 +86,7 @@ mod tests {
         assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_HEADERS], "Content-Type");
     }
 
-    /// Nothing that is sent can write a header or an attribute of its own.
+    /// No form can add a header or an attribute.
     #[test]
     fn incomplete_and_hostile_forms_are_refused() {
         for form in [

@@ -1,10 +1,10 @@
-//! The opening handshake (RFC 6455, section 4.2).
+//! The opening handshake of WebSocket (RFC 6455 §4.2).
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Why a request is not a WebSocket handshake.
+/// The reason for which a request is not a WebSocket handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAHandshake {
     #[error(
@@ -21,7 +21,7 @@ pub(crate) enum NotAHandshake {
     Key,
 }
 
-/// Checks the request; returns the value of `Sec-WebSocket-Accept` that answers it.
+/// Checks the request. Returns the value of `Sec-WebSocket-Accept` for the response.
 pub(crate) fn check(request: &request::Parts) -> Result<HeaderValue, NotAHandshake> {
     let headers = &request.headers;
     if !has_word(headers, CONNECTION, "upgrade") || !has_word(headers, UPGRADE, "websocket") {
@@ -46,14 +46,14 @@ pub(crate) fn check(request: &request::Parts) -> Result<HeaderValue, NotAHandsha
     HeaderValue::try_from(derive_accept_key(key)).map_err(|_| NotAHandshake::Key)
 }
 
-/// Puts the headers of the answer that switches protocols.
+/// Adds the headers of the response that switches protocols.
 pub(crate) fn answer(accept: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
 }
 
-/// Whether one of the comma-separated words of `name` is `word`, in any case.
+/// Returns whether one of the comma-separated words of the header `name` is `word`, ignoring case.
 fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     headers
         .get_all(name)
@@ -63,7 +63,7 @@ fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
         .any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
-/// 16 bytes in padded base64: 22 characters and two `=`. What they are does not matter.
+/// Returns whether a key is 16 bytes in padded Base64: 22 characters and two `=`. The bytes themselves do not matter.
 fn is_key(key: &[u8]) -> bool {
     let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(alphabet))
@@ -88,7 +88,7 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
-    /// The example of RFC 6455, section 1.3.
+    /// The example in RFC 6455 §1.3.
     #[test]
     fn the_rfc_example_is_accepted() {
         assert_eq!(check(&parts("GET", &GOOD)).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

@@ -1,21 +1,21 @@
-//! Whose page opens a stream with a cookie (RFC 6455, section 10.2).
+//! Checks whose page opens a stream with a cookie (RFC 6455 §10.2).
 //!
-//! The original does not look at `Origin` at all. A token in the header was put there by whoever wrote the client, so its
-//! origin does not matter here either (noaa sends one). A cookie goes along with every request of a browser: a page of
-//! somebody else could open a stream with it, and read it.
+//! The original ignores `Origin`. A token in the header was put there by the author of the client, so the origin does
+//! not matter in this case either (noaa sends one). But a browser sends a cookie with every request, so a page of
+//! another site could open and read a stream with it.
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri};
 
-/// Whether a cookie may count: there is no origin (no browser), or it is a page of the system domain, or, where none is
-/// configured, of the host that was asked.
+/// Returns whether a cookie may be used. This is the case without an `Origin` (then it is not a browser), for a page of
+/// the system domain, or, if no system domain is configured, for a page of the requested host.
 pub(super) fn is_ours(headers: &HeaderMap, system_domain: &str) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return true;
     };
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-    // `null`, and what is no origin, is nobody's page.
+    // `null` and an invalid origin do not identify a page.
     let Some(host) = origin.as_ref().filter(|uri| uri.scheme().is_some()).and_then(Uri::host) else {
         return false;
     };
@@ -46,9 +46,9 @@ mod tests {
         is_ours(&headers, domain)
     }
 
-    /// Pages of the system domain and clients without a page count; names that only look alike do not.
+    /// Pages of the system domain and requests without a page are accepted. Domains that only look similar are not.
     #[test]
-    fn pages_of_others_do_not_count() {
+    fn pages_of_other_sites_do_not_count() {
         for origin in [
             "https://console.sys.example",
             "https://sys.example",

@@ -1,30 +1,23 @@
-//! Which resource a path names.
+//! Finds the resource that a path names.
 
 use super::text::percent_decode;
+use crate::stream::filter::FilterType;
 
-/// What a client asks for.
+/// The requested resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `/firehose/<subscription>`: everything, shared among the clients with the same subscription id.
+    /// `/firehose/<subscription>`: all envelopes, shared among the clients with this subscription id.
     Firehose { subscription: String, filter: FilterType },
-    /// `/apps/<guid>/stream`: one app, each client gets all of it.
+    /// `/apps/<guid>/stream`: the envelopes of one app. Each client gets all of them.
     App { guid: String },
     /// `/set-cookie`.
     SetCookie,
-    /// Anything else, also the removed `recentlogs` and `containermetrics`.
+    /// Any other path, including the removed `recentlogs` and `containermetrics`.
     NotFound,
 }
 
-/// The `filter-type` parameter of a firehose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FilterType {
-    All,
-    Logs,
-    Metrics,
-}
-
 impl Route {
-    /// As in the original's router, the whole path is decoded before it is looked at.
+    /// Finds the resource. As in the original's router, the whole path is decoded first.
     pub(crate) fn of(path: &str, query: Option<&str>) -> Self {
         let Some(path) = percent_decode(path, false) else {
             return Self::NotFound;
@@ -33,7 +26,7 @@ impl Route {
         match (segments.next(), segments.next(), segments.next(), segments.next()) {
             (Some("firehose"), Some(id), None, None) if !id.is_empty() => Self::Firehose {
                 subscription: id.to_owned(),
-                filter: FilterType::of(query),
+                filter: filter_type(query),
             },
             (Some("apps"), Some(id), Some("stream"), None) if !id.is_empty() => Self::App { guid: id.to_owned() },
             (Some("set-cookie"), None, None, None) => Self::SetCookie,
@@ -42,24 +35,22 @@ impl Route {
     }
 }
 
-impl FilterType {
-    /// The first `filter-type` of the query decides; whatever it is but `logs` or `metrics` means all.
-    fn of(query: Option<&str>) -> Self {
-        let value = query
-            .into_iter()
-            .flat_map(|query| query.split('&'))
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| percent_decode(key, true).as_deref() == Some("filter-type"))
-            .and_then(|(_, value)| percent_decode(value, true));
-        match value.as_deref() {
-            Some("logs") => Self::Logs,
-            Some("metrics") => Self::Metrics,
-            _ => Self::All,
-        }
+/// Reads the first `filter-type` of the query. Every value other than `logs` and `metrics` means all.
+fn filter_type(query: Option<&str>) -> FilterType {
+    let value = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(key, _)| percent_decode(key, true).as_deref() == Some("filter-type"))
+        .and_then(|(_, value)| percent_decode(value, true));
+    match value.as_deref() {
+        Some("logs") => FilterType::Logs,
+        Some("metrics") => FilterType::Metrics,
+        _ => FilterType::All,
     }
 }
 
-/// Whether `id` has the form of a GUID: 8-4-4-4-12 hexadecimal digits.
+/// Returns whether `id` has the form of a GUID: 8-4-4-4-12 hexadecimal digits.
 pub(crate) fn is_guid(id: &str) -> bool {
     id.len() == 36
         && id.bytes().enumerate().all(|(index, byte)| match index {

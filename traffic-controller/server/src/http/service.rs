@@ -1,4 +1,4 @@
-//! The life of a request, top down: its route, who asks, the handshake, a place for the stream, and the upgrade.
+//! Handles requests: route, authorization, handshake, stream limits, and the upgrade.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -16,30 +16,32 @@ use weir_net::UnderWay;
 
 use super::route::{Route, is_guid};
 use super::{Body, cookie, handshake, origin};
+use crate::metrics::StreamKind;
 use crate::stream::client::Client;
 use crate::stream::filter::Filter;
-use crate::stream::host::{Kind, StreamHost};
+use crate::stream::host::StreamHost;
 
 /// How long a client may take to send a form.
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Answers requests; shared by all connections.
+/// Answers requests. All connections share it.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) system_domain: String,
     pub(crate) subscriptions: Arc<Semaphore>,
-    /// App streams of each caller that may not read everything: so that one tenant cannot take the nozzles' places.
+    /// Limits the app streams of each caller that may not read everything, so that one tenant cannot take the places of
+    /// nozzles.
     pub(crate) of_one: Arc<Quota>,
     pub(crate) host: Arc<StreamHost>,
 }
 
-/// A stream's places, until it ends: on its connection, among all streams, and among its caller's.
-type Places = (UnderWay, OwnedSemaphorePermit, Option<Share>);
+/// What a stream holds until it ends: its share of the connection, of all streams, and of its caller's streams.
+type Permits = (UnderWay, OwnedSemaphorePermit, Option<Share>);
 
 impl Service {
-    /// Answers one request of the client at `peer`, which is `under_way` on its connection until the stream that it begins
-    /// has ended.
+    /// Answers one request of the client at `peer`. `under_way` is held until the stream that the request opens has
+    /// ended.
     pub(crate) async fn answer(
         &self,
         mut request: Request<Incoming>,
@@ -55,7 +57,7 @@ impl Service {
                     Ok(caller) => caller,
                     Err(denied) => return firehose_denied(denied),
                 };
-                (caller, Kind::Firehose, subscription, Filter::from(filter))
+                (caller, StreamKind::Firehose, subscription, Filter::from(filter))
             }
             Route::App { guid } => {
                 if !is_guid(&guid) {
@@ -65,7 +67,7 @@ impl Service {
                     Ok(caller) => caller,
                     Err(denied) => return app_denied(denied),
                 };
-                (caller, Kind::App, String::new(), Filter::App(guid))
+                (caller, StreamKind::App, String::new(), Filter::App(guid))
             }
         };
         let upgrade = hyper::upgrade::on(&mut request);
@@ -122,8 +124,8 @@ impl Service {
         self.authorizer.source(token.as_deref(), guid).await
     }
 
-    /// The token: of the header, or of the cookie that `/set-cookie` made. A browser sends that one also for pages of
-    /// others, which must not get a stream by it; it then says whose page it is.
+    /// Returns the token from the header, or from the cookie that `/set-cookie` made. A browser also sends the cookie
+    /// for pages of other sites, which must not get a stream with it, so the page's origin is checked.
     fn credentials<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Cow<'h, str>>, Denied> {
         if headers.contains_key(AUTHORIZATION) || origin::is_ours(headers, &self.system_domain) {
             credentials(headers)
@@ -132,11 +134,19 @@ impl Service {
         }
     }
 
-    fn start(&self, upgrade: OnUpgrade, client: Client, kind: Kind, shard_id: String, filter: Filter, places: Places) {
+    fn start(
+        &self,
+        upgrade: OnUpgrade,
+        client: Client,
+        kind: StreamKind,
+        shard_id: String,
+        filter: Filter,
+        permits: Permits,
+    ) {
         let host = Arc::clone(&self.host);
         self.host.tasks().spawn("stream", async move {
             host.run(upgrade, client, kind, shard_id, filter).await;
-            drop(places);
+            drop(permits);
         });
     }
 
@@ -176,7 +186,7 @@ fn client(parts: &request::Parts, peer: SocketAddr, caller: Caller) -> Client {
     }
 }
 
-/// noaa shows the body to its user.
+/// Returns the refusal of a firehose. noaa shows the body to its user.
 fn firehose_denied(denied: Denied) -> Response<Body> {
     let body = match denied {
         Denied::Missing => "You are not authorized. authorization not provided",

@@ -1,7 +1,7 @@
-//! Percent decoding (RFC 3986, section 2.1) and the small forms built on it.
+//! Percent decoding (RFC 3986 §2.1), and form values.
 
-/// Decodes `%xx`, and `+` as a space where `plus` is set (form encoding); `None` if an escape is malformed or the
-/// result is not UTF-8.
+/// Decodes `%xx`, and with `plus` also `+` as a space, as in forms. Returns `None` if an escape sequence is malformed
+/// or the result is not UTF-8.
 pub(crate) fn percent_decode(text: &str, plus: bool) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -21,7 +21,8 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// The first value of `name` in an `application/x-www-form-urlencoded` text; `None` if there is none or it is malformed.
+/// Returns the first value of `name` in an `application/x-www-form-urlencoded` text, or `None` if there is none or it
+/// is malformed.
 pub(crate) fn form_value(form: &str, name: &str) -> Option<String> {
     form.split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_or_says_no() {
+    fn decodes_or_refuses() {
         assert_eq!(percent_decode("a%20b+c", true).as_deref(), Some("a b c"));
         assert_eq!(percent_decode("a%20b+c", false).as_deref(), Some("a b+c"));
         for malformed in ["%", "%4", "%zz", "%+1", "%ff"] {

@@ -1,26 +1,26 @@
-//! Who a stream is for.
+//! The client of a stream.
 
 use std::net::SocketAddr;
 
 use weir_auth::Caller;
 
-/// A client, as an operator wants to see it named.
+/// A client as operators see it in logs and events.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
-    /// The header `X-Forwarded-For`, as it was sent.
+    /// The header `X-Forwarded-For` as it was sent.
     pub(crate) forwarded_for: String,
-    /// What it asked for, with its query.
+    /// The requested path with its query.
     pub(crate) path: String,
-    /// Who it is.
+    /// The authorized caller.
     pub(crate) caller: Caller,
 }
 
-/// Title of the event that says that a slow consumer was disconnected.
+/// The title of the event about a slow consumer that was disconnected.
 pub(crate) const SLOW_CONSUMER: &str = "Traffic Controller has disconnected slow consumer";
 
 impl Client {
-    /// Body of that event, in the original's words.
+    /// Returns the body of that event, in the words of the original.
     pub(crate) fn slow_consumer(&self) -> String {
         format!(
             "Remote Address: {}\nX-Forwarded-For: {}\nPath: {}\n\nWhen Loggregator detects a slow connection, that \

@@ -1,4 +1,4 @@
-//! A subscription as the feed of a stream.
+//! A subscription as the source of a stream's messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::outgoing::Arrival;
 use super::session::Feed;
 use crate::metrics::Metrics;
 
-/// Acknowledgements leave every 20 ms. A subscription that ends before its last ones have left would be counted as lost
-/// by the doppler, though its client has them.
+/// How long a subscription stays open after its stream, so that the last acknowledgements can leave. They are sent
+/// every 20 ms, and without them the doppler would count envelopes as lost that the client has.
 const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_millis(100);
 
-/// What the dopplers send for one stream.
+/// The messages that the dopplers send for one stream.
 #[derive(Debug)]
 pub(crate) struct SubscriptionFeed {
     pub(crate) subscription: Subscription,
-    /// A doppler's refusal that was seen where it could not be told.
+    /// The refusal of a doppler that [`Feed::try_next`] received and [`Feed::next`] returns.
     pub(crate) refused: Option<Refused>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Arc<Metrics>,
@@ -33,7 +33,7 @@ impl SubscriptionFeed {
                 receipt: delivery.receipt,
             };
         }
-        // One of the original's dopplers: it may pass on anything.
+        // A doppler of the original may send invalid envelopes, so the message is validated here.
         let Parcel { batch, receipts } = delivery.into_parcel(&self.ledger);
         self.metrics.arrived(batch.len() as u64);
         Arrival {

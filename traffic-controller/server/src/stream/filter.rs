@@ -1,37 +1,43 @@
-//! Which v1 envelopes a stream carries, and the v2 selectors that fetch them.
+//! The v1 envelopes that a stream carries, and the v2 selectors that fetch them.
 //!
-//! As in the original's router (logging §8): of v1, "log" is the LogMessage and "metric" is everything else; the app of
-//! an envelope is the app id of a LogMessage, a ContainerMetric or an HttpStartStop, and nothing else has one. So the
-//! counters and value metrics that an app emits are not on its stream.
+//! As in the original's router (logging §8), the v1 kind "log" is the LogMessage and "metric" is everything else. The
+//! app of an envelope is the app id of a LogMessage, a ContainerMetric or an HttpStartStop, and other types have none.
+//! So counters and value metrics of an app are not in its stream.
 //!
-//! One thing is narrower than there: the rare v1 Error, which travels as a v2 log, is on the unfiltered firehose but not
-//! under `filter-type=metrics`. Fetching every log line to find the errors among them would cost a metrics nozzle more
-//! than everything else that it does.
+//! There is one difference to the original. The rare v1 Error, which is a log in v2, is in the unfiltered firehose but
+//! not in the one with `filter-type=metrics`. Fetching all logs to find the errors would cost a metrics nozzle more
+//! than everything else.
 
 use weir_envelope::batch::Kind;
 use weir_envelope::selector::Selector;
 use weir_envelope::wire::{Fields, Value};
 use weir_proto::loggregator_v2 as v2;
 
-use crate::http::route::FilterType;
-
-/// Event types of `events.Envelope`.
+/// The event types of `events.Envelope`.
 mod event_type {
     pub(super) const HTTP_START_STOP: u64 = 4;
     pub(super) const LOG_MESSAGE: u64 = 5;
     pub(super) const CONTAINER_METRIC: u64 = 9;
 }
 
-/// What one stream carries.
+/// The `filter-type` parameter of a firehose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterType {
+    All,
+    Logs,
+    Metrics,
+}
+
+/// The envelopes that one stream carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// Everything that v1 has.
+    /// All v1 envelopes.
     Everything,
-    /// LogMessages.
+    /// The type LogMessage.
     Logs,
-    /// Everything but LogMessages.
+    /// All types but LogMessage.
     Metrics,
-    /// What belongs to the app with this GUID.
+    /// The envelopes of the app with this GUID.
     App(String),
 }
 
@@ -46,7 +52,7 @@ impl From<FilterType> for Filter {
 }
 
 impl Filter {
-    /// The selectors to subscribe with. Events are never among them: v1 has none.
+    /// Returns the selectors for the subscription. There are none for events, because v1 has no events.
     pub(crate) fn selectors(&self) -> Vec<v2::Selector> {
         let (kinds, source_id): (&[Kind], &str) = match self {
             Self::Everything => (&[Kind::Log, Kind::Counter, Kind::Gauge, Kind::Timer], ""),
@@ -61,7 +67,7 @@ impl Filter {
             .collect()
     }
 
-    /// Whether the encoded `events.Envelope` is to be sent.
+    /// Returns whether the encoded `events.Envelope` is sent.
     pub(crate) fn wants(&self, v1: &[u8]) -> bool {
         match self {
             Self::Everything => true,
@@ -75,7 +81,7 @@ impl Filter {
     }
 }
 
-/// The type of an encoded `events.Envelope`.
+/// Returns the type of an encoded `events.Envelope`.
 fn event_type(v1: &[u8]) -> u64 {
     Fields::new(v1)
         .map_while(Result::ok)
@@ -90,7 +96,7 @@ fn event_type(v1: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Types 4 to 9 in order: what each filter lets pass.
+    /// The types 4 to 9 that each filter passes.
     #[test]
     fn event_types_by_filter() {
         let passed = |filter: Filter| -> Vec<u8> {

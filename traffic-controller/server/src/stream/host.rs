@@ -1,4 +1,4 @@
-//! Runs streams: from the upgrade of a connection to the last word about it.
+//! Runs streams, from the upgrade of the connection to the log entry about its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,24 +15,17 @@ use super::client::{Client, SLOW_CONSUMER};
 use super::feed::SubscriptionFeed;
 use super::filter::Filter;
 use super::outgoing::Tally;
-use super::sender::Books;
+use super::sender::DeliveryObserver;
 use super::session::{End, Patience, Stream};
-use crate::metrics::{Gauged, Metrics};
+use crate::metrics::{Metrics, OpenStream, StreamKind};
 
-/// How long the connection may take to become ours after the answer was given.
+/// How long the upgrade of the connection may take after the response was sent.
 const UPGRADE: Duration = Duration::from_secs(10);
 
-/// Refusals of dopplers are logged this often, with how many there were.
+/// How often refusals by dopplers are logged. The log says how many there were.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
-/// The two kinds of stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Firehose,
-    App,
-}
-
-/// What all streams share.
+/// The state that all streams share.
 #[derive(Debug)]
 pub(crate) struct StreamHost {
     pub(crate) dopplers: Arc<Dopplers>,
@@ -41,13 +34,13 @@ pub(crate) struct StreamHost {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The books of one stream.
-struct StreamBooks<'m> {
+/// Counts the deliveries of one stream.
+struct StreamCounter<'m> {
     metrics: &'m Metrics,
-    kind: Kind,
+    kind: StreamKind,
 }
 
-impl Books for StreamBooks<'_> {
+impl DeliveryObserver for StreamCounter<'_> {
     fn delivered(&self, tally: &Tally) {
         self.metrics.delivered(self.kind, tally.frames);
     }
@@ -58,8 +51,15 @@ impl StreamHost {
         &self.context.tasks
     }
 
-    /// Subscribes and streams until the client or the server ends it.
-    pub(crate) async fn run(&self, upgrade: OnUpgrade, client: Client, kind: Kind, shard_id: String, filter: Filter) {
+    /// Subscribes and streams until the client or the server ends the stream.
+    pub(crate) async fn run(
+        &self,
+        upgrade: OnUpgrade,
+        client: Client,
+        kind: StreamKind,
+        shard_id: String,
+        filter: Filter,
+    ) {
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await else {
             return;
         };
@@ -67,7 +67,7 @@ impl StreamHost {
             tracing::error!(peer = %client.peer, "upgraded connection is not ours");
             return;
         };
-        let _open = Gauged::open(&self.metrics, kind, &self.context.ledger);
+        let _open = OpenStream::open(&self.metrics, kind, &self.context.ledger);
         let request = EgressBatchRequest {
             shard_id,
             selectors: filter.selectors(),
@@ -85,7 +85,7 @@ impl StreamHost {
             caller: &client.caller,
             shutdown: &self.context.shutdown,
             ledger: &self.context.ledger,
-            books: &StreamBooks {
+            observer: &StreamCounter {
                 metrics: &self.metrics,
                 kind,
             },

@@ -1,7 +1,7 @@
-//! What is on its way to one client: messages from dopplers, their frames, and the books about both.
+//! The messages and frames in flight to one client, and their counts.
 //!
-//! Envelopes are converted straight from the wire form into WebSocket frames in one reused buffer. A message, and with it
-//! the receipt that its doppler waits for, is let go when the last of its frames lies in the socket.
+//! Envelopes are converted directly from the encoded form into WebSocket frames in one reused buffer. A message, and
+//! with it the receipt for its doppler, is released when its last frame is in the socket.
 
 use std::collections::VecDeque;
 
@@ -14,45 +14,46 @@ use weir_flow::{Loss, Receipt};
 use super::filter::Filter;
 use crate::websocket::frame::{Opcode, frame_len, next_frame_len, put_frame};
 
-/// The buffer is written once it holds this many bytes. Four TLS records: enough to make system calls rare.
+/// The buffer is written when it holds this many bytes. Four TLS records are enough to make system calls rare.
 const FULL: usize = 64 << 10;
 
-/// One envelope may exceed that by far; the memory for it is not kept.
+/// The capacity in bytes that the buffer keeps. One large envelope may need far more for a moment.
 const MOST_KEPT: usize = 1 << 20;
 
 /// A message of a subscription.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// An `EnvelopeBatch` whose envelopes were validated, by us or by a doppler of ours: they are not looked at twice.
+    /// An encoded `EnvelopeBatch`. Its envelopes were validated here or by a doppler of Weir, so they are not validated
+    /// again.
     pub(crate) message: Bytes,
-    /// What tells the doppler that it was handed on.
+    /// The receipt that acknowledges the message to the doppler.
     pub(crate) receipt: Option<Receipt>,
 }
 
-/// What was filled into the buffer, or came of it.
+/// The number of envelopes and frames in the buffer, or of those that were written.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// v2 envelopes of which at least one frame is there.
+    /// The number of v2 envelopes with at least one frame.
     pub(crate) envelopes: u64,
-    /// Frames: v1 envelopes.
+    /// The number of frames, which is the number of v1 envelopes.
     pub(crate) frames: u64,
 }
 
-/// What came of messages beside frames.
+/// What was found in messages while they were converted.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Envelopes that this client asked for, convertible or not.
+    /// The number of envelopes that the client asked for, convertible or not.
     pub(crate) received: u64,
-    /// Those that v1 cannot express.
+    /// The envelopes that have no v1 form.
     pub(crate) unconvertible: Vec<Loss>,
 }
 
-/// Messages and frames that are not yet in the socket.
+/// The messages and frames that are not yet in the socket.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     filter: Filter,
     converter: Converter,
-    messages: VecDeque<Open>,
+    messages: VecDeque<PendingMessage>,
     buffer: Vec<u8>,
     tally: Tally,
     findings: Findings,
@@ -60,18 +61,18 @@ pub(crate) struct Outgoing {
 
 /// A message that is being written.
 #[derive(Debug)]
-struct Open {
+struct PendingMessage {
     message: Bytes,
     /// Held until the message is written.
     _receipt: Option<Receipt>,
-    /// Up to where the frames lie in the socket.
+    /// The offset up to which the frames are in the socket.
     written: usize,
-    /// Up to where the frames lie there or in the buffer.
+    /// The offset up to which the frames are in the socket or in the buffer.
     encoded: usize,
 }
 
-impl Open {
-    /// The envelope at or behind `at`, and where it ends.
+impl PendingMessage {
+    /// Returns the first envelope at or after `at`, and the offset at which it ends.
     fn envelope(message: &[u8], mut at: usize) -> Option<(EnvelopeView<'_>, usize)> {
         loop {
             let mut fields = Fields::new(message.get(at..)?);
@@ -96,9 +97,9 @@ impl Outgoing {
         }
     }
 
-    /// Takes a message in and converts as much of it as there is room for.
+    /// Adds a message, and converts as much of it as the buffer has room for.
     pub(crate) fn push(&mut self, arrival: Arrival) {
-        self.messages.push_back(Open {
+        self.messages.push_back(PendingMessage {
             message: arrival.message,
             _receipt: arrival.receipt,
             written: 0,
@@ -107,35 +108,36 @@ impl Outgoing {
         self.fill();
     }
 
-    /// Whether another message should wait until the buffer is written.
+    /// Returns whether another message should wait until the buffer is written.
     pub(crate) fn is_full(&self) -> bool {
         self.buffer.len() >= FULL
     }
 
-    /// The frames to write.
+    /// Returns the frames to be written.
     pub(crate) fn buffer(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// The whole buffer lies in the socket: settles what is complete and converts on. Returns what was written.
+    /// Records that the whole buffer is in the socket, releases complete messages, and converts more. Returns what was
+    /// written.
     pub(crate) fn written(&mut self) -> Tally {
         self.buffer.clear();
         self.buffer.shrink_to(MOST_KEPT);
-        self.messages.retain_mut(|open| {
-            open.written = open.encoded;
-            open.written < open.message.len()
+        self.messages.retain_mut(|pending| {
+            pending.written = pending.encoded;
+            pending.written < pending.message.len()
         });
         let tally = std::mem::take(&mut self.tally);
         self.fill();
         tally
     }
 
-    /// What was found in the messages since the last call.
+    /// Returns what was found since the last call.
     pub(crate) fn take_findings(&mut self) -> Findings {
         std::mem::take(&mut self.findings)
     }
 
-    /// The end of the frame of which `accepted` bytes of the buffer cut off a part: writing must not stop before.
+    /// Returns the end of the frame that the first `accepted` bytes of the buffer cut, or `accepted` if they cut none.
     pub(crate) fn frame_end(&self, accepted: usize) -> usize {
         let mut end = 0;
         while end < accepted {
@@ -144,17 +146,19 @@ impl Outgoing {
         end
     }
 
-    /// The stream ends with `written` bytes of the buffer in the socket: what they contain, and who loses what.
+    /// Ends the stream with `written` bytes of the buffer in the socket. Returns what these bytes contain, and the
+    /// losses.
     ///
-    /// The messages are let go: what they contained is accounted for with this.
+    /// The messages are released, because everything in them is counted with this.
     pub(crate) fn abandon(&mut self, written: usize) -> (Tally, Vec<Loss>) {
         let (mut tally, mut losses) = (Tally::default(), Vec::new());
         let mut end = 0;
-        for open in std::mem::take(&mut self.messages) {
-            let mut at = open.written;
-            while let Some((envelope, next)) = Open::envelope(&open.message, at) {
-                if at < open.encoded {
-                    // Measured again: cheaper than remembering it for every envelope that goes well.
+        for pending in std::mem::take(&mut self.messages) {
+            let mut at = pending.written;
+            while let Some((envelope, next)) = PendingMessage::envelope(&pending.message, at) {
+                if at < pending.encoded {
+                    // The sizes are measured again. This is cheaper than recording them for every envelope that is
+                    // delivered.
                     let (frames, bytes) = self.measure(envelope);
                     end += bytes;
                     if frames > 0 && end <= written {
@@ -163,7 +167,7 @@ impl Outgoing {
                     } else if frames > 0 {
                         add_loss(&mut losses, envelope.source_id());
                     }
-                    // Without frames it was counted when it was converted, or is nothing that this client asked for.
+                    // Without frames, the envelope was counted when it was converted, or the client did not ask for it.
                 } else {
                     self.findings.received += 1;
                     add_loss(&mut losses, envelope.source_id());
@@ -174,10 +178,10 @@ impl Outgoing {
         (tally, losses)
     }
 
-    /// How many frames an envelope became, and their bytes.
+    /// Returns how many frames an envelope gives, and their size in bytes.
     fn measure(&mut self, envelope: EnvelopeView<'_>) -> (u64, usize) {
         let (mut frames, mut bytes) = (0, 0);
-        // What has no v1 form has no frames.
+        // An envelope without a v1 form gives no frames.
         let _converted = self.converter.to_v1(envelope, |v1| {
             if self.filter.wants(v1) {
                 frames += 1;
@@ -188,13 +192,13 @@ impl Outgoing {
     }
 
     fn fill(&mut self) {
-        for open in &mut self.messages {
+        for pending in &mut self.messages {
             while self.buffer.len() < FULL {
-                let Some((envelope, end)) = Open::envelope(&open.message, open.encoded) else {
-                    open.encoded = open.message.len();
+                let Some((envelope, end)) = PendingMessage::envelope(&pending.message, pending.encoded) else {
+                    pending.encoded = pending.message.len();
                     break;
                 };
-                open.encoded = end;
+                pending.encoded = end;
                 let mut wanted = 0;
                 let converted = self.converter.to_v1(envelope, |v1| {
                     if self.filter.wants(v1) {
@@ -213,8 +217,8 @@ impl Outgoing {
     }
 }
 
-/// Counts one envelope of `source_id`. Neighbours mostly share their source, so looking at the last entry is enough to
-/// keep the list short; the ledger adds up what comes twice.
+/// Counts one lost envelope of `source_id`. Consecutive envelopes usually have one source, so comparing with the last
+/// entry keeps the list short. The ledger adds up entries with the same source.
 fn add_loss(losses: &mut Vec<Loss>, source_id: &str) {
     match losses.last_mut() {
         Some(last) if last.source_id == source_id => last.count += 1,

@@ -1,4 +1,4 @@
-//! The writing half of a stream: frames into the socket, and the books about them.
+//! The writing half of a stream: it writes frames to the socket and counts them.
 
 use std::io;
 
@@ -8,86 +8,86 @@ use weir_flow::{Ledger, Reason};
 use super::outgoing::{Arrival, Outgoing, Tally};
 use crate::websocket::frame::put_close;
 
-/// One TLS record. Written and flushed one at a time: a record that the kernel has not taken whole cannot be read by the
-/// client, so what the client can have is known exactly.
+/// The size in bytes of a TLS record. Records are written and flushed one at a time: the client cannot read a record
+/// that the kernel has not accepted completely, so it is known exactly what the client can have.
 const RECORD: usize = 16 << 10;
 
-/// Where a loss on this side of the doppler is booked.
+/// The hop at which losses of this component are counted.
 const HOP: &str = "egress";
 
-/// Whom to tell what came of the messages, beside the ledger.
-pub(crate) trait Books: Send + Sync {
-    /// Envelopes and frames that the client has.
+/// An observer of deliveries, besides the ledger.
+pub(crate) trait DeliveryObserver: Send + Sync {
+    /// Called with the envelopes and frames that the client has received.
     fn delivered(&self, tally: &Tally);
 }
 
-/// Writes frames, and knows to the byte how far it got.
+/// Writes frames and knows to the byte how much was written.
 #[derive(Debug)]
 pub(super) struct Sender<'s, W, B> {
     write: W,
     outgoing: Outgoing,
-    /// How much of the buffer TLS has taken, and how much of that the kernel has.
+    /// How many bytes of the buffer TLS has accepted, and how many of these the kernel has.
     accepted: usize,
     flushed: usize,
     ledger: &'s Ledger,
-    books: &'s B,
+    observer: &'s B,
 }
 
-impl<'s, W: AsyncWrite + Unpin, B: Books> Sender<'s, W, B> {
-    pub(super) const fn new(write: W, outgoing: Outgoing, ledger: &'s Ledger, books: &'s B) -> Self {
+impl<'s, W: AsyncWrite + Unpin, B: DeliveryObserver> Sender<'s, W, B> {
+    pub(super) const fn new(write: W, outgoing: Outgoing, ledger: &'s Ledger, observer: &'s B) -> Self {
         Self {
             write,
             outgoing,
             accepted: 0,
             flushed: 0,
             ledger,
-            books,
+            observer,
         }
     }
 
-    /// Takes a message in.
+    /// Adds a message.
     pub(super) fn push(&mut self, arrival: Arrival) {
         self.outgoing.push(arrival);
     }
 
-    /// Whether what is held should be written before more is taken in.
+    /// Returns whether the buffer should be written before more messages are added.
     pub(super) fn is_full(&self) -> bool {
         self.outgoing.is_full()
     }
 
-    /// Books what was found in the messages; returns whether the whole buffer lies in the socket, and makes room then.
+    /// Counts what was found in the messages. Returns whether the whole buffer is in the socket, and makes room if so.
     pub(super) fn is_done(&mut self) -> bool {
-        self.book_findings();
+        self.count_findings();
         let done = self.flushed == self.outgoing.buffer().len();
         if done {
             let tally = self.outgoing.written();
             (self.accepted, self.flushed) = (0, 0);
-            self.book_delivered(&tally);
+            self.count_delivered(&tally);
         }
         done
     }
 
-    /// Whether nothing is held any more.
+    /// Returns whether the buffer is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.outgoing.buffer().is_empty()
     }
 
-    /// Writes the next record. Cancel safe: called again, it goes on where it was.
+    /// Writes the next record. Cancel safe: the next call continues where this one stopped.
     pub(super) async fn write_record(&mut self) -> io::Result<()> {
         let end = self.outgoing.buffer().len().min(self.flushed + RECORD);
         self.write_to(end).await
     }
 
-    /// Sends control frames: between buffers, ahead of data.
+    /// Sends control frames. They go between buffers and before data.
     pub(super) async fn control(&mut self, frames: &[u8]) -> io::Result<()> {
         self.write.write_all(frames).await?;
         self.write.flush().await
     }
 
-    /// Completes the frame that was begun, or (`all`) everything that is held, sends a close frame, and closes this half
-    /// of the connection.
+    /// Completes the current frame, or with `all` writes everything that is held. Then sends a close frame and closes
+    /// this half of the connection.
     pub(super) async fn close(&mut self, code: u16, reason: &str, all: bool) -> io::Result<()> {
-        // A record that was cut short comes first: once it is through, its frames are delivered.
+        // An interrupted record is flushed first. Once it is through, its frames are delivered.
         self.write.flush().await?;
         self.flushed = self.accepted;
         if all {
@@ -105,11 +105,12 @@ impl<'s, W: AsyncWrite + Unpin, B: Books> Sender<'s, W, B> {
         self.write.shutdown().await
     }
 
-    /// Counts what the client has of what is held, and the rest as lost; lets go of all of it.
+    /// Counts what the client has received of the buffer and the messages, counts the rest as lost, and releases all of
+    /// it.
     pub(super) fn abandon(&mut self, reason: Reason) {
         let (tally, losses) = self.outgoing.abandon(self.flushed);
-        self.book_findings();
-        self.book_delivered(&tally);
+        self.count_findings();
+        self.count_delivered(&tally);
         self.ledger.lost(HOP, reason, &losses);
     }
 
@@ -125,12 +126,12 @@ impl<'s, W: AsyncWrite + Unpin, B: Books> Sender<'s, W, B> {
         Ok(())
     }
 
-    fn book_delivered(&self, tally: &Tally) {
-        self.books.delivered(tally);
+    fn count_delivered(&self, tally: &Tally) {
+        self.observer.delivered(tally);
         self.ledger.sent(tally.envelopes);
     }
 
-    fn book_findings(&mut self) {
+    fn count_findings(&mut self) {
         let findings = self.outgoing.take_findings();
         if findings.received == 0 {
             return;

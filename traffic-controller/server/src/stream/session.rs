@@ -1,12 +1,12 @@
-//! One client's stream from the handshake to its end.
+//! The stream of one client from the handshake to its end.
 //!
-//! One task does everything: it takes messages from the feed, writes their frames record by record, and in between, and
-//! while it waits for the socket, reads what the client says and keeps the connection alive. Nobody else touches the
-//! socket, so what was written is known to the byte when the stream ends, and what was not is counted.
+//! One task does everything. It takes messages from the feed and writes their frames record by record. In between, and
+//! while it waits for the socket, it reads what the client sends and keeps the connection alive. Nothing else uses the
+//! socket, so it is known to the byte what was written when the stream ends, and the rest is counted as lost.
 //!
-//! It ends when the client closes, vanishes, breaks the protocol (1002, 1009), does not answer a ping (1008) or does not
-//! take a record in time (the slow-consumer rule, 1000), when a doppler refuses its subscription (1013), and when the server
-//! stops (1000).
+//! A stream ends when the client closes it, disconnects, violates the protocol (close code 1002 or 1009), does not
+//! answer a ping (1008), or does not accept a record in time (1000); when its token ends (1008); when a doppler refuses
+//! its subscription (1013); or when the server stops (1000).
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use weir_service::{Shutdown, clock};
 
 use super::filter::Filter;
 use super::outgoing::{Arrival, Outgoing};
-use super::reader::{Reader, Said};
-use super::sender::{Books, Sender};
+use super::reader::{Reader, Received};
+use super::sender::{DeliveryObserver, Sender};
 use crate::websocket::frame::{Opcode, put_frame};
 use crate::websocket::keepalive::{Due, Keepalive, KeepaliveTimes};
 use crate::websocket::parser::{ControlPayload, Violation};
@@ -29,12 +29,12 @@ const PING_EXPIRED: &str = "Client did not respond to ping before keep-alive tim
 
 const REFUSED: &str = "a doppler has no room for this subscription";
 
-/// How patient a stream is with its client.
+/// How long a stream waits for its client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// When to ping and when to give up waiting for the pong.
+    /// When to send a ping, and how long to wait for the pong.
     pub(crate) keepalive: KeepaliveTimes,
-    /// How long a record may take before its client counts as slow.
+    /// How long a client may take to accept a record before it counts as slow.
     pub(crate) slow_consumer: Duration,
     /// How long control frames may take, and the last frames of a stream that ends in order.
     pub(crate) write: Duration,
@@ -50,39 +50,39 @@ impl Default for Patience {
     }
 }
 
-/// How long the client may take to close its side after ours is closed.
+/// How long the client may take to close its side after this side was closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where messages come from: the subscription, or a test.
+/// A source of messages: a subscription, or a test.
 pub(crate) trait Feed: Send {
-    /// Waits for the next message; an error if a doppler does not take the subscription. Must be cancel safe.
+    /// Waits for the next message. Returns an error if a doppler refuses the subscription. Must be cancel safe.
     fn next(&mut self) -> impl Future<Output = Result<Arrival, Refused>> + Send;
 
-    /// The next message, if it is there already. An error waits for [`Feed::next`].
+    /// Returns the next message if it has already arrived. An error is returned by the next call of [`Feed::next`].
     fn try_next(&mut self) -> Option<Arrival>;
 
-    /// Ends the feed: everything that was taken from it and let go is told upstream, the rest is upstream's to count.
+    /// Ends the feed. What was taken and released is acknowledged upstream, and the rest is counted there.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Why a stream ended.
+/// The reason for which a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// The client sent a close frame, with this code if it gave one.
     Closed(Option<u16>),
-    /// The connection broke or ended without a close frame.
+    /// The connection failed or ended without a close frame.
     Gone,
-    /// The client sent what it must not.
+    /// The client sent something that the protocol forbids.
     Violated(Violation),
-    /// No pong came.
+    /// The client did not answer a ping.
     Expired,
-    /// A record was not taken in time.
+    /// The client did not accept a record in time.
     Slow,
-    /// The client's token ended.
+    /// The token of the client ended.
     NotAllowed(Ended),
-    /// A doppler does not take the subscription: the client would miss a part without knowing.
+    /// A doppler refuses the subscription, so that the client would miss envelopes without knowing it.
     Refused(String),
-    /// There is nothing more to send: the server stops.
+    /// The server is stopping, and everything was sent.
     Finished,
 }
 
@@ -100,37 +100,38 @@ impl End {
         }
     }
 
-    /// The close frame to send; `None` if nobody is there to read it.
+    /// Returns the code and reason of the close frame, or `None` if nobody would read it.
     fn close(&self) -> Option<(u16, String)> {
         match self {
             Self::Gone => None,
-            // An answer repeats the code; one without a code is answered as the original answers.
+            // The answer to a close frame repeats its code. A close frame without a code gets the original's answer.
             Self::Closed(Some(code)) => Some((*code, String::new())),
             Self::Violated(violation) => Some((violation.close_code(), String::new())),
             Self::Expired => Some((1008, PING_EXPIRED.to_owned())),
-            // The original never looks at a token again; to say why is worth more than its code.
+            // The original never checks a token again. Telling the client why is more useful than the original's code.
             Self::NotAllowed(why) => Some((1008, why.to_string())),
-            // Try again later (RFC 6455 registry); the reason names no address of the inside.
+            // Code 1013 means "try again later". The reason must not contain internal addresses.
             Self::Refused(_) => Some((1013, REFUSED.to_owned())),
             Self::Closed(None) | Self::Slow | Self::Finished => Some((1000, String::new())),
         }
     }
 }
 
-/// What a stream runs by, beside its connection.
+/// The parts of a stream besides its connection.
 #[derive(Debug)]
 pub(crate) struct Stream<'s, B> {
     pub(crate) filter: Filter,
     pub(crate) patience: Patience,
-    /// The stream ends when its rights do.
+    /// The stream ends when the token of this caller does.
     pub(crate) caller: &'s Caller,
     pub(crate) shutdown: &'s Shutdown,
     pub(crate) ledger: &'s Ledger,
-    pub(crate) books: &'s B,
+    pub(crate) observer: &'s B,
 }
 
-impl<B: Books> Stream<'_, B> {
-    /// Runs the stream over an upgraded connection until it ends; `early` is what the client sent behind its handshake.
+impl<B: DeliveryObserver> Stream<'_, B> {
+    /// Runs the stream on an upgraded connection until it ends. `early` is what the client sent right after its
+    /// handshake.
     pub(crate) async fn run<S>(self, socket: S, early: &[u8], mut feed: impl Feed) -> End
     where
         S: AsyncRead + AsyncWrite + Send,
@@ -138,7 +139,7 @@ impl<B: Books> Stream<'_, B> {
         let (read, write) = split(socket);
         let mut session = Session {
             reader: Reader::new(read, early),
-            sender: Sender::new(write, Outgoing::new(self.filter), self.ledger, self.books),
+            sender: Sender::new(write, Outgoing::new(self.filter), self.ledger, self.observer),
             keepalive: Keepalive::new(self.patience.keepalive, clock::instant()),
             pong: None,
             patience: self.patience,
@@ -157,13 +158,13 @@ struct Session<'s, S, B> {
     reader: Reader<ReadHalf<S>>,
     sender: Sender<'s, WriteHalf<S>, B>,
     keepalive: Keepalive,
-    /// The last ping that is not answered yet; of several, answering the last is enough (RFC 6455, section 5.5.3).
+    /// The last unanswered ping. If there are several, answering the last one is enough (RFC 6455 §5.5.3).
     pong: Option<ControlPayload>,
     patience: Patience,
 }
 
-impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
-    /// Moves messages until something ends the stream; `Ok` if that is the server.
+impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
+    /// Passes messages on until something ends the stream. Returns `Ok` if the server is stopping.
     async fn pump(&mut self, feed: &mut impl Feed, caller: &Caller, shutdown: &Shutdown) -> Result<(), End> {
         let ended = caller.ended();
         tokio::pin!(ended);
@@ -172,17 +173,17 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
             let arrival = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
-                // Between buffers: a write that is stuck ends by itself before long.
+                // The token is checked between buffers only. A write that is stuck ends soon by its own deadline.
                 why = &mut ended => return Err(End::NotAllowed(why)),
-                said = self.reader.next() => {
-                    self.on(said)?;
+                received = self.reader.next() => {
+                    self.on(received)?;
                     continue;
                 }
                 () = sleep_until(self.keepalive.deadline().into()) => continue,
                 arrival = feed.next() => arrival.map_err(|refused| End::Refused(refused.to_string()))?,
             };
             self.sender.push(arrival);
-            // What else is there goes along in the same records; what is not there is not waited for.
+            // Messages that have already arrived share records with the first one. Others are not waited for.
             while !self.sender.is_full()
                 && let Some(arrival) = feed.try_next()
             {
@@ -192,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
         }
     }
 
-    /// Sends what keeps the connection alive: between buffers, ahead of data.
+    /// Sends pongs and pings. They go between buffers and before data.
     async fn control(&mut self) -> Result<(), End> {
         let mut frames = Vec::new();
         if let Some(pong) = self.pong.take() {
@@ -213,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
         }
     }
 
-    /// Writes the buffer, and what is converted into it meanwhile, until nothing is held any more.
+    /// Writes the buffer, and what is converted into it in the meantime, until nothing is held.
     async fn write_frames(&mut self) -> Result<(), End> {
         loop {
             while !self.sender.is_done() {
@@ -226,11 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
         }
     }
 
-    /// Writes a record, within the patience for it, and hears what the client says meanwhile.
+    /// Writes one record within its deadline, and handles what the client sends in the meantime.
     async fn write_record(&mut self) -> Result<(), End> {
         let deadline = Instant::now() + self.patience.slow_consumer;
         loop {
-            let said = tokio::select! {
+            let received = tokio::select! {
                 biased;
                 written = timeout_at(deadline, self.sender.write_record()) => {
                     return match written {
@@ -239,24 +240,24 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
                         Err(_) => Err(End::Slow),
                     };
                 }
-                said = self.reader.next() => said,
+                received = self.reader.next() => received,
             };
-            self.on(said)?;
+            self.on(received)?;
         }
     }
 
-    fn on(&mut self, said: Said) -> Result<(), End> {
-        match said {
-            Said::Ping(payload) => self.pong = Some(payload),
-            Said::Pong => self.keepalive.pong(clock::instant()),
-            Said::Close(code) => return Err(End::Closed(code)),
-            Said::Violation(violation) => return Err(End::Violated(violation)),
-            Said::Gone => return Err(End::Gone),
+    fn on(&mut self, received: Received) -> Result<(), End> {
+        match received {
+            Received::Ping(payload) => self.pong = Some(payload),
+            Received::Pong => self.keepalive.pong(clock::instant()),
+            Received::Close(code) => return Err(End::Closed(code)),
+            Received::Violation(violation) => return Err(End::Violated(violation)),
+            Received::Gone => return Err(End::Gone),
         }
         Ok(())
     }
 
-    /// Ends the stream in order as far as that is possible, then counts what the client did not get.
+    /// Ends the stream in order as far as possible, and counts what the client did not get.
     async fn finish(&mut self, end: &End) {
         if let Some((code, reason)) = end.close() {
             self.close(end, code, &reason).await;
@@ -267,18 +268,18 @@ impl<S: AsyncRead + AsyncWrite + Send, B: Books> Session<'_, S, B> {
     async fn close(&mut self, end: &End, code: u16, reason: &str) {
         let patience = if *end == End::Slow { LINGER } else { self.patience.write };
         let closing = timeout(patience, self.sender.close(code, reason, *end == End::Finished));
-        // What the client says is still read: a connection that is closed with something unread is reset, and the client
-        // loses what is on its way.
+        // The client's data is read until the end. If a connection is closed with unread data, TCP resets it, and the
+        // client loses frames that are still in flight.
         let reading = self.reader.until_end();
         tokio::pin!(closing, reading);
         tokio::select! {
             closed = &mut closing => {
                 if matches!(closed, Ok(Ok(()))) {
-                    // The client closes its side, or it does not: nothing follows from it.
+                    // Whether the client closes its side makes no difference.
                     drop(timeout(LINGER, reading).await);
                 }
             }
-            // It may have closed only its half.
+            // The client may have closed only its half of the connection.
             () = &mut reading => drop(closing.await),
         }
     }

@@ -1,4 +1,4 @@
-//! Writing server frames (RFC 6455, section 5.2): unmasked, unfragmented, straight into the outgoing buffer.
+//! Writes server frames (RFC 6455 §5.2) unmasked and unfragmented into the outgoing buffer.
 //!
 //! ```text
 //! 0x80|opcode | len < 126                  | payload
@@ -6,7 +6,7 @@
 //! 0x80|opcode | 127 | len as 64 bits, BE   | payload
 //! ```
 
-/// What a frame carries.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Opcode {
@@ -16,12 +16,12 @@ pub(crate) enum Opcode {
     Pong = 0xa,
 }
 
-/// Longest payload of a control frame, in bytes.
+/// The largest payload of a control frame, in bytes.
 pub(crate) const MAX_CONTROL: usize = 125;
 
 const FINAL: u8 = 0x80;
 
-/// Appends one frame of `payload` to `out`.
+/// Appends a frame with `payload` to `out`.
 #[inline]
 pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let first = FINAL | opcode as u8;
@@ -38,7 +38,7 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// How many bytes [`put_frame`] writes for a payload of `len` bytes.
+/// Returns how many bytes [`put_frame`] writes for a payload of `len` bytes.
 pub(crate) const fn frame_len(len: usize) -> usize {
     match len {
         0..126 => 2 + len,
@@ -47,7 +47,7 @@ pub(crate) const fn frame_len(len: usize) -> usize {
     }
 }
 
-/// How long the frame at the head of `frames` is, which [`put_frame`] wrote.
+/// Returns the length of the first frame in `frames`, which [`put_frame`] has written.
 pub(crate) fn next_frame_len(frames: &[u8]) -> usize {
     match frames {
         [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
@@ -60,7 +60,7 @@ pub(crate) fn next_frame_len(frames: &[u8]) -> usize {
     }
 }
 
-/// Appends a close frame; the reason is cut (at a character) to what a control frame can hold.
+/// Appends a close frame. The reason is cut at a character, so that it fits into a control frame.
 pub(crate) fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - 2)];
     let mut payload = Vec::with_capacity(2 + reason.len());
@@ -73,7 +73,7 @@ pub(crate) fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
 mod tests {
     use super::*;
 
-    /// Each of the three length forms, at its borders; `frame_len` must agree with what is written.
+    /// All three forms of the length, at their limits. `frame_len` agrees with what is written.
     #[test]
     fn length_forms_change_at_126_and_65536() {
         for (len, head) in [

@@ -1,14 +1,14 @@
-//! When to ping a client, and when to give it up.
+//! Decides when to ping a client, and when to give it up.
 //!
-//! As the original does: a ping at once, at most 30 s for the pong, 15 s of rest, and again. A pure state machine over
-//! instants: the session asks for its next deadline and says what happened.
+//! The times are the original's: a ping at once, at most 30 s until the pong, 15 s of rest, and again. This is a state
+//! machine without a clock: the session asks for the next deadline and reports what happened.
 
 use std::time::{Duration, Instant};
 
-/// How often and how patiently.
+/// The times of the keep-alive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeepaliveTimes {
-    /// Rest between a pong and the next ping.
+    /// The time between a pong and the next ping.
     pub(crate) interval: Duration,
     /// How long a pong may take.
     pub(crate) timeout: Duration,
@@ -23,15 +23,16 @@ impl Default for KeepaliveTimes {
     }
 }
 
-/// What a deadline that has passed means.
+/// What has to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Ping,
     Expired,
-    /// It has not passed yet.
+    /// Nothing: the deadline has not passed.
     Nothing,
 }
 
+/// The state of the keep-alive of one client.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     times: KeepaliveTimes,
@@ -48,12 +49,12 @@ impl Keepalive {
         }
     }
 
-    /// When to call [`Keepalive::due`] again.
+    /// Returns when [`Keepalive::due`] should be called again.
     pub(crate) const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// What to do now. After [`Due::Ping`] the pong is awaited.
+    /// Returns what has to be done now. After [`Due::Ping`] the pong is awaited.
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if now < self.deadline {
             return Due::Nothing;
@@ -66,7 +67,7 @@ impl Keepalive {
         Due::Ping
     }
 
-    /// A pong came. One that nobody waits for is allowed (RFC 6455, section 5.5.3) and means nothing.
+    /// Records a pong. An unexpected pong is allowed (RFC 6455 §5.5.3) and ignored.
     pub(crate) fn pong(&mut self, now: Instant) {
         if self.awaits_pong {
             self.awaits_pong = false;

@@ -1,30 +1,30 @@
-//! Reading client frames (RFC 6455, section 5), strictly and without holding data.
+//! Parses client frames (RFC 6455 §5) strictly and without storing data.
 //!
-//! The traffic controller ignores what clients say, so data payloads are skipped, never stored: the parser's memory is
-//! one header and one control payload, whatever comes. Whatever the RFC forbids is a [`Violation`]: an unmasked frame,
-//! reserved bits (no extension was offered), an unknown opcode, a fragmented or long control frame, a continuation of
-//! nothing, a malformed close.
+//! The traffic controller ignores data from clients, so data payloads are skipped. The parser needs memory for one
+//! header and one control payload only. Everything that the RFC forbids is a [`Violation`]: an unmasked frame, reserved
+//! bits (no extension was offered), an unknown opcode, a fragmented or too long control frame, a continuation without a
+//! message, and a malformed close frame.
 
 use super::frame::MAX_CONTROL;
 
-/// Longest frame that a client may send, in bytes. There is nothing that a client should say at all.
+/// The largest size of a client's data frame, in bytes. Clients have no reason to send data at all.
 const MAX_DATA: u64 = 1 << 20;
 
-/// Longest header: two bytes, eight of length, four of mask.
+/// The largest size of a header, in bytes: two, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
 
-/// Something the session must react to.
+/// An event that the session must handle.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// To be answered with the same payload.
+    /// A ping, to be answered with its payload.
     Ping(ControlPayload),
-    /// The peer is alive.
+    /// A pong.
     Pong,
-    /// The peer closes, with this code if it gave one.
+    /// A close frame, with its code if it has one.
     Close(Option<u16>),
 }
 
-/// What is wrong with what the client sent.
+/// The violation of the protocol by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {
     #[error("client broke the protocol: {0}")]
@@ -34,7 +34,7 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// The close code that names it (RFC 6455, section 7.4.1).
+    /// Returns the close code for the violation (RFC 6455 §7.4.1).
     pub(crate) const fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
@@ -61,20 +61,20 @@ impl ControlPayload {
     }
 }
 
-/// A state machine fed with whatever the socket yields.
+/// The parser: a state machine that is fed with the bytes from the socket.
 #[derive(Debug)]
 pub(crate) struct Parser {
     header: [u8; MAX_HEADER],
     header_len: usize,
     state: State,
-    /// A data message was begun and not finished.
+    /// Whether a data message was begun and not finished.
     fragmented: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Header,
-    /// So many bytes of a data frame are still to come.
+    /// This number of bytes of a data frame is still to come.
     Skip(u64),
     Control {
         opcode: u8,
@@ -101,12 +101,12 @@ impl Parser {
         }
     }
 
-    /// Consumes `input` up to the next event; `None` when all of it is consumed.
+    /// Consumes `input` up to the next event. Returns `None` if all of it is consumed.
     pub(crate) fn feed(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
         loop {
             match self.state {
                 State::Header => {
-                    // A header may be all there is of a frame, so this state is left even when the input is used up.
+                    // A frame may consist of its header only, so this state is left even if the input is used up.
                     let Some(state) = self.header(input)? else {
                         return Ok(None);
                     };
@@ -150,7 +150,7 @@ impl Parser {
         }
     }
 
-    /// Collects a header; `None` when more input is needed.
+    /// Collects a header. Returns `None` if more input is needed.
     fn header(&mut self, input: &mut &[u8]) -> Result<Option<State>, Violation> {
         loop {
             let wanted = self.header_wanted();
@@ -170,7 +170,8 @@ impl Parser {
         }
     }
 
-    /// How long the header is, as far as its first two bytes tell. The mask is always there: see `check_first_bytes`.
+    /// Returns the length of the header as far as its first two bytes tell. `check_first_bytes` ensures that there is a
+    /// mask.
     const fn header_wanted(&self) -> usize {
         if self.header_len < 2 {
             return 2;
@@ -241,7 +242,7 @@ fn control(opcode: u8, payload: ControlPayload) -> Result<Event, Violation> {
     }
 }
 
-/// Reads a close payload: nothing, or a code that may be sent, followed by UTF-8.
+/// Parses a close payload: empty, or a permitted code followed by UTF-8.
 fn close(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let (code, reason) = match payload {
         [] => return Ok(None),

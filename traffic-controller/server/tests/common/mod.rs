@@ -1,4 +1,4 @@
-//! A traffic controller under test, clients of it, and a doppler whose queues the test fills.
+//! A traffic controller under test, its clients, and a doppler whose queues a test fills.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -33,10 +33,10 @@ use weir_traffic_controller_server::{Config, Error, RawConfig, Server};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The token that opens everything.
+/// A token that permits everything.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// Waits for a condition, which must come in time.
+/// Waits until `condition` returns true, and fails if it does not in time.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -45,7 +45,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// Numbered log lines.
+/// Returns numbered log lines.
 pub(crate) fn numbered(source_id: &str, first: usize, count: usize, len: usize) -> Batch {
     let mut builder = BatchBuilder::new();
     for number in first..first + count {
@@ -61,7 +61,7 @@ pub(crate) fn numbered(source_id: &str, first: usize, count: usize, len: usize) 
     builder.finish()
 }
 
-/// The v1 envelope in a message.
+/// Returns the v1 envelope in a message.
 pub(crate) fn v1(message: &Message) -> Option<events::Envelope> {
     match message {
         Message::Binary(v1) => Some(events::Envelope::decode(v1.clone()).unwrap()),
@@ -69,13 +69,13 @@ pub(crate) fn v1(message: &Message) -> Option<events::Envelope> {
     }
 }
 
-/// The number of a log line in a message.
+/// Returns the number of the log line in a message.
 pub(crate) fn number(message: &Message) -> Option<usize> {
     let line = v1(message)?.log_message?.message;
     Some(String::from_utf8(line.to_vec()).unwrap().parse().unwrap())
 }
 
-/// The numbers of the log lines in the frames behind an answer's head; a frame that is cut off does not count.
+/// Returns the numbers of the log lines in the frames after the head of a response. An incomplete frame does not count.
 pub(crate) fn numbers_of(said: &[u8]) -> Vec<usize> {
     let head = said.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let mut rest = &said[head + 4..];
@@ -97,7 +97,7 @@ pub(crate) fn numbers_of(said: &[u8]) -> Vec<usize> {
     }
 }
 
-/// A CA and the certificates of everybody, and the token.
+/// A CA, the certificates of all parties, and the token file.
 pub(crate) struct Pki {
     dir: tempfile::TempDir,
     ca: PathBuf,
@@ -138,7 +138,7 @@ impl Controller {
         Self::start_with(pki, dopplers, raw, |_| None).await
     }
 
-    /// The same with what `authorizer` makes deciding who may read.
+    /// Starts a traffic controller whose authorizer the function `authorizer` creates.
     pub(crate) async fn start_with(
         pki: &Pki,
         dopplers: &[SocketAddr],
@@ -177,14 +177,14 @@ impl Controller {
         Arc::clone(&self.context.ledger)
     }
 
-    /// A TLS connection.
+    /// Opens a TLS connection.
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".to_owned().try_into().unwrap();
         self.tls.connector().connect(name, stream).await.unwrap()
     }
 
-    /// A stream of `path`, or why there is none.
+    /// Opens a stream of `path`, or returns why this failed.
     pub(crate) async fn open(&self, path: &str, token: Option<&str>) -> Result<Client, tungstenite::Error> {
         let mut request = format!("wss://localhost{path}").into_client_request().unwrap();
         if let Some(token) = token {
@@ -193,22 +193,22 @@ impl Controller {
         Ok(tokio_tungstenite::client_async(request, self.connect().await).await?.0)
     }
 
-    /// A stream of `path` with the right token.
+    /// Opens a stream of `path` with the valid token.
     pub(crate) async fn stream(&self, path: &str) -> Client {
         self.open(path, Some(&format!("bearer {TOKEN}"))).await.unwrap()
     }
 
-    /// Sends a request as it is written and reads the answer up to the end of the connection.
+    /// Sends a request as it is and reads the response up to the end of the connection.
     pub(crate) async fn ask(&self, request: &str) -> String {
         String::from_utf8(self.ask_bytes(request).await).unwrap()
     }
 
-    /// The same for answers that are no text.
+    /// Sends a request as it is and returns the bytes up to the end of the connection.
     pub(crate) async fn ask_bytes(&self, request: &str) -> Vec<u8> {
         let mut connection = self.connect().await;
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // A server may close without TLS's goodbye.
+        // A server may close without a TLS close_notify.
         drop(
             tokio::time::timeout(PATIENCE, connection.read_to_end(&mut answer))
                 .await
@@ -217,7 +217,7 @@ impl Controller {
         answer
     }
 
-    /// Stops it in order; returns its books.
+    /// Stops the traffic controller in order and returns its ledger.
     pub(crate) async fn stop(self) -> Arc<Ledger> {
         self.trigger.fire();
         tokio::time::timeout(PATIENCE, self.running)
@@ -230,7 +230,7 @@ impl Controller {
     }
 }
 
-/// The next message that is not a ping.
+/// Returns the next message that is not a ping.
 pub(crate) async fn next(client: &mut Client) -> Message {
     loop {
         match tokio::time::timeout(PATIENCE, client.next())
@@ -245,7 +245,7 @@ pub(crate) async fn next(client: &mut Client) -> Message {
     }
 }
 
-/// A doppler that sends what the test publishes, in a runtime of its own, so that it can be killed.
+/// A doppler that sends what a test publishes. It runs in its own runtime, so that it can be killed.
 pub(crate) struct Doppler {
     pub(crate) address: SocketAddr,
     subscriptions: Arc<Mutex<Vec<Subscription>>>,
@@ -319,13 +319,13 @@ impl Doppler {
         }
     }
 
-    /// Waits until there are `count` subscriptions; returns them in the order in which they came.
+    /// Waits until there are `count` subscriptions. Returns them in the order in which they were made.
     pub(crate) async fn subscriptions(&self, count: usize) -> Vec<Subscription> {
         eventually("subscriptions", || self.subscriptions.lock().len() >= count).await;
         self.subscriptions.lock().clone()
     }
 
-    /// Sends a batch to every subscription, by its selectors.
+    /// Publishes a batch to every subscription according to its selectors.
     pub(crate) fn publish(&self, batch: &Batch) {
         for subscription in self.subscriptions.lock().iter() {
             subscription.publish(batch);
@@ -336,7 +336,7 @@ impl Doppler {
         Arc::clone(&self.context.ledger)
     }
 
-    /// Ends from one moment to the next.
+    /// Kills the doppler.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -344,7 +344,7 @@ impl Doppler {
     fn end(&mut self) {
         self.trigger.fire();
         if let Some(runtime) = self.runtime.take() {
-            // Waits until its sockets are closed, so that the port is free again.
+            // `shutdown_timeout` waits until the sockets are closed, so that the port can be bound again.
             std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE))
                 .join()
                 .unwrap();

@@ -1,4 +1,4 @@
-//! The rules once more, on owned types, as the contract words them; and any envelope through both.
+//! A simple model of the rules on decoded envelopes, and a property test that compares the rewriter with it.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The agent's rules, obviously.
+/// The agent's rules as the contract states them.
 #[derive(Default)]
 struct Model {
     totals: HashMap<(String, String, BTreeMap<String, String>), u64>,
@@ -86,7 +86,7 @@ fn message() -> impl Strategy<Value = Option<v2::envelope::Message>> {
     prop::option::of(prop_oneof![3 => counter, 1 => log])
 }
 
-/// An encoded envelope: the encodings of one or two, which is how protobuf merges them.
+/// Generates an encoded envelope as the concatenation of one or two encodings, which protobuf readers merge.
 fn envelope() -> impl Strategy<Value = Vec<u8>> {
     let part = (
         prop_oneof![Just(String::new()), "[s-t]"],
@@ -110,7 +110,7 @@ fn envelope() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever comes, batch after batch: the rewritten bytes say what the rules say.
+    /// For any sequence of batches, the rewritten bytes decode to what the model produces.
     #[test]
     fn rewriting_bytes_is_applying_the_rules(
         batches in prop::collection::vec(prop::collection::vec(envelope(), 1..5), 1..4),
@@ -130,7 +130,7 @@ proptest! {
             let rewritten = rewriter.rewrite(builder.finish());
             prop_assert_eq!(rewritten.origin_mappings, mapped);
             prop_assert_eq!(decoded(&rewritten.batch), expected);
-            // What the batch says of its envelopes is what is in them.
+            // The source ids that the batch has in its index are those in the envelopes.
             for (raw, envelope) in rewritten.batch.iter().zip(decoded(&rewritten.batch)) {
                 prop_assert_eq!(raw.source_id(), envelope.source_id);
             }

@@ -1,4 +1,4 @@
-//! From the queue or the disk to the transport, and what the drain says to it.
+//! Moves envelopes from the queue or the disk to the transport, and handles the answers of the drain.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,28 +12,30 @@ use crate::drain::queue::{Held, WORTH};
 use crate::drain::trials::Next;
 use crate::spill::Place;
 
-/// A trickle is gathered for this long: so many small shipments a second at most.
+/// How long a trickle of envelopes is gathered into one shipment. This bounds the number of small shipments per second.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How much is taken out of the queue at once.
+/// The number of envelopes that are taken from the queue at once.
 const TAKE: usize = 500;
 
-/// A shipment that the drain refused so often, for a reason that would be about all of them, goes, so that what comes
-/// behind it is tried.
-const STUBBORN: u32 = 5;
+/// How often the drain may refuse one shipment for a reason that concerns all shipments. Then the shipment is given up,
+/// so that those behind it are tried.
+const MAX_REPEATED_REFUSALS: u32 = 5;
 
 impl Task {
-    /// Packs the next shipment if it can be handed over; says when to do so if it is left to gather.
+    /// Packs the next shipment if it can be handed over. Returns when to try again if more should be gathered first.
     pub(super) fn pump_delivery(&mut self, now: Instant) -> Option<Instant> {
         loop {
-            if self.outgoing.is_some() || !self.line.takes() || self.is_throttled() {
+            if self.outgoing.is_some() || !self.connection.takes() || self.is_throttled() {
                 return None;
             }
             let most = match self.trials.next() {
                 Next::Everything => usize::MAX,
+                // In a search, one unit must be settled before the next one is sent. Otherwise it is not known which
+                // one broke the connection.
                 _ if !self.flight.is_empty() => return None,
                 Next::Unit(messages) => messages as usize,
-                Next::Alone | Next::Suspect => match self.line.quiet_at() {
+                Next::Alone | Next::Suspect => match self.connection.quiet_at() {
                     Some(at) if at > now => return Some(at),
                     Some(_) if self.trials.next() == Next::Suspect => {
                         self.outgoing = self.trials.take_suspect();
@@ -44,12 +46,13 @@ impl Task {
                         1
                     }
                     None => {
-                        self.hang_up(now);
+                        self.close_in_order(now);
                         return None;
                     }
                 },
             };
             if self.loads.is_empty() && !self.spilling {
+                // Without unread envelopes on disk, the queue holds the oldest ones.
                 debug_assert_eq!(self.backlog.facts().unread, 0, "what is on disk is older");
                 let held = self.me.queue.held();
                 if let Some(until) = self.gathers(held, now) {
@@ -70,30 +73,32 @@ impl Task {
                 self.loads.push_front(Load::Shipment(rest));
                 cargo = head;
             }
+            // Nothing of it could be formatted. It is settled at once, but in its place, so that the cursor on disk
+            // does not skip others.
             if cargo.bytes.is_empty() {
                 self.me.account.send(u64::from(cargo.envelopes));
                 cargo.receipts = Vec::new();
                 self.flight.push_settled(cargo);
-                self.reap();
+                self.take_settled_front();
             } else {
                 self.outgoing = Some(cargo);
             }
         }
     }
 
-    /// Whether all drains together have so much under way that each has to do with one shipment.
+    /// Returns whether all drains together have so much in flight that each must do with one shipment.
     fn is_throttled(&self) -> bool {
-        !self.flight.is_empty() && self.env.flying.load(Ordering::Relaxed) > self.env.max_flying
+        !self.flight.is_empty() && self.env.in_flight_bytes.load(Ordering::Relaxed) > self.env.max_in_flight_bytes
     }
 
-    /// Until when to wait for more, if what is in the queue is not a shipment's worth.
+    /// Returns until when to wait for more envelopes, if the queue holds less than one shipment should.
     fn gathers(&self, held: Held, now: Instant) -> Option<Instant> {
         let until = self.packed? + GATHER;
         let trickle = held.envelopes > 0 && !held.is_worth_sending() && self.order == Order::Run;
         (trickle && now < until).then_some(until)
     }
 
-    /// Takes a shipment's worth out of the queue.
+    /// Takes parcels for one shipment from the queue.
     fn take(&mut self) {
         let mut parcels = std::mem::take(&mut self.taken);
         self.me.queue.take(TAKE, WORTH.bytes, &mut parcels);
@@ -110,12 +115,12 @@ impl Task {
         self.taken = parcels;
     }
 
-    /// The transport took the shipment.
+    /// Records that the transport accepted the shipment.
     pub(super) fn sent(&mut self, now: Instant) {
         if let Some(cargo) = self.outgoing.take() {
-            self.env.flying.fetch_add(cargo.bytes.len(), Ordering::Relaxed);
+            self.env.in_flight_bytes.fetch_add(cargo.bytes.len(), Ordering::Relaxed);
             self.flight.push(cargo);
-            self.line.carries();
+            self.connection.carries();
             self.used = now;
         }
     }
@@ -141,7 +146,7 @@ impl Task {
         }
     }
 
-    /// The drain took something.
+    /// Records that the drain accepted something.
     pub(super) fn succeeded(&mut self, now: Instant) {
         if self.breaker.has_failed() {
             let binding = self.me.binding();
@@ -149,26 +154,27 @@ impl Task {
             self.published = None;
         }
         self.breaker.succeeded();
-        self.line.worked();
+        self.connection.worked();
         self.used = now;
-        self.stubborn = None;
+        self.repeated_refusal = None;
     }
 
-    /// A refusal that is about all shipments costs none of them, unless it is always the same one.
+    /// Returns whether a refusal that concerns all shipments should be treated as an outage. The same shipment is not
+    /// retried for ever.
     fn is_to_be_tried_again(&mut self, sequence: u64) -> bool {
         let Some(cargo) = self.flight.get(sequence) else {
             return false;
         };
         let fingerprint = cargo.fingerprint();
-        let before = match self.stubborn {
+        let before = match self.repeated_refusal {
             Some((known, count)) if known == fingerprint => count,
             _ => 0,
         };
-        self.stubborn = Some((fingerprint, before + 1));
-        before + 1 < STUBBORN
+        self.repeated_refusal = Some((fingerprint, before + 1));
+        before + 1 < MAX_REPEATED_REFUSALS
     }
 
-    /// The drain will never take it: what comes behind it is not concerned.
+    /// Handles a refusal for good. Other shipments are not affected.
     fn rejected(&mut self, sequence: u64, refused: &[Refused], drain_wide: bool, now: Instant) {
         let source = self.me.binding().source_id().map(str::to_owned);
         let mut losses = Vec::new();
@@ -191,37 +197,37 @@ impl Task {
         if !drain_wide {
             self.succeeded(now);
         }
-        self.stubborn = None;
+        self.repeated_refusal = None;
         self.progress(now);
     }
 
-    /// Something was settled.
+    /// Handles the settlement of a shipment.
     fn progress(&mut self, now: Instant) {
-        let first = self.reap();
+        let first = self.take_settled_front();
         if self.trials.settled(first, self.flight.is_empty()) {
-            self.hang_up(now);
+            self.close_in_order(now);
         }
     }
 
-    /// Counts what is refused; why is told in the app's stream.
+    /// Counts refused envelopes. A new reason is reported in the stream of the app.
     pub(super) fn refuse(&self, reason: Reason, why: &str, losses: &[Loss]) {
         if self.me.account.refuse(reason, why, losses) {
-            self.env.news.notify_one();
+            self.env.status_changed.notify_one();
         }
     }
 
-    /// Lets go of what is settled at the front; returns whether there was anything.
-    pub(super) fn reap(&mut self) -> bool {
+    /// Removes settled shipments at the front of the flight. Returns whether there were any.
+    pub(super) fn take_settled_front(&mut self) -> bool {
         let before = self.flight.bytes();
         let places = self.flight.take_settled();
         self.env
-            .flying
+            .in_flight_bytes
             .fetch_sub(before - self.flight.bytes(), Ordering::Relaxed);
         self.settle(places);
         self.flight.bytes() < before
     }
 
-    /// These places need not be read again, as soon as what lies before them need not.
+    /// Settles places on disk. If a message is set aside in front of them, they are settled together with it.
     pub(super) fn settle(&mut self, places: Vec<(Place, u32)>) {
         match self.trials.last_aside() {
             Some(suspect) => suspect.covers_also(places),

@@ -1,4 +1,4 @@
-//! When something goes to disk, and when it comes back.
+//! Decides when envelopes go to disk, and when they come back.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,22 @@ use crate::drain::packing::Load;
 use crate::drain::queue::Waiting;
 use crate::spill::{Content, Entry};
 
-/// While it spills, the queue is emptied to disk when so much waits, or for so long.
+/// While spilling, the queue is written to disk after this time, or when it holds this many bytes or envelopes.
 const GATHER: Duration = Duration::from_millis(20);
 const GATHER_BYTES: usize = 128 << 10;
 const GATHER_ENVELOPES: usize = 500;
 
-/// Largest record made of several parcels.
+/// The largest size in bytes of a record that is made from several parcels.
 const RECORD: usize = 256 << 10;
 
-/// How much goes to disk at once.
+/// The number of bytes that one job writes.
 const AT_ONCE: usize = 4 << 20;
 
-/// What lies ready to be packed while more is read.
+/// More is read from disk while fewer than this many bytes are ready to be packed.
 const READY: u64 = 64 << 10;
 
 impl Task {
-    /// Gives the disk its next job; says when to look again.
+    /// Starts the next job of the disk, if there is one to do. Returns when to look again.
     pub(super) fn pump_disk(&mut self, now: Instant) -> Option<Instant> {
         if !self.spilling
             && let Some(due) = self.spills_at(now)
@@ -35,7 +35,7 @@ impl Task {
                 return self.wake_for(due);
             }
             if !self.backlog.may_append(now) {
-                return self.endure(now);
+                return self.release_producers(now);
             }
             self.spilling = true;
             self.copied = false;
@@ -53,7 +53,12 @@ impl Task {
             if self.backlog.is_free() {
                 self.pump_tidy(now);
             }
-            let trouble = self.backlog.trouble().is_some().then(|| self.endure(now)).flatten();
+            let trouble = self
+                .backlog
+                .trouble()
+                .is_some()
+                .then(|| self.release_producers(now))
+                .flatten();
             let wakes = [gather, trouble, self.backlog.read_again_at(), self.backlog.tidy_at()];
             return wakes.into_iter().flatten().filter(|at| *at > now).min();
         }
@@ -63,7 +68,7 @@ impl Task {
         self.backlog.tidy_at()
     }
 
-    /// When what is in memory has to go to disk, if nothing changes.
+    /// Returns when envelopes in memory must go to disk if nothing changes.
     fn spills_at(&self, now: Instant) -> Option<Instant> {
         let held = self.me.queue.held();
         let in_hand = self.outgoing.iter().filter_map(|cargo| cargo.since);
@@ -96,8 +101,8 @@ impl Task {
         Some(tidy.map_or(due, |tidy| tidy.min(due)))
     }
 
-    /// The disk cannot be written to, or is busy: producers do not wait for this drain any longer than they would.
-    fn endure(&mut self, now: Instant) -> Option<Instant> {
+    /// Releases the producers that have waited for too long, because the disk cannot be written to or is busy.
+    fn release_producers(&mut self, now: Instant) -> Option<Instant> {
         let retry = self.backlog.retry_at()?;
         let after = self.env.terms.spill_after;
         if self.released + after <= now {
@@ -118,7 +123,7 @@ impl Task {
         Some(retry.max(now + Duration::from_millis(1)).min(self.released + after))
     }
 
-    /// Moves what is in memory to disk, if it is time; else says when.
+    /// Writes envelopes from memory to disk if it is time. Otherwise returns when it will be.
     fn pump_append(&mut self, now: Instant) -> Option<Instant> {
         if !self.backlog.may_append(now) {
             return None;
@@ -137,7 +142,7 @@ impl Task {
         None
     }
 
-    /// Moves what is in memory to disk.
+    /// Writes envelopes from memory to disk. Returns whether there were any.
     fn append(&mut self) -> bool {
         let (entries, moving) = self.collect();
         self.copied = true;
@@ -148,12 +153,12 @@ impl Task {
         true
     }
 
-    /// What is in memory, oldest first, as entries: copies of what is under way; the rest itself.
+    /// Returns what is in memory as entries, oldest first. Shipments in flight are copied and everything else is moved.
     fn collect(&mut self) -> (Vec<Entry>, Vec<Moved>) {
         let (mut entries, mut moving) = (Vec::new(), Vec::new());
         for (sequence, cargo) in self.flight.in_memory_only() {
             entries.push(entry_of(cargo));
-            moving.push(Moved::Flying(sequence, cargo.envelopes));
+            moving.push(Moved::InFlight(sequence, cargo.envelopes));
         }
         if self.outgoing.as_ref().is_some_and(|cargo| cargo.places.is_empty())
             && let Some(cargo) = self.outgoing.take()
@@ -173,7 +178,8 @@ impl Task {
                     content: Content::Envelopes(vec![rest]),
                     arrived: load.arrived(),
                 },
-                // Nothing is left of it but its receipts.
+                // All of its envelopes are in shipments. Only its receipts are left, and those are settled with the
+                // shipments.
                 (_, None) => continue,
             };
             entries.push(entry);
@@ -211,22 +217,23 @@ impl Task {
 
     fn pump_read(&mut self, now: Instant) {
         let ready: u64 = self.loads.iter().map(Load::bytes).sum();
-        if self.line.takes() && ready < READY && self.backlog.may_read(now) {
+        if self.connection.takes() && ready < READY && self.backlog.may_read(now) {
             self.backlog.read();
         }
     }
 
-    /// Whether everything on disk is in the drain's hands, or there is nothing at all.
+    /// Returns whether envelopes may bypass the disk again: everything on disk is in the drain's hands, or there is
+    /// nothing at all.
     fn may_go_direct(&self) -> bool {
         let facts = self.backlog.facts();
         if facts.unread > 0 || !self.loads.is_empty() {
             return false;
         }
         let nothing = facts.unsettled == 0 && !self.has_work();
-        // Too much for memory stays on the way through the disk, and so does what a drain gets that has not proved itself;
-        // where there is no disk there is no other way.
+        // A drain that has not yet proved that it works, or has too much in memory, keeps the way through the disk.
+        // Without a working disk there is no other way than the direct one.
         let trusted = !self.me.queue.is_crowded() && !self.breaker.has_failed();
-        nothing || (self.line.takes() && (trusted || self.backlog.trouble().is_some()))
+        nothing || (self.connection.takes() && (trusted || self.backlog.trouble().is_some()))
     }
 
     fn pump_tidy(&mut self, now: Instant) {
@@ -245,7 +252,7 @@ impl Task {
         }
     }
 
-    /// A job is done.
+    /// Handles the end of a job.
     pub(super) fn finished(&mut self, finished: Finished, now: Instant) {
         let Finished {
             recovered,
@@ -264,7 +271,7 @@ impl Task {
         self.lose(full, &losses.full);
         self.lose(Reason::SpillFailed, &losses.unreadable);
         for (sequence, envelopes, end) in placed {
-            // The copy is for the case that the connection breaks.
+            // The copy is needed only if the connection breaks, so it must not be read for delivery.
             self.backlog.skip(end, envelopes);
             if !self.flight.placed(sequence, end) {
                 self.backlog.settle(vec![(end, envelopes)]);
@@ -273,22 +280,23 @@ impl Task {
         let mut parcels = Vec::new();
         for moved in returned {
             match moved {
-                Moved::Flying(..) => self.copied = false,
+                Moved::InFlight(..) => self.copied = false,
                 Moved::Load(load) => self.later.push_back(load),
                 Moved::Parcels(waiting) => parcels.extend(waiting),
             }
         }
         self.me.queue.put_back(parcels.into_iter());
         self.loads.extend(read.into_iter().map(Load::from));
-        self.free();
+        self.free_memory();
         self.used = self.used.max(now);
         self.published = None;
     }
 
-    /// While there is no connection: what is in memory and on disk is kept on disk alone.
-    pub(super) fn free(&mut self) {
-        let busy = self.line.is_up() || !self.backlog.is_free() || !self.flight.is_empty() || self.outgoing.is_some();
-        // What is set aside lies before what would be read again.
+    /// Frees the memory of what is also on disk, while there is no connection.
+    pub(super) fn free_memory(&mut self) {
+        let busy =
+            self.connection.is_up() || !self.backlog.is_free() || !self.flight.is_empty() || self.outgoing.is_some();
+        // A message that is set aside comes before what would be read again, so the order would be lost.
         if busy || !self.trials.aside().is_empty() || self.loads.is_empty() {
             return;
         }
@@ -300,14 +308,14 @@ impl Task {
         if self.loads.iter().all(again) {
             self.loads.clear();
             self.backlog.rewind();
-            // What is in memory is newer.
+            // Everything in the queue is newer than what is now unread on disk.
             self.spilling = true;
         }
     }
 
-    /// The agent stops: everything goes to disk; what cannot is counted.
-    pub(super) async fn put_everything_away(&mut self) {
-        self.drop_line().await;
+    /// Writes everything to disk because the agent is stopping. What cannot be written is counted as lost.
+    pub(super) async fn save_everything(&mut self) {
+        self.drop_connection().await;
         self.recall_suspects();
         let clock = self.env.clock.clone();
         self.copied = false;
@@ -331,9 +339,9 @@ impl Task {
         }
     }
 
-    /// The binding is gone: what is left is counted, and nothing stays.
-    pub(super) async fn give_everything_up(&mut self) {
-        self.drop_line().await;
+    /// Counts what is left as lost and removes the backlog, because the binding was removed.
+    pub(super) async fn discard_everything(&mut self) {
+        self.drop_connection().await;
         self.recall_suspects();
         self.lose_memory(Reason::ConsumerGone);
         if self.backlog.exists() {
@@ -344,7 +352,7 @@ impl Task {
         }
     }
 
-    /// Counts everything that is in memory only.
+    /// Counts everything that is in memory only as lost.
     fn lose_memory(&mut self, reason: Reason) {
         let source = self.me.binding().source_id().map(str::to_owned);
         let first = self.backlog.facts().first_segment;

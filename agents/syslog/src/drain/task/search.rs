@@ -1,4 +1,4 @@
-//! What a broken connection says about messages, and what becomes of the suspects ([`crate::drain::trials`]).
+//! Evaluates broken connections, and handles messages that are suspected to break them ([`crate::drain::trials`]).
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use crate::drain::flight::Cargo;
 use crate::drain::packing::Load;
 use crate::drain::trials::{Conclusion, Verdict};
 
-/// The status of a collector that fails at what it was sent. Other statuses of servers say that it is out, or has too much to
-/// do.
+/// The HTTP status of a collector that fails while it handles a message. Other 5xx statuses mean that it is down or
+/// overloaded.
 const FAULT: u16 = 500;
 
 impl Task {
-    /// A connection broke with so many messages under way, which are in `loads` again.
+    /// Evaluates a connection that broke with this number of messages in flight. They are in `loads` again.
     pub(super) fn judge(&mut self, failure: &Failure, messages: u32, now: Instant) {
         let unsettled = match failure.stage {
             Stage::Closed => failure.unsettled,
             Stage::Http if failure.status == Some(FAULT) => Unsettled::Unknown,
-            // A drain that takes nothing any more, has too much to do, or whose machine is gone, says nothing about what it
+            // A drain that accepts nothing, is overloaded, or whose machine is gone tells nothing about the messages it
             // was sent.
             _ => {
                 self.trials.outage();
@@ -28,7 +28,8 @@ impl Task {
             }
         };
         match self.trials.broken(unsettled, messages) {
-            // What a drain answers is taken as an outage as well: it is not stormed.
+            // A break of a connection over HTTP also counts as an outage, so that the drain is not flooded with
+            // attempts.
             Verdict::Again if self.answers() => self.failed(failure, now),
             Verdict::Again => self.breaker.next(now),
             Verdict::Search => self.search(failure, now),
@@ -47,7 +48,7 @@ impl Task {
             }
             Verdict::Taken => {
                 if let Some(cargo) = self.take_back() {
-                    self.book(cargo);
+                    self.count_as_sent(cargo);
                 }
                 self.trials.judged();
                 self.succeeded(now);
@@ -57,7 +58,7 @@ impl Task {
         }
     }
 
-    /// The message that was alone on the connection.
+    /// Takes back the message that was alone on the connection.
     fn take_back(&mut self) -> Option<Cargo> {
         match self.loads.pop_front() {
             Some(Load::Shipment(cargo)) => Some(cargo),
@@ -69,12 +70,13 @@ impl Task {
         }
     }
 
-    /// Whether the drain says what becomes of what it is sent.
+    /// Returns whether the drain acknowledges messages, which HTTP drains do.
     pub(super) fn answers(&self) -> bool {
         self.me.binding().url.scheme().is_http()
     }
 
-    /// The drain counts as failing; if it answers nothing, the next connection follows at once.
+    /// Continues a search. The drain counts as failing. If it does not acknowledge messages, the next connection
+    /// follows at once.
     fn search(&mut self, failure: &Failure, now: Instant) {
         if self.answers() {
             return self.failed(failure, now);
@@ -83,13 +85,14 @@ impl Task {
         self.breaker.goes_on(now);
     }
 
-    /// It is refused.
+    /// Counts a message as refused and settles its place.
     fn reject(&mut self, mut cargo: Cargo, failure: &Failure) {
         if cargo.envelopes == 0
             && let Some(Load::Shipment(rest)) = self.loads.front_mut()
             && rest.envelopes > 0
         {
-            // One of several metrics of a gauge, whose envelope is counted with the others.
+            // A gauge with several metrics gives several messages. Its one envelope is counted with this message, and
+            // not with the rest.
             rest.envelopes -= 1;
             cargo.envelopes = 1;
         }
@@ -104,13 +107,13 @@ impl Task {
         self.settle(cargo.places);
     }
 
-    /// It was taken.
-    fn book(&mut self, cargo: Cargo) {
+    /// Counts a message as delivered and settles its place.
+    fn count_as_sent(&mut self, cargo: Cargo) {
         self.me.account.send(u64::from(cargo.envelopes));
         self.settle(cargo.places);
     }
 
-    /// Concludes a search in which the drain kept no message, if it is time; else says when.
+    /// Concludes a search in which the drain accepted no message, if it is time. Otherwise returns when it will be.
     pub(super) fn pump_search(&mut self, now: Instant) -> Option<Instant> {
         if !self.flight.is_empty() || self.outgoing.is_some() {
             return None;
@@ -121,8 +124,8 @@ impl Task {
         }
         let (conclusion, suspects) = self.trials.conclude();
         match conclusion {
-            Conclusion::OneEach => {
-                suspects.into_iter().for_each(|cargo| self.book(cargo));
+            Conclusion::OnePerConnection => {
+                suspects.into_iter().for_each(|cargo| self.count_as_sent(cargo));
                 self.succeeded(now);
                 self.breaker.next(now);
             }
@@ -135,7 +138,7 @@ impl Task {
         None
     }
 
-    /// Suspects are messages as all others again.
+    /// Puts suspects back among the other messages.
     pub(super) fn recall_suspects(&mut self) {
         let suspects = self.trials.take_aside();
         self.put_in_front(suspects.into_iter());

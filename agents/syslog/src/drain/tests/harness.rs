@@ -1,4 +1,4 @@
-//! An agent without its surroundings, and receivers of several kinds.
+//! An agent that consists of drains only, and receivers that behave in several ways.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -59,7 +59,7 @@ pub(super) fn terms() -> Terms {
     }
 }
 
-/// What drains share, in a folder of its own.
+/// The state that drains share, in a directory of its own.
 pub(super) struct Agent {
     pub(super) env: Arc<Env>,
     context: LogContext,
@@ -91,9 +91,9 @@ impl Agent {
             memory: Memory::new(96 << 20),
             budget: Budget::new(4 << 30),
             spill: dir.join("spill"),
-            flying: AtomicUsize::new(0),
-            max_flying: 96 << 20,
-            news: Notify::new(),
+            in_flight_bytes: AtomicUsize::new(0),
+            max_in_flight_bytes: 96 << 20,
+            status_changed: Notify::new(),
             routed: AtomicU64::new(0),
         });
         Self {
@@ -128,7 +128,7 @@ impl Agent {
             .sum()
     }
 
-    /// The law, for each drain and in sum, when nothing is on its way.
+    /// Checks the law of conservation for each drain and for their sum. Nothing may be in flight.
     pub(super) fn assert_balanced(&self, drains: &[&Arc<Drain>]) {
         let (mut sent, mut lost) = (0, 0);
         for drain in drains {
@@ -137,9 +137,9 @@ impl Agent {
             sent += account.sent();
             lost += account.lost();
         }
-        let books = self.env.ledger.snapshot();
-        assert_eq!((books.sent, books.dropped_total(), books.in_flight), (sent, lost, 0));
-        assert_eq!(self.env.flying.load(Ordering::Relaxed), 0);
+        let ledger = self.env.ledger.snapshot();
+        assert_eq!((ledger.sent, ledger.dropped_total(), ledger.in_flight), (sent, lost, 0));
+        assert_eq!(self.env.in_flight_bytes.load(Ordering::Relaxed), 0);
     }
 
     pub(super) async fn stop(&self, drains: &[&Arc<Drain>]) {
@@ -153,7 +153,7 @@ impl Agent {
     }
 }
 
-/// An address on which nobody listens now.
+/// Returns a port on which nobody listens.
 pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
@@ -187,7 +187,7 @@ pub(super) fn parcel(envelopes: &[Vec<u8>]) -> Parcel {
     Parcel::unacknowledged(builder.finish())
 }
 
-/// Lines whose text is their number.
+/// Returns lines whose text is their number.
 pub(super) fn lines(source: &str, first: i64, count: i64) -> Parcel {
     let envelopes: Vec<_> = (first..first + count)
         .map(|number| log(source, "0", &number.to_string(), None))
@@ -195,7 +195,7 @@ pub(super) fn lines(source: &str, first: i64, count: i64) -> Parcel {
     parcel(&envelopes)
 }
 
-/// The same with a kilobyte behind each number.
+/// Returns lines whose text is their number and a kilobyte of padding.
 pub(super) fn long_lines(source: &str, first: i64, count: i64) -> Parcel {
     let tail = "x".repeat(1000);
     let envelopes: Vec<_> = (first..first + count)
@@ -204,7 +204,7 @@ pub(super) fn long_lines(source: &str, first: i64, count: i64) -> Parcel {
     parcel(&envelopes)
 }
 
-/// Envelopes in a backlog, read without disturbing it.
+/// Returns the number of envelopes in a backlog. It is copied first, so that the agent is not disturbed.
 pub(super) fn spilled(folder: &Path) -> u64 {
     if !folder.exists() {
         return 0;
@@ -212,14 +212,14 @@ pub(super) fn spilled(folder: &Path) -> u64 {
     let copy = tempfile::tempdir().unwrap();
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
-        // It may go while it is looked at.
+        // The file may be removed by the agent at any time.
         drop(fs::copy(&path, copy.path().join(path.file_name().unwrap())));
     }
     let budget = Budget::new(u64::MAX);
     Spill::open(copy.path(), Limits::of(1 << 40), &budget, None).map_or(0, |spill| spill.unsettled())
 }
 
-/// Each line comes for the first time behind the one before it.
+/// Checks that each number comes for the first time after the one before it.
 pub(super) fn assert_in_order(numbers: &[i64]) {
     let mut high = -1;
     for (index, number) in numbers.iter().enumerate() {
@@ -235,17 +235,18 @@ pub(super) fn assert_in_order(numbers: &[i64]) {
     }
 }
 
+/// What a receiver does with its connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Behaviour {
     Reads,
-    /// So many bytes a second.
+    /// Reads this number of bytes per second.
     Slow(u64),
     NeverReads,
-    /// Ends each connection when it has read so many messages.
+    /// Ends each connection after it has read this number of messages.
     EndsAfter(usize),
-    /// Ends the connection at a message that is longer than so many bytes.
+    /// Ends the connection at a message that is longer than this number of bytes.
     Refuses(usize),
-    /// Ends each connection as soon as something is sent.
+    /// Ends each connection as soon as it receives something.
     EndsOnData,
     /// Ends each connection at once.
     EndsAtOnce,
@@ -255,7 +256,7 @@ pub(super) enum Behaviour {
 struct Kept {
     numbers: Mutex<Vec<i64>>,
     connections: AtomicUsize,
-    /// Bytes a second; zero: as fast as they come.
+    /// The number of bytes to read per second. Zero means no limit.
     speed: AtomicU64,
     behaviour: Mutex<Option<Behaviour>>,
     changed: Notify,
@@ -273,7 +274,7 @@ impl Kept {
         self.speed.store(speed, Ordering::Relaxed);
     }
 
-    /// Whether the connection ends at a message of that size, with so many before it.
+    /// Returns whether the connection ends at a message of this size after this number of messages.
     fn ends_at(&self, size: usize, before: usize) -> bool {
         match *self.behaviour.lock() {
             Some(Behaviour::EndsAfter(most)) => before >= most,
@@ -283,7 +284,7 @@ impl Kept {
         }
     }
 
-    /// Whether the connection ends with so many messages, before there are others.
+    /// Returns whether the connection ends after this number of messages, even if no other one follows.
     fn ends_with(&self, count: usize) -> bool {
         match *self.behaviour.lock() {
             Some(Behaviour::EndsAfter(most)) => count >= most,
@@ -293,7 +294,7 @@ impl Kept {
     }
 }
 
-/// Takes octet counted lines and keeps their numbers.
+/// A receiver of octet-counted lines that keeps their numbers.
 pub(super) struct Receiver {
     port: u16,
     kept: Arc<Kept>,
@@ -318,7 +319,7 @@ impl Receiver {
         let keeping = Arc::clone(&kept);
         let task = tokio::spawn(async move {
             let killed = keeping.killed.clone();
-            // One after the other: what is left of an old connection must not mix with the next one.
+            // Connections are served one after the other, so that the rest of an old one does not mix with a new one.
             while let Some(Ok((stream, _))) = killed.run_until_cancelled(listener.accept()).await {
                 keeping.connections.fetch_add(1, Ordering::Relaxed);
                 receive(stream, Arc::clone(&keeping)).await;
@@ -347,24 +348,24 @@ impl Receiver {
         self.kept.connections.load(Ordering::Relaxed)
     }
 
-    /// From now on it does this.
+    /// Changes the behaviour from now on.
     pub(super) fn behave(&self, behaviour: Behaviour) {
         self.kept.behaves(behaviour);
     }
 
-    /// From now on it reads as fast as lines come.
+    /// Reads without a limit from now on.
     pub(super) fn speed_up(&self) {
         self.set_speed(0);
         self.kept.changed.notify_waiters();
     }
 
-    /// Bytes a second.
+    /// Sets the number of bytes to read per second.
     pub(super) fn set_speed(&self, speed: u64) {
         self.kept.speed.store(speed, Ordering::Relaxed);
     }
 
-    /// Ends it and its connections; returns what it got. What it did not read lay there for a moment only: TCP knows no
-    /// more than that.
+    /// Ends the receiver and its connections, and returns what it received. Bytes that it has not read are lost, as
+    /// with any TCP receiver that is killed.
     pub(super) async fn kill(self) -> Vec<i64> {
         self.kept.killed.cancel();
         drop(self.task.await);
@@ -422,7 +423,7 @@ async fn receive(mut stream: TcpStream, kept: Arc<Kept>) {
     }
 }
 
-/// The length of the next message, and where it begins.
+/// Returns the length of the next message and the offset at which it begins.
 fn announced(bytes: &[u8]) -> Option<(usize, usize)> {
     let space = bytes.iter().position(|byte| *byte == b' ')?;
     let length = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();

@@ -1,33 +1,33 @@
-//! Receivers that end connections: at a message, after so many, always.
+//! Tests with receivers that end connections: at certain messages, after a number of messages, or always.
 
 use super::harness::{self, Agent, Behaviour, Receiver, eventually, lines, log, parcel};
 use super::*;
 
-/// A line with this number and so many letters behind it.
+/// Returns a line with this number and `letters` letters after it.
 fn long(number: i64, letters: usize) -> Vec<u8> {
     log("app", "0", &format!("{number} {}", "x".repeat(letters)), None)
 }
 
-/// The numbers that arrived, each once, in order.
+/// Returns the numbers that arrived, each once, in order.
 fn distinct(receiver: &Receiver) -> Vec<i64> {
     let numbers: BTreeSet<i64> = receiver.numbers().into_iter().collect();
     numbers.into_iter().collect()
 }
 
-/// Waits until everything is booked.
+/// Waits until `count` envelopes are counted as sent or lost.
 async fn all_booked(drain: &Drain, count: u64) {
     eventually("books", || drain.account.sent() + drain.account.lost() == count).await;
 }
 
-/// Pushes lines of which those at `bad` are too long for the receiver, and checks that all others arrive and those are
-/// counted once each, with a reason.
+/// Sends lines of which those at `bad` are too long for the receiver. Checks that all others arrive, and that the bad
+/// ones are counted once each, with a reason.
 async fn refuses(count: i64, bad: &[i64]) {
     let receiver = Receiver::start(0, Behaviour::Refuses(8192)).await;
     let agent = Agent::start(harness::terms());
     let drain = agent.drain(&receiver.binding("app"));
     let envelopes = (0..count).map(|number| long(number, if bad.contains(&number) { 9000 } else { 10 }));
     drain.push(parcel(&envelopes.collect::<Vec<_>>()), agent.now());
-    // Without others behind it nothing tells whether the drain is out, or refuses the message.
+    // Without a further line it cannot be known whether the receiver is down or refuses the last message.
     drain.push(lines("app", count, 1), agent.now());
     let good: Vec<i64> = (0..=count).filter(|number| !bad.contains(number)).collect();
     eventually("the good lines", || distinct(&receiver) == good).await;
@@ -45,7 +45,7 @@ async fn refuses(count: i64, bad: &[i64]) {
     agent.stop(&[&drain]).await;
 }
 
-/// A message at which the receiver ends its connections costs itself, wherever it is.
+/// A message at which the receiver ends its connections is rejected, wherever it is, and all others arrive.
 #[tokio::test]
 async fn a_message_that_ends_connections_is_set_aside() {
     refuses(51, &[0]).await;
@@ -53,13 +53,13 @@ async fn a_message_that_ends_connections_is_set_aside() {
     refuses(600, &[7, 8, 300, 599]).await;
 }
 
-/// A line that comes in many pieces, none of which the receiver takes, costs itself.
+/// Many bad lines in a row are rejected, and all others arrive.
 #[tokio::test]
 async fn many_of_them_in_a_row_are_set_aside() {
     refuses(60, &(5..55).collect::<Vec<_>>()).await;
 }
 
-/// In a drain of everything, one app's line costs that app, and nobody else.
+/// In an aggregate drain, a bad line is counted as a loss of its own app.
 #[tokio::test]
 async fn through_an_aggregate_drain_it_costs_its_own_app() {
     let receiver = Receiver::start(0, Behaviour::Refuses(8192)).await;
@@ -89,7 +89,7 @@ async fn through_an_aggregate_drain_it_costs_its_own_app() {
     agent.stop(&[&drain]).await;
 }
 
-/// What is damaged on disk while the agent is down is counted, and everything else arrives.
+/// Records that are damaged on disk while the agent is down are counted, and all others are delivered.
 #[tokio::test]
 async fn damage_on_disk_is_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ async fn damage_on_disk_is_counted() {
     agent.stop(&[&drain]).await;
     let segment = agent.folder(&drain).join("0000000000000001.seg");
     let mut bytes = fs::read(&segment).unwrap();
-    // The length of the second record, about: nothing can be walked from here on.
+    // About at the length of the second record. The records cannot be followed from here on.
     let middle = bytes.len() / 2;
     bytes[100..middle].fill(0xff);
     fs::write(&segment, bytes).unwrap();
@@ -121,7 +121,7 @@ async fn damage_on_disk_is_counted() {
     agent.stop(&[&drain]).await;
 }
 
-/// A receiver that ends each connection after so many messages gets all of them, and none counts as lost.
+/// A receiver that ends each connection after some messages gets all of them, and none is counted as lost.
 #[tokio::test]
 async fn a_receiver_that_ends_connections_gets_everything() {
     for (most, count) in [(1, 40), (2, 20), (5, 60), (100, 1000)] {
@@ -137,11 +137,10 @@ async fn a_receiver_that_ends_connections_gets_everything() {
     }
 }
 
-/// A drain that accepts connections and ends them is out: however long it lasts, whatever it looks like, nothing is set
-/// aside.
+/// A receiver that accepts connections and ends them is treated as down, for however long, and no message is rejected.
 #[tokio::test]
 async fn an_outage_rejects_nothing() {
-    // The pauses between connections that end at once are those of an outage.
+    // Connections that end at once are followed by the longer pauses of an outage, so there are fewer of them.
     for (behaviour, connections) in [(Behaviour::EndsOnData, 20), (Behaviour::EndsAtOnce, 5)] {
         let receiver = Receiver::start(0, behaviour).await;
         let agent = Agent::start(harness::terms());
@@ -160,7 +159,7 @@ async fn an_outage_rejects_nothing() {
     }
 }
 
-/// What is set aside when the agent stops is delivered by the next one.
+/// Suspects are written to disk when the agent stops, and the next run delivers them.
 #[tokio::test]
 async fn suspects_survive_a_stop() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,13 +180,13 @@ async fn suspects_survive_a_stop() {
     agent.stop(&[&drain]).await;
 }
 
-/// A line without a form is counted once and told once, however often connections break; each reason is told.
+/// A line without a syslog form is counted once, however often connections break, and each reason is kept.
 #[tokio::test]
 async fn a_refused_line_is_counted_once() {
     let receiver = Receiver::start(0, Behaviour::EndsAtOnce).await;
     let agent = Agent::start(harness::terms());
     let drain = agent.drain(&receiver.binding("app"));
-    // What is on disk is read again at each connection.
+    // What is on disk is read again for each connection.
     drain.push(lines("app", 0, 10), agent.now());
     eventually("on disk", || harness::spilled(&agent.folder(&drain)) == 10).await;
     drain.push(

@@ -34,7 +34,8 @@ fn credential(cert: &str, key: &str, ca: &str, apps: &[&str]) -> feed::Credentia
     }
 }
 
-/// One binding for each app and credential; each difference makes another id, the same parts the same id for ever.
+/// An item becomes one binding for each app and credential. Any difference gives another id, and equal parts give an equal
+/// id in every version.
 #[test]
 fn items_become_bindings() {
     let (cert, key) = pair();
@@ -67,9 +68,9 @@ fn items_become_bindings() {
     ] {
         assert_ne!(first.id, other.id);
     }
-    assert_eq!(first.kin, of(url, Some(app("a")), "y").kin);
-    assert_ne!(first.kin, of(url, Some(app("b")), "x").kin);
-    // Written down: spilled lines must find their binding after an update of Weir.
+    assert_eq!(first.rotation_id, of(url, Some(app("a")), "y").rotation_id);
+    assert_ne!(first.rotation_id, of(url, Some(app("b")), "x").rotation_id);
+    // A fixed value: lines on disk must find their binding after an update of Weir.
     let plain = Binding::new(
         DrainUrl::parse("syslog://h:1").unwrap(),
         Some(app("a")),
@@ -79,7 +80,7 @@ fn items_become_bindings() {
     assert_eq!(plain.id.to_string().parse(), Ok(plain.id));
     assert!("../../etc/passwd".parse::<BindingId>().is_err() && "+1".repeat(16).parse::<BindingId>().is_err());
 
-    // An item without apps never makes a drain of everything.
+    // An item without apps never becomes an aggregate drain.
     without.apps = None;
     assert_eq!(Binding::expand(&item(url, vec![without.clone()])).count(), 0);
     let aggregate: Vec<_> = Binding::aggregate(&item(url, vec![without]))
@@ -89,9 +90,9 @@ fn items_become_bindings() {
     assert_eq!(Binding::aggregate(&item(url, Vec::new())).count(), 1);
 }
 
-/// What is not usable is told for each app, in the contract's words.
+/// A binding that cannot be used is reported for each app, in the contract's words.
 #[test]
-fn unusable_bindings_are_told() {
+fn unusable_bindings_are_reported() {
     let (cert, key) = pair();
     let (_, other) = pair();
     let told = |url: &str, credential: feed::Credential| -> Vec<(Option<String>, String)> {
@@ -115,13 +116,13 @@ fn unusable_bindings_are_told() {
     }
     let text = "failed to load root CA for https://h/p".to_owned();
     assert_eq!(told(url, credential("", "", "nonsense", &["a"])), [(a, text)]);
-    // As the original: one half of a pair is no pair, and what surrounds a CA does not matter.
+    // As in the original, half of a pair is ignored, and so is text around a CA certificate.
     assert!(told(url, credential("nonsense", "", "", &["a"])).is_empty());
     assert!(told(url, credential("", "nonsense", "", &["a"])).is_empty());
     assert!(told(url, credential("", "", &format!("# CA\n{cert}trailer\n"), &["a"])).is_empty());
 }
 
-/// No way of writing shows a secret.
+/// Neither `Debug` nor `Display` shows a secret.
 #[test]
 fn secrets_stay_hidden() {
     let (cert, key) = pair();

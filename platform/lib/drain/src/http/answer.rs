@@ -1,4 +1,4 @@
-//! What an answer means.
+//! Reads the answer of an HTTP drain, and decides what it means for the POST.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,23 +12,23 @@ use weir_service::clock;
 use super::post::{Result as PostResult, Template};
 use crate::{Failure, Stage};
 
-/// Bytes of an answer that are kept for its excerpt.
+/// How many bytes of an answer's body are kept for the excerpt in a failure's text.
 const KEPT: usize = 4096;
 
-/// An answer longer than this is not read to its end; its connection is given up instead.
+/// The longest body that is read to its end, in bytes. The connection of a longer one is closed.
 const LONGEST: usize = 64 * 1024;
 
-/// A drain that asks for more patience than this gets this much.
+/// The longest delay for which a drain can ask.
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// An answer, read as far as it matters.
+/// An answer, with the begin of its body.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     begin: Vec<u8>,
     is_cut: bool,
-    /// It was read to its end: the connection can carry another.
+    /// Whether the body was read to its end, so that the connection can carry another POST.
     pub(super) is_complete: bool,
 }
 
@@ -58,11 +58,11 @@ impl Answer {
     }
 }
 
-/// What becomes of the POST by its answer.
+/// Returns the result of a POST with this answer.
 pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
     let status = answer.status;
     if status.is_success() {
-        return PostResult::Taken;
+        return PostResult::Accepted;
     }
     let mut text = format!("the drain answered `{status}`");
     if status.is_redirection() {
@@ -109,7 +109,7 @@ pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
     }
 }
 
-/// Where to, without path and query: they may hold tokens.
+/// Describes the target of a redirect, without path and query, which may contain tokens.
 fn redirected(headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     match location.and_then(|location| url::Url::parse(location).ok()) {
@@ -121,7 +121,7 @@ fn redirected(headers: &HeaderMap) -> String {
     }
 }
 
-/// Seconds, or a date.
+/// Reads `Retry-After`, which is a number of seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let delay = match value.parse::<u64>() {

@@ -1,4 +1,4 @@
-//! One HTTP connection, and how it is opened.
+//! Opens HTTP connections to a drain, and keeps account of the POSTs on each.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::dial::dial;
 use crate::secure::{Secure, peer};
 use crate::{Binding, DrainUrl, Failure, Settings, Stage};
 
-/// Asks for a sign of life while an HTTP/2 answer is waited for.
+/// The interval of HTTP/2 pings while an answer is awaited.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// Bytes of headers that an answer may have.
+/// The longest headers of an answer, in bytes.
 const MAX_HEADERS: u32 = 64 * 1024;
 
 /// Opens connections to one drain.
@@ -34,7 +34,7 @@ pub(super) struct Opener {
     tasks: Tasks,
 }
 
-/// Runs what HTTP/2 wants to run beside a connection.
+/// Spawns the tasks that hyper needs for HTTP/2 streams.
 #[derive(Debug, Clone)]
 struct OnTasks(Tasks);
 
@@ -44,12 +44,12 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnTasks
     }
 }
 
-/// The sending side, by protocol.
+/// The sending side of a connection, by protocol.
 #[derive(Debug)]
 pub(super) enum Channel {
-    /// One POST at a time.
+    /// HTTP/1.1, which carries one POST at a time.
     Http1(http1::SendRequest<Full<Bytes>>),
-    /// Many.
+    /// HTTP/2, which carries several POSTs at a time.
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
@@ -57,35 +57,35 @@ pub(super) enum Channel {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) number: u64,
-    /// Gone while an HTTP/1.1 connection is in use.
+    /// The sending side; `None` while an HTTP/1.1 connection is in use.
     channel: Option<Channel>,
     is_http2: bool,
     under_way: usize,
     opened: Instant,
     used: Instant,
-    /// It carried a POST to its answer.
+    /// Whether the connection has carried a POST to its answer.
     pub(super) proven: bool,
     broken: bool,
     driver: Driver,
 }
 
-/// Room for one POST.
+/// The right to send one POST on a connection.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) number: u64,
     pub(super) channel: Channel,
-    /// Why the connection ended, as soon as it has.
+    /// The reason why the connection ended, as soon as it has.
     pub(super) end: watch::Receiver<Option<Failure>>,
 }
 
-/// A lease on its way back; no channel if it is not usable any more.
+/// A lease that is returned; without a channel if the connection cannot be used any more.
 #[derive(Debug)]
 pub(super) struct Returned {
     pub(super) number: u64,
     pub(super) channel: Option<Channel>,
 }
 
-/// The task that moves a connection's bytes; ends with it.
+/// The task that moves the bytes of a connection. Dropping it ends the connection.
 #[derive(Debug)]
 struct Driver {
     abort: AbortHandle,
@@ -108,14 +108,14 @@ impl Opener {
         })
     }
 
-    /// A new connection, with the protocol that the drain prefers.
+    /// Opens a new connection, with the protocol that the drain selects.
     pub(super) async fn open(&self, number: u64) -> Result<Connection, Failure> {
         let stream = dial(&self.url, &self.settings, &self.tasks, None).await?;
         let stream = self.secure.handshake(stream, &self.settings).await?;
         self.over(stream, number).await
     }
 
-    /// A new connection over this stream.
+    /// Makes a connection over an open TLS stream.
     pub(super) async fn over(&self, stream: TlsStream<TcpStream>, number: u64) -> Result<Connection, Failure> {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let io = TokioIo::new(stream);
@@ -147,6 +147,7 @@ impl Opener {
         })
     }
 
+    /// Spawns the task that moves the connection's bytes.
     fn drive<C>(&self, connection: C) -> Driver
     where
         C: Future<Output = hyper::Result<()>> + Send + 'static,
@@ -179,7 +180,7 @@ fn closed(url: &DrainUrl) -> Failure {
     .hint("the drain's log, or that of a proxy before it, should say why")
 }
 
-/// Why a connection failed.
+/// Returns the failure for an error of a connection.
 fn explain(secure: &Secure, url: &DrainUrl, error: &hyper::Error) -> Failure {
     if let Some(explained) = secure.explain_wrapped(error) {
         return explained;
@@ -192,7 +193,7 @@ fn explain(secure: &Secure, url: &DrainUrl, error: &hyper::Error) -> Failure {
 }
 
 impl Connection {
-    /// Room for one more POST, if there is any.
+    /// Takes room for one more POST, if there is any; `streams` is the limit for HTTP/2.
     pub(super) fn lease(&mut self, streams: usize, life: Option<Duration>) -> Option<Lease> {
         if self.broken || self.is_old(life) || self.under_way >= if self.is_http2 { streams } else { 1 } {
             return None;
@@ -220,7 +221,7 @@ impl Connection {
         }
     }
 
-    /// Nothing is under way, and nothing may be sent any more.
+    /// Whether no POST is under way and none may be sent any more.
     pub(super) fn is_over(&self, life: Option<Duration>) -> bool {
         let closed = match &self.channel {
             Some(Channel::Http1(sender)) => sender.is_closed(),

@@ -1,4 +1,4 @@
-//! One POST: what it looks like, and what becomes of it.
+//! One POST to a drain: its request, its exchange and its result.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::{Binding, BindingId, Failure, Stage};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How long a connection's end is waited for, to know why a POST on it failed.
-const END_IS_NEAR: Duration = Duration::from_millis(500);
+/// How long a failed POST waits for the end of its connection, which tells the reason.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What all POSTs to one drain have in common.
+/// The parts that all POSTs to one drain have in common.
 pub(super) struct Template {
     binding: BindingId,
-    /// For HTTP/1.1: path and query.
+    /// The request target for HTTP/1.1: path and query.
     path: Uri,
-    /// For HTTP/2: with scheme and authority.
+    /// The request target for HTTP/2, with scheme and authority.
     full: Uri,
     headers: HeaderMap,
     host: HeaderValue,
@@ -48,41 +48,43 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// A POST that waits for its turn.
+/// A POST that is to be sent.
 pub(super) struct Post {
     pub(super) sequence: u64,
-    /// Which messages of its shipment it carries.
+    /// The messages of the shipment that the POST carries, counted from zero.
     pub(super) messages: Range<u32>,
-    /// It went out on a connection that was then lost.
+    /// Whether the POST was sent before on a connection that was then lost.
     pub(super) was_lost: bool,
     body: Bytes,
-    /// Where each message of the shipment ends, and the body begins.
+    /// The offset of the end of each message in the shipment.
     ends: Arc<[u32]>,
+    /// The offset of the body in the shipment.
     begin: u32,
+    /// The `Idempotency-Key`.
     key: String,
 }
 
-/// A POST that was made.
+/// A POST that was sent, with its result.
 pub(super) struct Done {
     pub(super) post: Post,
     pub(super) connection: Returned,
     pub(super) result: Result,
 }
 
-/// What became of it.
+/// The result of a POST.
 #[derive(Debug)]
 pub(super) enum Result {
-    /// 2xx.
-    Taken,
-    /// Never to be taken.
+    /// The drain accepted it (2xx).
+    Accepted,
+    /// The drain will never accept it.
     Refused(Failure),
-    /// To be tried again later.
+    /// The drain may accept it later.
     Failed(Failure),
-    /// The connection was gone.
+    /// The connection was lost before an answer came.
     Lost {
-        /// Why.
+        /// The reason.
         failure: Failure,
-        /// The drain may have got it.
+        /// Whether the drain may have received the POST.
         sent: bool,
     },
 }
@@ -126,7 +128,7 @@ impl Template {
         })
     }
 
-    /// The POSTs that a shipment makes: one, or one for each message.
+    /// Cuts a shipment into POSTs: one for all messages, or one for each.
     pub(super) fn posts(&self, shipment: &Shipment, each_message: bool) -> Vec<Post> {
         let mut context = Context::new(&SHA256);
         context.update(self.binding.to_string().as_bytes());
@@ -183,16 +185,16 @@ impl Template {
     }
 }
 
-/// Why there is no answer.
-enum Missing {
-    /// The POST never left.
+/// The reason why there is no answer.
+enum NoAnswer {
+    /// The POST was not sent.
     NotSent,
-    /// It may have arrived.
+    /// The POST was sent at least in part, and may have arrived.
     Broken,
 }
 
 impl Post {
-    /// The two halves of its messages; `None` if it has only one.
+    /// Returns one POST for each half of the messages; `None` if there is only one message.
     pub(super) fn halves(&self) -> Option<[Self; 2]> {
         let Range { start, end } = self.messages;
         let middle = start.midpoint(end);
@@ -201,7 +203,7 @@ impl Post {
         }
         let cut = *self.ends.get(middle as usize - 1)?;
         let at = (cut.checked_sub(self.begin)? as usize).min(self.body.len());
-        // The shipment's own key, whatever was cut before.
+        // The key of a half begins with the digest of the whole shipment, however often it was cut before.
         let shipment = self.key.split('-').next().unwrap_or_default();
         let half = |messages: Range<u32>, body: Bytes, begin: u32| Self {
             sequence: self.sequence,
@@ -218,7 +220,7 @@ impl Post {
         ])
     }
 
-    /// Makes the POST on a connection.
+    /// Sends the POST on a connection, and waits at most `longest` for its answer.
     pub(super) async fn send(self, lease: Lease, template: Arc<Template>, longest: Duration) -> Done {
         let Lease {
             number,
@@ -230,7 +232,7 @@ impl Post {
         let (result, usable) = match exchanged {
             Ok(Ok(answer)) => (answer::judge(&answer, &template), answer.is_complete),
             Ok(Err(missing)) => {
-                let known = timeout(END_IS_NEAR, end.wait_for(Option::is_some)).await;
+                let known = timeout(END_TIMEOUT, end.wait_for(Option::is_some)).await;
                 let known = known
                     .ok()
                     .and_then(std::result::Result::ok)
@@ -239,7 +241,7 @@ impl Post {
                     Failure::new(Stage::Closed, format!("`{}` broke off the POST", template.peer))
                         .hint("the drain's log, or that of a proxy before it, should say why")
                 });
-                let sent = matches!(missing, Missing::Broken);
+                let sent = matches!(missing, NoAnswer::Broken);
                 (Result::Lost { failure, sent }, false)
             }
             Err(_) => {
@@ -259,23 +261,23 @@ impl Post {
     }
 }
 
-async fn exchange(channel: &mut Channel, request: Request<Full<Bytes>>) -> std::result::Result<Answer, Missing> {
+async fn exchange(channel: &mut Channel, request: Request<Full<Bytes>>) -> std::result::Result<Answer, NoAnswer> {
     let missing = |error: TrySendError<_>| {
         if error.message().is_some() {
-            Missing::NotSent
+            NoAnswer::NotSent
         } else {
-            Missing::Broken
+            NoAnswer::Broken
         }
     };
     let response = match channel {
         Channel::Http1(sender) => {
-            sender.ready().await.map_err(|_| Missing::NotSent)?;
+            sender.ready().await.map_err(|_| NoAnswer::NotSent)?;
             sender.try_send_request(request).await.map_err(missing)?
         }
         Channel::Http2(sender) => {
-            sender.ready().await.map_err(|_| Missing::NotSent)?;
+            sender.ready().await.map_err(|_| NoAnswer::NotSent)?;
             sender.try_send_request(request).await.map_err(missing)?
         }
     };
-    Answer::read(response).await.map_err(|_| Missing::Broken)
+    Answer::read(response).await.map_err(|_| NoAnswer::Broken)
 }

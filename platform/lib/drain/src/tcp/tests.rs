@@ -7,15 +7,15 @@ use weir_tls::Trust;
 use super::*;
 use crate::connection::Shipment;
 
-/// Where the kernel does not say what has arrived: a receiver that reads gets everything settled by time; of what one that
-/// does not read was written, as much as the kernel may hold is not settled while it is full.
+/// The kernel does not say what has arrived. A receiver that reads has everything settled after a time. For one that does not
+/// read, as much as the kernel's send buffer can hold stays unsettled.
 #[tokio::test]
-async fn without_answers_from_the_kernel_time_decides() {
+async fn without_answers_from_the_kernel_shipments_settle_by_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(64 * 1024).unwrap();
-    let stream = Metered::blind(socket.connect(address).await.unwrap());
+    let stream = MeteredStream::without_kernel_answers(socket.connect(address).await.unwrap());
     let (server, _) = listener.accept().await.unwrap();
     let settings = Settings {
         write_timeout: Duration::from_secs(1),
@@ -24,7 +24,7 @@ async fn without_answers_from_the_kernel_time_decides() {
     let url = DrainUrl::parse(&format!("syslog://{address}")).unwrap();
     let (meter, send_buffer) = (stream.meter(), stream.send_buffer() as u64);
     let link = Link::new(&stream, None, &url, &settings);
-    let (mut sender, mut outcomes, line) = Line::new(&settings);
+    let (mut sender, mut outcomes, line) = TransportEnd::new(&settings);
     let (_trigger, context) = Context::new("test");
     context.tasks.spawn("drain connection", run(stream, link, line));
     let size = 16 * 1024;

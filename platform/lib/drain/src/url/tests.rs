@@ -7,9 +7,9 @@ fn parsed(text: &str) -> DrainUrl {
     DrainUrl::parse(text).unwrap_or_else(|error| panic!("`{text}`: {error}"))
 }
 
-/// What the drain is reached by, for every scheme and way of writing a host.
+/// URLs are parsed for every scheme and every form of a host.
 #[test]
-fn urls_are_taken_apart() {
+fn urls_are_parsed() {
     for (text, scheme, host, port, target, safe) in [
         ("syslog://h:514", Scheme::Syslog, "h", 514, "/", "syslog://h:514"),
         ("syslog://h:443", Scheme::Syslog, "h", 443, "/", "syslog://h:443"),
@@ -91,9 +91,9 @@ fn urls_are_taken_apart() {
     }
 }
 
-/// The contract's texts.
+/// Each mistake in a URL is reported with the contract's text.
 #[test]
-fn mistakes_are_told() {
+fn mistakes_have_the_contracts_texts() {
     for (text, error) in [
         ("", "Cannot parse syslog drain URL."),
         ("no url", "Cannot parse syslog drain URL."),
@@ -143,9 +143,9 @@ fn mistakes_are_told() {
     }
 }
 
-/// User info is decoded for the drain, and for nobody else.
+/// User info is decoded for the request to the drain, and appears in no text.
 #[test]
-fn secrets_stay_inside() {
+fn no_form_of_a_url_shows_its_secrets() {
     let url = parsed("https://us%2Fer:pa%24s@h:1/a/0123456789abcdef0123/b?token=hunter2#hunter2");
     assert_eq!(url.user(), Some(("us/er", "pa$s")));
     let shown = format!("{url} {url:?} {}", url.safe());
@@ -163,9 +163,9 @@ fn secrets_stay_inside() {
     }
 }
 
-/// The contract's table of parameters.
+/// The query parameters have the meaning of the contract's table.
 #[test]
-fn parameters_follow_the_table() {
+fn parameters_follow_the_contracts_table() {
     for (query, kinds) in [
         ("", Kinds::LOGS),
         ("drain-type=logs", Kinds::LOGS_WITHOUT_EVENTS),
@@ -214,12 +214,12 @@ fn parameters_follow_the_table() {
     );
 }
 
-/// Kinds and source types together: the filter is about logs and events only.
+/// The filter by source type applies to logs and events, and not to other kinds.
 #[test]
-fn envelopes_are_chosen() {
+fn the_source_type_filter_applies_to_logs_and_events() {
     let all = parsed("syslog://h:1?drain-data=all&include-log-source-types=APP,rtr");
     let wants = |kind, source_type| all.parameters().wants(kind, source_type);
-    assert!(all.parameters().looks_at_source_types());
+    assert!(all.parameters().filters_by_source_type());
     assert!(wants(Kind::Log, "APP/PROC/WEB") && wants(Kind::Log, "RTR") && wants(Kind::Event, "APP"));
     assert!(!wants(Kind::Log, "STG") && !wants(Kind::Log, "") && !wants(Kind::Event, ""));
     assert!(wants(Kind::Gauge, "") && wants(Kind::Counter, "STG") && wants(Kind::Timer, ""));
@@ -227,16 +227,16 @@ fn envelopes_are_chosen() {
     let logs = parsed("syslog://h:1?exclude-log-source-types=STG");
     assert!(logs.parameters().wants(Kind::Log, "") && !logs.parameters().wants(Kind::Log, "STG"));
     assert!(!logs.parameters().wants(Kind::Gauge, ""));
-    assert!(!parsed("syslog://h:1").parameters().looks_at_source_types());
+    assert!(!parsed("syslog://h:1").parameters().filters_by_source_type());
     assert!(
         !parsed("syslog://h:1?include-log-source-types=")
             .parameters()
-            .looks_at_source_types()
+            .filters_by_source_type()
     );
 }
 
 proptest! {
-    /// Whatever is in the URL, what is secret in it is in no text, whether the URL is usable or not.
+    /// No text shows a secret of a URL, whether the URL is usable or not.
     #[test]
     fn no_text_holds_a_secret(
         scheme in "(syslog|syslog-tls|https|https-batch|ftp|x)",
@@ -254,9 +254,9 @@ proptest! {
         prop_assert!(!shown.contains("HUNTER2"), "`{}`: {}", text, shown);
     }
 
-    /// Nothing that is pasted panics, and what is taken can be spoken to.
+    /// No text causes a panic, and a URL that is accepted has a host and a port.
     #[test]
-    fn any_text_is_taken_or_refused(text in "(syslog|https)?:?/{0,3}.{0,40}") {
+    fn any_text_is_accepted_or_refused(text in "(syslog|https)?:?/{0,3}.{0,40}") {
         if let Ok(url) = DrainUrl::parse(&text) {
             prop_assert!(url.port() != 0 && !url.host().is_empty() && url.target().starts_with('/'));
             prop_assert_eq!(DrainUrl::parse(url.expose()), Ok(url));

@@ -1,4 +1,4 @@
-//! An HTTPS server that keeps what it gets and answers as it is told.
+//! An HTTPS server that records its requests and answers by a script.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -25,7 +25,7 @@ use crate::support::*;
 
 pub(crate) const BOTH: [&[&[u8]]; 2] = [&[b"http/1.1"], &[b"h2"]];
 
-/// What a collector saw.
+/// A request that a collector received.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) version: Version,
@@ -34,16 +34,16 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-/// What a collector answers.
+/// An answer of a collector.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: String,
     pub(crate) delay: Duration,
-    /// The connection is cut in the middle of the body.
+    /// Whether the connection is cut in the middle of the body.
     pub(crate) reset: bool,
-    /// The connection is closed behind it.
+    /// Whether the connection is closed after the answer.
     pub(crate) close: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn reply(status: u16) -> Reply {
 
 pub(crate) type Script = Arc<dyn Fn(usize, &Seen) -> Reply + Send + Sync>;
 
-/// An HTTPS server that keeps what it gets, and answers as `script` says for the nth request.
+/// An HTTPS server that records its requests, and gives the answer of `script` to the nth request.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
@@ -161,7 +161,7 @@ impl Collector {
         self.seen.lock().clone()
     }
 
-    /// All messages taken, and how many of them came more than once.
+    /// Returns the accepted messages, and how many of them came more than once.
     pub(crate) fn numbers(&self) -> (BTreeSet<String>, usize) {
         numbers(
             &self

@@ -1,4 +1,4 @@
-//! HTTPS drains, over HTTP/1.1 and HTTP/2.
+//! HTTPS drains over HTTP/1.1 and HTTP/2.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ fn shipments(count: u64, messages: usize) -> Vec<Shipment> {
     (1..=count).map(|sequence| shipment(sequence, messages, 192)).collect()
 }
 
-/// Sends shipments; what was settled, what was rejected, and why it ended.
+/// Sends shipments; returns the settled ones, the rejected ones, and the reason for the end.
 async fn deliver(
     binding: &Binding,
     settings: &Settings,
@@ -50,9 +50,9 @@ async fn deliver(
     (settled, rejected, failure)
 }
 
-/// A POST looks as the contract wants it, for either scheme and protocol.
+/// The request of a POST has the contract's form, for both schemes and both protocols.
 #[tokio::test]
-async fn posts_look_as_they_should() {
+async fn posts_have_the_contracts_form() {
     for alpn in BOTH {
         for (scheme, count) in [("https", 30), ("https-batch", 3)] {
             let collector = Collector::start(alpn, |_, _| reply(200)).await;
@@ -98,10 +98,10 @@ async fn posts_look_as_they_should() {
     }
 }
 
-/// A shipment that is sent again has the key that it had; one with the same text has not, if it is of another binding or
-/// came in at another time: a collector that leaves out what it knows must not leave out a line that was said twice.
+/// A shipment that is sent again has its former key. A shipment with equal text has another key if it belongs to another
+/// binding or arrived at another time, so a collector that drops duplicates does not drop a line that was logged twice.
 #[tokio::test]
-async fn keys_are_stable() {
+async fn idempotency_keys_are_stable() {
     let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
     let other = Binding::new(
         collector.binding("https-batch").url,
@@ -128,8 +128,8 @@ async fn keys_are_stable() {
     assert_ne!(keys[0], keys[3]);
 }
 
-/// At 50 ms round trip, over either protocol: far more than a batch for each round trip, and no more connections than
-/// allowed.
+/// With a round trip of 50 ms, far more than one batch is delivered in each round trip over both protocols, with no more
+/// connections than allowed.
 #[tokio::test]
 async fn batches_are_pipelined() {
     for alpn in BOTH {
@@ -154,9 +154,9 @@ async fn batches_are_pipelined() {
     }
 }
 
-/// A server with the smallest windows that HTTP/2 has by default: more connections make up for it.
+/// With a server that has the default flow-control windows of HTTP/2, more connections are opened to keep up the rate.
 #[tokio::test]
-async fn narrow_windows_are_got_around() {
+async fn narrow_windows_lead_to_more_connections() {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http2()
@@ -168,10 +168,10 @@ async fn narrow_windows_are_got_around() {
     assert_eq!(settled.len(), 50);
 }
 
-/// What may pass by itself ends the connection, with the delay that the drain asks for; what is permanent concerns its
-/// shipment alone; and the text says what was answered, without what it repeats of us.
+/// A transient answer ends the connection, with the delay that the drain asks for. A permanent one rejects its shipment
+/// alone. The text quotes the answer without the secrets that it repeats.
 #[tokio::test]
-async fn answers_are_understood() {
+async fn each_answer_has_its_outcome() {
     let http_date = |seconds: i64| {
         let then = std::time::SystemTime::now() + Duration::from_secs(seconds.unsigned_abs());
         httpdate::fmt_http_date(then)
@@ -257,7 +257,7 @@ async fn answers_are_understood() {
     }
 }
 
-/// `https` counts the messages that were refused; the others of the same shipment are taken.
+/// With `https`, the refused messages of a shipment are reported, and the others are accepted.
 #[tokio::test]
 async fn single_messages_are_refused_alone() {
     let collector = Collector::start(BOTH[0], |_, seen| {
@@ -271,9 +271,9 @@ async fn single_messages_are_refused_alone() {
     assert_eq!(collector.seen().len(), 20);
 }
 
-/// A batch with messages that the collector refuses is halved until they are found: all others arrive, once.
+/// A batch with refused messages is halved until they are found, and all other messages arrive once.
 #[tokio::test]
-async fn a_refused_message_takes_no_neighbours_along() {
+async fn a_refused_message_does_not_affect_its_batch() {
     let bad = ["1-0", "1-311", "1-312", "2-499"];
     let is_bad = move |line: &str| bad.iter().any(|bad| line.starts_with(&format!("{bad} ")));
     for alpn in BOTH {
@@ -306,7 +306,7 @@ async fn a_refused_message_takes_no_neighbours_along() {
     }
 }
 
-/// What fails once is sent again by the caller, and with what was under way nothing is lost: the collector has it all.
+/// When the caller sends again what was not settled, the collector has every message after each kind of fault.
 #[tokio::test]
 async fn nothing_is_lost_over_faults() {
     for alpn in BOTH {
@@ -338,7 +338,7 @@ async fn nothing_is_lost_over_faults() {
             left.retain(|shipment| !settled.contains(&shipment.sequence));
         }
         assert_eq!(collector.numbers().0.len(), 40 * 20);
-        // What came twice can be told by its key.
+        // A message that came twice has the same key both times.
         let mut by_key: BTreeMap<String, Bytes> = BTreeMap::new();
         for seen in collector.seen() {
             let body = by_key
@@ -350,7 +350,7 @@ async fn nothing_is_lost_over_faults() {
     }
 }
 
-/// A server that closes its connection after each answer is no failure, whether it says so or not.
+/// A server may close its connection after each answer, with or without `Connection: close`, and that is no failure.
 #[tokio::test]
 async fn connections_may_be_closed_between_posts() {
     let collector = Collector::start(BOTH[0], |_, _| Reply {
@@ -363,7 +363,7 @@ async fn connections_may_be_closed_between_posts() {
     assert_eq!(collector.numbers().0.len(), 90);
 }
 
-/// An idle connection that the server closed, and one that was idle for too long: the next shipment gets a new one.
+/// After the server closed an idle connection, or it was idle for too long, the next shipment gets a new connection.
 #[tokio::test]
 async fn idle_connections_are_replaced() {
     for alpn in BOTH {
@@ -385,7 +385,7 @@ async fn idle_connections_are_replaced() {
             .await;
         }
         assert!(collector.connections() >= 3);
-        // The drain goes away meanwhile: that is told with the next shipment.
+        // The drain stops meanwhile, which the next shipment reports.
         collector.running.abort_all();
         while collector.running.join_next().await.is_some() {}
         sender.send(shipment(4, 1, 1)).await.unwrap();
@@ -395,9 +395,9 @@ async fn idle_connections_are_replaced() {
     }
 }
 
-/// A batch connection is used for so long and no longer.
+/// A batch connection is replaced at the end of its lifetime.
 #[tokio::test]
-async fn connections_have_a_life() {
+async fn connections_are_replaced_after_their_lifetime() {
     let collector = Collector::start(BOTH[1], |_, _| reply(200)).await;
     let settings = Settings {
         connection_life: Duration::from_millis(50),
@@ -419,9 +419,9 @@ async fn connections_have_a_life() {
     );
 }
 
-/// A drain that does not answer.
+/// A drain that does not answer is reported after the time-out.
 #[tokio::test]
-async fn silence_is_told() {
+async fn a_missing_answer_is_reported() {
     for alpn in BOTH {
         let collector = Collector::start(alpn, |number, _| Reply {
             delay: if number == 1 {
@@ -445,7 +445,7 @@ async fn silence_is_told() {
     }
 }
 
-/// An answer without end is not read.
+/// An endless answer is not read to its end.
 #[tokio::test]
 async fn endless_answers_are_cut() {
     for alpn in BOTH {
@@ -459,9 +459,9 @@ async fn endless_answers_are_cut() {
     }
 }
 
-/// The certificate is looked at, in the same words as over plain TLS.
+/// The certificate is verified, and a failure has the text of a TLS drain.
 #[tokio::test]
-async fn certificates_are_looked_at() {
+async fn certificates_are_verified() {
     let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
     let url = format!("https://{}/", collector.address);
     let failure = connect(&binding(&url), &settings(), &tasks())
@@ -477,9 +477,9 @@ async fn certificates_are_looked_at() {
     );
 }
 
-/// A client certificate that is missing is told although the handshake succeeded, as TLS 1.3 has it.
+/// A missing client certificate is reported, although the handshake succeeds, as in TLS 1.3.
 #[tokio::test]
-async fn a_missing_client_certificate_is_told() {
+async fn a_missing_client_certificate_is_reported() {
     let root = Ca::root("Root");
     let server = Server {
         clients: Some(&root),
@@ -500,7 +500,7 @@ async fn a_missing_client_certificate_is_told() {
     assert!(serving.await.unwrap().is_err());
 }
 
-/// The probe posts its message.
+/// A probe posts its message to a collector.
 #[tokio::test]
 async fn a_collector_is_probed() {
     for alpn in BOTH {

@@ -1,11 +1,11 @@
-//! The probe: each step, and what is said when one fails.
+//! The probe: each of its steps, and the report of a failure.
 
 use tokio::io::AsyncReadExt as _;
 use weir_drain::{Resolver, Settings, probe};
 
 use crate::support::*;
 
-/// A plain drain gets one message in RFC 5424, framed; each step has its time and its text.
+/// A plain drain gets one framed RFC 5424 message, and each step has its duration and text.
 #[tokio::test]
 async fn a_plain_drain_gets_a_test_message() {
     let (listener, address) = listen().await;
@@ -31,9 +31,9 @@ async fn a_plain_drain_gets_a_test_message() {
     assert!(report.to_string().contains("connected to `127.0.0.1:"), "{report}");
 }
 
-/// The walk ends at the step that fails, with the reason and what to do.
+/// A probe ends at the step that fails, with the reason and a hint.
 #[tokio::test]
-async fn the_walk_ends_where_it_fails() {
+async fn a_probe_ends_at_the_step_that_fails() {
     let (listener, address) = listen().await;
     let root = Ca::root("Root");
     let acceptor = Server::default().acceptor(&root.issue("other", &["other.example"], Time::Now));

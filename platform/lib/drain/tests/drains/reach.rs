@@ -1,4 +1,4 @@
-//! Names and addresses.
+//! Host names and addresses of drains.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -19,9 +19,9 @@ async fn refused(url: &str, settings: &Settings) -> Failure {
     failure
 }
 
-/// No spelling of a forbidden address gets through, and what is checked is what the name means at the dial.
+/// No form of a blocked address is dialled, and the check is made on the address that the name has at the dial.
 #[tokio::test]
-async fn forbidden_addresses_are_not_dialled() {
+async fn blocked_addresses_are_not_dialled() {
     let (listener, address) = listen().await;
     let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
     let settings = Settings {
@@ -55,7 +55,7 @@ async fn forbidden_addresses_are_not_dialled() {
     assert!(listening.is_err(), "something was dialled");
 }
 
-/// Several addresses are tried in order, the forbidden ones left out.
+/// Several addresses are tried in order, without the blocked ones.
 #[tokio::test]
 async fn addresses_are_tried_in_order() {
     let (listener, address) = listen().await;
@@ -86,7 +86,7 @@ async fn addresses_are_tried_in_order() {
     assert!(failure.hint().unwrap().starts_with("nothing listens there"));
 }
 
-/// IPv6, as far as this machine has it.
+/// A drain is reached over IPv6, if the machine has IPv6.
 #[tokio::test]
 async fn ipv6_drains_are_reached() {
     let Ok(listener) = tokio::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
@@ -99,9 +99,9 @@ async fn ipv6_drains_are_reached() {
     accept(&listener).await;
 }
 
-/// A name without an address, from the system's resolver and from ours.
+/// A host name without an address is reported, by the system's resolver and by a fixed one.
 #[tokio::test]
-async fn names_without_addresses_are_told() {
+async fn names_without_addresses_are_reported() {
     for settings in [
         settings(),
         Settings {
@@ -127,9 +127,9 @@ async fn names_without_addresses_are_told() {
     assert!(located.iter().all(IpAddr::is_loopback));
 }
 
-/// An address that swallows packets: the dial time-out holds. (A listener whose backlog is full does so on Linux.)
+/// An address that drops packets is given up at the dial time-out. (On Linux, a listener with a full backlog does that.)
 #[tokio::test]
-async fn silence_ends_at_the_dial_timeout() {
+async fn an_unresponsive_address_ends_at_the_dial_timeout() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();

@@ -1,4 +1,4 @@
-//! Bindings, shipments, certificates and servers for the tests.
+//! Bindings, shipments, certificates and servers for the tests of this crate.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,14 +24,14 @@ use weir_tls::Trust;
 /// The deadline of every condition.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// In every secret of every test.
+/// A text that every secret of every test contains.
 pub(crate) const SECRET: &str = "hunter2";
 
 pub(crate) fn tasks() -> Tasks {
     Context::new("test").1.tasks
 }
 
-/// Settings that trust nobody and are quick to give up.
+/// Settings with an empty trust store and short time-outs.
 pub(crate) fn settings() -> Settings {
     Settings {
         dial_timeout: Duration::from_secs(3),
@@ -60,7 +60,7 @@ pub(crate) fn trusting(ca: &str) -> Credentials {
     }
 }
 
-/// Shipment `sequence` of `count` messages `<sequence>-<index> padding\n`, without lengths in front.
+/// Returns shipment `sequence` of `count` messages `<sequence>-<index> padding\n`, which are not octet-counted.
 pub(crate) fn shipment(sequence: u64, count: usize, padding: usize) -> Shipment {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for index in 0..count {
@@ -75,7 +75,7 @@ pub(crate) fn shipment(sequence: u64, count: usize, padding: usize) -> Shipment 
     }
 }
 
-/// The numbers of messages in what a receiver got, and how many came more than once.
+/// Returns the numbers of the messages that a receiver got, and how many came more than once.
 pub(crate) fn numbers(received: &[u8]) -> (BTreeSet<String>, usize) {
     let text = String::from_utf8_lossy(received);
     let (mut found, mut twice) = (BTreeSet::new(), 0);
@@ -97,7 +97,7 @@ pub(crate) async fn next(outcomes: &mut Outcomes) -> Outcome {
     outcome
 }
 
-/// Outcomes until the connection is over: what was settled, and why it is over.
+/// Reads outcomes until the connection ends; returns the settled shipments and the reason for the end.
 pub(crate) async fn until_broken(outcomes: &mut Outcomes) -> (Vec<u64>, Failure) {
     let mut settled = Vec::new();
     loop {
@@ -109,7 +109,7 @@ pub(crate) async fn until_broken(outcomes: &mut Outcomes) -> (Vec<u64>, Failure)
     }
 }
 
-/// Sends shipments in the background, as the agent does beside reading outcomes.
+/// Sends shipments in the background, so that the test can read the outcomes.
 pub(crate) fn send_all(mut sender: Sender, shipments: Vec<Shipment>) -> tokio::task::JoinHandle<Sender> {
     tokio::spawn(async move {
         for shipment in shipments {
@@ -121,7 +121,7 @@ pub(crate) fn send_all(mut sender: Sender, shipments: Vec<Shipment>) -> tokio::t
     })
 }
 
-/// No failure holds a secret, however it is written.
+/// Asserts that no form of a failure shows a secret.
 pub(crate) fn harmless(failure: &Failure) {
     use weir_error::Classify as _;
     let shown = format!("{failure} {failure:?} {:?}", failure.hint());
@@ -147,10 +147,10 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// A CA, perhaps one that another CA signed.
+/// A root CA, or an intermediate CA that another one signed.
 pub(crate) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// Certificates that a server of this CA sends along.
+    /// The intermediate certificates that a server of this CA sends.
     chain: String,
 }
 
@@ -161,7 +161,7 @@ pub(crate) struct Identity {
     pub(crate) key: String,
 }
 
-/// When a certificate is valid.
+/// The period in which a certificate is valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Time {
     Now,
@@ -213,7 +213,7 @@ impl Ca {
         self.issuer.pem()
     }
 
-    /// A certificate for these names, with the intermediates behind it.
+    /// Issues a certificate for the given names, followed by the intermediate certificates.
     pub(crate) fn issue(&self, name: &str, names: &[&str], time: Time) -> Identity {
         let key = KeyPair::generate().unwrap();
         let cert = params(name, names, time).signed_by(&key, &self.issuer).unwrap();
@@ -224,7 +224,7 @@ impl Ca {
     }
 }
 
-/// A certificate that nobody vouches for.
+/// Returns a self-signed certificate.
 pub(crate) fn self_signed(name: &str, names: &[&str], is_ca: bool) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = params(name, names, Time::Now);
@@ -238,10 +238,10 @@ pub(crate) fn self_signed(name: &str, names: &[&str], is_ca: bool) -> Identity {
     }
 }
 
-/// How a server speaks TLS.
+/// The TLS configuration of a server.
 #[derive(Default)]
 pub(crate) struct Server<'a> {
-    /// Clients must show a certificate of this CA.
+    /// The CA that must have signed the client's certificate.
     pub(crate) clients: Option<&'a Ca>,
     pub(crate) alpn: Vec<Vec<u8>>,
     pub(crate) versions: Option<&'static [&'static SupportedProtocolVersion]>,
@@ -276,7 +276,7 @@ impl Server<'_> {
     }
 }
 
-/// A file with this content, in a directory that lives as long as the test.
+/// Writes a file in a directory that exists as long as the test.
 pub(crate) fn file(dir: &tempfile::TempDir, name: &str, content: &str) -> PathBuf {
     let path = dir.path().join(name);
     std::fs::write(&path, content).unwrap();

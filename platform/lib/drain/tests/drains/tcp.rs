@@ -1,4 +1,4 @@
-//! Plain TCP.
+//! Syslog drains over plain TCP.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use weir_drain::{Closed, Outcome, Stage, Unsettled, connect};
 
 use crate::support::*;
 
-/// What is sent arrives as it is, in order; each shipment is written and then settled, not before it is old enough. When
-/// the sender is dropped, the rest arrives and the connection is closed.
+/// Shipments arrive unchanged and in order. Each is written first, and settled when it is old enough. When the sender is
+/// dropped, the rest arrives and the connection is closed.
 #[tokio::test]
 async fn shipments_arrive_and_settle() {
     let (listener, address) = listen().await;
@@ -39,10 +39,10 @@ async fn shipments_arrive_and_settle() {
     assert!(received == expected);
 }
 
-/// The receiver dies in the middle of a stream: its end is seen at once, without another write, and what is sent again on
-/// a new connection fills the gap.
+/// The receiver dies in the middle of a stream. That is seen at once, without another write, and after the unsettled
+/// shipments are sent again over a new connection no message is missing.
 #[tokio::test]
-async fn a_receiver_that_dies_costs_nothing() {
+async fn no_message_is_lost_when_a_receiver_dies() {
     let (listener, address) = listen().await;
     let binding = binding(&format!("syslog://{address}"));
     let tasks = tasks();
@@ -56,7 +56,7 @@ async fn a_receiver_that_dies_costs_nothing() {
             let mut part = vec![0; 40_000];
             timeout(LONG, server.read_exact(&mut part)).await.unwrap().unwrap();
             received.extend(part);
-            // A line cut in the middle is not received.
+            // A line that is cut in the middle does not count as received.
             received.push(b'\r');
             drop(server);
             let (settled, failure) = until_broken(&mut outcomes).await;
@@ -82,10 +82,10 @@ async fn a_receiver_that_dies_costs_nothing() {
     assert_eq!(found.len(), 40 * 25);
 }
 
-/// When a receiver ends the connection it is known whether anything was written, and whether all of it was read: what is
-/// unread resets a connection.
+/// When a receiver ends the connection, the failure says whether any data was unsettled, and whether the receiver had read
+/// all of it, because a close with unread data resets the connection.
 #[tokio::test]
-async fn the_end_says_what_was_read() {
+async fn the_end_of_a_connection_tells_what_was_read() {
     for (sent, read, unsettled) in [
         (0, 0, Unsettled::Nothing),
         (1, 0, Unsettled::Unknown),
@@ -105,7 +105,7 @@ async fn the_end_says_what_was_read() {
         let mut whole = vec![0; shipment(1, 1, 500).bytes.len() * read];
         timeout(LONG, server.read_exact(&mut whole)).await.unwrap().unwrap();
         if usize::try_from(sent).unwrap() > read {
-            // What was written is here, and stays unread.
+            // The data has arrived here, and is not read.
             timeout(LONG, server.peek(&mut [0])).await.unwrap().unwrap();
         }
         drop(server);
@@ -118,8 +118,8 @@ async fn the_end_says_what_was_read() {
     }
 }
 
-/// A receiver that accepts and never reads: what its kernel does not take is never settled, sending waits at the window,
-/// and the connection is given up at the write time-out.
+/// A receiver accepts the connection and never reads. Data that its kernel does not accept is never settled, `send` waits for
+/// the window, and the connection ends at the write time-out.
 #[tokio::test]
 async fn a_receiver_that_never_reads_is_given_up() {
     let (listener, address) = listen().await;
@@ -135,7 +135,7 @@ async fn a_receiver_that_never_reads_is_given_up() {
     assert_eq!(failure.to_string(), format!("`{address}` has taken nothing for 1s"));
     drop(sending);
     drop(outcomes);
-    // All that was settled is in the receiver's hands; our kernel delivers what else it has.
+    // Everything that was settled has arrived; the kernel delivers the rest of its buffer.
     let mut received = Vec::new();
     timeout(LONG, server.read_to_end(&mut received)).await.unwrap().unwrap();
     assert!(
@@ -147,7 +147,7 @@ async fn a_receiver_that_never_reads_is_given_up() {
     assert!(settled.len() < 40, "{}", settled.len());
 }
 
-/// Few lines for a receiver that does not read: nothing is settled that its kernel does not have, however long it takes.
+/// A few lines for a receiver that does not read are not settled before its kernel has them, however long that takes.
 #[tokio::test]
 async fn nothing_settles_that_has_not_arrived() {
     let socket = TcpSocket::new_v4().unwrap();
@@ -186,7 +186,7 @@ async fn nothing_settles_that_has_not_arrived() {
     }
 }
 
-/// A reset says so, and the sender learns that it is over.
+/// A reset is reported at once, and `send` fails.
 #[tokio::test]
 async fn a_reset_is_seen_at_once() {
     let (listener, address) = listen().await;
@@ -203,9 +203,9 @@ async fn a_reset_is_seen_at_once() {
     assert!(timeout(Duration::from_millis(50), outcomes.next()).await.is_err());
 }
 
-/// What a receiver says does not matter.
+/// Bytes that a receiver sends are discarded.
 #[tokio::test]
-async fn a_talkative_receiver_is_read() {
+async fn bytes_from_the_receiver_are_discarded() {
     let (listener, address) = listen().await;
     let (mut sender, mut outcomes) = connect(&binding(&format!("syslog://{address}")), &settings(), &tasks())
         .await
@@ -218,9 +218,9 @@ async fn a_talkative_receiver_is_read() {
     assert_eq!(next(&mut outcomes).await, Outcome::Settled(1));
 }
 
-/// Dropping the outcomes ends the connection; a shipment larger than the window still goes.
+/// Dropping the outcomes ends the connection. A shipment larger than the window is sent.
 #[tokio::test]
-async fn nobody_listening_ends_it() {
+async fn dropping_the_outcomes_ends_the_connection() {
     let (listener, address) = listen().await;
     let settings = weir_drain::Settings {
         resend_window: 64 * 1024,
@@ -242,7 +242,7 @@ async fn nobody_listening_ends_it() {
     drop(sender);
 }
 
-/// 50,000 messages of 200 bytes a second and more go through one connection with little work.
+/// One connection carries at least 50,000 messages of 200 bytes in a second.
 #[tokio::test]
 async fn one_connection_carries_many() {
     let (listener, address) = listen().await;

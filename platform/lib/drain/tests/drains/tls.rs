@@ -1,4 +1,4 @@
-//! TLS: whom a drain's certificate may come from, and what is said when it does not.
+//! Syslog drains over TLS: which certificates are trusted, and the texts for those that are not.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn named() -> Settings {
     }
 }
 
-/// Serves one connection: what came in, or that there was no handshake.
+/// Serves one connection; returns the received bytes, or the error of the handshake.
 async fn serve(listener: &TcpListener, acceptor: TlsAcceptor) -> std::io::Result<Vec<u8>> {
     let mut stream = acceptor.accept(accept(listener).await).await?;
     let mut received = Vec::new();
@@ -33,7 +33,7 @@ async fn serve(listener: &TcpListener, acceptor: TlsAcceptor) -> std::io::Result
     Ok(received)
 }
 
-/// Sends one shipment through `binding` to such a server; what it received, or why the drain failed.
+/// Sends one shipment to such a server; returns the bytes that it received, or the failure of the drain.
 async fn deliver(
     binding: impl Fn(u16) -> Binding,
     settings: &Settings,
@@ -64,9 +64,9 @@ fn url(port: u16) -> String {
     format!("syslog-tls://u:{SECRET}@{NAME}:{port}?token={SECRET}")
 }
 
-/// The binding's own CA is enough, with an intermediate on the way, in both versions of TLS.
+/// The binding's own CA is trusted, also for a certificate behind an intermediate, in TLS 1.2 and 1.3.
 #[tokio::test]
-async fn a_binding_brings_its_ca() {
+async fn the_ca_of_a_binding_is_trusted() {
     let root = Ca::root("Root");
     let identity = root
         .intermediate("Intermediate", Time::Now)
@@ -87,9 +87,9 @@ async fn a_binding_brings_its_ca() {
     }
 }
 
-/// The platform's CA file is trusted by all, and followed when it changes.
+/// The platform's CA file is trusted for every drain, and is read again when it changes.
 #[tokio::test]
-async fn the_platform_trusts_for_all() {
+async fn the_platforms_cas_are_trusted_for_every_drain() {
     let (root, next) = (Ca::root("Root"), Ca::root("Next Root"));
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir, "ca.pem", &root.pem());
@@ -105,7 +105,7 @@ async fn the_platform_trusts_for_all() {
         .await
         .unwrap_err();
     file(&dir, "ca.pem", &format!("{}{}", root.pem(), next.pem()));
-    // It is looked at once a second.
+    // The file is checked once a second.
     let deadline = tokio::time::Instant::now() + LONG;
     while deliver(|port| binding(&url(port)), &settings, serve(&next))
         .await
@@ -119,8 +119,7 @@ async fn the_platform_trusts_for_all() {
         .unwrap();
 }
 
-/// A self-signed certificate that is given as CA is trusted, as Go does, whether it calls itself a CA or not; under its
-/// own name only.
+/// A self-signed certificate that is given as CA is trusted for its own name, whether it is marked as a CA or not, as in Go.
 #[tokio::test]
 async fn self_signed_servers_can_be_pinned() {
     for is_ca in [false, true] {
@@ -150,8 +149,8 @@ async fn self_signed_servers_can_be_pinned() {
     }
 }
 
-/// The same URL bound twice, each with a CA of its own: two drains, two trust stores. What one trusts, the other does not,
-/// whoever comes first.
+/// Two bindings of one URL, each with its own CA, have separate trust stores. Neither trusts the other's CA, in whichever
+/// order they connect.
 #[tokio::test]
 async fn trust_is_not_shared() {
     let (one, two) = (Ca::root("One"), Ca::root("Two"));
@@ -176,7 +175,7 @@ async fn trust_is_not_shared() {
     }
 }
 
-/// Each thing that can be wrong with a chain is told with the subject of the certificate that it is wrong with.
+/// Each fault of a certificate chain is reported with the subject of the certificate that has it.
 #[tokio::test]
 async fn chains_are_explained() {
     let root = Ca::root("Root");
@@ -258,20 +257,24 @@ async fn chains_are_explained() {
         assert_eq!(shown.split_once("`: ").map(|(_, reason)| reason), Some(text), "{shown}");
         assert!(shown.starts_with("tls with `logs.example:"), "{shown}");
         assert!(failure.hint().is_some() && !failure.permanent);
-        // With verification off, nothing is wrong.
-        let blind = Settings {
+        // Without verification, the certificate is accepted.
+        let without_kernel_answers = Settings {
             skip_verify: true,
             ..named()
         };
         let acceptor = Server::default().acceptor(&identity);
-        deliver(|port| with(&url(port), credentials.clone()), &blind, acceptor)
-            .await
-            .unwrap();
+        deliver(
+            |port| with(&url(port), credentials.clone()),
+            &without_kernel_answers,
+            acceptor,
+        )
+        .await
+        .unwrap();
     }
 }
 
-/// A drain that wants to know who we are: with the right certificate, without any, with one of somebody else, with one
-/// that expired; in both versions of TLS, which refuse at different times.
+/// A drain requires a client certificate, and gets the right one, none, one of another CA, or an expired one, in TLS 1.2 and
+/// 1.3, which refuse at different times.
 #[tokio::test]
 async fn drains_may_demand_a_certificate() {
     let (root, clients, others) = (Ca::root("Root"), Ca::root("Clients"), Ca::root("Others"));
@@ -316,9 +319,9 @@ async fn drains_may_demand_a_certificate() {
     }
 }
 
-/// Credentials that cannot be used are told before anything is dialled, and without what is in them.
+/// Credentials that cannot be used are reported before a connection is made, without showing their contents.
 #[tokio::test]
-async fn unusable_credentials_are_told() {
+async fn unusable_credentials_are_reported() {
     let one = self_signed("one", &["one"], false);
     let two = self_signed("two", &["two"], false);
     for (cert, key, ca, text) in [
@@ -360,9 +363,9 @@ async fn unusable_credentials_are_told() {
     }
 }
 
-/// A port that does not speak TLS, one that says nothing, and one that hangs up.
+/// A port that does not speak TLS, one that sends nothing, and one that closes the connection are reported.
 #[tokio::test]
-async fn not_tls_is_told() {
+async fn a_port_without_tls_is_reported() {
     let (listener, address) = listen().await;
     let settings = Settings {
         dial_timeout: Duration::from_millis(300),
@@ -396,7 +399,7 @@ async fn not_tls_is_told() {
     );
 }
 
-/// The operator's cipher suites force TLS 1.2 for drains outside, the internal profile has its own.
+/// The operator's cipher suites force TLS 1.2 for drains outside the platform, and the internal profile has its own suites.
 #[tokio::test]
 async fn profiles_choose_suites() {
     let root = Ca::root("Root");
@@ -415,7 +418,7 @@ async fn profiles_choose_suites() {
     };
     let external = |port| with(&url(port), credentials.clone());
     let internal = |port| with(&format!("{}&ssl-strict-internal=true", url(port)), credentials.clone());
-    // The servers' keys are ECDSA.
+    // The suites must be for ECDSA, as the servers' keys are.
     let ecdsa = chosen("ECDHE-ECDSA-AES128-GCM-SHA256:AES128-SHA");
     let rsa = chosen("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
     deliver(external, &ecdsa, only(ONLY_12)).await.unwrap();
@@ -427,7 +430,7 @@ async fn profiles_choose_suites() {
     assert!(CipherSuites::parse("AES128-SHA:RC4").is_err());
 }
 
-/// A drain that dies and comes back, in TLS: as over plain TCP.
+/// A TLS drain that dies is seen at once, and no message is lost when it comes back, as over plain TCP.
 #[tokio::test]
 async fn a_tls_receiver_that_dies_is_seen() {
     let root = Ca::root("Root");

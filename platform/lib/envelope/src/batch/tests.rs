@@ -25,7 +25,7 @@ fn sources(batch: &Batch) -> Vec<String> {
     batch.iter().map(|envelope| envelope.source_id().to_owned()).collect()
 }
 
-/// A well-formed message: the batch shares its bytes, and finds every envelope in them.
+/// A batch that is split from a well-formed message shares its bytes and finds every envelope in them.
 #[test]
 fn split_shares_the_bytes_of_a_clean_message() {
     let envelopes = [log("a", b"one"), log("", b"two"), log("b", b"\xff\x00")];
@@ -40,9 +40,10 @@ fn split_shares_the_bytes_of_a_clean_message() {
     }
 }
 
-/// One bad envelope among good ones, unknown fields in between and our link field: only the bad one is missing.
+/// A message has a malformed envelope, unknown fields and the link field between good envelopes: only the malformed
+/// envelope is missing from the batch.
 #[test]
-fn a_bad_envelope_costs_only_itself() {
+fn only_the_malformed_envelope_is_rejected() {
     let mut bytes = message(&[log("a", b"one")]);
     put_bytes(&mut bytes, LINK_FIELD, b"link");
     put_bytes(&mut bytes, 1, &{
@@ -64,7 +65,7 @@ fn a_bad_envelope_costs_only_itself() {
     );
 }
 
-/// A message cut off in its second envelope: the first one is kept and the break is said.
+/// A message is cut off within its second envelope: the first one is kept and the break is reported.
 #[test]
 fn truncation_keeps_what_came_before() {
     let whole = message(&[log("a", b"one"), log("b", b"two")]);
@@ -73,9 +74,9 @@ fn truncation_keeps_what_came_before() {
     assert_eq!(split.broken, Some(WireError::Truncated));
 }
 
-/// Picking copies a part, shares the whole, and keeps places right in the copy.
+/// Picking all envelopes shares the bytes; picking some copies them, and the copy can be picked from again.
 #[test]
-fn picked_parts_are_whole_batches_again() {
+fn a_selection_is_a_valid_batch() {
     let batch = Batch::split(message(&[log("a", b"1"), log("bb", b"2"), log("a", b"3")]).into()).batch;
     let part = batch.select(|envelope| envelope.source_id() == "a").expect("two match");
     assert_eq!(part.bytes().as_ref(), message(&[log("a", b"1"), log("a", b"3")]));
@@ -86,7 +87,7 @@ fn picked_parts_are_whole_batches_again() {
     assert_eq!(all.bytes().as_ptr(), batch.bytes().as_ptr());
 }
 
-/// What a builder makes is what split reads.
+/// `Batch::split` reads from a builder's bytes exactly the envelopes that were appended.
 #[test]
 fn the_builder_and_split_agree() {
     let other = Batch::from_envelope(&log("third", b"3")).expect("valid");
@@ -103,10 +104,10 @@ fn the_builder_and_split_agree() {
     assert_eq!(sources(&again.batch), sources(&batch));
 }
 
-/// Added tags change nothing that routing looks at: the batch is what a split of its bytes finds, also where the length
-/// prefix grows.
+/// Added tags change no fact that routing reads: the built batch equals a split of its bytes, also where the length prefix
+/// becomes longer.
 #[test]
-fn tagged_envelopes_are_found_as_they_were() {
+fn added_tags_keep_source_and_kind() {
     let mut tags = Vec::new();
     put_bytes(&mut tags, 9, b"\x0a\x03job\x12\x04cell");
     for payload in [0, 80, 90, 200, 20_000] {

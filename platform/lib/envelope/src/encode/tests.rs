@@ -53,7 +53,7 @@ fn write(envelope: &v2::Envelope) -> Vec<u8> {
 }
 
 proptest! {
-    /// What the writer writes is a valid envelope, and a typed decoder reads it back as it was.
+    /// The writer's output is a valid envelope, and a typed decoder reads back the values that were written.
     #[test]
     fn a_decoder_reads_what_the_writer_writes(mut envelope in testing::envelope()) {
         if let Some(Message::Log(log)) = &mut envelope.message {

@@ -23,7 +23,7 @@ fn written(write: impl FnOnce(&mut Writer<'_>)) -> String {
     json(&envelope)
 }
 
-/// Numbers as their text, as reading them back is not exact.
+/// Returns a placeholder for a finite number, because serde_json does not always read a number back exactly.
 fn number(value: f64) -> Value {
     if value.is_finite() {
         json!("finite")
@@ -107,9 +107,9 @@ fn expected(envelope: &v2::Envelope) -> Value {
 }
 
 proptest! {
-    /// Any envelope, in any order and joined with another: the object is what its typed form says.
+    /// The JSON object of any envelope, with its fields in any order and joined with another, equals that of its typed form.
     #[test]
-    fn objects_are_what_the_types_say(
+    fn objects_equal_those_of_owned_types(
         bytes in (testing::envelope(), testing::envelope())
             .prop_flat_map(|(one, other)| testing::shuffled(&[one.encode_to_vec(), other.encode_to_vec()].concat()))
     ) {
@@ -118,18 +118,18 @@ proptest! {
         prop_assert_eq!(object, expected(&v2::Envelope::decode(&*bytes).unwrap()));
     }
 
-    /// Any bytes give JSON.
+    /// Arbitrary bytes give valid JSON.
     #[test]
-    fn json_survives_anything(
-        bytes in testing::hostile(testing::envelope().prop_map(|envelope| envelope.encode_to_vec()))
+    fn arbitrary_bytes_give_valid_json(
+        bytes in testing::arbitrary_bytes(testing::envelope().prop_map(|envelope| envelope.encode_to_vec()))
     ) {
         serde_json::from_str::<Value>(&json(&bytes)).unwrap();
     }
 }
 
-/// Texts as clients have always got them: order, defaults, names, numbers.
+/// The JSON text is exactly the original's: order of fields, default values, names and numbers.
 #[test]
-fn texts_are_exact() {
+fn the_json_text_is_exactly_the_originals() {
     assert_eq!(
         written(|_| {}),
         r#"{"timestamp":"0","source_id":"","instance_id":"","deprecated_tags":{},"tags":{}}"#
@@ -185,9 +185,9 @@ fn texts_are_exact() {
     );
 }
 
-/// Batches are one object on one line.
+/// A batch is one JSON object on one line.
 #[test]
-fn batches_are_lists() {
+fn a_batch_is_one_object_on_one_line() {
     let mut out = Vec::new();
     write_batch([], &mut out);
     assert_eq!(out, br#"{"batch":[]}"#);

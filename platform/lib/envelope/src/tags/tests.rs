@@ -20,7 +20,7 @@ fn deprecate(bytes: &[u8]) -> Vec<u8> {
     out.split_off(4)
 }
 
-/// The same with owned types.
+/// Does with owned types what [`prefer_tags`] does with encoded ones.
 fn preferred(mut envelope: v2::Envelope) -> v2::Envelope {
     for (key, value) in std::mem::take(&mut envelope.deprecated_tags) {
         let text = match value.data {
@@ -38,7 +38,7 @@ fn preferred(mut envelope: v2::Envelope) -> v2::Envelope {
     envelope
 }
 
-/// The same with owned types.
+/// Does with owned types what [`deprecate_tags`] does with encoded ones.
 fn deprecated(mut envelope: v2::Envelope) -> v2::Envelope {
     for (key, value) in std::mem::take(&mut envelope.tags) {
         envelope.deprecated_tags.insert(
@@ -52,9 +52,9 @@ fn deprecated(mut envelope: v2::Envelope) -> v2::Envelope {
 }
 
 proptest! {
-    /// Both directions give what the definition gives on owned types, and no key twice.
+    /// Both directions give the result of the definition on owned types, and no key occurs twice.
     #[test]
-    fn folding_is_what_the_definition_says(
+    fn merged_tags_equal_those_of_owned_types(
         (envelope, bytes) in testing::envelope().prop_flat_map(|envelope| {
             let bytes = testing::shuffled(&envelope.encode_to_vec());
             (Just(envelope), bytes)
@@ -69,17 +69,17 @@ proptest! {
         prop_assert_eq!(EnvelopeView::new(&other).deprecated_tags().count(), decode(&other).deprecated_tags.len());
     }
 
-    /// Any bytes: nothing panics, and little more comes out than went in.
+    /// Arbitrary bytes cause no panic, and the output is not much larger than the input.
     #[test]
-    fn folding_survives_anything(
-        bytes in testing::hostile(testing::envelope().prop_map(|envelope| envelope.encode_to_vec()))
+    fn merging_tags_never_panics(
+        bytes in testing::arbitrary_bytes(testing::envelope().prop_map(|envelope| envelope.encode_to_vec()))
     ) {
         prop_assert!(prefer(&bytes).len() <= bytes.len() * 30 + 400);
         prop_assert!(deprecate(&bytes).len() <= bytes.len() * 8 + 64);
     }
 }
 
-/// Unknown fields are somebody's: they stay.
+/// Fields that this version does not know are kept, as a client may know them.
 #[test]
 fn unknown_fields_are_kept() {
     let mut bytes = v2::Envelope {
@@ -92,7 +92,7 @@ fn unknown_fields_are_kept() {
     assert_eq!(deprecate(&bytes), bytes);
 }
 
-/// Many keys are found as few are.
+/// A set finds its keys on both sides of the limit between array and hash table.
 #[test]
 fn key_sets_of_any_size_find_their_keys() {
     let keys: Vec<String> = (0..100).map(|index| index.to_string()).collect();

@@ -1,4 +1,4 @@
-//! v1 to v2.
+//! Converts v1 envelopes to v2.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -15,39 +15,41 @@ use crate::encode::Writer;
 use crate::view::{self, Stream};
 use crate::wire::{Fields, Value, WireError, put_bytes};
 
-/// Why bytes are not a v1 envelope.
+/// The reason why bytes are not a valid v1 envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FromV1Error {
-    /// They are not protobuf, or a field has the wrong type.
+    /// The bytes are not protobuf, or a field has the wrong type.
     #[error("v1 envelope is malformed: {0}")]
     Malformed(#[from] WireError),
     /// A field that proto2 requires is missing.
     #[error("v1 envelope has no `{0}`, which is required")]
     Missing(&'static str),
-    /// The event type is one that does not exist.
+    /// The number of the event type does not exist.
     #[error("v1 event type `{0}` does not exist")]
     EventType(i32),
 }
 
-/// What an agent adds to envelopes as they arrive by UDP. The default adds nothing, as between agents and dopplers.
+/// The values that an agent fills in where a v1 envelope that arrives by UDP lacks them.
+///
+/// The default fills in nothing, as between agents and dopplers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arrival<'a> {
-    /// Take the origin for the source where tag `source_id` is missing or empty.
+    /// Whether the origin becomes the source id where tag `source_id` is missing or empty.
     pub origin_is_source: bool,
-    /// The deployment, where the envelope has no such field.
+    /// The deployment for envelopes without that field.
     pub deployment: &'a str,
-    /// The job, where the envelope has no such field.
+    /// The job for envelopes without that field.
     pub job: &'a str,
-    /// The index, where the envelope has no such field.
+    /// The index for envelopes without that field.
     pub index: &'a str,
-    /// The address, where the envelope has no such field.
+    /// The IP address for envelopes without that field.
     pub ip: &'a str,
 }
 
-/// Appends the `loggregator.v2.Envelope` that the encoded `events.Envelope` is to `out`.
+/// Converts the encoded `events.Envelope` in `message`, and appends the encoded `loggregator.v2.Envelope` to `out`.
 ///
 /// # Errors
-/// Where `message` is no v1 envelope; then `out` is as it was.
+/// If `message` is not a valid v1 envelope; `out` is then unchanged.
 pub fn from_v1(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(), FromV1Error> {
     let start = out.len();
     let converted = convert(message, arrival, out);
@@ -57,7 +59,7 @@ pub fn from_v1(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Resu
     converted
 }
 
-/// The top-level fields.
+/// The top-level fields of a v1 envelope.
 #[derive(Default)]
 struct Head<'a> {
     origin: Option<Cow<'a, str>>,
@@ -126,14 +128,14 @@ fn convert(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(
     }
 }
 
-/// Tags that become fields.
+/// The tags of v1 that become fields of v2.
 #[derive(Default)]
 struct FieldTags<'a> {
     source_id: Option<Cow<'a, str>>,
     instance_id: Option<Cow<'a, str>>,
 }
 
-/// Copies the tags that stay tags and are not set anew, and returns the others.
+/// Copies the tags that stay tags, and returns those that become fields. Tags that the conversion sets itself are left out.
 fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) -> Result<FieldTags<'a>, FromV1Error> {
     let mut tags = FieldTags::default();
     for found in Fields::new(message) {
@@ -152,11 +154,11 @@ fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) ->
                     continue;
                 }
             }
-            key if is_set_anew(key, event_type) => continue,
+            key if is_set_by_conversion(key, event_type) => continue,
             _ => {}
         }
         match (&tag.key, &tag.value) {
-            // Nothing had to be mended: the entry is as good as it came.
+            // Both are valid UTF-8, so the encoded entry can be copied as it is.
             (Cow::Borrowed(_), Cow::Borrowed(_)) => put_bytes(out, view::field::TAGS, entry),
             (key, value) => {
                 Writer::new(out).tag(key, value);
@@ -166,7 +168,7 @@ fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) ->
     Ok(tags)
 }
 
-/// An entry of the tags.
+/// One entry of the tag map.
 #[derive(Default)]
 struct Tag<'a> {
     key: Cow<'a, str>,
@@ -184,8 +186,8 @@ impl<'a> Payload<'a> for Tag<'a> {
     }
 }
 
-/// Whether conversion sets this tag from a field of the envelope or its payload.
-fn is_set_anew(key: &str, event_type: EventType) -> bool {
+/// Whether the conversion sets this tag from a field of the envelope or of its payload.
+fn is_set_by_conversion(key: &str, event_type: EventType) -> bool {
     match key {
         "origin" | "deployment" | "job" | "index" | "ip" | "__v1_type" => true,
         "source_type" => event_type == EventType::LogMessage,
@@ -204,18 +206,21 @@ fn is_set_anew(key: &str, event_type: EventType) -> bool {
     }
 }
 
-/// An envelope of which the head is written and the payload is not.
+/// A v1 envelope whose top-level fields are converted, and whose payload is not.
 struct Event<'a> {
     message: &'a [u8],
     event_type: EventType,
-    /// The source, unless the payload knows better.
+    /// The source id, for payloads that name none.
     source_id: Cow<'a, str>,
-    /// Tag `instance_id`.
+    /// The value of tag `instance_id`.
     instance_tag: Cow<'a, str>,
 }
 
 impl<'a> Event<'a> {
-    /// Reads the payload that the event type names.
+    /// Reads the payload of the event type.
+    ///
+    /// # Errors
+    /// If the payload is missing or malformed.
     fn payload<P: Payload<'a>>(&self) -> Result<P, FromV1Error> {
         let number = self.event_type.payload_field();
         let mut payload = None;
@@ -228,7 +233,7 @@ impl<'a> Event<'a> {
         required(payload, self.event_type.as_str())
     }
 
-    /// The payload's own idea of the source, if it has one.
+    /// Returns the source id that the payload names, `own`, or else that of the envelope.
     fn source_or<'b>(&'b self, own: &'b str) -> &'b str {
         if own.is_empty() { &self.source_id } else { own }
     }
@@ -236,7 +241,7 @@ impl<'a> Event<'a> {
     fn log(&self, writer: &mut Writer<'_>) -> Result<(), FromV1Error> {
         let log: LogMessage<'_> = self.payload()?;
         required(log.timestamp, "LogMessage.timestamp")?;
-        // A type that does not exist is the default, as in the original.
+        // An unknown message type counts as standard output, as in the original.
         let stream = match required(log.message_type, "LogMessage.message_type")? {
             2 => Stream::Err,
             _ => Stream::Out,
@@ -266,7 +271,7 @@ impl<'a> Event<'a> {
             .source_id(self.source_or(source_id))
             .instance_id(number.print(http.instance_index))
             .tag("request_id", ascii(&request_id))
-            // A number that has no name is printed.
+            // A number without a name is printed as a number, as in the original.
             .tag(
                 "peer_type",
                 peer_type_name(peer_type).unwrap_or_else(|| number.print(peer_type)),
@@ -362,17 +367,17 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Sizes are doubles in v2; exact up to 8 PiB.
+/// Returns a size in bytes as v2 holds it, as a double. Sizes up to 8 PiB are exact.
 const fn bytes(count: u64) -> f64 {
     count as f64
 }
 
-/// The text of a UUID.
+/// Returns the textual form of a UUID as a string.
 fn ascii(text: &[u8; 36]) -> &str {
     std::str::from_utf8(text).expect("hexadecimal digits and dashes are ASCII")
 }
 
-/// A buffer in which to print numbers, one at a time.
+/// A buffer for printing numbers, one at a time, without allocating for each.
 #[derive(Default)]
 struct Number {
     text: String,

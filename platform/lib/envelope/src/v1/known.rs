@@ -1,12 +1,12 @@
-//! The tags that are fields of a v1 envelope.
+//! The tags of a v2 envelope that become fields of a v1 envelope.
 
 use std::borrow::Cow;
 
 use crate::view::TagValue;
 
-/// Tags that v1 has fields for, or that say what to do.
+/// A tag for which v1 has a field, or which directs the conversion (`__v1_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KnownTag {
     Origin,
     Deployment,
     Job,
@@ -28,11 +28,11 @@ pub(super) enum Known {
     Forwarded,
 }
 
-impl Known {
-    /// How many there are.
+impl KnownTag {
+    /// The number of known tags.
     pub(super) const COUNT: usize = Self::Forwarded as usize + 1;
 
-    /// The tag's key.
+    /// The key of the tag.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Origin => "origin",
@@ -57,7 +57,7 @@ impl Known {
         }
     }
 
-    /// A tag that every v1 envelope has a field for.
+    /// Finds a tag for which every v1 envelope has a field.
     #[inline]
     pub(super) fn of_envelope(key: &[u8]) -> Option<Self> {
         Some(match key {
@@ -71,7 +71,7 @@ impl Known {
         })
     }
 
-    /// A tag that a log message or an error has a field for.
+    /// Finds a tag for which a log message or an error has a field.
     #[inline]
     pub(super) fn of_log(key: &[u8]) -> Option<Self> {
         Some(match key {
@@ -82,7 +82,7 @@ impl Known {
         })
     }
 
-    /// A tag that an HTTP event has a field for.
+    /// Finds a tag for which an HTTP event has a field.
     #[inline]
     pub(super) fn of_timer(key: &[u8]) -> Option<Self> {
         Some(match key {
@@ -101,49 +101,50 @@ impl Known {
     }
 }
 
-/// The values of known tags, from either map.
+/// The values of the known tags of one envelope, from each of its two tag maps.
 #[derive(Debug)]
 pub(super) struct KnownTags<'a> {
-    tags: [Option<&'a [u8]>; Known::COUNT],
-    deprecated: [Option<TagValue<'a>>; Known::COUNT],
+    tags: [Option<&'a [u8]>; KnownTag::COUNT],
+    deprecated: [Option<TagValue<'a>>; KnownTag::COUNT],
 }
 
 impl<'a> KnownTags<'a> {
     pub(super) const fn new() -> Self {
         Self {
-            tags: [None; Known::COUNT],
-            deprecated: [None; Known::COUNT],
+            tags: [None; KnownTag::COUNT],
+            deprecated: [None; KnownTag::COUNT],
         }
     }
 
     #[inline]
-    pub(super) const fn set(&mut self, known: Known, value: &'a [u8]) {
+    pub(super) const fn set(&mut self, known: KnownTag, value: &'a [u8]) {
         self.tags[known as usize] = Some(value);
     }
 
-    pub(super) const fn set_deprecated(&mut self, known: Known, value: TagValue<'a>) {
+    pub(super) const fn set_deprecated(&mut self, known: KnownTag, value: TagValue<'a>) {
         self.deprecated[known as usize] = Some(value);
     }
 
-    /// What a field of v1 takes: the tag, else the deprecated tag, else nothing.
+    /// Returns the value for a field of v1: that of the preferred tag, else that of the deprecated tag, else empty.
     #[inline]
-    pub(super) fn field(&self, known: Known) -> Cow<'a, [u8]> {
+    pub(super) fn field(&self, known: KnownTag) -> Cow<'a, [u8]> {
         match self.tags[known as usize] {
             Some(text) => Cow::Borrowed(text),
             None => self.deprecated[known as usize].map_or(Cow::Borrowed(b""), printed),
         }
     }
 
-    /// The same as text.
-    pub(super) fn text(&self, known: Known) -> Cow<'a, str> {
+    /// Returns the value for a field of v1 as text; bytes that are not UTF-8 become replacement characters.
+    pub(super) fn text(&self, known: KnownTag) -> Cow<'a, str> {
         match self.field(known) {
             Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 
-    /// What the map of v1 takes, where the tag has no field: the deprecated tag if it has data, else the tag.
-    pub(super) fn entry(&self, known: Known) -> Option<Cow<'a, [u8]>> {
+    /// Returns the value for the tag map of v1, where this message has no field for the tag: that of the deprecated tag if
+    /// it is set, else that of the preferred tag. The precedence is the reverse of [`KnownTags::field`], as in the original.
+    pub(super) fn entry(&self, known: KnownTag) -> Option<Cow<'a, [u8]>> {
         match self.deprecated[known as usize] {
             Some(value) if value.is_some() => Some(printed(value)),
             _ => self.tags[known as usize].map(Cow::Borrowed),

@@ -1,6 +1,6 @@
-//! Names of the enums of an HTTP event.
+//! The names of HTTP methods and peer types in v1 HTTP events.
 
-/// Request methods; the number of each is its position plus one.
+/// The names of `events.Method`. The number of a method is its position plus one.
 const METHODS: [&str; 44] = [
     "GET",
     "POST",
@@ -48,25 +48,25 @@ const METHODS: [&str; 44] = [
     "VERSION_CONTROL",
 ];
 
-/// Sides of an exchange; the number of each is its position plus one.
+/// The names of `events.PeerType`. The number of a peer type is its position plus one.
 const PEER_TYPES: [&str; 2] = ["Client", "Server"];
 
-/// The number of a request method.
+/// Returns the number of a request method.
 pub(super) fn method_number(name: &str) -> Option<u64> {
     number(&METHODS, name)
 }
 
-/// The name of a request method.
+/// Returns the name of a request method.
 pub(super) fn method_name(number: i32) -> Option<&'static str> {
     name(&METHODS, number)
 }
 
-/// The number of a peer type.
+/// Returns the number of a peer type.
 pub(super) fn peer_type_number(name: &str) -> Option<u64> {
     number(&PEER_TYPES, name)
 }
 
-/// The name of a peer type.
+/// Returns the name of a peer type.
 pub(super) fn peer_type_name(number: i32) -> Option<&'static str> {
     name(&PEER_TYPES, number)
 }

@@ -1,8 +1,8 @@
-//! The payloads of v1, read where they lie.
+//! Reads the payloads of v1 envelopes from encoded bytes.
 //!
-//! Each starts as nothing, takes in the fields of every occurrence of its message, and is then asked for what is
-//! required. Text that is not UTF-8 is allowed in proto2 but not in v2: it is mended with replacement characters, as
-//! losing a line over a bad byte helps nobody.
+//! A payload starts empty and merges the fields of every occurrence of its message; after that, missing required fields are
+//! refused. proto2 allows text that is not UTF-8 and v2 does not: such text gets replacement characters, which is better
+//! than losing the line.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use super::from::FromV1Error;
 use super::uuid::Uuid;
 use crate::wire::{Fields, Value, WireError};
 
-/// A payload, built up field by field.
+/// A message that is read field by field.
 pub(super) trait Payload<'a>: Default {
-    /// Takes in one field.
+    /// Merges one field.
     fn field(&mut self, number: u32, value: Value<'a>) -> Result<(), FromV1Error>;
 
-    /// Takes in an encoded message, or a further part of it.
+    /// Merges an encoded message, or a further part of it.
     fn merge(&mut self, bytes: &'a [u8]) -> Result<(), FromV1Error> {
         for field in Fields::new(bytes) {
             let (number, value) = field?;
@@ -25,20 +25,23 @@ pub(super) trait Payload<'a>: Default {
     }
 }
 
-/// Text of proto2.
+/// Reads a string field, in which bytes that are not UTF-8 become replacement characters.
 #[inline]
 pub(super) fn text<'a>(value: Value<'a>, number: u32) -> Result<Cow<'a, str>, WireError> {
     value.bytes(number).map(String::from_utf8_lossy)
 }
 
-/// A 32-bit number or enum: what a varint has above is cut off.
+/// Reads a 32-bit integer or enum, and cuts off the higher bits of its varint.
 #[inline]
 pub(super) fn int32(value: Value<'_>, number: u32) -> Result<i32, WireError> {
     #[expect(clippy::cast_possible_truncation, reason = "as every implementation does")]
     value.int64(number).map(|value| value as i32)
 }
 
-/// A required field.
+/// Returns the value of a required field.
+///
+/// # Errors
+/// If the field is missing.
 #[inline]
 pub(super) fn required<T>(field: Option<T>, name: &'static str) -> Result<T, FromV1Error> {
     field.ok_or(FromV1Error::Missing(name))
@@ -192,7 +195,7 @@ impl<'a> Payload<'a> for Error<'a> {
         match number {
             1 => self.source = Some(text(value, 1)?),
             2 => self.code = Some(int32(value, 2)?),
-            // It becomes the payload of a log, which may be any bytes.
+            // It becomes the payload of a log, which may be any bytes, so it is not checked for UTF-8.
             3 => self.message = Some(value.bytes(3)?),
             _ => {}
         }

@@ -42,7 +42,8 @@ fn v2_of(bytes: &[u8], arrival: &Arrival<'_>) -> Result<v2::Envelope, FromV1Erro
     })
 }
 
-/// The required fields of each message, which typed decoders do not ask for: envelope, payloads, request id.
+/// Asserts that the required fields of the envelope, its payload and the request id are present. The typed decoders do not
+/// check that.
 fn assert_required(message: &[u8]) {
     let present = |bytes: &[u8], numbers: &[u32]| {
         let found: Vec<u32> = Fields::new(bytes).map(|field| field.unwrap().0).collect();
@@ -70,9 +71,9 @@ fn assert_required(message: &[u8]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    /// Any v2 envelope becomes what a plain conversion of owned types makes of it, or is refused where that one fails.
+    /// The conversion of any v2 envelope equals the plain conversion of owned types, and fails where that one fails.
     #[test]
-    fn v2_becomes_what_the_types_become(
+    fn v2_to_v1_equals_the_conversion_of_owned_types(
         bytes in testing::envelope().prop_flat_map(|envelope| testing::shuffled(&envelope.encode_to_vec()))
     ) {
         let envelope = v2::Envelope::decode(&*bytes).unwrap();
@@ -89,9 +90,9 @@ proptest! {
         }
     }
 
-    /// A converter that is used again gives what a new one gives.
+    /// A converter gives the same result for an envelope, whichever envelopes it converted before.
     #[test]
-    fn converters_carry_nothing_over(envelopes in prop::collection::vec(testing::envelope(), 1..6)) {
+    fn a_reused_converter_gives_the_result_of_a_new_one(envelopes in prop::collection::vec(testing::envelope(), 1..6)) {
         let mut converter = Converter::new();
         for envelope in envelopes {
             let bytes = envelope.encode_to_vec();
@@ -103,9 +104,9 @@ proptest! {
         }
     }
 
-    /// Any v1 envelope becomes what a plain conversion of owned types makes of it.
+    /// The conversion of any v1 envelope equals the plain conversion of owned types.
     #[test]
-    fn v1_becomes_what_the_types_become(
+    fn v1_to_v2_equals_the_conversion_of_owned_types(
         (envelope, bytes) in testing::v1_envelope().prop_flat_map(|envelope| {
             let bytes = testing::shuffled(&envelope.encode_to_vec());
             // Repeated text: its order means something.
@@ -118,9 +119,9 @@ proptest! {
         prop_assert_eq!(converted.encode_to_vec(), reference::from_v1(&envelope).encode_to_vec());
     }
 
-    /// v1 to v2 and back: what v1 consumers see is what was sent, but for what the contract says is lost.
+    /// An envelope that is converted from v1 to v2 and back is the one that was sent, but for the losses that the contract lists.
     #[test]
-    fn v1_survives_the_journey(envelope in testing::v1_envelope()) {
+    fn v1_to_v2_and_back_keeps_the_envelope(envelope in testing::v1_envelope()) {
         let mut bytes = Vec::new();
         from_v1(&envelope.encode_to_vec(), &Arrival::default(), &mut bytes).unwrap();
         let known = envelope.http_start_stop.as_ref().is_none_or(|http| {
@@ -131,7 +132,7 @@ proptest! {
                 prop_assert!(known);
                 prop_assert_eq!(messages.len(), 1);
                 let event_type = EventType::of(envelope.event_type).unwrap();
-                // A container metric without any value is one no more.
+                // A container metric whose values are all zero comes back as value metrics.
                 if event_type != EventType::ContainerMetric {
                     prop_assert_eq!(messages[0].event_type, envelope.event_type);
                 }
@@ -141,11 +142,11 @@ proptest! {
         }
     }
 
-    /// Any bytes: nothing panics in either direction, and what comes out is valid.
+    /// Arbitrary bytes cause no panic in either direction, and the output is valid.
     #[test]
-    fn conversion_survives_anything(
-        one in testing::hostile(testing::envelope().prop_map(|envelope| envelope.encode_to_vec())),
-        other in testing::hostile(testing::v1_envelope().prop_map(|envelope| envelope.encode_to_vec())),
+    fn conversion_never_panics(
+        one in testing::arbitrary_bytes(testing::envelope().prop_map(|envelope| envelope.encode_to_vec())),
+        other in testing::arbitrary_bytes(testing::v1_envelope().prop_map(|envelope| envelope.encode_to_vec())),
     ) {
         for bytes in [one, other] {
             let valid = Batch::from_envelope(&bytes).is_ok();
@@ -159,9 +160,9 @@ proptest! {
         }
     }
 
-    /// Every required field of every payload, left out, is named.
+    /// If a required field of a payload is missing, the error names it.
     #[test]
-    fn required_fields_are_required(envelope in testing::v1_envelope(), index in any::<prop::sample::Index>()) {
+    fn a_missing_required_field_is_named(envelope in testing::v1_envelope(), index in any::<prop::sample::Index>()) {
         let number = EventType::of(envelope.event_type).unwrap().payload_field();
         let required: &[u32] = match number {
             7 => &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
@@ -187,7 +188,7 @@ proptest! {
     }
 }
 
-/// Envelope fields that are required, a payload that is not there, and types that do not exist.
+/// A v1 envelope is refused if it lacks a required field or its payload, or has an unknown type.
 #[test]
 fn incomplete_v1_envelopes_are_refused() {
     let refused = |bytes: &[u8]| v2_of(bytes, &Arrival::default()).unwrap_err();
@@ -198,9 +199,9 @@ fn incomplete_v1_envelopes_are_refused() {
     assert!(matches!(refused(b"\x0a\x09o"), FromV1Error::Malformed(_)));
 }
 
-/// What an agent adds: the origin as source, and the fields that are absent, but not those that are empty.
+/// An agent fills in the origin as source id and the fields that are absent, but not those that are present and empty.
 #[test]
-fn arrival_fills_in_what_is_missing() {
+fn missing_fields_are_filled_in_on_arrival() {
     let arrival = Arrival {
         origin_is_source: true,
         deployment: "d",
@@ -240,9 +241,9 @@ fn arrival_fills_in_what_is_missing() {
     assert_eq!(v2_of(&envelope.encode_to_vec(), &arrival).unwrap().source_id, "s");
 }
 
-/// Text of v1 that is not UTF-8 is mended; the payload of a log is left alone.
+/// Text of v1 that is not UTF-8 gets replacement characters; the payload of a log is not changed.
 #[test]
-fn broken_text_is_mended() {
+fn invalid_utf8_gets_replacement_characters() {
     let mut log = Vec::new();
     crate::wire::put_bytes(&mut log, 1, b"\xff\xfe");
     crate::wire::put_present_uint(&mut log, 2, 1);
@@ -263,9 +264,9 @@ fn broken_text_is_mended() {
     assert_eq!(log.payload.as_ref(), b"\xff\xfe");
 }
 
-/// Timers that are no HTTP request, events and empty envelopes have no v1 form, and the reason says so.
+/// Timers that are not HTTP requests, events and empty envelopes have no v1 form, and the error says why.
 #[test]
-fn what_v1_cannot_say_is_told() {
+fn envelopes_without_a_v1_form_are_refused_with_the_reason() {
     let uuid = "b3015d69-09cd-476d-aace-ad2d824d5ab7";
     let timer = |tags: &[(&str, &str)]| {
         v1_of_written(|writer| {
@@ -290,9 +291,9 @@ fn what_v1_cannot_say_is_told() {
     assert_eq!(gauge.unwrap_err(), Unconvertible::Empty);
 }
 
-/// A gauge with the five metrics of a container is one message; what else it has is counted as lost.
+/// A gauge with the five metrics of a container becomes one message, and its other metrics are counted as lost.
 #[test]
-fn container_metrics_lose_their_company() {
+fn a_container_metric_counts_the_metrics_it_cannot_hold() {
     let metrics = [
         ("cpu", "percentage", 1.5),
         ("memory", "bytes", 2.0),
@@ -321,15 +322,15 @@ fn container_metrics_lose_their_company() {
     let (messages, converted) = convert(&metrics[..5]);
     assert_eq!(converted.lost_metrics, 0);
     assert_eq!(messages[0].container_metric.as_ref().unwrap().instance_index, 3);
-    // Without one of the five each is a message of its own.
+    // If one of the five is missing, each metric becomes a message of its own.
     let (messages, _) = convert(&metrics[1..]);
     assert_eq!(messages.len(), 6);
     assert!(messages.iter().all(|message| message.tags["instance_id"] == "3"));
 }
 
-/// A gauge of many metrics with many tags would be copied out of all proportion: refused, in no time.
+/// A gauge of many metrics and long tags, which would become more than the limit, is refused.
 #[test]
-fn no_envelope_becomes_a_flood() {
+fn a_gauge_that_would_exceed_the_output_limit_is_refused() {
     let names: Vec<String> = (0..50_000).map(|index| index.to_string()).collect();
     let metrics: Vec<_> = names.iter().map(|name| (&**name, "", 1.0)).collect();
     let value = "x".repeat(1 << 20);
@@ -339,9 +340,9 @@ fn no_envelope_becomes_a_flood() {
     assert!(matches!(flood, Err(Unconvertible::TooLarge { messages: 50_000, .. })));
 }
 
-/// A log line as the log cache and nozzles know it, field by field.
+/// Every field of a log line is found again in its v1 form.
 #[test]
-fn a_log_line_keeps_everything() {
+fn a_log_line_keeps_every_field() {
     let (messages, _) = v1_of_written(|writer| {
         writer
             .timestamp(17)

@@ -1,12 +1,12 @@
-//! v2 to v1.
+//! Converts v2 envelopes to v1.
 //!
-//! A v1 envelope is written in two parts. The base is the same for each message that comes of one envelope: tags, origin,
-//! timestamp and the rest. The payload follows and is cut off again before the next. Tags that v1 has no field for are
-//! copied as encoded map entries, without looking into their values.
+//! A v1 envelope is written in two parts. The base (tags, origin, timestamp and the other top-level fields) is common to all
+//! messages that one envelope becomes. The payload follows, and is cut off again before the next message. Tags for which v1
+//! has no field are copied as encoded map entries, without reading their values.
 
 use thiserror::Error;
 
-use super::known::{Known, KnownTags};
+use super::known::{KnownTag, KnownTags};
 use super::method::{method_number, peer_type_number};
 use super::uuid::Uuid;
 use super::{EventType, field};
@@ -18,68 +18,70 @@ use crate::wire::{
     varint_len,
 };
 
-/// Most bytes that one envelope may become, all its messages together. A gauge becomes a message for each metric, each
-/// with all of the tags; without a limit a message of a few megabytes could become terabytes.
+/// The most bytes that one envelope may become, all of its messages together.
+///
+/// A gauge becomes one message for each metric, and each message carries all of the tags. Without a limit, an envelope of a
+/// few megabytes could become terabytes.
 const MAX_OUTPUT: usize = 64 << 20;
 
-/// What an envelope became.
+/// The outcome of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Converted {
-    /// v1 messages that were handed out.
+    /// The number of v1 messages that the envelope became.
     pub messages: usize,
-    /// Metrics beside those of a container metric, for which it has no fields: they are lost.
+    /// The number of metrics that were lost because a container metric has no field for them.
     pub lost_metrics: usize,
 }
 
-/// Why an envelope has no v1 form. Whoever meant to send it has to count it.
+/// The reason why an envelope has no v1 form. The caller counts the envelope as lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unconvertible {
     /// v1 has no events.
     #[error("v1 has no form for events")]
     Event,
-    /// There is no payload, or a gauge without metrics.
+    /// The envelope has no payload, or is a gauge without metrics.
     #[error("envelope has no payload")]
     Empty,
-    /// v1 has timers of HTTP requests only, and this is none: a tag that is required is missing or invalid.
+    /// v1 has timers only for HTTP requests, and a tag that such a timer requires is missing or invalid.
     #[error("timer has no valid tag `{0}`")]
     Timer(&'static str),
-    /// The tags, once for each metric of the gauge, are too much.
+    /// A gauge would become more than 64 MiB, because its tags would be repeated for each of its metrics.
     #[error("gauge would become {messages} messages of {bytes} bytes of tags each")]
     TooLarge {
-        /// How many messages.
+        /// The number of messages that the gauge would become.
         messages: usize,
-        /// How many bytes they have in common.
+        /// The size of the part that all messages have in common, in bytes.
         bytes: usize,
     },
 }
 
-/// Converts `envelope` and hands each encoded `events.Envelope` that comes of it to `sink`.
+/// Converts `envelope` and passes each resulting encoded `events.Envelope` to `sink`.
 ///
-/// A [`Converter`] does the same with buffers that it keeps.
+/// Callers that convert many envelopes use a [`Converter`], which keeps its buffer from one to the next.
 ///
 /// # Errors
-/// Where the envelope has no v1 form; then `sink` was not called.
+/// If the envelope has no v1 form; `sink` is then not called.
 pub fn to_v1(envelope: EnvelopeView<'_>, sink: impl FnMut(&[u8])) -> Result<Converted, Unconvertible> {
     Converter::new().to_v1(envelope, sink)
 }
 
-/// Converts v2 envelopes one after the other.
+/// Converts v2 envelopes one after the other, with one buffer.
 #[derive(Debug, Default)]
 pub struct Converter {
     out: Vec<u8>,
 }
 
 impl Converter {
-    /// A converter with empty buffers.
+    /// Returns a converter with an empty buffer.
     #[must_use]
     pub const fn new() -> Self {
         Self { out: Vec::new() }
     }
 
-    /// Converts `envelope` and hands each encoded `events.Envelope` that comes of it to `sink`.
+    /// Converts `envelope` and passes each resulting encoded `events.Envelope` to `sink`.
     ///
     /// # Errors
-    /// Where the envelope has no v1 form; then `sink` was not called.
+    /// If the envelope has no v1 form; `sink` is then not called.
     pub fn to_v1(
         &mut self,
         envelope: EnvelopeView<'_>,
@@ -92,12 +94,12 @@ impl Converter {
         match summary.message.clone() {
             Message::Log { payload, stream } => {
                 let known = put_tags(out, &summary, false);
-                if *known.field(Known::V1Type) == *b"Error" {
-                    put_left_over(out, &known, &[Known::SourceType]);
+                if *known.field(KnownTag::V1Type) == *b"Error" {
+                    put_remaining_tags(out, &known, &[KnownTag::SourceType]);
                     put_envelope(out, &summary, &known, EventType::Error);
                     put_error(out, &known, payload);
                 } else {
-                    put_left_over(out, &known, &[Known::Source, Known::Code]);
+                    put_remaining_tags(out, &known, &[KnownTag::Source, KnownTag::Code]);
                     put_envelope(out, &summary, &known, EventType::LogMessage);
                     put_log(out, &summary, &known, payload, stream);
                 }
@@ -145,6 +147,7 @@ fn put_gauge(
             lost_metrics: 0,
         });
     };
+    // From two metrics on the original decodes them into a map: sorted here, so that the order is the same every time.
     let mut metrics: Vec<Metric<'_>> = [first, second].into_iter().chain(metrics).collect();
     keep_last_of_each_name(&mut metrics);
     if let Some(container) = Container::of(&metrics, summary.instance_id) {
@@ -177,24 +180,24 @@ fn put_gauge(
     })
 }
 
-/// Copies the tags that v1 has no field for, and returns the others. `instance_tag`: the instance id becomes a tag.
+/// Copies the tags for which v1 has no field, and returns the others. With `instance_tag` the instance id becomes a tag.
 fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) -> KnownTags<'a> {
     let mut known = KnownTags::new();
     let instance_tag = instance_tag && !summary.instance_id.is_empty();
-    // Written from the envelope's own fields at the end, and so not from its tags.
+    // These tags are written from the envelope's own fields at the end, which win over tags of the same key.
     let replaced = |key: &[u8]| match key {
         b"source_id" => !summary.source_id.is_empty(),
         b"instance_id" => instance_tag,
         _ => false,
     };
     let known_of = |key: &[u8]| {
-        Known::of_envelope(key).or_else(|| match summary.kind {
-            Kind::Log => Known::of_log(key),
-            Kind::Timer => Known::of_timer(key),
+        KnownTag::of_envelope(key).or_else(|| match summary.kind {
+            Kind::Log => KnownTag::of_log(key),
+            Kind::Timer => KnownTag::of_timer(key),
             _ => None,
         })
     };
-    // A deprecated tag replaces a tag, unless it has no data.
+    // A deprecated tag replaces a preferred tag of the same key, unless its value is not set.
     let winners = KeySet::of(
         summary
             .deprecated_tags()
@@ -229,33 +232,33 @@ fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) ->
     known
 }
 
-/// Tags that some message of this kind has a field for, but not this one.
-fn put_left_over(out: &mut Vec<u8>, known: &KnownTags<'_>, left_over: &[Known]) {
-    for tag in left_over {
+/// Copies known tags for which this v1 message has no field, although another v1 message of its kind has one.
+fn put_remaining_tags(out: &mut Vec<u8>, known: &KnownTags<'_>, remaining: &[KnownTag]) {
+    for tag in remaining {
         if let Some(value) = known.entry(*tag) {
             put_entry(out, field::TAGS, tag.key().as_bytes(), &value);
         }
     }
 }
 
-/// The fields that every v1 envelope has. Those without a value are written too: the original does, and the first two are
-/// required.
+/// Writes the fields that every v1 envelope has. Empty ones are written too, because the original does so and because the
+/// first two are required.
 fn put_envelope(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, event_type: EventType) {
-    put_tag_field(out, field::ORIGIN, known, Known::Origin);
+    put_tag_field(out, field::ORIGIN, known, KnownTag::Origin);
     put_present_uint(out, field::EVENT_TYPE, event_type as u64);
     put_present_uint(out, field::TIMESTAMP, summary.timestamp.cast_unsigned());
-    put_tag_field(out, field::DEPLOYMENT, known, Known::Deployment);
-    put_tag_field(out, field::JOB, known, Known::Job);
-    put_tag_field(out, field::INDEX, known, Known::Index);
-    put_tag_field(out, field::IP, known, Known::Ip);
+    put_tag_field(out, field::DEPLOYMENT, known, KnownTag::Deployment);
+    put_tag_field(out, field::JOB, known, KnownTag::Job);
+    put_tag_field(out, field::INDEX, known, KnownTag::Index);
+    put_tag_field(out, field::IP, known, KnownTag::Ip);
 }
 
-fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: Known) {
+fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: KnownTag) {
     put_bytes(out, number, &known.field(tag));
 }
 
 fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payload: &[u8], stream: Stream) {
-    let source_type = known.field(Known::SourceType);
+    let source_type = known.field(KnownTag::SourceType);
     let timestamp = summary.timestamp.cast_unsigned();
     let len = field_len(1, payload.len())
         + 2
@@ -273,11 +276,11 @@ fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payl
 }
 
 fn put_error(out: &mut Vec<u8>, known: &KnownTags<'_>, payload: &[u8]) {
-    let code = int32(integer(known, Known::Code));
-    // A string of v1 has to be UTF-8 as well, for readers that check.
+    let code = int32(integer(known, KnownTag::Code));
+    // A string of proto2 may be any bytes, but some readers check it for UTF-8.
     let message = String::from_utf8_lossy(payload);
     put_message(out, field::ERROR, |out| {
-        put_tag_field(out, 1, known, Known::Source);
+        put_tag_field(out, 1, known, KnownTag::Source);
         put_present_uint(out, 2, code);
         put_bytes(out, 3, message.as_bytes());
     });
@@ -298,28 +301,28 @@ fn put_http(
     start: i64,
     stop: i64,
 ) -> Result<(), Unconvertible> {
-    let required = |tag: Known| Unconvertible::Timer(tag.key());
-    let request_id = Uuid::parse(&known.text(Known::RequestId)).ok_or_else(|| required(Known::RequestId))?;
-    let peer_type = peer_type_number(&known.text(Known::PeerType)).ok_or_else(|| required(Known::PeerType))?;
-    let method = method_number(&known.text(Known::Method)).ok_or_else(|| required(Known::Method))?;
+    let required = |tag: KnownTag| Unconvertible::Timer(tag.key());
+    let request_id = Uuid::parse(&known.text(KnownTag::RequestId)).ok_or_else(|| required(KnownTag::RequestId))?;
+    let peer_type = peer_type_number(&known.text(KnownTag::PeerType)).ok_or_else(|| required(KnownTag::PeerType))?;
+    let method = method_number(&known.text(KnownTag::Method)).ok_or_else(|| required(KnownTag::Method))?;
     put_message(out, field::HTTP_START_STOP, |out| {
         put_present_uint(out, 1, start.cast_unsigned());
         put_present_uint(out, 2, stop.cast_unsigned());
         put_uuid(out, 3, request_id);
         put_present_uint(out, 4, peer_type);
         put_present_uint(out, 5, method);
-        put_tag_field(out, 6, known, Known::Uri);
-        put_tag_field(out, 7, known, Known::RemoteAddress);
-        put_tag_field(out, 8, known, Known::UserAgent);
-        put_present_uint(out, 9, int32(integer(known, Known::StatusCode)));
-        put_present_uint(out, 10, integer(known, Known::ContentLength).cast_unsigned());
+        put_tag_field(out, 6, known, KnownTag::Uri);
+        put_tag_field(out, 7, known, KnownTag::RemoteAddress);
+        put_tag_field(out, 8, known, KnownTag::UserAgent);
+        put_present_uint(out, 9, int32(integer(known, KnownTag::StatusCode)));
+        put_present_uint(out, 10, integer(known, KnownTag::ContentLength).cast_unsigned());
         if let Some(application_id) = Uuid::parse(summary.source_id) {
             put_uuid(out, 12, application_id);
         }
         put_present_uint(out, 13, i64::from(instance_index(summary.instance_id)).cast_unsigned());
-        put_tag_field(out, 14, known, Known::RoutingInstanceId);
-        // No tag is one empty value.
-        for forwarded in known.text(Known::Forwarded).split('\n') {
+        put_tag_field(out, 14, known, KnownTag::RoutingInstanceId);
+        // Without the tag there is one empty value, as in the original.
+        for forwarded in known.text(KnownTag::Forwarded).split('\n') {
             put_bytes(out, 15, forwarded.as_bytes());
         }
     });
@@ -333,18 +336,19 @@ fn put_uuid(out: &mut Vec<u8>, number: u32, uuid: Uuid) {
     });
 }
 
-/// The metrics that make a gauge a container metric.
+/// The metrics of a gauge that make it a v1 container metric.
 struct Container {
     values: [f64; 5],
     instance_index: i32,
-    /// How many of the gauge's metrics it has.
+    /// The number of the gauge's metrics that the container metric holds.
     taken: usize,
 }
 
 impl Container {
     const NAMES: [&str; 5] = ["cpu", "memory", "disk", "memory_quota", "disk_quota"];
 
-    /// All five have to be there, and none may be without both unit and value. `metrics` are sorted by name.
+    /// Returns the container metric of `metrics`, which are sorted by name. All five metrics must be present, and each must
+    /// have a unit or a value other than zero, as in the original.
     fn of(metrics: &[Metric<'_>], instance_id: &str) -> Option<Self> {
         let find = |name: &str| {
             metrics
@@ -386,7 +390,7 @@ impl Container {
     }
 }
 
-/// Sorts metrics by name and keeps the last of those that share one, as a map does.
+/// Sorts metrics by name and keeps the last of those that share a name, as a map does.
 fn keep_last_of_each_name(metrics: &mut Vec<Metric<'_>>) {
     metrics.sort_by_key(|metric| metric.name);
     metrics.dedup_by(|next, kept| {
@@ -402,12 +406,12 @@ fn instance_index(instance_id: &str) -> i32 {
     instance_id.parse().unwrap_or_default()
 }
 
-/// The number that a tag says, or zero.
-fn integer(known: &KnownTags<'_>, tag: Known) -> i64 {
+/// Returns the value of a tag as an integer; zero if it is missing or not an integer.
+fn integer(known: &KnownTags<'_>, tag: KnownTag) -> i64 {
     known.text(tag).parse().unwrap_or_default()
 }
 
-/// An `int32` as a varint holds it: cut to 32 bits, then extended with its sign.
+/// Returns an `int32` as its varint holds it: cut to 32 bits, then sign-extended to 64.
 fn int32(value: i64) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "the original cuts it too")]
     let value = value as i32;

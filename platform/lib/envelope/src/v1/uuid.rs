@@ -1,6 +1,6 @@
-//! UUIDs of v1: two numbers, each of which holds eight bytes in little-endian order.
+//! UUIDs of v1 envelopes: two 64-bit numbers, each of which holds eight bytes in little-endian order.
 
-/// A UUID in the form of `events.UUID`.
+/// A UUID as `events.UUID` holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Uuid {
     pub(super) low: u64,
@@ -8,7 +8,7 @@ pub(super) struct Uuid {
 }
 
 impl Uuid {
-    /// Reads the textual form: 36 characters, of which those between the groups may be any, as in the original.
+    /// Reads the textual form of 36 characters. Any character may stand between the groups, as in the original.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
         let mut bytes = [0; 16];
@@ -33,7 +33,7 @@ impl Uuid {
         self.low == 0 && self.high == 0
     }
 
-    /// The textual form, in lower case.
+    /// Returns the textual form, in lower case.
     pub(super) fn text(self) -> [u8; 36] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'-'; 36];
@@ -69,7 +69,7 @@ const fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// The halves are what the original gives for this text.
+    /// The two numbers are those that the original gives for this text.
     #[test]
     fn text_and_halves_are_the_same_uuid() {
         let text = "b3015d69-09cd-476d-aace-ad2d824d5ab7";

@@ -1,4 +1,4 @@
-//! The payload of an envelope.
+//! Reads the payload of an envelope: log, counter, gauge, timer or event.
 
 use super::{field, fields, text};
 use crate::{
@@ -6,18 +6,18 @@ use crate::{
     wire::{Fields, Value},
 };
 
-/// Which of the standard streams a log line came from.
+/// The standard stream to which a log line was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Stream {
-    /// Standard output; the default of the definition.
+    /// Standard output, which is the default.
     #[default]
     Out,
-    /// Standard error. A number that the definition does not know counts as this too, as in the original's conversion.
+    /// Standard error. An unknown number on the wire counts as this, as in the original's conversion to v1.
     Err,
 }
 
 impl Stream {
-    /// Its name in the definition.
+    /// The name of the stream in the protobuf definition.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,34 +34,34 @@ pub enum Message<'a> {
     Log {
         /// The line without its newline.
         payload: &'a [u8],
-        /// Where it was written.
+        /// The stream to which the line was written.
         stream: Stream,
     },
     /// A number that only grows.
     Counter {
-        /// Its name.
+        /// The name of the counter.
         name: &'a str,
-        /// Growth since the last envelope.
+        /// The growth since the last envelope of this counter.
         delta: u64,
-        /// The number itself.
+        /// The value of the counter.
         total: u64,
     },
-    /// Numbers measured at the same moment.
+    /// Values measured at one moment.
     Gauge(GaugeMetrics<'a>),
-    /// Something that took time.
+    /// The duration of an operation.
     Timer {
-        /// Its name.
+        /// The name of the timer.
         name: &'a str,
-        /// Nanoseconds since the Unix epoch.
+        /// The start, in nanoseconds since the Unix epoch.
         start: i64,
-        /// Nanoseconds since the Unix epoch.
+        /// The end, in nanoseconds since the Unix epoch.
         stop: i64,
     },
-    /// Something that happened.
+    /// A report of one occurrence.
     Event {
-        /// Its title.
+        /// The title of the event.
         title: &'a str,
-        /// What is to be said of it.
+        /// The text of the event.
         body: &'a str,
     },
     /// No payload.
@@ -70,7 +70,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes in one more payload field; `behind` is the rest of the envelope behind it.
+    /// Merges one more payload field into this message; `behind` is the rest of the envelope behind that field.
     #[inline]
     pub(super) fn merge(&mut self, kind: Kind, bytes: &'a [u8], behind: &'a [u8]) {
         match kind {
@@ -104,7 +104,7 @@ impl<'a> Message<'a> {
                 *self = Self::Counter { name, delta, total };
             }
             Kind::Gauge => match self {
-                // The metrics read on by themselves.
+                // The iterator of the metrics finds the further gauge field in `behind`, so nothing is collected here.
                 Self::Gauge(metrics) => metrics.more = true,
                 _ => *self = Self::Gauge(GaugeMetrics::new(bytes, behind)),
             },
@@ -142,7 +142,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Enums are 32 bits wide; what a varint has above is cut off, as every implementation does.
+/// Returns the stream of an enum's number. Enums have 32 bits; higher bits are cut off, as in every protobuf implementation.
 #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
 const fn stream_of(value: u64) -> Stream {
     if value as u32 == 0 { Stream::Out } else { Stream::Err }
@@ -151,11 +151,11 @@ const fn stream_of(value: u64) -> Stream {
 /// One metric of a gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Metric<'a> {
-    /// Its name.
+    /// The name of the metric.
     pub name: &'a str,
-    /// Its unit.
+    /// The unit of the value.
     pub unit: &'a str,
-    /// What was measured.
+    /// The measured value.
     pub value: f64,
 }
 
@@ -163,7 +163,7 @@ pub struct Metric<'a> {
 #[derive(Debug, Clone)]
 pub struct GaugeMetrics<'a> {
     gauge: Fields<'a>,
-    /// The rest of the envelope, in which the gauge goes on if there is `more`.
+    /// The rest of the envelope, which holds further fields of this gauge if `more` is set.
     behind: Fields<'a>,
     more: bool,
 }
@@ -200,6 +200,7 @@ impl<'a> Iterator for GaugeMetrics<'a> {
     }
 }
 
+/// Reads one entry of `Gauge.metrics`.
 fn metric(entry: &[u8]) -> Metric<'_> {
     let mut metric = Metric::default();
     for (number, value) in fields(entry) {

@@ -1,4 +1,4 @@
-//! The two tag maps, read entry by entry.
+//! Iterators over the two tag maps of an envelope.
 
 use std::borrow::Cow;
 
@@ -19,10 +19,11 @@ impl<'a> Tags<'a> {
         }
     }
 
-    /// Key and value of an encoded entry.
+    /// Returns key and value of an encoded entry.
     #[inline]
     pub(crate) fn entry(entry: &'a [u8]) -> (&'a str, &'a str) {
-        // One check for both: between them are only ASCII bytes, and the cuts have to be at characters.
+        // One UTF-8 check covers both strings: all other bytes of a plain entry are ASCII, and `get` refuses to cut within a
+        // character.
         if let Some((key, _)) = plain_entry(entry)
             && let Ok(whole) = std::str::from_utf8(entry)
             && let (Some(key), Some(value)) = (whole.get(2..2 + key.len()), whole.get(4 + key.len()..))
@@ -40,7 +41,7 @@ impl<'a> Tags<'a> {
         (key, value)
     }
 
-    /// The same without a look at whether they are text: they were, if the envelope was validated.
+    /// Returns key and value of an encoded entry as bytes. They are not checked for UTF-8 again, as the scan has done that.
     #[inline]
     pub(crate) fn raw_entry(entry: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         plain_entry(entry).unwrap_or_else(|| {
@@ -107,18 +108,19 @@ impl<'a> Iterator for DeprecatedTags<'a> {
 /// The value of a deprecated tag.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum TagValue<'a> {
-    /// Text.
+    /// A text.
     Text(&'a str),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// A number.
+    /// A floating-point number.
     Decimal(f64),
-    /// A value without any data.
+    /// A value of which no member is set.
     #[default]
     None,
 }
 
 impl<'a> TagValue<'a> {
+    /// Merges an encoded `Value` message into this value.
     fn merge(&mut self, bytes: &'a [u8]) {
         for (number, value) in fields(bytes) {
             match (number, value) {
@@ -134,14 +136,14 @@ impl<'a> TagValue<'a> {
         }
     }
 
-    /// The value as the text of a preferred tag, as v1 conversion prints it: integers in decimal, decimals with six
-    /// places, no data as nothing.
+    /// Returns the value as text in the form of v1 envelopes: integers in decimal, floating-point numbers with six decimal
+    /// places, and an empty text for [`TagValue::None`].
     #[must_use]
     pub fn to_text(self) -> Cow<'a, str> {
         self.print(DecimalForm::SixPlaces)
     }
 
-    /// The value as the text of a preferred tag, decimals in the given form.
+    /// Returns the value as text, with floating-point numbers in the given form.
     #[must_use]
     pub fn print(self, form: DecimalForm) -> Cow<'a, str> {
         match self {
@@ -156,7 +158,7 @@ impl<'a> TagValue<'a> {
         }
     }
 
-    /// Whether the value has data.
+    /// Whether the value is set.
     #[must_use]
     pub const fn is_some(self) -> bool {
         !matches!(self, Self::None)

@@ -8,7 +8,7 @@ use crate::scan::scan;
 use crate::testing;
 use crate::wire::{put_bytes, put_uint};
 
-/// What a view sees, as owned types.
+/// Collects what a view returns into owned types.
 fn typed(view: EnvelopeView<'_>) -> v2::Envelope {
     let message = match view.message() {
         Message::Log { payload, stream } => Some(envelope::Message::Log(v2::Log {
@@ -66,7 +66,7 @@ fn typed(view: EnvelopeView<'_>) -> v2::Envelope {
     }
 }
 
-/// What the typed decoder sees; a stream that does not exist is that of errors.
+/// Decodes an envelope with the typed decoder; an unknown stream is changed to standard error, as the view reads it.
 fn decoded(bytes: &[u8]) -> v2::Envelope {
     let mut envelope = v2::Envelope::decode(bytes).expect("accepted by the scan");
     if let Some(envelope::Message::Log(log)) = &mut envelope.message {
@@ -75,7 +75,7 @@ fn decoded(bytes: &[u8]) -> v2::Envelope {
     envelope
 }
 
-/// Both agree on bytes that pass the scan, as does the summary with the single accessors.
+/// Asserts that view and typed decoder agree on bytes that pass the scan, and the summary with the single accessors.
 fn assert_agreement(bytes: &[u8]) {
     let view = EnvelopeView::new(bytes);
     // Encoded, as a NaN is not equal to itself.
@@ -99,9 +99,9 @@ fn assert_agreement(bytes: &[u8]) {
 }
 
 proptest! {
-    /// An envelope in any order of its fields, and two of them joined to one: the view is the typed decoder's equal.
+    /// The view agrees with the typed decoder on an envelope with its fields in any order, and on two envelopes joined to one.
     #[test]
-    fn views_see_what_a_decoder_sees(
+    fn views_agree_with_the_typed_decoder(
         (one, other) in (testing::envelope(), testing::envelope())
             .prop_flat_map(|(one, other)| {
                 (testing::shuffled(&one.encode_to_vec()), testing::shuffled(&other.encode_to_vec()))
@@ -112,9 +112,9 @@ proptest! {
         assert_agreement(&[one.clone(), other, one].concat());
     }
 
-    /// Any bytes: nothing panics, and what passes the scan is seen alike.
+    /// Arbitrary bytes cause no panic, and view and decoder agree on those that pass the scan.
     #[test]
-    fn views_survive_anything(bytes in testing::hostile(testing::envelope().prop_map(|one| one.encode_to_vec()))) {
+    fn views_never_panic(bytes in testing::arbitrary_bytes(testing::envelope().prop_map(|one| one.encode_to_vec()))) {
         drop(typed(EnvelopeView::new(&bytes)));
         drop(EnvelopeView::new(&bytes).tag("origin"));
         if scan(&bytes).is_ok() {
@@ -124,10 +124,10 @@ proptest! {
 }
 
 proptest! {
-    /// Any bytes for a batch: what is kept is valid, is seen alike, and is the same when it is split again.
+    /// Of arbitrary bytes, the envelopes that a batch keeps are valid, and a split of its bytes gives them again.
     #[test]
-    fn batches_survive_anything(
-        bytes in testing::hostile(proptest::collection::vec(testing::envelope(), 0..4).prop_map(|batch| {
+    fn batches_of_arbitrary_bytes_are_valid(
+        bytes in testing::arbitrary_bytes(proptest::collection::vec(testing::envelope(), 0..4).prop_map(|batch| {
             v2::EnvelopeBatch { batch }.encode_to_vec()
         }))
     ) {
@@ -144,7 +144,7 @@ proptest! {
     }
 }
 
-/// A tag is looked up among the preferred ones first; deprecated ones are printed.
+/// A tag is looked up in the preferred tags first; the value of a deprecated tag is printed.
 #[test]
 fn tags_are_found_in_both_maps() {
     let mut envelope = v2::Envelope::default();
@@ -194,9 +194,9 @@ fn unvalidated_bytes_read_as_defaults() {
     ));
 }
 
-/// Equal tag sets of one emitter are equal stretches, whatever else the envelopes have.
+/// The encoded tags of one emitter are equal bytes, whatever other fields the envelopes have.
 #[test]
-fn the_stretch_of_tags_is_the_same_for_the_same_emitter() {
+fn the_encoded_tags_of_one_emitter_are_equal_bytes() {
     let stretch = |timestamp: i64, payload: &[u8]| {
         let mut envelope = Vec::new();
         crate::encode::Writer::new(&mut envelope)

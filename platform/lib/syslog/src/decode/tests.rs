@@ -1,7 +1,6 @@
 use super::*;
 
-/// Feeds `stream` in pieces of `step` bytes; returns messages as text and faults by name, the bytes left at the end
-/// included.
+/// Decodes `stream` in pieces of `step` bytes; returns messages as text, faults by name, and the bytes left at the end.
 fn decode(framing: Framing, max_message: usize, stream: &[u8], step: usize) -> Vec<String> {
     let mut decoder = Decoder::new(framing, max_message);
     let mut held: Vec<u8> = Vec::new();
@@ -30,7 +29,7 @@ fn text(item: Item<'_>) -> String {
     }
 }
 
-/// The same whatever the pieces.
+/// Asserts that a stream decodes as expected, whatever the size of the pieces.
 fn check(framing: Framing, max_message: usize, stream: &[u8], expected: &[&str]) {
     for step in [1, 2, 3, 7, 1000] {
         let found = decode(framing, max_message, stream, step);
@@ -51,14 +50,14 @@ fn counted(stream: &str, expected: &[&str]) {
 fn octet_counted_messages_are_cut_out() {
     counted("", &[]);
     counted("5 <14>15 <14>2", &["<14>1", "<14>2"]);
-    // Newlines within are content, between messages they are somebody's habit.
+    // A newline within a message is content; one between messages is ignored.
     counted("6 <14>\n6 <14>1\n\n\n5 <14>2", &["<14>\n6", "Framing", "<14>2"]);
     counted("6 <14>1\n\n\n5 <14>2\n", &["<14>1\n", "<14>2"]);
     counted("20 <14>xxxxxxxxxxxxxxxx1 <", &["<14>xxxxxxxxxxxxxxxx", "<"]);
 }
 
 #[test]
-fn a_message_that_is_too_long_costs_only_itself() {
+fn a_message_that_is_too_long_is_skipped() {
     let long = "x".repeat(5000);
     counted(&format!("5 <14>15001 <{long}5 <14>2"), &["<14>1", "TooLong", "<14>2"]);
     counted("21 <14>xxxxxxxxxxxxxxxxx5 <14>2", &["TooLong", "<14>2"]);
@@ -66,7 +65,7 @@ fn a_message_that_is_too_long_costs_only_itself() {
 }
 
 #[test]
-fn bad_framing_costs_what_is_before_the_next_line() {
+fn after_bad_framing_the_next_line_is_searched_for_a_frame() {
     let next = "7 <14>1 x";
     for bad in [
         "hello",
@@ -83,13 +82,13 @@ fn bad_framing_costs_what_is_before_the_next_line() {
         counted(&format!("{next}{bad}\n{next}"), &["<14>1 x", "Framing", "<14>1 x"]);
         counted(&format!("{bad}\n\n{bad}\n{next}"), &["Framing", "<14>1 x"]);
     }
-    // Not every line that begins with a number is a frame.
+    // A line that begins with a number need not be a frame.
     counted(
         &format!("?\n5 <x>1\n5 <1234>1\n6 <14>x\n5 <>1\n5 <--\n5 \n5\n{next}"),
         &["Framing", "<14>1 x"],
     );
     counted("?\n6 <-1>1 8 <191>1 x", &["Framing", "<-1>1 ", "<191>1 x"]);
-    // Nor is one in the middle of a line, however much it looks like one: a count was wrong, and an app wrote this.
+    // Text in the middle of a line is no frame even if it looks like one: after a wrong count it is an app's output.
     counted(
         "5 <14>1 my line 7 <14>1 forged\n7 <14>1 x",
         &["<14>1", "Framing", "<14>1 x"],
@@ -120,9 +119,9 @@ fn lines_are_cut_at_newlines() {
     line(&"x".repeat(100), &["TooLong"]);
 }
 
-/// A sender that speaks something else is not listened to for ever.
+/// A connection on which no frame is found is reported as lost after a bounded number of bytes.
 #[test]
-fn a_hopeless_connection_is_given_up() {
+fn a_connection_without_frames_is_lost() {
     let mut decoder = Decoder::new(Framing::OctetCounted, 1000);
     let noise = [b'x'; 4096];
     let mut fed = 0;

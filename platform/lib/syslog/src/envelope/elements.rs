@@ -1,4 +1,4 @@
-//! The elements of a message, and the payload of an envelope that they and the text make.
+//! Sorts the structured data elements of a message, and writes the envelope from them and the text.
 
 use std::str::FromStr;
 
@@ -9,19 +9,20 @@ use super::identity::Identity;
 use super::{Refused, Unmappable};
 use crate::read::{Element, Header, ParseError};
 
-/// What an error line's priority is: facility user, severity error.
+/// The priority of a line of standard error: facility user, severity error.
 const ERROR: i16 = 11;
 
-/// The elements of a message by what they are.
+/// The elements of a message, sorted by their meaning.
 #[derive(Debug, Default)]
-pub(super) struct Sorted<'a> {
-    /// The text of the element of the tags.
+pub(super) struct SortedElements<'a> {
+    /// The encoded element of the tags.
     pub(super) tags: Option<&'a [u8]>,
-    /// The tags are those of the identity that was given.
+    /// Whether the tags are those of the known identity, so that they need not be read.
     pub(super) tags_known: bool,
     pub(super) metric: Option<(Metric, Element<'a>)>,
 }
 
+/// The kind of payload that an element holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metric {
     Counter,
@@ -30,8 +31,9 @@ pub(super) enum Metric {
     Event,
 }
 
-impl<'a> Sorted<'a> {
-    /// Reads structured data; returns how many bytes it took. Tags whose text is that of `known` are not read again.
+impl<'a> SortedElements<'a> {
+    /// Reads structured data; returns the elements and their length in bytes. Tags whose bytes equal those of `known` are not
+    /// read again.
     pub(super) fn read(data: &'a [u8], known: Option<&Identity>) -> Result<(Self, usize), Refused> {
         let mut sorted = Self::default();
         if data.first() == Some(&b'-') {
@@ -42,7 +44,7 @@ impl<'a> Sorted<'a> {
         loop {
             let rest = &data[at..];
             match known {
-                // An element ends where it ends, whatever follows: what was read before reads the same again.
+                // An element's end does not depend on the bytes behind it, so bytes that were a valid element once are one again.
                 Some(tags) if rest.starts_with(tags) => {
                     sorted.set_tags(&rest[..tags.len()])?;
                     sorted.tags_known = true;
@@ -61,6 +63,10 @@ impl<'a> Sorted<'a> {
         }
     }
 
+    /// Adds an element.
+    ///
+    /// # Errors
+    /// If its name is unknown, or if there is another element of its meaning.
     pub(super) fn add(&mut self, element: Element<'a>) -> Result<(), Unmappable> {
         if element.id.starts_with("tags") {
             return self.set_tags(element.raw());
@@ -91,12 +97,15 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Appends an envelope, or nothing.
+/// Appends the encoded envelope to `out`.
+///
+/// # Errors
+/// If the payload is missing or malformed; nothing is then appended.
 pub(super) fn write(
     header: &Header<'_>,
     timestamp: i64,
     identity: &Identity,
-    elements: &Sorted<'_>,
+    elements: &SortedElements<'_>,
     text: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) -> Result<(), Unmappable> {
@@ -146,6 +155,7 @@ fn put_payload(
     Ok(())
 }
 
+/// Returns the value of a parameter as a number.
 fn number<T: FromStr>(element: &Element<'_>, name: &str) -> Result<T, Unmappable> {
     let value = element.value(name).ok_or(Unmappable::Number)?;
     value.parse().map_err(|_| Unmappable::Number)

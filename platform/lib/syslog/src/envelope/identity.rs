@@ -1,21 +1,21 @@
-//! What a source and its tags become: source id, instance id and tags of its envelopes.
+//! Derives the source id, instance id and tags of an envelope from the header and tags of a message.
 
 use std::borrow::Cow;
 
 use weir_envelope::encode::Writer;
 
 use super::Unmappable;
-use super::elements::Sorted;
+use super::elements::SortedElements;
 use crate::name::{put_metric_process_id, put_process_id};
 use crate::read::{Element, Header};
 
-/// Longest APP-NAME that is written.
+/// The longest APP-NAME that the formatter writes, in bytes.
 const MAX_APP_NAME: usize = 48;
 
-/// Longest source id of an envelope (`weir_envelope::batch`).
+/// The longest source id of an envelope, in bytes (`weir_envelope::batch`).
 const MAX_SOURCE_ID: usize = 4096;
 
-/// Where a message says that it comes from.
+/// The fields of a message's header that name its source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     app_name: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn of(header: &Header<'a>, elements: &Sorted<'_>) -> Result<Self, Unmappable> {
+    pub(super) fn of(header: &Header<'a>, elements: &SortedElements<'_>) -> Result<Self, Unmappable> {
         Ok(Self {
             app_name: header.app_name.ok_or(Unmappable::AppName)?,
             process_id: header.process_id.ok_or(Unmappable::ProcessId)?,
@@ -32,8 +32,10 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The instance id, with what the tags know of it.
+    /// Returns the instance id, for which the tags in `hints` are used where they agree with PROCID.
     fn instance_id(&self, hints: &Hints<'a>) -> Cow<'a, str> {
+        // A tag is only trusted if the formatter would write this PROCID for it: a sender of another kind may use tags of
+        // these names for something else.
         let mut written = Vec::new();
         if let Some(instance_id) = &hints.instance_id {
             if self.is_log {
@@ -71,7 +73,7 @@ impl<'a> Source<'a> {
         Cow::Borrowed(bare.rsplit('/').next().unwrap_or(bare))
     }
 
-    /// The source id: the whole of it, if the tags have what was cut off.
+    /// Returns the source id, whole if a tag has the part that was cut off.
     fn source_id(&self, hints: &Hints<'a>) -> Cow<'a, str> {
         match &hints.source_id {
             Some(whole) if self.app_name.len() == MAX_APP_NAME && whole.starts_with(self.app_name) => whole.clone(),
@@ -80,7 +82,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What tags say of their source.
+/// The tags that describe the source.
 #[derive(Debug, Default)]
 struct Hints<'a> {
     source_id: Option<Cow<'a, str>>,
@@ -89,7 +91,7 @@ struct Hints<'a> {
 }
 
 impl<'a> Hints<'a> {
-    /// Of a tag that comes more than once, the last one counts.
+    /// Notes one tag. If a tag occurs more than once, the last one counts.
     fn note(&mut self, name: &str, value: Cow<'a, str>) {
         let hint = match name {
             "source_id" => &mut self.source_id,
@@ -101,16 +103,16 @@ impl<'a> Hints<'a> {
     }
 }
 
-/// What a source and its tags become.
+/// The fields of an envelope that come from the source and tags of a message.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// APP-NAME and, from `process_id` on, PROCID.
+    /// APP-NAME, followed by PROCID at offset `process_id`.
     source: String,
     process_id: usize,
     is_log: bool,
-    /// The element of the tags as it was read; empty if there is none.
+    /// The encoded element of the tags; empty if there is none.
     pub(super) tags: Vec<u8>,
-    /// Source id, instance id and tags of an envelope.
+    /// The encoded fields of the envelope: source id, instance id and tags.
     pub(super) encoded: Vec<u8>,
 }
 
@@ -141,20 +143,21 @@ impl Identity {
         })
     }
 
-    /// Whether the source is that of a message; its tags may differ.
+    /// Whether a message with this header comes from this source. Its tags may differ.
     #[inline]
     pub(super) fn is_from(&self, header: &Header<'_>) -> bool {
         let (app_name, process_id) = self.source.split_at(self.process_id);
         header.app_name == Some(app_name) && header.process_id == Some(process_id)
     }
 
-    /// Whether it is all of what a message of this source has.
+    /// Whether this identity holds for a message of its source: the tags are equal, and both are logs or both metrics.
     #[inline]
-    pub(super) fn is_of(&self, source: &Source<'_>, elements: &Sorted<'_>) -> bool {
+    pub(super) fn is_of(&self, source: &Source<'_>, elements: &SortedElements<'_>) -> bool {
         let same_tags = elements.tags_known || (self.tags.is_empty() && elements.tags.is_none());
         same_tags && self.is_log == source.is_log
     }
 
+    /// The size of the identity in memory, in bytes.
     pub(super) const fn size(&self) -> usize {
         self.source.len() + self.tags.len() + self.encoded.len()
     }

@@ -5,7 +5,7 @@ use super::*;
 
 const HEAD: &str = "<14>1 1970-01-01T00:00:00.012345+00:00 test-hostname test-app-id";
 
-/// Both ways of mapping, the mapper twice: the second time it knows the source.
+/// Converts a message with `to_envelope` and twice with one `Mapper`, whose cache knows the source the second time.
 fn map(text: &str) -> Result<Vec<u8>, Refused> {
     let mut mapper = Mapper::new();
     let mapped = |mapper: &mut Mapper| {
@@ -33,9 +33,9 @@ fn json(text: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The messages of the original's own tests.
+/// Messages from the original's tests become envelopes of every kind.
 #[test]
-fn every_kind_is_mapped() {
+fn every_kind_of_payload_is_converted() {
     let start = r#"{"timestamp":"12345000","source_id":"test-app-id""#;
     for (rest, expected) in [
         (
@@ -63,9 +63,9 @@ fn every_kind_is_mapped() {
     }
 }
 
-/// Nothing is trimmed but the newline that the writer adds.
+/// Only the newline that the formatter adds is removed from a line.
 #[test]
-fn lines_are_kept_as_they_are() {
+fn lines_are_not_trimmed() {
     for (text, expected) in [
         ("  a test  \n", &b"  a test  "[..]),
         ("\t\n\n", b"\t\n"),
@@ -90,7 +90,7 @@ fn lines_are_kept_as_they_are() {
 }
 
 #[test]
-fn instance_ids_are_what_the_tags_confirm() {
+fn instance_ids_are_taken_from_tags_that_agree_with_procid() {
     let instance = |process_id: &str, rest: &str| {
         let envelope = map(&format!("<14>1 1970-01-01T00:00:00Z h app {process_id} - {rest}")).unwrap();
         EnvelopeView::new(&envelope).instance_id().to_owned()
@@ -98,7 +98,7 @@ fn instance_ids_are_what_the_tags_confirm() {
     let long = "i".repeat(200);
     let cut = |start: &str, len: usize| format!("{start}{}]", &long[..len]);
     for (process_id, rest, expected) in [
-        // Without tags: what follows the last slash.
+        // Without tags, the instance id is the part behind the last slash.
         ("[APP/PROC/WEB/0]", "- x", "0"),
         ("[RTR/1]", "- x", "1"),
         ("[0]", "- x", "0"),
@@ -106,7 +106,7 @@ fn instance_ids_are_what_the_tags_confirm() {
         ("7", "- x", "7"),
         ("[[a/b]]", "- x", "b"),
         ("[APP/]", "- x", ""),
-        // With a type: what follows the type.
+        // With a source type, it is the part behind the type.
         ("[APP/PROC/WEB]", "[tags@47450 source_type=\"APP/PROC/WEB\"] x", ""),
         (
             "[APP/PROC/WEB/a/b]",
@@ -119,7 +119,7 @@ fn instance_ids_are_what_the_tags_confirm() {
         ("[/2]", "[tags@47450 source_type=\"ä\"] x", "2"),
         ("[", "[tags@47450 source_type=\"\"] x", ""),
         ("x", "[tags@47450 source_type=\"\"] x", "x"),
-        // With an instance that is the one written.
+        // With an instance id that agrees with PROCID, it is the tag.
         (
             "[APP/a/b]",
             "[tags@47450 instance_id=\"b\" source_type=\"APP/a\"] x",
@@ -153,7 +153,7 @@ fn instance_ids_are_what_the_tags_confirm() {
 }
 
 #[test]
-fn source_ids_are_what_the_tags_go_on_with() {
+fn a_cut_source_id_is_completed_from_its_tag() {
     let source = |app_name: &str, tag: &str| {
         let text = format!("<14>1 1970-01-01T00:00:00Z h {app_name} [0] - [tags@47450 source_id=\"{tag}\"] x");
         let envelope = map(&text).unwrap();
@@ -166,9 +166,9 @@ fn source_ids_are_what_the_tags_go_on_with() {
     assert_eq!(source(&long, "other"), long);
 }
 
-/// What is longer would be refused by whoever reads the envelope next.
+/// A source id longer than an envelope may have is refused, as the next component would refuse the envelope.
 #[test]
-fn source_ids_have_an_end() {
+fn source_ids_that_are_too_long_are_refused() {
     let message = |len: usize| {
         let (cut, long) = ("s".repeat(48), "s".repeat(len));
         let tag = format!("<14>1 1970-01-01T00:00:00Z h {cut} [0] - [tags@47450 source_id=\"{long}\"] x");
@@ -183,7 +183,7 @@ fn source_ids_have_an_end() {
 }
 
 #[test]
-fn what_is_no_envelope_is_refused() {
+fn messages_that_are_no_envelope_are_refused() {
     for (rest, why) in [
         ("- [APP/2] - - x", Unmappable::AppName),
         ("app - - - x", Unmappable::ProcessId),
@@ -219,9 +219,9 @@ fn what_is_no_envelope_is_refused() {
     }
 }
 
-/// A message without a time has the time at which it came.
+/// A message without a time stamp gets the time of its arrival.
 #[test]
-fn a_missing_time_is_now() {
+fn a_missing_time_stamp_is_the_time_of_arrival() {
     let mut out = Vec::new();
     Mapper::new().map(b"<14>1 - h app [0] - - x", 17, &mut out).unwrap();
     assert_eq!(EnvelopeView::new(&out).timestamp(), 17);
@@ -229,7 +229,7 @@ fn a_missing_time_is_now() {
     assert_eq!(to_envelope(&message, &mut out), Err(Unmappable::Timestamp));
 }
 
-/// What is known of a source is used for that source with those tags only.
+/// A cached identity is used only for its own source and tags.
 #[test]
 fn the_cache_does_not_mix_sources_up() {
     let mut cached = Mapper::new();

@@ -1,56 +1,59 @@
-//! Structured data: `-`, or elements `[name parameter="value" …]` one behind the other.
+//! Reads structured data (RFC 5424, section 6.3): `-`, or elements `[name parameter="value" …]` one behind the other.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::Part;
 
-/// Elements whose names are compared one by one; from here on a set finds those that are there twice.
-const FEW: usize = 16;
+/// The number of elements up to which a linear search for repeated names is faster than a hash table.
+const LINEAR_SEARCH_LIMIT: usize = 16;
 
-/// The structured data of a message, which was found well formed.
+/// The structured data of a message, which is known to be well formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StructuredData<'a> {
-    /// The elements as they are in the message; empty for `-`.
+    /// The encoded elements; empty for `-`.
     raw: &'a [u8],
 }
 
-/// An element.
+/// An element of structured data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
-    /// Its name, such as `tags@47450`.
+    /// SD-ID: the name of the element, such as `tags@47450`.
     pub id: &'a str,
-    /// All of it, brackets included.
+    /// The encoded element with its brackets.
     raw: &'a [u8],
 }
 
 /// A parameter of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
-    /// Its name.
+    /// PARAM-NAME: the name of the parameter.
     pub name: &'a str,
-    /// Its value with its escapes.
+    /// The encoded value, in which escapes are not yet removed.
     raw: &'a str,
 }
 
 impl<'a> StructuredData<'a> {
-    /// Reads structured data at the head of `bytes`; returns how many bytes it took, or what is wrong and where.
+    /// Reads structured data at the start of `bytes`; returns it and its length in bytes.
+    ///
+    /// # Errors
+    /// If it is malformed: the malformed part and its offset.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
         if let [b'-', ..] = bytes {
             return Ok((Self::default(), 1));
         }
         let mut at = 0;
-        let mut few: [&str; FEW] = [""; FEW];
+        let mut few: [&str; LINEAR_SEARCH_LIMIT] = [""; LINEAR_SEARCH_LIMIT];
         let mut many = HashSet::new();
         let mut count = 0;
         while at == 0 || bytes.get(at) == Some(&b'[') {
             let (element, taken) = Element::read(&bytes[at..]).map_err(|(part, offset)| (part, at + offset))?;
-            let known = if count < FEW {
+            let known = if count < LINEAR_SEARCH_LIMIT {
                 let known = few[..count].contains(&element.id);
                 few[count] = element.id;
                 known
             } else {
-                if count == FEW {
+                if count == LINEAR_SEARCH_LIMIT {
                     many.extend(few);
                 }
                 !many.insert(element.id)
@@ -64,19 +67,19 @@ impl<'a> StructuredData<'a> {
         Ok((Self { raw: &bytes[..at] }, at))
     }
 
-    /// The elements as they are in the message, one behind the other; empty if there are none.
+    /// The encoded elements, one behind the other; empty if there are none.
     #[must_use]
     pub const fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// The elements, in order.
+    /// Iterates over the elements, in the order of the message.
     #[must_use]
     pub const fn elements(&self) -> Elements<'a> {
         Elements { rest: self.raw }
     }
 
-    /// The element of this name.
+    /// Returns the element of the given name.
     #[must_use]
     pub fn element(&self, id: &str) -> Option<Element<'a>> {
         self.elements().find(|element| element.id == id)
@@ -84,7 +87,10 @@ impl<'a> StructuredData<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// Reads the element at the head of `bytes`; returns how many bytes it took, or what is wrong and where.
+    /// Reads the element at the start of `bytes`; returns it and its length in bytes.
+    ///
+    /// # Errors
+    /// If it is malformed: the malformed part and its offset.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
         let Some(rest) = bytes.strip_prefix(b"[") else {
             return Err((Part::Data, 0));
@@ -106,13 +112,13 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// The element as it is in the message.
+    /// The encoded element, with its brackets.
     #[must_use]
     pub const fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// The parameters, in order.
+    /// Iterates over the parameters, in the order of the message.
     #[must_use]
     pub fn parameters(&self) -> Parameters<'a> {
         Parameters {
@@ -120,7 +126,7 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// The value of a parameter; of one that comes more than once, the last.
+    /// Returns the value of a parameter. If the parameter occurs more than once, its last value counts.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Cow<'a, str>> {
         let found = self.parameters().filter(|parameter| parameter.name == name).last();
@@ -129,7 +135,8 @@ impl<'a> Element<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    /// Reads ` name="value"` at the head of `bytes`. The name may be empty: a tag without a key is written so.
+    /// Reads ` name="value"` at the start of `bytes`. The name may be empty, as a tag with an empty key is written so by the
+    /// original.
     #[inline]
     fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
         let Some(rest) = bytes.strip_prefix(b" ") else {
@@ -149,7 +156,8 @@ impl<'a> Parameter<'a> {
             match rest.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    // What it escapes is looked at no further; before anything else it stands for itself.
+                    // The escaped byte is skipped, so that a quote or bracket does not end the value. A backslash before any other
+                    // byte is not an escape.
                     let escapes = matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']'));
                     at += 1 + usize::from(escapes);
                 }
@@ -160,7 +168,7 @@ impl<'a> Parameter<'a> {
         Ok((Self { name, raw }, start + at + 1))
     }
 
-    /// The value, without the backslashes that escape something.
+    /// The value of the parameter, with its escapes removed.
     #[must_use]
     pub fn value(&self) -> Cow<'a, str> {
         if memchr::memchr(b'\\', self.raw.as_bytes()).is_none() {
@@ -181,14 +189,14 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// The name at the head of `bytes`: printable ASCII without `=`, `]` and `"`; may be empty.
+/// Returns the name at the start of `bytes`: printable ASCII without `=`, `]` and `"`. It may be empty.
 #[inline]
 fn name(bytes: &[u8]) -> Option<&str> {
     let len = bytes.iter().take_while(|byte| IN_NAME[usize::from(**byte)]).count();
     std::str::from_utf8(&bytes[..len]).ok()
 }
 
-/// Which bytes a name may have.
+/// Whether a byte may stand in a name, by its value.
 const IN_NAME: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = b'!';

@@ -36,7 +36,7 @@ fn a_message_has_all_its_parts() {
 }
 
 #[test]
-fn a_message_may_be_next_to_nothing() {
+fn every_optional_part_may_be_missing() {
     let message = parse(b"<0>1 - - - - - -").unwrap();
     assert_eq!(message.header.timestamp, None);
     assert_eq!(message.header.hostname, None);
@@ -47,9 +47,9 @@ fn a_message_may_be_next_to_nothing() {
     assert_eq!(parse(b"<0>1 - - - - - -  \n\xff").unwrap().text, Some(&b" \n\xff"[..]));
 }
 
-/// Where RFC 5424 is stricter than those who send it.
+/// Names and fractions of a second may be longer than RFC 5424 allows, as common senders write them so.
 #[test]
-fn sizes_are_not_held_against_a_sender() {
+fn fields_longer_than_the_rfc_allows_are_read() {
     let long = "n".repeat(300);
     let text =
         format!("<-1>1 2003-10-11T22:14:15.123456789Z {long} {long} {long} {long} [{long} {long}=\"{long}\" =\"\"]");
@@ -83,7 +83,7 @@ fn escapes_are_undone() {
 }
 
 #[test]
-fn errors_say_where() {
+fn errors_name_the_offset_of_the_fault() {
     for (text, part, at) in [
         (&b""[..], Part::Priority, 0),
         (b"14>1", Part::Priority, 0),
@@ -133,7 +133,7 @@ fn errors_say_where() {
     assert!(error.hint().is_some());
 }
 
-/// Many elements take no longer than as many parameters would; the last is found all the same.
+/// Thousands of elements are read, and a repeated name among them is found.
 #[test]
 fn elements_may_be_many() {
     let mut text = "<0>1 - - - - - ".to_owned();

@@ -1,4 +1,4 @@
-//! Structured data: `[name@47450 parameter="value" …]`.
+//! Writes structured data elements: `[name@47450 parameter="value" …]`.
 
 use weir_envelope::number::{DecimalForm, put_decimal};
 use weir_envelope::view::Metric;
@@ -6,7 +6,7 @@ use weir_envelope::view::Metric;
 /// The private enterprise number of the Cloud Foundry Foundation.
 const ENTERPRISE: &[u8] = b"@47450";
 
-/// The element of a counter.
+/// Appends the element of a counter.
 pub(super) fn put_counter(out: &mut Vec<u8>, name: &str, total: u64, delta: u64) {
     open(out, "counter");
     text(out, "name", name);
@@ -15,7 +15,7 @@ pub(super) fn put_counter(out: &mut Vec<u8>, name: &str, total: u64, delta: u64)
     close(out);
 }
 
-/// The element of one metric of a gauge; `number` is room to print it in.
+/// Appends the element of one metric of a gauge. `number` is a buffer for printing its value.
 pub(super) fn put_gauge(out: &mut Vec<u8>, number: &mut String, metric: &Metric<'_>) {
     number.clear();
     put_decimal(number, metric.value, DecimalForm::Shortest);
@@ -26,7 +26,7 @@ pub(super) fn put_gauge(out: &mut Vec<u8>, number: &mut String, metric: &Metric<
     close(out);
 }
 
-/// The element of a timer.
+/// Appends the element of a timer.
 pub(super) fn put_timer(out: &mut Vec<u8>, name: &str, start: i64, stop: i64) {
     open(out, "timer");
     text(out, "name", name);
@@ -35,7 +35,7 @@ pub(super) fn put_timer(out: &mut Vec<u8>, name: &str, start: i64, stop: i64) {
     close(out);
 }
 
-/// The element of an event.
+/// Appends the element of an event.
 pub(super) fn put_event(out: &mut Vec<u8>, title: &str, body: &str) {
     open(out, "event");
     text(out, "title", title);
@@ -43,7 +43,7 @@ pub(super) fn put_event(out: &mut Vec<u8>, title: &str, body: &str) {
     close(out);
 }
 
-/// Begins an element.
+/// Appends the opening bracket and the name of an element.
 #[inline]
 pub(super) fn open(out: &mut Vec<u8>, name: &str) {
     out.push(b'[');
@@ -51,13 +51,13 @@ pub(super) fn open(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(ENTERPRISE);
 }
 
-/// Ends an element.
+/// Appends the closing bracket of an element.
 #[inline]
 pub(super) fn close(out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// A parameter that is text.
+/// Appends a parameter whose value is text.
 #[inline]
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     begin(out, name);
@@ -65,7 +65,7 @@ pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'"');
 }
 
-/// A parameter that is a whole number.
+/// Appends a parameter whose value is an integer.
 fn integer(out: &mut Vec<u8>, name: &str, value: impl Into<i128>) {
     begin(out, name);
     let value: i128 = value.into();
@@ -76,6 +76,7 @@ fn integer(out: &mut Vec<u8>, name: &str, value: impl Into<i128>) {
     out.push(b'"');
 }
 
+/// Appends the name of a parameter and the quote that opens its value.
 #[inline]
 fn begin(out: &mut Vec<u8>, name: &str) {
     out.push(b' ');
@@ -83,6 +84,7 @@ fn begin(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b"=\"");
 }
 
+/// Appends a value with a backslash before each `\`, `"` and `]` (RFC 5424, section 6.3.3).
 fn put_escaped(out: &mut Vec<u8>, value: &[u8]) {
     let mut from = 0;
     while let Some(at) = memchr::memchr3(b'\\', b'"', b']', &value[from..]) {

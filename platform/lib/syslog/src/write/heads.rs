@@ -1,8 +1,8 @@
-//! The part of a message that comes from an envelope's identity and tags, and a cache of it.
+//! The head of a message, which comes from an envelope's identity and tags, and a cache of heads.
 //!
-//! ` HOSTNAME APP-NAME PROCID - SD`: of a log, SD is the element of the tags or `-`; of anything else the element of the
-//! metric comes in between. Emitters encode the tags of a source the same way over and over, so the raw bytes of the
-//! tags are part of the key, and nothing is decoded for a source that was seen before.
+//! A head has the form ` HOSTNAME APP-NAME PROCID - SD`. For a log, SD is the element of the tags or `-`. For a metric, the
+//! element of the metric is inserted before that of the tags. An emitter encodes the tags of a source alike every time, so
+//! the encoded tags are part of the cache's key, and no tag is decoded for a source that is cached.
 
 use ahash::RandomState;
 use weir_envelope::batch::Kind;
@@ -13,27 +13,29 @@ use super::{Unconvertible, data, is_printable};
 use crate::cache::Cache;
 use crate::name::{put_hostname, put_metric_process_id, put_process_id};
 
-/// Longest host name (RFC 5424).
+/// The longest HOSTNAME, in bytes (RFC 5424, section 6).
 const MAX_HOSTNAME: usize = 255;
 
-/// Longest APP-NAME (RFC 5424).
+/// The longest APP-NAME, in bytes (RFC 5424, section 6).
 const MAX_APP_NAME: usize = 48;
 
-/// Identity and tags that are longer than this are written anew for every envelope: what is kept stays bounded.
-const MAX_KEPT: usize = 4096;
+/// The longest key that is cached, in bytes. Longer identities and tags are formatted for every envelope, which bounds the
+/// memory of the cache.
+const MAX_CACHED: usize = 4096;
 
-/// Most heads that are kept.
+/// The greatest number of heads that are cached.
 const MAX_SOURCES: usize = 4096;
 
-/// The heads of one binding's messages.
+/// The cached heads of one binding.
 #[derive(Debug)]
 pub(super) struct Heads {
     hostname: String,
     metadata: bool,
     hasher: RandomState,
-    kept: Cache<Head>,
+    cache: Cache<Head>,
+    /// The index of the head that was used last, which mostly serves the next envelope too.
     last: usize,
-    /// Of the last envelope that was too large to be kept.
+    /// The head of the last envelope whose key was too long for the cache.
     large: Head,
 }
 
@@ -43,11 +45,11 @@ pub(super) struct Head {
     is_log: bool,
     source_len: usize,
     instance_len: usize,
-    /// Source id, instance id and tags, as they are in the envelope.
+    /// The cache's key: source id, instance id and encoded tags, one behind the other.
     key: Vec<u8>,
-    /// ` HOSTNAME APP-NAME PROCID - `, and the tags.
+    /// ` HOSTNAME APP-NAME PROCID - `, followed by the element of the tags.
     pub(super) text: Vec<u8>,
-    /// Where in the text the structured data begins.
+    /// The offset in `text` at which the structured data begins.
     pub(super) data: usize,
 }
 
@@ -57,37 +59,37 @@ impl Heads {
             hostname: hostname.to_owned(),
             metadata,
             hasher: RandomState::new(),
-            kept: Cache::new(sources.min(MAX_SOURCES)),
+            cache: Cache::new(sources.min(MAX_SOURCES)),
             last: 0,
             large: Head::default(),
         }
     }
 
-    /// Makes room for so many sources, and forgets those there are.
+    /// Empties the cache and gives it room for so many sources.
     pub(super) fn resize(&mut self, sources: usize) {
-        self.kept = Cache::new(sources.min(MAX_SOURCES));
+        self.cache = Cache::new(sources.min(MAX_SOURCES));
         self.last = 0;
     }
 
-    /// The head of this envelope's messages.
+    /// Returns the head for the messages of an envelope.
     #[inline]
     pub(super) fn of(&mut self, envelope: &Summary<'_>) -> Result<&Head, Unconvertible> {
-        if !self.kept.get(self.last).is_some_and(|head| head.is_of(envelope)) {
+        if !self.cache.get(self.last).is_some_and(|head| head.is_of(envelope)) {
             let size = envelope.source_id.len() + envelope.instance_id.len() + envelope.tags_bytes().len();
-            if size > MAX_KEPT {
+            if size > MAX_CACHED {
                 self.large = self.make(envelope)?;
                 return Ok(&self.large);
             }
             let hash = self.hash(envelope);
-            self.last = match self.kept.find(hash, |head| head.is_of(envelope)) {
+            self.last = match self.cache.find(hash, |head| head.is_of(envelope)) {
                 Some(found) => found,
                 None => {
                     let head = self.make(envelope)?;
-                    self.kept.insert(hash, head)
+                    self.cache.insert(hash, head)
                 }
             };
         }
-        Ok(self.kept.get(self.last).expect("it was found or made"))
+        Ok(self.cache.get(self.last).expect("it was found or made"))
     }
 
     fn hash(&self, envelope: &Summary<'_>) -> u64 {
@@ -99,6 +101,7 @@ impl Heads {
         ))
     }
 
+    /// Formats the head of an envelope.
     fn make(&self, envelope: &Summary<'_>) -> Result<Head, Unconvertible> {
         let tags = sorted(envelope);
         let tag = |key: &str| {
@@ -181,17 +184,20 @@ impl Head {
     }
 }
 
-/// The envelope's tags by key; of a key that comes more than once, the last value.
+/// Returns the envelope's tags, sorted by key. If a key occurs more than once, its last value counts.
 fn sorted<'a>(envelope: &Summary<'a>) -> Vec<(&'a str, &'a str)> {
     let mut tags: Vec<_> = envelope.tags().collect();
-    // Stable, so that the last of a key is at the end of its run, and the first after reversing.
+    // The sort is stable, so after the reversal the last tag of a key is the first of its run, which `dedup` keeps.
     tags.reverse();
     tags.sort_by_key(|(key, _)| *key);
     tags.dedup_by_key(|(key, _)| *key);
     tags
 }
 
-/// Appends a name of printable ASCII, cut to `longest`; `-` if there is none.
+/// Appends a name of printable ASCII, cut to `longest` bytes; `-` if it is empty.
+///
+/// # Errors
+/// If a byte of the part that is kept is not printable ASCII.
 fn put_name(out: &mut Vec<u8>, name: &str, longest: usize, wrong: Unconvertible) -> Result<(), Unconvertible> {
     let name = &name.as_bytes()[..name.len().min(longest)];
     if !is_printable(name) {

@@ -1,18 +1,18 @@
-//! Names of tags that RFC 5424 has no room for.
+//! Short forms for names of tags that are too long for RFC 5424.
 //!
-//! A PARAM-NAME has 1 to 32 characters. Receivers that keep to that close the connection at a longer one, so a longer one is
-//! written as its first 23 characters, a `-`, and 8 hexadecimal digits of its checksum; an empty one as `-00000000`. The
-//! whole name is not restored by those who read it.
+//! A PARAM-NAME has 1 to 32 characters, and strict receivers close the connection at a longer one. A longer name is written
+//! as its first 23 characters, a `-`, and its CRC-32 in 8 hexadecimal digits; an empty one as `-00000000`. Readers cannot
+//! restore the whole name (docs/decisions/0007).
 
 use std::collections::BTreeSet;
 
-/// Longest PARAM-NAME (RFC 5424, section 6).
+/// The longest PARAM-NAME, in bytes (RFC 5424, section 6).
 const LONGEST: usize = 32;
 
-/// How much of a longer one stays.
+/// How many bytes of a longer name are kept.
 const KEPT: usize = 23;
 
-/// The short names of one element.
+/// The short names that were given out for one element.
 #[derive(Debug, Default)]
 pub(super) struct ShortNames {
     given: BTreeSet<String>,
@@ -20,13 +20,15 @@ pub(super) struct ShortNames {
 }
 
 impl ShortNames {
-    /// Whether a name can be written as it is.
+    /// Whether a name can be written unchanged.
     #[inline]
     pub(super) const fn fits(name: &str) -> bool {
         !name.is_empty() && name.len() <= LONGEST
     }
 
-    /// The short form of a name of printable ASCII: always the one, unless another tag of this element has it.
+    /// Returns the short form of a name of printable ASCII.
+    ///
+    /// It depends on the name only, unless another tag of this element already has that name.
     pub(super) fn of(&mut self, name: &str, tags: &[(&str, &str)]) -> &str {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(name.as_bytes());
@@ -46,7 +48,7 @@ impl ShortNames {
 mod tests {
     use super::*;
 
-    /// Short names fit, can be recognised, are always the same, and differ within an element.
+    /// Short names fit, begin as the long name does, are always alike, and differ from each other within an element.
     #[test]
     fn long_names_get_short_ones() {
         let long = "x".repeat(40);

@@ -3,7 +3,7 @@ use weir_envelope::wire::{put_bytes, put_varint};
 
 use super::*;
 
-/// The messages of an envelope; checks that a failure appends nothing.
+/// Returns the messages of an envelope, and checks that a failure appends nothing.
 fn write(formatter: &mut Formatter, envelope: &[u8], framing: Framing) -> Result<Vec<Vec<u8>>, Unconvertible> {
     let (mut out, mut ends) = (b"before".to_vec(), vec![6]);
     let written = formatter.write(EnvelopeView::new(envelope), framing, &mut out, &mut ends);
@@ -37,7 +37,7 @@ fn refused(hostname: &str, build: impl FnOnce(&mut Writer<'_>)) -> Unconvertible
     write(&mut Formatter::new(hostname, true), &envelope(build), Framing::None).unwrap_err()
 }
 
-/// NULs go, and exactly one newline is added where there is none at the end; nothing else changes.
+/// NUL bytes are removed, and a newline is added where there is none at the end; the payload is otherwise unchanged.
 #[test]
 fn payloads_end_with_a_newline() {
     let mut formatter = Formatter::new("", false);
@@ -61,7 +61,7 @@ fn payloads_end_with_a_newline() {
     }
 }
 
-/// A type that is neither OUT nor ERR; enums are 32 bits wide.
+/// A log whose type is neither OUT nor ERR has the priority of OUT, also if its number exceeds 32 bits.
 #[test]
 fn unknown_types_have_the_priority_of_out() {
     let mut formatter = Formatter::new("", false);
@@ -89,7 +89,7 @@ fn a_gauge_is_one_message_per_metric() {
     let messages = texts(&mut formatter, |envelope| {
         envelope.gauge(&metrics).tag("k", "v");
     });
-    // A map has one value per key.
+    // A map has one value for each key.
     let start = "<14>1 1970-01-01T00:00:00+00:00 - app [0] - [gauge@47450 name";
     assert_eq!(
         messages,
@@ -120,12 +120,12 @@ fn host_names_come_from_the_tags_or_the_binding() {
     assert_eq!(host("o.s.a", &[("app_name", "b c")]), "..b-c");
     assert_eq!(host("ä", &[("organization_name", ""), ("space_name", "x")]), ".x.");
     assert_eq!(host(&"h".repeat(300), &[]), "h".repeat(255));
-    // Of a tag that is there twice, the last counts.
+    // If a tag occurs twice, the last one counts.
     assert_eq!(host("", &[("app_name", "a"), ("app_name", "b")]), "..b");
 }
 
 #[test]
-fn what_has_no_form_appends_nothing() {
+fn an_envelope_without_a_form_appends_nothing() {
     let log = |envelope: &mut Writer<'_>| {
         envelope.log(b"x", Stream::Out);
     };
@@ -138,7 +138,7 @@ fn what_has_no_form_appends_nothing() {
         let mut without = Formatter::new("", false);
         assert_eq!(texts(&mut without, |e| log(e.tag(name, ""))).len(), 1);
     }
-    // Nothing of a gauge's other metrics either; and what is beyond the cut does not matter.
+    // The gauge's other metrics are not appended either. Bytes behind the cut are not checked.
     assert_eq!(
         refused("", |e| {
             e.gauge(&[("a", "", 1.0)]).tag(" ", "");
@@ -150,7 +150,7 @@ fn what_has_no_form_appends_nothing() {
         log(e.source_id(&format!("{}ä", "s".repeat(48))).instance_id(&long));
     });
     assert!(messages[0].contains(&format!(" {} [/", "s".repeat(48))));
-    // A formatter that has refused goes on.
+    // A formatter that has refused an envelope still writes the next one.
     let mut formatter = Formatter::new("", true);
     let bad = envelope(|e| log(e.tag(" ", "")));
     for _ in 0..2 {
@@ -159,9 +159,9 @@ fn what_has_no_form_appends_nothing() {
     }
 }
 
-/// Every metric has all the tags: what that comes to is bounded.
+/// A gauge whose tags, repeated for each metric, would exceed the limit is refused.
 #[test]
-fn an_envelope_does_not_become_gigabytes() {
+fn a_gauge_that_would_exceed_the_limit_is_refused() {
     let names: Vec<String> = (0..1000).map(|name| name.to_string()).collect();
     let metrics: Vec<(&str, &str, f64)> = names.iter().map(|name| (name.as_str(), "", 0.0)).collect();
     let long = "v".repeat(100_000);
@@ -174,7 +174,7 @@ fn an_envelope_does_not_become_gigabytes() {
 }
 
 #[test]
-fn framings_differ_around_the_message_only() {
+fn framing_changes_nothing_within_the_message() {
     let mut formatter = Formatter::new("", true);
     let event = envelope(|envelope| {
         envelope.event("a\nb", "\n").tag("k", "\n");
@@ -195,11 +195,11 @@ fn framings_differ_around_the_message_only() {
     );
 }
 
-/// What is kept of one source is never taken for another's: every combination of what makes a head, twice over, in a
-/// formatter with the smallest cache and in a new one each time.
+/// The cached head of one source is never used for another: envelopes with every combination of the parts of a head are
+/// written twice with the smallest cache, and each result equals that of a new formatter.
 #[test]
 fn the_cache_does_not_mix_sources_up() {
-    let mut cached = Formatter::new("host", true).remembering(1);
+    let mut cached = Formatter::new("host", true).with_cached_sources(1);
     let tags: [&[(&str, &str)]; 4] = [
         &[],
         &[("source_type", "APP")],
@@ -233,9 +233,9 @@ fn the_cache_does_not_mix_sources_up() {
     }
 }
 
-/// Tags that are too many to be kept are written all the same.
+/// Tags that are too long for the cache are written nevertheless.
 #[test]
-fn large_tags_are_written_without_being_kept() {
+fn large_tags_are_written_without_the_cache() {
     let mut formatter = Formatter::new("", true);
     for value in ["x".repeat(5000), "y".repeat(5000), "x".repeat(5000)] {
         let messages = texts(&mut formatter, |e| {
@@ -245,7 +245,7 @@ fn large_tags_are_written_without_being_kept() {
     }
 }
 
-/// Errors are for reading and name what to do.
+/// The hint of an error says what to do about it.
 #[test]
 fn refusals_have_hints() {
     for error in [Unconvertible::Hostname, Unconvertible::SourceId, Unconvertible::TagName] {

@@ -10,7 +10,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::SpanFields;
 use crate::library::swallowed;
-use crate::neutral;
+use crate::neutral::neutral;
 use crate::owner::Surroundings;
 use crate::record::Record;
 
@@ -40,7 +40,7 @@ where
         0 => {}
         count => write!(text, " swallowed={count}")?,
     }
-    // A terminal obeys what it reads, now or when somebody looks into the file.
+    // A terminal interprets control characters, now or when somebody looks at the file.
     out.write_str(&neutral(&text))?;
     for span in context.event_scope().into_iter().flatten() {
         if let Some(fields) = span.extensions().get::<FormattedFields<SpanFields>>()

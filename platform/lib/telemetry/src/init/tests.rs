@@ -1,4 +1,4 @@
-//! All parts together: what is said, where it appears, and what never does.
+//! Tests of all parts together: what appears where, and what never appears.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use weir_service::{Context, limited};
 use super::*;
 use crate::quiet;
 
-/// A stderr that can be read.
+/// A standard error that can be read.
 #[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
+struct StandardError(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Screen {
+impl io::Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -28,18 +28,18 @@ impl io::Write for Screen {
     }
 }
 
-impl Screen {
+impl StandardError {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-/// Runs `work` under telemetry of `options`; returns what stderr showed and what was put into the outbox.
+/// Runs `work` with these settings. Returns what standard error showed and what was put into the outbox.
 async fn observe<F: Future>(options: Options, work: F) -> (String, Batch) {
-    let screen = Screen::default();
-    let writer = screen.clone();
+    let shown_text = StandardError::default();
+    let writer = shown_text.clone();
     let (subscriber, telemetry) = assemble(options, move || writer.clone(), false).unwrap();
-    // For the whole thread, on which these tests' runtimes run their tasks as well.
+    // For the whole thread, because the runtimes of these tests run their tasks on it as well.
     let installed = tracing::subscriber::set_default(subscriber);
     work.await;
     drop(installed);
@@ -48,7 +48,7 @@ async fn observe<F: Future>(options: Options, work: F) -> (String, Batch) {
         Some(shipment) => shipment.batch().clone(),
         None => Batch::empty(),
     };
-    (screen.text(), shipped)
+    (shown_text.text(), shipped)
 }
 
 fn options() -> Options {
@@ -66,10 +66,10 @@ fn texts(batch: &Batch) -> Vec<String> {
         .collect()
 }
 
-/// An event appears on stderr and in the outbox, signed by the component around it, else by the process.
+/// An event appears on standard error and in the outbox, with the component of its span or of the process.
 #[tokio::test]
 async fn events_are_shown_and_shipped() {
-    let (screen, batch) = observe(options(), async {
+    let (shown_text, batch) = observe(options(), async {
         info!(count = 3, peer = "10.0.0.1 a", "started");
         let (_trigger, context) = Context::new("doppler");
         async {
@@ -84,7 +84,7 @@ async fn events_are_shown_and_shipped() {
         .await;
     })
     .await;
-    let lines: Vec<&str> = screen.lines().collect();
+    let lines: Vec<&str> = shown_text.lines().collect();
     assert_eq!(lines.len(), 3);
     let started = "  INFO weir_telemetry::init::tests: started count=3 peer=\"10.0.0.1 a\"";
     assert!(lines[0].ends_with(started), "{}", lines[0]);
@@ -94,14 +94,14 @@ async fn events_are_shown_and_shipped() {
         lines[1]
     );
     assert!(lines[2].contains("ERROR doppler "), "{}", lines[2]);
-    // Events of this crate are never shipped: the other tests say theirs under another target.
+    // Events of this crate are never shipped, so the other tests use another target.
     assert!(batch.is_empty());
 }
 
-/// What a peer wrote is shown and shipped as what it is: no terminal obeys it.
+/// Text of others is shown and shipped with visible control characters, so that no terminal interprets them.
 #[tokio::test]
-async fn text_of_others_is_neutral() {
-    let (screen, batch) = observe(options(), async {
+async fn text_of_others_is_made_neutral() {
+    let (shown_text, batch) = observe(options(), async {
         let span = info_span!(target: "weir::test", "stream", peer = "a\u{1b}[2J");
         async { warn!(target: "weir::test", error = "\u{1b}]52;c;\u{7}", "said\r") }
             .instrument(span)
@@ -109,15 +109,18 @@ async fn text_of_others_is_neutral() {
     })
     .await;
     let expected = "said␍ error=␛]52;c;␇ peer=a␛[2J";
-    assert!(screen.ends_with(&format!("weir::test: {expected}\n")), "{screen:?}");
+    assert!(
+        shown_text.ends_with(&format!("weir::test: {expected}\n")),
+        "{shown_text:?}"
+    );
     assert_eq!(texts(&batch), [expected]);
 }
 
-/// Setup: a library that warns of each of 1,000 peers. Must hold: one line is shown, and that of the next second says how many
-/// were left out; what a library says below a warning, and what we say, is shown each time.
+/// A library warns about each of 1,000 peers. One line is shown, and the one of the next second says how many were left
+/// out. Messages of a library below the level of a warning, and all messages of Weir, are shown each time.
 #[tokio::test(start_paused = true)]
 async fn libraries_warn_once_a_second() {
-    let (screen, _) = observe(options(), async {
+    let (shown_text, _) = observe(options(), async {
         let warn_of = |peer: u32| warn!(target: "rustls::conn", peer, "illegal SNI extension");
         (0..1000).for_each(warn_of);
         tokio::time::advance(weir_service::EACH_SECOND).await;
@@ -128,15 +131,20 @@ async fn libraries_warn_once_a_second() {
         }
     })
     .await;
-    let of = |text: &str| screen.lines().filter(|line| line.contains(text)).collect::<Vec<_>>();
+    let of = |text: &str| {
+        shown_text
+            .lines()
+            .filter(|line| line.contains(text))
+            .collect::<Vec<_>>()
+    };
     let warnings = of("illegal SNI");
-    assert_eq!(warnings.len(), 2, "{screen}");
-    assert!(warnings[0].ends_with("peer=0"), "{screen}");
-    assert!(warnings[1].ends_with("peer=1000 swallowed=999"), "{screen}");
+    assert_eq!(warnings.len(), 2, "{shown_text}");
+    assert!(warnings[0].ends_with("peer=0"), "{shown_text}");
+    assert!(warnings[1].ends_with("peer=1000 swallowed=999"), "{shown_text}");
     assert_eq!((of("asked").len(), of("ours").len()), (3, 3));
 }
 
-/// The envelope of an event: source, tags, stream and text.
+/// A log envelope has a source id, tags, a stream and a text.
 #[tokio::test]
 async fn log_envelopes_are_complete() {
     let (_, batch) = observe(options(), async {
@@ -190,7 +198,8 @@ async fn log_envelopes_are_complete() {
     assert_eq!(view.tag("trace_id"), timer.view().tag("trace_id"));
 }
 
-/// Spans become timers of their component, children within the parent's trace; component spans do not.
+/// Spans become timers of their component, and children are in the trace of their parent. Component spans become no
+/// timers.
 #[tokio::test]
 async fn spans_become_timers() {
     let (_, batch) = observe(options(), async {
@@ -227,10 +236,10 @@ async fn spans_become_timers() {
     assert_eq!(outer.tag("parent_span_id"), None);
 }
 
-/// What the shipping says, and what the libraries below it say, is shown and never shipped.
+/// What is logged while shipping, and by the libraries that it uses, is shown and never shipped.
 #[tokio::test]
 async fn shipping_is_silent() {
-    let (screen, batch) = observe(options(), async {
+    let (shown_text, batch) = observe(options(), async {
         quiet(async {
             warn!(target: "weir_net::channel", "agent cannot be reached");
             info_span!(target: "weir_net::channel", "connect").in_scope(|| ());
@@ -254,32 +263,35 @@ async fn shipping_is_silent() {
         warn!(target: "weir::test", "heard");
     })
     .await;
-    assert_eq!(screen.lines().count(), 8, "{screen}");
+    assert_eq!(shown_text.lines().count(), 8, "{shown_text}");
     assert_eq!(texts(&batch), ["heard"]);
     assert_eq!(batch.len(), 1);
 }
 
-/// Secrets appear nowhere: not in events, not in spans, not as JSON.
+/// Secrets appear neither in events nor in spans, in either format.
 #[tokio::test]
 async fn secrets_appear_nowhere() {
     for format in [Format::Human, Format::Json] {
-        let (screen, batch) = observe(Options { format, ..options() }, async {
+        let (shown_text, batch) = observe(Options { format, ..options() }, async {
             let span = info_span!(target: "weir::test", "request", client_secret = "hunter2", path = "/");
             async { info!(target: "weir::test", token = "hunter2", password = ?"hunter2", "login") }
                 .instrument(span)
                 .await;
         })
         .await;
-        assert!(screen.contains("[redacted]") && !screen.contains("hunter2"), "{screen}");
+        assert!(
+            shown_text.contains("[redacted]") && !shown_text.contains("hunter2"),
+            "{shown_text}"
+        );
         let bytes = String::from_utf8_lossy(batch.bytes()).into_owned();
         assert!(bytes.contains("[redacted]") && !bytes.contains("hunter2"));
     }
 }
 
-/// JSON lines carry everything apart.
+/// A JSON line has a field for each part of an event.
 #[tokio::test]
 async fn json_lines_are_objects() {
-    let (screen, _) = observe(
+    let (shown_text, _) = observe(
         Options {
             format: Format::Json,
             ..options()
@@ -291,7 +303,7 @@ async fn json_lines_are_objects() {
         },
     )
     .await;
-    let line: serde_json::Value = serde_json::from_str(screen.trim_end()).unwrap();
+    let line: serde_json::Value = serde_json::from_str(shown_text.trim_end()).unwrap();
     assert_eq!(line["level"], "warn");
     assert_eq!(line["component"], "doppler");
     assert_eq!(line["message"], "slow \"one\"");
@@ -300,18 +312,18 @@ async fn json_lines_are_objects() {
     assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 
-/// The level decides for stderr and outbox alike; a level that is none is refused with a hint.
+/// The level applies to standard error and to the outbox. An invalid level is refused with a hint.
 #[tokio::test]
 async fn levels_decide() {
     let level = "warn,weir::loud=debug".to_owned();
-    let (screen, batch) = observe(Options { level, ..options() }, async {
+    let (shown_text, batch) = observe(Options { level, ..options() }, async {
         info!(target: "weir::test", "not this");
         warn!(target: "weir::test", "this");
         tracing::debug!(target: "weir::loud", "and this");
     })
     .await;
     assert_eq!(texts(&batch), ["this", "and this"]);
-    assert_eq!(screen.lines().count(), 2);
+    assert_eq!(shown_text.lines().count(), 2);
     let error = assemble(
         Options {
             level: "weir=loud".into(),
@@ -326,24 +338,27 @@ async fn levels_decide() {
     assert!(error.hint().is_some());
 }
 
-/// A screen with a level of its own shows less; the rest is shipped all the same.
+/// Standard error with a stricter level shows less, and everything is still shipped.
 #[tokio::test]
-async fn the_screen_may_show_less() {
+async fn standard_error_may_show_less() {
     let stderr_level = Some("warn".to_owned());
     let options = Options {
         stderr_level,
         ..options()
     };
-    let (screen, batch) = observe(options, async {
+    let (shown_text, batch) = observe(options, async {
         info!(target: "weir::test", "quietly");
         warn!(target: "weir::test", "loudly");
     })
     .await;
     assert_eq!(texts(&batch), ["quietly", "loudly"]);
-    assert!(screen.contains("loudly") && !screen.contains("quietly"), "{screen}");
+    assert!(
+        shown_text.contains("loudly") && !shown_text.contains("quietly"),
+        "{shown_text}"
+    );
 }
 
-/// Repeats are swallowed and counted.
+/// Repeated lines are suppressed and counted.
 #[tokio::test(start_paused = true)]
 async fn repeats_are_counted() {
     let (_, batch) = observe(options(), async {
@@ -359,7 +374,7 @@ async fn repeats_are_counted() {
     );
 }
 
-/// A trace goes on in the process that is called.
+/// A trace continues in the process that is called.
 #[tokio::test]
 async fn traces_cross_processes() {
     let (_, batch) = observe(options(), async {
@@ -384,7 +399,7 @@ async fn traces_cross_processes() {
     assert_ne!(trace("caller"), trace("alone"));
 }
 
-/// A flood of events never blocks, stays within bounds, and what it cost is counted.
+/// A flood of events never blocks and stays within bounds, and lost events are counted.
 #[tokio::test]
 async fn floods_are_bounded() {
     let capacity = Capacity {
@@ -405,14 +420,14 @@ async fn floods_are_bounded() {
         },
     )
     .await;
-    let books = ledger.snapshot();
+    let counts = ledger.snapshot();
     assert!(
         batch.len() <= 101 && batch.byte_len() <= 2 << 20,
         "{} {}",
         batch.len(),
         batch.byte_len()
     );
-    assert_eq!(books.received, 501);
-    // The shipment was dropped by the test: lost, too.
-    assert_eq!(books.dropped_total(), 501);
+    assert_eq!(counts.received, 501);
+    // The test dropped the shipment, so its envelopes are lost too.
+    assert_eq!(counts.dropped_total(), 501);
 }

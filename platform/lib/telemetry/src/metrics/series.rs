@@ -1,4 +1,4 @@
-//! Series of one component: their envelopes, and the totals that turn cumulative sums into deltas.
+//! The series of one component: their envelopes, and the totals from which deltas are computed.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use opentelemetry::KeyValue;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 
-use super::METRIC_VERSION;
-use crate::Identity;
+use crate::identity::{Identity, METRIC_VERSION};
 
-/// A series' tags, sorted, as one key.
+/// The sorted tags of a series, as a part of its key.
 type Tags = Vec<(String, String)>;
 
-/// The last total of each counter, by component, name and tags. As many as there are instruments times attribute sets,
-/// which the SDK bounds (2000 per instrument).
+/// The last total of each counter, by component, name and tags. There are as many as instruments and attribute sets,
+/// and the SDK limits the latter to 2,000 per instrument.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     last: BTreeMap<(String, String, Tags), u64>,
 }
 
 impl Totals {
-    /// What was added since the last time. A total that went back was started anew.
+    /// Returns the increase since the last call. If a total decreased, the counter was restarted and the whole total is
+    /// new.
     fn delta(&mut self, component: &str, name: &str, tags: &Tags, total: u64) -> u64 {
         let last = self
             .last
@@ -119,11 +119,11 @@ fn tags<'a>(attributes: impl Iterator<Item = &'a KeyValue>, extra: Option<(&str,
     tags
 }
 
-/// The three types of numbers that instruments have.
+/// The number types of instruments.
 pub(crate) trait Number: Copy {
-    /// For gauges.
+    /// Returns the value for a gauge.
     fn as_f64(self) -> f64;
-    /// For counters; `None` where it has no exact form.
+    /// Returns the value for a counter, or `None` if it is not a natural number.
     fn as_count(self) -> Option<u64>;
 }
 

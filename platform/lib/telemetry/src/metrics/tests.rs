@@ -1,4 +1,4 @@
-//! From instruments to envelopes.
+//! Tests from instruments to envelopes.
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
@@ -9,7 +9,7 @@ use weir_flow::{Capacity, Ledger};
 
 use super::*;
 
-/// A provider that exports when it is told to, and what it exported.
+/// A provider that exports on demand, and what it exported.
 struct Bench {
     provider: SdkMeterProvider,
     outbox: Arc<Outbox>,
@@ -41,7 +41,7 @@ impl Bench {
     }
 }
 
-/// Every envelope as one line: source, tags, content.
+/// Returns each envelope as one line: source id, content and tags.
 fn lines(batch: &Batch) -> Vec<String> {
     let mut lines: Vec<String> = batch
         .iter()
@@ -63,7 +63,7 @@ fn lines(batch: &Batch) -> Vec<String> {
     lines
 }
 
-/// Counters carry delta and total, under the original's names and tags; idle ones say so; series do not mix.
+/// Counters have delta and total, with the original's names and tags, also when they are idle. Series are separate.
 #[tokio::test]
 async fn counters_have_delta_and_total() {
     let bench = bench();
@@ -89,7 +89,7 @@ async fn counters_have_delta_and_total() {
     );
 }
 
-/// Gauges keep their value and unit until they change; what goes up and down is a gauge too, and so is a sum of decimals.
+/// Gauges keep value and unit until they change. Values that can decrease are gauges too, and so are sums of decimals.
 #[tokio::test]
 async fn gauges_keep_their_value() {
     let bench = bench();
@@ -114,7 +114,7 @@ async fn gauges_keep_their_value() {
     }
 }
 
-/// A histogram becomes what PromQL computes quantiles from.
+/// A histogram becomes the series from which PromQL computes quantiles.
 #[tokio::test]
 async fn histograms_become_buckets() {
     let bench = bench();

@@ -1,4 +1,4 @@
-//! Bounds, losses and the law of the outbox.
+//! Tests of the bounds, the losses and the counts of the outbox.
 
 use weir_envelope::view::{Message, Stream};
 
@@ -23,14 +23,14 @@ fn put(outbox: &Outbox, source_id: &str, count: usize) {
     }
 }
 
-/// Everything is somewhere.
+/// Checks that each envelope is counted exactly once.
 fn assert_law(outbox: &Outbox, in_shipments: usize) {
-    let books = outbox.ledger().snapshot();
-    let somewhere = books.sent + books.dropped_total() + (outbox.len() + in_shipments) as u64;
-    assert_eq!(books.received, somewhere, "{books:?}");
+    let counts = outbox.ledger().snapshot();
+    let somewhere = counts.sent + counts.dropped_total() + (outbox.len() + in_shipments) as u64;
+    assert_eq!(counts.received, somewhere, "{counts:?}");
 }
 
-/// What is put in comes out, in order, in shipments no larger than asked for; closing ends it.
+/// Envelopes are shipped in order, in shipments of at most the given size, and closing ends this.
 #[tokio::test(start_paused = true)]
 async fn ships_what_is_put_in() {
     let outbox = outbox(100);
@@ -48,9 +48,9 @@ async fn ships_what_is_put_in() {
     assert_law(&outbox, 0);
 }
 
-/// A drain that waits is woken by the first envelope and brings its company along.
+/// A waiting drain wakes up with the first envelope and takes those that follow shortly.
 #[tokio::test(start_paused = true)]
-async fn waits_for_company() {
+async fn waits_for_more_envelopes() {
     let outbox = outbox(100);
     let draining = tokio::spawn({
         let outbox = Arc::clone(&outbox);
@@ -63,9 +63,10 @@ async fn waits_for_company() {
     assert_eq!(draining.await.unwrap(), Some(3));
 }
 
-/// An overflow costs the one who fills, is counted, and is told in the stream with a running total.
+/// If the outbox overflows, the component that fills it loses envelopes, and the stream reports this with a running
+/// total.
 #[tokio::test(start_paused = true)]
-async fn overflow_is_told_in_the_stream() {
+async fn overflow_is_reported_in_the_stream() {
     let outbox = outbox(80);
     put(&outbox, "quiet", 5);
     put(&outbox, "noisy", 500);
@@ -91,13 +92,13 @@ async fn overflow_is_told_in_the_stream() {
     assert_eq!(counter.view().tag("reason").as_deref(), Some("buffer_full"));
     assert_law(&outbox, shipment.batch().len());
 
-    // Losing the shipment is a loss as well, and the next one tells of it.
+    // A lost shipment counts as a loss, and the next one reports it.
     let lost = shipment.batch().len();
     drop(shipment);
     assert_eq!(outbox.ledger().snapshot().dropped_total(), dropped + lost as u64);
     put(&outbox, "quiet", 1);
     let shipment = outbox.drain(1000).await.unwrap();
-    let told: u64 = shipment
+    let reported_losses: u64 = shipment
         .batch()
         .iter()
         .map(|envelope| match envelope.view().message() {
@@ -105,13 +106,13 @@ async fn overflow_is_told_in_the_stream() {
             _ => 0,
         })
         .sum();
-    assert_eq!(told, lost as u64);
+    assert_eq!(reported_losses, lost as u64);
     assert_law(&outbox, shipment.batch().len());
 }
 
-/// What comes after closing is counted as such.
+/// What is added after closing is counted as lost.
 #[test]
-fn closed_means_closed() {
+fn a_closed_outbox_accepts_nothing() {
     let outbox = outbox(10);
     outbox.close();
     put(&outbox, "a", 3);

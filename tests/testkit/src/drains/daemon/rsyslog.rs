@@ -1,5 +1,5 @@
-//! rsyslog's configuration, and how it writes what it parsed: the fields as a JSON object, then, behind a tab, the
-//! structured data as its own parser for it (`mmpstrucdata`) sees it.
+//! Configures rsyslog, and reads what it parsed: the fields as a JSON object, then a tab, then the structured data as
+//! its own parser `mmpstrucdata` sees it.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::{Installed, Parsed, Setting, Text};
 use crate::Skip;
 
-/// Longer parameter names, which RFC 5424 does not allow, are beyond `mmpstrucdata`.
+/// The longest parameter name for `mmpstrucdata`, in bytes. RFC 5424, section 6.3.3, allows no longer ones either.
 const LONGEST_NAME: usize = 32;
 
-/// The program's command; without a module that the configuration needs, the reason.
+/// Returns the command of the program, or a [`Skip`] if a module is missing that the configuration needs.
 pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Result<Command, Skip>> {
     let lacks = |what: &str| {
         Skip(format!(
@@ -138,7 +138,7 @@ pub(super) fn read(line: &[u8]) -> anyhow::Result<Parsed> {
     })
 }
 
-/// `[id name="value" …]…`, which rsyslog hands on as it came.
+/// Parses structured data, `[id name="value" …]…`, which rsyslog passes on unchanged.
 fn elements(text: &str) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut elements = BTreeMap::new();
     if text == "-" {
@@ -182,10 +182,10 @@ mod tests {
 
     use super::*;
 
-    /// Setup: rsyslog's folder of modules, at first without any. Must hold: what is missing is the reason for a skip, until
-    /// nothing is.
+    /// Setup: a folder of modules for rsyslog that is empty at first. Must hold: each missing module is the reason for
+    /// a skip, until all are there.
     #[test]
-    fn what_is_missing_is_a_skip() {
+    fn a_missing_module_is_a_reason_to_skip() {
         let dir = tempfile::tempdir().unwrap();
         let modules = dir.path().join("usr/lib/rsyslog");
         let installed = Installed {

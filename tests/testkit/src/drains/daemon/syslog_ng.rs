@@ -1,4 +1,4 @@
-//! syslog-ng's configuration, and how it writes what it parsed: a JSON object, whose keys `.SDATA.<id>.<name>` are the
+//! Configures syslog-ng, and reads what it parsed: a JSON object, in which the keys `.SDATA.<id>.<name>` are the
 //! structured data.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use super::{Installed, Parsed, Setting, Text};
 use crate::Skip;
 
-/// Does not occur in keys: else syslog-ng makes objects of what has dots.
+/// The delimiter of keys, which occurs in none of them. With the default, a dot, syslog-ng would write nested objects.
 const DELIMITER: char = '~';
 
-/// The program's command; without a module that the configuration needs, the reason.
+/// Returns the command of the program, or a [`Skip`] if a module is missing that the configuration needs.
 pub(super) fn command(installed: &Installed, setting: &Setting<'_>) -> anyhow::Result<Result<Command, Skip>> {
     let lacks = |what: &str| {
         Skip(format!(
@@ -61,7 +61,7 @@ log {{ source(s_tcp); source(s_tls); destination(d_file); flags(flow-control); }
     Ok(Ok(command))
 }
 
-/// A configuration says for which version it was written.
+/// Returns the version of syslog-ng, which its configuration must name.
 fn version(installed: &Installed) -> anyhow::Result<String> {
     let output = installed.command()?.arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -46,7 +46,8 @@ fn frames(buffer: &[u8]) -> Vec<Bytes> {
     frames
 }
 
-/// One gauge is two v1 envelopes but one v2 envelope; an event is none and is counted.
+/// A gauge with two metrics gives two v1 envelopes and counts as one v2 envelope. An event has no v1 form and is
+/// counted.
 #[test]
 fn envelopes_and_frames_are_told_apart() {
     let mut outgoing = Outgoing::new(Filter::Everything);
@@ -72,7 +73,7 @@ fn envelopes_and_frames_are_told_apart() {
     assert_eq!(outgoing.abandon(0), (Tally::default(), Vec::new()));
 }
 
-/// What the filter leaves out was not asked for: neither received nor lost.
+/// Envelopes that the filter removes were not asked for, so they count neither as received nor as lost.
 #[test]
 fn filtered_envelopes_do_not_count() {
     let mut outgoing = Outgoing::new(Filter::App("a".to_owned()));
@@ -88,7 +89,7 @@ fn filtered_envelopes_do_not_count() {
     );
 }
 
-/// A message larger than the buffer goes in pieces; its receipt is let go with the last of them.
+/// A message larger than the buffer is written in parts, and its receipt is released with the last one.
 #[test]
 fn a_receipt_is_kept_until_everything_is_written() {
     let tracker = Tracker::new();
@@ -115,10 +116,10 @@ fn a_receipt_is_kept_until_everything_is_written() {
     assert_eq!(tracker.progress().handed_on, 1);
 }
 
-/// Wherever the stream is cut: what lies in the socket is delivered, each other envelope is lost by its source, and
-/// together they are all.
+/// For every cut of the stream: envelopes in the socket count as delivered, all others as lost by source, and the sum
+/// is complete.
 #[test]
-fn the_books_balance_at_every_cut() {
+fn the_counts_are_complete_at_every_cut() {
     let envelopes: Vec<_> = (0..6)
         .flat_map(|_| [log("a", b"x"), event("e"), gauge("b"), log("c", &[b'y'; 300])])
         .collect();
@@ -148,7 +149,7 @@ fn the_books_balance_at_every_cut() {
             envelopes.len() as u64,
             "cut at {cut}"
         );
-        // A gauge of which one frame arrived counts as lost.
+        // A gauge of which only one frame arrived counts as lost.
         assert!(
             tally.frames <= complete as u64 && complete as u64 - tally.frames <= 1,
             "cut at {cut}"

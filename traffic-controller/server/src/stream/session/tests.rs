@@ -18,7 +18,7 @@ use weir_service::Trigger;
 use super::*;
 use crate::stream::outgoing::Tally;
 
-/// The feed of a test: a channel, and whether it was closed in order.
+/// The feed of a test: a channel, and a signal for its orderly end.
 struct TestFeed {
     messages: mpsc::Receiver<Arrival>,
     closed: mpsc::Sender<()>,
@@ -42,17 +42,17 @@ impl Feed for TestFeed {
 }
 
 #[derive(Default)]
-struct TestBooks {
+struct TestObserver {
     frames: AtomicU64,
 }
 
-impl Books for TestBooks {
+impl DeliveryObserver for TestObserver {
     fn delivered(&self, tally: &Tally) {
         self.frames.fetch_add(tally.frames, Ordering::Relaxed);
     }
 }
 
-/// A running stream and everything around it.
+/// A running stream and its surroundings.
 struct Setup {
     client: DuplexStream,
     messages: mpsc::Sender<Arrival>,
@@ -60,7 +60,7 @@ struct Setup {
     feed_closed: mpsc::Receiver<()>,
     trigger: Trigger,
     ledger: Arc<Ledger>,
-    books: Arc<TestBooks>,
+    observer: Arc<TestObserver>,
 }
 
 impl Setup {
@@ -70,8 +70,8 @@ impl Setup {
         let (closed, feed_closed) = mpsc::channel(1);
         let (trigger, shutdown) = Shutdown::new();
         let ledger = Ledger::in_memory("traffic-controller");
-        let books = Arc::new(TestBooks::default());
-        let (ledger_of_stream, books_of_stream) = (Arc::clone(&ledger), Arc::clone(&books));
+        let observer = Arc::new(TestObserver::default());
+        let (ledger_of_stream, books_of_stream) = (Arc::clone(&ledger), Arc::clone(&observer));
         let ended = tokio::spawn(async move {
             let stream = Stream {
                 filter: Filter::Everything,
@@ -79,7 +79,7 @@ impl Setup {
                 caller: &Caller::new("tester", weir_auth::Scope::Everything),
                 shutdown: &shutdown,
                 ledger: &ledger_of_stream,
-                books: &*books_of_stream,
+                observer: &*books_of_stream,
             };
             stream
                 .run(
@@ -99,7 +99,7 @@ impl Setup {
             feed_closed,
             trigger,
             ledger,
-            books,
+            observer,
         }
     }
 
@@ -108,7 +108,7 @@ impl Setup {
     }
 }
 
-/// Numbered log lines of about 100 bytes.
+/// Returns numbered log lines of about 100 bytes.
 fn message(first: u32, count: u32) -> Arrival {
     let mut builder = BatchBuilder::new();
     for number in first..first + count {
@@ -142,8 +142,8 @@ fn totals(ledger: &Ledger) -> (u64, u64, u64) {
     (received, sent, ledger.snapshot().dropped_total())
 }
 
-/// A client gets a ping at once and every line as a binary message, in order; receipts are let go; when the client
-/// closes, its close is answered and the feed is closed in order.
+/// A client gets a ping at once and then every line as a binary message in order. Receipts are released. When the
+/// client closes, it gets an answer, and the feed is closed in order.
 #[tokio::test]
 async fn lines_arrive_in_order_and_a_close_is_answered() {
     let mut setup = Setup::start(4096, Patience::default());
@@ -169,10 +169,10 @@ async fn lines_arrive_in_order_and_a_close_is_answered() {
     assert_eq!(setup.feed_closed.recv().await, Some(()));
     assert_eq!(tracker.progress().handed_on, 1);
     assert_eq!(totals(&setup.ledger), (1000, 1000, 0));
-    assert_eq!(setup.books.frames.load(Ordering::Relaxed), 1000);
+    assert_eq!(setup.observer.frames.load(Ordering::Relaxed), 1000);
 }
 
-/// A client that does not read is cut, at time-out; what it had not taken is counted for the slow consumer.
+/// A client that does not read is disconnected in time, and what it did not accept is counted as `slow_consumer`.
 #[tokio::test(start_paused = true)]
 async fn a_slow_consumer_is_cut_and_its_losses_are_counted() {
     let setup = Setup::start(4096, Patience::default());
@@ -184,7 +184,7 @@ async fn a_slow_consumer_is_cut_and_its_losses_are_counted() {
     assert_eq!(setup.ledger.snapshot().dropped[0].reason, "slow_consumer");
 }
 
-/// A client that reads too slowly for its buffers but never stalls is not cut.
+/// A client that reads slowly but steadily is not disconnected.
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_moves_is_not_slow() {
     let mut setup = Setup::start(1024, Patience::default());
@@ -203,23 +203,23 @@ async fn a_consumer_that_moves_is_not_slow() {
     assert_eq!(totals(&setup.ledger), (400, 400, 0));
 }
 
-/// Without a pong the stream is closed with 1008 and the original's words.
+/// Without a pong the stream is closed with code 1008 and the original's text.
 #[tokio::test(start_paused = true)]
 async fn an_unanswered_ping_ends_the_stream() {
     let mut setup = Setup::start(4096, Patience::default());
     let started = Instant::now();
-    let mut said = Vec::new();
-    // Reads bytes, so that no library answers the ping.
-    setup.client.read_to_end(&mut said).await.unwrap();
-    assert_eq!(said[..2], [0x89, 0x00]);
-    assert_eq!(said[2], 0x88);
-    assert_eq!(said[4..6], 1008_u16.to_be_bytes());
-    assert_eq!(&said[6..], PING_EXPIRED.as_bytes());
+    let mut received = Vec::new();
+    // The test reads bytes, so that no library answers the ping.
+    setup.client.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received[..2], [0x89, 0x00]);
+    assert_eq!(received[2], 0x88);
+    assert_eq!(received[4..6], 1008_u16.to_be_bytes());
+    assert_eq!(&received[6..], PING_EXPIRED.as_bytes());
     assert!(started.elapsed() >= Duration::from_secs(30));
     assert_eq!(setup.ended.await.unwrap(), End::Expired);
 }
 
-/// Garbage is answered with a close frame that names the violation.
+/// Invalid data is answered with a close frame whose code names the violation.
 #[tokio::test]
 async fn garbage_ends_the_stream_with_a_protocol_error() {
     for (garbage, code) in [
@@ -228,17 +228,17 @@ async fn garbage_ends_the_stream_with_a_protocol_error() {
     ] {
         let mut setup = Setup::start(4096, Patience::default());
         setup.client.write_all(garbage).await.unwrap();
-        let mut said = Vec::new();
-        setup.client.read_to_end(&mut said).await.unwrap();
-        assert_eq!(said[said.len() - 4..said.len() - 2], [0x88, 2]);
-        assert_eq!(said[said.len() - 2..], code.to_be_bytes());
+        let mut received = Vec::new();
+        setup.client.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received[received.len() - 4..received.len() - 2], [0x88, 2]);
+        assert_eq!(received[received.len() - 2..], code.to_be_bytes());
         assert!(matches!(setup.ended.await.unwrap(), End::Violated(_)));
     }
 }
 
-/// What a client says as data is ignored, its pings are answered, also while lines flow.
+/// Data from the client is ignored, and its pings are answered, also while lines are sent.
 #[tokio::test]
-async fn clients_may_talk() {
+async fn data_is_ignored_and_pings_are_answered() {
     let mut setup = Setup::start(1 << 16, Patience::default());
     let mut client = websocket(setup.client).await;
     client.send(Message::text("x".repeat(100_000))).await.unwrap();
@@ -262,7 +262,7 @@ async fn clients_may_talk() {
     assert_eq!(setup.feed_closed.recv().await, Some(()));
 }
 
-/// A client that vanishes with lines on the way: they are counted for the consumer that is gone.
+/// If a client disconnects with lines in flight, these are counted as `consumer_gone`.
 #[tokio::test]
 async fn a_vanished_consumer_is_counted() {
     let setup = Setup::start(1024, Patience::default());
@@ -277,7 +277,7 @@ async fn a_vanished_consumer_is_counted() {
     }
 }
 
-/// On shutdown what is in hand is still written, then the stream closes with 1000.
+/// On shutdown, lines that have arrived are written, and then the stream closes with code 1000.
 #[tokio::test]
 async fn shutdown_drains_and_closes() {
     let setup = Setup::start(1 << 20, Patience::default());

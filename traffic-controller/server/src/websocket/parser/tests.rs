@@ -2,7 +2,7 @@ use super::*;
 
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
-/// A masked client frame.
+/// Returns a masked client frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match payload.len() {
@@ -21,7 +21,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Feeds `bytes` in pieces of `step` and collects what comes out.
+/// Feeds `bytes` in pieces of `step` bytes and collects the events.
 fn run(bytes: &[u8], step: usize) -> Result<Vec<Event>, Violation> {
     let mut parser = Parser::new();
     let mut events = Vec::new();
@@ -35,7 +35,8 @@ fn run(bytes: &[u8], step: usize) -> Result<Vec<Event>, Violation> {
     Ok(events)
 }
 
-/// Data of every length form and fragmentation is skipped; control frames in between come out, however the bytes are cut.
+/// Data frames with all forms of length and fragmentation are skipped, and control frames between them are found,
+/// however the bytes are cut.
 #[test]
 fn data_is_skipped_and_control_frames_are_seen_at_any_cut() {
     let mut bytes = frame(0x81, b"");
@@ -86,7 +87,7 @@ fn what_the_rfc_forbids_is_a_violation() {
     }
 }
 
-/// Arbitrary bytes, from a fixed generator: never a panic, and every answer is an event or a violation.
+/// Arbitrary bytes from a fixed generator never cause a panic, and each answer is an event or a violation.
 #[test]
 fn garbage_never_panics() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,4 +1,4 @@
-//! The same conversions on owned types, written from the contract with no thought of speed.
+//! The conversions of [`crate::v1`] on owned types, written from the contract without regard to speed.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +123,7 @@ pub(super) fn lost_metrics(envelope: &v2::Envelope) -> usize {
     }
 }
 
-/// Empty where there is no v1 form.
+/// Returns the v1 messages of an envelope; none where it has no v1 form.
 pub(super) fn to_v1(envelope: &v2::Envelope) -> Vec<events::Envelope> {
     let index = envelope.instance_id.parse().unwrap_or(0);
     match &envelope.message {
@@ -232,7 +232,7 @@ pub(super) fn to_v1(envelope: &v2::Envelope) -> Vec<events::Envelope> {
     }
 }
 
-/// Of an envelope with the payload that its type names.
+/// Returns the v2 form of a v1 envelope, which must have the payload of its type.
 pub(super) fn from_v1(envelope: &events::Envelope) -> v2::Envelope {
     let mut tags: Tags = envelope.tags.clone();
     let event_type = events::envelope::EventType::try_from(envelope.event_type).unwrap();

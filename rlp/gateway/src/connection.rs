@@ -1,7 +1,8 @@
-//! A connection, as its streams see it: how much of what they sent lies in the socket, and a way to cut it.
+//! A connection as its streams see it: how many of their events are in the socket, and a way to cut it.
 //!
-//! hyper flushes its connection only when all that it took from an answer's body is written. So at each flush that
-//! succeeds, every event that was taken by then lies in the kernel's buffer: exactly so much the client can have.
+//! hyper flushes its connection only when it has written everything that it took from a response body. So after each
+//! successful flush, every event that was taken before is in the kernel's buffer. This is the most that the client can
+//! have.
 
 use std::io;
 use std::pin::Pin;
@@ -13,36 +14,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use weir_service::{Shutdown, Trigger};
 
-/// A connection's other end, for the streams on it. Clones are of the same connection.
+/// A handle of a connection for the streams on it. Clones refer to one connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Line {
+pub(crate) struct ConnectionHandle {
     shared: Arc<Shared>,
     cut: Trigger,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Events that the connection has taken, since its beginning.
+    /// The number of events that the connection has taken since it was opened.
     taken: AtomicU64,
-    /// How many of them lie in the socket.
+    /// The number of events that are in the socket.
     flushed: AtomicU64,
     changed: Notify,
 }
 
-impl Line {
-    /// A line, and what tells its connection to end.
+impl ConnectionHandle {
+    /// Creates a handle, and the signal that tells its connection to end.
     pub(crate) fn new() -> (Self, Shutdown) {
         let (cut, is_cut) = Shutdown::new();
         let shared = Arc::default();
         (Self { shared, cut }, is_cut)
     }
 
-    /// Ends the connection, whatever is on its way.
+    /// Ends the connection at once, whatever is in flight.
     pub(crate) fn cut(&self) {
         self.cut.fire();
     }
 
-    /// The connection takes one more event; called on its task.
+    /// Counts an event that the connection takes. It is called on the task of the connection.
     pub(crate) fn take(&self) {
         self.shared.taken.fetch_add(1, Ordering::Relaxed);
     }
@@ -55,9 +56,10 @@ impl Line {
         self.shared.flushed.load(Ordering::Acquire)
     }
 
-    /// Waits until `count` events lie in the socket. Cancel safe.
+    /// Waits until `count` events are in the socket. Cancel safe.
     pub(crate) async fn reaches(&self, count: u64) {
         loop {
+            // The waiter must be registered before the count is read, or a flush between the two would be missed.
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -69,26 +71,26 @@ impl Line {
     }
 }
 
-/// The connection's end: passes everything on, and notes the flushes.
+/// A wrapper of the connection's I/O that counts what is flushed.
 #[derive(Debug)]
-pub(crate) struct Noted<S> {
+pub(crate) struct FlushCounter<S> {
     inner: S,
-    line: Line,
+    connection: ConnectionHandle,
 }
 
-impl<S> Noted<S> {
-    pub(crate) const fn new(inner: S, line: Line) -> Self {
-        Self { inner, line }
+impl<S> FlushCounter<S> {
+    pub(crate) const fn new(inner: S, connection: ConnectionHandle) -> Self {
+        Self { inner, connection }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FlushCounter<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FlushCounter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
@@ -96,7 +98,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            let shared = &self.line.shared;
+            let shared = &self.connection.shared;
             let taken = shared.taken.load(Ordering::Relaxed);
             if shared.flushed.swap(taken, Ordering::Release) != taken {
                 shared.changed.notify_waiters();

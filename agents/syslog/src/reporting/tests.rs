@@ -37,7 +37,7 @@ impl Scene {
         }
     }
 
-    /// So many seconds later.
+    /// Advances the time by this number of seconds.
     fn later(&mut self, seconds: u32) -> &mut Self {
         self.now += Duration::from_secs(seconds.into());
         self.wall += i64::from(seconds) * SECOND;
@@ -59,7 +59,8 @@ impl Scene {
     }
 }
 
-/// A failure is said at once, then as a reminder that becomes rarer; the recovery is said; nothing secret is.
+/// A failure is reported at once and then at growing intervals. The recovery is reported too. No line contains a
+/// secret.
 #[test]
 fn trouble_is_said_and_so_is_its_end() {
     let mut scene = Scene::new();
@@ -88,7 +89,7 @@ fn trouble_is_said_and_so_is_its_end() {
     for _ in 0..600 {
         reminders += scene.later(1).said(&failing).len();
     }
-    // After 30, 90, 210 and 450 seconds.
+    // The reminders come after 30, 90, 210 and 450 seconds.
     assert_eq!(reminders, 4);
     scene.lose(Reason::SpillFull, 7);
     let said = scene.later(1).said(&failing);
@@ -113,7 +114,7 @@ fn trouble_is_said_and_so_is_its_end() {
     assert!(scene.later(1).said(&well).is_empty());
 }
 
-/// A drain that comes and goes does not fill the log.
+/// A drain that fails and recovers often does not fill the log.
 #[test]
 fn flapping_is_bounded() {
     let mut scene = Scene::new();
@@ -132,7 +133,7 @@ fn flapping_is_bounded() {
     assert!((20..=26).contains(&count), "{count}");
 }
 
-/// What a drain refuses is said with its reason; a slow drain when it lasts; a disk that fails once.
+/// Refusals are reported with their reason, a slow drain when it has been slow for some time, and a failing disk once.
 #[test]
 fn other_things_are_said_too() {
     let mut scene = Scene::new();
@@ -164,7 +165,7 @@ fn other_things_are_said_too() {
     assert!(Scene::new().said(&over)[0].contains("is not used"));
 }
 
-/// Reports are made on changes, at most once a second, and every so often; what they say is what `drain_status` reads.
+/// Reports are sent on changes, at most once a second, and at intervals. They contain what `drain_status` reads.
 #[test]
 fn reports_follow_the_state() {
     let mut reports = Reports::default();

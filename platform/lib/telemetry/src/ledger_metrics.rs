@@ -1,4 +1,4 @@
-//! The ledger's counts as metrics, under the original's names (logging §18), so that metrics and books never disagree.
+//! The counts of a ledger as metrics with the original's names (logging §18), so that metrics and ledger never differ.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use weir_flow::Ledger;
 
 /// Registers `ingress` (with `ingress_labels`), `egress`, `dropped{direction}` and `subscriptions` of a component.
 pub fn observe_ledger(meter: &Meter, ledger: &Arc<Ledger>, ingress_labels: &[KeyValue]) {
-    let (books, labels) = (Arc::clone(ledger), ingress_labels.to_vec());
+    let (counts, labels) = (Arc::clone(ledger), ingress_labels.to_vec());
     meter
         .u64_observable_counter("ingress")
         .with_description("Envelopes that came in.")
-        .with_callback(move |counter| counter.observe(books.snapshot().received, &labels))
+        .with_callback(move |counter| counter.observe(counts.snapshot().received, &labels))
         .build();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .u64_observable_counter("egress")
         .with_description("Envelopes that went out, once for each consumer, and were handed on there.")
-        .with_callback(move |counter| counter.observe(books.snapshot().sent, &[]))
+        .with_callback(move |counter| counter.observe(counts.snapshot().sent, &[]))
         .build();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .u64_observable_counter("dropped")
         .with_description("Envelopes lost on their way in (ingress) or out (egress).")
         .with_callback(move |counter| {
-            let dropped = books.snapshot().dropped;
+            let dropped = counts.snapshot().dropped;
             for direction in ["ingress", "egress"] {
                 let count = dropped
                     .iter()
@@ -36,10 +36,10 @@ pub fn observe_ledger(meter: &Meter, ledger: &Arc<Ledger>, ingress_labels: &[Key
             }
         })
         .build();
-    let books = Arc::clone(ledger);
+    let counts = Arc::clone(ledger);
     meter
         .i64_observable_gauge("subscriptions")
         .with_description("Consumers that are connected now.")
-        .with_callback(move |gauge| gauge.observe(books.snapshot().subscribers, &[]))
+        .with_callback(move |gauge| gauge.observe(counts.snapshot().subscribers, &[]))
         .build();
 }

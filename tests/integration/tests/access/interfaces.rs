@@ -1,4 +1,4 @@
-//! Every public face of a stack, asked with a token.
+//! Requests to every public interface of a stack, with one caller's token.
 
 use anyhow::ensure;
 use serde_json::Value;
@@ -7,31 +7,31 @@ use weir_tls::ClientTls;
 
 use super::wire;
 
-/// The public faces, for one caller.
-pub(crate) struct Faces<'s> {
+/// The public interfaces as one caller uses them.
+pub(crate) struct Interfaces<'s> {
     stack: &'s Stack,
     tls: ClientTls,
     token: Option<String>,
 }
 
-/// One question to one face.
+/// A request to one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask<'a> {
-    /// v1, everything.
+    /// The v1 firehose.
     Firehose,
-    /// v1, one app.
+    /// The v1 stream of one app.
     AppStream(&'a str),
-    /// v2 as server-sent events, with this query.
+    /// v2 server-sent events with this query.
     Gateway(&'a str),
-    /// What the log cache holds of one source.
+    /// A read of one source from the log cache.
     Read(&'a str),
-    /// What sources the log cache holds.
+    /// The list of sources in the log cache.
     Meta,
-    /// Any SQL.
+    /// An SQL query.
     Sql,
 }
 
-impl<'s> Faces<'s> {
+impl<'s> Interfaces<'s> {
     pub(crate) fn new(stack: &'s Stack, token: Option<&str>) -> anyhow::Result<Self> {
         Ok(Self {
             stack,
@@ -40,7 +40,7 @@ impl<'s> Faces<'s> {
         })
     }
 
-    /// The status of the answer to a question. A stream is left as soon as it begins.
+    /// Returns the status of the answer. A stream is closed as soon as it begins.
     pub(crate) async fn status(&self, ask: Ask<'_>) -> anyhow::Result<u16> {
         let begun = |answer: &str| answer.contains("\r\n\r\n");
         Ok(match ask {
@@ -58,7 +58,7 @@ impl<'s> Faces<'s> {
         })
     }
 
-    /// The traffic controller's answer to a WebSocket handshake.
+    /// Returns the traffic controller's answer to a WebSocket handshake, up to the point where `enough` returns true.
     pub(crate) async fn websocket(&self, path: &str, enough: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         let upgrade = [
             ("connection", "Upgrade"),
@@ -70,7 +70,7 @@ impl<'s> Faces<'s> {
             .await
     }
 
-    /// The RLP gateway's answer to a query, until `enough`.
+    /// Returns the RLP gateway's answer to a query, up to the point where `enough` returns true.
     pub(crate) async fn events(&self, query: &str, enough: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         let path = format!("/v2/read?{query}");
         let accept = [("accept", "text/event-stream")];
@@ -78,7 +78,7 @@ impl<'s> Faces<'s> {
             .await
     }
 
-    /// The public REST face's answer.
+    /// Returns the answer of the public REST interface.
     pub(crate) async fn rest(&self, path: &str) -> anyhow::Result<String> {
         self.get(&self.stack.endpoints().log_cache_proxy, path, &[], |_| false)
             .await
@@ -98,7 +98,7 @@ impl<'s> Faces<'s> {
         wire::get(&self.tls, url, path, &headers, enough).await
     }
 
-    /// SQL with this caller's token.
+    /// Returns an SQL client with this caller's token.
     pub(crate) fn log_cache(&self) -> anyhow::Result<LogCache> {
         let https = Https::new(self.tls.clone());
         let https = match &self.token {
@@ -108,17 +108,17 @@ impl<'s> Faces<'s> {
         Ok(LogCache::new(self.stack.endpoints(), https))
     }
 
-    /// The whole answer to a query as text, whatever it is.
+    /// Returns the whole answer to a query as text, with any status.
     pub(crate) async fn sql(&self, query: &str) -> anyhow::Result<String> {
         Ok(self.log_cache()?.ask(query, "application/x-ndjson").await?.text())
     }
 
-    /// The rows of a query.
+    /// Returns the rows of a query.
     pub(crate) async fn rows(&self, query: &str) -> anyhow::Result<Vec<Value>> {
         self.log_cache()?.rows(query).await
     }
 
-    /// Asks and compares.
+    /// Sends each request, and compares the status of the answer.
     pub(crate) async fn expect(&self, who: &str, expected: &[(Ask<'_>, u16)]) -> anyhow::Result<()> {
         for (ask, wanted) in expected {
             let got = self.status(*ask).await?;

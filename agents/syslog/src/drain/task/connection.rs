@@ -1,4 +1,4 @@
-//! The connection: when it is made, when it is given up, and what its end means.
+//! The connection to the drain: when it is opened, when it is closed, and what its end means.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,36 +12,36 @@ use super::{Order, Task};
 use crate::drain::packing::Load;
 use crate::drain::trials::QUIET;
 
-/// A connection that worked and was closed is made again at once, but not more often than this.
-const HICCUP: Duration = Duration::from_secs(10);
+/// The shortest time between two reconnections without a pause, after connections that had worked were closed.
+const QUICK_RECONNECT: Duration = Duration::from_secs(10);
 
-/// A connection that we ended has so long to say that it is over.
+/// How long a connection may take to end after this side has closed it.
 const CLOSING: Duration = Duration::from_secs(15);
 
 /// An open connection.
-pub(super) struct Ends {
+pub(super) struct OpenConnection {
     sender: Option<Sender>,
     outcomes: Outcomes,
     since: Instant,
-    /// Something was handed over.
+    /// Whether a shipment was handed over.
     carried: bool,
-    /// The drain took something.
+    /// Whether the drain accepted something.
     worked: bool,
-    /// We ended it.
+    /// When this side closed the connection.
     closing_since: Option<Instant>,
 }
 
 /// The connection to the drain, or its absence.
-pub(super) enum Line {
+pub(super) enum Connection {
     Down,
     Connecting(BoxFuture<'static, Result<(Sender, Outcomes), Failure>>),
-    Up(Ends),
+    Up(OpenConnection),
 }
 
 type Connecting = BoxFuture<'static, Result<(Sender, Outcomes), Failure>>;
 
-impl Line {
-    /// What can be waited for.
+impl Connection {
+    /// Returns the parts that can be waited for.
     pub(super) fn ends(&mut self) -> (Option<&mut Sender>, Option<&mut Outcomes>, Option<&mut Connecting>) {
         match self {
             Self::Down => (None, None, None),
@@ -58,26 +58,26 @@ impl Line {
         matches!(self, Self::Connecting(_))
     }
 
-    /// Whether shipments can be handed to it.
+    /// Returns whether shipments can be handed over.
     pub(super) const fn takes(&self) -> bool {
-        matches!(self, Self::Up(Ends { sender: Some(_), .. }))
+        matches!(self, Self::Up(OpenConnection { sender: Some(_), .. }))
     }
 
-    /// It takes no more; its outcomes still come.
+    /// Hands over no further shipments. Outcomes of earlier ones still arrive.
     pub(super) fn stop_sending(&mut self) {
         if let Self::Up(ends) = self {
             ends.sender = None;
         }
     }
 
-    /// Something was handed over.
+    /// Records that a shipment was handed over.
     pub(super) fn carries(&mut self) {
         if let Self::Up(ends) = self {
             ends.carried = true;
         }
     }
 
-    /// When a message may be tried on it alone; `None`: it is not a new connection any more.
+    /// Returns when one message may be tried alone. Returns `None` if the connection is not new any more.
     pub(super) fn quiet_at(&self) -> Option<Instant> {
         match self {
             Self::Up(ends) if !ends.carried => Some(ends.since + QUIET),
@@ -85,7 +85,7 @@ impl Line {
         }
     }
 
-    /// The drain took something.
+    /// Records that the drain accepted something.
     pub(super) fn worked(&mut self) {
         if let Self::Up(ends) = self {
             ends.worked = true;
@@ -93,7 +93,7 @@ impl Line {
     }
 }
 
-/// Waits for the next outcome, if there is a connection; else for ever. Cancel safe.
+/// Waits for the next outcome if there is a connection, and otherwise for ever. Cancel safe.
 pub(super) async fn next_outcome(outcomes: Option<&mut Outcomes>) -> Outcome {
     match outcomes {
         Some(outcomes) => outcomes.next().await,
@@ -101,7 +101,7 @@ pub(super) async fn next_outcome(outcomes: Option<&mut Outcomes>) -> Outcome {
     }
 }
 
-/// Waits for a connection, if one is being made; else for ever. Cancel safe.
+/// Waits for a connection if one is being opened, and otherwise for ever. Cancel safe.
 pub(super) async fn connected(connecting: Option<&mut Connecting>) -> Result<(Sender, Outcomes), Failure> {
     match connecting {
         Some(connecting) => connecting.await,
@@ -110,10 +110,10 @@ pub(super) async fn connected(connecting: Option<&mut Connecting>) -> Result<(Se
 }
 
 impl Task {
-    /// Makes a connection where one is wanted, and ends one that is not; says when to look again.
-    pub(super) fn pump_line(&mut self, now: Instant) -> Option<Instant> {
-        match &mut self.line {
-            Line::Down => {
+    /// Opens a connection if one is needed, and closes one that is not. Returns when to look again.
+    pub(super) fn pump_connection(&mut self, now: Instant) -> Option<Instant> {
+        match &mut self.connection {
+            Connection::Down => {
                 if !self.has_work() || matches!(self.order, Order::Stop(_)) && self.breaker.has_failed() {
                     return None;
                 }
@@ -122,15 +122,15 @@ impl Task {
                 }
                 let (binding, env) = (self.me.binding(), Arc::clone(&self.env));
                 let connecting = async move { connect(&binding, &env.settings, &env.tasks).await };
-                self.line = Line::Connecting(connecting.boxed());
+                self.connection = Connection::Connecting(connecting.boxed());
                 None
             }
-            Line::Connecting(_) => None,
-            Line::Up(Ends {
+            Connection::Connecting(_) => None,
+            Connection::Up(OpenConnection {
                 closing_since: Some(since),
                 ..
             }) => Some(*since + CLOSING),
-            Line::Up(ends) => {
+            Connection::Up(ends) => {
                 let mut end = None;
                 if self.me.binding().app.is_none() {
                     end = Some(ends.since + self.env.terms.aggregate_refresh);
@@ -140,7 +140,7 @@ impl Task {
                     end = Some(end.map_or(idle, |end| end.min(idle)));
                 }
                 if end.is_some_and(|end| end <= now) {
-                    self.hang_up(now);
+                    self.close_in_order(now);
                     return Some(now + CLOSING);
                 }
                 end
@@ -148,18 +148,18 @@ impl Task {
         }
     }
 
-    /// Ends the connection in order: what was handed over is still delivered.
-    pub(super) fn hang_up(&mut self, now: Instant) {
-        if let Line::Up(ends) = &mut self.line {
+    /// Closes the connection in order: shipments that were handed over are still delivered.
+    pub(super) fn close_in_order(&mut self, now: Instant) {
+        if let Connection::Up(ends) = &mut self.connection {
             ends.sender = None;
             ends.closing_since = Some(now);
         }
     }
 
-    /// Whether a connection that we ended does not come to its end.
-    pub(super) fn hangs(&self, now: Instant) -> bool {
-        match &self.line {
-            Line::Up(ends) => ends.closing_since.is_some_and(|since| since + CLOSING <= now),
+    /// Returns whether a connection that this side closed has not ended in time.
+    pub(super) fn close_is_overdue(&self, now: Instant) -> bool {
+        match &self.connection {
+            Connection::Up(ends) => ends.closing_since.is_some_and(|since| since + CLOSING <= now),
             _ => false,
         }
     }
@@ -169,7 +169,7 @@ impl Task {
             Ok((sender, outcomes)) => {
                 self.used = now;
                 self.reached = true;
-                self.line = Line::Up(Ends {
+                self.connection = Connection::Up(OpenConnection {
                     sender: Some(sender),
                     outcomes,
                     since: now,
@@ -186,35 +186,36 @@ impl Task {
         }
     }
 
-    /// The connection is over.
+    /// Handles the end of the connection.
     pub(super) async fn broken(&mut self, failure: &Failure, now: Instant) {
-        let (worked, closing) = match &self.line {
-            Line::Up(ends) => (ends.worked, ends.closing_since.is_some()),
+        let (worked, closing) = match &self.connection {
+            Connection::Up(ends) => (ends.worked, ends.closing_since.is_some()),
             _ => (false, false),
         };
         let closed = failure.stage == Stage::Closed;
         let answers = self.answers();
         let messages = self.flight.messages();
         let expected = closing && closed && (answers || messages == 0);
-        // Most servers close connections now and then. That is no trouble as long as the next one works.
-        let hiccup = answers && closed && worked && self.hiccup.is_none_or(|last| last + HICCUP <= now);
+        // Servers close connections from time to time. This is no failure as long as the next connection works.
+        let quick_reconnect =
+            answers && closed && worked && self.quick_reconnect.is_none_or(|last| last + QUICK_RECONNECT <= now);
         let idle = self.is_idle();
-        self.take_line_down().await;
-        if hiccup {
-            self.hiccup = Some(now);
+        self.close_and_recall().await;
+        if quick_reconnect {
+            self.quick_reconnect = Some(now);
         } else if !expected && !idle {
             self.judge(failure, messages, now);
         }
-        self.free();
+        self.free_memory();
     }
 
-    /// The drain fails: the connection is given up and made again after a pause.
+    /// Handles a failure of the drain: the connection is dropped and opened again after a pause.
     pub(super) async fn fail(&mut self, failure: &Failure, now: Instant) {
         self.failed(failure, now);
-        self.drop_line().await;
+        self.drop_connection().await;
     }
 
-    /// The drain fails: it is tried again after a pause.
+    /// Handles a failure of the drain: it is tried again after a pause.
     pub(super) fn failed(&mut self, failure: &Failure, now: Instant) {
         self.note_failure(failure);
         self.breaker.failed(failure.retry_after, now);
@@ -229,21 +230,23 @@ impl Task {
         self.published = None;
     }
 
-    /// Gives the connection up; what it had not settled is to be sent again.
-    pub(super) async fn drop_line(&mut self) {
-        self.take_line_down().await;
-        self.free();
+    /// Drops the connection. What was not settled is sent again.
+    pub(super) async fn drop_connection(&mut self) {
+        self.close_and_recall().await;
+        self.free_memory();
     }
 
-    /// Gives the connection up; what it had not settled is in `loads` again.
-    async fn take_line_down(&mut self) {
-        self.line = Line::Down;
-        // Only then it is known what is on disk.
+    /// Drops the connection. What was not settled is in `loads` again.
+    async fn close_and_recall(&mut self) {
+        self.connection = Connection::Down;
+        // The running job may be writing a copy of a shipment. Its result says which shipments are on disk.
         let clock = self.env.clock.clone();
         if let Some(finished) = self.backlog.settle_down(|| clock.instant()).await {
             self.finished(finished, clock.instant());
         }
-        self.env.flying.fetch_sub(self.flight.bytes(), Ordering::Relaxed);
+        self.env
+            .in_flight_bytes
+            .fetch_sub(self.flight.bytes(), Ordering::Relaxed);
         let again = self.flight.take_unsettled().into_iter().chain(self.outgoing.take());
         for cargo in again.collect::<Vec<_>>().into_iter().rev() {
             self.loads.push_front(Load::Shipment(cargo));

@@ -1,9 +1,10 @@
-//! After a restart, producers wait for the consumers to come back.
+//! Delays producers after a restart until the consumers are connected again.
 //!
-//! Both reconnect on their own, in whatever order. An envelope that is routed before its consumers have subscribed again is
-//! lost to them without having been queued for anybody, and nobody would count it. So a doppler that had consumers when it
-//! ended (its ledger knows) lets producers wait until as many are back, though not for long: some never come. What is sent
-//! meanwhile stays in the buffers of the agents.
+//! After a restart, producers and consumers reconnect independently. If an envelope is routed before its consumers have
+//! subscribed again, it is lost without having been in a queue, so nobody would count it. Therefore a doppler that had
+//! consumers when it ended, which its ledger knows, makes producers wait until as many consumers are connected. The
+//! wait is short, because some consumers may never come back. In the meantime envelopes stay in the buffers of the
+//! agents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +12,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_flow::Ledger;
 
-/// Subscriptions try again at least every half second.
+/// How long producers wait at most. Subscribers retry at least every half second.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Between two looks.
+/// The time between two checks.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The wait for the consumers of before.
+/// The wait of producers for the consumers that were connected before the restart.
 #[derive(Debug)]
-pub(crate) struct Reunion {
+pub(crate) struct ConsumerReconnect {
     ledger: Arc<Ledger>,
     until: Instant,
 }
 
-impl Reunion {
-    /// Begins now.
+impl ConsumerReconnect {
+    /// Starts the wait.
     pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
         Self {
             ledger,
@@ -33,8 +34,8 @@ impl Reunion {
         }
     }
 
-    /// Waits until the consumers are back, or long enough. At once if there were none.
-    pub(crate) async fn over(&self) {
+    /// Waits until the consumers are connected again, or until the time is over. Returns at once if there were none.
+    pub(crate) async fn finished(&self) {
         while self.ledger.missing_subscribers() > 0 {
             if Instant::now() >= self.until {
                 tracing::info!(
@@ -63,14 +64,14 @@ mod tests {
         (dir, ledger)
     }
 
-    /// Producers are let in as soon as the last consumer is back, and are not held up again when it goes.
+    /// Producers are admitted as soon as the last consumer is connected, and do not wait again when it disconnects.
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_the_last_consumer() {
+    async fn producers_wait_for_the_last_consumer() {
         let (_dir, ledger) = restarted(2);
-        let reunion = Reunion::new(Arc::clone(&ledger));
+        let consumer_reconnect = ConsumerReconnect::new(Arc::clone(&ledger));
         ledger.subscribers(1);
         let start = Instant::now();
-        let over = reunion.over();
+        let over = consumer_reconnect.finished();
         let back = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             ledger.subscribers(1);
@@ -78,19 +79,19 @@ mod tests {
         tokio::join!(over, back);
         assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
         ledger.subscribers(-2);
-        reunion.over().await;
+        consumer_reconnect.finished().await;
         assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
     }
 
-    /// Consumers that never come back hold nobody up for long; a first start not at all.
+    /// Producers wait for a bounded time for consumers that never come back, and not at all after a first start.
     #[tokio::test(start_paused = true)]
-    async fn it_ends_in_any_case() {
+    async fn producers_wait_for_a_bounded_time() {
         let (_dir, ledger) = restarted(1);
         let start = Instant::now();
-        Reunion::new(ledger).over().await;
+        ConsumerReconnect::new(ledger).finished().await;
         assert!(start.elapsed() >= LONGEST && start.elapsed() < 2 * LONGEST);
         let start = Instant::now();
-        Reunion::new(Ledger::in_memory("doppler")).over().await;
+        ConsumerReconnect::new(Ledger::in_memory("doppler")).finished().await;
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

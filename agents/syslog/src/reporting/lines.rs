@@ -1,4 +1,4 @@
-//! What is said in an app's log about one of its drains, and when.
+//! The lines in an app's log about one of its drains: their texts and when they are written.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +7,33 @@ use weir_drain::Binding;
 use crate::drain::account::Account;
 use crate::status::{Snapshot, State, rfc3339};
 
-/// Lines in a row at most; then one for each [`REFILL`].
+/// The largest number of lines in a row. After that there is one line per [`REFILL`].
 const BURST: u32 = 4;
 const REFILL: Duration = Duration::from_secs(30);
 
-/// The first reminder of something that lasts, and the rarest.
+/// The first interval of reminders about a lasting state, and the longest one.
 const REMIND: Duration = Duration::from_secs(30);
 const REMIND_AT_LEAST: Duration = Duration::from_secs(600);
 
-/// What was said last about one drain.
+/// What was last written about one drain.
 #[derive(Debug)]
 pub(super) struct Lines {
     state: Said,
-    /// When it is said again if it lasts.
+    /// When the state is repeated if it lasts.
     remind_at: Instant,
     remind_after: Duration,
     lost: u64,
-    /// Of the refused, by reason.
+    /// The number of refused envelopes that were reported, by reason.
     refused: Vec<u64>,
     disk: bool,
     tokens: u32,
     refilled: Instant,
 }
 
-/// What an app's log knows of the drain.
+/// The state of the drain as the app's log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
-    /// Nothing, or that it works.
+    /// The log says nothing, or that the drain works.
     Works,
     Fails,
     IsSlow,
@@ -54,7 +54,7 @@ impl Lines {
         }
     }
 
-    /// What is to be said now. What there is no room for is said later, if it still holds.
+    /// Returns the lines to be written now. If there are too many, the rest is written later, if it is still true then.
     pub(super) fn about(
         &mut self,
         binding: &Binding,
@@ -78,7 +78,7 @@ impl Lines {
         said
     }
 
-    /// Takes the right to say something.
+    /// Returns whether one more line may be written, and counts it.
     fn may_say(&mut self) -> bool {
         let may = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
@@ -97,10 +97,10 @@ impl Lines {
         let is = match status.state {
             State::Retrying => Said::Fails,
             State::OverLimit => Said::OverLimit,
-            // Slow is what stays so for a while; until then it only catches up.
+            // A drain is called slow only when this lasts. Before that it is catching up after an outage.
             State::Spilling if self.state == Said::IsSlow || wall.saturating_sub(status.since) > SLOW => Said::IsSlow,
             State::Spilling | State::Flowing => Said::Works,
-            // It has new credentials, and nobody knows yet whether they help.
+            // The drain has new credentials, and it is not known yet whether they help.
             State::Connecting if self.state == Said::Fails => return,
             State::Connecting => Said::Works,
             State::Removed => return,
@@ -164,7 +164,7 @@ impl Lines {
 
     fn about_losses(&mut self, binding: &Binding, account: &Account, said: &mut Vec<String>) {
         let url = binding.url.safe();
-        // In this order: what is refused meanwhile is not taken for another loss.
+        // The order matters: envelopes that are refused between the two reads are not taken for another kind of loss.
         let lost = account.lost();
         let refused = account.refused();
         self.refused.resize(refused.len(), 0);
@@ -172,7 +172,7 @@ impl Lines {
         let new_lost = lost.saturating_sub(self.lost).saturating_sub(untold);
         for (index, (why, count)) in refused.iter().enumerate() {
             let new = count - self.refused[index];
-            // The first at once, then as many as there is room for.
+            // The first refusals are reported at once, the others as soon as a line may be written.
             if new > 0 && self.may_say() {
                 self.refused[index] = *count;
                 self.lost += new;
@@ -189,7 +189,7 @@ impl Lines {
     }
 }
 
-/// A drain that has its backlog on disk for so long is slow, in nanoseconds.
+/// How long a drain must have had its backlog on disk to be called slow, in nanoseconds.
 const SLOW: i64 = 30_000_000_000;
 
 fn lines(count: u64) -> String {

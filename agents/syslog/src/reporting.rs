@@ -1,12 +1,14 @@
-//! What developers are told about their drains, in their own app's stream, and the reports behind `drain_status`.
+//! Reports the state of drains to developers, in the stream of their own app, and to the SQL view `drain_status`.
 //!
-//! One task looks at the drains: whenever one of them has news, and every second. It keeps what it told last, and tells what
-//! is new; nothing is queued, so a telling that is held up or lost never holds up a drain.
+//! One task looks at all drains, whenever the state of one has changed and at least every second. It remembers what it
+//! last reported about each of them and reports what is new. Nothing is queued, so a report that is delayed or lost
+//! never delays a drain.
 //!
-//! - **Lines** (source type `LGR`) go to the app whose drain it is: at once when it starts to fail or works again, then as
-//!   reminders that become rarer, and never more than a few in a row.
-//! - **Reports** are gauges with the numbers and the texts as tags: at once when the state changes, at most once a second,
-//!   every 2 s while lines wait for a drain that fails or falls behind, and every 15 s for drains that are in use.
+//! - **Lines** (source type `LGR`) go to the app whose drain it is: at once when the drain starts to fail or works
+//!   again, then as reminders at growing intervals, and never more than a few in a row.
+//! - **Reports** are gauges with the numbers as metrics and the texts as tags. They are sent at once when the state
+//!   changes, but at most once a second; every 2 s while lines wait for a drain that fails or falls behind; and every
+//!   15 s for a drain in use.
 
 mod lines;
 mod report;
@@ -32,45 +34,45 @@ use lines::Lines;
 use report::Reports;
 pub(crate) use report::is_report;
 
-/// Drains are looked at this often when none of them has news.
+/// How often the drains are looked at while the state of none has changed.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// And at most this often.
+/// The shortest time between two looks at the drains.
 const AT_MOST: Duration = Duration::from_millis(50);
 
-/// Envelopes of one message.
+/// The largest number of envelopes in one message.
 const BATCH: usize = 500;
 
-/// An agent that stays away longer costs what was to be told.
+/// How long a report waits for an absent agent before it is discarded.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// At the end, the last message gets this long.
+/// How long a stopping agent waits for its last reports to be sent.
 const FINISH: Duration = Duration::from_millis(500);
 
-/// Who says it: the tag `origin`.
+/// The value of the tag `origin` in lines and reports.
 pub(crate) const ORIGIN: &str = "loggregator.syslog_agent";
 
-/// What was told about one drain.
+/// What was last reported about one drain.
 #[derive(Debug)]
-struct Told {
+struct LastReported {
     lines: Lines,
     reports: Reports,
-    /// The round in which it was seen last.
+    /// The last round in which the drain existed.
     round: u64,
 }
 
-/// See the module.
-pub(crate) struct Teller {
+/// The task that reports.
+pub(crate) struct Reporter {
     env: Arc<Env>,
     registry: Arc<Registry>,
     instance: String,
     producer: Producer,
-    told: AHashMap<u64, Told>,
+    reported: AHashMap<u64, LastReported>,
     round: u64,
 }
 
-impl Teller {
-    /// One that tells through the agent at `target`.
+impl Reporter {
+    /// Creates a reporter that sends through the agent at `target`.
     pub(crate) fn new(
         env: &Arc<Env>,
         registry: &Arc<Registry>,
@@ -87,24 +89,25 @@ impl Teller {
             registry: Arc::clone(registry),
             instance,
             producer: Producer::new(target, weir_flow::Ledger::in_memory("telling"), tasks, pace),
-            told: AHashMap::new(),
+            reported: AHashMap::new(),
             round: 0,
         }
     }
 
-    /// Tells until `stop`; then once more.
+    /// Reports until `stop`, and then once more.
     pub(crate) async fn run(mut self, stop: Shutdown) {
         let clock = self.env.clock.clone();
         let env = Arc::clone(&self.env);
         while !stop.is_requested() {
             let begun = clock.instant();
+            // The reporter is stopped even if its agent does not accept what it sends.
             let batches = self.look(begun);
             let _stopped = stop.unless_requested(self.send(batches)).await;
             let due = (begun + EVERY).into();
             let wait = async {
                 tokio::time::sleep_until((begun + AT_MOST).into()).await;
                 tokio::select! {
-                    () = env.news.notified() => {}
+                    () = env.status_changed.notified() => {}
                     () = tokio::time::sleep_until(due) => {}
                 }
             };
@@ -113,7 +116,7 @@ impl Teller {
         let batches = self.look(clock.instant());
         let last = async {
             self.send(batches).await;
-            // What is not taken by then is told anew by the next agent.
+            // The next run of the agent reports the state anew, so nothing is lost if this one is not accepted.
             drop(self.producer.flush().await);
         };
         drop(timeout(FINISH, last).await);
@@ -134,7 +137,7 @@ impl Teller {
         }
     }
 
-    /// What is to be told now.
+    /// Returns what is to be reported now.
     fn look(&mut self, now: Instant) -> Vec<Batch> {
         self.round += 1;
         let wall = self.env.clock.now_nanos();
@@ -146,32 +149,32 @@ impl Teller {
             self.look_at(drain, now, wall, &mut batches);
         }
         let round = self.round;
-        self.told.retain(|_, told| told.round == round);
+        self.reported.retain(|_, last| last.round == round);
         batches.finish()
     }
 
     fn look_at(&mut self, drain: &Drain, now: Instant, wall: i64, batches: &mut Batches) {
-        let told = self.told.entry(drain.serial).or_insert_with(|| Told {
+        let last = self.reported.entry(drain.serial).or_insert_with(|| LastReported {
             lines: Lines::new(now),
             reports: Reports::default(),
             round: 0,
         });
-        told.round = self.round;
+        last.round = self.round;
         let status = drain.status.snapshot();
         let binding = drain.binding();
         if let Some(app) = binding.source_id() {
-            for text in told.lines.about(&binding, &status, &drain.account, now, wall) {
+            for text in last.lines.about(&binding, &status, &drain.account, now, wall) {
                 batches.push(|out| line(out, wall, app, &text));
             }
         }
-        if told.reports.is_due(&status, drain.account.routed() > 0, now) {
+        if last.reports.is_due(&status, drain.account.routed() > 0, now) {
             let lost = drain.account.lost();
             batches.push(|out| report::write(out, &binding, &status, lost, &self.instance, wall));
         }
     }
 }
 
-/// Envelopes in messages of a good size.
+/// Envelopes in messages of a suitable size.
 #[derive(Default)]
 struct Batches {
     builder: BatchBuilder,
@@ -194,7 +197,8 @@ impl Batches {
     }
 }
 
-/// A line in an app's log. It may quote what a drain answered, and people read it on terminals.
+/// Writes a line for an app's log. It may quote what a drain answered, and people read it on terminals, so control
+/// characters are made visible.
 fn line(out: &mut Vec<u8>, wall: i64, app: &str, text: &str) {
     Writer::new(out)
         .timestamp(wall)

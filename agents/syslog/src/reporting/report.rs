@@ -1,4 +1,4 @@
-//! The reports behind `drain_status`: gauges of the app whose drain it is.
+//! The reports behind `drain_status`: gauges with the source id of the app whose drain it is.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +10,27 @@ use super::ORIGIN;
 use crate::registry::AGENT_SOURCE;
 use crate::status::{Snapshot, State, rfc3339};
 
-/// A drain that is in use is reported this often.
+/// The interval of reports about a drain in use.
 const IN_USE: Duration = Duration::from_secs(15);
 
-/// One to which nothing was sent yet: every agent of a foundation knows every binding, and uses few.
+/// The interval of reports about a drain to which nothing was sent yet. Every agent of a foundation knows all bindings
+/// and uses few of them.
 const UNUSED: Duration = Duration::from_secs(300);
 
-/// One that fails or falls behind: somebody looks at its numbers.
+/// The interval of reports about a drain that fails or falls behind. Its numbers are likely to be watched.
 const IN_TROUBLE: Duration = Duration::from_secs(2);
 
-/// Changes are reported at most this often.
+/// The shortest interval of reports about changes.
 const AT_MOST: Duration = Duration::from_secs(1);
 
-/// What was reported of one drain.
+/// What was last reported about one drain.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     last: Option<(Instant, State, bool)>,
 }
 
 impl Reports {
-    /// Whether a report is due; then it counts as made.
+    /// Returns whether a report is due. If so, it counts as sent.
     pub(super) fn is_due(&mut self, status: &Snapshot, used: bool, now: Instant) -> bool {
         let waits = status.waiting_lines > 0;
         let due = match self.last {
@@ -51,7 +52,7 @@ impl Reports {
     }
 }
 
-/// Writes a report.
+/// Appends an encoded report to `out`.
 pub(super) fn write(out: &mut Vec<u8>, binding: &Binding, status: &Snapshot, lost: u64, instance: &str, wall: i64) {
     let mut writer = Writer::new(out);
     writer
@@ -79,7 +80,7 @@ pub(super) fn write(out: &mut Vec<u8>, binding: &Binding, status: &Snapshot, los
     ]);
 }
 
-/// Whether an envelope is such a report.
+/// Returns whether an envelope is such a report.
 pub(crate) fn is_report(envelope: RawEnvelope<'_>) -> bool {
     let view = envelope.view();
     let mut ours = (false, false);

@@ -1,4 +1,5 @@
-//! `GET /v1/drains`, and `POST /v1/drains/reached`, with which `weir drain probe` says that a drain can be reached. Over mTLS.
+//! The HTTP interface over mTLS: `GET /v1/drains`, and `POST /v1/drains/reached`, with which `weir drain probe` reports
+//! that a drain can be reached.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) async fn serve(
     serve_http(listener, tls, service, shutdown, tasks).await;
 }
 
-/// The rows, with the `ETag` of the list of bindings that they follow from.
+/// Answers a request. The rows carry the `ETag` of the list of bindings from which they follow.
 fn answer(method: &Method, uri: &Uri, registry: &Registry, clock: &Clock) -> Response<Full<Bytes>> {
     match uri.path() {
         "/v1/drains" => {}
@@ -39,7 +40,7 @@ fn answer(method: &Method, uri: &Uri, registry: &Registry, clock: &Clock) -> Res
     if method != Method::GET {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "this can only be read: use GET\n");
     }
-    // The revision comes first: rows are never older than what it says.
+    // The revision is read first, so that the rows are never older than it says.
     let revision = registry.revision();
     let Ok(rows) = serde_json::to_vec(&registry.rows(clock.now_nanos())) else {
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "the rows cannot be written\n");
@@ -53,7 +54,7 @@ fn answer(method: &Method, uri: &Uri, registry: &Registry, clock: &Clock) -> Res
     answer
 }
 
-/// Drains at `address=HOST:PORT` are tried at once.
+/// Handles `POST /v1/drains/reached?address=HOST:PORT`: failing drains at this address are tried at once.
 fn reached(method: &Method, query: Option<&str>, registry: &Registry) -> Response<Full<Bytes>> {
     if method != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "this is said with POST\n");

@@ -1,43 +1,44 @@
-//! No two envelopes of a source have one timestamp.
+//! Gives each envelope a timestamp that is unique within its source (decision 0019).
 //!
-//! Clients of the log cache go on behind the last timestamp that they saw. A page that ends among equal timestamps would
-//! lose the rest of them to such a walk, and a page that does not can become as long as there are equal ones. So an
-//! envelope whose timestamp its source has already is stored some nanoseconds later: behind the others, [`STEP`] each.
-//! Envelopes of all kinds take part, because a walk may be for several.
+//! Clients of the log cache read the next page from behind the last timestamp that they saw. If a page ended among equal
+//! timestamps, such a client would miss the rest of them. A page that contains all equal timestamps would have no bound. So
+//! an envelope whose timestamp the source has already used is stored some nanoseconds later, [`STEP`] behind the last of
+//! them. Timestamps are unique among all kinds of a source, because a client may read several kinds at once.
 //!
-//! # What it costs
-//! An envelope behind all others of its source is free, and so is one that comes amid the *newest stretch*: timestamps
-//! without a gap up to the newest. Any other is late, and its timestamp has to be looked up: in a set of those given
-//! last ([`Recent`]), and in the chunks if it is older than all in there.
+//! # Cost
+//! An envelope that is newer than all others of its source costs nothing, and so does one within the *newest stretch*: the
+//! timestamps without a gap up to the newest. The timestamp of any other envelope is looked up in a set of recent ones
+//! ([`Recent`]), and in the chunks if it is older than those in the set.
 
 use crate::lane::Lane;
 use crate::source::Slot;
 
-/// How far apart equal timestamps are moved, in ns.
+/// The distance to which equal timestamps are moved apart, in nanoseconds.
 ///
-/// Clients walk towards the newest from `last + 1` and, with an exclusive end, towards the oldest from `last`; the cloud
-/// controller does that from `last - 1`, and would lose its neighbour at a distance of one.
+/// Clients that read towards the newest go on at `last + 1`. Those that read towards the oldest go on with the exclusive end
+/// `last`, but the cloud controller with `last - 1`, and so would miss an envelope at a distance of one.
 pub(crate) const STEP: i64 = 2;
 
-/// Largest timestamp that is kept, some minutes before the end of what 64 bits can say: what is later counts as this one,
-/// so that there is room to move.
-pub(crate) const LATEST: i64 = i64::MAX - (1 << 40);
+/// The greatest timestamp that is stored, some minutes before the greatest 64-bit number. Later timestamps are stored as this
+/// one, so that there is room to move them apart.
+pub(crate) const MAX_TIMESTAMP: i64 = i64::MAX - (1 << 40);
 
-/// What is known of the timestamps of a source.
+/// The known timestamps of one source.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    /// The newest stretch: with each timestamp in it or above its end there is something behind all others.
+pub(crate) struct SourceTimes {
+    /// The start of the newest stretch.
     first: i64,
+    /// The newest timestamp, which is the end of the newest stretch.
     last: i64,
-    /// In which generation of [`Recent`] the two below were noted.
+    /// The generation of [`Recent`] in which `before` and `settled` were set.
     generation: u64,
-    /// `last` when that generation began.
+    /// The value of `last` when that generation began.
     before: i64,
-    /// Timestamps above this one were all given in the two youngest generations.
+    /// All timestamps above this one were allocated in the two youngest generations, so `Recent` knows them.
     settled: i64,
 }
 
-impl Default for Times {
+impl Default for SourceTimes {
     fn default() -> Self {
         Self {
             first: i64::MAX,
@@ -49,13 +50,13 @@ impl Default for Times {
     }
 }
 
-impl Times {
-    /// Whether nothing was given yet.
+impl SourceTimes {
+    /// Whether no timestamp was allocated yet.
     const fn is_empty(&self) -> bool {
         self.first > self.last
     }
 
-    /// Notes that this is the `generation` now.
+    /// Updates the state for the current `generation`.
     fn enter(&mut self, generation: u64) {
         if self.generation != generation {
             self.settled = if self.generation + 1 == generation {
@@ -69,28 +70,28 @@ impl Times {
     }
 }
 
-/// Gives each envelope its timestamp.
+/// Allocates the timestamps of all sources.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct TimestampAllocator {
     recent: Recent,
 }
 
-impl Places {
-    /// `recent` timestamps at least are remembered, of all sources together.
+impl TimestampAllocator {
+    /// Returns an allocator that remembers at least `recent` timestamps, of all sources together.
     pub(crate) fn new(recent: usize) -> Self {
         Self {
             recent: Recent::new(recent),
         }
     }
 
-    /// The timestamp at which an envelope of `slot` is stored that says `wanted`: this one, or the next that is free.
-    /// `lanes` are all there are.
+    /// Returns the timestamp at which an envelope of `slot` with timestamp `wanted` is stored: `wanted` if it is free, or else
+    /// the next free one. `lanes` are the lanes of all kinds.
     #[inline]
-    pub(crate) fn place(&mut self, slot: &mut Slot, wanted: i64, lanes: &[Lane]) -> i64 {
-        let wanted = wanted.min(LATEST);
+    pub(crate) fn allocate(&mut self, slot: &mut Slot, wanted: i64, lanes: &[Lane]) -> i64 {
+        let wanted = wanted.min(MAX_TIMESTAMP);
         let times = &mut slot.times;
         times.enter(self.recent.next());
-        let given = if wanted > times.last || times.is_empty() {
+        let allocated = if wanted > times.last || times.is_empty() {
             times.first = wanted;
             times.last = wanted;
             wanted
@@ -98,15 +99,15 @@ impl Places {
             times.last += STEP;
             times.last
         } else {
-            self.late(slot, wanted, lanes)
+            self.allocate_late(slot, wanted, lanes)
         };
-        self.recent.insert(slot.source.slot(), given);
-        given
+        self.recent.insert(slot.source.slot(), allocated);
+        allocated
     }
 
-    /// A place for an envelope that is older than the newest stretch.
+    /// Allocates a timestamp for an envelope that is older than the newest stretch.
     #[cold]
-    fn late(&self, slot: &mut Slot, wanted: i64, lanes: &[Lane]) -> i64 {
+    fn allocate_late(&self, slot: &mut Slot, wanted: i64, lanes: &[Lane]) -> i64 {
         let times = slot.times;
         let taken = |timestamp: i64| {
             self.recent.holds(slot.source.slot(), timestamp)
@@ -115,8 +116,8 @@ impl Places {
         if !taken(wanted) {
             return wanted;
         }
-        // Further and further until a place is free, then back to the first behind one that is taken: where many
-        // have one timestamp, there are as many steps as their number has digits.
+        // An exponential and then a binary search for the first free timestamp. With n envelopes of one timestamp it takes
+        // about 2 log2 n look-ups. If the used ones have gaps, it finds one that is free, and not always the first.
         let at = |steps: i64| wanted.saturating_add(steps.saturating_mul(STEP));
         let (mut below, mut above) = (0, 1);
         while at(above) < times.first && taken(at(above)) {
@@ -138,14 +139,15 @@ impl Places {
     }
 }
 
-/// The timestamps given last, of all sources: a set in two generations, the older of which is forgotten when the younger
-/// is full. It may take a timestamp for given that is not, which moves an envelope without need, but not the other way
-/// round.
+/// The set of timestamps that were allocated last, of all sources.
+///
+/// It has two generations; when the younger is full, the older is forgotten. It holds 32-bit fingerprints, so it may report a
+/// timestamp that was not allocated, which moves an envelope without need. It never misses one that was.
 #[derive(Debug)]
 struct Recent {
     young: Box<[u32]>,
     old: Box<[u32]>,
-    /// Of the young ones.
+    /// The number of timestamps in `young`.
     len: usize,
     capacity: usize,
     generation: u64,
@@ -164,7 +166,7 @@ impl Recent {
         }
     }
 
-    /// Makes room for one more, and returns the generation that it will be of.
+    /// Makes room for one timestamp, and returns the generation to which it will belong.
     #[inline]
     fn next(&mut self) -> u64 {
         if self.len == self.capacity {
@@ -192,7 +194,7 @@ impl Recent {
     }
 }
 
-/// Where in a table to begin to look, and for what.
+/// Returns the index at which the search in a table starts, and the fingerprint to search for, which is never zero.
 #[inline]
 fn key(slot: u32, timestamp: i64) -> (usize, u32) {
     let mixed = (timestamp.cast_unsigned() ^ u64::from(slot).rotate_right(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -201,7 +203,7 @@ fn key(slot: u32, timestamp: i64) -> (usize, u32) {
     (home as usize, print | 1)
 }
 
-/// The place of `print`, or the free one in which it belongs. A table is never more than half full.
+/// Returns the index of `print`, or of the free entry in which it belongs. A table is at most half full, so there is one.
 #[inline]
 fn find(table: &[u32], home: usize, print: u32) -> usize {
     let mask = table.len() - 1;
@@ -216,10 +218,9 @@ fn find(table: &[u32], home: usize, print: u32) -> usize {
 mod tests {
     use super::*;
 
-    /// What was given is remembered for at least as many as there is room for, then forgotten; others are not taken for
-    /// it.
+    /// The set knows at least the timestamps of its capacity, forgets older ones, and does not report others.
     #[test]
-    fn the_recent_are_remembered() {
+    fn recent_timestamps_are_remembered() {
         let mut recent = Recent::new(100);
         for number in 0..1000u32 {
             let generation = recent.next();
