@@ -11,7 +11,7 @@ pub(crate) type Table = weir_component::Table<LogContext>;
 
 /// Every component, in the order of `weir --help`.
 const COMPONENTS: [Entry; 11] = [
-    Entry::of::<weir_platform_uaa::Server>(),
+    Entry::of::<weir_platform_uaa_server::Server>(),
     Entry::of::<weir_agents_forwarder::Server>(),
     Entry::of::<weir_agents_loggregator::Server>(),
     Entry::of::<weir_agents_syslog::Server>(),

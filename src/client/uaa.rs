@@ -49,7 +49,7 @@ pub(crate) const EVERYBODY: [&str; 14] = [
 fn url(stack: &Stack) -> Result<&str, Failure> {
     stack
         .endpoints
-        .address(weir_platform_uaa::Server::DESCRIPTION.port().key)
+        .address(weir_platform_uaa_server::Server::DESCRIPTION.port().key)
 }
 
 /// The UAA of a stack.

@@ -95,7 +95,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         args.processes,
         clock::instant().duration_since(started),
     ));
-    if is_first && components.has(weir_platform_uaa::Server::DESCRIPTION.name) {
+    if is_first && components.has(weir_platform_uaa_server::Server::DESCRIPTION.name) {
         screen.print(&texts::administrator(&plan.endpoints([])));
     }
 

@@ -1,7 +1,7 @@
 //! The stack observes itself: what its components say, measure and lose goes into its own pipeline.
 //!
 //! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a running total
-//! (`weir_flow::told`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
+//! (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
 //! for, as a log line of source type `LGR` in the stream of the source that lost.
 
 use std::path::PathBuf;
@@ -184,7 +184,7 @@ mod tests {
     /// are missing.
     #[test]
     fn losses_are_told_to_whom_they_concern() {
-        let report = (Kind::Counter, weir_flow::told::SOURCE.to_owned());
+        let report = (Kind::Counter, weir_flow::loss_reports::SOURCE.to_owned());
         let line = (Kind::Log, "app".to_owned());
         assert_eq!(told(Reason::SlowConsumer), [report.clone(), line]);
         assert_eq!(told(Reason::Unconvertible), [report]);

@@ -69,7 +69,7 @@ impl Plan {
             client_cert: self.client.cert.clone(),
             client_key: self.client.key.clone(),
             addresses: self.ports.of(&self.components).map(address).collect(),
-            admin_user: weir_platform_uaa::RawConfig::default().admin_user,
+            admin_user: weir_platform_uaa_server::RawConfig::default().admin_user,
             admin_password: fs::read_to_string(self.state.admin_password())
                 .ok()
                 .map(|password| password.trim().to_owned()),
