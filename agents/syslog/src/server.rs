@@ -1,9 +1,8 @@
 //! The agent as a component.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -209,25 +208,15 @@ impl Server {
 /// Takes the state directory for this agent alone. One that cannot be written to is no reason not to run: drains that are
 /// there get their lines all the same.
 fn lock(dir: &Path) -> Result<Option<File>, Error> {
-    let open = || {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let path = dir.join("syslog-agent.lock");
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-    };
-    match open() {
-        Ok(file) => match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!(dir = %dir.display(), %error, "state directory cannot be locked");
-                Ok(Some(file))
-            }
-        },
+    let locked = weir_files::make_directory(dir).and_then(|()| weir_files::try_lock(&dir.join("syslog-agent.lock")));
+    match locked {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => Err(Error::InUse { path: dir.to_owned() }),
         Err(error) => {
             tracing::error!(
                 dir = %dir.display(),
                 %error,
-                "state directory cannot be written to: what waits for drains is kept in memory only"
+                "state directory cannot be locked or written to: the backlog of drains may be kept in memory only"
             );
             Ok(None)
         }
