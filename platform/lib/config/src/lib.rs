@@ -17,7 +17,6 @@
 mod de;
 mod example;
 mod load;
-mod nearest;
 mod node;
 mod problem;
 mod render;

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use weir_error::nearest;
 
 use crate::de::{DeError, Fault, NodeDeserializer};
-use crate::nearest::nearest;
 use crate::node::{self, Node, Origin, Step, Value};
 use crate::{Problem, Problems};
 
@@ -229,7 +229,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
                 Step::Key(name) => (name.as_str(), parents),
                 Step::Index(_) => ("", parents),
             });
-            hint = Some(match nearest(last, known) {
+            hint = Some(match nearest(last, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{}`?", below(parents, meant)),
                 None if known.is_empty() => "there are no keys here".to_owned(),
                 None => format!("known here: `{}`", known.join("`, `")),
@@ -237,7 +237,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
         }
         Fault::UnknownWord(known) => {
             let word = value.as_deref().unwrap_or_default();
-            hint = nearest(word, known).map(|meant| format!("did you mean `{meant}`?"));
+            hint = nearest(word, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
         }
         Fault::Missing(name) => {
             key = below(path, name);
