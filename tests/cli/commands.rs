@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::stack::{Background, Stack, directory, eventually, text};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Background, Stack, directory, text};
 
 /// Values are ready for a shell, a token for a header.
 #[test]
@@ -54,7 +56,7 @@ fn sql_answers_in_all_formats() {
     let write = stack.run(&["sql", "delete from logs"]);
     assert!(!write.status.success(), "{}", text(&write));
 
-    eventually("the stack's own logs and metrics are there", || {
+    eventually_blocking("the stack's own logs and metrics are there", || {
         let own = stack.rows("select count(*) as n from counters where source_id = 'doppler'");
         (own[0]["n"].as_u64() > Some(0)).then_some(())
     });
@@ -82,7 +84,7 @@ fn sql_follows_the_stream() {
         let length = stdout.read(&mut first).expect("read");
         String::from_utf8_lossy(&first[..length]).into_owned()
     });
-    eventually("a row arrives", || {
+    eventually_blocking("a row arrives", || {
         stack.feed(&["emit", "--source-id", "app", "--quiet"], b"noise\nwanted\n");
         reader.is_finished().then_some(())
     });

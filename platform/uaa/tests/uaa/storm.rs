@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use weir_config::ByteSize;
 use weir_db::servers::Kind;
+use weir_eventually::eventually_async;
 
-use crate::common::{Ground, Uaa, eventually};
+use crate::common::{Ground, Uaa};
 
 /// One storm at a time: they measure what a machine has left.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -183,7 +184,7 @@ async fn clients_are_served_in_a_login_storm() {
         ] {
             // The queue is full, now.
             let before = refused.load(Ordering::Relaxed);
-            eventually("logins are refused", || async {
+            eventually_async("logins are refused", || async {
                 refused.load(Ordering::Relaxed) > before
             })
             .await;
@@ -220,7 +221,7 @@ async fn one_client_does_not_fill_the_queue() {
     let others = async {
         for client in ["doppler", "network-policy", "cc_routing", "tcp_router", "admin"] {
             let before = refused.load(Ordering::Relaxed);
-            eventually("some are refused", || async {
+            eventually_async("some are refused", || async {
                 refused.load(Ordering::Relaxed) > before
             })
             .await;
