@@ -74,6 +74,23 @@ pub(crate) fn load(
     }
 }
 
+/// The configuration of `component` with every key: its text, what is allowed, its default.
+pub(crate) fn example(component: Component) -> Result<String, Failure> {
+    Ok(match component {
+        Component::Uaa => weir_config::example::<weir_platform_uaa::RawConfig>(),
+        Component::LogCache => weir_config::example::<weir_log_cache_server::RawConfig>(),
+        Component::LogCacheSyslog => weir_config::example::<weir_log_cache_syslog::RawConfig>(),
+        Component::TrafficController => weir_config::example::<weir_traffic_controller_server::RawConfig>(),
+        Component::RlpGateway => weir_config::example::<weir_rlp_gateway::RawConfig>(),
+        Component::Rlp => weir_config::example::<weir_rlp_server::RawConfig>(),
+        Component::Doppler => weir_config::example::<weir_doppler_server::RawConfig>(),
+        Component::BindingCache => weir_config::example::<weir_agents_binding_cache::RawConfig>(),
+        Component::SyslogAgent => weir_config::example::<weir_agents_syslog::RawConfig>(),
+        Component::LoggregatorAgent => weir_config::example::<weir_agents_loggregator::RawConfig>(),
+        Component::ForwarderAgent => weir_config::example::<weir_agents_forwarder::RawConfig>(),
+    }?)
+}
+
 fn read<R, C>(loader: Loader, wrap: impl FnOnce(C) -> Config) -> Result<Loaded, Failure>
 where
     R: DeserializeOwned + Serialize + Clone,
@@ -84,4 +101,26 @@ where
         config: wrap(config),
         effective: render(&raw)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of each component loads, and says what no configuration says: the defaults.
+    #[test]
+    fn examples_are_the_defaults() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("example.toml");
+        for component in Component::IN_ORDER {
+            let text = example(component).expect("an example");
+            std::fs::write(&path, &text).expect("written");
+            // Some defaults are not usable: the log cache needs a token. They are then refused in the same words.
+            let in_force = |file| match load(component, file, &[]) {
+                Ok(loaded) => loaded.effective,
+                Err(failure) => failure.to_string(),
+            };
+            assert_eq!(in_force(Some(path.as_path())), in_force(None), "{component}:\n{text}");
+        }
+    }
 }

@@ -61,12 +61,12 @@ impl Server {
         let client_tls = ClientTls::mutual(&config.identity)?;
         let trust = Trust::system(config.trusted_ca.as_deref())?;
         let settings = Settings {
-            dial_timeout: config.dial_timeout,
-            write_timeout: config.write_timeout,
-            http_timeout: config.http_timeout,
-            addresses: config.addresses.clone(),
+            dial_timeout: config.drains.dial_timeout.get(),
+            write_timeout: config.drains.write_timeout.get(),
+            http_timeout: config.drains.http_timeout.get(),
+            addresses: config.drains.blocked_addresses.clone(),
             cipher_suites: config.cipher_suites.clone(),
-            skip_verify: config.skip_cert_verify,
+            skip_verify: config.drains.skip_cert_verify,
             ..Settings::new(trust)
         };
         let face = Face::bind(config.listen, &config.identity).await?;
@@ -130,11 +130,11 @@ impl Server {
             tasks: context.tasks.clone(),
             clock: context.clock.clone(),
             ledger: Arc::clone(&context.ledger),
-            memory: Memory::new(config.memory_total),
-            budget: Budget::new(config.spill_total),
+            memory: Memory::new(config.memory.total.as_usize()),
+            budget: Budget::new(config.spill.total.bytes()),
             spill,
             in_flight_bytes: AtomicUsize::new(0),
-            max_in_flight_bytes: config.memory_total,
+            max_in_flight_bytes: config.memory.total.as_usize(),
             status_changed: Notify::new(),
             routed: AtomicU64::new(0),
         });
@@ -153,21 +153,21 @@ impl Server {
         let mut lists = Lists::new(
             manager,
             config.cache.as_ref(),
-            config.aggregates,
-            config.state_dir,
+            config.aggregates.clone(),
+            config.state_dir.clone(),
             &refreshes,
             &context.tasks,
         )?;
 
         // Each stage stops after the one before it.
         let (teller_go, teller_stop) = Shutdown::new();
-        let reporting = config.agent.map(|address| {
+        let reporting = config.agent.as_ref().map(|address| {
             let target = Target {
                 address: address.to_string(),
                 server_name: AGENT.to_owned(),
                 tls: client_tls,
             };
-            let teller = Reporter::new(&env, &registry, config.instance, &target, &context.tasks);
+            let teller = Reporter::new(&env, &registry, config.instance.clone(), &target, &context.tasks);
             // The logs and metrics of this task are not reported: reports about reports would never end.
             context.tasks.spawn("teller", quiet(teller.run(teller_stop)))
         });

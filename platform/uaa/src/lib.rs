@@ -40,7 +40,7 @@ mod server;
 mod store;
 
 pub use config::{
-    Config, DOCS, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,
+    Config, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,
     RawProvider, RawSessions, RawTokens, TokensConfig,
 };
 pub use error::{Error, FileError};
