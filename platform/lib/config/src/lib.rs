@@ -43,13 +43,14 @@ mod problem;
 mod render;
 mod setting;
 mod value;
+pub mod yaml;
 
 pub use example::example;
 pub use load::{Loader, environment, load};
 pub use problem::{Problem, Problems};
 pub use render::{RenderError, render};
-pub use value::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, ValueError};
 #[doc(hidden)]
 pub use setting::derived;
 pub use setting::{Key, Setting, Shape};
+pub use value::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, ValueError};
 pub use weir_config_derive::Setting;
