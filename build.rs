@@ -1,7 +1,5 @@
 //! Has the debug information of the shipped program compressed, which makes it a third as large. Backtraces read it as it is.
 
-#![expect(clippy::print_stdout, reason = "cargo reads it")]
-
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is = |name: &str, wanted: &str| std::env::var(name).is_ok_and(|value| value == wanted);

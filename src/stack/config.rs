@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// A validated configuration.
 #[derive(Debug)]
 pub(crate) enum Config {
-    Uaa(Box<weir_platform_uaa::Config>),
+    Uaa(Box<weir_platform_uaa_server::Config>),
     LogCache(Box<weir_log_cache_server::Config>),
     LogCacheSyslog(Box<weir_log_cache_syslog::Config>),
     TrafficController(Box<weir_traffic_controller_server::Config>),
@@ -44,7 +44,9 @@ pub(crate) fn load(
         loader = loader.file(file);
     }
     match component {
-        Component::Uaa => read::<weir_platform_uaa::RawConfig, _>(loader, |config| Config::Uaa(Box::new(config))),
+        Component::Uaa => {
+            read::<weir_platform_uaa_server::RawConfig, _>(loader, |config| Config::Uaa(Box::new(config)))
+        }
         Component::LogCache => {
             read::<weir_log_cache_server::RawConfig, _>(loader, |config| Config::LogCache(Box::new(config)))
         }

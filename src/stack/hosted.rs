@@ -158,7 +158,7 @@ async fn open(config: Config, context: LogContext) -> Result<Run, Failure> {
         }};
     }
     Ok(match config {
-        Config::Uaa(config) => open!(weir_platform_uaa::Server, *config, context.service),
+        Config::Uaa(config) => open!(weir_platform_uaa_server::Server, *config, context.service),
         Config::LogCache(config) => open!(weir_log_cache_server::Server, *config),
         Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, *config),
         Config::RlpGateway(config) => open!(weir_rlp_gateway::Server, *config),

@@ -80,7 +80,7 @@ impl Plan {
             log_cache_syslog: ports.log_cache_syslog.to_string(),
             sql_http: format!("https://{}", ports.sql_http),
             uaa: self.uaa_url(),
-            admin_user: weir_platform_uaa::RawConfig::default().admin_user,
+            admin_user: weir_platform_uaa_server::RawConfig::default().admin_user,
             admin_password: fs::read_to_string(self.state.admin_password())
                 .ok()
                 .map(|password| password.trim().to_owned()),
@@ -158,9 +158,9 @@ impl Plan {
     fn write_config(&self, component: Component, identity: IdentityFiles) -> Result<(), Failure> {
         let ports = &self.ports;
         let text = match component {
-            Component::Uaa => to_toml(&weir_platform_uaa::RawConfig {
+            Component::Uaa => to_toml(&weir_platform_uaa_server::RawConfig {
                 listen: ports.uaa.into(),
-                identity: weir_platform_uaa::RawIdentity {
+                identity: weir_platform_uaa_server::RawIdentity {
                     ca: identity.ca,
                     cert: identity.cert,
                     key: identity.key,
@@ -170,7 +170,7 @@ impl Plan {
                 admin_password_file: self.state.admin_password(),
                 client_secrets_file: self.state.client_secrets(),
                 master_key_file: self.state.uaa().join("master-key"),
-                ..weir_platform_uaa::RawConfig::default()
+                ..weir_platform_uaa_server::RawConfig::default()
             }),
             Component::Rlp => to_toml(&weir_rlp_server::RawConfig {
                 listen: ports.rlp.into(),

@@ -172,7 +172,7 @@ mod tests {
 
     /// A consumer that comes back gets what arrived in the meantime. One with another request does not.
     #[tokio::test(start_paused = true)]
-    async fn a_consumer_that_comes_back_goes_on() {
+    async fn a_returning_consumer_continues_with_its_queue() {
         let setup = Setup::new();
         setup.leave(setup.subscribe());
         setup.publish();
@@ -209,7 +209,7 @@ mod tests {
 
     /// A consumer whose shard has another member is not waited for, and the other member gets everything.
     #[tokio::test(start_paused = true)]
-    async fn a_shard_with_others_goes_on_without_it() {
+    async fn other_members_of_a_shard_take_over() {
         let setup = Setup::new();
         let (one, other) = (setup.subscribe(), setup.subscribe());
         setup.leave(one);

@@ -133,7 +133,7 @@ impl Store {
         }
     }
 
-    /// Frees what is missing to admit a slice.
+    /// Frees the memory or the sources that are missing to admit a slice.
     pub(crate) fn reclaim(&self, shortage: Shortage) {
         let _only_one = self.inner.maintenance.lock();
         match shortage {

@@ -157,7 +157,7 @@ impl Registry {
     pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
         self.slots[index]
             .as_mut()
-            .expect("whoever holds a row's slot number keeps the slot taken")
+            .expect("a slot stays in use as long as a row has its number")
     }
 
     /// Iterates over the slots that are in use.

@@ -79,7 +79,7 @@ pub(crate) struct Connection {
 /// The result of a read.
 enum Event {
     Bytes,
-    /// The stream ended, in order if `clean`.
+    /// The stream ended; `clean` says whether the sender closed it in order.
     End {
         clean: bool,
     },

@@ -8,7 +8,7 @@ use weir_auth::testing::{ISSUER, TestIssuer};
 use weir_auth::{OnceError, check_once};
 use weir_db::Dialect;
 use weir_envelope::selector::Selector;
-use weir_platform_uaa::fuzzing as uaa;
+use weir_platform_uaa_server::fuzzing as uaa;
 use weir_rlp_gateway::fuzzing as gateway;
 use weir_service::Clock;
 

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(level(&mut holdings(&[10, 900, 10, 10, 10, 1000, 10, 10]), 50), 950);
     }
 
-    /// The level is at least twice the average; what is still missing is freed by age.
+    /// The level is at least twice the average. Memory that is missing after that is freed by age.
     #[test]
     fn the_level_is_at_least_twice_the_average() {
         assert_eq!(level(&mut holdings(&[100; 10]), 500), 200);

@@ -79,7 +79,7 @@ impl Batches {
         }
     }
 
-    /// Returns this iterator with batches of at most so many rows, and of payload in proportion.
+    /// Returns this iterator with batches of at most `rows` rows, and with a limit of their payload in proportion.
     #[must_use]
     pub const fn with_batch_rows(mut self, rows: usize) -> Self {
         self.batch_rows = if rows == 0 { 1 } else { rows };

@@ -30,8 +30,9 @@ impl Keys {
     /// When it is none, or has no key that could be used.
     pub fn parse(json: &[u8]) -> Result<Self, KeysError> {
         let usable = KeySet::parse(json)?.into_iter().filter_map(|key| {
+            let key = key.only_for(Algorithm::Rs256)?;
             let id = key.id().filter(|id| !id.is_empty())?.to_owned();
-            key.allows(Algorithm::Rs256).then(|| (id, Arc::new(key)))
+            Some((id, Arc::new(key)))
         });
         let by_id: HashMap<_, _> = usable.collect();
         if by_id.is_empty() {

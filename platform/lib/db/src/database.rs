@@ -200,6 +200,7 @@ impl Database {
                 };
                 let version = opened.first(crate::sql("select version() as version")).await?;
                 let version: String = version.map_or_else(|| Ok(String::new()), |row| row.get("version"))?;
+                // MariaDB uses the protocol and the scheme of MySQL's URLs; only its version tells them apart.
                 if version.contains("MariaDB") {
                     opened.dialect = Dialect::MariaDb;
                 }
@@ -277,6 +278,8 @@ impl Database {
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { writer, readers } => {
+                // The readers first: SQLite merges its write-ahead log into the file when the last connection closes,
+                // which only the writer can do.
                 readers.close().await;
                 writer.close().await;
             }

@@ -146,6 +146,7 @@ fn postgres(folder: &Path) -> Option<Child> {
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
         candidates.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
+    // The list is searched from its end: first the path, and then the newest version.
     candidates.sort();
     candidates.extend(path_folders());
     let Some(bin) = candidates

@@ -124,14 +124,14 @@ impl Sender {
     pub async fn send(&mut self, shipment: Shipment) -> Result<(), Closed> {
         let size = u32::try_from(shipment.bytes.len()).unwrap_or(u32::MAX).min(self.room);
         // The count first: a shipment that waits for bytes then holds a single permit. Everything that can wait comes
-        // before `place.send`, which makes this cancel safe.
+        // before `slot.send`, which makes this cancel safe.
         let count = Arc::clone(&self.count).acquire_owned().await.map_err(|_| Closed)?;
         let bytes = Arc::clone(&self.bytes)
             .acquire_many_owned(size)
             .await
             .map_err(|_| Closed)?;
-        let place = self.accepted.reserve().await.map_err(|_| Closed)?;
-        place.send(Accepted {
+        let slot = self.accepted.reserve().await.map_err(|_| Closed)?;
+        slot.send(Accepted {
             shipment,
             room: WindowPermit {
                 _bytes: bytes,
@@ -156,6 +156,7 @@ impl Outcomes {
         if self.over {
             return std::future::pending().await;
         }
+        // The channel ends without a report only if the task of the connection panicked or was aborted.
         let report = self.reports.recv().await;
         let outcome = report.map_or_else(
             || {
@@ -222,7 +223,7 @@ impl TransportEnd {
     }
 
     /// Reports the end of the connection, and accepts no further shipment.
-    pub(crate) fn end(mut self, failure: Failure) {
+    pub(crate) fn close(mut self, failure: Failure) {
         // Closing the semaphores wakes a `send` that waits for room, which then fails.
         self.accepted.close();
         self.reporter.bytes.close();
@@ -300,9 +301,9 @@ pub(crate) fn plain(
     tasks: &Tasks,
     stream: MeteredStream,
 ) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let link = tcp::Link::new(&stream, None, &binding.url, settings);
-    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    tasks.spawn("drain connection", tcp::run(stream, link, end));
     (sender, outcomes)
 }
 
@@ -314,9 +315,9 @@ pub(crate) fn encrypted(
     secure: Secure,
     stream: TlsStream<MeteredStream>,
 ) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let link = tcp::Link::new(stream.get_ref().0, Some(secure), &binding.url, settings);
-    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    tasks.spawn("drain connection", tcp::run(stream, link, end));
     (sender, outcomes)
 }
 
@@ -327,8 +328,8 @@ pub(crate) async fn http(
     tasks: &Tasks,
     stream: Option<TlsStream<TcpStream>>,
 ) -> Result<(Sender, Outcomes), Failure> {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let transport = Transport::connect(binding, settings, tasks, stream).await?;
-    tasks.spawn("drain connection", transport.run(line));
+    tasks.spawn("drain connection", transport.run(end));
     Ok((sender, outcomes))
 }

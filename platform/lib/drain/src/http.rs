@@ -109,10 +109,10 @@ impl Transport {
 
     /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are
     /// dropped.
-    pub(crate) async fn run(self, line: TransportEnd) {
+    pub(crate) async fn run(self, end: TransportEnd) {
         let mut run = Run {
             transport: self,
-            line,
+            end,
             shipments: BTreeMap::new(),
             waiting: VecDeque::new(),
             under_way: FuturesUnordered::new(),
@@ -127,18 +127,18 @@ impl Transport {
         run.waiting.clear();
         let answered = async {
             while let Some(done) = run.under_way.next().await {
-                _ = settle_post(&mut run.transport, &mut run.shipments, &run.line, done);
+                _ = settle_post(&mut run.transport, &mut run.shipments, &run.end, done);
             }
         };
         _ = timeout(GRACE, answered).await;
-        run.line.end(failure);
+        run.end.close(failure);
     }
 }
 
 /// The state of a running transport.
 struct Run {
     transport: Transport,
-    line: TransportEnd,
+    end: TransportEnd,
     shipments: BTreeMap<u64, Pending>,
     waiting: VecDeque<Post>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -162,7 +162,7 @@ impl Run {
                 // Answers come first, because they free connections and room for the branches below.
                 biased;
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    match settle_post(&mut self.transport, &mut self.shipments, &self.line, done) {
+                    match settle_post(&mut self.transport, &mut self.shipments, &self.end, done) {
                         // They go back to the position of their shipment, so that shipments are still sent in order.
                         Ok(again) => for post in again.into_iter().rev() {
                             let place = self.waiting.partition_point(|other| other.sequence < post.sequence);
@@ -180,14 +180,14 @@ impl Run {
                         Err(failure) => return Some(failure),
                     }
                 }
-                accepted = self.line.accepted.recv(), if self.more && self.waiting.len() < MOST_WAITING => {
+                accepted = self.end.accepted.recv(), if self.more && self.waiting.len() < MOST_WAITING => {
                     match accepted {
                         Some(accepted) => self.accept(accepted),
                         None => self.more = false,
                     }
                 }
                 () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.transport.drop_idle(),
-                () = self.line.reporter.abandoned() => return None,
+                () = self.end.reporter.abandoned() => return None,
             }
         }
     }
@@ -198,7 +198,7 @@ impl Run {
         let posts = self.transport.template.posts(&shipment, self.transport.each_message);
         // A shipment without messages needs no answer of the drain.
         if posts.is_empty() {
-            return self.line.reporter.finish(Outcome::Settled(shipment.sequence), room);
+            return self.end.reporter.finish(Outcome::Settled(shipment.sequence), room);
         }
         let pending = Pending {
             room,
@@ -223,6 +223,7 @@ impl Run {
             self.under_way.push(Box::pin(post.send(lease, template, deadline)));
         }
         let most = match self.no_new_connection_until {
+            // The first connection is always allowed, because without it nothing could be sent.
             Some(until) if Instant::now() < until => 1,
             _ => self.transport.settings.http_connections.max(1),
         };
@@ -242,7 +243,7 @@ impl Run {
 fn settle_post(
     transport: &mut Transport,
     shipments: &mut BTreeMap<u64, Pending>,
-    line: &TransportEnd,
+    end: &TransportEnd,
     done: Done,
 ) -> Result<Vec<Post>, Failure> {
     let Done {
@@ -264,10 +265,12 @@ fn settle_post(
         }
         PostResult::Lost { failure, .. } => return Err(failure),
     };
+    // Not reached: a shipment stays until its last POST has a result.
     let Some(pending) = shipments.get_mut(&post.sequence) else {
         return Ok(Vec::new());
     };
     if let Some(failure) = refusal {
+        // A refusal of the whole drain, such as of its credentials, applies to each half as well.
         if !failure.drain_wide
             && let Some(halves) = post.halves()
         {
@@ -292,7 +295,7 @@ fn settle_post(
                 refused: pending.refused,
             }
         };
-        line.reporter.finish(outcome, pending.room);
+        end.reporter.finish(outcome, pending.room);
     }
     Ok(Vec::new())
 }
@@ -301,6 +304,7 @@ impl Transport {
     /// Takes room for one POST on the oldest usable connection.
     fn lease(&mut self) -> Option<connection::Lease> {
         let life = self.life;
+        // Connections that ended, or have lived long enough, are replaced when they are needed.
         self.pool.retain(|connection| !connection.is_over(life));
         let streams = match self.each_message {
             true => self.settings.http2_streams.saturating_mul(SINGLES_PER_BATCH),

@@ -184,6 +184,7 @@ impl DrainUrl {
             // A final dot marks a fully qualified name. Certificates have the name without it.
             Some(host) => Host::parse(host.trim_end_matches('.')).map_err(|_| UrlError::Unparsable)?,
         };
+        // Syslog has no default port here, as in the original.
         let default = scheme.is_http().then_some(443);
         let Some(port) = url.port().or(default).filter(|port| *port != 0) else {
             return Err(UrlError::NoPort { url: safe });
@@ -333,6 +334,7 @@ fn parameters(url: &Url, safe: &str) -> Result<Parameters, UrlError> {
         "all" => kinds = Kinds::ALL,
         _ => {}
     }
+    // Any value counts, also `false`, as in the original.
     if !get("include-metrics-deprecated").is_empty() {
         kinds = Kinds::ALL;
     }
@@ -376,6 +378,7 @@ fn shown_names(names: &[String]) -> String {
 
 /// Returns the safe form of a URL: `scheme://host:port/path`, with `…` in place of tokens.
 fn safe(scheme: &str, url: &Url) -> String {
+    // Without `//` the parser finds no user info, so the rest may have secrets.
     if url.cannot_be_a_base() {
         return format!("{scheme}:…");
     }

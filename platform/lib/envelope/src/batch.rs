@@ -210,6 +210,7 @@ impl Batch {
     /// # Errors
     /// If the message is not a well-formed envelope.
     pub fn from_envelope(message: &[u8]) -> Result<Self, WireError> {
+        // Scanned here for the error, because `push` only says whether there was one.
         checked_scan(message)?;
         let mut builder = BatchBuilder::new();
         builder.push(message);
@@ -505,6 +506,7 @@ impl BatchBuilder {
         self.bytes.extend_from_slice(tags);
         self.spans.push(Span {
             end: offset(self.bytes.len()),
+            // The offset within the envelope does not change: tags are appended behind its other fields.
             source_at: before.source_at - envelope.start - u32::from(before.head) + offset(body),
             head: u8::try_from(body - start).expect("two varints are at most 20 bytes"),
             ..*before

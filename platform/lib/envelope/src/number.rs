@@ -90,7 +90,7 @@ fn signed(len: usize) -> i32 {
     i32::try_from(len).unwrap_or(i32::MAX)
 }
 
-/// Whether `value` is exactly halfway between two neighbouring numbers of so many decimal `places`.
+/// Whether `value` is exactly halfway between two neighbouring numbers with `places` decimal places.
 fn is_halfway(value: f64, places: i32) -> bool {
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or_default();

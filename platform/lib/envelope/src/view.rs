@@ -83,6 +83,7 @@ impl<'a> EnvelopeView<'a> {
     pub fn kind(&self) -> Kind {
         let mut kind = Kind::None;
         for (number, value) in fields(self.bytes) {
+            // The payload is a `oneof`: the last of its fields counts.
             if let (Some(found), Value::Bytes(_)) = (kind_of(number), value) {
                 kind = found;
             }

@@ -146,6 +146,7 @@ impl FairQueue {
             if self.is_closed() {
                 return None;
             }
+            // A notification that comes between the check and this wait is kept, so none is missed.
             self.filled.notified().await;
         }
     }
@@ -324,6 +325,7 @@ fn water_level(mut held: Vec<u64>, room: u64) -> u64 {
     let mut sources = held.len() as u64;
     for amount in held {
         let fair = left / sources;
+        // All further sources hold at least as much, so each of them is cut to the fair share.
         if amount > fair {
             return fair;
         }

@@ -90,9 +90,17 @@ impl Key {
         self.id.as_deref()
     }
 
-    /// Whether the key may have signed something by this algorithm: its type has it, and its owner does not exclude it.
+    /// Returns the key for this algorithm alone; `None` if its type does not have it, or its owner uses another.
     #[must_use]
-    pub fn allows(&self, algorithm: Algorithm) -> bool {
+    pub fn only_for(self, algorithm: Algorithm) -> Option<Self> {
+        self.allows(algorithm).then_some(Self {
+            algorithm: Some(algorithm),
+            ..self
+        })
+    }
+
+    /// Whether the key may have signed something by this algorithm: its type has it, and its owner does not exclude it.
+    fn allows(&self, algorithm: Algorithm) -> bool {
         use Algorithm::{EdDsa, Es256, Es384, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
         let fits = match self.material {
             Material::Rsa { .. } => matches!(algorithm, Rs256 | Rs384 | Rs512 | Ps256 | Ps384 | Ps512),

@@ -134,6 +134,7 @@ pub(crate) fn header(message: &[u8]) -> Result<(Header<'_>, usize), ParseError> 
     let timestamp = match cursor.field(Part::Timestamp)? {
         None => None,
         Some(text) => {
+            // The cursor stands behind the field and its space; the fault is reported at the start of the field.
             let at = cursor.at - 1 - text.len();
             let found = timestamp::parse(text.as_bytes());
             Some(found.ok_or(ParseError {

@@ -86,6 +86,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let (era, of_era) = (day.div_euclid(ERA), day.rem_euclid(ERA));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / (ERA - 1)) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months are counted from March, so that the leap day is the last day of a year.
     let from_march = (5 * of_year + 2) / 153;
     let month = if from_march < 10 {
         from_march + 3

@@ -105,8 +105,8 @@ impl Formatter {
         }
     }
 
-    /// Returns this formatter with a cache for so many sources, of about 1 KiB each, allocated when they appear. An
-    /// aggregate drain receives lines of hundreds of sources in turn.
+    /// Returns this formatter with a cache for `sources` sources. Each takes about 1 KiB, which is allocated when the
+    /// source first appears. A large cache is for aggregate drains, which receive lines of hundreds of sources in turn.
     #[must_use]
     pub fn with_cached_sources(mut self, sources: usize) -> Self {
         self.heads.resize(sources);
@@ -217,6 +217,7 @@ fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]], limit: usize
         out.extend_from_slice(part);
     }
     if framing == Framing::NonTransparent {
+        // Up to the last byte, which is the newline that ends the message.
         replace_newlines(&mut out[start..start + len - 1]);
     }
     Ok(())
@@ -263,6 +264,7 @@ fn last_of_each_name(mut metrics: Vec<Metric<'_>>) -> Vec<Metric<'_>> {
         return metrics;
     }
     let mut order: Vec<usize> = (0..metrics.len()).collect();
+    // The order of the wire decides among equal names: the last one counts.
     order.sort_by_key(|&index| (metrics[index].name, index));
     let mut dropped = vec![false; metrics.len()];
     for pair in order.windows(2) {

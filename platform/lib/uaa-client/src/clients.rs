@@ -1,4 +1,4 @@
-//! Clients.
+//! Clients: programs that ask for tokens.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -9,20 +9,20 @@ use crate::{Admin, AdminError, escaped};
 /// A client as the UAA shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ClientEntry {
-    /// Its id.
+    /// The client's id.
     pub client_id: String,
-    /// What people see.
+    /// The name that people see.
     pub name: Option<String>,
-    /// What its users' tokens may have.
+    /// The scopes that tokens of its users may have.
     #[serde(default)]
     pub scope: Vec<String>,
-    /// What its own tokens have.
+    /// The scopes that its own tokens have.
     #[serde(default)]
     pub authorities: Vec<String>,
-    /// How it may ask for tokens.
+    /// The grants by which it may ask for tokens.
     #[serde(default)]
     pub authorized_grant_types: Vec<String>,
-    /// Where codes may be sent.
+    /// The addresses to which codes may be sent.
     #[serde(default)]
     pub redirect_uri: Vec<String>,
 }
@@ -30,21 +30,21 @@ pub struct ClientEntry {
 /// A client to be made.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NewClient {
-    /// Its id.
+    /// The client's id.
     pub client_id: String,
-    /// Its secret; none for a public client.
+    /// The client's secret; none for a public client.
     #[serde(skip)]
     pub client_secret: Option<Secret<String>>,
-    /// What people see.
+    /// The name that people see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What its users' tokens may have.
+    /// The scopes that tokens of its users may have.
     pub scope: Vec<String>,
-    /// What its own tokens have.
+    /// The scopes that its own tokens have.
     pub authorities: Vec<String>,
-    /// How it may ask for tokens.
+    /// The grants by which it may ask for tokens.
     pub authorized_grant_types: Vec<String>,
-    /// Where codes may be sent.
+    /// The addresses to which codes may be sent.
     pub redirect_uri: Vec<String>,
     /// Whether users need not agree.
     pub autoapprove: bool,
@@ -53,7 +53,7 @@ pub struct NewClient {
 }
 
 impl Admin {
-    /// All clients.
+    /// Returns all clients.
     ///
     /// # Errors
     /// When this token may not see them.

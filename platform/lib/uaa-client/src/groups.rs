@@ -10,13 +10,13 @@ use crate::{Admin, AdminError, escaped, quoted};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupEntry {
-    /// Its id.
+    /// The group's id.
     pub id: String,
-    /// Its name: the scope that it gives.
+    /// The group's name, which is the scope that it gives.
     pub display_name: String,
-    /// What it is for.
+    /// What the group is for.
     pub description: Option<String>,
-    /// Who is in it.
+    /// The users and groups that are in it.
     #[serde(default)]
     pub members: Vec<MemberEntry>,
 }
@@ -32,7 +32,7 @@ pub struct MemberEntry {
 }
 
 impl Admin {
-    /// All groups.
+    /// Returns all groups.
     ///
     /// # Errors
     /// When this token may not see them.
@@ -40,7 +40,7 @@ impl Admin {
         self.list("/Groups", None).await
     }
 
-    /// The group of exactly this name. A UAA may find others too, whose names differ by their case: those are other
+    /// Returns the group of exactly this name. A UAA may find others too, whose names differ by their case: those are other
     /// scopes, and give access to something else.
     ///
     /// # Errors

@@ -38,35 +38,35 @@ const PAGE: usize = 200;
 /// A request to a UAA was not fulfilled.
 #[derive(Debug, Error)]
 pub enum AdminError {
-    /// Its address or the file of the CA cannot be used.
+    /// The address of the UAA or the file of its CA cannot be used.
     #[error("UAA `{url}` cannot be used: {reason}")]
     Address {
-        /// The address.
+        /// The address as it was given.
         url: String,
-        /// Why not.
+        /// Why it cannot be used.
         reason: String,
     },
-    /// There was no answer.
+    /// The UAA did not answer.
     #[error(transparent)]
     Https(#[from] HttpsError),
-    /// It refuses, and says why.
+    /// The UAA refuses the request, and says why.
     #[error("{description} ({error})")]
     Refused {
-        /// The status.
+        /// The status of the answer.
         status: StatusCode,
-        /// Its code for it.
+        /// The UAA's code for the refusal, such as `invalid_client`.
         error: String,
-        /// Its text.
+        /// The UAA's text for people.
         description: String,
     },
-    /// Nothing of that name exists.
+    /// The UAA has nothing of that name.
     #[error("{what} `{name}` does not exist")]
     Missing {
-        /// `user`, `group` or `client`.
+        /// What was looked for: `user`, `group` or `client`.
         what: &'static str,
-        /// Its name.
+        /// The name that was looked for.
         name: String,
-        /// What there is in its place, with a name that differs by its case.
+        /// Names that exist and differ from it by their case only.
         alike: Vec<String>,
     },
     /// The answer is not what a UAA says.
@@ -116,28 +116,28 @@ impl Classify for AdminError {
     }
 }
 
-/// What a grant gives.
+/// The tokens that a grant gives.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Tokens {
-    /// For `Authorization: bearer`.
+    /// The access token, for `Authorization: bearer`.
     pub access_token: Secret<String>,
-    /// For the next one; a client's own token has none.
+    /// The refresh token, for the next access token; a client's own token has none.
     pub refresh_token: Option<Secret<String>>,
     /// Seconds until the access token ends.
     pub expires_in: u64,
-    /// What it is good for, with blanks between.
+    /// The scopes of the access token, with blanks between them.
     #[serde(default)]
     pub scope: String,
 }
 
-/// A UAA somewhere.
+/// A UAA, by its address.
 #[derive(Debug, Clone)]
 pub struct Uaa {
     url: Url,
     https: Https,
 }
 
-/// A UAA, and a token for it.
+/// A UAA, and the token of somebody who administrates it.
 #[derive(Debug, Clone)]
 pub struct Admin {
     uaa: Uaa,
@@ -145,7 +145,7 @@ pub struct Admin {
 }
 
 impl Uaa {
-    /// The UAA at `https://…`, whose certificate is from this CA, or from one that the system trusts.
+    /// Returns the UAA at `https://…`, whose certificate is from this CA, or from one that the system trusts.
     ///
     /// # Errors
     /// When the address is none, or the CA cannot be read.
@@ -162,7 +162,7 @@ impl Uaa {
         Ok(Self { url: parsed, https })
     }
 
-    /// The password grant, for a client such as `weir` or `cf` (whose secrets are empty).
+    /// Asks for a user's tokens by the password grant, for a client such as `weir` or `cf` (whose secrets are empty).
     ///
     /// # Errors
     /// When name, password or client are not accepted.
@@ -181,7 +181,7 @@ impl Uaa {
         self.grant(client, client_secret, &fields).await
     }
 
-    /// The refresh grant.
+    /// Asks for new tokens by the refresh grant.
     ///
     /// # Errors
     /// When the token does not count any more.
@@ -190,7 +190,7 @@ impl Uaa {
         self.grant(client, client_secret, &fields).await
     }
 
-    /// A client's own token.
+    /// Asks for a client's own token.
     ///
     /// # Errors
     /// When the client is not accepted.
@@ -210,7 +210,7 @@ impl Uaa {
         done.map(drop)
     }
 
-    /// This UAA as whoever the token is of.
+    /// Returns this UAA as the bearer of the token sees it.
     #[must_use]
     pub fn with_token(&self, token: &Secret<String>) -> Admin {
         Admin {

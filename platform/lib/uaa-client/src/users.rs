@@ -1,4 +1,4 @@
-//! Users.
+//! Users, and what they may read.
 
 use http::Method;
 use serde::Deserialize;
@@ -11,15 +11,15 @@ use crate::{Admin, AdminError, escaped, quoted};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserEntry {
-    /// Its id, which tokens carry as `user_id`.
+    /// The user's id, which tokens carry as `user_id`.
     pub id: String,
-    /// Its name.
+    /// The user's name.
     pub user_name: String,
-    /// Whose password it is: `uaa` for ours, else a provider's name.
+    /// Who keeps the user's password: `uaa`, or the name of a provider.
     pub origin: String,
-    /// Whether it may log in.
+    /// Whether the user may log in.
     pub active: bool,
-    /// The groups it is in.
+    /// The names of the groups that the user is in.
     #[serde(default, deserialize_with = "names")]
     pub groups: Vec<String>,
 }
@@ -27,13 +27,13 @@ pub struct UserEntry {
 /// A user to be made.
 #[derive(Debug, Clone, Default)]
 pub struct NewUser {
-    /// Its name.
+    /// The user's name.
     pub user_name: String,
-    /// Its password; none for users of a provider.
+    /// The user's password; none for users of a provider.
     pub password: Option<Secret<String>>,
-    /// Its address; the name if there is none.
+    /// The user's address; the name stands for it if there is none.
     pub email: Option<String>,
-    /// Whose password it is; `uaa` if not said.
+    /// Who keeps the user's password; `uaa` if not said.
     pub origin: Option<String>,
 }
 
@@ -50,7 +50,7 @@ fn names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String
 }
 
 impl Admin {
-    /// All users.
+    /// Returns all users.
     ///
     /// # Errors
     /// When this token may not see them.
@@ -58,7 +58,7 @@ impl Admin {
         self.list("/Users", None).await
     }
 
-    /// The user of this name with a password of ours, or the only one of that name.
+    /// Returns the user of this name whose password the UAA keeps, or else the only one of that name.
     ///
     /// # Errors
     /// When there is none, or this token may not see it.
@@ -77,7 +77,7 @@ impl Admin {
         }
     }
 
-    /// The ids of the sources that the bearer of this token may read, by its groups `logs.read.<source id>`.
+    /// Returns the ids of the sources that the bearer of this token may read, by its groups `logs.read.<source id>`.
     ///
     /// # Errors
     /// When the token does not count, or nobody answers.

@@ -73,7 +73,7 @@ impl Service {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
-        // After the authorization, as in the original: a caller without rights learns nothing from an invalid
+        // After the authorization, so that a caller without rights learns nothing from an invalid
         // handshake.
         let accept = match handshake::check(&parts) {
             Ok(accept) => accept,

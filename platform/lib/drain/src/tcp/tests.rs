@@ -24,9 +24,9 @@ async fn without_answers_from_the_kernel_shipments_settle_by_time() {
     let url = DrainUrl::parse(&format!("syslog://{address}")).unwrap();
     let (meter, send_buffer) = (stream.meter(), stream.send_buffer() as u64);
     let link = Link::new(&stream, None, &url, &settings);
-    let (mut sender, mut outcomes, line) = TransportEnd::new(&settings);
+    let (mut sender, mut outcomes, end) = TransportEnd::new(&settings);
     let (_trigger, context) = Context::new("test");
-    context.tasks.spawn("drain connection", run(stream, link, line));
+    context.tasks.spawn("drain connection", run(stream, link, end));
     let size = 16 * 1024;
     let ship = move |sequence| Shipment {
         sequence,

@@ -53,6 +53,7 @@ pub struct Arrival<'a> {
 pub fn from_v1(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(), FromV1Error> {
     let start = out.len();
     let converted = convert(message, arrival, out);
+    // A field may turn out to be missing after others were written.
     if converted.is_err() {
         out.truncate(start);
     }
@@ -152,10 +153,12 @@ fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) ->
             }
             "instance_id" => {
                 tags.instance_id = Some(tag.value.clone());
+                // As in the original, only counters do not keep the tag beside the field.
                 if event_type == EventType::CounterEvent {
                     continue;
                 }
             }
+            // A field of the envelope wins over a tag of the same name, and a map must not have a key twice.
             key if is_set_by_conversion(key, event_type) => continue,
             _ => {}
         }
@@ -229,6 +232,7 @@ impl<'a> Event<'a> {
         for found in Fields::new(self.message) {
             let (found, value) = found?;
             if found == number {
+                // As in protobuf, several occurrences of a message are merged into one.
                 payload.get_or_insert_with(P::default).merge(value.bytes(number)?)?;
             }
         }

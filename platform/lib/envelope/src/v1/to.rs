@@ -94,6 +94,7 @@ impl Converter {
         match summary.message.clone() {
             Message::Log { payload, stream } => {
                 let known = put_tags(out, &summary, false);
+                // v2 has no errors. A v1 error became a log with this tag, and becomes an error again.
                 if *known.field(KnownTag::V1Type) == *b"Error" {
                     put_remaining_tags(out, &known, &[KnownTag::SourceType]);
                     put_envelope(out, &summary, &known, EventType::Error);
@@ -263,6 +264,7 @@ fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: Kno
 fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payload: &[u8], stream: Stream) {
     let source_type = known.field(KnownTag::SourceType);
     let timestamp = summary.timestamp.cast_unsigned();
+    // Computed before writing, so that a log, which may be large, is not moved to make room for its length.
     let len = field_len(1, payload.len())
         + 2
         + (1 + varint_len(timestamp))
@@ -319,6 +321,7 @@ fn put_http(
         put_tag_field(out, 8, known, KnownTag::UserAgent);
         put_present_uint(out, 9, int32(integer(known, KnownTag::StatusCode)));
         put_present_uint(out, 10, integer(known, KnownTag::ContentLength).cast_unsigned());
+        // Sources that are no apps, such as components of the platform, have no UUID.
         if let Some(application_id) = Uuid::parse(summary.source_id) {
             put_uuid(out, 12, application_id);
         }
@@ -362,6 +365,7 @@ impl Container {
         let mut values = [0.0; 5];
         for (slot, name) in values.iter_mut().zip(Self::NAMES) {
             let metric = find(name)?;
+            // The original cannot tell such a metric from one that is missing.
             if metric.unit.is_empty() && metric.value == 0.0 {
                 return None;
             }

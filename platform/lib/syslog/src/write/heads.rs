@@ -65,7 +65,7 @@ impl Heads {
         }
     }
 
-    /// Empties the cache and gives it room for so many sources.
+    /// Empties the cache, and gives it room for `sources` sources, at most [`MAX_SOURCES`].
     pub(super) fn resize(&mut self, sources: usize) {
         self.cache = Cache::new(sources.min(MAX_SOURCES));
         self.last = 0;

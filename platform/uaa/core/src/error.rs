@@ -1,0 +1,89 @@
+//! Why a UAA does not run.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+use weir_db::DbError;
+use weir_error::{Classify, ErrorKind};
+use weir_tls::TlsError;
+
+pub use weir_platform_uaa_store::private_file::FileError;
+
+/// Why a UAA cannot start, or stopped.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The address cannot be bound.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why it cannot be bound.
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// A private file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A signing key in the database was not sealed with our master key.
+    #[error("signing key `{kid}` was sealed with another master key")]
+    ForeignKey {
+        /// The name of the key.
+        kid: String,
+    },
+    /// No signing key could be made.
+    #[error("no signing key can be made")]
+    NoKey,
+    /// No thread could be started.
+    #[error("no thread can be started")]
+    Thread(#[source] io::Error),
+    /// Seeding needs hashes, and there are none to be had.
+    #[error("passwords cannot be hashed")]
+    Hashing,
+    /// The settings of a provider cannot be used.
+    #[error("provider `{name}` cannot be used: {reason}")]
+    Provider {
+        /// The name of the provider.
+        name: String,
+        /// What is wrong with the settings.
+        reason: String,
+    },
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Tls(error) => error.kind(),
+            Self::Database(error) => error.kind(),
+            Self::File(error) => error.kind(),
+            Self::ForeignKey { .. } | Self::Provider { .. } => ErrorKind::InvalidInput,
+            Self::NoKey | Self::Thread(_) | Self::Hashing => ErrorKind::Internal,
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if error.retryable())
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { .. } => Some("free the port, or set `listen` to another address".to_owned()),
+            Self::Tls(error) => error.hint(),
+            Self::Database(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::ForeignKey { .. } => Some(
+                "restore the file `master_key_file` that this database was made with, or delete all rows of `uaa_keys`: \
+                 then everybody has to log in again"
+                    .to_owned(),
+            ),
+            Self::Provider { .. } => Some("check its `ca`".to_owned()),
+            Self::NoKey | Self::Thread(_) | Self::Hashing => None,
+        }
+    }
+}

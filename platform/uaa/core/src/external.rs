@@ -1,0 +1,197 @@
+//! Users of external OpenID Connect providers.
+//!
+//! A provider is asked by discovery, the code flow with PKCE, a nonce and a state bound to the browser that began; what
+//! it says is an id token whose signature, issuer, audience, times and nonce are checked here. Its users have its name as
+//! their origin and its `sub` as their external id; they are made at their first login, and their groups from it follow
+//! the provider at each. An id token that somebody shows as an assertion says something of groups only if it is younger than
+//! the last login.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weir_db::DbError;
+use weir_platform_uaa_store::{Email, User};
+use weir_service::Clock;
+
+use crate::Error;
+use crate::app::App;
+use crate::config;
+use crate::refusal::Refusal;
+
+mod provider;
+mod shared;
+
+pub use provider::{Demand, ExternalLogin, Identity, Provider};
+
+/// All providers of the configuration.
+#[derive(Debug)]
+pub struct Providers {
+    list: Vec<Arc<Provider>>,
+}
+
+impl Providers {
+    /// Returns the providers of a configuration. Each is asked for the first time when somebody logs in there.
+    pub fn new(configs: &[config::Provider], callback_base: &str, clock: &Clock) -> Result<Self, Error> {
+        let list = configs
+            .iter()
+            .map(|config| Provider::new(config, callback_base, clock).map(Arc::new));
+        Ok(Self {
+            list: list.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns all providers, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Provider> {
+        self.list.iter().map(Arc::as_ref)
+    }
+
+    /// Returns the provider of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Provider> {
+        self.iter().find(|provider| provider.name() == name)
+    }
+
+    /// Returns the provider whose tokens say this in `iss`.
+    pub fn by_issuer(&self, issuer: &str) -> Option<&Provider> {
+        self.iter().find(|provider| provider.issuer() == issuer)
+    }
+}
+
+impl App {
+    /// The user here that an identity there is; made if there is none yet.
+    pub async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, Refusal> {
+        let origin = provider.name();
+        let mut user = match self.store.user_by_external_id(origin, &identity.subject).await? {
+            Some(user) => self.refreshed(user, identity).await?,
+            // A name that somebody was given before their first login, by `cf create-user --origin`.
+            None => match self.store.user_by_name(origin, &identity.user_name).await? {
+                Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
+                Some(_) => {
+                    weir_service::limited!(
+                        warn,
+                        weir_service::EACH_SECOND,
+                        provider = origin,
+                        "two users of a provider have the same name"
+                    );
+                    return Err(Refusal::NameTaken);
+                }
+                None => self.made(origin, identity).await?,
+            },
+        };
+        if !user.active {
+            return Err(Refusal::Inactive);
+        }
+        if provider.maps_groups() && identity.tells_groups(&user) {
+            let mut groups = BTreeSet::new();
+            for name in provider.groups_of(identity) {
+                match self.store.group_by_name(name).await? {
+                    Some(group) => drop(groups.insert(group.id)),
+                    None => weir_service::limited!(
+                        warn,
+                        weir_service::EACH_SECOND,
+                        provider = origin,
+                        group = name,
+                        "a mapped group does not exist"
+                    ),
+                }
+            }
+            let left = self.store.sync_memberships(&user.id, origin, &groups).await?;
+            if !left.is_empty() {
+                self.revoked.catch_up().await;
+                // What is issued now rests on what is left.
+                let again = self.store.user(&user.id).await?.filter(|user| user.active);
+                user = again.ok_or(Refusal::Inactive)?;
+            }
+        }
+        self.store.logged_on(&user.id).await?;
+        Ok(user)
+    }
+
+    async fn refreshed(&self, user: User, identity: &Identity) -> Result<User, Refusal> {
+        let mut fresh = user.clone();
+        fresh.external_id = Some(identity.subject.clone());
+        identity.write(&mut fresh);
+        if fresh == user {
+            return Ok(user);
+        }
+        fresh.version += 1;
+        fresh.modified_at = self.store.now();
+        if self.store.replace_user(&fresh, user.version).await? {
+            return Ok(fresh);
+        }
+        // Another login was faster: of the same person, or of another one who was to have this user too.
+        let present = self.store.user(&user.id).await?;
+        let same = |present: &User| present.external_id.as_ref() == Some(&identity.subject);
+        present.filter(same).ok_or(Refusal::Overtaken)
+    }
+
+    async fn made(&self, origin: &str, identity: &Identity) -> Result<User, Refusal> {
+        let now = self.store.now();
+        let mut user = User {
+            id: uuid::Uuid::new_v4().to_string(),
+            origin: origin.to_owned(),
+            user_name: identity.user_name.clone(),
+            external_id: Some(identity.subject.clone()),
+            given_name: None,
+            family_name: None,
+            emails: Vec::new(),
+            phones: Vec::new(),
+            active: true,
+            verified: true,
+            password_hash: None,
+            password_changed_at: None,
+            created_at: now,
+            modified_at: now,
+            version: 0,
+            last_logon: None,
+            previous_logon: None,
+            as_of: 0,
+        };
+        identity.write(&mut user);
+        match self.store.add_user(&user).await {
+            Ok(()) => {
+                tracing::info!(user = user.id, origin, "a user of an external provider was made");
+                Ok(user)
+            }
+            Err(DbError::Duplicate(_)) => {
+                let other = self.store.user_by_external_id(origin, &identity.subject).await?;
+                // Its name was taken a moment ago: asked again, it learns that.
+                other.ok_or(Refusal::Overtaken)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Identity {
+    /// When they logged in (seconds): as the provider says, or at this moment. Never later.
+    pub fn logged_in_at(&self, now: i64) -> i64 {
+        self.auth_time.map_or(now, |time| time.min(now))
+    }
+
+    /// Whether it says in which groups the user is now. What somebody shows may be older than the last login, and then
+    /// would bring back what was taken since; and a token that does not speak of groups is no word about them, but for a
+    /// login, after which everything that there is has been asked for.
+    fn tells_groups(&self, user: &User) -> bool {
+        self.said_at.is_none_or(|said| {
+            let known = user.last_logon.unwrap_or(i64::MIN);
+            self.groups.is_some() && said.saturating_mul(1000) > known
+        })
+    }
+
+    fn write(&self, user: &mut User) {
+        if let Some(email) = &self.email {
+            user.emails = vec![Email {
+                value: email.clone(),
+                primary: true,
+                kind: None,
+            }];
+            user.verified = self.email_verified;
+        }
+        if self.given_name.is_some() {
+            user.given_name.clone_from(&self.given_name);
+        }
+        if self.family_name.is_some() {
+            user.family_name.clone_from(&self.family_name);
+        }
+    }
+}

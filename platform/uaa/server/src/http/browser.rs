@@ -1,0 +1,241 @@
+//! Browsers: their cookies, their sessions, and where their forms come from.
+//!
+//! A session is a random cookie whose digest is kept; every login makes a new one, so that nobody can plant one before.
+//! A form carries a token that is signed over a cookie of the same browser and over its session; and what it is posted
+//! from must be ourselves, where the browser says what that is. All cookies are `__Host-`: of this host, over HTTPS, for
+//! nobody to set from a neighbouring domain.
+
+use axum::response::Response;
+use http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use weir_platform_uaa_core::app::App;
+use weir_platform_uaa_core::refusal::Refusal;
+use weir_platform_uaa_store::{Session, User, secrets};
+
+use crate::http::error::ApiError;
+use crate::http::form::Form;
+
+const SESSION: &str = "__Host-weir-session";
+const CSRF: &str = "__Host-weir-csrf";
+
+/// Longest value of a cookie: the largest that a browser keeps.
+const LONGEST_COOKIE: usize = 4096;
+
+/// Longest path that a login leads back to.
+const LONGEST: usize = 8192;
+
+/// The browser of a request.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    session_cookie: Option<String>,
+    csrf_cookie: String,
+    /// Whether the browser does not have that cookie yet.
+    csrf_is_new: bool,
+    host: String,
+    origin: Option<String>,
+}
+
+/// Somebody who is logged in.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) user: User,
+    /// Seconds.
+    pub(crate) auth_time: i64,
+}
+
+impl Browser {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let headers = &parts.headers;
+        let known = cookie(headers, CSRF).filter(|value| value.len() >= 32);
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        Self {
+            session_cookie: cookie(headers, SESSION),
+            csrf_is_new: known.is_none(),
+            csrf_cookie: known.unwrap_or_else(secrets::random_token::<32>),
+            // HTTP/2 has the host in the request line.
+            host: parts
+                .uri
+                .authority()
+                .map(ToString::to_string)
+                .or_else(|| text(HOST))
+                .unwrap_or_default(),
+            origin: text(ORIGIN),
+        }
+    }
+
+    /// Who is logged in, if anybody is.
+    pub(crate) async fn logged_in(&self, app: &App) -> Result<Option<LoggedIn>, ApiError> {
+        let Some(cookie) = &self.session_cookie else {
+            return Ok(None);
+        };
+        let hash = secrets::digest(cookie);
+        let session = app.store.session(&hash, app.config.session_idle).await?;
+        let Some(Session {
+            user_id,
+            auth_time,
+            as_of,
+        }) = session
+        else {
+            return Ok(None);
+        };
+        let user = app.store.user(&user_id).await?.filter(|user| user.active);
+        Ok(user.map(|mut user| {
+            // What ended the session after it was read counts.
+            user.as_of = user.as_of.min(as_of);
+            LoggedIn { user, auth_time }
+        }))
+    }
+
+    /// The token for a form.
+    pub(crate) fn csrf(&self, app: &App) -> String {
+        let session = self.session_cookie.as_deref().unwrap_or_default();
+        app.master.sign("csrf", &[&self.csrf_cookie, session])
+    }
+
+    /// Whether a form is one that we gave to this browser.
+    pub(crate) fn check(&self, app: &App, form: &Form) -> Result<(), ApiError> {
+        let refused = || {
+            ApiError::new(
+                StatusCode::FORBIDDEN,
+                "invalid_csrf",
+                "The form is too old, or not from here. Go back, reload the page and try again.",
+            )
+        };
+        if self
+            .origin
+            .as_ref()
+            .is_some_and(|origin| *origin != format!("https://{}", self.host))
+        {
+            weir_service::limited!(info, weir_service::EACH_SECOND, "a form from another site was refused");
+            return Err(refused());
+        }
+        let shown = form.get("csrf").unwrap_or_default();
+        if self.csrf_is_new || !secrets::equal(shown, &self.csrf(app)) {
+            return Err(refused());
+        }
+        Ok(())
+    }
+
+    /// A new session for a user who logged in at this time (seconds), in the place of whatever this browser had.
+    pub(crate) async fn log_in(
+        &self,
+        app: &App,
+        user: &User,
+        auth_time: i64,
+        response: &mut Response,
+    ) -> Result<(), Refusal> {
+        if let Some(old) = &self.session_cookie {
+            app.store.remove_session(&secrets::digest(old)).await?;
+        }
+        let cookie = secrets::random_token::<32>();
+        let longest = app.config.session_longest;
+        if !app
+            .store
+            .add_session(&secrets::digest(&cookie), user, auth_time, longest)
+            .await?
+        {
+            return Err(Refusal::Overtaken);
+        }
+        set(response, SESSION, &cookie, None);
+        Ok(())
+    }
+
+    /// Ends this browser's session.
+    pub(crate) async fn log_out(&self, app: &App, response: &mut Response) -> Result<(), ApiError> {
+        if let Some(cookie) = &self.session_cookie {
+            app.store.remove_session(&secrets::digest(cookie)).await?;
+        }
+        set(response, SESSION, "", Some(0));
+        Ok(())
+    }
+
+    /// Gives the browser the cookie that a form's token is signed over.
+    pub(crate) fn remember(&self, mut response: Response) -> Response {
+        if self.csrf_is_new {
+            set(&mut response, CSRF, &self.csrf_cookie, None);
+        }
+        response
+    }
+}
+
+/// Sets a cookie; `max_age` in seconds, until the browser is closed otherwise.
+pub(crate) fn set(response: &mut Response, name: &str, value: &str, max_age: Option<u64>) {
+    let age = max_age
+        .map(|seconds| format!("; Max-Age={seconds}"))
+        .unwrap_or_default();
+    let cookie = format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// A cookie's value. One that stands there twice is none: somebody may have added it.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut found = None;
+    for header in headers.get_all(COOKIE) {
+        for pair in header.to_str().ok()?.split(';') {
+            if let Some((key, value)) = pair.trim().split_once('=')
+                && key == name
+            {
+                if found.is_some() {
+                    return None;
+                }
+                found = Some(value.to_owned());
+            }
+        }
+    }
+    found.filter(|value: &String| !value.is_empty() && value.len() <= LONGEST_COOKIE)
+}
+
+/// Where a login may lead: to a page of ours that needs one. Anything else leads to the start.
+pub(crate) fn safe_continue(path: Option<&str>) -> String {
+    let allowed = |path: &&str| {
+        let clean = path.len() <= LONGEST && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        clean && (path.starts_with("/oauth/authorize?") || *path == "/passcode")
+    };
+    path.filter(allowed).unwrap_or("/").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing leads away from here.
+    #[test]
+    fn continues_here_only() {
+        for path in ["/oauth/authorize?client_id=a&state=%2F%2Fx", "/passcode"] {
+            assert_eq!(safe_continue(Some(path)), path);
+        }
+        for path in [
+            "https://evil.example/",
+            "//evil.example/oauth/authorize?",
+            "/\\evil.example",
+            "/oauth/authorize?x=\\",
+            "/oauth/authorize?\r\nSet-Cookie: a=b",
+            "/oauth/authorize.evil",
+            "/logout.do",
+            "javascript:alert(1)",
+            "",
+        ] {
+            assert_eq!(safe_continue(Some(path)), "/", "{path:?}");
+        }
+        assert_eq!(safe_continue(None), "/");
+    }
+
+    /// A cookie among others; one that was planted beside the real one makes both void.
+    #[test]
+    fn reads_cookies() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1; __Host-weir-session=abc; b=2"));
+        assert_eq!(cookie(&headers, SESSION).as_deref(), Some("abc"));
+        assert_eq!(cookie(&headers, CSRF), None);
+        headers.append(COOKIE, HeaderValue::from_static("__Host-weir-session=planted"));
+        assert_eq!(cookie(&headers, SESSION), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! The JWT-bearer grant (RFC 7523): a token that somebody we trust has signed, for a token of ours.
+//!
+//! It is one of our own access tokens with the scope `uaa.user`, for the client that shows it, or an id token of an
+//! external provider. Either is checked as everywhere else; an assertion cannot make a user that does not exist, other
+//! than a login at that provider.
+//!
+//! An access token gives no other scopes than it has, and nothing that lasts longer than itself, however often it is
+//! exchanged and refreshed. An id token proves a login: its refresh token lasts as long as a browser's session would.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use weir_jose::{Flaw, Jwt};
+use weir_platform_uaa_core::issue::{LONGEST_TOKEN, seconds};
+
+use super::{JWT_BEARER, Login, Request};
+use crate::http::bearer;
+use crate::http::error::ApiError;
+use crate::http::error::token_refused;
+
+/// What is read before anything is believed: whose keys to ask.
+#[derive(Debug, serde::Deserialize)]
+struct Issuer {
+    iss: String,
+}
+
+impl Request<'_> {
+    pub(super) async fn jwt_bearer(&self) -> Result<Value, ApiError> {
+        let assertion = self.form.required("assertion")?;
+        let issuer = Jwt::parse(assertion, LONGEST_TOKEN)
+            .and_then(|parsed| parsed.claims::<Issuer>())
+            .map_err(refused)?
+            .iss;
+        let login = if issuer == self.app.issuer {
+            self.own(assertion).await?
+        } else {
+            self.foreign(assertion, &issuer).await?
+        };
+        self.user_tokens(&login).await
+    }
+
+    /// An access token of ours. It is for whom its `aud` names: the client that it was issued to, and those whose own
+    /// scopes it has.
+    async fn own(&self, assertion: &str) -> Result<Login<'static>, ApiError> {
+        let (claims, _) = bearer::verify(self.app, assertion).await.map_err(refused)?;
+        if !claims.aud.contains(&self.client().id) {
+            return Err(refused(Flaw::Audience));
+        }
+        if !claims.scope.iter().any(|scope| scope == "uaa.user") {
+            return Err(ApiError::invalid_grant("The assertion lacks the scope uaa.user"));
+        }
+        let id = claims
+            .user_id
+            .ok_or_else(|| ApiError::invalid_grant("The assertion names no user"))?;
+        let user = self.app.store.user(&id).await?.filter(|user| user.active);
+        let mut user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
+        // What ended the assertion after it was checked counts.
+        user.as_of = user.as_of.min(claims.as_of);
+        Ok(Login {
+            user,
+            grant_type: JWT_BEARER,
+            auth_time: claims.auth_time.unwrap_or(claims.iat),
+            scopes: Some(claims.scope.into_iter().collect::<BTreeSet<_>>()),
+            access_until: Some(claims.exp),
+            refresh_until: Some(claims.exp),
+        })
+    }
+
+    async fn foreign(&self, assertion: &str, issuer: &str) -> Result<Login<'static>, ApiError> {
+        let provider = self
+            .app
+            .providers
+            .by_issuer(issuer)
+            .ok_or_else(|| refused(Flaw::Issuer))?;
+        let now = self.app.now();
+        let identity = provider
+            .verify_assertion(assertion, &self.app.issuer, now)
+            .await
+            .map_err(|error| {
+                weir_service::limited!(
+                    info,
+                    weir_service::EACH_SECOND,
+                    provider = provider.name(),
+                    %error,
+                    "an assertion was refused"
+                );
+                ApiError::invalid_grant("The assertion is not valid")
+            })?;
+        let user = self.app.user_of(provider, &identity).await?;
+        Ok(Login {
+            user,
+            grant_type: JWT_BEARER,
+            auth_time: identity.logged_in_at(now),
+            scopes: None,
+            access_until: None,
+            refresh_until: Some(now.saturating_add(seconds(self.app.config.session_longest))),
+        })
+    }
+}
+
+fn refused(flaw: Flaw) -> ApiError {
+    ApiError::invalid_grant(token_refused(flaw))
+}

@@ -1,0 +1,73 @@
+//! The password grant: a name and a password, or a one-time passcode in their place.
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use weir_platform_uaa_core::login::OURS;
+use weir_platform_uaa_store::secrets;
+
+use super::{Login, Request};
+use crate::http::error::ApiError;
+use crate::http::form;
+
+/// Where somebody wants to log in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hint {
+    origin: Option<String>,
+}
+
+impl Hint {
+    /// As it stands there, or escaped once more, which the original takes too.
+    fn read(text: &str) -> Option<Self> {
+        let plain = |text: &str| serde_json::from_str::<Self>(text).ok();
+        plain(text).or_else(|| plain(&form::decode(text.as_bytes()).ok()?))
+    }
+}
+
+impl Request<'_> {
+    pub(super) async fn password(&self) -> Result<Value, ApiError> {
+        if let Some(passcode) = self.form.filled("passcode") {
+            return self.passcode(passcode).await;
+        }
+        self.check_origin()?;
+        let user_name = self.form.required("username")?;
+        let password = self.form.get("password").unwrap_or_default();
+        let user = self.app.log_in(user_name, password).await?;
+        self.user_tokens(&Login::by_password(user, self.app.now())).await
+    }
+
+    /// `login_hint={"origin":"…"}`: we know the passwords of our own users only. What is not of this form is no hint, as
+    /// in the original: OpenID Connect has names in it.
+    fn check_origin(&self) -> Result<(), ApiError> {
+        let hint = self
+            .query
+            .filled("login_hint")
+            .or_else(|| self.form.filled("login_hint"));
+        match hint.and_then(Hint::read) {
+            None => Ok(()),
+            Some(Hint { origin: Some(origin) }) if origin == OURS => Ok(()),
+            Some(_) => Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "The origin provided in the login_hint does not match an active Identity Provider, that supports \
+                 password grant.",
+            )),
+        }
+    }
+
+    async fn passcode(&self, passcode: &str) -> Result<Value, ApiError> {
+        let hash = secrets::digest(passcode);
+        let refused = || {
+            self.app.metrics.login("failed");
+            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid passcode")
+        };
+        let (user_id, auth_time) = self.app.store.passcode(&hash).await?.ok_or_else(refused)?;
+        let user = self.app.store.user(&user_id).await?;
+        if !self.app.store.take_passcode(&hash).await? {
+            return Err(refused());
+        }
+        let user = user.filter(|user| user.active).ok_or_else(ApiError::bad_credentials)?;
+        self.user_tokens(&Login::by_password(user, auth_time)).await
+    }
+}

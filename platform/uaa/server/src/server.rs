@@ -1,0 +1,201 @@
+//! The UAA as a component.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use weir_net::serve_http_within;
+use weir_platform_uaa_core::admission::PerCaller;
+use weir_platform_uaa_core::app::{App, Inner};
+use weir_platform_uaa_core::external::Providers;
+use weir_platform_uaa_core::hashing::Hasher;
+use weir_platform_uaa_core::keys::{Keys, KeysConfig};
+use weir_platform_uaa_core::metrics::Metrics;
+use weir_platform_uaa_core::revoked::Revoked;
+use weir_platform_uaa_core::secret_cache::SecretCache;
+use weir_platform_uaa_core::seed::{FirstStart, seed};
+use weir_platform_uaa_store::Store;
+use weir_platform_uaa_store::secrets::MasterKey;
+use weir_service::Context;
+use weir_tls::{IdentityFiles, ServerTls};
+
+use crate::{Config, Error, RawIdentity, http};
+
+/// How often keys are looked at: another node may have made one.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often what is over is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How many may wait for revocations at the same time.
+const WAITING: usize = 512;
+
+/// A UAA that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: ServerTls,
+    app: App,
+    first_start: Option<FirstStart>,
+    context: Context,
+}
+
+impl Server {
+    /// Opens the database and the port; at the first start makes the groups, clients and the administrator.
+    ///
+    /// # Errors
+    /// When certificate, database or private files cannot be used, or the port is taken.
+    pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
+        let RawIdentity { cert, key, ca } = config.identity.clone();
+        let tls = if ca.as_os_str().is_empty() {
+            ServerTls::public(&cert, &key)?
+        } else {
+            ServerTls::public_knowing(&IdentityFiles { ca, cert, key })?
+        };
+        let listen = |source| Error::Listen {
+            address: config.listen.socket(),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        config.listens_on(address);
+        let store = Store::open(&config.database, context.clock.clone()).await?;
+        let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;
+        let opened = Self::open(&store, &hasher, &config, &context).await;
+        let (keys, default_groups, first_start) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                hasher.stop();
+                return Err(error);
+            }
+        };
+        let revoked = Revoked::open(store.clone()).await?;
+        let meter = context.meter();
+        let app = App::new(Inner {
+            issuer: config.issuer(),
+            has_own_name: config.has_own_name(),
+            keys,
+            metrics: Metrics::register(&meter, &hasher, &revoked),
+            revoked,
+            hasher,
+            master: MasterKey::from_file(&config.master_key_file)?,
+            secrets: SecretCache::new(context.clock.clone()),
+            callers: PerCaller::default(),
+            providers: Providers::new(&config.providers, &config.login_url, &context.clock)?,
+            clock: context.clock.clone(),
+            shutdown: context.shutdown.clone(),
+            waiting: Semaphore::new(WAITING),
+            default_groups,
+            store,
+            config,
+        });
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            app,
+            first_start,
+            context,
+        })
+    }
+
+    /// Keys and seeds, which take a moment the first time: both at once.
+    async fn open(
+        store: &Store,
+        hasher: &Hasher,
+        config: &Config,
+        context: &Context,
+    ) -> Result<(Keys, BTreeMap<String, String>, Option<FirstStart>), Error> {
+        let master = MasterKey::from_file(&config.master_key_file)?;
+        let keys = Keys::open(
+            store.clone(),
+            MasterKey::from_file(&config.master_key_file)?,
+            KeysConfig {
+                jku: format!("{}/token_keys", config.external_url),
+                longest_access: config.tokens.longest_access,
+                rotation: config.tokens.key_rotation,
+            },
+            context.clock.clone(),
+            context.tasks.clone(),
+        );
+        let seeds = seed(store, hasher, &master, config);
+        let (keys, (default_groups, first_start)) = tokio::try_join!(keys, seeds)?;
+        Ok((keys, default_groups, first_start))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address that clients know.
+    #[must_use]
+    pub fn external_url(&self) -> &str {
+        &self.app.config.external_url
+    }
+
+    /// The administrator and their password, if this start has made them.
+    #[must_use]
+    pub const fn first_start(&self) -> Option<&FirstStart> {
+        self.first_start.as_ref()
+    }
+
+    /// Serves until shutdown is requested; then answers under way may finish.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            listener,
+            tls,
+            app,
+            context,
+            ..
+        } = self;
+        let shutdown = &context.shutdown;
+        let work = |app: App| async move {
+            tokio::join!(app.revoked.clone().follow(), watch_keys(&app), sweep(&app));
+        };
+        let stop = shutdown.clone();
+        let background = app.clone();
+        context.tasks.spawn("housekeeping", async move {
+            stop.unless_requested(Box::pin(work(background))).await;
+        });
+        serve_http_within(
+            app.config.port,
+            listener,
+            &tls,
+            http::router(app.clone()),
+            shutdown.clone(),
+            &context.tasks,
+        )
+        .await;
+        app.hasher.stop();
+        app.store.close().await;
+        Ok(())
+    }
+}
+
+async fn watch_keys(app: &App) {
+    loop {
+        tokio::time::sleep(KEYS_EVERY).await;
+        if let Err(error) = app.keys.maintain().await {
+            tracing::error!(error = weir_error::chain(&error), "signing keys cannot be looked at");
+        }
+    }
+}
+
+async fn sweep(app: &App) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        match app.store.sweep(app.config.lockout).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "what was over is removed"),
+            Err(error) => tracing::warn!(error = weir_error::chain(&error), "what is over cannot be removed"),
+        }
+    }
+}

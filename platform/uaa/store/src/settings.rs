@@ -1,0 +1,65 @@
+//! What is noted once.
+
+use weir_db::{DbError, Executor as _, sql};
+
+use super::Store;
+
+/// What `seed` says when the first start is done.
+const DONE: &str = "done";
+
+/// How the first start stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstStartState {
+    /// Nobody was here before: it is ours to do.
+    Ours,
+    /// This node does it now, or was killed amid it.
+    UnderWay(String),
+    /// It is done.
+    Done,
+}
+
+impl Store {
+    /// Takes the first start, if nobody has.
+    pub async fn take_first_start(&self, node: &str) -> Result<FirstStartState, DbError> {
+        let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ''").bind(node);
+        if self.db.execute(take).await? == 1 {
+            return Ok(FirstStartState::Ours);
+        }
+        let content = self.setting("seed").await?.unwrap_or_default();
+        Ok(if content == DONE {
+            FirstStartState::Done
+        } else {
+            FirstStartState::UnderWay(content)
+        })
+    }
+
+    /// Takes the first start from a node that seems to be dead; `false` if it has finished, or somebody else has taken it.
+    pub async fn take_over_first_start(&self, node: &str, from: &str) -> Result<bool, DbError> {
+        let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ?");
+        Ok(from != DONE && self.db.execute(take.bind(node).bind(from)).await? == 1)
+    }
+
+    /// The first start is done.
+    pub async fn first_start_is_done(&self) -> Result<(), DbError> {
+        self.set_setting("seed", DONE).await
+    }
+
+    /// A setting.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>, DbError> {
+        let query = sql("select content from uaa_settings where name = ?").bind(name);
+        self.db.first(query).await?.map(|row| row.get("content")).transpose()
+    }
+
+    /// Writes a setting.
+    pub async fn set_setting(&self, name: &str, content: &str) -> Result<(), DbError> {
+        let values = vec![name.into(), content.into()];
+        if !(&self.db)
+            .insert_new("uaa_settings", &["name", "content"], values)
+            .await?
+        {
+            let update = sql("update uaa_settings set content = ? where name = ?");
+            self.db.execute(update.bind(content).bind(name)).await?;
+        }
+        Ok(())
+    }
+}
