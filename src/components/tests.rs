@@ -2,7 +2,7 @@ use clap::CommandFactory as _;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
-use weir_config::{ListenAddr, Problems};
+use weir_config::{ListenAddr, Problems, Setting};
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls, TlsError};
 
@@ -15,9 +15,13 @@ use crate::state::{Lock, StateDir};
 /// A component that shakes hands, and no more.
 struct Greeter(TcpListener, ServerTls, Context);
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
 struct Raw {
+    /// Where it shakes hands.
+    #[setting(default = "127.0.0.1:7")]
     listen: ListenAddr,
+    /// Its certificate.
     identity: IdentityFiles,
 }
 

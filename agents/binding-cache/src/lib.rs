@@ -50,6 +50,6 @@ pub mod status;
 mod warnings;
 mod watch;
 
-pub use config::{Config, DOCS, RawApi, RawConfig};
+pub use config::{Config, RawApi, RawConfig};
 pub use error::Error;
 pub use server::Server;

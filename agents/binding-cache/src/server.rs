@@ -133,7 +133,7 @@ impl Server {
                 .map(|path| (SourceName::Aggregate, file(path))),
         ];
         let metrics = Metrics::register(&context.meter());
-        let addresses = Addresses::new(config.blocked_ranges, resolver, &context.tasks);
+        let addresses = Addresses::new(config.blocked_ranges.clone(), resolver, &context.tasks);
         let (keeper, outputs) = Keeper::new(
             sources.into_iter().flatten(),
             addresses,

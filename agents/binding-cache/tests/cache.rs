@@ -15,7 +15,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weir_agents_binding_cache::{RawApi, RawConfig};
-use weir_agents_lib::testing::{Peer, Pki, eventually};
+use weir_agents_lib::testing::{Peer, Pki};
+use weir_eventually::eventually;
 use weir_proto::loggregator_v2 as v2;
 
 use common::{Behaviour, Cache, CloudController, item, items, replace, urls_of};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
-use weir_agents_lib::yaml::YamlError;
+use weir_config::yaml::YamlError;
 use weir_error::{Classify, ErrorKind};
 
 /// The reason for which a forwarder agent cannot start, or has stopped.

@@ -82,10 +82,10 @@ impl Server {
                 peer: "downstream",
                 buffer_hop: hop,
                 link_hop: hop,
-                capacity: config.buffer,
-                limit: config.in_flight,
-                patience: Some(config.patience),
-                drain: config.drain,
+                capacity: config.buffer.capacity(),
+                limit: config.in_flight.limit(),
+                patience: Some(config.patience.get()),
+                drain: config.drain.get(),
             };
             let target = Target {
                 address: downstream.address.to_string(),
@@ -102,8 +102,9 @@ impl Server {
         }
         let meter = context.meter();
         metrics::register(&meter, &context.ledger, watched);
+        let counter_series = config.counter_series;
         let fan = FanOut {
-            rewriter: Rewriter::new(config.tags, config.counter_series),
+            rewriter: Rewriter::new(config.tags, counter_series),
             buffers: outlets.iter().map(Outlet::buffer).collect(),
             ledger: Arc::clone(&context.ledger),
             origin_mappings: OriginMappings::register(&meter),

@@ -75,18 +75,19 @@ impl Server {
             peer: DOPPLER,
             buffer_hop: INGRESS,
             link_hop: EGRESS,
-            capacity: config.buffer,
-            limit: config.in_flight,
+            capacity: config.buffer.capacity(),
+            limit: config.in_flight.limit(),
             // There is no other way: producers wait until a doppler is back.
             patience: None,
-            drain: config.drain,
+            drain: config.drain.get(),
         };
         let outlet = Outlet::start(terms, &targets, &context);
         let meter = context.meter();
         metrics::register(&meter, &context.ledger, &outlet.buffer());
+        let (counter_series, logs_disabled) = (config.counter_series, config.logs_disabled);
         let intake = Intake {
-            rewriter: Rewriter::new(config.tags, config.counter_series),
-            logs_disabled: config.logs_disabled,
+            rewriter: Rewriter::new(config.tags, counter_series),
+            logs_disabled,
             buffer: outlet.buffer(),
             ledger: Arc::clone(&context.ledger),
             origin_mappings: OriginMappings::register(&meter),

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use weir_agents_lib::testing::{Peer, Pki, eventually, free_port};
+use weir_agents_lib::testing::{Peer, Pki, free_port};
 use weir_agents_syslog::{Config, RawAggregate, RawCache, RawConfig, Server};
 use weir_config::{PeerAddr, Secret};
+use weir_eventually::eventually;
 use weir_flow::LogContext;
 use weir_rpc::producer::Report;
 

@@ -77,7 +77,7 @@ impl Server {
         let meter = context.meter();
         weir_telemetry::observe_ledger(&meter, &ledger, &[]);
         let limits = SubscriptionLimits::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
-        let router = Router::new(config.queue, Arc::clone(&ledger));
+        let router = Router::new(config.queue(), Arc::clone(&ledger));
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();
         let absent = AbsentConsumers::new(consumers.clone());

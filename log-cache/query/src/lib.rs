@@ -40,7 +40,6 @@ mod interrupt;
 mod live;
 mod meter;
 mod names;
-mod nearest;
 mod patterns;
 mod policy;
 mod provider;

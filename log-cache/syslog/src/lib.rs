@@ -24,6 +24,6 @@ mod metrics;
 mod outbox;
 mod server;
 
-pub use config::{Config, DOCS, Framing, RawBatch, RawConfig};
+pub use config::{Config, Framing, RawBatch, RawConfig};
 pub use error::Error;
 pub use server::Server;

@@ -98,18 +98,19 @@ impl Server {
             authorizer,
             channel,
             limits: config.limits,
-            times: config.times,
+            times: config.timeouts,
             resume: config.resume,
             stream_limits: StreamLimits::new(&config.limits),
-            sessions: Sessions::new(config.resume.sessions, config.resume.sessions_per_caller),
+            sessions: Sessions::new(config.resume.sessions(), config.resume.sessions_per_caller),
             rejected_streams,
             context: context.clone(),
         };
         let front = Front {
             tls,
             service: Arc::new(service),
+            port: config.port,
             limits: config.limits,
-            times: config.times,
+            times: config.timeouts,
             context,
         };
         front.serve(listener).await;

@@ -12,9 +12,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Setup, TOKEN, event_of, eventually, lines, millis};
+use common::{Setup, TOKEN, event_of, lines, millis};
 use tokio::io::AsyncWriteExt as _;
 use tonic::Status;
+use weir_eventually::eventually;
 use weir_rlp_gateway::{RawConfig, RawLimits, RawTimeouts};
 
 fn timeouts(change: impl FnOnce(&mut RawTimeouts)) -> RawConfig {

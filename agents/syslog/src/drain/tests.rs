@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use weir_eventually::eventually;
 use weir_flow::Tracker;
 
 use super::*;
 use crate::status::State;
-use harness::{Agent, Behaviour, Receiver, eventually, lines, log, parcel};
+use harness::{Agent, Behaviour, Receiver, lines, log, parcel};
 
 /// Lines arrive in order, once and soon. Producers get their acknowledgements, and the ledger balances.
 #[tokio::test]

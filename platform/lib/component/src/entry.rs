@@ -19,6 +19,7 @@ pub struct Entry<H> {
     description: Description,
     configuration: fn(&Layout, IdentityFiles) -> Result<String, Error>,
     load: fn(Loader) -> Result<Loaded<H>, Error>,
+    example: fn() -> Result<String, Error>,
 }
 
 /// A component with its validated configuration, ready to be bound.
@@ -40,6 +41,7 @@ impl<H: Send + 'static> Entry<H> {
             description: C::DESCRIPTION,
             configuration: configuration::<C>,
             load: load::<C, H>,
+            example: example::<C>,
         }
     }
 }
@@ -72,6 +74,14 @@ impl<H> Entry<H> {
     pub fn load(&self, loader: Loader) -> Result<Loaded<H>, Error> {
         (self.load)(loader)
     }
+
+    /// The TOML of its configuration with every key: its text and what is allowed as comments, then its default.
+    ///
+    /// # Errors
+    /// When the configuration has no TOML form.
+    pub fn example(&self) -> Result<String, Error> {
+        (self.example)()
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +92,7 @@ impl<H> Entry<H> {
             description,
             configuration: |_, _| Ok(String::new()),
             load: |_| Err(Error::from(crate::UnknownPort { key: String::new() })),
+            example: || Ok(String::new()),
         }
     }
 }
@@ -122,6 +133,10 @@ impl<H> fmt::Debug for Loaded<H> {
 
 fn configuration<C: Component>(layout: &Layout, identity: IdentityFiles) -> Result<String, Error> {
     Ok(render(&C::configuration(layout, identity)?)?)
+}
+
+fn example<C: Component>() -> Result<String, Error> {
+    Ok(weir_config::example::<C::RawConfig>()?)
 }
 
 fn load<C, H>(loader: Loader) -> Result<Loaded<H>, Error>

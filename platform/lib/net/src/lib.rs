@@ -35,10 +35,7 @@ pub use frame::Frame;
 pub use handover::Handover;
 pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within};
 pub use messages::Messages;
-pub use port::{
-    Connection, Connections, Exceeded, HeldBytes, PORT_LIMITS_DOCS, Place, PortLimits, RawPortLimits, Scope, UnderWay,
-    port_limits,
-};
+pub use port::{Connection, Connections, Exceeded, HeldBytes, Place, PortLimits, RawPortLimits, Scope, UnderWay};
 pub use propagation::{adopt_trace, send_trace};
 pub use server::{GrpcServer, ServeError};
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

@@ -17,17 +17,6 @@ pub mod loggregator_v2 {
     include!("generated/loggregator.v2.rs");
 }
 
-/// `plumbing`: the v1 services of dopplers.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
-pub mod plumbing {
-    include!("generated/plumbing.rs");
-}
-
 /// `events`: the v1 (dropsonde) envelope, proto2.
 #[allow(
     missing_docs,

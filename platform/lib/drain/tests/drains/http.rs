@@ -9,6 +9,7 @@ use http::{StatusCode, Version};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use weir_drain::{Binding, Failure, Outcome, Settings, Shipment, Stage, connect, probe};
+use weir_eventually::eventually;
 
 use crate::collector::{BOTH, Collector, Reply, Seen, reply};
 use crate::support::*;

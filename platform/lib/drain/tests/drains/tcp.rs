@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use weir_drain::{Closed, Outcome, Stage, Unsettled, connect};
+use weir_eventually::eventually;
 
 use crate::support::*;
 
