@@ -16,12 +16,11 @@ use crate::state::{Lock, StateDir};
 struct Greeter(TcpListener, ServerTls, Context);
 
 #[derive(Clone, Serialize, Deserialize, Setting)]
-#[serde(deny_unknown_fields, default)]
 struct Raw {
-    /// Where it shakes hands.
+    /// Where to shake hands.
     #[setting(default = "127.0.0.1:7")]
     listen: ListenAddr,
-    /// Its certificate.
+    /// The certificate of the greeter.
     identity: IdentityFiles,
 }
 

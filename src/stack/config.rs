@@ -35,14 +35,13 @@ fn loader(component: &str, file: Option<&Path>) -> Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::components::table;
 
     /// The example of each component loads, and says what no configuration says: the defaults.
     #[test]
     fn examples_are_the_defaults() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("example.toml");
-        for component in table().iter() {
+        for component in crate::components::table().iter() {
             let text = component.example().expect("an example");
             std::fs::write(&path, &text).expect("written");
             // Some defaults are not usable: the log cache needs a token. They are then refused in the same words.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use weir_config::{Loader, render};
+use weir_config::{Loader, RenderError, example, render};
 use weir_tls::IdentityFiles;
 
 use crate::{Component, Description, Error, Layout};
@@ -18,8 +18,8 @@ type Bind<H> = Box<dyn FnOnce(H) -> BoxFuture<'static, Result<Run, Error>> + Sen
 pub struct Entry<H> {
     description: Description,
     configuration: fn(&Layout, IdentityFiles) -> Result<String, Error>,
+    example: fn() -> Result<String, RenderError>,
     load: fn(Loader) -> Result<Loaded<H>, Error>,
-    example: fn() -> Result<String, Error>,
 }
 
 /// A component with its validated configuration, ready to be bound.
@@ -40,8 +40,8 @@ impl<H: Send + 'static> Entry<H> {
         Self {
             description: C::DESCRIPTION,
             configuration: configuration::<C>,
+            example: example::<C::RawConfig>,
             load: load::<C, H>,
-            example: example::<C>,
         }
     }
 }
@@ -67,20 +67,20 @@ impl<H> Entry<H> {
         (self.configuration)(layout, identity)
     }
 
+    /// The TOML of its configuration with every key: its text, what is allowed and its default.
+    ///
+    /// # Errors
+    /// When the configuration has no TOML form.
+    pub fn example(&self) -> Result<String, Error> {
+        Ok((self.example)()?)
+    }
+
     /// Reads and validates its configuration.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self, loader: Loader) -> Result<Loaded<H>, Error> {
         (self.load)(loader)
-    }
-
-    /// The TOML of its configuration with every key: its text and what is allowed as comments, then its default.
-    ///
-    /// # Errors
-    /// When the configuration has no TOML form.
-    pub fn example(&self) -> Result<String, Error> {
-        (self.example)()
     }
 }
 
@@ -91,8 +91,8 @@ impl<H> Entry<H> {
         Self {
             description,
             configuration: |_, _| Ok(String::new()),
-            load: |_| Err(Error::from(crate::UnknownPort { key: String::new() })),
             example: || Ok(String::new()),
+            load: |_| Err(Error::from(crate::UnknownPort { key: String::new() })),
         }
     }
 }
@@ -133,10 +133,6 @@ impl<H> fmt::Debug for Loaded<H> {
 
 fn configuration<C: Component>(layout: &Layout, identity: IdentityFiles) -> Result<String, Error> {
     Ok(render(&C::configuration(layout, identity)?)?)
-}
-
-fn example<C: Component>() -> Result<String, Error> {
-    Ok(weir_config::example::<C::RawConfig>()?)
 }
 
 fn load<C, H>(loader: Loader) -> Result<Loaded<H>, Error>
