@@ -1,7 +1,7 @@
 //! The stack observes itself: what its components say, measure and lose goes into its own pipeline.
 //!
 //! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a running total
-//! (`weir_flow::told`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
+//! (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
 //! for, as a log line of source type `LGR` in the stream of the source that lost.
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use weir_component::Component as _;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
@@ -18,7 +19,6 @@ use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, Trigger, clock};
 use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};
 
-use super::Component;
 use crate::background::background;
 use crate::failure::Failure;
 
@@ -34,7 +34,7 @@ const FINISH: Duration = Duration::from_millis(500);
 /// Losses of these kinds are what somebody chose, not lines that are missing.
 const CHOSEN: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
 /// Who tells developers itself what it lost: it knows which drain, and why.
-const TELLS_ITSELF: Component = Component::SyslogAgent;
+const TELLS_ITSELF: &str = weir_agents_syslog::Server::DESCRIPTION.name;
 
 /// Installs logs, metrics and traces for this process.
 pub(crate) fn install(
@@ -146,7 +146,7 @@ fn write_loss(builder: &mut BatchBuilder, component: &str, report: &LossReport) 
     if *count == 0 {
         return;
     }
-    if component != TELLS_ITSELF.name() && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
+    if component != TELLS_ITSELF && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
         let text = format!("{count} envelopes of this source were dropped by {component} ({hop}: {reason})");
         builder.push_with(|envelope| {
             let mut writer = Writer::new(envelope);
@@ -184,7 +184,7 @@ mod tests {
     /// are missing.
     #[test]
     fn losses_are_told_to_whom_they_concern() {
-        let report = (Kind::Counter, weir_flow::told::SOURCE.to_owned());
+        let report = (Kind::Counter, weir_flow::loss_reports::SOURCE.to_owned());
         let line = (Kind::Log, "app".to_owned());
         assert_eq!(told(Reason::SlowConsumer), [report.clone(), line]);
         assert_eq!(told(Reason::Unconvertible), [report]);

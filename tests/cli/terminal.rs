@@ -21,7 +21,7 @@ fn on_terminal_of(columns: usize, pager: &str, directory: &Path, arguments: &[&s
         .chain(arguments)
         .map(|argument| format!("'{}'", argument.replace('\'', r"'\''")))
         .collect();
-    let command = format!("stty cols {columns}; {}", quoted.join(" "));
+    let command = format!("stty rows 24 cols {columns}; {}", quoted.join(" "));
     let output = Command::new("script")
         .args([
             "--quiet",

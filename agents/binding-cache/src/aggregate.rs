@@ -59,6 +59,8 @@ fn of_map(number: usize, map: &yaml::Map) -> Result<Drain, AggregateError> {
     // The original's example writes `CA`, and its parser ignores case.
     let known = |key: &str| KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
     if let Some(key) = map.keys().find(|key| !known(key)) {
+        // The file is an operator's, and a wrong indentation could put any text here, so the message shows only its
+        // beginning.
         let key: String = key.chars().take(40).collect();
         return Err(AggregateError::UnknownKey { number, key });
     }

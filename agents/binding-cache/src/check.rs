@@ -82,6 +82,7 @@ pub(crate) fn check(lists: &[&[Item]]) -> Checked {
 /// Returns what is wrong with a credential. It is checked with its first app only, because the result is the same for
 /// all.
 fn problem(item: &Item, credential: &Credential) -> Option<Invalid> {
+    // The problems of a set of credentials are the same for all of its apps, so one app is enough.
     let first = credential.apps.as_deref().and_then(|apps| apps.first()).cloned();
     let one = Item {
         url: item.url.clone(),
@@ -100,6 +101,7 @@ fn credential(([cert, key, ca], apps): ([&str; 3], Vec<&App>)) -> Credential {
         .filter(|app| !app.app_id.is_empty() && seen.insert(app.app_id.as_str()))
         .cloned()
         .collect();
+    // The order is part of the ETag, which must not change when a source lists its apps in another order.
     apps.sort_by(|one, other| one.app_id.cmp(&other.app_id));
     Credential {
         cert: cert.to_owned(),
@@ -142,6 +144,7 @@ impl Checked {
                 cause,
                 text: refusal.to_string(),
             }));
+            // A drain without an address stays in the list, and its lines wait (decision 0008).
             cause != Cause::Blocked
         });
         self

@@ -74,6 +74,7 @@ impl Feed {
     pub(crate) fn new(endpoint: Endpoint, tls: &ClientTls, deadline: Duration, tasks: &Tasks) -> Self {
         Self {
             endpoint,
+            // Pages are read one after the other, so HTTP/1.1 is enough.
             tls: tls.with_alpn(&[weir_tls::ALPN_HTTP1]),
             deadline,
             tasks: tasks.clone(),
@@ -90,6 +91,7 @@ impl Feed {
         let started = Instant::now();
         let mut client = Client::new(&self.endpoint, &self.tls, &self.tasks);
         let reading = pages::read_all(&mut client, self.endpoint.batch_size);
+        // One deadline for all pages, because a list that changes all the time could be read without end.
         let items = tokio::time::timeout(self.deadline, reading)
             .await
             .map_err(|_| FeedError::Deadline(self.deadline))??;

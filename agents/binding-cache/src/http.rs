@@ -59,6 +59,7 @@ async fn status(State(api): State<AgentApi>) -> Response {
 
 async fn list(mut published: Published, shutdown: &Shutdown, headers: &HeaderMap) -> Response {
     let wait = wait(headers);
+    // Without a wish to wait, the deadline is now, and the loop ends in its first round.
     let deadline = Instant::now() + wait.unwrap_or_default();
     let mut answer = loop {
         let current = published.borrow_and_update().clone();
@@ -72,6 +73,7 @@ async fn list(mut published: Published, shutdown: &Shutdown, headers: &HeaderMap
         let changed = shutdown
             .unless_requested(timeout_at(deadline, published.changed()))
             .await;
+        // The deadline has passed, or the cache stops. What is known is answered, even if it is nothing.
         if !matches!(changed, Some(Ok(Ok(())))) {
             let current = published.borrow().clone();
             break current.map_or_else(unavailable, |document| not_modified(&document));
@@ -119,6 +121,7 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|one| one.trim())
+        // `W/` marks a weak tag. A proxy that compresses the answer may have added it.
         .any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 

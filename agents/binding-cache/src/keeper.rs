@@ -127,6 +127,7 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut updates: mpsc::Receiver<SourceUpdate>) {
         self.rebuild().await;
         loop {
+            // Addresses change without a change of the lists, so host names are looked up again after a while.
             let again = tokio::time::sleep(LOOK_UP_AGAIN);
             tokio::select! {
                 update = updates.recv() => match update {
@@ -166,6 +167,7 @@ impl Keeper {
             }
             Err(error) => {
                 self.metrics.refresh_failed();
+                // A source is read again and again. Only a new error is logged.
                 if source.stale_since.is_none() || source.error.as_ref() != Some(&error) {
                     tracing::warn!(
                         source = name,
@@ -193,6 +195,8 @@ impl Keeper {
             .flat_map(|list| list.iter())
             .filter(|item| aggregate::problem(item).is_none())
             .collect();
+        // A list is published only when its source was read once. An agent would take an empty list for the removal of
+        // all drains.
         if self.is_known(SourceName::Aggregate) {
             self.publish(&self.aggregate, &usable, "aggregate drains");
         }
@@ -216,6 +220,7 @@ impl Keeper {
         {
             self.publish(&self.bindings, &checked.items, "bindings");
         }
+        // After the lists were published, so that the status never names a revision that is not served yet.
         self.report(checked, &problems);
     }
 
@@ -291,6 +296,7 @@ impl Keeper {
             refused: of_all.chain(of_apps).take(MAX_REFUSED).collect(),
             refused_count: complaints.len() + aggregate.len(),
         };
+        // The texts of the last status show which problems are new and have to be logged.
         let before = std::mem::replace(&mut *self.status.lock(), status);
         for invalid in aggregate {
             let refused = |refused: &Refused| refused.app.is_empty() && refused.text == invalid.text;
@@ -302,6 +308,7 @@ impl Keeper {
                 );
             }
         }
+        // Compared first, so that the task of warnings is not woken by every reading of the sources.
         self.complaints.send_if_modified(|now| {
             let changed = **now != *complaints;
             *now = complaints.into();

@@ -50,6 +50,7 @@ impl Warnings {
             }
             let complaints = self.complaints.borrow_and_update().clone();
             let due = sent.due(&complaints, Instant::now());
+            // In small batches, so that a failure repeats few warnings.
             for some in due.chunks(BATCH) {
                 let batch = lines(some, self.clock.now_nanos());
                 let count = batch.len() as u64;
@@ -92,6 +93,7 @@ struct SentWarnings(HashMap<Key, Instant>);
 impl SentWarnings {
     /// Returns the complaints that should be reported now.
     fn due(&mut self, complaints: &[Complaint], now: Instant) -> Vec<Complaint> {
+        // Warnings that are old enough are forgotten, and so they are sent again.
         self.0.retain(|_, sent| now.duration_since(*sent) < REPEAT);
         complaints
             .iter()

@@ -64,6 +64,7 @@ impl FileWatch {
     /// `None` if the file does not exist. Cancel safe.
     pub(crate) async fn changed(&mut self) -> io::Result<Option<String>> {
         loop {
+            // Checking is cheaper than reading, and works on file systems without change notifications.
             let signature = Signature::of(&tokio::fs::metadata(&self.path).await);
             if self.seen != Some(signature) {
                 let read = read(&self.path, signature).await;

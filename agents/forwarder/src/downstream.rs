@@ -54,6 +54,7 @@ pub(crate) fn all(configured: &[Downstream], files: &[Glob]) -> Result<Vec<Downs
     let mut all: Vec<Downstream> = Vec::new();
     let found = files.iter().map(of_files).collect::<Result<Vec<_>, Error>>()?;
     for downstream in configured.iter().cloned().chain(found.into_iter().flatten()) {
+        // Static and discovered downstreams may name one agent. Two links to it would deliver everything twice.
         match all.iter().find(|known| known.address == downstream.address) {
             None => all.push(downstream),
             Some(known) => tracing::warn!(
@@ -100,6 +101,7 @@ fn of_file(path: &Path, text: &str) -> Result<Option<Downstream>, Error> {
     };
     match map.get("protocol") {
         None | Some("" | "loggregator") => {}
+        // The original's jobs also write files for OpenTelemetry collectors.
         Some(protocol) => {
             tracing::warn!(%file, protocol, "a downstream of another protocol is not served");
             return Ok(None);

@@ -27,9 +27,9 @@ impl FanOut {
             Some((last, others)) => {
                 // The producer's loss report counts an envelope once, even if several downstreams lose it.
                 for (branch, buffer) in others.iter().enumerate() {
-                    buffer.push(parcel.by_way(branch));
+                    buffer.push(parcel.for_branch(branch));
                 }
-                last.push(parcel.by_way(others.len()));
+                last.push(parcel.for_branch(others.len()));
             }
             None => self.ledger.lost("egress", Reason::NoDestination, &parcel.lose()),
         }

@@ -75,6 +75,7 @@ impl Rewriter {
                     batch.len(),
                     batch.byte_len() + (batch.len() - index) * self.defaults.byte_len(),
                 );
+                // The envelopes before the first change are copied once. After that, every envelope is appended.
                 batch.iter().take(index).for_each(|untouched| begun.push_raw(untouched));
                 builder = Some(begun);
             }
@@ -122,6 +123,7 @@ struct Pass<'r> {
 impl Pass<'_> {
     /// Applies the rules to one envelope and returns what has to be done with it.
     fn envelope(&mut self, envelope: RawEnvelope<'_>) -> Change {
+        // These three kinds of envelopes need their tags decoded. All others are only scanned.
         let plain = envelope.kind() != Kind::Counter
             && !envelope.has_deprecated_tags()
             && !envelope.source_id_bytes().is_empty();

@@ -245,7 +245,7 @@ async fn logs_can_be_disabled() {
 /// A doppler that never acknowledges, because one of its consumers stalls, delays nobody. Beyond the limit the link is
 /// renewed in order, and nothing counts as lost.
 #[tokio::test]
-async fn a_stalled_consumer_delays_nobody() {
+async fn a_stalled_consumer_does_not_delay_others() {
     let pki = Pki::new();
     let doppler = Peer::stalled(&pki.doppler);
     let config = RawConfig {

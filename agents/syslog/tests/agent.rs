@@ -194,7 +194,7 @@ async fn an_original_cache_is_polled() {
 /// The first five drains of an app, in the order of their URLs, are used. The developer reads about the sixth, and it
 /// is used when one of the five is removed.
 #[tokio::test]
-async fn drains_beyond_the_limit_are_told() {
+async fn drains_beyond_the_limit_are_reported() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let peer = Peer::start(&pki.agent, 0);
     let drain = TcpDrain::start(0).await;
@@ -235,7 +235,7 @@ async fn drains_beyond_the_limit_are_told() {
 /// If a drain fails and recovers, the developer reads why and that it is over, `drain_status` gets its gauges, and none
 /// of this contains a secret.
 #[tokio::test]
-async fn developers_are_told() {
+async fn drain_states_are_reported_to_developers() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let peer = Peer::start(&pki.agent, 0);
     let place = free_port().port();

@@ -18,6 +18,7 @@ impl Group {
     /// Creates a group from the deterministic names and the indexes of its members.
     pub(crate) fn new(mut members: Vec<(&str, usize)>) -> Self {
         let deterministic = members.iter().any(|(name, _)| !name.is_empty());
+        // Every doppler must choose the same member, so the order must not depend on the order of the subscriptions.
         if deterministic {
             members.sort_unstable();
         }
@@ -35,6 +36,7 @@ impl Group {
             return Some(member);
         }
         let members = self.members.len() as u64;
+        // Without a hash, any member may get the envelope.
         let chosen = match self.deterministic.then(|| hash::deterministic(envelope)).flatten() {
             Some(hash) => hash % members,
             None => random.random_range(0..members),

@@ -79,6 +79,7 @@ impl Router {
     /// subscriptions of its kind, live or durable.
     #[must_use]
     pub fn subscribe_within(self: &Arc<Self>, most: usize, request: Request) -> Option<Subscribed> {
+        // Built before the lock is taken, because a queue allocates.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let subscriber = Arc::new(Subscriber {
             id,
@@ -100,6 +101,7 @@ impl Router {
             return None;
         }
         subscribers.push(Arc::clone(&subscriber));
+        // Publishers never wait for this: they have cloned the old table, and finish with it.
         *self.table.write() = Arc::new(Table::new(subscribers));
         Some(Subscribed {
             router: Arc::clone(self),
@@ -118,6 +120,7 @@ impl Router {
     /// Pushes `parcel`, or the part that it wants, to each subscription. Never waits: a full queue loses envelopes,
     /// which are counted.
     pub fn publish(&self, parcel: &Parcel) {
+        // Cloning the table holds the lock for a moment only. A long publish must not block new subscriptions.
         let table = Arc::clone(&self.table.read());
         // Nobody wants the parcel. Its receipts are released when the caller drops it.
         if table.subscribers.is_empty() {
@@ -138,6 +141,7 @@ impl Router {
             }
             for subscriber in touched.drain(..) {
                 let part = parcel.batch.pick(&picks[subscriber]);
+                // Cleared and kept, so that the next batch needs no allocation.
                 picks[subscriber].clear();
                 if let Some(batch) = part {
                     let subscriber = &table.subscribers[subscriber];
@@ -155,6 +159,7 @@ impl Router {
                         })
                         .collect();
                     let losses = subscriber.queue.push(Parcel { batch, receipts });
+                    // The queue returns what the push displaced, which may belong to other sources and earlier parcels.
                     self.ledger.lost("egress", Reason::SlowConsumer, &losses);
                 }
             }

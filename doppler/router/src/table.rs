@@ -73,6 +73,7 @@ impl Table {
         let mut any_source = ByKind::default();
         let mut by_source: AHashMap<Box<[u8]>, ByKind> = AHashMap::new();
         for ((selector, ..), members) in groups {
+            // An empty source id in a selector means all sources (logging §8).
             let of_source = if selector.source_id.is_empty() {
                 &mut any_source
             } else {
@@ -97,6 +98,7 @@ impl Table {
     pub(crate) fn route(&self, envelope: RawEnvelope<'_>, random: &mut SmallRng, mut deliver: impl FnMut(usize)) {
         let kind = envelope.kind().index();
         self.any_source[kind].route(envelope, random, &mut deliver);
+        // Most stacks have subscriptions for all sources only. They need no look-up by source.
         if self.by_source.is_empty() {
             return;
         }

@@ -44,6 +44,7 @@ impl AbsentConsumers {
     /// Takes the subscription that a consumer with an equal request left, if there is one.
     pub(crate) fn take(&self, request: &Request) -> Option<Subscribed> {
         let mut away = self.away.lock();
+        // A consumer with the same request is taken for the absent one. It may have another address after its restart.
         let position = away.iter().position(|one| one.subscribed.is_alone_with(request))?;
         Some(away.swap_remove(position).subscribed)
     }
@@ -55,11 +56,13 @@ impl AbsentConsumers {
             let now = Instant::now();
             self.drop_those(|one| one.until <= now);
         }
+        // On shutdown nobody can return, so what was kept is counted as lost now.
         self.drop_those(|_| true);
     }
 
     fn drop_those(&self, over: impl Fn(&AbsentConsumer) -> bool) {
         let gone: Vec<AbsentConsumer> = self.away.lock().extract_if(.., |one| over(one)).collect();
+        // Dropped outside of the lock, because dropping a subscription writes to the ledger.
         for one in gone {
             tracing::warn!(
                 envelopes = one.subscribed.queue().len(),
@@ -90,6 +93,7 @@ impl Drop for ConnectedConsumer {
         let Some(subscribed) = self.subscribed.take() else {
             return;
         };
+        // If the shard has other members, these receive its envelopes from now on, and nothing must be kept.
         if self.absent.shutdown.is_requested() || subscribed.has_others() {
             return;
         }
@@ -168,7 +172,7 @@ mod tests {
 
     /// A consumer that comes back gets what arrived in the meantime. One with another request does not.
     #[tokio::test(start_paused = true)]
-    async fn a_consumer_that_comes_back_goes_on() {
+    async fn a_returning_consumer_continues_with_its_queue() {
         let setup = Setup::new();
         setup.leave(setup.subscribe());
         setup.publish();
@@ -205,7 +209,7 @@ mod tests {
 
     /// A consumer whose shard has another member is not waited for, and the other member gets everything.
     #[tokio::test(start_paused = true)]
-    async fn a_shard_with_others_goes_on_without_it() {
+    async fn other_members_of_a_shard_take_over() {
         let setup = Setup::new();
         let (one, other) = (setup.subscribe(), setup.subscribe());
         setup.leave(one);

@@ -42,6 +42,7 @@ impl ConsumerReconnect {
                     missing = self.ledger.missing_subscribers(),
                     "consumers of before the restart did not come back"
                 );
+                // Producers of a later call must not wait for consumers that are gone.
                 self.ledger.forget_missing_subscribers();
                 return;
             }

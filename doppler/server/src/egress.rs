@@ -78,6 +78,7 @@ impl RawService for EgressService {
     const NAME: &'static str = "loggregator.v2.Egress";
 
     async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
+        // As in the original, a doppler does not serve `Receiver` (logging, the table of gRPC methods).
         if method != "BatchedReceiver" {
             return Err(Status::unimplemented(format!(
                 "method `{method}` is not served by a doppler; ask an RLP"
@@ -103,6 +104,7 @@ impl RawService for EgressService {
             selectors: selectors.iter().filter_map(Selector::from_proto).collect(),
             durable: is_durable,
         };
+        // Before the limit: a consumer that returns already has its subscription.
         let returned = self.absent.take(&request);
         let subscribed = returned.or_else(|| self.router.subscribe_within(self.limits.most(is_durable), request));
         let subscribed = subscribed.ok_or_else(|| self.limits.refuse(is_durable))?;

@@ -55,6 +55,7 @@ fn cut_up(parcel: &Parcel, ledger: &Ledger, mut publish: impl FnMut(Parcel)) {
     };
     for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
         let len = envelope.field().len();
+        // Such an envelope would end the stream of every consumer that matches it.
         if len > MAX_CLIENT_MESSAGE {
             ledger.dropped("ingress", Reason::TooLarge, envelope.source_id(), 1);
             parcel.note_lost(1);
@@ -77,6 +78,7 @@ impl RawService for Ingress {
     async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status> {
         match Method::named(method) {
             Some(method @ (Method::Sender | Method::BatchSender)) => {
+                // Envelopes that arrive before the consumers have reconnected would be routed to nobody.
                 self.consumer_reconnect.finished().await;
                 self.server.serve(method, request).await
             }

@@ -1,9 +1,9 @@
 //! Measures queries over a million log lines of 1,000 sources.
 //!
-//! Run it with `cargo run --release -p weir-log-cache-query --example sql`. For each query it prints the median and the slowest
-//! of several runs in milliseconds of wall time: as an administrator, and as a caller that may read all 1,000 sources by name.
-//! The third figure is what the row filter adds to the median. The two kinds of run alternate, so that other load on the
-//! machine affects both.
+//! Run it with `cargo run --release -p weir-log-cache-query --example sql`. For each query it prints the median and the
+//! slowest of several runs in milliseconds of wall time: as an administrator, and as a caller that may read all 1,000
+//! sources by name. The third figure is what the row filter adds to the median. The two kinds of run alternate, so that
+//! other load on the machine affects both.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,8 +1,8 @@
 //! Writes answers as bytes.
 //!
-//! The rows of a query are collected as Arrow arrays up to a bound ([`collect`]), and then the query's turn ends. Of the text,
-//! only one piece is held at a time ([`pieces`]). A [`Rendered`] has the first piece, which is the whole of most answers. Each
-//! further piece is written when the client has read the one before (decision 0017).
+//! The rows of a query are collected as Arrow arrays up to a bound ([`collect`]), and then the query's turn ends. Of
+//! the text, only one piece is held at a time ([`pieces`]). A [`Rendered`] has the first piece, which is the whole of
+//! most answers. Each further piece is written when the client has read the one before (decision 0017).
 
 use std::str::FromStr;
 
@@ -47,8 +47,8 @@ pub enum Format {
 pub struct Layout {
     /// How much of each value is shown.
     pub cells: Cells,
-    /// The width of the terminal in columns. A wider table is written as [`Format::Vertical`]. `None` means that no table is too
-    /// wide.
+    /// The width of the terminal in columns. A wider table is written as [`Format::Vertical`]. `None` means that no
+    /// table is too wide.
     pub width: Option<usize>,
 }
 
@@ -127,7 +127,8 @@ impl Format {
         })
     }
 
-    /// Writes the first piece of an answer. `layout` says how an answer for people is laid out; `engine` writes further pieces.
+    /// Writes the first piece of an answer. `layout` says how an answer for people is laid out; `engine` writes further
+    /// pieces.
     ///
     /// # Errors
     /// If a value has no text, or if Arrow cannot write a type, which is a fault of this crate.
@@ -170,8 +171,8 @@ pub struct Rendered {
     pub rows: usize,
     /// The limit that cut the answer short, if one did.
     pub truncated: Option<Truncated>,
-    /// The most memory that is held for this answer until its last piece was read, in bytes: rows that are not written yet,
-    /// and one piece.
+    /// The most memory that is held for this answer until its last piece was read, in bytes: rows that are not written
+    /// yet, and one piece.
     pub weight: usize,
     /// The first piece; the whole answer if `rest` is `None`.
     pub first: Vec<u8>,
@@ -200,11 +201,11 @@ impl Pieces {
     }
 }
 
-/// Most bytes of one row of an answer for people, its padding included.
+/// The greatest size of one row of an answer for people with its padding, in bytes.
 const MAX_ROW_TEXT: usize = 16 << 20;
 
-/// Leaves the first rows of an answer, those that have at most `room` bytes of text together: `sizes` are those of each
-/// row. Returns how many rows are left, and the bytes of the largest of all rows.
+/// Keeps the first rows of an answer, as many as have at most `room` bytes of text together. `sizes` has the size of
+/// each row. Returns the number of rows that are kept, and the size of the largest of all rows in bytes.
 ///
 /// # Errors
 /// If a row is too large.

@@ -1,8 +1,8 @@
 //! The view `drain_status`: the state of each syslog drain, as its agent reported it last.
 //!
-//! It is a view over `gauges`. A syslog agent reports each of its bindings on every change and every few seconds, as one gauge
-//! with the metrics below, whose tags hold the texts. The view shows the newest report of each binding and agent. A binding
-//! that was removed stays in the view, in state `removed`, as long as its last report is stored.
+//! It is a view over `gauges`. A syslog agent reports each of its bindings on every change and every few seconds, as
+//! one gauge with the metrics below, whose tags hold the texts. The view shows the newest report of each binding and
+//! agent. A binding that was removed stays in the view, in state `removed`, as long as its last report is stored.
 //!
 //! | Column | Type | Meaning |
 //! |---|---|---|
@@ -19,8 +19,8 @@
 //! | `reported_at` | time | when the agent reported; if that is long ago, the agent has stopped |
 //! | `agent` | text | the agent's `instance_id` |
 //!
-//! The source of a report is the app of the drain, so that callers who may read the app can read it. A value of a report that
-//! is not a number or time is shown as null, and is never an error.
+//! The source of a report is the app of the drain, so that callers who may read the app can read it. A value of a
+//! report that is not a number or time is shown as null, and is never an error.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Runs queries on threads of their own, a limited number at a time ([`Turns`]), each within its limits.
 //!
-//! Queries share no thread with ingest: a heavy query competes with it for cores, and never blocks its runtime. Dropping the
-//! future of a query ends the query at its next batch, or during planning at the next operator of its plan. Until then it
-//! keeps its turn. So queries that end late occupy at most as many threads as queries may run at a time.
+//! Queries share no thread with ingest: a heavy query competes with it for cores, and never blocks its runtime.
+//! Dropping the future of a query ends the query at its next batch, or during planning at the next operator of its
+//! plan. Until then it keeps its turn. So queries that end late occupy at most as many threads as queries may run at a
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +51,8 @@ pub struct EngineLimits {
     pub max_rows: usize,
     /// The greatest number of rows of an answer if the query does not ask for another.
     pub default_rows: usize,
-    /// The greatest size of an answer, in bytes of Arrow arrays, which are held until the answer has been read. Its text may
-    /// be four times as long.
+    /// The greatest size of an answer, in bytes of Arrow arrays, which are held until the answer has been read. Its
+    /// text may be four times as long.
     pub max_bytes: usize,
     /// The longest time-out for which a query may ask. The wait for its turn counts.
     pub max_timeout: Duration,
@@ -68,6 +69,7 @@ impl Default for EngineLimits {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             threads: cores,
+            // At least 2, because one caller may have all but one of them.
             concurrent: cores.max(2),
             memory: 256 << 20,
             max_rows: 1_000_000,
@@ -220,8 +222,8 @@ impl Engine {
         self.within_limits(query, Format::Arrow, Ok).await
     }
 
-    /// Runs a query and writes the first piece of its answer in `format`, both on the engine's threads. `layout` says how an
-    /// answer for people is laid out. Dropping the future ends the query.
+    /// Runs a query and writes the first piece of its answer in `format`, both on the engine's threads. `layout` says
+    /// how an answer for people is laid out. Dropping the future ends the query.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -316,14 +318,19 @@ async fn run(inner: Arc<Inner>, query: Query, format: Format, interrupt: Interru
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
+    // A second barrier behind `guard`, which has refused such statements by their syntax.
     reading.verify_plan(&plan).map_err(ours)?;
     let plan = names::distinct(explain::conceal(plan, &query.visibility)).map_err(ours)?;
+    // Checked before optimisation, which compiles constant patterns, and after it, when computed constants are
+    // literals.
     patterns::check(&plan, PlanStage::Planned)?;
     let plan = state.optimize(&plan).map_err(ours)?;
     patterns::check(&plan, PlanStage::Optimized)?;
     let config = state.config().clone().with_batch_size(policy::batch_rows(&plan)?);
     *state.config_mut() = config;
     let plan = state
+        // The planner is called directly, because `SessionState::create_physical_plan` would optimise the plan once
+        // more.
         .query_planner()
         .create_physical_plan(&plan, &state)
         .await

@@ -195,8 +195,8 @@ impl QueryError {
             DataFusionError::External(error) => Self::Failed {
                 message: clean(&error.to_string()),
             },
-            // DataFusion checks the plans that its planner and optimiser make. A failed check affects only this query, and its
-            // author can write it in another way. So it is not reported as a fault of the log cache.
+            // DataFusion checks the plans that its planner and optimiser make. A failed check affects only this query,
+            // and its author can write it in another way. So it is not reported as a fault of the log cache.
             DataFusionError::Internal(message) => unplannable(message),
             other => Self::Internal(other.to_string()),
         }

@@ -1,9 +1,9 @@
 //! Limits what `EXPLAIN ANALYZE` reveals.
 //!
-//! The measurements of a plan that was run reveal more than its rows do: how long it took, how many rows were read before a
-//! limit was reached, and from which time on a sort read no more of them. All of these depend on the chunks, in which the
-//! caller's rows lie together with those of others, and so on how much other sources write. Only callers that may read all
-//! sources get them. For others, the statement becomes an `EXPLAIN`, and the plan is not run.
+//! The measurements of a plan that was run reveal more than its rows do: how long it took, how many rows were read
+//! before a limit was reached, and from which time on a sort read no more of them. All of these depend on the chunks,
+//! in which the caller's rows lie together with those of others, and so on how much other sources write. Only callers
+//! that may read all sources get them. For others, the statement becomes an `EXPLAIN`, and the plan is not run.
 
 use datafusion::logical_expr::{Analyze, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
 

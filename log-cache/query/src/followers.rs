@@ -50,11 +50,13 @@ impl Followers {
     /// Counts one more live query of `caller`.
     ///
     /// # Errors
-    /// [`QueryError::TooManyLive`] if the caller has reached its limit, and [`QueryError::Busy`] if all callers together have.
+    /// [`QueryError::TooManyLive`] if the caller has reached its limit, and [`QueryError::Busy`] if all callers
+    /// together have.
     pub(crate) fn add(&self, caller: &str) -> Result<Following, QueryError> {
         let Shared { most, most_of_one, .. } = *self.shared;
         let mut counts = self.shared.counts.lock();
         let mine = counts.by_caller.get(caller).copied().unwrap_or(0);
+        // The caller's own limit first: its error has a remedy that the caller can apply.
         if mine >= most_of_one {
             return Err(QueryError::TooManyLive { running: mine });
         }

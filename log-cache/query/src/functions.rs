@@ -1,11 +1,11 @@
 //! The SQL functions that queries may use.
 //!
 //! They are DataFusion's functions with four changes:
-//! - Functions that can make large values of small ones (`repeat`, `replace`, `||`, …) are wrapped, so that the result of one
-//!   call is bounded ([`bounded`]). The query's memory pool would notice such values too late.
-//! - Some functions are left out: those that nest types (`struct`, `map`), because a few lines of SQL could make a type that
-//!   takes very long to plan with; those that take any size as an argument (`arrow_cast`); and those that can take any time
-//!   (`levenshtein`).
+//! - Functions that can make large values of small ones (`repeat`, `replace`, `||`, …) are wrapped, so that the result
+//!   of one call is bounded ([`bounded`]). The query's memory pool would notice such values too late.
+//! - Some functions are left out: those that nest types (`struct`, `map`), because a few lines of SQL could make a type
+//!   that takes very long to plan with; those that take any size as an argument (`arrow_cast`); and those that can take
+//!   any time (`levenshtein`).
 //! - Integers do not wrap around ([`checked`], [`sum`]).
 //! - There is a function `tag(tags, 'key')`.
 

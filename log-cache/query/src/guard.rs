@@ -1,9 +1,9 @@
 //! Lets a query through to the planner if it is one statement that only reads, of a size that can be planned safely.
 //!
-//! Parser and planner process trees by recursion. The parser limits its own depth, but an expression that it parses in a loop,
-//! such as `1 + 1 + 1 …`, becomes a tree as deep as the expression is long. So the tokens that can make a tree deeper are
-//! counted first, and planning runs on threads with stacks for that depth. Lists of values (`IN (…)`, `VALUES`) stay flat.
-//! [`size`] then bounds the size of the plan.
+//! Parser and planner process trees by recursion. The parser limits its own depth, but an expression that it parses in
+//! a loop, such as `1 + 1 + 1 …`, becomes a tree as deep as the expression is long. So the tokens that can make a tree
+//! deeper are counted first, and planning runs on threads with stacks for that depth. Lists of values (`IN (…)`,
+//! `VALUES`) stay flat. [`size`] then bounds the size of the plan.
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
@@ -26,7 +26,8 @@ pub(crate) const MAX_TOKENS: usize = 1_000;
 /// The recursion limit of the parser.
 const MAX_DEPTH: usize = 50;
 
-/// The deepest nesting of parentheses and brackets. The parser reads their contents twice, so each level doubles its time.
+/// The deepest nesting of parentheses and brackets. The parser reads their contents twice, so each level doubles its
+/// time.
 const MAX_PARENTHESES: usize = 10;
 
 /// Parses `sql`, and checks that it is one statement that only reads and is not too large.
@@ -43,6 +44,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     }
     let dialect = PostgreSqlDialect {};
     let invalid = |message: String| QueryError::Invalid { message, hint: None };
+    // The tokenizer needs linear time, so everything that can be counted on tokens is checked before parsing.
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize()
         .map_err(|error| invalid(error.to_string()))?;
@@ -247,7 +249,8 @@ mod tests {
         parse(&format!("select * from logs where seq in ({})", values.join(", "))).expect("a long list is flat");
     }
 
-    /// Short texts with large plans are refused, for each construct that makes plans large. Common queries are accepted.
+    /// Short texts with large plans are refused, for each construct that makes plans large. Common queries are
+    /// accepted.
     #[test]
     fn plans_are_limited() {
         let thread = std::thread::Builder::new()

@@ -1,8 +1,8 @@
 //! Ends queries whose caller has gone.
 //!
-//! Dropping the stream of a query ends it, but a stream can be dropped only between two batches. A join can run long without
-//! producing one, because it compares all pairs of rows before the first that matches. So the condition of a join also checks
-//! whether the query was interrupted, and joins take part in DataFusion's cooperative scheduling.
+//! Dropping the stream of a query ends it, but a stream can be dropped only between two batches. A join can run long
+//! without producing one, because it compares all pairs of rows before the first that matches. So the condition of a
+//! join also checks whether the query was interrupted, and joins take part in DataFusion's cooperative scheduling.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -31,6 +31,7 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Interrupts the query.
     pub(crate) fn set(&self) {
+        // Relaxed, because no other data depends on the flag.
         self.0.store(true, Ordering::Relaxed);
     }
 

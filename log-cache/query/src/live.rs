@@ -1,7 +1,7 @@
 //! Live queries: a filter and a projection that are evaluated on rows as they arrive.
 //!
-//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put into the
-//! slot and the plan is run. So live rows and stored rows are evaluated by the same code.
+//! The query is planned once, over a table that has only the batches in its slot. For each arrival, the rows are put
+//! into the slot and the plan is run. So live rows and stored rows are evaluated by the same code.
 
 use std::sync::Arc;
 
@@ -115,6 +115,7 @@ impl Follower {
         if let Some(next) = self.rows.recv().await {
             return Some(next);
         }
+        // The channel closes when the task ends. Only the task knows whether that was a panic.
         let ended = self.task.as_mut()?.await;
         self.task = None;
         ended.err().map(|error| Err(task_error(&error)))
@@ -144,6 +145,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::compile_live`], and if the caller or all callers together have too many live queries.
     pub async fn follow(&self, query: Query) -> Result<Follower, QueryError> {
+        // Counted before planning, so that refused callers cost no planning.
         let following = self.inner.followers.add(&query.caller)?;
         let (query, following) = self.compile_with(query, following).await?;
         let (schema, interrupt) = (query.plan.schema(), query.interrupt.clone());
@@ -197,6 +199,8 @@ impl LiveQuery {
             };
             for found in found {
                 let failed = found.is_err();
+                // The queue is bounded, so a slow follower stops the evaluation, and the tap counts what it misses
+                // meanwhile.
                 if follower.send(found).await.is_err() || failed {
                     return;
                 }
@@ -227,6 +231,7 @@ impl LiveQuery {
         let arrived = arrived
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ours(error.into()))?;
+        // The scan of the plan takes them out again when it is run.
         *self.slot.0.lock() = arrived;
         let mut stream = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context)).map_err(ours)?;
         let mut found = Vec::new();
@@ -257,6 +262,7 @@ async fn compile(inner: &Inner, query: Query) -> Result<LiveQuery, QueryError> {
     let slot = ArrivalSlot::default();
     let catalog = Arc::new(LiveCatalog(Arc::new(LiveSchema(slot.clone()))));
     let mut template = inner.template.clone();
+    // The few rows of an arrival are not worth several threads, and with one partition they keep their order.
     template.config_mut().options_mut().execution.target_partitions = 1;
     let mut state = session::session_over(&template, catalog, memory, interrupt.clone()).map_err(ours)?;
     let plan = state

@@ -1,8 +1,8 @@
 //! Counts the memory of window operators, which DataFusion does not count.
 //!
-//! DataFusion's window operators keep the rows of a partition without reserving memory from the query's pool. A [`MeterExec`]
-//! below such an operator reserves the memory of every batch that passes, and keeps it until the operator is done. It counts
-//! rather too much than too little.
+//! DataFusion's window operators keep the rows of a partition without reserving memory from the query's pool. A
+//! [`MeterExec`] below such an operator reserves the memory of every batch that passes, and keeps it until the operator
+//! is done. It counts rather too much than too little.
 
 use std::fmt;
 use std::pin::Pin;
@@ -138,5 +138,6 @@ impl RecordBatchStream for Metered {
 
 /// Returns the size of a batch's values in bytes, without other parts of the buffers that it shares.
 fn slice_bytes(batch: &RecordBatch) -> usize {
+    // The 64 bytes stand for the batch itself, so that batches without values count too.
     row_bytes(batch).iter().sum::<usize>() + 64
 }

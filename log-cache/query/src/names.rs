@@ -1,8 +1,8 @@
 //! Gives the columns of an answer different names.
 //!
-//! A join may have several columns of one name, from different tables. Readers of an answer know columns by name only: of
-//! several with one name, some readers keep the last, and some fail. So these columns get the names of their tables, as in
-//! `l.body` and `r.body`.
+//! A join may have several columns of one name, from different tables. Readers of an answer know columns by name only:
+//! of several with one name, some readers keep the last, and some fail. So these columns get the names of their tables,
+//! as in `l.body` and `r.body`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,13 +29,14 @@ pub(crate) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-/// Returns the new names of columns of which table and name are given: the name if it is unique, else table and name, and
-/// with a number if that is not unique either.
+/// Returns the new names of columns of which table and name are given: the name if it is unique, else table and name,
+/// and with a number if that is not unique either.
 fn column_names(columns: &[(Option<&str>, &str)]) -> Vec<String> {
     let mut count: HashMap<&str, usize> = HashMap::new();
     for (_, name) in columns {
         *count.entry(name).or_default() += 1;
     }
+    // Unique names are reserved first, so that no column with a table's name added gets one of them.
     let mut taken: HashSet<String> = columns
         .iter()
         .filter(|(_, name)| count[name] == 1)

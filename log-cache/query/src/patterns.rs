@@ -1,8 +1,8 @@
 //! Limits the patterns of a query.
 //!
-//! Regular expressions and patterns of `LIKE` are compiled before they are used. That takes time and memory that DataFusion
-//! does not count, and a pattern from a column would be compiled for each of its values. So patterns must be literals, and
-//! their number and size are limited.
+//! Regular expressions and patterns of `LIKE` are compiled before they are used. That takes time and memory that
+//! DataFusion does not count, and a pattern from a column would be compiled for each of its values. So patterns must be
+//! literals, and their number and size are limited.
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -84,8 +84,8 @@ impl Patterns {
         }
     }
 
-    /// Checks a function of regular expressions. Its first argument is the text. The third one of `regexp_replace` is the
-    /// replacement, which may be any text too.
+    /// Checks a function of regular expressions. Its first argument is the text. The third one of `regexp_replace` is
+    /// the replacement, which may be any text too.
     fn function(&mut self, function: &ScalarFunction) -> Result<(), QueryError> {
         let name = function.name();
         let mut arguments = function.args.iter().enumerate().skip(1);

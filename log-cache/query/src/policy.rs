@@ -1,9 +1,9 @@
 //! Checks what a plan does, and chooses the number of rows of its batches.
 //!
-//! DataFusion's memory pool counts the memory that operators keep. It does not count the memory of one batch while expressions
-//! are evaluated on it: a literal becomes a column of copies, and a join repeats one row beside many. So the number of rows of
-//! a batch depends on the plan: the more expressions it has and the larger its literals are, the fewer rows. Operations that
-//! could repeat a value of any size beside many rows are refused.
+//! DataFusion's memory pool counts the memory that operators keep. It does not count the memory of one batch while
+//! expressions are evaluated on it: a literal becomes a column of copies, and a join repeats one row beside many. So
+//! the number of rows of a batch depends on the plan: the more expressions it has and the larger its literals are, the
+//! fewer rows. Operations that could repeat a value of any size beside many rows are refused.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};

@@ -125,8 +125,8 @@ impl TableProvider for StoreTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // Conditions are pushed down later, in the physical plan, because some of them appear only while the query runs.
-        // Limits need not be pushed down: a scan makes batches on demand, newest chunks first.
+        // Conditions are pushed down later, in the physical plan, because some of them appear only while the query
+        // runs. Limits need not be pushed down: a scan makes batches on demand, newest chunks first.
         let columns = match projection {
             Some(columns) => columns.clone(),
             None => (0..self.table.schema().fields().len()).collect(),

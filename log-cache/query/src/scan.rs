@@ -1,11 +1,11 @@
 //! The operator that reads a table of the store: the leaf of every plan, where a caller's visibility is enforced.
 //!
-//! Rows of sources that the caller may not read are left out before anything else is done with a row. So no expression, error
-//! or statistic of the query is ever computed from them.
+//! Rows of sources that the caller may not read are left out before anything else is done with a row. So no expression,
+//! error or statistic of the query is ever computed from them.
 //!
-//! The scan reads only what the conditions leave ([`hints`]). It skips chunks outside their time range, and sources and tag
-//! sets that do not meet them. Below `ORDER BY timestamp DESC LIMIT n` it also skips chunks that are older than the rows
-//! found so far.
+//! The scan reads only what the conditions leave ([`hints`]). It skips chunks outside their time range, and sources and
+//! tag sets that do not meet them. Below `ORDER BY timestamp DESC LIMIT n` it also skips chunks that are older than the
+//! rows found so far.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ pub(crate) struct ScanExec {
 impl ScanExec {
     pub(crate) fn new(table: Table, visible: Arc<Visible>, columns: Vec<usize>, partitions: usize) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&columns)?);
-        // The number of partitions does not depend on that of chunks. A caller can see it in the plan, and chunks depend on
-        // how much other sources write.
+        // The number of partitions does not depend on that of chunks. A caller can see it in the plan, and chunks
+        // depend on how much other sources write.
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -139,6 +139,7 @@ impl ExecutionPlan for ScanExec {
             .chunks()
             .iter()
             .rev()
+            // Chunks are dealt out in turn, so that every partition starts with new ones.
             .skip(partition)
             .step_by(partitions)
             .cloned()

@@ -1,7 +1,7 @@
 //! Sessions: the configuration with which DataFusion plans and runs a query.
 //!
-//! A session has no file system and no network: no object store is registered, temporary files are disabled, and no table
-//! function reads anything. It has one catalogue, which is read-only, and a memory pool for one query.
+//! A session has no file system and no network: no object store is registered, temporary files are disabled, and no
+//! table function reads anything. It has one catalogue, which is read-only, and a memory pool for one query.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Ends planning when the caller of a query has gone: between two rules of the optimizers, and within a rule between two
-//! operators of the plan. [`crate::guard`] bounds the time from one of these points to the next.
+//! Ends planning when the caller of a query has gone: between two rules of the optimizers, and within a rule between
+//! two operators of the plan. [`crate::guard`] bounds the time from one of these points to the next.
 
 use std::sync::Arc;
 

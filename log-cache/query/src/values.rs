@@ -8,8 +8,8 @@
 //! | lists, structs, maps | as they are | their JSON |
 //! | bytes | hexadecimal digits | hexadecimal digits |
 //!
-//! Integers have all their digits, also those above 2^53. A point in time that no calendar has is an error, because Arrow would
-//! write the text of an error in its place.
+//! Integers have all their digits, also those above 2^53. A point in time that no calendar has is an error, because
+//! Arrow would write the text of an error in its place.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ fn is_readable(array: &dyn Array) -> bool {
         DataType::Time32(_) => of_a_day::<Time32MillisecondType>(array, DAY),
         DataType::Time64(TimeUnit::Microsecond) => of_a_day::<Time64MicrosecondType>(array, DAY * 1000),
         DataType::Time64(_) => of_a_day::<Time64NanosecondType>(array, DAY * 1_000_000),
+        // Durations are written from milliseconds in 64 bits, in which longer ones overflow.
         DataType::Duration(TimeUnit::Second) => within::<DurationSecondType>(array, i64::MAX / 1000),
         DataType::Duration(TimeUnit::Millisecond) => within::<DurationMillisecondType>(array, i64::MAX),
         DataType::List(_) => list::<i32>(array),
@@ -70,6 +71,7 @@ fn is_readable(array: &dyn Array) -> bool {
             .all(|column| is_readable(column)),
         DataType::Struct(_) => array.as_struct().columns().iter().all(|column| is_readable(column)),
         DataType::Dictionary(..) => is_readable(array.as_any_dictionary().values()),
+        // Also nanoseconds: in 64 bits they reach from 1677 to 2262, which is within the calendar.
         _ => true,
     }
 }
@@ -134,6 +136,7 @@ impl EncoderFactory for Numbers {
                 .collect(),
             _ => return Ok(None),
         };
+        // Arrow writes finite numbers correctly, and faster.
         if values.iter().all(|value| value.is_finite()) {
             return Ok(None);
         }
@@ -161,6 +164,7 @@ impl Encoder for Floats {
         } else if self.single {
             #[expect(clippy::cast_possible_truncation, reason = "it was one of 32 bits before")]
             let single = value as f32;
+            // `Debug` writes the fewest digits from which the number can be read back, here as one of 32 bits.
             format!("{single:?}")
         } else {
             format!("{value:?}")
@@ -258,6 +262,7 @@ impl<'a> ColumnCells<'a> {
             Form::Plain(formatter) => write!(self.text, "{}", formatter.value(row))
                 .map_err(|_| ArrowError::CsvError("a value cannot be written".to_owned()))?,
             Form::Nested(encoder) => {
+                // The encoder writes bytes. The buffer of the text is reused for them, for all cells of the column.
                 let mut json = std::mem::take(&mut self.text).into_bytes();
                 encoder.encode(row, &mut json);
                 self.text = String::from_utf8(json).map_err(|error| ArrowError::CsvError(error.to_string()))?;
@@ -270,6 +275,7 @@ impl<'a> ColumnCells<'a> {
 
 /// Writes a text, in quotes if it could be misread without them.
 fn quoted(text: &str, out: &mut Vec<u8>) {
+    // An empty text gets quotes too, which tell it from null.
     if !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
         return out.extend_from_slice(text.as_bytes());
     }

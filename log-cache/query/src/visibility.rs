@@ -1,4 +1,4 @@
-//! What a caller may see of a snapshot.
+//! A snapshot of the store with the visibility of a caller.
 
 use weir_log_cache_store::{Memo, Snapshot, Source, Visibility};
 

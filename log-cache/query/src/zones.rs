@@ -1,7 +1,7 @@
 //! Replaces time zones in a query by their names in the IANA time zone database, or by an offset.
 //!
-//! DataFusion accepts any text after `AT TIME ZONE`, and fails only when it writes the answer. Here the zone is looked up
-//! first, without regard to case, and replaced by the name that readers of the answer know.
+//! DataFusion accepts any text after `AT TIME ZONE`, and fails only when it writes the answer. Here the zone is looked
+//! up first, without regard to case, and replaced by the name that readers of the answer know.
 
 use std::ops::ControlFlow;
 
@@ -131,6 +131,7 @@ fn offset(text: &str) -> Option<String> {
 /// Returns the error for a time zone that does not exist.
 fn unknown(name: &str) -> QueryError {
     let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    // A text of 4 letters or fewer is similar to many names by chance.
     let hint = match nearest(name, names).filter(|_| name.len() > 4) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "write a name of the IANA's list, as `Europe/Berlin`, or an offset, as `+02:00`".to_owned(),
@@ -145,7 +146,8 @@ fn unknown(name: &str) -> QueryError {
 mod tests {
     use super::*;
 
-    /// Names in any case and offsets in any form are accepted. Ambiguous abbreviations are refused: `IST` stands for three zones.
+    /// Names in any case and offsets in any form are accepted. Ambiguous abbreviations are refused: `IST` stands for
+    /// three zones.
     #[test]
     fn zones_are_known() {
         for (written, known) in [

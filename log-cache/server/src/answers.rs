@@ -1,9 +1,9 @@
-//! Answers that were made and are not read yet.
+//! Bounds the memory of answers that their clients have not read yet.
 //!
-//! An answer may be large, and its client slow, or of ill will: what lies here is bounded, for each caller and for all. An
-//! answer that is written while it is read counts with what is held for the part that is not written yet.
-//! Who asks for more than that is refused until it has read what it has; a client that does not read is cut after some minutes
-//! (`weir_net::serve_http`), which gives its bytes back.
+//! An answer may be large, and its client slow or hostile. So the size of unread answers is bounded for each caller and
+//! in all. An answer that is written while it is read counts with the memory that is held for its unwritten part. A
+//! caller that exceeds its bound is refused until it has read its answers. The connection of a client that does not
+//! read is closed after some minutes (`weir_net::serve_http`), which frees its bytes.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -16,20 +16,20 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
-/// Bytes of answers that may lie here for one caller. A single answer may be larger.
-pub(crate) const OF_A_CALLER: usize = 128 << 20;
+/// The greatest size of unread answers of one caller, in bytes. A single answer may be larger.
+pub(crate) const PER_CALLER: usize = 128 << 20;
 
-/// Bytes of answers that may lie here in all.
-const IN_ALL: usize = 256 << 20;
+/// The greatest size of unread answers of all callers together, in bytes.
+const IN_TOTAL: usize = 256 << 20;
 
-/// There is too much that was not read.
+/// The error if too many answers are unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum Unread {
-    /// Of this caller.
-    #[error("answers of `{0}` bytes are there for this caller already, not read yet")]
+    /// This caller has too many unread answers, of this many bytes.
+    #[error("`{0}` bytes of answers wait for this caller already, not read yet")]
     Yours(usize),
-    /// Of all callers together.
-    #[error("answers of others are there that were not read yet")]
+    /// All callers together have too many unread answers.
+    #[error("too many answers of all callers together are not read yet")]
     Others,
 }
 
@@ -50,7 +50,7 @@ impl Classify for Unread {
     }
 }
 
-/// What lies here.
+/// The unread answers of all callers.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     held: Mutex<Held>,
@@ -59,12 +59,12 @@ pub(crate) struct Answers {
 #[derive(Debug, Default)]
 struct Held {
     all: usize,
-    /// By caller; nobody is there without bytes.
+    /// The size of the unread answers of each caller that has any, in bytes.
     by_caller: HashMap<String, usize>,
 }
 
 impl Answers {
-    /// An answer's body; it counts as `caller`'s until it was read or given up.
+    /// Returns an answer as a body, which counts towards the unread answers of `caller` until it is dropped.
     pub(crate) fn hold(self: &Arc<Self>, caller: &str, answer: Vec<u8>) -> Result<Body, Unread> {
         let bytes = answer.len();
         if bytes == 0 {
@@ -73,21 +73,22 @@ impl Answers {
         self.hold_body(caller, bytes, Body::from(answer))
     }
 
-    /// A body of an answer for which `bytes` are held, however long it is; they count as `caller`'s until it was read or
-    /// given up.
+    /// Returns a body for which `bytes` of memory are held. They count towards the unread answers of `caller` until the
+    /// body is dropped.
     pub(crate) fn hold_body(self: &Arc<Self>, caller: &str, bytes: usize, body: Body) -> Result<Body, Unread> {
         let mut held = self.held.lock();
         let own = held.by_caller.get(caller).copied().unwrap_or_default();
-        if own > 0 && own + bytes > OF_A_CALLER {
+        // A caller without unread answers gets an answer of any size, or it could never get a large one.
+        if own > 0 && own + bytes > PER_CALLER {
             return Err(Unread::Yours(own));
         }
-        if held.all > 0 && held.all + bytes > IN_ALL {
+        if held.all > 0 && held.all + bytes > IN_TOTAL {
             return Err(Unread::Others);
         }
         held.all += bytes;
         *held.by_caller.entry(caller.to_owned()).or_default() += bytes;
         drop(held);
-        Ok(Body::new(Lying {
+        Ok(Body::new(UnreadBody {
             body,
             bytes,
             caller: caller.to_owned(),
@@ -98,21 +99,21 @@ impl Answers {
 
 #[cfg(test)]
 impl Answers {
-    /// Bytes that lie here.
+    /// The size of all unread answers, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.held.lock().all
     }
 }
 
-/// A body that gives its bytes back when it is gone.
-struct Lying {
+/// The body of an unread answer, which frees its bytes when it is dropped.
+struct UnreadBody {
     body: Body,
     bytes: usize,
     caller: String,
     answers: Arc<Answers>,
 }
 
-impl HttpBody for Lying {
+impl HttpBody for UnreadBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -129,7 +130,7 @@ impl HttpBody for Lying {
     }
 }
 
-impl Drop for Lying {
+impl Drop for UnreadBody {
     fn drop(&mut self) {
         let mut held = self.answers.held.lock();
         held.all -= self.bytes;
@@ -154,9 +155,9 @@ mod tests {
         vec![0; mebibytes * MIB]
     }
 
-    /// Each caller has its share, an answer alone is never too large, and what is read makes room.
+    /// Each caller has its share, a single answer is never too large, and an answer that was read makes room.
     #[tokio::test]
-    async fn who_does_not_read_gets_no_more() {
+    async fn unread_answers_are_bounded() {
         let answers = Arc::new(Answers::default());
         let huge = answers.hold("a", answer(200)).expect("one alone");
         assert_eq!(answers.hold("a", answer(1)).unwrap_err(), Unread::Yours(200 * MIB));

@@ -1,8 +1,8 @@
-//! Who asks the faces for clients with a token, and what that lets them see: decided here, once, for REST and SQL alike.
+//! Determines the caller of a request with a token, and the sources that it may read, for REST and SQL.
 //!
-//! The only thing of a request that says who asks is its header `Authorization`. Whatever a proxy, or somebody who plays
-//! one, says about the caller in other headers is not read anywhere; a cookie is none either, so that no page of somebody
-//! else can ask in a browser's name.
+//! Only the header `Authorization` identifies the caller. Other headers, which a client can set as well as a proxy, are
+//! not read. Cookies are not accepted either, so that a foreign web page cannot make requests in the name of a
+//! browser's user.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use http::HeaderMap;
 use weir_auth::{Authorizer, Caller, Denied, Scope, from_header};
 use weir_log_cache_store::Visibility;
 
-/// Who shows a certificate, as a caller among others: names of certificates say nothing here.
-pub(crate) const OF_THE_RING: &str = "certificate";
+/// The caller name of all clients with a certificate. Names within certificates are not used.
+pub(crate) const CERTIFICATE_CALLER: &str = "certificate";
 
-/// Asks `authorizer` who sent these headers.
+/// Returns the caller that sent these headers.
 pub(crate) async fn caller(authorizer: &dyn Authorizer, headers: &HeaderMap) -> Result<Caller, Denied> {
     authorizer.caller(from_header(headers)?).await
 }
 
-/// The row filter of everything that a caller asks.
+/// Returns the visibility for all requests of a caller.
 pub(crate) fn visibility(caller: &Caller) -> Visibility {
     match caller.scope() {
         Scope::Everything => Visibility::All,
@@ -31,9 +31,9 @@ pub(crate) fn visibility(caller: &Caller) -> Visibility {
 mod tests {
     use super::*;
 
-    /// A scope is a visibility, and nothing becomes everything.
+    /// Each scope becomes the equivalent visibility, and an empty one shows nothing.
     #[test]
-    fn scopes_are_visibilities() {
+    fn scopes_become_visibilities() {
         let of = |scope| visibility(&Caller::new("x", scope));
         assert_eq!(of(Scope::Everything), Visibility::All);
         assert_eq!(of(Scope::sources(["a"])), Visibility::sources(["a"]));

@@ -1,4 +1,4 @@
-//! Why a log cache does not run.
+//! The errors of the log cache.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,21 +11,21 @@ use weir_log_cache_query::QueryError;
 use weir_net::ServeError;
 use weir_tls::TlsError;
 
-/// Why a log cache cannot start, or stopped.
+/// The reason why a log cache cannot start, or stopped.
 #[derive(Debug, Error)]
 pub enum Error {
     /// An address cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody could be let in.
+    /// The authorizer cannot be opened, so no caller could be admitted.
     #[error(transparent)]
     Gate(#[from] OpenError),
     /// A server failed.

@@ -1,6 +1,7 @@
-//! The REST gateway: `/api/v1/{info,read,meta,query,query_range}` as the original's, byte for byte (logging §14.3).
+//! The REST gateway `/api/v1/{info,read,meta,query,query_range}`, whose answers have the bytes of the original's
+//! (logging §14.3).
 //!
-//! This is the bare gateway, for clients with a certificate; tokens are the business of [`crate::proxy`].
+//! The gateway is for clients with a certificate. [`crate::proxy`] is for clients with a token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use weir_log_cache_store::{SourceMeta, Visibility};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 
 use crate::answers::Answers;
-use crate::caller::OF_THE_RING;
+use crate::caller::CERTIFICATE_CALLER;
 use crate::reading::{self, Reader};
 
-/// The version of the original whose API this is: clients choose their calls by it.
+/// The version of the original whose API this is. Clients choose their calls by it.
 const VERSION: &str = "3.2.0";
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
     pub(crate) reader: Arc<Reader>,
@@ -37,7 +38,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The routes.
+    /// Returns the routes.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/api/v1/info", get(info))
@@ -52,7 +53,7 @@ impl Gateway {
 
 pub(crate) async fn info(State(gateway): State<Gateway>) -> Response {
     let uptime = gateway.started.elapsed().as_secs().to_string();
-    // The original writes this one by hand, and Go's server calls it text.
+    // The original sets no content type here, and Go's server detects text.
     let body = format!("{}\n", json!({ "version": VERSION, "vm_uptime": uptime }));
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }
@@ -63,15 +64,16 @@ async fn read(
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
     let parameters = parameters.as_deref().unwrap_or_default();
-    gateway.page(OF_THE_RING, source_id, parameters).await
+    gateway.page(CERTIFICATE_CALLER, source_id, parameters).await
 }
 
 impl Gateway {
-    /// A page of envelopes of one source, for `caller`.
+    /// Returns a page of envelopes of one source, for `caller`.
     pub(crate) async fn page(&self, caller: &str, source_id: String, parameters: &str) -> Result<Response, Failed> {
         let request = read_request(source_id, parameters)?;
         let hold = self.hold(caller);
         let answer = self.reader.read(caller, request, reading::REST_PAGE, move |page| {
+            // Payloads in base64 and the names of the fields make JSON about twice as long as protobuf.
             let mut body = Vec::with_capacity(page.batch.len() * 2);
             body.extend_from_slice(b"{\"envelopes\":");
             let envelopes = Fields::new(&page.batch)
@@ -84,7 +86,8 @@ impl Gateway {
         Ok(json_answer(answer.await?))
     }
 
-    /// What there is of each source that `visibility` shows, for `caller`, as text; `write` says what of a source.
+    /// Returns the numbers of each source in `visibility` as JSON, for `caller`; `write` gives the object of one
+    /// source.
     pub(crate) async fn meta<I: Serialize + 'static>(
         &self,
         caller: &str,
@@ -98,14 +101,14 @@ impl Gateway {
                     .iter()
                     .map(|source| (source.source_id.as_str(), write(source)))
                     .collect();
-                // Straight to text: a JSON value would sort the fields.
+                // Written directly, because a `serde_json::Value` would sort the fields.
                 let sources = serde_json::to_string(&sources).map_err(|error| Status::internal(error.to_string()))?;
                 hold(format!("{{\"meta\":{sources}}}\n").into_bytes())
             })
             .await
     }
 
-    /// Makes an answer the body of a response, which counts as `caller`'s until it was read.
+    /// Returns a function that turns an answer into a body, which counts towards the unread answers of `caller`.
     fn hold(&self, caller: &str) -> impl FnOnce(Vec<u8>) -> Result<Body, Status> + Send + 'static {
         let (answers, caller) = (Arc::clone(&self.answers), caller.to_owned());
         move |answer| {
@@ -118,7 +121,7 @@ impl Gateway {
 }
 
 async fn meta(State(gateway): State<Gateway>) -> Result<Response, Failed> {
-    let body = gateway.meta(OF_THE_RING, Visibility::All, |source| Info::from(source));
+    let body = gateway.meta(CERTIFICATE_CALLER, Visibility::All, |source| Info::from(source));
     Ok(json_answer(body.await?))
 }
 
@@ -136,7 +139,7 @@ fn json_answer(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
-/// What there is of one source; the original's order of fields.
+/// The numbers of one source, with the original's order of fields.
 #[derive(Debug, Serialize)]
 struct Info {
     count: String,
@@ -156,7 +159,7 @@ impl From<&SourceMeta> for Info {
     }
 }
 
-/// A gRPC status as the original's gateway shows it.
+/// A gRPC status in the form of the original's gateway.
 #[derive(Debug)]
 pub(crate) struct Failed(Status);
 
@@ -169,13 +172,14 @@ impl From<Status> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let Self(status) = self;
-        // UNKNOWN is what the original calls parameters that it refuses. Its gateway makes 500 of that; but whoever sees 500
-        // asks again, and looks for the fault in the server.
+        // UNKNOWN is the original's code for parameters that it refuses, which its gateway answers with 500. A client
+        // would repeat such a request, and an operator would search for a fault of the server, so the answer here is
+        // 400.
         let code = match status.code() {
             Code::Unknown => StatusCode::BAD_REQUEST,
             code => weir_net::grpc::kind(code).unwrap_or(ErrorKind::Internal).http_status(),
         };
-        // By hand, for the order of the fields.
+        // Written directly, for the order of the fields.
         let message = json!(status.message());
         let body = format!(
             "{{\"code\":{},\"message\":{message},\"details\":[]}}\n",
@@ -185,7 +189,7 @@ impl IntoResponse for Failed {
     }
 }
 
-/// Reads the query string; names in snake or camel case, unknown ones are ignored (logging §14.3).
+/// Reads the query string. Names may be in snake or camel case, and unknown ones are ignored (logging §14.3).
 fn read_request(source_id: String, parameters: &str) -> Result<ReadRequest, Status> {
     let mut request = ReadRequest {
         source_id,
@@ -216,7 +220,7 @@ fn read_request(source_id: String, parameters: &str) -> Result<ReadRequest, Stat
     Ok(request)
 }
 
-/// What Go's `strconv.ParseBool` takes for a truth value.
+/// Reads a Boolean as Go's `strconv.ParseBool` does.
 fn flag(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
@@ -236,7 +240,7 @@ mod tests {
     use weir_log_cache_store::{Limits, Store};
 
     use super::*;
-    use crate::answers::OF_A_CALLER;
+    use crate::answers::PER_CALLER;
 
     fn gateway() -> Gateway {
         let store = Store::new(Limits::default());
@@ -272,7 +276,7 @@ mod tests {
         (status, kind, String::from_utf8(body.to_vec()).expect("text"))
     }
 
-    /// Bodies, statuses and content types of the original, byte for byte.
+    /// Bodies, statuses and content types are exactly the original's.
     #[tokio::test]
     async fn answers_are_the_originals() {
         let (status, kind, body) = answer("/api/v1/info").await;
@@ -307,10 +311,9 @@ mod tests {
         );
     }
 
-    /// The list of sources is an answer like others: it counts until it was read, and there is none for whoever has too
-    /// much to read already.
+    /// The list of sources counts as unread until it was read, and is refused to a caller with too many unread answers.
     #[tokio::test]
-    async fn meta_counts_as_unread() {
+    async fn the_list_of_sources_counts_as_unread() {
         let gateway = gateway();
         let ask = || {
             let request = Request::get("/api/v1/meta").body(Body::empty()).expect("a request");
@@ -318,17 +321,17 @@ mod tests {
         };
         let unread = ask().await.expect("infallible");
         assert_eq!(unread.status(), StatusCode::OK);
-        let share = || vec![0; OF_A_CALLER];
-        assert!(gateway.hold(OF_THE_RING)(share()).is_err(), "it is not read yet");
+        let share = || vec![0; PER_CALLER];
+        assert!(gateway.hold(CERTIFICATE_CALLER)(share()).is_err(), "it is not read yet");
         drop(unread);
-        let share = gateway.hold(OF_THE_RING)(share()).expect("its share");
+        let share = gateway.hold(CERTIFICATE_CALLER)(share()).expect("its share");
         let refused = ask().await.expect("infallible");
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         drop(share);
         assert_eq!(ask().await.expect("infallible").status(), StatusCode::OK);
     }
 
-    /// Errors have gRPC's number, the text and no details.
+    /// Errors have gRPC's code, the text, and no details.
     #[tokio::test]
     async fn errors_are_the_originals() {
         let (status, _, body) = answer("/api/v1/read/app?limit=1001").await;

@@ -1,4 +1,4 @@
-//! The gRPC services: `logcache.v1.Ingress`, `Egress` and a `PromQLQuerier` that says what it is waiting for.
+//! The gRPC services `logcache.v1.Ingress`, `Egress` and `PromQLQuerier`; the last one refuses every query.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use weir_net::{Frame, FrameStream, Messages, RawService, one_frame, only_message
 use weir_proto::logcache_v1::{MetaInfo, MetaResponse, ReadRequest};
 use weir_service::Tasks;
 
-use crate::caller::OF_THE_RING;
+use crate::caller::CERTIFICATE_CALLER;
 use crate::intake::Intake;
 use crate::reading::{self, Reader};
 
-/// Requests above this size, in bytes, are stored on a thread that may block: a thousand envelopes or so.
+/// The size in bytes above which a request is stored on a blocking thread; about a thousand envelopes.
 const LARGE: usize = 512 << 10;
 
 fn no_such_method(method: &str) -> Status {
     Status::unimplemented(format!("method `{method}` does not exist"))
 }
 
-/// `logcache.v1.Ingress`: `SendRequest { 1: EnvelopeBatch, 2: local_only }`.
+/// The service `logcache.v1.Ingress`, whose request is `SendRequest { 1: EnvelopeBatch, 2: local_only }`.
 #[derive(Debug)]
 pub(crate) struct Ingress {
     pub(crate) intake: Intake,
@@ -42,6 +42,7 @@ impl RawService for Ingress {
         if message.len() <= LARGE {
             self.intake.take_request(&message)?;
         } else {
+            // Storing a large batch takes milliseconds, which the other connections of this worker thread would wait.
             let intake = self.intake.clone();
             let taken = self
                 .tasks
@@ -55,7 +56,10 @@ impl RawService for Ingress {
 }
 
 impl Intake {
-    /// Stores the envelopes of an encoded `SendRequest`. Those before the point where one breaks off are stored.
+    /// Stores the envelopes of an encoded `SendRequest`.
+    ///
+    /// # Errors
+    /// If the framing of the request is broken. The envelopes before the break are stored.
     fn take_request(&self, message: &Bytes) -> Result<(), Status> {
         for field in Fields::new(message) {
             let field =
@@ -72,6 +76,7 @@ impl Intake {
                     self.refuse(&rejected.source_id);
                 }
                 if let Some(error) = broken {
+                    // Behind the break neither the number of envelopes nor their sources are known: it counts as one.
                     self.refuse("");
                     return Err(Status::invalid_argument(format!("the batch is not readable: {error}")));
                 }
@@ -81,7 +86,7 @@ impl Intake {
     }
 }
 
-/// `logcache.v1.Egress`.
+/// The service `logcache.v1.Egress`.
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) reader: Arc<Reader>,
@@ -99,9 +104,9 @@ impl RawService for Egress {
                 let batch = |page: Page| Ok(Bytes::from(page.batch));
                 let batch = self
                     .reader
-                    .read(OF_THE_RING, request, reading::GRPC_PAGE, batch)
+                    .read(CERTIFICATE_CALLER, request, reading::GRPC_PAGE, batch)
                     .await?;
-                // ReadResponse { 1: EnvelopeBatch }, around the bytes that the store made.
+                // `ReadResponse { 1: EnvelopeBatch }`: a head before the store's bytes, which are not copied.
                 let mut head = Vec::with_capacity(8);
                 put_head(&mut head, 1, batch.len());
                 Ok(one_frame(Frame::parts(vec![head.into(), batch])))
@@ -115,7 +120,7 @@ impl RawService for Egress {
                     });
                     Ok(MetaResponse { meta: meta.collect() }.encode_to_vec())
                 };
-                let encoded = self.reader.meta(OF_THE_RING, Visibility::All, encode).await?;
+                let encoded = self.reader.meta(CERTIFICATE_CALLER, Visibility::All, encode).await?;
                 Ok(one_frame(Frame::from(encoded)))
             }
             _ => Err(no_such_method(method)),
@@ -123,7 +128,7 @@ impl RawService for Egress {
     }
 }
 
-/// What there is of a source, as the wire has it.
+/// Returns the numbers of a source in their protobuf form.
 fn info(source: &SourceMeta) -> MetaInfo {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     MetaInfo {
@@ -134,7 +139,7 @@ fn info(source: &SourceMeta) -> MetaInfo {
     }
 }
 
-/// `logcache.v1.PromQLQuerier`.
+/// The service `logcache.v1.PromQLQuerier`.
 #[derive(Debug)]
 pub(crate) struct PromQl;
 

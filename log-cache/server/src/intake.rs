@@ -1,26 +1,26 @@
-//! The way in: into the store, and into the books.
+//! Stores received envelopes, and counts them in the ledger.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use weir_envelope::batch::{Batch, BatchBuilder};
-use weir_flow::told::{self, Told};
+use weir_flow::loss_reports::{self, LossTotals};
 use weir_flow::{Ledger, Reason};
 use weir_log_cache_store::Store;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::subscriber::{Dopplers, Durability};
 use weir_service::Shutdown;
 
-/// The shard of all log caches that share the dopplers' envelopes.
+/// The shard id with which log caches subscribe, among which the dopplers divide the envelopes.
 const SHARD: &str = "log-cache";
 
-/// Stores batches and counts what became of them.
+/// Stores batches, and counts stored, refused and lost envelopes.
 #[derive(Debug, Clone)]
 pub(crate) struct Intake {
     store: Store,
     ledger: Arc<Ledger>,
-    /// What was reported lost so far.
-    told: Arc<Mutex<Told>>,
+    /// The losses that were reported so far.
+    loss_totals: Arc<Mutex<LossTotals>>,
     report_hash: u32,
 }
 
@@ -29,16 +29,21 @@ impl Intake {
         Self {
             store,
             ledger,
-            told: Arc::default(),
-            report_hash: told::report_hash(),
+            loss_totals: Arc::default(),
+            report_hash: loss_reports::report_hash(),
         }
     }
 
-    /// Stores a batch: when this returns, every reader sees it.
+    /// Stores a batch. When this returns, every reader sees its envelopes.
     pub(crate) fn take(&self, batch: &Batch) {
         self.ledger.received(batch.len() as u64);
-        if batch.iter().any(|envelope| told::is_report(envelope, self.report_hash)) {
+        // Nearly all batches have no report, and are stored without a copy.
+        if batch
+            .iter()
+            .any(|envelope| loss_reports::is_report(envelope, self.report_hash))
+        {
             let (resolved, repeated) = self.resolve(batch);
+            // A report without new losses is not stored. It counts as sent, or the ledger would show it as lost.
             self.ledger.sent(repeated);
             self.store(&resolved);
         } else {
@@ -46,18 +51,19 @@ impl Intake {
         }
     }
 
-    /// A batch with reports of losses given back to the sources that lost, and the number of reports that say nothing new.
+    /// Returns the batch with each report of losses under the source that lost, and the number of reports without new
+    /// losses.
     fn resolve(&self, batch: &Batch) -> (Batch, u64) {
-        let mut told = self.told.lock();
+        let mut totals = self.loss_totals.lock();
         let mut builder = BatchBuilder::new();
         let mut repeated = 0;
         for envelope in batch.iter() {
-            if !told::is_report(envelope, self.report_hash) {
+            if !loss_reports::is_report(envelope, self.report_hash) {
                 builder.push_raw(envelope);
                 continue;
             }
             let mut resolved = Vec::new();
-            if !told.write_growth(envelope, &mut resolved) || !builder.push(&resolved) {
+            if !totals.write_growth(envelope, &mut resolved) || !builder.push(&resolved) {
                 repeated += 1;
             }
         }
@@ -71,13 +77,14 @@ impl Intake {
         self.ledger.sent(ingested.stored);
     }
 
-    /// Counts envelopes that could not be read.
+    /// Counts a malformed envelope.
     pub(crate) fn refuse(&self, source_id: &str) {
         self.ledger.received(1);
         self.ledger.dropped("ingress", Reason::Malformed, source_id, 1);
     }
 
-    /// Stores everything that the dopplers have, until `shutdown`. A message is acknowledged once it is stored.
+    /// Subscribes to all envelopes of the dopplers and stores them, until `shutdown`. A message is acknowledged once it
+    /// is stored.
     pub(crate) async fn feed(self, dopplers: Arc<Dopplers>, shutdown: Shutdown) {
         let request = EgressBatchRequest {
             shard_id: SHARD.to_owned(),
@@ -87,11 +94,12 @@ impl Intake {
         };
         let mut subscription = dopplers.subscribe(&request, Durability::Durable);
         while let Some(next) = shutdown.unless_requested(subscription.next()).await {
-            // A durable subscription asks again until it is taken, and logs that it was refused.
+            // A durable subscription that was refused is repeated and logged by the subscriber itself.
             let Ok(delivery) = next else { continue };
             let parcel = delivery.into_parcel(&self.ledger);
             self.take(&parcel.batch);
             self.ledger.stored(parcel.batch.len() as u64);
+            // Dropping the receipts acknowledges the message, which must not happen before it is stored.
             drop(parcel);
         }
     }

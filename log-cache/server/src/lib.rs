@@ -1,12 +1,13 @@
-//! The log cache: gRPC, REST and SQL faces over the store.
+//! The log cache: gRPC, REST and SQL over the store.
 //!
-//! Envelopes come from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are
-//! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`); all are
-//! faces of one store. Without the feature `sql`, which is on by default, there is no query engine and the SQL face says so
-//! (`no_sql`). What a caller with a token may see is decided in `caller`, once.
+//! Envelopes arrive from the dopplers (`intake`: stored, then acknowledged) and by `logcache.v1.Ingress/Send`. They are
+//! read by gRPC (`grpc`), by REST (`gateway`, and `proxy` for clients with a token) and by SQL over HTTP (`sql`), all
+//! from one store. Without the feature `sql`, which is on by default, there is no query engine, and SQL requests are
+//! answered so (`no_sql`). The sources that a caller with a token may read are determined in `caller` for all of these.
 
 mod answers;
 mod caller;
+mod component;
 mod config;
 mod error;
 mod gateway;

@@ -1,4 +1,4 @@
-//! What the log cache says about itself (logging §18).
+//! The metrics of the log cache (logging §18).
 
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, reade
         |stats| (stats.logs_bytes + stats.metrics_bytes + stats.sources_bytes) as u64,
     );
     let limits = *store.limits();
+    // At least 1, because the budget is a divisor below.
     let budget = (limits.logs_bytes + limits.metrics_bytes + limits.sources_bytes).max(1) as u64;
     let used = store.clone();
     meter
@@ -70,6 +71,7 @@ pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, reade
             let age = stats
                 .oldest_timestamp
                 .map_or(0, |oldest| clock::now_nanos().saturating_sub(oldest));
+            // The timestamp of an envelope may lie in the future. Its age is then negative, and 0 is reported.
             u64::try_from(age).unwrap_or_default() / 1_000_000
         },
     );

@@ -1,11 +1,11 @@
-//! What stands in the place of the SQL face in a build without a query engine: it says so.
+//! Answers SQL requests in a build without the query engine.
 
 use axum::Router;
 use axum::response::IntoResponse;
 use http::{StatusCode, header};
 use serde_json::json;
 
-/// Answers every request with 501 and what to do.
+/// Returns the routes, which answer every request with 501 and a hint.
 pub(crate) fn router() -> Router {
     Router::new().fallback(async || {
         let answer = json!({
@@ -29,7 +29,7 @@ mod tests {
 
     use super::*;
 
-    /// A query is answered with what this build lacks, in the form of the SQL face's errors.
+    /// A query is answered with 501 in the form of other SQL errors.
     #[tokio::test]
     async fn a_build_without_sql_says_so() {
         let request = Request::post("/v1/sql")

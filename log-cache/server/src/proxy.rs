@@ -1,15 +1,14 @@
-//! The public REST face: the gateway's answers for clients with a token, as the original's CF auth proxy gives them
-//! (logging §14.5).
+//! REST for clients with a token: the gateway's answers, in the form of the original's CF auth proxy (logging §14.5).
 //!
 //! ```text
-//! GET /api/v1/info                  nobody is asked who they are
-//! GET /api/v1/read/<source id>      whoever may read that source; all others: 404, as if it did not exist
-//! GET /api/v1/meta                  of the sources that the caller may see
-//! GET /api/v1/query[_range]         501: PromQL is not spoken yet
+//! GET /api/v1/info                  without a token
+//! GET /api/v1/read/<source id>      for callers that may read the source; 404 for all others, as if it did not exist
+//! GET /api/v1/meta                  the sources that the caller may read
+//! GET /api/v1/query[_range]         501, as PromQL is not supported
 //! ```
 //!
-//! It is no proxy: it calls the gateway's functions with a source and parameters. Between the two there is no request,
-//! whose headers could say something else than the caller.
+//! Unlike the original this is not a proxy: it calls the gateway's functions with a source and parameters. There is no
+//! second request whose headers could name another caller.
 
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ use weir_log_cache_store::SourceMeta;
 use crate::caller::{caller, visibility};
 use crate::gateway::{self, Failed, Gateway};
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) gateway: Gateway,
@@ -40,7 +39,7 @@ impl FromRef<Proxy> for Gateway {
 }
 
 impl Proxy {
-    /// The routes.
+    /// Returns the routes.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/api/v1/info", get(gateway::info))
@@ -53,19 +52,20 @@ impl Proxy {
     }
 }
 
-/// Somebody whose token is good.
+/// A caller with a valid token.
 struct Reader(Caller);
 
-/// Why there is no answer.
+/// The reason why a request is refused.
 #[derive(Debug)]
 enum Refused {
-    /// The original does not tell a bad token from a source that does not exist: 404 without a body.
+    /// The token is not valid, or the source must not be read. As in the original, both are answered like a source that
+    /// does not exist, with 404 and no body.
     Hidden,
-    /// Nobody can say now whether the token is good.
+    /// The token cannot be checked now.
     Unknown,
-    /// The original's answer to trouble with whom it has to ask for `meta`: 502 without a body.
+    /// `meta` cannot be answered now. As in the original, the answer is 502 without a body.
     Upstream,
-    /// The gateway's own refusal.
+    /// The gateway refused the request.
     Failed(Failed),
 }
 
@@ -124,7 +124,7 @@ async fn read(
         .await?)
 }
 
-/// The place of PromQL. Who asks comes first here too, as it will when there is an answer.
+/// Refuses a PromQL query. The token is checked first, as it would be for an answer.
 async fn query(Reader(_): Reader) -> Response {
     gateway::query().await
 }
@@ -132,6 +132,7 @@ async fn query(Reader(_): Reader) -> Response {
 async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Result<Response, Refused> {
     let Reader(caller) = match reader {
         Ok(reader) => reader,
+        // As in the original, `meta` answers each upstream failure with 502, also one of the authorization.
         Err(Refused::Unknown) => return Err(Refused::Upstream),
         Err(refused) => return Err(refused),
     };
@@ -146,11 +147,11 @@ async fn meta(State(proxy): State<Proxy>, reader: Result<Reader, Refused>) -> Re
             Refused::Upstream
         }
     })?;
-    // The original decodes and writes it once more, and Go's server calls what comes of that text.
+    // The original sets no content type after it has filtered the list, and Go's server then detects text.
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
-/// What there is of one source, as the original's proxy writes it: camel case, zeros left out.
+/// The numbers of one source in the form of the original's proxy: in camel case, without zeros.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Info {

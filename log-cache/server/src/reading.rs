@@ -1,7 +1,7 @@
-//! A read request, as gRPC and REST both mean it (logging §14.2): defaults, limits and the original's error texts.
+//! Read requests of gRPC and REST (logging §14.2): defaults, limits and the original's error texts.
 //!
-//! What is read, and what is made of it, is done on threads that may block, a few at a time, shared out among callers by
-//! turns ([`Turns`]): whoever asks for the list of sources on hundreds of connections waits for itself.
+//! Reading and encoding run on blocking threads, a few at a time, in turns that are shared out among callers
+//! ([`Turns`]). So a caller that asks for the list of sources on hundreds of connections does not delay others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,36 +15,38 @@ use weir_log_cache_store::{Page, ReadQuery, SourceMeta, Store, Visibility};
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest};
 use weir_service::clock;
 
-/// Envelopes of a page that does not ask for a number.
+/// The number of envelopes of a page if the request has no limit.
 const DEFAULT_LIMIT: i64 = 100;
 
-/// Most envelopes of a page.
+/// The greatest number of envelopes of a page.
 const MAX_LIMIT: i64 = 1000;
 
-/// Largest page by gRPC, as the original's servers allow. A client that accepts less refuses the reply itself, with the
-/// same code.
+/// The largest page by gRPC in bytes, as the original's servers allow. A client with a lower limit refuses the reply
+/// itself, with the same code.
 pub(crate) const GRPC_PAGE: usize = 50 << 20;
 
-/// Largest page by REST, where it is written out as JSON and held twice. The CLI halves its limit when it meets this.
+/// The largest page by REST, in bytes. It is smaller because the page is also written as JSON, and so is held twice.
+/// The CLI halves its limit when a page is refused for its size.
 pub(crate) const REST_PAGE: usize = 16 << 20;
 
-/// Answers that are made at the same time, pages and lists of sources; what they take is bounded by this.
+/// The number of answers (pages and lists of sources) that are made at a time, which bounds their memory.
 const ANSWERS: usize = 8;
 
-/// Requests that wait for one of those to be done, of all callers.
+/// The number of requests of all callers that may wait.
 const WAITING: usize = 1024;
 
-/// Requests that take longer than this have lost their client.
+/// The time limit for a request, after which its client has given up.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Longest name filter, and largest compiled one: a regular expression can be made to need gigabytes.
+/// The longest name filter, in bytes.
 const MAX_FILTER: usize = 4096;
+/// The largest compiled name filter, in bytes. Without a limit, a regular expression can need gigabytes.
 const MAX_COMPILED_FILTER: usize = 1 << 20;
 
-/// Sources beyond which it is quicker to look at all there are than at each by itself.
-const SINGLY: usize = 256;
+/// The number of sources from which on it is faster to read the numbers of all sources than those of each.
+const SINGLE_LOOKUPS: usize = 256;
 
-/// Reads pages and lists of sources for all faces.
+/// Reads pages and lists of sources for gRPC and REST.
 #[derive(Debug)]
 pub(crate) struct Reader {
     store: Store,
@@ -65,7 +67,7 @@ impl Reader {
         })
     }
 
-    /// Reads a page of at most `max_bytes` when it is the turn of `caller`, and makes an answer of it.
+    /// Reads a page of at most `max_bytes` when it is the turn of `caller`, and encodes it with `answer`.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         caller: &str,
@@ -86,8 +88,10 @@ impl Reader {
         Ok(answer)
     }
 
-    /// Finds out what there is of each source that `visibility` shows, when it is the turn of `caller`, and makes an answer
-    /// of it. Nothing is looked at that the caller may not see, unless it may see a great deal.
+    /// Reads the numbers of each source in `visibility` when it is the turn of `caller`, and encodes them with
+    /// `answer`.
+    ///
+    /// For a caller with few sources, only these are read, so that the time does not depend on the number of others.
     pub(crate) async fn meta<T: Send + 'static>(
         &self,
         caller: &str,
@@ -97,7 +101,7 @@ impl Reader {
         self.in_turn(caller, move |store| {
             answer(match &visibility {
                 Visibility::Nothing => Vec::new(),
-                Visibility::Sources(sources) if sources.len() <= SINGLY => {
+                Visibility::Sources(sources) if sources.len() <= SINGLE_LOOKUPS => {
                     sources.iter().filter_map(|source| store.meta_of(source)).collect()
                 }
                 Visibility::Sources(_) | Visibility::All => {
@@ -110,8 +114,8 @@ impl Reader {
         .await
     }
 
-    /// Does `work` on a thread that may block when it is the turn of `caller`; the turn lasts until it is done, whether
-    /// somebody waits for it or not.
+    /// Runs `work` on a blocking thread when it is the turn of `caller`. The turn lasts until the work is done, even if
+    /// the caller has gone.
     async fn in_turn<T: Send + 'static>(
         &self,
         caller: &str,
@@ -127,35 +131,38 @@ impl Reader {
             let turn = turn.map_err(|busy| Status::resource_exhausted(format!("{busy}; try again in a moment")))?;
             #[expect(clippy::disallowed_methods, reason = "it is waited for at once")]
             tokio::task::spawn_blocking(move || {
+                // Held by the thread: if the caller goes away, the turn still lasts until the work is done.
                 let _turn = turn;
                 work(&store)
             })
             .await
             .map_err(|_| Status::internal("the read failed"))?
         };
+        // The wait for the turn counts too: the client waits from the beginning.
         tokio::time::timeout(DEADLINE, done)
             .await
             .map_err(|_| Status::deadline_exceeded("the read took too long"))?
     }
 
-    /// From now on nothing can be read.
+    /// Makes every later read fail.
     #[cfg(test)]
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Whose turns are taken and waited for.
+    /// The turns of all callers.
     #[cfg(test)]
     pub(crate) const fn turns(&self) -> &Turns {
         &self.turns
     }
 
-    /// Envelopes that were read since the start.
+    /// The number of envelopes that were read since the start.
     pub(crate) fn egress(&self) -> u64 {
         self.egress.load(Ordering::Relaxed)
     }
 }
 
+/// Checks a request, and returns the query for the store.
 fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
     let ReadRequest {
         source_id,
@@ -166,7 +173,7 @@ fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
         descending,
         name_filter,
     } = request;
-    // The original returns plain errors here, which gRPC calls UNKNOWN; nothing else of ours is.
+    // The original returns plain Go errors here, which gRPC reports as UNKNOWN. No other error has that code.
     if end_time != 0 && start_time > end_time {
         return Err(Status::unknown(format!(
             "StartTime ({start_time}) must be before EndTime ({end_time})"
@@ -196,6 +203,7 @@ fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
     Ok(ReadQuery {
         source_id,
         start: start_time,
+        // As in the original, a request without an end gets no envelopes from the future.
         end: if end_time == 0 { clock::now_nanos() } else { end_time },
         limit: usize::try_from(limit).unwrap_or_default(),
         kinds: envelope_types.into_iter().filter_map(kind).collect(),
@@ -205,7 +213,7 @@ fn query(request: ReadRequest, max_bytes: usize) -> Result<ReadQuery, Status> {
     })
 }
 
-/// The kind that a number of `EnvelopeType` stands for; `ANY` and unknown ones are ignored.
+/// Returns the kind for a number of `EnvelopeType`. `ANY` and unknown numbers are ignored.
 fn kind(number: i32) -> Option<Kind> {
     match EnvelopeType::try_from(number).ok()? {
         EnvelopeType::Any => None,
@@ -228,15 +236,15 @@ mod tests {
         }
     }
 
-    /// The defaults: a hundred envelopes of any kind, until now.
+    /// An empty request asks for a hundred envelopes of any kind, up to now.
     #[test]
-    fn an_empty_request_means_the_defaults() {
+    fn an_empty_request_has_the_defaults() {
         let query = query(request(), GRPC_PAGE).expect("valid");
         assert_eq!((query.start, query.limit, query.descending), (0, 100, false));
         assert!(query.kinds.is_empty() && query.name_filter.is_none() && query.end > 1_600_000_000_000_000_000);
     }
 
-    /// What the original refuses is refused with its text and code.
+    /// Requests that the original refuses are refused with its text and code.
     #[test]
     fn limits_are_the_originals() {
         for (bad, text) in [

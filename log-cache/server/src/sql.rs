@@ -8,17 +8,17 @@
 //!  "timeout": "10s", "max_rows": 1000}                 select …
 //! ```
 //!
-//! The answer is in the format asked for (in the body or the query string, else by `Accept`, else a table). Its headers
-//! say how many rows there are (`x-weir-rows`), whether a limit cut it short (`x-weir-truncated: rows` or `bytes`) and
-//! what the limits are (`x-weir-limits`). What goes wrong is said as `{"error": …, "hint": …}`. A table shows the beginning
-//! of wide cells, or all of them with `wide`; one that is wider than `width` columns, if that is given, is written as
-//! `vertical`: a line for each column.
+//! The format of the answer is that of the body or the query string, else that of `Accept`, else a table. The headers
+//! have the number of rows (`x-weir-rows`), the limit that cut the answer short (`x-weir-truncated: rows` or `bytes`),
+//! and all limits (`x-weir-limits`). An error is `{"error": …, "hint": …}`. A table shows the beginning of wide cells,
+//! or whole cells with `wide`. If `width` is given, a table with more columns of text is written as `vertical`, with
+//! one line for each column.
 //!
-//! A long answer is written while its client reads it, and what is held for it counts as the client's
-//! ([`crate::answers`]). One that ends without its end (chunked transfer, or an HTTP/2 stream, that was reset) is not whole.
+//! A long answer is written while its client reads it, and the memory that is held for it counts towards the caller's
+//! unread answers ([`crate::answers`]). An answer whose connection or HTTP/2 stream breaks off is not complete.
 //!
-//! With `follow` the answer has no end: rows that meet the condition as they arrive, an object a line
-//! ([`follow`]).
+//! With `follow`, the answer is endless: it has the rows that meet the condition as they arrive, one JSON object in
+//! each line ([`follow`]).
 
 use std::sync::Arc;
 
@@ -47,13 +47,14 @@ mod request;
 
 use request::{Invalid, Request};
 
-/// Largest body of a request. The engine accepts shorter texts still; a JSON string may be longer than what it says.
+/// The largest body of a request, in bytes. It is larger than the engine's limit for a query, because a JSON string may
+/// be longer than its text.
 const MAX_BODY: usize = 1 << 20;
 
-/// Most bytes of an answer, as Arrow arrays.
+/// The greatest size of an answer, in bytes of Arrow arrays.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// The SQL face.
+/// SQL over HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Sql {
     engine: Engine,
@@ -63,7 +64,7 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
-    /// Starts the engine's threads.
+    /// Starts the query engine.
     pub(crate) fn start(
         store: &Store,
         config: &SqlConfig,
@@ -89,7 +90,7 @@ impl Sql {
         })
     }
 
-    /// The routes.
+    /// Returns the routes.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/v1/sql", post(ask).fallback(async || Refused::method()))
@@ -98,10 +99,10 @@ impl Sql {
     }
 }
 
-/// Somebody whose token lets them see something: asked for before the body is read.
-struct Asker(Caller);
+/// A caller whose token lets it read at least one source. It is checked before the body is read.
+struct AuthorizedCaller(Caller);
 
-impl FromRequestParts<Sql> for Asker {
+impl FromRequestParts<Sql> for AuthorizedCaller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut head::Parts, sql: &Sql) -> Result<Self, Refused> {
@@ -115,7 +116,7 @@ impl FromRequestParts<Sql> for Asker {
 
 async fn ask(
     State(sql): State<Sql>,
-    Asker(caller): Asker,
+    AuthorizedCaller(caller): AuthorizedCaller,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
     request: axum::extract::Request,
@@ -141,6 +142,7 @@ async fn ask(
     })
 }
 
+/// Returns the response for an answer, whose body `hold` makes.
 fn answer(
     rendered: Rendered,
     limits: String,
@@ -165,7 +167,7 @@ fn answer(
     Ok(response)
 }
 
-/// The pieces of an answer, each written when the one before was read.
+/// Returns the body of an answer, of which each piece is written when the one before was read.
 fn body(first: Vec<u8>, rest: Option<Pieces>) -> Body {
     let Some(rest) = rest else {
         return Body::from(first);
@@ -175,18 +177,18 @@ fn body(first: Vec<u8>, rest: Option<Pieces>) -> Body {
         let Some(pieces) = rest else {
             return Ok(None);
         };
-        let (piece, rest) = pieces.next().await.map_err(|error| Broken(told(&error)))?;
+        let (piece, rest) = pieces.next().await.map_err(|error| Broken(client_message(&error)))?;
         Ok(Some((Bytes::from(piece), rest)))
     });
     Body::from_stream(stream::iter([first]).chain(rest))
 }
 
-/// Why an answer ends before its end: for the connection, which is closed then.
+/// The reason why an answer breaks off, which closes the connection.
 #[derive(Debug, Error)]
-#[error("the answer breaks off: {0}")]
+#[error("the answer ends early: {0}")]
 struct Broken(String);
 
-/// What a query may take, for its answer.
+/// Returns the limits of a query as text, for the header of its answer.
 fn shown_limits(limits: &EngineLimits, query: &Query) -> String {
     let timeout = query.timeout.unwrap_or(limits.default_timeout).min(limits.max_timeout);
     let rows = query.max_rows.unwrap_or(limits.default_rows).min(limits.max_rows);
@@ -196,7 +198,7 @@ fn shown_limits(limits: &EngineLimits, query: &Query) -> String {
     )
 }
 
-/// Why there is no answer, as the client gets to see it.
+/// The error of a request, as its client sees it.
 #[derive(Debug)]
 struct Refused {
     status: StatusCode,
@@ -208,7 +210,7 @@ impl Refused {
     fn new(error: &impl Classify) -> Self {
         Self {
             status: error.kind().http_status(),
-            message: told(error),
+            message: client_message(error),
             hint: error.hint(),
         }
     }
@@ -285,8 +287,8 @@ impl IntoResponse for Refused {
     }
 }
 
-/// What the client is told of an error, in an answer as in a line of a live one: a fault of ours is for the log.
-fn told(error: &dyn Classify) -> String {
+/// Returns the text of an error for the client. An internal error is logged, and its text is hidden.
+fn client_message(error: &dyn Classify) -> String {
     if error.kind() == ErrorKind::Internal {
         weir_service::limited!(error, weir_service::EACH_SECOND, %error, "a query failed");
         return "internal error".to_owned();
@@ -294,7 +296,7 @@ fn told(error: &dyn Classify) -> String {
     error.to_string()
 }
 
-/// An error as JSON.
+/// Returns an error as JSON.
 fn describe(message: &str, hint: Option<&str>) -> serde_json::Value {
     match hint {
         Some(hint) => json!({ "error": message, "hint": hint }),

@@ -1,5 +1,5 @@
-//! The log cache over the network: what goes in by gRPC comes out of gRPC, REST and SQL; who has no certificate or token
-//! gets nothing.
+//! The log cache over the network: envelopes that are sent by gRPC are read by gRPC, REST and SQL, and clients without
+//! a certificate or token are refused.
 
 #![allow(
     clippy::disallowed_methods,
@@ -48,7 +48,7 @@ impl LogCache {
         Self::start_with(|_| None).await
     }
 
-    /// The same with somebody to decide who may read, if `authorizer` makes one.
+    /// Starts a log cache with the authorizer that `authorizer` makes, if it makes one.
     async fn start_with(authorizer: impl FnOnce(&LogContext) -> Option<Arc<dyn Authorizer>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
@@ -139,9 +139,9 @@ fn log(payload: &'static [u8]) -> Message {
     })
 }
 
-/// The same envelopes by gRPC, by REST with a certificate and with a token, and by SQL.
+/// The envelopes are read by gRPC, by REST with a certificate and with a token, and by SQL.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_store_four_faces() {
+async fn envelopes_are_read_through_every_interface() {
     let cache = LogCache::start().await;
     let metrics = BTreeMap::from([(
         "cpu".to_owned(),
@@ -208,9 +208,9 @@ async fn one_store_four_faces() {
     cache.stop().await;
 }
 
-/// A reply that the page limit does not allow is an error that clients know, and PromQL says that it is not spoken.
+/// A page that is too large is refused with the code that clients expect, and PromQL with UNIMPLEMENTED.
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals() {
+async fn refusals_have_the_expected_codes() {
     let cache = LogCache::start().await;
     let line: &'static [u8] = Box::leak(vec![b'x'; 60_000].into_boxed_slice());
     for start in (0..400i64).step_by(50) {
@@ -251,8 +251,8 @@ async fn refusals() {
     cache.stop().await;
 }
 
-/// Setup: three thousand envelopes of one time, logs and counters. Must hold: by REST and by gRPC, forwards and backwards, as
-/// go-log-cache and the cloud controller walk, every page keeps its limit and each envelope comes once.
+/// Three thousand logs and counters have one timestamp. Read page by page by REST and gRPC, in both directions, as
+/// go-log-cache and the cloud controller do, every page keeps its limit and each envelope comes once.
 #[tokio::test(flavor = "multi_thread")]
 async fn walks_through_one_nanosecond() {
     let cache = LogCache::start().await;
@@ -331,9 +331,10 @@ async fn walks_through_one_nanosecond() {
     cache.stop().await;
 }
 
-/// Without a certificate neither gRPC nor REST; without the token neither SQL nor public REST, whatever the certificate.
+/// gRPC and the gateway refuse clients without a certificate. SQL and public REST refuse clients without a token, even
+/// with a certificate.
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_get_nothing() {
+async fn clients_without_credentials_are_refused() {
     let cache = LogCache::start().await;
     cache.send(vec![envelope("app", 1, log(b"secret"))]).await;
     let stranger = Https::new(cache.trusting.clone());
@@ -371,7 +372,7 @@ async fn strangers_get_nothing() {
     cache.stop().await;
 }
 
-/// An HTTP/2 connection to a public face.
+/// An HTTP/2 connection to a public port.
 struct Http2 {
     sender: hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>,
     face: String,
@@ -394,7 +395,7 @@ impl Http2 {
         }
     }
 
-    /// A request with these fields `authorization`, one after the other; status and body of the answer.
+    /// Sends a request with several fields `authorization`; returns status and body of the answer.
     async fn ask(&mut self, path: &str, body: &'static str, fields: &[&str]) -> (u16, String) {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let mut request = http::Request::builder()
@@ -413,10 +414,10 @@ impl Http2 {
     }
 }
 
-/// Setup: twenty thousand sources, and the operator, who sees them all, asking for the list of them on 250 connections, over
-/// and over. Must hold: a tenant's page and its list come before the list has gone out a hundred times more.
+/// With twenty thousand sources, the operator asks for the list of all of them on 250 connections, again and again. A
+/// tenant's page and list come before that list was sent another hundred times.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_does_not_stand_in_the_way() {
+async fn many_requests_of_one_caller_do_not_delay_others() {
     let issuer = TestIssuer::new();
     let cache = LogCache::start_with(|context| {
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
@@ -443,7 +444,7 @@ async fn a_crowd_does_not_stand_in_the_way() {
             let operator = format!("bearer {TOKEN}");
             loop {
                 let (status, _) = connection.ask("/api/v1/meta", "", &[&operator]).await;
-                // Who does not read fast enough is told to: 429.
+                // A caller with too many unread answers gets 429.
                 assert!(status == 200 || status == 429, "{status}");
                 lists.fetch_add(usize::from(status == 200), Ordering::Relaxed);
             }
@@ -467,10 +468,10 @@ async fn a_crowd_does_not_stand_in_the_way() {
     cache.stop().await;
 }
 
-/// Over HTTP/2, where fields come one by one and a proxy may join them: two fields `authorization` open neither public
-/// face, though each of them alone does, nor does what a proxy would make of them.
+/// Two fields `authorization` in one HTTP/2 request are refused on both public ports, although each alone is accepted.
+/// So is one field in which a proxy has joined the two.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_authorizations_are_none() {
+async fn two_authorizations_are_refused() {
     let cache = LogCache::start().await;
     cache.send(vec![envelope("app", 1, log(b"secret"))]).await;
     let good = format!("bearer {TOKEN}");

@@ -1,7 +1,7 @@
 //! Measures the CPU time and memory that the store takes for an envelope, and the duration of a read.
 //!
-//! Run it with `cargo run --release -p weir-log-cache-store --example ingest [ENVELOPES]`. The envelopes are logs of 214 bytes
-//! with bodies of 100 bytes and 3 tags, of 1,000 sources at random, 100 in a batch.
+//! Run it with `cargo run --release -p weir-log-cache-store --example ingest [ENVELOPES]`. The envelopes are logs of
+//! 214 bytes with bodies of 100 bytes and 3 tags, of 1,000 sources at random, 100 in a batch.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,9 +1,9 @@
 //! A chunk: an immutable set of rows of one kind.
 //!
-//! A chunk is self-contained: it has its rows and the identities and shapes to which they refer, so that a file of a durable
-//! store could be written from it. Its rows are sorted by source, timestamp and sequence number, and a [`Run`] is the range
-//! of rows of one source. The chunks of a kind are in the order of arrival: every row of a source in an earlier chunk
-//! arrived before every row of that source in a later one.
+//! A chunk is self-contained: it has its rows and the identities and shapes to which they refer, so that a file of a
+//! durable store could be written from it. Its rows are sorted by source, timestamp and sequence number, and a [`Run`]
+//! is the range of rows of one source. The chunks of a kind are in the order of arrival: every row of a source in an
+//! earlier chunk arrived before every row of that source in a later one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -81,8 +81,8 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Returns a chunk. `rows` must be sorted, and `runs` must cover them in the order of their sources' slots, without gaps.
-    /// `born` orders the chunks of all kinds by age.
+    /// Returns a chunk. `rows` must be sorted, and `runs` must cover them in the order of their sources' slots, without
+    /// gaps. `born` orders the chunks of all kinds by age.
     pub(crate) fn new(rows: Rows, runs: Vec<Run>, born: u64) -> Self {
         let oldest = runs
             .iter()
@@ -153,8 +153,8 @@ impl Chunk {
 
     /// Returns the visible rows of `run`, if `floor` is the first visible ordinal.
     ///
-    /// Rows expire in the order of arrival, which is also that of a source's sequence numbers. So the expired rows are those
-    /// with the smallest sequence numbers.
+    /// Rows expire in the order of arrival, which is also that of a source's sequence numbers. So the expired rows are
+    /// those with the smallest sequence numbers.
     pub(crate) fn visible(&self, run: &Run, floor: u64) -> Visible {
         let dead = run.dead(floor);
         if dead == 0 {
@@ -170,6 +170,7 @@ impl Chunk {
             return Visible::FromSeq(seqs[dead]);
         }
         let mut seqs = seqs.to_vec();
+        // A selection is enough: only the smallest visible number is needed.
         let (_, seq, _) = seqs.select_nth_unstable(dead);
         Visible::FromSeq(*seq)
     }

@@ -1,14 +1,14 @@
 //! Identities: the source, instance id and tags that rows of one emitter have in common, stored once.
 //!
-//! Instance id and tags are stored in wire form, as fields of `Envelope`, in a canonical order. Equal sets are thus equal
-//! bytes, in whatever order the emitter wrote its map, and a reply copies the bytes unchanged:
+//! Instance id and tags are stored in wire form, as fields of `Envelope`, in a canonical order. Equal sets are thus
+//! equal bytes, in whatever order the emitter wrote its map, and a reply copies the bytes unchanged:
 //!
 //! ```text
 //! head | 42 len instance_id | 4a len (0a len key 12 len value) … sorted | 1a len (0a len key 12 len Value) … sorted |
 //! ```
 //!
-//! If a key occurs twice, the last entry counts, as in protobuf. Deprecated tags stay deprecated, so that a read returns the
-//! envelope that was ingested.
+//! If a key occurs twice, the last entry counts, as in protobuf. Deprecated tags stay deprecated, so that a read
+//! returns the envelope that was ingested.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -52,7 +52,8 @@ impl Identity {
         EnvelopeView::new(&self.head).instance_id()
     }
 
-    /// All tags as text, each key once: the preferred tags sorted by key, followed by the deprecated tags with other keys.
+    /// All tags as text, each key once: the preferred tags sorted by key, followed by the deprecated tags with other
+    /// keys.
     pub fn tags(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let view = EnvelopeView::new(&self.head);
         let deprecated = view

@@ -1,8 +1,8 @@
 //! Prepares envelopes in wire form for the columns.
 //!
 //! An envelope is read in one walk over its fields, and its tags in a second one. No owned values are decoded. Once the
-//! buffers of a batch exist, nothing is allocated for an envelope unless its tag set is new. All of this happens before the
-//! store is locked, so that only look-ups and copies are left to do under the lock.
+//! buffers of a batch exist, nothing is allocated for an envelope unless its tag set is new. All of this happens before
+//! the store is locked, so that only look-ups and copies are left to do under the lock.
 
 use std::ops::Range;
 
@@ -18,12 +18,11 @@ use crate::shape::ShapeWriter;
 /// The number of envelopes that are prepared and then stored at a time. It bounds how long ingest holds the lock.
 const SLICE: usize = 128;
 
-/// The memory that an envelope may take beside its own bytes: its columns, and the tables' entries for a new tag set and a
-/// new name.
+/// The memory that an envelope may take beside its own bytes: its columns, and the tables' entries for a new tag set
+/// and a new name.
 const OVERHEAD: usize = 320;
 
 /// The parts of an envelope, which lie in the batch or in the preparer's scratch memory.
-/// Where the payload of a row lies.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) source_id: &'a str,
@@ -38,6 +37,7 @@ pub(crate) struct Prepared<'a> {
     payload: Payload<'a>,
 }
 
+/// Where the payload of a row lies: in the batch, or in the preparer's scratch memory.
 #[derive(Debug)]
 enum Payload<'a> {
     Borrowed(&'a [u8]),
@@ -90,6 +90,7 @@ impl<'a> Preparer<'a> {
             hasher,
             heads: HeadWriter::default(),
             shapes: ShapeWriter::default(),
+            // 128 bytes are enough for the tags of most envelopes.
             scratch: Vec::with_capacity(envelopes.min(SLICE) * 128),
             envelopes: Vec::with_capacity(envelopes.min(SLICE)),
             costs: [0; Class::ALL.len()],
@@ -121,7 +122,8 @@ impl<'a> Preparer<'a> {
             self.prepare(envelope);
             let cost = &mut self.costs[class as usize];
             *cost += len + OVERHEAD;
-            // A slice may be larger than an active part only by its last envelope, so admission reserves little in advance.
+            // A slice may be larger than an active part only by its last envelope, so admission reserves little in
+            // advance.
             if *cost > sizing.active_bytes {
                 break;
             }
@@ -146,6 +148,7 @@ impl<'a> Preparer<'a> {
             }
             Message::Event { title, body } => {
                 for (field, text) in [(1, title), (2, body)] {
+                    // As in protobuf, an empty text is left out.
                     if !text.is_empty() {
                         put_bytes(scratch, field, text.as_bytes());
                     }

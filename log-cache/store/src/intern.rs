@@ -1,8 +1,8 @@
 //! Interns values that many rows share, tag sets and names of metrics, so that each is stored once.
 //!
-//! Rows refer to a value by a small number that is valid in their chunk, and chunks hold the values by [`Arc`]. The interner
-//! holds one more reference, through which the next row with an equal value finds it. It drops that reference once no chunk
-//! has one ([`Interner::sweep`]).
+//! Rows refer to a value by a small number that is valid in their chunk, and chunks hold the values by [`Arc`]. The
+//! interner holds one more reference, through which the next row with an equal value finds it. It drops that reference
+//! once no chunk has one ([`Interner::sweep`]).
 
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Value> Interner<T> {
-    /// Returns the number, within the active part, of the value with `hash` for which `is` is true. A value that the active
-    /// part does not have yet is appended to `active`; a value that does not exist yet is created by `make`.
+    /// Returns the number, within the active part, of the value with `hash` for which `is` is true. A value that the
+    /// active part does not have yet is appended to `active`; a value that does not exist yet is created by `make`.
     #[inline]
     pub(crate) fn intern(
         &mut self,
@@ -89,6 +89,7 @@ impl<T: Value> Interner<T> {
         let entry = Some(Entry {
             value: Arc::new(value),
             hash,
+            // No filling has this number, so the value is added to the active part at its first use.
             epoch: u64::MAX,
             local: 0,
         });
@@ -121,8 +122,8 @@ impl<T: Value> Interner<T> {
 
     /// Checks the next `limit` entries, and drops the values to which nothing else refers.
     ///
-    /// No new reference can appear meanwhile: it would come from this interner, which is borrowed mutably, or be a clone of
-    /// a reference that the count shows.
+    /// No new reference can appear meanwhile: it would come from this interner, which is borrowed mutably, or be a
+    /// clone of a reference that the count shows.
     pub(crate) fn sweep(&mut self, limit: usize) {
         for _ in 0..limit.min(self.entries.len()) {
             if self.cursor >= self.entries.len() {

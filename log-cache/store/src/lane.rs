@@ -19,7 +19,8 @@ use crate::tap::Taps;
 pub(crate) struct Lane {
     kind: Kind,
     sizing: Sizing,
-    /// The number of the current filling of the active part. Numbers of sources and values are valid for one filling only.
+    /// The number of the current filling of the active part. Numbers of sources and values are valid for one filling
+    /// only.
     epoch: u64,
     active: Active,
     identities: Interner<Identity>,
@@ -69,10 +70,12 @@ impl Lane {
         scratch: &[u8],
         max_per_source: u64,
     ) -> u64 {
+        // Allocated with the first row, so that kinds without rows take no memory.
         if self.active.len() == 0 {
             self.active.reserve(self.sizing.active_rows, self.sizing.active_bytes);
         }
         let tally = &mut slot.tallies[self.kind.index()];
+        // The source's first row since the active part was emptied.
         if tally.epoch != self.epoch {
             tally.epoch = self.epoch;
             tally.local = self.active.add_source(&slot.source, tally.next);
@@ -110,6 +113,7 @@ impl Lane {
         self.active.push(tally.local, row);
         slot.next_seq += 1;
         tally.next += 1;
+        // Raising the floor makes the oldest row invisible. Its memory is freed when its chunk is rewritten.
         if tally.live() > max_per_source {
             tally.expired += 1;
             1
@@ -119,8 +123,8 @@ impl Lane {
         }
     }
 
-    /// Whether the lane has a row of `slot` at `timestamp`, visible or not. It searches the active part and every chunk that
-    /// covers the time, which takes some microseconds.
+    /// Whether the lane has a row of `slot` at `timestamp`, visible or not. It searches the active part and every chunk
+    /// that covers the time, which takes some microseconds.
     pub(crate) fn holds(&self, slot: &Slot, timestamp: i64) -> bool {
         let tally = &slot.tallies[self.kind.index()];
         tally.next > 0
@@ -134,20 +138,23 @@ impl Lane {
     /// Turns the active part into a chunk.
     pub(crate) fn seal(&mut self, registry: &Registry, born: u64) {
         let kind = self.kind;
+        // Followers get the rows from the active part, which is emptied below.
         self.taps.publish(&self.active);
         if let Some(chunk) = self.active.seal(born, |slot| registry.floor(kind, slot)) {
             self.chunk_bytes += chunk.bytes();
             self.chunk_rows += chunk.rows().len() as u64;
             Arc::make_mut(&mut self.chunks).push(Arc::new(chunk));
         }
+        // Makes all numbers of sources and values of this filling invalid, without a walk over them.
         self.epoch += 1;
         self.active.clear(self.sizing.active_bytes);
         self.taps.restart();
     }
 
-    /// Replaces `count` chunks from index `start` on by `merged`. Returns the replaced chunks, which the caller drops without
-    /// the lock, because freeing their memory takes time.
+    /// Replaces `count` chunks from index `start` on by `merged`. Returns the replaced chunks, which the caller drops
+    /// without the lock, because freeing their memory takes time.
     pub(crate) fn replace(&mut self, start: usize, count: usize, merged: Option<Chunk>) -> Vec<Arc<Chunk>> {
+        // Counted before the old chunks are subtracted, so that no count is ever negative.
         if let Some(chunk) = &merged {
             self.chunk_bytes += chunk.bytes();
             self.chunk_rows += chunk.rows().len() as u64;
@@ -208,8 +215,8 @@ impl Lane {
 
     /// The number of rows in memory that are not visible.
     pub(crate) const fn dead(&self) -> u64 {
-        // Every visible row is in memory. The difference could be negative only within a replacement, where a chunk goes
-        // before its rows are marked as expired.
+        // Every visible row is in memory. The difference could be negative only within a replacement, where a chunk
+        // goes before its rows are marked as expired.
         (self.chunk_rows + self.active.len() as u64).saturating_sub(self.live)
     }
 
@@ -218,8 +225,8 @@ impl Lane {
         self.dead_limit
     }
 
-    /// Notes that chunks were merged and rewritten, and raises the limit, so that the next check comes only after many more
-    /// rows have expired.
+    /// Notes that chunks were merged and rewritten, and raises the limit, so that the next check comes only after many
+    /// more rows have expired.
     pub(crate) fn note_compacted(&mut self) {
         self.dead_limit = self.dead() + (self.chunk_rows / 8).max(self.sizing.active_rows as u64 * 4);
     }

@@ -19,7 +19,8 @@ pub struct Limits {
     pub sources_bytes: usize,
     /// The greatest number of rows of one kind that a source keeps.
     pub max_per_source: u64,
-    /// The number of rows after which the active part of a kind becomes a chunk. Every reader sorts the active part again.
+    /// The number of rows after which the active part of a kind becomes a chunk. Every reader sorts the active part
+    /// again.
     pub active_rows: usize,
     /// The greatest number of rows of a chunk that is made by merging.
     pub chunk_rows: usize,

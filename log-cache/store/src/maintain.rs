@@ -1,7 +1,7 @@
 //! The maintenance of the store: evicts rows, merges chunks, and forgets sources.
 //!
-//! With a [`Maintainer`] this happens on a thread of its own, before a budget is exhausted. Ingest does the work itself if the
-//! thread falls behind, if a budget is exhausted, or if there is no maintainer.
+//! With a [`Maintainer`] this happens on a thread of its own, before a budget is exhausted. Ingest does the work itself
+//! if the thread falls behind, if a budget is exhausted, or if there is no maintainer.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use plan::{ExpiredShare, LaneView};
 const SWEEP: usize = 1024;
 
 /// Wakes the maintenance thread.
-/// The state of the maintenance thread.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     state: Mutex<State>,
     wake: Condvar,
 }
 
+/// The state of the maintenance thread.
 #[derive(Debug, Default)]
 struct State {
     /// Whether a thread exists.
@@ -77,6 +77,7 @@ impl Drop for Maintainer {
             // The panic hook has reported a panic of the thread. The store works without it.
             drop(thread.join());
         }
+        // Reset after the thread has ended, so that another one can be started for the store.
         signal.state.lock().stop = false;
     }
 }
@@ -93,6 +94,7 @@ impl Store {
                 if state.stop {
                     return;
                 }
+                // Before the work: what is requested meanwhile leads to another round.
                 state.wanted = false;
             }
             self.maintain();
@@ -131,7 +133,7 @@ impl Store {
         }
     }
 
-    /// Frees what is missing to admit a slice.
+    /// Frees the memory or the sources that are missing to admit a slice.
     pub(crate) fn reclaim(&self, shortage: Shortage) {
         let _only_one = self.inner.maintenance.lock();
         match shortage {
@@ -150,19 +152,22 @@ impl Store {
         }
     }
 
-    /// Frees about `need` bytes of `class`, first from the heaviest sources and then by age, and continues until the class is
-    /// below `limit`.
+    /// Frees about `need` bytes of `class`, first from the heaviest sources and then by age, and continues until the
+    /// class is below `limit`.
     fn make_room(&self, class: Class, need: usize, limit: usize) {
         let views: Vec<LaneView> = class.kinds().iter().map(|kind| self.view(*kind)).collect();
         let cuts = evict::plan(&views, need);
+        // The views keep chunks alive, whose memory the rewriting below is to free.
         drop(views);
         {
             let mut core = self.inner.core.lock();
+            // The rows become invisible at once. Their memory is freed by the rewriting below.
             for cut in cuts {
                 core.expire(cut.kind, cut.slot, cut.floor);
             }
         }
         for kind in class.kinds() {
+            // Even chunks with few expired rows are rewritten, because memory is needed now.
             self.compact(*kind, ExpiredShare::Eighth);
             self.inner.core.lock().lanes[kind.index()].sweep(usize::MAX);
         }
@@ -211,6 +216,8 @@ impl Store {
         // From the back, so that the indexes of the groups before stay valid.
         for group in groups.into_iter().rev() {
             let chunks: &[Arc<Chunk>] = &view.chunks[group.clone()];
+            // The merge runs without the lock on immutable chunks. Only the maintenance replaces chunks, so the indexes
+            // of the view stay valid; rows that expire meanwhile stay in the merged chunk and are hidden by the floor.
             let merged = merge(chunks, |slot| view.floor(slot));
             swept += chunks
                 .iter()
@@ -223,6 +230,7 @@ impl Store {
         drop(view);
         let mut core = self.inner.core.lock();
         let lane = &mut core.lanes[kind.index()];
+        // Also if no chunk was rewritten, or every chunk that is sealed would lead to another check.
         lane.note_compacted();
         swept = swept.min(lane.values());
         drop(core);
@@ -236,6 +244,7 @@ impl Store {
 
     /// Makes room in the table of sources: first forgets sources without rows, then those that were silent longest.
     fn forget_sources(&self) {
+        // Bounded, because other threads may add sources meanwhile. Each round retires a sixteenth of them.
         for _ in 0..32 {
             {
                 let mut core = self.inner.core.lock();
@@ -247,6 +256,8 @@ impl Store {
                     return;
                 }
                 core.retire_sources();
+                // A source is forgotten only once no part of memory has rows of it, so its expired rows in the active
+                // parts are removed too.
                 Kind::ALL.into_iter().for_each(|kind| core.seal(kind));
             }
             for kind in Kind::ALL {

@@ -10,8 +10,8 @@ use crate::source::Source;
 /// Threads share it. Two threads that need the answer for a source at the same time both compute it.
 #[derive(Debug)]
 pub struct Memo {
-    /// By slot, the address of the source, which is even, plus one for a yes. The address shows whether the slot still belongs
-    /// to the source for which the answer was computed.
+    /// By slot, the address of the source, which is even, plus one for a yes. The address shows whether the slot still
+    /// belongs to the source for which the answer was computed.
     answers: Box<[AtomicUsize]>,
 }
 

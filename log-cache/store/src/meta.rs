@@ -49,8 +49,8 @@ impl Store {
     #[must_use]
     pub fn meta(&self) -> Vec<SourceMeta> {
         let mut spans = AHashMap::new();
-        // The lock is released between the kinds, so that ingest does not wait long. The spans are read before the counts,
-        // so a source that appears in between has no span yet and is left out.
+        // The lock is released between the kinds, so that ingest does not wait long. The spans are read before the
+        // counts, so a source that appears in between has no span yet and is left out.
         for kind in Kind::ALL {
             let (chunks, floors) = {
                 let core = self.inner.core.lock();
@@ -78,12 +78,13 @@ impl Store {
                 .filter_map(|slot| describe(slot, *spans.get(&slot.source.slot())?))
                 .collect()
         };
+        // After the lock is released.
         metas.sort_unstable_by(|left, right| left.source_id.cmp(&right.source_id));
         metas
     }
 
-    /// Returns the numbers of one source; `None` if it has no visible envelope. It takes a few microseconds, however many
-    /// other sources there are.
+    /// Returns the numbers of one source; `None` if it has no visible envelope. It takes a few microseconds, however
+    /// many other sources there are.
     #[must_use]
     pub fn meta_of(&self, source_id: &str) -> Option<SourceMeta> {
         let (mut meta, lanes, mut spans) = {

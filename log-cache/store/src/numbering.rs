@@ -1,13 +1,15 @@
 //! The first sequence number of a source.
 //!
-//! A client that reads by `seq > last` must see the new rows of a source, even if the store has forgotten the source since the
-//! last read. So a source that returns must start above its former numbers, which the store no longer knows. The store could
-//! keep the greatest number of all forgotten sources, but that would reveal to a tenant how much another one wrote.
+//! A client that reads by `seq > last` must see the new rows of a source, even if the store has forgotten the source
+//! since the last read. So a source that returns must start above its former numbers, which the store no longer knows.
+//! The store could keep the greatest number of all forgotten sources, but that would reveal to a tenant how much
+//! another one wrote.
 //!
-//! The time reveals nothing. So a source starts with the microsecond since 1970 in which it appears, and counts its envelopes
-//! from there. It is forgotten only after the time has passed its last number. Only a source that has written a million
-//! envelopes a second for its whole life has to be kept longer for that. The numbers are exact as doubles, which JSON readers
-//! use, until 2255. They also grow across restarts of the log cache, as far as the machine's clock does.
+//! The time reveals nothing. So a source starts with the microsecond since 1970 in which it appears, and counts its
+//! envelopes from there. It is forgotten only after the time has passed its last number. Only a source that has written
+//! a million envelopes a second for its whole life has to be kept longer for that. The numbers are exact as doubles,
+//! which JSON readers use, until 2255. They also grow across restarts of the log cache, as far as the machine's clock
+//! does.
 
 use std::time::Instant;
 

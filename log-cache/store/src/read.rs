@@ -1,8 +1,8 @@
 //! Reads pages of one source for the clients of the log cache (logging §14.2).
 //!
-//! A page has the oldest (or, if descending, the newest) envelopes of `[start, end)` of all wanted kinds, ordered by timestamp.
-//! The timestamps of a source are unique ([`crate::timestamps`]), so a client that continues behind the last timestamp that
-//! it saw misses nothing, wherever the page ended.
+//! A page has the oldest (or, if descending, the newest) envelopes of `[start, end)` of all wanted kinds, ordered by
+//! timestamp. The timestamps of a source are unique ([`crate::timestamps`]), so a client that continues behind the last
+//! timestamp that it saw misses nothing, wherever the page ended.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -36,8 +36,8 @@ pub struct ReadQuery {
     pub kinds: Vec<Kind>,
     /// Whether the newest envelopes come first.
     pub descending: bool,
-    /// A filter by name: only counters and timers with a matching name, and the matching metrics of gauges. Logs and events
-    /// have no name and never match.
+    /// A filter by name: only counters and timers with a matching name, and the matching metrics of gauges. Logs and
+    /// events have no name and never match.
     pub name_filter: Option<Regex>,
     /// The greatest size of the page, in encoded bytes. A page of one envelope may be larger.
     pub max_bytes: usize,
@@ -66,8 +66,8 @@ pub enum ReadError {
 impl Store {
     /// Reads a page. The page of an unknown source is empty.
     ///
-    /// The time depends on the number of rows that are read: a few hundred microseconds for a thousand rows, and milliseconds
-    /// for a name filter that matches few of many rows.
+    /// The time depends on the number of rows that are read: a few hundred microseconds for a thousand rows, and
+    /// milliseconds for a name filter that matches few of many rows.
     ///
     /// # Errors
     /// If the page would be too large. A page with a limit of one envelope never is.
@@ -96,6 +96,7 @@ impl Store {
             if let Some(metrics) = names.shows(rows, row) {
                 envelope.clear();
                 encode::envelope(&mut envelope, rows, row, metrics);
+                // The first envelope always fits, or a client could never read past a large one.
                 if page.len > 0 && page.batch.len() + envelope.len() + 8 > query.max_bytes {
                     return Err(ReadError::TooLarge {
                         max_bytes: query.max_bytes,
@@ -133,7 +134,10 @@ impl Store {
                 if tally.live() == 0 {
                     continue;
                 }
+                // The list of chunks is replaced and never changed, so a clone of the pointer is enough.
                 lanes.push((Arc::clone(lane.chunks()), tally.expired));
+                // Otherwise the source has no row in the active part, and `local` is the number of another source
+                // there.
                 if tally.epoch == lane.epoch() {
                     // Only this source's rows are copied out of the active part, so the lock is held for microseconds.
                     let active = lane.active().seal_source(tally.local, u64::MAX, tally.expired);
@@ -150,6 +154,7 @@ impl Store {
             }
             slot.source.slot()
         };
+        // Without the lock: the lists and chunks are immutable.
         for (chunks, floor) in lanes {
             parts.extend(chunks.iter().filter_map(|chunk| {
                 let run = chunk
@@ -301,6 +306,7 @@ impl<'q> NameFilter<'q> {
             return Some(Metrics::All);
         };
         let shape = &rows.shapes()[rows.shape_index(row)];
+        // By address, which is unique as long as the chunks are held. Chunks share most shapes.
         let shown = self.shapes.entry(Arc::as_ptr(shape)).or_insert_with(|| {
             if rows.kind() == Kind::Gauge {
                 shape.metrics().map(|(name, _)| filter.is_match(name)).collect()

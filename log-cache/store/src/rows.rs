@@ -9,7 +9,8 @@
 //! | offsets | 4 | the end of the row's payload |
 //! | payload | its length | the bytes of a log; the encoded fields of an event; eight bytes for each number of a metric |
 //!
-//! The columns are Arrow buffers. Readers share them, and offsets and payload of logs are an Arrow array without a copy.
+//! The columns are Arrow buffers. Readers share them, and offsets and payload of logs are an Arrow array without a
+//! copy.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ impl Columns {
         self.seqs.clear();
         self.identities.clear();
         self.shapes.clear();
+        // The first offset stays: it is the start of the first row.
         self.offsets.truncate(1);
         self.payload.clear();
         self.payload.shrink_to(payload);
@@ -146,6 +148,7 @@ impl Columns {
         }
         let start = from.offsets[rows.start];
         let end = from.offsets[rows.end];
+        // Offsets count from the start of a payload. Here the copied one begins behind the rows that exist.
         let shift = offset(self.payload.len()) - start;
         self.offsets
             .extend(from.offsets[rows.start + 1..=rows.end].iter().map(|end| end + shift));
@@ -167,6 +170,7 @@ impl Columns {
     pub(crate) fn finish(self, kind: Kind, identities: Vec<Arc<Identity>>, shapes: Vec<Arc<Shape>>) -> Rows {
         let offsets = OffsetBuffer::new(self.offsets.into());
         let payload = Buffer::from_vec(self.payload);
+        // Checked once for the whole column. If a single log is not UTF-8, readers convert the rows that they return.
         let text = (kind == Kind::Log)
             .then(|| StringArray::try_new(offsets.clone(), payload.clone(), None).ok())
             .flatten();

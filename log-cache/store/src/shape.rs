@@ -1,7 +1,7 @@
 //! Shapes: the names and units that rows of metrics have in common, stored once. Each row has its own numbers.
 //!
-//! The shape of a counter or a timer is its name. The shape of a gauge is the names and units of its metrics, sorted by name,
-//! and the gauge's row has one value for each of them in that order.
+//! The shape of a counter or a timer is its name. The shape of a gauge is the names and units of its metrics, sorted by
+//! name, and the gauge's row has one value for each of them in that order.
 
 use weir_envelope::view::Message;
 use weir_envelope::wire::{put_varint, read_varint};

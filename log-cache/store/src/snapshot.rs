@@ -67,6 +67,7 @@ impl Store {
         let core = self.inner.core.lock();
         let lane = &core.lanes[kind.index()];
         let active = lane.active().seal(u64::MAX, |slot| core.registry.floor(kind, slot));
+        // Chunks and floors are read under one lock, so that they belong to one moment.
         let chunks = Arc::clone(lane.chunks());
         let floors = Arc::new(core.registry.floors(kind));
         drop(core);

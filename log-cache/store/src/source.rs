@@ -1,9 +1,9 @@
 //! The table of sources, with the counts of each source.
 //!
-//! A source has a *slot* as long as rows of it are in memory. Its rows have two numbers. `seq`, which readers see, counts the
-//! envelopes of all kinds from the time at which the source appeared ([`crate::numbering`]). The *ordinal* counts the
-//! envelopes of one kind, and expiry works with it: the visible rows of a source and kind are exactly those with an ordinal
-//! of at least `expired`.
+//! A source has a *slot* as long as rows of it are in memory. Its rows have two numbers. `seq`, which readers see,
+//! counts the envelopes of all kinds from the time at which the source appeared ([`crate::numbering`]). The *ordinal*
+//! counts the envelopes of one kind, and expiry works with it: the visible rows of a source and kind are exactly those
+//! with an ordinal of at least `expired`.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use weir_envelope::batch::Kind;
 use crate::numbering::Numbering;
 use crate::timestamps::SourceTimes;
 
-/// The memory of a slot without its id, in bytes: the slot, the shared [`Source`], their allocations, and an entry of the
-/// hash table.
+/// The memory of a slot without its id, in bytes: the slot, the shared [`Source`], their allocations, and an entry of
+/// the hash table.
 const SLOT_BYTES: usize = size_of::<Option<Slot>>() + size_of::<Source>() + 64;
 
 /// A source of envelopes, which all of its identities and runs share.
@@ -31,7 +31,8 @@ impl Source {
         &self.id
     }
 
-    /// The index of the source in the tables of its store. It is used for another source once no row of this one is left.
+    /// The index of the source in the tables of its store. It is used for another source once no row of this one is
+    /// left.
     pub(crate) const fn slot(&self) -> u32 {
         self.slot
     }
@@ -156,7 +157,7 @@ impl Registry {
     pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
         self.slots[index]
             .as_mut()
-            .expect("whoever holds a row's slot number keeps the slot taken")
+            .expect("a slot stays in use as long as a row has its number")
     }
 
     /// Iterates over the slots that are in use.
@@ -190,8 +191,8 @@ impl Registry {
 
     /// Removes every source that has no visible row and is not `present` in memory; returns their number.
     ///
-    /// A source whose next sequence number is greater than the one with which it would start again is kept until that is no
-    /// longer so. Thus no sequence number is used twice.
+    /// A source whose next sequence number is greater than the one with which it would start again is kept until that
+    /// is no longer so. Thus no sequence number is used twice.
     pub(crate) fn forget_absent(&mut self, present: &[bool]) -> usize {
         let start = self.numbering.start();
         let mut forgotten = 0;
@@ -214,8 +215,8 @@ impl Registry {
         forgotten
     }
 
-    /// Marks all rows of a sixteenth of the sources, those whose last write is longest ago, as expired. Returns the number of
-    /// these rows, by kind.
+    /// Marks all rows of a sixteenth of the sources, those whose last write is longest ago, as expired. Returns the
+    /// number of these rows, by kind.
     pub(crate) fn retire_oldest(&mut self) -> [u64; Kind::ALL.len()] {
         let mut expired = [0; Kind::ALL.len()];
         let mut written: Vec<u64> = self.iter().map(|slot| slot.written).collect();
@@ -223,8 +224,10 @@ impl Registry {
             return expired;
         }
         let last = written.len().div_ceil(16) - 1;
+        // Selection instead of a sort, because there may be hundreds of thousands of sources.
         let (_, until, _) = written.select_nth_unstable(last);
         let until = *until;
+        // The clock counts writes, so no two sources have the same value.
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.written <= until) {
             for (tally, expired) in slot.tallies.iter_mut().zip(&mut expired) {
                 *expired += tally.live();
@@ -272,8 +275,8 @@ mod tests {
         (manual, Registry::new(Numbering::new(clock)))
     }
 
-    /// A source that wrote 49 envelopes is forgotten as soon as it would start above them, and not before, even if the wall
-    /// clock is set back meanwhile.
+    /// A source that wrote 49 envelopes is forgotten as soon as it would start above them, and not before, even if the
+    /// wall clock is set back meanwhile.
     #[test]
     fn sequence_numbers_are_never_used_again() {
         let (manual, mut registry) = registry();

@@ -35,8 +35,8 @@ pub(crate) struct Inner {
     sizing: [Sizing; Class::ALL.len()],
     hasher: RandomState,
     pub(crate) core: Mutex<Core>,
-    /// Held while chunks are evicted or merged, so that only one thread replaces existing chunks. It is always locked before
-    /// `core`.
+    /// Held while chunks are evicted or merged, so that only one thread replaces existing chunks. It is always locked
+    /// before `core`.
     pub(crate) maintenance: Mutex<()>,
     pub(crate) signal: Signal,
 }
@@ -122,8 +122,8 @@ impl Store {
 
     /// Stores the envelopes of `batch`. They are visible to every reader when this returns.
     ///
-    /// If a budget is exhausted, the call makes room first, which the maintenance has usually done before. `refused` is called
-    /// with the source id of each envelope that is larger than the store accepts.
+    /// If a budget is exhausted, the call makes room first, which the maintenance has usually done before. `refused` is
+    /// called with the source id of each envelope that is larger than the store accepts.
     pub fn ingest(&self, batch: &Batch, mut refused: impl FnMut(&str)) -> Ingested {
         let mut preparer = Preparer::new(&self.inner.hasher, batch.len());
         let mut envelopes = batch.iter();
@@ -141,10 +141,12 @@ impl Store {
                 done.expired += expired;
                 wanted |= sealed;
             }
+            // Published under the lock, so that followers get rows in the order of arrival.
             for kind in Kind::ALL {
                 let lane = &mut core.lanes[kind.index()];
                 lane.publish();
             }
+            // Only after a chunk was sealed, because the check walks over all lanes.
             let wanted = wanted && core.wants_maintenance();
             drop(core);
             if wanted {
@@ -161,6 +163,7 @@ impl Store {
         for _ in 0..64 {
             let core = self.inner.core.lock();
             match core.short_of(costs, &self.inner.limits) {
+                // The lock is kept, so that no other writer takes the room before this one appends.
                 None => return core,
                 Some(shortage) => {
                     drop(core);
@@ -173,8 +176,8 @@ impl Store {
 
     /// Follows a kind: returns its rows from now on, through a queue of `capacity` batches.
     ///
-    /// `count_visible` counts the rows of a batch that the follower may know of. It is called only for batches that found no
-    /// room in the queue, while ingest waits.
+    /// `count_visible` counts the rows of a batch that the follower may know of. It is called only for batches that
+    /// found no room in the queue, while ingest waits.
     #[must_use]
     pub fn tap(
         &self,
@@ -224,6 +227,7 @@ impl Core {
             ..
         } = self;
         let lane = &mut lanes[envelope.kind.index()];
+        // Sealed before the row is numbered: numbers of sources and values are valid for one filling only.
         let sealed = lane.is_full(envelope.payload(scratch).len());
         if sealed {
             *born += 1;

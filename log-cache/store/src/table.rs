@@ -9,8 +9,8 @@
 //! | `events` | `title, body` | an event |
 //! | `drops` | `component, hop, reason, count` | a report of lost envelopes; its source is the one that lost them |
 //!
-//! A `body` that is not UTF-8 has U+FFFD in place of the invalid bytes, and `body_bytes` has the original bytes; otherwise
-//! `body_bytes` is null. Tags are text. A deprecated tag is among them unless a preferred tag has its key.
+//! A `body` that is not UTF-8 has U+FFFD in place of the invalid bytes, and `body_bytes` has the original bytes;
+//! otherwise `body_bytes` is null. Tags are text. A deprecated tag is among them unless a preferred tag has its key.
 
 use std::sync::{Arc, LazyLock};
 
@@ -93,8 +93,8 @@ impl Table {
         Arc::clone(&SCHEMAS[self as usize])
     }
 
-    /// Returns the part of `selection` that belongs to this table. For `drops` these are the reports of losses among the
-    /// counters, which are rows of `counters` too.
+    /// Returns the part of `selection` that belongs to this table. For `drops` these are the reports of losses among
+    /// the counters, which are rows of `counters` too.
     #[must_use]
     pub fn restrict(self, rows: &Rows, selection: Selection) -> Selection {
         if self != Self::Drops || selection.is_empty() {
@@ -114,8 +114,8 @@ impl Table {
 }
 
 impl Table {
-    /// Whether the column at position `column` of the schema has one value for all rows of an [`crate::Identity`]. A condition
-    /// on such columns need not be evaluated for each row.
+    /// Whether the column at position `column` of the schema has one value for all rows of an [`crate::Identity`]. A
+    /// condition on such columns need not be evaluated for each row.
     #[must_use]
     pub fn is_shared(self, column: usize) -> bool {
         let found = self.columns().nth(column).map(|(_, column)| column);
@@ -125,7 +125,8 @@ impl Table {
         )
     }
 
-    /// Returns columns for which [`Table::is_shared`] is true, with one row for each identity at the positions `wanted`.
+    /// Returns columns for which [`Table::is_shared`] is true, with one row for each identity at the positions
+    /// `wanted`.
     ///
     /// # Errors
     /// If a column is not shared.

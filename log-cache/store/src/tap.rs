@@ -1,9 +1,9 @@
 //! Taps: followers that get new rows as they arrive.
 //!
-//! A follower of a kind gets a copy of its new rows, in the order of arrival, through a queue that is bounded in batches and
-//! in bytes. The store never waits for a follower. If the queue is full, the rows are counted instead, and the follower gets
-//! that number before the next rows. For a follower that may read only some sources, only rows of those sources are counted,
-//! so that it learns nothing of the others.
+//! A follower of a kind gets a copy of its new rows, in the order of arrival, through a queue that is bounded in
+//! batches and in bytes. The store never waits for a follower. If the queue is full, the rows are counted instead, and
+//! the follower gets that number before the next rows. For a follower that may read only some sources, only rows of
+//! those sources are counted, so that it learns nothing of the others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -106,13 +106,15 @@ impl Taps {
         }
     }
 
-    /// Sends the rows that arrived since the last call to all followers. It must be called before the active part is cleared.
+    /// Sends the rows that arrived since the last call to all followers. It must be called before the active part is
+    /// cleared.
     #[inline]
     pub(crate) fn publish(&mut self, active: &Active) {
         if self.taps.is_empty() || self.published == active.len() {
             return;
         }
         let rows = Arc::new(active.since(self.published));
+        // Also if a queue is full: rows that are counted as missed must not be sent later.
         self.published = active.len();
         let bytes = rows.bytes();
         self.taps.retain(|sender| {

@@ -1,26 +1,27 @@
 //! Gives each envelope a timestamp that is unique within its source (decision 0019).
 //!
-//! Clients of the log cache read the next page from behind the last timestamp that they saw. If a page ended among equal
-//! timestamps, such a client would miss the rest of them. A page that contains all equal timestamps would have no bound. So
-//! an envelope whose timestamp the source has already used is stored some nanoseconds later, [`STEP`] behind the last of
-//! them. Timestamps are unique among all kinds of a source, because a client may read several kinds at once.
+//! Clients of the log cache read the next page from behind the last timestamp that they saw. If a page ended among
+//! equal timestamps, such a client would miss the rest of them. A page that contains all equal timestamps would have no
+//! bound. So an envelope whose timestamp the source has already used is stored some nanoseconds later, [`STEP`] behind
+//! the last of them. Timestamps are unique among all kinds of a source, because a client may read several kinds at
+//! once.
 //!
 //! # Cost
-//! An envelope that is newer than all others of its source costs nothing, and so does one within the *newest stretch*: the
-//! timestamps without a gap up to the newest. The timestamp of any other envelope is looked up in a set of recent ones
-//! ([`Recent`]), and in the chunks if it is older than those in the set.
+//! An envelope that is newer than all others of its source costs nothing, and so does one within the *newest stretch*:
+//! the timestamps without a gap up to the newest. The timestamp of any other envelope is looked up in a set of recent
+//! ones ([`Recent`]), and in the chunks if it is older than those in the set.
 
 use crate::lane::Lane;
 use crate::source::Slot;
 
 /// The distance to which equal timestamps are moved apart, in nanoseconds.
 ///
-/// Clients that read towards the newest go on at `last + 1`. Those that read towards the oldest go on with the exclusive end
-/// `last`, but the cloud controller with `last - 1`, and so would miss an envelope at a distance of one.
+/// Clients that read towards the newest go on at `last + 1`. Those that read towards the oldest go on with the
+/// exclusive end `last`, but the cloud controller with `last - 1`, and so would miss an envelope at a distance of one.
 pub(crate) const STEP: i64 = 2;
 
-/// The greatest timestamp that is stored, some minutes before the greatest 64-bit number. Later timestamps are stored as this
-/// one, so that there is room to move them apart.
+/// The greatest timestamp that is stored, some minutes before the greatest 64-bit number. Later timestamps are stored
+/// as this one, so that there is room to move them apart.
 pub(crate) const MAX_TIMESTAMP: i64 = i64::MAX - (1 << 40);
 
 /// The known timestamps of one source.
@@ -59,6 +60,7 @@ impl SourceTimes {
     /// Updates the state for the current `generation`.
     fn enter(&mut self, generation: u64) {
         if self.generation != generation {
+            // If a generation was skipped, none of the source's timestamps is in the two that are remembered.
             self.settled = if self.generation + 1 == generation {
                 self.before
             } else {
@@ -84,13 +86,14 @@ impl TimestampAllocator {
         }
     }
 
-    /// Returns the timestamp at which an envelope of `slot` with timestamp `wanted` is stored: `wanted` if it is free, or else
-    /// the next free one. `lanes` are the lanes of all kinds.
+    /// Returns the timestamp at which an envelope of `slot` with timestamp `wanted` is stored: `wanted` if it is free,
+    /// or else the next free one. `lanes` are the lanes of all kinds.
     #[inline]
     pub(crate) fn allocate(&mut self, slot: &mut Slot, wanted: i64, lanes: &[Lane]) -> i64 {
         let wanted = wanted.min(MAX_TIMESTAMP);
         let times = &mut slot.times;
         times.enter(self.recent.next());
+        // A newer timestamp begins a new stretch.
         let allocated = if wanted > times.last || times.is_empty() {
             times.first = wanted;
             times.last = wanted;
@@ -116,8 +119,9 @@ impl TimestampAllocator {
         if !taken(wanted) {
             return wanted;
         }
-        // An exponential and then a binary search for the first free timestamp. With n envelopes of one timestamp it takes
-        // about 2 log2 n look-ups. If the used ones have gaps, it finds one that is free, and not always the first.
+        // An exponential and then a binary search for the first free timestamp. With n envelopes of one timestamp it
+        // takes about 2 log2 n look-ups. If the used ones have gaps, it finds one that is free, and not always the
+        // first.
         let at = |steps: i64| wanted.saturating_add(steps.saturating_mul(STEP));
         let (mut below, mut above) = (0, 1);
         while at(above) < times.first && taken(at(above)) {
@@ -141,8 +145,8 @@ impl TimestampAllocator {
 
 /// The set of timestamps that were allocated last, of all sources.
 ///
-/// It has two generations; when the younger is full, the older is forgotten. It holds 32-bit fingerprints, so it may report a
-/// timestamp that was not allocated, which moves an envelope without need. It never misses one that was.
+/// It has two generations; when the younger is full, the older is forgotten. It holds 32-bit fingerprints, so it may
+/// report a timestamp that was not allocated, which moves an envelope without need. It never misses one that was.
 #[derive(Debug)]
 struct Recent {
     young: Box<[u32]>,
@@ -156,6 +160,7 @@ struct Recent {
 impl Recent {
     fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
+        // At most half full, so that a search ends after a few entries.
         let table = || vec![0; (capacity * 2).next_power_of_two()].into_boxed_slice();
         Self {
             young: table(),
@@ -200,10 +205,12 @@ fn key(slot: u32, timestamp: i64) -> (usize, u32) {
     let mixed = (timestamp.cast_unsigned() ^ u64::from(slot).rotate_right(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let [home, print] = [mixed >> 32, mixed].map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked"));
+    // Zero marks a free entry, so the lowest bit is set.
     (home as usize, print | 1)
 }
 
-/// Returns the index of `print`, or of the free entry in which it belongs. A table is at most half full, so there is one.
+/// Returns the index of `print`, or of the free entry in which it belongs. A table is at most half full, so there is
+/// one.
 #[inline]
 fn find(table: &[u32], home: usize, print: u32) -> usize {
     let mask = table.len() - 1;

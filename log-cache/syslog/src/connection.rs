@@ -1,7 +1,8 @@
-//! One sender's connection: bytes to messages to envelopes.
+//! The connection of one sender: turns its bytes into messages, and the messages into envelopes.
 //!
-//! What one read brought becomes one chunk for the outbox; the next read waits until that has room. So a sender is read as
-//! fast as the log cache takes, and what the connection holds is bounded by the longest message and one read.
+//! The messages of one read become one chunk for the outbox, and the next read waits until the outbox has room for it.
+//! So a sender is read as fast as the log cache stores, and the memory of a connection is bounded by the longest
+//! message and one read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,28 +23,28 @@ use weir_syslog::envelope::{Mapper, Refused};
 
 use crate::outbox::Outbox;
 
-/// Where messages that are no envelope's are booked.
+/// The hop at which messages that do not become envelopes are counted.
 pub(crate) const INGRESS: &str = "ingress";
 
-/// Bytes that one read may bring.
-const READ: usize = 32 << 10;
+/// The size of one read, in bytes.
+const READ_SIZE: usize = 32 << 10;
 
-/// When the server stops, a sender is read until it is silent for so long.
-const SILENCE: Duration = Duration::from_millis(50);
+/// How long a sender must be silent before a stopping server closes its connection.
+const SILENCE_BEFORE_CLOSE: Duration = Duration::from_millis(50);
 
-/// And no longer than this, however much it has to say.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a stopping server reads from a sender at most.
+const FINAL_READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a sender has to take note that the connection ends.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The time limit for closing a connection in order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bad messages are told this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The interval at which bad messages are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The field of a batch that is an envelope.
+/// The number of the field of `EnvelopeBatch` that holds an envelope.
 const ENVELOPE: u32 = 1;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) framing: Framing,
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
 }
 
-/// A connection and what it has read.
+/// A connection, with the bytes and envelopes that it holds.
 #[derive(Debug)]
 pub(crate) struct Connection {
     shared: Shared,
@@ -64,25 +65,25 @@ pub(crate) struct Connection {
     place: Place,
     decoder: Decoder,
     mapper: Mapper,
-    /// What was read and is no whole message yet.
+    /// The bytes that were read and are not a complete message yet.
     held: BytesMut,
-    /// Encoded `EnvelopeBatch.batch` fields that are not in the outbox yet.
+    /// The encoded `EnvelopeBatch.batch` fields that are not in the outbox yet.
     batch: Vec<u8>,
     envelopes: usize,
-    /// The last envelope.
+    /// A buffer for one envelope.
     envelope: Vec<u8>,
-    /// Until when the sender is read although the server stops.
+    /// The time until which the sender is read although the server stops.
     until: Option<Instant>,
 }
 
-/// What a read came to.
+/// The result of a read.
 enum Event {
     Bytes,
-    /// The stream ended, in order if `clean`.
+    /// The stream ended; `clean` says whether the sender closed it in order.
     End {
         clean: bool,
     },
-    /// We end it.
+    /// The server ends the connection.
     Stop,
 }
 
@@ -102,8 +103,7 @@ impl Connection {
         }
     }
 
-    /// Takes everything that the sender sends, until it ends, is idle for too long, or the server stops and the sender
-    /// is silent.
+    /// Reads messages until the sender ends the connection, is idle for too long, or is silent while the server stops.
     pub(crate) async fn run(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         loop {
             match self.read(&mut stream).await {
@@ -115,7 +115,7 @@ impl Connection {
                     self.finish(clean).await;
                     break;
                 }
-                // A message that has begun is the sender's to send again.
+                // The sender has to send an unfinished message again, and so it is not counted as lost.
                 Event::Stop => break,
             }
             if self.decoder.is_lost() {
@@ -128,12 +128,12 @@ impl Connection {
                 break;
             }
         }
-        // Says that this is the end, if anybody listens.
-        drop(timeout(GOODBYE, stream.shutdown()).await);
+        // The sender may be gone, so a failure to close in order has no effect.
+        drop(timeout(CLOSE_TIMEOUT, stream.shutdown()).await);
     }
 
     async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Event {
-        self.held.reserve(READ);
+        self.held.reserve(READ_SIZE);
         let (shared, held) = (&self.shared, &mut self.held);
         let read = timeout(shared.idle_timeout, stream.read_buf(held));
         if let Some(read) = shared.shutdown.unless_requested(read).await {
@@ -142,14 +142,14 @@ impl Connection {
                 Event::End { clean: false }
             });
         }
-        let until = *self.until.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+        let until = *self.until.get_or_insert_with(|| Instant::now() + FINAL_READ_LIMIT);
         if Instant::now() >= until {
             return Event::Stop;
         }
-        event(timeout(SILENCE, stream.read_buf(held)).await).unwrap_or(Event::Stop)
+        event(timeout(SILENCE_BEFORE_CLOSE, stream.read_buf(held)).await).unwrap_or(Event::Stop)
     }
 
-    /// Takes the messages that are whole by now.
+    /// Converts the complete messages among the bytes that were read.
     async fn take(&mut self) {
         let now = self.shared.clock.now_nanos();
         let bytes = std::mem::take(&mut self.held);
@@ -157,24 +157,24 @@ impl Connection {
         while let Some(item) = self.decoder.next(&mut rest) {
             self.item(item, now);
             if self.envelopes == self.shared.max_batch {
-                self.hand_over().await;
+                self.put_batch().await;
             }
         }
-        self.hand_over().await;
-        // The start of a message goes before what is read next.
+        self.put_batch().await;
+        // The start of an incomplete message stays in the buffer, and the next read appends to it.
         let left = rest.len();
         self.held = bytes;
         self.held.advance(self.held.len() - left);
     }
 
-    /// The stream ended: so does what it had begun.
+    /// Handles the end of the stream, at which the last message may be incomplete.
     async fn finish(&mut self, clean: bool) {
         let now = self.shared.clock.now_nanos();
         let bytes = std::mem::take(&mut self.held);
         if let Some(item) = self.decoder.finish(&bytes, clean) {
             self.item(item, now);
         }
-        self.hand_over().await;
+        self.put_batch().await;
     }
 
     #[inline]
@@ -200,7 +200,7 @@ impl Connection {
             Refused::Malformed(_) => Reason::Malformed,
             Refused::Unmappable(_) => Reason::Unconvertible,
         };
-        // As far as it goes: a loss should have a name.
+        // The source id is read if possible, so that the loss is counted for its source.
         let source = weir_syslog::read::parse(message)
             .ok()
             .and_then(|message| message.header.app_name);
@@ -221,7 +221,7 @@ impl Connection {
         self.shared.ledger.dropped(INGRESS, reason, source_id, 1);
         weir_service::limited!(
             warn,
-            COMPLAIN_EVERY,
+            LOG_INTERVAL,
             peer = %self.peer,
             source_id,
             %reason,
@@ -230,7 +230,7 @@ impl Connection {
         );
     }
 
-    async fn hand_over(&mut self) {
+    async fn put_batch(&mut self) {
         if self.envelopes > 0 {
             let envelopes = std::mem::take(&mut self.envelopes);
             self.shared.ledger.received(envelopes as u64);
@@ -240,12 +240,12 @@ impl Connection {
     }
 }
 
-/// What a read came to, if it was in time.
+/// Returns the result of a read; `None` if it timed out.
 fn event(read: Result<io::Result<usize>, Elapsed>) -> Option<Event> {
     match read.ok()? {
         Ok(0) => Some(Event::End { clean: true }),
         Ok(_) => Some(Event::Bytes),
-        // Also a sender that goes without ending its TLS session.
+        // This includes a sender that closes the connection without ending its TLS session.
         Err(_) => Some(Event::End { clean: false }),
     }
 }

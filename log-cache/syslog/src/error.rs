@@ -1,4 +1,4 @@
-//! Why a syslog server does not run.
+//! The errors of the syslog server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,15 +7,15 @@ use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
-/// Why a syslog server cannot start.
+/// The reason why a syslog server cannot start.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The address cannot be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The certificates cannot be used.

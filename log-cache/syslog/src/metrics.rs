@@ -1,6 +1,6 @@
-//! What the syslog server says about itself (logging §18).
+//! The metrics of the syslog server (logging §18).
 //!
-//! The counts of envelopes are the ledger's, so that metrics and books never disagree.
+//! The counts of envelopes are read from the ledger, so that metrics and ledger never disagree.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use weir_flow::{Ledger, LedgerSnapshot};
 
 use crate::connection::INGRESS;
 
-/// What is counted beside the ledger.
+/// The counts that the ledger does not have.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     failed_sends: AtomicU64,
@@ -18,7 +18,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the server's metrics.
+    /// Registers the metrics of the server.
     pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>) -> Arc<Self> {
         let metrics = Arc::<Self>::default();
         let counter = |name, description, value: fn(&LedgerSnapshot) -> u64| {
@@ -54,14 +54,14 @@ impl Metrics {
         self.failed_sends.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a connection for as long as the guard lives.
+    /// Counts a connection until the guard is dropped.
     pub(crate) fn connected(self: &Arc<Self>) -> Connected {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Connected(Arc::clone(self))
     }
 }
 
-/// A connection that is counted.
+/// The guard of a counted connection.
 #[derive(Debug)]
 pub(crate) struct Connected(Arc<Metrics>);
 

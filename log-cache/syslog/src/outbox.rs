@@ -1,7 +1,8 @@
-//! From the connections to the log cache: batches, a few in flight, sent again until they are taken.
+//! Sends envelopes from the connections to the log cache, in batches, until the log cache has acknowledged them.
 //!
-//! Connections put [`Chunk`]s into the [`Outbox`] within a budget of bytes, which a chunk holds until the log cache has
-//! it. The [`Shipper`] gathers chunks to batches, by size or age, whichever is first.
+//! Connections put [`Chunk`]s into the [`Outbox`] within a budget of bytes. A chunk holds its part of the budget until
+//! it is acknowledged. The [`Shipper`] gathers chunks into batches, and sends a batch when it is large enough or old
+//! enough.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,74 +23,75 @@ use weir_service::Shutdown;
 use crate::config::Batching;
 use crate::metrics::Metrics;
 
-/// Where a loss on the way to the log cache is booked.
+/// The hop at which losses on the way to the log cache are counted.
 const EGRESS: &str = "egress";
 
-/// `SendRequest { 1: EnvelopeBatch }` in, `SendResponse {}` out.
+/// The method, which takes `SendRequest { 1: EnvelopeBatch }` and returns `SendResponse {}`.
 const SEND: &str = "/logcache.v1.Ingress/Send";
 
-/// Batches that are sent at a time.
-const LANES: usize = 4;
+/// The number of batches that are sent at a time.
+const CONCURRENT_BATCHES: usize = 4;
 
-/// Chunks that may wait to be gathered; their bytes are bounded by the budget.
+/// The number of chunks that may wait to be gathered. The budget bounds their bytes.
 const MAX_CHUNKS: usize = 1024;
 
-/// Bytes of a batch at the most, as long as one chunk is not larger: the log cache stores what is above half a megabyte
-/// on a thread of its own.
+/// The greatest size of a batch in bytes, unless a single chunk is larger. It is below half a megabyte, from which on
+/// the log cache stores a batch on a thread of its own.
 const MAX_BATCH: usize = 400 << 10;
 
-/// A log cache that has not answered by then has lost the request.
+/// The time limit for an answer, after which a request counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// That the log cache cannot be reached is said this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The interval at which a log cache that cannot be reached is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Encoded `EnvelopeBatch.batch` fields.
+/// Encoded `EnvelopeBatch.batch` fields from one connection.
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
     envelopes: usize,
-    /// Its part of the budget.
+    /// The chunk's part of the budget.
     _permit: OwnedSemaphorePermit,
 }
 
-/// Where connections put what is for the log cache. Clones share it.
+/// The outbox into which connections put envelopes for the log cache. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     chunks: mpsc::Sender<Chunk>,
     budget: Arc<Semaphore>,
     budget_bytes: usize,
-    books: Arc<Books>,
+    accounting: Arc<Accounting>,
 }
 
-/// Takes it from there.
+/// Gathers chunks from the outbox into batches, and sends them.
 #[derive(Debug)]
 pub(crate) struct Shipper {
     chunks: mpsc::Receiver<Chunk>,
     budget: Arc<Semaphore>,
     batching: Batching,
     gathered: Vec<Chunk>,
-    /// When what is gathered is sent at the latest.
+    /// The time at which the gathered chunks are sent at the latest.
     due: Option<Instant>,
-    lane: Lane,
+    batch_sender: BatchSender,
 }
 
-/// What sending one batch takes.
+/// Sends one batch.
 #[derive(Debug, Clone)]
-struct Lane {
+struct BatchSender {
     channel: Channel,
-    books: Arc<Books>,
+    accounting: Arc<Accounting>,
     gave_up: Shutdown,
 }
 
+/// Counts what became of envelopes.
 #[derive(Debug)]
-struct Books {
+struct Accounting {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
 }
 
-/// An outbox of `budget` bytes and its shipper, which sends through `channel` until `gave_up` is requested; what it has
-/// then is counted as lost.
+/// Returns an outbox of `budget_bytes` and its shipper, which sends through `channel` until `gave_up` is requested. The
+/// envelopes that it has then are counted as lost.
 pub(crate) fn outbox(
     channel: Channel,
     batching: Batching,
@@ -99,12 +101,12 @@ pub(crate) fn outbox(
 ) -> (Outbox, Shipper) {
     let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
     let budget = Arc::new(Semaphore::new(budget_bytes));
-    let books = Arc::new(Books { ledger, metrics });
+    let accounting = Arc::new(Accounting { ledger, metrics });
     let outbox = Outbox {
         chunks: sender,
         budget: Arc::clone(&budget),
         budget_bytes,
-        books: Arc::clone(&books),
+        accounting: Arc::clone(&accounting),
     };
     let shipper = Shipper {
         chunks: receiver,
@@ -112,9 +114,9 @@ pub(crate) fn outbox(
         batching,
         gathered: Vec::new(),
         due: None,
-        lane: Lane {
+        batch_sender: BatchSender {
             channel,
-            books,
+            accounting,
             gave_up,
         },
     };
@@ -122,10 +124,11 @@ pub(crate) fn outbox(
 }
 
 impl Outbox {
-    /// Hands over so many envelopes, encoded as `EnvelopeBatch.batch` fields; waits while the budget is used up.
+    /// Puts envelopes into the outbox, encoded as `EnvelopeBatch.batch` fields. It waits while the budget is used up.
     pub(crate) async fn put(&self, bytes: Vec<u8>, envelopes: usize) {
-        self.books.ledger.in_flight(signed(envelopes));
-        // One that is larger than all of the budget has all of it.
+        // Counted before the wait, because the envelopes are received already.
+        self.accounting.ledger.in_flight(signed(envelopes));
+        // A chunk that is larger than the budget gets all of it.
         let share = u32::try_from(bytes.len().min(self.budget_bytes)).unwrap_or(u32::MAX);
         let bytes = Bytes::from(bytes);
         if let Ok(permit) = Arc::clone(&self.budget).acquire_many_owned(share).await {
@@ -137,40 +140,41 @@ impl Outbox {
             let Err(mpsc::error::SendError(chunk)) = self.chunks.send(chunk).await else {
                 return;
             };
-            self.books.lost(&[chunk.bytes], envelopes, Reason::ShuttingDown);
+            self.accounting.lost(&[chunk.bytes], envelopes, Reason::ShuttingDown);
         } else {
-            self.books.lost(&[bytes], envelopes, Reason::ShuttingDown);
+            self.accounting.lost(&[bytes], envelopes, Reason::ShuttingDown);
         }
     }
 }
 
 impl Shipper {
-    /// Sends until every outbox is gone and all is sent, or it is time to give up.
+    /// Sends until every outbox was dropped and everything is sent, or until `gave_up` is requested.
     pub(crate) async fn run(mut self) {
-        let mut flying = FuturesUnordered::new();
+        let mut sending = FuturesUnordered::new();
         let mut open = true;
-        let gave_up = self.lane.gave_up.clone();
-        while open || !flying.is_empty() {
+        let gave_up = self.batch_sender.gave_up.clone();
+        while open || !sending.is_empty() {
             tokio::select! {
                 () = gave_up.requested(), if open => {
-                    // Nobody gets in any more; what is inside is gathered below and counted by its lane.
+                    // No further chunk is accepted. Those that are here are gathered, and their sender counts them as
+                    // lost.
                     self.budget.close();
                     self.chunks.close();
                     while let Some(chunks) = self.gather().await {
-                        flying.push(self.lane.clone().send(chunks));
+                        sending.push(self.batch_sender.clone().send(chunks));
                     }
                     open = false;
                 }
-                gathered = self.gather(), if open && flying.len() < LANES => match gathered {
-                    Some(chunks) => flying.push(self.lane.clone().send(chunks)),
+                gathered = self.gather(), if open && sending.len() < CONCURRENT_BATCHES => match gathered {
+                    Some(chunks) => sending.push(self.batch_sender.clone().send(chunks)),
                     None => open = false,
                 },
-                Some(()) = flying.next(), if !flying.is_empty() => {}
+                Some(()) = sending.next(), if !sending.is_empty() => {}
             }
         }
     }
 
-    /// The next batch; `None` when there will be no more. Cancel safe.
+    /// Returns the next batch; `None` if there will be no more. Cancel safe.
     async fn gather(&mut self) -> Option<Vec<Chunk>> {
         loop {
             let next = match self.due {
@@ -185,6 +189,7 @@ impl Shipper {
             };
             let (envelopes, bytes) = self.size();
             let full = envelopes + chunk.envelopes > self.batching.envelopes || bytes + chunk.bytes.len() > MAX_BATCH;
+            // A chunk that does not fit starts the next batch, so that a batch is not larger than the limit.
             let before = (full && envelopes > 0).then(|| self.take());
             self.due.get_or_insert_with(|| Instant::now() + self.batching.age);
             self.gathered.push(chunk);
@@ -208,8 +213,8 @@ impl Shipper {
     }
 }
 
-impl Lane {
-    /// Sends one batch until it is taken, or refused for good, or it is time to give up.
+impl BatchSender {
+    /// Sends one batch until it is acknowledged, refused for good, or `gave_up` is requested.
     async fn send(self, chunks: Vec<Chunk>) {
         let envelopes = chunks.iter().map(|chunk| chunk.envelopes).sum();
         let len = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
@@ -221,8 +226,8 @@ impl Lane {
         let sent = self.gave_up.unless_requested(self.send_until_answered(request)).await;
         let reason = match sent {
             Some(Ok(())) => {
-                self.books.ledger.sent(envelopes as u64);
-                self.books.ledger.in_flight(-signed(envelopes));
+                self.accounting.ledger.sent(envelopes as u64);
+                self.accounting.ledger.in_flight(-signed(envelopes));
                 return;
             }
             Some(Err(status)) => {
@@ -237,9 +242,10 @@ impl Lane {
             None => Reason::ShuttingDown,
         };
         let bytes: Vec<Bytes> = chunks.into_iter().map(|chunk| chunk.bytes).collect();
-        self.books.lost(&bytes, envelopes, reason);
+        self.accounting.lost(&bytes, envelopes, reason);
     }
 
+    /// Sends a request, again and again, until the log cache accepts or refuses it.
     async fn send_until_answered(&self, request: Frame) -> Result<(), Status> {
         let mut backoff = Backoff::between_parts();
         loop {
@@ -249,13 +255,13 @@ impl Lane {
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {ANSWER_TIMEOUT:?}")),
             };
-            self.books.metrics.send_failed();
+            self.accounting.metrics.send_failed();
             if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) {
                 return Err(status);
             }
             weir_service::limited!(
                 warn,
-                COMPLAIN_EVERY,
+                LOG_INTERVAL,
                 address = self.channel.address(),
                 code = ?status.code(),
                 error = status.message(),
@@ -266,8 +272,8 @@ impl Lane {
     }
 }
 
-impl Books {
-    /// Counts what will not reach the log cache, by source.
+impl Accounting {
+    /// Counts envelopes that will not reach the log cache, by source.
     fn lost(&self, chunks: &[Bytes], envelopes: usize, reason: Reason) {
         self.ledger.in_flight(-signed(envelopes));
         let mut sources: HashMap<String, u64> = HashMap::new();

@@ -1,4 +1,4 @@
-//! The syslog server between senders and a log cache: what arrives, what a bad message costs, who waits for whom.
+//! The syslog server between senders and a log cache: delivery, bad messages, and back pressure.
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,7 +27,7 @@ fn counted(message: &str) -> String {
     format!("{} {message}", message.len())
 }
 
-/// Every kind, with its tags, whitespace and all.
+/// Every kind of envelope arrives, with its tags and white space.
 #[tokio::test]
 async fn every_kind_arrives() {
     let pki = Pki::new();
@@ -44,7 +44,7 @@ async fn every_kind_arrives() {
     ] {
         stream.push_str(&counted(&format!("{head} {data}")));
     }
-    // In two writes, cut anywhere.
+    // In two writes, which are cut at any position.
     let (first, second) = stream.as_bytes().split_at(200);
     send(&mut sender, first).await;
     send(&mut sender, second).await;
@@ -68,9 +68,9 @@ async fn every_kind_arrives() {
     assert!(is_closed(&mut sender).await);
 }
 
-/// Between good messages every sort of bad one: each costs itself and is counted by its reason; the connection goes on.
+/// Bad messages of every sort between good ones are counted by their reason, and do not affect the good ones.
 #[tokio::test]
-async fn a_bad_message_costs_only_itself() {
+async fn a_bad_message_does_not_affect_the_others() {
     let pki = Pki::new();
     let log_cache = LogCache::start(&pki).await;
     let syslog = Syslog::start(&pki, log_cache.address, RawConfig::default()).await;
@@ -90,7 +90,7 @@ async fn a_bad_message_costs_only_itself() {
         send(&mut sender, bad).await;
     }
     send(&mut sender, message("app", "last")).await;
-    // What the original refuses, and closes the connection for.
+    // Messages at which the original closes the connection.
     let tag = "t".repeat(100);
     send(
         &mut sender,
@@ -99,7 +99,7 @@ async fn a_bad_message_costs_only_itself() {
         )),
     )
     .await;
-    // A message that the end of the connection cuts.
+    // A message that is cut by the end of the connection.
     send(&mut sender, "100 <14>1 ").await;
     sender.shutdown().await.unwrap();
     eventually("all have arrived", || log_cache.count() == bad.len() + 2).await;
@@ -115,9 +115,9 @@ async fn a_bad_message_costs_only_itself() {
     );
 }
 
-/// Noise, silence and strangers do not keep a sender from its work.
+/// Connections with noise, with silence, or without a valid certificate do not disturb a sender.
 #[tokio::test]
-async fn strangers_do_no_harm() {
+async fn invalid_connections_do_not_disturb_senders() {
     let pki = Pki::new();
     let log_cache = LogCache::start(&pki).await;
     let raw = RawConfig {
@@ -125,10 +125,10 @@ async fn strangers_do_no_harm() {
         ..RawConfig::default()
     };
     let syslog = Syslog::start(&pki, log_cache.address, raw).await;
-    // No TLS at all.
+    // Without TLS.
     let mut plain = TcpStream::connect(syslog.address).await.unwrap();
     plain.write_all(message("app", "plain").as_bytes()).await.unwrap();
-    // No certificate, and one of somebody else's CA: with TLS 1.3 they learn it when they read.
+    // Without a certificate, and with one of another CA. With TLS 1.3 the client learns of the refusal when it reads.
     let foreign = Pki::new();
     for tls in [
         ClientTls::trusting(&pki.authority.ca_file()).unwrap(),
@@ -139,20 +139,20 @@ async fn strangers_do_no_harm() {
         .unwrap(),
     ] {
         if let Ok(mut stranger) = syslog.connect_as(&tls).await {
-            // It may be cut off before this.
+            // The connection may be closed before this.
             drop(stranger.write_all(message("app", "stranger").as_bytes()).await);
             assert!(is_closed(&mut stranger).await || stranger.shutdown().await.is_err());
         }
     }
-    // A certificate, and noise: cut off once it is hopeless.
+    // With a certificate and noise: closed when no frame is found.
     let mut noisy = syslog.connect(&pki).await;
     let noise = vec![b'\xff'; 64 << 10];
     while noisy.write_all(&noise).await.is_ok() {}
-    // A certificate, and nothing to say.
+    // With a certificate, and silent.
     let mut silent = syslog.connect(&pki).await;
     send(&mut silent, "17 <14>").await;
     assert!(is_closed(&mut silent).await);
-    // The one that all this is for.
+    // A valid sender.
     let mut sender = syslog.connect(&pki).await;
     send(&mut sender, message("app", "hello")).await;
     eventually("it has arrived", || log_cache.count() == 1).await;
@@ -161,9 +161,9 @@ async fn strangers_do_no_harm() {
     assert_eq!(dropped(&books), ["ingress malformed 2"]);
 }
 
-/// While the log cache takes nothing, senders wait and nothing is lost; what waits in the server is bounded.
+/// While the log cache does not answer, senders wait, nothing is lost, and the memory of the server is bounded.
 #[tokio::test]
-async fn a_slow_log_cache_holds_the_senders_up() {
+async fn senders_wait_for_a_slow_log_cache() {
     let pki = Pki::new();
     let log_cache = LogCache::start(&pki).await;
     log_cache.state.stalled.store(1, Ordering::Relaxed);
@@ -187,7 +187,7 @@ async fn a_slow_log_cache_holds_the_senders_up() {
             sender
         }
     });
-    // It is blocked when nothing has moved for a while.
+    // The server is blocked when its counts have not changed for a while.
     let mut before = usize::MAX;
     while before != written.load(Ordering::Relaxed) {
         before = written.load(Ordering::Relaxed);
@@ -212,9 +212,9 @@ async fn a_slow_log_cache_holds_the_senders_up() {
     assert_eq!(books.sent, count as u64);
 }
 
-/// The log cache is not there yet, answers with errors, and is restarted in between: all arrives.
+/// Every message arrives although the log cache starts late, answers with errors, and is restarted.
 #[tokio::test]
-async fn a_log_cache_that_comes_and_goes_misses_nothing() {
+async fn a_restarted_log_cache_gets_every_message() {
     let pki = Pki::new();
     let (address, state) = LogCache::start(&pki).await.stop().await;
     let syslog = Syslog::start(&pki, address, RawConfig::default()).await;
@@ -236,7 +236,7 @@ async fn a_log_cache_that_comes_and_goes_misses_nothing() {
     for number in 0..2000 {
         send(&mut sender, message("app", &number.to_string())).await;
     }
-    // And the connection is a new one.
+    // The restart needs a new connection.
     let mut sender = syslog.connect(&pki).await;
     send(&mut sender, message("app", "after")).await;
     let log_cache = LogCache::start_at(&pki, address, state).await;
@@ -246,7 +246,7 @@ async fn a_log_cache_that_comes_and_goes_misses_nothing() {
     assert_eq!(dropped(&syslog.stop().await), [""; 0]);
 }
 
-/// What the log cache does not want is counted with its source; the rest goes on.
+/// A batch that the log cache refuses is counted by source, and later ones are sent.
 #[tokio::test]
 async fn a_batch_that_is_refused_is_counted() {
     let pki = Pki::new();
@@ -261,9 +261,9 @@ async fn a_batch_that_is_refused_is_counted() {
     assert_eq!(dropped(&syslog.stop().await), ["egress rejected 1"]);
 }
 
-/// What was sent before the server is asked to stop is taken and leaves; senders are told.
+/// Messages that were sent before the server is stopped reach the log cache, and the connections are closed.
 #[tokio::test]
-async fn stopping_takes_what_was_sent() {
+async fn a_stopping_server_delivers_what_was_sent() {
     let pki = Pki::new();
     let log_cache = LogCache::start(&pki).await;
     let raw = RawConfig {
@@ -283,9 +283,9 @@ async fn stopping_takes_what_was_sent() {
     assert!(is_closed(&mut sender).await);
 }
 
-/// At the deadline what could not leave is counted, by source.
+/// Envelopes that could not be sent before the deadline are counted by source.
 #[tokio::test]
-async fn stopping_without_a_log_cache_counts_what_is_lost() {
+async fn a_server_that_stops_without_a_log_cache_counts_losses() {
     let pki = Pki::new();
     let (address, _) = LogCache::start(&pki).await.stop().await;
     let raw = RawConfig {
@@ -298,7 +298,7 @@ async fn stopping_without_a_log_cache_counts_what_is_lost() {
     for source in ["a", "b", "c"] {
         let mut sender = syslog.connect(&pki).await;
         let lines: String = (0..500).map(|number| message(source, &number.to_string())).collect();
-        // More than the budget: some connections wait for it.
+        // More than the budget, so that some connections wait for it.
         send(&mut sender, lines).await;
         senders.push(sender);
     }
@@ -308,9 +308,10 @@ async fn stopping_without_a_log_cache_counts_what_is_lost() {
     assert_eq!(dropped(&books), [format!("egress shutting_down {}", books.received)]);
 }
 
-/// Lines instead of octet counts, senders without certificates; the last line need not end.
+/// Senders without certificates may send lines instead of octet counts, if that is configured. The last line need not
+/// end with a newline.
 #[tokio::test]
-async fn lines_from_anybody_if_configured() {
+async fn lines_without_certificates_are_accepted_if_configured() {
     let pki = Pki::new();
     let log_cache = LogCache::start(&pki).await;
     let raw = RawConfig {
@@ -329,7 +330,7 @@ async fn lines_from_anybody_if_configured() {
     sender.shutdown().await.unwrap();
     eventually("all have arrived", || log_cache.count() == 3).await;
     assert_eq!(log_cache.lines("app"), ["one", "two", "three"]);
-    // They have no time of their own.
+    // The messages have no time stamp.
     let recent = 1_700_000_000_000_000_000;
     assert!(
         log_cache

@@ -100,6 +100,7 @@ impl Backlog {
         let mut bytes = 0;
         let mut cuts = Vec::new();
         for (index, envelope) in batch.iter().enumerate() {
+            // A message may hold more than one event should. Pieces share its bytes, so splitting it copies nothing.
             let size = envelope.field().len();
             if index > start && (index - start == MOST_ENVELOPES || bytes + size > PIECE) {
                 cuts.push((start..index, bytes));
@@ -140,6 +141,7 @@ impl Backlog {
         let id = session.map(|session| (session, self.next));
         let data = events::data(piece.views(), piece.bytes, id);
         self.waiting -= piece.bytes;
+        // The number of the event and that of the piece differ, because heartbeats are events as well.
         self.sent.push_back((event, self.next));
         self.next += 1;
         Some(data)
@@ -163,6 +165,8 @@ impl Backlog {
 
     /// Records that the client has disconnected. Pieces in flight may not have arrived.
     pub(crate) fn detach(&mut self) {
+        // The entry is removed first, so that nobody gets a new handle. Closing then refuses requests of existing
+        // handles.
         self.sent.clear();
     }
 
@@ -178,6 +182,7 @@ impl Backlog {
         }
         self.forget();
         let wanted = (has + 1).clamp(self.first, end);
+        // What is asked for may not be kept any more, or was never sent. The difference is reported as a gap.
         self.next = wanted;
         let from = usize::try_from(wanted - self.first).unwrap_or(usize::MAX);
         self.waiting = self.pieces.iter().skip(from).map(|piece| piece.bytes).sum();
@@ -226,6 +231,7 @@ impl Backlog {
 
     /// Removes settled pieces beyond what is to be kept.
     fn forget(&mut self) {
+        // Settled pieces are kept while there is room, for clients whose connection breaks before they have read them.
         while let Some(front) = self.pieces.front()
             && front.settled
             && self.first < self.next

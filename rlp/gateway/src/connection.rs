@@ -99,6 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FlushCounter<S> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             let shared = &self.connection.shared;
+            // hyper flushes only when it has written everything that it took, so all taken events have left.
             let taken = shared.taken.load(Ordering::Relaxed);
             if shared.flushed.swap(taken, Ordering::Release) != taken {
                 shared.changed.notify_waiters();

@@ -32,10 +32,12 @@ pub(crate) struct Gone;
 impl Outlet {
     /// Creates an outlet on a connection, and the body of the response that it feeds.
     pub(crate) fn new(connection: ConnectionHandle) -> (Self, Body) {
+        // A capacity of one: the events behind it stay in the backlog, where they can be counted and sent again.
         let (events, receiver) = mpsc::channel(1);
         let body = Body::new(Inner::Stream(receiver, connection.clone()));
         let outlet = Self {
             events,
+            // The connection may have carried earlier responses, so positions are relative to its present count.
             before: connection.taken(),
             connection,
             sent: 0,
@@ -126,6 +128,7 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match &mut self.inner {
             Inner::Whole(text) => Poll::Ready(text.take()),
+            // Counted when hyper takes the event, so that a flush after that covers it.
             Inner::Stream(events, connection) => events.poll_recv(cx).map(|event| event.inspect(|_| connection.take())),
         };
         data.map(|data| data.map(|data| Ok(Frame::data(data))))

@@ -33,6 +33,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(status: &Status) -> Self {
+        // These statuses would come again with every attempt.
         let permanent = matches!(
             status.code(),
             Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated
@@ -76,6 +77,8 @@ impl Provider {
                 },
                 Link::Closed | Link::Waiting => {
                     if matches!(link, Link::Waiting) {
+                        // The delay comes before the attempt and not after the failure, so that the client learns of
+                        // the failure at once.
                         tokio::time::sleep(backoff.next_delay()).await;
                     }
                     match open(&channel, request.clone()).await {

@@ -69,6 +69,7 @@ impl StreamHandle {
     /// then the client must not get a success response.
     pub(crate) async fn attach(self, attachment: Attachment) -> bool {
         let (taken, is_taken) = oneshot::channel();
+        // A request in the channel of a stream that ends is dropped with its `taken`, which makes this false.
         self.0.send(AttachRequest { attachment, taken }).await.is_ok() && is_taken.await.is_ok()
     }
 }
@@ -104,6 +105,7 @@ impl Sessions {
     /// has no random bytes.
     pub(crate) fn open(self: &Arc<Self>, caller: &Caller, request: &EgressBatchRequest) -> Option<Session> {
         let share = self.of_one.take(caller, 1)?;
+        // The name is a secret of its owner, who proves with it that an event was received.
         let mut name = [0; NAME_BYTES];
         self.random.fill(&mut name).ok()?;
         let name = URL_SAFE_NO_PAD.encode(name);
@@ -118,6 +120,7 @@ impl Sessions {
             stream,
         };
         open.insert(name.clone(), entry);
+        // Released before the session is built, because dropping a session takes this lock.
         drop(open);
         Some(Session {
             name,
@@ -131,6 +134,7 @@ impl Sessions {
     pub(crate) fn find(&self, cursor: &Cursor, caller: &Caller, request: &EgressBatchRequest) -> Option<StreamHandle> {
         let open = self.open.lock();
         let entry = open.get(&cursor.session)?;
+        // Another caller, or another query, gets the same answer as an unknown session, and learns nothing about it.
         (entry.owner == caller.id() && entry.request == *request).then(|| StreamHandle(entry.stream.clone()))
     }
 }
@@ -163,6 +167,8 @@ impl Session {
 
     /// Refuses clients from now on, including those that are waiting.
     pub(crate) fn retire(&mut self) {
+        // The entry is removed first, so that nobody gets a new handle. Closing then refuses requests of existing
+        // handles.
         self.sessions.open.lock().remove(&self.name);
         self.requests.close();
         while self.requests.try_recv().is_ok() {}

@@ -52,6 +52,8 @@ impl End {
 
     /// Returns whether the stream ended by a limit of the gateway, so that the client may resume it.
     const fn is_resumable(&self) -> bool {
+        // A revoked token and a withdrawn right are not among them: nothing is kept for a caller who may not read it
+        // any more.
         matches!(self, Self::Timeout | Self::NotAllowed(Ended::Expired))
     }
 
@@ -222,12 +224,15 @@ impl Stream {
             context,
             ..
         } = self;
+        // Resetting a timer costs a lock, and most steps leave the deadline unchanged.
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
         let waiting = backlog.has_waiting();
         // While the RLP is absent, its next event can only be that it is back, so it is read even if the backlog is
         // full.
+        // With a client, one message at a time is read, so that the queue of a slow client stays in the doppler.
+        // Without one, messages are kept for its return.
         let wants = away.is_some() || if client.is_some() { !waiting } else { !backlog.is_full() };
         let came = async {
             match session {
@@ -292,6 +297,7 @@ impl Stream {
         if client.until <= now {
             return Some(End::Timeout);
         }
+        // The order matters: a stream at its time limit ends regularly, even if its client is slow as well.
         match client.blocked_since {
             Some(since) if since + self.times.slow_consumer <= now => return Some(End::Slow),
             Some(_) => {}
@@ -323,6 +329,7 @@ impl Stream {
             ProviderEvent::Unavailable(failure) if failure.permanent => return Some(End::Provider(failure)),
             ProviderEvent::Unavailable(failure) => {
                 tracing::debug!(error = failure.text, "the logs provider does not deliver");
+                // The first failure sets the start of the outage. Later failures must not extend it.
                 let since = self.away.take().map_or_else(Instant::now, |(since, _)| since);
                 self.away = Some((since, failure));
             }
@@ -357,6 +364,7 @@ impl Stream {
 
     /// Handles a disconnected client. If the client may resume the stream, the stream waits for it.
     fn park(&mut self) -> Option<End> {
+        // What the client has certainly received is settled first, and need not be kept for its return.
         self.settle_written();
         self.client = None;
         if self.session.is_none() {
@@ -393,12 +401,14 @@ impl Stream {
             return;
         };
         let connection = client.outlet.connection();
+        // A slow client gets no last event. It does not read, and would keep its connection.
         let Some(event) = end.event() else {
             if *end == End::Slow {
                 connection.cut();
             }
             return;
         };
+        // The event waits for room behind what the client has not read yet, so the whole attempt has a deadline.
         let said = async move {
             client.outlet.room().await.ok()?;
             client.outlet.send(event);
@@ -464,6 +474,7 @@ impl Stream {
 }
 
 impl Drop for Stream {
+    // This counts only if the task was aborted. `finish` leaves an empty backlog.
     fn drop(&mut self) {
         self.backlog.abandon(Reason::ShuttingDown, &self.context.ledger);
         self.context.ledger.subscribers(-1);

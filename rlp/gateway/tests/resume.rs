@@ -192,7 +192,7 @@ async fn expiry_waits_for_a_fresh_token() {
 
 /// A client that resumes a stream that is just ending gets a new stream and is told so.
 #[tokio::test]
-async fn ending_streams_take_nobody() {
+async fn ending_streams_accept_no_client() {
     let setup = Setup::start(RawConfig::default()).await;
     let query = "log&source_id=app";
     let claims = setup.issuer.claims("dev", &["logs.read.app"]);

@@ -55,6 +55,7 @@ impl RawService for EgressService {
             "Receiver" => false,
             _ => return Err(Status::unimplemented(format!("method `{method}` does not exist"))),
         };
+        // Before the request is read, so that a full RLP answers at once.
         let Some(permit) = StreamPermit::take(&self.streams, self.max_streams) else {
             self.rejected_streams.add(1, &[]);
             return Err(Status::resource_exhausted(format!(
@@ -86,6 +87,8 @@ impl RawService for EgressService {
             batched,
         };
         let mut subscription = self.dopplers.subscribe(&request, Durability::Live);
+        // A doppler that refuses does so at once. Without this wait, the client would get a stream that ends, and not
+        // an error.
         let opened = subscription.opened(FIRST_ANSWER).await;
         opened.map_err(|refused| refusal(&refused, &self.rejected_streams))?;
         let stream = ClientStream::new(subscription, form, self.context.clone(), permit);

@@ -89,6 +89,7 @@ impl ClientStream {
             if let Some(frame) = self.pending.pop_front() {
                 return Ok(Some(frame));
             }
+            // Before each wait, so that acknowledgements are not delayed by a client that gets nothing new.
             self.release();
             let due = self.handover.due();
             let written = async {
@@ -120,9 +121,11 @@ impl ClientStream {
             _ => self.rewrite(message),
         };
         if self.form.batched {
+            // A clone of `Bytes` shares the memory, so nothing is copied here.
             self.pending.push_back(Frame::from(message.clone()));
         } else {
             let batch = Batch::split(message.clone()).batch;
+            // A stream of single envelopes sends parts of the received message, without encoding.
             self.pending.extend(
                 batch
                     .iter()
@@ -176,6 +179,7 @@ impl ClientStream {
 
     /// Waits, when the RLP stops, until messages in the transport are written and acknowledged.
     async fn drained(&mut self) {
+        // Nothing more is read. This only waits until bytes in the connection count as written.
         let by = tokio::time::Instant::now() + DRAIN;
         while let Some(due) = self.handover.due()
             && due < by
@@ -190,6 +194,7 @@ impl ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
+        // Closed before the receipts are dropped, so that they acknowledge nothing.
         self.subscription.close();
         let ledger = &self.context.ledger;
         for held in self.handover.abandon() {

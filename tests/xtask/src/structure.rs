@@ -1,12 +1,14 @@
 //! Refuses dependencies that point up, and what else would let the layers of the workspace grow together.
 //!
-//! The rules (docs: `ARCHITECTURE.md`):
+//! The rules (docs: `ARCHITECTURE.md`; the lists: `layers` and `owners`):
 //!
-//! - The base layer (`platform/lib`) depends on the base layer only, and there only on what is below: `LAYERS`.
-//! - A service depends on the base layer. The few arrows between crates of one service are listed: `WITHIN_SERVICES`.
+//! - `platform/lib` has two columns. The base depends on what is below it in the base, and knows no envelope; the log column
+//!   depends on what is below it and on the base.
+//! - A service depends on the base. Those of the log plane depend on the log column as well. No service depends on another;
+//!   the crates of one service stand in rows of their own.
 //! - The root package composes the services; nothing depends on it but tests.
 //! - Test crates may use everything. Outside of them `weir-testkit` is named in `[dev-dependencies]` only.
-//! - DataFusion is named by `log-cache/query` only, so that a change elsewhere never builds it again.
+//! - A library that has an owner is named by that crate only; pure crates name nothing that does input and output.
 //! - Versions stand in the root manifest only, every crate takes the workspace's lints, and a package is called `weir-` and
 //!   the words of its path.
 //!
@@ -17,39 +19,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+mod layers;
 mod manifest;
+mod owners;
 
+use layers::{Place, may_use};
 pub use manifest::{Manifest, Section};
-
-/// The base layer from the bottom up; crates of one row do not know each other.
-const LAYERS: &[&[&str]] = &[
-    &["error", "files", "jose"],
-    &["proto"],
-    &["envelope"],
-    &["tls", "config", "service"],
-    &["flow", "net"],
-    &["telemetry", "syslog", "db", "auth", "uaa-client"],
-    &["rpc"],
-    &["drain"],
-];
-
-/// Which crates of a service may use which others, by their paths.
-const WITHIN_SERVICES: &[(&str, &str)] = &[
-    ("agents/binding-cache", "agents/lib"),
-    ("agents/forwarder", "agents/lib"),
-    ("agents/loggregator", "agents/lib"),
-    ("agents/syslog", "agents/lib"),
-    ("doppler/server", "doppler/router"),
-    ("log-cache/query", "log-cache/store"),
-    ("platform/uaa/core", "platform/uaa/store"),
-    ("platform/uaa/server", "platform/uaa/core"),
-    ("platform/uaa/server", "platform/uaa/store"),
-    ("log-cache/server", "log-cache/store"),
-    ("log-cache/server", "log-cache/query"),
-];
-
-/// The one crate that may name DataFusion.
-const DATAFUSION: &str = "log-cache/query";
 
 /// The crate that tests are made with.
 const TESTKIT: &str = "weir-testkit";
@@ -91,30 +66,29 @@ pub fn violations(manifests: &[Manifest]) -> Vec<String> {
     for manifest in manifests {
         check_form(manifest, &mut violations);
         for dependency in &manifest.dependencies {
-            if dependency.name.starts_with("datafusion") && manifest.path != DATAFUSION {
-                violations.push(format!(
-                    "`{}` names `{}`: only `{DATAFUSION}` may",
-                    manifest.path, dependency.name
-                ));
+            let is_dev = dependency.section == Section::Dev;
+            let mut refuse = |reason: &str| {
+                violations.push(format!("`{}` names `{}`: {reason}", manifest.path, dependency.name));
+            };
+            if let Some(reason) = owners::refused(&manifest.path, &dependency.name) {
+                refuse(&reason);
+            }
+            if let Some(reason) = owners::impure(&manifest.path, &dependency.name).filter(|_| !is_dev) {
+                refuse(reason);
             }
             let shipped = Place::of(&manifest.path) != Place::Tests;
-            if dependency.name == TESTKIT && dependency.section != Section::Dev && shipped {
-                violations.push(format!(
-                    "`{}` names `{TESTKIT}`: only [dev-dependencies] may",
-                    manifest.path
-                ));
+            if dependency.name == TESTKIT && !is_dev && shipped {
+                refuse("only [dev-dependencies] may");
             }
             let Some(target) = manifests.iter().find(|other| other.name == dependency.name) else {
                 continue;
             };
-            let is_dev = dependency.section == Section::Dev;
             // A crate may name itself there, to turn a feature on for its own tests.
             let for_tests = is_dev && (target.name == TESTKIT || target.path == manifest.path);
-            if !for_tests && !may_use(&manifest.path, &target.path) {
-                violations.push(format!(
-                    "`{}` depends on `{}`: that points up",
-                    manifest.path, target.path
-                ));
+            if let Err(reason) = may_use(&manifest.path, &target.path)
+                && !for_tests
+            {
+                violations.push(format!("`{}` depends on `{}`: {reason}", manifest.path, target.path));
             }
         }
     }
@@ -154,42 +128,6 @@ fn expected_name(path: &str) -> String {
         .or_else(|| path.strip_prefix("tests/"))
         .unwrap_or(path);
     format!("weir-{}", words.replace('/', "-"))
-}
-
-/// Where a crate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place<'p> {
-    /// The base layer, in this row; `None` if nobody has placed it yet.
-    Base(Option<usize>),
-    Service(&'p str),
-    Root,
-    Tests,
-}
-
-impl<'p> Place<'p> {
-    fn of(path: &'p str) -> Self {
-        if path.is_empty() {
-            Self::Root
-        } else if let Some(name) = path.strip_prefix("platform/lib/") {
-            Self::Base(LAYERS.iter().position(|row| row.contains(&name)))
-        } else if path.starts_with("tests/") {
-            Self::Tests
-        } else {
-            Self::Service(path)
-        }
-    }
-}
-
-fn may_use(from: &str, to: &str) -> bool {
-    match (Place::of(from), Place::of(to)) {
-        (Place::Tests, _) => true,
-        (_, Place::Tests | Place::Root) => false,
-        (Place::Root, _) | (Place::Service(_), Place::Base(_)) => true,
-        (Place::Service(from), Place::Service(to)) => WITHIN_SERVICES.contains(&(from, to)),
-        (Place::Base(_), Place::Service(_)) => false,
-        // One that has no row is above all that have one.
-        (Place::Base(from), Place::Base(to)) => to.is_some_and(|to| from.is_none_or(|from| to < from)),
-    }
 }
 
 fn long_files(root: &Path, directory: &Path, warnings: &mut Vec<String>) -> anyhow::Result<()> {

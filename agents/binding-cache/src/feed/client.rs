@@ -83,6 +83,7 @@ impl<'f> Client<'f> {
     }
 
     async fn send(&mut self, uri: &str) -> Result<http::Response<Incoming>, FeedError> {
+        // Taken, so that a connection that fails in this request is not used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,

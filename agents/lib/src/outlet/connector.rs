@@ -51,6 +51,7 @@ impl Connector {
     /// Keeps a link open until `links` is fired, and then ends it in order.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::between_parts();
+        // Only the first failure of an outage is a warning, so that an absent peer does not fill the log.
         let mut was_up = true;
         while !self.links.is_requested() {
             let hop = self.terms.link_hop;
@@ -66,9 +67,12 @@ impl Connector {
                     was_up = true;
                     let opened = Instant::now();
                     if self.use_up(link).await {
+                        // The link was replaced because its limit was reached, so the peer is healthy, and there is
+                        // nothing to wait for.
                         backoff.reset();
                         continue;
                     }
+                    // A peer that accepts and closes at once must not be tried again without a delay.
                     if opened.elapsed() >= STABLE {
                         backoff.reset();
                     }
@@ -105,6 +109,7 @@ impl Connector {
         }
         let (ended, renewed) = tokio::select! {
             ended = link.ended() => (Some(ended), false),
+            // `finish` waits until the peer has acknowledged what was sent, so that a planned end loses nothing.
             () = renew.notified() => (timeout(CONFIRM, link.finish()).await.ok(), true),
             () = self.links.requested() => (timeout(CONFIRM, link.finish()).await.ok(), false),
         };

@@ -98,6 +98,7 @@ impl Egress {
     /// Sends until the queue is closed and every parcel is on a link.
     pub(super) async fn run(&mut self) {
         loop {
+            // Before the check for the end, because this moves envelopes from the queue to the lanes.
             let wake_at = self.hand_out();
             let give_up_at = self.give_up_at();
             if self.waiting.is_empty() && self.sends.is_empty() && self.queue.is_closed() && self.queue.is_empty() {
@@ -107,6 +108,8 @@ impl Egress {
             tokio::select! {
                 Some(event) = self.link_events.recv() => self.on(event),
                 Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => self.sent(id, result),
+                // Without an idle lane, the queue must not be polled: it would be ready at once, and the loop would
+                // spin.
                 () = self.queue.filled(), if idle && wake_at.is_none() => {}
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
                 () = sleep_until(give_up_at.unwrap_or_else(Instant::now)), if give_up_at.is_some() => self.give_up(),
@@ -116,6 +119,7 @@ impl Egress {
 
     /// Waits until every link has ended, but not longer than `deadline`, and counts what is left as lost.
     pub(super) async fn finish(mut self, deadline: Instant) {
+        // Links that still confirm can return parcels, which are then counted below and not lost silently.
         while !self.lanes.is_empty() {
             match timeout_at(deadline, self.link_events.recv()).await {
                 Ok(Some(event)) => self.on(event),
@@ -126,6 +130,7 @@ impl Egress {
             .lost(self.terms.link_hop, Reason::ShuttingDown, &self.queue.abandon());
         // A send that still waits for its transport returns its parcel once its link is gone.
         let given_back = std::mem::take(&mut self.sends).filter_map(async |(_, result)| result.err());
+        // The deadline has passed, so this wait is short. It only lets ended sends return their parcels.
         let given_back = tokio::time::timeout(Duration::from_millis(100), given_back.collect::<Vec<_>>()).await;
         for Unsent(parcel) in given_back.unwrap_or_default() {
             self.waiting.push_back(parcel);
@@ -144,6 +149,8 @@ impl Egress {
                 if let Some(gather_until) = self.gathering() {
                     return Some(gather_until);
                 }
+                // Only while a lane is idle. What stays in the queue is still divided fairly among sources, and parcels
+                // outside of it are not.
                 match self.queue.try_pop(pack::MAX_ENVELOPES, pack::MAX_BYTES) {
                     Some(parcels) => pack::pack(parcels, self.terms.link_hop, &self.ledger, &mut self.waiting),
                     None => return None,
@@ -161,6 +168,7 @@ impl Egress {
         let until = self.last_sent? + GATHER;
         let trickle = self.queue.len() < BATCH_ENVELOPES
             && self.queue.byte_len() < BATCH_BYTES
+            // An empty queue has nothing to gather, and a closed one gets nothing more to gather with.
             && !self.queue.is_empty()
             && !self.queue.is_closed();
         (trickle && Instant::now() < until).then_some(until)
@@ -210,11 +218,14 @@ impl Egress {
     /// Returns when producers stop waiting for what is buffered. `None` while a peer is connected or once this has happened.
     fn give_up_at(&self) -> Option<Instant> {
         let at = self.alone_since? + self.terms.patience?;
+        // The buffer reads this flag for each push, and releases new receipts itself while it is set.
         (!self.shared.given_up.load(Ordering::Relaxed)).then_some(at)
     }
 
     fn give_up(&mut self) {
         self.shared.given_up.store(true, Ordering::Release);
+        // Otherwise, producers that wait until every agent has their envelopes would wait for an agent that may never
+        // return.
         self.queue.release_taken();
         self.waiting.iter_mut().for_each(release_taken);
         tracing::warn!(

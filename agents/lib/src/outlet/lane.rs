@@ -95,6 +95,8 @@ pub(super) fn choose(lanes: &[Lane]) -> Option<usize> {
     match idle.as_slice() {
         [] => None,
         [only] => Some(*only),
+        // Two at random and the better of them: several agents that all chose the least loaded doppler would overload
+        // it together.
         several => {
             let first = rand::random_range(0..several.len());
             let second = (first + rand::random_range(1..several.len())) % several.len();

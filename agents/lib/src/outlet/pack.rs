@@ -41,6 +41,7 @@ pub(super) fn pack(parcels: Vec<Parcel>, hop: &'static str, ledger: &Ledger, out
 }
 
 /// Merges all of `parcels` into one and leaves the vector empty.
+// A single parcel needs no copy.
 fn merge(parcels: &mut Vec<Parcel>) -> Option<Parcel> {
     if parcels.len() < 2 {
         return parcels.pop();
@@ -78,6 +79,7 @@ fn cut_up(parcel: &Parcel, hop: &'static str, ledger: &Ledger, out: &mut VecDequ
     };
     for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
         let len = envelope.field().len();
+        // The receiver would end the link at such a message, and with it everything else in flight.
         if len > MAX_MESSAGE {
             ledger.dropped(hop, Reason::TooLarge, envelope.source_id(), 1);
             parcel.note_lost(1);

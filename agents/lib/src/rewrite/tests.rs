@@ -240,7 +240,7 @@ fn counters_get_their_running_total() {
 
 /// A rewritten counter occurs once in the envelope, so that readers which do not merge see its name and delta too.
 #[test]
-fn a_rewritten_counter_lies_in_the_envelope_once() {
+fn a_rewritten_counter_is_in_the_envelope_once() {
     let batch = rewriter().rewrite(split(vec![counter("c", 2, 0)])).batch;
     let raw = batch.iter().next().unwrap();
     let counters = Fields::new(raw.bytes())

@@ -62,9 +62,11 @@ impl Manager {
         for binding in aggregates {
             wanted.insert(binding.id, Arc::new(binding.clone()));
         }
+        // Before new drains are started, so that a changed credential continues the queue of its drain.
         self.remove_or_rebind(&wanted);
         let mut begun = Vec::new();
         for (id, binding) in wanted {
+            // A drain that was just removed may still be sending its backlog. It is used again, with its queue.
             if !self.drains.contains_key(&id) {
                 begun.push(Arc::clone(&binding));
                 let drain = self.resume(id).unwrap_or_else(|| {
@@ -80,7 +82,7 @@ impl Manager {
             let drain = known.unwrap_or_else(|| Drain::over_limit(binding, &self.env));
             self.over.insert(id, drain);
         }
-        self.tell_of_refused(bindings);
+        self.report_refused(bindings);
         self.publish();
         // A binding may have been created because its drain can be reached again. Other drains at this address are
         // tried at once.
@@ -108,6 +110,7 @@ impl Manager {
         }
         let (mut wanted, mut over) = (BTreeMap::new(), BTreeMap::new());
         for mut bindings in apps.into_values() {
+            // By URL, as in the original, so that all agents choose the same drains of an app.
             bindings.sort_by_key(|binding| (binding.url.expose(), binding.id));
             bindings.dedup_by_key(|binding| binding.id);
             for (index, binding) in bindings.into_iter().enumerate() {
@@ -141,6 +144,7 @@ impl Manager {
                 *predecessors.entry(drain.binding().rotation_id).or_default() += 1;
             }
         }
+        // The grace period lets removed drains send what waits.
         let by = self.env.clock.instant() + self.env.terms.removed_grace;
         for id in gone {
             let Some(drain) = self.drains.remove(&id) else { continue };
@@ -181,11 +185,12 @@ impl Manager {
     }
 
     /// Tells each app once about each of its bindings that is invalid.
-    fn tell_of_refused(&mut self, bindings: &Parsed) {
+    fn report_refused(&mut self, bindings: &Parsed) {
         let mut refused = BTreeSet::new();
         for invalid in &bindings.invalid {
             let Some(app) = &invalid.app else { continue };
             let key = (app.clone(), invalid.text.clone());
+            // Reported once, and not with every list that still contains it.
             if !self.refused.contains(&key) {
                 self.registry.notice(Notice {
                     app: app.clone(),
@@ -199,6 +204,7 @@ impl Manager {
 
     /// Gives the current drains to the router and the registry.
     fn publish(&self) {
+        // The router first: envelopes must not be routed to a drain that is already reported as removed.
         self.router.replace(Table::new(self.drains.values().cloned()));
         let all = self.drains.values().chain(self.over.values()).chain(&self.leaving);
         self.registry.replace(all.cloned().collect());
@@ -226,6 +232,8 @@ impl Manager {
         if !ended.is_empty() || before != self.leaving.len() {
             self.publish();
         }
+        // Backlogs are claimed by the first complete list. A list from before the restart may lack bindings, so it
+        // removes nothing.
         let unclaimed = self
             .fresh_since
             .is_some_and(|since| since + self.env.terms.removed_grace <= self.env.clock.instant());

@@ -86,6 +86,7 @@ impl Account {
 
     fn note_refused(&self, why: &str, count: u64) -> bool {
         let mut refused = self.refused.lock();
+        // A drain could answer with a different text each time, so only the first texts are counted separately.
         let why = match refused.len() {
             MAX_REASONS.. if !refused.iter().any(|(known, _)| **known == *why) => OTHER_REASONS,
             _ => why,

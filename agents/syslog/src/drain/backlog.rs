@@ -67,10 +67,10 @@ enum Completed {
     Destroyed(Vec<Loss>, io::Result<()>),
 }
 
-/// What comes back from a job: the spill, unless it is gone; what was found if it was opened; and the result.
+/// The result of a job, with the spill (unless it was removed) and what was found in it (if it was opened).
 type Returned = (Option<Box<Spill>>, Found, io::Result<Completed>);
 
-/// What was found when a spill was opened.
+/// The contents of a spill that was opened.
 #[derive(Debug, Default)]
 struct Found {
     /// The number of envelopes in it, including those that are missing.
@@ -85,13 +85,13 @@ struct Job {
     moving: Vec<Moved>,
 }
 
-/// Where the spill is.
+/// The present owner of the spill.
 #[derive(Debug)]
 enum Slot {
     /// Nothing is on disk.
     None,
     Here(Box<Spill>),
-    /// The running job has it.
+    /// The running job owns the spill.
     Away,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Finished {
     pub(super) recovered: u64,
     /// Shipments that now have a copy on disk: sequence number, envelopes, and the place where the copy ends.
     pub(super) placed: Vec<(u64, u32, Place)>,
-    /// What could not be written, in its order.
+    /// Envelopes and shipments that could not be written, in their order.
     pub(super) returned: Vec<Moved>,
     pub(super) read: Vec<Stored>,
     pub(super) losses: Losses,

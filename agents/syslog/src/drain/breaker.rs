@@ -43,9 +43,12 @@ impl Breaker {
         } else {
             LONGEST
         };
+        // The pause doubles up to the sixth failure. The shift is bounded, or it would overflow.
         let step = FIRST.saturating_mul(1 << self.failures.min(6)).min(longest);
         self.failures += 1;
+        // Full jitter, so that all drains of a receiver that restarts do not connect at the same time.
         let jitter = step.mul_f64(rand::rng().random_range(0.0..1.0)).max(SHORTEST);
+        // A receiver may ask for a longer pause, but not for one without end.
         let asked = retry_after.unwrap_or_default().min(ASKED);
         self.open_until = Some(now + jitter.max(asked));
     }

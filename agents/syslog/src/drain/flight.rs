@@ -191,6 +191,8 @@ impl Flight {
         };
         if in_flight.state == State::Sent {
             in_flight.state = State::Written;
+            // The receipts are dropped here: a TCP drain has accepted the line when it is written (see the module's
+            // documentation).
             in_flight.cargo.receipts = Vec::new();
             let waited = (u64::from(in_flight.cargo.envelopes), in_flight.cargo.bytes.len() as u64);
             self.waiting = (self.waiting.0 - waited.0, self.waiting.1 - waited.1);
@@ -221,6 +223,7 @@ impl Flight {
 
     /// Removes the settled shipments at the front, and returns their places on disk.
     pub(super) fn take_settled(&mut self) -> Vec<(Place, u32)> {
+        // Only from the front, because the cursor on disk is one position: everything before it is settled.
         let mut places = Vec::new();
         while self
             .shipments
@@ -253,6 +256,7 @@ impl Flight {
     /// Returns the shipments that have no copy on disk, with their sequence numbers.
     pub(super) fn in_memory_only(&self) -> impl Iterator<Item = (u64, &Cargo)> {
         let in_flight = self.shipments.iter();
+        // Copies of settled shipments on disk would be sent again after a restart.
         in_flight
             .filter(|in_flight| {
                 in_flight.cargo.places.is_empty() && in_flight.sequence != 0 && in_flight.state != State::Settled

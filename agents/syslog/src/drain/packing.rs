@@ -165,6 +165,7 @@ impl Packer {
     /// disk. A shipment that was packed before is returned unchanged. Any other has at most `messages` messages, unless
     /// one envelope alone gives more.
     pub(super) fn pack(&mut self, loads: &mut VecDeque<Load>, messages: usize) -> Option<Packed> {
+        // A stored shipment has its messages already, and is sent as it is.
         if matches!(loads.front(), Some(Load::Shipment(_)))
             && let Some(Load::Shipment(cargo)) = loads.pop_front()
         {
@@ -190,6 +191,7 @@ impl Packer {
         let mut receipts = Vec::new();
         let mut place = None;
         while let Some(load) = loads.front_mut() {
+            // A shipment never spans two segments, because settling it settles positions of one segment.
             if load.segment() != segment || matches!(load, Load::Shipment(_)) {
                 break;
             }
@@ -204,6 +206,7 @@ impl Packer {
                     if whole {
                         receipts.append(theirs);
                     } else {
+                        // Later parts of the parcel need the receipts, too.
                         receipts.extend(theirs.iter().cloned());
                     }
                     whole
@@ -275,6 +278,8 @@ impl Packer {
             {
                 Ok(_) => work.envelopes += 1,
                 Err(why) => {
+                    // The producer's report counts this envelope as lost. The ledger counts it when the task takes
+                    // `unconvertible`.
                     if let Some(receipt) = receipt {
                         receipt.note_lost(1);
                     }

@@ -41,6 +41,7 @@ impl Memory {
     /// Returns how many bytes one queue may hold now, if `of` bytes are available: all while there is room, else an
     /// equal part.
     fn share(&self, of: usize) -> usize {
+        // While memory is plentiful, a drain may use as much as its own capacity allows.
         if self.used.load(Ordering::Relaxed) <= of {
             return usize::MAX;
         }
@@ -144,6 +145,8 @@ impl Queue {
             return parcel.lose();
         }
         let was_empty = state.parcels.is_empty();
+        // Compared with the values after the push, so that the task is woken at the moment in which one of them
+        // changes.
         let before = (state.is_worth_sending(), self.is_crowded_at(&state));
         state.envelopes += envelopes;
         state.bytes += bytes;
@@ -151,6 +154,7 @@ impl Queue {
         self.memory.add(bytes, was_empty);
         let share = self.capacity.bytes.min(self.memory.share(self.memory.total));
         let mut shed = Vec::new();
+        // A single parcel larger than the limits is kept, or it could never be sent.
         while (state.envelopes > self.capacity.envelopes || state.bytes > share) && state.parcels.len() > 1 {
             let Some(oldest) = state.pop() else { break };
             self.memory.remove(oldest.bytes(), false);
@@ -176,6 +180,7 @@ impl Queue {
         let (mut envelopes, mut bytes) = (0, 0);
         while let Some(next) = state.parcels.front() {
             envelopes += next.envelopes();
+            // At least one parcel is taken, however large it is.
             if bytes > 0 && (envelopes > max_envelopes || bytes + next.bytes() > max_bytes) {
                 break;
             }
@@ -190,6 +195,7 @@ impl Queue {
     /// Puts parcels that were taken and could not be written back in front, in their order.
     pub(crate) fn put_back(&self, parcels: impl DoubleEndedIterator<Item = Waiting>) {
         let mut state = self.state.lock();
+        // In reverse order to the front, so that the first one is in front again.
         for waiting in parcels.rev() {
             let was_empty = state.parcels.is_empty();
             state.envelopes += waiting.envelopes();
@@ -215,6 +221,7 @@ impl Queue {
     }
 
     fn is_crowded_at(&self, state: &State) -> bool {
+        // At half of the capacity, spilling begins, so that the disk has time before parcels are lost.
         state.reaches(self.capacity.envelopes / 2, self.capacity.bytes / 2)
             || state.bytes > self.memory.share(self.memory.total / 2)
     }

@@ -110,6 +110,7 @@ impl Task {
             binding.source_id(),
             now,
         );
+        // Only a drain that had a backlog before the restart. Others open one when they need it.
         if found {
             backlog.open();
         }
@@ -148,6 +149,7 @@ impl Task {
 
     pub(super) async fn run(mut self) {
         loop {
+            // One reading of the clock for a whole turn, so that all parts agree on what is due.
             let now = self.env.clock.instant();
             if self.close_is_overdue(now) {
                 self.drop_connection().await;
@@ -185,6 +187,7 @@ impl Task {
     /// each shipment would cost time.
     fn wake_at(&mut self, at: Instant, now: Instant) {
         let set = self.timer.deadline().into_std();
+        // Resetting a timer costs a lock, so a timer that fires too early is left alone: the next turn sets it again.
         if at < set || set <= now {
             self.timer.as_mut().reset(at.into());
         }
@@ -203,6 +206,7 @@ impl Task {
             ..
         } = self;
         let clock = &env.clock;
+        // While a job runs on disk, no second one can be started, so a request to give up bytes has to wait.
         let owed = if backlog.is_free() { backlog.owed() } else { None };
         let shipment = outgoing.as_ref().map(|cargo| flight.shipment(cargo));
         let (sender, outcomes, connecting) = connection.ends();
@@ -241,6 +245,7 @@ impl Task {
         let Control { binding, order, signs } = self.control.borrow_and_update().clone();
         self.order = order;
         self.published = None;
+        // A probe succeeded, or the same host and port was bound again. Both end the pause of the breaker.
         if signs != self.signs {
             self.signs = signs;
             self.breaker.retry_now();
@@ -291,6 +296,7 @@ impl Task {
     /// Ends the task. What is left is written to disk or counted as lost.
     async fn end(mut self) {
         self.me.ending.store(true, Ordering::Relaxed);
+        // Closed before the last envelopes are counted. What the router pushes after this is counted by the router.
         self.me.queue.close();
         match self.order {
             Order::Remove(_) => self.discard_everything().await,
@@ -299,6 +305,8 @@ impl Task {
         self.publish();
         self.me.connected.store(false, Ordering::Relaxed);
         self.me.over.send_replace(true);
+        // Reports are written by one task for all drains, which would otherwise learn of the end with the next interval
+        // only.
         self.env.status_changed.notify_one();
     }
 
@@ -335,6 +343,7 @@ impl Task {
             bytes += cargo.bytes.len() as u64;
         }
         lines += held.envelopes as u64 + moving + in_flight + facts.unread;
+        // The backlog counts bytes of what is not settled, so the bytes of what is unread are estimated by their share.
         let unread_bytes = facts
             .bytes
             .checked_mul(facts.unread)

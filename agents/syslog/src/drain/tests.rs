@@ -122,7 +122,7 @@ async fn broken_connections_repeat_a_little() {
 
 /// If the agent is killed while the drain is down, and again while the drain catches up, every line arrives.
 #[test]
-fn a_killed_agent_goes_on() {
+fn a_killed_agent_continues_after_its_restart() {
     let dir = tempfile::tempdir().unwrap();
     let outside = harness::runtime();
     let place = harness::free_port();
@@ -237,7 +237,7 @@ async fn without_a_disk_memory_keeps_the_newest() {
 /// A drain that accepts connections and never reads gets its lines on disk, and delays neither producers nor other
 /// drains.
 #[tokio::test]
-async fn a_drain_that_never_reads_harms_nobody() {
+async fn a_drain_that_never_reads_does_not_delay_others() {
     let (stuck, good) = (
         Receiver::start(0, Behaviour::NeverReads).await,
         Receiver::start(0, Behaviour::Reads).await,

@@ -110,6 +110,8 @@ pub(super) struct Trials {
 impl Trials {
     /// Returns what is sent next.
     pub(super) fn next(&self) -> Next {
+        // Whether a suspect is at fault is known only while the receiver keeps other messages. So it is tried right
+        // after one was kept.
         match self.unit {
             None => Next::Everything,
             Some(_) if self.kept && !self.aside.is_empty() => Next::Suspect,
@@ -153,6 +155,7 @@ impl Trials {
 
     /// Evaluates a connection that broke with this number of messages in flight.
     pub(super) fn broken(&mut self, unsettled: Unsettled, messages: u32) -> Verdict {
+        // The drain was not reached, or nothing was in flight. Neither says anything about a message.
         if unsettled == Unsettled::Nothing || messages == 0 {
             let progressed = std::mem::take(&mut self.progressed);
             self.outage();
@@ -192,6 +195,7 @@ impl Trials {
             self.all_read = true;
             self.kept = false;
         }
+        // One message that was not read to its end is enough: this receiver does not take one message per connection.
         self.all_read &= unsettled == Unsettled::Read;
         self.aside_bytes += cargo.bytes.len();
         self.aside.push_back(cargo);

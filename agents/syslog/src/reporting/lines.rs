@@ -18,7 +18,7 @@ const REMIND_AT_LEAST: Duration = Duration::from_secs(600);
 /// What was last written about one drain.
 #[derive(Debug)]
 pub(super) struct Lines {
-    state: Said,
+    state: ReportedState,
     /// When the state is repeated if it lasts.
     remind_at: Instant,
     remind_after: Duration,
@@ -32,7 +32,7 @@ pub(super) struct Lines {
 
 /// The state of the drain as the app's log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum ReportedState {
     /// The log says nothing, or that the drain works.
     Works,
     Fails,
@@ -43,7 +43,7 @@ enum Said {
 impl Lines {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            state: Said::Works,
+            state: ReportedState::Works,
             remind_at: now,
             remind_after: REMIND,
             lost: 0,
@@ -63,6 +63,7 @@ impl Lines {
         now: Instant,
         wall: i64,
     ) -> Vec<String> {
+        // Tokens are added in whole steps, so that a check more often does not add more.
         while self.tokens < BURST && self.refilled + REFILL <= now {
             self.tokens += 1;
             self.refilled += REFILL;
@@ -71,15 +72,15 @@ impl Lines {
             self.refilled = now;
         }
         let url = binding.url.safe();
-        let mut said = Vec::new();
-        self.about_state(url, status, account.lost(), now, wall, &mut said);
-        self.about_disk(url, status, &mut said);
-        self.about_losses(binding, account, &mut said);
-        said
+        let mut written = Vec::new();
+        self.about_state(url, status, account.lost(), now, wall, &mut written);
+        self.about_disk(url, status, &mut written);
+        self.about_losses(binding, account, &mut written);
+        written
     }
 
     /// Returns whether one more line may be written, and counts it.
-    fn may_say(&mut self) -> bool {
+    fn may_write(&mut self) -> bool {
         let may = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
         may
@@ -92,22 +93,25 @@ impl Lines {
         lost: u64,
         now: Instant,
         wall: i64,
-        said: &mut Vec<String>,
+        written: &mut Vec<String>,
     ) {
         let is = match status.state {
-            State::Retrying => Said::Fails,
-            State::OverLimit => Said::OverLimit,
+            State::Retrying => ReportedState::Fails,
+            State::OverLimit => ReportedState::OverLimit,
             // A drain is called slow only when this lasts. Before that it is catching up after an outage.
-            State::Spilling if self.state == Said::IsSlow || wall.saturating_sub(status.since) > SLOW => Said::IsSlow,
-            State::Spilling | State::Flowing => Said::Works,
+            State::Spilling if self.state == ReportedState::IsSlow || wall.saturating_sub(status.since) > SLOW => {
+                ReportedState::IsSlow
+            }
+            State::Spilling | State::Flowing => ReportedState::Works,
             // The drain has new credentials, and it is not known yet whether they help.
-            State::Connecting if self.state == Said::Fails => return,
-            State::Connecting => Said::Works,
+            State::Connecting if self.state == ReportedState::Fails => return,
+            State::Connecting => ReportedState::Works,
             State::Removed => return,
         };
         let changed = is != self.state;
-        let reminds = !changed && matches!(is, Said::Fails | Said::IsSlow) && now >= self.remind_at;
-        if !(changed || reminds) || !self.may_say() {
+        let reminds = !changed && matches!(is, ReportedState::Fails | ReportedState::IsSlow) && now >= self.remind_at;
+        // Without a token, the state is not updated, and the line is written with the next token.
+        if !(changed || reminds) || !self.may_write() {
             return;
         }
         self.remind_after = if changed {
@@ -121,8 +125,8 @@ impl Lines {
             0 => "none was lost".to_owned(),
             lost => format!("{} lost so far", were(lost)),
         };
-        said.push(match is {
-            Said::Fails => {
+        written.push(match is {
+            ReportedState::Fails => {
                 let since = rfc3339(status.since);
                 let error = status.last_error.as_deref().unwrap_or("the reason is not known");
                 let next = match status.next_try {
@@ -132,27 +136,27 @@ impl Lines {
                 let wait = if status.waiting_lines == 1 { "waits" } else { "wait" };
                 format!("syslog drain {url} fails since {since}: {error}; {waiting} {wait} for it, {lost_text}{next}")
             }
-            Said::IsSlow => {
+            ReportedState::IsSlow => {
                 format!("syslog drain {url} is slower than this app; {waiting} on the way to it, {lost_text}")
             }
-            Said::Works if self.state == Said::OverLimit => format!("syslog drain {url} is used now"),
-            Said::Works if status.waiting_lines > 0 => {
+            ReportedState::Works if self.state == ReportedState::OverLimit => format!("syslog drain {url} is used now"),
+            ReportedState::Works if status.waiting_lines > 0 => {
                 let are = if status.waiting_lines == 1 { "is" } else { "are" };
                 format!("syslog drain {url} works again; {waiting} {are} still on the way to it, {lost_text}")
             }
-            Said::Works => format!("syslog drain {url} works again; {lost_text}"),
-            Said::OverLimit => {
+            ReportedState::Works => format!("syslog drain {url} works again; {lost_text}"),
+            ReportedState::OverLimit => {
                 format!("syslog drain {url} is not used: this app has more drains than the platform allows")
             }
         });
         self.state = is;
     }
 
-    fn about_disk(&mut self, url: &str, status: &Snapshot, said: &mut Vec<String>) {
+    fn about_disk(&mut self, url: &str, status: &Snapshot, written: &mut Vec<String>) {
         match &status.disk_error {
-            Some(error) if !self.disk && self.may_say() => {
+            Some(error) if !self.disk && self.may_write() => {
                 self.disk = true;
-                said.push(format!(
+                written.push(format!(
                     "lines for syslog drain {url} cannot be kept on the platform's disk ({error}); what does not fit into \
                      memory will be lost until it works again"
                 ));
@@ -162,27 +166,28 @@ impl Lines {
         }
     }
 
-    fn about_losses(&mut self, binding: &Binding, account: &Account, said: &mut Vec<String>) {
+    fn about_losses(&mut self, binding: &Binding, account: &Account, written: &mut Vec<String>) {
         let url = binding.url.safe();
         // The order matters: envelopes that are refused between the two reads are not taken for another kind of loss.
         let lost = account.lost();
         let refused = account.refused();
+        // The list of reasons only grows, so positions stay valid.
         self.refused.resize(refused.len(), 0);
-        let untold: u64 = refused.iter().zip(&self.refused).map(|((_, is), told)| is - told).sum();
-        let new_lost = lost.saturating_sub(self.lost).saturating_sub(untold);
+        let unreported: u64 = refused.iter().zip(&self.refused).map(|((_, is), told)| is - told).sum();
+        let new_lost = lost.saturating_sub(self.lost).saturating_sub(unreported);
         for (index, (why, count)) in refused.iter().enumerate() {
             let new = count - self.refused[index];
             // The first refusals are reported at once, the others as soon as a line may be written.
-            if new > 0 && self.may_say() {
+            if new > 0 && self.may_write() {
                 self.refused[index] = *count;
                 self.lost += new;
-                said.push(format!("{} not taken by syslog drain {url} and lost: {why}", were(new)));
+                written.push(format!("{} not taken by syslog drain {url} and lost: {why}", were(new)));
             }
         }
-        if new_lost > 0 && self.may_say() {
+        if new_lost > 0 && self.may_write() {
             self.lost += new_lost;
             let app = binding.source_id().unwrap_or_default();
-            said.push(format!(
+            written.push(format!(
                 "{new_lost} messages lost for application {app} in user provided syslog drain with url {url}"
             ));
         }

@@ -36,6 +36,7 @@ impl Reports {
         let due = match self.last {
             None => true,
             Some((at, state, waited)) => {
+                // Waiting lines make the values change quickly, so operators see them sooner.
                 let every = match status.state {
                     State::Retrying | State::Spilling if waits => IN_TROUBLE,
                     _ if used || waits || waited => IN_USE,

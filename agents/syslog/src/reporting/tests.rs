@@ -44,7 +44,7 @@ impl Scene {
         self
     }
 
-    fn said(&mut self, status: &Snapshot) -> Vec<String> {
+    fn written(&mut self, status: &Snapshot) -> Vec<String> {
         self.lines.about(&binding(), status, &self.account, self.now, self.wall)
     }
 
@@ -62,13 +62,13 @@ impl Scene {
 /// A failure is reported at once and then at growing intervals. The recovery is reported too. No line contains a
 /// secret.
 #[test]
-fn trouble_is_said_and_so_is_its_end() {
+fn an_outage_and_its_end_are_reported() {
     let mut scene = Scene::new();
     let well = Snapshot {
         state: State::Flowing,
         ..Snapshot::default()
     };
-    assert!(scene.said(&Snapshot::default()).is_empty() && scene.said(&well).is_empty());
+    assert!(scene.written(&Snapshot::default()).is_empty() && scene.written(&well).is_empty());
     let failing = Snapshot {
         state: State::Retrying,
         since: scene.wall,
@@ -77,9 +77,9 @@ fn trouble_is_said_and_so_is_its_end() {
         next_try: Some(scene.wall + 3 * SECOND / 2),
         ..Snapshot::default()
     };
-    let said = scene.said(&failing);
+    let written = scene.written(&failing);
     assert_eq!(
-        said,
+        written,
         [
             "syslog drain syslog-tls://logs.example:6514 fails since 2023-11-14T22:13:20.000Z: connection refused; 12 lines \
              wait for it, none was lost; next attempt in 2 s"
@@ -87,14 +87,14 @@ fn trouble_is_said_and_so_is_its_end() {
     );
     let mut reminders = 0;
     for _ in 0..600 {
-        reminders += scene.later(1).said(&failing).len();
+        reminders += scene.later(1).written(&failing).len();
     }
     // The reminders come after 30, 90, 210 and 450 seconds.
     assert_eq!(reminders, 4);
     scene.lose(Reason::SpillFull, 7);
-    let said = scene.later(1).said(&failing);
+    let written = scene.later(1).written(&failing);
     assert_eq!(
-        said,
+        written,
         ["7 messages lost for application guid in user provided syslog drain with url syslog-tls://logs.example:6514"]
     );
     let catching_up = Snapshot {
@@ -103,15 +103,15 @@ fn trouble_is_said_and_so_is_its_end() {
         waiting_lines: 1,
         ..Snapshot::default()
     };
-    let said = scene.later(1).said(&catching_up);
+    let written = scene.later(1).written(&catching_up);
     assert_eq!(
-        said,
+        written,
         [
             "syslog drain syslog-tls://logs.example:6514 works again; 1 line is still on the way to it, 7 lines were lost \
              so far"
         ]
     );
-    assert!(scene.later(1).said(&well).is_empty());
+    assert!(scene.later(1).written(&well).is_empty());
 }
 
 /// A drain that fails and recovers often does not fill the log.
@@ -128,14 +128,14 @@ fn flapping_is_bounded() {
             },
             ..Snapshot::default()
         };
-        count += scene.later(1).said(&status).len();
+        count += scene.later(1).written(&status).len();
     }
     assert!((20..=26).contains(&count), "{count}");
 }
 
 /// Refusals are reported with their reason, a slow drain when it has been slow for some time, and a failing disk once.
 #[test]
-fn other_things_are_said_too() {
+fn losses_slowness_and_disk_errors_are_reported() {
     let mut scene = Scene::new();
     let mut status = Snapshot {
         state: State::Flowing,
@@ -144,25 +144,25 @@ fn other_things_are_said_too() {
     scene.refuse("HTTP status 400: bad line", 1);
     scene.refuse("name of a tag", 2);
     assert_eq!(
-        scene.said(&status),
+        scene.written(&status),
         [
             "1 line was not taken by syslog drain syslog-tls://logs.example:6514 and lost: HTTP status 400: bad line",
             "2 lines were not taken by syslog drain syslog-tls://logs.example:6514 and lost: name of a tag"
         ]
     );
-    assert!(scene.said(&status).is_empty());
+    assert!(scene.written(&status).is_empty());
     status.state = State::Spilling;
     status.since = scene.wall;
-    assert!(scene.later(10).said(&status).is_empty());
-    assert!(scene.later(25).said(&status)[0].contains("slower than this app"));
+    assert!(scene.later(10).written(&status).is_empty());
+    assert!(scene.later(25).written(&status)[0].contains("slower than this app"));
     status.disk_error = Some("no space left on device".into());
-    assert!(scene.later(1).said(&status)[0].contains("no space left"));
-    assert!(scene.later(1).said(&status).is_empty());
+    assert!(scene.later(1).written(&status)[0].contains("no space left"));
+    assert!(scene.later(1).written(&status).is_empty());
     let over = Snapshot {
         state: State::OverLimit,
         ..Snapshot::default()
     };
-    assert!(Scene::new().said(&over)[0].contains("is not used"));
+    assert!(Scene::new().written(&over)[0].contains("is not used"));
 }
 
 /// Reports are sent on changes, at most once a second, and at intervals. They contain what `drain_status` reads.

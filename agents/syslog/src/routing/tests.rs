@@ -148,7 +148,7 @@ fn filters_by_source_kind_and_source_type() {
 
 /// A message is settled when all drains that got a part of it have released it, or at once if no drain wants it.
 #[test]
-fn receipts_go_to_everybody() {
+fn every_drain_gets_the_receipts() {
     let bench = Bench::new();
     let drains = bench.drains(&[(Some("a"), ""), (Some("b"), ""), (None, "")]);
     let tracker = Tracker::new();

@@ -123,6 +123,8 @@ impl Share {
         }
         let largest = state.holders.iter().max_by_key(|(_, holder)| holder.used);
         match largest {
+            // The largest holder gives way to a smaller one. A sixteenth above the total is allowed meanwhile, because
+            // it frees its space in its own task.
             Some((key, holder)) if *key != self.key && after <= total.saturating_add(total / 16) => {
                 // `fetch_max` and not an addition: asking for the same space twice must not double it.
                 holder.owed.bytes.fetch_max(after - total, Ordering::Relaxed);

@@ -26,6 +26,7 @@ pub(super) fn exists(folder: &Path) -> bool {
 /// if there is no valid file.
 pub(super) fn read(folder: &Path) -> Option<(Place, Option<u64>)> {
     let bytes = fs::read(path(folder)).ok()?;
+    // Agents before the count of settled envelopes wrote the shorter form.
     if bytes.len() != SIZE && bytes.len() != FORMER_SIZE {
         return None;
     }
@@ -51,6 +52,7 @@ pub(super) fn write(folder: &Path, place: Place, settled: u64) -> io::Result<()>
     bytes.extend_from_slice(&settled.to_le_bytes());
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
+    // Written in place and not renamed: it is written often, and the checksum detects a torn write.
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -75,6 +75,7 @@ pub(super) fn read(folder: &Path, number: u64) -> io::Result<Vec<Entry>> {
     };
     let mut entries: Vec<Entry> = Vec::new();
     for entry in bytes.chunks_exact(SIZE).filter_map(Entry::decode) {
+        // An entry that overlaps its predecessor is damaged, although its checksum is right.
         if entries.last().is_none_or(|last| last.end() <= entry.offset) {
             entries.push(entry);
         }

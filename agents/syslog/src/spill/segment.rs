@@ -18,6 +18,7 @@ const EXTENSION: &str = "seg";
 /// Creates `folder` if it does not exist, and makes it private, because it contains what apps have logged.
 pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // An existing folder may have been created with other permissions. Backlogs contain the lines of apps.
     if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     }
@@ -47,6 +48,7 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     for file in fs::read_dir(folder)? {
         let path = file?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str());
+        // Index files count, too: a segment without its records must still be counted.
         let is_ours = |extension| extension == EXTENSION || extension == index::EXTENSION;
         if path.extension().is_some_and(is_ours)
             && let Some(number) = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok())
@@ -103,6 +105,7 @@ impl Segment {
     pub(super) fn create(folder: &Path, number: u64, before: u64) -> io::Result<Self> {
         private_folder(folder)?;
         let index = index::Writer::create(folder, number)?;
+        // `create_new`, because a file with this number would belong to a segment that nobody has found.
         let path = path(folder, number);
         let file = OpenOptions::new()
             .read(true)
@@ -164,6 +167,7 @@ impl Segment {
         let mut segment = Self::empty(number, before);
         let mut entries = entries.into_iter().peekable();
         loop {
+            // Entries before this position describe records that were already found by their headers.
             while entries.next_if(|entry| entry.offset < segment.len).is_some() {}
             let header = match &file {
                 Some(file) => header_at(file, segment.len, size)?,
@@ -195,6 +199,7 @@ impl Segment {
                 bytes = size - segment.len,
                 "the torn end of a spill is cut off"
             );
+            // Only the newest segment is appended to. A torn end of an older one is skipped when it is read.
             if let Some(file) = file.filter(|_| newest) {
                 file.set_len(segment.len)?;
             }
@@ -261,6 +266,7 @@ impl Segment {
         let files = self.writing.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let indexed = index::Entry {
             offset: self.len,
+            // The number of earlier envelopes is stored with each record, so that a loss before it can be counted.
             before,
             size: u32::try_from(record.len()).map_err(io::Error::other)?,
             envelopes: entry.envelopes,
@@ -317,6 +323,7 @@ impl Segment {
             },
             None => return self.damaged(folder, place),
         };
+        // The file stays open for the next record, and is closed after the last one.
         if end < self.end() {
             self.reading = Some(file);
         }
@@ -340,6 +347,7 @@ impl Segment {
     /// Returns how much is lost at a place that cannot be read: one record if the index knows it, otherwise everything
     /// up to the next record that the index knows.
     fn damaged(&self, folder: &Path, place: Place) -> io::Result<Found> {
+        // The index is read only for damaged records, so reading a backlog normally needs no index in memory.
         let entries = index::read(folder, self.number)?;
         let at = entries.partition_point(|entry| entry.offset < place.offset);
         let Some(next) = entries.get(at).filter(|entry| entry.offset < self.len) else {

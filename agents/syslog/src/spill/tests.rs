@@ -375,7 +375,7 @@ fn an_unwritable_folder_gives_everything_back() {
 
 /// The backlog of an unknown binding is counted and removed.
 #[test]
-fn what_nobody_knows_is_counted_and_removed() {
+fn unclaimed_backlogs_are_counted_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("gone");
     let mut spill = Spill::open(&folder, Limits::of(1 << 20), &Budget::new(u64::MAX), None).unwrap();

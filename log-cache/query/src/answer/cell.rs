@@ -1,7 +1,7 @@
 //! Shows values to people: lines of text with their widths on a terminal.
 //!
-//! A value that would make an answer unreadable is cut and marked with `…`. A line break starts a new line of the cell. Other
-//! characters that control a terminal are escaped as in Rust (`\u{1b}`).
+//! A value that would make an answer unreadable is cut and marked with `…`. A line break starts a new line of the cell.
+//! Other characters that control a terminal are escaped as in Rust (`\u{1b}`).
 
 use std::fmt::{self, Write as _};
 

@@ -1,9 +1,9 @@
 //! Collects the rows of an answer within its bounds.
 //!
-//! Three bounds are checked before the first byte is sent: the number of rows, the memory that they take, and the length of
-//! their text. The row that exceeds a bound ends the answer, which is then marked as cut short. A single row of more than
-//! [`MAX_ROW`] bytes is an error, because a row is written in one piece. The collected rows are copies, so an answer keeps no
-//! other memory alive.
+//! Three bounds are checked before the first byte is sent: the number of rows, the memory that they take, and the
+//! length of their text. The row that exceeds a bound ends the answer, which is then marked as cut short. A single row
+//! of more than [`MAX_ROW`] bytes is an error, because a row is written in one piece. The collected rows are copies, so
+//! an answer keeps no other memory alive.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -15,8 +15,8 @@ use crate::error::QueryError;
 /// The greatest size of one row of an answer, in bytes.
 pub(crate) const MAX_ROW: usize = 8 << 20;
 
-/// The longest name of a column, in bytes. It is longer than [`crate::guard`] allows, because the planner writes the text of an
-/// expression in a longer form than its author.
+/// The longest name of a column, in bytes. It is longer than [`crate::guard`] allows, because the planner writes the
+/// text of an expression in a longer form than its author.
 const MAX_NAME: usize = 4 << 10;
 
 /// The length of a number or a point in time as text, with the separator between cells, in bytes.

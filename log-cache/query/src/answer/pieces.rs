@@ -57,8 +57,8 @@ enum Form {
 }
 
 impl Writer {
-    /// Returns a writer, which takes the rows out of `answer`. The last rows of an answer for people that would be longer than
-    /// `max_text` bytes are dropped, and the answer is marked as cut short.
+    /// Returns a writer, which takes the rows out of `answer`. The last rows of an answer for people that would be
+    /// longer than `max_text` bytes are dropped, and the answer is marked as cut short.
     pub(super) fn new(
         format: Format,
         answer: &mut Answer,
@@ -66,8 +66,8 @@ impl Writer {
         max_text: usize,
     ) -> Result<Self, QueryError> {
         let row_text = row_text(&answer.schema, format);
-        // The most bytes of text for one byte of a value. A control character has six bytes in JSON. In CSV, where nested
-        // values are JSON, quotes are doubled.
+        // The most bytes of text for one byte of a value. A control character has six bytes in JSON. In CSV, where
+        // nested values are JSON, quotes are doubled.
         let (form, expansion) = match format {
             Format::Table => (Form::table(answer, layout, max_text)?, 1),
             Format::Vertical => (Form::records(answer, layout, max_text)?, 1),

@@ -12,8 +12,8 @@ const KEPT: usize = 4 << 10;
 
 /// Returns the plain type for a type: views become texts and bytes, and dictionaries become their values.
 ///
-/// Some Arrow readers do not know views. Views would also carry whole buffers along, with values of rows that are not in the
-/// answer.
+/// Some Arrow readers do not know views. Views would also carry whole buffers along, with values of rows that are not
+/// in the answer.
 fn plain_type(data_type: &DataType) -> DataType {
     let plain_field = |field: &Arc<Field>| {
         let data_type = plain_type(field.data_type());

@@ -7,8 +7,8 @@
 //!           | and a second one
 //! ```
 //!
-//! The length of the text must be known before it is written, so all rows are measured first and then written. A line is as
-//! long as its value, and the terminal wraps it.
+//! The length of the text must be known before it is written, so all rows are measured first and then written. A line
+//! is as long as its value, and the terminal wraps it.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -44,8 +44,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Measures the rows of an answer, for a terminal of `width` columns if that is known, and removes the last ones if the
-    /// text would be longer than `max_text` bytes.
+    /// Measures the rows of an answer, for a terminal of `width` columns if that is known, and removes the last ones if
+    /// the text would be longer than `max_text` bytes.
     ///
     /// # Errors
     /// If a value has no text, or a record would be too large.
@@ -67,6 +67,7 @@ impl Records {
             }
         }
         let rule = (name_width + SEPARATOR.len() + widest).min(width.unwrap_or(RULE));
+        // The line above a record belongs to its size. Its width is known only now that all rows are measured.
         for (row, size) in sizes.iter_mut().enumerate() {
             *size += label(row + 1).len().max(rule) + 1;
         }
@@ -163,8 +164,8 @@ mod tests {
         String::from_utf8(text).expect("text")
     }
 
-    /// Lines of a value stand below each other, control characters are escaped, and the line above a record is not wider than
-    /// the terminal.
+    /// Lines of a value stand below each other, control characters are escaped, and the line above a record is not
+    /// wider than the terminal.
     #[test]
     fn records_are_shown() {
         let mut answer = answer(&["one\ntwo", "日本\r", "", &"x".repeat(30)]);

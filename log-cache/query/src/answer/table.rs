@@ -1,6 +1,7 @@
 //! Writes answers as tables of text, for people to read.
 //!
-//! The widths of the columns must be known before the first line is written, so all rows are measured first and then written.
+//! The widths of the columns must be known before the first line is written, so all rows are measured first and then
+//! written.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -85,6 +86,7 @@ impl Table {
         let line = line_bytes(&self.widths);
         let frame = frame_bytes(self.header.as_deref().unwrap_or_default(), line);
         let sizes = self.rows.iter().map(|size| size.bytes(line));
+        // The frame is written in any case, so only the rest of the text is left for rows.
         let (rows, largest) = fit(answer, sizes, max_text.saturating_sub(frame))?;
         self.rows.truncate(rows);
         self.largest_row = largest.max(line) + rows * size_of::<Size>() + frame;

@@ -1,8 +1,8 @@
 //! Bounds the results of functions that can make large values of small ones.
 //!
-//! The size of a call's result is estimated from its arguments, and never too low. If the estimate for a batch exceeds the
-//! limit, the batch is evaluated in halves. If the estimate for a single row exceeds it, or if the results of all parts
-//! together do, the call fails.
+//! The size of a call's result is estimated from its arguments, and never too low. If the estimate for a batch exceeds
+//! the limit, the batch is evaluated in halves. If the estimate for a single row exceeds it, or if the results of all
+//! parts together do, the call fails.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -107,6 +107,7 @@ impl ScalarUDFImpl for Bounded {
     // `simplify` is not forwarded, because it may replace this function by the unbounded one.
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // With constant arguments there is one value for all rows.
         let rows = if arguments
             .args
             .iter()
@@ -131,8 +132,8 @@ impl ScalarUDFImpl for Bounded {
 }
 
 impl Bounded {
-    /// Evaluates rows in halves, until the estimate of each part is within the limit. `left` is the rest of the limit for all
-    /// parts together.
+    /// Evaluates rows in halves, until the estimate of each part is within the limit. `left` is the rest of the limit
+    /// for all parts together.
     fn in_halves(
         &self,
         arguments: &ScalarFunctionArgs,
@@ -144,6 +145,8 @@ impl Bounded {
         let limit = limit(arguments);
         if self.estimate(arguments, start, rows) > limit {
             if rows <= 1 {
+                // A single row cannot be divided further. Its estimate may be too high, but computing it may exceed the
+                // memory.
                 return self.check(usize::MAX, limit);
             }
             let half = rows / 2;
@@ -192,10 +195,13 @@ impl Bounded {
         let counts = || arguments.args.get(1).map_or(0, |value| sum(value, start, rows));
         match (self.growth, arguments.args.first()) {
             (_, None) => 0,
+            // Twice, because `encode` and `to_hex` make two characters of a byte.
             (Growth::Sum, _) => all().saturating_mul(2),
+            // The length is in characters, of up to 4 bytes in UTF-8.
             (Growth::Length, Some(text)) => bytes(text, start, rows).saturating_add(counts().saturating_mul(4)),
             (Growth::Times, Some(text)) => largest(text, start, rows).saturating_mul(counts()),
             (Growth::Replace, Some(text)) => {
+                // One more for each row: an empty pattern also matches behind the last character.
                 let text_bytes = bytes(text, start, rows).saturating_add(rows);
                 let with = arguments.args.get(2).map_or(0, |with| largest(with, start, rows));
                 // The replacement may refer to parts of the match, any number of times.
@@ -253,6 +259,7 @@ fn sum(value: &ColumnarValue, start: usize, rows: usize) -> usize {
     let positive = |number: i64| usize::try_from(number).unwrap_or(0);
     match value {
         ColumnarValue::Array(array) => {
+            // Numbers that cannot be read are estimated as too large, so that the call is refused.
             let Ok(numbers) = cast(&array.slice(start, rows), &DataType::Int64) else {
                 return usize::MAX;
             };

@@ -1,8 +1,8 @@
 //! Integer arithmetic that fails instead of wrapping around.
 //!
-//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64, without an error. A rewrite replaces these
-//! by functions that fail on overflow. Other arithmetic is not changed: decimals, points in time and division fail by
-//! themselves, floating-point numbers become infinite, and shifts cannot overflow.
+//! DataFusion computes `+`, `-`, `*` and the change of sign of integers modulo 2^64, without an error. A rewrite
+//! replaces these by functions that fail on overflow. Other arithmetic is not changed: decimals, points in time and
+//! division fail by themselves, floating-point numbers become infinite, and shifts cannot overflow.
 
 use arrow::array::{ArrayRef, Datum};
 use arrow::compute::kernels::numeric::{add, mul, sub};
@@ -38,6 +38,7 @@ impl FunctionRewrite for CheckedRewrite {
             },
             Expr::Negative(negated) => match negated.get_type(schema) {
                 Ok(kind) if kind.is_signed_integer() => {
+                    // `-x` is computed as `0 - x`, which fails for the least integer.
                     let zero = lit(ScalarValue::new_zero(&kind)?);
                     Transformed::yes(Operation::Subtract.call(zero, *negated))
                 }

@@ -1,7 +1,8 @@
 //! `sum` of integers, which fails instead of wrapping around.
 //!
-//! DataFusion adds integers modulo 2^64. Here they are added as decimals of 38 digits, and the sum fails if its final value
-//! does not fit into the column's type. So the result does not depend on the order of the rows or the number of threads.
+//! DataFusion adds integers modulo 2^64. Here they are added as decimals of 38 digits, and the sum fails if its final
+//! value does not fit into the column's type. So the result does not depend on the order of the rows or the number of
+//! threads.
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ fn wide(field: &FieldRef) -> FieldRef {
 
 fn narrow() -> CastOptions<'static> {
     CastOptions {
+        // With `safe`, a sum that does not fit would become null.
         safe: false,
         ..CastOptions::default()
     }
@@ -63,6 +65,7 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        // Partial sums stay in the wide type, because they may overflow where the final sum does not.
         let return_field = if arguments.return_field.data_type().is_integer() {
             wide(&arguments.return_field)
         } else {

@@ -1,10 +1,11 @@
 //! Estimates the size of a query's plan from its syntax tree, before it is planned (decision 0018).
 //!
-//! A short text can have a large plan. A common table expression is copied wherever it is named, `*` stands for all columns of
-//! all relations, each join has the columns of all relations before it, and a column is replaced by the expression that it
-//! names. The planner copies all of that, and cannot be stopped. So the syntax tree is walked as the planner will walk it, and
-//! three sizes are counted: the columns of a select list, the columns of all operators together, and the terms of all
-//! expressions together, with every column replaced by its expression. A query that exceeds a limit is refused.
+//! A short text can have a large plan. A common table expression is copied wherever it is named, `*` stands for all
+//! columns of all relations, each join has the columns of all relations before it, and a column is replaced by the
+//! expression that it names. The planner copies all of that, and cannot be stopped. So the syntax tree is walked as the
+//! planner will walk it, and three sizes are counted: the columns of a select list, the columns of all operators
+//! together, and the terms of all expressions together, with every column replaced by its expression. A query that
+//! exceeds a limit is refused.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -111,6 +112,7 @@ impl Relation {
             .columns
             .iter()
             .filter(|column| column.name.as_deref() == Some(name));
+        // A column without a known name may have any name, so the largest of them is assumed.
         let unnamed = self.columns.iter().filter(|column| column.name.is_none());
         let most = |terms: Option<usize>, column: &Column| Some(terms.unwrap_or_default().max(column.terms));
         named.fold(None, most).or_else(|| unnamed.fold(None, most))
@@ -182,6 +184,7 @@ impl Scope {
             SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { left, right, .. } => {
                 let (mut left, right) = (self.body(left)?, self.body(right)?);
+                // A column of the union stands for either of two expressions: the larger one counts.
                 for (column, other) in left.columns.iter_mut().zip(&right.columns) {
                     column.terms = column.terms.max(other.terms);
                 }
@@ -219,6 +222,7 @@ impl Scope {
         let conditions = [&select.selection, &select.having, &select.qualify, &select.prewhere];
         for condition in conditions.into_iter().flatten() {
             let terms = self.terms(condition, &from)?;
+            // The optimizer pushes a condition down to the tables, and so may copy it for each of them.
             let leaves = from.leaves.max(1);
             from.absorb(from.columns.len(), terms.saturating_mul(leaves))?;
         }
@@ -283,10 +287,12 @@ impl Scope {
         let (mut count, mut sets) = (0usize, 1usize);
         for key in keys {
             let (keys, these) = match key {
+                // `CUBE` of n keys has a grouping set for each subset of them: 2^n.
                 Expr::Cube(keys) => {
                     let sets = u32::try_from(keys.len()).ok().and_then(|keys| 2usize.checked_pow(keys));
                     (keys, sets.unwrap_or(usize::MAX))
                 }
+                // `ROLLUP` of n keys has a grouping set for each prefix, also the empty one.
                 Expr::Rollup(keys) => (keys, keys.len() + 1),
                 Expr::GroupingSets(sets) => (sets, sets.len()),
                 _ => {
@@ -294,6 +300,7 @@ impl Scope {
                     continue;
                 }
             };
+            // Several of these in one `GROUP BY` are combined, each set of one with each set of the other.
             sets = sets.saturating_mul(these.max(1));
             count = count.saturating_add(keys.iter().map(Vec::len).sum());
         }
@@ -427,6 +434,7 @@ struct Terms<'a> {
 impl Terms<'_> {
     fn column(&self, name: &Ident) -> usize {
         let name = normal(name);
+        // The innermost relation that has the name wins, as in SQL.
         let enclosing = self.scope.enclosing.iter().rev().map(|relation| &**relation);
         std::iter::once(self.from)
             .chain(enclosing)

@@ -39,7 +39,6 @@ impl CatalogProvider for LiveCatalog {
 }
 
 /// The schema of a live query.
-/// A table of a live query.
 #[derive(Debug)]
 pub(super) struct LiveSchema(pub(super) ArrivalSlot);
 
@@ -63,6 +62,7 @@ impl SchemaProvider for LiveSchema {
     }
 }
 
+/// A table of a live query, which has only the rows in the slot.
 #[derive(Debug)]
 struct LiveTable {
     table: Table,
@@ -147,6 +147,7 @@ impl ExecutionPlan for LiveScan {
     }
 
     fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        // Taken out, so that no row is evaluated twice and the slot holds no memory between arrivals.
         let batches = std::mem::take(&mut *self.slot.0.lock());
         let batches = futures::stream::iter(batches.into_iter().map(Ok));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))

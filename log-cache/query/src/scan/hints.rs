@@ -1,8 +1,8 @@
 //! Derives from the conditions of a query which rows have to be read.
 //!
-//! Some conditions the scan meets exactly ([`is_exact`]): comparisons with constants of the timestamp, and of texts that all
-//! rows of an identity share. All others are hints, which the plan above the scan applies again. A hint that is not
-//! understood, or that fails, has no effect.
+//! Some conditions the scan meets exactly ([`is_exact`]): comparisons with constants of the timestamp, and of texts
+//! that all rows of an identity share. All others are hints, which the plan above the scan applies again. A hint that
+//! is not understood, or that fails, has no effect.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ const NEVER: TimeRange = TimeRange {
 #[derive(Debug)]
 pub(super) struct Hints {
     table: Table,
-    /// All conditions. The time range is computed from them for each chunk, because dynamic conditions change while the query
-    /// runs.
+    /// All conditions. The time range is computed from them for each chunk, because dynamic conditions change while the
+    /// query runs.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     /// The conditions on columns that all rows of an identity share, rewritten for `shared_columns`.
     shared: Vec<SharedCondition>,
@@ -88,7 +88,8 @@ impl Hints {
             let selection = visible.snapshot.select(chunk, |source| visible.shows(source), &time);
             return Ok(self.table.restrict(rows, selection));
         };
-        // A run has all identities of its source. If some of them are not wanted, its rows have to be checked one by one.
+        // A run has all identities of its source. If some of them are not wanted, its rows have to be checked one by
+        // one.
         let identities = rows.identities().iter().zip(&wanted);
         let mut sources: Vec<&str> = identities
             .filter(|(_, wanted)| **wanted)
@@ -108,8 +109,8 @@ impl Hints {
         Ok(self.table.restrict(rows, selection))
     }
 
-    /// Returns, for each identity of the chunk, whether its rows are visible and may meet the conditions; `None` if there is
-    /// no condition on shared columns.
+    /// Returns, for each identity of the chunk, whether its rows are visible and may meet the conditions; `None` if
+    /// there is no condition on shared columns.
     ///
     /// Conditions are evaluated on visible identities only, so that not even a failure reveals others.
     fn wanted_identities(&self, chunk: &Chunk, visible: &Visible) -> Result<Option<Vec<bool>>> {
@@ -126,13 +127,16 @@ impl Hints {
             let result = filter.evaluate(&batch).and_then(|value| value.into_array(seen.len()));
             let result = match result {
                 Ok(result) => result,
+                // The plan does not apply an exact condition again, so its failure must not be lost.
                 Err(error) if *exact => return Err(error),
+                // The plan applies the condition again, and fails there if it fails on a wanted row.
                 Err(_) => continue,
             };
             let Some(result) = result.as_boolean_opt() else {
                 return internal_err!("a condition is not true or false");
             };
             for (wanted, result) in wanted.iter_mut().zip(result.iter()) {
+                // A row for which a condition is null does not meet it, as in SQL.
                 *wanted &= result == Some(true);
             }
         }
@@ -159,6 +163,7 @@ fn is_on_shared(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>)
 pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn PhysicalExpr>) -> bool {
     let is_constant = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
     if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
+        // The optimizer has moved constants to the right.
         if !binary.left().is::<Column>() || !is_constant(binary.right()) {
             return false;
         }
@@ -180,6 +185,7 @@ pub(super) fn is_exact(table: Table, columns: &[usize], filter: &Arc<dyn Physica
 /// Returns the time range of the rows that may meet `filter`.
 fn times(filter: &Arc<dyn PhysicalExpr>) -> TimeRange {
     if let Some(dynamic) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() {
+        // A dynamic condition narrows while the query runs, as `ORDER BY … LIMIT` finds rows.
         return dynamic.current().map_or(TimeRange::ALL, |current| times(&current));
     }
     if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
@@ -328,7 +334,7 @@ mod tests {
         assert_eq!(times(&compare(Operator::Gt, i64::MAX)), NEVER);
     }
 
-    /// What is not about time leaves everything open.
+    /// A condition that is not about the timestamp does not limit the time range.
     #[test]
     fn other_conditions_say_nothing() {
         let seq = || col("seq", &schema()).expect("a column");

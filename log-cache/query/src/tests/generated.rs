@@ -13,7 +13,8 @@ use super::hostile::{peak, start_peak};
 use super::{filled, query};
 use crate::{Engine, EngineLimits, Format, Layout, Query, QueryError, functions};
 
-/// The memory that a query may take beyond the 32 MiB of its pool, together with the other tests of this process, in bytes.
+/// The memory that a query may take beyond the 32 MiB of its pool, together with the other tests of this process, in
+/// bytes.
 const MEMORY: usize = 700 << 20;
 
 /// One engine for all cases.
@@ -314,7 +315,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Each text has an answer in each format or an error with a hint, never an internal error, and takes little memory.
+    /// Each text has an answer in each format or an error with a hint, never an internal error, and takes little
+    /// memory.
     #[test]
     fn no_text_causes_an_internal_error(text in text(), format in select(&Format::ALL[..])) {
         let (runtime, engine) = &*ENGINE;

@@ -56,9 +56,9 @@ async fn followers_get_new_rows() {
     assert_eq!(follower.schema().field(0).name(), "number");
 }
 
-/// Two followers read nothing while more lines of two apps arrive than their queues hold. Each learns of exactly as many
-/// lines as it may read, received and missed together. The queues are already full of lines that both may read when those
-/// of the other app arrive.
+/// Two followers read nothing while more lines of two apps arrive than their queues hold. Each learns of exactly as
+/// many lines as it may read, received and missed together. The queues are already full of lines that both may read
+/// when those of the other app arrive.
 #[tokio::test]
 async fn followers_learn_only_of_rows_that_they_may_read() {
     let sql = "select body from logs";
@@ -122,8 +122,8 @@ async fn live_queries_are_limited_per_caller() {
     }
 }
 
-/// A live query is planned like others, in turn and within its time-out. If the caller goes away meanwhile, its turn and
-/// its place among followers are occupied until the thread is free again.
+/// A live query is planned like others, in turn and within its time-out. If the caller goes away meanwhile, its turn
+/// and its place among followers are occupied until the thread is free again.
 #[tokio::test]
 async fn planning_is_bounded() {
     let limits = EngineLimits {

@@ -8,7 +8,8 @@ use super::hostile::{peak, start_peak};
 use super::{engine, filled, query, rows};
 use crate::{Query, guard};
 
-/// The memory that planning and running one of them may take beyond the pool's 64 MiB in an unoptimised build, in bytes.
+/// The memory that planning and running one of them may take beyond the pool's 64 MiB in an unoptimised build, in
+/// bytes.
 const MEMORY: usize = 400 << 20;
 
 /// Returns a query of a kind with `count` parts; `None` if there are no more kinds.
@@ -153,8 +154,8 @@ fn growing(kind: usize, count: usize) -> Option<String> {
     Some(sql)
 }
 
-/// Each kind of query, as large as is accepted, is planned or refused with an error of the caller. It occupies no thread
-/// afterwards, and takes little memory.
+/// Each kind of query, as large as is accepted, is planned or refused with an error of the caller. It occupies no
+/// thread afterwards, and takes little memory.
 #[tokio::test]
 async fn the_largest_plans_fit() {
     let engine = engine(&filled());

@@ -1,4 +1,5 @@
-//! A caller reads the rows of its sources only: the answer to each of its queries is that of a store without other sources.
+//! A caller reads the rows of its sources only: the answer to each of its queries is that of a store without other
+//! sources.
 
 use weir_log_cache_store::table::DROPPED;
 use weir_log_cache_store::{Store, Visibility};
@@ -47,8 +48,9 @@ async fn text(engine: &Engine, visibility: &Visibility, sql: &str) -> String {
     }
 }
 
-/// Asserts that a caller with `visibility` gets the same answers from `store` as from `alone`, which has only its sources.
-/// The answers must also differ from those of a caller that may read all sources, or the query would prove nothing.
+/// Asserts that a caller with `visibility` gets the same answers from `store` as from `alone`, which has only its
+/// sources. The answers must also differ from those of a caller that may read all sources, or the query would prove
+/// nothing.
 async fn assert_as_if_alone(store: &Store, alone: &Store, visibility: &Visibility, ways: &[&str]) {
     let (engine, alone) = (engine(store), engine(alone));
     for sql in ways {
@@ -84,8 +86,8 @@ fn loss(source: &str, timestamp: i64, count: u64) -> v2::Envelope {
     envelope
 }
 
-/// Losses of two apps are reported in turn. A caller that may read an app sees its losses, and an administrator sees both,
-/// also in sums and joins.
+/// Losses of two apps are reported in turn. A caller that may read an app sees its losses, and an administrator sees
+/// both, also in sums and joins.
 #[tokio::test]
 async fn losses_are_visible_with_their_source() {
     let (store, alone) = (filled_with(&[]), filled_with(&[]));
@@ -117,10 +119,10 @@ async fn losses_are_visible_with_their_source() {
     );
 }
 
-/// A plan does not depend on other sources, not even in its number of partitions. The measurements of a plan depend on the
-/// chunks, which all sources share, so only callers that may read all sources get them; for others `EXPLAIN ANALYZE` is
-/// `EXPLAIN`. That includes counts below a limit: how many of the caller's rows are in the newest chunks, and at which of
-/// them a sort stopped, reveals how much other sources wrote.
+/// A plan does not depend on other sources, not even in its number of partitions. The measurements of a plan depend on
+/// the chunks, which all sources share, so only callers that may read all sources get them; for others `EXPLAIN
+/// ANALYZE` is `EXPLAIN`. That includes counts below a limit: how many of the caller's rows are in the newest chunks,
+/// and at which of them a sort stopped, reveals how much other sources wrote.
 #[tokio::test]
 async fn plans_reveal_nothing_of_other_sources() {
     let (full, alone, empty) = (filled(), filled_with(&["app-a"]), filled_with(&[]));
@@ -175,8 +177,8 @@ async fn plans_reveal_nothing_of_other_sources() {
     );
 }
 
-/// An expression that failed on a hidden row would reveal the row and its contents. It is never evaluated on one. Each of
-/// these expressions fails for a caller that may read the row.
+/// An expression that failed on a hidden row would reveal the row and its contents. It is never evaluated on one. Each
+/// of these expressions fails for a caller that may read the row.
 #[tokio::test]
 async fn errors_reveal_nothing_of_other_sources() {
     let store = filled_with(&[]);

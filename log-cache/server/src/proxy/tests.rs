@@ -1,4 +1,4 @@
-//! The face as its clients see it, without the network.
+//! REST for clients with a token, called without a network.
 
 use axum::body::Body;
 use futures::FutureExt as _;
@@ -15,7 +15,7 @@ use weir_log_cache_store::{Limits, Store};
 use weir_service::{Context, Trigger};
 
 use super::*;
-use crate::answers::{Answers, OF_A_CALLER};
+use crate::answers::{Answers, PER_CALLER};
 use crate::reading;
 
 mod parameters;
@@ -85,7 +85,7 @@ impl Setup {
         (status, kind, String::from_utf8(body.to_vec()).expect("text"))
     }
 
-    /// By which name turns are shared out to whoever shows this token.
+    /// Returns the caller name of a token, by which turns are shared out.
     async fn caller(&self, token: &str) -> String {
         let authorization = [(
             header::AUTHORIZATION,
@@ -100,9 +100,9 @@ impl Setup {
     }
 }
 
-/// Each token sees its sources, by read and by meta, and everything else is 404 without a word.
+/// With each token, its own sources can be read, by `read` and `meta`. Others are answered with 404 and no body.
 #[tokio::test]
-async fn tenants_see_what_is_theirs() {
+async fn tenants_read_their_own_sources() {
     let setup = Setup::new();
     let dev = setup
         .issuer
@@ -168,9 +168,9 @@ async fn tenants_see_what_is_theirs() {
     }
 }
 
-/// The rest of the face: info for everybody, PromQL's place, errors as the gateway's, paths that are none.
+/// The other paths: `info` without a token, PromQL, the gateway's errors, and paths that do not exist.
 #[tokio::test]
-async fn the_rest_is_the_gateways() {
+async fn other_paths_are_answered_as_by_the_gateway() {
     let setup = Setup::new();
     let (status, kind, body) = setup.ask("/api/v1/info", &[]).await;
     assert_eq!((status, kind.as_str()), (200, "text/plain; charset=utf-8"));
@@ -196,7 +196,7 @@ async fn the_rest_is_the_gateways() {
             "{\"code\":2,\"message\":\"Limit (1001) must be 1000 or less\",\"details\":[]}\n"
         )
     );
-    // Who may not read a source does not learn either that the request makes no sense.
+    // A caller that may not read a source does not learn that its request is malformed either.
     assert_eq!(setup.with(&dev, "/api/v1/read/app-2?limit=1001").await.0, 404);
     for path in [
         "/",
@@ -210,10 +210,10 @@ async fn the_rest_is_the_gateways() {
     }
 }
 
-/// When the log cache behind it does not answer: `meta` is a bad gateway without a word, `read` says what the gateway says;
-/// who may not ask does not learn of it.
+/// When nothing can be read, `meta` is answered with 502 and no body, and `read` with the gateway's error. A caller
+/// without rights does not learn of it.
 #[tokio::test]
-async fn trouble_behind_it() {
+async fn failed_reads_are_answered_as_by_the_original() {
     let setup = Setup::new();
     setup.reader.close();
     assert_eq!(
@@ -226,12 +226,12 @@ async fn trouble_behind_it() {
     assert!(body.starts_with("{\"code\":14,"), "{body}");
 }
 
-/// Whoever has its share of answers to read gets no list of sources; others do, and it does again when it has read them.
+/// A caller with too many unread answers gets no list of sources until it has read them. Others get theirs.
 #[tokio::test]
-async fn meta_counts_as_unread() {
+async fn the_list_of_sources_counts_as_unread() {
     let setup = Setup::new();
     let dev = setup.issuer.token("dev", &["logs.read.app-1"]);
-    let unread = setup.answers.hold("operator", vec![0; OF_A_CALLER]).expect("its share");
+    let unread = setup.answers.hold("operator", vec![0; PER_CALLER]).expect("its share");
     let (status, _, body) = setup.with(TOKEN, "/api/v1/meta").await;
     assert_eq!(status, 429);
     assert!(body.contains("not read yet"), "{body}");
@@ -240,10 +240,10 @@ async fn meta_counts_as_unread() {
     assert_eq!(setup.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
 
-/// One tenant asks for its list of sources hundreds of times, and as many of these as may are being worked on: another's page
-/// and list come at once, and of those who wait nobody is lost.
+/// While one tenant has hundreds of requests for its list of sources, the page and list of another come at once, and
+/// every waiting request is answered.
 #[tokio::test]
-async fn the_crowd_of_one_is_no_crowd_for_others() {
+async fn many_requests_of_one_tenant_do_not_delay_another() {
     let setup = Setup::new();
     let greedy = setup.issuer.token("greedy", &["logs.read.app-1"]);
     let other = setup.issuer.token("other", &["logs.read.app-2"]);
@@ -274,9 +274,9 @@ async fn the_crowd_of_one_is_no_crowd_for_others() {
     assert_eq!(turns.taken(), (0, 0));
 }
 
-/// Nothing but one header `Authorization` says who asks.
+/// Only a single header `Authorization` identifies a caller.
 #[tokio::test]
-async fn smuggled_identities() {
+async fn other_headers_identify_no_caller() {
     let setup = Setup::new();
     let (dev, admin) = (
         format!("bearer {}", setup.issuer.token("dev", &["logs.read.app-1"])),
@@ -307,9 +307,10 @@ async fn smuggled_identities() {
     }
 }
 
-/// A token that is revoked opens nothing any more; with UAA away and its keys unknown, nobody is told a lie.
+/// A revoked token is refused. While UAA is away and its keys are unknown, the answer says that tokens cannot be
+/// checked.
 #[tokio::test]
-async fn tokens_end() {
+async fn revoked_tokens_are_refused() {
     let setup = Setup::new();
     let token = setup.issuer.token("dev", &["logs.read.app-1"]);
     assert_eq!(setup.with(&token, "/api/v1/read/app-1").await.0, 200);
@@ -333,10 +334,10 @@ async fn tokens_end() {
     assert_eq!(away.with(TOKEN, "/api/v1/meta").await.0, 200);
 }
 
-/// What a token does not say UAA does: at once for who shows it, for as long as the token lives while UAA is away; whoever was
-/// not asked about until then hears that nobody can say.
+/// UAA is asked for the rights behind a token. Known rights stay valid for the token's lifetime while UAA is away, and
+/// for an unknown caller the answer says that rights cannot be checked.
 #[tokio::test]
-async fn rights_are_asked_for() {
+async fn rights_are_read_from_uaa() {
     let setup = Setup::new();
     setup.issuer.set_rights("dev", &["app-1"]);
     let dev = setup.issuer.token("dev", &["logs.read"]);

@@ -1,10 +1,9 @@
-//! Live answers: newline-delimited JSON without an end.
+//! Live answers: endless newline-delimited JSON.
 //!
-//! Beside rows there are three other lines, each an object with a single key that no column can have: `{"$missed": 12}`
-//! where the follower was too slow for that many rows of the table that it may see, `{"$error": …, "$hint": …}` before the
-//! answer ends because the query failed, on a row or by a fault of ours, or the caller's token ended, and
-//! `{"$end": "stopping"}` when the log cache stops. One of the last two is the last line of every answer: one that ends
-//! without was cut off on the way.
+//! Beside rows there are three kinds of lines, whose keys no column can have. `{"$missed": 12}` is the number of
+//! visible rows that the follower missed because it was too slow. `{"$error": …, "$hint": …}` ends an answer whose
+//! query failed, on a row or by an internal error, or whose caller's token ended. `{"$end": "stopping"}` ends it when
+//! the log cache stops. Every complete answer ends with one of the last two lines.
 
 use std::convert::Infallible;
 
@@ -18,9 +17,10 @@ use weir_error::Classify;
 use weir_log_cache_query::{Follower, Format, Live, QueryError};
 use weir_service::Shutdown;
 
-use super::told;
+use super::client_message;
 
-/// The rows of `follower` until it ends, the client goes, its token ends, or `shutdown`.
+/// Returns the response with the rows of `follower`. It ends when the follower ends, the client goes, the caller's
+/// token ends, or `shutdown` is requested.
 pub(super) fn respond(follower: Follower, caller: Caller, shutdown: Shutdown) -> Response {
     let headers = [
         (header::CONTENT_TYPE, Format::Ndjson.content_type()),
@@ -42,14 +42,14 @@ fn lines(follower: Follower, caller: Caller, shutdown: Shutdown) -> impl Stream<
             }
             next = follower.next() => next,
         };
-        let (line, more) = said(next);
+        let (line, more) = to_lines(next);
         Some((line, more.then_some((follower, ended, shutdown))))
     })
 }
 
-/// What a follower said as a line or several, and whether it may say more. That it says nothing any more is said, too: the
-/// store is gone then.
-fn said(next: Option<Result<Live, QueryError>>) -> (Result<Bytes, Infallible>, bool) {
+/// Returns the lines for the next item of a follower, and whether more may come. If there is no item, the store was
+/// dropped, and the line says that the log cache is stopping.
+fn to_lines(next: Option<Result<Live, QueryError>>) -> (Result<Bytes, Infallible>, bool) {
     let rows = match next {
         Some(Ok(Live::Missed(rows))) => return (line(&json!({ "$missed": rows })), true),
         Some(Ok(Live::Rows(batch))) => Format::render_lines(&batch),
@@ -62,14 +62,14 @@ fn said(next: Option<Result<Live, QueryError>>) -> (Result<Bytes, Infallible>, b
     }
 }
 
-/// The line before the end of an answer whose log cache stops.
+/// Returns the last line of an answer when the log cache stops.
 fn stopping() -> Result<Bytes, Infallible> {
     line(&json!({ "$end": "stopping" }))
 }
 
-/// The line before the end of an answer that failed.
+/// Returns the last line of an answer that failed.
 fn failed(error: &dyn Classify) -> Result<Bytes, Infallible> {
-    line(&json!({ "$error": told(error), "$hint": error.hint() }))
+    line(&json!({ "$error": client_message(error), "$hint": error.hint() }))
 }
 
 fn line(object: &serde_json::Value) -> Result<Bytes, Infallible> {
@@ -80,9 +80,9 @@ fn line(object: &serde_json::Value) -> Result<Bytes, Infallible> {
 mod tests {
     use super::*;
 
-    /// Whatever ends an answer is its last line.
+    /// The last line of every answer says why it ends.
     #[test]
-    fn no_answer_ends_without_a_word() {
+    fn the_last_line_says_why_an_answer_ends() {
         for (next, expected, more) in [
             (Some(Ok(Live::Missed(12))), "{\"$missed\":12}\n", true),
             (
@@ -93,14 +93,14 @@ mod tests {
             (Some(Err(QueryError::Stopping)), "{\"$end\":\"stopping\"}\n", false),
             (None, "{\"$end\":\"stopping\"}\n", false),
         ] {
-            let (line, goes_on) = said(next);
-            assert_eq!((line.expect("a line"), goes_on), (Bytes::from(expected), more));
+            let (line, continues) = to_lines(next);
+            assert_eq!((line.expect("a line"), continues), (Bytes::from(expected), more));
         }
     }
 
-    /// What went wrong with the query is told; what is wrong with us is not.
+    /// An error of the query is shown to the client, and an internal error is hidden.
     #[test]
-    fn our_faults_are_for_the_log() {
+    fn internal_errors_are_hidden() {
         let text = |error| String::from_utf8(failed(&error).expect("a line").to_vec()).expect("text");
         let invalid = QueryError::Failed {
             message: "division by zero".to_owned(),

@@ -1,4 +1,4 @@
-//! What is asked: a JSON body, or the query as text with the rest in the query string.
+//! Reads a request: a JSON body, or the query as text with parameters in the query string.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use weir_error::Classify;
 use weir_log_cache_query::{Cells, Format, Layout, UnknownFormat};
 
-/// A request, whichever way it was written.
+/// A request, from either form.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) query: String,
@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub(super) layout: Layout,
 }
 
-/// The body, if it is JSON.
+/// The JSON form of a request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -33,7 +33,7 @@ struct Body {
     width: Option<usize>,
 }
 
-/// A request that makes no sense.
+/// The error of a malformed request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Invalid {
     pub(super) message: String,
@@ -59,7 +59,7 @@ impl From<UnknownFormat> for Invalid {
 }
 
 impl Request {
-    /// Reads a request. What the query string says comes after what the body says, and `Accept` after both.
+    /// Reads a request. The body takes precedence over the query string, and both over `Accept`.
     pub(super) fn read(headers: &HeaderMap, parameters: &str, body: &[u8]) -> Result<Self, Invalid> {
         let header = |name| {
             headers
@@ -157,7 +157,7 @@ mod tests {
             .collect()
     }
 
-    /// Both ways of writing a request, and which word counts.
+    /// Both forms of a request are read, with the precedence of their parameters.
     #[test]
     fn requests_are_read() {
         let json = headers(&[
@@ -192,9 +192,9 @@ mod tests {
         );
     }
 
-    /// What makes no sense is refused with a way out.
+    /// A malformed request is refused with a hint.
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_requests_are_refused() {
         let json = headers(&[(header::CONTENT_TYPE, "application/json")]);
         for body in [
             "{",

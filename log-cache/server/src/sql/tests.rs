@@ -1,4 +1,4 @@
-//! The face as its clients see it, without the network.
+//! SQL over HTTP, called without a network.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ fn store() -> Store {
     store
 }
 
-/// The same without the row of another source.
+/// Returns the store of [`store`] without the row of another source.
 fn of_app_alone() -> Store {
-    // A clock that stands still in 1970: `seq` begins at one.
+    // With a clock that stands still in 1970, `seq` starts at one.
     let (_, clock) = Clock::manual(0);
     let store = Store::with_clock(Limits::default(), clock);
     (1..=5).for_each(|number| log(&store, "app", number, "hello"));
@@ -81,7 +81,7 @@ async fn text(response: Response) -> String {
     String::from_utf8(body.to_vec()).expect("text")
 }
 
-/// Rows in the format asked for, and what they were limited to.
+/// An answer has the requested format, and headers with its limits.
 #[tokio::test]
 async fn answers_have_rows_and_limits() {
     let face = face(&store(), token());
@@ -106,8 +106,8 @@ async fn answers_have_rows_and_limits() {
     assert_eq!(text(response).await, "[{\"seq\":1},{\"seq\":2}]\n");
 }
 
-/// A long answer comes in pieces, written while it is read; what is held for it is far less than its text, and is given back
-/// by a client that goes. A table shows the beginning of wide cells, or all of them.
+/// A long answer is written in pieces while it is read. The memory for it is far less than its text, and is freed when
+/// the client goes. A table shows the beginning of wide cells, or whole cells.
 #[tokio::test]
 async fn long_answers_are_written_while_they_are_read() {
     let store = store();
@@ -149,9 +149,9 @@ async fn long_answers_are_written_while_they_are_read() {
     assert!(whole.contains(&"x".repeat(900)), "{whole}");
 }
 
-/// What is wrong is said with a hint and the right status.
+/// Each error has a hint and the right status.
 #[tokio::test]
-async fn refusals_say_what_to_do() {
+async fn errors_have_hints() {
     let face = face(&store(), token());
     for (request, status, expected) in [
         (
@@ -229,7 +229,7 @@ async fn refusals_say_what_to_do() {
     }
 }
 
-/// Lets a token see one source.
+/// An authorizer whose token may read one source.
 #[derive(Debug)]
 struct OneSource;
 
@@ -239,9 +239,9 @@ impl Authorizer for OneSource {
     }
 }
 
-/// A caller's scope is the row filter of all its queries, live ones included.
+/// A caller's scope filters the rows of all its queries, live ones included.
 #[tokio::test]
-async fn the_scope_is_the_row_filter() {
+async fn the_scope_filters_rows() {
     let store = store();
     let face = face(&store, Arc::new(OneSource));
     let ask = post(
@@ -268,9 +268,9 @@ async fn the_scope_is_the_row_filter() {
     assert_eq!(line, "{\"source_id\":\"app\",\"body\":\"shown\"}\n");
 }
 
-/// A live answer whose client reads nothing while lines come: it tells of as many as the caller may see, came or missed.
+/// A live answer whose client reads nothing while lines arrive reports exactly the visible lines, received and missed.
 #[tokio::test]
-async fn live_answers_tell_of_visible_rows_alone() {
+async fn live_answers_count_only_visible_rows() {
     let store = store();
     let face = face(&store, Arc::new(OneSource));
     let live = post("/v1/sql?follow=true", "text/plain", "select body from logs");
@@ -296,7 +296,7 @@ async fn live_answers_tell_of_visible_rows_alone() {
     assert!(missed > 0, "the queue held everything");
 }
 
-/// One caller's live queries have a limit, and it is told that it reached it.
+/// The number of a caller's live queries is limited, and the error says so.
 #[tokio::test]
 async fn live_answers_are_limited() {
     let store = store();
@@ -317,9 +317,9 @@ async fn live_answers_are_limited() {
     assert!(text(refused).await.contains("live queries of yours are running"));
 }
 
-/// A live query that fails on a row, or cannot be followed, says so.
+/// A live query that fails on a row, or that cannot be followed, returns an error.
 #[tokio::test]
-async fn live_failures() {
+async fn live_queries_report_failures() {
     let store = store();
     let face = face(&store, token());
     let request = post("/v1/sql?follow=1", "text/plain", "select count(*) from logs");
@@ -340,10 +340,10 @@ async fn live_failures() {
     assert!(lines.next().await.is_none());
 }
 
-/// UAA's tokens: a tenant's queries see its rows, whichever way they are written; none without rights; a live answer ends
-/// when its token does, and says so.
+/// With a token of UAA, a tenant's queries read its rows only, in every form, and none without rights. A live answer
+/// ends with a reason when the token ends.
 #[tokio::test]
-async fn tokens_of_uaa() {
+async fn tokens_of_uaa_limit_queries() {
     let (_trigger, context) = weir_service::Context::new("log-cache");
     let issuer = TestIssuer::new();
     let store = store();
@@ -388,7 +388,7 @@ async fn tokens_of_uaa() {
     let response = ask("/v1/sql", &nobody, "select 1").await.expect("infallible");
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert!(text(response).await.contains("name a source you may read"));
-    // Two headers, and a body that nobody who is not let in gets to send.
+    // Two headers, and a body that is not read from a client without access.
     let request = Request::post("/v1/sql")
         .header(header::AUTHORIZATION, format!("bearer {admin}"))
         .header(header::AUTHORIZATION, format!("bearer {dev}"))

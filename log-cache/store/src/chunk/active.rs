@@ -84,6 +84,7 @@ impl Active {
     /// Notes the source of an identity that was just appended, and the memory of new values.
     #[inline]
     pub(crate) fn note_values(&mut self, source: u32, new_bytes: usize) {
+        // An identity that was in use before has its entry already.
         if self.source_of.len() < self.identities.len() {
             self.source_of.push(source);
         }
@@ -97,8 +98,8 @@ impl Active {
         self.sources[source as usize].rows += 1;
     }
 
-    /// Returns the span of timestamps of the visible rows of each `wanted` source. `floor` gives the first visible ordinal of
-    /// a slot.
+    /// Returns the span of timestamps of the visible rows of each `wanted` source. `floor` gives the first visible
+    /// ordinal of a slot.
     pub(crate) fn spans(
         &self,
         wanted: impl Fn(u32) -> bool,
@@ -117,6 +118,7 @@ impl Active {
         let rows = self.columns.as_ref();
         for (timestamp, identity) in rows.timestamps.iter().zip(rows.identities) {
             let source = self.source_of[(identity & !ERR) as usize] as usize;
+            // Rows of a source are in the order of their ordinals, so the first ones are the expired ones.
             if hidden[source] > 0 {
                 hidden[source] -= 1;
                 continue;
@@ -144,7 +146,8 @@ impl Active {
         self.new_bytes = 0;
     }
 
-    /// Returns a sorted copy of all visible rows; `None` if there are none. `floor` gives the first visible ordinal of a slot.
+    /// Returns a sorted copy of all visible rows; `None` if there are none. `floor` gives the first visible ordinal of
+    /// a slot.
     pub(crate) fn seal(&self, born: u64, floor: impl Fn(u32) -> u64) -> Option<Chunk> {
         self.seal_sources(born, floor, (0u32..).zip(&self.sources).collect())
     }
@@ -161,9 +164,10 @@ impl Active {
         floor: impl Fn(u32) -> u64,
         mut chosen: Vec<(u32, &ActiveSource)>,
     ) -> Option<Chunk> {
+        // The runs of a chunk are ordered by slot, for binary searches.
         chosen.sort_unstable_by_key(|(_, source)| source.source.slot());
-        // A counting sort: the position for the next row of each source, by number. `usize::MAX` marks sources that were
-        // not chosen.
+        // A counting sort: the position for the next row of each source, by number. `usize::MAX` marks sources that
+        // were not chosen.
         let mut cursors = vec![
             Cursor {
                 next: usize::MAX,
@@ -212,8 +216,8 @@ impl Active {
         }
         for run in &runs {
             let rows = &mut order[run.rows()];
-            // The rows of a source are in the order of their sequence numbers, so a stable sort by time keeps that order
-            // among equal times.
+            // The rows of a source are in the order of their sequence numbers, so a stable sort by time keeps that
+            // order among equal times.
             if !rows.is_sorted_by_key(|row| from.timestamps[*row as usize]) {
                 rows.sort_by_key(|row| from.timestamps[*row as usize]);
             }

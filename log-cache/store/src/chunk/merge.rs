@@ -45,6 +45,7 @@ pub(crate) fn merge(chunks: &[Arc<Chunk>], floor: impl Fn(u32) -> u64) -> Option
                 first.get_or_insert((run.first.max(floor), &run.source));
             }
         }
+        // All rows of the source have expired.
         let Some((first, source)) = first else { continue };
         sort_by_time(chunks, &mut pieces, first_piece);
         let start = total;
@@ -150,7 +151,8 @@ fn push_visible(chunk: &Chunk, number: usize, run: &Run, floor: u64, pieces: &mu
     }
 }
 
-/// Sorts the rows of one source, which are the pieces from `from` on, by time. Equal times stay in the order of arrival.
+/// Sorts the rows of one source, which are the pieces from `from` on, by time. Equal times stay in the order of
+/// arrival.
 fn sort_by_time(chunks: &[Arc<Chunk>], pieces: &mut Vec<Piece>, from: usize) {
     let time = |chunk: usize, row: usize| chunks[chunk].rows.timestamps()[row];
     // Usually each chunk continues where the last one ended, and whole runs can be copied.
@@ -205,6 +207,7 @@ impl<'a, T> Renumber<'a, T> {
         if *number == u32::MAX {
             let value = &self.values[chunk][old as usize];
             let table = &mut self.table;
+            // The interner keeps one copy of equal values, so the address identifies the value.
             *number = *self.by_address.entry(Arc::as_ptr(value)).or_insert_with(|| {
                 table.push(Arc::clone(value));
                 position(table.len() - 1)

@@ -1,11 +1,12 @@
 //! Chooses the rows that expire when a budget is exhausted.
 //!
-//! First, the heaviest sources are cut down to a common level of bytes per kind, oldest rows first. The level is never below
-//! twice the average, so that quiet sources do not pay for noisy ones. If that does not free enough, no source stands out,
-//! and the oldest chunks expire as a whole, so that rows of sources that no longer write do not stay for ever.
+//! First, the heaviest sources are cut down to a common level of bytes per kind, oldest rows first. The level is never
+//! below twice the average, so that quiet sources do not pay for noisy ones. If that does not free enough, no source
+//! stands out, and the oldest chunks expire as a whole, so that rows of sources that no longer write do not stay for
+//! ever.
 //!
-//! Age is counted by arrival. The clocks of producers have no influence: a row with a timestamp in the future expires with
-//! those that arrived with it.
+//! Age is counted by arrival. The clocks of producers have no influence: a row with a timestamp in the future expires
+//! with those that arrived with it.
 
 use weir_envelope::batch::Kind;
 
@@ -19,13 +20,15 @@ pub(crate) struct Cut {
     pub(crate) floor: u64,
 }
 
-/// Returns the rows that have to expire to free about `need` bytes. Expired rows that are still in memory count as freed.
+/// Returns the rows that have to expire to free about `need` bytes. Expired rows that are still in memory count as
+/// freed.
 pub(crate) fn plan(lanes: &[LaneView], need: usize) -> Vec<Cut> {
     let mut holdings = Vec::new();
     let mut missing = need;
     for (lane, view) in lanes.iter().enumerate() {
         let mut bytes = vec![0usize; view.floors.len()];
         for chunk in view.chunks.iter() {
+            // Rows that have expired before are freed by the rewriting that follows, without a new cut.
             missing = missing.saturating_sub(view.dead(chunk).1);
             for run in chunk.runs() {
                 let slot = run.source().slot();
@@ -60,8 +63,8 @@ struct Holding {
     bytes: usize,
 }
 
-/// Returns the level in bytes to which the heaviest holdings are cut to free `need` bytes; at least twice the average. Sorts
-/// the holdings, heaviest first.
+/// Returns the level in bytes to which the heaviest holdings are cut to free `need` bytes; at least twice the average.
+/// Sorts the holdings, heaviest first.
 fn level(holdings: &mut [Holding], need: usize) -> usize {
     if need == 0 || holdings.is_empty() {
         return usize::MAX;
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(level(&mut holdings(&[10, 900, 10, 10, 10, 1000, 10, 10]), 50), 950);
     }
 
-    /// The level is at least twice the average; what is still missing is freed by age.
+    /// The level is at least twice the average. Memory that is missing after that is freed by age.
     #[test]
     fn the_level_is_at_least_twice_the_average() {
         assert_eq!(level(&mut holdings(&[100; 10]), 500), 200);

@@ -77,6 +77,7 @@ pub(crate) fn groups(view: &LaneView, sizing: &Sizing, enough: ExpiredShare) -> 
         let rewrite = enough.is_enough(dead_bytes, chunk.bytes());
         let candidate = rewrite || is_small(rows, bytes, sizing);
         let fits = open.rows + rows <= sizing.chunk_rows && open.bytes + bytes <= sizing.chunk_bytes;
+        // Only adjacent chunks can be merged, because chunks must stay in the order of arrival.
         if !candidate || !fits {
             open.close(!fits, &mut groups);
         }
@@ -114,8 +115,8 @@ impl Group {
         self.rewrite |= rewrite;
     }
 
-    /// Ends the group, and appends it to `groups` if it is worth merging. `full` says that the next chunk would have belonged
-    /// to it if there had been room.
+    /// Ends the group, and appends it to `groups` if it is worth merging. `full` says that the next chunk would have
+    /// belonged to it if there had been room.
     fn close(&mut self, full: bool, groups: &mut Vec<Range<usize>>) {
         let group = std::mem::take(self);
         if group.rewrite || group.len >= FAN_IN || (full && group.len > 1) {

@@ -23,8 +23,8 @@ pub(super) fn envelope(out: &mut Vec<u8>, rows: &Rows, row: usize, metrics: Metr
         Kind::None => {}
         Kind::Counter | Kind::Gauge | Kind::Timer => {
             let shape = &rows.shapes()[rows.shape_index(row)];
-            // A few dozen bytes. To avoid the allocation, the length would have to be computed in advance, which is not worth
-            // the code.
+            // A few dozen bytes. To avoid the allocation, the length would have to be computed in advance, which is not
+            // worth the code.
             let mut message = Vec::with_capacity(64);
             let field = match rows.kind() {
                 Kind::Gauge => {

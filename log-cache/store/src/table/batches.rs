@@ -21,8 +21,8 @@ use crate::snapshot::Selection;
 /// The default number of rows of a batch.
 const BATCH_ROWS: usize = 8192;
 
-/// The payload for which a batch has room, in bytes for each row that it may have. A batch ends when its rows or its payload
-/// reach their limit, and has at least one row.
+/// The payload for which a batch has room, in bytes for each row that it may have. A batch ends when its rows or its
+/// payload reach their limit, and has at least one row.
 const BYTES_PER_ROW: usize = 512;
 
 /// Iterates over the selected rows of a chunk, as record batches with some of a table's columns.
@@ -79,7 +79,7 @@ impl Batches {
         }
     }
 
-    /// Returns this iterator with batches of at most so many rows, and of payload in proportion.
+    /// Returns this iterator with batches of at most `rows` rows, and with a limit of their payload in proportion.
     #[must_use]
     pub const fn with_batch_rows(mut self, rows: usize) -> Self {
         self.batch_rows = if rows == 0 { 1 } else { rows };
@@ -103,6 +103,8 @@ impl Batches {
             let mut end = start;
             while end < range.end && !full(weight, bytes) {
                 let payload = self.rows.payload(end).len();
+                // A gauge becomes a row for each metric, whose value has 8 bytes; one without metrics counts as one
+                // row.
                 weight += if gauges { (payload / 8).max(1) } else { 1 };
                 bytes += payload;
                 end += 1;
@@ -118,6 +120,7 @@ impl Batches {
             }
         }
         match <[Range<usize>; 1]>::try_from(chosen) {
+            // A single range, which is the usual case, needs no copy of most columns.
             Ok([together]) => Some(BatchRows::Range(together)),
             Err(chosen) if chosen.is_empty() => None,
             Err(chosen) => {
@@ -192,6 +195,7 @@ impl Batches {
                 (None, _) => Arc::new(self.lossy_bodies(chosen)),
             },
             (Column::BodyBytes, _) => match rows.text() {
+                // All bodies are UTF-8, so the column `body` has them without a loss.
                 Some(_) => new_null_array(&DataType::Binary, chosen.len()),
                 None => Arc::new(self.body_bytes(chosen)),
             },

@@ -1,7 +1,7 @@
 //! Small arrays of the values that many rows share, from which the columns of record batches are taken.
 //!
-//! The arrays hold only values that the selected rows use. So the cost depends on the selection, and no value of a source that
-//! the caller must not see gets into a buffer of the answer.
+//! The arrays hold only values that the selected rows use. So the cost depends on the selection, and no value of a
+//! source that the caller must not see gets into a buffer of the answer.
 
 use std::sync::Arc;
 
@@ -71,7 +71,8 @@ impl UsedValues {
             .map(|(identity, used)| used.then_some(&**identity))
     }
 
-    /// Returns an array with one value for each identity, or for each name; `None` for columns whose values are not shared.
+    /// Returns an array with one value for each identity, or for each name; `None` for columns whose values are not
+    /// shared.
     pub(super) fn values(&self, rows: &Rows, column: Column) -> Option<ArrayRef> {
         Some(match column {
             Column::SourceId => self.of_identities(rows, |identity| identity.source().id()),

@@ -29,7 +29,8 @@ fn flood(store: &Store, source: &str, count: i64) {
     }
 }
 
-/// A source that writes eight times the budget loses its own oldest rows, and neither those of quiet sources nor metrics.
+/// A source that writes eight times the budget loses its own oldest rows, and neither those of quiet sources nor
+/// metrics.
 #[test]
 fn quiet_sources_keep_their_rows() {
     let store = Store::new(tight());

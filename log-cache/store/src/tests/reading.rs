@@ -56,8 +56,8 @@ fn ranges_and_limits() {
     assert_eq!(times(&store, &everything("nobody")), [0i64; 0]);
 }
 
-/// Lines of one nanosecond are returned in the order of arrival, two nanoseconds apart, however many they are. A line whose
-/// timestamp lies among them comes after them.
+/// Lines of one nanosecond are returned in the order of arrival, two nanoseconds apart, however many they are. A line
+/// whose timestamp lies among them comes after them.
 #[test]
 fn equal_timestamps_are_moved_apart() {
     let store = Store::new(Limits {
@@ -96,7 +96,8 @@ fn equal_timestamps_are_moved_apart() {
     assert_eq!(times(&store, &newest), [200, 107, 105]);
 }
 
-/// The greatest timestamp is stored some minutes earlier, so that there is room behind it. The smallest is stored unchanged.
+/// The greatest timestamp is stored some minutes earlier, so that there is room behind it. The smallest is stored
+/// unchanged.
 #[test]
 fn the_greatest_timestamps_are_moved_apart() {
     let store = Store::new(small());

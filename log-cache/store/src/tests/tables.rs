@@ -248,8 +248,8 @@ async fn taps_deliver_new_rows() {
     ingest(&store, &[envelope("app", 10, log(b"nobody listens"))]);
 }
 
-/// A follower that may read one source learns how many rows of that source it missed, and nothing if it missed only rows of
-/// others.
+/// A follower that may read one source learns how many rows of that source it missed, and nothing if it missed only
+/// rows of others.
 #[tokio::test]
 async fn taps_count_only_missed_rows_of_visible_sources() {
     let store = Store::new(small());

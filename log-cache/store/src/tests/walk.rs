@@ -59,8 +59,8 @@ fn roomy() -> Limits {
     }
 }
 
-/// Thousands of envelopes have one timestamp, two timestamps in turn, or one that is long past. Every page is within its
-/// limit, and every walk returns each envelope once, in the order of arrival.
+/// Thousands of envelopes have one timestamp, two timestamps in turn, or one that is long past. Every page is within
+/// its limit, and every walk returns each envelope once, in the order of arrival.
 #[test]
 fn a_walk_through_one_nanosecond() {
     for times in [&[0][..], &[5_000, 4_000], &[7, 7, 1_000_000]] {
@@ -102,8 +102,8 @@ fn a_walk_through_one_nanosecond() {
     }
 }
 
-/// During a walk, new envelopes of its nanosecond make the oldest ones expire. Every envelope that is visible when the walk
-/// reaches it is returned.
+/// During a walk, new envelopes of its nanosecond make the oldest ones expire. Every envelope that is visible when the
+/// walk reaches it is returned.
 #[test]
 fn a_walk_while_rows_expire() {
     let store = Store::new(Limits {
@@ -152,7 +152,8 @@ fn arrivals() -> impl Strategy<Value = Vec<(i64, u8)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// For any arrivals, wanted kinds and limits, with chunks sealed and merged meanwhile, each walk returns every envelope once.
+    /// For any arrivals, wanted kinds and limits, with chunks sealed and merged meanwhile, each walk returns every
+    /// envelope once.
     #[test]
     fn walks_return_every_envelope_once(
         arrivals in arrivals(),

@@ -1,4 +1,4 @@
-//! A syslog server under test, a log cache that does as it is told, and senders.
+//! A syslog server under test, a scripted log cache, and senders.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for a condition, which must come in time.
+/// Waits until a condition is true, within a deadline.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -32,7 +32,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// A CA of its own and the certificates of everybody.
+/// A CA, and the certificates that it issued for all parties.
 pub(crate) struct Pki {
     _dir: tempfile::TempDir,
     pub(crate) authority: Authority,
@@ -55,7 +55,7 @@ impl Pki {
     }
 }
 
-/// A log cache that keeps what it gets.
+/// A log cache that records the envelopes that it gets.
 pub(crate) struct LogCache {
     pub(crate) address: SocketAddr,
     pub(crate) state: Arc<State>,
@@ -64,14 +64,14 @@ pub(crate) struct LogCache {
     running: JoinHandle<()>,
 }
 
-/// What it has, and what it is told to do.
+/// The recorded envelopes, and the script.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) envelopes: Mutex<Vec<Envelope>>,
     pub(crate) batches: Mutex<Vec<usize>>,
-    /// Answers that are errors before the next that is not.
+    /// The number of requests that are answered with an error.
     pub(crate) errors: Mutex<Vec<Status>>,
-    /// Requests that wait while this is above zero.
+    /// Requests wait while this is greater than zero.
     pub(crate) stalled: AtomicUsize,
 }
 
@@ -98,7 +98,7 @@ impl LogCache {
         Self::start_at(pki, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Arc::default()).await
     }
 
-    /// Starts one at an address, with what one before it had.
+    /// Starts a log cache at an address, with the state of an earlier one.
     pub(crate) async fn start_at(pki: &Pki, address: SocketAddr, state: Arc<State>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -126,14 +126,14 @@ impl LogCache {
         self.state.envelopes.lock().len()
     }
 
-    /// The lines of a source, in the order of arrival.
+    /// Returns the lines of a source, in the order of arrival.
     pub(crate) fn lines(&self, source_id: &str) -> Vec<String> {
         let envelopes = self.state.envelopes.lock();
         let of_source = envelopes.iter().filter(|envelope| envelope.source_id == source_id);
         of_source.filter_map(line).collect()
     }
 
-    /// Stops it; returns where it was and what it had.
+    /// Stops the log cache; returns its address and state.
     pub(crate) async fn stop(self) -> (SocketAddr, Arc<State>) {
         self.trigger.fire();
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap();
@@ -193,12 +193,12 @@ impl Syslog {
             .await
     }
 
-    /// Asks it to stop.
+    /// Requests that the server stop.
     pub(crate) fn ask_to_stop(&self) {
         self.trigger.fire();
     }
 
-    /// Stops it in order; returns its books, which balance.
+    /// Stops the server in order; returns its ledger, and asserts that the counts add up.
     pub(crate) async fn stop(self) -> LedgerSnapshot {
         self.trigger.fire();
         let ended = tokio::time::timeout(PATIENCE, self.running).await;
@@ -211,13 +211,13 @@ impl Syslog {
     }
 }
 
-/// What was dropped, as `hop reason count`.
+/// Returns the drops, each as `hop reason count`.
 pub(crate) fn dropped(books: &LedgerSnapshot) -> Vec<String> {
     let text = |drop: &weir_flow::DropCount| format!("{} {} {}", drop.hop, drop.reason, drop.count);
     books.dropped.iter().map(text).collect()
 }
 
-/// A line of a source as the original's agent sends it.
+/// Returns a line of a source, as the original's agent sends it.
 pub(crate) fn message(source_id: &str, text: &str) -> String {
     let message = format!(
         "<14>1 2026-01-03T10:11:12.345678+00:00 o.s.a {source_id} [APP/PROC/WEB/0] - \
@@ -226,14 +226,14 @@ pub(crate) fn message(source_id: &str, text: &str) -> String {
     format!("{} {message}", message.len())
 }
 
-/// Whether the other side ends the connection.
+/// Waits until the peer ends the connection, and returns whether it did.
 pub(crate) async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
     let mut end = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut end)).await;
     read.is_ok() && end.is_empty()
 }
 
-/// Sends and flushes.
+/// Sends and flushes bytes.
 pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).await.unwrap();
     stream.flush().await.unwrap();

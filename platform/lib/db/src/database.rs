@@ -1,4 +1,4 @@
-//! An open database: its pools, and statements that need no transaction.
+//! An open database: its connection pools, and statements without a transaction.
 
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::row::Kind;
 use crate::transaction::Open;
 use crate::{DatabaseUrl, DbError, Dialect, Row, Statement, Transaction, Value};
 
-/// A query in the driver's form, with its values.
+/// Makes a query of the driver from a statement and its values.
 macro_rules! bind {
     ($text:expr, $statement:expr) => {{
         let mut query = sqlx::query(AssertSqlSafe($text));
@@ -32,37 +32,38 @@ macro_rules! bind {
 }
 pub(crate) use bind;
 
-/// How long a statement waits for a connection.
+/// The time limit of a statement's wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 
-/// How long SQLite waits for another process that writes.
+/// How long SQLite waits while another process writes.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How often an empty file of a database is looked at, and the time between two looks: another process may be making it.
-const LOOKS: u32 = 20;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How often an empty database file is checked again, because another process may be creating the database.
+const EMPTY_CHECKS: u32 = 20;
+/// The time between two of these checks.
+const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long an unused connection is kept.
+/// How long an unused connection is kept open.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// Connections to a server; readers of a SQLite file.
+/// The number of connections to a server, or of reading connections to a SQLite file.
 const CONNECTIONS: u32 = 8;
 
-/// Whatever runs statements.
+/// Runs statements, with or without a transaction.
 pub trait Executor: Send {
-    /// Which language the server speaks.
+    /// The SQL dialect of the server.
     fn dialect(&self) -> Dialect;
 
-    /// Runs a statement without an answer; how many rows it changed.
+    /// Runs a statement that returns no rows; returns the number of rows that it changed.
     fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, DbError>>;
 
-    /// All rows of the answer.
+    /// Runs a query; returns all of its rows.
     fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<Row>, DbError>>;
 
-    /// The first row of the answer, if there is one.
+    /// Runs a query; returns its first row, if there is one.
     fn first(&mut self, statement: Statement) -> BoxFuture<'_, Result<Option<Row>, DbError>>;
 
-    /// Makes a row, unless one with its key is there already; whether it was made.
+    /// Inserts a row unless one with its key exists; returns whether it was inserted.
     fn insert_new<'e>(
         &'e mut self,
         table: &'e str,
@@ -79,7 +80,7 @@ pub trait Executor: Send {
     }
 }
 
-/// An open database. Clones share its connections.
+/// An open database. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Database {
     pools: Pools,
@@ -88,7 +89,7 @@ pub struct Database {
 
 #[derive(Debug, Clone)]
 enum Pools {
-    /// One connection writes, the others read.
+    /// A pool of one connection for writing, and a pool for reading.
     Sqlite {
         writer: SqlitePool,
         readers: SqlitePool,
@@ -97,13 +98,15 @@ enum Pools {
     MySql(MySqlPool),
 }
 
-/// The connection that writes to a SQLite file. Others that open a new file at the same time turn its journal into a
-/// write-ahead log as well; SQLite refuses that at once instead of waiting, so it is tried again.
+/// Opens the connection that writes to a SQLite file.
+///
+/// Processes that open a new file at the same time all switch its journal to a write-ahead log. SQLite refuses that at
+/// once instead of waiting, so it is repeated here.
 async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let give_up = tokio::time::Instant::now() + BUSY;
     loop {
         let pool = bounded(SqlitePoolOptions::new(), 1)
-            // The file is there as long as the database is open.
+            // The connection stays open as long as the database, so it is never closed for being idle or old.
             .idle_timeout(None)
             .max_lifetime(None);
         match pool.connect_with(options.clone()).await {
@@ -115,7 +118,7 @@ async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx:
     }
 }
 
-/// Whether SQLite says that somebody else is at work: SQLITE_BUSY or one of its extended forms.
+/// Whether an error is SQLITE_BUSY or one of its extended codes: another connection holds a lock.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.and_then(|code| code.parse::<u32>().ok())
@@ -123,11 +126,13 @@ fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 impl Database {
-    /// Opens a database; a SQLite file is made (mode 0600) when absent, but one that was emptied is an error: SQLite would
-    /// begin a new database in it, without a word.
+    /// Opens a database. A SQLite file is created (mode 0600) if it is absent.
+    ///
+    /// An empty SQLite file is an error, because SQLite would start a new database in it, and the loss of the old one
+    /// would not be noticed.
     ///
     /// # Errors
-    /// When it cannot be reached.
+    /// If the database cannot be reached or the file cannot be used.
     pub async fn open(url: &DatabaseUrl) -> Result<Self, DbError> {
         let failed = |source| DbError::Open {
             url: url.to_string(),
@@ -142,9 +147,11 @@ impl Database {
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
                     .journal_mode(SqliteJournalMode::Wal)
+                    // A commit has to survive a crash of the machine.
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(BUSY)
                     .foreign_keys(true)
+                    // The file may come from a backup, and its schema must not run functions.
                     .pragma("trusted_schema", "off");
                 let writer = open_writer(&options).await.map_err(failed)?;
                 let readers = bounded(SqlitePoolOptions::new(), CONNECTIONS)
@@ -173,11 +180,11 @@ impl Database {
                 let pool = bounded(MySqlPoolOptions::new(), CONNECTIONS)
                     .after_connect(|connection, _| {
                         Box::pin(async move {
-                            // As PostgreSQL by default: each statement sees what was committed before it.
+                            // The default of PostgreSQL: a statement sees everything that was committed before it.
                             connection
                                 .execute("set session transaction isolation level read committed")
                                 .await?;
-                            // What does not fit is refused, never cut.
+                            // A value that does not fit into its column is refused, and not cut.
                             connection
                                 .execute("set session sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')")
                                 .await?;
@@ -193,6 +200,7 @@ impl Database {
                 };
                 let version = opened.first(crate::sql("select version() as version")).await?;
                 let version: String = version.map_or_else(|| Ok(String::new()), |row| row.get("version"))?;
+                // MariaDB uses the protocol and the scheme of MySQL's URLs; only its version tells them apart.
                 if version.contains("MariaDB") {
                     opened.dialect = Dialect::MariaDb;
                 }
@@ -201,19 +209,21 @@ impl Database {
         }
     }
 
-    /// Which language the server speaks.
+    /// The SQL dialect of the server.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Begins a transaction. It is rolled back unless [`Transaction::commit`] is called. On SQLite it is the only one that
-    /// writes from the start.
+    /// Begins a transaction, which is rolled back unless [`Transaction::commit`] is called. On SQLite, it takes the
+    /// write lock at once.
     ///
     /// # Errors
-    /// When there is no connection.
+    /// If there is no connection.
     pub async fn begin(&self) -> Result<Transaction, DbError> {
         let open = match &self.pools {
+            // The write lock is taken at once. A transaction that reads before it writes could otherwise fail in
+            // between.
             Pools::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("begin immediate").await?),
             Pools::Postgres(pool) => Open::Postgres(pool.begin().await?),
             Pools::MySql(pool) => Open::MySql(pool.begin().await?),
@@ -221,10 +231,10 @@ impl Database {
         Ok(Transaction::new(open, self.dialect))
     }
 
-    /// Runs a statement of its own; how many rows it changed.
+    /// Runs a statement without a transaction; returns the number of rows that it changed.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server refuses the statement or cannot be reached.
     pub async fn execute(&self, statement: Statement) -> Result<u64, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
@@ -235,10 +245,10 @@ impl Database {
         })
     }
 
-    /// All rows of the answer of a statement that only reads.
+    /// Runs a query that only reads; returns all of its rows.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server refuses the query or cannot be reached.
     pub async fn all(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
@@ -249,10 +259,10 @@ impl Database {
         })
     }
 
-    /// The first row of the answer of a statement that only reads, if there is one.
+    /// Runs a query that only reads; returns its first row, if there is one.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server refuses the query or cannot be reached.
     pub async fn first(&self, statement: Statement) -> Result<Option<Row>, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
@@ -264,10 +274,12 @@ impl Database {
         Ok(kind.map(Row))
     }
 
-    /// Closes the connections, once they are given back.
+    /// Closes all connections, when the statements that use them are done.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { writer, readers } => {
+                // The readers first: SQLite merges its write-ahead log into the file when the last connection closes,
+                // which only the writer can do.
                 readers.close().await;
                 writer.close().await;
             }
@@ -306,7 +318,7 @@ fn bounded<D: sqlx::Database>(options: PoolOptions<D>, most: u32) -> PoolOptions
         .idle_timeout(IDLE)
 }
 
-/// Makes the file and its folder, readable by nobody else; returns whether the file was absent.
+/// Creates the file and its folder with access for the owner only; returns whether the file was absent.
 fn make_private(path: &Path) -> Result<bool, DbError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -321,6 +333,7 @@ fn make_private(path: &Path) -> Result<bool, DbError> {
     }
     let made = std::fs::OpenOptions::new()
         .create_new(true)
+        // Nothing is written here, but `create_new` needs access for writing.
         .append(true)
         .mode(0o600)
         .open(path);
@@ -331,13 +344,13 @@ fn make_private(path: &Path) -> Result<bool, DbError> {
     }
 }
 
-/// Refuses a file without content, unless another process is just making it.
+/// Refuses an empty file, unless another process is creating the database in it.
 async fn require_content(path: &Path) -> Result<(), DbError> {
-    for _ in 0..LOOKS {
+    for _ in 0..EMPTY_CHECKS {
         let length = std::fs::metadata(path).map(|metadata| metadata.len());
         match length {
-            Ok(0) => tokio::time::sleep(BETWEEN_LOOKS).await,
-            // What cannot be looked at is for SQLite to tell.
+            Ok(0) => tokio::time::sleep(EMPTY_CHECK_INTERVAL).await,
+            // If the file cannot be read, SQLite reports that.
             _ => return Ok(()),
         }
     }

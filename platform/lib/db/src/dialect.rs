@@ -1,11 +1,11 @@
-//! What the three servers do not share.
+//! The differences between the SQL dialects of the servers.
 
 use std::borrow::Cow;
 
-/// Most characters of an `{id}`.
+/// The greatest number of characters of an `{id}`.
 const LONGEST_ID: usize = 255;
 
-/// Which language a server speaks.
+/// The SQL dialect of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// SQLite 3.
@@ -19,14 +19,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Whether it is one of the MySQL family.
+    /// Whether the server is MySQL or MariaDB.
     #[must_use]
     pub const fn is_mysql(self) -> bool {
         matches!(self, Self::MySql | Self::MariaDb)
     }
 
-    /// The suffix of a `select` that locks its rows until the transaction ends. SQLite needs none: a transaction that
-    /// writes is alone.
+    /// The suffix of a `select` that locks its rows until the transaction ends. SQLite needs none, because only one
+    /// transaction writes at a time.
     #[must_use]
     pub const fn for_update(self) -> &'static str {
         match self {
@@ -35,19 +35,20 @@ impl Dialect {
         }
     }
 
-    /// The suffix of a `select` that keeps its rows as they are until the transaction ends, together with others who do
-    /// the same: who wants to change them waits.
+    /// The suffix of a `select` whose rows no other transaction can change until this one ends. Several transactions
+    /// can hold such a lock on a row.
     #[must_use]
     pub const fn for_share(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => " for share",
-            // The older form: MariaDB knows no other.
+            // The older form, which is the only one that MariaDB accepts.
             Self::MySql | Self::MariaDb => " lock in share mode",
         }
     }
 
-    /// An expression for the place of `?` in `column`, from 1; 0 if it is not there. Compares as the column does.
+    /// Returns an expression for the position of `?` in `column`, counted from 1; 0 if the text is not found. The
+    /// collation of the column applies.
     #[must_use]
     pub fn position_in(self, column: &str) -> String {
         match self {
@@ -56,8 +57,10 @@ impl Dialect {
         }
     }
 
-    /// An `insert` that leaves a row alone whose key is there already. On MySQL it fails then, which ends no transaction
-    /// there; to be "ignored", mistakes would be too.
+    /// Returns an `insert` that leaves an existing row with its key unchanged.
+    ///
+    /// On MySQL it fails if the row exists, which does not end a transaction there. `insert ignore` would also ignore
+    /// other errors.
     pub(crate) fn insert_new(self, table: &str, columns: &[&str]) -> String {
         let end = if self.is_mysql() { "" } else { " on conflict do nothing" };
         format!(
@@ -67,7 +70,7 @@ impl Dialect {
         )
     }
 
-    /// An `insert` that overwrites the row with the same `key`, which is the table's primary key.
+    /// Returns an `insert` that overwrites an existing row with its `key`, which must be the primary key of the table.
     #[must_use]
     pub fn insert_or_replace(self, table: &str, key: &[&str], others: &[&str]) -> String {
         let columns = [key, others].concat();
@@ -80,7 +83,7 @@ impl Dialect {
                 key.join(", "),
                 assign(&|name| format!("{name} = excluded.{name}"))
             ),
-            // The older form: MariaDB does not know the alias that MySQL prefers.
+            // The older form, because MariaDB does not support the alias that MySQL prefers.
             Self::MySql | Self::MariaDb => format!(
                 "insert into {table} ({names}) values ({marks}) on duplicate key update {}",
                 assign(&|name| format!("{name} = values({name})"))
@@ -88,16 +91,16 @@ impl Dialect {
         }
     }
 
-    /// Column types written once, for every server:
+    /// Replaces the names of column types in a statement by the types of the server:
     ///
-    /// | written | meaning |
+    /// | Name | Meaning |
     /// |---|---|
-    /// | `{id}` | text of at most 255 characters, may be a key; compares by its bytes |
+    /// | `{id}` | text of at most 255 characters, which can be a key and is compared by its bytes |
     /// | `{text}` | text of at most 16 MiB |
-    /// | `{integer}` | 64 bits |
+    /// | `{integer}` | an integer of 64 bits |
     /// | `{boolean}` | true or false |
-    /// | `{bytes}` | at most 16 MiB |
-    /// | `{serial}` | a primary key that counts up |
+    /// | `{bytes}` | at most 16 MiB of bytes |
+    /// | `{serial}` | a primary key that is assigned in ascending order |
     #[must_use]
     pub fn expand(self, statement: &str) -> String {
         let types: [(&str, &str); 6] = match self {
@@ -140,7 +143,7 @@ impl Dialect {
         text
     }
 
-    /// The collation that compares bytes and does not ignore trailing blanks.
+    /// The collation that compares text by its bytes and does not ignore trailing blanks.
     const fn collation(self) -> &'static str {
         match self {
             Self::MariaDb => "utf8mb4_nopad_bin",
@@ -149,7 +152,7 @@ impl Dialect {
         }
     }
 
-    /// `?` in the form that the server takes. Texts in quotes are left alone.
+    /// Returns a statement with each `?` in the server's form. Text in quotes is not changed.
     pub(crate) fn placeholders<'t>(self, text: &Cow<'t, str>) -> Cow<'t, str> {
         if self != Self::Postgres || !text.contains('?') {
             return text.clone();
@@ -174,7 +177,8 @@ impl Dialect {
     }
 }
 
-/// SQLite knows no lengths of texts: each `{id}` checks its own, so that what fits here fits on a server too.
+/// Adds a check of its length to each `{id}` for SQLite, which ignores the lengths of text types. So a value that fits
+/// here fits on a server too.
 fn with_lengths(statement: &str) -> String {
     const ID: &str = "{id}";
     let mut parts = statement.split(ID);
@@ -192,7 +196,7 @@ fn with_lengths(statement: &str) -> String {
     text
 }
 
-/// `?, ?, ?`
+/// Returns `count` question marks: `?, ?, ?`.
 fn marks(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
@@ -201,7 +205,7 @@ fn marks(count: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Question marks become numbers for PostgreSQL only, and not within quotes.
+    /// Question marks outside quotes become numbers for PostgreSQL, and are not changed for others.
     #[test]
     fn placeholders_are_numbered() {
         let text = Cow::Borrowed("select '?', \"a?\" from t where a = ? and b = ?");
@@ -212,7 +216,7 @@ mod tests {
         assert_eq!(Dialect::Sqlite.placeholders(&text), text);
     }
 
-    /// One text makes a table everywhere; MySQL is told how text compares.
+    /// One text makes a table on every server, and for MySQL and MariaDB the collation is added.
     #[test]
     fn types_expand() {
         let text = "create table t (id {id} primary key, at {integer} not null)";

@@ -1,4 +1,4 @@
-//! What can go wrong with a database, and what to do about it.
+//! The errors of a database, with hints.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,35 +6,35 @@ use std::path::PathBuf;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
-/// A database did not do what was asked.
+/// The reason why a database operation failed.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// The address makes no sense.
+    /// The URL is malformed or its scheme is unknown.
     #[error("database URL with scheme `{scheme}` is not usable")]
     Url {
-        /// What stands before the colon; the rest may hold a password.
+        /// The scheme of the URL. The rest is not shown, because it may contain a password.
         scheme: String,
     },
-    /// The file of a SQLite database or its folder cannot be made.
-    #[error("database file `{}` cannot be made", path.display())]
+    /// The file of a SQLite database, or its folder, cannot be created.
+    #[error("database file `{}` cannot be created", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file of a SQLite database has no content.
+    /// The file of a SQLite database is empty.
     #[error("database file `{}` is empty", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// The server cannot be reached, or refuses us.
+    /// The server cannot be reached, or refuses the connection.
     #[error("database `{url}` cannot be opened")]
     Open {
-        /// Where, without secrets.
+        /// The URL without secrets.
         url: String,
-        /// Why.
+        /// The driver's error.
         source: sqlx::Error,
     },
     /// All connections are in use.
@@ -43,32 +43,32 @@ pub enum DbError {
     /// The connection was lost.
     #[error("database is not reachable")]
     Unavailable(#[source] sqlx::Error),
-    /// There is no room for what was to be written.
+    /// The disk of the database is full.
     #[error("database has no room left on its disk")]
     Full(#[source] sqlx::Error),
-    /// A row with this key exists already.
+    /// A row with the key exists already.
     #[error("row exists already")]
     Duplicate(#[source] sqlx::Error),
-    /// A row that this one refers to does not exist, or one refers to this one.
-    #[error("row is referred to, or refers to none")]
+    /// A foreign key is violated: the row refers to one that does not exist, or another row refers to it.
+    #[error("row is referred to by another row, or refers to a row that does not exist")]
     Reference(#[source] sqlx::Error),
-    /// Another transaction was in the way; the same one again may succeed.
-    #[error("transaction met another one")]
+    /// The transaction conflicted with another one, and may succeed if it is repeated.
+    #[error("transaction conflicted with another one")]
     Conflict(#[source] sqlx::Error),
-    /// A later version of this program has been here.
-    #[error("database of `{component}` has version {found}, this program knows {known}")]
+    /// A newer version of this program has migrated the tables.
+    #[error("database of `{component}` has version `{found}`, this program knows `{known}`")]
     Newer {
-        /// Whose tables.
+        /// The component that owns the tables.
         component: String,
-        /// What is there.
+        /// The version of the tables.
         found: i64,
-        /// What we know.
+        /// The newest version that this program knows.
         known: i64,
     },
-    /// A value does not fit its column, or is a text with a NUL, which not every server takes.
+    /// A value does not fit into its column, or is a text with a NUL, which not every server accepts.
     #[error("value does not fit")]
     Value(#[source] Option<sqlx::Error>),
-    /// The statement, its values or an answer are not what they should be: a fault of ours.
+    /// The statement, its values or its answer are wrong, which is a fault of the component.
     #[error("statement failed")]
     Statement(#[source] sqlx::Error),
 }
@@ -91,11 +91,11 @@ impl From<sqlx::Error> for DbError {
                 match (cause.kind(), code.as_deref()) {
                     (sqlx::error::ErrorKind::UniqueViolation, _) => Self::Duplicate(error),
                     (sqlx::error::ErrorKind::ForeignKeyViolation, _) => Self::Reference(error),
-                    // SQLite: a text longer than its column takes.
+                    // SQLite: a text is longer than its column allows.
                     (sqlx::error::ErrorKind::CheckViolation, _) => Self::Value(Some(error)),
-                    // PostgreSQL and MySQL: serialisation failure, deadlock; SQLite: busy, and busy with a newer snapshot.
+                    // PostgreSQL and MySQL: serialisation failure, deadlock. SQLite: SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT.
                     (_, Some("40001" | "40P01" | "5" | "517")) => Self::Conflict(error),
-                    // PostgreSQL: too long, no text; MySQL: likewise.
+                    // PostgreSQL and MySQL: the text is too long, or is not valid text.
                     (_, Some("22001" | "22021" | "22P05" | "HY000")) if is_data(cause.as_ref()) => {
                         Self::Value(Some(error))
                     }
@@ -107,12 +107,12 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
-/// What is wrong with a database itself, whatever the statement.
+/// A failure of the database itself, independent of the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
-    /// Its disk is full.
+    /// The disk is full.
     Full,
-    /// It cannot read or write, or is out of something else, or is shutting down or starting.
+    /// The database cannot read or write, lacks another resource, is starting, or is shutting down.
     Away,
 }
 
@@ -120,9 +120,9 @@ impl Trouble {
     fn of(error: &dyn sqlx::error::DatabaseError) -> Option<Self> {
         if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
             return match error.number() {
-                // Disk full; table full.
+                // Disk full, table full.
                 1021 | 1114 => Some(Self::Full),
-                // Error writing a file, where the system's error 28 says that there is no room.
+                // Error writing a file, with the system's error 28 (ENOSPC).
                 3 | 1026 if error.message().contains("28") => Some(Self::Full),
                 // Too many connections, out of memory, shutting down.
                 3 | 1026 | 1037 | 1038 | 1040 | 1041 | 1053 => Some(Self::Away),
@@ -135,26 +135,26 @@ impl Trouble {
         }
         match code.as_ref() {
             "53100" => Some(Self::Full),
-            // Insufficient resources; a system error; shutting down or starting.
+            // Insufficient resources, a system error, shutting down or starting.
             "53000" | "53200" | "53300" | "53400" | "58030" | "57P01" | "57P02" | "57P03" => Some(Self::Away),
             _ => None,
         }
     }
 
-    /// By an extended result code of SQLite, whose last byte is the primary one.
+    /// Classifies an extended result code of SQLite, whose last byte is the primary code.
     const fn of_sqlite(code: i32) -> Option<Self> {
         match code & 0xff {
-            // `SQLITE_FULL`; `SQLITE_IOERR_SHMSIZE`: the index of the log cannot grow.
+            // `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: the index of the write-ahead log cannot grow.
             13 => Some(Self::Full),
             10 if code == 4874 => Some(Self::Full),
-            // `SQLITE_NOMEM`, `SQLITE_IOERR`, `SQLITE_CANTOPEN`: files beside the database come and go.
+            // `SQLITE_NOMEM`, `SQLITE_IOERR`, `SQLITE_CANTOPEN`, which also concerns the files beside the database.
             7 | 10 | 14 => Some(Self::Away),
             _ => None,
         }
     }
 }
 
-/// Whether a server's complaint is of the data.
+/// Whether an error is about the values of a statement.
 fn is_data(error: &dyn sqlx::error::DatabaseError) -> bool {
     match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
         // Data too long, incorrect string value.

@@ -1,25 +1,25 @@
-//! One database layer for SQLite (the default), PostgreSQL and MySQL or MariaDB.
+//! A database layer for SQLite (the default), PostgreSQL, and MySQL or MariaDB.
 //!
-//! A component writes its SQL once, with `?` for values, and opens a [`Database`] by its URL:
+//! A component writes its SQL once, with `?` for values, and opens a [`Database`] by URL:
 //!
 //! ```text
-//! sqlite:///var/lib/weir/uaa.db        one machine; the file and its folder are made when absent
+//! sqlite:///var/lib/weir/uaa.db        one machine; the file and its folder are created if absent
 //! postgres://user:password@host/name   several machines; `?sslmode=verify-full&sslrootcert=FILE` checks the server
-//! mysql://user:password@host/name      several machines; `?ssl-mode=VERIFY_IDENTITY&ssl-ca=FILE` likewise
+//! mysql://user:password@host/name      several machines; `?ssl-mode=VERIFY_IDENTITY&ssl-ca=FILE` checks the server
 //! ```
 //!
-//! - [`sql`] makes a [`Statement`]; values are bound, never written into the text. [`Row`] reads columns by name.
-//! - Everything that runs statements is an [`Executor`]: the database itself, or a [`Transaction`].
-//! - [`Migration`]s bring the tables up to date, once, whichever of several processes comes first. Column types are
-//!   written `{name}` ([`Dialect::expand`]), so that one text makes the same table everywhere.
-//! - What the three servers do not share is in [`Dialect`].
+//! - [`sql`] makes a [`Statement`]. Values are bound, and never written into the text. [`Row`] reads columns by name.
+//! - An [`Executor`] runs statements: the database itself, or a [`Transaction`].
+//! - [`Migration`]s update the tables once, also if several processes start together. Column types are written as
+//!   `{name}` ([`Dialect::expand`]), so that one text makes an equal table on every server.
+//! - [`Dialect`] has the differences between the servers.
 //!
-//! Text compares and sorts by its bytes on all three: keys that ignore case are columns of their own, written in lower
-//! case by the component. Integers are 64 bits, times are milliseconds since 1970.
+//! Text is compared and sorted by its bytes on every server. For keys that ignore case, a component has a separate
+//! column with the text in lower case. Integers have 64 bits, and times are milliseconds since 1970.
 //!
-//! SQLite has one writer: writes go through one connection and wait for each other, reads have their own and never wait
-//! (write-ahead log). What was committed survives the process and the machine. The pools are bounded; who waits for a
-//! connection longer than 10 s gets [`DbError::Busy`].
+//! SQLite has one writer: writes share one connection and wait for each other, and reads have connections of their own
+//! and never wait (write-ahead log). A committed transaction survives a crash of the process and of the machine. The
+//! pools are bounded, and a statement that waits longer than 10 s for a connection fails with [`DbError::Busy`].
 
 mod database;
 mod dialect;

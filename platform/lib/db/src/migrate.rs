@@ -1,47 +1,49 @@
-//! Brings a component's tables up to date.
+//! Migrations, which update the tables of a component.
 //!
-//! Table `weir_migrations(component, version, step, applied_at)` says what was done: a row for each statement. SQLite and
-//! PostgreSQL apply a version in one transaction. MySQL ends a transaction at every change of a table, so a process that
-//! is killed there leaves a version half done; the rows say how far it came, and the next start goes on from there. Of
-//! several processes that start together one migrates, the others wait.
+//! Table `weir_migrations(component, version, step, applied_at)` has a row for each statement that was applied. SQLite
+//! and PostgreSQL apply all pending versions in one transaction. MySQL ends a transaction at every change of a table,
+//! so a process that is killed there leaves a version half applied. The rows tell how far it came, and the next start
+//! continues there. Of several processes that start together, one migrates and the others wait.
 
 use crate::{Database, DbError, Dialect, Transaction, sql};
 
-/// One step in the life of a component's tables. What is published is never changed: the next change is a new one.
+/// One version of a component's tables. A published migration is never changed; the next change is a new migration.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Its number: 1, 2, 3 and so on.
+    /// The number of the version, counted from 1.
     pub version: i64,
-    /// What it does, for people.
+    /// A description for the log.
     pub name: &'static str,
-    /// Its statements, with types as [`Dialect::expand`] knows them.
+    /// The statements, with the type names of [`Dialect::expand`].
     pub statements: &'static [&'static str],
 }
 
+/// The statement that creates the table of applied statements.
 const TABLE: &str = "create table if not exists weir_migrations (\
      component {id} not null, version {integer} not null, step {integer} not null, applied_at {integer} not null, \
      primary key (component, version, step))";
 
-/// How PostgreSQL and MySQL name the lock of whoever migrates.
+/// The name of the migration lock on MySQL.
 const LOCK: &str = "weir_migrations";
+/// The number of the migration lock on PostgreSQL.
 const LOCK_NUMBER: i64 = 0x7765_6972;
 
-/// How many seconds MySQL waits for that lock.
+/// How many seconds MySQL waits for the lock.
 const LOCK_WAIT: i64 = 60;
 
 impl Database {
-    /// Applies the migrations that `component` has not seen yet, in order; how many that were.
+    /// Applies the pending migrations of `component`, in order; returns their number.
     ///
     /// # Errors
-    /// When a statement fails (then nothing of its version happened, but on MySQL), or when the database has a version
-    /// that is not in `migrations`.
+    /// If a statement fails, and then nothing was changed, except on MySQL; or if the database has a version that is
+    /// not in `migrations`.
     pub async fn migrate(&self, component: &str, migrations: &[Migration]) -> Result<usize, DbError> {
         if self.dialect().is_mysql() {
             return self.migrate_mysql(component, migrations).await;
         }
         let mut transaction = self.begin().await?;
         if self.dialect() == Dialect::Postgres {
-            // Kept until the transaction ends.
+            // The lock is held until the transaction ends.
             let lock = sql("select pg_advisory_xact_lock(?) is null as locked").bind(LOCK_NUMBER);
             transaction.first(lock).await?;
         }
@@ -51,8 +53,8 @@ impl Database {
     }
 
     async fn migrate_mysql(&self, component: &str, migrations: &[Migration]) -> Result<usize, DbError> {
-        // The lock belongs to a connection, and a transaction is the way to keep one: what changes tables ends it on the
-        // server, which does no harm.
+        // The lock belongs to a connection, and a transaction keeps one connection. Statements that change tables end
+        // the transaction on the server, but not the lock.
         let mut connection = self.begin().await?;
         let lock = sql("select get_lock(?, ?) as locked").bind(LOCK).bind(LOCK_WAIT);
         let locked = match connection.first(lock).await? {
@@ -95,7 +97,7 @@ async fn apply(on: &mut Transaction, component: &str, migrations: &[Migration]) 
                 continue;
             }
             match on.execute(sql(dialect.expand(statement))).await {
-                // The process that did it was killed before it could say so.
+                // An earlier process was killed after the statement and before its row was written.
                 Err(DbError::Statement(error)) if dialect.is_mysql() && is_there_already(&error) => {}
                 result => drop(result?),
             }
@@ -122,7 +124,7 @@ async fn apply(on: &mut Transaction, component: &str, migrations: &[Migration]) 
     Ok(applied)
 }
 
-/// Table, column or index exists.
+/// Whether an error says that a table, column or index exists already.
 fn is_there_already(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

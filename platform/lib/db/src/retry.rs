@@ -1,15 +1,15 @@
-//! Transactions that met another one are tried again.
+//! Repeats transactions that conflicted with another one.
 
 use std::time::Duration;
 
 use crate::DbError;
 
-/// How often a transaction is tried.
+/// The greatest number of attempts.
 const ATTEMPTS: u32 = 5;
 
-/// An error that may mean: try the same transaction again.
+/// An error that may be a conflict of transactions.
 pub trait Conflict {
-    /// Whether it means that.
+    /// Whether the transaction may succeed if it is repeated.
     fn is_conflict(&self) -> bool;
 }
 
@@ -19,8 +19,10 @@ impl Conflict for DbError {
     }
 }
 
-/// Runs `work`, which makes one transaction, again while it meets others (PostgreSQL and MySQL let transactions run side
-/// by side and end one of two that cannot both be true). Waits a little longer each time, five times at most.
+/// Runs `work`, which makes one transaction, and repeats it while it conflicts with others, for five attempts at most.
+///
+/// PostgreSQL and MySQL run transactions concurrently, and end one of two that cannot both succeed. The wait before
+/// each attempt is longer than the one before.
 ///
 /// # Errors
 /// The last error of `work`.
@@ -59,9 +61,9 @@ mod tests {
         }
     }
 
-    /// A conflict is tried again, a few times; anything else is not.
+    /// A conflict is repeated a limited number of times, and other errors are not.
     #[tokio::test(start_paused = true)]
-    async fn only_conflicts_are_tried_again() {
+    async fn only_conflicts_are_repeated() {
         let calls = Cell::new(0);
         let outcome = retrying(|| {
             calls.set(calls.get() + 1);

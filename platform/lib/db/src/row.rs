@@ -1,4 +1,4 @@
-//! One row of an answer.
+//! Rows of a query's answer.
 
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::DbError;
 
-/// One row of an answer; columns are read by name.
+/// A row of an answer, whose columns are read by name.
 #[derive(Debug)]
 pub struct Row(pub(crate) Kind);
 
@@ -19,17 +19,17 @@ pub(crate) enum Kind {
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Its columns may be secrets.
+        // The columns may contain secrets.
         formatter.write_str("row")
     }
 }
 
-/// What a column can be read as: `String`, `i64`, `bool`, `Vec<u8>`, and `Option` of them.
+/// A type as which a column can be read: `String`, `i64`, `bool`, `Vec<u8>`, or an `Option` of one of them.
 pub trait Column: Sized {
     /// Reads column `name`.
     ///
     /// # Errors
-    /// When there is no such column, or it holds something else.
+    /// If there is no such column, or it has another type.
     fn read(row: &Row, name: &str) -> Result<Self, DbError>;
 }
 
@@ -54,7 +54,7 @@ macro_rules! never_null {
     ($($type:ty),*) => {$(
         impl Column for $type {
             fn read(row: &Row, name: &str) -> Result<Self, DbError> {
-                // SQLite's driver would read an empty value.
+                // SQLite's driver would read null as an empty value.
                 Option::<$type>::read(row, name)?.ok_or_else(|| {
                     DbError::Statement(sqlx::Error::ColumnDecode {
                         index: name.to_owned(),
@@ -69,10 +69,10 @@ macro_rules! never_null {
 never_null!(String, i64, bool, Vec<u8>);
 
 impl Row {
-    /// Column `name` as what is wanted.
+    /// Reads column `name` as type `T`.
     ///
     /// # Errors
-    /// When there is no such column, or it holds something else.
+    /// If there is no such column, or it has another type.
     pub fn get<T: Column>(&self, name: &str) -> Result<T, DbError> {
         T::read(self, name)
     }

@@ -1,8 +1,8 @@
-//! Database servers for tests: a PostgreSQL and a MariaDB of one's own, in a fresh folder, as long as they are needed.
+//! Database servers for tests: a PostgreSQL or a MariaDB in a temporary folder, which ends when it is dropped.
 //!
-//! They listen on a socket in their folder and nowhere else. As root, PostgreSQL runs as `postgres` (it refuses root),
-//! MariaDB with `--user=root`. Where a server is not installed, [`Server::start`] says so and the test skips;
-//! `WEIR_REQUIRED=1` makes that a failure.
+//! A server listens only on a socket in its folder. If the tests run as root, PostgreSQL runs as `postgres`, because it
+//! refuses to run as root, and MariaDB with `--user=root`. If a server is not installed, [`Server::start`] says so, and
+//! the test is skipped. With `WEIR_REQUIRED=1` that is a failure.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,21 +20,21 @@ use std::time::{Duration, Instant};
 
 use crate::{Database, DatabaseUrl, sql};
 
-/// How long a server may take to come up.
+/// The time limit for a server to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Which server.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A SQLite file.
     Sqlite,
     /// PostgreSQL.
     Postgres,
-    /// MariaDB, or MySQL where that is what `mysqld` is.
+    /// MariaDB, or MySQL if `mysqld` is that.
     MariaDb,
 }
 
-/// A running server, or a folder for SQLite files. Ends when dropped.
+/// A running server, or a folder for SQLite files. It ends when this is dropped.
 pub struct Server {
     kind: Kind,
     folder: tempfile::TempDir,
@@ -52,10 +52,10 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts a server of this kind and waits until it answers; `None`, with the reason on stderr, where there is none.
+    /// Starts a server and waits until it answers; `None`, with the reason on stderr, if it is not installed.
     ///
     /// # Panics
-    /// When it is installed and does not come up; when it is not and `WEIR_REQUIRED=1`.
+    /// If the server is installed and does not start, or if it is not installed and `WEIR_REQUIRED=1`.
     pub async fn start(kind: Kind) -> Option<Self> {
         let folder = tempfile::Builder::new()
             .prefix("weir-db-")
@@ -88,10 +88,10 @@ impl Server {
         Some(server)
     }
 
-    /// The address of a new, empty database.
+    /// Creates an empty database, and returns its URL.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// If the server refuses.
     pub async fn database(&self) -> DatabaseUrl {
         let number = self.databases.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("test_{number}");
@@ -146,6 +146,7 @@ fn postgres(folder: &Path) -> Option<Child> {
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
         candidates.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
+    // The list is searched from its end: first the path, and then the newest version.
     candidates.sort();
     candidates.extend(path_folders());
     let Some(bin) = candidates
@@ -172,7 +173,7 @@ fn postgres(folder: &Path) -> Option<Child> {
             .map(str::to_owned),
         );
         run(Command::new("chown").arg("postgres").arg(folder));
-        // The folder is made for its owner alone.
+        // The folder was created with access for its owner only.
         run(Command::new("chmod").arg("711").arg(folder));
     }
     let command = |program: PathBuf| {
@@ -257,7 +258,7 @@ fn user() -> String {
 fn path_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    // Where servers are kept that users do not start by hand.
+    // The folders of programs that users do not start by hand.
     folders.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     folders
 }

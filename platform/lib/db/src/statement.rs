@@ -1,25 +1,25 @@
-//! A statement and its values.
+//! Statements and their values.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::DbError;
 
-/// A value that is bound to a statement. Null has the type of its column, because PostgreSQL wants to know.
+/// A value that is bound to a statement. A null has the type of its column, which PostgreSQL requires.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Text.
+    /// A text.
     Text(Option<String>),
     /// An integer of 64 bits.
     Integer(Option<i64>),
-    /// A truth value.
+    /// A Boolean.
     Boolean(Option<bool>),
     /// Bytes.
     Bytes(Option<Vec<u8>>),
 }
 
 impl fmt::Debug for Value {
-    /// The type only: a value may be a secret.
+    /// Shows only the type, because a value may be a secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Text(_) => "text",
@@ -54,14 +54,14 @@ from! {
     Option<Vec<u8>> => Bytes, value => value;
 }
 
-/// A statement with `?` in the place of each value.
+/// A statement with `?` in place of each value.
 #[derive(Debug, Clone)]
 pub struct Statement {
     pub(crate) text: Cow<'static, str>,
     pub(crate) values: Vec<Value>,
 }
 
-/// A statement. Whatever comes from outside is bound, never part of `text`.
+/// Returns a statement. Values from outside are bound, and must never be part of `text`.
 #[must_use]
 pub fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
     Statement {
@@ -71,7 +71,7 @@ pub fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
 }
 
 impl Statement {
-    /// Refuses what one of the servers would refuse, so that all do.
+    /// Refuses a value that one of the servers would refuse, so that all servers behave alike.
     pub(crate) fn check(&self) -> Result<(), DbError> {
         let has_nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
         if self.values.iter().any(has_nul) {
@@ -80,14 +80,14 @@ impl Statement {
         Ok(())
     }
 
-    /// Gives the next `?` its value.
+    /// Binds a value to the next `?`.
     #[must_use]
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
-    /// Gives the next `?`s their values.
+    /// Binds values to the next `?`s.
     #[must_use]
     pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.values.extend(values.into_iter().map(Into::into));
@@ -99,9 +99,9 @@ impl Statement {
 mod tests {
     use super::*;
 
-    /// What is bound never shows: it may be a hash or a key.
+    /// `Debug` does not show bound values, which may be hashes or keys.
     #[test]
-    fn values_stay_hidden() {
+    fn debug_shows_no_values() {
         let statement = sql("select ?")
             .bind("hunter2")
             .bind(7)

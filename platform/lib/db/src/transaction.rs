@@ -1,4 +1,4 @@
-//! Several statements that happen together or not at all.
+//! Transactions: statements that take effect together or not at all.
 
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, MySql, Postgres, Sqlite};
@@ -7,7 +7,7 @@ use crate::database::{bind, wrap};
 use crate::row::Kind;
 use crate::{DbError, Dialect, Executor, Row, Statement, Value};
 
-/// An open transaction. Dropped without [`Transaction::commit`], it never happened.
+/// An open transaction. It is rolled back if it is dropped without [`Transaction::commit`].
 #[derive(Debug)]
 pub struct Transaction {
     open: Open,
@@ -26,16 +26,17 @@ impl Transaction {
         Self { open, dialect }
     }
 
-    /// Which language the server speaks.
+    /// The SQL dialect of the server.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Makes it so.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// When it met another transaction, or the connection was lost: whether it happened is then not known.
+    /// If the transaction conflicted with another one, or the connection was lost. In the latter case it is not known
+    /// whether the transaction took effect.
     pub async fn commit(self) -> Result<(), DbError> {
         match self.open {
             Open::Sqlite(transaction) => transaction.commit().await?,
@@ -45,10 +46,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives it up at once, instead of when the connection is used again.
+    /// Rolls the transaction back at once. A dropped transaction is rolled back when its connection is used again.
     ///
     /// # Errors
-    /// When the connection was lost.
+    /// If the connection was lost.
     pub async fn rollback(self) -> Result<(), DbError> {
         match self.open {
             Open::Sqlite(transaction) => transaction.rollback().await?,
@@ -58,10 +59,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Runs a statement without an answer; how many rows it changed.
+    /// Runs a statement that returns no rows; returns the number of rows that it changed.
     ///
     /// # Errors
-    /// As the server says. On PostgreSQL nothing but a rollback is possible afterwards.
+    /// If the server refuses the statement or cannot be reached. On PostgreSQL, only a rollback is possible afterwards.
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
@@ -72,10 +73,10 @@ impl Transaction {
         })
     }
 
-    /// All rows of the answer.
+    /// Runs a query; returns all of its rows.
     ///
     /// # Errors
-    /// As [`Transaction::execute`].
+    /// As for [`Transaction::execute`].
     pub async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();
@@ -86,10 +87,10 @@ impl Transaction {
         })
     }
 
-    /// The first row of the answer, if there is one.
+    /// Runs a query; returns its first row, if there is one.
     ///
     /// # Errors
-    /// As [`Transaction::execute`].
+    /// As for [`Transaction::execute`].
     pub async fn first(&mut self, statement: Statement) -> Result<Option<Row>, DbError> {
         statement.check()?;
         let text = self.dialect.placeholders(&statement.text).into_owned();

@@ -1,4 +1,4 @@
-//! Where a database is.
+//! The URL of a database.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::{DbError, Dialect};
 
-/// The address of a database, with whatever secret is in it. Shown without user, password and parameters.
+/// The URL of a database with its secrets. `Display` and `Debug` show it without user, password and parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     dialect: Dialect,
@@ -15,7 +15,7 @@ pub struct DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// A SQLite file.
+    /// Returns the URL of a SQLite file.
     #[must_use]
     pub fn sqlite(path: &Path) -> Self {
         let text = format!("sqlite://{}", path.display());
@@ -26,25 +26,25 @@ impl DatabaseUrl {
         }
     }
 
-    /// Which server it is.
+    /// The SQL dialect that the scheme names. For MySQL and MariaDB, only the server tells which of them it is.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The whole address, secrets included.
+    /// The whole URL, with its secrets.
     pub(crate) fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// The whole address, for tests that pass it on.
+    /// The whole URL, for tests that pass it to another program.
     #[cfg(feature = "test-servers")]
     #[must_use]
     pub fn reveal_for_tests(&self) -> String {
         self.text.clone()
     }
 
-    /// The file of a SQLite database.
+    /// The path of a SQLite file; `None` for a server.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         (self.dialect == Dialect::Sqlite)
@@ -70,7 +70,7 @@ impl FromStr for DatabaseUrl {
         let parsed = url::Url::parse(text).map_err(|_| invalid())?;
         let dialect = match parsed.scheme() {
             "postgres" | "postgresql" => Dialect::Postgres,
-            // Which of the two it is, the server says.
+            // `Database::open` asks the server which of the two it is.
             "mysql" | "mariadb" => Dialect::MySql,
             _ => return Err(invalid()),
         };
@@ -108,9 +108,9 @@ impl fmt::Debug for DatabaseUrl {
 mod tests {
     use super::*;
 
-    /// The scheme says which server it is; no form of writing shows user, password or parameters.
+    /// The scheme selects the dialect, and neither `Display` nor `Debug` shows user, password or parameters.
     #[test]
-    fn reads_addresses_and_hides_secrets() {
+    fn urls_are_parsed_and_shown_without_secrets() {
         for (text, dialect, shown) in [
             ("sqlite:///var/uaa.db", Dialect::Sqlite, "sqlite:///var/uaa.db"),
             ("sqlite://uaa.db", Dialect::Sqlite, "sqlite://uaa.db"),

@@ -1,4 +1,5 @@
-//! The same on all three servers: types, transactions, races, migrations. Each test starts its server, or says why not.
+//! Types, transactions, races and migrations behave alike on all servers. Each test starts its server, or says why it
+//! is skipped.
 
 #![allow(
     clippy::disallowed_methods,
@@ -60,7 +61,7 @@ async fn mariadb() {
     everything(Kind::MariaDb).await;
 }
 
-/// Four processes that start together migrate once; a later start does nothing; an older program refuses.
+/// Of four processes that start together one migrates, a later start applies nothing, and an older program is refused.
 async fn migrations_run_once(url: &DatabaseUrl) {
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -86,7 +87,7 @@ async fn migrations_run_once(url: &DatabaseUrl) {
     );
 }
 
-/// Every type, null or not, is read as it was written; unknown columns and wrong types are errors.
+/// Values of every type, and nulls, are read back unchanged. Unknown columns and wrong types are errors.
 async fn values_come_back(url: &DatabaseUrl) {
     let database = opened(url).await;
     let columns = ["id", "label", "size", "ready", "content"];
@@ -145,7 +146,7 @@ async fn values_come_back(url: &DatabaseUrl) {
     assert_eq!(row.unwrap().unwrap().get::<String>("label").unwrap(), "new");
 }
 
-/// Case, accents and trailing blanks make different keys, and keys sort by their bytes.
+/// Keys that differ in case, accents or trailing blanks are different, and keys are sorted by their bytes.
 async fn text_compares_by_bytes(url: &DatabaseUrl) {
     let database = opened(url).await;
     let names = ["B", "a", "a ", "b", "ä", "å"];
@@ -169,7 +170,7 @@ async fn text_compares_by_bytes(url: &DatabaseUrl) {
     assert_eq!(database.all(within).await.unwrap().len(), 2);
 }
 
-/// A caller can tell a duplicate from a broken reference from a mistake of ours.
+/// A duplicate, a violated foreign key and a wrong statement are different errors.
 async fn errors_have_kinds(url: &DatabaseUrl) {
     let database = opened(url).await;
     let insert = || {
@@ -180,7 +181,7 @@ async fn errors_have_kinds(url: &DatabaseUrl) {
     };
     database.execute(insert()).await.unwrap();
     assert!(matches!(database.execute(insert()).await, Err(DbError::Duplicate(_))));
-    // A key is as long everywhere, in characters.
+    // The length of a key is limited in characters on every server.
     for (length, fits) in [(255, true), (256, false)] {
         for column in ["id", "colour"] {
             let id = if column == "id" {
@@ -205,7 +206,7 @@ async fn errors_have_kinds(url: &DatabaseUrl) {
     ));
 }
 
-/// What is not committed never happened; within a transaction it has.
+/// Changes are visible within their transaction, and to others only after a commit.
 async fn transactions_are_whole(url: &DatabaseUrl) {
     let database = opened(url).await;
     let insert = |id: &str| {
@@ -232,7 +233,7 @@ async fn transactions_are_whole(url: &DatabaseUrl) {
     assert_eq!(rows.len(), 1);
 }
 
-/// Many transactions that read and then write the same row lose no update.
+/// Many concurrent transactions that read and then write one row lose no update.
 async fn counters_survive_races(url: &DatabaseUrl) {
     let database = opened(url).await;
     let start = sql("insert into things (id, size, ready) values (?, ?, ?)")
@@ -270,7 +271,7 @@ async fn increment(database: &Database) -> Result<(), DbError> {
     transaction.commit().await
 }
 
-/// A SQLite file is nobody else's business, and is there again after a restart.
+/// A SQLite file is accessible to its owner only, and its contents survive a restart.
 #[tokio::test]
 async fn files_are_private_and_stay() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -287,6 +288,6 @@ async fn files_are_private_and_stay() {
     database.close().await;
     let database = opened(&url).await;
     assert!(database.first(sql("select id from things")).await.unwrap().is_some());
-    // Reads have connections that cannot write.
+    // The reading connections cannot write.
     assert!(database.all(sql("delete from things")).await.is_err());
 }

@@ -1,7 +1,7 @@
 //! The addresses at which a drain may be (`BLACKLISTED_SYSLOG_RANGES`).
 //!
-//! The check is made on the address that is dialled, after its name was resolved. An IPv4 address has several forms in IPv6,
-//! and the unspecified address reaches the machine itself. A range blocks all forms of its addresses.
+//! The check is made on the address that is dialled, after its name was resolved. An IPv4 address has several forms in
+//! IPv6, and the unspecified address reaches the machine itself. A range blocks all forms of its addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -102,6 +102,7 @@ fn range(text: &str) -> Result<RangeInclusive<IpAddr>, InvalidRange> {
         reason,
     };
     let (start, end) = text.split_once('-').unwrap_or((text, text));
+    // Canonical, so that a range in IPv4-mapped form blocks the IPv4 addresses.
     let address = |text: &str| -> Option<IpAddr> { text.trim().parse::<IpAddr>().ok().map(|it| it.to_canonical()) };
     let (Some(start), Some(end)) = (address(start), address(end)) else {
         return Err(invalid("is not made of addresses: write `start-end`"));

@@ -1,8 +1,8 @@
 //! Measures how many of the bytes written to a TCP connection have arrived in the peer's kernel.
 //!
-//! Syslog over TCP has no answers, but the peer's kernel acknowledges bytes. The local kernel tells how many bytes are not
-//! acknowledged yet, through a netlink socket (`sock_diag`), which takes a few microseconds and no privileges. Where it does
-//! not answer, the transport settles shipments by their age (`tcp.rs`).
+//! Syslog over TCP has no answers, but the peer's kernel acknowledges bytes. The local kernel tells how many bytes are
+//! not acknowledged yet, through a netlink socket (`sock_diag`), which takes a few microseconds and no privileges.
+//! Where it does not answer, the transport settles shipments by their age (`tcp.rs`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -132,8 +132,8 @@ fn unacknowledged(_local: SocketAddr, _peer: SocketAddr) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod netlink {
-    //! Asks the kernel with `struct inet_diag_req_v2` and reads `struct inet_diag_msg` (`linux/inet_diag.h`), each behind a
-    //! `struct nlmsghdr`.
+    //! Asks the kernel with `struct inet_diag_req_v2` and reads `struct inet_diag_msg` (`linux/inet_diag.h`), each
+    //! behind a `struct nlmsghdr`.
 
     use std::net::{IpAddr, SocketAddr};
     use std::os::fd::OwnedFd;
@@ -150,8 +150,8 @@ mod netlink {
     const BY_FAMILY: u16 = 20;
     /// `IPPROTO_TCP`.
     const TCP: u8 = 6;
-    /// The offset of `idiag_wqueue`: it stands behind the family and other bytes (4), the socket's id (48), and the expiry and
-    /// read queue (8).
+    /// The offset of `idiag_wqueue`: it stands behind the family and other bytes (4), the socket's id (48), and the
+    /// expiry and read queue (8).
     const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
     /// The netlink socket of this process.
@@ -181,7 +181,8 @@ mod netlink {
         fn query(&mut self, local: SocketAddr, peer: SocketAddr) -> Option<u32> {
             self.sequence = self.sequence.wrapping_add(1);
             send(&self.socket, &request(self.sequence, local, peer), SendFlags::empty()).ok()?;
-            // The kernel answers within `send`, so nothing is waited for. The answer to an earlier question may come first.
+            // The kernel answers within `send`, so nothing is waited for. The answer to an earlier question may come
+            // first.
             let mut answer = [0; 1024];
             loop {
                 let (length, _) = recv(&self.socket, &mut answer, RecvFlags::DONTWAIT).ok()?;

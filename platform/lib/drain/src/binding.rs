@@ -69,7 +69,8 @@ pub struct InvalidId;
 pub struct Credentials {
     /// The client certificate, in PEM.
     pub cert: Option<String>,
-    /// The key of the client certificate, in PEM. A certificate without a key, or a key without a certificate, is not used.
+    /// The key of the client certificate, in PEM. A certificate without a key, or a key without a certificate, is not
+    /// used.
     pub key: Option<String>,
     /// The CA certificates that may have signed the drain's certificate, in PEM.
     pub ca: Option<String>,
@@ -138,6 +139,7 @@ impl Binding {
             Some(app) => ("app", app.app_id.as_str()),
             None => ("aggregate", ""),
         };
+        // The parts and their order must never change: backlogs on disk are found by these ids after an update.
         let rotation_id = BindingId::of(&[scope, guid, url.expose()]);
         let id = BindingId::of(&[
             scope,
@@ -174,8 +176,8 @@ impl Binding {
         })
     }
 
-    /// Returns the aggregate drains of one item of `/v2/aggregate`: one for each of its credentials, or one without credentials
-    /// if it has none.
+    /// Returns the aggregate drains of one item of `/v2/aggregate`: one for each of its credentials, or one without
+    /// credentials if it has none.
     pub fn aggregate(item: &feed::Item) -> impl Iterator<Item = Result<Self, Invalid>> {
         let url = DrainUrl::parse(&item.url);
         let none = item.credentials.is_empty().then(feed::Credential::default);

@@ -4,8 +4,8 @@
 //! Sender::send ─▶ window (bytes, count) ─▶ a task: writes, watches the read side, waits ─▶ Outcomes::next
 //! ```
 //!
-//! A shipment takes room in the window when it is sent, and frees it when its last outcome is *read*. So [`Sender::send`] and
-//! [`Outcomes::next`] must be polled concurrently, as `select!` does.
+//! A shipment takes room in the window when it is sent, and frees it when its last outcome is *read*. So
+//! [`Sender::send`] and [`Outcomes::next`] must be polled concurrently, as `select!` does.
 
 use std::fmt;
 use std::ops::Range;
@@ -36,8 +36,8 @@ pub struct Shipment {
     pub bytes: Bytes,
     /// The offset of each message's end in `bytes`.
     pub ends: Arc<[u32]>,
-    /// The time at which the oldest message arrived, in nanoseconds since the Unix epoch. It distinguishes shipments of equal
-    /// contents, and does not change when a shipment is sent again.
+    /// The time at which the oldest message arrived, in nanoseconds since the Unix epoch. It distinguishes shipments of
+    /// equal contents, and does not change when a shipment is sent again.
     pub arrived: i64,
 }
 
@@ -58,7 +58,8 @@ impl fmt::Debug for Shipment {
 pub enum Outcome {
     /// A TCP or TLS shipment was written to the socket. [`Outcome::Settled`] follows, unless the connection breaks.
     Written(u64),
-    /// The shipment need never be sent again: an HTTP drain accepted it, or it left the resend window of a TCP or TLS drain.
+    /// The shipment need never be sent again: an HTTP drain accepted it, or it left the resend window of a TCP or TLS
+    /// drain.
     Settled(u64),
     /// The drain refused messages of the shipment and will never accept them. Other shipments are not affected, unless
     /// [`drain_wide`](Failure::drain_wide) is set.
@@ -68,9 +69,9 @@ pub enum Outcome {
         /// The refused messages with the reasons; at least one. The drain accepted the other messages.
         refused: Vec<Refused>,
     },
-    /// The connection has ended, and no outcome follows. Shipments that were neither settled nor rejected have to be sent again
-    /// over another connection. It also comes, with [`Stage::Closed`], when the [`Sender`] was dropped and everything is
-    /// settled.
+    /// The connection has ended, and no outcome follows. Shipments that were neither settled nor rejected have to be
+    /// sent again over another connection. It also comes, with [`Stage::Closed`], when the [`Sender`] was dropped and
+    /// everything is settled.
     Broken(Failure),
 }
 
@@ -85,7 +86,7 @@ pub struct Refused {
 
 /// The error for a connection that has ended. [`Outcomes`] reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("connection to the drain is over")]
+#[error("connection to the drain has ended")]
 pub struct Closed;
 
 /// A shipment with its room in the window.
@@ -113,7 +114,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends a shipment, and waits while the window is full. A shipment larger than the window waits until the window is empty.
+    /// Sends a shipment, and waits while the window is full. A shipment larger than the window waits until the window
+    /// is empty.
     ///
     /// Cancel safe: the shipment is accepted when the future completes, and not before.
     ///
@@ -121,13 +123,15 @@ impl Sender {
     /// If the connection has ended.
     pub async fn send(&mut self, shipment: Shipment) -> Result<(), Closed> {
         let size = u32::try_from(shipment.bytes.len()).unwrap_or(u32::MAX).min(self.room);
+        // The count first: a shipment that waits for bytes then holds a single permit. Everything that can wait comes
+        // before `slot.send`, which makes this cancel safe.
         let count = Arc::clone(&self.count).acquire_owned().await.map_err(|_| Closed)?;
         let bytes = Arc::clone(&self.bytes)
             .acquire_many_owned(size)
             .await
             .map_err(|_| Closed)?;
-        let place = self.accepted.reserve().await.map_err(|_| Closed)?;
-        place.send(Accepted {
+        let slot = self.accepted.reserve().await.map_err(|_| Closed)?;
+        slot.send(Accepted {
             shipment,
             room: WindowPermit {
                 _bytes: bytes,
@@ -146,11 +150,13 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Returns the next outcome, in the order in which they happened. Cancel safe. After [`Outcome::Broken`] it never completes.
+    /// Returns the next outcome, in the order in which they happened. Cancel safe. After [`Outcome::Broken`] it never
+    /// completes.
     pub async fn next(&mut self) -> Outcome {
         if self.over {
             return std::future::pending().await;
         }
+        // The channel ends without a report only if the task of the connection panicked or was aborted.
         let report = self.reports.recv().await;
         let outcome = report.map_or_else(
             || {
@@ -217,7 +223,8 @@ impl TransportEnd {
     }
 
     /// Reports the end of the connection, and accepts no further shipment.
-    pub(crate) fn end(mut self, failure: Failure) {
+    pub(crate) fn close(mut self, failure: Failure) {
+        // Closing the semaphores wakes a `send` that waits for room, which then fails.
         self.accepted.close();
         self.reporter.bytes.close();
         self.reporter.count.close();
@@ -294,9 +301,9 @@ pub(crate) fn plain(
     tasks: &Tasks,
     stream: MeteredStream,
 ) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let link = tcp::Link::new(&stream, None, &binding.url, settings);
-    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    tasks.spawn("drain connection", tcp::run(stream, link, end));
     (sender, outcomes)
 }
 
@@ -308,9 +315,9 @@ pub(crate) fn encrypted(
     secure: Secure,
     stream: TlsStream<MeteredStream>,
 ) -> (Sender, Outcomes) {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let link = tcp::Link::new(stream.get_ref().0, Some(secure), &binding.url, settings);
-    tasks.spawn("drain connection", tcp::run(stream, link, line));
+    tasks.spawn("drain connection", tcp::run(stream, link, end));
     (sender, outcomes)
 }
 
@@ -321,8 +328,8 @@ pub(crate) async fn http(
     tasks: &Tasks,
     stream: Option<TlsStream<TcpStream>>,
 ) -> Result<(Sender, Outcomes), Failure> {
-    let (sender, outcomes, line) = TransportEnd::new(settings);
+    let (sender, outcomes, end) = TransportEnd::new(settings);
     let transport = Transport::connect(binding, settings, tasks, stream).await?;
-    tasks.spawn("drain connection", transport.run(line));
+    tasks.spawn("drain connection", transport.run(end));
     Ok((sender, outcomes))
 }

@@ -19,7 +19,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Returns the addresses of a drain that may be dialled, in order. IPv4 addresses in an IPv6 form are returned as IPv4.
 ///
-/// The binding cache makes this check for a binding, and every dial makes it again, because a name may get another address.
+/// The binding cache makes this check for a binding, and every dial makes it again, because a name may get another
+/// address.
 ///
 /// # Errors
 /// With [`Stage::Dns`] if there is no address, and with [`Stage::Blocked`] if all addresses are in blocked ranges.
@@ -87,7 +88,8 @@ pub(crate) async fn to_any(
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        // Each address gets an equal share of the time that is left, so that a silent one does not use up that of the others.
+        // Each address gets an equal share of the time that is left, so that a silent one does not use up that of the
+        // others.
         let share = (left / others).max(SHORTEST_ATTEMPT).min(left);
         let address = SocketAddr::new(*address, port);
         let reason = match timeout(share, attempt(address, settings, send_buffer)).await {
@@ -117,6 +119,7 @@ async fn attempt(address: SocketAddr, settings: &Settings, send_buffer: Option<u
     } else {
         TcpSocket::new_v6()?
     };
+    // A shipment is written as a whole, so waiting to fill packets would only delay it.
     socket.set_nodelay(true)?;
     if let Some(size) = send_buffer {
         socket.set_send_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;

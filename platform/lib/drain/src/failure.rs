@@ -54,8 +54,8 @@ pub enum Unsettled {
     Nothing,
     /// The drain may have read some of the data.
     Unknown,
-    /// The drain had read all of the data: it closed the connection in order, and a kernel resets a connection that is closed
-    /// with unread data.
+    /// The drain had read all of the data: it closed the connection in order, and a kernel resets a connection that is
+    /// closed with unread data.
     Read,
 }
 
@@ -67,8 +67,8 @@ pub enum Unsettled {
 pub struct Failure {
     /// The stage at which the delivery failed.
     pub stage: Stage,
-    /// Whether a retry is useless until the drain or its binding is changed. A shipment that is rejected so will never be
-    /// accepted.
+    /// Whether a retry is useless until the drain or its binding is changed. A shipment that is rejected so will never
+    /// be accepted.
     pub permanent: bool,
     /// Whether every other shipment would fail in the same way, as for the answers `401`, `403`, `404` and `410`, for a
     /// redirect, and for every broken connection.

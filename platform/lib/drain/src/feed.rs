@@ -1,5 +1,5 @@
-//! The list of bindings in JSON (contract "Syslog drains"). The cloud controller sends it to the binding cache in pages, and
-//! the binding cache sends it to the syslog agents as a whole.
+//! The list of bindings in JSON (contract "Syslog drains"). The cloud controller sends it to the binding cache in
+//! pages, and the binding cache sends it to the syslog agents as a whole.
 //!
 //! URLs, keys and certificates are secrets, which `Debug` does not show.
 

@@ -1,19 +1,20 @@
-//! The transport of HTTP drains: POSTs over HTTP/2 where the drain supports it, and else over a few HTTP/1.1 connections.
+//! The transport of HTTP drains: POSTs over HTTP/2 where the drain supports it, and else over a few HTTP/1.1
+//! connections.
 //!
 //! ```text
 //! accepted ─▶ waiting (posts) ─▶ pool of connections, each with some streams ─▶ answers ─▶ Settled | Rejected
 //!                                      └ one more is opened when all are busy         └ transient: Broken
 //! ```
 //!
-//! `https` sends each message of a shipment as a POST of its own, and `https-batch` the whole shipment as one. A batch that is
-//! refused for its contents is halved until the refused messages are found, so the other messages are delivered. Several
-//! POSTs are under way at a time, so the drain may see them in another order than they were sent. Each POST has an
-//! `Idempotency-Key`, a digest of the binding, the arrival time and contents of the shipment, and the part of it that the
-//! POST carries. It is equal when the POST is sent again.
+//! `https` sends each message of a shipment as a POST of its own, and `https-batch` the whole shipment as one. A batch
+//! that is refused for its contents is halved until the refused messages are found, so the other messages are
+//! delivered. Several POSTs are under way at a time, so the drain may see them in another order than they were sent.
+//! Each POST has an `Idempotency-Key`, a digest of the binding, the arrival time and contents of the shipment, and the
+//! part of it that the POST carries. It is equal when the POST is sent again.
 //!
-//! A transient failure (429, 5xx, a time-out, a lost connection) ends the transport. POSTs under way get a short time for
-//! their answers, and then [`Outcome::Broken`] tells the caller to send the rest again, after the delay that the drain asked
-//! for. A connection that the drain closes between two POSTs is not a failure.
+//! A transient failure (429, 5xx, a time-out, a lost connection) ends the transport. POSTs under way get a short time
+//! for their answers, and then [`Outcome::Broken`] tells the caller to send the rest again, after the delay that the
+//! drain asked for. A connection that the drain closes between two POSTs is not a failure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -106,11 +107,12 @@ impl Transport {
         Box::pin(async move { opener.open(number).await })
     }
 
-    /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are dropped.
-    pub(crate) async fn run(self, line: TransportEnd) {
+    /// Runs until the drain fails, until the sender is dropped and everything is settled, or until the outcomes are
+    /// dropped.
+    pub(crate) async fn run(self, end: TransportEnd) {
         let mut run = Run {
             transport: self,
-            line,
+            end,
             shipments: BTreeMap::new(),
             waiting: VecDeque::new(),
             under_way: FuturesUnordered::new(),
@@ -125,18 +127,18 @@ impl Transport {
         run.waiting.clear();
         let answered = async {
             while let Some(done) = run.under_way.next().await {
-                _ = settle_post(&mut run.transport, &mut run.shipments, &run.line, done);
+                _ = settle_post(&mut run.transport, &mut run.shipments, &run.end, done);
             }
         };
         _ = timeout(GRACE, answered).await;
-        run.line.end(failure);
+        run.end.close(failure);
     }
 }
 
 /// The state of a running transport.
 struct Run {
     transport: Transport,
-    line: TransportEnd,
+    end: TransportEnd,
     shipments: BTreeMap<u64, Pending>,
     waiting: VecDeque<Post>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -160,7 +162,8 @@ impl Run {
                 // Answers come first, because they free connections and room for the branches below.
                 biased;
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    match settle_post(&mut self.transport, &mut self.shipments, &self.line, done) {
+                    match settle_post(&mut self.transport, &mut self.shipments, &self.end, done) {
+                        // They go back to the position of their shipment, so that shipments are still sent in order.
                         Ok(again) => for post in again.into_iter().rev() {
                             let place = self.waiting.partition_point(|other| other.sequence < post.sequence);
                             self.waiting.insert(place, post);
@@ -177,14 +180,14 @@ impl Run {
                         Err(failure) => return Some(failure),
                     }
                 }
-                accepted = self.line.accepted.recv(), if self.more && self.waiting.len() < MOST_WAITING => {
+                accepted = self.end.accepted.recv(), if self.more && self.waiting.len() < MOST_WAITING => {
                     match accepted {
                         Some(accepted) => self.accept(accepted),
                         None => self.more = false,
                     }
                 }
                 () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.transport.drop_idle(),
-                () = self.line.reporter.abandoned() => return None,
+                () = self.end.reporter.abandoned() => return None,
             }
         }
     }
@@ -193,8 +196,9 @@ impl Run {
     fn accept(&mut self, accepted: Accepted) {
         let Accepted { shipment, room } = accepted;
         let posts = self.transport.template.posts(&shipment, self.transport.each_message);
+        // A shipment without messages needs no answer of the drain.
         if posts.is_empty() {
-            return self.line.reporter.finish(Outcome::Settled(shipment.sequence), room);
+            return self.end.reporter.finish(Outcome::Settled(shipment.sequence), room);
         }
         let pending = Pending {
             room,
@@ -219,6 +223,7 @@ impl Run {
             self.under_way.push(Box::pin(post.send(lease, template, deadline)));
         }
         let most = match self.no_new_connection_until {
+            // The first connection is always allowed, because without it nothing could be sent.
             Some(until) if Instant::now() < until => 1,
             _ => self.transport.settings.http_connections.max(1),
         };
@@ -230,15 +235,15 @@ impl Run {
 
 /// Handles the result of a POST.
 ///
-/// Returns the POSTs that have to be sent in its place: the POST itself if it did not reach the drain, or the halves of a
-/// refused batch.
+/// Returns the POSTs that have to be sent in its place: the POST itself if it did not reach the drain, or the halves of
+/// a refused batch.
 ///
 /// # Errors
 /// If the result is a failure of the drain, which ends the transport.
 fn settle_post(
     transport: &mut Transport,
     shipments: &mut BTreeMap<u64, Pending>,
-    line: &TransportEnd,
+    end: &TransportEnd,
     done: Done,
 ) -> Result<Vec<Post>, Failure> {
     let Done {
@@ -252,18 +257,20 @@ fn settle_post(
         PostResult::Accepted => None,
         PostResult::Refused(failure) => Some(failure),
         PostResult::Failed(failure) => return Err(failure),
-        // The drain closed a connection that had worked before, as servers do with idle ones. A POST that may have arrived is
-        // sent again only once, in case it is the POST that makes the drain close its connections.
+        // The drain closed a connection that had worked before, as servers do with idle ones. A POST that may have
+        // arrived is sent again only once, in case it is the POST that makes the drain close its connections.
         PostResult::Lost { sent, .. } if proven && !(sent && post.was_lost) => {
             post.was_lost |= sent;
             return Ok(vec![post]);
         }
         PostResult::Lost { failure, .. } => return Err(failure),
     };
+    // Not reached: a shipment stays until its last POST has a result.
     let Some(pending) = shipments.get_mut(&post.sequence) else {
         return Ok(Vec::new());
     };
     if let Some(failure) = refusal {
+        // A refusal of the whole drain, such as of its credentials, applies to each half as well.
         if !failure.drain_wide
             && let Some(halves) = post.halves()
         {
@@ -288,7 +295,7 @@ fn settle_post(
                 refused: pending.refused,
             }
         };
-        line.reporter.finish(outcome, pending.room);
+        end.reporter.finish(outcome, pending.room);
     }
     Ok(Vec::new())
 }
@@ -297,6 +304,7 @@ impl Transport {
     /// Takes room for one POST on the oldest usable connection.
     fn lease(&mut self) -> Option<connection::Lease> {
         let life = self.life;
+        // Connections that ended, or have lived long enough, are replaced when they are needed.
         self.pool.retain(|connection| !connection.is_over(life));
         let streams = match self.each_message {
             true => self.settings.http2_streams.saturating_mul(SINGLES_PER_BATCH),

@@ -1,15 +1,15 @@
 //! Syslog drains: their URLs, bindings and credentials, and the connections to them.
 //!
-//! - [`feed`] has the list of bindings as the cloud controller and the binding cache send it. A [`Binding`] is one drain of
-//!   one app of that list, with its [`DrainUrl`] and [`Parameters`] parsed and checked.
-//! - [`connect`] opens a connection to a drain. [`Sender`] accepts shipments of framed messages, and [`Outcomes`] reports the
-//!   result of each. The transports are plain TCP and TLS ([`Scheme::Syslog`], [`Scheme::SyslogTls`]) and HTTP
-//!   ([`Scheme::Https`], [`Scheme::HttpsBatch`]).
+//! - [`feed`] has the list of bindings as the cloud controller and the binding cache send it. A [`Binding`] is one
+//!   drain of one app of that list, with its [`DrainUrl`] and [`Parameters`] parsed and checked.
+//! - [`connect`] opens a connection to a drain. [`Sender`] accepts shipments of framed messages, and [`Outcomes`]
+//!   reports the result of each. The transports are plain TCP and TLS ([`Scheme::Syslog`], [`Scheme::SyslogTls`]) and
+//!   HTTP ([`Scheme::Https`], [`Scheme::HttpsBatch`]).
 //! - [`probe`] makes such a connection step by step, sends one test message, and explains the result.
 //!
-//! Three rules hold everywhere (contract "Syslog drains"). Each binding has a trust store of its own. The address that is
-//! dialled is the address that was checked ([`AddressPolicy`]). No text that is shown or logged contains user info, a query
-//! or key material ([`DrainUrl::safe`], [`Failure`]). The crate's README.md is a map of the modules.
+//! Three rules hold everywhere (contract "Syslog drains"). Each binding has a trust store of its own. The address that
+//! is dialled is the address that was checked ([`AddressPolicy`]). No text that is shown or logged contains user info,
+//! a query or key material ([`DrainUrl::safe`], [`Failure`]). The crate's README.md is a map of the modules.
 
 #![cfg_attr(
     test,

@@ -70,8 +70,8 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Whether the drain wants an envelope of this kind and `source_type` tag. An empty text stands for a missing tag. The tag
-    /// is ignored unless [`Parameters::filters_by_source_type`] is true.
+    /// Whether the drain wants an envelope of this kind and `source_type` tag. An empty text stands for a missing tag.
+    /// The tag is ignored unless [`Parameters::filters_by_source_type`] is true.
     #[must_use]
     pub fn wants(&self, kind: Kind, source_type: &str) -> bool {
         self.kinds.contains(kind) && (!matches!(kind, Kind::Log | Kind::Event) || self.source_types.wants(source_type))

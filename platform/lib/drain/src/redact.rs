@@ -1,4 +1,5 @@
-//! Removes secrets from the answers of drains before they are shown, because many servers repeat parts of a bad request.
+//! Removes secrets from the answers of drains before they are shown, because many servers repeat parts of a bad
+//! request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +10,8 @@ use crate::DrainUrl;
 /// How many characters of an answer are shown.
 const SHOWN: usize = 160;
 
-/// The length below which a secret cannot be told from ordinary text. An answer that contains such a secret is not shown.
+/// The length below which a secret cannot be told from ordinary text. An answer that contains such a secret is not
+/// shown.
 const SHORT: usize = 4;
 
 /// The secrets of one drain's URL.

@@ -1,4 +1,5 @@
-//! The reasons why a binding cannot be used. The texts are fixed by the contract; developers read them in their app's log.
+//! The reasons why a binding cannot be used. The texts are fixed by the contract; developers read them in their app's
+//! log.
 
 use thiserror::Error;
 

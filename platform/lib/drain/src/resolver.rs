@@ -1,5 +1,5 @@
-//! Resolves host names, a bounded number at a time, so that a name server that does not answer cannot occupy all blocking
-//! threads.
+//! Resolves host names, a bounded number at a time, so that a name server that does not answer cannot occupy all
+//! blocking threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -53,8 +53,8 @@ impl Resolver {
 
     /// Returns the addresses of `host`, at least one, in the order in which they are to be tried.
     ///
-    /// If the caller stops waiting, the look-up still counts as one of the 64 until the system answers, because a blocking
-    /// thread cannot be interrupted.
+    /// If the caller stops waiting, the look-up still counts as one of the 64 until the system answers, because a
+    /// blocking thread cannot be interrupted.
     ///
     /// # Errors
     /// If the system reports an error, or the name has no address.
@@ -71,11 +71,14 @@ impl Resolver {
                     .map_err(io::Error::other)?;
                 let host = host.to_owned();
                 let asked = tasks.spawn_blocking("drain name look-up", move || {
+                    // Held by the thread and not by the caller, which may stop waiting while the thread is still
+                    // blocked.
                     let _permit = permit;
                     let found = (host.as_str(), 0).to_socket_addrs()?;
                     Ok::<_, io::Error>(found.map(|address| address.ip()).collect())
                 });
                 let mut found: Vec<IpAddr> = asked.await.map_err(io::Error::other)??;
+                // The system may list an address more than once, and each costs a share of the dial time-out.
                 let mut seen = Vec::new();
                 found.retain(|address| {
                     let new = !seen.contains(address);

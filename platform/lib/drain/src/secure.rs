@@ -23,7 +23,8 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// Returns the configuration of a binding, with the platform's current CAs. HTTP drains are offered HTTP/2 and HTTP/1.1.
+    /// Returns the configuration of a binding, with the platform's current CAs. HTTP drains are offered HTTP/2 and
+    /// HTTP/1.1.
     ///
     /// # Errors
     /// If the credentials of the binding cannot be used.

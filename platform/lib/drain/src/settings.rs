@@ -25,13 +25,14 @@ pub struct Settings {
     pub http_connections: usize,
     /// The greatest number of POSTs under way on one HTTP/2 connection.
     pub http2_streams: usize,
-    /// The most bytes that a TCP or TLS drain is sent again after its connection broke. As many again may be under way to any
-    /// drain.
+    /// The most bytes that a TCP or TLS drain is sent again after its connection broke. As many again may be under way
+    /// to any drain.
     pub resend_window: usize,
-    /// How long ago a shipment must have been written before it counts as received by a TCP or TLS drain, which never answers.
+    /// How long ago a shipment must have been written before it counts as received by a TCP or TLS drain, which never
+    /// answers.
     pub settle_after: Duration,
-    /// The kernel's send buffer for TCP and TLS drains, in bytes. At most an eighth of the window is used, because the kernel
-    /// doubles the size.
+    /// The kernel's send buffer for TCP and TLS drains, in bytes. At most an eighth of the window is used, because the
+    /// kernel doubles the size.
     pub send_buffer: usize,
     /// The addresses at which drains may be.
     pub addresses: AddressPolicy,
@@ -69,7 +70,8 @@ impl Settings {
         }
     }
 
-    /// Returns the send buffer to request for a scheme, in bytes. HTTP drains answer, so the kernel's default serves them.
+    /// Returns the send buffer to request for a scheme, in bytes. HTTP drains answer, so the kernel's default serves
+    /// them.
     pub(crate) fn kernel_buffer(&self, scheme: Scheme) -> Option<usize> {
         (!scheme.is_http()).then(|| self.send_buffer.min(self.resend_window / 8).max(4096))
     }

@@ -6,9 +6,10 @@
 //!                       Written ◀──┘ leaves when the peer's kernel has it, and it is 250 ms old or the window is full
 //! ```
 //!
-//! The drain sends no answers over this protocol. Data that the peer's kernel has accepted, and its program has not read, is
-//! lost if the program dies. A program gets 250 ms to read it. The connection is also read all the time, so that its end is
-//! seen at once, and not only by a later write. A peer that closes its sending side counts as gone (decision 0009).
+//! The drain sends no answers over this protocol. Data that the peer's kernel has accepted, and its program has not
+//! read, is lost if the program dies. A program gets 250 ms to read it. The connection is also read all the time, so
+//! that its end is seen at once, and not only by a later write. A peer that closes its sending side counts as gone
+//! (decision 0009).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -68,6 +69,7 @@ impl Link {
         let Some(error) = error else {
             return Failure::new(Stage::Closed, format!("`{peer}` closed the connection")).hint(CLOSED_HINT);
         };
+        // A TLS alert says more than the error of the connection that follows it.
         if let Some(explained) = self.secure.as_ref().and_then(|secure| secure.explain_wrapped(&error)) {
             return explained;
         }
@@ -111,8 +113,9 @@ struct Written {
     room: WindowPermit,
 }
 
-/// Runs a connection until it breaks, until the sender is dropped and everything is settled, or until the outcomes are dropped.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut line: TransportEnd) {
+/// Runs a connection until it breaks, until the sender is dropped and everything is settled, or until the outcomes are
+/// dropped.
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link, mut end: TransportEnd) {
     let mut pump = Pump::new(stream, Arc::clone(&link.meter));
     let mut window = Window::default();
     let mut timer = pin!(sleep_until(Instant::now()));
@@ -121,7 +124,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
         if !more && pump.current.is_none() && window.written.is_empty() {
             // Everything is settled, so a failure to close in order has no effect.
             _ = timeout(CLOSE_TIMEOUT, pump.stream.shutdown()).await;
-            return line.end(finished());
+            return end.close(finished());
         }
         let due = window.due(&link, &pump);
         if let Some(due) = due
@@ -130,31 +133,33 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, link: Link
             timer.as_mut().reset(due);
         }
         tokio::select! {
+            // The pump comes first, so that the end of the connection is seen before another shipment is accepted.
             biased;
             done = poll_fn(|cx| pump.poll(cx)) => match done {
                 Ok(accepted) => {
-                    line.reporter.report(Outcome::Written(accepted.shipment.sequence));
+                    end.reporter.report(Outcome::Written(accepted.shipment.sequence));
                     window.push(accepted, &link);
                 }
                 Err(error) => {
                     // Shipments that arrived since the last question to the kernel need not be sent again.
                     window.last_poll = None;
-                    window.settle(&link, &pump, &line);
+                    window.settle(&link, &pump, &end);
                     let unsettled = window.read_by_peer(&link, &pump, error.as_ref());
-                    return line.end(link.failure(error).with_unsettled(unsettled));
+                    return end.close(link.failure(error).with_unsettled(unsettled));
                 }
             },
-            accepted = line.accepted.recv(), if more && pump.current.is_none() => match accepted {
+            // One shipment at a time. The others wait in the channel, where the window bounds them.
+            accepted = end.accepted.recv(), if more && pump.current.is_none() => match accepted {
                 Some(accepted) => pump.start(accepted),
                 None => more = false,
             },
             () = timer.as_mut(), if due.is_some() => {}
-            () = line.reporter.abandoned() => return,
+            () = end.reporter.abandoned() => return,
         }
         if pump.stalled(&link) {
-            return line.end(link.stalled());
+            return end.close(link.stalled());
         }
-        window.settle(&link, &pump, &line);
+        window.settle(&link, &pump, &end);
     }
 }
 
@@ -175,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             meter,
             current: None,
             waiting: None,
+            // Small, because a drain sends next to nothing on this protocol.
             buffer: vec![0; 512].into(),
         }
     }
@@ -185,9 +191,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         self.waiting = None;
     }
 
-    /// Ready when the current shipment is written, or when the connection has ended. The error is `None` if the peer closed it
-    /// in order.
+    /// Ready when the current shipment is written, or when the connection has ended. The error is `None` if the peer
+    /// closed it in order.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, Option<io::Error>>> {
+        // Read first: a socket can accept a write although the peer has closed the connection.
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(Err(end));
         }
@@ -195,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             return Poll::Pending;
         };
         let result = loop {
+            // A TLS stream keeps written data until it is flushed.
             if left.is_empty() {
                 break Pin::new(&mut self.stream).poll_flush(cx);
             }
@@ -213,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(Some(error))),
             Poll::Pending => {
                 let taken = self.meter.written();
+                // A write that waits has progressed if the kernel has accepted bytes of it, even without completing.
                 if self.waiting.is_none_or(|(_, before)| before != taken) {
                     self.waiting = Some((Instant::now(), taken));
                 }
@@ -293,6 +302,8 @@ impl Window {
             if self.bytes > link.resend_window {
                 next
             } else {
+                // With room in the window nothing waits for the shipment, so it is kept until its program has had time
+                // to read it.
                 next.max(first.at + link.settle_after)
             }
         });
@@ -300,9 +311,9 @@ impl Window {
     }
 
     /// Reports every shipment that can be settled.
-    fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, line: &TransportEnd) {
+    fn settle<S: AsyncRead + AsyncWrite + Unpin>(&mut self, link: &Link, pump: &Pump<S>, end: &TransportEnd) {
         while let Some(settled) = self.next_settled(link, pump) {
-            line.reporter.finish(Outcome::Settled(settled.sequence), settled.room);
+            end.reporter.finish(Outcome::Settled(settled.sequence), settled.room);
         }
     }
 
@@ -316,6 +327,7 @@ impl Window {
         if self.written.is_empty() && !pump.has_begun() {
             return Unsettled::Nothing;
         }
+        // Without an error, or without the end of TLS alone, the peer has closed the connection in order.
         let closed = error.is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
         let written = link.meter.written();
         let arrived = link.meter.arrived().unwrap_or(written);
@@ -343,7 +355,8 @@ impl Window {
             self.last_poll = Some(now);
             self.arrived = Some(match link.meter.arrived() {
                 Some(arrived) => arrived,
-                // The kernel gives no answer. As long as a write waits, its send buffer may be full of data that has not arrived.
+                // The kernel gives no answer. As long as a write waits, its send buffer may be full of data that has
+                // not arrived.
                 None if pump.blocked_since().is_some() => link.meter.written().saturating_sub(link.send_buffer),
                 None => link.meter.written(),
             });

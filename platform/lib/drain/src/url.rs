@@ -1,7 +1,7 @@
 //! Parses the URL of a drain, and shows it without its secrets.
 //!
-//! User info and query leave this crate as text only towards the drain itself. The safe form also hides path segments that
-//! look like tokens, because many collectors have a token in the path of their URL.
+//! User info and query leave this crate as text only towards the drain itself. The safe form also hides path segments
+//! that look like tokens, because many collectors have a token in the path of their URL.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -64,7 +64,8 @@ impl fmt::Display for Scheme {
 
 /// The reason why a text is not the URL of a drain.
 ///
-/// The texts are fixed by the contract, because developers read them in their app's log. They show the URL in its safe form.
+/// The texts are fixed by the contract, because developers read them in their app's log. They show the URL in its safe
+/// form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// The text is not a URL.
@@ -151,6 +152,7 @@ impl DrainUrl {
     /// If the text is not the URL of a drain.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
+        // A control character could end a header of the request or a line of a log.
         if text.chars().any(char::is_control) {
             return Err(UrlError::Unparsable);
         }
@@ -165,8 +167,8 @@ impl DrainUrl {
                 url: safe(url.scheme(), &url),
             });
         };
-        // The URL standard has special rules for `https` (backslashes, hosts without slashes). Another scheme name makes the
-        // parser treat all schemes of drains alike.
+        // The URL standard has special rules for `https` (backslashes, hosts without slashes). Another scheme name
+        // makes the parser treat all schemes of drains alike.
         let neutral = match scheme {
             Scheme::Https => "https-batch",
             other => other.as_str(),
@@ -179,8 +181,10 @@ impl DrainUrl {
         let safe = safe(scheme.as_str(), &url);
         let host = match url.host_str() {
             None | Some("") => return Err(UrlError::NoHost { url: safe }),
+            // A final dot marks a fully qualified name. Certificates have the name without it.
             Some(host) => Host::parse(host.trim_end_matches('.')).map_err(|_| UrlError::Unparsable)?,
         };
+        // Syslog has no default port here, as in the original.
         let default = scheme.is_http().then_some(443);
         let Some(port) = url.port().or(default).filter(|port| *port != 0) else {
             return Err(UrlError::NoPort { url: safe });
@@ -243,8 +247,8 @@ impl DrainUrl {
         &self.inner.parameters
     }
 
-    /// The safe form of the URL: without user info, query and fragment, and with `…` in place of tokens in its path. It is the
-    /// only form that is ever shown.
+    /// The safe form of the URL: without user info, query and fragment, and with `…` in place of tokens in its path. It
+    /// is the only form that is ever shown.
     #[must_use]
     pub fn safe(&self) -> &str {
         &self.inner.safe
@@ -309,10 +313,11 @@ fn no_host(scheme: Scheme) -> UrlError {
     }
 }
 
-/// Reads the parameters of a URL's query (contract "URL query parameters"). `drain-data` overrides `drain-type`, as in the
-/// original.
+/// Reads the parameters of a URL's query (contract "URL query parameters"). `drain-data` overrides `drain-type`, as in
+/// the original.
 fn parameters(url: &Url, safe: &str) -> Result<Parameters, UrlError> {
     let get = |name: &str| -> String {
+        // The first of repeated parameters counts, as in Go.
         let found = url.query_pairs().find(|(key, _)| key == name);
         found.map(|(_, value)| value.into_owned()).unwrap_or_default()
     };
@@ -329,6 +334,7 @@ fn parameters(url: &Url, safe: &str) -> Result<Parameters, UrlError> {
         "all" => kinds = Kinds::ALL,
         _ => {}
     }
+    // Any value counts, also `false`, as in the original.
     if !get("include-metrics-deprecated").is_empty() {
         kinds = Kinds::ALL;
     }
@@ -372,6 +378,7 @@ fn shown_names(names: &[String]) -> String {
 
 /// Returns the safe form of a URL: `scheme://host:port/path`, with `…` in place of tokens.
 fn safe(scheme: &str, url: &Url) -> String {
+    // Without `//` the parser finds no user info, so the rest may have secrets.
     if url.cannot_be_a_base() {
         return format!("{scheme}:…");
     }
@@ -386,8 +393,8 @@ fn safe(scheme: &str, url: &Url) -> String {
     text
 }
 
-/// Whether a path segment looks like a secret: it is long and mixes letters and digits, or it has an `@`, as user info has
-/// whose `/` was not escaped.
+/// Whether a path segment looks like a secret: it is long and mixes letters and digits, or it has an `@`, as user info
+/// has whose `/` was not escaped.
 pub(crate) fn is_token(segment: &str) -> bool {
     if segment.contains('@') {
         return true;

@@ -1,9 +1,9 @@
 //! Validated envelopes in wire form.
 //!
-//! A [`Batch`] holds the `batch` fields of one `loggregator.v2.EnvelopeBatch` as they arrived, and for each envelope one
-//! `Span` of 16 bytes with the facts that routing needs. The encoding of a repeated field is the plain concatenation of its
-//! elements. To forward a batch is therefore to share its bytes, to select from it is to copy slices, and to merge batches
-//! is to write one behind the other.
+//! A [`Batch`] holds the `batch` fields of one `loggregator.v2.EnvelopeBatch` as they arrived, and for each envelope
+//! one `Span` of 16 bytes with the facts that routing needs. The encoding of a repeated field is the plain
+//! concatenation of its elements. To forward a batch is therefore to share its bytes, to select from it is to copy
+//! slices, and to merge batches is to write one behind the other.
 //!
 //! ```text
 //! bytes  | 0a len Envelope | 0a len Envelope | 0a len Envelope |
@@ -25,7 +25,8 @@ pub const LINK_FIELD: u32 = 15_000;
 
 /// The longest accepted source id, in bytes.
 ///
-/// The protocol sets no limit. The log cache, the syslog agent and the URL paths that name an app all stop far below this.
+/// The protocol sets no limit. The log cache, the syslog agent and the URL paths that name an app all stop far below
+/// this.
 const MAX_SOURCE_ID: usize = 4096;
 
 /// Hashes source ids. The key is random, so that no producer can choose an id that collides with another source's.
@@ -131,12 +132,14 @@ impl Batch {
     /// The batch shares the bytes of `message`, unless something else lies between the envelopes that are kept.
     #[must_use]
     pub fn split(message: Bytes) -> Split {
+        // A guess from the usual size of an envelope. If it is too small, the vector only grows once more.
         let mut spans = Vec::with_capacity(message.len() / 256 + 4);
         let mut rejected = Vec::new();
         let mut broken = None;
         let mut link = None;
-        // The usual message is nothing but valid envelopes, so its bytes are shared as one range, `run`. The first gap (a
-        // malformed envelope, or another field) makes a copy necessary, because spans count from the start of the bytes.
+        // The usual message is nothing but valid envelopes, so its bytes are shared as one range, `run`. The first gap
+        // (a malformed envelope, or another field) makes a copy necessary, because spans count from the start of the
+        // bytes.
         let mut run = 0..0;
         let mut copied: Option<BytesMut> = None;
         let mut fields = Fields::new(&message);
@@ -180,6 +183,7 @@ impl Batch {
                         error,
                     }),
                 },
+                // Field 1 with another wire type: an envelope was meant, so it counts as one that is lost.
                 (1, _) => rejected.push(Rejected {
                     source_id: String::new(),
                     error: WireError::FieldType(1),
@@ -188,6 +192,7 @@ impl Batch {
                 _ => {}
             }
         }
+        // The slice leaves out what stands before and behind the envelopes, such as the link field.
         let bytes = copied.map_or_else(|| message.slice(run), BytesMut::freeze);
         Split {
             batch: Self {
@@ -205,6 +210,7 @@ impl Batch {
     /// # Errors
     /// If the message is not a well-formed envelope.
     pub fn from_envelope(message: &[u8]) -> Result<Self, WireError> {
+        // Scanned here for the error, because `push` only says whether there was one.
         checked_scan(message)?;
         let mut builder = BatchBuilder::new();
         builder.push(message);
@@ -274,6 +280,7 @@ impl Batch {
         if picked.is_empty() {
             return None;
         }
+        // All envelopes in their order: sharing costs nothing, and no other part of the message is kept in memory.
         if picked.len() == self.len() && (0u32..).zip(picked).all(|(index, pick)| index == *pick) {
             return Some(self.clone());
         }
@@ -319,11 +326,12 @@ fn checked_scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
     }
 }
 
-/// Returns the span of `envelope`, whose encoded `field` (key, length, envelope) lies at offset `start` of a batch's bytes.
+/// Returns the span of `envelope`, whose encoded `field` (key, length, envelope) lies at offset `start` of a batch's
+/// bytes.
 fn span(start: usize, field: &[u8], envelope: &[u8], head: Head<'_>) -> Span {
     let header = field.len() - envelope.len();
-    // The scan returns a slice of the envelope, so the difference of the addresses is the offset. An empty source id may
-    // point anywhere.
+    // The scan returns a slice of the envelope, so the difference of the addresses is the offset. An empty source id
+    // may point anywhere.
     let source = if head.source_id.is_empty() {
         0
     } else {
@@ -355,6 +363,7 @@ pub fn source_hash(source_id: &str) -> u32 {
 fn readable_source_id(envelope: &[u8]) -> String {
     let mut source_id = String::new();
     for (number, value) in Fields::new(envelope).flatten() {
+        // Each occurrence replaces the one before, as in a valid envelope.
         if let (2, Value::Bytes(bytes)) = (number, value) {
             source_id = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_SOURCE_ID)]).into_owned();
         }
@@ -482,7 +491,8 @@ impl BatchBuilder {
         self.spans.push(envelope.span.moved(envelope.start, at));
     }
 
-    /// Appends an envelope of another batch with further tags: `tags` are encoded `Envelope.tags` fields that the caller made.
+    /// Appends an envelope of another batch with further tags: `tags` are encoded `Envelope.tags` fields that the
+    /// caller made.
     ///
     /// Tags do not change the source id or the kind, so the envelope is not scanned again.
     pub fn push_tagged(&mut self, envelope: RawEnvelope<'_>, tags: &[u8]) {
@@ -496,6 +506,7 @@ impl BatchBuilder {
         self.bytes.extend_from_slice(tags);
         self.spans.push(Span {
             end: offset(self.bytes.len()),
+            // The offset within the envelope does not change: tags are appended behind its other fields.
             source_at: before.source_at - envelope.start - u32::from(before.head) + offset(body),
             head: u8::try_from(body - start).expect("two varints are at most 20 bytes"),
             ..*before

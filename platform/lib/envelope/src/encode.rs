@@ -16,8 +16,9 @@ use crate::wire::{
 
 /// Appends one `loggregator.v2.Envelope` message to a buffer, field by field.
 ///
-/// The buffer is valid protobuf after every call, in any order and with any field omitted. If a scalar is written twice,
-/// readers see the last value. Each tag is added to the others. If payloads are written twice, readers see the last kind.
+/// The buffer is valid protobuf after every call, in any order and with any field omitted. If a scalar is written
+/// twice, readers see the last value. Each tag is added to the others. If payloads are written twice, readers see the
+/// last kind.
 #[derive(Debug)]
 pub struct Writer<'o> {
     out: &'o mut Vec<u8>,

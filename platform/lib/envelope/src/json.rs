@@ -1,8 +1,8 @@
 //! Writes envelopes as protobuf JSON, for the RLP gateway and the REST interface of the log cache (logging §2).
 //!
-//! Field names are in snake case, 64-bit integers are strings, bytes are padded standard base64, and enums are written by
-//! name. Fields at their default value are written; of the payloads, only the one that is present. Maps are sorted by key.
-//! Clients refuse objects with a field that they do not know, so no field may be added.
+//! Field names are in snake case, 64-bit integers are strings, bytes are padded standard base64, and enums are written
+//! by name. Fields at their default value are written; of the payloads, only the one that is present. Maps are sorted
+//! by key. Clients refuse objects with a field that they do not know, so no field may be added.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

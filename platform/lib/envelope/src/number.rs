@@ -10,8 +10,8 @@ pub enum DecimalForm {
     SixPlaces,
     /// The fewest digits that read back as the value, and no exponent, for tags that an agent merges.
     Plain,
-    /// The fewest digits that read back as the value, with an exponent below 1e-4 and from 1e6 (Go's `%v`), for tags that the
-    /// reverse log proxy merges.
+    /// The fewest digits that read back as the value, with an exponent below 1e-4 and from 1e6 (Go's `%v`), for tags
+    /// that the reverse log proxy merges.
     Shortest,
 }
 
@@ -90,7 +90,7 @@ fn signed(len: usize) -> i32 {
     i32::try_from(len).unwrap_or(i32::MAX)
 }
 
-/// Whether `value` is exactly halfway between two neighbouring numbers of so many decimal `places`.
+/// Whether `value` is exactly halfway between two neighbouring numbers with `places` decimal places.
 fn is_halfway(value: f64, places: i32) -> bool {
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! One validating pass over the bytes of an envelope.
 //!
-//! Every envelope that enters the stack is checked here once: structure, wire types and UTF-8, down to the innermost message
-//! that `loggregator.v2` defines. After that its bytes can be passed to any client (Go's protobuf refuses a whole batch for
-//! one bad string), and views can read it without errors. Unknown fields are skipped, as the protobuf specification asks.
+//! Every envelope that enters the stack is checked here once: structure, wire types and UTF-8, down to the innermost
+//! message that `loggregator.v2` defines. After that its bytes can be passed to any client (Go's protobuf refuses a
+//! whole batch for one bad string), and views can read it without errors. Unknown fields are skipped, as the protobuf
+//! specification asks.
 
 use crate::batch::Kind;
 use crate::wire::{Fields, Value, WireError, is_utf8, plain_entry};
@@ -31,6 +32,7 @@ pub(crate) fn scan(envelope: &[u8]) -> Result<Head<'_>, WireError> {
                 head.deprecated_tags = true;
                 map_entry(value.bytes(3)?, |tag| data_value(tag.bytes(2)?))?;
             }
+            // Each payload replaces the kind of the one before, as in a oneof.
             4 => head.kind = checked(Kind::Log, log(value.bytes(4)?))?,
             5 => head.kind = checked(Kind::Counter, counter(value.bytes(5)?))?,
             6 => head.kind = checked(Kind::Gauge, gauge(value.bytes(6)?))?,

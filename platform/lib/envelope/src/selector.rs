@@ -1,8 +1,8 @@
 //! Selectors: which envelopes a subscription asks for.
 //!
-//! The rules are those of the original doppler's router (logging §8). A selector without a message selects nothing. Its source
-//! id must be empty or equal to the envelope's. A counter selector may name one counter. A gauge selector with names matches
-//! only a gauge whose set of metric names is exactly that set.
+//! The rules are those of the original doppler's router (logging §8). A selector without a message selects nothing. Its
+//! source id must be empty or equal to the envelope's. A counter selector may name one counter. A gauge selector with
+//! names matches only a gauge whose set of metric names is exactly that set.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use weir_proto::loggregator_v2 as v2;
 use crate::batch::{Kind, RawEnvelope};
 use crate::view::Message;
 
-/// One selector in normal form: equal requests give equal selectors, which is why the key of a shard group is made of them.
+/// One selector in normal form: equal requests give equal selectors, which is why the key of a shard group is made of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Selector {
     /// The wanted source id; empty for any.
@@ -36,8 +37,8 @@ pub enum PayloadFilter {
 }
 
 impl Selector {
-    /// Returns the selector of all envelopes of `kind` from `source_id` (empty: from any source); `None` for [`Kind::None`],
-    /// which no selector can name.
+    /// Returns the selector of all envelopes of `kind` from `source_id` (empty: from any source); `None` for
+    /// [`Kind::None`], which no selector can name.
     #[must_use]
     pub fn all_of(kind: Kind, source_id: &str) -> Option<Self> {
         let payload = match kind {
@@ -114,6 +115,7 @@ impl Selector {
             }
             PayloadFilter::Gauge(wanted) if !wanted.is_empty() => match envelope.view().message() {
                 Message::Gauge(metrics) => {
+                    // Compared as sets, because a gauge may repeat a name and the order of a map's entries is free.
                     let names: BTreeSet<&str> = metrics.map(|metric| metric.name).collect();
                     names.len() == wanted.len() && names.iter().zip(wanted).all(|(name, wanted)| name == wanted)
                 }

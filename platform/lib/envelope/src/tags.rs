@@ -1,15 +1,15 @@
 //! Merges the two tag maps of an encoded envelope into one of them.
 //!
-//! An envelope has typed `deprecated_tags` and textual `tags`. A reverse log proxy gives a consumer all of them in the one
-//! map for which the consumer's request asks (logging §9):
+//! An envelope has typed `deprecated_tags` and textual `tags`. A reverse log proxy gives a consumer all of them in the
+//! one map for which the consumer's request asks (logging §9):
 //!
 //! ```text
 //! prefer_tags     tags := tags ∪ deprecated_tags, where the deprecated value wins, printed; deprecated_tags := ∅
 //! deprecate_tags  deprecated_tags := deprecated_tags ∪ tags, where the tag wins, as text; tags := ∅
 //! ```
 //!
-//! Both functions read an encoded envelope that was validated when its batch was split, and append the new one to a buffer.
-//! All other fields are copied unchanged, unknown ones included. A deprecated tag without a value is dropped.
+//! Both functions read an encoded envelope that was validated when its batch was split, and append the new one to a
+//! buffer. All other fields are copied unchanged, unknown ones included. A deprecated tag without a value is dropped.
 
 use std::collections::HashSet;
 
@@ -87,8 +87,8 @@ fn only_key(entry: &[u8]) -> &[u8] {
 /// The number of keys up to which a linear search is faster than a hash table.
 const LINEAR_SEARCH_LIMIT: usize = 16;
 
-/// A set of keys. The first few are held in an array, without allocation; the others in a hash table, so that an envelope
-/// with many tags does not cost a quadratic search.
+/// A set of keys. The first few are held in an array, without allocation; the others in a hash table, so that an
+/// envelope with many tags does not cost a quadratic search.
 #[derive(Debug)]
 pub(crate) struct KeySet<'a> {
     few: [&'a [u8]; LINEAR_SEARCH_LIMIT],

@@ -1,4 +1,5 @@
-//! Generators for the tests of this crate: envelopes as owned types, their bytes in any order of fields, and arbitrary bytes.
+//! Generators for the tests of this crate: envelopes as owned types, their bytes in any order of fields, and arbitrary
+//! bytes.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;

@@ -1,10 +1,11 @@
 //! Converts v1 (dropsonde) envelopes to v2 and back, from encoded bytes to encoded bytes (logging §5).
 //!
-//! [`to_v1`] converts a v2 envelope for a v1 consumer of the firehose. The result is one message, several for a gauge, or
-//! the reason why there is none. [`from_v1`] converts a v1 message that came by UDP or over `DopplerIngestor`.
+//! [`to_v1`] converts a v2 envelope for a v1 consumer of the firehose. The result is one message, several for a gauge,
+//! or the reason why there is none. [`from_v1`] converts a v1 message that came by UDP or over `DopplerIngestor`.
 //!
-//! Both borrow the encoded message and append the encoded result to a buffer. v1 is proto2, whose readers refuse a message
-//! that lacks a required field. So every message that is written has them, and a message without them is refused.
+//! Both borrow the encoded message and append the encoded result to a buffer. v1 is proto2, whose readers refuse a
+//! message that lacks a required field. So every message that is written has them, and a message without them is
+//! refused.
 //!
 //! | v2 | v1 |
 //! |---|---|

@@ -1,15 +1,15 @@
 //! Reads the fields of an encoded `loggregator.v2.Envelope` without decoding it into owned types.
 //!
-//! A view borrows the wire form, allocates nothing and cannot fail. On bytes that were validated when their batch was split
-//! ([`crate::batch`]) it returns what a protobuf decoder returns. On other bytes a malformed field reads as its default
-//! value, and reading ends where the framing is broken.
+//! A view borrows the wire form, allocates nothing and cannot fail. On bytes that were validated when their batch was
+//! split ([`crate::batch`]) it returns what a protobuf decoder returns. On other bytes a malformed field reads as its
+//! default value, and reading ends where the framing is broken.
 //!
-//! Repeated occurrences of a field follow the protobuf specification: the last occurrence of a scalar counts, the last kind
-//! of payload counts, and two payload fields of that kind are merged into one message. Only map entries are returned as
-//! they come, duplicates included, because a reader that collects them into a map keeps the last by itself.
+//! Repeated occurrences of a field follow the protobuf specification: the last occurrence of a scalar counts, the last
+//! kind of payload counts, and two payload fields of that kind are merged into one message. Only map entries are
+//! returned as they come, duplicates included, because a reader that collects them into a map keeps the last by itself.
 //!
-//! Each accessor of [`EnvelopeView`] walks over the fields once. Callers that need more than one of them use a [`Summary`],
-//! which reads everything in one walk and leaves the tags and metrics encoded until they are iterated.
+//! Each accessor of [`EnvelopeView`] walks over the fields once. Callers that need more than one of them use a
+//! [`Summary`], which reads everything in one walk and leaves the tags and metrics encoded until they are iterated.
 
 use std::borrow::Cow;
 
@@ -83,6 +83,7 @@ impl<'a> EnvelopeView<'a> {
     pub fn kind(&self) -> Kind {
         let mut kind = Kind::None;
         for (number, value) in fields(self.bytes) {
+            // The payload is a `oneof`: the last of its fields counts.
             if let (Some(found), Value::Bytes(_)) = (kind_of(number), value) {
                 kind = found;
             }
@@ -159,8 +160,8 @@ impl<'a> Summary<'a> {
             tags: &[],
             deprecated_tags: &[],
         };
-        // The range that holds all tags of one map. Encoders write a map's entries one behind the other, so as a rule no other
-        // field lies in it; the iterators skip one that does.
+        // The range that holds all tags of one map. Encoders write a map's entries one behind the other, so as a rule
+        // no other field lies in it; the iterators skip one that does.
         let (mut tags, mut deprecated_tags) = (FieldRange::default(), FieldRange::default());
         let mut walk = Fields::new(bytes);
         loop {
@@ -218,9 +219,9 @@ impl<'a> Summary<'a> {
 
     /// The bytes of the envelope from its first to its last preferred tag, in wire form; empty if there are none.
     ///
-    /// Equal bytes mean equal tag sets, and an emitter encodes a tag set alike in every envelope. A reader can therefore use
-    /// them as a key to find a tag set that it has read before. Equal tag sets need not have equal bytes, because the order
-    /// of a map's entries is free.
+    /// Equal bytes mean equal tag sets, and an emitter encodes a tag set alike in every envelope. A reader can
+    /// therefore use them as a key to find a tag set that it has read before. Equal tag sets need not have equal bytes,
+    /// because the order of a map's entries is free.
     #[must_use]
     pub const fn tags_bytes(&self) -> &'a [u8] {
         self.tags

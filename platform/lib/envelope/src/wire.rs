@@ -1,7 +1,7 @@
 //! The protobuf wire format: varints, keys, and a strict iterator over the fields of a borrowed slice.
 //!
-//! The module follows the protobuf encoding specification for wire types 0, 1, 2 and 5. Groups are refused, as no message of
-//! Loggregator has any. Readers do not allocate, copy or panic, whatever the bytes are.
+//! The module follows the protobuf encoding specification for wire types 0, 1, 2 and 5. Groups are refused, as no
+//! message of Loggregator has any. Readers do not allocate, copy or panic, whatever the bytes are.
 
 use thiserror::Error;
 
@@ -100,6 +100,7 @@ pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
             return Ok((value, index + 1));
         }
     }
+    // With ten bytes at hand the varint itself is too long; with fewer, its rest may only be missing.
     Err(if bytes.len() >= 10 {
         WireError::VarintTooLong
     } else {
@@ -190,8 +191,8 @@ pub fn put_entry(out: &mut Vec<u8>, field: u32, key: &[u8], value: &[u8]) {
 pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(field << 3 | 2));
     let at = out.len();
-    // Most messages are shorter than 128 bytes, and then one byte holds the length. A longer message is moved back to make
-    // room: cheaper than to compute every length first.
+    // Most messages are shorter than 128 bytes, and then one byte holds the length. A longer message is moved back to
+    // make room: cheaper than to compute every length first.
     out.push(0);
     write(out);
     let len = out.len() - at - 1;
@@ -216,8 +217,8 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8
 
 /// Returns key and value of a map entry in plain form: both present, in this order, each shorter than 128 bytes.
 ///
-/// Every common encoder writes short entries so. `None` does not mean that the entry is malformed, but that it has to be
-/// read field by field.
+/// Every common encoder writes short entries so. `None` does not mean that the entry is malformed, but that it has to
+/// be read field by field.
 #[inline]
 #[must_use]
 pub fn plain_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -264,8 +265,8 @@ impl<'a> Fields<'a> {
     /// Reads the next field.
     #[inline]
     fn read_field(&mut self) -> Result<(u32, Value<'a>), WireError> {
-        // Nearly every field of nearly every envelope has a number below 16 and content shorter than 128 bytes: key and length
-        // are then one byte each, and no varint has to be decoded.
+        // Nearly every field of nearly every envelope has a number below 16 and content shorter than 128 bytes: key and
+        // length are then one byte each, and no varint has to be decoded.
         if let [key @ ..0x80, len @ ..0x80, rest @ ..] = self.rest
             && key & 7 == 2
             && *key >= 8
@@ -298,6 +299,7 @@ impl<'a> Fields<'a> {
             2 => {
                 let (len, len_len) = read_varint(after_key)?;
                 let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
+                // Checked, because a length prefix can be close to 2^64.
                 let end = len_len.checked_add(len).ok_or(WireError::Truncated)?;
                 let bytes = after_key.get(len_len..end).ok_or(WireError::Truncated)?;
                 (Value::Bytes(bytes), end)

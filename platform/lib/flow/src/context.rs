@@ -1,4 +1,4 @@
-//! What a component that carries envelopes is given when it starts.
+//! The context of a component that carries envelopes.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use weir_service::{Context, TasksError, Trigger};
 
 use crate::Ledger;
 
-/// The surroundings of a component that carries envelopes: those of every component, and its ledger. Clones are of the same
-/// component.
+/// The context of a component that carries envelopes: the context of every component, and a ledger. Clones belong to
+/// the same component.
 #[derive(Debug, Clone)]
 pub struct LogContext {
-    /// What every component has; its fields and methods are this type's, too.
+    /// The context that every component has. Its fields and methods are available on this type too.
     pub service: Context,
-    /// What came in, went out and was lost.
+    /// Counts the envelopes that came in, went out and were lost.
     pub ledger: Arc<Ledger>,
 }
 
@@ -26,24 +26,31 @@ impl Deref for LogContext {
     }
 }
 
+/// What a component that carries no envelopes is given by a host that keeps a ledger for each.
+impl From<LogContext> for Context {
+    fn from(context: LogContext) -> Self {
+        context.service
+    }
+}
+
 impl LogContext {
-    /// The surroundings of `component`, with the trigger that stops it. A failing task stops it as well.
+    /// Returns the context of `component`, and the trigger that stops it. A failing task stops it as well.
     #[must_use]
     pub fn new(component: &'static str, ledger: Arc<Ledger>) -> (Trigger, Self) {
         let (trigger, service) = Context::new(component);
         (trigger, Self { service, ledger })
     }
 
-    /// Surroundings whose ledger is not kept on file: for tests and tools.
+    /// Returns a context whose ledger is not kept on file, for tests and tools.
     #[must_use]
     pub fn in_memory(component: &'static str) -> (Trigger, Self) {
         Self::new(component, Ledger::in_memory(component))
     }
 
-    /// The last step of a component: waits for its tasks, at most `deadline`, and writes the ledger.
+    /// Ends a component: waits for its tasks, at most `deadline`, and writes the ledger.
     ///
     /// # Errors
-    /// Who was late or failed.
+    /// The tasks that did not end in time, or that failed.
     pub async fn finish(&self, deadline: Duration) -> Result<(), TasksError> {
         let joined = self.service.finish(deadline).await;
         if let Err(error) = self.ledger.persist() {
@@ -57,7 +64,7 @@ impl LogContext {
 mod tests {
     use super::*;
 
-    /// The ledger is on file when a component has finished.
+    /// When a component has finished, its ledger is on file.
     #[tokio::test]
     async fn finishing_writes_the_ledger() {
         let dir = tempfile::tempdir().unwrap();

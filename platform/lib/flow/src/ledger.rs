@@ -1,11 +1,11 @@
-//! The drop ledger: what one component received, sent and dropped.
+//! The ledger: counts what one component received, sent and dropped.
 //!
-//! Counts are kept in memory. A thread writes them to `DIR/<component>.json`: whenever a drop was counted and an
-//! acknowledgement is about to leave, and every second or so for those who watch. The acknowledgement waits until the
-//! drops behind it are on file ([`Ledger::unwritten`], [`Ledger::written`]), and no task ever writes: all that wait at one
-//! time are served by one write. An upstream neighbour that was told "handed on" can rely on the losses behind that word
-//! being on disk, even if this process is killed the next moment. A restarted component goes on counting where its file
-//! stopped; a broken file is set aside.
+//! Counts are kept in memory. A thread writes them to `DIR/<component>.json`: before an acknowledgement that follows a
+//! drop, and about once a second for observers. An acknowledgement waits until the drops before it are on file
+//! ([`Ledger::unwritten`], [`Ledger::written`]). No task writes the file itself, and one write serves all
+//! acknowledgements that wait for it. So the sender of an acknowledged message can rely on the losses of that message
+//! being on disk, even if this process is killed at once. A restarted component continues with the counts of its file;
+//! a broken file is set aside.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,11 +27,11 @@ use reports::Reports;
 pub use snapshot::{DropCount, LedgerSnapshot};
 use writer::Writer;
 
-/// What one component received, sent and dropped since its state directory was made.
+/// Counts what one component received, sent and dropped since its state directory was created.
 #[derive(Debug)]
 pub struct Ledger {
     counts: Arc<Counts>,
-    /// `None` if the counts are not kept on file.
+    /// Writes the file; `None` if the counts are not kept on file.
     writer: Option<Writer>,
 }
 
@@ -44,15 +44,16 @@ struct Counts {
     subscribers: AtomicI64,
     storing: AtomicI64,
     stored: AtomicU64,
-    /// Consumers that this component had before it was restarted, or has while it stops.
-    awaited: AtomicI64,
+    /// The number of consumers that the component had before its restart, or has while it stops.
+    expected: AtomicI64,
     in_flight: AtomicI64,
     drops: Mutex<Drops>,
-    /// How often drops were counted: what was counted before a [`Mark`] was taken is in any snapshot taken after it.
+    /// The number of times that drops were counted. A snapshot that is taken after a [`Mark`] has all drops before the
+    /// mark.
     drops_counted: AtomicU64,
 }
 
-/// A moment in the life of a ledger: the drops counted until then.
+/// A point in the sequence of a ledger's drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
@@ -63,10 +64,10 @@ struct Drops {
 }
 
 impl Ledger {
-    /// The ledger of `component`, kept in `dir` if there is one; goes on from what is on file.
+    /// Opens the ledger of `component`, which is kept in `dir` if one is given, and continues with the counts on file.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or no thread can be started.
+    /// If the file cannot be read or written, or no thread can be started.
     pub fn open(component: &str, dir: Option<&Path>) -> io::Result<Arc<Self>> {
         let counts = Arc::new(Counts::new(component));
         let Some(dir) = dir else {
@@ -76,7 +77,7 @@ impl Ledger {
         let file = snapshot::path(dir, component);
         let before = weir_files::read_or_set_aside(&file, |text| serde_json::from_slice(text))?;
         if let Some(before) = before {
-            counts.go_on_from(before);
+            counts.restore(before);
         }
         let writer = Writer::start(file, Arc::clone(&counts))?;
         Ok(Arc::new(Self {
@@ -85,13 +86,13 @@ impl Ledger {
         }))
     }
 
-    /// A ledger that is not kept on file.
+    /// Returns a ledger that is not kept on file.
     #[must_use]
     pub fn in_memory(component: &str) -> Arc<Self> {
         Self::open(component, None).expect("without a file nothing can fail")
     }
 
-    /// Whose ledger this is.
+    /// The name of the component.
     #[must_use]
     pub fn component(&self) -> &str {
         &self.counts.component
@@ -99,6 +100,7 @@ impl Ledger {
 
     /// Counts envelopes that came in.
     pub fn received(&self, count: u64) {
+        // Relaxed, here and below, because the counters do not depend on each other.
         self.counts.received.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -107,45 +109,47 @@ impl Ledger {
         self.counts.sent.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A consumer came (`1`) or went (`-1`).
+    /// Counts a consumer that connected (`1`) or left (`-1`).
     pub fn subscribers(&self, change: i64) {
         self.counts.subscribers.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// A consumer that stores what it gets came (`1`) or went (`-1`). It is one of the subscribers as well.
+    /// Counts a consumer that stores envelopes and that connected (`1`) or left (`-1`). It is also one of the
+    /// subscribers.
     pub fn storing(&self, change: i64) {
         self.counts.storing.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Counts envelopes that a storing consumer has taken.
+    /// Counts envelopes that were stored.
     pub fn stored(&self, count: u64) {
         self.counts.stored.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// How many of the consumers of before the restart are not back yet.
+    /// The number of consumers from before the restart that have not reconnected yet.
     #[must_use]
     pub fn missing_subscribers(&self) -> u64 {
-        let missing = self.counts.awaited.load(Ordering::Relaxed) - self.counts.subscribers.load(Ordering::Relaxed);
+        let missing = self.counts.expected.load(Ordering::Relaxed) - self.counts.subscribers.load(Ordering::Relaxed);
         u64::try_from(missing).unwrap_or(0)
     }
 
-    /// From now on only those count that are connected: the others are not waited for any longer.
+    /// Stops expecting the consumers from before the restart that have not reconnected.
     pub fn forget_missing_subscribers(&self) {
-        self.counts.awaited.store(0, Ordering::Relaxed);
+        self.counts.expected.store(0, Ordering::Relaxed);
     }
 
-    /// The component stops: the consumers that it has now are those that its next start may expect.
+    /// Notes, when the component stops, that its next start may expect the current consumers.
     pub fn expect_subscribers_again(&self) {
         let now = self.counts.subscribers.load(Ordering::Relaxed);
-        self.counts.awaited.fetch_max(now, Ordering::Relaxed);
+        self.counts.expected.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// Envelopes were handed over and wait for their acknowledgement (positive), or got it (negative).
+    /// Counts envelopes that were sent and wait for their acknowledgement (positive), or that were acknowledged
+    /// (negative).
     pub fn in_flight(&self, change: i64) {
         self.counts.in_flight.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Takes back envelopes that were counted as received and left to the neighbour upstream, which counts them.
+    /// Subtracts envelopes that were counted as received but are left to the previous hop, which counts them.
     pub fn returned(&self, count: u64) {
         self.counts.received.fetch_sub(count, Ordering::Relaxed);
     }
@@ -162,31 +166,36 @@ impl Ledger {
             .or_default() += count;
         drops.reports.add(hop, reason.as_str(), source_id, count);
         drop(drops);
+        // After the totals were changed: a mark that includes this drop then stands for a snapshot that has it.
         self.counts.drops_counted.fetch_add(1, Ordering::Release);
     }
 
-    /// Counts what a queue or a link lost.
+    /// Counts the losses of a queue or a link.
     pub fn lost(&self, hop: &'static str, reason: Reason, losses: &[Loss]) {
         for loss in losses {
             self.dropped(hop, reason, &loss.source_id, loss.count);
         }
     }
 
-    /// The losses since the last call, by source, and totals that are told again: for the stream and the `drops` table. To be
-    /// called at even intervals, by one task.
+    /// Returns reports of the losses since the last call, by source, and repeated reports of earlier totals.
+    ///
+    /// They go into the sources' streams and into the table `drops`. One task must call this at regular intervals.
     #[must_use]
     pub fn take_reports(&self) -> Vec<LossReport> {
         self.counts.drops.lock().reports.take()
     }
 
-    /// The counts as they are now.
+    /// Returns the current counts.
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {
         self.counts.snapshot()
     }
 
-    /// The mark that [`Ledger::written`] has to wait for before an acknowledgement leaves; `None` if every drop counted
-    /// until now is on file. Take it after what is to be acknowledged was read: drops are counted before their receipts go.
+    /// Returns the mark for which [`Ledger::written`] has to wait before an acknowledgement is sent; `None` if all
+    /// drops are on file.
+    ///
+    /// It must be called after the progress that is to be acknowledged was read, because drops are counted before their
+    /// receipts are dropped.
     #[must_use]
     pub fn unwritten(&self) -> Option<Mark> {
         let writer = self.writer.as_ref()?;
@@ -194,24 +203,24 @@ impl Ledger {
         (!writer.has_written(mark)).then_some(mark)
     }
 
-    /// Waits until the drops counted up to `mark` are on file: as long as the disk takes, or is full. Cancel safe.
+    /// Waits until the drops up to `mark` are on file, also while the disk is full. Cancel safe.
     pub async fn written(&self, mark: Mark) {
         if let Some(writer) = &self.writer {
             writer.written(mark).await;
         }
     }
 
-    /// Has the counts written to the file soon, for those who watch it.
+    /// Requests that the file be written soon, for observers.
     pub fn refresh_file(&self) {
         if let Some(writer) = &self.writer {
             writer.request();
         }
     }
 
-    /// Writes the counts to the file, on the calling thread: at the end of a component.
+    /// Writes the counts to the file on the calling thread, when a component ends.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn persist(&self) -> io::Result<()> {
         self.writer.as_ref().map_or(Ok(()), Writer::write_now)
     }
@@ -226,18 +235,18 @@ impl Counts {
             subscribers: AtomicI64::new(0),
             storing: AtomicI64::new(0),
             stored: AtomicU64::new(0),
-            awaited: AtomicI64::new(0),
+            expected: AtomicI64::new(0),
             in_flight: AtomicI64::new(0),
             drops: Mutex::default(),
             drops_counted: AtomicU64::new(0),
         }
     }
 
-    fn go_on_from(&self, before: LedgerSnapshot) {
+    fn restore(&self, before: LedgerSnapshot) {
         self.received.store(before.received, Ordering::Relaxed);
         self.sent.store(before.sent, Ordering::Relaxed);
         self.stored.store(before.stored, Ordering::Relaxed);
-        self.awaited.store(before.expected, Ordering::Relaxed);
+        self.expected.store(before.expected, Ordering::Relaxed);
         let totals = before
             .dropped
             .into_iter()
@@ -267,7 +276,7 @@ impl Counts {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             subscribers,
-            expected: subscribers.max(self.awaited.load(Ordering::Relaxed)),
+            expected: subscribers.max(self.expected.load(Ordering::Relaxed)),
             storing: self.storing.load(Ordering::Relaxed),
             stored: self.stored.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
@@ -280,9 +289,9 @@ impl Counts {
 mod tests {
     use super::*;
 
-    /// Counts survive a process that ends without a word, and go on from there.
+    /// Counts on file survive a killed process, and the next one continues with them.
     #[test]
-    fn a_ledger_goes_on_where_its_file_stopped() {
+    fn a_ledger_continues_with_the_counts_on_file() {
         let dir = tempfile::tempdir().expect("a directory");
         let ledger = Ledger::open("doppler", Some(dir.path())).expect("opens");
         ledger.received(10);
@@ -296,9 +305,9 @@ mod tests {
         assert_eq!(again.snapshot().dropped_total(), 4);
     }
 
-    /// A restarted component knows how many consumers it had, also if it is killed again before they are back.
+    /// A restarted component knows how many consumers it had, even if it is killed again before they reconnect.
     #[test]
-    fn consumers_of_before_are_remembered() {
+    fn consumers_from_before_a_restart_are_expected() {
         let dir = tempfile::tempdir().expect("a directory");
         let open = || Ledger::open("doppler", Some(dir.path())).expect("opens");
         let ledger = open();

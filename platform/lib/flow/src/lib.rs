@@ -1,21 +1,23 @@
-//! How envelopes move inside a component without getting lost unseen.
+//! How envelopes move through a component, so that every lost envelope is counted.
 //!
-//! - [`FairQueue`]: bounded in envelopes and in bytes; when it overflows, the source that fills it loses its oldest.
-//! - [`Receipt`]: travels with every batch; when its last clone is gone, the sender upstream may be told that the batch
-//!   was handed on.
-//! - [`Ledger`]: what a component received, sent and dropped, by hop and reason, kept on file so that a kill cannot
-//!   erase it. A component finds it in its [`LogContext`].
-//! - [`Turns`]: who asks much waits for itself and not for others.
+//! - A [`FairQueue`] is bounded in envelopes and in bytes. When it overflows, the source that fills it loses its oldest
+//!   envelopes.
+//! - A [`Receipt`] travels with every batch. When its last clone is dropped, the batch may be acknowledged to its
+//!   sender.
+//! - A [`Ledger`] counts what a component received, sent and dropped, by hop and reason, in a file that survives a
+//!   kill. A component finds its ledger in its [`LogContext`].
+//! - [`loss_reports`] carries the counts of lost envelopes to the log cache.
+//! - [`Turns`] shares expensive work out among callers, so that a caller with many requests does not delay the others.
 //!
-//! The law that the first three keep together: `received = sent + dropped{reason} + in flight`, at every hop.
+//! The first three together keep the law `received = sent + dropped{reason} + in flight` at every hop.
 
 mod context;
 mod ledger;
+pub mod loss_reports;
 mod parcel;
 mod queue;
 mod reason;
 mod receipt;
-pub mod told;
 mod turns;
 
 pub use context::LogContext;

@@ -1,20 +1,20 @@
-//! What queues hold: a batch and the receipts that travel with it.
+//! Parcels: the items of queues, each a batch with its receipts.
 
 use weir_envelope::batch::Batch;
 
 use crate::receipt::Receipt;
 
-/// A batch on its way, with the receipts of the messages it was cut from.
+/// A batch with the receipts of the messages from which it was made.
 #[derive(Debug, Clone)]
 pub struct Parcel {
     /// The envelopes.
     pub batch: Batch,
-    /// Empty if nobody upstream wants to know.
+    /// The receipts of the messages; empty if their senders expect no acknowledgement.
     pub receipts: Vec<Receipt>,
 }
 
 impl Parcel {
-    /// A parcel of a message whose sender does not wait for acknowledgements.
+    /// Returns a parcel of a message whose sender expects no acknowledgement.
     #[must_use]
     pub const fn unacknowledged(batch: Batch) -> Self {
         Self {
@@ -23,22 +23,25 @@ impl Parcel {
         }
     }
 
-    /// A clone for the way with this number of a parcel that goes several ways: an envelope that is lost on two of them is one
-    /// lost envelope to its producer.
+    /// Returns a clone for one branch of a parcel that goes to several destinations; branches are numbered from zero.
+    ///
+    /// An envelope that is lost on two branches counts as one lost envelope for its producer.
     #[must_use]
-    pub fn by_way(&self, way: usize) -> Self {
+    pub fn for_branch(&self, branch: usize) -> Self {
         Self {
             batch: self.batch.clone(),
-            receipts: self.receipts.iter().map(|receipt| receipt.by_way(way)).collect(),
+            receipts: self.receipts.iter().map(|receipt| receipt.for_branch(branch)).collect(),
         }
     }
 
-    /// Tells the producers, where they wait for it, that `count` envelopes of this parcel are lost.
+    /// Notes in the receipts that `count` envelopes of this parcel are lost, which is reported to producers that wait
+    /// for it.
     ///
-    /// Of a parcel that was put together of several messages, the first ones stand for the envelopes that are lost, each for
-    /// as many as it has in it.
+    /// If the parcel was put together of several messages, the loss is assigned to the first ones, to each up to the
+    /// number of its envelopes.
     pub fn note_lost(&self, mut count: u64) {
         for receipt in &self.receipts {
+            // It is not known to which messages the lost envelopes belong; the sum is right in any case.
             let part = receipt.part_of(count);
             receipt.note_lost(part);
             count -= part;

@@ -1,9 +1,9 @@
-//! The bounded queue that is fair to its sources.
+//! A bounded queue that is fair to its sources.
 //!
-//! Pushing is cheap and never waits: two counters and a ring. Only when a bound is exceeded the queue looks inside, and
-//! shares what there is room for out among the sources by water-filling: each may keep up to the same level, and those
-//! above it lose their oldest. A source below the level loses nothing, however loud its neighbours are. One such pass
-//! frees an eighth of the capacity, so that its cost is spread over thousands of pushes.
+//! A push is cheap and never waits: it changes two counters and a ring buffer. Only when a bound is exceeded, the
+//! envelopes of each source are counted, and the room is shared out by water-filling: each source may keep up to a
+//! common level, and those above it lose their oldest envelopes. A source below the level loses nothing, however much
+//! others send. One such pass frees an eighth of the capacity, so that its cost is spread over thousands of pushes.
 
 use std::collections::VecDeque;
 
@@ -16,18 +16,18 @@ use crate::Parcel;
 /// The bounds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Most envelopes held.
+    /// The greatest number of envelopes.
     pub envelopes: usize,
-    /// Most bytes of encoded envelopes held.
+    /// The greatest size of all encoded envelopes, in bytes.
     pub bytes: usize,
 }
 
-/// Envelopes that an overflow cost one source.
+/// The envelopes that one source lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// Who lost them.
+    /// The source that lost them.
     pub source_id: String,
-    /// How many.
+    /// The number of lost envelopes.
     pub count: u64,
 }
 
@@ -36,13 +36,13 @@ pub struct Loss {
 pub struct FairQueue {
     capacity: Capacity,
     state: Mutex<State>,
-    /// It was empty and is not any more.
+    /// Notified when an empty queue gets a parcel.
     filled: Notify,
-    /// It came to hold [`WORTH_SENDING`].
+    /// Notified when the queue reaches [`WORTH_SENDING`].
     worth_sending: Notify,
 }
 
-/// From here on a batch is worth sending at once: 100 envelopes, or 64 KiB of them.
+/// The size from which on a batch is worth sending at once: 100 envelopes, or 64 KiB.
 const WORTH_SENDING: Capacity = Capacity {
     envelopes: 100,
     bytes: 64 * 1024,
@@ -74,7 +74,7 @@ impl State {
 }
 
 impl FairQueue {
-    /// An empty queue.
+    /// Returns an empty queue.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
         Self {
@@ -85,7 +85,8 @@ impl FairQueue {
         }
     }
 
-    /// Appends a parcel; returns what had to go to make room for it. Once the queue is closed, that is the parcel itself.
+    /// Appends a parcel; returns the envelopes that were dropped to make room for it. If the queue is closed, the
+    /// parcel itself is dropped.
     #[must_use = "losses must be counted"]
     pub fn push(&self, parcel: Parcel) -> Vec<Loss> {
         let mut state = self.state.lock();
@@ -104,7 +105,8 @@ impl FairQueue {
         };
         let is_worth = state.reaches(WORTH_SENDING);
         drop(state);
-        // Waking the reader costs more than the push: only for what it waits for.
+        // Waking the reader costs more than the push, so it is woken only when one of its conditions becomes true. This
+        // happens after the lock is released, so that the reader does not wait for it.
         if was_empty {
             self.filled.notify_one();
         }
@@ -114,7 +116,8 @@ impl FairQueue {
         losses
     }
 
-    /// Takes the oldest parcels, at least one and otherwise no more than fit the bounds; `None` if there are none.
+    /// Removes and returns the oldest parcels: at least one, and no more than the bounds allow; `None` if there are
+    /// none.
     #[must_use]
     pub fn try_pop(&self, max_envelopes: usize, max_bytes: usize) -> Option<Vec<Parcel>> {
         let mut state = self.state.lock();
@@ -132,9 +135,9 @@ impl FairQueue {
         Some(popped)
     }
 
-    /// Waits for parcels and takes them as [`FairQueue::try_pop`] does; `None` once the queue is closed and empty.
+    /// Waits for parcels, and removes them as [`FairQueue::try_pop`] does; `None` once the queue is closed and empty.
     ///
-    /// Cancel safe: nothing is taken unless it is returned.
+    /// Cancel safe: no parcel is removed unless it is returned.
     pub async fn pop(&self, max_envelopes: usize, max_bytes: usize) -> Option<Vec<Parcel>> {
         loop {
             if let Some(parcels) = self.try_pop(max_envelopes, max_bytes) {
@@ -143,28 +146,29 @@ impl FairQueue {
             if self.is_closed() {
                 return None;
             }
+            // A notification that comes between the check and this wait is kept, so none is missed.
             self.filled.notified().await;
         }
     }
 
-    /// Waits until the queue came to hold something, or was closed. May return early. Cancel safe.
+    /// Waits until an empty queue got a parcel, or the queue was closed. It may return early. Cancel safe.
     pub async fn filled(&self) {
         self.filled.notified().await;
     }
 
-    /// Waits until the queue came to hold a batch that is worth sending at once, or was closed. May return early. Cancel
+    /// Waits until the queue got a batch that is worth sending at once, or was closed. It may return early. Cancel
     /// safe.
     pub async fn worth_sending(&self) {
         self.worth_sending.notified().await;
     }
 
-    /// Whether it holds a batch that is worth sending at once.
+    /// Whether the queue holds a batch that is worth sending at once.
     #[must_use]
     pub fn is_worth_sending(&self) -> bool {
         self.state.lock().reaches(WORTH_SENDING)
     }
 
-    /// Refuses further parcels; what is queued can still be taken.
+    /// Closes the queue: further parcels are refused, and queued ones can still be removed.
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.wake();
@@ -181,7 +185,7 @@ impl FairQueue {
         self.state.lock().closed
     }
 
-    /// Closes the queue and empties it; returns what was in it.
+    /// Closes and empties the queue; returns the envelopes that were dropped.
     #[must_use = "losses must be counted"]
     pub fn abandon(&self) -> Vec<Loss> {
         let mut state = self.state.lock();
@@ -193,7 +197,8 @@ impl FairQueue {
         merge(parcels.iter().flat_map(losses_of))
     }
 
-    /// Lets go of *taken* for everything held: producers are no longer kept waiting for it.
+    /// Releases *taken* for all queued parcels, so that this queue no longer delays the acknowledgement of producers
+    /// that wait for it.
     pub fn release_taken(&self) {
         let mut state = self.state.lock();
         for receipt in state.parcels.iter_mut().flat_map(|parcel| &mut parcel.receipts) {
@@ -201,19 +206,19 @@ impl FairQueue {
         }
     }
 
-    /// Envelopes held.
+    /// The number of queued envelopes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state.lock().envelopes
     }
 
-    /// Bytes held.
+    /// The size of all queued envelopes, in bytes.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.state.lock().bytes
     }
 
-    /// Whether nothing is held.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.state.lock().parcels.is_empty()
@@ -221,7 +226,7 @@ impl FairQueue {
 }
 
 impl Parcel {
-    /// What losing this parcel costs each source; tells the producers as well.
+    /// Returns the losses if this parcel is dropped, and notes them in its receipts.
     #[must_use = "losses must be counted"]
     pub fn lose(&self) -> Vec<Loss> {
         losses_of(self)
@@ -247,14 +252,15 @@ fn merge(losses: impl Iterator<Item = Loss>) -> Vec<Loss> {
         .collect()
 }
 
-/// What one source holds, and may hold, of a bound.
+/// The part of a bound that one source uses, and by how much it exceeds the level.
 struct Share {
     held: u64,
     excess: u64,
 }
 
-/// Frees an eighth of the capacity at the cost of the sources that hold the most.
+/// Drops the oldest envelopes of the sources that hold the most, until an eighth of the capacity is free.
 fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
+    // Sources are weighed by the bound that is exceeded.
     let by_bytes = state.bytes > capacity.bytes;
     let bound = if by_bytes { capacity.bytes } else { capacity.envelopes };
     let weight = |len: usize| if by_bytes { len as u64 } else { 1 };
@@ -283,6 +289,7 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
         for (index, envelope) in (0u32..).zip(parcel.batch.iter()) {
             let hash = envelope.source_hash();
             match shares.get_mut(&hash) {
+                // Parcels are in the order of arrival, so these are the oldest envelopes of the source.
                 Some(share) if share.excess > 0 => {
                     share.excess = share.excess.saturating_sub(weight(envelope.field().len()));
                     dropped += 1;
@@ -304,20 +311,21 @@ fn shed(state: &mut State, capacity: Capacity) -> Vec<Loss> {
                 .unwrap_or_else(weir_envelope::batch::Batch::empty);
         }
     }
-    // An emptied parcel goes, and with it its receipts: what it stood for is counted.
+    // An empty parcel is removed with its receipts, which settles its messages: their envelopes are counted as lost.
     state.parcels.retain(|parcel| !parcel.batch.is_empty());
     state.envelopes = state.parcels.iter().map(|parcel| parcel.batch.len()).sum();
     state.bytes = state.parcels.iter().map(|parcel| parcel.batch.byte_len()).sum();
     lost.into_values().collect()
 }
 
-/// The highest level such that the sum of `min(held, level)` is at most `room`.
+/// Returns the highest level for which the sum of `min(held, level)` is at most `room`.
 fn water_level(mut held: Vec<u64>, room: u64) -> u64 {
     held.sort_unstable();
     let mut left = room;
     let mut sources = held.len() as u64;
     for amount in held {
         let fair = left / sources;
+        // All further sources hold at least as much, so each of them is cut to the fair share.
         if amount > fair {
             return fair;
         }

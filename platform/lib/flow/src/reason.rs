@@ -1,40 +1,40 @@
-//! Why an envelope was dropped: a closed set, so that every dashboard and test can name them all.
+//! The reasons for which envelopes are dropped: a closed set, so that dashboards and tests can list all of them.
 
-/// Why envelopes were lost.
+/// The reason for which envelopes were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// A consumer that was there did not keep up.
+    /// A connected consumer did not keep up.
     SlowConsumer,
-    /// The next hop vanished before it said that it had handed them on; some may have arrived.
+    /// The next hop vanished before it acknowledged them; some may have arrived.
     PeerLost,
-    /// The consumer vanished with them still queued for it, or not yet acknowledged.
+    /// The consumer vanished while they were queued for it or not acknowledged yet.
     ConsumerGone,
     /// The bytes are not a valid envelope.
     Malformed,
-    /// Nobody could be reached to hand them to.
+    /// There is no destination.
     NoDestination,
-    /// A buffer shared by several sources was full and this source filled it.
+    /// A buffer was full, and their source filled it.
     BufferFull,
-    /// They were kept as long as their budget allowed.
+    /// The budget for stored envelopes was exhausted.
     Expired,
-    /// They cannot be expressed in the consumer's protocol.
+    /// They have no form in the consumer's protocol.
     Unconvertible,
-    /// One envelope alone exceeds what a client accepts.
+    /// A single envelope is larger than the consumer accepts.
     TooLarge,
-    /// The component stopped before they could be handed on.
+    /// The component stopped before they could be sent.
     ShuttingDown,
     /// The operator turned logs off.
     LogsDisabled,
-    /// A drain was away or slow for longer than its backlog on disk has room.
+    /// A drain was away or slow for so long that its backlog on disk was full.
     SpillFull,
     /// The backlog on disk could not be written or read.
     SpillFailed,
-    /// A drain refuses them and always will.
+    /// The consumer refuses them for good.
     Rejected,
 }
 
 impl Reason {
-    /// The reason as metrics, reports and SQL spell it.
+    /// The name of the reason in metrics, reports and SQL.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

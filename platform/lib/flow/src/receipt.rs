@@ -1,17 +1,19 @@
-//! Receipts: how the sender upstream learns that what it handed over was handed on.
+//! Receipts, through which the sender of a message learns that its envelopes were delivered further.
 //!
-//! A message that comes in over an acknowledged link gets a [`Receipt`] from the link's [`Tracker`]. Clones of it travel
-//! with every batch cut from that message. Dropping the last clone settles the message: by then each of its envelopes was
-//! delivered further, or dropped *and counted*. The link's writer watches [`Tracker::progress`] and acknowledges
-//! cumulatively.
+//! A message that arrives over an acknowledged link gets a [`Receipt`] from the link's [`Tracker`]. Clones of the
+//! receipt travel with every batch that is made from the message. Dropping the last clone settles the message: by then
+//! each of its envelopes was delivered further, or dropped *and counted*. The link watches [`Tracker::progress`], and
+//! acknowledges all messages up to a sequence number.
 //!
-//! There are two levels. *Handed on* is settled when every consumer has it; a sender that dies in between is accounted by
-//! this. *Taken* is settled when every durable consumer (the log cache) has it: a producer that wants to know that its
-//! lines are safe waits for this, and is never held up by somebody's stalled `cf logs`.
+//! There are two levels. A message is *handed on* when every consumer has it; the sender counts messages that are not
+//! handed on when its peer vanishes. A message is *taken* when every durable consumer (the log cache) has it. A
+//! producer that needs to know that its lines are stored waits for *taken*, which a live consumer that stalls does not
+//! delay.
 //!
-//! A message that goes to several places goes several ways ([`Receipt::by_way`]). An envelope that is lost on two of them is
-//! one lost envelope to its producer, so of each message the worst way counts. That is exact where ways lose alike, the
-//! whole message or its oldest envelopes first, as queues do; it is never more than what is missing somewhere.
+//! A message that goes to several destinations has several branches ([`Receipt::for_branch`]). An envelope that is lost
+//! on two branches is one lost envelope for its producer. So of each message the branch with the greatest loss counts.
+//! That is exact if the branches lose the same envelopes, as queues do that drop whole messages or their oldest
+//! envelopes first. It is never more than the number of envelopes that are missing somewhere.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Keeps the books of one incoming link: which of its messages are settled.
+/// Tracks which messages of one incoming link are settled.
 #[derive(Debug, Default)]
 pub struct Tracker {
     handed_on: Level,
@@ -30,14 +32,14 @@ pub struct Tracker {
     changed: Notify,
 }
 
-/// The cumulative state of a link: every message up to and including these numbers is settled.
+/// The state of a link: every message up to and including these sequence numbers is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Sequence number up to which every consumer has it.
+    /// The sequence number up to which every consumer has the messages.
     pub handed_on: u64,
-    /// Sequence number up to which every durable consumer has it.
+    /// The sequence number up to which every durable consumer has the messages.
     pub taken: u64,
-    /// Envelopes of this link that a durable consumer will never see, because they were dropped and counted.
+    /// The number of envelopes that a durable consumer will never get, because they were dropped and counted.
     pub lost: u64,
 }
 
@@ -47,13 +49,14 @@ struct Level(Mutex<Watermark>);
 #[derive(Debug, Default)]
 struct Watermark {
     settled_to: u64,
-    /// Settled out of order, above `settled_to`; as many as there are messages in flight at the most.
+    /// The messages above `settled_to` that are settled; at most as many as are in flight.
     ahead: BTreeSet<u64>,
 }
 
 impl Level {
     fn settle(&self, sequence: u64) {
         let mut mark = self.0.lock();
+        // Messages settle in order as a rule, and then the set stays empty.
         if sequence != mark.settled_to + 1 {
             mark.ahead.insert(sequence);
             return;
@@ -67,13 +70,13 @@ impl Level {
 }
 
 impl Tracker {
-    /// Books for a new link.
+    /// Returns a tracker for a new link.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// A receipt for message `sequence`; messages are numbered from one without gaps.
+    /// Returns a receipt for message `sequence`. Messages are numbered from one without gaps.
     #[must_use]
     pub fn receipt(self: &Arc<Self>, sequence: u64) -> Receipt {
         let token = |level| {
@@ -87,12 +90,12 @@ impl Tracker {
         Receipt {
             _handed_on: token(Which::HandedOn),
             taken: Some(token(Which::Taken)),
-            way: 0,
+            branch: 0,
             share: u64::MAX,
         }
     }
 
-    /// What is settled so far.
+    /// Returns the current state.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress {
@@ -102,13 +105,13 @@ impl Tracker {
         }
     }
 
-    /// Ends the books: receipts that are dropped from now on settle nothing. For a consumer that goes away with messages
-    /// in its hands, which the neighbour upstream will count.
+    /// Stops tracking: receipts that are dropped from now on settle nothing. It is used for a consumer that leaves with
+    /// unsettled messages, which the previous hop counts as lost.
     pub fn freeze(&self) {
         self.frozen.store(true, Ordering::Release);
     }
 
-    /// Waits until something was settled since the last call. Cancel safe.
+    /// Waits until a message was settled since the last call. Cancel safe.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -125,19 +128,20 @@ struct Token {
     tracker: Arc<Tracker>,
     sequence: u64,
     level: Which,
-    /// Envelopes of the message that were lost, by way; empty while none was.
+    /// The number of lost envelopes of the message, by branch.
     lost: Mutex<Vec<u64>>,
 }
 
 impl Drop for Token {
     fn drop(&mut self) {
+        // After a freeze the previous hop counts the message as lost, so it must not be acknowledged.
         if self.tracker.frozen.load(Ordering::Acquire) {
             return;
         }
         match self.level {
             Which::HandedOn => self.tracker.handed_on.settle(self.sequence),
             Which::Taken => {
-                // First, so that who sees the message settled knows what it has lost.
+                // Before the message is settled, so that a reader that sees it settled also sees its loss.
                 let lost = self.lost.get_mut().iter().copied().max().unwrap_or(0);
                 self.tracker.lost.fetch_add(lost, Ordering::Relaxed);
                 self.tracker.taken.settle(self.sequence);
@@ -147,37 +151,38 @@ impl Drop for Token {
     }
 }
 
-/// Proof that a message came in; settles it when the last clone is dropped.
+/// Stands for a message that arrived, and settles it when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// Held for its `Drop`.
+    /// Settles *handed on* when it is dropped.
     _handed_on: Arc<Token>,
+    /// Settles *taken* when it is dropped.
     taken: Option<Arc<Token>>,
-    /// On which of several ways this clone travels.
-    way: usize,
-    /// How many envelopes of a parcel that was put together of several messages are this one's.
+    /// The branch on which this clone travels.
+    branch: usize,
+    /// The number of this message's envelopes in a parcel that was put together of several messages.
     share: u64,
 }
 
 impl Receipt {
-    /// A clone for a consumer that is not durable: it holds up *handed on*, but not *taken*.
+    /// Returns a clone for a consumer that is not durable. It delays *handed on*, but not *taken*.
     #[must_use]
     pub fn live(&self) -> Self {
         Self {
             _handed_on: Arc::clone(&self._handed_on),
             taken: None,
-            way: self.way,
+            branch: self.branch,
             share: self.share,
         }
     }
 
-    /// A clone for the way with this number, counted from zero, of a message that goes several ways.
+    /// Returns a clone for one branch of a message that goes to several destinations; branches are numbered from zero.
     #[must_use]
-    pub fn by_way(&self, way: usize) -> Self {
-        Self { way, ..self.clone() }
+    pub fn for_branch(&self, branch: usize) -> Self {
+        Self { branch, ..self.clone() }
     }
 
-    /// The receipt of a message whose `envelopes` become a part of a larger parcel.
+    /// Returns the receipt of a message whose `envelopes` become a part of a larger parcel.
     #[must_use]
     pub fn of_part(self, envelopes: usize) -> Self {
         Self {
@@ -186,25 +191,25 @@ impl Receipt {
         }
     }
 
-    /// How many of `lost` envelopes of its parcel are of this message at the most.
+    /// Returns how many of the `lost` envelopes of its parcel can be of this message.
     pub(crate) fn part_of(&self, lost: u64) -> u64 {
         lost.min(self.share)
     }
 
-    /// Lets go of *taken*: the next hop said that every durable consumer has the message.
+    /// Releases *taken*, after the next hop reported that every durable consumer has the message.
     pub fn release_taken(&mut self) {
         self.taken = None;
     }
 
-    /// Notes that `count` envelopes of the message were dropped on this way; the producer is told when the message is *taken*,
-    /// if it waits for that.
+    /// Notes that `count` envelopes of the message were dropped on this branch. They are reported to the producer when
+    /// the message is *taken*, if it waits for that.
     pub fn note_lost(&self, count: u64) {
         if let Some(token) = &self.taken {
             let mut lost = token.lost.lock();
-            if lost.len() <= self.way {
-                lost.resize(self.way + 1, 0);
+            if lost.len() <= self.branch {
+                lost.resize(self.branch + 1, 0);
             }
-            lost[self.way] += count;
+            lost[self.branch] += count;
         }
     }
 }
@@ -213,7 +218,7 @@ impl Receipt {
 mod tests {
     use super::*;
 
-    /// Messages settle in any order; the acknowledged number moves only over a gapless run.
+    /// Messages settle in any order, and the sequence number moves only over messages without a gap.
     #[test]
     fn progress_is_cumulative() {
         let tracker = Tracker::new();
@@ -233,9 +238,9 @@ mod tests {
         );
     }
 
-    /// A stalled live consumer holds up *handed on* but not *taken*; losses are noted only on durable paths.
+    /// A stalled live consumer delays *handed on* but not *taken*, and only losses of durable consumers are noted.
     #[test]
-    fn live_clones_do_not_hold_up_taken() {
+    fn live_clones_do_not_delay_taken() {
         let tracker = Tracker::new();
         let durable = tracker.receipt(1);
         let live = durable.live();
@@ -254,13 +259,13 @@ mod tests {
         assert_eq!(tracker.progress().handed_on, 1);
     }
 
-    /// Setup: a message that goes two ways. Must hold: what is lost on both is lost once, the worse way counts, and the producer
-    /// is told when the message is settled on both; another message is counted for itself.
+    /// Of a message with two branches, the greater loss counts. It is reported when both branches are settled, and the
+    /// losses of another message are counted separately.
     #[test]
-    fn what_is_lost_on_two_ways_is_lost_once() {
+    fn an_envelope_lost_on_two_branches_is_counted_once() {
         let tracker = Tracker::new();
         let first = tracker.receipt(1);
-        let second = first.by_way(1);
+        let second = first.for_branch(1);
         let lost = || (tracker.progress().taken, tracker.progress().lost);
         first.note_lost(2);
         first.note_lost(3);
@@ -269,7 +274,7 @@ mod tests {
         assert_eq!(lost(), (0, 0));
         drop(second);
         assert_eq!(lost(), (1, 5));
-        tracker.receipt(2).by_way(1).note_lost(1);
+        tracker.receipt(2).for_branch(1).note_lost(1);
         assert_eq!(lost(), (2, 6));
     }
 }

@@ -1,9 +1,12 @@
-//! Whose turn is next: work that costs something, shared out among the callers who ask for it.
+//! Turns: shares expensive work out among the callers that ask for it.
 //!
-//! So much is done at a time, and so much more waits. Whoever asks much waits for itself and not for others: the next turn goes
-//! to the caller of whom least is done, among equals to the one whose last turn is longest ago, or who came first. A caller
-//! alone may take all turns but one, which is for whoever comes next, and all places of those who wait: when these are taken,
-//! a caller with fewer of them gets the one that came last of the caller with most, and that one is told to come back.
+//! A limited number of requests run at a time, and a limited number wait. The next turn goes to the caller with the
+//! fewest running requests; among equals, to the one whose last turn is longest ago, and then to the one that came
+//! first. So a caller with many requests waits for itself and not for others.
+//!
+//! A single caller may have all turns but one, which is kept for another caller, and all waiting places. When all
+//! places are used, a caller with fewer of them displaces the last request of the caller with the most, which fails
+//! with [`Busy`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,17 +15,17 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// Too much waits already: to be asked again in a moment.
+/// The error if too many requests wait already. The caller can try again in a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("`{running}` requests are being worked on and `{waiting}` are waiting")]
+#[error("`{running}` requests are running and `{waiting}` are waiting")]
 pub struct Busy {
-    /// How much is done at a time.
+    /// The number of requests that run at a time.
     pub running: usize,
-    /// How much may wait.
+    /// The number of requests that may wait.
     pub waiting: usize,
 }
 
-/// The turns of all callers. Clones are the same.
+/// The turns of all callers. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Turns {
     shared: Arc<Shared>,
@@ -36,22 +39,23 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Those of whom something runs or waits: no more than run and wait.
+    /// The callers that have running or waiting requests.
     callers: HashMap<Arc<str>, Share>,
     running: usize,
     waiting: usize,
-    /// Turns taken, and places taken, so far.
+    /// The number of turns given out so far.
     turns: u64,
+    /// The number of waiting places given out so far.
     places: u64,
 }
 
-/// What one caller has of it.
+/// The requests of one caller.
 #[derive(Debug, Default)]
 struct Share {
     running: usize,
-    /// In the order in which they came.
+    /// The waiting requests, in the order in which they came.
     waiting: VecDeque<Waiting>,
-    /// Which turn it took last; 0 if none.
+    /// The number of the caller's last turn; 0 if it had none.
     last: u64,
 }
 
@@ -61,25 +65,25 @@ struct Waiting {
     go: oneshot::Sender<Turn>,
 }
 
-/// A turn, over when it is dropped.
+/// A turn, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     shared: Arc<Shared>,
     caller: Arc<str>,
 }
 
-/// A place among those who wait, given up when dropped.
+/// A waiting place, which is given up when this is dropped.
 #[derive(Debug)]
 struct Place {
     shared: Arc<Shared>,
     caller: Arc<str>,
     place: u64,
-    /// Dropped behind this: a turn that was on its way is given up then.
+    /// Receives the turn. It is dropped after the `Drop` of the place, which ends a turn that was already sent.
     go: oneshot::Receiver<Turn>,
 }
 
 impl Turns {
-    /// `running` at a time, and `waiting` that wait.
+    /// Returns turns for `running` requests at a time and `waiting` waiting ones.
     #[must_use]
     pub fn new(running: usize, waiting: usize) -> Self {
         let limits = Busy {
@@ -94,10 +98,10 @@ impl Turns {
         }
     }
 
-    /// Waits until it is the turn of `caller`. Cancel safe.
+    /// Waits for a turn of `caller`. Cancel safe.
     ///
     /// # Errors
-    /// If too many wait, or if the place of this one is for a caller with fewer of them.
+    /// If too many requests wait, or if this one is displaced by a caller with fewer waiting requests.
     pub async fn take(&self, caller: &str) -> Result<Turn, Busy> {
         let mut place = match self.shared.enter(caller)? {
             Entered::Turn(turn) => return Ok(turn),
@@ -106,7 +110,7 @@ impl Turns {
         (&mut place.go).await.map_err(|_| self.shared.limits)
     }
 
-    /// How many turns are taken, and how many wait for one.
+    /// Returns the number of running and of waiting requests.
     #[must_use]
     pub fn taken(&self) -> (usize, usize) {
         let queue = self.shared.queue.lock();
@@ -120,7 +124,7 @@ enum Entered {
 }
 
 impl Shared {
-    /// Most turns of one caller.
+    /// The greatest number of turns of one caller.
     fn most(&self) -> usize {
         (self.limits.running - 1).max(1)
     }
@@ -131,7 +135,8 @@ impl Shared {
         let mine = queue.callers.get(caller);
         let (running, waiting) = mine.map_or((0, 0), |share| (share.running, share.waiting.len()));
         let caller: Arc<str> = caller.into();
-        // A turn that is free is one that nobody who waits may take.
+        // If a turn is free, no waiting request may have it: its caller has its greatest number of turns. So this
+        // request does not overtake another.
         if queue.running < self.limits.running && running < self.most() {
             return Ok(Entered::Turn(self.turn(queue, caller)));
         }
@@ -152,7 +157,7 @@ impl Shared {
         }))
     }
 
-    /// Counts a turn of `caller` as taken.
+    /// Gives a turn to `caller`.
     fn turn(self: &Arc<Self>, queue: &mut Queue, caller: Arc<str>) -> Turn {
         queue.turns += 1;
         queue.running += 1;
@@ -165,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Takes a turn of `caller` back, and finds who has the next one.
+    /// Ends a turn of `caller`, and returns the waiting request that gets the next one.
     fn give_back(self: &Arc<Self>, caller: &str) -> Option<(Waiting, Turn)> {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
@@ -174,7 +179,7 @@ impl Shared {
             share.running -= 1;
         }
         queue.forget_idle(caller);
-        // No more than one: of those who wait nobody could have gone before.
+        // One turn became free, so at most one waiting request can start.
         let (next, waiting) = queue.next(self.most())?;
         let turn = self.turn(queue, next);
         Some((waiting, turn))
@@ -182,7 +187,7 @@ impl Shared {
 }
 
 impl Queue {
-    /// Takes out whoever is next.
+    /// Removes and returns the waiting request that is next.
     fn next(&mut self, most: usize) -> Option<(Arc<str>, Waiting)> {
         let eligible = self
             .callers
@@ -195,7 +200,7 @@ impl Queue {
         Some((Arc::clone(caller), waiting))
     }
 
-    /// Takes a place from the caller that has most of them, if it has more than `wanted`.
+    /// Removes the last waiting request of the caller with the most, if that has more than `wanted`.
     fn displace(&mut self, wanted: usize) -> bool {
         let heaviest = self.callers.values_mut().max_by_key(|share| share.waiting.len());
         let Some(share) = heaviest.filter(|share| share.waiting.len() > wanted) else {
@@ -217,7 +222,7 @@ impl Queue {
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some((waiting, turn)) = self.shared.give_back(&self.caller) {
-            // Without the lock: where nobody waits for it any more, the turn is dropped here.
+            // Outside the lock: if the receiver is gone, the turn is dropped here, which takes the lock again.
             drop(waiting.go.send(turn));
         }
     }
@@ -246,7 +251,7 @@ mod tests {
 
     type Asked = Pin<Box<dyn Future<Output = Result<Turn, Busy>>>>;
 
-    /// Somebody who asked for a turn and may be waiting for it.
+    /// Starts a request for a turn, which may be waiting afterwards.
     fn ask(turns: &Turns, caller: &'static str) -> Asked {
         let turns = turns.clone();
         let mut asked: Asked = Box::pin(async move { turns.take(caller).await });
@@ -269,10 +274,10 @@ mod tests {
         queue.callers.is_empty() && queue.running == 0 && queue.waiting == 0
     }
 
-    /// One caller who asks any number of times: the first request of another runs at once, and of those who wait each gets its turn
-    /// in turn.
+    /// While one caller has many requests, the first request of another runs at once, and waiting callers get turns
+    /// alternately.
     #[test]
-    fn nobody_waits_for_the_greedy() {
+    fn a_caller_with_many_requests_does_not_delay_others() {
         let turns = Turns::new(3, 24);
         let mut running: VecDeque<Turn> = (0..2).map(|_| turn(&mut ask(&turns, "greedy"))).collect();
         let asked = |caller| (caller, ask(&turns, caller));
@@ -293,15 +298,16 @@ mod tests {
             });
             drop(running.pop_front());
         }
-        // First those of whom nothing runs: c had no turn yet.
+        // Callers without a running request come first, and of these `c`, which has had no turn yet.
         assert_eq!(order, ["c", "b", "greedy", "b", "greedy"]);
         drop((running, waiting));
         assert!(is_idle(&turns));
     }
 
-    /// Places are taken by whoever comes, and given up for a caller with fewer; in the end nobody has more than another.
+    /// Any caller can use all waiting places, and is displaced by callers with fewer, until the places are shared
+    /// equally.
     #[test]
-    fn places_are_shared() {
+    fn waiting_places_are_shared() {
         let turns = Turns::new(1, 8);
         let running = turn(&mut ask(&turns, "greedy"));
         let mut greedy: Vec<Asked> = (0..8).map(|_| ask(&turns, "greedy")).collect();
@@ -324,9 +330,9 @@ mod tests {
         assert!(is_idle(&turns));
     }
 
-    /// Whoever does not wait any more leaves its place, and the turn that was already on its way to it.
+    /// A request that is dropped gives up its place, and also a turn that was already sent to it.
     #[test]
-    fn who_leaves_leaves_nothing() {
+    fn a_dropped_request_leaves_no_state() {
         let turns = Turns::new(1, 8);
         let running = turn(&mut ask(&turns, "a"));
         let (gone, granted, mut last) = (ask(&turns, "b"), ask(&turns, "c"), ask(&turns, "d"));

@@ -1,7 +1,7 @@
 //! Measures the time to write and to read a message, in microseconds, by the number of sources that take turns.
 //!
-//! Run it with `cargo run --release -p weir-syslog --example speed`. The messages are octet-counted logs of 200 bytes with ten
-//! tags.
+//! Run it with `cargo run --release -p weir-syslog --example speed`. The messages are octet-counted logs of 200 bytes
+//! with ten tags.
 
 #![allow(
     clippy::disallowed_methods,

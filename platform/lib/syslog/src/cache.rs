@@ -12,8 +12,8 @@ pub(crate) struct Cache<T> {
 }
 
 impl<T> Cache<T> {
-    /// Returns a cache for at least this number of entries, rounded up to a power of two. Entries are allocated when they are
-    /// added.
+    /// Returns a cache for at least this number of entries, rounded up to a power of two. Entries are allocated when
+    /// they are added.
     pub(crate) fn new(entries: usize) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(entries.next_power_of_two().max(WAYS), || None);
@@ -53,7 +53,8 @@ impl<T> Cache<T> {
     fn set(&self, hash: u64) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
         let hash = hash as usize;
-        // The number of slots is a power of two and a multiple of `WAYS`, so the mask gives the start of a group of slots.
+        // The number of slots is a power of two and a multiple of `WAYS`, so the mask gives the start of a group of
+        // slots.
         hash & (self.slots.len() - WAYS)
     }
 }

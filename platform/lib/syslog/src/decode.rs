@@ -1,12 +1,12 @@
 //! Cuts a byte stream into syslog messages (RFC 6587).
 //!
-//! The caller owns the buffer. [`Decoder::next`] takes messages off its start and leaves a message that is not complete yet.
-//! A bad message does not affect the others:
+//! The caller owns the buffer. [`Decoder::next`] takes messages off its start and leaves a message that is not complete
+//! yet. A bad message does not affect the others:
 //!
 //! - a message that is longer than allowed is skipped by its length, without being buffered;
-//! - if an octet count is missing, everything up to the next line that begins like a frame is skipped. The search accepts
-//!   a frame only at the start of a line. Otherwise, after one wrong count, text in the middle of an app's output could be
-//!   read as a frame.
+//! - if an octet count is missing, everything up to the next line that begins like a frame is skipped. The search
+//!   accepts a frame only at the start of a line. Otherwise, after one wrong count, text in the middle of an app's
+//!   output could be read as a frame.
 
 use memchr::memchr;
 
@@ -94,14 +94,14 @@ impl Decoder {
         self.max_message + MAX_HEAD + 1
     }
 
-    /// Whether so many bytes were searched without finding a frame that the caller should close the connection. The sender
-    /// then starts with a new one, at the start of a frame.
+    /// Whether 1 MiB was searched without finding a frame. The caller should then close the connection: the sender
+    /// opens a new one, and starts with a whole frame.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
         matches!(self.state, State::Search { searched, .. } if searched > MAX_SEARCH)
     }
 
-    /// Takes the next message or fault off the start of `input`. `None` means that more bytes are needed behind those left.
+    /// Takes the next message or fault off the start of `input`; `None` if `input` has to get more bytes first.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
         match self.framing {
@@ -110,8 +110,9 @@ impl Decoder {
         }
     }
 
-    /// Returns the last message or fault when the stream has ended, in order if `clean`. `rest` is what [`Decoder::next`]
-    /// left. The last line of a stream need not end with a newline.
+    /// Returns the last message or fault when the stream has ended. `rest` is the input that [`Decoder::next`] left,
+    /// and `clean` says whether the sender closed the stream in order. The last line of a stream need not end with a
+    /// newline.
     pub fn finish<'a>(&mut self, rest: &'a [u8], clean: bool) -> Option<Item<'a>> {
         let state = std::mem::replace(&mut self.state, State::Frame);
         match (self.framing, state) {
@@ -141,6 +142,7 @@ impl Decoder {
                             };
                             return Some(Item::Fault(Fault::Framing));
                         }
+                        // Reported at once and skipped as its bytes come, so that they need no buffer.
                         Head::Frame { head, len } if len > self.max_message => {
                             *input = &input[head..];
                             self.state = State::Skip(len as u64);
@@ -184,6 +186,7 @@ impl Decoder {
                     *searched += taken as u64;
                     line?;
                 }
+                // Not reached: only the reader of lines sets this state.
                 State::SkipLine => self.state = State::Frame,
             }
         }
@@ -215,7 +218,8 @@ impl Decoder {
     }
 }
 
-/// Reads `bytes` as the head of a frame: a count without a leading zero, a space, and the `<` that begins every message.
+/// Reads `bytes` as the head of a frame: a count without a leading zero, a space, and the `<` that begins every
+/// message.
 #[inline]
 fn head_of(bytes: &[u8]) -> Head {
     let mut len = 0;
@@ -223,6 +227,7 @@ fn head_of(bytes: &[u8]) -> Head {
         match byte {
             b'0' if digits == 0 => return Head::Not,
             b'0'..=b'9' if digits < MAX_DIGITS => len = len * 10 + usize::from(byte - b'0'),
+            // The `<` is required too, because a line of text may well begin with a number and a space.
             b' ' if digits > 0 => {
                 return match bytes.get(digits + 1) {
                     None => Head::Unknown,
@@ -236,8 +241,8 @@ fn head_of(bytes: &[u8]) -> Head {
     Head::Unknown
 }
 
-/// Whether bytes begin like a message: `<`, up to three digits or `-1`, `>`, and a digit of the version. `None` if there
-/// are too few bytes to decide.
+/// Whether bytes begin like a message: `<`, up to three digits or `-1`, `>`, and a digit of the version. `None` if
+/// there are too few bytes to decide.
 fn begins_message(bytes: &[u8]) -> Option<bool> {
     let mut bytes = bytes.iter();
     if *bytes.next()? != b'<' {

@@ -21,8 +21,8 @@ use crate::read::{self, Message, ParseError};
 mod elements;
 mod identity;
 
-/// The greatest size of a cached identity with its tags, in bytes. Larger ones are read anew for every message, which bounds
-/// the memory of the cache.
+/// The greatest size of a cached identity with its tags, in bytes. Larger ones are read anew for every message, which
+/// bounds the memory of the cache.
 const MAX_CACHED: usize = 8192;
 
 /// The number of sources of one connection whose identity and tags are cached.
@@ -138,13 +138,15 @@ impl Mapper {
         }
     }
 
-    /// Converts `message` (without its framing), and appends the encoded envelope to `out`. A message without a time stamp
-    /// gets the time `now`, in nanoseconds since the Unix epoch.
+    /// Converts `message` (without its framing), and appends the encoded envelope to `out`. A message without a time
+    /// stamp gets the time `now`, in nanoseconds since the Unix epoch.
     ///
     /// # Errors
     /// If the message is malformed or cannot be converted; nothing is then appended.
     pub fn map(&mut self, message: &[u8], now: i64, out: &mut Vec<u8>) -> Result<(), Refused> {
         let (header, at) = read::header(message)?;
+        // The tags are not part of the hash. So a source whose tags change replaces its entry, and does not fill the
+        // cache.
         let hash = self.hasher.hash_one((header.app_name, header.process_id));
         let found = self.cache.find(hash, |known| known.is_from(&header));
         let known = found.and_then(|found| self.cache.get(found));

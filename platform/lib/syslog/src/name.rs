@@ -14,8 +14,8 @@ pub fn hostname(org: &str, space: &str, app: &str) -> String {
     ascii(out)
 }
 
-/// Returns one part of a host name: each run of whitespace becomes a dash, other characters than ASCII letters, digits and
-/// dashes are removed, trailing dashes too, and the result is cut to 63 bytes.
+/// Returns one part of a host name: each run of whitespace becomes a dash, other characters than ASCII letters, digits
+/// and dashes are removed, trailing dashes too, and the result is cut to 63 bytes.
 #[must_use]
 pub fn sanitize_host_part(name: &str) -> String {
     let mut out = Vec::with_capacity(name.len());
@@ -41,8 +41,8 @@ fn put_host_part(out: &mut Vec<u8>, name: &str) {
     out.truncate(out.len().min(start + PART));
 }
 
-/// Appends the PROCID of a log line: `[TYPE/INSTANCE]`, or `[TYPE]` without an instance, cut to 128 bytes by shortening the
-/// instance.
+/// Appends the PROCID of a log line: `[TYPE/INSTANCE]`, or `[TYPE]` without an instance, cut to 128 bytes by shortening
+/// the instance.
 pub(crate) fn put_process_id(out: &mut Vec<u8>, source_type: &str, instance_id: &str) {
     let start = out.len();
     out.push(b'[');
@@ -70,8 +70,8 @@ pub(crate) fn put_metric_process_id(out: &mut Vec<u8>, instance_id: &str) {
     out.truncate(out.len().min(start + MAX_PROCESS_ID));
 }
 
-/// Appends `name` with each run of whitespace replaced by one dash, without the bytes for which `keep` is false, and without
-/// trailing dashes.
+/// Appends `name` with each run of whitespace replaced by one dash, without the bytes for which `keep` is false, and
+/// without trailing dashes.
 fn put_sanitized(out: &mut Vec<u8>, name: &str, keep: impl Fn(u8) -> bool) {
     let start = out.len();
     let mut in_space = false;

@@ -1,9 +1,9 @@
 //! Reads one RFC 5424 message.
 //!
-//! The reader is strict about the structure: a malformed message is refused with the offset of its first fault. It accepts
-//! four deviations that common senders make, among them the original's agent (logging §14.1): names may be longer than
-//! the RFC's 32, 48, 128 and 255 bytes, the priority may be `-1`, a fraction of a second may have nine digits, and a
-//! backslash that escapes nothing stands for itself.
+//! The reader is strict about the structure: a malformed message is refused with the offset of its first fault. It
+//! accepts four deviations that common senders make, among them the original's agent (logging §14.1): names may be
+//! longer than the RFC's 32, 48, 128 and 255 bytes, the priority may be `-1`, a fraction of a second may have nine
+//! digits, and a backslash that escapes nothing stands for itself.
 
 use weir_error::{Classify, ErrorKind};
 
@@ -84,7 +84,7 @@ pub enum Part {
     #[error("name of a structured data element is missing or not printable ASCII")]
     ElementId,
     /// Two structured data elements have one name.
-    #[error("structured data element is there twice")]
+    #[error("structured data element occurs twice")]
     RepeatedElement,
     /// SD-PARAM: a parameter of an element.
     #[error("structured data parameter is not ` name=\"value\"`")]
@@ -134,6 +134,7 @@ pub(crate) fn header(message: &[u8]) -> Result<(Header<'_>, usize), ParseError> 
     let timestamp = match cursor.field(Part::Timestamp)? {
         None => None,
         Some(text) => {
+            // The cursor stands behind the field and its space; the fault is reported at the start of the field.
             let at = cursor.at - 1 - text.len();
             let found = timestamp::parse(text.as_bytes());
             Some(found.ok_or(ParseError {

@@ -33,8 +33,8 @@ impl TimestampWriter {
         stamp
     }
 
-    /// Returns the text of a time in nanoseconds since the Unix epoch: in UTC, cut to microseconds, and without trailing
-    /// zeros in the fraction.
+    /// Returns the text of a time in nanoseconds since the Unix epoch: in UTC, cut to microseconds, and without
+    /// trailing zeros in the fraction.
     #[inline]
     pub(crate) fn text(&mut self, nanos: i64) -> &[u8] {
         let (second, within) = (nanos.div_euclid(NANOS), nanos.rem_euclid(NANOS));
@@ -86,6 +86,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let (era, of_era) = (day.div_euclid(ERA), day.rem_euclid(ERA));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / (ERA - 1)) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months are counted from March, so that the leap day is the last day of a year.
     let from_march = (5 * of_year + 2) / 153;
     let month = if from_march < 10 {
         from_march + 3
@@ -111,7 +112,8 @@ fn day_of(year: i64, month: i64, day: i64) -> Option<i64> {
 
 /// Reads an RFC 5424 time stamp other than `-`; returns nanoseconds since the Unix epoch.
 ///
-/// `None` if it is malformed, or outside the range of 64 bits. The fraction may have nine digits instead of the RFC's six.
+/// `None` if it is malformed, or outside the range of 64 bits. The fraction may have nine digits instead of the RFC's
+/// six.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (date_time, mut rest) = text.split_at_checked(19)?;
     let [
@@ -155,8 +157,8 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     };
     // Computed in 128 bits, because the earliest second that 64 bits can hold begins outside their range.
     let nanos = i128::from(day * DAY + second - offset) * i128::from(NANOS) + i128::from(nanos);
-    // The earliest time is cut to a microsecond when it is written, and so lies just outside the range. It reads back as
-    // the earliest time.
+    // The earliest time is cut to a microsecond when it is written, and so lies just outside the range. It reads back
+    // as the earliest time.
     let before = i128::from(i64::MIN) - nanos;
     i64::try_from(if (0..1000).contains(&before) {
         nanos + before

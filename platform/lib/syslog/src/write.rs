@@ -1,8 +1,8 @@
 //! Writes envelopes as RFC 5424 messages with exactly the bytes of the original's syslog agent (logging §13).
 //!
-//! The form is `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID - SD MSG`. All of it but the time stamp and the message comes from
-//! the envelope's identity and tags, which hardly ever change from one line of a source to the next. [`heads`] therefore
-//! caches that part of the text for the sources that were written last.
+//! The form is `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID - SD MSG`. All of it but the time stamp and the message comes
+//! from the envelope's identity and tags, which hardly ever change from one line of a source to the next. [`heads`]
+//! therefore caches that part of the text for the sources that were written last.
 
 use memchr::memchr;
 use weir_envelope::view::{EnvelopeView, Message, Metric, Stream};
@@ -37,7 +37,8 @@ pub enum Framing {
     OctetCounted,
     /// Non-transparent framing: a newline ends the message, and newlines within it become spaces.
     NonTransparent,
-    /// No framing, for messages that a protocol such as HTTP delimits: the message ends with a newline and may contain others.
+    /// No framing, for messages that a protocol such as HTTP delimits: the message ends with a newline and may contain
+    /// others.
     None,
 }
 
@@ -57,7 +58,7 @@ pub enum Unconvertible {
     #[error("name of a tag is not printable ASCII, or contains `=`, `]` or `\"`")]
     TagName,
     /// The messages of the envelope are larger than 64 MiB, or would make the buffer exceed 4 GiB.
-    #[error("messages are too large: a metric each, with all tags")]
+    #[error("messages of the envelope are too large: each metric is a message and repeats all tags")]
     TooLarge,
 }
 
@@ -92,8 +93,8 @@ pub struct Formatter {
 impl Formatter {
     /// Returns a formatter for one binding.
     ///
-    /// `hostname` is written for envelopes without tags that name organisation, space and app. The binding of an app has
-    /// one; that of an aggregate drain is empty. `metadata` says whether tags are written.
+    /// `hostname` is written for envelopes without tags that name organisation, space and app. The binding of an app
+    /// has one; that of an aggregate drain is empty. `metadata` says whether tags are written.
     #[must_use]
     pub fn new(hostname: &str, metadata: bool) -> Self {
         Self {
@@ -104,8 +105,8 @@ impl Formatter {
         }
     }
 
-    /// Returns this formatter with a cache for so many sources, of about 1 KiB each, allocated when they appear. An
-    /// aggregate drain receives lines of hundreds of sources in turn.
+    /// Returns this formatter with a cache for `sources` sources. Each takes about 1 KiB, which is allocated when the
+    /// source first appears. A large cache is for aggregate drains, which receive lines of hundreds of sources in turn.
     #[must_use]
     pub fn with_cached_sources(mut self, sources: usize) -> Self {
         self.heads.resize(sources);
@@ -114,8 +115,8 @@ impl Formatter {
 
     /// Appends the framed messages of one envelope to `out`, and the offset in `out` behind each message to `ends`.
     ///
-    /// Returns the number of messages: one for each metric of a gauge, none for an envelope without payload, and one for any
-    /// other envelope.
+    /// Returns the number of messages: one for each metric of a gauge, none for an envelope without payload, and one
+    /// for any other envelope.
     ///
     /// # Errors
     /// If the envelope has no RFC 5424 form; nothing is then appended.
@@ -144,6 +145,7 @@ impl Formatter {
     ) -> Result<u32, Unconvertible> {
         let summary = envelope.summary();
         let stamp = self.timestamps.text(summary.timestamp);
+        // `ends` has offsets of 32 bits, so the buffer must not exceed what they can express.
         let limit = out.len().saturating_add(MAX_MESSAGES).min(u32::MAX as usize);
         let mut count = 0;
         let mut message = |parts: &[&[u8]]| {
@@ -201,6 +203,7 @@ impl Formatter {
 #[inline]
 fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]], limit: usize) -> Result<(), Unconvertible> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
+    // Checked before the copy, because `len` may be larger than the memory that is left.
     if len + MAX_COUNT > limit.saturating_sub(out.len()) {
         return Err(Unconvertible::TooLarge);
     }
@@ -214,6 +217,7 @@ fn put_framed(out: &mut Vec<u8>, framing: Framing, parts: &[&[u8]], limit: usize
         out.extend_from_slice(part);
     }
     if framing == Framing::NonTransparent {
+        // Up to the last byte, which is the newline that ends the message.
         replace_newlines(&mut out[start..start + len - 1]);
     }
     Ok(())
@@ -260,6 +264,7 @@ fn last_of_each_name(mut metrics: Vec<Metric<'_>>) -> Vec<Metric<'_>> {
         return metrics;
     }
     let mut order: Vec<usize> = (0..metrics.len()).collect();
+    // The order of the wire decides among equal names: the last one counts.
     order.sort_by_key(|&index| (metrics[index].name, index));
     let mut dropped = vec![false; metrics.len()];
     for pair in order.windows(2) {

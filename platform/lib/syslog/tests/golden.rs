@@ -1,9 +1,11 @@
-//! Golden files: the messages of every kind of envelope with every option, and the envelopes that are read back from them.
+//! Golden files: the messages of every kind of envelope with every option, and the envelopes that are read back from
+//! them.
 //!
-//! `golden/write/NAME.txt` has the framed output of the formatter, and `golden/write/NAME.json` the envelopes that the mapper
-//! reads from it, one in each line. The texts were compared with the output of the original's converter when they were made.
-//! `golden/read/NAME.txt` has messages of other senders, one in each line, and `NAME.json` the envelopes that they become.
-//! `WEIR_BLESS=1 cargo test -p weir-syslog --test golden` writes the files anew; review the difference before it is committed.
+//! `golden/write/NAME.txt` has the framed output of the formatter, and `golden/write/NAME.json` the envelopes that the
+//! mapper reads from it, one in each line. The texts were compared with the output of the original's converter when
+//! they were made. `golden/read/NAME.txt` has messages of other senders, one in each line, and `NAME.json` the
+//! envelopes that they become. `WEIR_BLESS=1 cargo test -p weir-syslog --test golden` writes the files anew; review the
+//! difference before it is committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

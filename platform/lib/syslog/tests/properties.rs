@@ -218,7 +218,8 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Envelopes that are written and read back arrive in order with all that RFC 5424 can carry, however the stream is cut.
+    /// Envelopes that are written and read back arrive in order with all that RFC 5424 can carry, however the stream is
+    /// cut.
     #[test]
     fn written_envelopes_read_back(
         envelopes in vec(envelope(), 1..6),
@@ -294,8 +295,8 @@ proptest! {
         }
     }
 
-    /// Arbitrary bytes cause no panic; the mapper accepts only messages that `parse` accepts and makes valid envelopes of
-    /// them; and the messages do not depend on the pieces in which the bytes come.
+    /// Arbitrary bytes cause no panic; the mapper accepts only messages that `parse` accepts and makes valid envelopes
+    /// of them; and the messages do not depend on the pieces in which the bytes come.
     #[test]
     fn arbitrary_streams_stay_in_bounds(bytes in noise(), step in 1_usize..9, octets: bool, max_message in 1_usize..80) {
         let framing = if octets { Framing::OctetCounted } else { Framing::NonTransparent };

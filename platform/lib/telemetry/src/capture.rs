@@ -56,10 +56,12 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
+        // A layer cannot hold its own dispatcher strongly, or neither would ever be dropped.
         let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
             return;
         };
         let surroundings = Surroundings::of_event(&dispatch, event);
+        // An event while telemetry is shipped would cause the next shipment, without end.
         if surroundings.quiet {
             return;
         }
@@ -80,7 +82,7 @@ where
             }
         }
         let mut text = String::new();
-        // A reader may show the text unchanged on a terminal.
+        // A reader may show the text unchanged on a terminal, so control characters are replaced.
         push_cut(&mut text, &neutral(&line), LONGEST_TEXT);
 
         let ids = context

@@ -34,6 +34,7 @@ pub(crate) struct LibraryLimit {
 
 impl<S> Filter<S> for LibraryLimit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        // All decisions are made for each event, because a limit depends on the time.
         true
     }
 

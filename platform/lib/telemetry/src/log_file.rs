@@ -33,6 +33,7 @@ impl LogFile {
     }
 
     fn write_to(&self, mut out: impl Write, bytes: &[u8]) -> io::Result<usize> {
+        // Held during the write, so that lines of several threads are not mixed, and the length is right.
         let mut length = self.length.lock();
         if *length + bytes.len() as u64 > LOG_FILE_BYTES {
             // If this fails, for example on a full disk, it is tried again after the next 16 MiB. Lines are not delayed
@@ -55,6 +56,7 @@ fn before(path: &Path) -> PathBuf {
 
 /// Copies the file and then empties it. A process that appends to it continues at its beginning.
 fn empty(path: &Path) -> io::Result<()> {
+    // Copied and truncated instead of renamed: the file is standard error, which stays open.
     fs::copy(path, before(path))?;
     fs::File::options().write(true).open(path)?.set_len(0)
 }

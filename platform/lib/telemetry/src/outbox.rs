@@ -84,6 +84,7 @@ impl Outbox {
         } else {
             Reason::BufferFull
         };
+        // Nothing waits for an acknowledgement of telemetry, so the parcel has no receipts.
         let losses = self.queue.push(Parcel::unacknowledged(batch));
         self.ledger.lost(HOP, reason, &losses);
     }
@@ -95,11 +96,13 @@ impl Outbox {
     /// Cancel safe: nothing is taken unless it is returned.
     pub async fn drain(self: &Arc<Self>, max_envelopes: usize) -> Option<Shipment> {
         while self.queue.is_empty() {
+            // What is queued is still sent after the outbox was closed.
             if self.queue.is_closed() {
                 return None;
             }
             self.queue.filled().await;
         }
+        // Telemetry comes in bursts. A short wait makes one message of a burst.
         if self.queue.len() < max_envelopes && !self.queue.is_closed() {
             tokio::time::sleep(LINGER).await;
         }
@@ -109,6 +112,7 @@ impl Outbox {
         for envelope in parcels.iter().flat_map(|parcel| parcel.batch.iter()) {
             builder.push_raw(envelope);
         }
+        // In this shipment, so that a report needs no space in the queue that has overflowed.
         self.report_losses(&mut builder);
         let batch = builder.finish();
         self.ledger.in_flight(signed(batch.len()));
@@ -202,6 +206,7 @@ impl Shipment {
 
 impl Drop for Shipment {
     fn drop(&mut self) {
+        // A shipment that is dropped without a result was on its way when the task ended.
         self.count_lost(Reason::PeerLost);
     }
 }

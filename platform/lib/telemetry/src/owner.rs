@@ -64,6 +64,7 @@ impl Surroundings {
         for span in scope.into_iter().flatten() {
             let extensions = span.extensions();
             found.quiet |= extensions.get::<Quiet>().is_some();
+            // From the inside to the outside: the innermost span that names a component counts.
             if found.component.is_none() {
                 found.component = extensions.get::<ComponentName>().map(|name| name.0.clone());
             }
@@ -127,6 +128,7 @@ where
         if let Some(component) = surroundings.component {
             span.set_attribute(KeyValue::new(COMPONENT, component));
         }
+        // `TimerProcessor` sees only OpenTelemetry attributes, so both facts are passed on as attributes.
         if surroundings.quiet {
             span.set_attribute(KeyValue::new(quiet::TARGET, true));
         }

@@ -75,6 +75,7 @@ impl SpanProcessor for TimerProcessor {
                 }
             }
             let attributes = span.attributes.iter().filter(|tag| tag.key.as_str() != COMPONENT);
+            // Attributes may come from requests, so their number and size are limited.
             for attribute in attributes.take(MOST_TAGS) {
                 let key = attribute.key.as_str();
                 let value = if is_secret(key) {

@@ -57,7 +57,7 @@ async fn a_drain_is_away_under_load() -> anyhow::Result<()> {
 /// app is healthy. Must hold: the healthy one is not delayed. The lines of the others wait, and arrive when their
 /// receivers read.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_that_does_not_read_holds_up_nobody() -> anyhow::Result<()> {
+async fn a_drain_that_does_not_read_does_not_delay_others() -> anyhow::Result<()> {
     let pki = Pki::new("the drains' CA")?;
     let config = pki.issue(&["127.0.0.1"])?.server(&[], None)?;
     let bad = [

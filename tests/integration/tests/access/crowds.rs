@@ -54,7 +54,7 @@ async fn all_are_served(stack: &Stack, uaa: &Uaa) -> anyhow::Result<()> {
 /// and connects again when it is closed. Must hold: a login, a read, a query and streams from another address are
 /// served.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_shuts_nobody_out() -> anyhow::Result<()> {
+async fn a_crowd_does_not_shut_others_out() -> anyhow::Result<()> {
     let stack = Stack::builder(Mode::Embedded)
         .env("TRAFFIC_CONTROLLER__LIMITS__CONNECTIONS", 2048)
         .start()
@@ -121,7 +121,7 @@ async fn interfaces_reach_uaa_despite_a_crowd() -> anyhow::Result<()> {
 /// Setup: a crowd with the stack's certificate at a gRPC port, and another one without a certificate. Must hold: lines
 /// pass that port.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_at_an_internal_port_stops_no_line() -> anyhow::Result<()> {
+async fn lines_pass_an_internal_port_despite_a_crowd() -> anyhow::Result<()> {
     let stack = Stack::start(Mode::Embedded).await?;
     let endpoints = stack.endpoints();
     let known = endpoints.mutual()?.with_alpn(&[ALPN_H2]);

@@ -17,6 +17,7 @@ pub(super) fn set_cookie(headers: &HeaderMap, form: Option<&str>, system_domain:
     let cookie = form.and_then(|form| cookie(form, system_domain));
     let mut response = Response::new(Body::default());
     let answer = response.headers_mut();
+    // The original repeats any origin here. The cookie is checked against the origin when it is used.
     let origin = headers
         .get(ORIGIN)
         .cloned()

@@ -65,6 +65,7 @@ fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 
 /// Returns whether a key is 16 bytes in padded Base64: 22 characters and two `=`. The bytes themselves do not matter.
 fn is_key(key: &[u8]) -> bool {
+    // A key is 16 bytes in base64, which end with two padding characters.
     let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(alphabet))
 }

@@ -60,6 +60,7 @@ impl Service {
                 (caller, StreamKind::Firehose, subscription, Filter::from(filter))
             }
             Route::App { guid } => {
+                // The original answers 401 to an invalid guid, and does not ask UAA about it.
                 if !is_guid(&guid) {
                     return status(StatusCode::UNAUTHORIZED);
                 }
@@ -72,10 +73,13 @@ impl Service {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
+        // After the authorization, so that a caller without rights learns nothing from an invalid
+        // handshake.
         let accept = match handshake::check(&parts) {
             Ok(accept) => accept,
             Err(error) => return not_a_handshake(error),
         };
+        // The permit is taken before the caller's share, so a full server answers 503 and not 429.
         let Ok(subscription) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
             weir_service::limited!(
                 warn,
@@ -127,6 +131,8 @@ impl Service {
     /// Returns the token from the header, or from the cookie that `/set-cookie` made. A browser also sends the cookie
     /// for pages of other sites, which must not get a stream with it, so the page's origin is checked.
     fn credentials<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Cow<'h, str>>, Denied> {
+        // The token of a header is never sent by a browser on its own, so only the cookie needs the check of the
+        // origin.
         if headers.contains_key(AUTHORIZATION) || origin::is_ours(headers, &self.system_domain) {
             credentials(headers)
         } else {
@@ -146,6 +152,7 @@ impl Service {
         let host = Arc::clone(&self.host);
         self.host.tasks().spawn("stream", async move {
             host.run(upgrade, client, kind, shard_id, filter).await;
+            // Kept as long as the stream, so that the limits count open streams and not requests.
             drop(permits);
         });
     }
@@ -201,6 +208,7 @@ fn app_denied(denied: Denied) -> Response<Body> {
         Denied::Missing | Denied::Invalid | Denied::Expired | Denied::Revoked => {
             unauthorized(status(StatusCode::UNAUTHORIZED))
         }
+        // An app that the caller may not read looks like one that does not exist.
         Denied::Forbidden | Denied::NotFound => status(StatusCode::NOT_FOUND),
         Denied::Unavailable => status(StatusCode::SERVICE_UNAVAILABLE),
     }

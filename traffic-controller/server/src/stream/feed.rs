@@ -56,6 +56,7 @@ impl Feed for SubscriptionFeed {
         match self.subscription.try_next()? {
             Ok(delivery) => Some(self.arrival(delivery)),
             Err(refused) => {
+                // What was received before the refusal is still delivered. The next call returns the refusal.
                 self.refused = Some(refused);
                 None
             }
@@ -64,6 +65,8 @@ impl Feed for SubscriptionFeed {
 
     async fn close(self) {
         self.subscription.close();
+        // The subscription sends its last acknowledgements in the background. Without them the doppler would count
+        // these envelopes as lost.
         tokio::time::sleep(LAST_ACKNOWLEDGEMENTS).await;
     }
 }

@@ -60,6 +60,7 @@ impl StreamHost {
         shard_id: String,
         filter: Filter,
     ) {
+        // hyper resolves the upgrade when it has written the 101 response, which a client can delay by not reading.
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await else {
             return;
         };
@@ -81,6 +82,8 @@ impl StreamHost {
         };
         let stream = Stream {
             filter,
+            // Bytes that hyper has read behind the handshake belong to the WebSocket, so they are passed on with
+            // `read_buf`.
             patience: self.patience,
             caller: &client.caller,
             shutdown: &self.context.shutdown,

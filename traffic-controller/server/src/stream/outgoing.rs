@@ -122,8 +122,10 @@ impl Outgoing {
     /// written.
     pub(crate) fn written(&mut self) -> Tally {
         self.buffer.clear();
+        // One large message must not keep its memory for the rest of the stream.
         self.buffer.shrink_to(MOST_KEPT);
         self.messages.retain_mut(|pending| {
+            // A message is released when all of its envelopes were written, and its receipt with it.
             pending.written = pending.encoded;
             pending.written < pending.message.len()
         });
@@ -193,6 +195,7 @@ impl Outgoing {
 
     fn fill(&mut self) {
         for pending in &mut self.messages {
+            // At least one envelope is converted if the buffer is not full, however large its frame is.
             while self.buffer.len() < FULL {
                 let Some((envelope, end)) = PendingMessage::envelope(&pending.message, pending.encoded) else {
                     pending.encoded = pending.message.len();
@@ -209,6 +212,7 @@ impl Outgoing {
                 if converted.is_err() {
                     add_loss(&mut self.findings.unconvertible, envelope.source_id());
                 }
+                // Envelopes that the filter does not want are not counted, because the client did not ask for them.
                 self.findings.received += u64::from(wanted > 0 || converted.is_err());
                 self.tally.frames += wanted;
                 self.tally.envelopes += u64::from(wanted > 0);
@@ -221,6 +225,7 @@ impl Outgoing {
 /// entry keeps the list short. The ledger adds up entries with the same source.
 fn add_loss(losses: &mut Vec<Loss>, source_id: &str) {
     match losses.last_mut() {
+        // Envelopes of one source usually follow each other, so this list stays short without a map.
         Some(last) if last.source_id == source_id => last.count += 1,
         _ => losses.push(Loss {
             source_id: source_id.to_owned(),

@@ -59,6 +59,7 @@ impl<'s, W: AsyncWrite + Unpin, B: DeliveryObserver> Sender<'s, W, B> {
     pub(super) fn is_done(&mut self) -> bool {
         self.count_findings();
         let done = self.flushed == self.outgoing.buffer().len();
+        // The buffer is cleared only when all of it was flushed, because its receipts stand for all of it.
         if done {
             let tally = self.outgoing.written();
             (self.accepted, self.flushed) = (0, 0);
@@ -74,6 +75,7 @@ impl<'s, W: AsyncWrite + Unpin, B: DeliveryObserver> Sender<'s, W, B> {
 
     /// Writes the next record. Cancel safe: the next call continues where this one stopped.
     pub(super) async fn write_record(&mut self) -> io::Result<()> {
+        // One TLS record at a time: a larger write would be split by TLS, and could not be interrupted between records.
         let end = self.outgoing.buffer().len().min(self.flushed + RECORD);
         self.write_to(end).await
     }
@@ -97,6 +99,7 @@ impl<'s, W: AsyncWrite + Unpin, B: DeliveryObserver> Sender<'s, W, B> {
                 }
             }
         } else {
+            // A client must not get half a frame before the close frame, so the frame that was begun is completed.
             self.write_to(self.outgoing.frame_end(self.accepted)).await?;
         }
         let mut close = Vec::new();
@@ -121,6 +124,7 @@ impl<'s, W: AsyncWrite + Unpin, B: DeliveryObserver> Sender<'s, W, B> {
                 accepted => self.accepted += accepted,
             }
         }
+        // Only what was flushed counts as delivered. TLS may buffer what `write` has accepted.
         self.write.flush().await?;
         self.flushed = self.accepted;
         Ok(())

@@ -144,6 +144,7 @@ impl<B: DeliveryObserver> Stream<'_, B> {
             pong: None,
             patience: self.patience,
         };
+        // The end is sent before the subscription is closed, so that a client that reads gets what had arrived.
         let end = match session.pump(&mut feed, self.caller, self.shutdown).await {
             Ok(()) => End::Finished,
             Err(end) => end,
@@ -169,6 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
         let ended = caller.ended();
         tokio::pin!(ended);
         loop {
+            // Control frames first: under load, envelopes are always ready, and pings would never be answered.
             self.control().await?;
             let arrival = tokio::select! {
                 biased;
@@ -217,6 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
     /// Writes the buffer, and what is converted into it in the meantime, until nothing is held.
     async fn write_frames(&mut self) -> Result<(), End> {
         loop {
+            // Record by record, so that a ping of the client or its close frame is answered in the middle of a large
+            // buffer.
             while !self.sender.is_done() {
                 self.write_record().await?;
             }
@@ -231,8 +235,11 @@ impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
     async fn write_record(&mut self) -> Result<(), End> {
         let deadline = Instant::now() + self.patience.slow_consumer;
         loop {
+            // The client is read during a write, or a client that only sends could block its own stream.
             let received = tokio::select! {
                 biased;
+                // If this write is interrupted, nothing is lost: the sender counts what the socket has accepted, and
+                // continues there.
                 written = timeout_at(deadline, self.sender.write_record()) => {
                     return match written {
                         Ok(Ok(())) => Ok(()),
@@ -248,6 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
 
     fn on(&mut self, received: Received) -> Result<(), End> {
         match received {
+            // Only the last ping is answered, as RFC 6455, section 5.5.3, allows. So pings cannot fill a queue.
             Received::Ping(payload) => self.pong = Some(payload),
             Received::Pong => self.keepalive.pong(clock::instant()),
             Received::Close(code) => return Err(End::Closed(code)),
@@ -262,10 +270,12 @@ impl<S: AsyncRead + AsyncWrite + Send, B: DeliveryObserver> Session<'_, S, B> {
         if let Some((code, reason)) = end.close() {
             self.close(end, code, &reason).await;
         }
+        // After the close frame, so that frames that were still written count as delivered.
         self.sender.abandon(end.reason());
     }
 
     async fn close(&mut self, end: &End, code: u16, reason: &str) {
+        // A slow client has had its time. It only gets a short chance to read the reason.
         let patience = if *end == End::Slow { LINGER } else { self.patience.write };
         let closing = timeout(patience, self.sender.close(code, reason, *end == End::Finished));
         // The client's data is read until the end. If a connection is closed with unread data, TCP resets it, and the

@@ -112,7 +112,7 @@ fn envelope() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     /// For any sequence of batches, the rewritten bytes decode to what the model produces.
     #[test]
-    fn rewriting_bytes_is_applying_the_rules(
+    fn rewritten_bytes_follow_the_rules(
         batches in prop::collection::vec(prop::collection::vec(envelope(), 1..5), 1..4),
     ) {
         let rewriter = rewriter();

@@ -114,12 +114,14 @@ impl Task {
     pub(super) fn pump_connection(&mut self, now: Instant) -> Option<Instant> {
         match &mut self.connection {
             Connection::Down => {
+                // A stopping agent does not wait for a drain that fails. Its lines go to disk.
                 if !self.has_work() || matches!(self.order, Order::Stop(_)) && self.breaker.has_failed() {
                     return None;
                 }
                 if let Some(until) = self.breaker.open_until(now) {
                     return Some(until);
                 }
+                // Cloned, so that connecting borrows nothing of the task, which continues meanwhile.
                 let (binding, env) = (self.me.binding(), Arc::clone(&self.env));
                 let connecting = async move { connect(&binding, &env.settings, &env.tasks).await };
                 self.connection = Connection::Connecting(connecting.boxed());
@@ -132,6 +134,8 @@ impl Task {
             }) => Some(*since + CLOSING),
             Connection::Up(ends) => {
                 let mut end = None;
+                // An aggregate drain usually is a load balancer over several receivers. A new connection now and then
+                // spreads the load.
                 if self.me.binding().app.is_none() {
                     end = Some(ends.since + self.env.terms.aggregate_refresh);
                 }
@@ -195,6 +199,7 @@ impl Task {
         let closed = failure.stage == Stage::Closed;
         let answers = self.answers();
         let messages = self.flight.messages();
+        // The answers to all requests have arrived, or nothing was in flight, so the end was the agent's own.
         let expected = closing && closed && (answers || messages == 0);
         // Servers close connections from time to time. This is no failure as long as the next connection works.
         let quick_reconnect =
@@ -247,6 +252,7 @@ impl Task {
         self.env
             .in_flight_bytes
             .fetch_sub(self.flight.bytes(), Ordering::Relaxed);
+        // What was in flight is older than everything in `loads`, so it goes in front, in its order.
         let again = self.flight.take_unsettled().into_iter().chain(self.outgoing.take());
         for cargo in again.collect::<Vec<_>>().into_iter().rev() {
             self.loads.push_front(Load::Shipment(cargo));

@@ -81,6 +81,8 @@ impl Task {
                 self.flight.push_settled(cargo);
                 self.take_settled_front();
             } else {
+                // At most one shipment is formatted ahead of the transport. More would only move bytes from a bounded
+                // queue to memory without a bound.
                 self.outgoing = Some(cargo);
             }
         }
@@ -88,6 +90,7 @@ impl Task {
 
     /// Returns whether all drains together have so much in flight that each must do with one shipment.
     fn is_throttled(&self) -> bool {
+        // With nothing in flight, sending is allowed in any case, or drains could block each other for good.
         !self.flight.is_empty() && self.env.in_flight_bytes.load(Ordering::Relaxed) > self.env.max_in_flight_bytes
     }
 
@@ -101,6 +104,7 @@ impl Task {
     /// Takes parcels for one shipment from the queue.
     fn take(&mut self) {
         let mut parcels = std::mem::take(&mut self.taken);
+        // The vector of the last call is used again, so that taking parcels allocates nothing.
         self.me.queue.take(TAKE, WORTH.bytes, &mut parcels);
         for waiting in parcels.drain(..) {
             let arrived = self.arrival(waiting.since);
@@ -188,12 +192,15 @@ impl Task {
             }
             self.flight.note_lost(sequence, cargo.envelopes - left);
         }
+        // The shipment stays in flight until it is settled, so the losses are noted in it and then settled with the
+        // rest.
         if self.flight.settled(sequence).is_some() {
             self.me.account.send(u64::from(left));
         }
         for (why, losses) in losses {
             self.refuse(Reason::Rejected, &why, &losses);
         }
+        // A refusal of single messages shows that the drain works.
         if !drain_wide {
             self.succeeded(now);
         }
@@ -204,6 +211,7 @@ impl Task {
     /// Handles the settlement of a shipment.
     fn progress(&mut self, now: Instant) {
         let first = self.take_settled_front();
+        // The search has its answer for this connection and goes on with a new one.
         if self.trials.settled(first, self.flight.is_empty()) {
             self.close_in_order(now);
         }

@@ -34,6 +34,7 @@ impl Task {
             if due > now {
                 return self.wake_for(due);
             }
+            // The disk has failed recently. Until it is tried again, lines stay in memory.
             if !self.backlog.may_append(now) {
                 return self.release_producers(now);
             }
@@ -42,6 +43,7 @@ impl Task {
         }
         if self.backlog.is_free() && self.spilling {
             let gather = self.pump_append(now);
+            // A job may have been started just now. There is one at a time, so each step asks again.
             if self.backlog.is_free() {
                 self.pump_read(now);
             }
@@ -54,6 +56,8 @@ impl Task {
                 self.pump_tidy(now);
             }
             let trouble = self
+                // While the disk fails, producers that wait for the acknowledgement of stored lines must not wait for
+                // it without end.
                 .backlog
                 .trouble()
                 .is_some()
@@ -86,6 +90,7 @@ impl Task {
             .chain(held.oldest)
             .min();
         let has_any = || held.envelopes > 0 || self.loads.iter().any(|load| load.segment().is_none());
+        // A drain that fails may be away for long, so its lines need no further delay in memory.
         if self.me.queue.is_crowded() || (self.breaker.has_failed() && has_any()) {
             return Some(now);
         }
@@ -129,6 +134,7 @@ impl Task {
             return None;
         }
         let held = self.me.queue.held();
+        // What was in flight when spilling began is copied first, because it is older than the queue.
         let left_over = !self.copied || !self.later.is_empty();
         let due = held.oldest.map(|oldest| oldest + GATHER);
         let wanted = left_over
@@ -160,6 +166,7 @@ impl Task {
             entries.push(entry_of(cargo));
             moving.push(Moved::InFlight(sequence, cargo.envelopes));
         }
+        // A shipment that waits for the transport is stored as well, so that it does not block what is behind it.
         if self.outgoing.as_ref().is_some_and(|cargo| cargo.places.is_empty())
             && let Some(cargo) = self.outgoing.take()
         {

@@ -1,4 +1,4 @@
-//! Any path and any parameters: an answer, or an error of the one who wrote them.
+//! Arbitrary paths and parameters: each request has an answer or an error of its client.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ fn path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The faces, over one store for all cases.
+/// Both REST services, over one store for all cases.
 struct Faces {
     runtime: Runtime,
     public: Router,
@@ -99,7 +99,7 @@ impl Faces {
         }
     }
 
-    /// Status and body of an answer; the operator asks, or somebody with a certificate.
+    /// Returns status and body of the answer to the operator's token, or to a certificate.
     fn ask(&self, uri: &http::Uri, token: bool) -> (u16, Vec<u8>) {
         let (face, headers) = if token {
             (&self.public, Some(format!("bearer {TOKEN}")))
@@ -123,10 +123,9 @@ impl Faces {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// No request is a fault of ours, on the face for tokens and on the one for certificates; that there is no PromQL is said
-    /// with 501, as by the original.
+    /// No request causes an internal error, with a token or with a certificate. PromQL is answered with 501.
     #[test]
-    fn no_request_is_a_fault_of_ours(path in path(), parameters in vec(parameter(), 0..5), token in any::<bool>()) {
+    fn no_request_causes_an_internal_error(path in path(), parameters in vec(parameter(), 0..5), token in any::<bool>()) {
         thread_local! {
             static FACES: Faces = Faces::new();
         }

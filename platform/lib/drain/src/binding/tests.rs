@@ -34,8 +34,8 @@ fn credential(cert: &str, key: &str, ca: &str, apps: &[&str]) -> feed::Credentia
     }
 }
 
-/// An item becomes one binding for each app and credential. Any difference gives another id, and equal parts give an equal
-/// id in every version.
+/// An item becomes one binding for each app and credential. Any difference gives another id, and equal parts give an
+/// equal id in every version.
 #[test]
 fn items_become_bindings() {
     let (cert, key) = pair();

@@ -77,6 +77,7 @@ pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
     failure.status = Some(status.as_u16());
     failure.retry_after = retry_after(&answer.headers);
     match status.as_u16() {
+        // These are transient by definition, or faults of the server. A shipment is sent again after them.
         408 | 425 | 429 | 500..=599 => PostResult::Failed(failure.hint(match status.as_u16() {
             429 => "the drain takes no more than this: raise its limit, or send it less",
             503 => "the drain is overloaded or being restarted",
@@ -87,6 +88,7 @@ pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
                 .permanent()
                 .hint("drains do not follow redirects: bind the new URL"),
         ),
+        // Here and below `drain_wide` stays set, because every other shipment would get the same answer.
         401 | 407 => PostResult::Refused(
             failure
                 .permanent()
@@ -99,6 +101,7 @@ pub(super) fn judge(answer: &Answer, template: &Template) -> PostResult {
         ),
         404 | 410 => PostResult::Refused(failure.permanent().hint("check the path of the drain's URL")),
         _ => {
+            // Any other 4xx is about the contents of this POST.
             failure.drain_wide = false;
             PostResult::Refused(
                 failure

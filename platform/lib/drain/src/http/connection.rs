@@ -200,6 +200,7 @@ impl Connection {
         }
         let channel = match self.channel.as_ref()? {
             Channel::Http2(sender) => Channel::Http2(sender.clone()),
+            // HTTP/1.1 carries one request at a time, so its sender is lent out as a whole.
             Channel::Http1(_) => self.channel.take()?,
         };
         self.under_way += 1;
@@ -217,6 +218,7 @@ impl Connection {
         match returned.channel {
             Some(channel) if !self.is_http2 => self.channel = Some(channel),
             Some(_) => {}
+            // No further POST is sent, but those under way over HTTP/2 may still be answered.
             None => self.broken = true,
         }
     }

@@ -99,6 +99,7 @@ impl Template {
             )
             .permanent()
         };
+        // Without the default port, as browsers and Go write it: some servers compare it with their name.
         let authority = match url.port() {
             443 => url.address().to_string(),
             port => format!("{}:{port}", url.address()),
@@ -114,6 +115,7 @@ impl Template {
         if let Some((name, password)) = url.user() {
             let encoded = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
             let mut value = HeaderValue::from_str(&encoded).map_err(|_| unusable())?;
+            // Keeps the value out of debug output and out of HTTP/2's compression table.
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -135,6 +137,7 @@ impl Template {
         context.update(&shipment.arrived.to_le_bytes());
         context.update(&shipment.bytes);
         let digest = context.finish();
+        // Half of the digest is enough to tell shipments apart.
         let digits: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let count = u32::try_from(shipment.ends.len()).unwrap_or(u32::MAX);
         let post = |key: String, body: Bytes, begin: u32, messages: Range<u32>| Post {

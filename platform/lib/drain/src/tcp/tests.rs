@@ -7,8 +7,8 @@ use weir_tls::Trust;
 use super::*;
 use crate::connection::Shipment;
 
-/// The kernel does not say what has arrived. A receiver that reads has everything settled after a time. For one that does not
-/// read, as much as the kernel's send buffer can hold stays unsettled.
+/// The kernel does not say what has arrived. A receiver that reads has everything settled after a time. For one that
+/// does not read, as much as the kernel's send buffer can hold stays unsettled.
 #[tokio::test]
 async fn without_answers_from_the_kernel_shipments_settle_by_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -24,9 +24,9 @@ async fn without_answers_from_the_kernel_shipments_settle_by_time() {
     let url = DrainUrl::parse(&format!("syslog://{address}")).unwrap();
     let (meter, send_buffer) = (stream.meter(), stream.send_buffer() as u64);
     let link = Link::new(&stream, None, &url, &settings);
-    let (mut sender, mut outcomes, line) = TransportEnd::new(&settings);
+    let (mut sender, mut outcomes, end) = TransportEnd::new(&settings);
     let (_trigger, context) = Context::new("test");
-    context.tasks.spawn("drain connection", run(stream, link, line));
+    context.tasks.spawn("drain connection", run(stream, link, end));
     let size = 16 * 1024;
     let ship = move |sequence| Shipment {
         sequence,

@@ -98,8 +98,9 @@ async fn posts_have_the_contracts_form() {
     }
 }
 
-/// A shipment that is sent again has its former key. A shipment with equal text has another key if it belongs to another
-/// binding or arrived at another time, so a collector that drops duplicates does not drop a line that was logged twice.
+/// A shipment that is sent again has its former key. A shipment with equal text has another key if it belongs to
+/// another binding or arrived at another time, so a collector that drops duplicates does not drop a line that was
+/// logged twice.
 #[tokio::test]
 async fn idempotency_keys_are_stable() {
     let collector = Collector::start(BOTH[0], |_, _| reply(200)).await;
@@ -128,8 +129,8 @@ async fn idempotency_keys_are_stable() {
     assert_ne!(keys[0], keys[3]);
 }
 
-/// With a round trip of 50 ms, far more than one batch is delivered in each round trip over both protocols, with no more
-/// connections than allowed.
+/// With a round trip of 50 ms, far more than one batch is delivered in each round trip over both protocols, with no
+/// more connections than allowed.
 #[tokio::test]
 async fn batches_are_pipelined() {
     for alpn in BOTH {

@@ -127,7 +127,8 @@ async fn names_without_addresses_are_reported() {
     assert!(located.iter().all(IpAddr::is_loopback));
 }
 
-/// An address that drops packets is given up at the dial time-out. (On Linux, a listener with a full backlog does that.)
+/// An address that drops packets is given up at the dial time-out. (On Linux, a listener with a full backlog does
+/// that.)
 #[tokio::test]
 async fn an_unresponsive_address_ends_at_the_dial_timeout() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

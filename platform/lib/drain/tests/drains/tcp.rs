@@ -9,8 +9,8 @@ use weir_drain::{Closed, Outcome, Stage, Unsettled, connect};
 
 use crate::support::*;
 
-/// Shipments arrive unchanged and in order. Each is written first, and settled when it is old enough. When the sender is
-/// dropped, the rest arrives and the connection is closed.
+/// Shipments arrive unchanged and in order. Each is written first, and settled when it is old enough. When the sender
+/// is dropped, the rest arrives and the connection is closed.
 #[tokio::test]
 async fn shipments_arrive_and_settle() {
     let (listener, address) = listen().await;
@@ -82,8 +82,8 @@ async fn no_message_is_lost_when_a_receiver_dies() {
     assert_eq!(found.len(), 40 * 25);
 }
 
-/// When a receiver ends the connection, the failure says whether any data was unsettled, and whether the receiver had read
-/// all of it, because a close with unread data resets the connection.
+/// When a receiver ends the connection, the failure says whether any data was unsettled, and whether the receiver had
+/// read all of it, because a close with unread data resets the connection.
 #[tokio::test]
 async fn the_end_of_a_connection_tells_what_was_read() {
     for (sent, read, unsettled) in [
@@ -118,8 +118,8 @@ async fn the_end_of_a_connection_tells_what_was_read() {
     }
 }
 
-/// A receiver accepts the connection and never reads. Data that its kernel does not accept is never settled, `send` waits for
-/// the window, and the connection ends at the write time-out.
+/// A receiver accepts the connection and never reads. Data that its kernel does not accept is never settled, `send`
+/// waits for the window, and the connection ends at the write time-out.
 #[tokio::test]
 async fn a_receiver_that_never_reads_is_given_up() {
     let (listener, address) = listen().await;

@@ -119,7 +119,8 @@ async fn the_platforms_cas_are_trusted_for_every_drain() {
         .unwrap();
 }
 
-/// A self-signed certificate that is given as CA is trusted for its own name, whether it is marked as a CA or not, as in Go.
+/// A self-signed certificate that is given as CA is trusted for its own name, whether it is marked as a CA or not, as
+/// in Go.
 #[tokio::test]
 async fn self_signed_servers_can_be_pinned() {
     for is_ca in [false, true] {
@@ -149,8 +150,8 @@ async fn self_signed_servers_can_be_pinned() {
     }
 }
 
-/// Two bindings of one URL, each with its own CA, have separate trust stores. Neither trusts the other's CA, in whichever
-/// order they connect.
+/// Two bindings of one URL, each with its own CA, have separate trust stores. Neither trusts the other's CA, in
+/// whichever order they connect.
 #[tokio::test]
 async fn trust_is_not_shared() {
     let (one, two) = (Ca::root("One"), Ca::root("Two"));
@@ -273,8 +274,8 @@ async fn chains_are_explained() {
     }
 }
 
-/// A drain requires a client certificate, and gets the right one, none, one of another CA, or an expired one, in TLS 1.2 and
-/// 1.3, which refuse at different times.
+/// A drain requires a client certificate, and gets the right one, none, one of another CA, or an expired one. TLS 1.2
+/// and TLS 1.3 are both tested, because they refuse at different times.
 #[tokio::test]
 async fn drains_may_demand_a_certificate() {
     let (root, clients, others) = (Ca::root("Root"), Ca::root("Clients"), Ca::root("Others"));
@@ -399,7 +400,8 @@ async fn a_port_without_tls_is_reported() {
     );
 }
 
-/// The operator's cipher suites force TLS 1.2 for drains outside the platform, and the internal profile has its own suites.
+/// The operator's cipher suites force TLS 1.2 for drains outside the platform, and the internal profile has its own
+/// suites.
 #[tokio::test]
 async fn profiles_choose_suites() {
     let root = Ca::root("Root");

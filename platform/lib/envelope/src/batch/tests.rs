@@ -104,8 +104,8 @@ fn the_builder_and_split_agree() {
     assert_eq!(sources(&again.batch), sources(&batch));
 }
 
-/// Added tags change no fact that routing reads: the built batch equals a split of its bytes, also where the length prefix
-/// becomes longer.
+/// Added tags change no fact that routing reads: the built batch equals a split of its bytes, also where the length
+/// prefix becomes longer.
 #[test]
 fn added_tags_keep_source_and_kind() {
     let mut tags = Vec::new();

@@ -107,7 +107,8 @@ fn expected(envelope: &v2::Envelope) -> Value {
 }
 
 proptest! {
-    /// The JSON object of any envelope, with its fields in any order and joined with another, equals that of its typed form.
+    /// The JSON object of any envelope, with its fields in any order and joined with another, equals that of its typed
+    /// form.
     #[test]
     fn objects_equal_those_of_owned_types(
         bytes in (testing::envelope(), testing::envelope())

@@ -53,6 +53,7 @@ pub struct Arrival<'a> {
 pub fn from_v1(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(), FromV1Error> {
     let start = out.len();
     let converted = convert(message, arrival, out);
+    // A field may turn out to be missing after others were written.
     if converted.is_err() {
         out.truncate(start);
     }
@@ -96,6 +97,7 @@ fn convert(message: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(
     let event_type = EventType::of(number).ok_or(FromV1Error::EventType(number))?;
     let deployment = head.deployment.unwrap_or(Cow::Borrowed(arrival.deployment));
     let job = head.job.unwrap_or(Cow::Borrowed(arrival.job));
+    // Room for the message and the six tags that every converted envelope gets.
     out.reserve(message.len() + 160);
     let tags = copy_tags(message, event_type, out)?;
     let mut writer = Writer::new(out);
@@ -135,7 +137,8 @@ struct FieldTags<'a> {
     instance_id: Option<Cow<'a, str>>,
 }
 
-/// Copies the tags that stay tags, and returns those that become fields. Tags that the conversion sets itself are left out.
+/// Copies the tags that stay tags, and returns those that become fields. Tags that the conversion sets itself are left
+/// out.
 fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) -> Result<FieldTags<'a>, FromV1Error> {
     let mut tags = FieldTags::default();
     for found in Fields::new(message) {
@@ -150,10 +153,12 @@ fn copy_tags<'a>(message: &'a [u8], event_type: EventType, out: &mut Vec<u8>) ->
             }
             "instance_id" => {
                 tags.instance_id = Some(tag.value.clone());
+                // As in the original, only counters do not keep the tag beside the field.
                 if event_type == EventType::CounterEvent {
                     continue;
                 }
             }
+            // A field of the envelope wins over a tag of the same name, and a map must not have a key twice.
             key if is_set_by_conversion(key, event_type) => continue,
             _ => {}
         }
@@ -227,6 +232,7 @@ impl<'a> Event<'a> {
         for found in Fields::new(self.message) {
             let (found, value) = found?;
             if found == number {
+                // As in protobuf, several occurrences of a message are merged into one.
                 payload.get_or_insert_with(P::default).merge(value.bytes(number)?)?;
             }
         }

@@ -142,8 +142,9 @@ impl<'a> KnownTags<'a> {
         }
     }
 
-    /// Returns the value for the tag map of v1, where this message has no field for the tag: that of the deprecated tag if
-    /// it is set, else that of the preferred tag. The precedence is the reverse of [`KnownTags::field`], as in the original.
+    /// Returns the value for the tag map of v1, where this message has no field for the tag: that of the deprecated tag
+    /// if it is set, else that of the preferred tag. The precedence is the reverse of [`KnownTags::field`], as in the
+    /// original.
     pub(super) fn entry(&self, known: KnownTag) -> Option<Cow<'a, [u8]>> {
         match self.deprecated[known as usize] {
             Some(value) if value.is_some() => Some(printed(value)),

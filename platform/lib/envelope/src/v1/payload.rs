@@ -1,8 +1,8 @@
 //! Reads the payloads of v1 envelopes from encoded bytes.
 //!
-//! A payload starts empty and merges the fields of every occurrence of its message; after that, missing required fields are
-//! refused. proto2 allows text that is not UTF-8 and v2 does not: such text gets replacement characters, which is better
-//! than losing the line.
+//! A payload starts empty and merges the fields of every occurrence of its message; after that, missing required fields
+//! are refused. proto2 allows text that is not UTF-8 and v2 does not: such text gets replacement characters, which is
+//! better than losing the line.
 
 use std::borrow::Cow;
 

@@ -42,8 +42,8 @@ fn v2_of(bytes: &[u8], arrival: &Arrival<'_>) -> Result<v2::Envelope, FromV1Erro
     })
 }
 
-/// Asserts that the required fields of the envelope, its payload and the request id are present. The typed decoders do not
-/// check that.
+/// Asserts that the required fields of the envelope, its payload and the request id are present. The typed decoders do
+/// not check that.
 fn assert_required(message: &[u8]) {
     let present = |bytes: &[u8], numbers: &[u32]| {
         let found: Vec<u32> = Fields::new(bytes).map(|field| field.unwrap().0).collect();
@@ -119,7 +119,8 @@ proptest! {
         prop_assert_eq!(converted.encode_to_vec(), reference::from_v1(&envelope).encode_to_vec());
     }
 
-    /// An envelope that is converted from v1 to v2 and back is the one that was sent, but for the losses that the contract lists.
+    /// An envelope that is converted from v1 to v2 and back is the one that was sent, but for the losses that the
+    /// contract lists.
     #[test]
     fn v1_to_v2_and_back_keeps_the_envelope(envelope in testing::v1_envelope()) {
         let mut bytes = Vec::new();

@@ -1,8 +1,8 @@
 //! Converts v2 envelopes to v1.
 //!
-//! A v1 envelope is written in two parts. The base (tags, origin, timestamp and the other top-level fields) is common to all
-//! messages that one envelope becomes. The payload follows, and is cut off again before the next message. Tags for which v1
-//! has no field are copied as encoded map entries, without reading their values.
+//! A v1 envelope is written in two parts. The base (tags, origin, timestamp and the other top-level fields) is common
+//! to all messages that one envelope becomes. The payload follows, and is cut off again before the next message. Tags
+//! for which v1 has no field are copied as encoded map entries, without reading their values.
 
 use thiserror::Error;
 
@@ -20,8 +20,8 @@ use crate::wire::{
 
 /// The most bytes that one envelope may become, all of its messages together.
 ///
-/// A gauge becomes one message for each metric, and each message carries all of the tags. Without a limit, an envelope of a
-/// few megabytes could become terabytes.
+/// A gauge becomes one message for each metric, and each message carries all of the tags. Without a limit, an envelope
+/// of a few megabytes could become terabytes.
 const MAX_OUTPUT: usize = 64 << 20;
 
 /// The outcome of a conversion.
@@ -46,7 +46,7 @@ pub enum Unconvertible {
     #[error("timer has no valid tag `{0}`")]
     Timer(&'static str),
     /// A gauge would become more than 64 MiB, because its tags would be repeated for each of its metrics.
-    #[error("gauge would become {messages} messages of {bytes} bytes of tags each")]
+    #[error("gauge would become `{messages}` messages, each with `{bytes}` bytes of tags")]
     TooLarge {
         /// The number of messages that the gauge would become.
         messages: usize,
@@ -94,6 +94,7 @@ impl Converter {
         match summary.message.clone() {
             Message::Log { payload, stream } => {
                 let known = put_tags(out, &summary, false);
+                // v2 has no errors. A v1 error became a log with this tag, and becomes an error again.
                 if *known.field(KnownTag::V1Type) == *b"Error" {
                     put_remaining_tags(out, &known, &[KnownTag::SourceType]);
                     put_envelope(out, &summary, &known, EventType::Error);
@@ -137,6 +138,7 @@ fn put_gauge(
     mut sink: impl FnMut(&[u8]),
 ) -> Result<Converted, Unconvertible> {
     let first = metrics.next().ok_or(Unconvertible::Empty)?;
+    // Most gauges have one metric, and then need no list.
     let Some(second) = metrics.next() else {
         let known = put_tags(out, summary, true);
         put_envelope(out, summary, &known, EventType::ValueMetric);
@@ -163,6 +165,7 @@ fn put_gauge(
     let known = put_tags(out, summary, true);
     put_envelope(out, summary, &known, EventType::ValueMetric);
     let base = out.len();
+    // Checked before the first message is passed on, so that a refused envelope has no output.
     if base.saturating_mul(metrics.len()) > MAX_OUTPUT {
         return Err(Unconvertible::TooLarge {
             messages: metrics.len(),
@@ -180,7 +183,8 @@ fn put_gauge(
     })
 }
 
-/// Copies the tags for which v1 has no field, and returns the others. With `instance_tag` the instance id becomes a tag.
+/// Copies the tags for which v1 has no field, and returns the others. With `instance_tag` the instance id becomes a
+/// tag.
 fn put_tags<'a>(out: &mut Vec<u8>, summary: &Summary<'a>, instance_tag: bool) -> KnownTags<'a> {
     let mut known = KnownTags::new();
     let instance_tag = instance_tag && !summary.instance_id.is_empty();
@@ -241,8 +245,8 @@ fn put_remaining_tags(out: &mut Vec<u8>, known: &KnownTags<'_>, remaining: &[Kno
     }
 }
 
-/// Writes the fields that every v1 envelope has. Empty ones are written too, because the original does so and because the
-/// first two are required.
+/// Writes the fields that every v1 envelope has. Empty ones are written too, because the original does so and because
+/// the first two are required.
 fn put_envelope(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, event_type: EventType) {
     put_tag_field(out, field::ORIGIN, known, KnownTag::Origin);
     put_present_uint(out, field::EVENT_TYPE, event_type as u64);
@@ -260,6 +264,7 @@ fn put_tag_field(out: &mut Vec<u8>, number: u32, known: &KnownTags<'_>, tag: Kno
 fn put_log(out: &mut Vec<u8>, summary: &Summary<'_>, known: &KnownTags<'_>, payload: &[u8], stream: Stream) {
     let source_type = known.field(KnownTag::SourceType);
     let timestamp = summary.timestamp.cast_unsigned();
+    // Computed before writing, so that a log, which may be large, is not moved to make room for its length.
     let len = field_len(1, payload.len())
         + 2
         + (1 + varint_len(timestamp))
@@ -316,6 +321,7 @@ fn put_http(
         put_tag_field(out, 8, known, KnownTag::UserAgent);
         put_present_uint(out, 9, int32(integer(known, KnownTag::StatusCode)));
         put_present_uint(out, 10, integer(known, KnownTag::ContentLength).cast_unsigned());
+        // Sources that are no apps, such as components of the platform, have no UUID.
         if let Some(application_id) = Uuid::parse(summary.source_id) {
             put_uuid(out, 12, application_id);
         }
@@ -347,8 +353,8 @@ struct Container {
 impl Container {
     const NAMES: [&str; 5] = ["cpu", "memory", "disk", "memory_quota", "disk_quota"];
 
-    /// Returns the container metric of `metrics`, which are sorted by name. All five metrics must be present, and each must
-    /// have a unit or a value other than zero, as in the original.
+    /// Returns the container metric of `metrics`, which are sorted by name. All five metrics must be present, and each
+    /// must have a unit or a value other than zero, as in the original.
     fn of(metrics: &[Metric<'_>], instance_id: &str) -> Option<Self> {
         let find = |name: &str| {
             metrics
@@ -359,6 +365,7 @@ impl Container {
         let mut values = [0.0; 5];
         for (slot, name) in values.iter_mut().zip(Self::NAMES) {
             let metric = find(name)?;
+            // The original cannot tell such a metric from one that is missing.
             if metric.unit.is_empty() && metric.value == 0.0 {
                 return None;
             }

@@ -142,7 +142,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Returns the stream of an enum's number. Enums have 32 bits; higher bits are cut off, as in every protobuf implementation.
+/// Returns the stream of an enum's number. Enums have 32 bits; higher bits are cut off, as in every protobuf
+/// implementation.
 #[expect(clippy::cast_possible_truncation, reason = "that is the point")]
 const fn stream_of(value: u64) -> Stream {
     if value as u32 == 0 { Stream::Out } else { Stream::Err }

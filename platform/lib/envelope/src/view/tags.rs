@@ -22,8 +22,8 @@ impl<'a> Tags<'a> {
     /// Returns key and value of an encoded entry.
     #[inline]
     pub(crate) fn entry(entry: &'a [u8]) -> (&'a str, &'a str) {
-        // One UTF-8 check covers both strings: all other bytes of a plain entry are ASCII, and `get` refuses to cut within a
-        // character.
+        // One UTF-8 check covers both strings: all other bytes of a plain entry are ASCII, and `get` refuses to cut
+        // within a character.
         if let Some((key, _)) = plain_entry(entry)
             && let Ok(whole) = std::str::from_utf8(entry)
             && let (Some(key), Some(value)) = (whole.get(2..2 + key.len()), whole.get(4 + key.len()..))
@@ -41,7 +41,8 @@ impl<'a> Tags<'a> {
         (key, value)
     }
 
-    /// Returns key and value of an encoded entry as bytes. They are not checked for UTF-8 again, as the scan has done that.
+    /// Returns key and value of an encoded entry as bytes. They are not checked for UTF-8 again, as the scan has done
+    /// that.
     #[inline]
     pub(crate) fn raw_entry(entry: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         plain_entry(entry).unwrap_or_else(|| {
@@ -136,8 +137,8 @@ impl<'a> TagValue<'a> {
         }
     }
 
-    /// Returns the value as text in the form of v1 envelopes: integers in decimal, floating-point numbers with six decimal
-    /// places, and an empty text for [`TagValue::None`].
+    /// Returns the value as text in the form of v1 envelopes: integers in decimal, floating-point numbers with six
+    /// decimal places, and an empty text for [`TagValue::None`].
     #[must_use]
     pub fn to_text(self) -> Cow<'a, str> {
         self.print(DecimalForm::SixPlaces)

@@ -99,7 +99,8 @@ fn assert_agreement(bytes: &[u8]) {
 }
 
 proptest! {
-    /// The view agrees with the typed decoder on an envelope with its fields in any order, and on two envelopes joined to one.
+    /// The view agrees with the typed decoder on an envelope with its fields in any order, and on two envelopes joined
+    /// to one.
     #[test]
     fn views_agree_with_the_typed_decoder(
         (one, other) in (testing::envelope(), testing::envelope())

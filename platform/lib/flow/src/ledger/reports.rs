@@ -1,46 +1,46 @@
-//! Losses by source, as they are told to the sources.
+//! Reports of losses by source.
 //!
-//! What is lost of one source, at one hop, for one reason, is a series with a running total. A report tells the total, so
-//! one that is lost on its way is repaired by the next; for that a series that does not grow any more is told again a few
-//! times. Then it ends, and what is lost later is another series: the memory of a ledger is bounded by what was lost within
-//! a minute.
+//! The losses of one source at one hop for one reason are a series with a running total. A report has the total, so the
+//! next report makes up for one that is lost on its way. A series that stops growing is therefore reported a few more
+//! times. Then it ends, and later losses start a new series. So the memory for series is bounded by the losses of one
+//! minute.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-/// Most series at a time; the losses of sources beyond are summed up under `OTHER_SOURCES`.
+/// The greatest number of series. The losses of further sources are added up under [`OTHER_SOURCES`].
 const MAX_SERIES: usize = 1000;
 
-/// Stands for the sources beyond `MAX_SERIES`.
+/// The source id for the losses of sources beyond [`MAX_SERIES`].
 const OTHER_SOURCES: &str = "(other sources)";
 
-/// A series that does not grow is told again every so many reports, …
-const TOLD_AGAIN: u32 = 10;
+/// After how many calls without growth a series is reported again.
+const REPEAT_AFTER: u32 = 10;
 
-/// … and ends after so many.
-const ENDS: u32 = 60;
+/// After how many calls without growth a series ends.
+const END_AFTER: u32 = 60;
 
-/// Losses of one source at one hop for one reason.
+/// The losses of one source at one hop for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossReport {
-    /// Who lost envelopes.
+    /// The source that lost envelopes.
     pub source_id: String,
-    /// Where in the component.
+    /// The hop within the component.
     pub hop: &'static str,
-    /// Why.
+    /// The name of the reason ([`crate::Reason`]).
     pub reason: &'static str,
-    /// How many since the last report; none if the report repeats one that may have been lost.
+    /// The number of lost envelopes since the last report; zero in a repeated report.
     pub count: u64,
-    /// How many since the series began.
+    /// The number of lost envelopes since the series began.
     pub total: u64,
-    /// The series, different from every other one of any ledger.
+    /// The id of the series, which is unique among all ledgers.
     pub series: String,
 }
 
 /// The series of one ledger.
 #[derive(Debug)]
 pub(super) struct Reports {
-    /// Tells this ledger's series from those of others, and of the time before a restart.
+    /// A random number that distinguishes this ledger's series from those of others and of earlier runs.
     ledger: u64,
     begun: u64,
     series: BTreeMap<(&'static str, &'static str, String), Series>,
@@ -50,8 +50,8 @@ pub(super) struct Reports {
 struct Series {
     number: u64,
     total: u64,
-    told: u64,
-    /// Reports since it last grew.
+    reported: u64,
+    /// The number of calls since the series last grew.
     quiet: u32,
 }
 
@@ -77,22 +77,22 @@ impl Reports {
             Series {
                 number: *begun,
                 total: 0,
-                told: 0,
+                reported: 0,
                 quiet: 0,
             }
         });
         series.total += count;
     }
 
-    /// What is to be told now. To be called at even intervals, a second or so.
+    /// Returns the reports that are due. It must be called at regular intervals of about a second.
     pub(super) fn take(&mut self) -> Vec<LossReport> {
         let mut reports = Vec::new();
         let ledger = self.ledger;
         self.series.retain(|(hop, reason, source_id), series| {
-            let count = series.total - series.told;
-            series.told = series.total;
+            let count = series.total - series.reported;
+            series.reported = series.total;
             series.quiet = if count > 0 { 0 } else { series.quiet + 1 };
-            if series.quiet.is_multiple_of(TOLD_AGAIN) {
+            if series.quiet.is_multiple_of(REPEAT_AFTER) {
                 reports.push(LossReport {
                     source_id: source_id.clone(),
                     hop,
@@ -102,7 +102,7 @@ impl Reports {
                     series: format!("{ledger:x}-{}", series.number),
                 });
             }
-            series.quiet < ENDS
+            series.quiet < END_AFTER
         });
         reports
     }
@@ -112,23 +112,23 @@ impl Reports {
 mod tests {
     use super::*;
 
-    /// Reports name the sources, add up, and stay bounded.
+    /// Reports name the sources up to a limit, and add up to all losses.
     #[test]
     fn sources_are_named_up_to_a_limit() {
         let mut reports = Reports::default();
         for index in 0..MAX_SERIES + 50 {
             reports.add("egress", "buffer_full", &format!("app-{index}"), 2);
         }
-        let told = reports.take();
-        assert_eq!(told.len(), MAX_SERIES + 1);
-        let sum: u64 = told.iter().map(|report| report.count).sum();
+        let reported = reports.take();
+        assert_eq!(reported.len(), MAX_SERIES + 1);
+        let sum: u64 = reported.iter().map(|report| report.count).sum();
         assert_eq!(sum, 2 * (MAX_SERIES as u64 + 50));
         assert!(reports.take().is_empty());
     }
 
-    /// A series tells its growth at once, its total again later, and ends; what is lost after that is another series.
+    /// A series reports its growth at once, repeats its total, and ends. Later losses are a new series.
     #[test]
-    fn totals_are_told_again_and_series_end() {
+    fn totals_are_repeated_until_a_series_ends() {
         let mut reports = Reports::default();
         reports.add("egress", "slow_consumer", "app", 3);
         let first = reports.take().remove(0);
@@ -137,8 +137,8 @@ mod tests {
         assert_eq!((first.count, first.total), (3, 3));
         assert_eq!((second.count, second.total), (4, 7));
         assert_eq!(first.series, second.series);
-        let again: Vec<LossReport> = (0..2 * ENDS).flat_map(|_| reports.take()).collect();
-        assert_eq!(again.len(), (ENDS / TOLD_AGAIN) as usize);
+        let again: Vec<LossReport> = (0..2 * END_AFTER).flat_map(|_| reports.take()).collect();
+        assert_eq!(again.len(), (END_AFTER / REPEAT_AFTER) as usize);
         assert!(again.iter().all(|report| (report.count, report.total) == (0, 7)));
         reports.add("egress", "slow_consumer", "app", 1);
         let other = reports.take().remove(0);

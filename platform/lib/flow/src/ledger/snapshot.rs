@@ -1,57 +1,59 @@
-//! The ledger's file: what is in it, and how observers read it.
+//! The contents of a ledger's file, and how observers read it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Envelopes dropped at one hop for one reason.
+/// The number of envelopes dropped at one hop for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropCount {
-    /// Where in the component.
+    /// The hop within the component.
     pub hop: String,
-    /// Why; see [`Reason`].
+    /// The name of the reason; see [`Reason`].
     pub reason: String,
-    /// How many.
+    /// The number of dropped envelopes.
     pub count: u64,
 }
 
-/// The ledger as it is on file.
+/// The counts of a ledger, as they are on file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerSnapshot {
-    /// Whose it is.
+    /// The name of the component.
     pub component: String,
-    /// Envelopes that came in.
+    /// The number of received envelopes.
     pub received: u64,
-    /// Envelopes that went out, counted once for each consumer.
+    /// The number of sent envelopes, counted once for each consumer.
     pub sent: u64,
-    /// Consumers that are connected now.
+    /// The number of connected consumers.
     pub subscribers: i64,
-    /// Consumers that a next start of the component may expect to come back.
+    /// The number of consumers that the next start of the component may expect to reconnect.
     #[serde(default)]
     pub expected: i64,
-    /// Consumers that store what they get, of those that are connected now.
+    /// The number of connected consumers that store envelopes.
     #[serde(default)]
     pub storing: i64,
-    /// Envelopes that were stored: at a doppler, those that its storing consumers acknowledged; at a log cache, those that it
-    /// took from dopplers.
+    /// The number of stored envelopes: at a doppler, those that its storing consumers acknowledged; at a log cache,
+    /// those that it received from dopplers.
     #[serde(default)]
     pub stored: u64,
-    /// Envelopes handed over to a neighbour that has not acknowledged them yet.
+    /// The number of envelopes that were sent to the next hop and not acknowledged yet.
     pub in_flight: i64,
-    /// What was lost.
+    /// The dropped envelopes, by hop and reason.
     pub dropped: Vec<DropCount>,
 }
 
 impl LedgerSnapshot {
-    /// All drops together.
+    /// The number of all dropped envelopes.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().map(|drop| drop.count).sum()
     }
 
-    /// Reads the ledger file of `component` under `dir`; `None` if there is none yet. For observers: a broken file is an
-    /// error here, and stays for the component to set aside.
+    /// Reads the ledger file of `component` in `dir`, for observers; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is broken. A broken file is left for the component to set aside.
     pub fn read(dir: &Path, component: &str) -> io::Result<Option<Self>> {
         match std::fs::read(path(dir, component)) {
             Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::from),
@@ -61,7 +63,7 @@ impl LedgerSnapshot {
     }
 }
 
-/// Where the ledger of `component` lies under `dir`.
+/// Returns the path of the ledger file of `component` in `dir`.
 pub(super) fn path(dir: &Path, component: &str) -> PathBuf {
     dir.join(format!("{component}.json"))
 }

@@ -1,7 +1,8 @@
-//! The thread that writes a ledger's file.
+//! The thread that writes the file of a ledger.
 //!
-//! Whoever needs the file to be as new as the counts says so and waits; one write serves all that wait when it begins. A
-//! write that fails is tried again until it succeeds, and meanwhile no acknowledgement that relies on it leaves.
+//! A task that needs the file to be up to date requests a write and waits; one write serves all tasks that wait when it
+//! begins. A write that fails is repeated until it succeeds, and meanwhile no acknowledgement that relies on it is
+//! sent.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,16 +17,16 @@ use weir_files::Readers;
 
 use super::{Counts, Mark};
 
-/// Least time between two writes: what is dropped meanwhile shares the next one.
+/// The shortest time between two writes, so that drops within it share a write.
 const BETWEEN_WRITES: Duration = Duration::from_millis(10);
 
-/// Time after which a write that failed is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The time after which a failed write is repeated.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Of the failures in a row, the first is logged, and then each that follows so many others (a minute's worth).
+/// Of consecutive failures, the first is logged, and then one of this many, which is one in a minute.
 const LOGGED_EVERY: u64 = 120;
 
-/// Writes the counts of one ledger; dropping it ends its thread.
+/// Writes the counts of one ledger. Dropping this ends the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -37,15 +38,15 @@ struct Shared {
     file: PathBuf,
     counts: Arc<Counts>,
     orders: Mutex<Orders>,
-    /// There are new orders.
+    /// Notified when `orders` has changed.
     ordered: Condvar,
-    /// What the file holds. Locked while it is written, so that an older state never replaces a newer one.
+    /// The contents of the file. It is locked during a write, so that older counts never replace newer ones.
     content: Mutex<Vec<u8>>,
-    /// The drops that are on file, as a [`Mark`].
+    /// The [`Mark`] up to which drops are on file.
     on_file: AtomicU64,
-    /// The file was written.
+    /// Notified after each write.
     written: Notify,
-    /// How often it was.
+    /// The number of writes.
     #[cfg(test)]
     writes: AtomicU64,
 }
@@ -57,7 +58,7 @@ struct Orders {
 }
 
 impl Writer {
-    /// Writes `file` once and starts the thread that keeps it.
+    /// Writes `file` once, and starts the thread.
     pub(super) fn start(file: PathBuf, counts: Arc<Counts>) -> io::Result<Self> {
         let name = format!("ledger {}", counts.component);
         let shared = Arc::new(Shared {
@@ -80,15 +81,15 @@ impl Writer {
         })
     }
 
-    /// Whether the drops counted up to `mark` are on file.
+    /// Whether the drops up to `mark` are on file.
     pub(super) fn has_written(&self, mark: Mark) -> bool {
         self.shared.has_written(mark)
     }
 
-    /// Waits until the drops counted up to `mark` are on file. Cancel safe.
+    /// Waits until the drops up to `mark` are on file. Cancel safe.
     pub(super) async fn written(&self, mark: Mark) {
         loop {
-            // Made before the look: a write that ends in between wakes it.
+            // Created before the check, so that a write that ends in between wakes it.
             let written = self.shared.written.notified();
             if self.has_written(mark) {
                 return;
@@ -98,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// Has the file written soon.
+    /// Requests that the file be written soon.
     pub(super) fn request(&self) {
         self.shared.orders.lock().write = true;
         self.shared.ordered.notify_one();
@@ -111,12 +112,12 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Waits for a write that is under way: whoever opens the file next must find it at rest.
+    /// Waits for a running write, so that the file does not change any more when it is opened next.
     fn drop(&mut self) {
         self.shared.orders.lock().stop = true;
         self.shared.ordered.notify_one();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been told where it happened.
+            // The panic hook has reported a panic of the thread.
             drop(thread.join());
         }
     }
@@ -148,13 +149,13 @@ impl Shared {
                     }
                     failures += 1;
                     self.orders.lock().write = true;
-                    self.pause(AGAIN);
+                    self.pause(RETRY_AFTER);
                 }
             }
         }
     }
 
-    /// Waits until the file is to be written; `false` once the thread is to end.
+    /// Waits until a write is requested; returns `false` once the thread has to end.
     fn ordered(&self) -> bool {
         let mut orders = self.orders.lock();
         while !orders.write && !orders.stop {
@@ -164,17 +165,17 @@ impl Shared {
         !orders.stop
     }
 
-    /// Waits for `time`, or until the thread is to end.
+    /// Waits for `time`, or until the thread has to end.
     fn pause(&self, time: Duration) {
         let mut orders = self.orders.lock();
         let ends = |orders: &mut Orders| !orders.stop;
         self.ordered.wait_while_for(&mut orders, ends, time);
     }
 
-    /// Writes the counts, unless the file holds the same already.
+    /// Writes the counts, unless the file has them already.
     fn write(&self) -> io::Result<()> {
         let mut content = self.content.lock();
-        // Read before the counts: they hold at least what it stands for.
+        // Read before the snapshot, so that the snapshot has at least the drops up to the mark.
         let mark = self.counts.mark();
         let text = serde_json::to_vec(&self.counts.snapshot())?;
         if text != *content {
@@ -203,7 +204,7 @@ mod tests {
         snapshot.dropped_total()
     }
 
-    /// A mark that is reached stands for a file that has the drops; without new drops there is nothing to wait for.
+    /// When a mark is reached, the file has the drops before it. Without new drops there is nothing to wait for.
     #[tokio::test]
     async fn a_mark_is_reached_when_its_drops_are_on_file() {
         let dir = tempfile::tempdir().unwrap();
@@ -221,10 +222,9 @@ mod tests {
         assert_eq!(kept.unwritten(), None, "there is no file to wait for");
     }
 
-    /// All that wait at one time are served together, by the thread of the ledger: a hundred links do not write a hundred
-    /// times.
+    /// One write of the thread serves a hundred links that wait at a time.
     #[tokio::test]
-    async fn those_that_wait_share_a_write() {
+    async fn waiting_links_share_a_write() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open("doppler", Some(dir.path())).unwrap();
         let writer = &ledger.writer.as_ref().unwrap().shared;
@@ -234,7 +234,7 @@ mod tests {
             let mark = ledger.unwritten().unwrap();
             ledger.written(mark)
         });
-        // Collected first: every drop is counted before the first link waits.
+        // Collected, so that every drop is counted before the first link waits.
         let links: Vec<_> = links.collect();
         for link in links {
             link.await;
@@ -244,9 +244,9 @@ mod tests {
         assert_eq!(writes, 1);
     }
 
-    /// While the file cannot be written nothing is called written; when it can be again, all that waited goes on.
+    /// While the file cannot be written, no mark is reached. When it can be written again, the waiting tasks continue.
     #[tokio::test]
-    async fn a_disk_that_fails_holds_marks_back() {
+    async fn marks_wait_while_the_disk_fails() {
         let base = tempfile::tempdir().unwrap();
         let dir = base.path().join("ledger");
         let ledger = Ledger::open("doppler", Some(&dir)).unwrap();
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(on_file(&dir), 3);
     }
 
-    /// An empty, a truncated and a garbage file are set aside, and counting begins anew.
+    /// An empty, a truncated and a corrupt file are set aside, and counting starts at zero.
     #[test]
     fn a_broken_file_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();

@@ -35,7 +35,7 @@ fn drain(queue: &FairQueue, source_id: &str) -> Vec<i64> {
     timestamps
 }
 
-/// Capacity 80: a source alone in the queue loses its oldest and keeps its newest, in order.
+/// In a queue of 80 envelopes, a single source loses its oldest envelopes and keeps the newest, in order.
 #[test]
 fn overflow_drops_the_oldest() {
     let queue = FairQueue::new(Capacity {
@@ -53,9 +53,9 @@ fn overflow_drops_the_oldest() {
     assert_eq!(drain(&queue, "a"), (20..90).collect::<Vec<_>>());
 }
 
-/// A source at a hundred times its neighbours' rate: only the noisy one loses.
+/// A source that sends a hundred times as much as the others is the only one that loses envelopes.
 #[test]
-fn the_quiet_lose_nothing() {
+fn quiet_sources_lose_nothing() {
     let queue = FairQueue::new(Capacity {
         envelopes: 1000,
         bytes: usize::MAX,
@@ -73,7 +73,7 @@ fn the_quiet_lose_nothing() {
     assert_eq!(drain(&queue, "quiet"), (0..100).collect::<Vec<_>>());
 }
 
-/// The byte bound holds as well, and it weighs by size.
+/// The bound in bytes holds too, and weighs envelopes by their size.
 #[test]
 fn bytes_are_bounded_too() {
     let one = batch("a", 0..1).byte_len();
@@ -87,8 +87,8 @@ fn bytes_are_bounded_too() {
     }
 }
 
-/// A parcel that overflow empties lets go of its receipt; one that is only trimmed keeps it, and its loss is told when it is
-/// taken.
+/// A parcel that an overflow empties drops its receipt. One that loses only a part keeps it, and its loss is reported
+/// when the message is *taken*.
 #[test]
 fn receipts_settle_when_their_envelopes_are_counted() {
     let tracker = Tracker::new();
@@ -109,9 +109,9 @@ fn receipts_settle_when_their_envelopes_are_counted() {
     assert_eq!((progress.handed_on, progress.taken, progress.lost), (3, 3, 3));
 }
 
-/// A closed queue refuses and says what was refused; abandoning returns everything that was held.
+/// A closed queue returns the envelopes that it refuses, and an abandoned one all that it held.
 #[test]
-fn closing_loses_nothing_silently() {
+fn a_closed_queue_returns_what_is_lost() {
     let queue = FairQueue::new(Capacity {
         envelopes: 100,
         bytes: usize::MAX,
@@ -133,7 +133,7 @@ fn closing_loses_nothing_silently() {
     );
 }
 
-/// Bounds of a pop are kept, except that one parcel always comes.
+/// A pop keeps its bounds, except that it always returns one parcel.
 #[test]
 fn pop_keeps_its_bounds() {
     let queue = FairQueue::new(Capacity {
@@ -149,7 +149,7 @@ fn pop_keeps_its_bounds() {
 }
 
 #[test]
-fn water_finds_its_level() {
+fn the_water_level_is_the_highest_that_fits() {
     assert_eq!(water_level(vec![1, 2, 100], 50), 47);
     assert_eq!(water_level(vec![10, 10], 10), 5);
     assert_eq!(water_level(vec![1, 2], 10), u64::MAX);

@@ -32,8 +32,8 @@ pub(super) enum Metric {
 }
 
 impl<'a> SortedElements<'a> {
-    /// Reads structured data; returns the elements and their length in bytes. Tags whose bytes equal those of `known` are not
-    /// read again.
+    /// Reads structured data; returns the elements and their length in bytes. Tags whose bytes equal those of `known`
+    /// are not read again.
     pub(super) fn read(data: &'a [u8], known: Option<&Identity>) -> Result<(Self, usize), Refused> {
         let mut sorted = Self::default();
         if data.first() == Some(&b'-') {
@@ -44,7 +44,8 @@ impl<'a> SortedElements<'a> {
         loop {
             let rest = &data[at..];
             match known {
-                // An element's end does not depend on the bytes behind it, so bytes that were a valid element once are one again.
+                // An element's end does not depend on the bytes behind it, so bytes that were a valid element once are
+                // one again.
                 Some(tags) if rest.starts_with(tags) => {
                     sorted.set_tags(&rest[..tags.len()])?;
                     sorted.tags_known = true;

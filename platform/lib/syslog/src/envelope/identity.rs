@@ -34,8 +34,8 @@ impl<'a> Source<'a> {
 
     /// Returns the instance id, for which the tags in `hints` are used where they agree with PROCID.
     fn instance_id(&self, hints: &Hints<'a>) -> Cow<'a, str> {
-        // A tag is only trusted if the formatter would write this PROCID for it: a sender of another kind may use tags of
-        // these names for something else.
+        // A tag is only trusted if the formatter would write this PROCID for it: a sender of another kind may use tags
+        // of these names for something else.
         let mut written = Vec::new();
         if let Some(instance_id) = &hints.instance_id {
             if self.is_log {

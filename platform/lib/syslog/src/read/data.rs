@@ -46,6 +46,7 @@ impl<'a> StructuredData<'a> {
         let mut few: [&str; LINEAR_SEARCH_LIMIT] = [""; LINEAR_SEARCH_LIMIT];
         let mut many = HashSet::new();
         let mut count = 0;
+        // The first element is read in any case, so that missing structured data is reported as such.
         while at == 0 || bytes.get(at) == Some(&b'[') {
             let (element, taken) = Element::read(&bytes[at..]).map_err(|(part, offset)| (part, at + offset))?;
             let known = if count < LINEAR_SEARCH_LIMIT {
@@ -135,8 +136,8 @@ impl<'a> Element<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    /// Reads ` name="value"` at the start of `bytes`. The name may be empty, as a tag with an empty key is written so by the
-    /// original.
+    /// Reads ` name="value"` at the start of `bytes`. The name may be empty, as a tag with an empty key is written so
+    /// by the original.
     #[inline]
     fn read(bytes: &'a [u8]) -> Result<(Self, usize), (Part, usize)> {
         let Some(rest) = bytes.strip_prefix(b" ") else {
@@ -156,8 +157,8 @@ impl<'a> Parameter<'a> {
             match rest.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    // The escaped byte is skipped, so that a quote or bracket does not end the value. A backslash before any other
-                    // byte is not an escape.
+                    // The escaped byte is skipped, so that a quote or bracket does not end the value. A backslash
+                    // before any other byte is not an escape.
                     let escapes = matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']'));
                     at += 1 + usize::from(escapes);
                 }

@@ -1,8 +1,8 @@
 //! The head of a message, which comes from an envelope's identity and tags, and a cache of heads.
 //!
-//! A head has the form ` HOSTNAME APP-NAME PROCID - SD`. For a log, SD is the element of the tags or `-`. For a metric, the
-//! element of the metric is inserted before that of the tags. An emitter encodes the tags of a source alike every time, so
-//! the encoded tags are part of the cache's key, and no tag is decoded for a source that is cached.
+//! A head has the form ` HOSTNAME APP-NAME PROCID - SD`. For a log, SD is the element of the tags or `-`. For a metric,
+//! the element of the metric is inserted before that of the tags. An emitter encodes the tags of a source alike every
+//! time, so the encoded tags are part of the cache's key, and no tag is decoded for a source that is cached.
 
 use ahash::RandomState;
 use weir_envelope::batch::Kind;
@@ -19,8 +19,8 @@ const MAX_HOSTNAME: usize = 255;
 /// The longest APP-NAME, in bytes (RFC 5424, section 6).
 const MAX_APP_NAME: usize = 48;
 
-/// The longest key that is cached, in bytes. Longer identities and tags are formatted for every envelope, which bounds the
-/// memory of the cache.
+/// The longest key that is cached, in bytes. Longer identities and tags are formatted for every envelope, which bounds
+/// the memory of the cache.
 const MAX_CACHED: usize = 4096;
 
 /// The greatest number of heads that are cached.
@@ -65,7 +65,7 @@ impl Heads {
         }
     }
 
-    /// Empties the cache and gives it room for so many sources.
+    /// Empties the cache, and gives it room for `sources` sources, at most [`MAX_SOURCES`].
     pub(super) fn resize(&mut self, sources: usize) {
         self.cache = Cache::new(sources.min(MAX_SOURCES));
         self.last = 0;
@@ -122,6 +122,7 @@ impl Heads {
         };
         let out = &mut head.text;
         out.push(b' ');
+        // One of the three tags is enough. Those that are missing become empty parts.
         match (tag("organization_name"), tag("space_name"), tag("app_name")) {
             (None, None, None) => put_name(out, &self.hostname, MAX_HOSTNAME, Unconvertible::Hostname)?,
             (org, space, app) => put_hostname(

@@ -1,8 +1,8 @@
 //! Short forms for names of tags that are too long for RFC 5424.
 //!
-//! A PARAM-NAME has 1 to 32 characters, and strict receivers close the connection at a longer one. A longer name is written
-//! as its first 23 characters, a `-`, and its CRC-32 in 8 hexadecimal digits; an empty one as `-00000000`. Readers cannot
-//! restore the whole name (docs/decisions/0007).
+//! A PARAM-NAME has 1 to 32 characters, and strict receivers close the connection at a longer one. A longer name is
+//! written as its first 23 characters, a `-`, and its CRC-32 in 8 hexadecimal digits; an empty one as `-00000000`.
+//! Readers cannot restore the whole name (docs/decisions/0007).
 
 use std::collections::BTreeSet;
 

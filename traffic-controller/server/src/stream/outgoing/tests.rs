@@ -49,7 +49,7 @@ fn frames(buffer: &[u8]) -> Vec<Bytes> {
 /// A gauge with two metrics gives two v1 envelopes and counts as one v2 envelope. An event has no v1 form and is
 /// counted.
 #[test]
-fn envelopes_and_frames_are_told_apart() {
+fn envelopes_and_frames_are_counted_separately() {
     let mut outgoing = Outgoing::new(Filter::Everything);
     outgoing.push(message(&[log("a", b"x"), gauge("a"), event("e")]));
     assert_eq!(frames(outgoing.buffer()).len(), 3);

@@ -1,9 +1,9 @@
-//! Reports of losses as envelopes.
+//! Carries reports of losses to the log cache, as envelopes (decision 0026).
 //!
-//! A report must not be shed with the source that it is about, which is the very one that fills the queues. So all reports
-//! travel under a source id of their own, [`SOURCE`], and whoever stores them gives each back to the source that lost. A
-//! report is a counter [`COUNTER`] with the running total of its series; [`Told`] turns totals into the growth since the
-//! last one that arrived, so a report that is lost all the same is made good by the next.
+//! The source that loses envelopes is the one that fills the queues, so a report under its id would be dropped with
+//! them. All reports therefore travel under a source id of their own, [`SOURCE`], and the log cache stores each under
+//! the source that lost. A report is a counter [`COUNTER`] with the running total of its series. [`LossTotals`]
+//! computes the growth since the last total that arrived, so the next report makes up for one that was lost.
 
 use std::collections::HashMap;
 
@@ -13,27 +13,26 @@ use weir_envelope::view::Message;
 
 use crate::LossReport;
 
-/// The source id under which reports travel.
+/// The source id of reports on their way to the log cache.
 pub const SOURCE: &str = "weir.losses";
 
-/// The counter's name, under way and where it is stored.
+/// The name of the counter, on its way and in the log cache.
 pub const COUNTER: &str = "weir.dropped";
 
-/// The tag with the source that lost.
+/// The tag with the id of the source that lost envelopes.
 const LOST_BY: &str = "lost_by";
 
-/// The tag with the report's series.
+/// The tag with the id of the series.
 const SERIES: &str = "series";
 
-/// Longest series that is one of ours.
+/// The longest id of a series that is accepted, in bytes.
 const LONGEST_SERIES: usize = 64;
 
-/// Series remembered in each of two generations: those of more ledgers than a foundation has, for the minutes that a series
-/// lasts.
+/// The number of series in each of the two generations: more than all ledgers of a foundation have at a time.
 const GENERATION: usize = 50_000;
 
 impl LossReport {
-    /// Appends the report of `component` as an `Envelope`; `now` in nanoseconds since the Unix epoch.
+    /// Appends the report as an encoded `Envelope` of `component`; `now` is in nanoseconds since the Unix epoch.
     pub fn write(&self, component: &str, now: i64, envelope: &mut Vec<u8>) {
         Writer::new(envelope)
             .timestamp(now)
@@ -48,32 +47,33 @@ impl LossReport {
     }
 }
 
-/// Whether an envelope is a report under way. A look at its hash, for nearly all of them.
+/// Whether an envelope is a report on its way; `hash` is [`report_hash`]. Nearly all envelopes are decided by their
+/// hash.
 #[must_use]
 pub fn is_report(envelope: RawEnvelope<'_>, hash: u32) -> bool {
     envelope.source_hash() == hash && envelope.source_id_bytes() == SOURCE.as_bytes()
 }
 
-/// What [`is_report`] compares with.
+/// Returns the hash of [`SOURCE`], for [`is_report`].
 #[must_use]
 pub fn report_hash() -> u32 {
     source_hash(SOURCE)
 }
 
-/// The totals of the reports that arrived.
+/// The last total that arrived of each series.
 ///
-/// Series are remembered in two generations: one that is told again moves to the young one, and when that is full the old
-/// one is forgotten. A series that was forgotten and is told again would count twice; that takes twice `GENERATION` other
-/// series within the ten seconds between two of its reports.
+/// Series are kept in two generations. A series that is reported again moves to the young one, and when that is full,
+/// the old one is dropped. A series that was dropped and is reported again would be counted twice. That would take
+/// twice `GENERATION` other series within the ten seconds between two of its reports.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct LossTotals {
     young: HashMap<Box<str>, u64>,
     old: HashMap<Box<str>, u64>,
 }
 
-impl Told {
-    /// Writes what a report adds to what was told before, as an envelope of the source that lost; `false` if it adds nothing,
-    /// or is not a report in our form.
+impl LossTotals {
+    /// Writes the growth that a report adds to its series, as an envelope of the source that lost; returns `false` if
+    /// it adds nothing, or is not a valid report.
     pub fn write_growth(&mut self, report: RawEnvelope<'_>, envelope: &mut Vec<u8>) -> bool {
         let view = report.view();
         let Message::Counter {
@@ -111,7 +111,7 @@ impl Told {
             }
             before.unwrap_or(0)
         });
-        // Reports that overtake each other are no losses that came back.
+        // A report may be overtaken by a later one, so a smaller total does not lower the known one.
         self.young.insert(series.into(), total.max(before));
         total.saturating_sub(before)
     }
@@ -137,11 +137,11 @@ mod tests {
         builder.finish()
     }
 
-    fn growth(told: &mut Told, batch: &Batch) -> Option<u64> {
+    fn growth(totals: &mut LossTotals, batch: &Batch) -> Option<u64> {
         let mut envelope = Vec::new();
         let raw = batch.iter().next().unwrap();
         assert!(is_report(raw, report_hash()));
-        told.write_growth(raw, &mut envelope).then(|| {
+        totals.write_growth(raw, &mut envelope).then(|| {
             let view = weir_envelope::view::EnvelopeView::new(&envelope);
             assert_eq!((view.source_id(), view.timestamp()), ("app", 17));
             assert_eq!(view.tag("hop").as_deref(), Some("egress"));
@@ -153,29 +153,29 @@ mod tests {
         })
     }
 
-    /// A report that was lost is made good by the next; repetitions and overtaken ones add nothing.
+    /// The next report makes up for a lost one, and repeated or overtaken reports add nothing.
     #[test]
-    fn totals_make_lost_reports_good() {
-        let mut told = Told::default();
-        assert_eq!(growth(&mut told, &report("app", 3, 3)), Some(3));
+    fn totals_make_up_for_lost_reports() {
+        let mut totals = LossTotals::default();
+        assert_eq!(growth(&mut totals, &report("app", 3, 3)), Some(3));
         // The report of 5 more is lost.
-        assert_eq!(growth(&mut told, &report("app", 2, 10)), Some(7));
-        assert_eq!(growth(&mut told, &report("app", 0, 10)), None);
-        assert_eq!(growth(&mut told, &report("app", 5, 8)), None);
-        assert_eq!(growth(&mut told, &report("app", 1, 11)), Some(1));
+        assert_eq!(growth(&mut totals, &report("app", 2, 10)), Some(7));
+        assert_eq!(growth(&mut totals, &report("app", 0, 10)), None);
+        assert_eq!(growth(&mut totals, &report("app", 5, 8)), None);
+        assert_eq!(growth(&mut totals, &report("app", 1, 11)), Some(1));
     }
 
-    /// Strangers do not push out a series that is told again, and memory is bounded.
+    /// Other series do not displace one that is reported again, and memory is bounded.
     #[test]
     fn series_are_remembered_by_use() {
-        let mut told = Told::default();
-        assert_eq!(told.grow("used", 1), 1);
+        let mut totals = LossTotals::default();
+        assert_eq!(totals.grow("used", 1), 1);
         for index in 0..3 * GENERATION {
-            told.grow(&format!("stranger-{index}"), 1);
+            totals.grow(&format!("stranger-{index}"), 1);
             if index % 1000 == 0 {
-                assert_eq!(told.grow("used", 1), 0, "{index}");
+                assert_eq!(totals.grow("used", 1), 0, "{index}");
             }
-            assert!(told.young.len() + told.old.len() <= 2 * GENERATION);
+            assert!(totals.young.len() + totals.old.len() <= 2 * GENERATION);
         }
     }
 }
