@@ -13,7 +13,6 @@
 //! Each agent is a crate beside this one and decides what it does with the envelopes that it receives.
 
 pub mod bounds;
-mod error;
 mod face;
 mod ingress;
 pub mod outlet;
@@ -22,7 +21,6 @@ pub mod rewrite;
 pub mod testing;
 pub mod yaml;
 
-pub use error::Error;
 pub use face::Face;
 pub use ingress::{HOP as INGRESS, Ingress, OriginMappings};
 pub use outlet::{Buffer, InFlightLimit, Outlet};

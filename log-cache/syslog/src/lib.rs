@@ -18,11 +18,10 @@
 
 mod config;
 mod connection;
-mod error;
 mod metrics;
 mod outbox;
 mod server;
 
 pub use config::{Config, DOCS, Framing, RawBatch, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;

@@ -5,12 +5,11 @@
 //! subscriptions, and the doppler's queue decides which source loses envelopes.
 
 mod config;
-mod error;
 mod server;
 mod service;
 mod stream;
 mod tags;
 
 pub use config::{Config, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;
