@@ -37,7 +37,6 @@ mod addresses;
 mod aggregate;
 mod check;
 mod config;
-mod error;
 mod feed;
 mod http;
 mod keeper;
@@ -50,5 +49,5 @@ mod warnings;
 mod watch;
 
 pub use config::{Config, DOCS, RawApi, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;
