@@ -38,7 +38,6 @@ mod aggregate;
 mod check;
 mod component;
 mod config;
-mod error;
 mod feed;
 mod http;
 mod keeper;
@@ -51,5 +50,5 @@ mod warnings;
 mod watch;
 
 pub use config::{Config, RawApi, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;

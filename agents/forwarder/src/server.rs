@@ -8,7 +8,7 @@ use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
 use weir_agents_lib::{Face, Ingress, OriginMappings, Outlet};
 use weir_flow::LogContext;
-use weir_net::Target;
+use weir_net::{ServerError, Target};
 use weir_tls::ClientTls;
 
 use crate::downstream::{self, Downstream};
@@ -35,7 +35,7 @@ impl Server {
     /// # Errors
     /// When one of them cannot be used or the port cannot be had.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
-        let client_tls = ClientTls::mutual(&config.identity).map_err(weir_agents_lib::Error::from)?;
+        let client_tls = ClientTls::mutual(&config.identity).map_err(ServerError::from)?;
         let downstreams = downstream::all(&config.downstreams, &config.downstream_files)?;
         let face = Face::bind(config.listen, &config.identity).await?;
         let own = face.local_addr().to_string();

@@ -12,7 +12,6 @@
 //! Each agent is a crate beside this one and decides what it does with the envelopes that it receives.
 
 pub mod bounds;
-mod error;
 mod face;
 mod ingress;
 pub mod outlet;
@@ -20,7 +19,6 @@ pub mod rewrite;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use error::Error;
 pub use face::Face;
 pub use ingress::{HOP as INGRESS, Ingress, OriginMappings};
 pub use outlet::{Buffer, InFlightLimit, Outlet};

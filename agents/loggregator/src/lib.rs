@@ -25,5 +25,5 @@ mod server;
 
 pub use config::{Config, RawConfig};
 pub use server::Server;
-pub use weir_agents_lib::Error;
 pub use weir_agents_lib::bounds::RawBounds;
+pub use weir_net::ServerError as Error;

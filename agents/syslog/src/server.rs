@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use weir_agents_lib::{Face, Ingress, OriginMappings};
 use weir_drain::{BindingId, Settings};
 use weir_flow::LogContext;
-use weir_net::Target;
+use weir_net::{Target, listen};
 use weir_service::Shutdown;
 use weir_telemetry::quiet;
 use weir_tls::{ClientTls, ServerTls, Trust};
@@ -71,14 +71,7 @@ impl Server {
         };
         let face = Face::bind(config.listen, &config.identity).await?;
         let status_tls = ServerTls::mutual(&config.identity)?;
-        let listening = |source| weir_agents_lib::Error::Listen {
-            address: config.status_listen.socket(),
-            source,
-        };
-        let status = TcpListener::bind(config.status_listen.socket())
-            .await
-            .map_err(listening)?;
-        let status_address = status.local_addr().map_err(listening)?;
+        let (status, status_address) = listen(config.status_listen.socket()).await?;
         Ok(Self {
             face,
             status,

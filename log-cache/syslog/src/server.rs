@@ -47,12 +47,12 @@ impl Server {
             ServerTls::public(&config.identity.cert, &config.identity.key)?
         };
         let client_tls = ClientTls::mutual(&config.log_cache_identity)?;
-        let listen = |source| Error::Listen {
+        let failed = |source| Error::Listen {
             address: config.listen.socket(),
             source,
         };
-        let listener = listener(config.listen.socket()).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let listener = listener(config.listen.socket()).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,

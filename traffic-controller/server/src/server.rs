@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use weir_auth::{Authorizer, Gate, Quota};
 use weir_flow::LogContext;
-use weir_net::{Connection, Connections, Target};
+use weir_net::{Connection, Connections, Target, listen};
 use weir_rpc::subscriber::Dopplers;
 use weir_service::{Context, Shutdown};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
@@ -59,12 +59,7 @@ impl Server {
         })?;
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
