@@ -79,28 +79,8 @@ pub(crate) enum Command {
     Drain(drain::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
-    /// Run the UAA: users, clients, and the tokens that the public faces take
-    Uaa(component::Args),
-    /// Run the forwarder agent: takes envelopes from producers on this machine, gives them to all of its agents
-    ForwarderAgent(component::Args),
-    /// Run the loggregator agent: takes envelopes from the forwarder agent or from producers, sends them to the dopplers
-    LoggregatorAgent(component::Args),
-    /// Run the syslog agent: takes envelopes from the forwarder agent, sends them to the apps' syslog drains
-    SyslogAgent(component::Args),
-    /// Run the binding cache: which apps drain where, for the syslog agents
-    BindingCache(component::Args),
-    /// Run the doppler: routes every envelope to the subscribers whose selectors match
-    Doppler(component::Args),
-    /// Run the reverse log proxy: v2 gRPC streams for nozzles, merged from all dopplers
-    Rlp(component::Args),
-    /// Run the RLP gateway: the stream as server-sent events over HTTPS, for clients with a token
-    RlpGateway(component::Args),
-    /// Run the traffic controller: the WebSocket firehose and app streams (v1)
-    TrafficController(component::Args),
-    /// Run the log cache: recent logs and metrics by gRPC, REST and SQL
-    LogCache(component::Args),
-    /// Run the log cache's syslog server: takes what the original's syslog agents send to their aggregate drain
-    LogCacheSyslog(component::Args),
+    #[command(flatten)]
+    Component(component::Chosen),
 }
 
 #[cfg(test)]

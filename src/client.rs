@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status};
+use weir_component::Component;
 use weir_error::ErrorKind;
 use weir_net::{Channel, Frame, Messages, Target, grpc};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
@@ -58,13 +59,13 @@ impl Stack {
         })
     }
 
-    /// How to reach one of its gRPC servers.
-    pub(crate) fn target(&self, address: &str, server_name: &str) -> Target {
-        Target {
-            address: address.to_owned(),
-            server_name: server_name.to_owned(),
+    /// How to reach the gRPC server of the component `C`.
+    fn target<C: Component>(&self) -> Result<Target, Failure> {
+        Ok(Target {
+            address: self.endpoints.address(C::DESCRIPTION.port().key)?.to_owned(),
+            server_name: C::DESCRIPTION.server_name().to_owned(),
             tls: self.tls.clone(),
-        }
+        })
     }
 
     /// Connects and shakes hands with the server called `name`, which proves port, process and certificates.
@@ -72,19 +73,19 @@ impl Stack {
         handshake(&self.tls, address, name).await
     }
 
-    /// The loggregator agent: takes envelopes.
-    pub(crate) fn agent(&self) -> Target {
-        self.target(&self.endpoints.agent, "metron")
+    /// The forwarder agent: takes envelopes.
+    pub(crate) fn agent(&self) -> Result<Target, Failure> {
+        self.target::<weir_agents_forwarder::Server>()
     }
 
     /// The log cache: gives what was kept.
-    pub(crate) fn log_cache(&self) -> Channel {
-        Channel::new(&self.target(&self.endpoints.log_cache, "log-cache"))
+    pub(crate) fn log_cache(&self) -> Result<Channel, Failure> {
+        Ok(Channel::new(&self.target::<weir_log_cache_server::Server>()?))
     }
 
     /// The reverse log proxy: gives what happens now.
-    pub(crate) fn rlp(&self) -> Channel {
-        Channel::new(&self.target(&self.endpoints.rlp, "reverselogproxy"))
+    pub(crate) fn rlp(&self) -> Result<Channel, Failure> {
+        Ok(Channel::new(&self.target::<weir_rlp_server::Server>()?))
     }
 }
 

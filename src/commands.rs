@@ -23,9 +23,9 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
-use crate::stack::Component;
 use crate::state::StateDir;
 use crate::terminal::{reader_left, show_raw};
+use component::Chosen;
 
 /// What is said on standard error and in the stream by those who serve.
 #[derive(Debug, clap::Args)]
@@ -81,17 +81,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Top(args) => on_runtime(while_read(top::run(args, state))),
         Command::Drain(args) => on_runtime(drain::run(args, state)),
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
-        Command::Uaa(args) => on_few_threads(component::run(Component::Uaa, args)),
-        Command::ForwarderAgent(args) => on_few_threads(component::run(Component::ForwarderAgent, args)),
-        Command::LoggregatorAgent(args) => on_few_threads(component::run(Component::LoggregatorAgent, args)),
-        Command::Doppler(args) => on_few_threads(component::run(Component::Doppler, args)),
-        Command::RlpGateway(args) => on_few_threads(component::run(Component::RlpGateway, args)),
-        Command::Rlp(args) => on_few_threads(component::run(Component::Rlp, args)),
-        Command::TrafficController(args) => on_few_threads(component::run(Component::TrafficController, args)),
-        Command::LogCache(args) => on_few_threads(component::run(Component::LogCache, args)),
-        Command::LogCacheSyslog(args) => on_few_threads(component::run(Component::LogCacheSyslog, args)),
-        Command::SyslogAgent(args) => on_few_threads(component::run(Component::SyslogAgent, args)),
-        Command::BindingCache(args) => on_few_threads(component::run(Component::BindingCache, args)),
+        Command::Component(Chosen { component, args }) => on_few_threads(component::run(component, args)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cli`] | the tree of commands and the texts of `--help` |
 //! | [`commands`] | one file per command |
+//! | [`components`] | the table of components: one line each |
 //! | [`stack`] | `weir up`: ports, configuration files, start, supervision, status, ordered stop |
 //! | [`state`] | the state directory, `endpoints.json`, the lock |
 //! | [`client`] | how a command reaches a running stack |
@@ -23,6 +24,7 @@ mod background;
 mod cli;
 mod client;
 mod commands;
+mod components;
 mod failure;
 mod lines;
 mod render;

@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! Plan        ports, certificates, token, one configuration file per component
-//!   ├─ Embedded   every component a part of this process
+//!   ├─ Embedded   every component of the table a part of this process
 //!   └─ Separate   every component `weir <component> --config DIR/config/<component>.toml`, restarted when it dies
 //! ready       an envelope passes through all of it
 //! Counts      one line per second from the ledgers
 //! ```
 
-mod component;
 pub(crate) mod config;
 mod embedded;
 mod fit;
@@ -26,14 +25,13 @@ use std::time::Duration;
 
 use weir_flow::Ledger;
 
-pub(crate) use component::Component;
 pub(crate) use plan::Plan;
 pub(crate) use ports::{Choice as PortChoice, Ports};
 pub(crate) use status::{Counts, StatusLine};
 
 use crate::failure::Failure;
 use embedded::Embedded;
-use separate::Separate;
+use separate::{Separate, Starts};
 
 /// A running stack.
 #[derive(Debug)]
@@ -49,13 +47,13 @@ pub(crate) enum Event {
     Note(String),
     /// A process was started, `again` if it had died.
     Started {
-        component: Component,
+        component: &'static str,
         pid: u32,
         again: bool,
     },
     /// A process died; `failure` is what to say if the stack was not up yet.
     Died {
-        component: Component,
+        component: &'static str,
         how: String,
         again_in: Duration,
         failure: Option<Failure>,
@@ -70,12 +68,13 @@ impl Stack {
         for misfit in fit::misfits(plan) {
             tracing::warn!(misfit, "limits do not fit together");
         }
-        let mut stack = if processes {
-            Self::Separate(Box::new(Separate::start(plan)?))
+        let (mut stack, starts) = if processes {
+            let (separate, starts) = Separate::prepare(plan)?;
+            (Self::Separate(Box::new(separate)), starts)
         } else {
-            Self::Embedded(Embedded::start(plan).await?)
+            (Self::Embedded(Embedded::start(plan).await?), Starts::new())
         };
-        let mut ready = Box::pin(ready::ready(plan));
+        let mut ready = Box::pin(ready::ready(plan, starts));
         let result = loop {
             tokio::select! {
                 result = &mut ready => break result,
@@ -95,7 +94,7 @@ impl Stack {
     }
 
     /// The process of each component.
-    pub(crate) fn pids(&self) -> Vec<(Component, u32)> {
+    pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Embedded(stack) => stack.pids(),
             Self::Separate(stack) => stack.pids(),
@@ -126,9 +125,9 @@ impl Stack {
         }
     }
 
-    /// Stops each component after those that feed it; `say` hears of each and how long it took. Gives what was not as it
+    /// Stops each component after those that need it; `say` hears of each and how long it took. Gives what was not as it
     /// should, and the final counts.
-    pub(crate) async fn stop(self, say: impl FnMut(Component, Duration)) -> (Vec<Failure>, Counts) {
+    pub(crate) async fn stop(self, say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         match self {
             Self::Embedded(stack) => stack.stop(say).await,
             Self::Separate(stack) => stack.stop(say).await,

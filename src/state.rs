@@ -84,10 +84,6 @@ impl StateDir {
         self.root.join("drains.json")
     }
 
-    pub(crate) fn syslog_agent(&self) -> PathBuf {
-        self.root.join("syslog-agent")
-    }
-
     /// Who is logged in.
     pub(crate) fn login(&self) -> PathBuf {
         self.root.join("login.json")

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A producer for the stack's agent.
 pub(crate) async fn producer(stack: &Stack) -> Result<Producer, Failure> {
-    let target = stack.agent();
+    let target = stack.agent()?;
     // Said at once rather than after our patience.
     TcpStream::connect(&target.address).await.map_err(|error| {
         Failure::new(

@@ -12,6 +12,7 @@ use std::io;
 use http::StatusCode;
 use weir_auth::claims::Claims;
 use weir_auth::{HttpsIssuer, RawUaa, check_once};
+use weir_component::Component as _;
 use weir_config::Problems;
 use weir_error::{Classify as _, ErrorKind};
 use weir_service::Clock;
@@ -44,9 +45,16 @@ pub(crate) const EVERYBODY: [&str; 14] = [
     "user_attributes",
 ];
 
+/// Where the UAA of a stack is.
+fn url(stack: &Stack) -> Result<&str, Failure> {
+    stack
+        .endpoints
+        .address(weir_platform_uaa_server::Server::DESCRIPTION.port().key)
+}
+
 /// The UAA of a stack.
 pub(crate) fn uaa(stack: &Stack) -> Result<Uaa, Failure> {
-    Ok(Uaa::new(&stack.endpoints.uaa, Some(&stack.endpoints.ca))?)
+    Ok(Uaa::new(url(stack)?, Some(&stack.endpoints.ca))?)
 }
 
 /// The UAA of the stack in `state`, which must be running, with the right to change who there is.
@@ -73,7 +81,7 @@ pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
 pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Failure> {
     let mut problems = Problems::default();
     let config = RawUaa {
-        url: stack.endpoints.uaa.clone(),
+        url: url(stack)?.to_owned(),
         ca: stack.endpoints.ca.clone(),
         audiences: vec![CLIENT.to_owned()],
         ..RawUaa::default()

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches, Subcommand, error};
 use tokio::io::AsyncReadExt as _;
+use weir_component::Component as _;
 use weir_error::ErrorKind;
 use weir_net::Target;
 use weir_service::{Signals, clock};
 use weir_tls::{ClientTls, IdentityFiles};
 
 use super::LogArgs;
+use crate::components::{Entry, Table, table};
 use crate::failure::Failure;
+use crate::stack::config;
 use crate::stack::hosted::Bound;
 use crate::stack::observe::{self, Observation};
-use crate::stack::{Component, config};
 use crate::terminal::Output;
 
 const EXAMPLES: &str = "\
@@ -56,6 +59,52 @@ pub(crate) struct Args {
     /// Stop in order when standard input ends: the supervisor is gone
     #[arg(long, hide = true)]
     supervised: bool,
+}
+
+/// `weir <component>`: one line of the table, and how it is to run.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) component: Entry,
+    pub(crate) args: Args,
+}
+
+/// Adds a subcommand for each component of `table`.
+pub(crate) fn subcommands(command: Command, table: &Table) -> Command {
+    table.descriptions().fold(command, |command, component| {
+        let arguments = Args::augment_args(Command::new(component.name));
+        command.subcommand(arguments.about(component.help).long_about(None))
+    })
+}
+
+impl Subcommand for Chosen {
+    fn augment_subcommands(command: Command) -> Command {
+        subcommands(command, table())
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        subcommands(command, table())
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        table().has(name)
+    }
+}
+
+impl FromArgMatches for Chosen {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let found = matches.subcommand();
+        let chosen = found.and_then(|(name, matches)| Some((*table().find(name)?, matches)));
+        let (component, matches) = chosen.ok_or_else(|| clap::Error::new(error::ErrorKind::InvalidSubcommand))?;
+        Ok(Self {
+            component,
+            args: Args::from_arg_matches(matches)?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Where the component's own logs, metrics and losses go, beside standard error.
@@ -101,7 +150,7 @@ impl Telemetry {
             cert: cert.clone(),
             key: key.clone(),
         })?;
-        let server_name = Component::ForwarderAgent.server_name().to_owned();
+        let server_name = weir_agents_forwarder::Server::DESCRIPTION.server_name().to_owned();
         Ok(Some(Target {
             address: address.clone(),
             server_name,
@@ -110,8 +159,8 @@ impl Telemetry {
     }
 }
 
-pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Failure> {
-    let loaded = config::load(component, args.config.as_deref(), &args.set)?;
+pub(crate) async fn run(component: Entry, args: Args) -> Result<ExitCode, Failure> {
+    let loaded = config::load(&component, args.config.as_deref(), &args.set)?;
     if args.check {
         let mut output = Output::stdout();
         output.text(format!("{}\n", loaded.effective.trim_end()).as_bytes())?;
@@ -127,7 +176,7 @@ pub(crate) async fn run(component: Component, args: Args) -> Result<ExitCode, Fa
         args.telemetry.log_file.clone(),
     )?;
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
-    let mut hosted = Bound::bind(component, loaded.config, args.ledger.as_deref())
+    let mut hosted = Bound::bind(component.name(), loaded, args.ledger.as_deref())
         .await?
         .start();
     tracing::info!(component = component.name(), "component serves");

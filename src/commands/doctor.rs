@@ -8,6 +8,7 @@ mod stack;
 
 use std::process::ExitCode;
 
+use crate::components::{Table, table};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Colour, Output};
@@ -26,7 +27,7 @@ pub(crate) struct Args {}
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(crate) enum Level {
     Fine,
     Odd,
     Broken,
@@ -34,7 +35,7 @@ enum Level {
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
+pub(crate) struct Finding {
     level: Level,
     subject: &'static str,
     text: String,
@@ -91,32 +92,41 @@ impl Finding {
 
     /// The finding as it is printed without colours.
     #[cfg(test)]
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("{}{}", self.word().1, self.rest())
     }
 }
 
 pub(crate) async fn run(_: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let mut output = Output::stdout();
-    let mut worst = Level::Fine;
-    let mut show = |finding: Finding| {
-        worst = worst.max(finding.level);
+    let show = |finding: &Finding| {
         let (colour, word) = finding.word();
         output.word(colour, word)?;
         output.text(finding.rest().as_bytes())?;
         output.flush()
     };
-    for finding in machine::findings(&state) {
-        show(finding)?;
-    }
-    for finding in stack::findings(&state).await {
-        show(finding)?;
-    }
-    Ok(if worst == Level::Broken {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    Ok(match look(&state, table(), show).await? {
+        Level::Broken => ExitCode::FAILURE,
+        Level::Odd | Level::Fine => ExitCode::SUCCESS,
     })
+}
+
+/// Looks at the machine, and at the stack in `state`, whose components are of `table`; gives how bad the worst finding is.
+pub(crate) async fn look(
+    state: &StateDir,
+    table: &Table,
+    mut show: impl FnMut(&Finding) -> Result<(), Failure>,
+) -> Result<Level, Failure> {
+    let mut worst = Level::Fine;
+    let mut take = |findings: Vec<Finding>| {
+        findings.iter().try_for_each(|finding| {
+            worst = worst.max(finding.level);
+            show(finding)
+        })
+    };
+    take(machine::findings(state))?;
+    take(stack::findings(state, table).await)?;
+    Ok(worst)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             Form::Line
         },
     };
-    let pages = newest(&stack.log_cache(), &args).await?;
+    let pages = newest(&stack.log_cache()?, &args).await?;
     let found: usize = pages.iter().map(Batch::len).sum();
     if found == 0 {
         note(&format!(

@@ -132,7 +132,7 @@ fn request(args: &Args) -> EgressBatchRequest {
 }
 
 async fn open(stack: &Stack, request: &EgressBatchRequest) -> Result<Messages, Failure> {
-    subscribe(&stack.rlp(), BATCHED_RECEIVER, request).await
+    subscribe(&stack.rlp()?, BATCHED_RECEIVER, request).await
 }
 
 /// Prints what comes until the stream ends; gives the reason where connecting again may help.

@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 
 /// One look.
 async fn sample(stack: &Stack) -> Result<Sample, Failure> {
-    let meta: MetaResponse = call(&stack.log_cache(), META, &MetaRequest::default()).await?;
+    let meta: MetaResponse = call(&stack.log_cache()?, META, &MetaRequest::default()).await?;
     Ok(Sample {
         at: clock::instant(),
         sources: meta.meta,

@@ -10,11 +10,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use weir_component::Component as _;
 use weir_error::ErrorKind;
 use weir_service::{Signals, clock};
 
 use super::LogArgs;
 use super::component::insistence;
+use crate::components::{Table, table};
 use crate::failure::Failure;
 use crate::stack::observe::{self, Observation};
 use crate::stack::{Counts, Event, Plan, PortChoice, Ports, Stack, StatusLine};
@@ -26,6 +28,7 @@ Examples:
   weir up                                   in .weir, on the usual ports; Ctrl-C stops it in order
   weir --state-dir /tmp/two up --ports auto a second stack beside it
   weir up --processes                       each component a process of its own; what dies is started again
+  weir up --only uaa                        one component and what it needs
 
 It needs no configuration. .weir/config/*.toml show what is in force; change a value by an environment variable such as
 DOPPLER__QUEUE__ENVELOPES=100000. Scripts read .weir/endpoints.json, which exists while the stack serves.";
@@ -52,6 +55,10 @@ pub(crate) struct Args {
     #[arg(long)]
     processes: bool,
 
+    /// Run only these components, and what they need; a group (`logs`, `access`) stands for all of its components
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<String>,
+
     #[command(flatten)]
     log: LogArgs,
 }
@@ -70,11 +77,17 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let is_first = !state.admin_password().exists();
 
     let mut screen = Foreground::new();
+    let components = match &args.only[..] {
+        [] => table().clone(),
+        only => table().only(only)?,
+    };
     let (mut stack, plan) = tokio::select! {
-        started = start(&args, &state) => started?,
+        started = start(&args, &components, &state) => started?,
         signal = signals.next() => return Err(Failure::new(ErrorKind::Unavailable, format!("{signal} came before the stack was up"))),
     };
-    let observation = Observation::start(telemetry, &plan.agent()?, stack.ledgers());
+    // Without an agent, what the stack says is on standard error alone.
+    let agent = plan.agent()?;
+    let observation = agent.map(|agent| Observation::start(telemetry, &agent, stack.ledgers()));
     plan.endpoints(stack.pids()).write(&state)?;
     tracing::info!(processes = args.processes, "the stack serves");
     screen.print(&texts::welcome(
@@ -82,7 +95,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         args.processes,
         clock::instant().duration_since(started),
     ));
-    if is_first {
+    if is_first && components.has(weir_platform_uaa_server::Server::DESCRIPTION.name) {
         screen.print(&texts::administrator(&plan.endpoints([])));
     }
 
@@ -93,9 +106,12 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     screen.print("stopping: what is on its way is delivered first (Ctrl-C again stops at once)");
     let stop = async {
         // While the agent still takes it.
-        observation.finish().await;
-        let say =
-            |component, took: Duration| screen.print(&format!("  {component} stopped after {} ms", took.as_millis()));
+        if let Some(observation) = observation {
+            observation.finish().await;
+        }
+        let say = |component: &str, took: Duration| {
+            screen.print(&format!("  {component} stopped after {} ms", took.as_millis()))
+        };
         stack.stop(say).await
     };
     let (failures, counts) = tokio::select! {
@@ -110,18 +126,18 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 }
 
 /// Prepares and starts, with other ports if somebody takes the chosen ones in between.
-async fn start(args: &Args, state: &StateDir) -> Result<(Stack, Plan), Failure> {
+async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Stack, Plan), Failure> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        let ports = Ports::choose(args.ports, state)?;
-        let plan = Plan::prepare(state, ports)?;
+        let ports = Ports::choose(args.ports, table(), components, state)?;
+        let plan = Plan::prepare(state, components, ports)?;
         match Stack::start(&plan, args.processes).await {
             Ok(stack) => {
-                ports.remember(state)?;
+                plan.ports.remember(state)?;
                 return Ok((stack, plan));
             }
-            Err(_) if args.ports == PortChoice::Auto && tries > 0 && !ports.taken().is_empty() => {}
+            Err(_) if args.ports == PortChoice::Auto && tries > 0 && !plan.ports.taken(components).is_empty() => {}
             Err(failure) => return Err(failure),
         }
     }
@@ -152,13 +168,13 @@ async fn serve(
                     }
                     Event::Started { component, pid, again } => {
                         if again {
-                            tracing::info!(name = component.name(), pid, "component runs again");
+                            tracing::info!(name = component, pid, "component runs again");
                             screen.print(&format!("{component} runs again as process {pid}"));
                         }
                         true
                     }
                     Event::Died { component, how, again_in, .. } => {
-                        tracing::error!(name = component.name(), how, "component died");
+                        tracing::error!(name = component, how, "component died");
                         screen.print(&format!("{component} {how}; started again in {} ms", again_in.as_millis()));
                         false
                     }

@@ -2,88 +2,32 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use weir_config::{Loader, Problems, environment, render};
+use weir_component::Component;
+use weir_config::{Loader, environment};
+use weir_flow::LogContext;
 
-use super::Component;
+use crate::components::Entry;
 use crate::failure::Failure;
 
-/// A validated configuration.
-#[derive(Debug)]
-pub(crate) enum Config {
-    Uaa(Box<weir_platform_uaa_server::Config>),
-    LogCache(Box<weir_log_cache_server::Config>),
-    LogCacheSyslog(Box<weir_log_cache_syslog::Config>),
-    TrafficController(Box<weir_traffic_controller_server::Config>),
-    RlpGateway(Box<weir_rlp_gateway::Config>),
-    Rlp(weir_rlp_server::Config),
-    Doppler(weir_doppler_server::Config),
-    BindingCache(Box<weir_agents_binding_cache::Config>),
-    SyslogAgent(Box<weir_agents_syslog::Config>),
-    LoggregatorAgent(Box<weir_agents_loggregator::Config>),
-    ForwarderAgent(Box<weir_agents_forwarder::Config>),
-}
-
-/// A configuration with the form in which people read it.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) config: Config,
-    /// TOML of what is in force, secrets redacted.
-    pub(crate) effective: String,
-}
+/// A component with its validated configuration, and the form in which people read it.
+pub(crate) type Loaded = weir_component::Loaded<LogContext>;
 
 /// Reads the configuration of `component`; every problem is reported, not only the first.
-pub(crate) fn load(
-    component: Component,
-    file: Option<&Path>,
-    overrides: &[(String, String)],
-) -> Result<Loaded, Failure> {
-    let mut loader = Loader::new(component.name()).env(environment()).overrides(overrides);
-    if let Some(file) = file {
-        loader = loader.file(file);
-    }
-    match component {
-        Component::Uaa => {
-            read::<weir_platform_uaa_server::RawConfig, _>(loader, |config| Config::Uaa(Box::new(config)))
-        }
-        Component::LogCache => {
-            read::<weir_log_cache_server::RawConfig, _>(loader, |config| Config::LogCache(Box::new(config)))
-        }
-        Component::LogCacheSyslog => {
-            read::<weir_log_cache_syslog::RawConfig, _>(loader, |config| Config::LogCacheSyslog(Box::new(config)))
-        }
-        Component::TrafficController => read::<weir_traffic_controller_server::RawConfig, _>(loader, |config| {
-            Config::TrafficController(Box::new(config))
-        }),
-        Component::RlpGateway => {
-            read::<weir_rlp_gateway::RawConfig, _>(loader, |config| Config::RlpGateway(Box::new(config)))
-        }
-        Component::Rlp => read::<weir_rlp_server::RawConfig, _>(loader, Config::Rlp),
-        Component::Doppler => read::<weir_doppler_server::RawConfig, _>(loader, Config::Doppler),
-        Component::BindingCache => {
-            read::<weir_agents_binding_cache::RawConfig, _>(loader, |config| Config::BindingCache(Box::new(config)))
-        }
-        Component::SyslogAgent => {
-            read::<weir_agents_syslog::RawConfig, _>(loader, |config| Config::SyslogAgent(Box::new(config)))
-        }
-        Component::LoggregatorAgent => {
-            read::<weir_agents_loggregator::RawConfig, _>(loader, |config| Config::LoggregatorAgent(Box::new(config)))
-        }
-        Component::ForwarderAgent => {
-            read::<weir_agents_forwarder::RawConfig, _>(loader, |config| Config::ForwarderAgent(Box::new(config)))
-        }
-    }
+pub(crate) fn load(component: &Entry, file: Option<&Path>, overrides: &[(String, String)]) -> Result<Loaded, Failure> {
+    Ok(component.load(loader(component.name(), file).overrides(overrides))?)
 }
 
-fn read<R, C>(loader: Loader, wrap: impl FnOnce(C) -> Config) -> Result<Loaded, Failure>
-where
-    R: DeserializeOwned + Serialize + Clone,
-    C: TryFrom<R, Error = Problems>,
-{
-    let (raw, config) = loader.load::<R, C>()?;
-    Ok(Loaded {
-        config: wrap(config),
-        effective: render(&raw)?,
-    })
+/// Reads the configuration of the component `C` as the type that it is.
+pub(super) fn load_as<C: Component>(file: &Path) -> Result<C::Config, Failure> {
+    let loader = loader(C::DESCRIPTION.name, Some(file));
+    let (_, config) = loader.load::<C::RawConfig, C::Config>()?;
+    Ok(config)
+}
+
+fn loader(component: &str, file: Option<&Path>) -> Loader {
+    let loader = Loader::new(component).env(environment());
+    match file {
+        Some(file) => loader.file(file),
+        None => loader,
+    }
 }

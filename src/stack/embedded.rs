@@ -1,40 +1,48 @@
 //! All components as parts of this process. They talk over their real protocols all the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::OptionFuture;
+use weir_component::Direction;
 use weir_flow::{Ledger, LedgerSnapshot};
 use weir_service::clock;
 
 use super::hosted::{Bound, Hosted};
-use super::{Component, Counts, Event, Plan, config};
+use super::{Counts, Event, Plan, config};
+use crate::components::{Entry, Table};
 use crate::failure::Failure;
 
-/// The running components, in the order in which they started.
+/// The running components.
 #[derive(Debug)]
 pub(crate) struct Embedded {
+    table: Table,
     components: Vec<Hosted>,
 }
 
 impl Embedded {
-    /// Opens all ports, then starts all components: none of them waits for one that comes later. What takes a while, such as
-    /// the first keys and passwords of UAA, happens beside the rest.
+    /// Opens all ports at the same time, then starts the components in their order. As every port is open before the first
+    /// component runs, no first call is refused; what takes a while, such as the first keys and passwords of UAA, happens
+    /// beside the rest.
     pub(crate) async fn start(plan: &Plan) -> Result<Self, Failure> {
         let ledgers = plan.state.ledger();
         let mut binding = Vec::new();
-        for component in Component::IN_ORDER {
-            let loaded = config::load(component, Some(&plan.config(component)), &[])?;
-            binding.push(Bound::bind(component, loaded.config, Some(&ledgers)).boxed());
+        for component in plan.components.start_order() {
+            let name = component.name();
+            let loaded = config::load(&component, Some(&plan.config(name)), &[])?;
+            binding.push(Bound::bind(name, loaded, Some(&ledgers)).boxed());
         }
         let bound = futures::future::try_join_all(binding).await?;
         Ok(Self {
+            table: plan.components.clone(),
             components: bound.into_iter().map(Bound::start).collect(),
         })
     }
 
     /// The processes: all the same one.
-    pub(crate) fn pids(&self) -> Vec<(Component, u32)> {
+    pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         self.components
             .iter()
             .map(|hosted| (hosted.component, std::process::id()))
@@ -56,18 +64,28 @@ impl Embedded {
         Event::Fatal(failure)
     }
 
-    /// Stops along the way of an envelope, each component only after those that feed it. Gives what was not as it should,
-    /// and the final counts.
-    pub(crate) async fn stop(mut self, mut say: impl FnMut(Component, Duration)) -> (Vec<Failure>, Counts) {
+    /// Stops each component after those that need it. Gives what was not as it should, and the final counts.
+    pub(crate) async fn stop(self, mut say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         let (mut failures, mut ledgers) = (Vec::<Failure>::new(), Vec::<LedgerSnapshot>::new());
-        while let Some(hosted) = self.components.pop() {
-            let started = clock::instant();
-            let component = hosted.component;
-            let ledger = hosted.ledger();
-            failures.extend(hosted.stop().await.err());
-            ledgers.push(ledger.snapshot());
-            say(component, clock::instant().duration_since(started));
+        let mut running: BTreeMap<_, _> = self.components.into_iter().map(|one| (one.component, one)).collect();
+        let stop = |component: &Entry| OptionFuture::from(running.remove(component.name()).map(stop_timed));
+        let mut stopping = self.table.walk(Direction::Stop, stop);
+        while let Some((component, stopped)) = stopping.next().await {
+            let Some((result, ledger, took)) = stopped else {
+                continue;
+            };
+            failures.extend(result.err());
+            ledgers.push(ledger);
+            say(component.name(), took);
         }
         (failures, Counts::of(ledgers))
     }
+}
+
+/// Stops a component; gives its final counts, and how long it took.
+async fn stop_timed(hosted: Hosted) -> (Result<(), Failure>, LedgerSnapshot, Duration) {
+    let started = clock::instant();
+    let ledger = hosted.ledger();
+    let result = hosted.stop().await;
+    (result, ledger.snapshot(), clock::instant().duration_since(started))
 }

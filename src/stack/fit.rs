@@ -1,19 +1,16 @@
 //! Whether the limits of the components fit together: each is valid alone, and the clients of one are refused by the next.
 
-use super::config::Config;
-use super::{Component, Plan, config};
+use weir_component::Component;
+
+use super::Plan;
+use super::config::load_as;
 
 /// What does not fit, in words.
 pub(super) fn misfits(plan: &Plan) -> Vec<String> {
-    // What cannot be loaded is told where the component starts.
-    let load = |component| {
-        let loaded = config::load(component, Some(&plan.config(component)), &[]);
-        loaded.ok().map(|loaded| loaded.config)
-    };
-    let (Some(Config::Doppler(doppler)), Some(Config::Rlp(rlp)), Some(Config::TrafficController(controller))) = (
-        load(Component::Doppler),
-        load(Component::Rlp),
-        load(Component::TrafficController),
+    let (Some(doppler), Some(rlp), Some(controller)) = (
+        loaded::<weir_doppler_server::Server>(plan),
+        loaded::<weir_rlp_server::Server>(plan),
+        loaded::<weir_traffic_controller_server::Server>(plan),
     ) else {
         return Vec::new();
     };
@@ -24,6 +21,13 @@ pub(super) fn misfits(plan: &Plan) -> Vec<String> {
     )
     .into_iter()
     .collect()
+}
+
+/// The configuration of `C`, if it runs. What cannot be loaded is told where the component starts.
+fn loaded<C: Component>(plan: &Plan) -> Option<C::Config> {
+    let name = C::DESCRIPTION.name;
+    plan.components.find(name)?;
+    load_as::<C>(&plan.config(name)).ok()
 }
 
 fn subscriptions(doppler: usize, rlp: usize, controller: usize) -> Option<String> {
@@ -39,6 +43,7 @@ fn subscriptions(doppler: usize, rlp: usize, controller: usize) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::components::table;
     use crate::stack::Ports;
     use crate::state::StateDir;
 
@@ -48,10 +53,10 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
-        let plan = Plan::prepare(&state, Ports::default()).expect("prepared");
+        let plan = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared");
         assert_eq!(misfits(&plan), Vec::<String>::new());
 
-        let path = plan.config(Component::Doppler);
+        let path = plan.config("doppler");
         let text = std::fs::read_to_string(&path).expect("read");
         let less = text.replace("max_subscriptions = 4000", "max_subscriptions = 2000");
         assert_ne!(less, text);

@@ -4,16 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
+use weir_component::Run;
 use weir_error::ErrorKind;
 use weir_flow::{Ledger, LedgerSnapshot, LogContext};
 use weir_service::Trigger;
 
-use super::Component;
-use super::config::Config;
+use super::config::Loaded;
 use crate::background::background;
 use crate::failure::Failure;
 
@@ -22,11 +20,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Ledgers are written before acknowledgements leave; in quiet times they are written this often, for those who look.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 
-type Run = BoxFuture<'static, Result<(), Failure>>;
-
 /// A component whose ports are open; connections wait until it runs.
 pub(crate) struct Bound {
-    component: Component,
+    component: &'static str,
     trigger: Trigger,
     context: LogContext,
     run: Run,
@@ -35,17 +31,17 @@ pub(crate) struct Bound {
 /// A component at work.
 #[derive(Debug)]
 pub(crate) struct Hosted {
-    pub(crate) component: Component,
+    pub(crate) component: &'static str,
     trigger: Trigger,
     context: LogContext,
     /// `None` once its end was seen.
-    task: Option<JoinHandle<Result<(), Failure>>>,
+    task: Option<JoinHandle<Result<(), weir_component::Error>>>,
 }
 
 impl Bound {
     /// Opens the ports of `component`; its ledger lies in `ledgers`, if anywhere.
-    pub(crate) async fn bind(component: Component, config: Config, ledgers: Option<&Path>) -> Result<Self, Failure> {
-        let ledger = Ledger::open(component.name(), ledgers).map_err(|error| {
+    pub(crate) async fn bind(component: &'static str, loaded: Loaded, ledgers: Option<&Path>) -> Result<Self, Failure> {
+        let ledger = Ledger::open(component, ledgers).map_err(|error| {
             Failure::io(
                 format_args!(
                     "ledger of {component} in `{}`",
@@ -54,9 +50,9 @@ impl Bound {
                 &error,
             )
         })?;
-        let (trigger, context) = LogContext::new(component.name(), ledger);
+        let (trigger, context) = LogContext::new(component, ledger);
         let span = context.span();
-        let run = open(config, context.clone()).instrument(span).await?;
+        let run = loaded.bind(context.clone()).instrument(span).await?;
         Ok(Self {
             component,
             trigger,
@@ -107,7 +103,7 @@ impl Hosted {
         let ended = task.await;
         self.task = None;
         match ended {
-            Ok(Err(failure)) => failure,
+            Ok(Err(error)) => error.into(),
             // A task of it failed and took it along: the list of tasks knows which.
             Ok(Ok(())) => match self.context.tasks.join(Duration::ZERO).await {
                 Err(error) => Failure::from(error),
@@ -127,7 +123,7 @@ impl Hosted {
         let ran = match self.task {
             None => Ok(()),
             Some(mut task) => match tokio::time::timeout(DRAIN_DEADLINE, &mut task).await {
-                Ok(Ok(result)) => result,
+                Ok(Ok(result)) => result.map_err(Failure::from),
                 Ok(Err(error)) => Err(Failure::new(ErrorKind::Internal, format!("{component}: {error}"))),
                 Err(_) => {
                     task.abort();
@@ -144,32 +140,6 @@ impl Hosted {
         ran?;
         Ok(finished?)
     }
-}
-
-/// Opens the ports; gives what runs the component from then on.
-async fn open(config: Config, context: LogContext) -> Result<Run, Failure> {
-    macro_rules! open {
-        ($server:ty, $config:expr) => {
-            open!($server, $config, context)
-        };
-        ($server:ty, $config:expr, $context:expr) => {{
-            let server = <$server>::bind($config, $context).await?;
-            async move { server.run().await.map_err(Failure::from) }.boxed()
-        }};
-    }
-    Ok(match config {
-        Config::Uaa(config) => open!(weir_platform_uaa_server::Server, *config, context.service),
-        Config::LogCache(config) => open!(weir_log_cache_server::Server, *config),
-        Config::TrafficController(config) => open!(weir_traffic_controller_server::Server, *config),
-        Config::RlpGateway(config) => open!(weir_rlp_gateway::Server, *config),
-        Config::Rlp(config) => open!(weir_rlp_server::Server, config),
-        Config::Doppler(config) => open!(weir_doppler_server::Server, config),
-        Config::LogCacheSyslog(config) => open!(weir_log_cache_syslog::Server, *config),
-        Config::BindingCache(config) => open!(weir_agents_binding_cache::Server, *config),
-        Config::SyslogAgent(config) => open!(weir_agents_syslog::Server, *config),
-        Config::ForwarderAgent(config) => open!(weir_agents_forwarder::Server, *config),
-        Config::LoggregatorAgent(config) => open!(weir_agents_loggregator::Server, *config),
-    })
 }
 
 async fn keep_ledger(context: LogContext) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use weir_component::Component as _;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
@@ -18,7 +19,6 @@ use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, Trigger, clock};
 use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};
 
-use super::Component;
 use crate::background::background;
 use crate::failure::Failure;
 
@@ -34,7 +34,7 @@ const FINISH: Duration = Duration::from_millis(500);
 /// Losses of these kinds are what somebody chose, not lines that are missing.
 const CHOSEN: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
 /// Who tells developers itself what it lost: it knows which drain, and why.
-const TELLS_ITSELF: Component = Component::SyslogAgent;
+const TELLS_ITSELF: &str = weir_agents_syslog::Server::DESCRIPTION.name;
 
 /// Installs logs, metrics and traces for this process.
 pub(crate) fn install(
@@ -146,7 +146,7 @@ fn write_loss(builder: &mut BatchBuilder, component: &str, report: &LossReport) 
     if *count == 0 {
         return;
     }
-    if component != TELLS_ITSELF.name() && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
+    if component != TELLS_ITSELF && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
         let text = format!("{count} envelopes of this source were dropped by {component} ({hop}: {reason})");
         builder.push_with(|envelope| {
             let mut writer = Writer::new(envelope);

@@ -1,15 +1,16 @@
 //! Which ports a stack listens on: the usual ones, or free ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use rand::Rng as _;
-use serde::{Deserialize, Serialize};
+use weir_component::{Description, Peer, Port};
 use weir_error::ErrorKind;
 use weir_files::Readers;
 
+use crate::components::Table;
 use crate::failure::Failure;
 use crate::state::StateDir;
 
@@ -28,116 +29,101 @@ pub(crate) enum Choice {
     Auto,
 }
 
-/// One address per face of the stack, all on the loopback interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Ports {
-    pub(crate) uaa: SocketAddr,
-    pub(crate) agent: SocketAddr,
-    pub(crate) loggregator_agent: SocketAddr,
-    pub(crate) syslog_agent: SocketAddr,
-    pub(crate) syslog_agent_status: SocketAddr,
-    pub(crate) binding_cache: SocketAddr,
-    pub(crate) doppler: SocketAddr,
-    pub(crate) rlp: SocketAddr,
-    pub(crate) rlp_gateway: SocketAddr,
-    pub(crate) traffic_controller: SocketAddr,
-    pub(crate) log_cache: SocketAddr,
-    pub(crate) log_cache_gateway: SocketAddr,
-    pub(crate) log_cache_proxy: SocketAddr,
-    pub(crate) log_cache_syslog: SocketAddr,
-    pub(crate) sql_http: SocketAddr,
-}
-
-impl Default for Ports {
-    fn default() -> Self {
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Self {
-            uaa: at(8443),
-            agent: at(3458),
-            loggregator_agent: at(3459),
-            syslog_agent: at(3460),
-            syslog_agent_status: at(3461),
-            binding_cache: at(9000),
-            doppler: at(8082),
-            rlp: at(8083),
-            rlp_gateway: at(8088),
-            traffic_controller: at(8081),
-            log_cache: at(8080),
-            log_cache_gateway: at(8084),
-            log_cache_proxy: at(8085),
-            log_cache_syslog: at(6067),
-            sql_http: at(8086),
-        }
-    }
-}
+/// One address for each port of the table of components, all on the loopback interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ports(Vec<Peer>);
 
 impl Ports {
-    /// Chooses the ports and makes sure that they are free now. (Another program may take one before we do: then the
-    /// component that needed it says so.)
-    pub(crate) fn choose(choice: Choice, state: &StateDir) -> Result<Self, Failure> {
+    /// The ports that documentation and examples use.
+    pub(crate) fn usual(table: &Table) -> Self {
+        let peer = |(port, component): (&'static Port, &Description)| Peer {
+            component: component.name,
+            server_name: component.server_name(),
+            port: *port,
+            address: (Ipv4Addr::LOCALHOST, port.default).into(),
+        };
+        Self(table.ports().map(peer).collect())
+    }
+
+    /// Chooses the ports of the components of `table`, and makes sure that those of the components that run are free now.
+    /// (Another program may take one before we do: then the component that needed it says so.)
+    pub(crate) fn choose(choice: Choice, table: &Table, running: &Table, state: &StateDir) -> Result<Self, Failure> {
         match choice {
             Choice::Default => {
-                let ports = Self::default();
-                ports.check(state)?;
+                let ports = Self::usual(table);
+                ports.check(running, state)?;
                 Ok(ports)
             }
-            Choice::Auto => match Self::remembered(state)?.filter(|ports| ports.taken().is_empty()) {
-                Some(ports) => Ok(ports),
-                None => Self::free().map_err(|error| Failure::io("no free ports", &error)),
-            },
+            Choice::Auto => {
+                let free = |kept: &_| Self::free(table, kept).map_err(|error| Failure::io("no free ports", &error));
+                let ports = free(&Self::remembered(state)?)?;
+                match ports.taken(running).is_empty() {
+                    true => Ok(ports),
+                    false => free(&BTreeMap::new()),
+                }
+            }
         }
     }
 
     /// The ports of the last start: clients that come back find what they know.
-    fn remembered(state: &StateDir) -> Result<Option<Self>, Failure> {
+    fn remembered(state: &StateDir) -> Result<BTreeMap<String, SocketAddr>, Failure> {
         let path = state.ports();
-        weir_files::read_or_set_aside(&path, |text| serde_json::from_slice(text))
-            .map_err(|error| Failure::file(&path, &error))
+        let read = weir_files::read_or_set_aside(&path, |text| serde_json::from_slice(text));
+        Ok(read.map_err(|error| Failure::file(&path, &error))?.unwrap_or_default())
+    }
+
+    /// Free ports for all that have none in `kept`.
+    fn free(table: &Table, kept: &BTreeMap<String, SocketAddr>) -> io::Result<Self> {
+        let mut seen = kept.values().map(SocketAddr::port).collect();
+        let mut ports = Self::usual(table);
+        for peer in &mut ports.0 {
+            peer.address = match kept.get(peer.port.key) {
+                Some(address) => *address,
+                None => free_port(&mut seen)?,
+            };
+        }
+        Ok(ports)
     }
 
     /// Keeps them for the next start.
     pub(crate) fn remember(&self, state: &StateDir) -> Result<(), Failure> {
         let path = state.ports();
-        let text =
-            serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+        let addresses: BTreeMap<&str, SocketAddr> = self.named().collect();
+        let text = serde_json::to_vec_pretty(&addresses)
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         weir_files::replace(&path, &text, Readers::Everybody).map_err(|error| Failure::file(&path, &error))
     }
 
+    /// Every port, in the order of the table.
+    pub(crate) fn peers(&self) -> &[Peer] {
+        &self.0
+    }
+
+    /// The ports of the components in `running`.
+    pub(crate) fn of<'p>(&'p self, running: &'p Table) -> impl Iterator<Item = &'p Peer> {
+        self.0.iter().filter(|peer| running.has(peer.component))
+    }
+
     /// Every address with the key under which `endpoints.json` has it.
-    pub(crate) fn named(&self) -> [(&'static str, SocketAddr); 15] {
-        [
-            ("uaa", self.uaa),
-            ("agent", self.agent),
-            ("loggregator_agent", self.loggregator_agent),
-            ("syslog_agent", self.syslog_agent),
-            ("syslog_agent_status", self.syslog_agent_status),
-            ("binding_cache", self.binding_cache),
-            ("doppler", self.doppler),
-            ("rlp", self.rlp),
-            ("rlp_gateway", self.rlp_gateway),
-            ("traffic_controller", self.traffic_controller),
-            ("log_cache", self.log_cache),
-            ("log_cache_gateway", self.log_cache_gateway),
-            ("log_cache_proxy", self.log_cache_proxy),
-            ("log_cache_syslog", self.log_cache_syslog),
-            ("sql_http", self.sql_http),
-        ]
+    fn named(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.0.iter().map(|peer| (peer.port.key, peer.address))
     }
 
-    /// The addresses that somebody else has, with their keys.
-    pub(crate) fn taken(&self) -> Vec<Taken> {
-        let mut taken = Vec::new();
-        for (key, address) in self.named() {
-            if let Err(error) = TcpListener::bind(address) {
-                taken.push(Taken { key, address, error });
-            }
-        }
-        taken
+    /// The addresses of components in `running` that somebody else has, with their keys.
+    pub(crate) fn taken(&self, running: &Table) -> Vec<Taken> {
+        let taken = |peer: &Peer| {
+            let error = TcpListener::bind(peer.address).err()?;
+            Some(Taken {
+                key: peer.port.key,
+                address: peer.address,
+                error,
+            })
+        };
+        self.of(running).filter_map(taken).collect()
     }
 
-    fn check(&self, state: &StateDir) -> Result<(), Failure> {
-        let taken = self.taken();
+    fn check(&self, running: &Table, state: &StateDir) -> Result<(), Failure> {
+        let taken = self.taken(running);
         if taken.is_empty() {
             return Ok(());
         }
@@ -148,28 +134,6 @@ impl Ports {
                 state.as_flag()
             )),
         )
-    }
-
-    fn free() -> io::Result<Self> {
-        let mut seen = BTreeSet::new();
-        let mut next = || free_port(&mut seen);
-        Ok(Self {
-            uaa: next()?,
-            agent: next()?,
-            loggregator_agent: next()?,
-            syslog_agent: next()?,
-            syslog_agent_status: next()?,
-            binding_cache: next()?,
-            doppler: next()?,
-            rlp: next()?,
-            rlp_gateway: next()?,
-            traffic_controller: next()?,
-            log_cache: next()?,
-            log_cache_gateway: next()?,
-            log_cache_proxy: next()?,
-            log_cache_syslog: next()?,
-            sql_http: next()?,
-        })
     }
 }
 
@@ -210,14 +174,23 @@ impl fmt::Display for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::components::table;
+
+    fn free() -> Ports {
+        Ports::free(table(), &BTreeMap::new()).expect("some are free")
+    }
+
+    fn at(ports: &Ports, key: &str) -> SocketAddr {
+        ports.named().find(|(found, _)| *found == key).expect("a port").1
+    }
 
     /// Automatic ports are distinct and can be had.
     #[test]
     fn automatic_ports_are_free_and_distinct() {
-        let ports = Ports::free().expect("some are free");
-        assert!(ports.taken().is_empty());
-        let distinct: BTreeSet<SocketAddr> = ports.named().into_iter().map(|(_, address)| address).collect();
-        assert_eq!(distinct.len(), ports.named().len());
+        let ports = free();
+        assert!(ports.taken(table()).is_empty());
+        let distinct: BTreeSet<SocketAddr> = ports.named().map(|(_, address)| address).collect();
+        assert_eq!(distinct.len(), ports.named().count());
     }
 
     /// A second start takes the ports of the first, unless somebody has one of them now.
@@ -225,14 +198,29 @@ mod tests {
     fn automatic_ports_are_kept() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
-        let first = Ports::choose(Choice::Auto, &state).expect("some are free");
+        let choose = |running| Ports::choose(Choice::Auto, table(), running, &state).expect("some are free");
+        let first = choose(table());
         first.remember(&state).expect("written");
-        assert_eq!(Ports::choose(Choice::Auto, &state).expect("free again"), first);
-        let _taken = TcpListener::bind(first.doppler).expect("free");
-        assert_ne!(
-            Ports::choose(Choice::Auto, &state).expect("others are free").doppler,
-            first.doppler
-        );
+        assert_eq!(choose(table()), first);
+        let doppler = at(&first, "doppler");
+        let _taken = TcpListener::bind(doppler).expect("free");
+        assert_ne!(at(&choose(table()), "doppler"), doppler);
+        let others = table().only(&["uaa"]).expect("a component");
+        assert_eq!(choose(&others), first, "the port of one that does not run may be taken");
+    }
+
+    /// A component that is new since the last start gets a free port, and the others keep theirs.
+    #[test]
+    fn a_new_component_gets_a_free_port() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        let older = table().only(&["log-cache"]).expect("a component");
+        let before = Ports::free(&older, &BTreeMap::new()).expect("some are free");
+        before.remember(&state).expect("written");
+        let now = Ports::choose(Choice::Auto, table(), table(), &state).expect("some are free");
+        assert!(before.named().all(|(key, address)| at(&now, key) == address));
+        let distinct: BTreeSet<SocketAddr> = now.named().map(|(_, address)| address).collect();
+        assert_eq!(distinct.len(), table().ports().count());
     }
 
     /// A port in use is named with what it was for, and the way out is said.
@@ -240,12 +228,14 @@ mod tests {
     fn a_taken_port_is_named() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("bound");
-        let ports = Ports {
-            rlp: address,
-            ..Ports::free().expect("some are free")
-        };
+        let mut ports = free();
+        for peer in &mut ports.0 {
+            if peer.port.key == "rlp" {
+                peer.address = address;
+            }
+        }
         let state = StateDir::at(std::path::Path::new("/x")).expect("absolute");
-        let failure = ports.check(&state).expect_err("taken");
+        let failure = ports.check(table(), &state).expect_err("taken");
         assert_eq!(failure.kind(), ErrorKind::Conflict);
         assert_eq!(
             failure.to_string(),

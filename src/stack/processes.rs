@@ -18,7 +18,6 @@ use weir_net::Backoff;
 use weir_service::{Shutdown, clock};
 use weir_telemetry::set_full_log_aside;
 
-use super::Component;
 use crate::failure::Failure;
 
 /// Between the death of a child and its next start.
@@ -34,7 +33,7 @@ const LOG_TAIL: u64 = 2000;
 /// What a child process runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
-    pub(crate) component: Component,
+    pub(crate) component: &'static str,
     pub(crate) executable: PathBuf,
     pub(crate) arguments: Vec<std::ffi::OsString>,
     /// Takes its standard output and standard error, appended; the component itself keeps it within a bound.
@@ -45,17 +44,17 @@ pub(crate) struct Program {
 #[derive(Debug)]
 pub(crate) enum Happening {
     Started {
-        component: Component,
+        component: &'static str,
         pid: u32,
     },
     Died {
-        component: Component,
+        component: &'static str,
         how: String,
         again_in: Duration,
     },
     /// It did not stop when told.
     Trouble {
-        component: Component,
+        component: &'static str,
         what: String,
     },
 }
@@ -210,7 +209,7 @@ mod tests {
 
     fn shell(script: &str, directory: &Path) -> Program {
         Program {
-            component: Component::Doppler,
+            component: "doppler",
             executable: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             log: directory.join("doppler.log"),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
+use weir_component::Direction;
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_error::ErrorKind;
@@ -13,11 +14,13 @@ use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, clock};
 use weir_tls::ClientTls;
 
-use super::{Component, Plan};
+use super::Plan;
+use super::separate::Starts;
 use crate::client::handshake;
+use crate::components::Entry;
 use crate::failure::Failure;
 
-/// A stack that does not serve by then will not.
+/// How long a component may take until it answers, and then an envelope until it has passed.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// One handshake.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,14 +33,40 @@ const SOURCE: &str = "weir";
 
 const READ: &str = "/logcache.v1.Egress/Read";
 
-/// Waits until the stack of `plan` serves as a whole.
-pub(crate) async fn ready(plan: &Plan) -> Result<(), Failure> {
+/// Starts what `starts` has, each component once all that it needs answers, and waits until the stack of `plan` serves as a
+/// whole.
+pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure> {
     let tls = ClientTls::mutual(&plan.client)?;
-    let deadline = clock::instant() + DEADLINE;
-    for (address, name) in plan.servers() {
-        answers(&tls, &address, name, deadline).await?;
+    let start = |component: &Entry| {
+        if let Some(start) = starts.remove(component.name()) {
+            // Where nobody listens any more, the start was given up.
+            start.send(()).ok();
+        }
+        serves(plan, &tls, component.name())
+    };
+    let mut starting = plan.components.walk(Direction::Start, start);
+    while let Some((_, result)) = starting.next().await {
+        result?;
     }
-    passes(plan, &tls, deadline).await
+    let (agent, cache) = (plan.agent()?, plan.target::<weir_log_cache_server::Server>()?);
+    match (agent, cache) {
+        (Some(agent), Some(cache)) => passes(&agent, &Channel::new(&cache)).await,
+        // There is no way from one end to the other.
+        _ => Ok(()),
+    }
+}
+
+/// Waits until all ports of `component` answer.
+async fn serves(plan: &Plan, tls: &ClientTls, component: &'static str) -> Result<(), Failure> {
+    let deadline = clock::instant() + DEADLINE;
+    for peer in plan
+        .ports
+        .of(&plan.components)
+        .filter(|peer| peer.component == component)
+    {
+        answers(tls, &peer.address.to_string(), peer.server_name, deadline).await?;
+    }
+    Ok(())
 }
 
 async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) -> Result<(), Failure> {
@@ -57,17 +86,12 @@ async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) 
 }
 
 /// Sends an event through the whole stack until it comes out.
-async fn passes(plan: &Plan, tls: &ClientTls, deadline: Instant) -> Result<(), Failure> {
-    let cache = Channel::new(&Target {
-        address: plan.ports.log_cache.to_string(),
-        server_name: Component::LogCache.server_name().to_owned(),
-        tls: tls.clone(),
-    });
-    let agent = plan.agent()?;
+async fn passes(agent: &Target, cache: &Channel) -> Result<(), Failure> {
+    let deadline = clock::instant() + DEADLINE;
     let (trigger, _) = Shutdown::new();
     let tasks = Tasks::new(trigger, Health::new());
     let mut producer = Producer::new(
-        &agent,
+        agent,
         Ledger::in_memory("up"),
         &tasks,
         Pace {
@@ -90,7 +114,7 @@ async fn passes(plan: &Plan, tls: &ClientTls, deadline: Instant) -> Result<(), F
         producer.send(builder.finish()).await?;
         let again = clock::instant() + PASSAGE;
         while clock::instant() < again {
-            if arrived(&cache, start).await {
+            if arrived(cache, start).await {
                 return Ok(());
             }
             tokio::time::sleep(INTERVAL).await;

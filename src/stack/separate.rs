@@ -3,25 +3,31 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use futures::future::OptionFuture;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use weir_component::Direction;
 use weir_service::{Shutdown, Trigger, clock};
 
 use super::processes::{Happening, Program, died_early, supervise, this_executable};
-use super::{Component, Counts, Event, Plan};
+use super::{Counts, Event, Plan};
 use crate::background::background;
+use crate::components::Entry;
 use crate::failure::Failure;
 
 /// Between the supervisors and the foreground.
 const HAPPENINGS: usize = 64;
 
-/// The supervised processes, in the order in which they were started.
+/// What starts each process, by its component. A process whose sender is dropped is never started.
+pub(crate) type Starts = BTreeMap<&'static str, oneshot::Sender<()>>;
+
+/// The supervised processes.
 #[derive(Debug)]
 pub(crate) struct Separate {
     plan: Plan,
-    children: Vec<Supervised>,
+    children: BTreeMap<&'static str, Supervised>,
     happenings: mpsc::Receiver<Happening>,
-    pids: BTreeMap<Component, u32>,
+    pids: BTreeMap<&'static str, u32>,
 }
 
 #[derive(Debug)]
@@ -32,31 +38,42 @@ struct Supervised {
 }
 
 impl Separate {
-    /// Starts all processes. Whether they serve is another question, see [`Separate::next`].
-    pub(crate) fn start(plan: &Plan) -> Result<Self, Failure> {
+    /// Prepares all processes; each runs once it is started, see [`Starts`]. Whether it serves is another question.
+    pub(crate) fn prepare(plan: &Plan) -> Result<(Self, Starts), Failure> {
         let executable = this_executable()?;
         let (sender, happenings) = mpsc::channel(HAPPENINGS);
-        let mut children = Vec::new();
-        for component in Component::IN_ORDER {
+        let (mut children, mut starts) = (BTreeMap::new(), Starts::new());
+        for component in plan.components.iter().map(Entry::name) {
             let program = Program {
                 component,
                 executable: executable.clone(),
-                arguments: plan.arguments(component),
-                log: plan.state.log_of(component.name()),
+                arguments: plan.arguments(component)?,
+                log: plan.state.log_of(component),
             };
             let (trigger, stop) = Shutdown::new();
-            let task = background(supervise(program.clone(), stop, sender.clone()));
-            children.push(Supervised { program, trigger, task });
+            let (start, started) = oneshot::channel();
+            let supervised = {
+                let (program, sender) = (program.clone(), sender.clone());
+                async move {
+                    if let Some(Ok(())) = stop.unless_requested(started).await {
+                        supervise(program, stop, sender).await;
+                    }
+                }
+            };
+            let task = background(supervised);
+            starts.insert(component, start);
+            children.insert(component, Supervised { program, trigger, task });
         }
-        Ok(Self {
+        let separate = Self {
             plan: plan.clone(),
             children,
             happenings,
             pids: BTreeMap::new(),
-        })
+        };
+        Ok((separate, starts))
     }
 
-    pub(crate) fn pids(&self) -> Vec<(Component, u32)> {
+    pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         self.pids.iter().map(|(component, pid)| (*component, *pid)).collect()
     }
 
@@ -83,7 +100,7 @@ impl Separate {
                 how,
                 again_in,
             } => {
-                let early = self.children.iter().find(|child| child.program.component == component);
+                let early = self.children.get(component);
                 let failure = early.map(|child| died_early(&child.program, &how));
                 Event::Died {
                     component,
@@ -96,28 +113,33 @@ impl Separate {
         }
     }
 
-    /// Stops along the way of an envelope, each process only after those that feed it.
-    pub(crate) async fn stop(mut self, mut say: impl FnMut(Component, Duration)) -> (Vec<Failure>, Counts) {
+    /// Stops each process after those that need it.
+    pub(crate) async fn stop(mut self, mut say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         let mut failures = Vec::new();
-        while let Some(Supervised {
-            program,
-            trigger,
-            mut task,
-        }) = self.children.pop()
-        {
-            let started = clock::instant();
-            trigger.fire();
-            loop {
-                tokio::select! {
-                    // What happens is read on, so that no supervisor waits to be heard.
-                    happening = self.happenings.recv() => if let Some(Happening::Trouble { component, what }) = happening {
-                        failures.push(Failure::new(weir_error::ErrorKind::Internal, format!("{component}: {what}")));
-                    },
-                    _ = &mut task => break,
-                }
+        let stop = |component: &Entry| OptionFuture::from(self.children.remove(component.name()).map(stop_timed));
+        let mut stopping = self.plan.components.walk(Direction::Stop, stop);
+        loop {
+            tokio::select! {
+                // What happens is read on, so that no supervisor waits to be heard.
+                happening = self.happenings.recv() => if let Some(Happening::Trouble { component, what }) = happening {
+                    failures.push(Failure::new(weir_error::ErrorKind::Internal, format!("{component}: {what}")));
+                },
+                stopped = stopping.next() => match stopped {
+                    Some((component, took)) => say(component.name(), took.unwrap_or_default()),
+                    None => break,
+                },
             }
-            say(program.component, clock::instant().duration_since(started));
         }
+        drop(stopping);
         (failures, self.counts())
     }
+}
+
+/// Stops a process; gives how long it took.
+async fn stop_timed(Supervised { trigger, task, .. }: Supervised) -> Duration {
+    let started = clock::instant();
+    trigger.fire();
+    // A supervisor that panicked has stopped, too: its child is killed when it is dropped.
+    task.await.ok();
+    clock::instant().duration_since(started)
 }

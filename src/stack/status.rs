@@ -8,17 +8,23 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use weir_component::Component;
 use weir_flow::LedgerSnapshot;
 
-use super::Component;
+use crate::components::table;
 use crate::terminal::thousands;
 
-/// What these sent has left the stack, or is kept.
-const CONSUMERS: [Component; 4] = [
-    Component::Rlp,
-    Component::TrafficController,
-    Component::LogCache,
-    Component::SyslogAgent,
+/// Takes all envelopes of producers.
+const ENTRANCE: &str = weir_agents_forwarder::Server::DESCRIPTION.name;
+/// Those that serve consumers of streams.
+const STREAMS: [&str; 2] = [
+    weir_rlp_server::Server::DESCRIPTION.name,
+    weir_traffic_controller_server::Server::DESCRIPTION.name,
+];
+/// What these sent has left the stack or is kept, as has what [`STREAMS`] sent.
+const SINKS: [&str; 2] = [
+    weir_log_cache_server::Server::DESCRIPTION.name,
+    weir_agents_syslog::Server::DESCRIPTION.name,
 ];
 
 /// The counts of all components at one moment.
@@ -43,14 +49,14 @@ impl Counts {
     pub(crate) fn of(ledgers: impl IntoIterator<Item = LedgerSnapshot>) -> Self {
         let mut counts = Self::default();
         for ledger in ledgers {
-            let is = |component: Component| ledger.component == component.name();
-            if is(Component::ForwarderAgent) {
+            let is_one_of = |components: &[&str]| components.contains(&ledger.component.as_str());
+            if is_one_of(&[ENTRANCE]) {
                 counts.received += ledger.received;
             }
-            if is(Component::Rlp) || is(Component::TrafficController) {
+            if is_one_of(&STREAMS) {
                 counts.subscribers += u64::try_from(ledger.subscribers).unwrap_or(0);
             }
-            if CONSUMERS.iter().any(|consumer| is(*consumer)) {
+            if is_one_of(&STREAMS) || is_one_of(&SINKS) {
                 counts.delivered += ledger.sent;
             }
             for drop in ledger.dropped {
@@ -69,7 +75,7 @@ impl Counts {
     /// counts as empty.
     pub(crate) fn read(directory: &Path) -> Self {
         Self::of(
-            Component::IN_ORDER
+            table()
                 .iter()
                 .filter_map(|component| LedgerSnapshot::read(directory, component.name()).ok().flatten()),
         )
@@ -156,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    fn ledger(component: Component, received: u64, sent: u64, dropped: &[(&str, &str, u64)]) -> LedgerSnapshot {
+    fn ledger(component: &str, received: u64, sent: u64, dropped: &[(&str, &str, u64)]) -> LedgerSnapshot {
         let dropped = dropped
             .iter()
             .map(|&(hop, reason, count)| DropCount {
@@ -166,7 +172,7 @@ mod tests {
             })
             .collect();
         LedgerSnapshot {
-            component: component.name().to_owned(),
+            component: component.to_owned(),
             received,
             sent,
             subscribers: 2,
@@ -178,16 +184,16 @@ mod tests {
     fn stack(times: u64) -> Counts {
         Counts::of([
             ledger(
-                Component::ForwarderAgent,
+                "forwarder-agent",
                 1000 * times,
                 1990 * times,
                 &[("egress loggregator-agent", "peer_lost", 10 * times)],
             ),
-            ledger(Component::LoggregatorAgent, 990 * times, 990 * times, &[]),
-            ledger(Component::SyslogAgent, 1000 * times, 30 * times, &[]),
-            ledger(Component::Doppler, 990 * times, 1980 * times, &[]),
+            ledger("loggregator-agent", 990 * times, 990 * times, &[]),
+            ledger("syslog-agent", 1000 * times, 30 * times, &[]),
+            ledger("doppler", 990 * times, 1980 * times, &[]),
             ledger(
-                Component::Rlp,
+                "rlp",
                 990 * times,
                 980 * times,
                 &[
@@ -195,7 +201,7 @@ mod tests {
                     ("ingress", "slow_consumer", 3 * times),
                 ],
             ),
-            ledger(Component::LogCache, 990 * times, 990 * times, &[]),
+            ledger("log-cache", 990 * times, 990 * times, &[]),
         ])
     }
 

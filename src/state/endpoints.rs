@@ -9,14 +9,15 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use weir_error::ErrorKind;
 use weir_files::Readers;
 
 use super::{Lock, StateDir};
 use crate::failure::Failure;
 
-/// The keys of this version; those of later ones are ignored when reading.
+/// What a running stack makes known. Keys of later versions do no harm when reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoints {
     /// The authority's certificate (PEM).
@@ -24,36 +25,9 @@ pub(crate) struct Endpoints {
     /// With `client_key`: may call every internal gRPC service.
     pub(crate) client_cert: PathBuf,
     pub(crate) client_key: PathBuf,
-    /// v2 gRPC ingress for producers: the forwarder agent (`host:port`, server name `metron`).
-    pub(crate) agent: String,
-    /// The agent that talks to the dopplers (gRPC, server name `metron`).
-    pub(crate) loggregator_agent: String,
-    /// The agent that talks to syslog drains (gRPC, server name `metron`).
-    pub(crate) syslog_agent: String,
-    /// `https://…`: how the drains are doing, with a client certificate.
-    pub(crate) syslog_agent_status: String,
-    /// `https://…`: which apps drain where, with a client certificate.
-    pub(crate) binding_cache: String,
-    /// gRPC, server name `doppler`.
-    pub(crate) doppler: String,
-    /// gRPC, server name `reverselogproxy`.
-    pub(crate) rlp: String,
-    /// `https://…`: the stream as server-sent events, with a token.
-    pub(crate) rlp_gateway: String,
-    /// `wss://…`: firehose and app streams.
-    pub(crate) traffic_controller: String,
-    /// gRPC, server name `log-cache`.
-    pub(crate) log_cache: String,
-    /// `https://…`: REST, with a client certificate.
-    pub(crate) log_cache_gateway: String,
-    /// `https://…`: REST, with a token.
-    pub(crate) log_cache_proxy: String,
-    /// Syslog over TLS for the original's agents (`host:port`), with a client certificate.
-    pub(crate) log_cache_syslog: String,
-    /// `https://…`: SQL over HTTP, with the token.
-    pub(crate) sql_http: String,
-    /// `https://…`: users, clients and tokens.
-    pub(crate) uaa: String,
+    /// Where each port of the stack listens, by its key in the table of components: `host:port`, or a URL.
+    #[serde(flatten, deserialize_with = "texts")]
+    pub(crate) addresses: BTreeMap<String, String>,
     /// The first user, who may do everything.
     pub(crate) admin_user: String,
     /// The password that was generated for them; absent once somebody removed its file.
@@ -73,6 +47,18 @@ impl Endpoints {
                 format!("`{}`: {error}", state.endpoints().display()),
             )
             .with_hint("it was written by another version: stop that stack and start it again with `weir up`")
+        })
+    }
+
+    /// The address of the port with this key.
+    pub(crate) fn address(&self, key: &str) -> Result<&str, Failure> {
+        let found = self.addresses.get(key).map(String::as_str);
+        found.ok_or_else(|| {
+            Failure::new(
+                ErrorKind::NotFound,
+                format!("endpoint `{key}`: this stack has none of that name"),
+            )
+            .with_hint("it runs without the component that this command asks: start it without `--only`")
         })
     }
 
@@ -103,6 +89,16 @@ impl Endpoints {
     }
 }
 
+/// The keys whose values are texts; others are of a later version.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let object = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    let text = |(key, value)| match value {
+        Value::String(text) => Some((key, text)),
+        _ => None,
+    };
+    Ok(object.into_iter().filter_map(text).collect())
+}
+
 /// Why there is no `endpoints.json`: nobody started a stack, or it is just starting (or stopping).
 fn absent(state: &StateDir) -> Failure {
     let root = state.root().display();
@@ -124,27 +120,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::components::table;
+    use crate::stack::Ports;
 
     fn example() -> Endpoints {
         Endpoints {
             ca: "/s/certs/ca.crt".into(),
             client_cert: "/s/certs/client.crt".into(),
             client_key: "/s/certs/client.key".into(),
-            agent: "127.0.0.1:3458".to_owned(),
-            loggregator_agent: "127.0.0.1:3459".to_owned(),
-            syslog_agent: "127.0.0.1:3460".to_owned(),
-            syslog_agent_status: "https://127.0.0.1:3461".to_owned(),
-            binding_cache: "https://127.0.0.1:9000".to_owned(),
-            doppler: "127.0.0.1:8082".to_owned(),
-            rlp: "127.0.0.1:8083".to_owned(),
-            rlp_gateway: "https://127.0.0.1:8088".to_owned(),
-            traffic_controller: "wss://127.0.0.1:8081".to_owned(),
-            log_cache: "127.0.0.1:8080".to_owned(),
-            log_cache_gateway: "https://127.0.0.1:8084".to_owned(),
-            log_cache_proxy: "https://127.0.0.1:8085".to_owned(),
-            log_cache_syslog: "127.0.0.1:6067".to_owned(),
-            sql_http: "https://127.0.0.1:8086".to_owned(),
-            uaa: "https://127.0.0.1:8443".to_owned(),
+            addresses: Ports::usual(table())
+                .peers()
+                .iter()
+                .map(|peer| (peer.port.key.to_owned(), peer.endpoint()))
+                .collect(),
             admin_user: "admin".to_owned(),
             admin_password: Some("generated".to_owned()),
             pids: BTreeMap::from([("doppler".to_owned(), 7)]),
@@ -169,8 +157,11 @@ mod tests {
         let mut object: serde_json::Value =
             serde_json::from_str(&Endpoints::read_text(&state).expect("text")).expect("json");
         object["console"] = "https://127.0.0.1:8444".into();
+        object["consoles"] = serde_json::json!({"count": 2});
         fs::write(state.endpoints(), object.to_string()).expect("rewritten");
-        assert_eq!(Endpoints::read(&state).expect("read"), example());
+        let mut later = Endpoints::read(&state).expect("read");
+        assert!(later.addresses.remove("console").is_some());
+        assert_eq!(later, example());
 
         Endpoints::remove(&state).expect("removed");
         Endpoints::remove(&state).expect("nothing left to remove");

@@ -11,6 +11,7 @@ mod commands;
 mod drains;
 mod lifecycle;
 mod lines;
+mod only;
 mod processes;
 mod stack;
 mod state_files;

@@ -36,6 +36,7 @@
 mod addresses;
 mod aggregate;
 mod check;
+mod component;
 mod config;
 mod error;
 mod feed;

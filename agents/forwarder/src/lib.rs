@@ -30,6 +30,7 @@
     )
 )]
 
+mod component;
 mod config;
 pub mod downstream;
 mod error;

@@ -17,6 +17,7 @@
 //! acknowledgement releases it. Every received envelope is sent, in flight, or dropped and counted by reason. This
 //! crate corresponds to the loggregator agent of loggregator-agent-release, without its UDP (v1) part.
 
+mod component;
 mod config;
 mod intake;
 mod metrics;

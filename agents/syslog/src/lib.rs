@@ -48,6 +48,7 @@
 )]
 
 mod bindings;
+mod component;
 mod config;
 mod drain;
 mod error;

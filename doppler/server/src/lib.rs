@@ -7,6 +7,7 @@
 //! `Ingress/Send` and `Egress/Receiver` are not served, as in the original (logging §3).
 
 mod absent;
+mod component;
 mod config;
 mod consumer_reconnect;
 mod egress;

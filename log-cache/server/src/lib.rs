@@ -7,6 +7,7 @@
 
 mod answers;
 mod caller;
+mod component;
 mod config;
 mod error;
 mod gateway;

@@ -16,6 +16,7 @@
 //! badly framed), `unconvertible` (not an envelope's), `too_large`; `egress: rejected` (refused by the log cache),
 //! `shutting_down`. The component matches log-cache-syslog-server of log-cache-release.
 
+mod component;
 mod config;
 mod connection;
 mod error;

@@ -28,6 +28,7 @@
 
 mod answer;
 mod backlog;
+mod component;
 mod config;
 mod connection;
 mod error;

@@ -4,6 +4,7 @@
 //! unless the tags must be rewritten. The RLP has no queues: if a client reads slowly, HTTP/2 flow control delays its
 //! subscriptions, and the doppler's queue decides which source loses envelopes.
 
+mod component;
 mod config;
 mod error;
 mod server;

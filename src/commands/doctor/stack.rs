@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weir_component::{Component as _, Description, Port};
 use weir_error::ErrorKind;
 use weir_flow::LedgerSnapshot;
 
@@ -9,8 +10,9 @@ use super::Finding;
 use crate::client::Stack;
 use crate::commands::drain;
 use crate::commands::sql::{Format, Query};
-use crate::stack::{Component, Counts, Ports};
-use crate::state::{Lock, StateDir};
+use crate::components::Table;
+use crate::stack::{Counts, Ports};
+use crate::state::{Endpoints, Lock, StateDir};
 use crate::terminal::thousands;
 
 /// A server on this machine that has not answered by then does not answer.
@@ -20,26 +22,43 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
+const DOPPLER: &str = weir_doppler_server::Server::DESCRIPTION.name;
+const LOG_CACHE: &str = weir_log_cache_server::Server::DESCRIPTION.name;
+
 /// All of them.
-pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
+pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     let stack = match Stack::find(state) {
         Ok(stack) => stack,
-        Err(failure) => return absent(state, &failure.to_string()),
+        Err(failure) => return absent(state, table, &failure.to_string()),
     };
     let mut findings = vec![Finding::fine(
         "stack",
         format!("is running (process {})", Lock::holder(state).unwrap_or_default()),
     )];
-    for (key, address, name) in servers(&stack) {
+    for (key, address, name) in servers(table, &stack.endpoints) {
         findings.push(answers(&stack, key, address, name).await);
     }
-    findings.push(sql(&stack).await);
-    findings.extend(drains(&stack).await);
-    let ledger = |component: Component| {
-        let read = LedgerSnapshot::read(&state.ledger(), component.name());
+    let runs = |component| stack.endpoints.pids.contains_key(component);
+    if runs(LOG_CACHE) {
+        findings.push(sql(&stack).await);
+    }
+    if runs(weir_agents_syslog::Server::DESCRIPTION.name) {
+        findings.extend(drains(&stack).await);
+    }
+    if runs(DOPPLER) && runs(LOG_CACHE) {
+        findings.push(storage(state).await);
+    }
+    findings.push(losses(state));
+    findings
+}
+
+/// Whether the log cache took what the doppler gave it, by their ledgers.
+async fn storage(state: &StateDir) -> Finding {
+    let ledger = |component| {
+        let read = LedgerSnapshot::read(&state.ledger(), component);
         read.ok().flatten().unwrap_or_default()
     };
-    let (mut doppler, mut log_cache) = (ledger(Component::Doppler), ledger(Component::LogCache));
+    let (mut doppler, mut log_cache) = (ledger(DOPPLER), ledger(LOG_CACHE));
     for _ in 0..LOOKS {
         if doppler.storing > 0 && log_cache.stored >= doppler.stored {
             break;
@@ -47,13 +66,11 @@ pub(super) async fn findings(state: &StateDir) -> Vec<Finding> {
         // A file may be a second old: of before the log cache subscribed, or older than the doppler's.
         tokio::time::sleep(BETWEEN_LOOKS).await;
         if doppler.storing <= 0 {
-            doppler = ledger(Component::Doppler);
+            doppler = ledger(DOPPLER);
         }
-        log_cache = ledger(Component::LogCache);
+        log_cache = ledger(LOG_CACHE);
     }
-    findings.push(stored(&doppler, &log_cache));
-    findings.push(losses(state));
-    findings
+    stored(&doppler, &log_cache)
 }
 
 /// What the doppler gave to the log cache against what the log cache took.
@@ -85,7 +102,7 @@ fn stored(doppler: &LedgerSnapshot, log_cache: &LedgerSnapshot) -> Finding {
 }
 
 /// Without a stack, the question is whether one could start.
-fn absent(state: &StateDir, failure: &str) -> Vec<Finding> {
+fn absent(state: &StateDir, table: &Table, failure: &str) -> Vec<Finding> {
     let mut findings = vec![match Lock::holder(state) {
         Some(pid) => Finding::odd(
             "stack",
@@ -102,7 +119,7 @@ fn absent(state: &StateDir, failure: &str) -> Vec<Finding> {
             format!("is not running; `weir{} up` starts it", state.as_flag()),
         ),
     }];
-    let taken = Ports::default().taken();
+    let taken = Ports::usual(table).taken(table);
     if taken.is_empty() {
         findings.push(Finding::fine("ports", "the usual ones are free"));
     }
@@ -116,43 +133,13 @@ fn absent(state: &StateDir, failure: &str) -> Vec<Finding> {
     findings
 }
 
-fn servers(stack: &Stack) -> Vec<(&'static str, &str, &'static str)> {
-    let endpoints = &stack.endpoints;
-    [
-        ("uaa", &endpoints.uaa, Component::Uaa),
-        ("agent", &endpoints.agent, Component::ForwarderAgent),
-        (
-            "loggregator_agent",
-            &endpoints.loggregator_agent,
-            Component::LoggregatorAgent,
-        ),
-        ("syslog_agent", &endpoints.syslog_agent, Component::SyslogAgent),
-        (
-            "syslog_agent_status",
-            &endpoints.syslog_agent_status,
-            Component::SyslogAgent,
-        ),
-        ("binding_cache", &endpoints.binding_cache, Component::BindingCache),
-        ("doppler", &endpoints.doppler, Component::Doppler),
-        ("rlp", &endpoints.rlp, Component::Rlp),
-        ("rlp_gateway", &endpoints.rlp_gateway, Component::RlpGateway),
-        (
-            "traffic_controller",
-            &endpoints.traffic_controller,
-            Component::TrafficController,
-        ),
-        ("log_cache", &endpoints.log_cache, Component::LogCache),
-        ("log_cache_gateway", &endpoints.log_cache_gateway, Component::LogCache),
-        ("log_cache_proxy", &endpoints.log_cache_proxy, Component::LogCache),
-        (
-            "log_cache_syslog",
-            &endpoints.log_cache_syslog,
-            Component::LogCacheSyslog,
-        ),
-        ("sql_http", &endpoints.sql_http, Component::LogCache),
-    ]
-    .map(|(key, address, component)| (key, address.as_str(), component.server_name()))
-    .to_vec()
+/// Every port that the stack makes known: its key, its address and the name in its certificate.
+fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static str, &'e str, &'static str)> {
+    let known = |(port, component): (&'static Port, &Description)| {
+        let address = endpoints.addresses.get(port.key)?;
+        Some((port.key, address.as_str(), component.server_name()))
+    };
+    table.ports().filter_map(known).collect()
 }
 
 /// Connects and shakes hands, which proves port, process and certificates.

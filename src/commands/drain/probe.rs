@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use weir_component::Component as _;
 use weir_config::{Loader, environment};
 use weir_drain::{Binding, ProbeReport, Settings};
 use weir_error::ErrorKind;
@@ -11,7 +12,6 @@ use weir_tls::{CipherSuites, Trust};
 use super::{status, target};
 use crate::client::Stack;
 use crate::failure::Failure;
-use crate::stack::Component;
 use crate::state::StateDir;
 use crate::terminal::Output;
 
@@ -84,7 +84,7 @@ pub(super) async fn try_out(binding: &Binding, state: &StateDir) -> Result<Probe
 
 /// The settings of this stack's syslog agent, or the usual ones.
 fn settings(state: &StateDir) -> Result<Settings, Failure> {
-    let component = Component::SyslogAgent.name();
+    let component = weir_agents_syslog::Server::DESCRIPTION.name;
     let mut loader = Loader::new(component).env(environment());
     let file = state.config_of(component);
     if file.exists() {

@@ -14,6 +14,8 @@ use crate::failure::Failure;
 
 pub(super) use weir_agents_binding_cache::status::Status as CacheStatus;
 
+/// The key of the syslog agent's port for its status.
+const AGENT: &str = "syslog_agent_status";
 /// Rows of a hundred thousand drains.
 const MAX_BODY: usize = 256 << 20;
 
@@ -63,17 +65,21 @@ pub(super) fn is_passing(failure: &Failure) -> bool {
 
 /// All drains of the syslog agent.
 pub(super) async fn drains(stack: &Stack) -> Result<Vec<Drain>, Failure> {
-    get(stack, &format!("{}/v1/drains", stack.endpoints.syslog_agent_status)).await
+    get(stack, &format!("{}/v1/drains", stack.endpoints.address(AGENT)?)).await
 }
 
 /// What the binding cache says about its sources.
 pub(super) async fn cache(stack: &Stack) -> Result<CacheStatus, Failure> {
-    get(stack, &format!("{}/v1/status", stack.endpoints.binding_cache)).await
+    get(
+        stack,
+        &format!("{}/v1/status", stack.endpoints.address("binding_cache")?),
+    )
+    .await
 }
 
 /// Tells the syslog agent that the drains at this place can be reached: those that wait there are tried now.
 pub(super) async fn reached(stack: &Stack, place: &str) -> Result<(), Failure> {
-    let agent = &stack.endpoints.syslog_agent_status;
+    let agent = stack.endpoints.address(AGENT)?;
     let url = format!("{agent}/v1/drains/reached?address={place}");
     ask(stack, Request::post(&url), &url).await.map(drop)
 }

@@ -121,7 +121,7 @@ impl Query {
             Asker::User => token::current(&stack.state).await?,
             Asker::Operator => token::operator(&stack.state)?,
         };
-        Request::post(format!("{}/v1/sql", stack.endpoints.sql_http))
+        Request::post(format!("{}/v1/sql", stack.endpoints.address("sql_http")?))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("bearer {token}"))
             .body(Full::from(self.body().to_string()))

@@ -4,6 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use weir_component::Component as _;
+
+use crate::components::Entry;
 use crate::stack::{Counts, Plan};
 use crate::state::{Endpoints, shell_quoted};
 use crate::terminal::thousands;
@@ -16,6 +19,17 @@ pub(super) fn welcome(plan: &Plan, processes: bool, took: Duration) -> String {
     } else {
         "one process"
     };
+    if !plan.components.has(weir_agents_forwarder::Server::DESCRIPTION.name) {
+        let components: Vec<&str> = plan.components.iter().map(Entry::name).collect();
+        return format!(
+            "weir is up with {} only: {how}, ready after {}.{:03} s. Ctrl-C stops it in order.\n\
+             Endpoints are in {}, the operator's token is printed by `{weir} token`.\n",
+            components.join(", "),
+            took.as_secs(),
+            took.subsec_millis(),
+            plan.state.endpoints().display(),
+        );
+    }
     format!(
         "\
 weir is up: {how}, ready after {}.{:03} s. Ctrl-C stops it in order.

@@ -11,7 +11,6 @@ use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::endpoints::authority;
 use crate::{Emitter, Endpoints, Https, Ledgers, LogCache, eventually, weir_binary};
 
 /// How long a stack may take to stop.
@@ -275,30 +274,28 @@ impl Stack {
     /// # Errors
     /// Fails when it does not do so in time.
     pub async fn wait_for_restart(&self, component: &str, old: i32) -> anyhow::Result<()> {
-        let address = match component {
-            "forwarder-agent" => &self.endpoints.agent,
-            "loggregator-agent" => &self.endpoints.loggregator_agent,
-            "syslog-agent" => &self.endpoints.syslog_agent,
-            "binding-cache" => &self.endpoints.binding_cache,
-            "log-cache-syslog" => &self.endpoints.log_cache_syslog,
-            "doppler" => &self.endpoints.doppler,
-            "rlp" => &self.endpoints.rlp,
-            "rlp-gateway" => &self.endpoints.rlp_gateway,
-            "uaa" => &self.endpoints.uaa,
-            "traffic-controller" => &self.endpoints.traffic_controller,
-            "log-cache" => &self.endpoints.log_cache,
-            _ => bail!("no such component: {component}"),
-        };
+        let address = self.listens(component)?;
         eventually(&format!("{component} is back"), async || {
             let now = Endpoints::read(&self.state_dir)?;
             match now.pids.get(component) {
                 Some(pid) if *pid != old => {}
                 other => bail!("pid {other:?}, was {old}"),
             }
-            TcpStream::connect(authority(address)).await?;
+            TcpStream::connect(&address).await?;
             Ok(())
         })
         .await
+    }
+
+    /// The address at which `component` listens, by its configuration file.
+    fn listens(&self, component: &str) -> anyhow::Result<String> {
+        let path = self.state_dir.join(format!("config/{component}.toml"));
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let mut lines = text.lines();
+        let address = lines.find_map(|line| line.strip_prefix("listen = \"")?.strip_suffix('"'));
+        Ok(address
+            .with_context(|| format!("{component} has no `listen`"))?
+            .to_owned())
     }
 
     /// Stops the stack with SIGINT, as Ctrl-C does, and returns its exit status.

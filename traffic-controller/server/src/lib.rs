@@ -25,6 +25,7 @@
     )
 )]
 
+mod component;
 mod config;
 mod error;
 mod http;

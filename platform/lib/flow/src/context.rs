@@ -26,6 +26,13 @@ impl Deref for LogContext {
     }
 }
 
+/// What a component that carries no envelopes is given by a host that keeps a ledger for each.
+impl From<LogContext> for Context {
+    fn from(context: LogContext) -> Self {
+        context.service
+    }
+}
+
 impl LogContext {
     /// Returns the context of `component`, and the trigger that stops it. A failing task stops it as well.
     #[must_use]

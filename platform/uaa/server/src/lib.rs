@@ -12,6 +12,7 @@
 //! Limits: forms of 64 KiB, bodies of 1 MiB, a bounded line for hashing (then 503 with `Retry-After`), 4 attempts at a time
 //! for one user name (then 429). No secret is in a log, an error or a URL.
 
+mod component;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;

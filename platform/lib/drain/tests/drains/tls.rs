@@ -274,9 +274,8 @@ async fn chains_are_explained() {
     }
 }
 
-/// A drain requires a client certificate, and gets the right one, none, one of another CA, or an expired one, in TLS
-/// 1.2 and
-/// 1.3, which refuse at different times.
+/// A drain requires a client certificate, and gets the right one, none, one of another CA, or an expired one. TLS 1.2
+/// and TLS 1.3 are both tested, because they refuse at different times.
 #[tokio::test]
 async fn drains_may_demand_a_certificate() {
     let (root, clients, others) = (Ca::root("Root"), Ca::root("Clients"), Ca::root("Others"));

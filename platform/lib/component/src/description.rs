@@ -1,0 +1,77 @@
+//! What a component says about itself before it runs.
+
+/// The constants of a component.
+#[derive(Debug, Clone, Copy)]
+pub struct Description {
+    /// The subcommand; also the name of its configuration file, its ledger, its log and its certificate file.
+    pub name: &'static str,
+    /// The group that `weir up --only` knows it by, beside its name.
+    pub group: &'static str,
+    /// The line of `weir --help` that belongs to it.
+    pub help: &'static str,
+    /// The names in its certificate; clients expect the first one, unless they are told another.
+    pub server_names: &'static [&'static str],
+    /// Where it listens. The first port is the one that other components call.
+    pub ports: &'static [Port],
+    /// The names of the components that must serve before this one starts, and that stop only after it: those that it
+    /// asks, and those that take what it hands on. A subscriber does not need the component that it subscribes to: it
+    /// takes what that one hands on, and is needed by it.
+    pub needs: &'static [&'static str],
+}
+
+impl Description {
+    /// The name under which clients expect its certificate.
+    #[must_use]
+    pub const fn server_name(&self) -> &'static str {
+        self.server_names[0]
+    }
+
+    /// The port that other components call.
+    #[must_use]
+    pub const fn port(&self) -> &'static Port {
+        &self.ports[0]
+    }
+}
+
+/// One address on which a component listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// Its key in `endpoints.json` and `ports.json`.
+    pub key: &'static str,
+    /// The number that documentation and examples use.
+    pub default: u16,
+    /// The scheme of its URL in `endpoints.json`; without one, `host:port` stands there.
+    pub scheme: Option<&'static str>,
+}
+
+impl Port {
+    /// A port that clients know as `host:port`: gRPC, syslog.
+    #[must_use]
+    pub const fn plain(key: &'static str, default: u16) -> Self {
+        Self {
+            key,
+            default,
+            scheme: None,
+        }
+    }
+
+    /// A port that clients know as `https://host:port`.
+    #[must_use]
+    pub const fn https(key: &'static str, default: u16) -> Self {
+        Self {
+            key,
+            default,
+            scheme: Some("https"),
+        }
+    }
+
+    /// A port that clients know as `wss://host:port`.
+    #[must_use]
+    pub const fn wss(key: &'static str, default: u16) -> Self {
+        Self {
+            key,
+            default,
+            scheme: Some("wss"),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The components of a stack. A new one is a crate whose server implements [`weir_component::Component`], and one line here.
+
+use std::sync::LazyLock;
+
+use weir_flow::LogContext;
+
+/// A component as this program has it.
+pub(crate) type Entry = weir_component::Entry<LogContext>;
+/// Some components that run together.
+pub(crate) type Table = weir_component::Table<LogContext>;
+
+/// Every component, in the order of `weir --help`.
+const COMPONENTS: [Entry; 11] = [
+    Entry::of::<weir_platform_uaa_server::Server>(),
+    Entry::of::<weir_agents_forwarder::Server>(),
+    Entry::of::<weir_agents_loggregator::Server>(),
+    Entry::of::<weir_agents_syslog::Server>(),
+    Entry::of::<weir_agents_binding_cache::Server>(),
+    Entry::of::<weir_doppler_server::Server>(),
+    Entry::of::<weir_rlp_server::Server>(),
+    Entry::of::<weir_rlp_gateway::Server>(),
+    Entry::of::<weir_traffic_controller_server::Server>(),
+    Entry::of::<weir_log_cache_server::Server>(),
+    Entry::of::<weir_log_cache_syslog::Server>(),
+];
+
+/// The table of this program.
+pub(crate) fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> =
+        LazyLock::new(|| Table::new(&COMPONENTS).expect("the table is constant, and every test of a command reads it"));
+    &TABLE
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use clap::CommandFactory as _;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use weir_component::{Component, Description, Layout, Port, UnknownPort};
+use weir_config::{ListenAddr, Problems};
+use weir_service::Context;
+use weir_tls::{IdentityFiles, ServerTls, TlsError};
+
+use super::*;
+use crate::cli::Cli;
+use crate::commands::{component, doctor};
+use crate::stack::{Plan, PortChoice, Ports, Stack};
+use crate::state::{Lock, StateDir};
+
+/// A component that shakes hands, and no more.
+struct Greeter(TcpListener, ServerTls, Context);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Raw {
+    listen: ListenAddr,
+    identity: IdentityFiles,
+}
+
+struct Config(Raw);
+
+impl TryFrom<Raw> for Config {
+    type Error = Problems;
+
+    fn try_from(raw: Raw) -> Result<Self, Problems> {
+        Ok(Self(raw))
+    }
+}
+
+impl Component for Greeter {
+    const DESCRIPTION: Description = Description {
+        name: "greeter",
+        group: "test",
+        help: "Run the greeter: shakes hands with everybody",
+        server_names: &["greeter", "greeter.service.cf.internal"],
+        ports: &[Port::https("greeter_door", 7)],
+        needs: &[],
+    };
+
+    type RawConfig = Raw;
+    type Config = Config;
+    type Context = Context;
+    type Error = TlsError;
+
+    fn configuration(layout: &Layout, identity: IdentityFiles) -> Result<Raw, UnknownPort> {
+        let listen = layout.address("greeter_door")?.into();
+        Ok(Raw { listen, identity })
+    }
+
+    async fn bind(Config(raw): Config, context: Context) -> Result<Self, TlsError> {
+        let listener = TcpListener::bind(raw.listen.socket()).await.expect("free");
+        Ok(Self(listener, ServerTls::mutual(&raw.identity)?, context))
+    }
+
+    async fn run(self) -> Result<(), TlsError> {
+        let Self(listener, tls, context) = self;
+        while let Some(Ok((stream, _))) = context.shutdown.unless_requested(listener.accept()).await {
+            drop(tls.acceptor().accept(stream).await);
+        }
+        Ok(())
+    }
+}
+
+fn greeters() -> Table {
+    Table::new(&[Entry::of::<Greeter>()]).expect("one component")
+}
+
+/// The table of this program is in order: names, keys, usual ports and needs fit together.
+#[test]
+fn the_table_is_in_order() {
+    assert_eq!(table().iter().count(), COMPONENTS.len());
+    assert_eq!(table().start_order().len(), COMPONENTS.len());
+}
+
+/// A line of the table is a subcommand with its line in `--help`, and takes the arguments of any component.
+#[test]
+fn a_line_of_the_table_is_a_subcommand() {
+    let mut command = component::subcommands(Cli::command(), &greeters());
+    let help = command.render_long_help().to_string();
+    let line = help.lines().find(|line| line.trim_start().starts_with("greeter "));
+    assert!(
+        line.is_some_and(|line| line.ends_with("Run the greeter: shakes hands with everybody")),
+        "{help}"
+    );
+    command
+        .try_get_matches_from(["weir", "greeter", "--config", "greeter.toml", "--check"])
+        .expect("as any component");
+}
+
+/// Setup: a table of one component that nothing else in this program knows. Must hold: it gets a port, a certificate and
+/// a configuration, runs, is made known, is looked at by the doctor, and stops.
+#[tokio::test]
+async fn a_line_of_the_table_is_a_part_of_the_stack() {
+    let base = tempfile::tempdir().expect("temporary directory");
+    let state = StateDir::at(base.path()).expect("absolute");
+    state.create().expect("created");
+    let _lock = Lock::acquire(&state).await.expect("free");
+    let table = greeters();
+
+    let ports = Ports::choose(PortChoice::Auto, &table, &table, &state).expect("some are free");
+    let plan = Plan::prepare(&state, &table, ports).expect("prepared");
+    let stack = Stack::start(&plan, false).await.expect("serves");
+    let endpoints = plan.endpoints(stack.pids());
+    endpoints.write(&state).expect("written");
+    assert_eq!(endpoints.pids["greeter"], std::process::id());
+    let address = endpoints.address("greeter_door").expect("known");
+    assert!(address.starts_with("https://127.0.0.1:"), "{address}");
+
+    let mut report = String::new();
+    let show = |finding: &doctor::Finding| {
+        report.push_str(&finding.to_text());
+        Ok(())
+    };
+    let worst = doctor::look(&state, &table, show).await.expect("looked");
+    assert_eq!(worst, doctor::Level::Fine, "{report}");
+    let address = address.trim_start_matches("https://");
+    assert!(
+        report.contains(&format!("greeter_door answers at `{address}`")),
+        "{report}"
+    );
+
+    let mut stopped = Vec::new();
+    let (failures, _) = stack.stop(|component, _| stopped.push(component.to_owned())).await;
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(stopped, ["greeter"]);
+}
+
+/// What a stack runs by `--only` and what it leaves out.
+#[test]
+fn a_group_may_run_alone() {
+    let names = |only: &[&str]| -> Vec<_> {
+        let chosen = table().only(only).expect("known");
+        chosen.iter().map(Entry::name).collect()
+    };
+    assert_eq!(names(&["access"]), ["uaa"]);
+    assert_eq!(names(&["log-cache"]), ["uaa", "log-cache"]);
+    assert_eq!(names(&["forwarder-agent"]).len(), COMPONENTS.len());
+}

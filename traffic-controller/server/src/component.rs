@@ -1,0 +1,44 @@
+//! What the program knows of the traffic controller.
+
+use weir_component::{Component, Description, Layout, Port, UnknownPort};
+use weir_flow::LogContext;
+use weir_tls::IdentityFiles;
+
+use crate::{Config, Error, RawConfig, Server};
+
+impl Component for Server {
+    const DESCRIPTION: Description = Description {
+        name: "traffic-controller",
+        group: "logs",
+        help: "Run the traffic controller: the WebSocket firehose and app streams (v1)",
+        server_names: &["trafficcontroller"],
+        ports: &[Port::wss("traffic_controller", 8081)],
+        needs: &["uaa"],
+    };
+
+    type RawConfig = RawConfig;
+    type Config = Config;
+    type Context = LogContext;
+    type Error = Error;
+
+    fn configuration(layout: &Layout, identity: IdentityFiles) -> Result<RawConfig, UnknownPort> {
+        Ok(RawConfig {
+            listen: layout.address("traffic_controller")?.into(),
+            cert: identity.cert.clone(),
+            key: identity.key.clone(),
+            identity,
+            dopplers: vec![layout.address("doppler")?.into()],
+            token_file: layout.operator_token.clone(),
+            uaa: layout.uaa("doppler")?,
+            ..RawConfig::default()
+        })
+    }
+
+    async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
+        Self::bind(config, context).await
+    }
+
+    async fn run(self) -> Result<(), Error> {
+        self.run().await
+    }
+}
