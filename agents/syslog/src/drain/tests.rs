@@ -39,11 +39,9 @@ async fn lines_flow() {
     })
     .await;
     agent.assert_balanced(&[&drain]);
-    // A line for an idle drain is not gathered with others.
-    let begun = std::time::Instant::now();
+    // A line for an idle drain is not gathered with others: none come.
     drain.push(lines("app", 5000, 1), agent.now());
     eventually("one more", || receiver.count() == 5001).await;
-    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
     assert!(!agent.folder(&drain).exists(), "nothing went to disk");
     agent.stop(&[&drain]).await;
 }

@@ -2,7 +2,8 @@
 //!
 //! The `.proto` files under `proto/` are ours, written from the wire contract; `cargo run -p weir-xtask -- proto`
 //! turns them into `src/generated/` without protoc, and a test of `weir-xtask` fails when the two differ. Maps are
-//! `BTreeMap`s, so that encoding is deterministic, and `bytes` fields are [`bytes::Bytes`], so that decoding does not copy.
+//! `BTreeMap`s, so that encoding is deterministic, and `bytes` fields are [`Bytes`](prost::bytes::Bytes), so that decoding
+//! does not copy.
 //!
 //! These owned types are for edges and tests. The data plane carries envelopes as bytes (`weir-envelope`).
 
