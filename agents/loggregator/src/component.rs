@@ -1,11 +1,10 @@
 //! What the program knows of the loggregator agent.
 
-use weir_agents_lib::Error;
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
 use weir_flow::LogContext;
 use weir_tls::IdentityFiles;
 
-use crate::{Config, RawConfig, Server};
+use crate::{Config, Error, RawConfig, Server};
 
 impl Component for Server {
     const DESCRIPTION: Description = Description {
