@@ -20,17 +20,12 @@
 mod endpoints;
 mod lock;
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use endpoints::Endpoints;
 pub(crate) use lock::Lock;
 
 use crate::failure::Failure;
-
-/// Owner only: the directory holds private keys and the firehose token.
-const DIRECTORY_MODE: u32 = 0o700;
 
 /// The paths of one stack; absolute, so that they stay true in files that others read.
 #[derive(Debug, Clone)]
@@ -55,11 +50,7 @@ impl StateDir {
             &self.logs(),
             &self.uaa(),
         ] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(DIRECTORY_MODE)
-                .create(directory)
-                .map_err(|error| Failure::file(directory, &error))?;
+            weir_files::make_directory(directory).map_err(|error| Failure::file(directory, &error))?;
         }
         Ok(())
     }
@@ -153,6 +144,7 @@ pub(crate) fn shell_quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -23,6 +23,7 @@ use crate::terminal::Output;
 const EXAMPLES: &str = "\
 Examples:
   weir doppler --config doppler.toml        run until SIGTERM or Ctrl-C, which drains first
+  weir doppler --example > doppler.toml     begin a configuration: every key with its text and default
   weir doppler --config doppler.toml --check
                                             validate, print what would be in force, end
   weir doppler --config doppler.toml --set queue.envelopes=100000
@@ -44,6 +45,10 @@ pub(crate) struct Args {
     /// Validate the configuration, print it as it would be in force, and end
     #[arg(long)]
     check: bool,
+
+    /// Print a configuration with every key, what it means, what is allowed and its default, and end
+    #[arg(long, conflicts_with = "check")]
+    example: bool,
 
     /// Set one value, stronger than environment and file; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
@@ -160,6 +165,12 @@ impl Telemetry {
 }
 
 pub(crate) async fn run(component: Entry, args: Args) -> Result<ExitCode, Failure> {
+    if args.example {
+        let mut output = Output::stdout();
+        output.text(component.example()?.as_bytes())?;
+        output.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let loaded = config::load(&component, args.config.as_deref(), &args.set)?;
     if args.check {
         let mut output = Output::stdout();

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use weir_error::ErrorKind;
+use weir_net::AnswerBody;
 
 use crate::client::Stack;
 use crate::failure::Failure;
@@ -131,7 +131,7 @@ fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
 }
 
 /// Prints the answer as it arrives.
-async fn print(mut body: Incoming, output: &mut Output) -> Result<(), Failure> {
+async fn print(mut body: AnswerBody, output: &mut Output) -> Result<(), Failure> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Failure::new(ErrorKind::Unavailable, format!("the answer broke off: {error}"))

@@ -2,7 +2,7 @@ use clap::CommandFactory as _;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
-use weir_config::{ListenAddr, Problems};
+use weir_config::{ListenAddr, Problems, Setting};
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls, TlsError};
 
@@ -15,9 +15,12 @@ use crate::state::{Lock, StateDir};
 /// A component that shakes hands, and no more.
 struct Greeter(TcpListener, ServerTls, Context);
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, Setting)]
 struct Raw {
+    /// Where to shake hands.
+    #[setting(default = "127.0.0.1:7")]
     listen: ListenAddr,
+    /// The certificate of the greeter.
     identity: IdentityFiles,
 }
 

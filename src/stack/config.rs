@@ -31,3 +31,30 @@ fn loader(component: &str, file: Option<&Path>) -> Loader {
         None => loader,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of each component loads, and says what no configuration says: the defaults.
+    #[test]
+    fn examples_are_the_defaults() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("example.toml");
+        for component in crate::components::table().iter() {
+            let text = component.example().expect("an example");
+            std::fs::write(&path, &text).expect("written");
+            // Some defaults are not usable: the log cache needs a token. They are then refused in the same words.
+            let in_force = |file| match load(component, file, &[]) {
+                Ok(loaded) => loaded.effective,
+                Err(failure) => failure.to_string(),
+            };
+            assert_eq!(
+                in_force(Some(path.as_path())),
+                in_force(None),
+                "{}:\n{text}",
+                component.name()
+            );
+        }
+    }
+}

@@ -17,7 +17,7 @@ pub(super) fn misfits(plan: &Plan) -> Vec<String> {
     subscriptions(
         doppler.max_subscriptions,
         rlp.max_egress_streams,
-        controller.max_subscriptions,
+        controller.limits.subscriptions,
     )
     .into_iter()
     .collect()

@@ -1,8 +1,8 @@
 //! One `weir up` per state directory: an advisory lock on `DIR/lock`, which the kernel frees however its holder ends, so a
 //! killed stack never blocks the next. The pid inside is for people.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Seek as _, Write as _};
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::time::Duration;
 
 use weir_error::ErrorKind;
@@ -26,25 +26,16 @@ impl Lock {
     pub(crate) async fn acquire(state: &StateDir) -> Result<Self, Failure> {
         let path = state.lock();
         let failed = |error: std::io::Error| Failure::file(&path, &error);
-        let mut file = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
         let mut tries = TRIES;
-        loop {
+        let mut file = loop {
             tries -= 1;
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if tries > 0 => tokio::time::sleep(BETWEEN_TRIES).await,
-                Err(TryLockError::WouldBlock) => return Err(in_use(state)),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            match weir_files::try_lock(&path).map_err(failed)? {
+                Some(file) => break file,
+                None if tries > 0 => tokio::time::sleep(BETWEEN_TRIES).await,
+                None => return Err(in_use(state)),
             }
-        }
+        };
         file.set_len(0)
-            .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;
         Ok(Self { _file: file })
@@ -52,11 +43,7 @@ impl Lock {
 
     /// The pid of the process that holds the directory, if one does. (0: it holds the lock and has not written its pid yet.)
     pub(crate) fn holder(state: &StateDir) -> Option<u32> {
-        let file = File::open(state.lock()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Some(written_pid(state)),
-            _ => None,
-        }
+        weir_files::is_locked(&state.lock()).then(|| written_pid(state))
     }
 }
 

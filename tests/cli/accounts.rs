@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::time::Instant;
 
-use crate::stack::{Stack, directory, eventually, text};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Stack, directory, text};
 
 /// Runs a command with a password on its standard input.
 fn with_password(stack: &Stack, arguments: &[&str], password: &str) -> Output {
@@ -48,7 +50,7 @@ fn the_administrator_logs_in() {
             .is_some_and(|url| url.starts_with("https://127.0.0.1:")),
         "{endpoints}"
     );
-    eventually("the password is shown", || {
+    eventually_blocking("the password is shown", || {
         stack.said().contains(&password).then_some(())
     });
     for file in [
@@ -211,7 +213,7 @@ fn refusals_are_one_line_a_second() {
         }
     });
     let seconds = started.elapsed().as_secs();
-    let rows = eventually("the first refusal is told", || {
+    let rows = eventually_blocking("the first refusal is told", || {
         let rows = stack.rows("select body from logs where source_id = 'uaa' and body like 'a login failed%'");
         (!rows.is_empty()).then_some(rows)
     });
@@ -221,7 +223,7 @@ fn refusals_are_one_line_a_second() {
         rows.len()
     );
     let count = "select max(total) as n from counters where name = 'log_lines_swallowed'";
-    eventually("what was left out is counted", || {
+    eventually_blocking("what was left out is counted", || {
         let swallowed = stack.rows(count)[0]["n"].as_u64()?;
         (swallowed >= (LOGINS - rows.len()) as u64).then_some(())
     });

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::stack::{Background, Stack, directory, eventually, text};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Background, Stack, command, directory, text};
 
 /// Values are ready for a shell, a token for a header.
 #[test]
@@ -54,7 +56,7 @@ fn sql_answers_in_all_formats() {
     let write = stack.run(&["sql", "delete from logs"]);
     assert!(!write.status.success(), "{}", text(&write));
 
-    eventually("the stack's own logs and metrics are there", || {
+    eventually_blocking("the stack's own logs and metrics are there", || {
         let own = stack.rows("select count(*) as n from counters where source_id = 'doppler'");
         (own[0]["n"].as_u64() > Some(0)).then_some(())
     });
@@ -82,7 +84,7 @@ fn sql_follows_the_stream() {
         let length = stdout.read(&mut first).expect("read");
         String::from_utf8_lossy(&first[..length]).into_owned()
     });
-    eventually("a row arrives", || {
+    eventually_blocking("a row arrives", || {
         stack.feed(&["emit", "--source-id", "app", "--quiet"], b"noise\nwanted\n");
         reader.is_finished().then_some(())
     });
@@ -119,4 +121,24 @@ fn a_closed_pipe_is_quiet() {
     drop(recent.stdout.take());
     let output = recent.wait_with_output().expect("waited");
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+/// A component prints its configuration with comments, and takes it back.
+#[test]
+fn a_component_explains_its_configuration() {
+    let directory = directory();
+    let run = |arguments: &[&str]| command(directory.path()).args(arguments).output().expect("runs");
+    let example = run(&["doppler", "--example"]);
+    let text = String::from_utf8(example.stdout).expect("UTF-8");
+    assert!(example.status.success());
+    assert!(
+        text.contains("# Most envelopes.\n# Must be at least 100.\nenvelopes = 65536\n"),
+        "{text}"
+    );
+    let path = directory.path().join("doppler.toml");
+    std::fs::write(&path, text).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let checked = run(&["doppler", "--config", path, "--check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(checked.stdout, run(&["doppler", "--check"]).stdout);
 }

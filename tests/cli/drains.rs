@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::stack::{Stack, command, directory, eventually, text};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Stack, command, directory, text};
 
 /// A syslog server that keeps what it gets.
 struct Receiver {
@@ -115,8 +117,8 @@ fn a_drain_gets_the_lines_of_its_source() {
             .ends_with(&wanted.iter().map(|body| (*body).to_owned()).collect::<Vec<_>>())
             .then_some(())
     };
-    eventually("the lines arrive in order", || has(&["one", "two", "three"]));
-    let listed = eventually("the drain flows", || {
+    eventually_blocking("the lines arrive in order", || has(&["one", "two", "three"]));
+    let listed = eventually_blocking("the drain flows", || {
         let listed = stack.say(&["drain", "list"]);
         listed.contains("flowing").then_some(listed)
     });
@@ -137,14 +139,14 @@ fn a_drain_gets_the_lines_of_its_source() {
     assert!(status.success(), "{said}");
     let stack = Stack::start(directory.path(), &[]);
     stack.feed(&["emit", "--source-id", "web"], b"four\n");
-    eventually("lines arrive after a restart", || has(&["three", "four"]));
+    eventually_blocking("lines arrive after a restart", || has(&["three", "four"]));
 
     let removed = stack.say(&["drain", "remove", &id[..8]]);
     assert_eq!(removed, format!("drain {id} removed: web to {}\n", receiver.url()));
     stack.feed(&["emit", "--source-id", "web"], b"five\n");
     assert!(drains(&stack).iter().all(|drain| drain["state"] == "removed"));
     assert!(!receiver.text().contains("not for it"));
-    eventually("the line is in the log cache", || {
+    eventually_blocking("the line is in the log cache", || {
         stack.say(&["recent", "web", "--body"]).contains("five").then_some(())
     });
     assert!(!receiver.text().contains("five"), "nothing after the removal");
@@ -160,7 +162,7 @@ fn lines_wait_for_a_drain() {
     let said = stack.say(&["drain", "add", "--source-id", "web", &url]);
     assert!(said.contains("FAILED") && said.contains("its lines wait"), "{said}");
     stack.feed(&["emit", "--source-id", "web"], b"one\ntwo\n");
-    let drain = eventually("the drain is in trouble", || {
+    let drain = eventually_blocking("the drain is in trouble", || {
         drains(&stack).into_iter().find(|drain| drain["last_error"].is_string())
     });
     assert!(
@@ -175,7 +177,7 @@ fn lines_wait_for_a_drain() {
     let doctor = stack.say(&["doctor"]);
     assert!(doctor.contains("1 of 1 are in trouble"), "{doctor}");
     let receiver = Receiver::start(address.port());
-    eventually("the lines arrive", || {
+    eventually_blocking("the lines arrive", || {
         let bodies = receiver.bodies("web");
         let place = bodies.iter().position(|body| body == "one")?;
         (bodies.get(place + 1)? == "two").then_some(())
@@ -190,10 +192,10 @@ fn secrets_are_shown_nowhere() {
     let url = format!("https://user:hunter2@{}/in?token=hunter2", nobody());
     let mut said = stack.say(&["drain", "add", "--source-id", "web", &url]);
     stack.feed(&["emit", "--source-id", "web"], b"one\n");
-    eventually("trouble", || {
+    eventually_blocking("trouble", || {
         drains(&stack).into_iter().find(|drain| drain["last_error"].is_string())
     });
-    eventually("the app is told", || {
+    eventually_blocking("the app is told", || {
         let told = stack.say(&["recent", "web"]);
         told.contains("LGR").then_some(())
     });
@@ -285,7 +287,7 @@ fn a_probe_says_how_it_went() {
     let weir = |arguments: &[&str]| command(directory.path()).args(arguments).output().expect("runs");
     let good = weir(&["drain", "probe", &receiver.url()]);
     assert_eq!(code(&good), Some(0), "{}", text(&good));
-    eventually("the test message", || (!receiver.text().is_empty()).then_some(()));
+    eventually_blocking("the test message", || (!receiver.text().is_empty()).then_some(()));
     let away = weir(&["drain", "probe", "--json", &format!("syslog://{}", nobody())]);
     assert_eq!(code(&away), Some(9), "{}", text(&away));
     let report: Value = serde_json::from_slice(&away.stdout).expect("JSON");

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::stack::{Background, Stack, directory, eventually, text};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Background, Stack, directory, text};
 
 /// Lines as files have them: carriage returns, empty ones, bytes that are not UTF-8, long ones, no end at the end.
 fn awkward() -> (Vec<u8>, usize) {
@@ -41,7 +43,7 @@ fn emitted_lines_come_out_byte_for_byte() {
         .expect("starts");
     let _tail = Background(tail);
     // It listens once a probe arrives; probes have another body than what counts.
-    eventually("tail listens", || {
+    eventually_blocking("tail listens", || {
         stack.feed(&["emit", "--source-id", "awkward", "--quiet"], b"probe\n");
         (std::fs::metadata(&caught).expect("file").len() > 0).then_some(())
     });
@@ -70,7 +72,7 @@ fn emitted_lines_come_out_byte_for_byte() {
     );
 
     let ends = b"the last one has no end\n";
-    eventually("tail got the last line", || {
+    eventually_blocking("tail got the last line", || {
         std::fs::read(&caught).expect("file").ends_with(ends).then_some(())
     });
     let seen = std::fs::read(&caught).expect("file");
@@ -140,7 +142,7 @@ fn a_program_ends_with_its_reader() {
     stdout.read_exact(&mut first).expect("a line");
     assert_eq!(&first, b"y\n");
     drop(stdout);
-    let status = eventually("it ends", || run.0.try_wait().expect("waited"));
+    let status = eventually_blocking("it ends", || run.0.try_wait().expect("waited"));
     assert_eq!(status.code(), Some(128 + 13), "{status}");
     let lines = stack.rows("select count(*) as n from logs where source_id = 'endless' and body = 'y'");
     assert!(lines[0]["n"].as_u64() > Some(0), "{lines:?}");
@@ -160,7 +162,7 @@ fn a_silent_tail_ends_with_its_reader() {
             .spawn();
         let mut command = Background(command.expect("starts"));
         drop(command.0.stdout.take());
-        let status = eventually("it ends", || command.0.try_wait().expect("waited"));
+        let status = eventually_blocking("it ends", || command.0.try_wait().expect("waited"));
         assert!(status.success(), "{arguments:?}: {status}");
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::stack::{Stack, directory, eventually, kill, lives};
+use weir_eventually::eventually_blocking;
+
+use crate::stack::{Stack, directory, kill, lives};
 
 fn pids(stack: &Stack) -> Vec<(String, u32)> {
     let pids = stack.endpoints()["pids"].as_object().expect("an object").clone();
@@ -33,11 +35,11 @@ fn what_dies_is_started_again() {
 
     let doppler = pid(&stack, "doppler");
     kill(doppler, Signal::KILL);
-    let again = eventually("the doppler is back", || {
+    let again = eventually_blocking("the doppler is back", || {
         Some(pid(&stack, "doppler")).filter(|pid| *pid != doppler)
     });
     assert!(lives(again));
-    eventually("lines flow again", || {
+    eventually_blocking("lines flow again", || {
         stack.run(&["emit", "--source-id", "after", "--quiet", "-"]);
         let fed = stack
             .command(&["emit", "--source-id", "after"])
@@ -61,7 +63,7 @@ fn no_process_outlives_its_stack() {
     let stack = Stack::start(directory.path(), &["--processes"]);
     let running = pids(&stack);
     stack.kill();
-    eventually("all processes are gone", || {
+    eventually_blocking("all processes are gone", || {
         running.iter().all(|(_, pid)| !lives(*pid)).then_some(())
     });
 }
@@ -80,7 +82,7 @@ fn log_files_stay_within_their_bound() {
     }
     let _stack = Stack::start(directory.path(), &["--processes"]);
     for (name, length) in [("doppler.log", BOUND), ("rlp.log", BOUND + 1)] {
-        let text = eventually("it begins anew", || {
+        let text = eventually_blocking("it begins anew", || {
             let now = fs::metadata(logs.join(name)).ok()?.len();
             (0 < now && now < 1 << 20).then(|| fs::read_to_string(logs.join(name)).expect("text"))
         });

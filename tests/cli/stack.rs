@@ -3,28 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use weir_eventually::eventually_blocking;
 
 /// The program under test.
 pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
-
-/// Nothing here takes that long unless it is broken; a loaded machine is slow.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
-
-/// Waits until `condition` gives something.
-pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not within {} s: {what}", DEADLINE.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A command that runs until it is dropped.
 pub(crate) struct Background(pub(crate) Child);
@@ -65,7 +50,7 @@ impl Stack {
             directory: directory.to_owned(),
             up,
         };
-        eventually("the stack serves", || {
+        eventually_blocking("the stack serves", || {
             let ended = stack.up.try_wait().expect("waited");
             assert!(ended.is_none(), "`weir up` ended with {ended:?}:\n{}", stack.said());
             directory.join("endpoints.json").exists().then_some(())
@@ -146,7 +131,7 @@ impl Stack {
     /// Asks it to stop; gives how it ended and what it said.
     pub(crate) fn stop(mut self) -> (ExitStatus, String) {
         kill(self.up.id(), Signal::TERM);
-        let status = eventually("the stack stops", || self.up.try_wait().expect("waited"));
+        let status = eventually_blocking("the stack stops", || self.up.try_wait().expect("waited"));
         (status, self.said())
     }
 

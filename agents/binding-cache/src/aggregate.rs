@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use thiserror::Error;
-use weir_agents_lib::yaml::{self, YamlError};
+use weir_config::yaml::{self, YamlError};
 use weir_drain::feed::{Credential, Item};
 use weir_drain::{Binding, Invalid};
 

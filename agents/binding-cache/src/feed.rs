@@ -8,8 +8,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 use weir_drain::feed::Item;
+use weir_net::HttpsClient;
 use weir_service::Tasks;
-use weir_tls::ClientTls;
+use weir_tls::{ClientTls, TlsError};
 
 mod client;
 mod pages;
@@ -65,20 +66,28 @@ pub(crate) enum FeedError {
 #[derive(Debug)]
 pub(crate) struct Feed {
     endpoint: Endpoint,
-    tls: ClientTls,
+    https: HttpsClient,
     deadline: Duration,
     tasks: Tasks,
 }
 
 impl Feed {
-    pub(crate) fn new(endpoint: Endpoint, tls: &ClientTls, deadline: Duration, tasks: &Tasks) -> Self {
-        Self {
+    /// A feed that is asked over mTLS.
+    ///
+    /// # Errors
+    /// When the server's name is none that a certificate can carry.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        tls: &ClientTls,
+        deadline: Duration,
+        tasks: &Tasks,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
+            https: HttpsClient::of(&endpoint.server_name, tls)?,
             endpoint,
-            // Pages are read one after the other, so HTTP/1.1 is enough.
-            tls: tls.with_alpn(&[weir_tls::ALPN_HTTP1]),
             deadline,
             tasks: tasks.clone(),
-        }
+        })
     }
 
     /// Returns `host:port` for messages.
@@ -89,7 +98,7 @@ impl Feed {
     /// Reads the whole list. Cancel safe: no state is kept between calls.
     pub(crate) async fn read(&self) -> Result<Vec<Item>, FeedError> {
         let started = Instant::now();
-        let mut client = Client::new(&self.endpoint, &self.tls, &self.tasks);
+        let mut client = Client::new(&self.endpoint, &self.https, &self.tasks);
         let reading = pages::read_all(&mut client, self.endpoint.batch_size);
         // One deadline for all pages, because a list that changes all the time could be read without end.
         let items = tokio::time::timeout(self.deadline, reading)

@@ -38,7 +38,6 @@ mod aggregate;
 mod check;
 mod component;
 mod config;
-mod error;
 mod feed;
 mod http;
 mod keeper;
@@ -50,6 +49,6 @@ pub mod status;
 mod warnings;
 mod watch;
 
-pub use config::{Config, DOCS, RawApi, RawConfig};
-pub use error::Error;
+pub use config::{Config, RawApi, RawConfig};
 pub use server::Server;
+pub use weir_net::ServerError as Error;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_drain::Resolver;
 use weir_drain::feed::Item;
 use weir_flow::LogContext;
-use weir_net::{PortLimits, Target, serve_http_within};
+use weir_net::{PortLimits, Target, listen, serve_http_within};
 use weir_rpc::producer::{Pace, Producer};
 use weir_tls::{ClientTls, ServerTls};
 
@@ -63,7 +63,7 @@ impl Server {
                 deadline,
             }) => {
                 let tls = ClientTls::mutual(&identity)?;
-                Some((Feed::new(endpoint, &tls, deadline, &context.tasks), interval))
+                Some((Feed::new(endpoint, &tls, deadline, &context.tasks)?, interval))
             }
         };
         let agent = match &config.agent {
@@ -74,12 +74,7 @@ impl Server {
                 tls: ClientTls::mutual(&config.identity)?,
             }),
         };
-        let listening = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
@@ -133,7 +128,7 @@ impl Server {
                 .map(|path| (SourceName::Aggregate, file(path))),
         ];
         let metrics = Metrics::register(&context.meter());
-        let addresses = Addresses::new(config.blocked_ranges, resolver, &context.tasks);
+        let addresses = Addresses::new(config.blocked_ranges.clone(), resolver, &context.tasks);
         let (keeper, outputs) = Keeper::new(
             sources.into_iter().flatten(),
             addresses,

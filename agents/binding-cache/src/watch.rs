@@ -98,7 +98,7 @@ mod tests {
 
     /// The first call returns the current content, and later ones wait for a rewrite, a rename into place, or a
     /// removal.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn every_change_is_seen() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("drains.json");

@@ -1,90 +1,73 @@
 //! The agent's configuration.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
-use weir_agents_lib::InFlightLimit;
 use weir_agents_lib::bounds::{self, RawBounds};
 use weir_agents_lib::rewrite::DefaultTags;
-use weir_config::{ListenAddr, PeerAddr, Problems};
-use weir_flow::Capacity;
+use weir_config::{Duration, ListenAddr, PeerAddr, Problems, Setting};
 use weir_tls::IdentityFiles;
 
 use crate::downstream::Downstream;
 use crate::glob::Glob;
 
 /// The configuration as it is written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Where to serve gRPC.
+    #[setting(default = "127.0.0.1:3458")]
     pub listen: ListenAddr,
-    /// CA, certificate and key; also shown to the downstreams.
+    /// The agent's certificate, for producers and for downstreams; producers expect the name `metron`.
     pub identity: IdentityFiles,
-    /// Files that name further downstreams, as patterns with `*` and `?`.
+    /// Files that name further downstreams, as patterns with `*` and `?`. Each says `ingress: "PORT"`, a port of this machine;
+    /// they are read once, at the start.
+    #[setting(default = ["/var/vcap/jobs/*/config/ingress_port.yml"])]
     pub downstream_files: Vec<String>,
-    /// How many counters have their running totals kept.
+    /// How many counters have their running totals kept; the least used are forgotten first.
+    #[setting(default = 10_000, min = 2, max = 1_000_000)]
     pub counter_series: usize,
-    /// How long producers are kept waiting for a downstream that is away.
-    pub patience: weir_config::Duration,
-    /// How long what is buffered may take to leave when the agent stops.
-    pub drain: weir_config::Duration,
-    /// The downstreams: `host:port` by name.
+    /// How long a downstream may be away before producers that wait until everything is taken no longer wait for it.
+    #[setting(default = "10s", max = "1h")]
+    pub patience: Duration,
+    /// How long a stopping agent waits for its buffers to be delivered.
+    #[setting(default = "5s", max = "60s")]
+    pub drain: Duration,
+    /// The agents that get everything, `host:port` by name: loggregator-agent = "127.0.0.1:3459".
     pub downstreams: BTreeMap<String, PeerAddr>,
-    /// Tags that are added to whatever lacks them.
+    /// Tags that are added to envelopes without them, such as deployment, job, index and ip; at most 64.
     pub tags: BTreeMap<String, String>,
-    /// Bounds of what waits for one downstream.
+    /// What waits for one downstream. When it is full, the source that fills it loses its oldest there.
     pub buffer: RawBounds,
-    /// Bounds of what one downstream has not acknowledged.
+    /// What one downstream may have received without acknowledging it. Beyond that the connection is renewed, and the agent no
+    /// longer counts these as lost if that downstream is killed.
+    #[setting(default = RawBounds::in_flight())]
     pub in_flight: RawBounds,
 }
 
-impl Default for RawConfig {
-    fn default() -> Self {
-        Self {
-            listen: ListenAddr::loopback(3458),
-            identity: IdentityFiles::default(),
-            downstream_files: vec!["/var/vcap/jobs/*/config/ingress_port.yml".to_owned()],
-            counter_series: 10_000,
-            patience: weir_config::Duration::from_secs(10),
-            drain: weir_config::Duration::from_secs(5),
-            downstreams: BTreeMap::new(),
-            tags: BTreeMap::new(),
-            buffer: RawBounds::buffer(),
-            in_flight: RawBounds::in_flight(),
-        }
-    }
-}
-
-/// The validated configuration.
+/// A configuration whose values are in their ranges.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to serve gRPC.
-    pub listen: ListenAddr,
-    /// CA, certificate and key; also shown to the downstreams.
-    pub identity: IdentityFiles,
-    /// The downstreams that are configured.
-    pub downstreams: Vec<Downstream>,
-    /// How many counters have their running totals kept.
-    pub counter_series: usize,
-    /// How long producers are kept waiting for a downstream that is away.
-    pub patience: Duration,
-    /// How long what is buffered may take to leave when the agent stops.
-    pub drain: Duration,
-    /// Tags that are added to whatever lacks them.
-    pub tags: DefaultTags,
-    /// Bounds of what waits for one downstream.
-    pub buffer: Capacity,
+    written: RawConfig,
+    pub(crate) downstreams: Vec<Downstream>,
     pub(crate) downstream_files: Vec<Glob>,
-    pub(crate) in_flight: InFlightLimit,
+    pub(crate) tags: DefaultTags,
+}
+
+impl Deref for Config {
+    type Target = RawConfig;
+
+    fn deref(&self) -> &RawConfig {
+        &self.written
+    }
 }
 
 impl TryFrom<RawConfig> for Config {
     type Error = Problems;
 
     fn try_from(raw: RawConfig) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
+        let mut problems = raw.problems();
         problems.require(
             !raw.downstreams.is_empty() || !raw.downstream_files.is_empty(),
             "downstreams",
@@ -92,96 +75,25 @@ impl TryFrom<RawConfig> for Config {
             "at least one `name = \"host:port\"`, unless `downstream_files` has patterns",
         );
         let mut downstreams = Vec::new();
-        for (name, address) in raw.downstreams {
+        for (name, address) in &raw.downstreams {
             let key = format!("downstreams.{name}");
-            downstreams.extend(problems.accept(&key, Downstream::named(&name, address)));
+            downstreams.extend(problems.accept(&key, Downstream::named(name, address.clone())));
         }
-        let mut files = Vec::new();
+        let mut downstream_files = Vec::new();
         for pattern in &raw.downstream_files {
-            files.extend(problems.accept("downstream_files", Glob::parse(pattern)));
+            downstream_files.extend(problems.accept("downstream_files", Glob::parse(pattern)));
         }
-        bounds::check_common(raw.counter_series, raw.drain, &mut problems);
-        problems.require(
-            raw.patience.get() <= Duration::from_hours(1),
-            "patience",
-            raw.patience,
-            "at most 1h",
-        );
-        raw.buffer.check("buffer", &mut problems);
-        raw.in_flight.check("in_flight", &mut problems);
-        let tags = bounds::check_tags(raw.tags, &mut problems);
+        let tags = bounds::check_tags(raw.tags.clone(), &mut problems);
         problems.into_result_with(|| {
             Some(Self {
-                listen: raw.listen,
-                identity: raw.identity,
+                written: raw,
                 downstreams,
-                downstream_files: files,
-                counter_series: raw.counter_series,
-                patience: raw.patience.get(),
-                drain: raw.drain.get(),
+                downstream_files,
                 tags: tags?,
-                buffer: raw.buffer.capacity(),
-                in_flight: raw.in_flight.limit(),
             })
         })
     }
 }
-
-/// What each key means, for the example configuration and the reference.
-pub const DOCS: &[(&str, &str)] = &[
-    ("listen", "Where to serve gRPC."),
-    (
-        "identity",
-        "The agent's certificate, for producers and for downstreams.",
-    ),
-    (
-        "identity.ca",
-        "PEM file of the CA that producers' and downstreams' certificates must come from.",
-    ),
-    (
-        "identity.cert",
-        "PEM file of the agent's certificate; producers expect the name `metron`.",
-    ),
-    ("identity.key", "PEM file of its key."),
-    (
-        "downstream_files",
-        "Files that name further downstreams, as patterns with `*` and `?`. Each says `ingress: \"PORT\"`, a port of this\n\
-         machine; they are read once, at the start.",
-    ),
-    (
-        "counter_series",
-        "How many counters have their running totals kept; the least used are forgotten first.",
-    ),
-    (
-        "patience",
-        "How long a downstream may be away before producers that wait until everything is taken no longer wait for it.",
-    ),
-    (
-        "drain",
-        "How long what is buffered may take to leave when the agent stops.",
-    ),
-    (
-        "downstreams",
-        "The agents that get everything, `host:port` by name: loggregator-agent = \"127.0.0.1:3459\".",
-    ),
-    (
-        "tags",
-        "Tags that are added to whatever lacks them, such as deployment, job, index and ip.",
-    ),
-    (
-        "buffer",
-        "What waits for one downstream. When it is full, the source that fills it loses its oldest there.",
-    ),
-    ("buffer.envelopes", "Most envelopes."),
-    ("buffer.bytes", "Most bytes."),
-    (
-        "in_flight",
-        "What one downstream may have received without acknowledging it. Beyond that the connection is renewed,\nand the \
-         agent no longer counts these as lost if that downstream is killed.",
-    ),
-    ("in_flight.envelopes", "Most envelopes."),
-    ("in_flight.bytes", "Most bytes."),
-];
 
 #[cfg(test)]
 mod tests {
@@ -189,17 +101,15 @@ mod tests {
 
     use super::*;
 
-    /// The defaults are valid, every key has its text, and all that is wrong is said at once.
+    /// The defaults are valid, and all that is wrong is said at once.
     #[test]
-    fn defaults_documentation_and_problems() {
+    fn defaults_and_problems() {
         Config::try_from(RawConfig::default()).unwrap();
-        let example = weir_config::example::<RawConfig>(DOCS).unwrap();
-        assert!(example.undocumented.is_empty(), "{:?}", example.undocumented);
         let raw = RawConfig {
             downstreams: [("a b".to_owned(), "127.0.0.1:1".parse().unwrap())].into(),
             downstream_files: vec!["/x/[a]".to_owned()],
             counter_series: 1,
-            patience: weir_config::Duration::from_secs(7200),
+            patience: Duration::from_secs(7200),
             tags: (0..65).map(|index| (index.to_string(), String::new())).collect(),
             buffer: RawBounds {
                 envelopes: 1,
@@ -212,12 +122,12 @@ mod tests {
         assert_eq!(
             keys,
             [
-                "downstreams.a b",
-                "downstream_files",
                 "counter_series",
                 "patience",
                 "buffer.envelopes",
                 "buffer.bytes",
+                "downstreams.a b",
+                "downstream_files",
                 "tags"
             ]
         );

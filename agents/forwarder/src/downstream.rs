@@ -7,8 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use weir_agents_lib::yaml;
-use weir_config::PeerAddr;
+use weir_config::{PeerAddr, yaml};
 
 use crate::error::Error;
 use crate::glob::Glob;
@@ -108,12 +107,7 @@ fn of_file(path: &Path, text: &str) -> Result<Option<Downstream>, Error> {
         }
     }
     let port = ingress.parse::<u16>().ok().filter(|port| *port != 0);
-    let port = port.ok_or_else(|| {
-        malformed(yaml::YamlError {
-            line: 1,
-            what: "`ingress` is no port".to_owned(),
-        })
-    })?;
+    let port = port.ok_or_else(|| malformed(yaml::YamlError::new("`ingress` is no port")))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Ok(Some(Downstream {
         name: address.to_string(),

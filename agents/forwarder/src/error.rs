@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
-use weir_agents_lib::yaml::YamlError;
+use weir_config::yaml::YamlError;
 use weir_error::{Classify, ErrorKind};
+use weir_net::ServerError;
 
 /// The reason for which a forwarder agent cannot start, or has stopped.
 #[derive(Debug, Error)]
 pub enum Error {
     /// An error that every agent can have: the port, its certificates or its server.
     #[error(transparent)]
-    Agent(#[from] weir_agents_lib::Error),
+    Server(#[from] ServerError),
     /// A file that registers a downstream cannot be read.
     #[error("downstream file `{}` cannot be read", path.display())]
     Unreadable {
@@ -39,7 +40,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Agent(error) => error.kind(),
+            Self::Server(error) => error.kind(),
             Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Malformed { .. } | Self::Loop { .. } => ErrorKind::InvalidInput,
@@ -48,7 +49,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Agent(error) => error.hint(),
+            Self::Server(error) => error.hint(),
             Self::Unreadable { .. } => Some("give this process access to it, or change `downstream_files`".to_owned()),
             Self::Malformed { .. } => Some("it should say `ingress: \"PORT\"`".to_owned()),
             Self::Loop { .. } => Some("name the agents behind this one".to_owned()),

@@ -39,6 +39,6 @@ mod glob;
 mod metrics;
 mod server;
 
-pub use config::{Config, DOCS, RawConfig};
+pub use config::{Config, RawConfig};
 pub use error::Error;
 pub use server::Server;

@@ -8,7 +8,7 @@ use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
 use weir_agents_lib::{Face, Ingress, OriginMappings, Outlet};
 use weir_flow::LogContext;
-use weir_net::Target;
+use weir_net::{ServerError, Target};
 use weir_tls::ClientTls;
 
 use crate::downstream::{self, Downstream};
@@ -35,7 +35,7 @@ impl Server {
     /// # Errors
     /// When one of them cannot be used or the port cannot be had.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
-        let client_tls = ClientTls::mutual(&config.identity).map_err(weir_agents_lib::Error::from)?;
+        let client_tls = ClientTls::mutual(&config.identity).map_err(ServerError::from)?;
         let downstreams = downstream::all(&config.downstreams, &config.downstream_files)?;
         let face = Face::bind(config.listen, &config.identity).await?;
         let own = face.local_addr().to_string();
@@ -82,10 +82,10 @@ impl Server {
                 peer: "downstream",
                 buffer_hop: hop,
                 link_hop: hop,
-                capacity: config.buffer,
-                limit: config.in_flight,
-                patience: Some(config.patience),
-                drain: config.drain,
+                capacity: config.buffer.capacity(),
+                limit: config.in_flight.limit(),
+                patience: Some(config.patience.get()),
+                drain: config.drain.get(),
             };
             let target = Target {
                 address: downstream.address.to_string(),
@@ -102,8 +102,9 @@ impl Server {
         }
         let meter = context.meter();
         metrics::register(&meter, &context.ledger, watched);
+        let counter_series = config.counter_series;
         let fan = FanOut {
-            rewriter: Rewriter::new(config.tags, config.counter_series),
+            rewriter: Rewriter::new(config.tags, counter_series),
             buffers: outlets.iter().map(Outlet::buffer).collect(),
             ledger: Arc::clone(&context.ledger),
             origin_mappings: OriginMappings::register(&meter),

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use weir_config::ListenAddr;
-use weir_net::{GrpcServer, RawServer};
+use weir_net::{GrpcServer, RawServer, ServerError, listen};
 use weir_rpc::egress::LinkService;
 use weir_service::Context;
 use weir_tls::{IdentityFiles, ServerTls};
 
-use crate::error::Error;
 use crate::ingress::Ingress;
 
 /// The size in bytes of the largest message that an agent accepts (logging §7).
@@ -33,14 +32,9 @@ impl Face {
     ///
     /// # Errors
     /// Returns an error if the certificates cannot be used or the port cannot be bound.
-    pub async fn bind(listen: ListenAddr, identity: &IdentityFiles) -> Result<Self, Error> {
+    pub async fn bind(address: ListenAddr, identity: &IdentityFiles) -> Result<Self, ServerError> {
         let tls = ServerTls::mutual(identity)?;
-        let listening = |source| Error::Listen {
-            address: listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(listen.socket()).await.map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        let (listener, address) = listen(address.socket()).await?;
         Ok(Self { listener, address, tls })
     }
 
@@ -54,12 +48,11 @@ impl Face {
     ///
     /// # Errors
     /// Returns an error if the transport fails.
-    pub async fn serve(self, ingress: Ingress, context: &Context) -> Result<(), Error> {
-        let served = GrpcServer::new(self.tls)
+    pub async fn serve(self, ingress: Ingress, context: &Context) -> Result<(), ServerError> {
+        GrpcServer::new(self.tls)
             .add(RawServer::new(Arc::new(ingress), MAX_MESSAGE))
             .add(RawServer::new(Arc::new(LinkService::ingress_only()), MAX_HELLO))
             .serve(self.listener, context.shutdown.clone(), &context.tasks)
-            .await;
-        Ok(served?)
+            .await
     }
 }

@@ -8,21 +8,17 @@
 //! - [`rewrite`] sets source ids, tags and counter totals in encoded envelopes.
 //! - [`outlet`] is a bounded, fair buffer and the links that empty it to one of several equal peers.
 //! - [`bounds`] are the bounds of buffers and links as configuration files write them.
-//! - [`yaml`] reads the subset of YAML that the original's job files use.
 //!
 //! Each agent is a crate beside this one and decides what it does with the envelopes that it receives.
 
 pub mod bounds;
-mod error;
 mod face;
 mod ingress;
 pub mod outlet;
 pub mod rewrite;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod yaml;
 
-pub use error::Error;
 pub use face::Face;
 pub use ingress::{HOP as INGRESS, Ingress, OriginMappings};
 pub use outlet::{Buffer, InFlightLimit, Outlet};

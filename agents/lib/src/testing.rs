@@ -33,18 +33,6 @@ use crate::ingress::Ingress;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` returns true.
-///
-/// # Panics
-/// Panics if it does not within [`PATIENCE`].
-pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Returns an address on which nobody listens.
 ///
 /// # Panics

@@ -23,7 +23,7 @@ mod intake;
 mod metrics;
 mod server;
 
-pub use config::{Config, DOCS, RawConfig};
+pub use config::{Config, RawConfig};
 pub use server::Server;
-pub use weir_agents_lib::Error;
 pub use weir_agents_lib::bounds::RawBounds;
+pub use weir_net::ServerError as Error;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
-use weir_agents_lib::{Error, Face, INGRESS, Ingress, OriginMappings, Outlet};
+use weir_agents_lib::{Face, INGRESS, Ingress, OriginMappings, Outlet};
 use weir_flow::LogContext;
-use weir_net::Target;
+use weir_net::{ServerError, Target};
 use weir_tls::ClientTls;
 
 use crate::intake::Intake;
@@ -33,7 +33,7 @@ impl Server {
     ///
     /// # Errors
     /// When the certificates cannot be used or the port cannot be had.
-    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, ServerError> {
         let client_tls = ClientTls::mutual(&config.identity)?;
         let face = Face::bind(config.listen, &config.identity).await?;
         Ok(Self {
@@ -55,7 +55,7 @@ impl Server {
     ///
     /// # Errors
     /// When the transport fails.
-    pub async fn run(self) -> Result<(), Error> {
+    pub async fn run(self) -> Result<(), ServerError> {
         let Self {
             face,
             client_tls,
@@ -75,18 +75,19 @@ impl Server {
             peer: DOPPLER,
             buffer_hop: INGRESS,
             link_hop: EGRESS,
-            capacity: config.buffer,
-            limit: config.in_flight,
+            capacity: config.buffer.capacity(),
+            limit: config.in_flight.limit(),
             // There is no other way: producers wait until a doppler is back.
             patience: None,
-            drain: config.drain,
+            drain: config.drain.get(),
         };
         let outlet = Outlet::start(terms, &targets, &context);
         let meter = context.meter();
         metrics::register(&meter, &context.ledger, &outlet.buffer());
+        let (counter_series, logs_disabled) = (config.counter_series, config.logs_disabled);
         let intake = Intake {
-            rewriter: Rewriter::new(config.tags, config.counter_series),
-            logs_disabled: config.logs_disabled,
+            rewriter: Rewriter::new(config.tags, counter_series),
+            logs_disabled,
             buffer: outlet.buffer(),
             ledger: Arc::clone(&context.ledger),
             origin_mappings: OriginMappings::register(&meter),

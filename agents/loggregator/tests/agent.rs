@@ -21,7 +21,9 @@ use weir_proto::loggregator_v2 as v2;
 use weir_proto::loggregator_v2::ingress_client::IngressClient;
 use weir_rpc::producer::{Pace, Producer, Report};
 
-use common::{Agent, Peer, Pki, eventually, log, numbered};
+use weir_eventually::eventually;
+
+use common::{Agent, Peer, Pki, log, numbered};
 
 /// All three methods of the original's service are answered, and the envelopes arrive with default tags.
 #[tokio::test]

@@ -79,15 +79,9 @@ impl Lists {
         let (sender, updates) = mpsc::channel(4);
         let mut pollers = Vec::new();
         if let Some(cache) = cache {
-            pollers.push(Poller::new(
-                cache,
-                ListKind::Bindings,
-                sender.clone(),
-                refreshes,
-                tasks,
-            )?);
+            pollers.push(Poller::new(cache, ListKind::Bindings, sender.clone(), refreshes)?);
             if configured.is_empty() {
-                pollers.push(Poller::new(cache, ListKind::Aggregates, sender, refreshes, tasks)?);
+                pollers.push(Poller::new(cache, ListKind::Aggregates, sender, refreshes)?);
             }
         }
         Ok(Self {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
+use weir_net::ServerError;
 use weir_tls::TlsError;
 
 /// The reason for which the agent cannot start, or has stopped.
@@ -11,7 +12,7 @@ use weir_tls::TlsError;
 pub enum Error {
     /// The port, its certificates or its server failed.
     #[error(transparent)]
-    Agent(#[from] weir_agents_lib::Error),
+    Server(#[from] ServerError),
     /// The CA certificates for drains, or the identity for the binding cache, cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -26,7 +27,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Agent(error) => error.kind(),
+            Self::Server(error) => error.kind(),
             Self::Tls(error) => error.kind(),
             Self::InUse { .. } => ErrorKind::Conflict,
         }
@@ -34,7 +35,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Agent(error) => error.hint(),
+            Self::Server(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::InUse { .. } => Some("stop the other one, or set `state_dir` to another directory".to_owned()),
         }

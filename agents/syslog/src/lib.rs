@@ -61,6 +61,6 @@ mod server;
 mod spill;
 mod status;
 
-pub use config::{Config, DOCS, RawAggregate, RawCache, RawConfig, RawDrains, RawMemory, RawSpill};
+pub use config::{Config, RawAggregate, RawCache, RawConfig, RawDrains, RawMemory, RawSpill};
 pub use error::Error;
 pub use server::Server;

@@ -1,9 +1,8 @@
 //! The agent as a component.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 use weir_agents_lib::{Face, Ingress, OriginMappings};
 use weir_drain::{BindingId, Settings};
 use weir_flow::LogContext;
-use weir_net::Target;
+use weir_net::{Target, listen};
 use weir_service::Shutdown;
 use weir_telemetry::quiet;
 use weir_tls::{ClientTls, ServerTls, Trust};
@@ -62,24 +61,17 @@ impl Server {
         let client_tls = ClientTls::mutual(&config.identity)?;
         let trust = Trust::system(config.trusted_ca.as_deref())?;
         let settings = Settings {
-            dial_timeout: config.dial_timeout,
-            write_timeout: config.write_timeout,
-            http_timeout: config.http_timeout,
-            addresses: config.addresses.clone(),
+            dial_timeout: config.drains.dial_timeout.get(),
+            write_timeout: config.drains.write_timeout.get(),
+            http_timeout: config.drains.http_timeout.get(),
+            addresses: config.drains.blocked_addresses.clone(),
             cipher_suites: config.cipher_suites.clone(),
-            skip_verify: config.skip_cert_verify,
+            skip_verify: config.drains.skip_cert_verify,
             ..Settings::new(trust)
         };
         let face = Face::bind(config.listen, &config.identity).await?;
         let status_tls = ServerTls::mutual(&config.identity)?;
-        let listening = |source| weir_agents_lib::Error::Listen {
-            address: config.status_listen.socket(),
-            source,
-        };
-        let status = TcpListener::bind(config.status_listen.socket())
-            .await
-            .map_err(listening)?;
-        let status_address = status.local_addr().map_err(listening)?;
+        let (status, status_address) = listen(config.status_listen.socket()).await?;
         Ok(Self {
             face,
             status,
@@ -131,11 +123,11 @@ impl Server {
             tasks: context.tasks.clone(),
             clock: context.clock.clone(),
             ledger: Arc::clone(&context.ledger),
-            memory: Memory::new(config.memory_total),
-            budget: Budget::new(config.spill_total),
+            memory: Memory::new(config.memory.total.as_usize()),
+            budget: Budget::new(config.spill.total.bytes()),
             spill,
             in_flight_bytes: AtomicUsize::new(0),
-            max_in_flight_bytes: config.memory_total,
+            max_in_flight_bytes: config.memory.total.as_usize(),
             status_changed: Notify::new(),
             routed: AtomicU64::new(0),
         });
@@ -154,21 +146,21 @@ impl Server {
         let mut lists = Lists::new(
             manager,
             config.cache.as_ref(),
-            config.aggregates,
-            config.state_dir,
+            config.aggregates.clone(),
+            config.state_dir.clone(),
             &refreshes,
             &context.tasks,
         )?;
 
         // Each stage stops after the one before it.
         let (teller_go, teller_stop) = Shutdown::new();
-        let reporting = config.agent.map(|address| {
+        let reporting = config.agent.as_ref().map(|address| {
             let target = Target {
                 address: address.to_string(),
                 server_name: AGENT.to_owned(),
                 tls: client_tls,
             };
-            let teller = Reporter::new(&env, &registry, config.instance, &target, &context.tasks);
+            let teller = Reporter::new(&env, &registry, config.instance.clone(), &target, &context.tasks);
             // The logs and metrics of this task are not reported: reports about reports would never end.
             context.tasks.spawn("teller", quiet(teller.run(teller_stop)))
         });
@@ -209,25 +201,15 @@ impl Server {
 /// Takes the state directory for this agent alone. One that cannot be written to is no reason not to run: drains that are
 /// there get their lines all the same.
 fn lock(dir: &Path) -> Result<Option<File>, Error> {
-    let open = || {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let path = dir.join("syslog-agent.lock");
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-    };
-    match open() {
-        Ok(file) => match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!(dir = %dir.display(), %error, "state directory cannot be locked");
-                Ok(Some(file))
-            }
-        },
+    let locked = weir_files::make_directory(dir).and_then(|()| weir_files::try_lock(&dir.join("syslog-agent.lock")));
+    match locked {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => Err(Error::InUse { path: dir.to_owned() }),
         Err(error) => {
             tracing::error!(
                 dir = %dir.display(),
                 %error,
-                "state directory cannot be written to: what waits for drains is kept in memory only"
+                "state directory cannot be locked or written to: the backlog of drains may be kept in memory only"
             );
             Ok(None)
         }

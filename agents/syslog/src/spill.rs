@@ -186,7 +186,8 @@ impl Spill {
         budget: &std::sync::Arc<Budget>,
         source: Option<&str>,
     ) -> io::Result<Self> {
-        segment::private_folder(folder)?;
+        // It holds what apps say.
+        weir_files::private_directory(folder)?;
         let numbers = segment::numbers(folder)?;
         let saved = cursor::read(folder);
         let cursor = saved.map(|(cursor, _)| cursor);

@@ -126,3 +126,35 @@ impl Groups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_envelope::selector::PayloadFilter;
+    use weir_flow::Capacity;
+
+    use super::*;
+
+    /// How many names of a source are asked for does not matter to its envelopes: each name has its own groups, which only
+    /// an envelope with that name looks at.
+    #[test]
+    fn groups_stand_under_their_names() {
+        let named = |number: u32| Selector {
+            source_id: "c".to_owned(),
+            payload: PayloadFilter::Counter(Some(format!("counter-{number}"))),
+        };
+        let capacity = Capacity { envelopes: 1, bytes: 1 };
+        let table = Table::new(vec![Arc::new(Subscriber {
+            id: 0,
+            queue: Arc::new(FairQueue::new(capacity)),
+            durable: false,
+            shard_id: String::new(),
+            deterministic_name: String::new(),
+            selectors: (0..10_000).map(named).collect(),
+        })]);
+        let groups = &table.by_source[b"c".as_slice()][Kind::Counter.index()];
+        let named = groups.named.as_ref().expect("groups with names");
+        assert!(groups.all.is_empty());
+        assert_eq!(named.len(), 10_000);
+        assert!(named.values().all(|groups| groups.len() == 1) && !named.contains_key(b"other".as_slice()));
+    }
+}

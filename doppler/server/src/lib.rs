@@ -11,10 +11,9 @@ mod component;
 mod config;
 mod consumer_reconnect;
 mod egress;
-mod error;
 mod ingress;
 mod server;
 
 pub use config::{Config, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;

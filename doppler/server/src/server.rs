@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use weir_doppler_router::Router;
 use weir_flow::LogContext;
-use weir_net::{GrpcServer, RawServer};
+use weir_net::{GrpcServer, RawServer, listen};
 use weir_rpc::egress::{Egress, LinkService};
 use weir_tls::ServerTls;
 
@@ -43,12 +43,7 @@ impl Server {
     /// Reads the certificates and opens the port.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
@@ -77,7 +72,7 @@ impl Server {
         let meter = context.meter();
         weir_telemetry::observe_ledger(&meter, &ledger, &[]);
         let limits = SubscriptionLimits::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
-        let router = Router::new(config.queue, Arc::clone(&ledger));
+        let router = Router::new(config.queue(), Arc::clone(&ledger));
         // Consumers are told to go once producers have stopped.
         let (consumers_go, consumers) = weir_service::Shutdown::new();
         let absent = AbsentConsumers::new(consumers.clone());

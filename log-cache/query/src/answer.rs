@@ -9,10 +9,10 @@ use std::str::FromStr;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use thiserror::Error;
+use weir_error::nearest;
 
 use crate::engine::{Answer, Engine, Truncated};
 use crate::error::QueryError;
-use crate::nearest::nearest;
 
 mod cell;
 pub(crate) mod collect;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
-use weir_error::{Classify, ErrorKind};
+use weir_error::{Classify, ErrorKind, nearest};
 use weir_flow::Busy;
 
-use crate::nearest::nearest;
 use crate::provider::table_names;
 
 /// The reason why a query has no answer.

@@ -1,7 +1,8 @@
 //! SQL over the log cache's store, through DataFusion, which only this crate of the workspace names.
 //!
-//! A query is a text with the sources that its caller may read ([`Query`], [`Visibility`]). Its result is rows or bytes
-//! ([`Answer`], [`Rendered`]). It passes through these modules:
+//! A query is a text with the sources that its caller may read ([`Query`],
+//! [`Visibility`](weir_log_cache_store::Visibility)). Its result is rows or bytes ([`Answer`], [`Rendered`]). It passes
+//! through these modules:
 //!
 //! 1. `guard` admits one statement that only reads and whose plan will not be too large. `stoppable` ends planning at
 //!    the query's time-out.
@@ -13,8 +14,8 @@
 //!    may not read. `drain_status` is a view over one table. `explain` limits what plans reveal.
 //! 5. `engine` runs queries on threads of its own, a limited number at a time and fairly among callers, within limits
 //!    of time and rows. `interrupt` ends a query whose caller has gone.
-//! 6. `answer` collects rows as arrays within a bound, and writes them as a table, JSON, CSV or Arrow, in pieces.
-//!    `values` writes each value so that it can be read back.
+//! 6. `answer` collects rows as arrays within a bound, and writes them as a table, records, JSON, CSV or Arrow, in
+//!    pieces. `values` writes each value so that it can be read back.
 //!
 //! `live` evaluates queries on rows as they arrive, a limited number for each caller (`followers`). The crate's
 //! README.md is a map of the modules.
@@ -40,7 +41,6 @@ mod interrupt;
 mod live;
 mod meter;
 mod names;
-mod nearest;
 mod patterns;
 mod policy;
 mod provider;

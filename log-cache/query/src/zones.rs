@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::QueryError;
-use crate::nearest::nearest;
+use weir_error::nearest;
 
 /// Returns `statement` with the standard names of all time zones in it.
 ///

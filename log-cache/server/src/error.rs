@@ -1,36 +1,27 @@
 //! The errors of the log cache.
 
 use std::io;
-use std::net::SocketAddr;
 
 use thiserror::Error;
 use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 #[cfg(feature = "sql")]
 use weir_log_cache_query::QueryError;
-use weir_net::ServeError;
+use weir_net::ServerError;
 use weir_tls::TlsError;
 
 /// The reason why a log cache cannot start, or stopped.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// An address cannot be bound.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's error.
-        source: io::Error,
-    },
+    /// A port or a server failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The authorizer cannot be opened, so no caller could be admitted.
     #[error(transparent)]
     Gate(#[from] OpenError),
-    /// A server failed.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
     /// The query engine cannot be started.
     #[cfg(feature = "sql")]
     #[error(transparent)]
@@ -43,10 +34,9 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Server(error) => error.kind(),
             Self::Tls(error) => error.kind(),
             Self::Gate(error) => error.kind(),
-            Self::Serve(error) => error.kind(),
             #[cfg(feature = "sql")]
             Self::Query(error) => error.kind(),
             Self::Thread(_) => ErrorKind::Internal,
@@ -55,10 +45,9 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Listen { .. } => Some("free the port, or configure another address".to_owned()),
+            Self::Server(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Gate(error) => error.hint(),
-            Self::Serve(error) => error.hint(),
             #[cfg(feature = "sql")]
             Self::Query(error) => error.hint(),
             Self::Thread(_) => Some("raise the limit of threads (`ulimit -u`)".to_owned()),

@@ -22,6 +22,6 @@ mod server;
 #[cfg(feature = "sql")]
 mod sql;
 
-pub use config::{Config, RawConfig, RawMemory, RawSql, SqlConfig};
+pub use config::{Config, RawConfig, RawMemory, RawSql};
 pub use error::Error;
 pub use server::{Addresses, Server};

@@ -7,10 +7,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_auth::{Authorizer, Gate};
-use weir_config::ListenAddr;
 use weir_flow::LogContext;
 use weir_log_cache_store::{Maintainer, Store};
-use weir_net::{GrpcServer, RawServer, Target, serve_http, serve_http_within};
+use weir_net::{GrpcServer, RawServer, Target, listen, serve_http, serve_http_within};
 use weir_rpc::subscriber::Dopplers;
 use weir_service::Shutdown;
 use weir_tls::{ClientTls, ServerTls};
@@ -70,12 +69,12 @@ impl Server {
         let tls = ServerTls::mutual(&config.identity)?;
         let public_tls = ServerTls::public_knowing(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let (listener, grpc) = listen(config.listen).await?;
-        let (gateway_listener, gateway) = listen(config.gateway_listen).await?;
-        let (sql_listener, sql) = listen(config.sql.listen).await?;
+        let (listener, grpc) = listen(config.listen.socket()).await?;
+        let (gateway_listener, gateway) = listen(config.gateway_listen.socket()).await?;
+        let (sql_listener, sql) = listen(config.sql.listen.socket()).await?;
         let (proxy_listener, proxy) = match config.proxy_listen {
             Some(address) => {
-                let (listener, bound) = listen(address).await?;
+                let (listener, bound) = listen(address.socket()).await?;
                 (Some(listener), Some(bound))
             }
             None => (None, None),
@@ -193,12 +192,4 @@ impl Server {
         };
         self.config.dopplers.iter().map(target).collect()
     }
-}
-
-async fn listen(address: ListenAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    let address = address.socket();
-    let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }

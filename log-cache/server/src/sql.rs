@@ -40,7 +40,7 @@ use weir_service::Shutdown;
 
 use crate::answers::{Answers, Unread};
 use crate::caller::{caller, visibility};
-use crate::{Error, SqlConfig};
+use crate::{Error, RawSql};
 
 mod follow;
 mod request;
@@ -67,19 +67,19 @@ impl Sql {
     /// Starts the query engine.
     pub(crate) fn start(
         store: &Store,
-        config: &SqlConfig,
+        config: &RawSql,
         authorizer: Arc<dyn Authorizer>,
         answers: Arc<Answers>,
         shutdown: Shutdown,
     ) -> Result<Self, Error> {
         let limits = EngineLimits {
             concurrent: config.concurrency,
-            memory: config.memory,
+            memory: config.memory.as_usize(),
             max_rows: config.max_rows,
             default_rows: config.max_rows,
             max_bytes: MAX_ANSWER,
-            max_timeout: config.timeout,
-            default_timeout: config.timeout,
+            max_timeout: config.timeout.get(),
+            default_timeout: config.timeout.get(),
             ..EngineLimits::default()
         };
         Ok(Self {

@@ -113,16 +113,6 @@ impl Snapshot {
         selection
     }
 
-    /// Returns the visible rows of `chunk` with timestamps in `time`, of one source.
-    #[must_use]
-    pub fn select_source(&self, chunk: &Chunk, source: &Source, time: &TimeRange) -> Selection {
-        let mut selection = Selection::default();
-        if let Some(run) = chunk.run_of(source.slot()) {
-            self.select_run(chunk, run, time, &mut selection);
-        }
-        selection
-    }
-
     fn select_run(&self, chunk: &Chunk, run: &Run, time: &TimeRange, selection: &mut Selection) {
         let rows = time.within(chunk, run);
         if rows.is_empty() {

@@ -19,11 +19,10 @@
 mod component;
 mod config;
 mod connection;
-mod error;
 mod metrics;
 mod outbox;
 mod server;
 
-pub use config::{Config, DOCS, Framing, RawBatch, RawConfig};
-pub use error::Error;
+pub use config::{Config, Framing, RawBatch, RawConfig};
 pub use server::Server;
+pub use weir_net::ServerError as Error;

@@ -20,7 +20,7 @@ use weir_flow::{Ledger, Reason};
 use weir_net::{Backoff, Channel, Frame};
 use weir_service::Shutdown;
 
-use crate::config::Batching;
+use crate::config::RawBatch;
 use crate::metrics::Metrics;
 
 /// The hop at which losses on the way to the log cache are counted.
@@ -68,7 +68,7 @@ pub(crate) struct Outbox {
 pub(crate) struct Shipper {
     chunks: mpsc::Receiver<Chunk>,
     budget: Arc<Semaphore>,
-    batching: Batching,
+    batching: RawBatch,
     gathered: Vec<Chunk>,
     /// The time at which the gathered chunks are sent at the latest.
     due: Option<Instant>,
@@ -94,7 +94,7 @@ struct Accounting {
 /// envelopes that it has then are counted as lost.
 pub(crate) fn outbox(
     channel: Channel,
-    batching: Batching,
+    batching: RawBatch,
     budget_bytes: usize,
     (ledger, metrics): (Arc<Ledger>, Arc<Metrics>),
     gave_up: Shutdown,
@@ -191,7 +191,7 @@ impl Shipper {
             let full = envelopes + chunk.envelopes > self.batching.envelopes || bytes + chunk.bytes.len() > MAX_BATCH;
             // A chunk that does not fit starts the next batch, so that a batch is not larger than the limit.
             let before = (full && envelopes > 0).then(|| self.take());
-            self.due.get_or_insert_with(|| Instant::now() + self.batching.age);
+            self.due.get_or_insert_with(|| Instant::now() + self.batching.age.get());
             self.gathered.push(chunk);
             if before.is_some() {
                 return before;

@@ -47,12 +47,12 @@ impl Server {
             ServerTls::public(&config.identity.cert, &config.identity.key)?
         };
         let client_tls = ClientTls::mutual(&config.log_cache_identity)?;
-        let listen = |source| Error::Listen {
+        let failed = |source| Error::Listen {
             address: config.listen.socket(),
             source,
         };
-        let listener = listener(config.listen.socket()).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let listener = listener(config.listen.socket()).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,
@@ -92,16 +92,16 @@ impl Server {
         let metrics = Metrics::register(&context.meter(), &context.ledger);
         let books = (Arc::clone(&context.ledger), Arc::clone(&metrics));
         let (give_up, gave_up) = Shutdown::new();
-        let (outbox, shipper) = outbox(channel, config.batch, config.buffer, books, gave_up);
+        let (outbox, shipper) = outbox(channel, config.batch, config.buffer.as_usize(), books, gave_up);
         let shipping = context.tasks.spawn("ship to the log cache", shipper.run());
         let front = Front {
             tls,
             metrics,
             shared: Shared {
-                framing: config.framing,
-                max_message: config.max_message,
+                framing: config.framing.into(),
+                max_message: config.max_message.as_usize(),
                 max_batch: config.batch.envelopes,
-                idle_timeout: config.idle_timeout,
+                idle_timeout: config.idle_timeout.get(),
                 outbox,
                 ledger: Arc::clone(&context.ledger),
                 clock: context.clock.clone(),
@@ -116,7 +116,7 @@ impl Server {
         };
         let deadline = async {
             context.shutdown.requested().await;
-            tokio::time::sleep(config.drain).await;
+            tokio::time::sleep(config.drain.get()).await;
             tracing::warn!("the log cache did not take everything before the drain deadline");
             give_up.fire();
             std::future::pending::<()>().await;

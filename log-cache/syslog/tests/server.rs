@@ -17,11 +17,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::Status;
 use weir_config::ByteSize;
+use weir_eventually::eventually;
 use weir_log_cache_syslog::{Framing, RawBatch, RawConfig};
 use weir_proto::loggregator_v2::envelope::Message;
 use weir_tls::ClientTls;
 
-use common::{LogCache, Pki, Syslog, dropped, eventually, is_closed, message, send};
+use common::{LogCache, Pki, Syslog, dropped, is_closed, message, send};
 
 fn counted(message: &str) -> String {
     format!("{} {message}", message.len())

@@ -16,7 +16,7 @@ use weir_net::{Connection, Connections, PortLimits};
 use weir_service::Context;
 use weir_tls::ServerTls;
 
-use crate::config::{Limits, Times};
+use crate::config::{RawLimits, RawTimeouts};
 use crate::connection::{ConnectionHandle, FlushCounter};
 use crate::service::Service;
 
@@ -31,8 +31,9 @@ const DRAIN: Duration = Duration::from_secs(8);
 pub(crate) struct Front {
     pub(crate) tls: ServerTls,
     pub(crate) service: Arc<Service>,
-    pub(crate) limits: Limits,
-    pub(crate) times: Times,
+    pub(crate) port: PortLimits,
+    pub(crate) limits: RawLimits,
+    pub(crate) times: RawTimeouts,
     pub(crate) context: LogContext,
 }
 
@@ -40,12 +41,7 @@ impl Front {
     /// Accepts connections until shutdown is requested, and then waits for the remaining ones.
     pub(crate) async fn serve(self, listener: TcpListener) {
         let Context { shutdown, tasks, .. } = &*self.context;
-        let limits = PortLimits {
-            // A stream learns from each flush how much its client has, so writes must not be gathered.
-            gathers_writes: false,
-            ..self.limits.port
-        };
-        let mut connections = Connections::accept(listener, self.tls.clone(), limits, shutdown.clone(), tasks);
+        let mut connections = Connections::accept(listener, self.tls.clone(), self.port, shutdown.clone(), tasks);
         while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {
             let front = self.clone();
             tasks.spawn("connection", front.requests(connection));
@@ -68,8 +64,8 @@ impl Front {
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.times.header)
-            .max_buf_size(self.limits.header_bytes)
+            .header_read_timeout(self.times.header.get())
+            .max_buf_size(self.limits.header_bytes.as_usize())
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);

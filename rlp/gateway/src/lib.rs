@@ -46,6 +46,6 @@ mod sessions;
 mod stream;
 mod stream_limits;
 
-pub use config::{Config, DOCS, RawConfig, RawLimits, RawResume, RawTimeouts};
+pub use config::{Config, RawConfig, RawLimits, RawResume, RawTimeouts};
 pub use error::Error;
 pub use server::Server;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use weir_auth::{Authorizer, Gate, Verifier};
 use weir_flow::LogContext;
-use weir_net::{Channel, Target};
+use weir_net::{Channel, Target, listen};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
 use crate::front::Front;
@@ -51,12 +51,7 @@ impl Server {
         })?;
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
@@ -98,18 +93,19 @@ impl Server {
             authorizer,
             channel,
             limits: config.limits,
-            times: config.times,
+            times: config.timeouts,
             resume: config.resume,
             stream_limits: StreamLimits::new(&config.limits),
-            sessions: Sessions::new(config.resume.sessions, config.resume.sessions_per_caller),
+            sessions: Sessions::new(config.resume.sessions(), config.resume.sessions_per_caller),
             rejected_streams,
             context: context.clone(),
         };
         let front = Front {
             tls,
             service: Arc::new(service),
+            port: config.port,
             limits: config.limits,
-            times: config.times,
+            times: config.timeouts,
             context,
         };
         front.serve(listener).await;

@@ -14,7 +14,7 @@ use weir_net::Channel;
 use weir_proto::loggregator_v2::EgressBatchRequest;
 
 use crate::answer::{self, Refusal};
-use crate::config::{Limits, Resume, Times};
+use crate::config::{RawLimits, RawResume, RawTimeouts};
 use crate::connection::ConnectionHandle;
 use crate::events;
 use crate::outlet::Body;
@@ -42,9 +42,9 @@ struct Resumable {
 pub(crate) struct Service {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) channel: Channel,
-    pub(crate) limits: Limits,
-    pub(crate) times: Times,
-    pub(crate) resume: Resume,
+    pub(crate) limits: RawLimits,
+    pub(crate) times: RawTimeouts,
+    pub(crate) resume: RawResume,
     pub(crate) stream_limits: StreamLimits,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) rejected_streams: Counter<u64>,

@@ -11,7 +11,7 @@ use weir_auth::Ended;
 use weir_flow::{LogContext, Reason};
 
 use crate::backlog::Backlog;
-use crate::config::{Resume, Times};
+use crate::config::{RawResume, RawTimeouts};
 use crate::events;
 use crate::outlet::Outlet;
 use crate::provider::{Failure, Provider, ProviderEvent};
@@ -96,14 +96,14 @@ struct Client {
 }
 
 impl Client {
-    fn new(attachment: Attachment, times: &Times) -> Self {
+    fn new(attachment: Attachment, times: &RawTimeouts) -> Self {
         let Attachment { outlet, caller, .. } = attachment;
         let now = Instant::now();
         Self {
             outlet,
             name: caller.name().to_owned(),
             ended: Box::pin(async move { caller.ended().await }),
-            until: now + times.stream,
+            until: now + times.stream.get(),
             last_sent: now,
             blocked_since: None,
         }
@@ -126,7 +126,7 @@ pub(crate) struct Stream {
     parked_until: Instant,
     session: Option<Session>,
     window: Duration,
-    times: Times,
+    times: RawTimeouts,
     timer: Pin<Box<Sleep>>,
     /// When written pieces were last settled.
     settled_at: Instant,
@@ -152,8 +152,8 @@ impl Stream {
     pub(crate) fn new(
         provider: Provider,
         attachment: Attachment,
-        session: Option<(Session, Resume)>,
-        times: Times,
+        session: Option<(Session, RawResume)>,
+        times: RawTimeouts,
         context: LogContext,
         permit: StreamPermit,
     ) -> Self {
@@ -163,11 +163,11 @@ impl Stream {
         Self {
             provider,
             away: None,
-            backlog: Backlog::new(resume.map_or(0, |resume| resume.bytes)),
+            backlog: Backlog::new(resume.map_or(0, |resume| resume.bytes.as_usize())),
             client: Some(Client::new(attachment, &times)),
             parked_until: now,
             session,
-            window: resume.map_or(Duration::ZERO, |resume| resume.window),
+            window: resume.map_or(Duration::ZERO, |resume| resume.window.get()),
             times,
             timer: Box::pin(tokio::time::sleep_until(now)),
             settled_at: now,
@@ -268,8 +268,8 @@ impl Stream {
             None => self.parked_until,
             Some(client) => {
                 let next = match client.blocked_since {
-                    Some(since) => since + self.times.slow_consumer,
-                    None => client.last_sent + self.times.heartbeat,
+                    Some(since) => since + self.times.slow_consumer.get(),
+                    None => client.last_sent + self.times.heartbeat.get(),
                 };
                 next.min(client.until)
             }
@@ -278,7 +278,7 @@ impl Stream {
             due = due.min(self.settled_at + SETTLE_EVERY);
         }
         if let Some((since, _)) = &self.away {
-            due = due.min(*since + self.times.provider);
+            due = due.min(*since + self.times.provider.get());
         }
         due
     }
@@ -287,7 +287,7 @@ impl Stream {
         let now = Instant::now();
         self.settle_written();
         if let Some((since, failure)) = &self.away
-            && *since + self.times.provider <= now
+            && *since + self.times.provider.get() <= now
         {
             return Some(End::Provider(failure.clone()));
         }
@@ -299,9 +299,9 @@ impl Stream {
         }
         // The order matters: a stream at its time limit ends regularly, even if its client is slow as well.
         match client.blocked_since {
-            Some(since) if since + self.times.slow_consumer <= now => return Some(End::Slow),
+            Some(since) if since + self.times.slow_consumer.get() <= now => return Some(End::Slow),
             Some(_) => {}
-            None if client.last_sent + self.times.heartbeat <= now => {
+            None if client.last_sent + self.times.heartbeat.get() <= now => {
                 // If there is no room for the heartbeat, the last event was not accepted either.
                 if client.outlet.send(heartbeat(&self.context)) {
                     client.sent();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_auth::{Caller, Quota, Share};
 
-use crate::config::Limits;
+use crate::config::RawLimits;
 
 /// The limits of a gateway, and what is in use.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) enum LimitReached {
 }
 
 impl StreamLimits {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &RawLimits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.streams)),
             streams: Quota::new(limits.streams_per_caller),
@@ -68,13 +68,12 @@ mod tests {
     /// when dropped.
     #[test]
     fn three_limits_hold() {
-        let limits = StreamLimits::new(&Limits {
+        let limits = StreamLimits::new(&RawLimits {
             streams: 3,
             streams_per_caller: 2,
             selectors_per_caller: 10,
-            port: weir_net::PortLimits::of(1),
             selectors: 10,
-            header_bytes: 0,
+            ..RawLimits::default()
         });
         let [a, b, c] = ["a", "b", "c"].map(|name| Caller::new(name, Scope::Everything));
         let first = limits.take(&a, 6).unwrap();

@@ -12,8 +12,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Setup, TOKEN, event_of, eventually, lines};
+use common::{Setup, TOKEN, event_of, lines};
 use weir_auth::revocation::What;
+use weir_eventually::eventually;
 use weir_rlp_gateway::RawConfig;
 
 fn json(message: &str, name: &str) -> String {

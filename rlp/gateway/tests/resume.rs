@@ -10,8 +10,9 @@
 #[allow(dead_code, reason = "shared with the other tests")]
 mod common;
 
-use common::{Client, Setup, TOKEN, event_of, eventually, lines, millis};
+use common::{Client, Setup, TOKEN, event_of, lines, millis};
 use weir_auth::revocation::What;
+use weir_eventually::eventually;
 use weir_rlp_gateway::{RawConfig, RawResume, RawTimeouts};
 
 const GAP: &str = "event: gap\ndata: {\"message\":\"this id is not known any more: what came since then is lost, the \

@@ -6,12 +6,11 @@
 
 mod component;
 mod config;
-mod error;
 mod server;
 mod service;
 mod stream;
 mod tags;
 
 pub use config::{Config, RawConfig};
-pub use error::Error;
 pub use server::Server;
+pub use weir_net::ServerError as Error;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use tokio::net::TcpListener;
 use weir_flow::LogContext;
-use weir_net::{GrpcServer, RawServer, Target};
+use weir_net::{GrpcServer, RawServer, Target, listen};
 use weir_rpc::subscriber::Dopplers;
 use weir_service::Shutdown;
 use weir_tls::{ClientTls, ServerTls};
@@ -33,12 +33,7 @@ impl Server {
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
@@ -95,6 +90,6 @@ impl Server {
             .serve(listener, context.shutdown.clone(), &context.tasks)
             .await;
         subscriptions_go.fire();
-        Ok(served?)
+        served
     }
 }

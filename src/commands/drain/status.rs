@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_error::ErrorKind;
@@ -93,7 +92,7 @@ async fn get<T: DeserializeOwned>(stack: &Stack, url: &str) -> Result<T, Failure
 /// What a component answers.
 async fn ask(stack: &Stack, request: http::request::Builder, url: &str) -> Result<String, Failure> {
     let request = request
-        .body(Full::<Bytes>::default())
+        .body(Bytes::new())
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
     let asking = async {
         let answer = client::send(&stack.tls, request).await?;

@@ -4,9 +4,9 @@
 //! while we were too slow), `$error` and `$end`. Those go to standard error, so that the output is rows only.
 
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::Value;
 use weir_error::ErrorKind;
+use weir_net::AnswerBody;
 
 use super::Query;
 use crate::client::{Stack, again};
@@ -31,7 +31,7 @@ pub(super) async fn run(state: &StateDir, query: &Query, output: &mut Output) ->
 }
 
 /// Prints what comes until it ends; gives the reason where connecting again may help.
-async fn print(body: &mut Incoming, output: &mut Output) -> Result<String, Failure> {
+async fn print(body: &mut AnswerBody, output: &mut Output) -> Result<String, Failure> {
     let mut lines = Lines::default();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {

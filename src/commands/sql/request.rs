@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use weir_error::ErrorKind;
+use weir_net::AnswerBody;
 
 use crate::client::{Stack, http as client};
 use crate::commands::token;
@@ -102,7 +101,7 @@ impl Query {
     }
 
     /// Asks; the answer comes as a stream of bytes in the wanted format.
-    pub(crate) async fn send(&self, stack: &Stack) -> Result<Response<Incoming>, Failure> {
+    pub(crate) async fn send(&self, stack: &Stack) -> Result<Response<AnswerBody>, Failure> {
         let response = client::send(&stack.tls, self.request(stack).await?).await?;
         if response.status().is_success() {
             return Ok(response);
@@ -116,7 +115,7 @@ impl Query {
         client::text(self.send(stack).await?, MAX_TEXT).await
     }
 
-    async fn request(&self, stack: &Stack) -> Result<Request<Full<Bytes>>, Failure> {
+    async fn request(&self, stack: &Stack) -> Result<Request<Bytes>, Failure> {
         let token = match self.asker {
             Asker::User => token::current(&stack.state).await?,
             Asker::Operator => token::operator(&stack.state)?,
@@ -124,7 +123,7 @@ impl Query {
         Request::post(format!("{}/v1/sql", stack.endpoints.address("sql_http")?))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("bearer {token}"))
-            .body(Full::from(self.body().to_string()))
+            .body(Bytes::from(self.body().to_string()))
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))
     }
 

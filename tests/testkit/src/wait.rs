@@ -6,31 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::Instant;
-
-/// How long a test waits for an expected condition. It is long, because the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The time between two checks of a condition.
-const STEP: Duration = Duration::from_millis(20);
+pub use weir_eventually::PATIENCE;
 
 /// Calls `condition` until it returns a value.
 ///
 /// # Errors
 /// Fails with the last error when this does not happen within [`PATIENCE`].
-pub async fn eventually<T, E: Display>(
-    what: &str,
-    mut condition: impl AsyncFnMut() -> Result<T, E>,
-) -> anyhow::Result<T> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match condition().await {
-            Ok(value) => return Ok(value),
-            Err(state) if Instant::now() >= deadline => {
-                anyhow::bail!("{what}: not within {} s: {state}", PATIENCE.as_secs())
-            }
-            Err(_) => tokio::time::sleep(STEP).await,
-        }
-    }
+pub async fn eventually<T, E: Display>(what: &str, condition: impl AsyncFnMut() -> Result<T, E>) -> anyhow::Result<T> {
+    Ok(weir_eventually::until(what, condition).await?)
 }
 
 /// Waits for an answer to another client during an attack, and prints how long it took.

@@ -7,7 +7,7 @@
 //! - A service depends on the base. Those of the log plane depend on the log column as well. No service depends on another;
 //!   the crates of one service stand in rows of their own.
 //! - The root package composes the services; nothing depends on it but tests.
-//! - Test crates may use everything. Outside of them `weir-testkit` is named in `[dev-dependencies]` only.
+//! - Test crates may use everything. Outside of them, `FOR_TESTS` are named in `[dev-dependencies]` only.
 //! - A library that has an owner is named by that crate only; pure crates name nothing that does input and output.
 //! - Versions stand in the root manifest only, every crate takes the workspace's lints, and a package is called `weir-` and
 //!   the words of its path.
@@ -26,8 +26,8 @@ mod owners;
 use layers::{Place, may_use};
 pub use manifest::{Manifest, Section};
 
-/// The crate that tests are made with.
-const TESTKIT: &str = "weir-testkit";
+/// The crates that tests of any crate may be made with.
+const FOR_TESTS: &[&str] = &["weir-eventually", "weir-testkit"];
 
 /// Lines from which a file is long.
 const LONG_FILE: usize = 600;
@@ -77,14 +77,15 @@ pub fn violations(manifests: &[Manifest]) -> Vec<String> {
                 refuse(reason);
             }
             let shipped = Place::of(&manifest.path) != Place::Tests;
-            if dependency.name == TESTKIT && !is_dev && shipped {
+            let is_for_tests = FOR_TESTS.contains(&dependency.name.as_str());
+            if is_for_tests && !is_dev && shipped {
                 refuse("only [dev-dependencies] may");
             }
             let Some(target) = manifests.iter().find(|other| other.name == dependency.name) else {
                 continue;
             };
             // A crate may name itself there, to turn a feature on for its own tests.
-            let for_tests = is_dev && (target.name == TESTKIT || target.path == manifest.path);
+            let for_tests = is_dev && (is_for_tests || target.path == manifest.path);
             if let Err(reason) = may_use(&manifest.path, &target.path)
                 && !for_tests
             {

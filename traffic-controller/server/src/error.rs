@@ -1,24 +1,17 @@
 //! The reasons for which a traffic controller cannot run.
 
-use std::io;
-use std::net::SocketAddr;
-
 use thiserror::Error;
 use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
+use weir_net::ServerError;
 use weir_tls::TlsError;
 
 /// The reason for which a traffic controller cannot start.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address to listen on cannot be bound.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The answer of the operating system.
-        source: io::Error,
-    },
+    /// A port or a server failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The certificates cannot be read or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -30,7 +23,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Server(error) => error.kind(),
             Self::Tls(error) => error.kind(),
             Self::Gate(error) => error.kind(),
         }
@@ -38,7 +31,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Listen { .. } => Some("free the port, or set `listen` to another address".to_owned()),
+            Self::Server(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Gate(error) => error.hint(),
         }

@@ -34,6 +34,6 @@ mod server;
 mod stream;
 mod websocket;
 
-pub use config::{Config, DOCS, RawConfig, RawLimits, RawTimeouts};
+pub use config::{Config, RawConfig, RawLimits, RawTimeouts};
 pub use error::Error;
 pub use server::Server;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use weir_auth::{Authorizer, Gate, Quota};
 use weir_flow::LogContext;
-use weir_net::{Connection, Connections, Target};
+use weir_net::{Connection, Connections, Target, listen};
 use weir_rpc::subscriber::Dopplers;
 use weir_service::{Context, Shutdown};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
@@ -59,12 +59,7 @@ impl Server {
         })?;
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
@@ -107,15 +102,15 @@ impl Server {
         let (subscriptions_go, subscriptions) = Shutdown::new();
         let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
         let metrics = Metrics::register(&context.meter(), &context.ledger);
-        let streams = Arc::new(Semaphore::new(config.max_subscriptions));
+        let streams = Arc::new(Semaphore::new(config.limits.subscriptions));
         let service = Arc::new(Service {
             authorizer,
             system_domain: config.system_domain.clone(),
             subscriptions: Arc::clone(&streams),
-            of_one: Quota::new(config.streams_per_caller),
+            of_one: Quota::new(config.limits.streams_per_caller),
             host: Arc::new(StreamHost {
                 dopplers,
-                patience: config.patience,
+                patience: config.timeouts.into(),
                 context: context.clone(),
                 metrics,
             }),
@@ -128,7 +123,7 @@ impl Server {
         };
         // Every place is free again when the last stream and the last connection have ended.
         front.accept(listener).await.all_closed().await;
-        drop(streams.acquire_many(places(config.max_subscriptions)).await);
+        drop(streams.acquire_many(places(config.limits.subscriptions)).await);
         subscriptions_go.fire();
         Ok(())
     }
@@ -167,8 +162,8 @@ impl Front {
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.config.header_timeout)
-            .max_buf_size(self.config.header_bytes)
+            .header_read_timeout(self.config.timeouts.header.get())
+            .max_buf_size(self.config.limits.header_bytes.as_usize())
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(connection), service)
             .with_upgrades();

@@ -15,9 +15,10 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::view;
+use weir_eventually::eventually;
 use weir_traffic_controller_server::{RawConfig, RawLimits, RawTimeouts};
 
-use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, eventually, next, number, numbered, v1};
+use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, next, number, numbered, v1};
 
 const GUID: &str = "11111111-2222-3333-4444-555555555555";
 const OTHER: &str = "99999999-2222-3333-4444-555555555555";

@@ -14,11 +14,12 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, eventually, next, number, numbered};
+use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, next, number, numbered};
 use tokio_tungstenite::tungstenite::{self, Message};
 use weir_auth::revocation::What;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Authorizer, Gate, StaticToken};
+use weir_eventually::eventually;
 use weir_traffic_controller_server::{RawConfig, RawLimits};
 
 const GUID: &str = "00000000-aaaa-0000-0000-000000000001";

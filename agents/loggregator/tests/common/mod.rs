@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use weir_agents_lib::testing::PATIENCE;
-pub(crate) use weir_agents_lib::testing::{Peer, Pki, eventually, free_port, log, numbered};
+pub(crate) use weir_agents_lib::testing::{Peer, Pki, free_port, log, numbered};
 use weir_agents_loggregator::{Config, Error, RawConfig, Server};
 use weir_flow::{Ledger, LogContext};
 use weir_net::{Channel, Target};

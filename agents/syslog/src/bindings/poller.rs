@@ -11,7 +11,6 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use weir_net::Backoff;
-use weir_service::Tasks;
 use weir_tls::{ClientTls, TlsError};
 
 use super::ListKind;
@@ -53,11 +52,10 @@ impl Poller {
         kind: ListKind,
         updates: mpsc::Sender<Update>,
         refreshes: &Arc<Refreshes>,
-        tasks: &Tasks,
     ) -> Result<Self, TlsError> {
         let tls = ClientTls::mutual(&cache.identity)?;
         Ok(Self {
-            client: CacheClient::new(&cache.address, &cache.server_name, &tls, tasks),
+            client: CacheClient::new(&cache.address, &cache.server_name, &tls)?,
             kind,
             poll: cache.poll,
             wait: cache.wait,

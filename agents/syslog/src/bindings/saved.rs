@@ -2,7 +2,6 @@
 //!
 //! The lists contain credentials of drains, so only the owner can read the file.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -87,7 +86,7 @@ impl Saved {
         };
         let text = serde_json::to_vec(&file)?;
         if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir)?;
+            weir_files::make_directory(dir)?;
         }
         weir_files::replace(&self.path, &text, Readers::Owner)
     }
@@ -120,6 +119,7 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

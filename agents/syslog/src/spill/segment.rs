@@ -1,8 +1,8 @@
 //! One segment: a file of records.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,16 +14,6 @@ use super::{Entry, Place, Stored, StoredContent};
 
 const MAGIC: &[u8; 8] = b"WEIRSPL1";
 const EXTENSION: &str = "seg";
-
-/// Creates `folder` if it does not exist, and makes it private, because it contains what apps have logged.
-pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    // An existing folder may have been created with other permissions. Backlogs contain the lines of apps.
-    if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    }
-    Ok(())
-}
 
 pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016x}.{EXTENSION}"))
@@ -103,7 +93,7 @@ struct Writing {
 impl Segment {
     /// Creates a segment.
     pub(super) fn create(folder: &Path, number: u64, before: u64) -> io::Result<Self> {
-        private_folder(folder)?;
+        weir_files::private_directory(folder)?;
         let index = index::Writer::create(folder, number)?;
         // `create_new`, because a file with this number would belong to a segment that nobody has found.
         let path = path(folder, number);

@@ -291,32 +291,6 @@ proptest! {
     }
 }
 
-/// The number of names that are asked for does not affect envelopes with other names. Looking at each group would take
-/// thousands of times as long.
-#[test]
-#[expect(clippy::disallowed_methods, reason = "it measures")]
-fn other_names_cost_nothing() {
-    let named = |number: u32| Selector {
-        source_id: "c".to_owned(),
-        payload: PayloadFilter::Counter(Some(format!("counter-{number}"))),
-    };
-    let parcel = Parcel::unacknowledged(batch(&vec![counter("other"); 500]));
-    let time = |names: u32| {
-        let (router, _) = router();
-        let subscribed = subscribe(&router, request((0..names).map(named).collect()));
-        let runs = (0..5).map(|_| {
-            let began = std::time::Instant::now();
-            router.publish(&parcel);
-            began.elapsed()
-        });
-        let fastest = runs.min();
-        assert!(received(subscribed.queue()).is_empty());
-        fastest.expect("five runs")
-    };
-    let (few, many) = (time(1), time(10_000));
-    assert!(many < few * 50, "{few:?} with one name, {many:?} with 10,000");
-}
-
 /// Live and durable subscriptions have separate limits, and a place is free again when its subscription ends.
 #[test]
 fn limits_are_kept_by_kind() {

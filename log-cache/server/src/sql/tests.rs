@@ -44,13 +44,13 @@ fn log(store: &Store, source_id: &str, timestamp: i64, body: &str) {
     store.ingest(&builder.finish(), |_| {});
 }
 
-fn config() -> SqlConfig {
-    SqlConfig {
+fn config() -> RawSql {
+    RawSql {
         listen: weir_config::ListenAddr::loopback(0),
         token_file: std::path::PathBuf::new(),
-        timeout: Duration::from_secs(20),
+        timeout: weir_config::Duration::from_secs(20),
         max_rows: 100,
-        memory: 64 << 20,
+        memory: weir_config::ByteSize::mib(64),
         concurrency: 2,
     }
 }

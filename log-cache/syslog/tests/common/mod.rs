@@ -23,15 +23,6 @@ use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until a condition is true, within a deadline.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A CA, and the certificates that it issued for all parties.
 pub(crate) struct Pki {
     _dir: tempfile::TempDir,

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_config::Problems;
+use weir_config::{Problems, Setting};
 
 /// The part as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawUaa {
     /// `https://host:port`; empty: tokens of a UAA are not taken.
@@ -18,35 +18,26 @@ pub struct RawUaa {
     pub ca: PathBuf,
     /// The name that UAA's certificate must carry; empty: the host of `url`.
     pub server_name: String,
-    /// Of these, with all that is below them, a token must be meant for one.
+    /// A token must be meant for one of these; `logs` also stands for `logs.read` and all else below it.
+    #[setting(
+        default = ["doppler", "logs", "cloud_controller"],
+        allowed("names, at least one", |names| !names.is_empty() && names.iter().all(|name| !name.is_empty()))
+    )]
     pub audiences: Vec<String>,
-    /// The client that may read the feed of revocations; empty: it is asked for without one.
+    /// The client that reads the feed of revocations; empty: it is read without one.
     pub client_id: String,
-    /// File with that client's secret, or with a JSON object of secrets by client.
+    /// File with the secret of that client, or with a JSON object of secrets by client.
     pub client_secret_file: PathBuf,
-    /// How far UAA's clock may be from ours.
+    /// How far UAA's clock may be from this machine's.
+    #[setting(default = "5s", max = "1m")]
     pub leeway: weir_config::Duration,
-    /// How often keys are fetched when nobody asks for one.
+    /// How often keys are fetched; one that is not known is asked for at once, at most every 5s.
+    #[setting(default = "30s", min = "100ms", max = "3600s")]
     pub keys_interval: weir_config::Duration,
     /// How long UAA may take for an answer without revocations; how often they are read from one that answers at once.
+    // Revocations are to be seen within a minute.
+    #[setting(default = "10s", min = "100ms", max = "30s")]
     pub revocations_interval: weir_config::Duration,
-}
-
-impl Default for RawUaa {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            issuer: String::new(),
-            ca: PathBuf::new(),
-            server_name: String::new(),
-            audiences: ["doppler", "logs", "cloud_controller"].map(str::to_owned).to_vec(),
-            client_id: String::new(),
-            client_secret_file: PathBuf::new(),
-            leeway: weir_config::Duration::from_secs(5),
-            keys_interval: weir_config::Duration::from_secs(30),
-            revocations_interval: weir_config::Duration::from_secs(10),
-        }
-    }
 }
 
 /// The validated part.
@@ -73,7 +64,7 @@ pub struct UaaConfig {
 }
 
 impl RawUaa {
-    /// Validates; `None` if there is to be no UAA. Keys of problems are relative to this part.
+    /// Validates what [`Setting::check`] leaves; `None` if there is to be no UAA. Keys of problems are relative to this part.
     #[must_use]
     pub fn validate(self, problems: &mut Problems) -> Option<UaaConfig> {
         if self.url.is_empty() {
@@ -89,13 +80,6 @@ impl RawUaa {
             "",
             "the PEM file of the CA of UAA's certificate",
         );
-        let audiences = !self.audiences.is_empty() && self.audiences.iter().all(|audience| !audience.is_empty());
-        problems.require(
-            audiences,
-            "audiences",
-            format!("{:?}", self.audiences),
-            "names, at least one",
-        );
         let secret = self.client_id.is_empty() || !self.client_secret_file.as_os_str().is_empty();
         problems.require(
             secret,
@@ -103,16 +87,6 @@ impl RawUaa {
             "",
             "the file with the secret of `client_id`",
         );
-        let leeway = self.leeway.get();
-        problems.require(leeway <= Duration::from_secs(60), "leeway", self.leeway, "at most 1m");
-        for (key, interval, most) in [
-            ("keys_interval", self.keys_interval, 3600),
-            // Revocations are to be seen within a minute.
-            ("revocations_interval", self.revocations_interval, 30),
-        ] {
-            let fits = (Duration::from_millis(100)..=Duration::from_secs(most)).contains(&interval.get());
-            problems.require(fits, key, interval, format!("100ms to {most}s"));
-        }
         let url = url?;
         let server_name = match self.server_name {
             name if name.is_empty() => url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
@@ -129,48 +103,12 @@ impl RawUaa {
             server_name,
             audiences: self.audiences,
             client: (!self.client_id.is_empty()).then_some((self.client_id, self.client_secret_file)),
-            leeway,
+            leeway: self.leeway.get(),
             keys_interval: self.keys_interval.get(),
             revocations_interval: self.revocations_interval.get(),
         })
     }
 }
-
-/// What each key means, for the example configuration and the reference of whoever has this part as `uaa`.
-pub const UAA_DOCS: &[(&str, &str)] = &[
-    ("uaa", "The UAA whose tokens are taken."),
-    ("uaa.url", "`https://host:port`; empty: tokens of a UAA are not taken."),
-    (
-        "uaa.issuer",
-        "What tokens must have as `iss`, to the letter; empty: `<url>/oauth/token`.",
-    ),
-    ("uaa.ca", "PEM file of the CA that UAA's certificate must come from."),
-    (
-        "uaa.server_name",
-        "The name that UAA's certificate must carry; empty: the host of `url`.",
-    ),
-    (
-        "uaa.audiences",
-        "A token must be meant for one of these; `logs` also stands for `logs.read` and all else below it.",
-    ),
-    (
-        "uaa.client_id",
-        "The client that reads the feed of revocations; empty: it is read without one.",
-    ),
-    (
-        "uaa.client_secret_file",
-        "File with the secret of that client, or with a JSON object of secrets by client.",
-    ),
-    ("uaa.leeway", "How far UAA's clock may be from this machine's."),
-    (
-        "uaa.keys_interval",
-        "How often keys are fetched; one that is not known is asked for at once, at most every 5s.",
-    ),
-    (
-        "uaa.revocations_interval",
-        "How long UAA may take for an answer without revocations; how often they are read from one that answers at once.",
-    ),
-];
 
 #[cfg(test)]
 mod tests {
@@ -200,7 +138,6 @@ mod tests {
     /// All that is wrong is said at once.
     #[test]
     fn problems_are_said() {
-        let mut problems = Problems::default();
         let wrong = RawUaa {
             url: "http://uaa.example".to_owned(),
             ca: PathBuf::new(),
@@ -211,18 +148,19 @@ mod tests {
             revocations_interval: weir_config::Duration::from_secs(60),
             ..RawUaa::default()
         };
+        let mut problems = wrong.problems();
         assert_eq!(wrong.validate(&mut problems), None);
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(
             keys,
             [
-                "url",
-                "ca",
                 "audiences",
-                "client_secret_file",
                 "leeway",
                 "keys_interval",
-                "revocations_interval"
+                "revocations_interval",
+                "url",
+                "ca",
+                "client_secret_file"
             ]
         );
     }

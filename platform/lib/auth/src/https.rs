@@ -1,4 +1,4 @@
-//! The issuer over HTTPS: one connection for each request, which are few.
+//! The issuer over HTTPS.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST};
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, TlsError, server_name};
+use weir_net::{AnswerLimits, HttpsClient};
+use weir_tls::{ClientTls, IdentityFiles, TlsError};
 
 use crate::UaaConfig;
 use crate::issuer::{Fetched, Issuer, IssuerError};
@@ -33,8 +31,7 @@ const MAX_SECRETS: usize = 64 << 10;
 #[derive(Debug)]
 pub struct HttpsIssuer {
     url: Uri,
-    server_name: String,
-    tls: ClientTls,
+    https: HttpsClient,
     client: Option<(String, PathBuf)>,
 }
 
@@ -57,11 +54,9 @@ impl HttpsIssuer {
     }
 
     fn over(config: &UaaConfig, tls: &ClientTls) -> Result<Self, TlsError> {
-        server_name(&config.server_name)?;
         Ok(Self {
             url: config.url.clone(),
-            server_name: config.server_name.clone(),
-            tls: tls.with_alpn(&[ALPN_HTTP1]),
+            https: HttpsClient::of(&config.server_name, tls)?,
             client: config.client.clone(),
         })
     }
@@ -69,72 +64,30 @@ impl HttpsIssuer {
     /// Gets what is at `path`, which may take `wait` longer than usual.
     async fn get(&self, path: &str, authorization: Option<HeaderValue>, wait: Duration) -> Result<Bytes, IssuerError> {
         let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
-        match tokio::time::timeout(DEADLINE + wait, self.request(path, authorization, &url)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(IssuerError::Unreachable {
-                url,
-                reason: format!("no answer within {}s", (DEADLINE + wait).as_secs()),
-            }),
-        }
-    }
-
-    async fn request(&self, path: &str, authorization: Option<HeaderValue>, url: &str) -> Result<Bytes, IssuerError> {
-        let unreachable = |reason: String| IssuerError::Unreachable {
-            url: url.to_owned(),
-            reason,
-        };
         let unusable = |reason: String| IssuerError::Answer {
-            url: url.to_owned(),
+            url: url.clone(),
             reason,
         };
-        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, self.url.port_u16().unwrap_or(443)));
-        let stream = stream.await.map_err(|error| unreachable(error.to_string()))?;
-        let name = server_name(&self.server_name).map_err(|error| unreachable(error.to_string()))?;
-        let stream = self.tls.connector().connect(name, stream).await;
-        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        let target = format!("{}{path}", self.url.path().trim_end_matches('/'));
-        *request.uri_mut() = target.parse().map_err(|_| unusable("no such path".to_owned()))?;
-        let headers = request.headers_mut();
-        let authority = self
-            .url
-            .authority()
-            .map(http::uri::Authority::as_str)
-            .unwrap_or_default();
-        let authority = HeaderValue::from_str(authority).map_err(|_| unusable("no such host".to_owned()))?;
-        headers.insert(HOST, authority);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut request = Request::get(&url)
+            .header(ACCEPT, "application/json")
+            .body(Bytes::new())
+            .map_err(|error| unusable(error.to_string()))?;
         if let Some(authorization) = authorization {
-            headers.insert(AUTHORIZATION, authorization);
+            request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let exchange = async {
-            let answer = sender.send_request(request).await;
-            let answer = answer.map_err(|error| unreachable(error.to_string()))?;
-            match answer.status() {
-                StatusCode::OK => {}
-                StatusCode::NOT_FOUND => return Err(IssuerError::Missing { url: url.to_owned() }),
-                status => return Err(unusable(format!("it answered {status}"))),
-            }
-            #[expect(clippy::disallowed_methods, reason = "the body is limited")]
-            let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-            body.map(http_body_util::Collected::to_bytes)
-                .map_err(|error| unreachable(format!("the answer broke off: {error}")))
+        let limits = AnswerLimits {
+            deadline: DEADLINE + wait,
+            body: MAX_BODY,
         };
-        // The connection moves as long as somebody wants the answer.
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            ended = connection => match futures::FutureExt::now_or_never(&mut exchange) {
-                Some(answer) => answer,
-                None => Err(unreachable(ended.err().map_or_else(
-                    || "the connection ended".to_owned(),
-                    |error| error.to_string(),
-                ))),
-            },
+        let answer = self.https.send(request, limits).await;
+        let answer = answer.map_err(|error| IssuerError::Unreachable {
+            url: url.clone(),
+            reason: error.reason(),
+        })?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            StatusCode::NOT_FOUND => Err(IssuerError::Missing { url }),
+            status => Err(unusable(format!("it answered {status}"))),
         }
     }
 

@@ -51,7 +51,7 @@ mod verifier;
 
 pub use authorizer::{Authorizer, Unchecked, Verdict};
 pub use caller::{Caller, Ended, Scope};
-pub use config::{RawUaa, UAA_DOCS, UaaConfig};
+pub use config::{RawUaa, UaaConfig};
 pub use credentials::{bearer, credentials, from_cookie, from_header};
 pub use denied::Denied;
 pub use gate::{Gate, OpenError};

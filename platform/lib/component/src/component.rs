@@ -1,8 +1,7 @@
 //! The trait that stands beside each server.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use weir_config::Problems;
+use weir_config::{Problems, Setting};
 use weir_error::Classify;
 use weir_tls::IdentityFiles;
 
@@ -14,7 +13,7 @@ pub trait Component: Sized + Send + 'static {
     const DESCRIPTION: Description;
 
     /// The configuration as it is written.
-    type RawConfig: Serialize + DeserializeOwned + Clone;
+    type RawConfig: Setting + Default + DeserializeOwned + Clone;
     /// The validated configuration.
     type Config: TryFrom<Self::RawConfig, Error = Problems> + Send + 'static;
     /// What the component is given when it is bound: the context of every component, or one that wraps it.

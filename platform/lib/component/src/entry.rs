@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use weir_config::{Loader, render};
+use weir_config::{Loader, RenderError, example, render};
 use weir_tls::IdentityFiles;
 
 use crate::{Component, Description, Error, Layout};
@@ -18,6 +18,7 @@ type Bind<H> = Box<dyn FnOnce(H) -> BoxFuture<'static, Result<Run, Error>> + Sen
 pub struct Entry<H> {
     description: Description,
     configuration: fn(&Layout, IdentityFiles) -> Result<String, Error>,
+    example: fn() -> Result<String, RenderError>,
     load: fn(Loader) -> Result<Loaded<H>, Error>,
 }
 
@@ -39,6 +40,7 @@ impl<H: Send + 'static> Entry<H> {
         Self {
             description: C::DESCRIPTION,
             configuration: configuration::<C>,
+            example: example::<C::RawConfig>,
             load: load::<C, H>,
         }
     }
@@ -65,6 +67,14 @@ impl<H> Entry<H> {
         (self.configuration)(layout, identity)
     }
 
+    /// The TOML of its configuration with every key: its text, what is allowed and its default.
+    ///
+    /// # Errors
+    /// When the configuration has no TOML form.
+    pub fn example(&self) -> Result<String, Error> {
+        Ok((self.example)()?)
+    }
+
     /// Reads and validates its configuration.
     ///
     /// # Errors
@@ -81,6 +91,7 @@ impl<H> Entry<H> {
         Self {
             description,
             configuration: |_, _| Ok(String::new()),
+            example: || Ok(String::new()),
             load: |_| Err(Error::from(crate::UnknownPort { key: String::new() })),
         }
     }

@@ -1,144 +1,134 @@
-//! The commented example of a configuration, made from its defaults and one line of text per key.
+//! The commented example of a configuration: every key with its text, its default and what is allowed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
-use serde::Serialize;
+use crate::setting::derived::below;
+use crate::{Key, RenderError, Setting, Shape};
 
-use crate::{RenderError, render};
+/// Columns of a comment.
+const WIDTH: usize = 100;
 
-/// What [`example()`] made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Example {
-    /// The example as TOML, every key at its default with its text above; keys without a default are commented out.
-    pub text: String,
-    /// Keys without a text: a test of each component demands that there are none.
-    pub undocumented: Vec<String>,
-}
-
-/// Writes the defaults of `R` with `docs`, pairs of key (`ingress.listen`) and text. The key of a table documents its
-/// header. The key of an optional value, which has no default to show, is written as a comment below its table.
+/// Writes every key of `R` as TOML: its text and what is allowed as comments, then its default. A key without a default is
+/// written as a comment. The text loads as the default configuration.
 ///
 /// # Errors
 /// When the type has no TOML form.
-pub fn example<R: Default + Serialize>(docs: &[(&str, &str)]) -> Result<Example, RenderError> {
-    let rendered = render(&R::default())?;
-    let tables: BTreeSet<&str> = rendered.lines().filter_map(header).collect();
-    let mut left: BTreeMap<&str, &str> = docs.iter().copied().collect();
+pub fn example<R: Setting + Default>() -> Result<String, RenderError> {
+    let defaults = toml::Table::try_from(R::default())?;
     let mut text = String::new();
-    let mut undocumented = Vec::new();
-    let mut table = "";
-    for line in rendered.lines().filter(|line| !line.is_empty()) {
-        if let Some(name) = header(line) {
-            optional_keys(table, &tables, &mut left, &mut text);
-            table = name;
-            text.push('\n');
-            comment(left.remove(table), &mut text);
-        } else if let Some((name, _)) = line.split_once(" = ") {
-            let key = below(table, name);
-            let doc = left.remove(key.as_str());
-            if doc.is_none() {
-                undocumented.push(key);
+    if let Shape::Table(keys) = R::shape() {
+        table(&mut text, "", &keys, &defaults, "# ");
+    }
+    Ok(text.trim_start().to_owned())
+}
+
+/// Writes the keys of the table at `path`, single values first as TOML wants it. `mark` stands before a key without a default.
+fn table(text: &mut String, path: &str, keys: &[Key], defaults: &toml::Table, mark: &str) {
+    for key in keys {
+        let default = defaults.get(key.name);
+        let form = match &key.shape {
+            Shape::Value(form) => Some(*form),
+            Shape::List(_) => None,
+            Shape::Table(_) | Shape::Map(_) => continue,
+        };
+        comment(text, key.text);
+        match (&key.allowed, default, form) {
+            (Some(allowed), _, _) => comment(text, &format!("Must be {allowed}.")),
+            (None, None, Some(form)) => comment(text, &format!("Must be {form}.")),
+            _ => {}
+        }
+        match default {
+            Some(default) => push(text, format_args!("{} = {default}\n", key.name)),
+            None => push(text, format_args!("{mark}{} =\n", key.name)),
+        }
+    }
+    for key in keys {
+        let path = below(path, key.name);
+        let empty = toml::Table::new();
+        let default = defaults.get(key.name).and_then(toml::Value::as_table);
+        match &key.shape {
+            Shape::Value(_) => {}
+            Shape::Table(keys) => section(text, key, default.is_none(), |text| {
+                push(text, format_args!("[{path}]\n"));
+                table(
+                    text,
+                    &path,
+                    keys,
+                    default.unwrap_or(&empty),
+                    if default.is_some() { mark } else { "" },
+                );
+            }),
+            Shape::Map(each) => section(
+                text,
+                key,
+                default.is_none_or(toml::Table::is_empty),
+                |text| match &**each {
+                    Shape::Table(keys) => {
+                        push(text, format_args!("[{path}.NAME]\n"));
+                        table(text, &below(&path, "NAME"), keys, &empty, "");
+                    }
+                    _ => {
+                        push(text, format_args!("[{path}]\n"));
+                        match default.filter(|entries| !entries.is_empty()) {
+                            Some(entries) => push(text, format_args!("{entries}")),
+                            None => text.push_str("NAME =\n"),
+                        }
+                    }
+                },
+            ),
+            Shape::List(each) => {
+                if let Shape::Table(keys) = &**each {
+                    text.push('\n');
+                    commented(text, |text| {
+                        push(text, format_args!("[[{path}]]\n"));
+                        table(text, &path, keys, &empty, "");
+                    });
+                }
             }
-            comment(doc, &mut text);
         }
-        text.push_str(line);
-        text.push('\n');
-    }
-    optional_keys(table, &tables, &mut left, &mut text);
-    // What is left belongs to optional tables.
-    for (key, doc) in left {
-        text.push('\n');
-        comment(Some(doc), &mut text);
-        text.push_str(&format!("# {key} =\n"));
-    }
-    Ok(Example {
-        text: text.trim_start().to_owned(),
-        undocumented,
-    })
-}
-
-/// The name of the table that a line begins.
-fn header(line: &str) -> Option<&str> {
-    let name = line.strip_prefix('[')?.strip_suffix(']')?;
-    Some(name.trim_matches(['[', ']']))
-}
-
-/// Writes the keys of `table` that are documented and have no default, as comments.
-fn optional_keys(table: &str, tables: &BTreeSet<&str>, left: &mut BTreeMap<&str, &str>, text: &mut String) {
-    left.retain(|key, doc| {
-        let (parent, name) = key.rsplit_once('.').unwrap_or(("", key));
-        if parent != table || tables.contains(key) {
-            return true;
-        }
-        comment(Some(doc), text);
-        text.push_str(&format!("# {name} =\n"));
-        false
-    });
-}
-
-fn comment(doc: Option<&str>, text: &mut String) {
-    for line in doc.unwrap_or_default().lines() {
-        text.push_str("# ");
-        text.push_str(line);
-        text.push('\n');
     }
 }
 
-fn below(table: &str, name: &str) -> String {
-    if table.is_empty() {
-        name.to_owned()
+/// Writes a table with its text above, as a comment if nothing of it has a default.
+fn section(text: &mut String, key: &Key, as_comment: bool, write: impl FnOnce(&mut String)) {
+    text.push('\n');
+    comment(text, key.text);
+    if let Some(allowed) = &key.allowed {
+        comment(text, &format!("Must be {allowed}."));
+    }
+    if as_comment {
+        commented(text, write);
     } else {
-        format!("{table}.{name}")
+        write(text);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ByteSize, Secret};
-
-    #[derive(Default, Serialize)]
-    struct Raw {
-        name: String,
-        token: Option<Secret<String>>,
-        ingress: Ingress,
+fn commented(text: &mut String, write: impl FnOnce(&mut String)) {
+    let mut part = String::new();
+    write(&mut part);
+    for line in part.lines() {
+        text.push_str(if line.is_empty() { "#" } else { "# " });
+        text.push_str(line);
+        text.push('\n');
     }
+}
 
-    #[derive(Serialize)]
-    struct Ingress {
-        queue: u32,
-        max_message: ByteSize,
-        listen: Option<String>,
-    }
-
-    impl Default for Ingress {
-        fn default() -> Self {
-            Self {
-                queue: 5,
-                max_message: ByteSize::mib(10),
-                listen: None,
+/// Writes the paragraphs of `words` as comments, wrapped.
+fn comment(text: &mut String, words: &str) {
+    for paragraph in words.lines() {
+        let mut line = String::from("#");
+        for word in paragraph.split_whitespace() {
+            if line.len() > 1 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                push(text, format_args!("{line}\n"));
+                line = String::from("#");
             }
+            line.push(' ');
+            line.push_str(word);
         }
+        push(text, format_args!("{line}\n"));
     }
+}
 
-    /// Every key appears once, with its text, where it belongs; those without a text are named.
-    #[test]
-    fn writes_every_key_with_its_text() {
-        let docs = [
-            ("name", "Who we are."),
-            ("token", "What opens the door."),
-            ("ingress", "What comes in."),
-            ("ingress.max_message", "The largest message.\nLarger ones are refused."),
-            ("ingress.listen", "Where."),
-            ("egress.peers", "To whom."),
-        ];
-        let example = example::<Raw>(&docs).unwrap();
-        assert_eq!(example.undocumented, ["ingress.queue"]);
-        assert_eq!(
-            example.text,
-            "# Who we are.\nname = \"\"\n# What opens the door.\n# token =\n\n# What comes in.\n[ingress]\nqueue = 5\n\
-             # The largest message.\n# Larger ones are refused.\nmax_message = \"10MiB\"\n# Where.\n# listen =\n\n\
-             # To whom.\n# egress.peers =\n"
-        );
-    }
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("a String takes everything");
 }

@@ -1,12 +1,33 @@
 //! TOML, environment and flags into validated values, all problems at once.
 //!
-//! A component has a `RawConfig` (serde, `#[serde(default, deny_unknown_fields)]`, `Default`, made of the typed values
-//! here) and a `Config` with `TryFrom<RawConfig, Error = Problems>`; nothing past `main` sees the raw one. [`Loader`]
-//! merges, strongest first:
+//! A setting is written once, as a field:
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use weir_config::{ListenAddr, Setting};
+//!
+//! #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+//! #[serde(deny_unknown_fields, default)]
+//! struct RawConfig {
+//!     /// Where to serve gRPC.
+//!     #[setting(default = "127.0.0.1:8083")]
+//!     listen: ListenAddr,
+//!     /// Most client streams at a time.
+//!     #[setting(default = 1000, min = 1, max = 100_000)]
+//!     max_streams: usize,
+//! }
+//!
+//! assert_eq!(RawConfig::default().max_streams, 1000);
+//! assert!(weir_config::example::<RawConfig>()?.contains("# Must be 1 to 100000.\nmax_streams = 1000\n"));
+//! # Ok::<(), weir_config::RenderError>(())
+//! ```
+//!
+//! The derive [`Setting`](macro@Setting) makes the defaults, the checks and the example out of that. A component turns such a
+//! `RawConfig` into its `Config` by `TryFrom<RawConfig, Error = Problems>`, which begins with [`Setting::problems`] and adds
+//! what only the component knows; nothing past `main` sees the raw one. [`Loader`] merges, strongest first:
 //!
 //! 1. flags: `ingress.listen=127.0.0.1:0`
-//! 2. the environment: `DOPPLER__INGRESS__LISTEN=127.0.0.1:0` (component in upper case, `-` as `_`, `__` between levels),
-//!    then names that operators already set for the Go job
+//! 2. the environment: `DOPPLER__INGRESS__LISTEN=127.0.0.1:0` (component in upper case, `-` as `_`, `__` between levels)
 //! 3. the file
 //! 4. the defaults
 //!
@@ -17,14 +38,19 @@
 mod de;
 mod example;
 mod load;
-mod nearest;
 mod node;
 mod problem;
 mod render;
+mod setting;
 mod value;
+pub mod yaml;
 
-pub use example::{Example, example};
+pub use example::example;
 pub use load::{Loader, environment, load};
 pub use problem::{Problem, Problems};
 pub use render::{RenderError, render};
+#[doc(hidden)]
+pub use setting::derived;
+pub use setting::{Key, Setting, Shape};
 pub use value::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, ValueError};
+pub use weir_config_derive::Setting;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use weir_error::nearest;
 
 use crate::de::{DeError, Fault, NodeDeserializer};
-use crate::nearest::nearest;
 use crate::node::{self, Node, Origin, Step, Value};
+use crate::setting::derived;
 use crate::{Problem, Problems};
 
 /// Loads the raw configuration of `component`: see [`Loader`], which can do more.
@@ -40,7 +41,6 @@ pub struct Loader {
     file: Option<PathBuf>,
     env: BTreeMap<String, String>,
     overrides: Vec<(String, String)>,
-    aliases: Vec<(&'static str, &'static str)>,
 }
 
 impl Loader {
@@ -52,7 +52,6 @@ impl Loader {
             file: None,
             env: BTreeMap::new(),
             overrides: Vec::new(),
-            aliases: Vec::new(),
         }
     }
 
@@ -74,14 +73,6 @@ impl Loader {
     #[must_use]
     pub fn overrides(mut self, overrides: &[(String, String)]) -> Self {
         self.overrides.extend_from_slice(overrides);
-        self
-    }
-
-    /// Takes the environment variable `name`, which operators set for the Go job, for `key`, unless our own name for it
-    /// is set too.
-    #[must_use]
-    pub fn alias(mut self, name: &'static str, key: &'static str) -> Self {
-        self.aliases.push((name, key));
         self
     }
 
@@ -149,11 +140,6 @@ impl Loader {
             origin: Origin::Environment(name.into()),
             value: Value::Text(value.to_owned()),
         };
-        for (name, key) in &self.aliases {
-            if let Some(value) = self.env.get(*name) {
-                tree.insert(&key.split('.').collect::<Vec<_>>(), from_env(name, value));
-            }
-        }
         for (name, value) in &self.env {
             if let Some(key) = name.strip_prefix(&prefix) {
                 let key = key.to_lowercase();
@@ -229,7 +215,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
                 Step::Key(name) => (name.as_str(), parents),
                 Step::Index(_) => ("", parents),
             });
-            hint = Some(match nearest(last, known) {
+            hint = Some(match nearest(last, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{}`?", below(parents, meant)),
                 None if known.is_empty() => "there are no keys here".to_owned(),
                 None => format!("known here: `{}`", known.join("`, `")),
@@ -237,7 +223,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
         }
         Fault::UnknownWord(known) => {
             let word = value.as_deref().unwrap_or_default();
-            hint = nearest(word, known).map(|meant| format!("did you mean `{meant}`?"));
+            hint = nearest(word, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
         }
         Fault::Missing(name) => {
             key = below(path, name);
@@ -261,10 +247,5 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
 }
 
 fn below(parents: &[Step], name: &str) -> String {
-    let parents = node::key(parents);
-    if parents.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{parents}.{name}")
-    }
+    derived::below(&node::key(parents), name)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use weir_error::{Classify, ErrorKind};
 
 /// One thing that is wrong.
@@ -59,6 +60,21 @@ impl Problems {
                 hint: None,
             });
         }
+    }
+
+    /// Notes that the value of `key` is out of its range. `allowed` completes the sentence "must be".
+    pub fn refuse(&mut self, key: &str, value: &impl Serialize, allowed: impl fmt::Display) {
+        let shown = toml::Value::try_from(value).ok().map(|value| match value {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
+        });
+        self.push(Problem {
+            key: key.to_owned(),
+            value: shown,
+            origin: None,
+            reason: format!("must be {allowed}"),
+            hint: None,
+        });
     }
 
     /// The value if there is one; notes a problem with `key` if not.

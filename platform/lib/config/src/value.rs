@@ -12,9 +12,12 @@ use std::str::FromStr;
 use serde::de::{self, Unexpected, Visitor};
 use thiserror::Error;
 
+pub(crate) use address::{LISTEN as LISTEN_ADDR, PEER as PEER_ADDR};
 pub use address::{ListenAddr, PeerAddr};
 pub use byte_size::ByteSize;
+pub(crate) use byte_size::EXPECTED as BYTE_SIZE;
 pub use duration::Duration;
+pub(crate) use duration::EXPECTED as DURATION;
 pub(crate) use secret::NAME as SECRET;
 pub use secret::Secret;
 

@@ -116,8 +116,7 @@ fn reads_a_file() {
     assert_eq!(load::<Raw>("doppler", None, [], &[]).unwrap(), Raw::default());
 }
 
-/// Flags beat the environment, it beats the file; text takes the type that is asked for; the Go job's names count where
-/// ours is not set.
+/// Flags beat the environment, it beats the file; text takes the type that is asked for.
 #[test]
 fn stronger_sources_win() {
     let env = pairs(&[
@@ -131,14 +130,10 @@ fn stronger_sources_win() {
         ("DOPPLER__TOKEN", "hunter2"),
         ("DOPPLER_GATEWAY__NAME", "another component's"),
         ("HOME", "/"),
-        ("ROUTER_MAX", "1KiB"),
-        ("ROUTER_PORT", ":2"),
     ]);
     let raw: Raw = Loader::new("doppler")
         .file(&fixture("doppler.toml"))
         .env(env)
-        .alias("ROUTER_MAX", "ingress.max_message")
-        .alias("ROUTER_PORT", "ingress.listen")
         .overrides(&pairs(&[
             ("ingress.queue", "8"),
             ("ingress.full", "reject"),
@@ -153,7 +148,7 @@ fn stronger_sources_win() {
         raw.egress.peers.iter().map(PeerAddr::to_string).collect::<Vec<_>>(),
         ["c:3"]
     );
-    assert_eq!((raw.egress.ca, raw.ingress.max_message), (None, ByteSize::kib(1)));
+    assert_eq!((raw.egress.ca, raw.ingress.max_message), (None, ByteSize::mib(8)));
     assert_eq!(raw.limits[0].source, "x");
     assert_eq!(raw.token.unwrap().expose(), "hunter2");
     assert_eq!(raw.name, "doppler-a");

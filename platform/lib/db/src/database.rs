@@ -1,6 +1,5 @@
 //! An open database: its connection pools, and statements without a transaction.
 
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Executor as _};
+use weir_files::Readers;
 
 use crate::row::Kind;
 use crate::transaction::Open;
@@ -325,23 +325,9 @@ fn make_private(path: &Path) -> Result<bool, DbError> {
         move |source| DbError::File { path, source }
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed(folder))?;
+        weir_files::make_directory(folder).map_err(failed(folder))?;
     }
-    let made = std::fs::OpenOptions::new()
-        .create_new(true)
-        // Nothing is written here, but `create_new` needs access for writing.
-        .append(true)
-        .mode(0o600)
-        .open(path);
-    match made {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(failed(path)(error)),
-    }
+    weir_files::create(path, b"", Readers::Owner).map_err(failed(path))
 }
 
 /// Refuses an empty file, unless another process is creating the database in it.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use weir_config::{Setting, Shape};
 
 /// The ranges of addresses that are not dialled.
 ///
@@ -27,6 +28,12 @@ pub struct AddressPolicy {
 pub struct InvalidRange {
     range: String,
     reason: &'static str,
+}
+
+impl Setting for AddressPolicy {
+    fn shape() -> Shape {
+        Shape::Value("ranges of addresses such as `10.0.0.0-10.255.255.255,fd00::-fdff::`")
+    }
 }
 
 impl AddressPolicy {

@@ -15,8 +15,6 @@ pub enum Reason {
     NoDestination,
     /// A buffer was full, and their source filled it.
     BufferFull,
-    /// The budget for stored envelopes was exhausted.
-    Expired,
     /// They have no form in the consumer's protocol.
     Unconvertible,
     /// A single envelope is larger than the consumer accepts.
@@ -44,7 +42,6 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::NoDestination => "no_destination",
             Self::BufferFull => "buffer_full",
-            Self::Expired => "expired",
             Self::Unconvertible => "unconvertible",
             Self::TooLarge => "too_large",
             Self::ShuttingDown => "shutting_down",

@@ -118,7 +118,7 @@ impl Channel {
         request.headers_mut().insert(http::header::CONTENT_TYPE, GRPC);
 
         let mut channel = self.inner.clone();
-        let unavailable = |error: tonic::transport::Error| Status::unavailable(error_chain(&error));
+        let unavailable = |error: tonic::transport::Error| Status::unavailable(weir_error::chain(&error));
         let ready = std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx));
         ready.await.map_err(unavailable)?;
         let answer = tower::Service::call(&mut channel, request).await.map_err(unavailable)?;
@@ -153,16 +153,4 @@ impl Channel {
         answer.message().await?;
         Ok(first)
     }
-}
-
-/// An error with its causes: tonic's transport errors say nothing without them.
-fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

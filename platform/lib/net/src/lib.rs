@@ -2,6 +2,7 @@
 //!
 //! - The one way in of all ports: [`Connections`] accepts, with deadlines, places and budgets ([`PortLimits`]).
 //! - HTTP servers whose clients have to keep up: [`serve_http`].
+//! - The HTTPS client: [`HttpsClient`].
 //! - gRPC messages as the bytes that they are: [`Messages`] cuts them out of what HTTP/2 received, [`Frame`] puts them
 //!   together. Servers ([`GrpcServer`]) implement [`RawService`], one method call at a time; clients have a [`Channel`].
 //! - The trace that a request belongs to: [`adopt_trace`], [`send_trace`].
@@ -17,10 +18,12 @@
 
 mod backoff;
 mod channel;
+mod client;
 mod frame;
 pub mod grpc;
 mod handover;
 mod http;
+mod listen;
 mod messages;
 mod outgoing;
 mod port;
@@ -31,14 +34,13 @@ mod socket;
 
 pub use backoff::Backoff;
 pub use channel::{Channel, Target};
+pub use client::{AnswerBody, AnswerLimits, HttpsClient, HttpsError};
 pub use frame::Frame;
 pub use handover::Handover;
 pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within};
+pub use listen::{ServerError, listen};
 pub use messages::Messages;
-pub use port::{
-    Connection, Connections, Exceeded, HeldBytes, PORT_LIMITS_DOCS, Place, PortLimits, RawPortLimits, Scope, UnderWay,
-    port_limits,
-};
+pub use port::{Connection, Connections, Exceeded, HeldBytes, Place, PortLimits, RawPortLimits, Scope, UnderWay};
 pub use propagation::{adopt_trace, send_trace};
-pub use server::{GrpcServer, ServeError};
+pub use server::GrpcServer;
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

@@ -26,7 +26,7 @@ mod pool;
 
 pub use accept::Connections;
 pub use budget::{Exceeded, Scope};
-pub use config::{PORT_LIMITS_DOCS, RawPortLimits, port_limits};
+pub use config::RawPortLimits;
 pub use connection::Connection;
 pub use place::{Place, UnderWay};
 

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use weir_error::{Classify, ErrorKind};
 use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
+use crate::listen::ServerError;
 use crate::port::{Connections, HeldBytes, PortLimits};
 use crate::socket::READ_BUFFER;
 
@@ -46,20 +45,6 @@ const MAX_HEADERS: u32 = 16 * 1024;
 
 /// How long streams have to end themselves once shutdown was requested.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why a server ended.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// The transport failed.
-    #[error("gRPC server failed")]
-    Transport(#[from] tonic::transport::Error),
-}
-
-impl Classify for ServeError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Internal
-    }
-}
 
 /// A gRPC server over mTLS.
 #[derive(Debug)]
@@ -117,7 +102,7 @@ impl GrpcServer {
 
     /// Serves until `shutdown` is requested: then accepts no more, waits for the streams to end themselves, and cuts
     /// those that do not within ten seconds.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown, tasks: &Tasks) -> Result<(), ServeError> {
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown, tasks: &Tasks) -> Result<(), ServerError> {
         let tls = self.tls.with_alpn(&[b"h2"]);
         let limits = PortLimits {
             read_ahead: READ_BUFFER,

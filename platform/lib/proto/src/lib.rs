@@ -2,7 +2,8 @@
 //!
 //! The `.proto` files under `proto/` are ours, written from the wire contract; `cargo run -p weir-xtask -- proto`
 //! turns them into `src/generated/` without protoc, and a test of `weir-xtask` fails when the two differ. Maps are
-//! `BTreeMap`s, so that encoding is deterministic, and `bytes` fields are [`bytes::Bytes`], so that decoding does not copy.
+//! `BTreeMap`s, so that encoding is deterministic, and `bytes` fields are [`Bytes`](prost::bytes::Bytes), so that decoding
+//! does not copy.
 //!
 //! These owned types are for edges and tests. The data plane carries envelopes as bytes (`weir-envelope`).
 
@@ -15,17 +16,6 @@
 )]
 pub mod loggregator_v2 {
     include!("generated/loggregator.v2.rs");
-}
-
-/// `plumbing`: the v1 services of dopplers.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
-pub mod plumbing {
-    include!("generated/plumbing.rs");
 }
 
 /// `events`: the v1 (dropsonde) envelope, proto2.

@@ -1,7 +1,7 @@
 //! The links that carry envelopes between the parts of the stack, with acknowledgements, over [`weir_net`]'s gRPC.
 //!
 //! - [`ingress`]: `loggregator.v2.Ingress`, from a producer or an agent to an agent or a doppler ([`ingress::Link`] is
-//!   its client, [`ingress::serve`] its server);
+//!   its client, [`ingress::IngressServer`] its server);
 //! - [`subscriber`]: `loggregator.v2.Egress/BatchedReceiver`, from dopplers to the RLP, the traffic controller and the
 //!   log cache ([`egress`] is its server).
 //!

@@ -13,6 +13,7 @@ use weir_envelope::encode::Writer;
 use weir_envelope::selector::everything;
 use weir_envelope::view::Stream;
 use weir_envelope::wire::{put_bytes, put_uint};
+use weir_eventually::eventually;
 use weir_flow::{Capacity, FairQueue, Ledger, LedgerSnapshot, LogContext, Parcel, Reason, Tracker};
 use weir_net::{Channel, FrameStream, GrpcServer, Messages, RawServer, RawService, Target};
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -67,14 +68,6 @@ fn numbered(numbers: std::ops::Range<u64>) -> Batch {
 
 fn numbers(batch: &Batch) -> Vec<i64> {
     batch.iter().map(|envelope| envelope.view().timestamp() - 1).collect()
-}
-
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A server whose ingress keeps the parcels that it got, receipts and all.

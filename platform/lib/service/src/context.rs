@@ -30,32 +30,19 @@ impl Context {
     #[must_use]
     pub fn new(component: &'static str) -> (Trigger, Self) {
         let (trigger, shutdown) = Shutdown::new();
-        let context = Self::assemble(component, trigger.clone(), shutdown);
-        (trigger, context)
-    }
-
-    /// Surroundings that also stop when `parent` does, for a component of a larger whole. The whole learns of a failing
-    /// task from [`Context::finish`].
-    #[must_use]
-    pub fn within(parent: &Shutdown, component: &'static str) -> (Trigger, Self) {
-        let (trigger, shutdown) = parent.child();
-        let context = Self::assemble(component, trigger.clone(), shutdown);
-        (trigger, context)
-    }
-
-    fn assemble(component: &'static str, trigger: Trigger, shutdown: Shutdown) -> Self {
         let health = Health::new();
-        let tasks = Tasks::new(trigger, health.clone());
-        Self {
+        let tasks = Tasks::new(trigger.clone(), health.clone());
+        let context = Self {
             component,
             shutdown,
             tasks,
             health,
             clock: Clock::system(),
-        }
+        };
+        (trigger, context)
     }
 
-    /// The same surroundings at another time.
+    /// These surroundings with another clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -86,17 +73,16 @@ impl Context {
 mod tests {
     use super::*;
 
-    /// A failing task stops its own component, not its neighbours; the whole stops all.
+    /// A failing task stops its own component, not its neighbour, which its trigger stops.
     #[tokio::test]
-    async fn components_stop_alone_or_together() {
-        let (whole, stop) = Shutdown::new();
-        let (_one, first) = Context::within(&stop, "doppler");
-        let (_two, second) = Context::within(&stop, "rlp");
+    async fn a_component_stops_alone() {
+        let (_one, first) = Context::new("doppler");
+        let (other, second) = Context::new("rlp");
         let _handle = first.tasks.spawn("router", async { panic!("odd") });
         first.shutdown.requested().await;
-        assert!(!second.shutdown.is_requested() && !stop.is_requested());
         assert!(first.finish(Duration::from_secs(10)).await.is_err());
-        whole.fire();
+        assert!(!second.shutdown.is_requested());
+        other.fire();
         assert!(second.shutdown.is_requested());
         second.finish(Duration::from_secs(10)).await.unwrap();
     }

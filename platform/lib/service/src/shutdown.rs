@@ -37,14 +37,6 @@ impl Shutdown {
         (Trigger { token: token.clone() }, Self { token })
     }
 
-    /// A narrower request: seen when this one is made, or when its own trigger fires, which leaves this one alone.
-    /// The stages of an ordered shutdown are children.
-    #[must_use]
-    pub fn child(&self) -> (Trigger, Self) {
-        let token = self.token.child_token();
-        (Trigger { token: token.clone() }, Self { token })
-    }
-
     /// Waits until somebody asks to stop. Cancel safe; returns at once when it is so already.
     pub async fn requested(&self) {
         self.token.cancelled().await;
@@ -84,18 +76,5 @@ mod tests {
         shutdown.requested().await;
         assert!(trigger.shutdown().is_requested());
         assert_eq!(shutdown.unless_requested(std::future::pending::<()>()).await, None);
-    }
-
-    /// A child ends with its parent, not the other way round.
-    #[tokio::test]
-    async fn children_follow() {
-        let (trigger, shutdown) = Shutdown::new();
-        let (stage, staged) = shutdown.child();
-        let (_other, sibling) = shutdown.child();
-        stage.fire();
-        assert!(staged.is_requested());
-        assert!(!shutdown.is_requested() && !sibling.is_requested());
-        trigger.fire();
-        assert!(sibling.is_requested());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DistinguishedName, SignatureScheme};
+use rustls::{ClientConfig, DistinguishedName, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use crate::reload::Reloading;
@@ -78,6 +78,30 @@ impl ClientTls {
             let mut config = ClientConfig::builder_with_provider(provider::ring())
                 .with_protocol_versions(provider::VERSIONS)?
                 .with_root_certificates(material::roots(&ca)?)
+                .with_no_client_auth();
+            config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+            Ok(config)
+        })?;
+        Ok(Self {
+            config: Arc::new(config),
+        })
+    }
+
+    /// A client that trusts the CAs of the system, as they are now, and does not show who it is. Speaks HTTP/1.1 unless told
+    /// otherwise.
+    ///
+    /// # Errors
+    /// When the system has no CA certificates.
+    pub fn trusting_system() -> Result<Self, TlsError> {
+        let config = Reloading::new(Vec::new(), || {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(TlsError::NoSystemAuthority);
+            }
+            let mut config = ClientConfig::builder_with_provider(provider::ring())
+                .with_protocol_versions(provider::VERSIONS)?
+                .with_root_certificates(roots)
                 .with_no_client_auth();
             config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
             Ok(config)

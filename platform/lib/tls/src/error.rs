@@ -94,6 +94,9 @@ pub enum TlsError {
         /// The name.
         name: String,
     },
+    /// The system trusts no CA.
+    #[error("the system has no CA certificates")]
+    NoSystemAuthority,
     /// rustls refuses the configuration.
     #[error("tls configuration is not usable")]
     Configuration(#[from] rustls::Error),
@@ -121,6 +124,7 @@ impl Classify for TlsError {
             | Self::NotYetValid { .. }
             | Self::ForeignAuthority { .. }
             | Self::InvalidName { .. }
+            | Self::NoSystemAuthority
             | Self::Configuration(_) => ErrorKind::InvalidInput,
         }
     }
@@ -148,6 +152,7 @@ impl Classify for TlsError {
             Self::NotYetValid { .. } => "check this machine's clock".to_owned(),
             Self::ForeignAuthority { .. } => "issue it from this CA, or name the CA that did".to_owned(),
             Self::InvalidName { .. } => "use letters, digits, `-`, `_` and `.`".to_owned(),
+            Self::NoSystemAuthority => "install the system's CA certificates, or name a CA file".to_owned(),
             Self::Configuration(_) | Self::Issue { .. } => return None,
         })
     }

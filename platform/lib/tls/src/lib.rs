@@ -18,6 +18,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use weir_config::Setting;
 
 mod asking;
 mod authority;
@@ -50,13 +51,13 @@ pub const ALPN_H2: &[u8] = b"h2";
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// The PEM files of one identity in a mutual TLS world.
-#[derive(Default, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityFiles {
-    /// The CA certificates that the peer's certificate must come from.
+    /// PEM file of the CA that the certificates of all peers must come from.
     pub ca: PathBuf,
-    /// Our certificate, with intermediates if there are any.
+    /// PEM file of the certificate that peers are shown, with intermediates if there are any.
     pub cert: PathBuf,
-    /// The private key of our certificate.
+    /// PEM file of the private key of that certificate.
     pub key: PathBuf,
 }

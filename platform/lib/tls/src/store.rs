@@ -1,24 +1,16 @@
 //! Files that are whole or not there, and private where they must be.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use weir_files::Readers;
 
 use crate::TlsError;
 
-/// Makes sure that `dir` exists and that nobody else looks into it.
+/// Makes sure that `dir` exists and that no other user looks into it.
 pub(crate) fn private_directory(dir: &Path) -> Result<(), TlsError> {
-    let attempt = || -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(dir, Permissions::from_mode(0o700))?;
-        }
-        Ok(())
-    };
-    attempt().map_err(|source| unwritable(dir, source))
+    weir_files::private_directory(dir).map_err(|source| unwritable(dir, source))
 }
 
 /// Keeps other processes from making certificates in `dir` until the result is dropped.

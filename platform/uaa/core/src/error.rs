@@ -1,11 +1,11 @@
 //! Why a UAA does not run.
 
 use std::io;
-use std::net::SocketAddr;
 
 use thiserror::Error;
 use weir_db::DbError;
 use weir_error::{Classify, ErrorKind};
+use weir_net::ServerError;
 use weir_tls::TlsError;
 
 pub use weir_platform_uaa_store::private_file::FileError;
@@ -13,14 +13,9 @@ pub use weir_platform_uaa_store::private_file::FileError;
 /// Why a UAA cannot start, or stopped.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address cannot be bound.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why it cannot be bound.
-        source: io::Error,
-    },
+    /// A port or a server failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -58,7 +53,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Server(error) => error.kind(),
             Self::Tls(error) => error.kind(),
             Self::Database(error) => error.kind(),
             Self::File(error) => error.kind(),
@@ -73,7 +68,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Listen { .. } => Some("free the port, or set `listen` to another address".to_owned()),
+            Self::Server(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Database(error) => error.hint(),
             Self::File(error) => error.hint(),

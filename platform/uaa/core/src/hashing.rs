@@ -304,6 +304,10 @@ mod tests {
         assert!(!hasher.verify(Some(&one), "Secret").await.unwrap());
         assert!(!hasher.verify(Some("no hash"), "secret").await.unwrap());
         assert!(!hasher.verify(None, "secret").await.unwrap());
+        assert!(
+            !hasher.is_outdated(&hasher.shared.nobody),
+            "a name that is not known costs as much as one that is"
+        );
         assert!(!hasher.is_outdated(&one));
         assert!(hasher.is_outdated(&one.replace("m=64", "m=32")) && hasher.is_outdated("no hash"));
         hasher.stop();

@@ -56,9 +56,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "admin_password": std::fs::read_to_string(folder.join("admin-password"))?.trim(),
         "client_secrets": serde_json::from_slice::<serde_json::Value>(&std::fs::read(folder.join("client-secrets.json"))?)?,
     });
-    let partial = folder.join("uaa.json.partial");
-    std::fs::write(&partial, description.to_string())?;
-    std::fs::rename(partial, folder.join("uaa.json"))?;
+    let description = description.to_string();
+    weir_files::replace(
+        &folder.join("uaa.json"),
+        description.as_bytes(),
+        weir_files::Readers::Owner,
+    )?;
     context.tasks.spawn("standard input", async move {
         let mut byte = [0];
         // Whatever comes is ignored; the end, or an error, is the end.

@@ -20,7 +20,7 @@ mod server;
 
 pub use server::Server;
 pub use weir_platform_uaa_core::config::{
-    Config, DOCS, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,
+    Config, HashingConfig, LockoutConfig, Provider, RawConfig, RawHashing, RawIdentity, RawLockout, RawPasswords,
     RawProvider, RawSessions, RawTokens, TokensConfig,
 };
 pub use weir_platform_uaa_core::error::{Error, FileError};

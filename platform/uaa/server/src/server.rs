@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use weir_net::serve_http_within;
+use weir_net::{listen, serve_http_within};
 use weir_platform_uaa_core::admission::PerCaller;
 use weir_platform_uaa_core::app::{App, Inner};
 use weir_platform_uaa_core::external::Providers;
@@ -55,12 +55,7 @@ impl Server {
         } else {
             ServerTls::public_knowing(&IdentityFiles { ca, cert, key })?
         };
-        let listen = |source| Error::Listen {
-            address: config.listen.socket(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen.socket()).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.socket()).await?;
         config.listens_on(address);
         let store = Store::open(&config.database, context.clock.clone()).await?;
         let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;

@@ -20,6 +20,7 @@ use weir_auth::{Authorizer, Gate, StaticToken};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view;
+use weir_eventually::eventually;
 use weir_flow::{Ledger, LogContext};
 use weir_net::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
@@ -31,15 +32,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The operator's token.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-/// Waits until `condition` returns true, and fails if it does not in time.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 pub(crate) fn millis(millis: u64) -> weir_config::Duration {
     weir_config::Duration::from_millis(millis)

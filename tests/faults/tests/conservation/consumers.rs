@@ -1,7 +1,5 @@
 //! Consumers that are slow or vanish.
 
-use std::time::Duration;
-
 use weir_faults::{assert_no_panics, in_log_cache, send_paced, series_of};
 use weir_testkit::{
     Account, Firehose, Mode, RlpConsumer, Shape, Stack, Tolerance, conserved, eventually, logs_of, sent_of,
@@ -169,8 +167,13 @@ async fn a_slow_firehose_is_closed() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    // The server allows five seconds for a message and six for a write, so it has closed the stream by now.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    eventually("the traffic controller gives the slow one up", async || {
+        let ledgers = stack.ledgers()?.since(&before);
+        let counted = ledgers.dropped("traffic-controller", "egress", "slow_consumer");
+        anyhow::ensure!(counted > 0, "{}", ledgers.summary());
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
     slow.resume();
     eventually("the slow firehose is closed", async || {
         anyhow::ensure!(slow.has_ended(), "{} lines so far", slow.received.of(&name));

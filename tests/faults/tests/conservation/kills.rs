@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use weir_faults::{assert_no_panics, assert_serves, in_log_cache, send_paced, series_of};
 use weir_testkit::{
-    Account, Emitter, Firehose, Mode, RlpConsumer, Series, Shape, Stack, Tolerance, conserved, eventually, logs_of,
-    sent_of,
+    Account, Emitter, Firehose, Mode, Received, RlpConsumer, Series, Shape, Stack, Tolerance, conserved, eventually,
+    logs_of, sent_of,
 };
 
 const PROBE: &str = "probe";
@@ -33,8 +32,15 @@ fn load(
     (stop, task)
 }
 
-async fn wait_two_seconds() {
-    tokio::time::sleep(Duration::from_secs(2)).await;
+/// Waits until a consumer has got two seconds of the load from now on.
+async fn load_passes(received: &Received) -> anyhow::Result<()> {
+    let wanted = received.total() + 2 * RATE as u64;
+    eventually("the load passes", async || {
+        let got = received.total();
+        anyhow::ensure!(got >= wanted, "{got} of {wanted} lines");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
 }
 
 /// Setup: the doppler is killed twice under load. Consumers of the RLP, a firehose and the log cache reconnect. Must
@@ -55,11 +61,11 @@ async fn doppler_killed_under_load() -> anyhow::Result<()> {
 
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        wait_two_seconds().await;
+        load_passes(&consumer.received).await?;
         let old = stack.kill("doppler")?;
         stack.wait_for_restart("doppler", old).await?;
     }
-    wait_two_seconds().await;
+    load_passes(&consumer.received).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -96,7 +102,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
     let before = stack.ledgers_at_rest().await?;
 
     let (stop, sending) = load(emitter, series);
-    wait_two_seconds().await;
+    load_passes(&first.received).await?;
     let old = stack.kill("rlp")?;
     let early = first.received.clone();
     let status = first.ended().await?;
@@ -106,7 +112,7 @@ async fn rlp_killed_under_load() -> anyhow::Result<()> {
         RlpConsumer::subscribe(stack.endpoints(), request.clone()).await
     })
     .await?;
-    wait_two_seconds().await;
+    load_passes(&second.received).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -169,12 +175,12 @@ async fn traffic_controller_killed_under_load() -> anyhow::Result<()> {
     firehose.wait_until_subscribed(&emitter, PROBE).await?;
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    wait_two_seconds().await;
+    load_passes(&consumer.received).await?;
     let old = stack.kill("traffic-controller")?;
     firehose.ended().await?;
     stack.wait_for_restart("traffic-controller", old).await?;
     let again = Firehose::open(stack.endpoints(), "/firehose/drill", &stack.token()?).await?;
-    wait_two_seconds().await;
+    load_passes(&again.received).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -212,11 +218,11 @@ async fn agent_killed_under_load() -> anyhow::Result<()> {
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
     for _ in 0..2 {
-        wait_two_seconds().await;
+        load_passes(&consumer.received).await?;
         let old = stack.kill("loggregator-agent")?;
         stack.wait_for_restart("loggregator-agent", old).await?;
     }
-    wait_two_seconds().await;
+    load_passes(&consumer.received).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);
     let ledgers = stack.ledgers_at_rest().await?.since(&before);
@@ -244,9 +250,9 @@ async fn syslog_agent_killed_under_load() -> anyhow::Result<()> {
     consumer.wait_until_subscribed(&emitter, PROBE).await?;
     let before = stack.ledgers_at_rest().await?;
     let (stop, sending) = load(emitter, series);
-    wait_two_seconds().await;
+    load_passes(&consumer.received).await?;
     let old = stack.kill("syslog-agent")?;
-    wait_two_seconds().await;
+    load_passes(&consumer.received).await?;
     stack.wait_for_restart("syslog-agent", old).await?;
     stop.store(true, Ordering::Relaxed);
     let sent = sent_of(&sending.await??);

@@ -101,7 +101,7 @@ fn arrows_point_down() {
     }
     for (from, to, reason) in [
         ("platform/lib/error", "platform/lib/net", "points up"),
-        ("platform/lib/tls", "platform/lib/config", "points up"),
+        ("platform/lib/tls", "platform/lib/service", "points up"),
         ("platform/lib/flow", "platform/lib/rpc", "points up"),
         ("platform/lib/rpc", "rlp/server", "points up"),
         // A newcomer is used by no other crate of the base before it has a row.

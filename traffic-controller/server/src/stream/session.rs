@@ -21,6 +21,7 @@ use super::filter::Filter;
 use super::outgoing::{Arrival, Outgoing};
 use super::reader::{Reader, Received};
 use super::sender::{DeliveryObserver, Sender};
+use crate::config::RawTimeouts;
 use crate::websocket::frame::{Opcode, put_frame};
 use crate::websocket::keepalive::{Due, Keepalive, KeepaliveTimes};
 use crate::websocket::parser::{ControlPayload, Violation};
@@ -40,12 +41,15 @@ pub(crate) struct Patience {
     pub(crate) write: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
+impl From<RawTimeouts> for Patience {
+    fn from(timeouts: RawTimeouts) -> Self {
         Self {
-            keepalive: KeepaliveTimes::default(),
-            slow_consumer: Duration::from_secs(5),
-            write: Duration::from_secs(6),
+            keepalive: KeepaliveTimes {
+                interval: timeouts.ping_interval.get(),
+                timeout: timeouts.pong.get(),
+            },
+            slow_consumer: timeouts.slow_consumer.get(),
+            write: timeouts.write.get(),
         }
     }
 }

@@ -14,15 +14,6 @@ pub(crate) struct KeepaliveTimes {
     pub(crate) timeout: Duration,
 }
 
-impl Default for KeepaliveTimes {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(15),
-            timeout: Duration::from_secs(30),
-        }
-    }
-}
-
 /// What has to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -84,7 +75,11 @@ mod tests {
     fn pings_at_once_rests_after_the_pong_and_expires_without_one() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut keepalive = Keepalive::new(KeepaliveTimes::default(), start);
+        let times = KeepaliveTimes {
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(30),
+        };
+        let mut keepalive = Keepalive::new(times, start);
         keepalive.pong(at(0));
         assert_eq!(keepalive.due(at(0)), Due::Ping);
         assert_eq!(keepalive.due(at(29)), Due::Nothing);

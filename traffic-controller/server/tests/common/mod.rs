@@ -22,6 +22,7 @@ use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::selector::Selector;
 use weir_envelope::view;
+use weir_eventually::eventually;
 use weir_flow::{Capacity, FairQueue, Ledger, LogContext, Parcel};
 use weir_net::{FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_proto::events;
@@ -35,15 +36,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A token that permits everything.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-/// Waits until `condition` returns true, and fails if it does not in time.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// Returns numbered log lines.
 pub(crate) fn numbered(source_id: &str, first: usize, count: usize, len: usize) -> Batch {

@@ -1,6 +1,8 @@
 //! Tests with receivers that end connections: at certain messages, after a number of messages, or always.
 
-use super::harness::{self, Agent, Behaviour, Receiver, eventually, lines, log, parcel};
+use weir_eventually::eventually;
+
+use super::harness::{self, Agent, Behaviour, Receiver, lines, log, parcel};
 use super::*;
 
 /// Returns a line with this number and `letters` letters after it.

@@ -7,6 +7,7 @@ use http::Response;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use weir_tls::{Authority, ServerTls};

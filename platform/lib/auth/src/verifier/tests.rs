@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
+use weir_eventually::eventually;
 use weir_service::{Context, Trigger};
 
 use super::*;
@@ -51,15 +52,4 @@ impl Setup {
 
 fn now() -> i64 {
     weir_service::clock::now_nanos() / 1_000_000_000
-}
-
-/// Polls until it holds.
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..2_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came to this: {what}");
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Parsed, ValueError};
 
-const LISTEN: &str = "an address to listen on such as `127.0.0.1:8082`, `[::1]:8082` or `:8082`";
-const PEER: &str = "an address such as `10.0.0.1:8082` or `doppler.internal:8082`";
+pub(crate) const LISTEN: &str = "an address to listen on such as `127.0.0.1:8082`, `[::1]:8082` or `:8082`";
+pub(crate) const PEER: &str = "an address such as `10.0.0.1:8082` or `doppler.internal:8082`";
 
 /// An address of this machine: `127.0.0.1:8082`, `localhost:8082`, `:8082` (all interfaces); port 0 for a free one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

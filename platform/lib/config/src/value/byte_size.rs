@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Parsed, ValueError, number_and_unit, scaled};
 
-const EXPECTED: &str = "a size such as `10MiB`, `512KiB` or a number of bytes";
+pub(crate) const EXPECTED: &str = "a size such as `10MiB`, `512KiB` or a number of bytes";
 
 /// A number of bytes, written `10MiB`, `1.5GB`, `512` (bytes). `KiB` and its like are powers of 1024, `kB` of 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Parsed, ValueError, number_and_unit, scaled};
 
-const EXPECTED: &str = "a duration such as `15s`, `100ms` or `1m30s`";
+pub(crate) const EXPECTED: &str = "a duration such as `15s`, `100ms` or `1m30s`";
 
 /// Units in nanoseconds, longest first.
 const UNITS: [(&str, u64); 7] = [

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, Version};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use weir_drain::{Binding, Failure, Outcome, Settings, Shipment, Stage, connect, probe};
+use weir_eventually::eventually;
 
 use crate::collector::{BOTH, Collector, Reply, Seen, reply};
 use crate::support::*;
@@ -129,8 +130,8 @@ async fn idempotency_keys_are_stable() {
     assert_ne!(keys[0], keys[3]);
 }
 
-/// With a round trip of 50 ms, far more than one batch is delivered in each round trip over both protocols, with no
-/// more connections than allowed.
+/// With a round trip of 50 ms, batches do not wait for each other's answers over both protocols, with no more of them under
+/// way and no more connections than allowed.
 #[tokio::test]
 async fn batches_are_pipelined() {
     for alpn in BOTH {
@@ -139,19 +140,13 @@ async fn batches_are_pipelined() {
             ..reply(200)
         };
         let collector = Collector::start(alpn, late).await;
-        let begin = Instant::now();
         let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), shipments(200, 320)).await;
-        let rate = 200.0 * 320.0 / begin.elapsed().as_secs_f64();
         assert_eq!(settled.len(), 200);
         assert_eq!(collector.numbers().0.len(), 200 * 320);
         assert!(collector.connections() <= 5, "{}", collector.connections());
-        println!(
-            "{rate:.0} messages a second over {} connections",
-            collector.connections()
-        );
-        assert!(rate > 20_000.0, "{rate}");
         let most = if alpn[0] == b"h2" { 40 } else { 5 };
-        assert!(collector.most_at_once.load(Ordering::SeqCst) <= most);
+        let at_once = collector.most_at_once.load(Ordering::SeqCst);
+        assert!((2..=most).contains(&at_once), "{at_once}");
     }
 }
 
@@ -399,25 +394,26 @@ async fn idle_connections_are_replaced() {
 /// A batch connection is replaced at the end of its lifetime.
 #[tokio::test]
 async fn connections_are_replaced_after_their_lifetime() {
-    let collector = Collector::start(BOTH[1], |_, _| reply(200)).await;
-    let settings = Settings {
-        connection_life: Duration::from_millis(50),
-        ..settings()
-    };
-    let tasks = tasks();
-    let (mut sender, mut outcomes) = connect(&collector.binding("https-batch"), &settings, &tasks)
-        .await
-        .unwrap();
-    for sequence in 1..=20 {
-        sender.send(shipment(sequence, 1, 1)).await.unwrap();
-        assert_eq!(next(&mut outcomes).await, Outcome::Settled(sequence));
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    const LIFE: Duration = Duration::from_millis(100);
+    for (connection_life, few) in [(LIFE, 5), (Duration::from_secs(3600), 1)] {
+        let collector = Collector::start(BOTH[1], |_, _| reply(200)).await;
+        let settings = Settings {
+            connection_life,
+            ..settings()
+        };
+        let tasks = tasks();
+        let (mut sender, mut outcomes) = connect(&collector.binding("https-batch"), &settings, &tasks)
+            .await
+            .unwrap();
+        for sequence in 1..=5 {
+            sender.send(shipment(sequence, 1, 1)).await.unwrap();
+            assert_eq!(next(&mut outcomes).await, Outcome::Settled(sequence));
+            // Now the connection is older than that, however long this takes.
+            tokio::time::sleep(LIFE).await;
+        }
+        let connections = collector.connections();
+        assert!(connections >= few && (few > 1 || connections == 1), "{connections}");
     }
-    assert!(
-        (2..=10).contains(&collector.connections()),
-        "{}",
-        collector.connections()
-    );
 }
 
 /// A drain that does not answer is reported after the time-out.

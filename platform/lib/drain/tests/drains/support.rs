@@ -138,15 +138,6 @@ pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     timeout(LONG, listener.accept()).await.expect("a connection").unwrap().0
 }
 
-/// Waits until `condition` holds.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + LONG;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A root CA, or an intermediate CA that another one signed.
 pub(crate) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,

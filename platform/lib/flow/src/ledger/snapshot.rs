@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct DropCount {
     /// The hop within the component.
     pub hop: String,
-    /// The name of the reason; see [`Reason`].
+    /// The name of the reason; see [`Reason`](crate::Reason).
     pub reason: String,
     /// The number of dropped envelopes.
     pub count: u64,

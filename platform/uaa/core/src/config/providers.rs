@@ -5,24 +5,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
-use weir_config::{Problems, Secret};
+use weir_config::{Problems, Secret, Setting};
 
 /// Origins that are ours.
 const RESERVED: [&str; 4] = ["uaa", "ldap", "login-server", "unknown"];
 
 /// A provider as it is written.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawProvider {
-    /// What its button says.
+    /// What the button of the provider says; empty: the name of the provider.
     pub title: String,
-    /// Its issuer; `<issuer>/.well-known/openid-configuration` must answer.
+    /// The issuer; `<issuer>/.well-known/openid-configuration` must answer.
     pub issuer: String,
-    /// Our client id there.
+    /// The client id of this UAA at the provider.
     pub client_id: String,
-    /// Our client secret there.
+    /// The client secret of this UAA at the provider.
     pub client_secret: Secret<String>,
-    /// What to ask for beside `openid`.
+    /// Scopes to ask for beside `openid`.
     pub scopes: Vec<String>,
     /// PEM file of the CA of its certificate; empty for those that the system trusts.
     pub ca: PathBuf,

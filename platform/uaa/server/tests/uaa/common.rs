@@ -301,15 +301,6 @@ impl Ground {
     }
 }
 
-/// Waits until something holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let deadline = clock::instant() + Duration::from_secs(20);
-    while !condition().await {
-        assert!(clock::instant() < deadline, "did not happen: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// The claims of a token, unchecked.
 pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();

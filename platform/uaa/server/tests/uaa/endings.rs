@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use weir_config::ByteSize;
+use weir_eventually::eventually_async;
 
-use crate::common::{Answer, Browser, Ground, Uaa, eventually, parameter, query};
+use crate::common::{Answer, Browser, Ground, Uaa, parameter, query};
 
 const REDIRECT: &str = "https://endings.example/cb";
 
@@ -72,7 +73,7 @@ pub async fn logins_in_flight(ground: &Ground) {
         };
         let change = async {
             // All of them are at it.
-            eventually("logins", || async { logins.load(Ordering::Relaxed) >= 8 }).await;
+            eventually_async("logins", || async { logins.load(Ordering::Relaxed) >= 8 }).await;
             end(&uaa, &root, &user, way).await;
             over.store(true, Ordering::Relaxed);
         };

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::future::join_all;
 use serde_json::json;
 use weir_config::Secret;
+use weir_eventually::eventually_async;
 use weir_platform_uaa_server::RawProvider;
 use weir_uaa_client::Uaa as Remote;
 
-use crate::common::{Browser, Ground, Uaa, claims, eventually, parameter, query};
+use crate::common::{Browser, Ground, Uaa, claims, parameter, query};
 
 /// The path of a URL of this UAA.
 #[track_caller]
@@ -438,7 +439,7 @@ pub async fn one_that_does_not_answer(ground: &Ground) {
     let begin = || async { uaa.client.get("/login/oidc/silent").send().await };
     let waiting = join_all((0..8).map(|_| begin()));
     let opening = async {
-        eventually("somebody asks", || async { asked.load(Ordering::SeqCst) > 0 }).await;
+        eventually_async("somebody asks", || async { asked.load(Ordering::SeqCst) > 0 }).await;
         go.send(true).unwrap();
     };
     let (answers, ()) = tokio::join!(waiting, opening);

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Ground, Uaa, claims, eventually};
+use weir_eventually::eventually_async;
+
+use crate::common::{Answer, Ground, Uaa, claims};
 
 fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap().to_owned()
@@ -274,7 +276,7 @@ pub async fn nodes(ground: &Ground) {
         .send()
         .await
         .expect(200);
-    eventually("the other node knows", || async {
+    eventually_async("the other node knows", || async {
         check(&other, token.clone()).await.status == 400
     })
     .await;
@@ -332,7 +334,7 @@ pub async fn clocks_apart(ground: &Ground) {
         let issued = claims(&fresh)["iat"].as_i64().unwrap();
         assert!((now + 3..=now + 5).contains(&issued), "{}", issued - now);
     }
-    eventually("the other node knows", || async {
+    eventually_async("the other node knows", || async {
         check(&ahead, &old).await.status == 400
     })
     .await;

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::common::{Ground, eventually, header_of};
+use weir_eventually::eventually_async;
+
+use crate::common::{Ground, header_of};
 
 /// A new key signs at once; the old one is published until its last token is over, and not longer.
 pub async fn rotated_keys(ground: &Ground) {
@@ -36,10 +38,10 @@ pub async fn rotated_keys(ground: &Ground) {
     assert_eq!(kids().await.len(), 2);
     assert_eq!(kids().await[0], kid.as_str().unwrap(), "the present one first");
     uaa.pass(24 * 3600 + 61);
-    eventually("the old key is gone", || async { kids().await.len() == 1 }).await;
+    eventually_async("the old key is gone", || async { kids().await.len() == 1 }).await;
     // In time it does so by itself.
     uaa.pass(30 * 24 * 3600);
-    eventually("a new key by itself", || async {
+    eventually_async("a new key by itself", || async {
         kids().await.len() == 2 && kids().await[0] != kid.as_str().unwrap()
     })
     .await;

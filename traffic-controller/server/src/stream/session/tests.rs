@@ -146,7 +146,7 @@ fn totals(ledger: &Ledger) -> (u64, u64, u64) {
 /// client closes, it gets an answer, and the feed is closed in order.
 #[tokio::test]
 async fn lines_arrive_in_order_and_a_close_is_answered() {
-    let mut setup = Setup::start(4096, Patience::default());
+    let mut setup = Setup::start(4096, Patience::from(RawTimeouts::default()));
     let tracker = Tracker::new();
     let mut last = message(900, 100);
     last.receipt = Some(tracker.receipt(1));
@@ -175,7 +175,7 @@ async fn lines_arrive_in_order_and_a_close_is_answered() {
 /// A client that does not read is disconnected in time, and what it did not accept is counted as `slow_consumer`.
 #[tokio::test(start_paused = true)]
 async fn a_slow_consumer_is_cut_and_its_losses_are_counted() {
-    let setup = Setup::start(4096, Patience::default());
+    let setup = Setup::start(4096, Patience::from(RawTimeouts::default()));
     setup.send(0, 1000).await;
     assert_eq!(setup.ended.await.unwrap(), End::Slow);
     let (received, sent, dropped) = totals(&setup.ledger);
@@ -187,7 +187,7 @@ async fn a_slow_consumer_is_cut_and_its_losses_are_counted() {
 /// A client that reads slowly but steadily is not disconnected.
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_moves_is_not_slow() {
-    let mut setup = Setup::start(1024, Patience::default());
+    let mut setup = Setup::start(1024, Patience::from(RawTimeouts::default()));
     setup.send(0, 400).await;
     let mut left = 400 * 80;
     let mut chunk = [0; 4096];
@@ -206,7 +206,7 @@ async fn a_consumer_that_moves_is_not_slow() {
 /// Without a pong the stream is closed with code 1008 and the original's text.
 #[tokio::test(start_paused = true)]
 async fn an_unanswered_ping_ends_the_stream() {
-    let mut setup = Setup::start(4096, Patience::default());
+    let mut setup = Setup::start(4096, Patience::from(RawTimeouts::default()));
     let started = Instant::now();
     let mut received = Vec::new();
     // The test reads bytes, so that no library answers the ping.
@@ -226,7 +226,7 @@ async fn garbage_ends_the_stream_with_a_protocol_error() {
         (&b"GET / HTTP/1.1\r\n\r\n"[..], 1002_u16),
         (&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], 1009),
     ] {
-        let mut setup = Setup::start(4096, Patience::default());
+        let mut setup = Setup::start(4096, Patience::from(RawTimeouts::default()));
         setup.client.write_all(garbage).await.unwrap();
         let mut received = Vec::new();
         setup.client.read_to_end(&mut received).await.unwrap();
@@ -239,7 +239,7 @@ async fn garbage_ends_the_stream_with_a_protocol_error() {
 /// Data from the client is ignored, and its pings are answered, also while lines are sent.
 #[tokio::test]
 async fn data_is_ignored_and_pings_are_answered() {
-    let mut setup = Setup::start(1 << 16, Patience::default());
+    let mut setup = Setup::start(1 << 16, Patience::from(RawTimeouts::default()));
     let mut client = websocket(setup.client).await;
     client.send(Message::text("x".repeat(100_000))).await.unwrap();
     client.send(Message::Ping(b"hello".to_vec().into())).await.unwrap();
@@ -265,7 +265,7 @@ async fn data_is_ignored_and_pings_are_answered() {
 /// If a client disconnects with lines in flight, these are counted as `consumer_gone`.
 #[tokio::test]
 async fn a_vanished_consumer_is_counted() {
-    let setup = Setup::start(1024, Patience::default());
+    let setup = Setup::start(1024, Patience::from(RawTimeouts::default()));
     setup.send(0, 500).await;
     drop(setup.client);
     assert_eq!(setup.ended.await.unwrap(), End::Gone);
@@ -280,7 +280,7 @@ async fn a_vanished_consumer_is_counted() {
 /// On shutdown, lines that have arrived are written, and then the stream closes with code 1000.
 #[tokio::test]
 async fn shutdown_drains_and_closes() {
-    let setup = Setup::start(1 << 20, Patience::default());
+    let setup = Setup::start(1 << 20, Patience::from(RawTimeouts::default()));
     setup.send(0, 100).await;
     let mut client = websocket(setup.client).await;
     let mut lines = 0;

@@ -1,0 +1,152 @@
+//! What a configuration knows about its keys: their text, their shape and what is allowed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::value::{BYTE_SIZE, DURATION, LISTEN_ADDR, PEER_ADDR};
+use crate::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret};
+
+/// A value or a table of a configuration. Tables derive it with [`Default`]; [`crate`] shows how.
+pub trait Setting: Serialize {
+    /// What the value looks like.
+    fn shape() -> Shape;
+
+    /// Notes every value that is out of its range. `key` is the key of this value, empty for the whole configuration.
+    fn check(&self, _key: &str, _problems: &mut Problems) {}
+
+    /// Every value that is out of its range.
+    fn problems(&self) -> Problems {
+        let mut problems = Problems::default();
+        self.check("", &mut problems);
+        problems
+    }
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// A single value; the words complete "must be".
+    Value(&'static str),
+    /// Keys that are known.
+    Table(Vec<Key>),
+    /// Any number of values of one shape.
+    List(Box<Shape>),
+    /// Values of one shape under names that the operator chooses.
+    Map(Box<Shape>),
+}
+
+/// A key of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The name in its table.
+    pub name: &'static str,
+    /// What the value means; paragraphs end with a line feed.
+    pub text: &'static str,
+    /// What is allowed, if not every value of the type is; completes "must be".
+    pub allowed: Option<String>,
+    /// What the value looks like.
+    pub shape: Shape,
+}
+
+macro_rules! values {
+    ($($kind:ty => $words:expr),* $(,)?) => {$(
+        impl Setting for $kind {
+            fn shape() -> Shape {
+                Shape::Value($words)
+            }
+        }
+    )*};
+}
+
+values! {
+    bool => "`true` or `false`",
+    u16 => "a number",
+    u32 => "a number",
+    u64 => "a number",
+    usize => "a number",
+    f64 => "a number",
+    String => "a text",
+    PathBuf => "a path",
+    ByteSize => BYTE_SIZE,
+    Duration => DURATION,
+    ListenAddr => LISTEN_ADDR,
+    PeerAddr => PEER_ADDR,
+}
+
+impl<T: Setting> Setting for Secret<T> {
+    fn shape() -> Shape {
+        T::shape()
+    }
+}
+
+impl<T: Setting> Setting for Option<T> {
+    fn shape() -> Shape {
+        T::shape()
+    }
+
+    fn check(&self, key: &str, problems: &mut Problems) {
+        if let Some(value) = self {
+            value.check(key, problems);
+        }
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    fn shape() -> Shape {
+        Shape::List(Box::new(T::shape()))
+    }
+
+    fn check(&self, key: &str, problems: &mut Problems) {
+        for (index, value) in self.iter().enumerate() {
+            value.check(&format!("{key}[{index}]"), problems);
+        }
+    }
+}
+
+impl<T: Setting> Setting for BTreeMap<String, T> {
+    fn shape() -> Shape {
+        Shape::Map(Box::new(T::shape()))
+    }
+
+    fn check(&self, key: &str, problems: &mut Problems) {
+        for (name, value) in self {
+            value.check(&derived::below(key, name), problems);
+        }
+    }
+}
+
+/// What the code that is derived calls.
+#[doc(hidden)]
+pub mod derived {
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    /// Reads a default or a bound that stands in the source as text.
+    #[must_use]
+    pub fn parse<T: FromStr<Err: Debug>>(text: &str) -> T {
+        text.parse()
+            .expect("a default or a bound in the source is of its field's type")
+    }
+
+    /// Whether a value lies between its bounds, both included.
+    pub fn within<T: PartialOrd>(value: &T, min: Option<&T>, max: Option<&T>) -> bool {
+        min.is_none_or(|min| value >= min) && max.is_none_or(|max| value <= max)
+    }
+
+    /// Whether a condition holds. It gives the type to a closure.
+    pub fn holds<T>(value: &T, condition: impl FnOnce(&T) -> bool) -> bool {
+        condition(value)
+    }
+
+    /// The key `name` of the table at `table`.
+    #[must_use]
+    pub fn below(table: &str, name: &str) -> String {
+        if table.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{table}.{name}")
+        }
+    }
+}

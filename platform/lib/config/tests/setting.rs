@@ -1,0 +1,180 @@
+//! What the derive makes of the fields of a configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, Setting, example, load};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
+#[serde(default, deny_unknown_fields)]
+struct Raw {
+    /// Where to serve.
+    /// On this machine.
+    ///
+    /// Port 0 takes any.
+    #[setting(default = "127.0.0.1:8082")]
+    listen: ListenAddr,
+    /// Who is called.
+    #[setting(default = ["a:1", "b:2"], allowed("at least one `host:port`", |peers| !peers.is_empty()))]
+    peers: Vec<PeerAddr>,
+    /// The password.
+    token: Option<Secret<String>>,
+    /// Bounds of what waits.
+    queue: Queue,
+    /// Labels by name.
+    tags: BTreeMap<String, String>,
+    /// Another identity, if it has one.
+    identity: Option<Identity>,
+    /// Those who want everything.
+    drains: Vec<Identity>,
+    /// Limits by the name of a class.
+    classes: BTreeMap<String, Queue>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
+#[serde(default, deny_unknown_fields)]
+struct Queue {
+    /// Most bytes of one.
+    #[setting(default = ByteSize::mib(2), min = "1MiB", max = self.total)]
+    bytes: ByteSize,
+    /// Most bytes of all.
+    #[setting(default = "10MiB", max = ByteSize::gib(4))]
+    total: ByteSize,
+    /// How long it waits.
+    #[setting(default = "1m30s", min = Duration::from_secs(1))]
+    wait: Duration,
+    /// Most envelopes.
+    #[setting(default = 1_000, min = 1, max = 100_000)]
+    envelopes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    /// PEM file of the certificate.
+    #[setting(allowed("a file", |path| path.as_os_str() != ""))]
+    cert: PathBuf,
+}
+
+/// Defaults stand at the fields: as text, as lists, as numbers, as expressions; without one the type's counts.
+#[test]
+fn defaults_come_from_the_fields() {
+    let raw = Raw::default();
+    assert_eq!(raw.listen, ListenAddr::loopback(8082));
+    assert_eq!(
+        raw.peers.iter().map(PeerAddr::to_string).collect::<Vec<_>>(),
+        ["a:1", "b:2"]
+    );
+    assert_eq!((raw.token, raw.identity), (None, None));
+    assert_eq!(
+        (raw.queue.bytes, raw.queue.total),
+        (ByteSize::mib(2), ByteSize::mib(10))
+    );
+    assert_eq!((raw.queue.wait, raw.queue.envelopes), (Duration::from_secs(90), 1000));
+    assert!(Raw::default().problems().is_empty());
+}
+
+/// Every value out of its range is a problem with its key, however deep it stands.
+#[test]
+fn ranges_are_checked_where_they_stand() {
+    let queue = Queue {
+        bytes: ByteSize::mib(20),
+        wait: Duration::from_millis(1),
+        envelopes: 0,
+        ..Queue::default()
+    };
+    let raw = Raw {
+        peers: Vec::new(),
+        drains: vec![Identity::default()],
+        classes: BTreeMap::from([("slow".to_owned(), queue)]),
+        queue: Queue {
+            total: ByteSize::gib(5),
+            ..Queue::default()
+        },
+        ..Raw::default()
+    };
+    let problems: Vec<String> = raw.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "`peers` = `[]`: must be at least one `host:port`",
+            "`queue.total` = `5GiB`: must be at most 4GiB",
+            "`drains[0].cert` = ``: must be a file",
+            "`classes.slow.bytes` = `20MiB`: must be 1MiB to `classes.slow.total`",
+            "`classes.slow.wait` = `1ms`: must be at least 1s",
+            "`classes.slow.envelopes` = `0`: must be 1 to 100000",
+        ]
+    );
+}
+
+/// The example has every key once, with its text, its default and what is allowed, and loads as the defaults.
+#[test]
+fn the_example_is_a_commented_default() {
+    let text = example::<Raw>().unwrap();
+    assert_eq!(
+        text,
+        "\
+# Where to serve. On this machine.
+# Port 0 takes any.
+listen = \"127.0.0.1:8082\"
+# Who is called.
+# Must be at least one `host:port`.
+peers = [\"a:1\", \"b:2\"]
+# The password.
+# Must be a text.
+# token =
+# Those who want everything.
+drains = []
+
+# Bounds of what waits.
+[queue]
+# Most bytes of one.
+# Must be 1MiB to `total`.
+bytes = \"2MiB\"
+# Most bytes of all.
+# Must be at most 4GiB.
+total = \"10MiB\"
+# How long it waits.
+# Must be at least 1s.
+wait = \"1m30s\"
+# Most envelopes.
+# Must be 1 to 100000.
+envelopes = 1000
+
+# Labels by name.
+# [tags]
+# NAME =
+
+# Another identity, if it has one.
+# [identity]
+# # PEM file of the certificate.
+# # Must be a file.
+# cert =
+
+# [[drains]]
+# # PEM file of the certificate.
+# # Must be a file.
+# cert =
+
+# Limits by the name of a class.
+# [classes.NAME]
+# # Most bytes of one.
+# # Must be 1MiB to `total`.
+# bytes =
+# # Most bytes of all.
+# # Must be at most 4GiB.
+# total =
+# # How long it waits.
+# # Must be at least 1s.
+# wait =
+# # Most envelopes.
+# # Must be 1 to 100000.
+# envelopes =
+"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("example.toml");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(load::<Raw>("example", Some(&path), [], &[]).unwrap(), Raw::default());
+}
