@@ -70,19 +70,24 @@ fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlEr
     let Some(first) = documents.next() else {
         return Ok(T::default());
     };
-    let value = T::deserialize(first).map_err(|error| YamlError(masked(&error.to_string())))?;
+    let value = T::deserialize(first).map_err(|error| YamlError(words(&error)))?;
     match documents.next() {
         None => Ok(value),
         Some(_) => Err(YamlError::new("a second document; expected one")),
     }
 }
 
-/// The words of the library without the value that they quote: it may be a secret.
-fn masked(error: &str) -> String {
-    match (error.find('"'), error.rfind('"')) {
+/// The words of the library without the value that they quote: it may be a secret. The library does not name the first line.
+fn words(error: &serde_yaml_ng::Error) -> String {
+    let error = error.to_string();
+    let mut words = match (error.find('"'), error.rfind('"')) {
         (Some(first), Some(last)) if first < last => format!("{}…{}", &error[..first], &error[last + 1..]),
-        _ => error.to_owned(),
+        _ => error,
+    };
+    if !words.contains(" at line ") {
+        words.push_str(" at line 1");
     }
+    words
 }
 
 #[derive(Default)]
