@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -18,6 +18,10 @@ use crate::eventually;
 /// How long a member of the crowd waits before it connects again.
 const RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
+/// How long a member's first connection is waited for. A server that is full takes no more connections before it closes
+/// others, and the crowd is there while it is full, not after that.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
+
 /// Connections that are opened again whenever they are closed. Dropping this closes all of them.
 #[derive(Debug)]
 pub struct Crowd {
@@ -27,7 +31,7 @@ pub struct Crowd {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The number of members that have tried once, with or without success.
+    /// The number of members whose first attempt succeeded, failed, or takes longer than [`FIRST_ATTEMPT`].
     tried: AtomicUsize,
     /// The number of open connections.
     open: AtomicUsize,
@@ -35,7 +39,7 @@ struct Counts {
 
 impl Crowd {
     /// Opens `count` connections from `from` to the server at `url`. Each sends `words` inside TLS and nothing more.
-    /// Waits until all members have tried once.
+    /// Waits until all members have tried once, or wait for the server.
     ///
     /// # Errors
     /// Fails when they have not done so in time.
@@ -53,15 +57,23 @@ impl Crowd {
         for _ in 0..count {
             let (counts, tls, words) = (Arc::clone(&counts), tls.clone(), words.to_vec());
             members.spawn(async move {
-                let mut first = Some(&counts.tried);
-                loop {
-                    // A member connects again after success and after failure.
-                    drop(occupy(address, from, &tls, &words, &counts, &mut first).await);
-                    if let Some(tried) = first.take() {
-                        tried.fetch_add(1, Ordering::Relaxed);
+                let first = First {
+                    counts: &counts,
+                    is_over: AtomicBool::new(false),
+                };
+                let occupying = async {
+                    loop {
+                        // A member connects again after success and after failure.
+                        drop(occupy(address, from, &tls, &words, &first).await);
+                        first.over();
+                        tokio::time::sleep(RECONNECT_DELAY).await;
                     }
-                    tokio::time::sleep(RECONNECT_DELAY).await;
-                }
+                };
+                let impatient = async {
+                    tokio::time::sleep(FIRST_ATTEMPT).await;
+                    first.over();
+                };
+                tokio::join!(occupying, impatient);
             });
         }
         let crowd = Self {
@@ -84,25 +96,36 @@ impl Crowd {
     }
 }
 
+/// The first attempt of a member, which is counted once.
+struct First<'c> {
+    counts: &'c Counts,
+    is_over: AtomicBool,
+}
+
+impl First<'_> {
+    fn over(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            self.counts.tried.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 async fn occupy(
     address: SocketAddr,
     from: Ipv4Addr,
     tls: &ClientTls,
     words: &[u8],
-    counts: &Counts,
-    first: &mut Option<&AtomicUsize>,
+    first: &First<'_>,
 ) -> anyhow::Result<()> {
     let stream = connect_from(from, address).await?;
     let mut stream = tls.connector().connect(server_name("localhost")?, stream).await?;
     stream.write_all(words).await?;
     stream.flush().await?;
-    counts.open.fetch_add(1, Ordering::Relaxed);
-    if let Some(tried) = first.take() {
-        tried.fetch_add(1, Ordering::Relaxed);
-    }
+    first.counts.open.fetch_add(1, Ordering::Relaxed);
+    first.over();
     let mut answer = [0; 256];
     while !matches!(stream.read(&mut answer).await, Ok(0) | Err(_)) {}
-    counts.open.fetch_sub(1, Ordering::Relaxed);
+    first.counts.open.fetch_sub(1, Ordering::Relaxed);
     Ok(())
 }
 
