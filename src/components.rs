@@ -6,7 +6,7 @@ use weir_flow::LogContext;
 
 /// A component as this program has it.
 pub(crate) type Entry = weir_component::Entry<LogContext>;
-/// Some components that run together.
+/// The components of one stack.
 pub(crate) type Table = weir_component::Table<LogContext>;
 
 /// Every component, in the order of `weir --help`.

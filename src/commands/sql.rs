@@ -118,7 +118,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to say below an answer that is not everything that was asked for.
+/// The notice below an answer that was cut short.
 fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let because_asked = match header("x-weir-truncated")? {

@@ -66,7 +66,7 @@ impl Colour {
     }
 }
 
-/// Where the output of a command goes.
+/// The output of a command: standard output, or a pager.
 #[derive(Debug)]
 enum Sink {
     Stdout(Stdout),

@@ -12,7 +12,7 @@ use weir_error::ErrorKind;
 
 use crate::failure::Failure;
 
-/// What a shell ends with when there is no such program.
+/// The exit status of a shell that does not find the program.
 const NOT_FOUND: i32 = 127;
 
 /// A pager that runs, and reads what is written to it.

@@ -22,7 +22,7 @@ use crate::status::{self, MAX_REFUSED, Refused, Status};
 /// How often names are resolved again if no list changes.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 
-/// What a source reports.
+/// A report of one source of bindings to the keeper.
 #[derive(Debug)]
 pub(crate) struct SourceUpdate {
     pub(crate) source: SourceName,
@@ -59,7 +59,7 @@ struct Source {
     error: Option<String>,
 }
 
-/// What the keeper publishes.
+/// The outputs of the keeper: the lists of bindings, the complaints about them, and the state of each source.
 #[derive(Debug, Clone)]
 pub(crate) struct Outputs {
     pub(crate) bindings: Published,

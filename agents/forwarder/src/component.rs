@@ -1,4 +1,4 @@
-//! What the program knows of the forwarder agent.
+//! The forwarder agent as one component of a stack: its names, ports, needs and configuration.
 
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
 use weir_flow::LogContext;

@@ -76,7 +76,7 @@ impl Env {
     }
 }
 
-/// What the task of a drain has to do.
+/// The mode of the task of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Deliver envelopes.
@@ -87,7 +87,7 @@ pub(crate) enum Order {
     Stop(Instant),
 }
 
-/// What the manager tells the task.
+/// The state that the manager wants of the task of a drain.
 #[derive(Debug, Clone)]
 struct Control {
     binding: Arc<Binding>,

@@ -52,7 +52,7 @@ const FINISH: Duration = Duration::from_millis(500);
 /// The value of the tag `origin` in lines and reports.
 pub(crate) const ORIGIN: &str = "loggregator.syslog_agent";
 
-/// What was last reported about one drain.
+/// The last report about one drain.
 #[derive(Debug)]
 struct LastReported {
     lines: Lines,

@@ -206,7 +206,7 @@ impl Store {
     }
 }
 
-/// What has to be freed before a slice can be admitted.
+/// The space that must be freed before a slice can be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
     /// The rows of a class take too much memory for another slice of this many bytes.

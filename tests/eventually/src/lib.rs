@@ -24,7 +24,7 @@ const STEP: Duration = Duration::from_millis(5);
 #[error("not within {} s: {what}{state}", PATIENCE.as_secs())]
 pub struct TooLate {
     what: String,
-    /// What the condition said at the last look.
+    /// The answer of the condition at the last look.
     state: String,
 }
 

@@ -216,7 +216,7 @@ fn count_of(drops: &[DropCount], like: &DropCount) -> u64 {
         .sum()
 }
 
-/// What one consumer should have got, and what it got.
+/// The envelopes that one consumer should have received, and those that it received.
 #[derive(Debug, Clone)]
 pub struct Account {
     name: String,

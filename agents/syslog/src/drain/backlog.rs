@@ -95,7 +95,7 @@ enum Slot {
     Away,
 }
 
-/// What the task has to do after a job has finished.
+/// The results of a finished job of the disk, for the task of the drain.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     /// The number of envelopes in a backlog that a previous run of the agent left and that is now open.

@@ -61,7 +61,7 @@ pub(super) enum Verdict {
     Outage,
 }
 
-/// What is sent next.
+/// The size of the next shipment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// As many messages as the transport accepts.

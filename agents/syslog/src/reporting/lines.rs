@@ -15,7 +15,7 @@ const REFILL: Duration = Duration::from_secs(30);
 const REMIND: Duration = Duration::from_secs(30);
 const REMIND_AT_LEAST: Duration = Duration::from_secs(600);
 
-/// What was last written about one drain.
+/// The last line that was written about one drain.
 #[derive(Debug)]
 pub(super) struct Lines {
     state: ReportedState,

@@ -23,7 +23,7 @@ const IN_TROUBLE: Duration = Duration::from_secs(2);
 /// The shortest interval of reports about changes.
 const AT_MOST: Duration = Duration::from_secs(1);
 
-/// What was last reported about one drain.
+/// The last report about one drain.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     last: Option<(Instant, State, bool)>,

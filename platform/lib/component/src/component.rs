@@ -9,7 +9,7 @@ use crate::{Description, Layout, UnknownPort};
 
 /// One of the programs that make up a stack, as the `Server` of its crate.
 pub trait Component: Sized + Send + 'static {
-    /// Its name, its ports and what it needs.
+    /// The component's name, ports and needs.
     const DESCRIPTION: Description;
 
     /// The configuration as it is written.
@@ -18,7 +18,7 @@ pub trait Component: Sized + Send + 'static {
     type Config: TryFrom<Self::RawConfig, Error = Problems> + Send + 'static;
     /// What the component is given when it is bound: the context of every component, or one that wraps it.
     type Context: Send + 'static;
-    /// Why it cannot start, or stopped.
+    /// The reason why the component cannot start, or stopped.
     type Error: Classify + Send + Sync + 'static;
 
     /// The configuration of this component in a stack on one machine; `identity` is its certificate.

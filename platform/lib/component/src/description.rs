@@ -1,4 +1,4 @@
-//! What a component says about itself before it runs.
+//! The description of a component, which is known before it runs.
 
 /// The constants of a component.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl Description {
 /// One address on which a component listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port {
-    /// Its key in `endpoints.json` and `ports.json`.
+    /// The port's key in `endpoints.json` and `ports.json`.
     pub key: &'static str,
     /// The number that documentation and examples use.
     pub default: u16,

@@ -47,7 +47,7 @@ impl<H: Send + 'static> Entry<H> {
 }
 
 impl<H> Entry<H> {
-    /// What the component says about itself.
+    /// The component's description.
     #[must_use]
     pub const fn description(&self) -> &Description {
         &self.description

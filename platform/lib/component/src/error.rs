@@ -1,4 +1,4 @@
-//! Why a component does not start or does not run.
+//! The failure of a component to start or to run.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -37,7 +37,7 @@ pub struct Peer {
     pub server_name: &'static str,
     /// The port's key and scheme.
     pub port: Port,
-    /// Where it listens.
+    /// The address of the port.
     pub address: SocketAddr,
 }
 
@@ -73,7 +73,7 @@ impl Layout {
         self.state_dir.join(name)
     }
 
-    /// Where the port with this key listens.
+    /// The address of the port with this key.
     ///
     /// # Errors
     /// When no component has it.

@@ -22,13 +22,13 @@ pub enum TableError {
     Taken {
         /// The later one in the table.
         component: &'static str,
-        /// What both have, in words.
+        /// What both components have, in words: for example a port.
         what: String,
     },
     /// A component without a port or a name in its certificate cannot be called.
     #[error("component `{component}`: has no port or no server name")]
     Unreachable {
-        /// Its name.
+        /// The name of the component.
         component: &'static str,
     },
     /// A need names no component.
@@ -51,7 +51,7 @@ pub enum TableError {
 #[derive(Debug, Error)]
 #[error("component `{name}`: there is none, nor a group of that name")]
 pub struct UnknownComponent {
-    /// What was asked for.
+    /// The name that was asked for.
     pub name: String,
     /// The names of all components and groups.
     pub known: Vec<&'static str>,

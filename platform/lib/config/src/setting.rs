@@ -10,7 +10,7 @@ use crate::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret};
 
 /// A value or a table of a configuration. Tables derive it with [`Default`]; [`crate`] shows how.
 pub trait Setting: Serialize {
-    /// What the value looks like.
+    /// The form of the value.
     fn shape() -> Shape;
 
     /// Notes every value that is out of its range. `key` is the key of this value, empty for the whole configuration.
@@ -24,7 +24,7 @@ pub trait Setting: Serialize {
     }
 }
 
-/// What a value looks like.
+/// The form of a value: one value, a list, a table or a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     /// A single value; the words complete "must be".
@@ -42,11 +42,11 @@ pub enum Shape {
 pub struct Key {
     /// The name in its table.
     pub name: &'static str,
-    /// What the value means; paragraphs end with a line feed.
+    /// The meaning of the value; paragraphs end with a line feed.
     pub text: &'static str,
     /// What is allowed, if not every value of the type is; completes "must be".
     pub allowed: Option<String>,
-    /// What the value looks like.
+    /// The form of the value.
     pub shape: Shape,
 }
 
@@ -117,7 +117,7 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
     }
 }
 
-/// What the code that is derived calls.
+/// The functions that derived code calls.
 #[doc(hidden)]
 pub mod derived {
     use std::fmt::Debug;

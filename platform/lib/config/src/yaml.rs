@@ -52,7 +52,7 @@ impl Map {
 /// Reads a map; an empty file is an empty one.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The error in the text.
 pub fn map(text: &str) -> Result<Map, YamlError> {
     document(text)
 }
@@ -60,7 +60,7 @@ pub fn map(text: &str) -> Result<Map, YamlError> {
 /// Reads a list of maps; an empty file, and `[]`, are an empty one.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The error in the text.
 pub fn list(text: &str) -> Result<Vec<Map>, YamlError> {
     document::<List>(text).map(|list| list.0)
 }

@@ -33,7 +33,7 @@ pub struct ProbeStep {
     pub name: &'static str,
     /// Whether the step succeeded.
     pub ok: bool,
-    /// What was found, or the reason of the failure.
+    /// The finding of the step, or the reason of its failure.
     pub text: String,
     /// The remedy for a failure.
     pub hint: Option<String>,

@@ -1,4 +1,4 @@
-//! Why a token does not count.
+//! The reasons for which a token is refused.
 
 use thiserror::Error;
 

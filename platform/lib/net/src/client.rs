@@ -41,7 +41,7 @@ const REFUSAL: usize = 64 * 1024;
 /// Bytes that are set aside for a body at once, because its length was announced.
 const RESERVED: usize = 4 << 20;
 
-/// What one call may take.
+/// The limits of one call: its time, and the bytes of its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerLimits {
     /// How long the call may take, from connecting to the end of the answer.
@@ -109,7 +109,7 @@ struct Kept {
     connection: Connection,
 }
 
-/// Where a request goes.
+/// The server of a request.
 struct Destination {
     authority: Authority,
     host: String,

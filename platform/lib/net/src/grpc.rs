@@ -20,7 +20,7 @@ pub const fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// What a peer's gRPC code means. `None` for `OK`, which is no failure.
+/// The kind of failure that a peer's gRPC code means. `None` for `OK`, which is no failure.
 #[must_use]
 pub const fn kind(code: Code) -> Option<ErrorKind> {
     Some(match code {

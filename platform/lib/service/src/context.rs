@@ -42,7 +42,7 @@ impl Context {
         (trigger, context)
     }
 
-    /// These surroundings with another clock.
+    /// Returns the context with another clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }

@@ -14,7 +14,7 @@ pub struct GroupEntry {
     pub id: String,
     /// The group's name, which is the scope that it gives.
     pub display_name: String,
-    /// What the group is for.
+    /// The purpose of the group, in words.
     pub description: Option<String>,
     /// The users and groups that are in it.
     #[serde(default)]

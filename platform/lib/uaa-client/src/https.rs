@@ -12,7 +12,7 @@ use weir_error::{Classify, ErrorKind, chain};
 use weir_net::{AnswerLimits, HttpsClient};
 use weir_tls::ClientTls;
 
-/// What a call may take: 20 s in all, and 4 MiB of an answer.
+/// The limits of a call: 20 s in all, and 4 MiB of an answer.
 const LIMITS: AnswerLimits = AnswerLimits {
     deadline: Duration::from_secs(20),
     body: 4 << 20,

@@ -43,7 +43,7 @@ pub enum AdminError {
     Address {
         /// The address as it was given.
         url: String,
-        /// Why it cannot be used.
+        /// The reason why the value cannot be used.
         reason: String,
     },
     /// The UAA did not answer.
@@ -62,7 +62,7 @@ pub enum AdminError {
     /// The UAA has nothing of that name.
     #[error("{what} `{name}` does not exist")]
     Missing {
-        /// What was looked for: `user`, `group` or `client`.
+        /// The kind of the object that was looked for: `user`, `group` or `client`.
         what: &'static str,
         /// The name that was looked for.
         name: String,

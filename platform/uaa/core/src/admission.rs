@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Gate {
     turns: Arc<Semaphore>,
-    /// How many have a turn or wait for one.
+    /// The number of attempts that have a turn or wait for one.
     entered: AtomicUsize,
     most: usize,
 }
@@ -60,7 +60,7 @@ impl Gate {
         self.enter()?.turn().await
     }
 
-    /// How many have a turn or wait for one.
+    /// The number of attempts that have a turn or wait for one.
     pub fn entered(&self) -> usize {
         self.entered.load(Ordering::Relaxed)
     }

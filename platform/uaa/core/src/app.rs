@@ -27,7 +27,7 @@ pub struct App(Arc<Inner>);
 pub struct Inner {
     /// The configuration.
     pub config: Config,
-    /// What tokens carry as `iss`.
+    /// The issuer of tokens (`iss`).
     pub issuer: String,
     /// Whether clients know this UAA by a name that is its own alone ([`Config::has_own_name`]).
     pub has_own_name: bool,

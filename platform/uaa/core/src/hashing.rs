@@ -45,7 +45,7 @@ enum Class {
 /// The line for hashing is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
-    /// When it is worth coming again.
+    /// How long a refused caller should wait before the next attempt.
     pub retry_after: Duration,
 }
 
@@ -64,7 +64,7 @@ struct Shared {
     /// As long as all turns of both gates, so there is always room; `None` once the threads are to end.
     jobs: Mutex<Option<SyncSender<Job>>>,
     argon: Argon2<'static>,
-    /// What unknown users are checked against.
+    /// The hash that passwords of unknown users are checked against, so that they take as long as those of known ones.
     nobody: String,
     threads: usize,
     /// Mean time of a hash so far, in microseconds.
@@ -197,7 +197,7 @@ impl Hasher {
         !hash.starts_with(&ours)
     }
 
-    /// How many wait or are being worked on.
+    /// The number of hashes that wait or are being made.
     pub fn waiting(&self) -> usize {
         self.shared.people.entered() + self.shared.clients.entered()
     }

@@ -31,13 +31,13 @@ pub struct Grant<'g> {
     pub client: &'g Client,
     /// `None` for a client's own token.
     pub user: Option<&'g User>,
-    /// What the token opens.
+    /// The scopes of the token.
     pub scopes: BTreeSet<String>,
-    /// How it was asked for.
+    /// The grant by which the token was asked for.
     pub grant_type: &'g str,
     /// When the user logged in (seconds).
     pub auth_time: i64,
-    /// What an id token has to repeat.
+    /// The `nonce` that an id token must repeat.
     pub nonce: Option<&'g str>,
     /// Whether an id token is wanted.
     pub id_token: bool,

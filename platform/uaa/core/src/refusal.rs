@@ -1,4 +1,4 @@
-//! Why the UAA does not do what it was asked for.
+//! The reasons for which the UAA refuses a request.
 //!
 //! This is what the domain says: logins, users of providers, passwords, tokens. It knows no protocol; `http::error` makes
 //! an answer of it, in one place.

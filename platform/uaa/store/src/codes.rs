@@ -18,11 +18,11 @@ pub struct Code {
     pub user_id: String,
     /// The redirect URI that the request for the code named; `None` if it named none.
     pub redirect_uri: Option<String>,
-    /// What a token for the code may have.
+    /// The scopes that a token for the code may have.
     pub scopes: Vec<String>,
     /// The S256 challenge of PKCE.
     pub challenge: Option<String>,
-    /// What the id token has to repeat.
+    /// The `nonce` that the id token must repeat.
     pub nonce: Option<String>,
     /// When the user logged in (seconds since 1970).
     pub auth_time: i64,

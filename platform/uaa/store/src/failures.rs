@@ -9,7 +9,7 @@ use super::Store;
 /// What happens after repeated failures to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockoutConfig {
-    /// How many failures lock.
+    /// The number of failures within the window that lock a user name.
     pub attempts: u32,
     /// Within what time.
     pub window: Duration,

@@ -20,7 +20,7 @@ pub struct Group {
     pub id: String,
     /// The name, which is the scope that the group gives.
     pub display_name: String,
-    /// What the group is for.
+    /// The purpose of the group, in words.
     pub description: Option<String>,
     /// When the group was made (milliseconds since 1970).
     pub created_at: i64,

@@ -17,7 +17,7 @@ pub struct RefreshToken {
     pub user_id: String,
     /// The client that the token was issued to.
     pub client_id: String,
-    /// What access tokens may have that come of it.
+    /// The scopes that access tokens from this refresh token may have.
     pub scopes: Vec<String>,
     /// The name of the login that the token came of.
     pub family: String,

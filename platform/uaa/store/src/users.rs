@@ -28,7 +28,7 @@ pub struct User {
     pub origin: String,
     /// The name, unique within the origin whatever its case.
     pub user_name: String,
-    /// What the provider calls the user (`sub`).
+    /// The provider's name for the user (`sub`).
     pub external_id: Option<String>,
     /// The first name.
     pub given_name: Option<String>,

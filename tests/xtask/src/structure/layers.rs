@@ -42,7 +42,7 @@ const LOG_PLANE: &[(&str, Rows)] = &[
 /// The other services that have several crates, by their folders.
 const PLATFORM: &[(&str, Rows)] = &[("platform/uaa", &[&["store"], &["core"], &["server"]])];
 
-/// Where a crate stands.
+/// The column or layer of a crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place<'p> {
     /// The base column, in this row; `None` if it has none.
@@ -53,7 +53,7 @@ pub(super) enum Place<'p> {
     Service(Service<'p>),
     /// The program.
     Root,
-    /// What tests are made of.
+    /// A crate of the tests.
     Tests,
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Tally {
     pub(crate) frames: u64,
 }
 
-/// What was found in messages while they were converted.
+/// The results of converting messages: envelopes received, and those without a v1 form.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// The number of envelopes that the client asked for, convertible or not.

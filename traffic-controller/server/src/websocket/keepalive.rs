@@ -14,7 +14,7 @@ pub(crate) struct KeepaliveTimes {
     pub(crate) timeout: Duration,
 }
 
-/// What has to be done now.
+/// The next action of the keepalive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Ping,

@@ -227,7 +227,7 @@ pub(super) fn assert_in_order(numbers: &[i64]) {
     }
 }
 
-/// What a receiver does with its connections.
+/// The behaviour of a receiver towards its connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Behaviour {
     Reads,

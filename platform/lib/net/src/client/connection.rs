@@ -18,13 +18,13 @@ use tokio_rustls::client::TlsStream;
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// When it was opened.
+    /// When the connection was opened.
     pub(super) opened: Instant,
     sender: SendRequest<Full<Bytes>>,
     transport: Transport,
 }
 
-/// What moves the bytes of a connection; `None` once it has ended.
+/// The future that moves the bytes of a connection; `None` once the connection has ended.
 #[derive(Debug)]
 struct Transport(Option<Pin<Box<Http1>>>);
 

@@ -80,9 +80,9 @@ pub struct Provider {
 pub struct ExternalLogin {
     /// The name of the provider.
     pub provider: String,
-    /// What the answer has to repeat.
+    /// The `state` that the provider's answer must repeat.
     pub state: String,
-    /// What the id token has to repeat.
+    /// The `nonce` that the id token must repeat.
     pub nonce: String,
     /// The verifier of PKCE.
     pub verifier: String,

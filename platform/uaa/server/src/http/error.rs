@@ -233,7 +233,7 @@ impl From<Busy> for ApiError {
     }
 }
 
-/// What the domain refuses, as the cf CLI and its relatives know it.
+/// The answer to a refusal of the domain, in the words that the cf CLI and other clients expect.
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {

@@ -1,4 +1,4 @@
-//! Where codes may be sent.
+//! The URIs to which codes may be sent.
 
 use super::{error_of, logged_in, path, request, web_client};
 use crate::common::{Uaa, parameter};
