@@ -1,4 +1,4 @@
-//! What the derive makes of the fields of a configuration.
+//! The defaults, checks and examples that the derive makes from the fields of a configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,7 +57,8 @@ struct Identity {
     cert: PathBuf,
 }
 
-/// Defaults stand at the fields: as text, as lists, as numbers, as expressions; without one the type's counts.
+/// Defaults stand at the fields, as text, lists, numbers or expressions. A field without one has the default of its
+/// type.
 #[test]
 fn defaults_come_from_the_fields() {
     let raw = Raw::default();
@@ -75,9 +76,9 @@ fn defaults_come_from_the_fields() {
     assert!(Raw::default().problems().is_empty());
 }
 
-/// Every value out of its range is a problem with its key, however deep it stands.
+/// Every value that is not allowed is a problem with its key, at any depth.
 #[test]
-fn ranges_are_checked_where_they_stand() {
+fn ranges_are_checked_at_any_depth() {
     let queue = Queue {
         bytes: ByteSize::mib(20),
         wait: Duration::from_millis(1),
@@ -108,7 +109,7 @@ fn ranges_are_checked_where_they_stand() {
     );
 }
 
-/// The example has every key once, with its text, its default and what is allowed, and loads as the defaults.
+/// The example has every key once, with its text, its default and the allowed values, and loads as the defaults.
 #[test]
 fn the_example_is_a_commented_default() {
     let text = example::<Raw>().unwrap();
