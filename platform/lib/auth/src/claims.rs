@@ -90,6 +90,7 @@ impl Payload {
 
     /// The claims, or `None` if they do not say whose token it is.
     pub(crate) fn into_claims(self) -> Option<Claims> {
+        // UAA writes the client's id under both names.
         let client_id = self.client_id.or(self.cid).filter(|id| !id.is_empty())?;
         if self.jti.is_empty() || self.user_id.as_deref() == Some("") {
             return None;

@@ -90,6 +90,7 @@ impl RawUaa {
         );
         let url = url?;
         let server_name = match self.server_name {
+            // An IPv6 address has brackets in a URL, and none in a certificate.
             name if name.is_empty() => url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
             name => name,
         };

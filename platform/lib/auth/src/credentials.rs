@@ -14,6 +14,7 @@ pub fn bearer(value: &str) -> Option<&str> {
     let value = value.trim();
     let token = match value.split_once(char::is_whitespace) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        // The name of the scheme alone is no token.
         _ if value.eq_ignore_ascii_case("bearer") => "",
         _ => value,
     };
@@ -61,6 +62,7 @@ pub fn from_cookie(headers: &HeaderMap) -> Option<Cow<'_, str>> {
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == "authorization")
+        // A cookie's value may stand in quotes (RFC 6265).
         .and_then(|(_, value)| url_decoded(value.trim_matches('"')))
         .filter(|value| !value.trim().is_empty())
 }

@@ -87,6 +87,7 @@ impl HttpsIssuer {
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             StatusCode::NOT_FOUND => Err(IssuerError::Missing { url }),
+            // The body is not shown. It comes from a server that may not be a UAA, and goes into logs.
             status => Err(unusable(format!("it answered {status}"))),
         }
     }
@@ -104,6 +105,7 @@ impl HttpsIssuer {
         let secret = read_secret(id, file).await.map_err(failed)?;
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
             .map_err(|_| failed("the secret is not text".to_owned()))?;
+        // Keeps the secret out of the debug output of headers.
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -116,6 +118,7 @@ async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
     if content.len() > MAX_SECRETS {
         return Err("the file is too large".to_owned());
     }
+    // A secret is no JSON object, so the content shows which of the two forms the file has.
     if let Ok(mut secrets) = serde_json::from_slice::<HashMap<String, String>>(&content) {
         return secrets
             .remove(id)

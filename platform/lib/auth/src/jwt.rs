@@ -38,6 +38,7 @@ impl<'t> ParsedToken<'t> {
             return Err(Flaw::Algorithm);
         }
         let kind = jwt.kind();
+        // Media types are compared without case (RFC 7515, section 4.1.9).
         if kind.is_some_and(|kind| !TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known))) {
             return Err(Flaw::Type);
         }

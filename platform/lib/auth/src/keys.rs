@@ -31,6 +31,7 @@ impl Keys {
     /// When the document is no JWKS, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, KeysError> {
         let usable = KeySet::parse(json)?.into_iter().filter_map(|key| {
+            // A key is usable for one algorithm only, so that a token cannot choose another one for it.
             let key = key.only_for(Algorithm::Rs256)?;
             let id = key.id().filter(|id| !id.is_empty())?.to_owned();
             Some((id, Arc::new(key)))

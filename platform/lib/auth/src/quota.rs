@@ -35,6 +35,7 @@ impl Quota {
         let before = held.get(caller.id()).copied().unwrap_or(0);
         let after = before.checked_add(amount).filter(|after| *after <= self.most)?;
         held.insert(caller.id().to_owned(), after);
+        // Released before the clone below; the lock is shared by all requests.
         drop(held);
         Some(Share {
             quota: Arc::clone(self),

@@ -124,6 +124,7 @@ impl Revocations {
     /// Adds a page of the feed at the second `now`. Returns whether it has new revocations. If the issuer has begun to
     /// count again, the known revocations stay, and the feed has to be read from its start.
     pub fn take(&mut self, page: Page, now: i64) -> bool {
+        // Here, because every page comes here: no timer is needed to forget old entries.
         self.by_subject.retain(|_, times| times.until > now);
         if page.next < self.since {
             self.since = 0;
@@ -156,6 +157,7 @@ impl Revocations {
                 self.overflow(now);
             }
             let times = self.by_subject.entry(subject).or_insert(Times { before, until });
+            // An entry that comes later must not make tokens valid again.
             times.before = times.before.max(before);
             times.until = times.until.max(until);
             changed = true;
@@ -169,6 +171,7 @@ impl Revocations {
         if self.floor.is_some_and(|floor| claims.issued_at <= floor) {
             return true;
         }
+        // Usually there are no revocations. The keys for the look-ups below need not be allocated then.
         if self.by_subject.is_empty() {
             return false;
         }

@@ -175,12 +175,14 @@ impl ByRights {
     async fn ask_in_turn(&self, bearer: &Bearer, claims: &Claims) -> Result<Sources, IssuerError> {
         let turn = {
             let mut answers = self.answers.lock();
+            // Room is made for the bearer now, and for its sources when they are known.
             if !answers.by_bearer.contains_key(bearer) {
                 answers.make_room(0, self.clock.instant());
             }
             Arc::clone(&answers.by_bearer.entry(bearer.clone()).or_default().turn)
         };
         let _turn = turn.lock().await;
+        // The request whose turn was before may have got a usable answer.
         if let Some(sources) = self.current(bearer, claims) {
             return Ok(sources);
         }
@@ -241,6 +243,7 @@ impl ByRights {
         let mut entry = answers.by_bearer.remove(bearer).unwrap_or_default();
         let last = entry.answer.take();
         answers.sources -= last.as_ref().map_or(0, |last| last.sources.len());
+        // A new answer holds for every token for which the last one held, because it was asked for later.
         let (mut newest, mut tokens) = (i64::MIN, VecDeque::new());
         if let Some(last) = &last {
             (newest, tokens) = (last.newest, last.tokens.clone());

@@ -92,6 +92,7 @@ impl StaticToken {
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         match Self::read(path) {
             Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                // Read back, because another process may have created the file first.
                 create(path)?;
                 Self::read(path)
             }

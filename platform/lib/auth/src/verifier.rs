@@ -100,8 +100,10 @@ impl Verifier {
     /// Why the token is refused, or that it cannot be checked now.
     pub async fn check(&self, token: Option<&str>) -> Result<Caller, Denied> {
         let token = token.and_then(bearer).ok_or(Denied::Missing)?;
+        // The cache has hashes only, so that no token stays in memory after its request.
         let digest = digest(&SHA256, token.as_bytes());
         let epoch = self.state.epoch();
+        // A statement of its own, so that the lock is not held while the rights are asked for.
         let known = self.cache.lock().get(digest.as_ref(), epoch);
         if let Some(caller) = known {
             // Expiry changes no epoch, so the cache does not know of it.
@@ -175,6 +177,7 @@ impl Verifier {
             return Ok(());
         }
         let answered = tokio::time::timeout(KEY_DEADLINE, self.state.ask_for_keys()).await;
+        // The fetch of another request may have brought the key although this one failed or was too late.
         if answered == Ok(true) || self.state.key(id).is_some() {
             return Ok(());
         }
@@ -195,6 +198,7 @@ impl Verifier {
     /// Counts a refused token.
     fn refuse<T>(&self, flaw: Flaw) -> Result<T, Denied> {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        // Any client can cause this line, so it is not logged by default.
         tracing::debug!(reason = %flaw, "token refused");
         Err(flaw.into())
     }

@@ -163,6 +163,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = DeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DeError> {
+        // Dropped items are skipped but keep their index, so that later problems have the right key.
         match self.items.find(|(_, node)| !matches!(node.value, Value::Dropped)) {
             None => Ok(None),
             Some((index, node)) => {
@@ -273,6 +274,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DeError> {
         let read = visitor.visit_newtype_struct(self);
+        // Whatever is wrong inside of a secret, its value must not be in the report.
         if name == SECRET {
             read.map_err(DeError::secret)
         } else {

@@ -143,6 +143,7 @@ impl Loader {
             origin: Origin::Environment(name.into()),
             value: Value::Text(value.to_owned()),
         };
+        // The environment comes first, so that a flag replaces its value.
         for (name, value) in &self.env {
             if let Some(key) = name.strip_prefix(&prefix) {
                 let key = key.to_lowercase();
@@ -190,6 +191,7 @@ fn read_file(path: &Path, problems: &mut Problems) -> Option<Node> {
             let line = node::line(&text, error.span().map_or(0, |span| span.start));
             unusable(
                 format!("{name}:{line}"),
+                // A problem is shown on one line.
                 format!("is not TOML: {}", error.message().replace('\n', ", ")),
                 None,
             );
@@ -214,6 +216,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
     let mut reason = error.to_string();
     match &error.fault {
         Fault::UnknownKey(known) => {
+            // A misspelt key may be that of a secret.
             value = None;
             let (last, parents) = path.split_last().map_or(("", path), |(last, parents)| match last {
                 Step::Key(name) => (name.as_str(), parents),

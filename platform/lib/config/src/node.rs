@@ -101,6 +101,7 @@ impl Node {
             *self = node;
             return;
         };
+        // A stronger source has given a table where a weaker one has a value.
         if !matches!(self.value, Value::Table(_)) {
             self.value = Value::Table(BTreeMap::new());
         }

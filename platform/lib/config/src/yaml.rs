@@ -73,6 +73,7 @@ fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlEr
         return Ok(T::default());
     };
     let value = T::deserialize(first).map_err(|error| YamlError(words(&error)))?;
+    // A second document would otherwise be ignored without a word.
     match documents.next() {
         None => Ok(value),
         Some(_) => Err(YamlError::new("a second document; expected one")),

@@ -9,24 +9,24 @@ use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, Setting, exa
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
 #[serde(default, deny_unknown_fields)]
 struct Raw {
-    /// Where to serve.
-    /// On this machine.
+    /// The address to serve on.
+    /// It is one of this machine.
     ///
-    /// Port 0 takes any.
+    /// Port 0 takes any free port.
     #[setting(default = "127.0.0.1:8082")]
     listen: ListenAddr,
-    /// Who is called.
+    /// The peers to connect to.
     #[setting(default = ["a:1", "b:2"], allowed("at least one `host:port`", |peers| !peers.is_empty()))]
     peers: Vec<PeerAddr>,
     /// The password.
     token: Option<Secret<String>>,
-    /// Bounds of what waits.
+    /// The bounds of the queue.
     queue: Queue,
     /// Labels by name.
     tags: BTreeMap<String, String>,
-    /// Another identity, if it has one.
+    /// Another identity, if there is one.
     identity: Option<Identity>,
-    /// Those who want everything.
+    /// Drains that get every envelope.
     drains: Vec<Identity>,
     /// Limits by the name of a class.
     classes: BTreeMap<String, Queue>,
@@ -35,13 +35,13 @@ struct Raw {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
 #[serde(default, deny_unknown_fields)]
 struct Queue {
-    /// Most bytes of one.
+    /// Most bytes of one envelope.
     #[setting(default = ByteSize::mib(2), min = "1MiB", max = self.total)]
     bytes: ByteSize,
-    /// Most bytes of all.
+    /// Most bytes of all envelopes.
     #[setting(default = "10MiB", max = ByteSize::gib(4))]
     total: ByteSize,
-    /// How long it waits.
+    /// How long an envelope waits.
     #[setting(default = "1m30s", min = Duration::from_secs(1))]
     wait: Duration,
     /// Most envelopes.
@@ -116,27 +116,27 @@ fn the_example_is_a_commented_default() {
     assert_eq!(
         text,
         "\
-# Where to serve. On this machine.
-# Port 0 takes any.
+# The address to serve on. It is one of this machine.
+# Port 0 takes any free port.
 listen = \"127.0.0.1:8082\"
-# Who is called.
+# The peers to connect to.
 # Must be at least one `host:port`.
 peers = [\"a:1\", \"b:2\"]
 # The password.
 # Must be a text.
 # token =
-# Those who want everything.
+# Drains that get every envelope.
 drains = []
 
-# Bounds of what waits.
+# The bounds of the queue.
 [queue]
-# Most bytes of one.
+# Most bytes of one envelope.
 # Must be 1MiB to `total`.
 bytes = \"2MiB\"
-# Most bytes of all.
+# Most bytes of all envelopes.
 # Must be at most 4GiB.
 total = \"10MiB\"
-# How long it waits.
+# How long an envelope waits.
 # Must be at least 1s.
 wait = \"1m30s\"
 # Most envelopes.
@@ -147,7 +147,7 @@ envelopes = 1000
 # [tags]
 # NAME =
 
-# Another identity, if it has one.
+# Another identity, if there is one.
 # [identity]
 # # PEM file of the certificate.
 # # Must be a file.
@@ -160,13 +160,13 @@ envelopes = 1000
 
 # Limits by the name of a class.
 # [classes.NAME]
-# # Most bytes of one.
+# # Most bytes of one envelope.
 # # Must be 1MiB to `total`.
 # bytes =
-# # Most bytes of all.
+# # Most bytes of all envelopes.
 # # Must be at most 4GiB.
 # total =
-# # How long it waits.
+# # How long an envelope waits.
 # # Must be at least 1s.
 # wait =
 # # Most envelopes.

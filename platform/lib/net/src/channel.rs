@@ -69,6 +69,7 @@ impl Channel {
                     let name = rustls_pki_types::ServerName::try_from(server_name)
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                     let stream = TcpStream::connect(&*address).await?;
+                    // `Socket` gathers small writes itself, so the kernel need not.
                     stream.set_nodelay(true)?;
                     let stream = Socket::new(stream, READ_BUFFER, true);
                     Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
@@ -86,6 +87,7 @@ impl Channel {
             .max_frame_size(FRAME_SIZE)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // A peer that has vanished is noticed before the next call, which would otherwise wait for its timeout.
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(tower::service_fn(dial));
         Self { inner, address }
@@ -117,6 +119,7 @@ impl Channel {
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = Uri::from_static(path);
         *request.headers_mut() = metadata.into_headers();
+        // gRPC requires this header. It shows proxies that the client understands trailers.
         request
             .headers_mut()
             .insert(http::header::TE, HeaderValue::from_static("trailers"));
@@ -124,6 +127,7 @@ impl Channel {
 
         let mut channel = self.inner.clone();
         let unavailable = |error: tonic::transport::Error| Status::unavailable(weir_error::chain(&error));
+        // Waits until the connection is made. The error of a failed attempt comes from here, too.
         let ready = std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx));
         ready.await.map_err(unavailable)?;
         let answer = tower::Service::call(&mut channel, request).await.map_err(unavailable)?;

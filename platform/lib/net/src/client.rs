@@ -168,6 +168,7 @@ impl HttpsClient {
         let (head, mut body) = answer.into_parts();
         let is_refusal = head.status.is_client_error() || head.status.is_server_error();
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        // An announced length is only a promise, so not much is allocated for it.
         let mut read = BytesMut::with_capacity(announced.min(most).min(MAX_PREALLOCATED));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(HttpsError::Broken)?.into_data() else {
@@ -178,6 +179,7 @@ impl HttpsClient {
                 read.extend_from_slice(&data);
             } else if is_refusal {
                 read.extend_from_slice(&data[..room]);
+                // The rest of the body is unread, so the connection cannot be kept.
                 return Ok(Response::from_parts(head, read.freeze()));
             } else {
                 return Err(HttpsError::TooLarge(most));
@@ -227,6 +229,7 @@ impl HttpsClient {
         };
         let connecting = async {
             let stream = TcpStream::connect((&*destination.host, destination.port)).await?;
+            // A request is written as a whole. The kernel shall not hold its end back to wait for more.
             stream.set_nodelay(true)?;
             self.tls.connector().connect(name, stream).await
         };

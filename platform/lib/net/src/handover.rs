@@ -75,7 +75,7 @@ impl<T> Handover<T> {
         self.messages.back().map(|newest| newest.since + WRITTEN_AFTER)
     }
 
-    /// Returns all values that are still held, for a consumer that has gone away.
+    /// Returns all values that are still held, after the consumer has closed its stream.
     pub fn abandon(&mut self) -> Vec<T> {
         self.bytes = 0;
         self.messages.drain(..).map(|message| message.held).collect()

@@ -100,6 +100,7 @@ pub async fn serve_http_within<S, B>(
 {
     let tls = tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
     let mut connections = Connections::accept(listener, tls, limits, shutdown.clone(), tasks);
+    // One builder for all connections, because it has only settings.
     let server = Arc::new(server());
     while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {
         let (server, service, shutdown) = (Arc::clone(&server), service.clone(), shutdown.clone());
@@ -176,6 +177,7 @@ async fn serve_connection<S, B>(
                 tracing::debug!("a client that does not read its answer is cut");
                 return;
             }
+            // Closed gracefully: an HTTP/2 client learns in this way that a request which it sends now was not served.
             CloseReason::Idle => None,
         },
         () = shutdown.requested() => None,

@@ -112,10 +112,12 @@ impl Messages {
         let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<HEADER>() else {
             return Err(Status::internal("the header of a message is not there"));
         };
+        // No side offers `grpc-accept-encoding`, so a peer that follows gRPC does not compress.
         if flag != 0 {
             return Err(Status::unimplemented("compressed messages are not accepted"));
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        // Checked before a byte of the message is gathered.
         if length > self.max_message {
             let max = self.max_message;
             return Err(Status::resource_exhausted(format!(

@@ -59,6 +59,7 @@ impl<S> Outgoing<S> {
     }
 
     fn push(&mut self, frame: Frame) {
+        // The flag of a message that is not compressed.
         self.small.put_u8(0);
         // The length cannot be larger than 4 GiB: batches are limited to far less.
         self.small.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));

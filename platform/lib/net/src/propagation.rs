@@ -39,6 +39,8 @@ struct HeadersMut<'h>(&'h mut HeaderMap);
 
 impl Injector for HeadersMut<'_> {
     fn set(&mut self, key: &str, value: String) {
+        // The propagator also writes a `tracestate`, which is empty for a trace without one. An empty header is left
+        // out.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value))
             && !value.is_empty()
         {

@@ -130,6 +130,7 @@ impl GrpcServer {
         tokio::select! {
             served = serving => Ok(served?),
             () = too_late => {
+                // The streams count what they lose when they are dropped.
                 tracing::warn!("streams were cut at the drain deadline");
                 Ok(())
             }

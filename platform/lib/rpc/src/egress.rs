@@ -278,6 +278,7 @@ impl Outbound {
                     return None;
                 }
             }
+            // On shutdown nothing is gathered any more: the queue has to be emptied within the deadline.
             if self.gather_until.is_some_and(|tick| tick <= now) || draining {
                 self.gather_until = None;
             }
@@ -319,6 +320,7 @@ impl Outbound {
                 .encode(),
             );
         }
+        // Encoded batches are put one behind the other: to protobuf, that is one batch with the envelopes of all.
         parts.extend(parcels.iter().map(|parcel| parcel.batch.bytes().clone()));
         let frame = Frame::parts(parts);
         if self.linked {
@@ -354,6 +356,8 @@ impl Outbound {
             if self.handover.due().is_none() && self.in_flight.lock().is_empty() {
                 break;
             }
+            // Acknowledgements come on another stream, which does not wake this one. A poll for a few seconds is
+            // simpler than a signal that only a shutdown needs.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         None
@@ -378,6 +382,7 @@ impl Drop for Outbound {
         } else {
             Reason::ConsumerGone
         };
+        // The queue of a durable consumer is kept for its return, unless the server stops.
         if !self.durable || egress.shutdown.is_requested() {
             egress.ledger.lost("egress", reason, &self.queue.abandon());
         }

@@ -83,6 +83,7 @@ impl Delivered {
     /// Splits the field from the front of a message. Returns `None` if the message does not begin with it.
     #[must_use]
     pub fn split_from(message: &Bytes) -> Option<(Self, Bytes)> {
+        // Only the first field is looked at, so that a message of the original is not searched.
         let mut fields = Fields::new(message);
         let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else {
             return None;

@@ -113,6 +113,7 @@ impl Producer {
         loop {
             let Some(link) = &self.link else { return Ok(()) };
             if link.is_over() {
+                // These were not looked at by the agent, so they can be sent again without a duplicate.
                 let unsent = self.retire().await;
                 for parcel in unsent {
                     self.transmit(parcel).await?;

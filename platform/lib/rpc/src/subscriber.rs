@@ -66,6 +66,7 @@ impl Dopplers {
     /// Subscribes at every doppler.
     #[must_use]
     pub fn subscribe(&self, request: &EgressBatchRequest, durability: Durability) -> Subscription {
+        // Encoded once for all dopplers and all reconnections.
         let request = Bytes::from(request.encode_to_vec());
         let trackers = Arc::<Trackers>::default();
         let events = self.dopplers.iter().map(|doppler| {

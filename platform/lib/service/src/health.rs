@@ -59,6 +59,7 @@ impl Health {
     #[must_use]
     pub fn part(&self, name: &'static str) -> Part {
         self.parts.send_if_modified(|parts| {
+            // Waiters are woken only if there is a new part.
             let known = parts.contains_key(name);
             parts.entry(name).or_insert(State::Starting);
             !known

@@ -149,11 +149,14 @@ impl Tasks {
         let id = guard.id;
         let list = Arc::clone(&self.list);
         let watched = async move {
+            // A part of the future, so that the task counts as ended even if it is aborted.
             let _guard = guard;
+            // Safe to assert: after a panic the future is dropped and not polled again.
             match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(output) => output,
                 Err(payload) => {
                     list.fail(name, format!("panicked: {}", panic::text(payload.as_ref())));
+                    // The panic goes on, so that a caller who awaits the handle sees it, too.
                     resume_unwind(payload)
                 }
             }
@@ -201,6 +204,7 @@ impl Tasks {
         let span = tracing::Span::current();
         Handle::current().spawn_blocking(move || {
             let _guard = guard;
+            // tokio does not carry the span over to a blocking thread.
             let _entered = span.enter();
             match std::panic::catch_unwind(AssertUnwindSafe(work)) {
                 Ok(output) => output,
@@ -309,6 +313,7 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // The lock is released before the notification, because the woken task takes it at once.
         let last = {
             let mut state = self.list.state.lock();
             state.running.remove(&self.id);

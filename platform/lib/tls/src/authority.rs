@@ -53,8 +53,10 @@ impl Authority {
     /// When the directory cannot be written, or its CA is malformed or has expired.
     pub fn open_or_create(dir: &Path) -> Result<Self, TlsError> {
         store::private_directory(dir)?;
+        // Without the lock, two processes could mix the key of one CA with the certificate of the other.
         let _lock = store::lock(dir)?;
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        // A malformed certificate is an error and is not replaced: an operator may have put it there by mistake.
         if !cert.exists() || !lasts(&describe_certificate(&cert)?, SystemTime::now()) {
             create(&cert, &key)?;
         }
@@ -106,6 +108,7 @@ impl Authority {
             cert: self.dir.join(format!("{name}.crt")),
             key: self.dir.join(format!("{name}.key")),
         };
+        // Without the lock, two processes could mix the key of one with the certificate of the other.
         let _lock = store::lock(&self.dir)?;
         if !is_current(&files, &names, now) {
             self.issue_files(&files, &names, now)?;
@@ -124,6 +127,7 @@ impl Authority {
         let mut params = CertificateParams::new(owned).map_err(failed)?;
         params.distinguished_name = subject(names[0]);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // A component is a server and a client with one certificate.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now, self.ends.min(now + DAY * LEAF_DAYS));
@@ -149,6 +153,7 @@ fn create(cert: &Path, key: &Path) -> Result<(), TlsError> {
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = subject("weir CA");
+    // The CA issues certificates for components and no further CAs.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();

@@ -179,6 +179,7 @@ fn untrusted(bad_signature: bool, links: &[Link], expired: &[CertificateStatus])
     }
     let link = &links[last];
     let issuer = shown(&link.issuer_name);
+    // If the issuer was given as CA and has expired, that is the cause, and "unknown issuer" would mislead.
     if let Some(authority) = expired.iter().find(|authority| authority.subject == link.issuer_name) {
         return ChainError::AuthorityExpired {
             subject: shown(&authority.subject),

@@ -96,6 +96,7 @@ impl ClientTls {
     /// # Errors
     /// When the system has no CA certificates.
     pub fn trusting_system() -> Result<Self, TlsError> {
+        // There are no files to follow, so the CAs stay those of the start.
         let config = Reloading::new(Vec::new(), || {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -85,6 +85,7 @@ pub enum HandshakeError {
 #[must_use]
 pub fn explain(peer: &str, error: io::Error) -> HandshakeError {
     let peer = peer.to_owned();
+    // tokio-rustls returns the errors of rustls inside of I/O errors.
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(inner) => explain_tls(peer, inner.clone()),
         None => HandshakeError::Connection { peer, source: error },
@@ -126,6 +127,7 @@ fn explain_tls(peer: String, error: rustls::Error) -> HandshakeError {
                 },
             }
         }
+        // A bad signature means that the issuer has the name of a trusted CA and another key.
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             HandshakeError::UnknownIssuer { peer }
         }

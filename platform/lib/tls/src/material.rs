@@ -72,6 +72,7 @@ pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
             Err(error) => invalid = Some(error),
         }
     }
+    // A CA file often has the old and the new CA in it during a change.
     match invalid {
         Some(error) if roots.is_empty() => Err(error),
         _ => Ok(Arc::new(roots)),

@@ -110,6 +110,7 @@ impl<T> Reloading<T> {
         if stamps == watch.stamps {
             return;
         }
+        // On an error the stamps stay those of the old value, so that the next check reads the files again.
         match (self.build)() {
             Ok(value) => {
                 *self.current.write() = Arc::new(value);

@@ -45,6 +45,7 @@ impl Cache {
     /// The caller of a token, if the token was verified in this epoch.
     pub(super) fn get(&mut self, digest: &[u8], epoch: u64) -> Option<Caller> {
         if let Some(entry) = self.younger.get(digest) {
+            // An outdated entry stays: the token is verified again and replaces it.
             return (entry.epoch == epoch).then(|| entry.caller.clone());
         }
         let entry = self.older.remove(digest)?;

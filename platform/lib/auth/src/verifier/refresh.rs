@@ -81,6 +81,8 @@ impl Refresh {
             }
             self.state.fetch_ended(good, begun.elapsed());
             if self.state.has_keys() {
+                // An unknown key ends the wait early, but not before the shortest interval: an attacker can invent
+                // keys.
                 let wanted = async {
                     self.state.wanted.notified().await;
                     tokio::time::sleep_until(begun + MIN_KEYS_INTERVAL).await;
@@ -127,7 +129,8 @@ impl Refresh {
                 }
                 Err(_) => {}
             }
-            // If the issuer has not waited for revocations, this task waits.
+            // If the issuer has not waited for revocations, this task waits. The factor is 0.8 because an issuer that
+            // waits may answer a little before the time.
             let waited = wait.is_zero() || begun.elapsed() >= interval.mul_f32(0.8);
             let at_once = waited || (changed && more);
             if !at_once {

@@ -133,6 +133,7 @@ impl State {
             return;
         }
         *known = keys;
+        // Released first: callers that are woken by the new epoch read the keys at once.
         drop(known);
         self.changed();
     }
@@ -148,6 +149,7 @@ impl State {
 
     pub(super) fn take_revocations(&self, page: Page) {
         let now = self.now();
+        // A statement of its own, so that the lock is released before callers are woken.
         let is_new = self.revocations.write().take(page, now);
         if is_new {
             self.changed();

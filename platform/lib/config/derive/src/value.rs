@@ -23,6 +23,7 @@ impl Value {
     /// Reads a value, which ends at the next comma.
     pub(crate) fn read(input: ParseStream<'_>) -> Result<Self, Error> {
         let mut tokens = Vec::new();
+        // A comma inside of brackets belongs to their token tree, so the next comma in `input` ends the value.
         while !input.is_empty() && !input.peek(Token![,]) {
             tokens.push(input.parse::<TokenTree>()?);
         }

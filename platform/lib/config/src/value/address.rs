@@ -133,6 +133,7 @@ fn port_number(text: &str) -> Option<u16> {
 /// Whether the text can be a host name or an IPv4 address. Names with `_` occur in deployments.
 fn is_host(host: &str) -> bool {
     let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    // No DNS name is longer.
     !host.is_empty() && host.len() <= 253 && host.bytes().all(usable)
 }
 

@@ -125,6 +125,7 @@ impl Visitor<'_> for SizeVisitor {
         Ok(ByteSize(bytes))
     }
 
+    // Integers of TOML are signed.
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
         u64::try_from(bytes)
             .map(ByteSize)

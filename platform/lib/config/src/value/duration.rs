@@ -79,6 +79,7 @@ impl FromStr for Duration {
 
 /// Adds up the parts of a text such as `1m30s`, in nanoseconds. Units must come in descending order, each at most once.
 fn nanos(mut text: &str) -> Option<u64> {
+    // Zero means the same in every unit.
     if text == "0" {
         return Some(0);
     }

@@ -56,6 +56,7 @@ impl<T> Serialize for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The deserializer of this crate recognises the name. Others, such as that of TOML, ignore it.
         deserializer.deserialize_newtype_struct(NAME, SecretVisitor(PhantomData))
     }
 }

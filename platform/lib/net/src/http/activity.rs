@@ -78,6 +78,7 @@ impl Activity {
     /// Notes a new request, which is `under_way` on its connection until its answer was sent.
     pub(super) fn begin(self: &Arc<Self>, under_way: impl Into<Option<UnderWay>>) -> Exchange {
         let mut noted = self.noted.lock();
+        // The shorter timeout is for clients that connect and never send a request.
         noted.idle_timeout = IDLE_TIMEOUT;
         noted.last_number += 1;
         let number = noted.last_number;
@@ -143,6 +144,7 @@ impl Exchange {
     pub(super) fn taken(&self) {
         self.note(|sending| {
             sending.pieces -= 1;
+            // A client that takes a piece is reading, so it is not stalled before the whole timeout has passed again.
             sending.read_by = sending.read_by.max(Instant::now());
         });
     }

@@ -162,6 +162,7 @@ where
             let charged = this.held.add(received).map(|()| frame);
             return Poll::Ready(Some(charged.map_err(|exceeded| BodyError::NoRoom(exceeded).into())));
         }
+        // The timer exists only while the body waits, so that a body which has arrived already costs none.
         let deadline = this.deadline();
         let sleep = this
             .deadline

@@ -75,6 +75,7 @@ impl Connections {
         tasks: &Tasks,
     ) -> Self {
         let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
+        // Nothing is sent on this channel: it closes when the last connection has dropped its sender.
         let (opened, open) = mpsc::channel(1);
         let shared = || Pool::new(limits.connections, limits.per_address);
         // Where a certificate is required, every caller shows one: `known` has all the places, with the shares of peer
@@ -125,7 +126,7 @@ impl Connections {
     /// Waits until every connection and every clone of a [`Place`] is gone.
     pub async fn all_closed(self) {
         let Self { accepted, mut open } = self;
-        // A connection that finishes its handshake from now on is closed: nobody will take it.
+        // A connection that finishes its handshake from now on is closed, because the component takes no more.
         drop(accepted);
         open.recv().await;
     }
@@ -201,6 +202,7 @@ impl Port {
 }
 
 fn refused(peer: SocketAddr, full: Full) {
+    // Any client can cause this line as often as it likes.
     weir_service::limited!(
         warn,
         WARNING_INTERVAL,

@@ -85,6 +85,7 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Exceeded> {
+        // Relaxed ordering is enough here and below: the counter protects no other memory.
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         taken.map_err(|_| Exceeded {

@@ -52,6 +52,8 @@ impl Seat {
 
     /// Since when the connection is idle, in microseconds after [`START`]. `None` while a request is under way.
     pub(super) fn idle_since(&self) -> Option<u64> {
+        // A request that begins at this moment may not be seen. Its connection is then closed as if it were still idle,
+        // which a client has to expect of any idle connection.
         (self.under_way.load(Ordering::Relaxed) == 0).then(|| self.idle_since.load(Ordering::Relaxed))
     }
 

@@ -102,6 +102,7 @@ impl Seated {
             let (since, index) = longest_idle(seats)?;
             Some((seats.len(), std::cmp::Reverse(since), *network, index))
         });
+        // Between networks that hold equally many, the longest idle connection decides.
         let chosen = candidates.max_by_key(|(held, since, ..)| (*held, *since));
         let Some((_, _, network, index)) = chosen else {
             return false;
@@ -114,6 +115,7 @@ impl Seated {
 
     fn remove(&mut self, network: PeerNetwork, index: usize) -> Arc<Seat> {
         let seats = self.by_network.get_mut(&network).expect("the network has a seat");
+        // The order of the seats has no meaning, because idle times decide.
         let seat = seats.swap_remove(index);
         if seats.is_empty() {
             self.by_network.remove(&network);

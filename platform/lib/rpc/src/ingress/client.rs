@@ -141,6 +141,8 @@ impl Link {
             hop,
             acknowledged,
         });
+        // The transport takes a message from this stream when it is about to send it. From an original server there is
+        // no other sign of progress.
         let yielding = Arc::clone(&shared);
         let mut request = Request::new(ReceiverStream::new(outbox).inspect(move |_| yielding.yielded()));
         request.metadata_mut().insert(LINK_METADATA, 1.into());
@@ -152,6 +154,7 @@ impl Link {
                 reading.end(received, status);
             });
         } else {
+            // The original answers the call only when the stream has ended, so the answer is awaited on the task.
             let channel = channel.clone();
             tasks.spawn("ingress link", async move {
                 let (received, status) = match channel.stream(BATCH_SENDER_PATH, request).await {

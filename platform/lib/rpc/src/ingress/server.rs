@@ -158,6 +158,7 @@ impl IngressServer {
             ..
         } = Batch::split(message);
         let refused = rejected.len() as u64 + u64::from(broken.is_some());
+        // Refused envelopes were received, too. They are counted as dropped below, so that the ledger adds up.
         self.ledger.received(batch.len() as u64 + refused);
         if refused > 0 {
             if let Some(receipt) = &receipt {
@@ -215,6 +216,7 @@ impl Session {
             let tracker = self.tracker.clone();
             let changed = async {
                 match tracker {
+                    // While an acknowledgement is due, or waits for the ledger, further progress will be a part of it.
                     Some(tracker) if self.acknowledge_at.is_none() && self.unwritten.is_none() => {
                         tracker.changed().await
                     }

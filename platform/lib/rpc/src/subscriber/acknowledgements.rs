@@ -81,6 +81,7 @@ impl Acknowledgements {
             shutdown.requested().await;
             tokio::time::sleep(SHUTDOWN_GRACE).await;
         };
+        // The second future never ends by itself.
         tokio::select! {
             () = ended => {}
             () = self.send_and_reconnect() => {}
@@ -98,6 +99,8 @@ impl Acknowledgements {
             let call = self
                 .channel
                 .stream(ACKNOWLEDGE_PATH, Request::new(ReceiverStream::new(outbox)));
+            // The call has an answer only at its end. It is polled while acknowledgements are sent, so that its failure
+            // ends both.
             tokio::select! {
                 answer = async {
                     let mut answer = call.await?.into_inner();

@@ -151,7 +151,7 @@ impl DopplerSubscription {
                     REFUSAL_LOG_INTERVAL,
                     doppler,
                     error,
-                    "the doppler refuses a durable subscription: envelopes that it receives until it accepts it are not stored"
+                    "the doppler refuses a durable subscription: envelopes are not stored until it accepts it"
                 );
                 None
             }
@@ -209,6 +209,7 @@ impl OpenStream {
                 deprecated_tags: delivered.deprecated_tags,
                 receipt: Some(tracked.tracker.receipt(delivered.sequence)),
             },
+            // An original doppler does not number its messages and expects no acknowledgements.
             _ => Delivery {
                 message,
                 envelopes: None,

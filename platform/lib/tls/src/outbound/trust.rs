@@ -68,6 +68,7 @@ impl Trust {
             let mut given = Vec::new();
             if let Some(path) = &extra {
                 roots.roots.extend(material::roots(path)?.roots.iter().cloned());
+                // Trust anchors have only a name and a key, so the certificates are kept for the comparison.
                 given = material::certificates(path)?;
             }
             Ok(Anchors {

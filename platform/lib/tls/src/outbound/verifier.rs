@@ -49,6 +49,7 @@ impl Verifiers {
                 self.expired.push(status);
                 continue;
             }
+            // A certificate that cannot be a CA is left out here, and is still accepted as the server's own.
             roots.add_parsable_certificates([certificate.clone()]);
             self.given.push(certificate);
         }

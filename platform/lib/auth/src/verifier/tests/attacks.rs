@@ -411,8 +411,8 @@ proptest! {
         claims.as_object_mut().unwrap().entry(extra).or_insert(json!(value));
         let token = format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
         if let Ok(parsed) = ParsedToken::parse(&token) {
-        prop_assert!(alg == "RS256" && parsed.key_id == kid);
-        if let Ok(payload) = parsed.jwt.claims::<Payload>() {
+            prop_assert!(alg == "RS256" && parsed.key_id == kid);
+            if let Ok(payload) = parsed.jwt.claims::<Payload>() {
                 prop_assert_eq!(payload.exp, exp);
                 let claims = payload.into_claims().unwrap();
                 prop_assert!(scope.iter().all(|scope| claims.has_scope(scope)));
