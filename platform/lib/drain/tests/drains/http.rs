@@ -162,6 +162,7 @@ async fn narrow_windows_lead_to_more_connections() {
     let collector = Collector::with(BOTH[1], builder, |_, _| reply(200)).await;
     let (settled, ..) = deliver(&collector.binding("https-batch"), &settings(), shipments(50, 320)).await;
     assert_eq!(settled.len(), 50);
+    assert!(collector.connections() > 1, "{}", collector.connections());
 }
 
 /// A transient answer ends the connection, with the delay that the drain asks for. A permanent one rejects its shipment
