@@ -51,7 +51,7 @@ impl Server {
             cert: config.cert.clone(),
             key: config.key.clone(),
         })?;
-        // Streams are server-sent events over HTTP/1.1, as in the original: one connection for each of them.
+        // The original's header `Connection: keep-alive` requires HTTP/1.1.
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
         let (listener, address) = listen(config.listen.socket()).await?;
