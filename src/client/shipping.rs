@@ -57,7 +57,7 @@ struct Known {
     report: Report,
     /// Lines of batches that could not be sent at all.
     unsent: u64,
-    on_the_way: u64,
+    untaken: u64,
 }
 
 impl Shipping {
@@ -88,7 +88,7 @@ impl Shipping {
         let (lines, overflowed) = self.outbox.counts();
         let sent = known.report.sent + known.unsent;
         let waiting = lines.saturating_sub(overflowed).saturating_sub(sent);
-        let undecided = if in_time { 0 } else { waiting + known.on_the_way };
+        let undecided = if in_time { 0 } else { waiting + known.untaken };
         Fate {
             lines,
             overflowed,
@@ -104,7 +104,7 @@ async fn ship(mut producer: Producer, outbox: Arc<Outbox>, known: Arc<Mutex<Know
         let failed = producer.send(batch).await.is_err();
         let mut known = known.lock();
         known.report = producer.report();
-        known.on_the_way = producer.on_the_way();
+        known.untaken = producer.untaken();
         if failed {
             known.unsent += count;
         }
@@ -113,7 +113,7 @@ async fn ship(mut producer: Producer, outbox: Arc<Outbox>, known: Arc<Mutex<Know
     drop(producer.flush().await);
     let mut known = known.lock();
     known.report = producer.report();
-    known.on_the_way = producer.on_the_way();
+    known.untaken = producer.untaken();
 }
 
 /// What became of the lines.

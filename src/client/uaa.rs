@@ -76,8 +76,8 @@ pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
     Ok(uaa.with_token(&tokens.access_token))
 }
 
-/// What an access token says that this program was given as [`CLIENT`]: checked with the keys of the stack's UAA, as every
-/// face will check it.
+/// The claims of an access token that this program was given as [`CLIENT`]. The token is checked with the keys of the stack's
+/// UAA, as every server will check it.
 pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Failure> {
     let mut problems = Problems::default();
     let config = RawUaa {

@@ -1,4 +1,5 @@
-//! Whether the limits of the components fit together: each is valid alone, and the clients of one are refused by the next.
+//! Whether the limits of the components fit together: each is valid alone, and the clients of one are refused by the
+//! next.
 
 use weir_component::Component;
 
@@ -47,9 +48,9 @@ mod tests {
     use crate::stack::Ports;
     use crate::state::StateDir;
 
-    /// A doppler has room for all that its faces take by default; one that has less is found.
+    /// A doppler has room for all subscriptions that its clients make by default, and one with less room is reported.
     #[test]
-    fn a_doppler_has_room_for_its_faces() {
+    fn a_doppler_has_room_for_its_clients() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");

@@ -1,8 +1,8 @@
 //! The stack observes itself: what its components say, measure and lose goes into its own pipeline.
 //!
-//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a running total
-//! (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where lines are missing that somebody may look
-//! for, as a log line of source type `LGR` in the stream of the source that lost.
+//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a
+//! running total (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where lines are
+//! missing that somebody may look for, as a log line of source type `LGR` in the stream of the source that lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ async fn ship(mut producer: Producer, outbox: Arc<Outbox>, ledgers: Vec<Arc<Ledg
         }
     }
     tell_losses(&mut producer, &ledgers).await;
-    // What was sent and is not acknowledged in time is in the agent's books.
+    // Envelopes that were sent and are not acknowledged in time are counted by the agent.
     drop(producer.flush().await);
 }
 
@@ -180,8 +180,8 @@ mod tests {
             .collect()
     }
 
-    /// A loss is a report, which is not shed with the source that lost, and a line in that source's own stream where lines
-    /// are missing.
+    /// A loss is a report, which is not shed with the source that lost, and a line in that source's own stream where
+    /// lines are missing.
     #[test]
     fn losses_are_told_to_whom_they_concern() {
         let report = (Kind::Counter, weir_flow::loss_reports::SOURCE.to_owned());

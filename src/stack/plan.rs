@@ -34,8 +34,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Makes what is missing. Certificates and token of an earlier start are used again; configuration files are written
-    /// anew.
+    /// Makes what is missing. Certificates and token of an earlier start are used again; configuration files are
+    /// written anew.
     pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports) -> Result<Self, Failure> {
         let authority = Authority::open_or_create(&state.certs())?;
         let client = authority.issue(CLIENT, &[])?;
@@ -80,7 +80,8 @@ impl Plan {
         }
     }
 
-    /// The port that other components call at `C`, with the identity of the stack's commands; `None` if `C` does not run.
+    /// The port that other components call at `C`, with the identity of the stack's commands; `None` if `C` does not
+    /// run.
     pub(crate) fn target<C: Component>(&self) -> Result<Option<Target>, Failure> {
         let key = C::DESCRIPTION.port().key;
         let Some(peer) = self.ports.of(&self.components).find(|peer| peer.port.key == key) else {
@@ -139,7 +140,8 @@ impl Plan {
     }
 }
 
-/// Begins the file of clients' secrets, which UAA completes at its first start: the faces want theirs before that.
+/// Begins the file of clients' secrets, which UAA completes at its first start. The servers that check tokens need
+/// their secrets before that.
 fn client_secrets(state: &StateDir) -> Result<(), Failure> {
     let path = state.client_secrets();
     let mut random = rand::rng();

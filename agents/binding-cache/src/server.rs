@@ -1,4 +1,4 @@
-//! The cache as a component.
+//! The binding cache as a component: its port, and the tasks that read the sources of bindings.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,10 +31,10 @@ const AGENT: &str = "metron";
 /// The number of updates that may wait for the keeper. One per source is enough.
 const MAX_UPDATES: usize = 4;
 
-/// An agent that stays away longer gets the warnings later.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a warning waits for the agent. If the agent is unreachable for longer, the warning is sent again later.
+const AGENT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A cache that listens.
+/// A binding cache with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -51,7 +51,7 @@ impl Server {
     /// Reads the certificates and opens the port.
     ///
     /// # Errors
-    /// When the certificates cannot be used or the port cannot be had.
+    /// When a certificate cannot be used, or the port cannot be opened.
     pub async fn bind(mut config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
         let feed = match config.api.take() {
@@ -87,22 +87,22 @@ impl Server {
         })
     }
 
-    /// Asks `resolver` instead of the system's.
+    /// Returns a server that resolves names with `resolver` instead of the system's resolver.
     #[must_use]
     pub fn with_resolver(self, resolver: Resolver) -> Self {
         Self { resolver, ..self }
     }
 
-    /// Where it listens.
+    /// The address on which the cache listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested; agents that wait for a change are answered.
+    /// Serves until shutdown is requested. Then agents that wait for a change get an answer.
     ///
     /// # Errors
-    /// None by now.
+    /// Never. The result has the type that all components have.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -160,13 +160,14 @@ impl Server {
             spawn_until_stop(&context, "watch aggregate drains", watching);
         }
         spawn_until_stop(&context, "keep bindings", async move {
-            // The keeper ends when nobody can report any more: this one stays until the stop.
-            let _held = updates_sender;
+            // The keeper ends when all senders are dropped. This one is kept, so that a cache without sources serves as
+            // well.
+            let _sender = updates_sender;
             keeper.run(updates).await;
         });
         if let Some(target) = agent {
             let pace = Pace {
-                patience: PATIENCE,
+                patience: AGENT_DEADLINE,
                 ..Pace::default()
             };
             let warnings = Warnings {
@@ -183,7 +184,7 @@ impl Server {
             shutdown: context.shutdown.clone(),
         };
         let shutdown = context.shutdown.clone();
-        // Agents may all come from one address, and each has shown a certificate.
+        // All agents may come from one address, such as that of a proxy, and each of them has shown a certificate.
         let agents = PortLimits {
             per_address: config.max_connections,
             ..PortLimits::of(config.max_connections)
@@ -193,6 +194,7 @@ impl Server {
     }
 }
 
+/// Runs `work` as a task until it is done or shutdown is requested.
 fn spawn_until_stop(context: &LogContext, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
     let shutdown = context.shutdown.clone();
     drop(context.tasks.spawn(name, async move {
@@ -200,7 +202,7 @@ fn spawn_until_stop(context: &LogContext, name: &'static str, work: impl Future<
     }));
 }
 
-/// Reads the cloud controller's list at `interval`, the first time at once.
+/// Reads the cloud controller's list at every `interval`, beginning at once.
 async fn poll(feed: Feed, interval: Duration, updates_sender: mpsc::Sender<SourceUpdate>) {
     loop {
         let list = feed.read().await.map_err(|error| error.to_string());
@@ -222,7 +224,7 @@ async fn watch(
     loop {
         let list = match file.changed().await {
             Ok(Some(text)) => parse(&text),
-            // A file that is not there has no drains in it.
+            // A missing file is an empty list, so that an operator can remove the drains by removing the file.
             Ok(None) => Ok(Vec::new()),
             Err(error) => Err(format!("cannot be read: {error}")),
         };
@@ -232,11 +234,13 @@ async fn watch(
     }
 }
 
+/// Reads the file of static drains.
 fn statics(text: &str) -> Result<Vec<Item>, String> {
     let drains = StaticDrains::parse(text).map_err(|error| error.to_string())?;
     Ok(drains.drains.iter().map(StaticDrain::item).collect())
 }
 
+/// Reads the file of aggregate drains.
 fn aggregates(text: &str) -> Result<Vec<Item>, String> {
     aggregate::parse(text).map_err(|error| error.to_string())
 }

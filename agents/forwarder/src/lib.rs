@@ -6,7 +6,8 @@
 //!                                  └▶ …
 //! ```
 //!
-//! - The agent serves `loggregator.v2.Ingress` over mTLS under the server name `metron` ([`weir_agents_lib::Face`]).
+//! - The agent serves `loggregator.v2.Ingress` over mTLS under the server name `metron`
+//!   ([`weir_agents_lib::IngressPort`]).
 //! - Default tags, source ids and counter totals are set once for all downstreams (logging §7). A batch that needs no
 //!   change keeps its bytes, and any other is copied once. All downstreams share the same bytes.
 //! - Each downstream has its own bounded, fair buffer and its own link. If it is absent for long, it loses its own

@@ -1,4 +1,4 @@
-//! The agent as a component.
+//! The forwarder agent as a component: its port, and an outlet for each downstream.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
-use weir_agents_lib::{Face, Ingress, OriginMappings, Outlet};
+use weir_agents_lib::{Ingress, IngressPort, OriginMappings, Outlet};
 use weir_flow::LogContext;
 use weir_net::{ServerError, Target};
 use weir_tls::ClientTls;
@@ -19,10 +19,10 @@ use crate::{Config, Error, metrics};
 /// The name that an agent's certificate must carry (logging §1).
 const SERVER_NAME: &str = "metron";
 
-/// An agent that listens.
+/// A forwarder agent with an open port.
 #[derive(Debug)]
 pub struct Server {
-    face: Face,
+    port: IngressPort,
     client_tls: ClientTls,
     downstreams: Vec<Downstream>,
     config: Config,
@@ -33,22 +33,24 @@ impl Server {
     /// Reads the certificates and the files that name downstreams, and opens the port.
     ///
     /// # Errors
-    /// When one of them cannot be used or the port cannot be had.
+    /// When a certificate or file cannot be used, or the port cannot be opened.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let client_tls = ClientTls::mutual(&config.identity).map_err(ServerError::from)?;
         let downstreams = downstream::all(&config.downstreams, &config.downstream_files)?;
-        let face = Face::bind(config.listen, &config.identity).await?;
-        let own = face.local_addr().to_string();
+        let port = IngressPort::bind(config.listen, &config.identity).await?;
+        // The address is compared after the port was opened, because only then a port 0 is known. An agent that is its
+        // own downstream would send each envelope to itself for ever.
+        let own = port.local_addr().to_string();
         if let Some(itself) = downstreams.iter().find(|one| one.address.to_string() == own) {
             return Err(Error::Loop {
                 name: itself.name.clone(),
             });
         }
         if downstreams.is_empty() {
-            tracing::warn!("there is no downstream: everything that comes in is dropped");
+            tracing::warn!("there is no downstream: all envelopes are dropped");
         }
         Ok(Self {
-            face,
+            port,
             client_tls,
             downstreams,
             config,
@@ -56,20 +58,20 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the agent listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.face.local_addr()
+        self.port.local_addr()
     }
 
-    /// Serves until shutdown is requested: then producers' streams end, what is buffered leaves to each downstream, and at
-    /// last the links are ended in order. What could not leave in time is counted.
+    /// Serves until shutdown is requested. Then the streams of producers end, the buffered envelopes are sent to each
+    /// downstream, and the links are ended. Envelopes that cannot be sent in time are counted as lost.
     ///
     /// # Errors
     /// When the transport fails.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
-            face,
+            port,
             client_tls,
             downstreams,
             config,
@@ -114,7 +116,8 @@ impl Server {
             Arc::clone(&context.ledger),
             context.shutdown.clone(),
         );
-        let served = face.serve(ingress, &context).await;
+        let served = port.serve(ingress, &context).await;
+        // Only now, because producers can still send while their streams end.
         join_all(outlets.into_iter().map(Outlet::finish)).await;
         Ok(served?)
     }

@@ -203,7 +203,7 @@ async fn taken_waits_for_every_downstream() {
     .await;
     // The first downstream has acknowledged.
     eventually("ten sent", || forwarder.ledger().sent == 10).await;
-    assert_eq!(producer.on_the_way(), 10);
+    assert_eq!(producer.untaken(), 10);
     slow.settle();
     assert_eq!(flushed(&mut producer).await, Report { sent: 10, lost: 0 });
 }

@@ -1,11 +1,11 @@
-//! The agent as a component.
+//! The loggregator agent as a component: its port, and the outlet to the dopplers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_agents_lib::outlet::Terms;
 use weir_agents_lib::rewrite::Rewriter;
-use weir_agents_lib::{Face, INGRESS, Ingress, OriginMappings, Outlet};
+use weir_agents_lib::{INGRESS, Ingress, IngressPort, OriginMappings, Outlet};
 use weir_flow::LogContext;
 use weir_net::{ServerError, Target};
 use weir_tls::ClientTls;
@@ -13,16 +13,16 @@ use weir_tls::ClientTls;
 use crate::intake::Intake;
 use crate::{Config, metrics};
 
-/// The name that a doppler's certificate must carry (logging §1), and what it is called.
+/// The name that a doppler's certificate must carry (logging §1). Log lines call the peer by this name too.
 const DOPPLER: &str = "doppler";
 
-/// Where a loss behind the buffer is booked.
+/// The hop at which losses after the buffer are counted.
 const EGRESS: &str = "egress";
 
-/// An agent that listens.
+/// A loggregator agent with an open port.
 #[derive(Debug)]
 pub struct Server {
-    face: Face,
+    port: IngressPort,
     client_tls: ClientTls,
     config: Config,
     context: LogContext,
@@ -32,32 +32,32 @@ impl Server {
     /// Reads the certificates and opens the port.
     ///
     /// # Errors
-    /// When the certificates cannot be used or the port cannot be had.
+    /// When a certificate cannot be used, or the port cannot be opened.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, ServerError> {
         let client_tls = ClientTls::mutual(&config.identity)?;
-        let face = Face::bind(config.listen, &config.identity).await?;
+        let port = IngressPort::bind(config.listen, &config.identity).await?;
         Ok(Self {
-            face,
+            port,
             client_tls,
             config,
             context,
         })
     }
 
-    /// Where it listens.
+    /// The address on which the agent listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.face.local_addr()
+        self.port.local_addr()
     }
 
-    /// Serves until shutdown is requested: then producers' streams end, what is buffered leaves, and at last the links to
-    /// the dopplers are ended in order. What could not leave in time is counted.
+    /// Serves until shutdown is requested. Then the streams of producers end, the buffered envelopes are sent, and the
+    /// links to the dopplers are ended. Envelopes that cannot be sent in time are counted as lost.
     ///
     /// # Errors
     /// When the transport fails.
     pub async fn run(self) -> Result<(), ServerError> {
         let Self {
-            face,
+            port,
             client_tls,
             config,
             context,
@@ -77,7 +77,7 @@ impl Server {
             link_hop: EGRESS,
             capacity: config.buffer.capacity(),
             limit: config.in_flight.limit(),
-            // There is no other way: producers wait until a doppler is back.
+            // Dopplers are the only destination, so producers wait until one is reachable again.
             patience: None,
             drain: config.drain.get(),
         };
@@ -97,7 +97,8 @@ impl Server {
             Arc::clone(&context.ledger),
             context.shutdown.clone(),
         );
-        let served = face.serve(ingress, &context).await;
+        let served = port.serve(ingress, &context).await;
+        // Only now, because producers can still send while their streams end.
         outlet.finish().await;
         served
     }

@@ -281,7 +281,7 @@ async fn a_producer_is_acknowledged_when_its_batch_settles() {
     let mut producer = agent.producer(&pki);
     producer.send(numbered("app", 0, 10)).await.unwrap();
     eventually("ten at the doppler", || doppler.received().len() == 10).await;
-    assert_eq!(producer.on_the_way(), 10);
+    assert_eq!(producer.untaken(), 10);
     doppler.settle();
     let report = tokio::time::timeout(Duration::from_secs(20), producer.flush())
         .await

@@ -1,4 +1,4 @@
-//! The agent as a component.
+//! The syslog agent as a component: its ports, and the order in which its parts start and stop.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use weir_agents_lib::{Face, Ingress, OriginMappings};
+use weir_agents_lib::{Ingress, IngressPort, OriginMappings};
 use weir_drain::{BindingId, Settings};
 use weir_flow::LogContext;
 use weir_net::{Target, listen};
@@ -33,13 +33,13 @@ use crate::spill::Budget;
 /// The name that an agent's certificate carries (logging §1).
 const AGENT: &str = "metron";
 
-/// What lies beyond the deadline of the drains when the agent stops: writing to disk.
-const PUTTING_AWAY: Duration = Duration::from_secs(10);
+/// How long a stopping agent may take to write the backlog of drains to disk, after the deadline of the drains.
+const SPILL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An agent that listens.
+/// A syslog agent with open ports.
 #[derive(Debug)]
 pub struct Server {
-    face: Face,
+    port: IngressPort,
     status: TcpListener,
     status_address: SocketAddr,
     status_tls: ServerTls,
@@ -47,15 +47,15 @@ pub struct Server {
     settings: Settings,
     config: Config,
     context: LogContext,
-    /// Held as long as the agent runs.
+    /// The lock of the state directory. `None` if the directory cannot be written.
     lock: Option<File>,
 }
 
 impl Server {
-    /// Reads the certificates, opens the ports and takes the state directory.
+    /// Locks the state directory, reads the certificates, and opens the ports.
     ///
     /// # Errors
-    /// When the certificates cannot be used, a port cannot be had, or another agent uses the directory.
+    /// When a certificate cannot be used, a port cannot be opened, or another agent uses the directory.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let lock = lock(&config.state_dir)?;
         let client_tls = ClientTls::mutual(&config.identity)?;
@@ -69,11 +69,11 @@ impl Server {
             skip_verify: config.drains.skip_cert_verify,
             ..Settings::new(trust)
         };
-        let face = Face::bind(config.listen, &config.identity).await?;
+        let port = IngressPort::bind(config.listen, &config.identity).await?;
         let status_tls = ServerTls::mutual(&config.identity)?;
         let (status, status_address) = listen(config.status_listen.socket()).await?;
         Ok(Self {
-            face,
+            port,
             status,
             status_address,
             status_tls,
@@ -85,26 +85,26 @@ impl Server {
         })
     }
 
-    /// Where it listens for envelopes.
+    /// The address on which the agent receives envelopes.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.face.local_addr()
+        self.port.local_addr()
     }
 
-    /// Where it tells how the drains are doing.
+    /// The address at which the state of the drains can be read.
     #[must_use]
     pub const fn status_addr(&self) -> SocketAddr {
         self.status_address
     }
 
-    /// Serves until shutdown is requested: then producers' streams end, what waits leaves or goes to disk, and developers
-    /// are told for the last time.
+    /// Serves until shutdown is requested. Then the streams of producers end, the backlog of the drains is sent or
+    /// written to disk, and the last reports about the drains are sent to the apps.
     ///
     /// # Errors
     /// When the transport fails.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
-            face,
+            port,
             status,
             status_tls,
             client_tls,
@@ -116,7 +116,7 @@ impl Server {
         } = self;
         let meter = context.meter();
         let spill = config.state_dir.join("spill");
-        let found = found(&spill);
+        let spilled = spilled_bindings(&spill);
         let env = Arc::new(Env {
             terms: config.terms,
             settings,
@@ -142,7 +142,7 @@ impl Server {
             move || counted.counts(),
         );
         let router = Arc::new(Router::new(&env, OriginMappings::register(&meter)));
-        let manager = Manager::new(&env, &router, &registry, config.per_app_limit, found);
+        let manager = Manager::new(&env, &router, &registry, config.per_app_limit, spilled);
         let mut lists = Lists::new(
             manager,
             config.cache.as_ref(),
@@ -152,25 +152,28 @@ impl Server {
             &context.tasks,
         )?;
 
-        // Each stage stops after the one before it.
-        let (teller_go, teller_stop) = Shutdown::new();
+        // The parts stop one after the other, so each has a shutdown of its own: first the port, then the lists with
+        // the drains, and the reporter last, because the drains still report while they stop.
+        let (stop_reporter, reporter_stop) = Shutdown::new();
         let reporting = config.agent.as_ref().map(|address| {
             let target = Target {
                 address: address.to_string(),
                 server_name: AGENT.to_owned(),
                 tls: client_tls,
             };
-            let teller = Reporter::new(&env, &registry, config.instance.clone(), &target, &context.tasks);
+            let reporter = Reporter::new(&env, &registry, config.instance.clone(), &target, &context.tasks);
             // The logs and metrics of this task are not reported: reports about reports would never end.
-            context.tasks.spawn("teller", quiet(teller.run(teller_stop)))
+            context.tasks.spawn("reporter", quiet(reporter.run(reporter_stop)))
         });
         let (tasks, clock, shutdown) = (context.tasks.clone(), context.clock.clone(), context.shutdown.clone());
         let rows = Arc::clone(&registry);
         context.tasks.spawn("status", async move {
             http::serve(status, &status_tls, rows, clock, shutdown, &tasks).await;
         });
+        // The first lists are read before the port is served: without bindings, the first envelopes would have no
+        // drain.
         lists.begin().await;
-        let (lists_go, lists_stop) = Shutdown::new();
+        let (stop_lists, lists_stop) = Shutdown::new();
         let lists = context.tasks.spawn("bindings", lists.run(lists_stop));
 
         let ingress = Ingress::new(
@@ -178,28 +181,29 @@ impl Server {
             Arc::clone(&context.ledger),
             context.shutdown.clone(),
         );
-        let served = face.serve(ingress, &context).await;
+        let served = port.serve(ingress, &context).await;
 
-        lists_go.fire();
+        stop_lists.fire();
         if let Ok(manager) = lists.await {
             let by = env.clock.instant() + env.terms.drain;
-            let stopped = tokio::time::timeout(env.terms.drain + PUTTING_AWAY, manager.stop(by));
+            let stopped = tokio::time::timeout(env.terms.drain + SPILL_DEADLINE, manager.stop(by));
             if stopped.await.is_err() {
-                tracing::error!("what waits could not be put on disk in time");
+                tracing::error!("the backlog of drains could not be written to disk in time");
             }
         }
-        teller_go.fire();
+        stop_reporter.fire();
         if let Some(reporting) = reporting {
-            // A panic there is the tasks' to report.
+            // A panic of the task is reported by the list of tasks.
             drop(reporting.await);
         }
+        // Another agent may use the directory from here on.
         drop(lock);
         Ok(served?)
     }
 }
 
-/// Takes the state directory for this agent alone. One that cannot be written to is no reason not to run: drains that are
-/// there get their lines all the same.
+/// Locks the state directory for this agent. A directory that cannot be written is not an error, because drains that
+/// are reachable get their lines without it.
 fn lock(dir: &Path) -> Result<Option<File>, Error> {
     let locked = weir_files::make_directory(dir).and_then(|()| weir_files::try_lock(&dir.join("syslog-agent.lock")));
     match locked {
@@ -216,8 +220,8 @@ fn lock(dir: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-/// The backlogs of before the start.
-fn found(spill: &PathBuf) -> BTreeSet<BindingId> {
+/// The bindings that have a backlog on disk from before the start.
+fn spilled_bindings(spill: &PathBuf) -> BTreeSet<BindingId> {
     let Ok(folders) = fs::read_dir(spill) else {
         return BTreeSet::new();
     };

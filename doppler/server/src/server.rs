@@ -1,4 +1,4 @@
-//! The doppler as a component.
+//! The doppler as a component: its port, its services, and the order of its shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +16,22 @@ use crate::egress::{EgressService, SubscriptionLimits};
 use crate::ingress::Ingress;
 use crate::{Config, Error};
 
-/// Largest message that a doppler accepts (logging §17).
+/// The largest message that a doppler accepts, in bytes (logging §17).
 const MAX_INGRESS_MESSAGE: usize = 10 << 20;
 
-/// Largest subscription request and acknowledgement.
+/// The largest subscription request or message of acknowledgements, in bytes.
 const MAX_REQUEST: usize = 1 << 20;
 
-/// Streams of one connection beside the subscriptions: producers, acknowledgements, greetings.
+/// How many streams one connection may have in addition to its subscriptions: producers, acknowledgements, and `Hello`
+/// calls.
 const OTHER_STREAMS: usize = 1024;
 
-/// How long producers may still send after shutdown was requested, before the consumers' streams are ended: the two run
-/// out one after the other.
-const FINISH: Duration = Duration::from_millis(1200);
+/// How long producers may still send after shutdown was requested. Only then the streams of consumers end, so that
+/// envelopes which arrive until then are still delivered. It is a little more than the second after which the ingress
+/// ends busy streams.
+const PRODUCERS_GRACE: Duration = Duration::from_millis(1200);
 
-/// A doppler that listens.
+/// A doppler with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -53,13 +55,14 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the doppler listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested; then producers' streams end first, and the queues run out to the consumers.
+    /// Serves until shutdown is requested. Then the streams of producers end first, and the queues are emptied to the
+    /// consumers.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -73,20 +76,20 @@ impl Server {
         weir_telemetry::observe_ledger(&meter, &ledger, &[]);
         let limits = SubscriptionLimits::new(config.max_subscriptions, config.max_durable_subscriptions, &meter);
         let router = Router::new(config.queue(), Arc::clone(&ledger));
-        // Consumers are told to go once producers have stopped.
-        let (consumers_go, consumers) = weir_service::Shutdown::new();
-        let absent = AbsentConsumers::new(consumers.clone());
+        // Consumers have a shutdown of their own, which is requested once producers have stopped.
+        let (stop_consumers, consumers_stop) = weir_service::Shutdown::new();
+        let absent = AbsentConsumers::new(consumers_stop.clone());
         context
             .tasks
             .spawn("keep what absent consumers left", Arc::clone(&absent).keep());
-        let egress = Egress::new(Arc::clone(&ledger), consumers);
+        let egress = Egress::new(Arc::clone(&ledger), consumers_stop);
         let ingress = Ingress::new(Arc::clone(&router), Arc::clone(&ledger), context.shutdown.clone());
         let stopping = context.shutdown.clone();
         context.tasks.spawn("shutdown order", async move {
             stopping.requested().await;
             ledger.expect_subscribers_again();
-            tokio::time::sleep(FINISH).await;
-            consumers_go.fire();
+            tokio::time::sleep(PRODUCERS_GRACE).await;
+            stop_consumers.fire();
         });
         GrpcServer::new(tls)
             .add(RawServer::new(Arc::new(ingress), MAX_INGRESS_MESSAGE))

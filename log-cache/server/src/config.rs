@@ -52,7 +52,7 @@ pub struct RawMemory {
     pub max_per_source: u64,
 }
 
-/// The SQL face as it is written.
+/// The settings of the SQL interface as they are written in a configuration file.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSql {

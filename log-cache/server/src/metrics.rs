@@ -12,11 +12,11 @@ use crate::reading::Reader;
 
 /// Registers the metrics.
 pub(crate) fn register(meter: &Meter, ledger: &Arc<Ledger>, store: &Store, reader: &Arc<Reader>, started: Instant) {
-    let books = Arc::clone(ledger);
+    let ledger = Arc::clone(ledger);
     meter
         .u64_observable_counter("log_cache_ingress")
         .with_description("Envelopes that came in.")
-        .with_callback(move |counter| counter.observe(books.snapshot().received, &[]))
+        .with_callback(move |counter| counter.observe(ledger.snapshot().received, &[]))
         .build();
     let readers = Arc::clone(reader);
     meter

@@ -1,4 +1,4 @@
-//! The log cache as a component.
+//! The log cache as a component: its ports, the store, and the feed from the dopplers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::proxy::Proxy;
 use crate::reading::Reader;
 use crate::{Config, Error, grpc, metrics};
 
-/// Largest message that may come in.
+/// The largest gRPC message that the log cache accepts, in bytes.
 const MAX_MESSAGE: usize = 50 << 20;
 
-/// A log cache that listens.
+/// A log cache with open ports.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -40,27 +40,28 @@ pub struct Server {
     context: LogContext,
 }
 
-/// Where a log cache listens.
+/// The addresses on which a log cache listens.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// gRPC.
+    /// The address for gRPC.
     pub grpc: SocketAddr,
-    /// REST, for clients with a certificate.
+    /// The address for REST requests of clients with a certificate.
     pub gateway: SocketAddr,
-    /// SQL over HTTP, for clients with a token.
+    /// The address for SQL over HTTP, for clients with a token.
     pub sql: SocketAddr,
-    /// REST, for clients with a token.
+    /// The address for REST requests of clients with a token, if it is configured.
     pub proxy: Option<SocketAddr>,
 }
 
 impl Server {
-    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the ports.
+    /// Reads the certificates and the token file, opens the ports, and begins to fetch UAA's keys.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let authorizer = Gate::open(&config.sql.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
 
-    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
+    /// Reads the certificates and opens the ports of a log cache whose callers are checked by `authorizer`. The
+    /// configured token file and UAA are not used.
     pub async fn with_authorizer(
         config: Config,
         context: LogContext,
@@ -100,13 +101,13 @@ impl Server {
         })
     }
 
-    /// Where it listens for gRPC.
+    /// The address on which the log cache listens for gRPC.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.addresses.grpc
     }
 
-    /// Where its faces listen.
+    /// The addresses of all ports.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
@@ -118,22 +119,23 @@ impl Server {
         let started = Instant::now();
         let port = config.port;
         let store = Store::new(config.limits);
-        // Kept until the end: it merges chunks and makes room on a thread of its own.
+        // The maintainer merges chunks and makes room on a thread of its own, which ends when it is dropped.
         let maintainer = Maintainer::start(&store).map_err(Error::Thread)?;
         let reader = Reader::new(store.clone());
         metrics::register(&context.meter(), &context.ledger, &store, &reader, started);
         let intake = Intake::new(store.clone(), Arc::clone(&context.ledger));
 
-        // Subscriptions outlive the request to stop: what is stored by then is acknowledged.
-        let (subscriptions_go, subscriptions) = Shutdown::new();
-        let dopplers = Dopplers::new(&self.targets(), &context.ledger, &subscriptions, &context.tasks);
+        // Subscriptions outlive the request to stop, so that the envelopes which were stored before it are
+        // acknowledged.
+        let (stop_subscriptions, subscriptions_stop) = Shutdown::new();
+        let dopplers = Dopplers::new(&self.targets(), &context.ledger, &subscriptions_stop, &context.tasks);
         let feed = intake.clone().feed(dopplers, context.shutdown.clone());
         let feeding = context.tasks.spawn("feed from dopplers", feed);
 
         let answers: Arc<Answers> = Arc::default();
         let sql = self.sql(&store, &answers)?;
         let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
-        let sql_face = serve_http_within(port, self.sql_listener, &self.public_tls, sql, shutdown.clone(), &tasks);
+        let serve_sql = serve_http_within(port, self.sql_listener, &self.public_tls, sql, shutdown.clone(), &tasks);
         let gateway = Gateway {
             reader: Arc::clone(&reader),
             answers,
@@ -143,15 +145,15 @@ impl Server {
             gateway: gateway.clone(),
             authorizer: Arc::clone(&self.authorizer),
         };
-        let proxy_face = async {
+        let serve_proxy = async {
             if let Some(listener) = self.proxy_listener {
                 let (tls, shutdown) = (&self.public_tls, shutdown.clone());
                 serve_http_within(port, listener, tls, proxy.router(), shutdown, &tasks).await;
             }
         };
         let router = gateway.router();
-        let gateway_face = serve_http(self.gateway_listener, &self.tls, router, shutdown.clone(), &tasks);
-        let grpc_face = GrpcServer::new(self.tls.clone())
+        let serve_gateway = serve_http(self.gateway_listener, &self.tls, router, shutdown.clone(), &tasks);
+        let serve_grpc = GrpcServer::new(self.tls.clone())
             .add(RawServer::new(
                 Arc::new(grpc::Ingress {
                     intake,
@@ -162,15 +164,15 @@ impl Server {
             .add(RawServer::new(Arc::new(grpc::Egress { reader }), MAX_MESSAGE))
             .add(RawServer::new(Arc::new(grpc::PromQl), MAX_MESSAGE))
             .serve(self.listener, shutdown.clone(), &tasks);
-        let (grpc_served, (), (), ()) = tokio::join!(grpc_face, gateway_face, sql_face, proxy_face);
-        // It ends with the request to stop; a panic is in the list of tasks.
+        let (grpc_served, (), (), ()) = tokio::join!(serve_grpc, serve_gateway, serve_sql, serve_proxy);
+        // The feed ends when shutdown is requested. A panic of it is reported by the list of tasks.
         drop(feeding.await);
-        subscriptions_go.fire();
+        stop_subscriptions.fire();
         drop(maintainer);
         Ok(grpc_served?)
     }
 
-    /// The SQL face, whose engine begins to run.
+    /// The SQL interface. This starts the query engine.
     #[cfg(feature = "sql")]
     fn sql(&self, store: &Store, answers: &Arc<Answers>) -> Result<Router, Error> {
         let (authorizer, shutdown) = (Arc::clone(&self.authorizer), self.context.shutdown.clone());
@@ -178,12 +180,13 @@ impl Server {
         Ok(sql.router())
     }
 
-    /// The SQL face of a build without a query engine.
+    /// The SQL interface of a build without a query engine.
     #[cfg(not(feature = "sql"))]
     fn sql(&self, _: &Store, _: &Arc<Answers>) -> Result<Router, Error> {
         Ok(crate::no_sql::router())
     }
 
+    /// The dopplers to subscribe to.
     fn targets(&self) -> Vec<Target> {
         let target = |address: &weir_config::PeerAddr| Target {
             address: address.to_string(),

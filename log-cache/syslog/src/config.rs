@@ -40,15 +40,15 @@ pub struct RawConfig {
     /// How long a sender may be silent; then it is cut off.
     #[setting(default = "120s", min = "1s")]
     pub idle_timeout: Duration,
-    /// Most connections at a time; beyond them the longest silent one of the address that holds most is closed, or the new
-    /// one.
+    /// Most connections at a time. Beyond them, the longest idle connection of the address that holds the most is
+    /// closed, or the new one if none is idle.
     #[setting(default = 4096, min = 1, max = 65_536)]
     pub max_connections: usize,
-    /// Most connections of one IPv4 address or IPv6 /64; 0: half of `max_connections`.
+    /// Most connections of one IPv4 address or IPv6 /64; 0 means half of `max_connections`.
     #[setting(max = self.max_connections)]
     pub max_connections_per_address: usize,
-    /// Most bytes that wait for the log cache. When it is full nothing is read from any sender until the log cache has taken
-    /// some.
+    /// Most bytes that wait for the log cache. When it is full nothing is read from any sender until the log cache has
+    /// taken some.
     #[setting(default = "2MiB", min = "256KiB", max = "1GiB")]
     pub buffer: ByteSize,
     /// How long a stopping server waits for its buffer to be delivered.
@@ -183,7 +183,7 @@ mod tests {
         );
     }
 
-    /// One identity serves both faces; each can have its own.
+    /// One identity serves both directions; each can have its own.
     #[test]
     fn identities_have_fallbacks() {
         let identity = |name: &str| IdentityFiles {

@@ -32,8 +32,8 @@ impl Metrics {
         counter("ingress", "Messages that became envelopes.", valid);
         counter("invalid_ingress", "Messages that did not.", invalid);
         counter("nozzle_ingress", "Envelopes for the log cache.", valid);
-        counter("nozzle_egress", "Envelopes that the log cache has taken.", |books| {
-            books.sent
+        counter("nozzle_egress", "Envelopes that the log cache has taken.", |counts| {
+            counts.sent
         });
         let counted = Arc::clone(&metrics);
         meter
@@ -71,11 +71,11 @@ impl Drop for Connected {
     }
 }
 
-fn invalid(books: &LedgerSnapshot) -> u64 {
-    let at_ingress = books.dropped.iter().filter(|drop| drop.hop == INGRESS);
+fn invalid(counts: &LedgerSnapshot) -> u64 {
+    let at_ingress = counts.dropped.iter().filter(|drop| drop.hop == INGRESS);
     at_ingress.map(|drop| drop.count).sum()
 }
 
-fn valid(books: &LedgerSnapshot) -> u64 {
-    books.received.saturating_sub(invalid(books))
+fn valid(counts: &LedgerSnapshot) -> u64 {
+    counts.received.saturating_sub(invalid(counts))
 }

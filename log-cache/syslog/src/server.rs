@@ -1,4 +1,4 @@
-//! The syslog server as a component.
+//! The syslog server as a component: its port, and the shipper to the log cache.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::{Config, Error};
 /// The name that the log cache's certificate must carry (logging §1).
 const LOG_CACHE: &str = "log-cache";
 
-/// What the kernel may hold of one connection. Senders take for delivered what is in there, so it is no larger than a
-/// fast network needs.
+/// The receive buffer of one connection in the kernel, in bytes. A sender counts bytes in it as delivered, though they
+/// are lost if this process is killed. The buffer is therefore no larger than a fast network needs.
 const RECEIVE_BUFFER: u32 = 128 << 10;
 
-/// Connections that wait to be accepted.
+/// How many connections may wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A syslog server that listens.
+/// A syslog server with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -39,7 +39,7 @@ impl Server {
     /// Reads the certificates and opens the port.
     ///
     /// # Errors
-    /// When a certificate cannot be used or the port is taken.
+    /// When a certificate cannot be used, or the port cannot be opened.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = if config.client_certificates {
             ServerTls::mutual(&config.identity)?
@@ -56,7 +56,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            // Syslog has no name in ALPN.
+            // Syslog has no protocol name for ALPN, so none is negotiated.
             tls: tls.with_alpn(&[]),
             client_tls,
             config,
@@ -64,17 +64,17 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested: then what senders have sent by then is taken, and leaves for the log cache.
-    /// What could not leave in time is counted.
+    /// Serves until shutdown is requested. Then the messages that have been sent by then are read and sent to the log
+    /// cache. Envelopes that cannot be sent in time are counted as lost.
     ///
     /// # Errors
-    /// None; for the form that all components have.
+    /// Never. The result has the type that all components have.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -90,9 +90,9 @@ impl Server {
             tls: client_tls,
         });
         let metrics = Metrics::register(&context.meter(), &context.ledger);
-        let books = (Arc::clone(&context.ledger), Arc::clone(&metrics));
+        let counters = (Arc::clone(&context.ledger), Arc::clone(&metrics));
         let (give_up, gave_up) = Shutdown::new();
-        let (outbox, shipper) = outbox(channel, config.batch, config.buffer.as_usize(), books, gave_up);
+        let (outbox, shipper) = outbox(channel, config.batch, config.buffer.as_usize(), counters, gave_up);
         let shipping = context.tasks.spawn("ship to the log cache", shipper.run());
         let front = Front {
             tls,
@@ -110,7 +110,8 @@ impl Server {
         };
         let work = async {
             front.accept(listener, config.port, &context).await;
-            // With the last outbox gone the shipper ends when all is sent. A panic there is the tasks' to report.
+            // When the last outbox is dropped, the shipper ends as soon as everything is sent. A panic of it is
+            // reported by the list of tasks.
             drop(front);
             drop(shipping.await);
         };
@@ -119,6 +120,7 @@ impl Server {
             tokio::time::sleep(config.drain.get()).await;
             tracing::warn!("the log cache did not take everything before the drain deadline");
             give_up.fire();
+            // The shipper now counts what it has as lost and ends, and with it `work` below.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -136,7 +138,8 @@ fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     } else {
         TcpSocket::new_v6()?
     };
-    // As `TcpListener::bind` does: a restart need not wait for the connections of before.
+    // `TcpListener::bind` sets this too. With it, a restart does not wait for the connections of the last run to time
+    // out.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
@@ -157,7 +160,8 @@ impl Front {
     async fn accept(&self, listener: TcpListener, limits: PortLimits, context: &Context) {
         let Context { shutdown, tasks, .. } = context;
         let mut connections = Connections::accept(listener, self.tls.clone(), limits, shutdown.clone(), tasks);
-        // A sender may have spoken before the server knows that the handshake is over: it is heard out.
+        // The loop goes on after shutdown was requested, until no handshake is under way: a sender may have sent
+        // messages together with the end of its handshake, and those are read.
         while let Some(connection) = connections.next().await {
             let front = self.clone();
             tasks.spawn("connection", async move {

@@ -64,8 +64,8 @@ async fn every_kind_arrives() {
     assert!(matches!(&envelopes[2].message, Some(Message::Gauge(gauge)) if gauge.metrics["g"].unit == "percentage"));
     assert!(matches!(&envelopes[3].message, Some(Message::Timer(timer)) if timer.stop == 20));
     assert!(matches!(&envelopes[4].message, Some(Message::Event(event)) if event.title == "e"));
-    let books = syslog.stop().await;
-    assert_eq!((books.received, books.sent), (5, 5));
+    let counts = syslog.stop().await;
+    assert_eq!((counts.received, counts.sent), (5, 5));
     assert!(is_closed(&mut sender).await);
 }
 
@@ -108,10 +108,10 @@ async fn a_bad_message_does_not_affect_the_others() {
         log_cache.lines("app"),
         ["0", "1", "2", "3", "4", "5", "6", "last", "ok"]
     );
-    eventually("the last is counted", || syslog.books().dropped_total() == 8).await;
-    let books = syslog.stop().await;
+    eventually("the last is counted", || syslog.counts().dropped_total() == 8).await;
+    let counts = syslog.stop().await;
     assert_eq!(
-        dropped(&books),
+        dropped(&counts),
         ["ingress malformed 4", "ingress too_large 2", "ingress unconvertible 2"]
     );
 }
@@ -158,8 +158,8 @@ async fn invalid_connections_do_not_disturb_senders() {
     send(&mut sender, message("app", "hello")).await;
     eventually("it has arrived", || log_cache.count() == 1).await;
     assert_eq!(log_cache.lines("app"), ["hello"]);
-    let books = syslog.stop().await;
-    assert_eq!(dropped(&books), ["ingress malformed 2"]);
+    let counts = syslog.stop().await;
+    assert_eq!(dropped(&counts), ["ingress malformed 2"]);
 }
 
 /// While the log cache does not answer, senders wait, nothing is lost, and the memory of the server is bounded.
@@ -195,9 +195,9 @@ async fn senders_wait_for_a_slow_log_cache() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert!(before < 6 << 20, "{before} bytes were taken");
-    let books = syslog.books();
-    assert_eq!(books.dropped_total(), 0);
-    assert!(books.in_flight > 0);
+    let counts = syslog.counts();
+    assert_eq!(counts.dropped_total(), 0);
+    assert!(counts.in_flight > 0);
     log_cache.state.stalled.store(0, Ordering::Relaxed);
     eventually("all have arrived", || log_cache.count() == count).await;
     let _sender = sending.await.unwrap();
@@ -209,8 +209,8 @@ async fn senders_wait_for_a_slow_log_cache() {
     assert_eq!(numbers.len(), count);
     let largest = log_cache.state.batches.lock().iter().copied().max().unwrap();
     assert!((100..=512).contains(&largest), "{largest}");
-    let books = syslog.stop().await;
-    assert_eq!(books.sent, count as u64);
+    let counts = syslog.stop().await;
+    assert_eq!(counts.sent, count as u64);
 }
 
 /// Every message arrives although the log cache starts late, answers with errors, and is restarted.
@@ -221,7 +221,7 @@ async fn a_restarted_log_cache_gets_every_message() {
     let syslog = Syslog::start(&pki, address, RawConfig::default()).await;
     let mut sender = syslog.connect(&pki).await;
     send(&mut sender, message("app", "before")).await;
-    eventually("it has come in", || syslog.books().received == 1).await;
+    eventually("it has come in", || syslog.counts().received == 1).await;
     *state.errors.lock() = vec![Status::unavailable("not now"), Status::internal("oops")];
     let log_cache = LogCache::start_at(&pki, address, state).await;
     eventually("it has arrived", || log_cache.count() == 1).await;
@@ -241,7 +241,7 @@ async fn a_restarted_log_cache_gets_every_message() {
     let mut sender = syslog.connect(&pki).await;
     send(&mut sender, message("app", "after")).await;
     let log_cache = LogCache::start_at(&pki, address, state).await;
-    eventually("all have arrived", || syslog.books().sent == 2005).await;
+    eventually("all have arrived", || syslog.counts().sent == 2005).await;
     let lines: BTreeSet<String> = log_cache.lines("app").into_iter().collect();
     assert_eq!(lines.len(), 2005);
     assert_eq!(dropped(&syslog.stop().await), [""; 0]);
@@ -256,7 +256,7 @@ async fn a_batch_that_is_refused_is_counted() {
     let syslog = Syslog::start(&pki, log_cache.address, RawConfig::default()).await;
     let mut sender = syslog.connect(&pki).await;
     send(&mut sender, message("refused", "x")).await;
-    eventually("it is counted", || syslog.books().dropped_total() == 1).await;
+    eventually("it is counted", || syslog.counts().dropped_total() == 1).await;
     send(&mut sender, message("app", "x")).await;
     eventually("the next has arrived", || log_cache.count() == 1).await;
     assert_eq!(dropped(&syslog.stop().await), ["egress rejected 1"]);
@@ -278,8 +278,8 @@ async fn a_stopping_server_delivers_what_was_sent() {
     let mut sender = syslog.connect(&pki).await;
     let lines: String = (0..3000).map(|number| message("app", &number.to_string())).collect();
     send(&mut sender, format!("{lines}50 <14>1 half")).await;
-    let books = syslog.stop().await;
-    assert_eq!((books.sent, books.dropped_total()), (3000, 0));
+    let counts = syslog.stop().await;
+    assert_eq!((counts.sent, counts.dropped_total()), (3000, 0));
     assert_eq!(log_cache.count(), 3000);
     assert!(is_closed(&mut sender).await);
 }
@@ -303,10 +303,10 @@ async fn a_server_that_stops_without_a_log_cache_counts_losses() {
         send(&mut sender, lines).await;
         senders.push(sender);
     }
-    eventually("some have come in", || syslog.books().received >= 500).await;
+    eventually("some have come in", || syslog.counts().received >= 500).await;
     syslog.ask_to_stop();
-    let books = syslog.stop().await;
-    assert_eq!(dropped(&books), [format!("egress shutting_down {}", books.received)]);
+    let counts = syslog.stop().await;
+    assert_eq!(dropped(&counts), [format!("egress shutting_down {}", counts.received)]);
 }
 
 /// Senders without certificates may send lines instead of octet counts, if that is configured. The last line need not

@@ -49,14 +49,15 @@ pub struct RawConfig {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLimits {
-    /// Most connections; beyond them the longest idle one of the address that holds most is closed, or the new one.
+    /// Most connections. Beyond them, the longest idle connection of the address that holds the most is closed, or the
+    /// new one if none is idle.
     #[setting(default = RawPortLimits::default().connections, min = 1, max = 100_000)]
     pub connections: usize,
-    /// Most connections of one IPv4 address or IPv6 /64; 0: half of `connections`. Behind a load balancer all clients have its
-    /// address: set it to `connections` there.
+    /// Most connections of one IPv4 address or IPv6 /64; 0 means half of `connections`. Behind a load balancer all
+    /// clients have the balancer's address: set this to the value of `connections` there.
     #[setting(max = self.connections)]
     pub connections_per_address: usize,
-    /// Connections beside those for callers that show a certificate of the stack's CA, as its own parts do.
+    /// Additional connections for callers that show a certificate of the stack's CA, as the stack's own components do.
     #[setting(default = RawPortLimits::default().connections_reserved, min = 1, max = 100_000)]
     pub connections_reserved: usize,
     /// Most streams; further ones are answered with 503.

@@ -1,4 +1,4 @@
-//! The RLP gateway as a component.
+//! The RLP gateway as a component: its port, the authorizer, and the channel to the RLP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::sessions::Sessions;
 use crate::stream_limits::StreamLimits;
 use crate::{Config, Error, metrics};
 
-/// An RLP gateway that listens.
+/// An RLP gateway with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -23,13 +23,14 @@ pub struct Server {
     tls: ServerTls,
     client_tls: ClientTls,
     authorizer: Arc<dyn Authorizer>,
+    /// The verifier of UAA's tokens, for its statistics.
     verifier: Option<Arc<Verifier>>,
     config: Config,
     context: LogContext,
 }
 
 impl Server {
-    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
+    /// Reads the certificates and the token file, opens the port, and begins to fetch UAA's keys.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         let verifier = gate.verifier().cloned();
@@ -38,7 +39,8 @@ impl Server {
         Ok(server)
     }
 
-    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
+    /// Reads the certificates and opens the port of a gateway whose callers are checked by `authorizer`. The configured
+    /// token file and UAA are not used.
     pub async fn with_authorizer(
         config: Config,
         context: LogContext,
@@ -49,6 +51,7 @@ impl Server {
             cert: config.cert.clone(),
             key: config.key.clone(),
         })?;
+        // The original's header `Connection: keep-alive` requires HTTP/1.1.
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
         let (listener, address) = listen(config.listen.socket()).await?;
@@ -64,13 +67,14 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the gateway listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested; then every stream says so and ends behind what it has handed on.
+    /// Serves until shutdown is requested. Then every stream ends with a message that says so, after the envelopes that
+    /// it has handed on.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,

@@ -13,7 +13,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Setup, TOKEN, event_of, lines};
-use weir_auth::revocation::What;
+use weir_auth::revocation::Revoked;
 use weir_eventually::eventually;
 use weir_rlp_gateway::RawConfig;
 
@@ -277,7 +277,7 @@ async fn streams_end_with_their_tokens() {
         setup.rlp.subscription(number).await.send(lines("app", 0, 1, 1)).await;
         assert_eq!(client.event().await.unwrap(), event_of("app", 0, 1, 1, None));
     }
-    setup.issuer.revoke(What::User {
+    setup.issuer.revoke(Revoked::User {
         user_id: "id-of-gone".to_owned(),
         client_id: None,
     });
@@ -320,7 +320,7 @@ async fn a_revoked_client_that_does_not_read() {
         };
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    setup.issuer.revoke(What::User {
+    setup.issuer.revoke(Revoked::User {
         user_id: "id-of-gone".to_owned(),
         client_id: None,
     });

@@ -11,7 +11,7 @@
 mod common;
 
 use common::{Client, Setup, TOKEN, event_of, lines, millis};
-use weir_auth::revocation::What;
+use weir_auth::revocation::Revoked;
 use weir_eventually::eventually;
 use weir_rlp_gateway::{RawConfig, RawResume, RawTimeouts};
 
@@ -180,7 +180,7 @@ async fn expiry_waits_for_a_fresh_token() {
     assert_eq!(client.event().await.unwrap(), event_of("app", 2, 1, 3, Some(&id)));
     assert!(!subscription.is_over());
     // From now on the new token counts.
-    setup.issuer.revoke(What::Token {
+    setup.issuer.revoke(Revoked::Token {
         jti: fresh["jti"].as_str().unwrap().to_owned(),
     });
     ends(&mut client, "the token was revoked").await;
@@ -213,7 +213,7 @@ async fn ending_streams_accept_no_client() {
         }
     }
     let mut witness = setup.stream(query, &token, "").await;
-    setup.issuer.revoke(What::Token {
+    setup.issuer.revoke(Revoked::Token {
         jti: claims["jti"].as_str().unwrap().to_owned(),
     });
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The RLP as a component.
+//! The RLP as a component: its port, and the subscriptions at the dopplers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use weir_tls::{ClientTls, ServerTls};
 use crate::service::EgressService;
 use crate::{Config, Error};
 
-/// Largest subscription request.
+/// The largest subscription request, in bytes.
 const MAX_REQUEST: usize = 1 << 20;
 
-/// An RLP that listens.
+/// An RLP with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -44,13 +44,14 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the RLP listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested; then the clients' streams end after what they were passed is written.
+    /// Serves until shutdown is requested. Then each client's stream ends after the envelopes that were passed to it
+    /// are written.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -75,9 +76,10 @@ impl Server {
             .u64_counter("rejected_streams")
             .with_description("Client streams refused because there are too many.")
             .build();
-        // Subscriptions outlive the request to stop: they go when their client's stream has drained.
-        let (subscriptions_go, subscriptions): (_, Shutdown) = Shutdown::new();
-        let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
+        // Subscriptions outlive the request to stop, because their acknowledgements are sent while the clients' streams
+        // end.
+        let (stop_subscriptions, subscriptions_stop): (_, Shutdown) = Shutdown::new();
+        let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions_stop, &context.tasks);
         let service = EgressService {
             dopplers,
             streams: Arc::default(),
@@ -89,7 +91,7 @@ impl Server {
             .add(RawServer::new(Arc::new(service), MAX_REQUEST))
             .serve(listener, context.shutdown.clone(), &context.tasks)
             .await;
-        subscriptions_go.fire();
+        stop_subscriptions.fire();
         served
     }
 }

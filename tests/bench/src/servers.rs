@@ -93,7 +93,7 @@ pub(crate) struct Addresses {
     pub(crate) uaa: SocketAddr,
     /// Where the syslog agent finds its bindings.
     pub(crate) bindings: Option<SocketAddr>,
-    /// For faces that no scenario calls.
+    /// The address of a port that no scenario calls.
     gateway: SocketAddr,
     status: SocketAddr,
     metrics: SocketAddr,

@@ -196,7 +196,7 @@ func booked(t *testing.T, app string, lost uint64) {
 // told are the lines about its drains in the app's own stream.
 func told(t *testing.T, s *stack, app string) []string {
 	t.Helper()
-	envelopes, err := s.faces(t)["grpc"].Read(deadline(t), app, time.Unix(0, 0))
+	envelopes, err := s.interfaces(t)["grpc"].Read(deadline(t), app, time.Unix(0, 0))
 	if err != nil {
 		t.Fatalf("read: %v", err)
 	}

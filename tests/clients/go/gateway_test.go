@@ -58,7 +58,7 @@ func TestGatewayJSON(t *testing.T) {
 		e.Timestamp = base + int64(i)
 	}
 	s.store(t, log, counter, old)
-	stored(t, s.faces(t)["grpc"], source, 3)
+	stored(t, s.interfaces(t)["grpc"], source, 3)
 
 	response, body := s.get(t, "/api/v1/read/"+source+"?start_time="+timestamp(0))
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "application/json" {
@@ -122,7 +122,7 @@ func TestGatewaySourceIDs(t *testing.T) {
 		unique("a/b"): {"%s", "%2F"}, unique("with space"): {"%20"}, unique("per%cent"): {"%25"},
 	} {
 		s.store(t, series(source, 1)...)
-		stored(t, s.faces(t)["grpc"], source, 1)
+		stored(t, s.interfaces(t)["grpc"], source, 1)
 		for _, path := range paths {
 			escaped := strings.NewReplacer("/", path, " ", path, "%", path).Replace(source)
 			if path == "%s" {

@@ -28,8 +28,8 @@ func (s *stack) store(t *testing.T, envelopes ...*v2.Envelope) {
 	}
 }
 
-// faces are the two ways to the log cache: both must say the same.
-func (s *stack) faces(t *testing.T) map[string]*logcache.Client {
+// interfaces are the two ways to read the log cache, which must return equal answers.
+func (s *stack) interfaces(t *testing.T) map[string]*logcache.Client {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: s.mutual(t, "")}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -69,7 +69,7 @@ func stored(t *testing.T, client *logcache.Client, source string, n int) {
 	})
 }
 
-// TestLogCacheRoundTrip: every kind, tag and number comes back as it went in, over both faces.
+// TestLogCacheRoundTrip: every kind, tag and number comes back as it went in, over both interfaces.
 func TestLogCacheRoundTrip(t *testing.T) {
 	s := openStack(t)
 	source := unique("cache")
@@ -88,7 +88,7 @@ func TestLogCacheRoundTrip(t *testing.T) {
 		e.Timestamp = base + int64(i)
 	}
 	s.store(t, sent...)
-	for name, client := range s.faces(t) {
+	for name, client := range s.interfaces(t) {
 		t.Run(name, func(t *testing.T) {
 			stored(t, client, source, len(sent))
 			got, err := client.Read(deadline(t), source, time.Unix(0, base))
@@ -119,7 +119,7 @@ func TestLogCacheRead(t *testing.T) {
 	s.store(t, append(sent, counter, gauge)...)
 
 	logs := logcache.WithEnvelopeTypes(logcache_v1.EnvelopeType_LOG)
-	for face, client := range s.faces(t) {
+	for api, client := range s.interfaces(t) {
 		stored(t, client, source, n+2)
 		read := func(t *testing.T, start time.Time, options ...logcache.ReadOption) []*v2.Envelope {
 			t.Helper()
@@ -145,17 +145,17 @@ func TestLogCacheRead(t *testing.T) {
 				}
 			}
 		}
-		t.Run(face+"/the default is the oldest hundred", func(t *testing.T) { window(t, read(t, at(0)), 0, 99) })
-		t.Run(face+"/limit", func(t *testing.T) { window(t, read(t, at(0), logcache.WithLimit(7)), 0, 6) })
-		t.Run(face+"/start is inside", func(t *testing.T) { window(t, read(t, at(5), logcache.WithLimit(3)), 5, 7) })
-		t.Run(face+"/end is outside", func(t *testing.T) { window(t, read(t, at(5), logcache.WithEndTime(at(8))), 5, 7) })
-		t.Run(face+"/the newest, in descending order", func(t *testing.T) {
+		t.Run(api+"/the default is the oldest hundred", func(t *testing.T) { window(t, read(t, at(0)), 0, 99) })
+		t.Run(api+"/limit", func(t *testing.T) { window(t, read(t, at(0), logcache.WithLimit(7)), 0, 6) })
+		t.Run(api+"/start is inside", func(t *testing.T) { window(t, read(t, at(5), logcache.WithLimit(3)), 5, 7) })
+		t.Run(api+"/end is outside", func(t *testing.T) { window(t, read(t, at(5), logcache.WithEndTime(at(8))), 5, 7) })
+		t.Run(api+"/the newest, in descending order", func(t *testing.T) {
 			window(t, read(t, at(0), logs, logcache.WithDescending(), logcache.WithLimit(10)), n-1, n-10)
 		})
-		t.Run(face+"/the start that the cf CLI sends", func(t *testing.T) {
+		t.Run(api+"/the start that the cf CLI sends", func(t *testing.T) {
 			window(t, read(t, time.Unix(0, -6795364578871345152), logs, logcache.WithDescending(), logcache.WithLimit(1)), n-1, n-1)
 		})
-		t.Run(face+"/kinds", func(t *testing.T) {
+		t.Run(api+"/kinds", func(t *testing.T) {
 			got := read(t, at(0), logcache.WithEnvelopeTypes(logcache_v1.EnvelopeType_COUNTER, logcache_v1.EnvelopeType_GAUGE))
 			if len(got) != 2 || got[0].GetCounter() == nil || got[1].GetGauge() == nil {
 				t.Errorf("got %v", got)
@@ -165,7 +165,7 @@ func TestLogCacheRead(t *testing.T) {
 			}
 			window(t, read(t, at(0), logcache.WithEnvelopeTypes(logcache_v1.EnvelopeType_ANY), logcache.WithLimit(2)), 0, 1)
 		})
-		t.Run(face+"/name filter", func(t *testing.T) {
+		t.Run(api+"/name filter", func(t *testing.T) {
 			if got := read(t, at(0), logcache.WithNameFilter("^requests")); len(got) != 1 || got[0].GetCounter() == nil {
 				t.Errorf("counter: %v", got)
 			}
@@ -177,7 +177,7 @@ func TestLogCacheRead(t *testing.T) {
 				t.Error("a bad expression was taken")
 			}
 		})
-		t.Run(face+"/limits", func(t *testing.T) {
+		t.Run(api+"/limits", func(t *testing.T) {
 			window(t, read(t, at(0), logs, logcache.WithLimit(1000)), 0, n-1)
 			for _, limit := range []int{1001, -1} {
 				if _, err := client.Read(deadline(t), source, at(0), logcache.WithLimit(limit)); err == nil {
@@ -188,11 +188,11 @@ func TestLogCacheRead(t *testing.T) {
 			if err == nil {
 				t.Error("a window that ends before it starts was taken")
 			}
-			if face == "grpc" && status.Code(err) != codes.Unknown {
+			if api == "grpc" && status.Code(err) != codes.Unknown {
 				t.Errorf("code %v", status.Code(err))
 			}
 		})
-		t.Run(face+"/an unknown source is empty", func(t *testing.T) {
+		t.Run(api+"/an unknown source is empty", func(t *testing.T) {
 			if got, err := client.Read(deadline(t), unique("nobody"), at(0)); err != nil || len(got) != 0 {
 				t.Errorf("%v %v", got, err)
 			}
@@ -210,12 +210,12 @@ func TestLogCacheEqualTimestamps(t *testing.T) {
 		e.Timestamp = sent[10].GetTimestamp()
 	}
 	s.store(t, sent...)
-	for face, client := range s.faces(t) {
+	for api, client := range s.interfaces(t) {
 		stored(t, client, source, 50)
 		found := map[string]int{}
 		logcache.Walk(deadline(t), source, func(batch []*v2.Envelope) bool {
 			if len(batch) > 7 {
-				t.Errorf("%s: a page of %d", face, len(batch))
+				t.Errorf("%s: a page of %d", api, len(batch))
 			}
 			for _, e := range batch {
 				found[string(e.GetLog().GetPayload())]++
@@ -224,7 +224,7 @@ func TestLogCacheEqualTimestamps(t *testing.T) {
 		}, client.Read, logcache.WithWalkStartTime(time.Unix(0, sent[0].GetTimestamp())), logcache.WithWalkLimit(7))
 		for _, e := range sent {
 			if n := found[string(e.GetLog().GetPayload())]; n != 1 {
-				t.Errorf("%s: %q came %d times", face, e.GetLog().GetPayload(), n)
+				t.Errorf("%s: %q came %d times", api, e.GetLog().GetPayload(), n)
 			}
 		}
 	}
@@ -237,8 +237,8 @@ func TestLogCacheWalk(t *testing.T) {
 	source := unique("walk")
 	sent := series(source, n)
 	s.store(t, sent...)
-	for face, client := range s.faces(t) {
-		t.Run(face, func(t *testing.T) {
+	for api, client := range s.interfaces(t) {
+		t.Run(api, func(t *testing.T) {
 			stored(t, client, source, n)
 			var numbers []int
 			calls := 0
@@ -253,7 +253,7 @@ func TestLogCacheWalk(t *testing.T) {
 				}
 				return len(numbers) < n
 			}, client.Read, logcache.WithWalkStartTime(time.Unix(0, sent[0].GetTimestamp())), logcache.WithWalkLimit(100))
-			exactlyOnce(t, face, numbers, n)
+			exactlyOnce(t, api, numbers, n)
 			if calls < 25 {
 				t.Errorf("%d calls for %d envelopes", calls, n)
 			}
@@ -267,7 +267,7 @@ func TestLogCacheMeta(t *testing.T) {
 	source := unique("meta")
 	sent := series(source, 42)
 	s.store(t, sent...)
-	for face, client := range s.faces(t) {
+	for api, client := range s.interfaces(t) {
 		stored(t, client, source, 42)
 		meta, err := client.Meta(deadline(t))
 		if err != nil {
@@ -275,7 +275,7 @@ func TestLogCacheMeta(t *testing.T) {
 		}
 		want := &logcache_v1.MetaInfo{Count: 42, OldestTimestamp: sent[0].GetTimestamp(), NewestTimestamp: sent[41].GetTimestamp()}
 		if !proto.Equal(meta[source], want) {
-			t.Errorf("%s: got %v want %v", face, meta[source], want)
+			t.Errorf("%s: got %v want %v", api, meta[source], want)
 		}
 	}
 }
@@ -283,14 +283,14 @@ func TestLogCacheMeta(t *testing.T) {
 // TestLogCacheVersion: the version opens the API paths and the name filter of the CLI.
 func TestLogCacheVersion(t *testing.T) {
 	s := openStack(t)
-	version, err := s.faces(t)["http"].LogCacheVersion(deadline(t))
+	version, err := s.interfaces(t)["http"].LogCacheVersion(deadline(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if version.Major < 2 || version.Major == 2 && version.Minor < 1 {
 		t.Errorf("version %v", version)
 	}
-	if uptime, err := s.faces(t)["http"].LogCacheVMUptime(deadline(t)); err != nil || uptime < 0 {
+	if uptime, err := s.interfaces(t)["http"].LogCacheVMUptime(deadline(t)); err != nil || uptime < 0 {
 		t.Errorf("uptime %d, %v", uptime, err)
 	}
 }
@@ -303,19 +303,19 @@ func TestLogCacheIsFed(t *testing.T) {
 	client := s.emitter(t)
 	start := time.Now()
 	paced(client, n, func(i int) *v2.Envelope { return logEnvelope(source, numbered(i)) })
-	for face, cache := range s.faces(t) {
+	for api, cache := range s.interfaces(t) {
 		stored(t, cache, source, n)
 		var numbers []int
 		logcache.Walk(deadline(t), source, func(batch []*v2.Envelope) bool {
 			for _, e := range batch {
 				i, err := number(e.GetLog().GetPayload())
 				if err != nil {
-					t.Errorf("%s: %v", face, err)
+					t.Errorf("%s: %v", api, err)
 				}
 				numbers = append(numbers, i)
 			}
 			return len(numbers) < n
 		}, cache.Read, logcache.WithWalkStartTime(start.Add(-time.Second)), logcache.WithWalkLimit(1000), logcache.WithWalkBackoff(logcache.NewRetryBackoff(100*time.Millisecond, 100)))
-		exactlyOnce(t, fmt.Sprintf("walk over %s", face), numbers, n)
+		exactlyOnce(t, fmt.Sprintf("walk over %s", api), numbers, n)
 	}
 }

@@ -1,4 +1,4 @@
-//! The traffic controller as a component.
+//! The traffic controller as a component: its port, the HTTP connections, and the order of its shutdown.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ use crate::{Config, Error};
 /// The name that a doppler's certificate must carry (logging §1).
 const DOPPLER: &str = "doppler";
 
-/// Most header fields of a request.
+/// The largest number of header fields of a request.
 const MAX_HEADERS: usize = 100;
 
-/// A traffic controller that listens.
+/// A traffic controller with an open port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -40,13 +40,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
+    /// Reads the certificates and the token file, opens the port, and begins to fetch UAA's keys.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
 
-    /// The same with somebody else to decide who may read; neither the token file nor UAA is looked at.
+    /// Reads the certificates and opens the port of a traffic controller whose callers are checked by `authorizer`. The
+    /// configured token file and UAA are not used.
     pub async fn with_authorizer(
         config: Config,
         context: LogContext,
@@ -57,6 +58,7 @@ impl Server {
             cert: config.cert.clone(),
             key: config.key.clone(),
         })?;
+        // WebSockets need HTTP/1.1.
         let tls = tls.with_alpn(&[ALPN_HTTP1]);
         let client_tls = ClientTls::mutual(&config.identity)?;
         let (listener, address) = listen(config.listen.socket()).await?;
@@ -71,14 +73,14 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the traffic controller listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until shutdown is requested; then every stream writes what it holds and closes with 1000, and the
-    /// subscriptions end behind them.
+    /// Serves until shutdown is requested. Then every stream writes the envelopes that it has and closes with status
+    /// 1000, and the subscriptions end after that.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -98,9 +100,9 @@ impl Server {
                 tls: client_tls.clone(),
             })
             .collect();
-        // Subscriptions outlive the request to stop: they go when the streams have ended.
-        let (subscriptions_go, subscriptions) = Shutdown::new();
-        let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions, &context.tasks);
+        // Subscriptions outlive the request to stop, because their acknowledgements are sent while the streams end.
+        let (stop_subscriptions, subscriptions_stop) = Shutdown::new();
+        let dopplers = Dopplers::new(&targets, &context.ledger, &subscriptions_stop, &context.tasks);
         let metrics = Metrics::register(&context.meter(), &context.ledger);
         let streams = Arc::new(Semaphore::new(config.limits.subscriptions));
         let service = Arc::new(Service {
@@ -121,15 +123,17 @@ impl Server {
             config: config.clone(),
             context,
         };
-        // Every place is free again when the last stream and the last connection have ended.
+        // When all permits can be acquired, the last stream has ended. A stream can end after its connection has
+        // closed.
         front.accept(listener).await.all_closed().await;
-        drop(streams.acquire_many(places(config.limits.subscriptions)).await);
-        subscriptions_go.fire();
+        drop(streams.acquire_many(permits(config.limits.subscriptions)).await);
+        stop_subscriptions.fire();
         Ok(())
     }
 }
 
-fn places(count: usize) -> u32 {
+/// The number of permits of a semaphore in the type that tokio acquires many of.
+fn permits(count: usize) -> u32 {
     u32::try_from(count).expect("limited by the configuration")
 }
 
@@ -143,7 +147,7 @@ struct Front {
 }
 
 impl Front {
-    /// Accepts until shutdown is requested; gives the connections that are left.
+    /// Accepts connections until shutdown is requested. Returns those that are left.
     async fn accept(self, listener: TcpListener) -> Connections {
         let Context { shutdown, tasks, .. } = &*self.context;
         let tls = self.tls.clone();
@@ -154,6 +158,7 @@ impl Front {
         connections
     }
 
+    /// Serves HTTP on a connection until the client closes it or shutdown is requested.
     async fn serve(self, connection: Connection) {
         let (peer, place) = (connection.peer(), connection.place());
         let service = service_fn(|request| {
@@ -171,6 +176,7 @@ impl Front {
         let served = tokio::select! {
             served = &mut serving => served,
             () = self.context.shutdown.requested() => {
+                // A request under way is answered, and then the connection is closed.
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }

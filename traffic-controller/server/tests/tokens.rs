@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::{Controller, Doppler, PATIENCE, Pki, TOKEN, next, number, numbered};
 use tokio_tungstenite::tungstenite::{self, Message};
-use weir_auth::revocation::What;
+use weir_auth::revocation::Revoked;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Authorizer, Gate, StaticToken};
 use weir_eventually::eventually;
@@ -293,7 +293,7 @@ async fn revocation_and_expiry_close_streams() {
             assert_eq!(number(&next(client).await), Some(expected));
         }
     }
-    setup.issuer.revoke(What::User {
+    setup.issuer.revoke(Revoked::User {
         user_id: "id-of-gone".to_owned(),
         client_id: None,
     });

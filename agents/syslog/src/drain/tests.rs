@@ -191,7 +191,7 @@ async fn the_oldest_go_at_the_budget() {
     assert!(lost > 5000, "{lost}");
     assert_eq!(numbers, (i64::try_from(lost).unwrap()..20_000).collect::<Vec<_>>());
     assert_eq!(agent.lost_for("spill_full"), lost);
-    eventually("books", || drain.account.sent() + lost == 20_000).await;
+    eventually("the counts", || drain.account.sent() + lost == 20_000).await;
     agent.assert_balanced(&[&drain]);
     agent.stop(&[&drain]).await;
 }
@@ -263,7 +263,7 @@ async fn a_drain_that_never_reads_does_not_delay_others() {
     stuck.speed_up();
     eventually("everything", || stuck.count() >= 15_000).await;
     assert_eq!(stuck.numbers(), (0..15_000).collect::<Vec<_>>());
-    eventually("books", || {
+    eventually("the counts", || {
         bad.account.sent() == 15_000 && neighbour.account.sent() == 15_000
     })
     .await;
@@ -281,7 +281,7 @@ async fn an_unconvertible_envelope_costs_only_itself() {
     let parcel = parcel(&[log("app", "0", "0", None), bad, log("app", "0", "1", None)]);
     drain.push(parcel, agent.now());
     eventually("two lines", || receiver.count() == 2).await;
-    eventually("books", || drain.account.sent() == 2).await;
+    eventually("the counts", || drain.account.sent() == 2).await;
     assert_eq!(agent.lost_for("unconvertible"), 1);
     assert!(drain.account.refused()[0].0.contains("tag"));
     agent.assert_balanced(&[&drain]);

@@ -5,7 +5,7 @@ use futures::FutureExt as _;
 use http::{Method, Request};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
-use weir_auth::revocation::What;
+use weir_auth::revocation::Revoked;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Gate, StaticToken};
 use weir_envelope::batch::BatchBuilder;
@@ -23,7 +23,7 @@ mod parameters;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 struct Setup {
-    face: Router,
+    router: Router,
     gateway: Gateway,
     reader: Arc<reading::Reader>,
     answers: Arc<Answers>,
@@ -61,7 +61,7 @@ impl Setup {
         Self {
             gateway: proxy.gateway.clone(),
             authorizer: Arc::clone(&proxy.authorizer),
-            face: proxy.router(),
+            router: proxy.router(),
             reader,
             answers,
             issuer,
@@ -75,7 +75,7 @@ impl Setup {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).expect("a request");
-        let answer = self.face.clone().oneshot(request).await.expect("infallible");
+        let answer = self.router.clone().oneshot(request).await.expect("infallible");
         let kind = answer.headers().get(header::CONTENT_TYPE);
         let kind = kind
             .map(|kind| kind.to_str().expect("text").to_owned())
@@ -314,7 +314,7 @@ async fn revoked_tokens_are_refused() {
     let setup = Setup::new();
     let token = setup.issuer.token("dev", &["logs.read.app-1"]);
     assert_eq!(setup.with(&token, "/api/v1/read/app-1").await.0, 200);
-    setup.issuer.revoke(What::Client {
+    setup.issuer.revoke(Revoked::Client {
         client_id: "cf".to_owned(),
     });
     for _ in 0..2_000 {

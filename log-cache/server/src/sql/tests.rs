@@ -6,7 +6,7 @@ use axum::body::Body;
 use futures::StreamExt;
 use http::Request;
 use tower::ServiceExt as _;
-use weir_auth::revocation::What;
+use weir_auth::revocation::Revoked;
 use weir_auth::testing::TestIssuer;
 use weir_auth::{Scope, StaticToken, Verdict};
 use weir_envelope::batch::BatchBuilder;
@@ -55,7 +55,7 @@ fn config() -> RawSql {
     }
 }
 
-fn face(store: &Store, authorizer: Arc<dyn Authorizer>) -> Router {
+fn router(store: &Store, authorizer: Arc<dyn Authorizer>) -> Router {
     let (_, shutdown) = Shutdown::new();
     Sql::start(store, &config(), authorizer, Arc::default(), shutdown)
         .expect("an engine")
@@ -84,9 +84,9 @@ async fn text(response: Response) -> String {
 /// An answer has the requested format, and headers with its limits.
 #[tokio::test]
 async fn answers_have_rows_and_limits() {
-    let face = face(&store(), token());
+    let router = router(&store(), token());
     let request = post("/v1/sql?format=csv", "text/plain", "select count(*) as n from logs");
-    let response = face.clone().oneshot(request).await.expect("infallible");
+    let response = router.clone().oneshot(request).await.expect("infallible");
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
     assert_eq!(response.headers()["x-weir-rows"], "1");
@@ -98,7 +98,7 @@ async fn answers_have_rows_and_limits() {
     assert_eq!(text(response).await, "n\n6\n");
 
     let body = r#"{"query":"select seq from logs where source_id = 'app' order by seq","format":"json","max_rows":2}"#;
-    let response = face
+    let response = router
         .oneshot(post("/v1/sql", "application/json", body))
         .await
         .expect("infallible");
@@ -113,13 +113,13 @@ async fn long_answers_are_written_while_they_are_read() {
     let store = store();
     let answers: Arc<Answers> = Arc::default();
     let (_, shutdown) = Shutdown::new();
-    let face = Sql::start(&store, &config(), token(), Arc::clone(&answers), shutdown)
+    let router = Sql::start(&store, &config(), token(), Arc::clone(&answers), shutdown)
         .expect("an engine")
         .router();
     let long = "select repeat('x', 60000) as x from generate_series(1, 100)";
     for format in ["csv", "json", "ndjson", "arrow", "table&wide=true"] {
         let request = post(&format!("/v1/sql?format={format}"), "text/plain", long);
-        let response = face.clone().oneshot(request).await.expect("infallible");
+        let response = router.clone().oneshot(request).await.expect("infallible");
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["x-weir-rows"], "100");
         let mut pieces = response.into_body().into_data_stream();
@@ -135,12 +135,13 @@ async fn long_answers_are_written_while_they_are_read() {
         );
     }
     let request = post("/v1/sql?format=csv", "text/plain", long);
-    let response = face.clone().oneshot(request).await.expect("infallible");
+    let response = router.clone().oneshot(request).await.expect("infallible");
     assert!(answers.held() > 6_000_000, "its rows");
     drop(response);
     assert_eq!(answers.held(), 0, "the client went");
     let wide = |path| {
-        face.clone()
+        router
+            .clone()
             .oneshot(post(path, "text/plain", "select repeat('x', 900) as x"))
     };
     let cut = text(wide("/v1/sql").await.expect("infallible")).await;
@@ -152,7 +153,7 @@ async fn long_answers_are_written_while_they_are_read() {
 /// Each error has a hint and the right status.
 #[tokio::test]
 async fn errors_have_hints() {
-    let face = face(&store(), token());
+    let router = router(&store(), token());
     for (request, status, expected) in [
         (
             post("/v1/sql", "text/plain", "select * from log"),
@@ -220,7 +221,7 @@ async fn errors_have_hints() {
             "invalid authorization",
         ),
     ] {
-        let response = face.clone().oneshot(request).await.expect("infallible");
+        let response = router.clone().oneshot(request).await.expect("infallible");
         assert_eq!(response.status().as_u16(), status, "{expected}");
         assert_eq!(response.headers()["content-type"], "application/json");
         assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
@@ -243,14 +244,14 @@ impl Authorizer for OneSource {
 #[tokio::test]
 async fn the_scope_filters_rows() {
     let store = store();
-    let face = face(&store, Arc::new(OneSource));
+    let router = router(&store, Arc::new(OneSource));
     let ask = post(
         "/v1/sql?format=csv",
         "text/plain",
         "select count(*) as n, max(body) as b from logs",
     );
     assert_eq!(
-        text(face.clone().oneshot(ask).await.expect("infallible")).await,
+        text(router.clone().oneshot(ask).await.expect("infallible")).await,
         "n,b\n5,hello\n"
     );
     let live = post(
@@ -258,7 +259,7 @@ async fn the_scope_filters_rows() {
         "text/plain",
         "select source_id, body from logs where body <> 'skip'",
     );
-    let response = face.oneshot(live).await.expect("infallible");
+    let response = router.oneshot(live).await.expect("infallible");
     assert_eq!(response.headers()["content-type"], "application/x-ndjson");
     let mut lines = response.into_body().into_data_stream();
     log(&store, "other", 7, "hidden");
@@ -272,9 +273,9 @@ async fn the_scope_filters_rows() {
 #[tokio::test]
 async fn live_answers_count_only_visible_rows() {
     let store = store();
-    let face = face(&store, Arc::new(OneSource));
+    let router = router(&store, Arc::new(OneSource));
     let live = post("/v1/sql?follow=true", "text/plain", "select body from logs");
-    let response = face.oneshot(live).await.expect("infallible");
+    let response = router.oneshot(live).await.expect("infallible");
     (0..600).for_each(|time| log(&store, "app", time, "seen"));
     (0..900).for_each(|time| log(&store, "other", time, "hidden"));
     let mut lines = response.into_body().into_data_stream();
@@ -300,11 +301,11 @@ async fn live_answers_count_only_visible_rows() {
 #[tokio::test]
 async fn live_answers_are_limited() {
     let store = store();
-    let face = face(&store, Arc::new(OneSource));
+    let router = router(&store, Arc::new(OneSource));
     let live = || post("/v1/sql?follow=true", "text/plain", "select body from logs");
     let mut open = Vec::new();
     let refused = loop {
-        let response = face.clone().oneshot(live()).await.expect("infallible");
+        let response = router.clone().oneshot(live()).await.expect("infallible");
         if response.status() != StatusCode::OK {
             break response;
         }
@@ -321,13 +322,13 @@ async fn live_answers_are_limited() {
 #[tokio::test]
 async fn live_queries_report_failures() {
     let store = store();
-    let face = face(&store, token());
+    let router = router(&store, token());
     let request = post("/v1/sql?follow=1", "text/plain", "select count(*) from logs");
-    let response = face.clone().oneshot(request).await.expect("infallible");
+    let response = router.clone().oneshot(request).await.expect("infallible");
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert!(text(response).await.contains("aggregates need an end"));
     let body = r#"{"query":"select cast(body as int) as n from logs","follow":true}"#;
-    let response = face
+    let response = router
         .oneshot(post("/v1/sql", "application/json", body))
         .await
         .expect("infallible");
@@ -348,17 +349,17 @@ async fn tokens_of_uaa_limit_queries() {
     let issuer = TestIssuer::new();
     let store = store();
     let verifier = issuer.verifier(&context.shutdown, &context.tasks);
-    let alone = face(&of_app_alone(), verifier.clone());
-    let face = face(&store, verifier);
-    let ask_at = |face: &Router, path: &str, token: &str, sql: &'static str| {
+    let alone = router(&of_app_alone(), verifier.clone());
+    let router = router(&store, verifier);
+    let ask_at = |router: &Router, path: &str, token: &str, sql: &'static str| {
         let request = Request::post(path)
             .header(header::AUTHORIZATION, format!("bearer {token}"))
             .header(header::CONTENT_TYPE, "text/plain")
             .body(Body::from(sql))
             .expect("a request");
-        face.clone().oneshot(request)
+        router.clone().oneshot(request)
     };
-    let ask = |path: &str, token: &str, sql: &'static str| ask_at(&face, path, token, sql);
+    let ask = |path: &str, token: &str, sql: &'static str| ask_at(&router, path, token, sql);
     let admin = issuer.token("admin", &["logs.admin"]);
     let dev = issuer.token("dev", &["logs.read.app"]);
     let nobody = issuer.token("nobody", &["cloud_controller.read"]);
@@ -376,8 +377,8 @@ async fn tokens_of_uaa_limit_queries() {
         "select count(*) as n from logs having count(*) > 5",
     ] {
         let mut texts = Vec::new();
-        for (face, token) in [(&face, &dev), (&alone, &dev), (&face, &admin)] {
-            let response = ask_at(face, "/v1/sql?format=json", token, sql)
+        for (router, token) in [(&router, &dev), (&alone, &dev), (&router, &admin)] {
+            let response = ask_at(router, "/v1/sql?format=json", token, sql)
                 .await
                 .expect("infallible");
             texts.push(text(response).await);
@@ -396,7 +397,7 @@ async fn tokens_of_uaa_limit_queries() {
             Result<axum::body::Bytes, std::io::Error>,
         >()))
         .expect("a request");
-    let response = face.clone().oneshot(request).await.expect("infallible");
+    let response = router.clone().oneshot(request).await.expect("infallible");
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 
     let live = ask("/v1/sql?follow=true", &dev, "select body from logs")
@@ -408,7 +409,7 @@ async fn tokens_of_uaa_limit_queries() {
         lines.next().await.expect("a line").expect("a line"),
         "{\"body\":\"shown\"}\n"
     );
-    issuer.revoke(What::User {
+    issuer.revoke(Revoked::User {
         user_id: "id-of-dev".to_owned(),
         client_id: None,
     });

@@ -66,10 +66,10 @@ pub(crate) struct State {
     pub(crate) stalled: AtomicUsize,
 }
 
-struct Face(Arc<State>);
+struct FakeIngress(Arc<State>);
 
 #[tonic::async_trait]
-impl Ingress for Face {
+impl Ingress for FakeIngress {
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
         while self.0.stalled.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -95,10 +95,10 @@ impl LogCache {
         let address = listener.local_addr().unwrap();
         let (trigger, context) = LogContext::in_memory("log-cache");
         let tls = ServerTls::mutual(&pki.log_cache).unwrap();
-        let face = IngressServer::new(Face(Arc::clone(&state))).max_decoding_message_size(50 << 20);
+        let ingress = IngressServer::new(FakeIngress(Arc::clone(&state))).max_decoding_message_size(50 << 20);
         let serving = context.clone();
         let running = tokio::spawn(async move {
-            let server = GrpcServer::new(tls).add(face);
+            let server = GrpcServer::new(tls).add(ingress);
             server
                 .serve(listener, serving.shutdown.clone(), &serving.tasks)
                 .await
@@ -168,7 +168,7 @@ impl Syslog {
         }
     }
 
-    pub(crate) fn books(&self) -> LedgerSnapshot {
+    pub(crate) fn counts(&self) -> LedgerSnapshot {
         self.context.ledger.snapshot()
     }
 
@@ -195,17 +195,17 @@ impl Syslog {
         let ended = tokio::time::timeout(PATIENCE, self.running).await;
         ended.unwrap().unwrap().unwrap();
         self.context.finish(PATIENCE).await.unwrap();
-        let books = self.context.ledger.snapshot();
-        assert_eq!(books.received, books.sent + books.dropped_total(), "{books:?}");
-        assert_eq!(books.in_flight, 0, "{books:?}");
-        books
+        let counts = self.context.ledger.snapshot();
+        assert_eq!(counts.received, counts.sent + counts.dropped_total(), "{counts:?}");
+        assert_eq!(counts.in_flight, 0, "{counts:?}");
+        counts
     }
 }
 
 /// Returns the drops, each as `hop reason count`.
-pub(crate) fn dropped(books: &LedgerSnapshot) -> Vec<String> {
+pub(crate) fn dropped(counts: &LedgerSnapshot) -> Vec<String> {
     let text = |drop: &weir_flow::DropCount| format!("{} {} {}", drop.hop, drop.reason, drop.count);
-    books.dropped.iter().map(text).collect()
+    counts.dropped.iter().map(text).collect()
 }
 
 /// Returns a line of a source, as the original's agent sends it.

@@ -1,4 +1,5 @@
-//! What checking a token costs: `cargo run --release -p weir-auth --features testing --example verify`.
+//! Measures how long the check of a token takes: `cargo run --release -p weir-auth --features testing --example
+//! verify`.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,8 +1,9 @@
-//! May this user read this app?
+//! The interface that answers which sources a user may read.
 //!
-//! One interface, so that whoever knows the answer can change: today UAA, which is asked for the groups of a token's bearer
-//! ([`ByRights`](crate::rights::ByRights)), later the cloud controller's roles. A token names sources itself where its
-//! bearer asked for a token of these alone; and those of an original UAA do ([`ByGroups`]).
+//! It is an interface because the system that knows the answer can change. Today UAA is asked for the groups of a
+//! token's bearer ([`ByRights`](crate::rights::ByRights)); later it may be the roles of the cloud controller. Some
+//! tokens name the sources themselves: those whose bearer asked for a token of certain sources, and those of an
+//! original UAA ([`ByGroups`]).
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -12,10 +13,10 @@ use tokio::sync::watch;
 use crate::claims::Claims;
 use crate::{Denied, Scope};
 
-/// The scopes that read everything.
+/// The scopes of a token that allow reading everything.
 pub const ADMIN_SCOPES: [&str; 2] = ["doppler.firehose", "logs.admin"];
 
-/// What the scope that allows one source begins with; the source id follows.
+/// The prefix of a scope that allows reading one source. The source id follows it.
 pub const SOURCE_SCOPE: &str = "logs.read.";
 
 /// The scope that allows reading one source.
@@ -24,16 +25,17 @@ pub fn source_scope(source_id: &str) -> String {
     format!("{SOURCE_SCOPE}{source_id}")
 }
 
-/// The answer, when it is there.
+/// The answer of an [`Access`].
 pub type ScopeFuture<'a> = Pin<Box<dyn Future<Output = Result<Scope, Denied>> + Send + 'a>>;
 
-/// Knows what the bearer of a token may read.
+/// Answers what the bearer of a token may read.
 pub trait Access: Debug + Send + Sync {
-    /// Everything that the bearer of these claims may read now; [`Denied::Unavailable`] if nobody can say. Asked for each
-    /// request of a token whose rights are not in it: answers are kept behind this.
+    /// Everything that the bearer of these claims may read now, or [`Denied::Unavailable`] if that is not known. It is
+    /// asked for each request of a token that does not contain its rights, so an implementation keeps its answers.
     fn scope<'a>(&'a self, claims: &'a Claims) -> ScopeFuture<'a>;
 
-    /// Moves when an answer may have changed. Callers that are being served are then looked at again.
+    /// A number that changes when an answer may have changed. The rights of callers that are being served are then
+    /// checked again.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn reads_everything(claims: &Claims) -> bool {
     ADMIN_SCOPES.iter().any(|admin| claims.has_scope(admin))
 }
 
-/// What a token's scopes allow: `logs.read.<source id>` a source, an admin scope ([`ADMIN_SCOPES`]) everything.
+/// What the scopes of a token allow: `logs.read.<source id>` allows one source, an admin scope ([`ADMIN_SCOPES`])
+/// everything.
 #[must_use]
 pub fn granted(claims: &Claims) -> Scope {
     if reads_everything(claims) {
@@ -51,18 +54,19 @@ pub fn granted(claims: &Claims) -> Scope {
     Scope::sources(claims.scopes().filter_map(|scope| scope.strip_prefix(SOURCE_SCOPE)))
 }
 
-/// Answers by the token's scopes ([`granted`]), which are the user's groups. Only a new token changes the answer.
+/// Answers by the scopes of the token ([`granted`]), which are the user's groups. Only a new token changes the answer.
 #[derive(Debug)]
 pub struct ByGroups {
-    never: watch::Sender<u64>,
+    /// Never changes.
+    changes: watch::Sender<u64>,
 }
 
 impl ByGroups {
-    /// There is nothing to set.
+    /// An access that needs no settings.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            never: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
         }
     }
 }
@@ -80,7 +84,7 @@ impl Access for ByGroups {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.never.subscribe()
+        self.changes.subscribe()
     }
 }
 
@@ -96,9 +100,9 @@ mod tests {
         groups.scope(&claims).now_or_never().unwrap().unwrap()
     }
 
-    /// Groups name sources exactly; only whole admin scopes open everything.
+    /// A scope allows exactly the source that it names, and only a complete admin scope allows everything.
     #[test]
-    fn groups_decide() {
+    fn scopes_allow_sources() {
         assert_eq!(
             scope(&["openid", "logs.read.a/b.c", "logs.read.app"]),
             Scope::sources(["a/b.c", "app"])

@@ -1,19 +1,20 @@
-//! The question every public face asks.
+//! The interface by which every public server asks who the bearer of a token is.
 
 use std::fmt::Debug;
 use std::pin::Pin;
 
 use crate::{Caller, Denied};
 
-/// The answer, when it is there: an authorizer may have to wait for UAA's keys, or ask somebody.
+/// The answer of an authorizer, which may have to wait for an answer of UAA.
 pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<Caller, Denied>> + Send + 'a>>;
 
-/// Decides who may read what. `token` is what the client sent ([`crate::credentials()`]), with or without `bearer `.
+/// Decides which sources the bearer of a token may read. The token is given as the client sent it
+/// ([`crate::credentials()`]), with or without `bearer `.
 pub trait Authorizer: Debug + Send + Sync {
-    /// Who the bearer is, and all that it may read; which may be nothing.
+    /// The bearer of the token, with all that it may read, which may be nothing.
     fn caller<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a>;
 
-    /// Whether the bearer may open the firehose.
+    /// The bearer of the token, if it may open the firehose.
     fn firehose<'a>(&'a self, token: Option<&'a str>) -> Verdict<'a> {
         Box::pin(async move {
             let caller = self.caller(token).await?;
@@ -25,7 +26,8 @@ pub trait Authorizer: Debug + Send + Sync {
         })
     }
 
-    /// Whether the bearer may read this source. One that the bearer may not know about is [`Denied::NotFound`].
+    /// The bearer of the token, if it may read this source. Otherwise the answer is [`Denied::NotFound`], because the
+    /// bearer shall not learn whether the source exists.
     fn source<'a>(&'a self, token: Option<&'a str>, source_id: &'a str) -> Verdict<'a> {
         Box::pin(async move {
             let caller = self.caller(token).await?;
@@ -38,7 +40,8 @@ pub trait Authorizer: Debug + Send + Sync {
     }
 }
 
-/// Lets everybody read everything: the original's `DISABLE_ACCESS_CONTROL`, for tests and closed networks.
+/// The authorizer that lets every caller read everything: the original's `DISABLE_ACCESS_CONTROL`, for tests and closed
+/// networks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unchecked;
 

@@ -1,4 +1,4 @@
-//! Who asks, what they may see, and for how long.
+//! A caller: who it is, what it may read, and for how long.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use crate::lease::Lease;
 
-/// Which rows a caller may see.
+/// The sources that a caller may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// All sources.
     Everything,
-    /// These sources and no other. Looked up once for each source that a query meets: hashing is what that costs.
+    /// These sources and no other. A query looks each source up once, so the cost is that of the hash.
     Sources(Arc<HashSet<String, ahash::RandomState>>),
 }
 
 impl Scope {
-    /// These sources. An empty name is none: it would mean "any" where sources are selected.
+    /// A scope of these sources. An empty name is left out, because it would mean "any" where sources are selected.
     pub fn sources<S: Into<String>>(sources: impl IntoIterator<Item = S>) -> Self {
         let sources = sources.into_iter().map(Into::into);
         Self::Sources(Arc::new(sources.filter(|source| !source.is_empty()).collect()))
     }
 
-    /// Whether rows of this source are in it.
+    /// Whether the scope contains this source.
     #[must_use]
     pub fn shows(&self, source_id: &str) -> bool {
         match self {
@@ -31,13 +31,13 @@ impl Scope {
         }
     }
 
-    /// Whether nothing is in it.
+    /// Whether the scope contains no source.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Sources(sources) if sources.is_empty())
     }
 
-    /// How many sources it names.
+    /// How many sources the scope names.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Everything => 0,
@@ -45,8 +45,8 @@ impl Scope {
         }
     }
 
-    /// Whether both are one and the same list, or everything.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    /// Whether both scopes share one list in memory, or are both everything. This is cheaper than a comparison.
+    pub(crate) fn shares_list(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Everything, Self::Everything) => true,
             (Self::Sources(mine), Self::Sources(theirs)) => Arc::ptr_eq(mine, theirs),
@@ -54,7 +54,7 @@ impl Scope {
         }
     }
 
-    /// Whether all of `other` is in it.
+    /// Whether the scope contains everything that `other` contains.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -65,33 +65,33 @@ impl Scope {
     }
 }
 
-/// Why a caller's rights ended while it was being served. The texts are for the caller.
+/// Why the rights of a caller ended while it was being served. The texts are for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    /// The token's time is over.
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
     /// The token, its user or its client was revoked, or the key that signed it was withdrawn.
     #[error("the token was revoked")]
     Revoked,
-    /// The token is good, and no longer allows all that is being read.
+    /// The token is still valid, but no longer allows everything that the caller reads.
     #[error("the right to read was withdrawn")]
     Withdrawn,
 }
 
-/// Somebody whose token was accepted. Clones are the same caller.
+/// A user or client whose token was accepted. Clones are one caller.
 #[derive(Clone)]
 pub struct Caller {
-    who: Arc<Who>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Who {
+struct Inner {
     id: String,
     name: String,
     scope: Scope,
     firehose: bool,
-    /// What the rights rest on; `None` if they have no end.
+    /// The token on which the rights rest. `None` if the rights have no end.
     lease: Option<Lease>,
 }
 
@@ -102,7 +102,7 @@ impl Caller {
         let name = name.into();
         let firehose = scope == Scope::Everything;
         Self {
-            who: Arc::new(Who {
+            inner: Arc::new(Inner {
                 id: name.clone(),
                 name,
                 scope,
@@ -112,11 +112,11 @@ impl Caller {
         }
     }
 
-    /// A caller whose rights end with its token.
+    /// A caller whose rights end with the token of `lease`.
     pub(crate) fn leased(lease: Lease) -> Self {
         let claims = lease.claims();
         Self {
-            who: Arc::new(Who {
+            inner: Arc::new(Inner {
                 id: claims.subject(),
                 name: claims.display_name().to_owned(),
                 scope: lease.scope().clone(),
@@ -126,59 +126,59 @@ impl Caller {
         }
     }
 
-    /// What its rights rest on, if they have an end.
+    /// The token on which the caller's rights rest, if they have an end.
     pub(crate) fn lease(&self) -> Option<&Lease> {
-        self.who.lease.as_ref()
+        self.inner.lease.as_ref()
     }
 
-    /// Who it is, the same for all tokens of one user or client: `user:<id>` or `client:<id>`.
+    /// The id of the caller: `user:<id>` or `client:<id>`. All tokens of one user or client have one id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.who.id
+        &self.inner.id
     }
 
-    /// The name for logs: a user, a client, never a token.
+    /// The name of the user or client, for logs. It is never a token.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.who.name
+        &self.inner.name
     }
 
-    /// The whole of what it may see: the row filter of every query.
+    /// Everything that the caller may read, which is the row filter of every query.
     #[must_use]
     pub fn scope(&self) -> &Scope {
-        &self.who.scope
+        &self.inner.scope
     }
 
-    /// Whether it may see rows of this source.
+    /// Whether the caller may read this source.
     #[must_use]
     pub fn may_read(&self, source_id: &str) -> bool {
-        self.who.scope.shows(source_id)
+        self.inner.scope.shows(source_id)
     }
 
-    /// Whether it may open the v1 firehose: not everybody who may read everything may.
+    /// Whether the caller may open the v1 firehose. Not every caller that may read everything may open it.
     #[must_use]
     pub fn may_open_firehose(&self) -> bool {
-        self.who.firehose
+        self.inner.firehose
     }
 
-    /// When its token ends, in seconds since the Unix epoch.
+    /// When the caller's token expires, in seconds since the Unix epoch. `None` if its rights have no end.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
-        self.who.lease.as_ref().map(|lease| lease.claims().expires_at)
+        self.inner.lease.as_ref().map(|lease| lease.claims().expires_at)
     }
 
-    /// Whether its rights still stand, as far as is known here.
+    /// Checks that the caller's token is still valid, as far as is known here.
     ///
     /// # Errors
-    /// Why not.
+    /// Why the token is not valid any more.
     pub fn standing(&self) -> Result<(), Ended> {
-        self.who.lease.as_ref().map_or(Ok(()), Lease::standing)
+        self.inner.lease.as_ref().map_or(Ok(()), Lease::standing)
     }
 
-    /// Waits until its rights end: the token expires, is revoked (seen within seconds of UAA telling), or no longer
-    /// allows what it did. Cancel safe. Never returns for a caller whose rights have no end.
+    /// Waits until the caller's rights end: the token expires, is revoked (which is known within seconds), or no longer
+    /// allows everything that it did. Cancel safe. Never returns for a caller whose rights have no end.
     pub async fn ended(&self) -> Ended {
-        match &self.who.lease {
+        match &self.inner.lease {
             Some(lease) => lease.ended().await,
             None => std::future::pending().await,
         }
@@ -188,8 +188,8 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = formatter.debug_struct("Caller");
-        debug.field("id", &self.who.id).field("name", &self.who.name);
-        match &self.who.scope {
+        debug.field("id", &self.inner.id).field("name", &self.inner.name);
+        match &self.inner.scope {
             Scope::Everything => debug.field("scope", &"everything"),
             Scope::Sources(sources) => debug.field("sources", &sources.len()),
         };
@@ -199,7 +199,7 @@ impl fmt::Debug for Caller {
 
 impl PartialEq for Caller {
     fn eq(&self, other: &Self) -> bool {
-        self.who.id == other.who.id && self.who.scope == other.who.scope
+        self.inner.id == other.inner.id && self.inner.scope == other.inner.scope
     }
 }
 
@@ -209,9 +209,9 @@ impl Eq for Caller {}
 mod tests {
     use super::*;
 
-    /// A caller sees what its scope names and nothing else.
+    /// A caller may read the sources that its scope names and no other.
     #[test]
-    fn scope_decides() {
+    fn a_caller_reads_what_its_scope_names() {
         let all = Caller::new("admin", Scope::Everything);
         assert!(all.may_read("anything") && all.may_open_firehose());
         let one = Caller::new("dev", Scope::sources(["app"]));
@@ -219,23 +219,23 @@ mod tests {
         assert!(!one.may_open_firehose());
     }
 
-    /// The empty name, which selects every source, is in no scope but everything.
+    /// The empty name, which selects every source, is in no scope except everything.
     #[test]
-    fn the_empty_source_is_nobodys() {
+    fn the_empty_name_is_no_source() {
         let none = Scope::sources([""]);
         assert!(none.is_empty() && !none.shows(""));
         assert!(Scope::Everything.shows(""));
     }
 
-    /// A scope covers its parts.
+    /// A scope covers itself and its parts, and not more.
     #[test]
-    fn scopes_cover() {
+    fn a_scope_covers_its_parts() {
         let (ab, a) = (Scope::sources(["a", "b"]), Scope::sources(["a"]));
         assert!(ab.covers(&a) && ab.covers(&ab) && !a.covers(&ab));
         assert!(Scope::Everything.covers(&ab) && !ab.covers(&Scope::Everything));
     }
 
-    /// Rights without an end do not end.
+    /// The rights of a caller without a token do not end.
     #[tokio::test]
     async fn some_rights_have_no_end() {
         let caller = Caller::new("admin", Scope::Everything);

@@ -1,26 +1,27 @@
-//! What a token says, once its signature was found to be good.
+//! The claims of a token whose signature is valid.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use weir_jose::Audience;
 
-/// The claims of a token that somebody acts upon.
+/// The claims of a token that servers use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims {
-    /// The token's own name.
+    /// The id of the token.
     pub jti: String,
-    /// The user's id; `None` in a client's own token.
+    /// The user's id. `None` in a token that a client got for itself.
     pub user_id: Option<String>,
     /// The user's name, for logs.
     pub user_name: Option<String>,
     /// The client that the token was issued to.
     pub client_id: String,
-    /// Seconds since the Unix epoch. A token that does not say is as old as can be, so that every revocation covers it.
+    /// When the token was issued, in seconds since the Unix epoch. A token without this claim has the smallest value,
+    /// so that every revocation covers it.
     pub issued_at: i64,
-    /// Seconds since the Unix epoch.
+    /// When the token expires, in seconds since the Unix epoch.
     pub expires_at: i64,
-    /// UAA's digest of what the token rests on (password, secret); it changes with them.
+    /// UAA's digest of the password and the secret on which the token rests. It changes when they change.
     pub rev_sig: Option<String>,
     pub(crate) scopes: BTreeSet<String>,
 }
@@ -32,12 +33,12 @@ impl Claims {
         self.scopes.contains(scope)
     }
 
-    /// All its scopes.
+    /// All scopes of the token.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes.iter().map(String::as_str)
     }
 
-    /// Who it stands for, the same in all tokens of one user or client.
+    /// The id of the user or client that the token stands for; see [`Caller::id`](crate::Caller::id).
     #[must_use]
     pub fn subject(&self) -> String {
         match &self.user_id {
@@ -63,7 +64,7 @@ impl Claims {
     }
 }
 
-/// The claims as they are written. Names that we do not know are ignored; one that we know may stand there once only.
+/// The claims as they stand in a token. Unknown claims are ignored. A known claim that stands there twice is an error.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Payload {
     pub(crate) iss: String,
@@ -82,13 +83,14 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Whether this is a refresh token, which opens nothing.
+    /// Whether this is a refresh token, which gives no access. UAA marks one by the end of its id.
     pub(crate) fn is_refresh_token(&self) -> bool {
         self.jti.ends_with("-r")
     }
 
-    /// The claims; `None` if it does not say whose token it is.
+    /// The claims, or `None` if they do not say whose token it is.
     pub(crate) fn into_claims(self) -> Option<Claims> {
+        // UAA writes the client's id under both names.
         let client_id = self.client_id.or(self.cid).filter(|id| !id.is_empty())?;
         if self.jti.is_empty() || self.user_id.as_deref() == Some("") {
             return None;
@@ -98,6 +100,7 @@ impl Payload {
             user_id: self.user_id,
             user_name: self.user_name,
             client_id,
+            // See `Claims::issued_at`.
             issued_at: self.iat.unwrap_or(i64::MIN),
             expires_at: self.exp,
             rev_sig: self.rev_sig,
@@ -106,7 +109,8 @@ impl Payload {
     }
 }
 
-/// Whether a token for `audience` is meant for one of `accepted`; `logs` also stands for `logs.read` and all else below it.
+/// Whether a token for `audience` is meant for one of `accepted`. The accepted name `logs` also stands for `logs.read`
+/// and every other name that begins with `logs.`.
 pub(crate) fn meets(audience: &Audience, accepted: &[String]) -> bool {
     let below = |name: &str, accepted: &str| {
         name.strip_prefix(accepted)
@@ -121,7 +125,7 @@ pub(crate) fn meets(audience: &Audience, accepted: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    /// An audience is met by its own name and by what is below it.
+    /// An accepted audience is met by its own name and by names below it.
     #[test]
     fn audiences_meet() {
         let accepted = ["logs".to_owned(), "doppler".to_owned()];

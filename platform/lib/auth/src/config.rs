@@ -1,4 +1,4 @@
-//! Where UAA is, and what its tokens must say: a part of the configuration of every face that takes them.
+//! The configuration of the UAA whose tokens a component accepts: its address, and what its tokens must contain.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,65 +6,66 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_config::{Problems, Setting};
 
-/// The part as it is written.
+/// The configuration as it is written in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawUaa {
-    /// `https://host:port`; empty: tokens of a UAA are not taken.
+    /// Address of UAA as `https://host:port`; empty: no tokens of a UAA are accepted.
     pub url: String,
-    /// What tokens must have as `iss`, to the letter; empty: `<url>/oauth/token`.
+    /// The exact value that tokens must have as `iss`; empty: `<url>/oauth/token`.
     pub issuer: String,
-    /// PEM file of the CA that UAA's certificate must come from.
+    /// PEM file of the CA that has issued UAA's certificate.
     pub ca: PathBuf,
     /// The name that UAA's certificate must carry; empty: the host of `url`.
     pub server_name: String,
-    /// A token must be meant for one of these; `logs` also stands for `logs.read` and all else below it.
+    /// Audiences of which a token must have one; `logs` also stands for `logs.read` and every other name below it.
     #[setting(
         default = ["doppler", "logs", "cloud_controller"],
         allowed("names, at least one", |names| !names.is_empty() && names.iter().all(|name| !name.is_empty()))
     )]
     pub audiences: Vec<String>,
-    /// The client that reads the feed of revocations; empty: it is read without one.
+    /// The client that reads the feed of revocations; empty: it is read without a client.
     pub client_id: String,
-    /// File with the secret of that client, or with a JSON object of secrets by client.
+    /// File with the secret of `client_id`, or with a JSON object of secrets by client.
     pub client_secret_file: PathBuf,
-    /// How far UAA's clock may be from this machine's.
+    /// How far UAA's clock may be ahead of or behind this machine's.
     #[setting(default = "5s", max = "1m")]
     pub leeway: weir_config::Duration,
-    /// How often keys are fetched; one that is not known is asked for at once, at most every 5s.
+    /// How often keys are fetched. For a token with an unknown key they are fetched at once, but at most every 5s.
     #[setting(default = "30s", min = "100ms", max = "3600s")]
     pub keys_interval: weir_config::Duration,
-    /// How long UAA may take for an answer without revocations; how often they are read from one that answers at once.
-    // Revocations are to be seen within a minute.
+    /// How long UAA may wait for revocations before it answers. A UAA that answers at once is asked this often.
+    // The maximum makes revocations take effect within a minute.
     #[setting(default = "10s", min = "100ms", max = "30s")]
     pub revocations_interval: weir_config::Duration,
 }
 
-/// The validated part.
+/// The validated configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UaaConfig {
-    /// Where it is: `https`, without a path's trailing slash.
+    /// The address of UAA: an `https` URL without a slash at the end.
     pub url: http::Uri,
-    /// What tokens must have as `iss`.
+    /// The value that tokens must have as `iss`.
     pub issuer: String,
-    /// The CA of its certificate.
+    /// The PEM file of the CA of UAA's certificate.
     pub ca: PathBuf,
-    /// The name in its certificate.
+    /// The name that UAA's certificate must carry.
     pub server_name: String,
-    /// Whom tokens must be meant for.
+    /// The audiences of which a token must have one.
     pub audiences: Vec<String>,
-    /// The client that may read the revocations, with the file of its secret.
+    /// The client that reads the revocations, with the file of its secret.
     pub client: Option<(String, PathBuf)>,
-    /// How far clocks may differ.
+    /// How far UAA's clock may differ from this machine's.
     pub leeway: Duration,
     /// How often keys are fetched.
     pub keys_interval: Duration,
-    /// How often revocations are read.
+    /// How long UAA may wait for revocations before it answers, or how often it is asked if it answers at once.
     pub revocations_interval: Duration,
 }
 
 impl RawUaa {
-    /// Validates what [`Setting::check`] leaves; `None` if there is to be no UAA. Keys of problems are relative to this part.
+    /// Validates what [`Setting::check`] does not. Returns `None` if there is no UAA, or if the address is wrong. The
+    /// keys of problems are relative to this part of the configuration.
     #[must_use]
     pub fn validate(self, problems: &mut Problems) -> Option<UaaConfig> {
         if self.url.is_empty() {
@@ -89,6 +90,7 @@ impl RawUaa {
         );
         let url = url?;
         let server_name = match self.server_name {
+            // An IPv6 address has brackets in a URL, and none in a certificate.
             name if name.is_empty() => url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
             name => name,
         };
@@ -122,7 +124,7 @@ mod tests {
         }
     }
 
-    /// What is left out follows from the address.
+    /// The issuer and the server name follow from the address where they are left out.
     #[test]
     fn defaults_follow_from_the_address() {
         let mut problems = Problems::default();
@@ -135,9 +137,9 @@ mod tests {
         assert!(problems.is_empty());
     }
 
-    /// All that is wrong is said at once.
+    /// All problems are reported at once.
     #[test]
-    fn problems_are_said() {
+    fn all_problems_are_reported() {
         let wrong = RawUaa {
             url: "http://uaa.example".to_owned(),
             ca: PathBuf::new(),

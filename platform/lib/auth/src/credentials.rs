@@ -1,4 +1,4 @@
-//! Finding the token in a request.
+//! Finds the token of a request, in a header or in a cookie.
 
 use std::borrow::Cow;
 
@@ -7,35 +7,38 @@ use http::header::{AUTHORIZATION, COOKIE};
 
 use crate::Denied;
 
-/// The token of `Authorization: bearer TOKEN`; the scheme in any case, or left out. `None` if nothing is left.
+/// The token in the value `bearer TOKEN` of `Authorization`. The scheme may be written in any case, or be left out.
+/// `None` if there is no token.
 #[must_use]
 pub fn bearer(value: &str) -> Option<&str> {
     let value = value.trim();
     let token = match value.split_once(char::is_whitespace) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        // The name of the scheme alone is no token.
         _ if value.eq_ignore_ascii_case("bearer") => "",
         _ => value,
     };
     (!token.is_empty()).then_some(token)
 }
 
-/// What a client sent to say who it is: the header `Authorization`, else the cookie `authorization` (URL-decoded), as
-/// the traffic controller takes it. Not checked, scheme still on it.
+/// The credentials of a request: the header `Authorization`, or else the cookie `authorization` (URL-decoded), as the
+/// original traffic controller accepts it. They are not checked, and still contain the scheme.
 ///
 /// # Errors
-/// As [`from_header`].
+/// See [`from_header`].
 pub fn credentials(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Denied> {
+    // A header counts even if it is empty. A client that sends one does not mean its cookie.
     if headers.contains_key(AUTHORIZATION) {
         return Ok(from_header(headers)?.map(Cow::Borrowed));
     }
     Ok(from_cookie(headers))
 }
 
-/// The header `Authorization`, scheme still on it; `None` if there is none, or nothing in it.
+/// The header `Authorization` with its scheme. `None` if there is none, or if it is empty.
 ///
 /// # Errors
-/// [`Denied::Invalid`] if there are two: a proxy and a server that each take another one of them would not speak of the
-/// same caller. Also if it is not text.
+/// [`Denied::Invalid`] if it is not text, or if there are two: a proxy and a server that each read another one of them
+/// would not mean the same caller.
 pub fn from_header(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -48,8 +51,8 @@ pub fn from_header(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
     Ok((!value.trim().is_empty()).then_some(value))
 }
 
-/// The cookie `authorization`, URL-decoded. Browsers send it without being asked to: whoever takes it has to look at
-/// `Origin` as well.
+/// The cookie `authorization`, URL-decoded. Browsers send cookies with requests that other sites cause, so a server
+/// that accepts it has to check `Origin` as well.
 #[must_use]
 pub fn from_cookie(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     headers
@@ -59,11 +62,12 @@ pub fn from_cookie(headers: &HeaderMap) -> Option<Cow<'_, str>> {
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == "authorization")
+        // A cookie's value may stand in quotes (RFC 6265).
         .and_then(|(_, value)| url_decoded(value.trim_matches('"')))
         .filter(|value| !value.trim().is_empty())
 }
 
-/// `None` where an escape is incomplete or the result is no UTF-8.
+/// Decodes a URL-encoded text. Returns `None` where an escape is incomplete or the result is not UTF-8.
 fn url_decoded(value: &str) -> Option<Cow<'_, str>> {
     if !value.contains(['%', '+']) {
         return Some(Cow::Borrowed(value));
@@ -104,7 +108,7 @@ mod tests {
         credentials(&headers).unwrap().map(Cow::into_owned)
     }
 
-    /// The scheme may be written in any case or be left out.
+    /// The scheme may be written in any case, or be left out.
     #[test]
     fn schemes_are_stripped() {
         for value in ["bearer abc", "Bearer abc", "BEARER   abc ", "abc", " abc"] {
@@ -116,7 +120,7 @@ mod tests {
         assert_eq!(bearer("basic abc"), Some("basic abc"));
     }
 
-    /// The header counts before the cookie; the cookie is URL-decoded; others are ignored.
+    /// The header counts before the cookie, the cookie is URL-decoded, and other cookies are ignored.
     #[test]
     fn header_then_cookie() {
         assert_eq!(found("authorization", "bearer abc").as_deref(), Some("bearer abc"));
@@ -134,14 +138,14 @@ mod tests {
         both.insert(COOKIE, HeaderValue::from_static("authorization=cookie"));
         both.insert(AUTHORIZATION, HeaderValue::from_static("header"));
         assert_eq!(credentials(&both).unwrap().as_deref(), Some("header"));
-        // An empty header is no reason to look for a cookie.
+        // An empty header does not make the cookie count.
         both.insert(AUTHORIZATION, HeaderValue::from_static(""));
         assert_eq!(credentials(&both), Ok(None));
     }
 
-    /// Broken escapes and other bytes are no credentials, and nothing panics.
+    /// A cookie with a broken escape is no credential, and a header with other bytes is invalid.
     #[test]
-    fn broken_cookies_are_nothing() {
+    fn broken_cookies_are_ignored() {
         for value in [
             "authorization=%",
             "authorization=%4",
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!(credentials(&headers), Err(Denied::Invalid));
     }
 
-    /// Of two headers none counts, even if they are equal: who else on the way saw which?
+    /// Two headers are refused, even if they are equal.
     #[test]
     fn duplicates_are_refused() {
         let mut headers = HeaderMap::new();

@@ -1,30 +1,30 @@
-//! Why somebody is not let in.
+//! Why a caller is refused.
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
-/// A refusal. The texts never repeat what the client sent.
+/// Why a caller is refused. The texts never repeat what the client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Denied {
-    /// There was no token.
+    /// The request has no token.
     #[error("authorization not provided")]
     Missing,
-    /// There was something, and it is no token that counts here.
+    /// The request has credentials that are no valid token for this server.
     #[error("invalid authorization")]
     Invalid,
-    /// The token's time is over.
+    /// The token has expired.
     #[error("authorization has expired")]
     Expired,
     /// The token, its user or its client was revoked.
     #[error("authorization was revoked")]
     Revoked,
-    /// The token is valid and does not allow this.
+    /// The token is valid, but does not allow the request.
     #[error("authorization does not allow this")]
     Forbidden,
-    /// There is no such source, as far as this caller may know.
+    /// The source does not exist, or this caller may not know that it exists.
     #[error("source not found")]
     NotFound,
-    /// Whether the token is good cannot be said now: UAA is away and its key is not known.
+    /// The token cannot be checked now, because UAA is unreachable and its keys or revocations are not known.
     #[error("authorization cannot be checked now")]
     Unavailable,
 }
@@ -63,7 +63,7 @@ impl Classify for Denied {
 mod tests {
     use super::*;
 
-    /// What edges answer.
+    /// The HTTP status that servers answer for each refusal.
     #[test]
     fn kinds_map_to_statuses() {
         let statuses = [

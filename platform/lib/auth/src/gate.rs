@@ -1,8 +1,8 @@
-//! All the ways in to one face: the operator's token file, UAA's tokens, or both.
+//! The authorizer of a component: it accepts the operator's token file, UAA's tokens, or both.
 //!
-//! With both, the token of the file stays good for everything: it is the way in of whoever runs the stack on its
-//! machine, who can read every file of it anyway, and it works while UAA does not. A face that must not have it is
-//! configured without `token_file`.
+//! With both, the token of the file still allows everything. It is meant for the operator of the machine, who can read
+//! every file of the stack anyway, and it works while UAA does not. A component that must not accept it is configured
+//! without `token_file`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::issuer::Issuer;
 use crate::rights::ByRights;
 use crate::{Authorizer, Caller, Denied, HttpsIssuer, StaticToken, TokenError, UaaConfig, Verdict, Verifier};
 
-/// Lets in who any of its authorizers lets in.
+/// Accepts every caller that one of its authorizers accepts.
 #[derive(Debug)]
 pub struct Gate {
     local: Option<StaticToken>,
     uaa: Option<Arc<Verifier>>,
 }
 
-/// A gate cannot be opened.
+/// Why a gate cannot be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The token file cannot be used.
@@ -32,8 +32,8 @@ pub enum OpenError {
     /// The CA of UAA's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody could ever come in.
-    #[error("neither `token_file` nor `uaa.url` is set: nobody could come in")]
+    /// The configuration names no authorizer, so that every caller would be refused.
+    #[error("neither `token_file` nor `uaa.url` is set: every caller would be refused")]
     Closed,
 }
 
@@ -56,17 +56,17 @@ impl Classify for OpenError {
 }
 
 impl Gate {
-    /// A gate with these ways in.
+    /// A gate with these authorizers.
     #[must_use]
     pub const fn new(local: Option<StaticToken>, uaa: Option<Arc<Verifier>>) -> Self {
         Self { local, uaa }
     }
 
-    /// The gate of a component: `token_file` may be empty, `uaa` may be absent, but not both. The component is known to its
-    /// stack's UAA by `identity`. Its tasks run until the component stops.
+    /// The gate of a component. `token_file` may be empty or `uaa` absent, but not both. The component shows the
+    /// certificate of `identity` to its stack's UAA. The tasks of the gate run until the component stops.
     ///
     /// # Errors
-    /// When the token file, the CA or the identity cannot be used, or there is no way in.
+    /// When the token file, the CA or the identity cannot be used, or no authorizer is configured.
     pub fn open(
         token_file: &Path,
         uaa: Option<&UaaConfig>,
@@ -93,13 +93,15 @@ impl Gate {
         Ok(Arc::new(Self::new(local, uaa)))
     }
 
-    /// The verifier of UAA's tokens, for its figures.
+    /// The verifier of UAA's tokens, for its statistics.
     #[must_use]
     pub const fn verifier(&self) -> Option<&Arc<Verifier>> {
         self.uaa.as_ref()
     }
 
     async fn check(&self, token: Option<&str>) -> Result<Caller, Denied> {
+        // The token of the file is checked first, because that needs no network. The refusal of UAA's verifier is the
+        // one that is reported, because it is more precise.
         let local = self.local.as_ref().map(|local| local.check(token));
         match (local, &self.uaa) {
             (Some(Ok(caller)), _) => Ok(caller),

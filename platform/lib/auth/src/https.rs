@@ -1,4 +1,4 @@
-//! The issuer over HTTPS.
+//! The issuer that is reached over HTTPS.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::keys::Keys;
 use crate::revocation::Page;
 use crate::rights::Bearer;
 
-/// For a request, from the connection to the end of its answer.
+/// How long a request may take, from connecting to the end of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Largest answer. A page of revocations is far smaller.
+/// The largest answer, in bytes. A page of revocations is far smaller.
 const MAX_BODY: usize = 4 << 20;
 
-/// Largest file that could hold a secret.
+/// The largest file of secrets, in bytes.
 const MAX_SECRETS: usize = 64 << 10;
 
-/// A UAA, reached at its address over TLS.
+/// A UAA that is reached at its address over TLS.
 #[derive(Debug)]
 pub struct HttpsIssuer {
     url: Uri,
@@ -36,7 +36,7 @@ pub struct HttpsIssuer {
 }
 
 impl HttpsIssuer {
-    /// Reads the CA; connects when it is asked for something.
+    /// An issuer that reads the CA now, and connects when it is asked for something.
     ///
     /// # Errors
     /// When the CA cannot be used.
@@ -44,8 +44,8 @@ impl HttpsIssuer {
         Self::over(config, &ClientTls::trusting(&config.ca)?)
     }
 
-    /// An issuer that is shown the certificate of `identity` where it asks for one of the stack: it has connections in
-    /// reserve for the holder.
+    /// An issuer to which this component shows the certificate of `identity`, if the issuer asks for one. The issuer
+    /// keeps connections in reserve for components of its stack.
     ///
     /// # Errors
     /// When the CA or the identity cannot be used.
@@ -61,7 +61,7 @@ impl HttpsIssuer {
         })
     }
 
-    /// Gets what is at `path`, which may take `wait` longer than usual.
+    /// Gets the answer at `path`. It may take `wait` longer than [`DEADLINE`].
     async fn get(&self, path: &str, authorization: Option<HeaderValue>, wait: Duration) -> Result<Bytes, IssuerError> {
         let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
         let unusable = |reason: String| IssuerError::Answer {
@@ -87,11 +87,13 @@ impl HttpsIssuer {
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             StatusCode::NOT_FOUND => Err(IssuerError::Missing { url }),
+            // The body is not shown. It comes from a server that may not be a UAA, and goes into logs.
             status => Err(unusable(format!("it answered {status}"))),
         }
     }
 
-    /// The secret is read each time: it may be changed without a restart.
+    /// The `Authorization` header of the configured client, if there is one. The secret is read each time, so that it
+    /// can be changed without a restart.
     async fn basic(&self) -> Result<Option<HeaderValue>, IssuerError> {
         let Some((id, file)) = &self.client else {
             return Ok(None);
@@ -102,32 +104,37 @@ impl HttpsIssuer {
         };
         let secret = read_secret(id, file).await.map_err(failed)?;
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
-            .map_err(|_| failed("it is no text".to_owned()))?;
+            .map_err(|_| failed("the secret is not text".to_owned()))?;
+        // Keeps the secret out of the debug output of headers.
         value.set_sensitive(true);
         Ok(Some(value))
     }
 }
 
-/// The secret of client `id`: the whole file, or its entry in a JSON object of secrets by client, as Weir's UAA writes.
+/// Reads the secret of client `id`: the whole file, or its entry in a JSON object of secrets by client, as Weir's UAA
+/// writes it.
 async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
     let content = tokio::fs::read(file).await.map_err(|error| error.to_string())?;
     if content.len() > MAX_SECRETS {
         return Err("the file is too large".to_owned());
     }
+    // A secret is no JSON object, so the content shows which of the two forms the file has.
     if let Ok(mut secrets) = serde_json::from_slice::<HashMap<String, String>>(&content) {
-        return secrets.remove(id).ok_or_else(|| "it is not in the file".to_owned());
+        return secrets
+            .remove(id)
+            .ok_or_else(|| "the file has no secret of this client".to_owned());
     }
-    let text = String::from_utf8(content).map_err(|_| "it is no text".to_owned())?;
+    let text = String::from_utf8(content).map_err(|_| "the file is not text".to_owned())?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// An answer of `GET /weir/v1/rights`.
+/// The answer of `GET /weir/v1/rights`.
 #[derive(serde::Deserialize)]
 struct Rights {
     sources: Vec<String>,
 }
 
-/// A text as the value of a parameter: what may be meant otherwise is escaped.
+/// Encodes a text as the value of a query parameter: every byte that could mean something else is escaped.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

@@ -1,4 +1,4 @@
-//! Who issues the tokens, as those see it who check them.
+//! The interface of a token issuer, as a verifier of tokens needs it.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -11,43 +11,44 @@ use crate::keys::Keys;
 use crate::revocation::Page;
 use crate::rights::Bearer;
 
-/// An answer of the issuer, when it is there.
+/// An answer of the issuer.
 pub type Fetched<'a, T> = Pin<Box<dyn Future<Output = Result<T, IssuerError>> + Send + 'a>>;
 
-/// The issuer's two feeds, and what it says of one bearer. Each call is one attempt with a deadline of its own; the verifier decides when to ask.
+/// A token issuer: its keys, its revocations, and the rights of one bearer. Each call is one attempt with a deadline of
+/// its own. The verifier decides when to ask.
 pub trait Issuer: Debug + Send + Sync {
-    /// The keys with which it signs now, and those whose tokens are still valid.
+    /// The keys with which the issuer signs now, and those of tokens that are still valid.
     fn keys(&self) -> Fetched<'_, Keys>;
 
-    /// What was revoked since. An issuer that can do so takes up to `wait` for an answer without news, so that news are
-    /// known at once.
+    /// The revocations after number `since`. If there are none, an issuer that is able to waits up to `wait` for some
+    /// before it answers, so that a revocation is known at once.
     fn revocations(&self, since: u64, wait: Duration) -> Fetched<'_, Page>;
 
-    /// The ids of the sources that somebody may read now.
+    /// The ids of the sources that `bearer` may read now.
     fn rights<'a>(&'a self, bearer: &'a Bearer) -> Fetched<'a, Vec<String>>;
 }
 
-/// The issuer did not answer as it should. The text is for operators and has no secrets.
+/// Why the issuer gave no usable answer. The text is for operators and contains no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IssuerError {
-    /// It could not be reached, or broke off.
+    /// The issuer could not be reached, or closed the connection.
     #[error("`{url}`: {reason}")]
     Unreachable {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// What happened.
+        /// What went wrong.
         reason: String,
     },
-    /// It has no such feed: an original UAA has no revocations to read.
-    #[error("`{url}`: there is no such feed")]
+    /// The issuer does not have this URL. An original UAA has no feed of revocations.
+    #[error("`{url}` does not exist")]
     Missing {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
     },
-    /// Its answer is of no use.
+    /// The issuer's answer is not usable.
     #[error("`{url}`: {reason}")]
     Answer {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
         /// What is wrong with the answer.
         reason: String,
@@ -70,8 +71,10 @@ impl Classify for IssuerError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { .. } => Some("check `uaa.url` and `uaa.ca`, and whether UAA runs".to_owned()),
-            Self::Missing { .. } => Some("tokens then end at their expiry; revocations need Weir's own UAA".to_owned()),
-            Self::Answer { .. } => Some("check that `uaa.url` is a UAA".to_owned()),
+            Self::Missing { .. } => {
+                Some("revocations need Weir's UAA; with another UAA, tokens end when they expire".to_owned())
+            }
+            Self::Answer { .. } => Some("check that `uaa.url` is the address of a UAA".to_owned()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The issuer's public keys that may sign access tokens, as `/token_keys` gives them.
+//! The issuer's public keys for access tokens, as its `/token_keys` lists them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,30 +6,32 @@ use std::sync::Arc;
 use thiserror::Error;
 use weir_jose::{Algorithm, Key, KeySet, KeySetError};
 
-/// Keys for RS256 by their names.
+/// Public keys for RS256, by their names (`kid`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keys {
     by_id: HashMap<String, Arc<Key>>,
 }
 
-/// The keys cannot be used.
+/// Why a set of keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeysError {
     /// The document is not a set of keys.
     #[error(transparent)]
     Set(#[from] KeySetError),
-    /// It has no RS256 key. An issuer that really has none would leave everybody out: what was known before is kept.
+    /// The set has no RS256 key. Without keys every token would be refused, so the keys that were known before are
+    /// kept.
     #[error("there is no RSA signing key among the keys")]
     Empty,
 }
 
 impl Keys {
-    /// Reads a JWKS. Keys without a name, and those for other algorithms and uses, are passed over.
+    /// Reads a JWKS. Keys without a name, and keys for other algorithms and uses, are skipped.
     ///
     /// # Errors
-    /// When it is none, or has no key that could be used.
+    /// When the document is no JWKS, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, KeysError> {
         let usable = KeySet::parse(json)?.into_iter().filter_map(|key| {
+            // A key is usable for one algorithm only, so that a token cannot choose another one for it.
             let key = key.only_for(Algorithm::Rs256)?;
             let id = key.id().filter(|id| !id.is_empty())?.to_owned();
             Some((id, Arc::new(key)))
@@ -41,19 +43,19 @@ impl Keys {
         Ok(Self { by_id })
     }
 
-    /// The key of this name.
+    /// The key with this name.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Key>> {
         self.by_id.get(id)
     }
 
-    /// How many there are.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there are none: none were fetched yet.
+    /// Whether there are no keys, which means that none were fetched yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
@@ -68,9 +70,9 @@ mod tests {
         Keys::parse(format!("{{\"keys\":[{keys}]}}").as_bytes())
     }
 
-    /// Only RSA signing keys with a name count; a MAC key least of all.
+    /// Only RSA signing keys with a name are read. Above all, a MAC key is not.
     #[test]
-    fn only_rsa_signing_keys_count() {
+    fn only_rsa_signing_keys_are_read() {
         let good = r#"{"kid":"k","kty":"RSA","alg":"RS256","use":"sig","n":"AQID","e":"AQAB","value":"-----"}"#;
         let keys = jwks(&format!(
             r#"{good},{{"kid":"mac","kty":"MAC","alg":"HS256","value":"secret"}},{{"kid":"enc","kty":"RSA","use":"enc","n":"AQID","e":"AQAB"}},
@@ -85,9 +87,9 @@ mod tests {
         assert_eq!(format!("{:?}", keys.get("k").unwrap()), "Key(24 bits)");
     }
 
-    /// What holds no key is an error, so that nobody forgets the keys it has for it.
+    /// A document without a usable key is an error, so that it does not replace the keys that are known.
     #[test]
-    fn nothing_is_an_error() {
+    fn a_set_without_keys_is_an_error() {
         assert_eq!(jwks(""), Err(KeysError::Empty));
         assert_eq!(jwks(r#"{"kid":"k","kty":"EC"}"#), Err(KeysError::Empty));
         for odd in ["", "[]", "{}", r#"{"keys":7}"#, "<html>"] {

@@ -1,4 +1,4 @@
-//! What a caller's rights rest on while it is being served.
+//! A lease: the verified token on which a caller's rights rest while it is being served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::claims::Claims;
 use crate::verifier::State;
 use crate::{Ended, Scope};
 
-/// How often the wall clock is looked at: somebody may have set it.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often the wall clock is read while waiting for the expiry of a token, because it may have been set.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A verified token, and where the news about it come from.
+/// A verified token with its rights, and the state that tells when they end.
 pub(crate) struct Lease {
     claims: Claims,
     scope: Scope,
@@ -33,7 +33,7 @@ impl Lease {
         }
     }
 
-    /// The rights of the same token, by another answer to what it allows.
+    /// A lease of this token with other rights.
     pub(crate) fn with_scope(&self, scope: Scope) -> Self {
         Self {
             claims: self.claims.clone(),
@@ -52,9 +52,9 @@ impl Lease {
         &self.scope
     }
 
-    /// Whether the token is still good; what it allows may have changed.
+    /// Checks that the token is still valid. Its rights may have changed nevertheless.
     pub(crate) fn standing(&self) -> Result<(), Ended> {
-        if self.state.is_over(self.claims.expires_at) {
+        if self.state.has_passed(self.claims.expires_at) {
             return Err(Ended::Expired);
         }
         if self.state.is_revoked(&self.claims) || !self.state.has_key(&self.key_id, &self.key) {
@@ -63,25 +63,29 @@ impl Lease {
         Ok(())
     }
 
+    /// Waits until the rights end; see [`Caller::ended`](crate::Caller::ended).
     pub(crate) async fn ended(&self) -> Ended {
         let mut changes = self.state.changes();
         loop {
+            // The change is marked as seen before the check, so that one that happens during the check leads to another
+            // check.
             changes.borrow_and_update();
             if let Err(ended) = self.reassess().await {
                 return ended;
             }
-            let left = self.state.left_until(self.claims.expires_at).min(LOOK_AGAIN);
+            let left = self.state.left_until(self.claims.expires_at).min(CLOCK_CHECK_INTERVAL);
             tokio::select! {
-                // The sender lives in the state, which we hold.
+                // This cannot fail: the sender is in the state, which this lease keeps alive.
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(left) => {}
             }
         }
     }
 
+    /// Checks the token and its rights.
     async fn reassess(&self) -> Result<(), Ended> {
         self.standing()?;
-        // Who cannot say does not take anything away: the token's end bounds how long that may last.
+        // Where the rights cannot be asked for, those that were known stay. The expiry of the token bounds how long.
         match self.state.access().scope(&self.claims).await {
             Ok(scope) if !scope.covers(&self.scope) => Err(Ended::Withdrawn),
             _ => Ok(()),

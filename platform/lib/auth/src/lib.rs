@@ -1,21 +1,27 @@
-//! Who is there: bearer tokens behind one interface.
+//! Authorization: bearer tokens are checked behind one interface.
 //!
 //! ```text
 //! request ─ credentials ─▶ Authorizer ─▶ Caller { name, scope, lease } ─▶ row filter, selectors, streams
 //!                            │  StaticToken   the token of a local stack's operator
 //!                            └─ Verifier      UAA's tokens: signature, times, issuer, audience, revocations
-//!                                 ▲ keys (JWKS), revocations: fetched from the Issuer, kept while it is away
+//!                                 ▲ keys (JWKS), revocations: fetched from the Issuer, kept while it is unreachable
 //! ```
 //!
-//! A server asks an [`Authorizer`] and gets a [`Caller`], which says what rows it may see, or a [`Denied`], which its
-//! edge maps to a response once. What a caller may see is decided here and nowhere else: stores and queries filter by
-//! [`Caller::scope`]. A stream that outlives its request waits for [`Caller::ended`] beside its data.
+//! A server asks an [`Authorizer`]. It gets a [`Caller`], which says which sources the caller may read, or a
+//! [`Denied`], which the server maps to a response in one place. Rights are decided in this crate and nowhere else:
+//! stores and queries filter by [`Caller::scope`]. A stream that outlives its request waits for [`Caller::ended`] as
+//! well as for its data.
 //!
-//! [`Verifier`] checks tokens where they are shown, without a call: [`keys::Keys`] and [`revocation::Revocations`] are
-//! kept up to date by two tasks. [`access::Access`] answers "may this user read this app?"; [`rights::ByRights`] asks UAA
-//! and keeps its answers for a while. [`StaticToken`] is the authorizer of a stack without UAA, and beside one: whoever can read the
-//! private file may read everything. [`Gate`] asks both. [`Quota`] bounds what one caller may hold at a face. A token is never shown by `Debug` or `Display`, and is not kept:
-//! what was verified is found again by the token's hash.
+//! - [`Verifier`] checks UAA's tokens without a call to UAA. Two tasks keep its [`keys::Keys`] and
+//!   [`revocation::Revocations`] up to date.
+//! - [`access::Access`] answers which sources a user may read. [`rights::ByRights`] asks UAA for that and keeps the
+//!   answers for a short time.
+//! - [`StaticToken`] is the authorizer of the operator of one machine: whoever can read its private file may read
+//!   everything.
+//! - [`Gate`] accepts the tokens of both.
+//! - [`Quota`] bounds how much one caller may hold at a server.
+//!
+//! A token is never shown by `Debug` or `Display`, and is not kept. A verified token is found again by its hash.
 
 #![cfg_attr(
     test,

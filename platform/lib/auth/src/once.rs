@@ -1,7 +1,7 @@
-//! Checks one token: for a program that was given it just now and is going to use it, such as a command line.
+//! Checks one token, for a program that has just got it and is going to use it, such as a command line client.
 //!
-//! The same rules as a [`Verifier`](crate::Verifier)'s, with keys that are fetched for this once and without
-//! revocations: a token that is minutes old in the feed of those is looked at where it is shown.
+//! The rules are those of a [`Verifier`](crate::Verifier), with keys that are fetched for this check. Revocations are
+//! not read: the server that is shown the token checks them.
 
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
@@ -11,19 +11,19 @@ use weir_service::Clock;
 use crate::UaaConfig;
 use crate::claims::Claims;
 use crate::issuer::{Issuer, IssuerError};
-use crate::jwt::Shown;
+use crate::jwt::ParsedToken;
 use crate::rules::Rules;
 
-/// The token is of no use, or nobody can say.
+/// Why the check of a token failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OnceError {
-    /// The issuer's keys cannot be had.
+    /// The issuer's keys could not be fetched.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// It is not a token of this issuer's that is good now. The text does not repeat it.
-    #[error("the token that UAA gave does not count: {reason}")]
+    /// The token is not a valid token of this issuer. The text does not repeat the token.
+    #[error("the token that UAA issued is not valid: {reason}")]
     Token {
-        /// What is wrong with it.
+        /// What is wrong with the token.
         reason: String,
     },
 }
@@ -43,7 +43,7 @@ impl Classify for OnceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Issuer(error) => error.hint(),
-            Self::Token { .. } => Some("is this the UAA that you mean, and is this machine's clock right?".to_owned()),
+            Self::Token { .. } => Some("check the address of UAA, and this machine's clock".to_owned()),
         }
     }
 }
@@ -56,21 +56,21 @@ impl From<Flaw> for OnceError {
     }
 }
 
-/// What a token says, if it is good: its signature, times, issuer and audience.
+/// The claims of a token, if its signature, times, issuer and audience are right.
 ///
 /// # Errors
-/// When it is not good, or the issuer does not say which keys it signs with.
+/// When the token is not valid, or the issuer's keys cannot be fetched.
 pub async fn check_once(
     config: &UaaConfig,
     issuer: &dyn Issuer,
     clock: &Clock,
     token: &str,
 ) -> Result<Claims, OnceError> {
-    let shown = Shown::parse(token)?;
+    let parsed = ParsedToken::parse(token)?;
     let keys = issuer.keys().await?;
-    let key = keys.get(&shown.key_id).ok_or(Flaw::UnknownKey)?;
+    let key = keys.get(&parsed.key_id).ok_or(Flaw::UnknownKey)?;
     let now = clock.now_nanos().div_euclid(1_000_000_000);
-    Ok(Rules::of(config).open(&shown.jwt, key, now)?)
+    Ok(Rules::of(config).open(&parsed.jwt, key, now)?)
 }
 
 #[cfg(test)]
@@ -84,9 +84,9 @@ mod tests {
         check_once(&issuer.config(), issuer, &Clock::system(), token).await
     }
 
-    /// A good token's claims are given; it takes the issuer's own signature.
+    /// The claims of a valid token are returned. A token with another token's signature is refused.
     #[tokio::test]
-    async fn good_tokens_count() {
+    async fn a_valid_token_is_accepted() {
         let issuer = TestIssuer::new();
         let token = issuer.token("alice", &["logs.read.web"]);
         let claims = check(&issuer, &token).await.expect("good");
@@ -101,9 +101,9 @@ mod tests {
         assert!(forged.to_string().ends_with("its signature is wrong"), "{forged}");
     }
 
-    /// What is wrong is said, without the token.
+    /// The error says what is wrong with a token, and does not contain the token.
     #[tokio::test]
-    async fn flaws_are_said() {
+    async fn flaws_are_reported() {
         let issuer = TestIssuer::new();
         let with = |change: fn(&mut Value)| {
             let mut claims = issuer.claims("alice", &["logs.read.web"]);
@@ -125,14 +125,14 @@ mod tests {
             let error = check(&issuer, &token).await.expect_err(reason);
             assert_eq!(
                 error.to_string(),
-                format!("the token that UAA gave does not count: {reason}")
+                format!("the token that UAA issued is not valid: {reason}")
             );
         }
     }
 
-    /// An issuer that is away makes no token bad.
+    /// While the issuer is unreachable, the check fails with an error that can be retried.
     #[tokio::test]
-    async fn nobody_can_say() {
+    async fn an_unreachable_issuer_is_reported() {
         let issuer = TestIssuer::new();
         let token = issuer.token("alice", &[]);
         issuer.set_away(true);

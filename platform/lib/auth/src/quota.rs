@@ -1,7 +1,7 @@
-//! So much for each caller: what keeps one of them from taking everything there is.
+//! A quota for each caller, so that one caller cannot use up everything.
 //!
-//! Faces count in it what a caller holds for as long as it holds it: streams, selectors, sessions. Nothing waits; who
-//! asks for too much is told at once. It remembers only callers that hold something.
+//! Servers count what a caller holds, such as streams, selectors and sessions, for as long as it holds them. A request
+//! beyond the quota does not wait, but is refused at once. Only callers that hold something are remembered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 
 use crate::Caller;
 
-/// A bound for each caller, and what each of them holds.
+/// A limit for each caller, and how much each of them holds.
 #[derive(Debug)]
 pub struct Quota {
     most: usize,
-    /// By [`Caller::id`].
+    /// The amount that each caller holds, by [`Caller::id`].
     held: Mutex<HashMap<String, usize>>,
 }
 
 impl Quota {
-    /// No caller holds more than `most`.
+    /// A quota of which no caller holds more than `most`.
     #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -28,13 +28,14 @@ impl Quota {
         })
     }
 
-    /// Takes `amount` for `caller`, whatever token it shows; `None` if it would hold too much.
+    /// Takes `amount` for `caller`, whichever token it shows. Returns `None` if it would hold too much.
     #[must_use]
     pub fn take(self: &Arc<Self>, caller: &Caller, amount: usize) -> Option<Share> {
         let mut held = self.held.lock();
         let before = held.get(caller.id()).copied().unwrap_or(0);
         let after = before.checked_add(amount).filter(|after| *after <= self.most)?;
         held.insert(caller.id().to_owned(), after);
+        // Released before the clone below; the lock is shared by all requests.
         drop(held);
         Some(Share {
             quota: Arc::clone(self),
@@ -44,7 +45,7 @@ impl Quota {
     }
 }
 
-/// What a caller holds, until it is dropped.
+/// An amount that a caller holds until this is dropped.
 #[derive(Debug)]
 pub struct Share {
     quota: Arc<Quota>,
@@ -69,9 +70,10 @@ mod tests {
     use super::*;
     use crate::Scope;
 
-    /// A caller gets its bound and no more, whatever others hold; what is given back is free again, and forgotten.
+    /// A caller gets its limit and no more, whatever others hold. An amount that is given back can be taken again, and
+    /// a caller that holds nothing is not remembered.
     #[test]
-    fn each_caller_has_its_own() {
+    fn each_caller_has_its_own_quota() {
         let quota = Quota::new(3);
         let (a, b) = (
             Caller::new("a", Scope::Everything),
@@ -88,7 +90,7 @@ mod tests {
         assert!(quota.take(&a, 2).is_some());
         drop((one, all_of_b));
         assert!(quota.held.lock().is_empty());
-        // A refusal leaves no trace.
+        // A refused request leaves no entry.
         assert!(quota.take(&a, 4).is_none());
         assert!(quota.held.lock().is_empty());
     }

@@ -1,12 +1,12 @@
-//! What the bearers of tokens may read, asked of UAA: a token says only that there is something to ask for.
+//! The rights of bearers, which UAA is asked for. The token says only that there are rights to ask for.
 //!
-//! An answer is good for [`FRESH`]; then it is asked for again when it is needed. One answer is asked for at a time for each
-//! bearer, and [`ASKING`] in all. An answer does not count for a token that was issued after it was asked for, so that a new
-//! login, or a token that took the place of a revoked one, begins with what is true then.
+//! An answer is used for [`FRESH_FOR`], and is asked for again after that when it is needed. There is one request at a
+//! time for each bearer, and [`MAX_REQUESTS`] in all. An answer is not used for a token that was issued after the
+//! answer was asked for. A new login, or a token that replaces a revoked one, therefore begins with current rights.
 //!
-//! While UAA is away, what it said last stands until the token ends, as the token itself does; who was never asked about is
-//! [`Denied::Unavailable`]. What is kept is bounded by [`MOST_BEARERS`] and [`MOST_SOURCES`]; what is given up is asked for
-//! again.
+//! While UAA is unreachable, its last answer is used until the token expires. A bearer that it was never asked about is
+//! refused with [`Denied::Unavailable`]. The answers are bounded by [`MOST_BEARERS`] and [`MOST_SOURCES`]; those that
+//! are dropped are asked for again.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -24,43 +24,44 @@ use crate::claims::Claims;
 use crate::issuer::{Issuer, IssuerError};
 use crate::{Denied, Scope};
 
-/// The scope of a token whose bearer may read the sources that UAA names for them.
+/// The scope of a token whose bearer may read the sources that UAA names.
 pub const SOURCES_SCOPE: &str = "logs.read";
 
-/// How long an answer is good for.
-const FRESH: Duration = Duration::from_secs(15);
+/// How long an answer is used before it is asked for again.
+const FRESH_FOR: Duration = Duration::from_secs(15);
 
-/// How long a request waits for an answer when there is none yet.
+/// How long a caller's request waits for an answer when there is none yet.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a request waits for a newer answer than the one that is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a caller's request waits for a newer answer when there is an older one.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long an older answer stands without another attempt after UAA did not answer.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long an older answer is used without another attempt after UAA did not answer.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Questions to UAA at a time.
-const ASKING: usize = 16;
+/// The largest number of requests to UAA at a time.
+const MAX_REQUESTS: usize = 16;
 
-/// Requests that wait for an answer at a time.
-const WAITING: usize = 512;
+/// The largest number of callers' requests that wait for an answer at a time.
+const MAX_WAITING: usize = 512;
 
-/// Bearers whose answers are kept.
+/// The largest number of bearers whose answers are kept.
 const MOST_BEARERS: usize = 10_000;
 
-/// Names of sources that are kept, in all answers. Each takes about a hundred bytes.
+/// The largest number of names of sources in all answers together. Each takes about a hundred bytes.
 const MOST_SOURCES: usize = 500_000;
 
-/// Tokens of one second that are told apart, of one bearer. More of them are asked about again.
+/// The largest number of tokens of one bearer, issued in one second, for which an answer is known to be new enough. For
+/// more of them, UAA is asked again.
 const MOST_TOKENS: usize = 16;
 
 /// The sources of one bearer.
 type Sources = Arc<HashSet<String, ahash::RandomState>>;
 
-/// Who is asked about: a user with a client, or a client by itself.
+/// The bearer of a token: a user with a client, or a client by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bearer {
-    /// The claim `user_id`; `None` for a client's own token.
+    /// The claim `user_id`. `None` in a token that a client got for itself.
     pub user_id: Option<String>,
     /// The claim `client_id`.
     pub client_id: String,
@@ -75,8 +76,8 @@ impl Bearer {
     }
 }
 
-/// Whether what the bearer of these claims may read is asked for.
-pub(crate) fn is_asked_for(claims: &Claims) -> bool {
+/// Whether UAA has to be asked for the rights of a token with these claims.
+pub(crate) fn needs_rights(claims: &Claims) -> bool {
     claims.has_scope(SOURCES_SCOPE) && !reads_everything(claims)
 }
 
@@ -85,41 +86,44 @@ pub struct ByRights {
     issuer: Arc<dyn Issuer>,
     clock: Clock,
     answers: Mutex<Answers>,
-    asking: Semaphore,
+    requests: Semaphore,
     waiting: Semaphore,
-    away: AtomicBool,
-    never: watch::Sender<u64>,
+    /// Whether the last request to UAA failed, so that a failure is logged once.
+    unreachable: AtomicBool,
+    /// Never changes: new rights are found when they are asked for again.
+    changes: watch::Sender<u64>,
 }
 
-/// What UAA said.
+/// The answers of UAA.
 #[derive(Default)]
 struct Answers {
     by_bearer: HashMap<Bearer, Entry, ahash::RandomState>,
-    /// Names in all of them.
+    /// The number of names of sources in all answers.
     sources: usize,
 }
 
 #[derive(Default)]
 struct Entry {
-    /// Held by whoever asks for this bearer.
+    /// Locked by the request that asks UAA about this bearer.
     turn: Arc<tokio::sync::Mutex<()>>,
     answer: Option<Answer>,
-    /// When UAA did not answer.
+    /// When UAA last failed to answer.
     failed: Option<Instant>,
 }
 
+/// The rights of one bearer.
 #[derive(Clone)]
 struct Answer {
     sources: Sources,
     asked: Instant,
-    /// The claim `iat` of the newest tokens that it was asked for with.
+    /// The claim `iat` of the newest tokens for which UAA was asked.
     newest: i64,
-    /// The claim `jti` of these: what else was issued in the same second may be newer than the answer.
+    /// The claim `jti` of these tokens. Another token of that second may be newer than the answer.
     tokens: VecDeque<String>,
 }
 
 impl Answer {
-    /// Whether it was asked for after a token was issued.
+    /// Whether the answer was asked for after a token was issued.
     fn counts_for(&self, claims: &Claims) -> bool {
         match claims.issued_at.cmp(&self.newest) {
             Ordering::Less => true,
@@ -130,30 +134,32 @@ impl Answer {
 }
 
 impl ByRights {
-    /// Nothing is asked until somebody shows a token.
+    /// Rights of `issuer`, which is asked for the first time when a token is checked.
     #[must_use]
     pub fn new(issuer: Arc<dyn Issuer>, clock: Clock) -> Self {
         Self {
             issuer,
             clock,
             answers: Mutex::default(),
-            asking: Semaphore::new(ASKING),
-            waiting: Semaphore::new(WAITING),
-            away: AtomicBool::new(false),
-            never: watch::Sender::new(0),
+            requests: Semaphore::new(MAX_REQUESTS),
+            waiting: Semaphore::new(MAX_WAITING),
+            unreachable: AtomicBool::new(false),
+            changes: watch::Sender::new(0),
         }
     }
 
+    /// The sources that the bearer of these claims may read.
     async fn sources(&self, claims: &Claims) -> Result<Sources, Denied> {
         let bearer = Bearer::of(claims);
-        if let Some(sources) = self.good(&bearer, claims) {
+        if let Some(sources) = self.current(&bearer, claims) {
             return Ok(sources);
         }
         let older = self.older(&bearer, claims);
+        // A crowd of unknown bearers must not pile up while UAA is slow.
         let Ok(_place) = self.waiting.try_acquire() else {
             return older.ok_or(Denied::Unavailable);
         };
-        let longest = if older.is_some() { PATIENCE } else { DEADLINE };
+        let longest = if older.is_some() { REFRESH_DEADLINE } else { DEADLINE };
         let answer = tokio::time::timeout(longest, self.ask_in_turn(&bearer, claims)).await;
         match (answer, older) {
             (Ok(Ok(sources)), _) => Ok(sources),
@@ -165,62 +171,67 @@ impl ByRights {
         }
     }
 
-    /// The answer of UAA, or the one that somebody else got meanwhile.
+    /// Asks UAA, after the other requests about this bearer. Returns the answer of one of those if it is usable.
     async fn ask_in_turn(&self, bearer: &Bearer, claims: &Claims) -> Result<Sources, IssuerError> {
         let turn = {
             let mut answers = self.answers.lock();
+            // Room is made for the bearer now, and for its sources when they are known.
             if !answers.by_bearer.contains_key(bearer) {
                 answers.make_room(0, self.clock.instant());
             }
             Arc::clone(&answers.by_bearer.entry(bearer.clone()).or_default().turn)
         };
         let _turn = turn.lock().await;
-        if let Some(sources) = self.good(bearer, claims) {
+        // The request whose turn was before may have got a usable answer.
+        if let Some(sources) = self.current(bearer, claims) {
             return Ok(sources);
         }
-        let _asking = self.asking.acquire().await;
+        let _request = self.requests.acquire().await;
+        // The time is that of the question, not of the answer: what UAA changes in between is not in the answer.
         let asked = self.clock.instant();
         let sources = match self.issuer.rights(bearer).await {
             Ok(sources) => sources,
-            // The original has no such answers, and its tokens name the sources themselves.
+            // The original cannot be asked for rights, and its tokens name the sources themselves.
             Err(IssuerError::Missing { .. }) => Vec::new(),
             Err(error) => {
-                if !self.away.swap(true, atomic::Ordering::Relaxed) {
-                    tracing::warn!(error = %error, "what callers may read cannot be asked for");
+                if !self.unreachable.swap(true, atomic::Ordering::Relaxed) {
+                    tracing::warn!(error = %error, "UAA cannot be asked for the rights of callers");
                 }
                 return Err(error);
             }
         };
-        self.away.store(false, atomic::Ordering::Relaxed);
+        self.unreachable.store(false, atomic::Ordering::Relaxed);
         let sources = sources.into_iter().filter(|source| !source.is_empty()).collect();
         Ok(self.keep(bearer, sources, asked, claims))
     }
 
-    /// An answer that counts for a token, and is new enough, or all that there is for the moment.
-    fn good(&self, bearer: &Bearer, claims: &Claims) -> Option<Sources> {
+    /// An answer that is usable for a token without asking UAA: it is new enough, or UAA has failed to answer just now.
+    fn current(&self, bearer: &Bearer, claims: &Claims) -> Option<Sources> {
         let now = self.clock.instant();
         let answers = self.answers.lock();
         let entry = answers.by_bearer.get(bearer)?;
         let answer = entry.answer.as_ref().filter(|answer| answer.counts_for(claims))?;
         let recent = |at: Instant, span: Duration| now.saturating_duration_since(at) < span;
-        let good = recent(answer.asked, FRESH) || entry.failed.is_some_and(|failed| recent(failed, PAUSE));
-        good.then(|| Arc::clone(&answer.sources))
+        let usable = recent(answer.asked, FRESH_FOR) || entry.failed.is_some_and(|failed| recent(failed, RETRY_PAUSE));
+        usable.then(|| Arc::clone(&answer.sources))
     }
 
-    /// An answer that counts for a token, however old it is.
+    /// An answer for a token, however old it is.
     fn older(&self, bearer: &Bearer, claims: &Claims) -> Option<Sources> {
         let answers = self.answers.lock();
         let answer = answers.by_bearer.get(bearer)?.answer.as_ref()?;
         answer.counts_for(claims).then(|| Arc::clone(&answer.sources))
     }
 
+    /// Notes that UAA did not answer.
     fn failed(&self, bearer: &Bearer) {
         if let Some(entry) = self.answers.lock().by_bearer.get_mut(bearer) {
             entry.failed = Some(self.clock.instant());
         }
     }
 
-    /// Keeps an answer; where it says what the last one said, that one, which callers hold already.
+    /// Keeps an answer and returns its sources. If they equal those of the last answer, the old list is kept, because
+    /// callers hold it already and a comparison of lists is then cheap.
     fn keep(
         &self,
         bearer: &Bearer,
@@ -232,6 +243,7 @@ impl ByRights {
         let mut entry = answers.by_bearer.remove(bearer).unwrap_or_default();
         let last = entry.answer.take();
         answers.sources -= last.as_ref().map_or(0, |last| last.sources.len());
+        // A new answer holds for every token for which the last one held, because it was asked for later.
         let (mut newest, mut tokens) = (i64::MIN, VecDeque::new());
         if let Some(last) = &last {
             (newest, tokens) = (last.newest, last.tokens.clone());
@@ -262,7 +274,8 @@ impl ByRights {
 }
 
 impl Answers {
-    /// Gives up answers that nobody asked for lately, and all of them if that is not enough.
+    /// Makes room for one more bearer with `sources` names: drops the answers that are not fresh, and all of them if
+    /// that is not enough.
     fn make_room(&mut self, sources: usize, now: Instant) {
         let full = |answers: &Self| {
             answers.by_bearer.len() >= MOST_BEARERS || answers.sources.saturating_add(sources) > MOST_SOURCES
@@ -272,7 +285,7 @@ impl Answers {
         }
         self.by_bearer.retain(|_, entry| {
             let answer = entry.answer.as_ref();
-            answer.is_some_and(|answer| now.saturating_duration_since(answer.asked) < FRESH)
+            answer.is_some_and(|answer| now.saturating_duration_since(answer.asked) < FRESH_FOR)
         });
         self.sources = self.by_bearer.values().map(Entry::len).sum();
         if full(self) {
@@ -283,6 +296,7 @@ impl Answers {
 }
 
 impl Entry {
+    /// The number of names of sources in the answer.
     fn len(&self) -> usize {
         self.answer.as_ref().map_or(0, |answer| answer.sources.len())
     }
@@ -291,7 +305,7 @@ impl Entry {
 impl Access for ByRights {
     fn scope<'a>(&'a self, claims: &'a Claims) -> ScopeFuture<'a> {
         Box::pin(async move {
-            if is_asked_for(claims) {
+            if needs_rights(claims) {
                 Ok(Scope::Sources(self.sources(claims).await?))
             } else {
                 Ok(granted(claims))
@@ -300,7 +314,7 @@ impl Access for ByRights {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.never.subscribe()
+        self.changes.subscribe()
     }
 }
 

@@ -1,16 +1,16 @@
-//! What a token must be and say, whoever checks it: the signature first, then what it claims.
+//! The rules for a valid token: its signature is checked first, then its claims.
 
 use weir_jose::{Flaw, Jwt, Key};
 
 use crate::UaaConfig;
 use crate::claims::{Claims, Payload, meets};
 
-/// What tokens must say about themselves, and how far their issuer's clock may be from ours.
+/// The claims that tokens must have, and how far their issuer's clock may differ from this machine's.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     issuer: String,
     audiences: Vec<String>,
-    /// In seconds.
+    /// How far clocks may differ, in seconds.
     leeway: i64,
 }
 
@@ -23,18 +23,18 @@ impl Rules {
         }
     }
 
-    /// The first second in which what ends at `end` is over.
-    pub(crate) const fn over_at(&self, end: i64) -> i64 {
+    /// The second from which a time `end` has passed on every clock within the leeway.
+    pub(crate) const fn end_with_leeway(&self, end: i64) -> i64 {
         end.saturating_add(self.leeway)
     }
 
-    /// Whether `start` is yet to come, at the second `now`.
+    /// Whether `start` is in the future at the second `now`, on every clock within the leeway.
     const fn is_ahead(&self, start: i64, now: i64) -> bool {
         start > now.saturating_add(self.leeway)
     }
 
-    /// The claims of a token that `key` signed and that is good at the second `now`, as far as the token itself can say:
-    /// whether it was revoked is another question.
+    /// Checks the signature of a token with `key`, and its claims at the second `now`. Revocations are not checked
+    /// here.
     pub(crate) fn open(&self, jwt: &Jwt<'_>, key: &Key, now: i64) -> Result<Claims, Flaw> {
         key.verify(jwt)?;
         self.accept(jwt.claims()?, now)
@@ -50,7 +50,7 @@ impl Rules {
         if !meets(&payload.aud, &self.audiences) {
             return Err(Flaw::Audience);
         }
-        if now >= self.over_at(payload.exp) {
+        if now >= self.end_with_leeway(payload.exp) {
             return Err(Flaw::Expired);
         }
         let not_yet = |time: Option<i64>| time.is_some_and(|time| self.is_ahead(time, now));

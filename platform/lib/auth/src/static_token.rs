@@ -1,4 +1,4 @@
-//! One token for everything, in a private file.
+//! A token that allows everything, in a private file.
 
 use std::fmt;
 use std::fs;
@@ -16,47 +16,47 @@ use weir_files::Readers;
 
 use crate::{Authorizer, Caller, Denied, Scope, Verdict, bearer};
 
-/// 256 bits: beyond guessing.
+/// The length of a new token in bytes, before encoding: 256 bits cannot be guessed.
 const TOKEN_BYTES: usize = 32;
-/// Anything shorter was not made by a generator.
+/// The shortest token that is accepted, in characters: a shorter one was not made by a generator.
 const SHORTEST: usize = 16;
-/// Far above any token, far below anything that would hurt to read.
+/// The largest file that is read, in bytes: far larger than any token.
 const LONGEST_FILE: u64 = 64 * 1024;
 
-/// Whoever knows the token of one file may read everything.
+/// An authorizer with one token, whose bearer may read everything.
 #[derive(Clone)]
 pub struct StaticToken {
     token: String,
 }
 
-/// The token file is not usable.
+/// Why a token file cannot be used.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// It cannot be read or made.
+    /// The file cannot be read or created.
     #[error("token file `{}` cannot be {action}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// `read` or `created`.
+        /// The action that failed: `read` or `created`.
         action: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Every user of this machine can read or write it.
+    /// Every user of this machine can read or write the file.
     #[error("token file `{}` is open to everybody (mode {mode:03o})", path.display())]
     Open {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// What is in it is no token.
+    /// The content of the file is no token.
     #[error("token file `{}` holds no usable token", path.display())]
     Unusable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The system gives no random bytes.
+    /// The operating system gives no random bytes.
     #[error("random bytes are not available")]
     Random,
 }
@@ -74,7 +74,7 @@ impl Classify for TokenError {
         match self {
             Self::Open { path, .. } => Some(format!("run `chmod 600 {}`", path.display())),
             Self::Unusable { path } => Some(format!(
-                "write one line of at least {SHORTEST} visible ASCII characters, or remove `{}` to have one made",
+                "write one line of at least {SHORTEST} visible ASCII characters, or remove `{}` so that a new token is made",
                 path.display()
             )),
             Self::File { .. } => Some("check the directory's owner and mode".to_owned()),
@@ -84,14 +84,15 @@ impl Classify for TokenError {
 }
 
 impl StaticToken {
-    /// The token in `path`. If there is no such file, one is made: mode 0600, 256 random bits in base64url and a line
-    /// feed. Of several processes that do so at once, all get the same token.
+    /// Reads the token in the file `path`. If there is no such file, it is created with mode 0600 and a new token: 256
+    /// random bits in base64url, and a line feed. If several processes do so at once, all of them get one token.
     ///
     /// # Errors
-    /// When the file cannot be read or made, is open to everybody, or holds no token.
+    /// When the file cannot be read or created, is accessible to every user, or contains no token.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         match Self::read(path) {
             Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                // Read back, because another process may have created the file first.
                 create(path)?;
                 Self::read(path)
             }
@@ -99,10 +100,10 @@ impl StaticToken {
         }
     }
 
-    /// A token that is known already.
+    /// An authorizer with a given token.
     ///
     /// # Errors
-    /// [`Denied::Invalid`] if it is too short or holds anything but visible ASCII.
+    /// [`Denied::Invalid`] if the token is too short, or has other characters than visible ASCII.
     pub fn new(token: &str) -> Result<Self, Denied> {
         if token.len() >= SHORTEST && token.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self {
@@ -113,13 +114,13 @@ impl StaticToken {
         }
     }
 
-    /// The token itself, for those who print it on purpose or send it.
+    /// The token itself, for code that prints it on purpose or sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.token
     }
 
-    /// Compares in a time that does not depend on where they differ.
+    /// Checks a token in a time that does not depend on where it differs.
     ///
     /// # Errors
     /// [`Denied::Missing`] without a token, [`Denied::Invalid`] with another one.
@@ -132,6 +133,7 @@ impl StaticToken {
         }
     }
 
+    /// Reads the token in the file `path`.
     fn read(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::File {
             path: path.to_owned(),
@@ -139,6 +141,7 @@ impl StaticToken {
             source,
         };
         let metadata = fs::metadata(path).map_err(failed)?;
+        // The group may have access: operators give a file to several accounts in this way.
         if metadata.mode() & 0o007 != 0 {
             return Err(TokenError::Open {
                 path: path.to_owned(),
@@ -168,7 +171,8 @@ impl Authorizer for StaticToken {
     }
 }
 
-/// Makes the file, unless somebody else does: it appears whole, under its name, or not at all.
+/// Creates the file with a new token, unless another process has done so. The file appears under its name with its
+/// whole content, or not at all.
 fn create(path: &Path) -> Result<(), TokenError> {
     let mut secret = [0; TOKEN_BYTES];
     SystemRandom::new().fill(&mut secret).map_err(|_| TokenError::Random)?;

@@ -1,4 +1,4 @@
-//! An issuer for tests: it signs with two keys that everybody knows, and can be made to fail.
+//! An issuer for tests, which signs with two public test keys and can be made to fail.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,18 +15,19 @@ use weir_service::{Shutdown, Tasks, clock};
 
 use crate::issuer::{Fetched, Issuer, IssuerError};
 use crate::keys::Keys;
-use crate::revocation::{Page, Revocation, What};
+use crate::revocation::{Page, Revocation, Revoked};
 use crate::rights::{Bearer, ByRights};
 use crate::{UaaConfig, Verifier};
 
-/// The claim `iss` of every token that is minted here.
+/// The claim `iss` of every token of this issuer.
 pub const ISSUER: &str = "https://uaa.test/oauth/token";
 
-/// A UAA that exists in memory only.
+/// A UAA in memory.
 pub struct TestIssuer {
     pairs: [SigningKey; 2],
-    /// Which keys are published, and which of them signs.
+    /// The indices of the keys that are published.
     published: Mutex<Vec<usize>>,
+    /// The index of the key that signs.
     signing: Mutex<usize>,
     revocations: Mutex<Vec<Revocation>>,
     tokens: AtomicU64,
@@ -34,7 +35,7 @@ pub struct TestIssuer {
     feed_away: AtomicBool,
     missing: AtomicBool,
     fetches: AtomicU64,
-    /// By user.
+    /// The sources that each user may read, by user id.
     rights: Mutex<HashMap<String, Vec<String>>>,
     questions: AtomicU64,
 }
@@ -43,7 +44,7 @@ impl TestIssuer {
     /// An issuer that signs with its first key.
     ///
     /// # Panics
-    /// Never: its keys are part of it.
+    /// Never, because its keys are compiled in.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let pair = |index: usize, text: &str| {
@@ -70,7 +71,7 @@ impl TestIssuer {
         })
     }
 
-    /// The claims of a fresh token of user `name` with these scopes, good for ten minutes.
+    /// The claims of a new token of user `name` with these scopes, valid for ten minutes.
     #[must_use]
     pub fn claims(&self, name: &str, scopes: &[&str]) -> Value {
         let now = clock::now_nanos() / 1_000_000_000;
@@ -89,13 +90,13 @@ impl TestIssuer {
         })
     }
 
-    /// A fresh token of user `name` with these scopes.
+    /// A new token of user `name` with these scopes.
     #[must_use]
     pub fn token(&self, name: &str, scopes: &[&str]) -> String {
         self.sign(&self.claims(name, scopes))
     }
 
-    /// Any claims as a token.
+    /// A token with any claims, signed with the current key.
     #[must_use]
     pub fn sign(&self, claims: &Value) -> String {
         let signing = *self.signing.lock();
@@ -106,7 +107,7 @@ impl TestIssuer {
         )
     }
 
-    /// Any header and claims, signed with one of the two keys.
+    /// A token with any header and claims, signed with one of the two keys.
     ///
     /// # Panics
     /// When there is no such key.
@@ -115,7 +116,7 @@ impl TestIssuer {
         self.sign_text(&header.to_string(), &claims.to_string(), key)
     }
 
-    /// Any two texts as a token, signed with one of the two keys.
+    /// A token with any texts as header and claims, signed with one of the two keys.
     ///
     /// # Panics
     /// When there is no such key.
@@ -124,62 +125,62 @@ impl TestIssuer {
         self.pairs[key].sign_text(header, claims)
     }
 
-    /// The public half of one of the two keys, DER (`RSAPublicKey`).
+    /// The public key of one of the two pairs, in DER (`RSAPublicKey`).
     #[must_use]
     pub fn public_der(&self, key: usize) -> Vec<u8> {
         self.pairs[key].public().der().to_vec()
     }
 
-    /// Signs with the second key from now on; the first stays published if there is to be an overlap.
+    /// Signs with the second key from now on. The first key stays published if `overlap` is true.
     pub fn rotate(&self, overlap: bool) {
         *self.signing.lock() = 1;
         *self.published.lock() = if overlap { vec![0, 1] } else { vec![1] };
     }
 
-    /// Revokes something: what was issued until now, remembered for an hour.
-    pub fn revoke(&self, what: What) {
+    /// Revokes the named tokens that were issued until now. The revocation lasts for an hour.
+    pub fn revoke(&self, revoked: Revoked) {
         let now = clock::now_nanos() / 1_000_000_000;
         self.revocations.lock().push(Revocation {
-            what,
+            revoked,
             before: now,
             until: now + 3600,
         });
     }
 
-    /// Whether it answers.
+    /// Sets whether the issuer is unreachable.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether it says what was revoked, when it answers.
+    /// Sets whether the issuer refuses to answer requests for revocations.
     pub fn set_feed_away(&self, away: bool) {
         self.feed_away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether everything that it is asked for is answered with 404, as by a router that does not know it yet.
+    /// Sets whether every request is answered with "not found", as by a router that does not know the issuer yet.
     pub fn set_missing(&self, missing: bool) {
         self.missing.store(missing, Ordering::Relaxed);
     }
 
-    /// How often its keys were asked for.
+    /// The number of fetches of keys.
     #[must_use]
     pub fn fetches(&self) -> u64 {
         self.fetches.load(Ordering::Relaxed)
     }
 
-    /// What user `name` may read, with tokens that have the scope `logs.read`.
+    /// Sets the sources that user `name` may read with a token that has the scope `logs.read`.
     pub fn set_rights(&self, name: &str, sources: &[&str]) {
         let sources = sources.iter().map(|source| (*source).to_owned()).collect();
         self.rights.lock().insert(format!("id-of-{name}"), sources);
     }
 
-    /// How often it was asked what somebody may read.
+    /// The number of requests for the rights of a bearer.
     #[must_use]
     pub fn questions(&self) -> u64 {
         self.questions.load(Ordering::Relaxed)
     }
 
-    /// What `/token_keys` answers.
+    /// The answer of `/token_keys`.
     #[must_use]
     pub fn jwks(&self) -> String {
         let published = self.published.lock();
@@ -190,7 +191,7 @@ impl TestIssuer {
         json!({ "keys": keys }).to_string()
     }
 
-    /// The configuration of a verifier for this issuer; it looks for revocations ten times a second.
+    /// The configuration of a verifier for this issuer, which reads revocations ten times a second.
     #[must_use]
     pub fn config(&self) -> UaaConfig {
         UaaConfig {
@@ -206,7 +207,7 @@ impl TestIssuer {
         }
     }
 
-    /// A verifier of its tokens.
+    /// A verifier of the tokens of this issuer.
     #[must_use]
     pub fn verifier(self: &Arc<Self>, shutdown: &Shutdown, tasks: &Tasks) -> Arc<Verifier> {
         Verifier::start(
@@ -219,6 +220,7 @@ impl TestIssuer {
         )
     }
 
+    /// The error that the issuer is set to answer with, if there is one.
     fn present(&self) -> Result<(), IssuerError> {
         if self.missing.load(Ordering::Relaxed) {
             return Err(IssuerError::Missing {
@@ -235,7 +237,7 @@ impl TestIssuer {
     }
 }
 
-/// The name of a key.
+/// The name of the key with this index.
 #[must_use]
 pub fn kid(key: usize) -> String {
     format!("key-{}", key + 1)
@@ -246,7 +248,7 @@ impl Issuer for TestIssuer {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         let keys = self
             .present()
-            .map(|()| Keys::parse(self.jwks().as_bytes()).expect("our own keys"));
+            .map(|()| Keys::parse(self.jwks().as_bytes()).expect("the keys of the test issuer"));
         Box::pin(async { keys })
     }
 

@@ -1,8 +1,8 @@
-//! Checks UAA's tokens here: no call for a token whose key is known.
+//! Checks UAA's tokens, without a call to UAA for a token whose key is known.
 //!
-//! What was found good is remembered by the token's SHA-256 until something changes that could make it bad (keys,
-//! revocations, what users may read); its expiry is looked at each time. Failures are not remembered: they are cheap to
-//! find again, and nobody can fill a cache with them.
+//! A valid token is remembered by its SHA-256 until a change could make it invalid (of keys, revocations, or rights).
+//! Its expiry is checked each time. Refusals are not remembered: they are cheap to find again, and an attacker could
+//! fill a cache with them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +15,9 @@ use weir_service::{Clock, Shutdown, Tasks};
 
 use crate::access::Access;
 use crate::issuer::Issuer;
-use crate::jwt::Shown;
+use crate::jwt::ParsedToken;
 use crate::lease::Lease;
-use crate::rights::is_asked_for;
+use crate::rights::needs_rights;
 use crate::rules::Rules;
 use crate::{Authorizer, Caller, Denied, UaaConfig, Verdict, bearer};
 
@@ -28,16 +28,18 @@ mod state;
 use cache::Cache;
 pub(crate) use state::State;
 
-/// How many verified tokens are remembered. Each takes about a kilobyte, beside what it may read.
-const CACHE: usize = 10_000;
+/// The number of verified tokens that are remembered. Each takes about a kilobyte, and the names of its sources in
+/// addition.
+const CACHED_TOKENS: usize = 10_000;
 
-/// How many sources their callers may name in all. Each takes about a hundred bytes, once for all tokens of one bearer.
+/// The number of sources that the remembered callers may name in all. Each takes about a hundred bytes, once for all
+/// tokens of one bearer.
 const CACHED_SOURCES: usize = 500_000;
 
-/// How long a request may wait for a key that is not known.
+/// How long a request waits for an unknown key to be fetched.
 const KEY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a request may wait for the revocations that were there before the start.
+/// How long a request waits until the revocations from before the start are read.
 const FEED_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An [`Authorizer`] for the tokens of one issuer.
@@ -50,25 +52,25 @@ pub struct Verifier {
     refused: AtomicU64,
 }
 
-/// What a verifier has done so far.
+/// The statistics of a verifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifierStats {
-    /// Tokens that were remembered.
+    /// The number of tokens that were found in the cache.
     pub hits: u64,
-    /// Tokens whose signature was checked and found good.
+    /// The number of tokens whose signature was checked and that were valid.
     pub verified: u64,
-    /// Tokens that were refused.
+    /// The number of tokens that were refused.
     pub refused: u64,
-    /// How long the last fetch from the issuer took.
+    /// How long the last fetch of keys from the issuer took.
     pub fetch: Duration,
-    /// Keys that are known.
+    /// The number of known keys.
     pub keys: usize,
-    /// Revocations that are known.
+    /// The number of known revocations.
     pub revocations: usize,
 }
 
 impl Verifier {
-    /// A verifier that asks `issuer` for its keys and revocations, on two tasks, until `shutdown`.
+    /// A verifier that reads the keys and revocations of `issuer` on tasks of its own, until `shutdown` is requested.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -85,28 +87,31 @@ impl Verifier {
         refresh::start(&state, &issuer, config, shutdown, tasks);
         Arc::new(Self {
             state,
-            cache: Mutex::new(Cache::new(CACHE, CACHED_SOURCES)),
+            cache: Mutex::new(Cache::new(CACHED_TOKENS, CACHED_SOURCES)),
             hits: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
     }
 
-    /// Who the bearer is, and what it may read.
+    /// The bearer of the token, with what it may read.
     ///
     /// # Errors
-    /// Why the token does not count, or that this cannot be said now.
+    /// Why the token is refused, or that it cannot be checked now.
     pub async fn check(&self, token: Option<&str>) -> Result<Caller, Denied> {
         let token = token.and_then(bearer).ok_or(Denied::Missing)?;
+        // The cache has hashes only, so that no token stays in memory after its request.
         let digest = digest(&SHA256, token.as_bytes());
         let epoch = self.state.epoch();
+        // A statement of its own, so that the lock is not held while the rights are asked for.
         let known = self.cache.lock().get(digest.as_ref(), epoch);
         if let Some(caller) = known {
-            if caller.expires_at().is_some_and(|end| self.state.is_over(end)) {
+            // Expiry changes no epoch, so the cache does not know of it.
+            if caller.expires_at().is_some_and(|end| self.state.has_passed(end)) {
                 return self.refuse(Flaw::Expired);
             }
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(self.with_rights_of_now(caller, digest.as_ref(), epoch).await);
+            return Ok(self.with_current_rights(caller, digest.as_ref(), epoch).await);
         }
         let (caller, epoch) = self.verify(token).await?;
         self.verified.fetch_add(1, Ordering::Relaxed);
@@ -114,14 +119,14 @@ impl Verifier {
         Ok(caller)
     }
 
-    /// A caller that is remembered, with what it may read now: the token does not say.
-    async fn with_rights_of_now(&self, caller: Caller, digest: &[u8], epoch: u64) -> Caller {
-        let Some(lease) = caller.lease().filter(|lease| is_asked_for(lease.claims())) else {
+    /// A remembered caller with its current rights, if its token does not contain them.
+    async fn with_current_rights(&self, caller: Caller, digest: &[u8], epoch: u64) -> Caller {
+        let Some(lease) = caller.lease().filter(|lease| needs_rights(lease.claims())) else {
             return caller;
         };
         let scope = match self.state.access().scope(lease.claims()).await {
-            Ok(scope) if !scope.is(lease.scope()) => scope,
-            // Nothing else, or nobody can say: what was said of this very token stands.
+            Ok(scope) if !scope.shares_list(lease.scope()) => scope,
+            // The rights are unchanged, or cannot be asked for. In both cases those of the last check stay.
             _ => return caller,
         };
         let caller = Caller::leased(lease.with_scope(scope));
@@ -129,7 +134,7 @@ impl Verifier {
         caller
     }
 
-    /// What was done so far.
+    /// The statistics so far.
     #[must_use]
     pub fn stats(&self) -> VerifierStats {
         let (keys, revocations, fetch) = self.state.sizes();
@@ -143,15 +148,15 @@ impl Verifier {
         }
     }
 
-    /// Verifies a token; returns in which epoch it was found good.
+    /// Verifies a token. Returns its caller, and the epoch in which the token was valid.
     async fn verify(&self, token: &str) -> Result<(Caller, u64), Denied> {
-        let Shown { jwt, key_id } = match Shown::parse(token) {
-            Ok(shown) => shown,
+        let ParsedToken { jwt, key_id } = match ParsedToken::parse(token) {
+            Ok(parsed) => parsed,
             Err(flaw) => return self.refuse(flaw),
         };
         self.fetch_key(&key_id).await?;
         self.wait_for_revocations().await?;
-        // In this order: what changes after the epoch was read makes this verdict be forgotten.
+        // The epoch is read before keys and revocations: a change after that makes the cache forget this result.
         let epoch = self.state.epoch();
         let Some(key) = self.state.key(&key_id) else {
             return self.refuse(Flaw::UnknownKey);
@@ -165,12 +170,14 @@ impl Verifier {
         Ok((Caller::leased(lease), epoch))
     }
 
-    /// Asks the issuer for a key that is not known, and waits for the answer; which may be that there is none.
+    /// Asks the issuer for its keys if this one is unknown, and waits for the answer. The key may still be unknown
+    /// then.
     async fn fetch_key(&self, id: &str) -> Result<(), Denied> {
         if self.state.key(id).is_some() {
             return Ok(());
         }
         let answered = tokio::time::timeout(KEY_DEADLINE, self.state.ask_for_keys()).await;
+        // The fetch of another request may have brought the key although this one failed or was too late.
         if answered == Ok(true) || self.state.key(id).is_some() {
             return Ok(());
         }
@@ -178,18 +185,20 @@ impl Verifier {
         Err(Denied::Unavailable)
     }
 
-    /// Waits until it is known what was revoked before we started: a token might be good only because nobody told us.
+    /// Waits until the revocations from before the start are read. Without them, a revoked token would be accepted.
     async fn wait_for_revocations(&self) -> Result<(), Denied> {
         let known = tokio::time::timeout(FEED_DEADLINE, self.state.revocations_known()).await;
         if known == Ok(true) {
             return Ok(());
         }
-        tracing::debug!("what was revoked could not be read yet");
+        tracing::debug!("the revocations from before the start could not be read yet");
         Err(Denied::Unavailable)
     }
 
+    /// Counts a refused token.
     fn refuse<T>(&self, flaw: Flaw) -> Result<T, Denied> {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        // Any client can cause this line, so it is not logged by default.
         tracing::debug!(reason = %flaw, "token refused");
         Err(flaw.into())
     }

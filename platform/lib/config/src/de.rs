@@ -1,8 +1,8 @@
-//! Reads the tree into serde types, keeping track of the key: an error knows its place.
+//! Reads the tree of nodes into serde types. It keeps track of the key, so that an error has its place.
 //!
-//! Values from TOML must have the type that is asked for. Values from the environment and from flags are text and take
-//! the type that is asked for: lists are `a,b,c` or a TOML array, tables a TOML inline table, an empty text is `None`
-//! where that is possible.
+//! A value from TOML must have the type of its setting. A value from the environment or a flag is text, and is parsed
+//! as the type of its setting: a list is `a,b,c` or a TOML array, a table is a TOML inline table, and an empty text is
+//! `None` for an optional setting.
 
 mod error;
 
@@ -15,7 +15,7 @@ pub(crate) use error::{DeError, Fault};
 use crate::node::{self, Node, Step, Value};
 use crate::value::SECRET;
 
-/// A node to be read, and the way to it.
+/// A deserializer of one node, with the path to it.
 #[derive(Debug)]
 pub(crate) struct NodeDeserializer<'n> {
     node: &'n Node,
@@ -27,9 +27,13 @@ impl<'n> NodeDeserializer<'n> {
         Self { node, path: Vec::new() }
     }
 
+    /// Reads the node, and adds its place to an error.
     fn run<T>(self, read: impl FnOnce(&'n Node, &[Step]) -> Result<T, DeError>) -> Result<T, DeError> {
         read(self.node, &self.path).map_err(|error| error.at(&self.path))
     }
+
+    // In the following methods, a text that cannot be parsed is given to the visitor as text. Its error then says what
+    // the visitor expects.
 
     fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.run(|node, path| match &node.value {
@@ -78,7 +82,7 @@ impl<'n> NodeDeserializer<'n> {
     }
 }
 
-/// Reads a node as what it is.
+/// Reads a node as the type that it has.
 fn any<'de, V: Visitor<'de>>(node: &Node, path: &[Step], visitor: V) -> Result<V::Value, DeError> {
     match &node.value {
         Value::Text(text) | Value::String(text) => visitor.visit_str(text),
@@ -112,7 +116,7 @@ fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value, D
     }
 }
 
-/// `a,b,c` or a TOML array.
+/// Parses a text as a list: `a,b,c` or a TOML array.
 fn list(text: &str, node: &Node) -> Node {
     if text.trim_start().starts_with('[')
         && let Some(array) = inline(text, node)
@@ -130,7 +134,7 @@ fn list(text: &str, node: &Node) -> Node {
     }
 }
 
-/// One TOML value, with the origin of the text.
+/// Parses a text as one TOML value, whose parts all get the origin of the text.
 fn inline(text: &str, node: &Node) -> Option<Node> {
     fn adopt(value: &mut Node, origin: &node::Origin) {
         value.origin = origin.clone();
@@ -143,12 +147,13 @@ fn inline(text: &str, node: &Node) -> Option<Node> {
     let Value::Table(mut table) = node::parse("", &format!("value = {text}")).ok()?.value else {
         return None;
     };
-    // More than the one key means that the text was more than a value.
+    // If there is another key, the text has more than a value in it.
     let mut value = table.remove("value").filter(|_| table.is_empty())?;
     adopt(&mut value, &node.origin);
     Some(value)
 }
 
+/// The items of a list, without those that were dropped.
 struct Items<'n> {
     items: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
     path: &'n [Step],
@@ -158,6 +163,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = DeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DeError> {
+        // Dropped items are skipped but keep their index, so that later problems have the right key.
         match self.items.find(|(_, node)| !matches!(node.value, Value::Dropped)) {
             None => Ok(None),
             Some((index, node)) => {
@@ -168,6 +174,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
+/// The entries of a table, without those that were dropped.
 struct Entries<'n> {
     entries: std::collections::btree_map::Iter<'n, String, Node>,
     value: Option<(&'n str, &'n Node)>,
@@ -206,6 +213,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
+/// Implements the methods of `Deserializer` that read a node in one way.
 macro_rules! read_as {
     ($read:ident: $($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
@@ -266,6 +274,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DeError> {
         let read = visitor.visit_newtype_struct(self);
+        // Whatever is wrong inside of a secret, its value must not be in the report.
         if name == SECRET {
             read.map_err(DeError::secret)
         } else {

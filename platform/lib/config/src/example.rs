@@ -1,15 +1,15 @@
-//! The commented example of a configuration: every key with its text, its default and what is allowed.
+//! The commented example of a configuration: every key with its text, its default and the allowed values.
 
 use std::fmt::Write as _;
 
 use crate::setting::derived::below;
 use crate::{Key, RenderError, Setting, Shape};
 
-/// Columns of a comment.
+/// The width of a comment in columns.
 const WIDTH: usize = 100;
 
-/// Writes every key of `R` as TOML: its text and what is allowed as comments, then its default. A key without a default is
-/// written as a comment. The text loads as the default configuration.
+/// Writes every key of `R` as TOML: its text and the allowed values as comments, and then its default. A key without a
+/// default is written as a comment. The result loads as the default configuration.
 ///
 /// # Errors
 /// When the type has no TOML form.
@@ -22,7 +22,8 @@ pub fn example<R: Setting + Default>() -> Result<String, RenderError> {
     Ok(text.trim_start().to_owned())
 }
 
-/// Writes the keys of the table at `path`, single values first as TOML wants it. `mark` stands before a key without a default.
+/// Writes the keys of the table at `path`. Single values come first, because in TOML a key after the head of a subtable
+/// belongs to that subtable. `mark` stands before a key without a default.
 fn table(text: &mut String, path: &str, keys: &[Key], defaults: &toml::Table, mark: &str) {
     for key in keys {
         let default = defaults.get(key.name);
@@ -89,7 +90,7 @@ fn table(text: &mut String, path: &str, keys: &[Key], defaults: &toml::Table, ma
     }
 }
 
-/// Writes a table with its text above, as a comment if nothing of it has a default.
+/// Writes a table with its text above it. The table is written as a comment if it has no default.
 fn section(text: &mut String, key: &Key, as_comment: bool, write: impl FnOnce(&mut String)) {
     text.push('\n');
     comment(text, key.text);
@@ -103,6 +104,7 @@ fn section(text: &mut String, key: &Key, as_comment: bool, write: impl FnOnce(&m
     }
 }
 
+/// Writes a part of the example as comments.
 fn commented(text: &mut String, write: impl FnOnce(&mut String)) {
     let mut part = String::new();
     write(&mut part);
@@ -113,7 +115,7 @@ fn commented(text: &mut String, write: impl FnOnce(&mut String)) {
     }
 }
 
-/// Writes the paragraphs of `words` as comments, wrapped.
+/// Writes the paragraphs of `words` as comments, wrapped at [`WIDTH`].
 fn comment(text: &mut String, words: &str) {
     for paragraph in words.lines() {
         let mut line = String::from("#");

@@ -1,4 +1,4 @@
-//! TOML, environment and flags into validated values, all problems at once.
+//! Reads a component's configuration from TOML, the environment and flags, and reports all problems at once.
 //!
 //! A setting is written once, as a field:
 //!
@@ -9,7 +9,7 @@
 //! #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 //! #[serde(deny_unknown_fields, default)]
 //! struct RawConfig {
-//!     /// Where to serve gRPC.
+//!     /// Address on which gRPC is served.
 //!     #[setting(default = "127.0.0.1:8083")]
 //!     listen: ListenAddr,
 //!     /// Most client streams at a time.
@@ -22,18 +22,20 @@
 //! # Ok::<(), weir_config::RenderError>(())
 //! ```
 //!
-//! The derive [`Setting`](macro@Setting) makes the defaults, the checks and the example out of that. A component turns such a
-//! `RawConfig` into its `Config` by `TryFrom<RawConfig, Error = Problems>`, which begins with [`Setting::problems`] and adds
-//! what only the component knows; nothing past `main` sees the raw one. [`Loader`] merges, strongest first:
+//! The derive [`Setting`](macro@Setting) makes the defaults, the checks and the example from these fields. A component
+//! turns such a `RawConfig` into its `Config` by `TryFrom<RawConfig, Error = Problems>`, which begins with
+//! [`Setting::problems`] and adds the checks that only the component can make. No code behind `main` uses the raw form.
+//! [`Loader`] merges the sources, strongest first:
 //!
 //! 1. flags: `ingress.listen=127.0.0.1:0`
-//! 2. the environment: `DOPPLER__INGRESS__LISTEN=127.0.0.1:0` (component in upper case, `-` as `_`, `__` between levels)
+//! 2. the environment: `DOPPLER__INGRESS__LISTEN=127.0.0.1:0` (component in upper case, `-` as `_`, `__` between
+//!    levels)
 //! 3. the file
 //! 4. the defaults
 //!
-//! and reports every [`Problem`] with key, value, where it was set and what is allowed. A key nobody knows is a problem
-//! too, with the nearest key that exists. [`render()`] prints the effective configuration, [`example()`] the commented
-//! defaults; a [`Secret`] is redacted in both and everywhere else.
+//! It reports every [`Problem`] with the key, the value, the place where it was set, and the allowed values. An unknown
+//! key is a problem too, which names the known key that is most like it. [`render()`] prints the effective
+//! configuration, and [`example()`] the commented defaults. A [`Secret`] is redacted in both and everywhere else.
 
 mod de;
 mod example;

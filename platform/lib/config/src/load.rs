@@ -1,4 +1,4 @@
-//! From the three sources to one typed configuration, or to everything that is wrong with it.
+//! Loads a typed configuration from the file, the environment and flags, or reports all of its problems.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::node::{self, Node, Origin, Step, Value};
 use crate::setting::derived;
 use crate::{Problem, Problems};
 
-/// Loads the raw configuration of `component`: see [`Loader`], which can do more.
+/// Loads the raw configuration of `component`. [`Loader`] validates as well.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// All problems of the configuration.
 pub fn load<R: DeserializeOwned>(
     component: &str,
     file: Option<&Path>,
@@ -29,12 +29,12 @@ pub fn load<R: DeserializeOwned>(
     loader.raw()
 }
 
-/// This process's environment. A variable that is not UTF-8 is left out: none of ours can be.
+/// The environment of this process. A variable that is not UTF-8 is left out, because no setting can have such a value.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Where a configuration comes from.
+/// Loads a configuration from its sources.
 #[derive(Debug, Clone)]
 pub struct Loader {
     component: String,
@@ -44,7 +44,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// The configuration of `component` (a subcommand's name), from nowhere but its defaults yet.
+    /// A loader for `component`, which is the name of a subcommand. Without further sources it loads the defaults.
     #[must_use]
     pub fn new(component: &str) -> Self {
         Self {
@@ -55,21 +55,22 @@ impl Loader {
         }
     }
 
-    /// From this TOML file.
+    /// Adds a TOML file as source.
     #[must_use]
     pub fn file(mut self, path: &Path) -> Self {
         self.file = Some(path.to_owned());
         self
     }
 
-    /// From these environment variables ([`environment`]), stronger than the file.
+    /// Adds environment variables ([`environment`]), which are stronger than the file.
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.env.extend(variables);
         self
     }
 
-    /// From these flags, `ingress.listen` and its value, strongest of all; of two for one key the last counts.
+    /// Adds flags as pairs of a key such as `ingress.listen` and its value. They are stronger than all other sources.
+    /// Of two flags with one key, the last one counts.
     #[must_use]
     pub fn overrides(mut self, overrides: &[(String, String)]) -> Self {
         self.overrides.extend_from_slice(overrides);
@@ -79,7 +80,7 @@ impl Loader {
     /// Reads the raw configuration.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// All problems of the configuration.
     pub fn raw<R: DeserializeOwned>(self) -> Result<R, Problems> {
         match self.read() {
             (Some(raw), problems) => problems.into_result(raw),
@@ -87,10 +88,10 @@ impl Loader {
         }
     }
 
-    /// Reads and validates. The raw form comes along for [`crate::render()`].
+    /// Reads and validates the configuration. The raw form is returned as well, for [`crate::render()`].
     ///
     /// # Errors
-    /// Everything that is wrong: what cannot be read, and what is read and not allowed.
+    /// All problems: values that cannot be read, and values that are not allowed.
     pub fn load<R, C>(self) -> Result<(R, C), Problems>
     where
         R: DeserializeOwned + Clone,
@@ -107,7 +108,7 @@ impl Loader {
         }
     }
 
-    /// What can be read, with everything that cannot left at its default.
+    /// Reads every value that can be read. A value that cannot be read has its default, and is reported as a problem.
     fn read<R: DeserializeOwned>(self) -> (Option<R>, Problems) {
         let mut problems = Problems::default();
         let mut tree = self
@@ -116,6 +117,7 @@ impl Loader {
             .and_then(|path| read_file(path, &mut problems))
             .unwrap_or_else(Node::root);
         self.merge(&mut tree);
+        // serde stops at the first error. Each round reports one, drops its value from the tree and reads again.
         loop {
             let error = match R::deserialize(NodeDeserializer::root(&tree)) {
                 Ok(raw) => return (Some(raw), problems),
@@ -126,7 +128,8 @@ impl Loader {
             if !follows(&error, node) {
                 problems.push(problem(&error, &path, node));
             }
-            // Without its root there is nothing to read; a node that is gone already would be found again for ever.
+            // Without its root the tree has nothing to read, and the error of a dropped node would come again in every
+            // round.
             if path.is_empty() || matches!(node.value, Value::Dropped) {
                 return (None, problems);
             }
@@ -140,6 +143,7 @@ impl Loader {
             origin: Origin::Environment(name.into()),
             value: Value::Text(value.to_owned()),
         };
+        // The environment comes first, so that a flag replaces its value.
         for (name, value) in &self.env {
             if let Some(key) = name.strip_prefix(&prefix) {
                 let key = key.to_lowercase();
@@ -187,6 +191,7 @@ fn read_file(path: &Path, problems: &mut Problems) -> Option<Node> {
             let line = node::line(&text, error.span().map_or(0, |span| span.start));
             unusable(
                 format!("{name}:{line}"),
+                // A problem is shown on one line.
                 format!("is not TOML: {}", error.message().replace('\n', ", ")),
                 None,
             );
@@ -195,7 +200,7 @@ fn read_file(path: &Path, problems: &mut Problems) -> Option<Node> {
     }
 }
 
-/// Whether a key is missing only because what was there has been reported already.
+/// Whether a key is missing only because its value was dropped after its problem was reported.
 fn follows(error: &DeError, node: &Node) -> bool {
     match (&error.fault, &node.value) {
         (Fault::Missing(name), Value::Table(table)) => table.contains_key(*name),
@@ -203,6 +208,7 @@ fn follows(error: &DeError, node: &Node) -> bool {
     }
 }
 
+/// Describes an error of serde for operators.
 fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
     let mut key = node::key(path);
     let mut value = node.text().filter(|_| !error.secret);
@@ -210,6 +216,7 @@ fn problem(error: &DeError, path: &[Step], node: &Node) -> Problem {
     let mut reason = error.to_string();
     match &error.fault {
         Fault::UnknownKey(known) => {
+            // A misspelt key may be that of a secret.
             value = None;
             let (last, parents) = path.split_last().map_or(("", path), |(last, parents)| match last {
                 Step::Key(name) => (name.as_str(), parents),

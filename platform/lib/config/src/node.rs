@@ -1,4 +1,4 @@
-//! The merged configuration before it has types: a tree whose every value knows where it came from.
+//! The merged configuration before it is read into types: a tree in which each value has its origin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where a value was given.
+/// The place where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// In a file, at a line (from 1).
+    /// The value is in a file, at a line that is counted from 1.
     File(Arc<str>, usize),
-    /// In an environment variable.
+    /// The value is that of an environment variable.
     Environment(Arc<str>),
-    /// In a flag.
+    /// The value was given by a flag.
     Flag,
 }
 
@@ -28,37 +28,38 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it was given.
+/// A value with its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) origin: Origin,
     pub(crate) value: Value,
 }
 
+/// A value before it is read into a type.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
-    /// From the environment or a flag: typed by whoever reads it.
+    /// A text from the environment or a flag. It takes the type of the setting that it is read into.
     Text(String),
     String(String),
     Integer(i128),
     Float(f64),
     Boolean(bool),
-    /// A TOML date: we have no use for it but to say that it is wrong.
+    /// A date, which TOML has and no setting accepts. It is kept for the error.
     Date(String),
     Array(Vec<Node>),
     Table(BTreeMap<String, Node>),
-    /// Was a problem and was reported; reads as if it were not there.
+    /// A value whose problem was reported. It is read as if it were absent.
     Dropped,
 }
 
-/// One step from the root to a value.
+/// One step on the path from the root to a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     Key(String),
     Index(usize),
 }
 
-/// `ingress.listen`, `peers[2].address`.
+/// Writes a path as a key: `ingress.listen`, `peers[2].address`.
 pub(crate) fn key(path: &[Step]) -> String {
     let mut key = String::new();
     for step in path {
@@ -83,7 +84,7 @@ impl Node {
         }
     }
 
-    /// The value as it was written, if it is a single one.
+    /// The value as it was written, unless it is a list or a table.
     pub(crate) fn text(&self) -> Option<String> {
         match &self.value {
             Value::Text(text) | Value::String(text) | Value::Date(text) => Some(text.clone()),
@@ -94,12 +95,13 @@ impl Node {
         }
     }
 
-    /// Puts `node` at `path`, making tables on the way and replacing what is there.
+    /// Puts `node` at `path`. Missing tables on the path are made, and the value at the path is replaced.
     pub(crate) fn insert(&mut self, path: &[&str], node: Self) {
         let Some((first, rest)) = path.split_first() else {
             *self = node;
             return;
         };
+        // A stronger source has given a table where a weaker one has a value.
         if !matches!(self.value, Value::Table(_)) {
             self.value = Value::Table(BTreeMap::new());
         }
@@ -115,7 +117,7 @@ impl Node {
         }
     }
 
-    /// The node at `path`, or the last one on the way to it.
+    /// The node at `path`, or the last node on the path that exists.
     pub(crate) fn nearest(&mut self, path: &[Step]) -> &mut Self {
         let mut node = self;
         for step in path {
@@ -128,7 +130,7 @@ impl Node {
                 break;
             }
             node = match (&mut node.value, step) {
-                (Value::Table(table), Step::Key(name)) => table.get_mut(name).expect("it was just seen"),
+                (Value::Table(table), Step::Key(name)) => table.get_mut(name).expect("the table contains the key"),
                 (Value::Array(items), Step::Index(index)) => &mut items[*index],
                 _ => unreachable!("only tables and arrays descend"),
             };
@@ -137,7 +139,7 @@ impl Node {
     }
 }
 
-/// Reads a TOML document. `name` is what origins call it.
+/// Reads a TOML document. `name` is the name of the file in origins.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Node, toml::de::Error> {
     let table = DeTable::parse(text)?;
     let document = Document {
@@ -147,11 +149,12 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Node, toml::de::Error> {
     Ok(document.node(table.span().start, Value::Table(document.table(table.get_ref()))))
 }
 
-/// The line (from 1) of a byte offset.
+/// The line of a byte offset, counted from 1.
 pub(crate) fn line(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
+/// A TOML document that is converted to nodes.
 struct Document<'t> {
     name: Arc<str>,
     text: &'t str,
@@ -178,7 +181,7 @@ impl Document<'_> {
             DeValue::String(text) => Value::String(text.clone().into_owned()),
             DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
-                // Too large for anything that reads it: it fails there, with its key.
+                // No setting accepts a number of this size. As text it fails there, and the error names the key.
                 Err(_) => Value::String(number.to_string()),
             },
             DeValue::Float(number) => number

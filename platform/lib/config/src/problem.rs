@@ -1,22 +1,23 @@
-//! Everything that is wrong with a configuration, for one report.
+//! The problems of a configuration, collected for one report.
 
 use std::fmt;
 
 use serde::Serialize;
 use weir_error::{Classify, ErrorKind};
 
-/// One thing that is wrong.
+/// A problem of one setting, or of the configuration as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key with its levels: `ingress.listen`. Empty if the file as a whole is meant.
+    /// The key with its levels, such as `ingress.listen`. Empty if the problem concerns the file as a whole.
     pub key: String,
     /// The value as it was given, unless it is a secret or a table.
     pub value: Option<String>,
-    /// Where it was given: `doppler.toml:3`, `env DOPPLER__INGRESS__LISTEN`, `flag`. `None` for validated values.
+    /// The place where the value was given: `doppler.toml:3`, `env DOPPLER__INGRESS__LISTEN` or `flag`. `None` if the
+    /// problem was found by validation, which does not know the place.
     pub origin: Option<String>,
-    /// What is wrong, or what is allowed.
+    /// What is wrong, or which values are allowed.
     pub reason: String,
-    /// What probably was meant.
+    /// What the operator probably meant.
     pub hint: Option<String>,
 }
 
@@ -42,14 +43,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong, one per line. Empty while nothing is: collect into it, then [`Problems::into_result`].
+/// The problems of a configuration, shown one per line. Validation collects problems in it and ends with
+/// [`Problems::into_result`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
     list: Vec<Problem>,
 }
 
 impl Problems {
-    /// Notes a problem with `key` unless `holds`. `allowed` completes the sentence "must be".
+    /// Adds a problem with `key` unless `holds` is true. `allowed` completes the sentence "must be".
     pub fn require(&mut self, holds: bool, key: &str, value: impl fmt::Display, allowed: impl fmt::Display) {
         if !holds {
             self.push(Problem {
@@ -62,7 +64,7 @@ impl Problems {
         }
     }
 
-    /// Notes that the value of `key` is out of its range. `allowed` completes the sentence "must be".
+    /// Adds a problem with `key`, whose value is not allowed. `allowed` completes the sentence "must be".
     pub fn refuse(&mut self, key: &str, value: &impl Serialize, allowed: impl fmt::Display) {
         let shown = toml::Value::try_from(value).ok().map(|value| match value {
             toml::Value::String(text) => text,
@@ -77,7 +79,7 @@ impl Problems {
         });
     }
 
-    /// The value if there is one; notes a problem with `key` if not.
+    /// Returns the value, and adds a problem with `key` if there is none.
     pub fn required<T>(&mut self, value: Option<T>, key: &str) -> Option<T> {
         if value.is_none() {
             self.reject(key, "must be set");
@@ -85,12 +87,12 @@ impl Problems {
         value
     }
 
-    /// The value of a conversion; notes its error as a problem with `key` if it failed.
+    /// Returns the value of a conversion, and adds its error as a problem with `key` if it has failed.
     pub fn accept<T, E: fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.reject(key, error)).ok()
     }
 
-    /// Notes a problem with `key`, whose value is not worth showing.
+    /// Adds a problem with `key` without showing its value.
     pub fn reject(&mut self, key: &str, reason: impl fmt::Display) {
         self.push(Problem {
             key: key.to_owned(),
@@ -101,12 +103,12 @@ impl Problems {
         });
     }
 
-    /// Notes a problem.
+    /// Adds a problem.
     pub fn push(&mut self, problem: Problem) {
         self.list.push(problem);
     }
 
-    /// Takes over the problems of a part whose keys are below `prefix`.
+    /// Adds the problems of a part of the configuration, whose keys are below `prefix`.
     pub fn nest(&mut self, prefix: &str, part: Self) {
         self.list.extend(part.list.into_iter().map(|problem| {
             let key = if problem.key.is_empty() {
@@ -118,14 +120,15 @@ impl Problems {
         }));
     }
 
-    /// Takes over problems with keys that have none yet: a value that could not be read need not be validated too.
+    /// Adds those problems whose keys have none yet. A value that could not be read was replaced by its default, so
+    /// that the result of its validation means nothing.
     pub(crate) fn merge(&mut self, later: Self) {
         let known: Vec<String> = self.list.iter().map(|problem| problem.key.clone()).collect();
         self.list
             .extend(later.list.into_iter().filter(|problem| !known.contains(&problem.key)));
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether there are no problems so far.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -136,7 +139,7 @@ impl Problems {
         self.list.iter()
     }
 
-    /// `value` if nothing is wrong.
+    /// Returns `value` if there are no problems.
     ///
     /// # Errors
     /// The problems, if there are any.
@@ -144,10 +147,11 @@ impl Problems {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }
 
-    /// What `make` makes if nothing is wrong: for configurations that cannot be made otherwise.
+    /// Returns the result of `make` if there are no problems. It is for configurations that can only be made of valid
+    /// values.
     ///
     /// # Errors
-    /// The problems, if there are any, or if `make` has nothing without saying why.
+    /// The problems, if there are any. If `make` returns `None`, the problem is that the configuration is incomplete.
     pub fn into_result_with<T>(mut self, make: impl FnOnce() -> Option<T>) -> Result<T, Self> {
         if !self.is_empty() {
             return Err(self);
@@ -186,9 +190,9 @@ impl Classify for Problems {
 mod tests {
     use super::*;
 
-    /// Problems collect, nest under their part, and turn into one report.
+    /// Problems are collected, get the prefix of their part, and are shown in one report.
     #[test]
-    fn collects_into_one_report() {
+    fn problems_are_collected_into_one_report() {
         let mut part = Problems::default();
         part.require(true, "listen", "a", "b");
         part.require(false, "queue", 0, "1 to 10");
@@ -205,9 +209,9 @@ mod tests {
         );
     }
 
-    /// A single problem is told in one line; what has one already gets no second.
+    /// A single problem is shown in one line, and a key that has a problem gets no second one.
     #[test]
-    fn says_each_thing_once() {
+    fn each_key_has_one_problem() {
         let mut first = Problems::default();
         first.reject("a", "is odd");
         let mut second = first.clone();

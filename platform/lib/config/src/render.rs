@@ -1,10 +1,10 @@
-//! The effective configuration as people read it.
+//! The effective configuration as TOML text.
 
 use serde::Serialize;
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 
-/// A configuration cannot be written as TOML: a fault of its type.
+/// The error of a configuration whose type cannot be written as TOML.
 #[derive(Debug, Error)]
 #[error("configuration cannot be shown as TOML")]
 pub struct RenderError(#[from] toml::ser::Error);
@@ -15,11 +15,11 @@ impl Classify for RenderError {
     }
 }
 
-/// The configuration as TOML that would load again, but for its secrets, which are redacted. Keys that are `None` are
-/// left out.
+/// Writes a configuration as TOML that can be loaded again, except for its secrets, which are redacted. Keys whose
+/// value is `None` are left out.
 ///
 /// # Errors
-/// When the type has no TOML form, such as a map with keys that are no text.
+/// When the type has no TOML form, such as a map whose keys are not text.
 pub fn render<R: Serialize>(config: &R) -> Result<String, RenderError> {
     Ok(toml::to_string(config)?)
 }

@@ -1,4 +1,4 @@
-//! What a configuration knows about its keys: their text, their shape and what is allowed.
+//! The description of a configuration's keys: their text, their shape and the allowed values.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,15 +8,17 @@ use serde::Serialize;
 use crate::value::{BYTE_SIZE, DURATION, LISTEN_ADDR, PEER_ADDR};
 use crate::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret};
 
-/// A value or a table of a configuration. Tables derive it with [`Default`]; [`crate`] shows how.
+/// A value or a table of a configuration. Tables derive this trait together with [`Default`]; see [`crate`] for an
+/// example.
 pub trait Setting: Serialize {
     /// The form of the value.
     fn shape() -> Shape;
 
-    /// Notes every value that is out of its range. `key` is the key of this value, empty for the whole configuration.
+    /// Adds a problem for every value that is not allowed. `key` is the key of this value, and empty for the whole
+    /// configuration.
     fn check(&self, _key: &str, _problems: &mut Problems) {}
 
-    /// Every value that is out of its range.
+    /// The problems of all values that are not allowed.
     fn problems(&self) -> Problems {
         let mut problems = Problems::default();
         self.check("", &mut problems);
@@ -27,29 +29,30 @@ pub trait Setting: Serialize {
 /// The form of a value: one value, a list, a table or a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
-    /// A single value; the words complete "must be".
+    /// A single value. The words complete the sentence "must be".
     Value(&'static str),
-    /// Keys that are known.
+    /// A table with these keys.
     Table(Vec<Key>),
-    /// Any number of values of one shape.
+    /// A list of values of one shape.
     List(Box<Shape>),
-    /// Values of one shape under names that the operator chooses.
+    /// A table of values of one shape, under names that the operator chooses.
     Map(Box<Shape>),
 }
 
 /// A key of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// The name in its table.
+    /// The name of the key in its table.
     pub name: &'static str,
-    /// The meaning of the value; paragraphs end with a line feed.
+    /// The meaning of the value. Paragraphs are separated by line feeds.
     pub text: &'static str,
-    /// What is allowed, if not every value of the type is; completes "must be".
+    /// The allowed values, if not every value of the type is allowed. The words complete the sentence "must be".
     pub allowed: Option<String>,
     /// The form of the value.
     pub shape: Shape,
 }
 
+/// Implements [`Setting`] for types that are single values.
 macro_rules! values {
     ($($kind:ty => $words:expr),* $(,)?) => {$(
         impl Setting for $kind {
@@ -123,24 +126,25 @@ pub mod derived {
     use std::fmt::Debug;
     use std::str::FromStr;
 
-    /// Reads a default or a bound that stands in the source as text.
+    /// Parses a default or a bound that stands in the source as text.
     #[must_use]
     pub fn parse<T: FromStr<Err: Debug>>(text: &str) -> T {
         text.parse()
             .expect("a default or a bound in the source is of its field's type")
     }
 
-    /// Whether a value lies between its bounds, both included.
+    /// Whether a value lies between its bounds, which are allowed values themselves.
     pub fn within<T: PartialOrd>(value: &T, min: Option<&T>, max: Option<&T>) -> bool {
         min.is_none_or(|min| value >= min) && max.is_none_or(|max| value <= max)
     }
 
-    /// Whether a condition holds. It gives the type to a closure.
+    /// Whether a condition holds for a value. Derived code calls it because it gives a closure the type of its
+    /// parameter.
     pub fn holds<T>(value: &T, condition: impl FnOnce(&T) -> bool) -> bool {
         condition(value)
     }
 
-    /// The key `name` of the table at `table`.
+    /// The full key of `name` in the table with the key `table`.
     #[must_use]
     pub fn below(table: &str, name: &str) -> String {
         if table.is_empty() {

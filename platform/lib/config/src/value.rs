@@ -1,4 +1,4 @@
-//! Values with a unit, an address or a secret in them.
+//! The types of values with a syntax of their own: sizes, durations, addresses and secrets.
 
 mod address;
 mod byte_size;
@@ -21,14 +21,14 @@ pub(crate) use duration::EXPECTED as DURATION;
 pub(crate) use secret::NAME as SECRET;
 pub use secret::Secret;
 
-/// A text is not the value that it should be.
+/// The error of a text that is no value of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {expected}")]
 pub struct ValueError {
     pub(crate) expected: &'static str,
 }
 
-/// Reads a value from text.
+/// A serde visitor that parses a value from text.
 struct Parsed<T> {
     expected: &'static str,
     value: PhantomData<T>,
@@ -55,11 +55,12 @@ impl<T: FromStr<Err = ValueError>> Visitor<'_> for Parsed<T> {
     }
 }
 
-/// Splits `1.5GiB`: a decimal number, exact in thousandths, and a unit.
+/// Splits a text such as `1.5GiB` into the whole number, the thousandths, and the unit.
 fn number_and_unit(text: &str) -> Option<(u64, u64, &str)> {
     let unit = text.trim_start_matches(|character: char| character.is_ascii_digit() || character == '.');
     let number = text.strip_suffix(unit)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // A fourth digit would have to be rounded, and a setting must not mean something else than it says.
     if fraction.is_empty() || fraction.len() > 3 {
         return None;
     }
@@ -67,7 +68,7 @@ fn number_and_unit(text: &str) -> Option<(u64, u64, &str)> {
     Some((whole.parse().ok()?, thousandths, unit.trim_start()))
 }
 
-/// `(whole + thousandths/1000) * unit`, if it is whole and fits.
+/// Computes `(whole + thousandths / 1000) * unit`. Returns `None` if the result is not a whole number or does not fit.
 fn scaled(whole: u64, thousandths: u64, unit: u64) -> Option<u64> {
     let parts = thousandths.checked_mul(unit)?;
     if parts % 1000 != 0 {

@@ -1,4 +1,4 @@
-//! The YAML that the original's job files are made of: a map of texts, or a list of such maps.
+//! The YAML of the original's job files: a map of texts, or a list of such maps.
 //!
 //! ```yaml
 //! ---
@@ -8,24 +8,25 @@
 //!     …
 //! ```
 //!
-//! Values are texts, whatever they look like; `~`, `null` and nothing at all are the empty one. Another form (nesting, a key
-//! that is there twice, a second document) is an error. Errors say where, and show keys, never values: those may be secrets.
+//! Every value is read as text, even if it looks like a number. `~`, `null` and an absent value are the empty text.
+//! Another form (nesting, a key that stands there twice, a second document) is an error. Errors contain the line and
+//! keys, but never values, which may be secrets.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// A text is not YAML of the form that is expected.
+/// The error of a text that is not YAML of the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct YamlError(String);
 
 impl YamlError {
-    /// An error with these words, which show no secrets.
+    /// An error with this text, which must not contain secrets.
     #[must_use]
-    pub fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 }
 
@@ -43,13 +44,13 @@ impl Map {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The keys.
+    /// The keys in the order of the file.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// Reads a map; an empty file is an empty one.
+/// Reads a map. An empty file is an empty map.
 ///
 /// # Errors
 /// The error in the text.
@@ -57,7 +58,7 @@ pub fn map(text: &str) -> Result<Map, YamlError> {
     document(text)
 }
 
-/// Reads a list of maps; an empty file, and `[]`, are an empty one.
+/// Reads a list of maps. An empty file is an empty list, and so is `[]`.
 ///
 /// # Errors
 /// The error in the text.
@@ -65,19 +66,22 @@ pub fn list(text: &str) -> Result<Vec<Map>, YamlError> {
     document::<List>(text).map(|list| list.0)
 }
 
+/// Reads the only document of a text.
 fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlError> {
     let mut documents = serde_yaml_ng::Deserializer::from_str(text);
     let Some(first) = documents.next() else {
         return Ok(T::default());
     };
     let value = T::deserialize(first).map_err(|error| YamlError(words(&error)))?;
+    // A second document would otherwise be ignored without a word.
     match documents.next() {
         None => Ok(value),
         Some(_) => Err(YamlError::new("a second document; expected one")),
     }
 }
 
-/// The words of the library without the value that they quote: it may be a secret. The library does not name the first line.
+/// The error text of the library, without the value that it quotes, which may be a secret. The line is added where it
+/// is the first one, because the library leaves that out.
 fn words(error: &serde_yaml_ng::Error) -> String {
     let error = error.to_string();
     let mut words = match (error.find('"'), error.rfind('"')) {
@@ -149,10 +153,10 @@ impl<'de> Deserialize<'de> for Map {
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Map, A::Error> {
                 let mut map = Map::default();
-                // As an option: a null is no text.
+                // Values are read as options because serde does not accept a null as text.
                 while let Some((key, value)) = entries.next_entry::<String, Option<String>>()? {
                     if map.get(&key).is_some() {
-                        return Err(A::Error::custom(format_args!("`{key}` is there twice")));
+                        return Err(A::Error::custom(format_args!("`{key}` stands there twice")));
                     }
                     map.0.push((key, value.unwrap_or_default()));
                 }

@@ -1,4 +1,4 @@
-//! A component's configuration from its three sources, faultless and faulty.
+//! The configuration of a component from its three sources, with and without faults.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests may say what must hold in the shortest way"
@@ -95,7 +95,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The file's values arrive typed, what it leaves out keeps its default.
+/// The values of a file are read into their types, and keys that the file leaves out have their defaults.
 #[test]
 fn reads_a_file() {
     let raw: Raw = load("doppler", Some(&fixture("doppler.toml")), [], &[]).unwrap();
@@ -116,7 +116,7 @@ fn reads_a_file() {
     assert_eq!(load::<Raw>("doppler", None, [], &[]).unwrap(), Raw::default());
 }
 
-/// Flags beat the environment, it beats the file; text takes the type that is asked for.
+/// Flags are stronger than the environment, which is stronger than the file. Text is parsed as the type of its setting.
 #[test]
 fn stronger_sources_win() {
     let env = pairs(&[
@@ -154,7 +154,7 @@ fn stronger_sources_win() {
     assert_eq!(raw.name, "doppler-a");
 }
 
-/// A misspelt key is refused, with the one that was meant.
+/// A misspelt key is refused, and the report names the key that was probably meant.
 #[test]
 fn misspelt_keys_are_refused() {
     let problems = load::<Raw>("doppler", Some(&fixture("misspelt.toml")), [], &[]).unwrap_err();
@@ -171,7 +171,7 @@ fn misspelt_keys_are_refused() {
     );
 }
 
-/// Every fault is reported in one go, with its place, and no secret is shown.
+/// All faults are reported at once, each with its place, and no secret is shown.
 #[test]
 fn all_faults_are_reported_at_once() {
     let env = pairs(&[("DOPPLER__VERBOSE", "maybe"), ("DOPPLER__RATIO", "half")]);
@@ -197,9 +197,9 @@ fn all_faults_are_reported_at_once() {
     assert_eq!(lines, expected);
 }
 
-/// What cannot be read and what is not allowed come in one report, each once.
+/// Values that cannot be read and values that are not allowed are in one report, each once.
 #[test]
-fn validation_joins_the_report() {
+fn validation_adds_to_the_report() {
     let overrides = pairs(&[("ingress.queue", "1000000"), ("egress.idle", "long"), ("name", "")]);
     let problems = Loader::new("doppler")
         .overrides(&overrides)
@@ -217,7 +217,7 @@ fn validation_joins_the_report() {
     assert_eq!((raw.name.as_str(), config.queue), ("a", 9));
 }
 
-/// A file that is missing, or no TOML, is a problem like others.
+/// A file that is missing, or that is not TOML, is reported as a problem.
 #[test]
 fn unreadable_files_are_problems() {
     let problems = load::<Raw>("doppler", Some(&fixture("nobody.toml")), [], &[]).unwrap_err();
@@ -237,9 +237,9 @@ fn unreadable_files_are_problems() {
     );
 }
 
-/// The effective configuration is shown as it would be written, without its secrets, and loads again.
+/// The effective configuration is written as TOML without its secrets, and can be loaded again.
 #[test]
-fn renders_what_it_loads() {
+fn a_rendered_configuration_loads_again() {
     let overrides = pairs(&[("token", "hunter2")]);
     let raw: Raw = load("doppler", Some(&fixture("doppler.toml")), [], &overrides).unwrap();
     let text = render(&raw).unwrap();
@@ -258,9 +258,9 @@ fn renders_what_it_loads() {
     assert_eq!(again, raw);
 }
 
-/// Values in the way of a table, empty levels and odd lists are problems, never panics.
+/// Values in the place of a table, empty levels and malformed lists are problems and cause no panic.
 #[test]
-fn odd_keys_never_panic() {
+fn malformed_keys_and_lists_are_problems() {
     for (key, value) in [
         ("", "x"),
         ("ingress", "5"),

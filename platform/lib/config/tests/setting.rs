@@ -1,4 +1,4 @@
-//! What the derive makes of the fields of a configuration.
+//! The defaults, checks and examples that the derive makes from the fields of a configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Secret, Setting, exa
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
 #[serde(default, deny_unknown_fields)]
 struct Raw {
-    /// Where to serve.
-    /// On this machine.
+    /// The address to serve on.
+    /// It is one of this machine.
     ///
-    /// Port 0 takes any.
+    /// Port 0 takes any free port.
     #[setting(default = "127.0.0.1:8082")]
     listen: ListenAddr,
-    /// Who is called.
+    /// The peers to connect to.
     #[setting(default = ["a:1", "b:2"], allowed("at least one `host:port`", |peers| !peers.is_empty()))]
     peers: Vec<PeerAddr>,
     /// The password.
     token: Option<Secret<String>>,
-    /// Bounds of what waits.
+    /// The bounds of the queue.
     queue: Queue,
     /// Labels by name.
     tags: BTreeMap<String, String>,
-    /// Another identity, if it has one.
+    /// Another identity, if there is one.
     identity: Option<Identity>,
-    /// Those who want everything.
+    /// Drains that get every envelope.
     drains: Vec<Identity>,
     /// Limits by the name of a class.
     classes: BTreeMap<String, Queue>,
@@ -35,13 +35,13 @@ struct Raw {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Setting)]
 #[serde(default, deny_unknown_fields)]
 struct Queue {
-    /// Most bytes of one.
+    /// Most bytes of one envelope.
     #[setting(default = ByteSize::mib(2), min = "1MiB", max = self.total)]
     bytes: ByteSize,
-    /// Most bytes of all.
+    /// Most bytes of all envelopes.
     #[setting(default = "10MiB", max = ByteSize::gib(4))]
     total: ByteSize,
-    /// How long it waits.
+    /// How long an envelope waits.
     #[setting(default = "1m30s", min = Duration::from_secs(1))]
     wait: Duration,
     /// Most envelopes.
@@ -57,7 +57,8 @@ struct Identity {
     cert: PathBuf,
 }
 
-/// Defaults stand at the fields: as text, as lists, as numbers, as expressions; without one the type's counts.
+/// Defaults stand at the fields, as text, lists, numbers or expressions. A field without one has the default of its
+/// type.
 #[test]
 fn defaults_come_from_the_fields() {
     let raw = Raw::default();
@@ -75,9 +76,9 @@ fn defaults_come_from_the_fields() {
     assert!(Raw::default().problems().is_empty());
 }
 
-/// Every value out of its range is a problem with its key, however deep it stands.
+/// Every value that is not allowed is a problem with its key, at any depth.
 #[test]
-fn ranges_are_checked_where_they_stand() {
+fn ranges_are_checked_at_any_depth() {
     let queue = Queue {
         bytes: ByteSize::mib(20),
         wait: Duration::from_millis(1),
@@ -108,34 +109,34 @@ fn ranges_are_checked_where_they_stand() {
     );
 }
 
-/// The example has every key once, with its text, its default and what is allowed, and loads as the defaults.
+/// The example has every key once, with its text, its default and the allowed values, and loads as the defaults.
 #[test]
 fn the_example_is_a_commented_default() {
     let text = example::<Raw>().unwrap();
     assert_eq!(
         text,
         "\
-# Where to serve. On this machine.
-# Port 0 takes any.
+# The address to serve on. It is one of this machine.
+# Port 0 takes any free port.
 listen = \"127.0.0.1:8082\"
-# Who is called.
+# The peers to connect to.
 # Must be at least one `host:port`.
 peers = [\"a:1\", \"b:2\"]
 # The password.
 # Must be a text.
 # token =
-# Those who want everything.
+# Drains that get every envelope.
 drains = []
 
-# Bounds of what waits.
+# The bounds of the queue.
 [queue]
-# Most bytes of one.
+# Most bytes of one envelope.
 # Must be 1MiB to `total`.
 bytes = \"2MiB\"
-# Most bytes of all.
+# Most bytes of all envelopes.
 # Must be at most 4GiB.
 total = \"10MiB\"
-# How long it waits.
+# How long an envelope waits.
 # Must be at least 1s.
 wait = \"1m30s\"
 # Most envelopes.
@@ -146,7 +147,7 @@ envelopes = 1000
 # [tags]
 # NAME =
 
-# Another identity, if it has one.
+# Another identity, if there is one.
 # [identity]
 # # PEM file of the certificate.
 # # Must be a file.
@@ -159,13 +160,13 @@ envelopes = 1000
 
 # Limits by the name of a class.
 # [classes.NAME]
-# # Most bytes of one.
+# # Most bytes of one envelope.
 # # Must be 1MiB to `total`.
 # bytes =
-# # Most bytes of all.
+# # Most bytes of all envelopes.
 # # Must be at most 4GiB.
 # total =
-# # How long it waits.
+# # How long an envelope waits.
 # # Must be at least 1s.
 # wait =
 # # Most envelopes.

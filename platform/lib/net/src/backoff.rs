@@ -1,10 +1,11 @@
-//! Reconnection delays: exponential with full jitter, so that a doppler that comes back is not stormed.
+//! Reconnection delays: exponential with jitter, so that a server that comes back does not get all its clients at one
+//! moment.
 
 use std::time::Duration;
 
 use rand::Rng;
 
-/// Delays between attempts; doubles from `first` up to `longest`.
+/// The delays between attempts, which double from `first` up to `longest`.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -13,7 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays between half of `first` and `longest`.
+    /// Delays that begin at `first` and end at `longest`. Each is shortened at random, by up to a half.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self {
@@ -23,27 +24,27 @@ impl Backoff {
         }
     }
 
-    /// The delays between Weir's own parts: 20 ms to 2 s.
+    /// The delays between components of Weir: 20 ms to 2 s.
     #[must_use]
     pub const fn between_parts() -> Self {
         Self::new(Duration::from_millis(20), Duration::from_secs(2))
     }
 
-    /// The delays of a subscription: at most half a second, so that a doppler that comes back need not hold its producers
-    /// for longer.
+    /// The delays of a subscription: 20 ms to half a second. A doppler that comes back holds its producers until its
+    /// subscribers are there again, so they must not wait for long.
     #[must_use]
     pub const fn of_subscriptions() -> Self {
         Self::new(Duration::from_millis(20), Duration::from_millis(500))
     }
 
-    /// How long to wait before the next attempt: between a half and the whole of the current step.
+    /// How long to wait before the next attempt: between half and all of the current step, which then doubles.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.longest);
         step.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 
-    /// An attempt succeeded: start over.
+    /// Begins again at the first delay, after an attempt that succeeded.
     pub const fn reset(&mut self) {
         self.next = self.first;
     }

@@ -1,4 +1,4 @@
-//! Client connections: mTLS by name, reconnecting by themselves.
+//! gRPC client connections: mTLS with a fixed server name, reconnecting after a loss.
 
 use std::io;
 use std::sync::Arc;
@@ -21,25 +21,30 @@ use crate::server::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
 use crate::service::GRPC;
 use crate::socket::{READ_BUFFER, Socket};
 
+/// How long TCP and TLS may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a client pings its server.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How long a ping may stay unanswered before the connection is given up.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Messages that a client of ours accepts: a full batch of the largest lines.
+/// The largest message that a client accepts, in bytes: enough for a full batch of the largest log lines.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// Whom to connect to.
+/// A server to connect to.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// `host:port`.
+    /// The address as `host:port`.
     pub address: String,
-    /// The name that the server's certificate must carry (logging §1): the address does not matter.
+    /// The name that the server's certificate must carry (logging §1). The host of the address is not compared.
     pub server_name: String,
-    /// Our identity, and whom we trust.
+    /// The client's own certificate, and the CA that it trusts.
     pub tls: ClientTls,
 }
 
-/// A connection that is made when it is first used, and made again after it was lost.
+/// A gRPC connection that is made on first use, and again after it was lost. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Channel {
     inner: tonic::transport::Channel,
@@ -47,7 +52,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel to `target`; connects when it is first used.
+    /// A channel to `target`, which connects on first use.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -64,14 +69,15 @@ impl Channel {
                     let name = rustls_pki_types::ServerName::try_from(server_name)
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                     let stream = TcpStream::connect(&*address).await?;
+                    // `Socket` gathers small writes itself, so the kernel need not.
                     stream.set_nodelay(true)?;
                     let stream = Socket::new(stream, READ_BUFFER, true);
                     Ok::<_, io::Error>(TokioIo::new(tls.connector().connect(name, stream).await?))
                 }
             }
         };
-        // The scheme is a formality: the connector below does the TLS itself. A name that is no host name fails when it is
-        // dialled, where the error can be told.
+        // The scheme is `http` because the connector below does the TLS itself. A name that is no host name fails when
+        // it is dialled, where the caller gets the error.
         let authority = Endpoint::from_shared(format!("http://{}", target.server_name));
         let inner = authority
             .unwrap_or_else(|_| Endpoint::from_static("http://invalid"))
@@ -81,25 +87,26 @@ impl Channel {
             .max_frame_size(FRAME_SIZE)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // A peer that has vanished is noticed before the next call, which would otherwise wait for its timeout.
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(tower::service_fn(dial));
         Self { inner, address }
     }
 
-    /// Where it connects to.
+    /// The address of the server as `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The channel for tonic's generated clients.
+    /// The underlying channel, for clients that tonic generates.
     #[must_use]
     pub fn tonic(&self) -> tonic::transport::Channel {
         self.inner.clone()
     }
 
-    /// Calls the method at `path` with a stream of messages; returns when the server has sent its headers, which the
-    /// original does for client streams only at their end.
+    /// Calls the method at `path` with a stream of messages. Returns when the server has sent its headers, which the
+    /// original does for a client stream only when the stream has ended.
     pub async fn stream(
         &self,
         path: &'static str,
@@ -112,6 +119,7 @@ impl Channel {
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = Uri::from_static(path);
         *request.headers_mut() = metadata.into_headers();
+        // gRPC requires this header. It shows proxies that the client understands trailers.
         request
             .headers_mut()
             .insert(http::header::TE, HeaderValue::from_static("trailers"));
@@ -119,6 +127,7 @@ impl Channel {
 
         let mut channel = self.inner.clone();
         let unavailable = |error: tonic::transport::Error| Status::unavailable(weir_error::chain(&error));
+        // Waits until the connection is made. The error of a failed attempt comes from here, too.
         let ready = std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx));
         ready.await.map_err(unavailable)?;
         let answer = tower::Service::call(&mut channel, request).await.map_err(unavailable)?;
@@ -128,7 +137,8 @@ impl Channel {
                 answer.status()
             )));
         }
-        // An answer without messages may have its status in the headers.
+        // gRPC allows a server to send the status in the headers, instead of in trailers, where the answer has no
+        // message.
         let end = match Status::from_header_map(answer.headers()) {
             Some(status) if status.code() != tonic::Code::Ok => return Err(status),
             Some(_) => End::Plain,
@@ -149,7 +159,7 @@ impl Channel {
             .message()
             .await?
             .ok_or_else(|| Status::internal("the answer has no message"))?;
-        // The status comes behind the message.
+        // The status comes in the trailers after the message, so the call has succeeded only once those are read.
         answer.message().await?;
         Ok(first)
     }

@@ -1,8 +1,8 @@
-//! Outgoing messages.
+//! An outgoing gRPC message.
 
 use bytes::Bytes;
 
-/// An outgoing message: the concatenation of its parts.
+/// An outgoing message, encoded as the concatenation of its parts.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     parts: Vec<Bytes>,
@@ -15,13 +15,13 @@ impl Frame {
         Self { parts }
     }
 
-    /// Size of the message in bytes.
+    /// The size of the message in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
     }
 
-    /// Whether the message has no bytes: a message with all its fields at their defaults.
+    /// Whether the message has no bytes, as a message has whose fields all have their defaults.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(Bytes::is_empty)

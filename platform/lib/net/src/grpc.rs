@@ -1,9 +1,9 @@
-//! What a failure is in gRPC: the one table from kinds of failure to codes, and back.
+//! The table between kinds of failure and gRPC codes, in both directions.
 
 use tonic::Code;
 use weir_error::ErrorKind;
 
-/// The gRPC code of a status that carries this failure. Limits share `RESOURCE_EXHAUSTED`, as in grpc-go.
+/// The gRPC code for a kind of failure. All limits share `RESOURCE_EXHAUSTED`, as in grpc-go.
 #[must_use]
 pub const fn code(kind: ErrorKind) -> Code {
     match kind {
@@ -20,7 +20,7 @@ pub const fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// The kind of failure that a peer's gRPC code means. `None` for `OK`, which is no failure.
+/// The kind of failure that a peer's gRPC code means, or `None` for `OK`, which is no failure.
 #[must_use]
 pub const fn kind(code: Code) -> Option<ErrorKind> {
     Some(match code {
@@ -42,7 +42,7 @@ pub const fn kind(code: Code) -> Option<ErrorKind> {
 mod tests {
     use super::*;
 
-    /// The table in full: a change here changes what clients see.
+    /// The whole table, because a change of it changes what clients see.
     #[test]
     fn the_table_is_fixed() {
         let rows: Vec<String> = ErrorKind::ALL
@@ -67,7 +67,7 @@ mod tests {
         );
     }
 
-    /// A kind survives the way over gRPC, but for the two that share a code.
+    /// A kind of failure is preserved over gRPC, except for the two that share a code.
     #[test]
     fn kinds_come_back_from_the_wire() {
         for failure in ErrorKind::ALL {
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(kind(Code::Ok), None);
     }
 
-    /// All codes but `OK` have an answer.
+    /// Every code except `OK` is mapped to a kind of failure.
     #[test]
     fn every_code_is_mapped() {
         for number in 1..=16 {

@@ -1,21 +1,23 @@
-//! When has a consumer that does not acknowledge got a message?
+//! When a message counts as received by a consumer that does not acknowledge.
 //!
-//! What is handed to tonic lies in HTTP/2's and TLS's buffers for a while; if this process is killed then, it is gone.
-//! A message counts as handed over once as many bytes followed it on its stream as those buffers hold, or, where nothing
-//! follows, when it is old enough that an unstalled connection has written it.
+//! A message that was handed to tonic lies in the buffers of HTTP/2 and TLS for a while, and is lost if this process is
+//! killed then. A message counts as handed over once as many bytes have followed it on its stream as those buffers
+//! hold. Where nothing follows, it counts once it is so old that a connection which is not stalled has written it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// More than the send buffers of hyper (400 KiB) and tonic (256 KiB) hold for one stream.
+/// How many bytes have to follow a message: more than the send buffers of hyper (400 KiB) and tonic (256 KiB) hold for
+/// one stream.
 const TRAILING_BYTES: usize = 1 << 20;
 
-/// A connection that is not stalled writes within this time.
+/// How long a connection that is not stalled takes at most to write a message.
 const WRITTEN_AFTER: Duration = Duration::from_millis(200);
 
-/// Messages on their way through the transport, with whatever must not be let go before they are written.
+/// Messages on their way through the transport. Each holds a value, such as a receipt, that must not be dropped before
+/// the message is written.
 #[derive(Debug)]
 pub struct Handover<T> {
     messages: VecDeque<Message<T>>,
@@ -39,7 +41,8 @@ impl<T> Default for Handover<T> {
 }
 
 impl<T> Handover<T> {
-    /// A message of `bytes` bytes goes to the transport; returns what earlier messages held and is written by now.
+    /// Adds a message of `bytes` bytes that is now handed to the transport. Returns the values of the messages that are
+    /// written by now.
     pub fn push(&mut self, bytes: usize, held: T) -> Vec<T> {
         self.messages.push_back(Message {
             bytes,
@@ -50,7 +53,7 @@ impl<T> Handover<T> {
         self.release()
     }
 
-    /// What messages held that are written by now.
+    /// Returns the values of the messages that are written by now.
     pub fn release(&mut self) -> Vec<T> {
         let now = Instant::now();
         let mut released = Vec::new();
@@ -65,14 +68,14 @@ impl<T> Handover<T> {
         released
     }
 
-    /// When [`Handover::release`] returns all that is held, if nothing follows. Whoever pushes does not need to wake up
-    /// earlier: each push releases as well.
+    /// When [`Handover::release`] returns all values, if no message follows. A caller does not need to wake up earlier,
+    /// because each [`Handover::push`] releases as well.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.messages.back().map(|newest| newest.since + WRITTEN_AFTER)
     }
 
-    /// Takes everything that is still held: the consumer is gone.
+    /// Returns all values that are still held, after the consumer has closed its stream.
     pub fn abandon(&mut self) -> Vec<T> {
         self.bytes = 0;
         self.messages.drain(..).map(|message| message.held).collect()
@@ -83,7 +86,8 @@ impl<T> Handover<T> {
 mod tests {
     use super::*;
 
-    /// Time stands still: only trailing bytes release; then time passes and the rest goes.
+    /// While time stands still, only the bytes that follow release a message. When time has passed, the rest is
+    /// released.
     #[tokio::test(start_paused = true)]
     async fn messages_are_held_until_they_are_written() {
         let mut handover = Handover::default();

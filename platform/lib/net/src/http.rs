@@ -1,13 +1,15 @@
-//! HTTP servers with the stack's settings, beside the gRPC ones: TLS with a deadline, bounded connections and headers,
-//! clients that keep up, graceful shutdown.
+//! HTTP servers: TLS with a deadline, bounded connections and headers, clients that have to keep up, and a graceful
+//! shutdown.
 //!
-//! A connection has one of few places, so it has to be used: one on which nothing is asked is closed (`IDLE`, `FIRST`), a
-//! request has to arrive in time (`request`), and a client that does not read its answers is cut, with everything that is
-//! under way on the connection (`STALLED`, and the time that a slow one needs for what it took). What happens on a
-//! connection is noted in its [`Activity`], by its requests' answers; its own task looks there.
+//! A port has a bounded number of places, so a connection has to be used. A connection without requests is closed
+//! (`FIRST_REQUEST_TIMEOUT`, `IDLE_TIMEOUT`), and a request has to arrive in time (`request`). A client that does not
+//! read its answers is cut, with every request under way on its connection (`STALL_TIMEOUT`, and the time that a slow
+//! client needs for what it has taken). The answers note in the connection's [`Activity`] what happens, and the
+//! connection's task reads it.
 //!
-//! What requests hold is charged to the connection, its peer and the port, from a request's head to its answer's. What the
-//! transport holds of bodies that nobody reads yet is bounded by HTTP/2's windows (`STREAM_WINDOW`, `CONNECTION_WINDOW`).
+//! The bytes that a request holds are charged to its connection, its peer network and the port, from the head of the
+//! request to the head of its answer. The bytes of bodies that the transport holds before they are read are bounded by
+//! HTTP/2's windows (`STREAM_WINDOW`, `CONNECTION_WINDOW`).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -32,36 +34,37 @@ mod activity;
 mod answer;
 mod request;
 
-use activity::{Activity, Over};
+use activity::{Activity, CloseReason};
 use answer::Answer;
 pub use request::{BodyError, RequestBody, read_body};
 
-/// A client that has not sent the head of its request by then is cut.
+/// How long a client may take to send the head of a request over HTTP/1.1 before it is cut.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long answers may still run once shutdown was requested, or the connection is to be closed.
+/// How long answers may still take once shutdown was requested, or once their connection is to be closed.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Most connections of one server, unless it says otherwise.
+/// The largest number of connections of a server that sets no limits of its own.
 const MAX_CONNECTIONS: usize = 2048;
 
-/// Most requests under way on one connection.
+/// The largest number of requests under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 
-/// Bytes of a request's body that a client may send before it is read.
+/// The HTTP/2 window of a stream: how many bytes of a request's body a client may send before they are read.
 const STREAM_WINDOW: u32 = 32 * 1024;
 
-/// Bytes of all bodies of a connection that a client may send before they are read: a few that wait do not hold up the others.
+/// The HTTP/2 window of a connection: how many bytes of all bodies a client may send before they are read. It has room
+/// for several streams, so that one body which nobody reads yet does not hold up the others.
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 
-/// Bytes of headers that a request may have.
+/// The largest head of a request, in bytes.
 const MAX_HEADERS: usize = 64 * 1024;
 
-/// What a header field takes beside its name and its value, as HTTP/2 counts it.
-const FIELD: usize = 32;
+/// The bytes that a header field takes in addition to its name and its value, as HTTP/2 counts them (RFC 9113, §6.5.2).
+const FIELD_OVERHEAD: usize = 32;
 
-/// Serves `service` over HTTP/1.1 and HTTP/2 until `shutdown`, on [`MAX_CONNECTIONS`] connections; then answers under way may
-/// finish.
+/// Serves `service` over HTTP/1.1 and HTTP/2 until `shutdown` is requested, on at most [`MAX_CONNECTIONS`] connections.
+/// Then the answers under way may finish.
 pub async fn serve_http<S, B>(listener: TcpListener, tls: &ServerTls, service: S, shutdown: Shutdown, tasks: &Tasks)
 where
     S: tower::Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
@@ -76,7 +79,8 @@ where
     serve_http_within(PortLimits::of(MAX_CONNECTIONS), listener, tls, service, shutdown, tasks).await;
 }
 
-/// Serves `service` over HTTP/1.1 and HTTP/2 within `limits` until `shutdown`; then answers under way may finish.
+/// Serves `service` over HTTP/1.1 and HTTP/2 within `limits` until `shutdown` is requested. Then the answers under way
+/// may finish.
 pub async fn serve_http_within<S, B>(
     limits: PortLimits,
     listener: TcpListener,
@@ -96,6 +100,7 @@ pub async fn serve_http_within<S, B>(
 {
     let tls = tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
     let mut connections = Connections::accept(listener, tls, limits, shutdown.clone(), tasks);
+    // One builder for all connections, because it has only settings.
     let server = Arc::new(server());
     while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {
         let (server, service, shutdown) = (Arc::clone(&server), service.clone(), shutdown.clone());
@@ -128,7 +133,7 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// Serves one connection until its client goes, or has to.
+/// Serves one connection until its client closes it, it is idle or stalled for too long, or shutdown is requested.
 async fn serve_connection<S, B>(
     server: &auto::Builder<TokioExecutor>,
     connection: Connection,
@@ -147,7 +152,8 @@ async fn serve_connection<S, B>(
     let (noted, place) = (Arc::clone(&activity), connection.place());
     let service = service_fn(move |request: http::Request<Incoming>| {
         let exchange = noted.begin(place.begin());
-        // Kept until there is an answer: what a request was read into is gone by then.
+        // The charge is kept until there is an answer, because by then the service has dropped what it read from the
+        // request.
         let held = Arc::new(place.charge());
         let answer = held.add(head_of(&request)).map(|()| {
             let request = request.map(|body| RequestBody::new(body, Arc::clone(&held)));
@@ -165,12 +171,14 @@ async fn serve_connection<S, B>(
     let mut serving = pin!(server.serve_connection_with_upgrades(TokioIo::new(connection), service));
     let result = tokio::select! {
         result = serving.as_mut() => Some(result),
-        over = activity.over() => match over {
-            Over::Stalled => {
+        close_reason = activity.close_reason() => match close_reason {
+            // The client reads nothing, so it would not read a graceful end either.
+            CloseReason::Stalled => {
                 tracing::debug!("a client that does not read its answer is cut");
                 return;
             }
-            Over::Idle => None,
+            // Closed gracefully: an HTTP/2 client learns in this way that a request which it sends now was not served.
+            CloseReason::Idle => None,
         },
         () = shutdown.requested() => None,
     };
@@ -186,15 +194,15 @@ async fn serve_connection<S, B>(
     }
 }
 
-/// Bytes that the head of a request takes, about.
+/// The approximate size of a request's head in bytes.
 fn head_of<B>(request: &http::Request<B>) -> usize {
     let fields = request.headers().iter();
-    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD);
     let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     path + fields.sum::<usize>()
 }
 
-/// The answer to a request that has no room.
+/// The answer to a request for which a budget has no room.
 fn refusal(exceeded: Exceeded) -> http::Response<Bytes> {
     let hint = exceeded.hint().unwrap_or_default();
     let mut response = http::Response::new(Bytes::from(format!("{exceeded}: {hint}\n")));

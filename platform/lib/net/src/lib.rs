@@ -1,11 +1,14 @@
-//! The network, for every component: ports, HTTP servers, and gRPC over mTLS. Knows no envelope.
+//! The network layer of every component: ports, HTTP servers and clients, and gRPC over mTLS. It does not depend on
+//! envelopes.
 //!
-//! - The one way in of all ports: [`Connections`] accepts, with deadlines, places and budgets ([`PortLimits`]).
-//! - HTTP servers whose clients have to keep up: [`serve_http`].
-//! - The HTTPS client: [`HttpsClient`].
-//! - gRPC messages as the bytes that they are: [`Messages`] cuts them out of what HTTP/2 received, [`Frame`] puts them
-//!   together. Servers ([`GrpcServer`]) implement [`RawService`], one method call at a time; clients have a [`Channel`].
-//! - The trace that a request belongs to: [`adopt_trace`], [`send_trace`].
+//! - [`Connections`] accepts the connections of every port, with deadlines, bounded places and budgets
+//!   ([`PortLimits`]).
+//! - [`serve_http`] serves HTTP and closes the connections of clients that do not keep up.
+//! - [`HttpsClient`] makes HTTPS requests.
+//! - [`Messages`] and [`Frame`] carry gRPC messages as encoded bytes: `Messages` cuts received messages out of HTTP/2
+//!   data, `Frame` is a message to send. A [`GrpcServer`] serves implementations of [`RawService`]; a client has a
+//!   [`Channel`].
+//! - [`adopt_trace`] and [`send_trace`] carry the trace that a request belongs to.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! Opening a port, and why a server does not run.
+//! Opening a port, and the errors of servers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,15 +8,15 @@ use tokio::net::TcpListener;
 use weir_error::{Classify, ErrorKind};
 use weir_tls::TlsError;
 
-/// Why a server cannot start, or stopped. A component that can fail in other ways too wraps it.
+/// The error of a server that cannot start, or that has failed. A component that can fail in other ways too wraps it.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The address cannot be bound.
+    /// The port cannot be opened.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// The address that was asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The certificates cannot be used.
@@ -45,11 +45,11 @@ impl Classify for ServerError {
     }
 }
 
-/// Opens the port at `address`; connections wait until a server accepts them. Returns the address that it has, which differs
-/// from the one that was asked for where the port was 0.
+/// Opens the port at `address`. Connections wait in the kernel's queue until a server accepts them. Returns the
+/// listener and its address, which differs from `address` where the port was 0.
 ///
 /// # Errors
-/// When the port cannot be had.
+/// When the port cannot be opened.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let failed = |source| ServerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -63,9 +63,9 @@ mod tests {
 
     use super::*;
 
-    /// A port that is taken is named, and the reader is told what to do.
+    /// The error for a port that is in use names the port and has a hint.
     #[tokio::test]
-    async fn a_taken_port_is_named() {
+    async fn a_port_in_use_is_named() {
         let (_listener, address) = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
         assert_ne!(address.port(), 0);
         let error = listen(address).await.expect_err("taken");

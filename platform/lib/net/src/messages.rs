@@ -1,7 +1,8 @@
-//! Incoming gRPC messages, cut out of the HTTP/2 data that they arrived in.
+//! Incoming gRPC messages, which are cut out of HTTP/2 data frames.
 //!
-//! Follows gRPC's PROTOCOL-HTTP2: each message is a flag byte, a length of four bytes, and so many bytes. A message that
-//! lies within one data frame, as a batch of ours does, is a slice of it; only one that is spread over several is copied.
+//! This follows gRPC's PROTOCOL-HTTP2: a message is a flag byte, a length of four bytes, and that many bytes. A message
+//! that lies within one data frame, as a batch of Weir does, is a slice of the frame. Only a message that is spread
+//! over several frames is copied.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,31 +15,31 @@ use tonic::body::Body;
 
 use crate::port::budget::Charge;
 
-/// Flag and length.
+/// The bytes before each message: a flag and a length.
 const HEADER: usize = 5;
 
-/// How the half of a call ends.
+/// How one direction of a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client's half: when there is no more data.
+    /// The client's messages end with the data.
     Plain,
-    /// The server's half: with trailers that say how the call went.
+    /// The server's messages end with trailers that carry the status of the call.
     Status,
 }
 
-/// The messages of one half of a call.
+/// The received messages of one direction of a call.
 #[derive(Debug)]
 pub struct Messages {
     body: Body,
     end: End,
     max_message: usize,
-    /// The rest of the last data frame.
+    /// The rest of the last data frame that was read.
     chunk: Bytes,
-    /// A message that is spread over several frames, as far as it is there; empty otherwise.
+    /// The beginning of a message that is spread over several frames, with its header; empty otherwise.
     partial: BytesMut,
-    /// What `partial` is charged to, at a server.
+    /// The charge for the bytes in `partial`, at a server.
     held: Option<Charge>,
-    over: bool,
+    ended: bool,
 }
 
 impl Messages {
@@ -50,21 +51,21 @@ impl Messages {
             chunk: Bytes::new(),
             partial: BytesMut::new(),
             held: None,
-            over: false,
+            ended: false,
         }
     }
 
-    /// Charges messages to `held` while they are gathered.
+    /// Charges the bytes of a message to `held` while the message is incomplete.
     pub(crate) fn charged_to(self, held: Option<Charge>) -> Self {
         Self { held, ..self }
     }
 
-    /// Waits for the next message; `None` at the end of a call that went well. Cancel safe.
+    /// Waits for the next message. Returns `None` at the end of a call that succeeded. Cancel safe.
     pub async fn message(&mut self) -> Result<Option<Bytes>, Status> {
         self.next().await.transpose()
     }
 
-    /// Cuts the next message out of what is there.
+    /// Cuts the next message out of what has arrived, if it is complete.
     fn cut(&mut self) -> Result<Option<Bytes>, Status> {
         if self.partial.is_empty() {
             if self.chunk.len() >= HEADER {
@@ -78,7 +79,7 @@ impl Messages {
                 return Ok(None);
             }
         }
-        // Gather: first the header, then as much as it says.
+        // The message is spread over frames: first its header is gathered, then as many bytes as the header says.
         loop {
             let wanted = match self.partial.len() {
                 0..HEADER => HEADER,
@@ -89,6 +90,7 @@ impl Messages {
                 let mut message = std::mem::take(&mut self.partial).freeze();
                 message.advance(HEADER);
                 if let Some(held) = &self.held {
+                    // From here on the service holds the message, which accounts for it in its own queues.
                     held.clear();
                 }
                 return Ok(Some(message));
@@ -105,15 +107,17 @@ impl Messages {
         }
     }
 
-    /// The length that the header at the front of `bytes` says.
+    /// The length in the header at the front of `bytes`.
     fn length(&self, bytes: &[u8]) -> Result<usize, Status> {
         let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<HEADER>() else {
             return Err(Status::internal("the header of a message is not there"));
         };
+        // No side offers `grpc-accept-encoding`, so a peer that follows gRPC does not compress.
         if flag != 0 {
             return Err(Status::unimplemented("compressed messages are not accepted"));
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        // Checked before a byte of the message is gathered.
         if length > self.max_message {
             let max = self.max_message;
             return Err(Status::resource_exhausted(format!(
@@ -130,14 +134,14 @@ impl Stream for Messages {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if this.over {
+            if this.ended {
                 return Poll::Ready(None);
             }
             match this.cut() {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
                 Ok(None) => {}
                 Err(status) => {
-                    this.over = true;
+                    this.ended = true;
                     return Poll::Ready(Some(Err(status)));
                 }
             }
@@ -156,7 +160,7 @@ impl Stream for Messages {
                 None if this.end == End::Plain => None,
                 None => Some(Status::unknown("the stream ended without a status")),
             };
-            this.over = true;
+            this.ended = true;
             return match ended {
                 Some(status) if status.code() != tonic::Code::Ok => Poll::Ready(Some(Err(status))),
                 _ if !this.partial.is_empty() => {
@@ -196,9 +200,9 @@ mod tests {
         )
     }
 
-    /// Frames may cut messages anywhere.
+    /// Messages arrive complete wherever data frames cut them.
     #[tokio::test]
-    async fn messages_are_found_whatever_the_frames() {
+    async fn frames_may_cut_messages_anywhere() {
         let long = vec![7; 300];
         let sent: [&[u8]; 5] = [b"one", b"", &long, b"", b"last"];
         let bytes = encoded(&sent);
@@ -211,9 +215,9 @@ mod tests {
         }
     }
 
-    /// Compression, oversize and an end within a message are errors, and the last thing that comes.
+    /// A compressed message, one that is too large, and an end within a message are errors that end the stream.
     #[tokio::test]
-    async fn what_is_wrong_ends_the_stream() {
+    async fn an_invalid_message_ends_the_stream() {
         for (bytes, code) in [
             (vec![1, 0, 0, 0, 0], tonic::Code::Unimplemented),
             (vec![0, 0xff, 0xff, 0xff, 0xff], tonic::Code::ResourceExhausted),
@@ -229,9 +233,10 @@ mod tests {
         }
     }
 
-    /// A message that is spread over several frames counts as long as it is gathered, and is refused where there is no room.
+    /// A message that is spread over several frames is charged until it is complete, and refused where the budget is
+    /// used up.
     #[tokio::test]
-    async fn what_is_gathered_is_charged() {
+    async fn an_incomplete_message_is_charged() {
         let bytes = encoded(&[&[1; 90], &[2; 90], &[3; 96]]);
         let mut messages = messages(&bytes, 50).charged_to(Some(Charge::within(100)));
         for _ in 0..2 {

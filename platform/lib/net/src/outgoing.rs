@@ -1,7 +1,7 @@
-//! Outgoing gRPC messages, as the body of a request or an answer.
+//! Outgoing gRPC messages as the body of a request or an answer.
 //!
-//! Large parts are handed to HTTP/2 as they are; small ones, and the headers of messages, are gathered in between, so that
-//! neither a large batch is copied nor a hundred small messages cost a data frame each.
+//! Large parts are handed to HTTP/2 without a copy. Small parts, and the headers of messages, are gathered in between,
+//! so that a hundred small messages do not cost a data frame each.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,33 +15,33 @@ use tonic::Status;
 use crate::frame::Frame;
 use crate::port::UnderWay;
 
-/// Parts from this size on are not copied.
+/// The size in bytes from which a part is not copied.
 const LARGE: usize = 8 * 1024;
 
-/// Small messages are gathered up to this size, as long as more are ready.
+/// The size in bytes up to which small parts are gathered while more messages are ready.
 const GATHER: usize = 64 * 1024;
 
-/// A stream of messages as an HTTP body.
+/// A stream of messages in the form of an HTTP body.
 #[derive(Debug)]
 pub(crate) struct Outgoing<S> {
     frames: S,
-    /// Whether trailers with a status end the body: a server's half of the call.
+    /// Whether trailers with a status end the body, as they do on the server's side of a call.
     trailers: bool,
     ready: VecDeque<Bytes>,
     small: BytesMut,
     status: Option<Status>,
-    over: bool,
-    /// The call, on the connection of a server.
+    ended: bool,
+    /// Marks the connection of a server as busy until the answer was sent.
     _under_way: Option<UnderWay>,
 }
 
 impl<S> Outgoing<S> {
-    /// A client's half of a call.
+    /// The body of a client's request.
     pub(crate) fn request(frames: S) -> Self {
         Self::new(frames, false, None)
     }
 
-    /// A server's half of a call that is `under_way` until it was sent.
+    /// The body of a server's answer to a call that is `under_way` until the answer was sent.
     pub(crate) fn answer(frames: S, under_way: Option<UnderWay>) -> Self {
         Self::new(frames, true, under_way)
     }
@@ -53,14 +53,15 @@ impl<S> Outgoing<S> {
             ready: VecDeque::new(),
             small: BytesMut::new(),
             status: None,
-            over: false,
+            ended: false,
             _under_way: under_way,
         }
     }
 
     fn push(&mut self, frame: Frame) {
+        // The flag of a message that is not compressed.
         self.small.put_u8(0);
-        // A message above 4 GiB cannot be made of batches that are limited to far less.
+        // The length cannot be larger than 4 GiB: batches are limited to far less.
         self.small.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         for part in frame.into_parts() {
             if part.len() < LARGE {
@@ -72,7 +73,7 @@ impl<S> Outgoing<S> {
         }
     }
 
-    /// What was gathered is ready.
+    /// Makes a data frame of the parts that were gathered.
     fn flush(&mut self) {
         if !self.small.is_empty() {
             self.ready.push_back(self.small.split().freeze());
@@ -93,7 +94,7 @@ impl<S: Stream<Item = Result<Frame, Status>> + Unpin> http_body::Body for Outgoi
             if let Some(data) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(http_body::Frame::data(data))));
             }
-            if this.over {
+            if this.ended {
                 let Some(status) = this.status.take() else {
                     return Poll::Ready(None);
                 };
@@ -110,11 +111,13 @@ impl<S: Stream<Item = Result<Frame, Status>> + Unpin> http_body::Body for Outgoi
                         this.flush();
                     }
                 }
+                // While more messages are ready they are gathered; when none is, what was gathered is sent without a
+                // delay.
                 Poll::Pending if this.small.is_empty() => return Poll::Pending,
                 Poll::Pending => this.flush(),
                 Poll::Ready(end) => {
                     this.flush();
-                    this.over = true;
+                    this.ended = true;
                     let status = end.and_then(Result::err).unwrap_or_else(|| Status::ok(""));
                     this.status = this.trailers.then_some(status);
                 }
@@ -135,9 +138,9 @@ mod tests {
         Bytes::from(vec![9; LARGE])
     }
 
-    /// Small messages share a piece, a large part is passed on as it is, and the trailers come last.
+    /// Small messages share a data frame, a large part is passed on without a copy, and the trailers come last.
     #[tokio::test]
-    async fn small_is_gathered_and_large_is_not_copied() {
+    async fn small_messages_are_gathered_and_large_parts_are_not_copied() {
         let large = large();
         let frames = [
             Frame::from(vec![1, 2]),
@@ -158,7 +161,7 @@ mod tests {
         assert_eq!(pieces[2], [0, 0, 0, 0, 1, 3][..]);
     }
 
-    /// An error of the stream is the status in the trailers, after everything that came before it.
+    /// An error of the stream becomes the status in the trailers, after the messages that came before it.
     #[tokio::test]
     async fn errors_come_last() {
         let frames = [Ok(Frame::from(vec![1])), Err(Status::not_found("gone"))];

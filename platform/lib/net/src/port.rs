@@ -1,18 +1,19 @@
-//! The one way in: every port of the stack accepts its connections here.
+//! The accept loop of every port of the stack, and the limits on its connections.
 //!
-//! Owns a port's connections from `accept` to their end: a deadline for the TLS handshake, a bounded number of places with a
-//! share for each peer network, a reserve for callers that show a certificate of the stack's CA, and the budgets of the bytes
-//! that requests hold. A component takes [`Connection`]s from [`Connections`] and serves its protocol on them.
+//! This module owns a port's connections from `accept` to their end: the deadline of the TLS handshake, a bounded
+//! number of places with a share for each peer network, a reserve for callers that show a certificate of the stack's
+//! CA, and the budgets of the bytes that requests hold. A component takes [`Connection`]s from [`Connections`] and
+//! serves its protocol on them.
 //!
 //! ```text
 //! accept ─▶ places of handshakes ─▶ TLS ─┬─ certificate of the stack ─▶ reserved places ─┬─▶ Connection
 //!                                        └─ any other caller ─────────▶ other places ────┘
 //! ```
 //!
-//! Each of the three kinds of place follows one rule ([`pool`]): a network that holds its share gives up its longest idle
-//! connection for a new one, a full port gives up the longest idle connection of the network that holds most, and a
-//! connection on which something is under way is never given up. Whoever cannot be seated is closed at once: a port never
-//! stops accepting, so no caller waits behind a crowd in the kernel's queue.
+//! Each of the three kinds of place follows one rule ([`pool`]): a network that holds its share loses its longest idle
+//! connection to a new one, a full port closes the longest idle connection of the network that holds the most, and a
+//! connection with a request under way is never closed for another. A connection for which there is no place is closed
+//! at once. The port never stops accepting, so that no caller waits behind many others in the kernel's queue.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -30,52 +31,52 @@ pub use config::RawPortLimits;
 pub use connection::Connection;
 pub use place::{Place, UnderWay};
 
-/// A client that has not finished its TLS handshake by then is cut, unless a port says otherwise.
+/// The default of [`PortLimits::handshake`].
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Places for callers with a certificate of the stack, beside those of everybody.
+/// The default of [`PortLimits::reserved`].
 pub(crate) const RESERVED: usize = 256;
 
-/// What one port takes.
+/// The limits of one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortLimits {
-    /// Most connections. On a port that knows the stack's certificates and does not demand them, those that show one do
-    /// not count here.
+    /// The largest number of connections. On a port where a certificate of the stack's CA is optional, connections that
+    /// show one are not counted here, but in `reserved`.
     pub connections: usize,
-    /// Most connections of one peer network: an IPv4 address, or the /64 of an IPv6 address.
+    /// The largest number of connections of one peer network, which is an IPv4 address or the /64 of an IPv6 address.
     pub per_address: usize,
-    /// Most connections that show a certificate of the stack, on a port that does not demand one.
+    /// The largest number of connections that show a certificate of the stack's CA, on a port where that is optional.
     pub reserved: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take before the connection is closed.
     pub handshake: Duration,
-    /// Bytes of the TCP stream that are read at once.
+    /// How many bytes of the TCP stream are read by one system call.
     pub read_ahead: usize,
-    /// Whether small writes wait for a flush, to leave together.
+    /// Whether small writes wait for a flush and are then written together.
     pub gathers_writes: bool,
-    /// Most bytes that the requests under way on this port hold.
+    /// The largest numbers of bytes that the requests under way on this port may hold.
     pub held: HeldBytes,
 }
 
-/// How many bytes of requests may be held at a time.
+/// The largest numbers of bytes that requests under way may hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldBytes {
-    /// By one connection.
+    /// The bytes that the requests of one connection may hold.
     pub connection: usize,
-    /// By all connections of one peer network.
+    /// The bytes that the requests of all connections of one peer network may hold.
     pub address: usize,
-    /// By all connections of the port.
+    /// The bytes that the requests of all connections of the port may hold.
     pub port: usize,
 }
 
 impl HeldBytes {
-    /// For requests of people and programs: forms, JSON, SQL.
+    /// The limits for requests of people and programs, such as forms, JSON and SQL.
     pub const SMALL: Self = Self {
         connection: 4 << 20,
         address: 8 << 20,
         port: 32 << 20,
     };
 
-    /// For messages between parts of the stack, which may have 50 MiB.
+    /// The limits for messages between components of the stack, one of which may have 50 MiB.
     pub const LARGE: Self = Self {
         connection: 64 << 20,
         address: 128 << 20,
@@ -84,7 +85,8 @@ impl HeldBytes {
 }
 
 impl PortLimits {
-    /// A port with so many connections, half of them from one peer network at most.
+    /// Limits with this many connections, of which one peer network may have half, and with the defaults for everything
+    /// else.
     #[must_use]
     pub const fn of(connections: usize) -> Self {
         Self {
@@ -99,13 +101,13 @@ impl PortLimits {
     }
 }
 
-/// The share of one peer network where nothing else is configured: half, so that a single proxy in front of a port is not in
-/// its own way and a single attacker leaves the other half to everybody else.
+/// The default share of one peer network: half of the connections. A single proxy in front of a port can then serve
+/// many clients, and a single attacker leaves the other half to everybody else.
 pub(crate) const fn half(connections: usize) -> usize {
     connections.div_ceil(2)
 }
 
-/// Whose connections share: an IPv4 address, or the /64 that one customer of a provider has.
+/// The peers whose connections share one limit: an IPv4 address, or the IPv6 /64 that a provider gives to one customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PeerNetwork(IpAddr);
 
@@ -129,9 +131,9 @@ mod tests {
         PeerNetwork::from(address.parse::<std::net::IpAddr>().expect("an address"))
     }
 
-    /// One customer is one peer, however many addresses come with the line.
+    /// The addresses of one IPv6 /64 are one peer, and so are an IPv4 address and its IPv6-mapped form.
     #[test]
-    fn a_customer_is_one_peer() {
+    fn a_slash_64_is_one_peer() {
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));

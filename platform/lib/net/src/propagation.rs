@@ -1,4 +1,4 @@
-//! Traces across processes: the W3C header `traceparent` in HTTP headers and gRPC metadata.
+//! Traces across processes, carried by the W3C header `traceparent` in HTTP headers and gRPC metadata.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
@@ -7,11 +7,13 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Makes `span` a part of the caller's trace, if the request carries one. The span must not have been entered yet.
+/// Makes `span` a part of the caller's trace, if the request carries one. The caller must not have entered the span
+/// yet.
 pub fn adopt_trace(span: &Span, headers: &HeaderMap) {
     let context = TraceContextPropagator::new().extract(&Headers(headers));
     if context.span().span_context().is_valid() {
-        // This fails only without an OpenTelemetry layer, or if the span has begun. Then it keeps its own trace.
+        // This fails only without an OpenTelemetry layer, or if the span was entered before. It keeps its own trace
+        // then.
         let _begun = span.set_parent(context);
     }
 }
@@ -37,6 +39,8 @@ struct HeadersMut<'h>(&'h mut HeaderMap);
 
 impl Injector for HeadersMut<'_> {
     fn set(&mut self, key: &str, value: String) {
+        // The propagator also writes a `tracestate`, which is empty for a trace without one. An empty header is left
+        // out.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value))
             && !value.is_empty()
         {

@@ -1,4 +1,4 @@
-//! gRPC servers with the stack's settings.
+//! The gRPC server of all components: flow control, limits, keep-alive and shutdown.
 
 use std::time::Duration;
 
@@ -14,39 +14,41 @@ use crate::listen::ServerError;
 use crate::port::{Connections, HeldBytes, PortLimits};
 use crate::socket::READ_BUFFER;
 
-/// Flow control: a stream may have this much unread at its receiver. It bounds what one stalled consumer can hold.
+/// The HTTP/2 window of a stream, in bytes: how much may be sent that its receiver has not read. It bounds the memory
+/// that one stalled consumer can hold.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 
-/// The window of a client's connection does not bind: streams are bounded one by one, and a stalled one must not stall the
-/// others that share its connection.
+/// The HTTP/2 window of a client's connection, in bytes. It is so large that it never limits: each stream has its own
+/// window, and a stalled stream must not stall the others that share its connection.
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 30;
 
-/// What a server's connection may have unread. Servers read what they are sent, so this binds those only who send what nobody
-/// asked for.
+/// The HTTP/2 window of a server's connection, in bytes. Servers read what they are sent, so it limits only clients
+/// that send without being read, such as on many streams at a time.
 const SERVER_WINDOW: u32 = 4 * STREAM_WINDOW;
 
-/// Largest HTTP/2 frame: the default of 16 KiB costs a header and a system call far too often.
+/// The largest HTTP/2 frame, in bytes. With the default of 16 KiB, a batch would take a dozen headers and system calls.
 pub(crate) const FRAME_SIZE: u32 = 256 * 1024;
 
-/// Clients are pinged this often (logging §3).
+/// How often a server pings its clients (logging §3).
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// A client that leaves a ping unanswered for so long is gone.
+/// How long a ping may stay unanswered before the connection is closed.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Most streams of one connection, unless the server says otherwise.
+/// The default of the largest number of streams on one connection; see [`GrpcServer::at_least_streams`].
 const MAX_STREAMS: u32 = 4096;
 
-/// Most connections of one server.
+/// The default of the largest number of connections of one server; see [`GrpcServer::max_connections`].
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Bytes of headers that a request may have: there are no tokens in them, and a connection has many streams.
+/// The largest header list of a request, in bytes. It is small because no caller sends a token here, and a connection
+/// may have thousands of streams.
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// How long streams have to end themselves once shutdown was requested.
+/// How long the streams may take to end once shutdown was requested. They are cut then.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A gRPC server over mTLS.
+/// A gRPC server over mTLS: both sides show a certificate.
 #[derive(Debug)]
 pub struct GrpcServer {
     tls: ServerTls,
@@ -84,15 +86,15 @@ impl GrpcServer {
         self
     }
 
-    /// Changes the limit of connections.
+    /// Sets the largest number of connections.
     #[must_use]
     pub const fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = limit;
         self
     }
 
-    /// Lets one connection have at least so many streams. A component has one connection for all its subscriptions, and a
-    /// stream too many waits in its client without a word.
+    /// Lets one connection have at least `streams` streams. A component has one connection for all its subscriptions,
+    /// and a stream beyond the limit waits in the client's HTTP/2 library without an error.
     #[must_use]
     pub fn at_least_streams(mut self, streams: usize) -> Self {
         let streams = u32::try_from(streams).unwrap_or(u32::MAX);
@@ -100,8 +102,8 @@ impl GrpcServer {
         self
     }
 
-    /// Serves until `shutdown` is requested: then accepts no more, waits for the streams to end themselves, and cuts
-    /// those that do not within ten seconds.
+    /// Serves until `shutdown` is requested. Then it accepts no more connections, waits ten seconds for the streams to
+    /// end, and cuts those that have not.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown, tasks: &Tasks) -> Result<(), ServerError> {
         let tls = self.tls.with_alpn(&[b"h2"]);
         let limits = PortLimits {
@@ -120,6 +122,7 @@ impl GrpcServer {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(connections, shutdown.requested_owned());
+        // tonic waits for its streams without a limit, so the limit is here.
         let too_late = async {
             shutdown.requested().await;
             tokio::time::sleep(DRAIN_DEADLINE).await;
@@ -127,6 +130,7 @@ impl GrpcServer {
         tokio::select! {
             served = serving => Ok(served?),
             () = too_late => {
+                // The streams count what they lose when they are dropped.
                 tracing::warn!("streams were cut at the drain deadline");
                 Ok(())
             }

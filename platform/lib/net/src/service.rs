@@ -1,4 +1,4 @@
-//! Services over raw messages, as tonic's transport wants them.
+//! gRPC services that take and return encoded messages, in the form that tonic's transport serves.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,19 +20,20 @@ use crate::port::Place;
 
 pub(crate) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The messages of an answer.
+/// The messages of an answer, in order. An error ends the answer and is its gRPC status.
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
-/// A gRPC service whose messages stay bytes.
+/// A gRPC service that receives and sends encoded messages.
 ///
-/// Every method is a stream of messages both ways, which is what all four kinds of gRPC method are on the wire: a unary
-/// method reads [`only_message`] and answers [`one_frame`].
+/// Every method has a stream of messages in both directions, because all four kinds of gRPC method are that on the
+/// wire. A unary method reads its request with [`only_message`] and answers with [`one_frame`].
 #[tonic::async_trait]
 pub trait RawService: Send + Sync + 'static {
-    /// The full name: package and service.
+    /// The full name of the service: its package, a dot, and its own name.
     const NAME: &'static str;
 
-    /// Serves one call of `method` (its bare name). An unknown one is answered with [`Status::unimplemented`].
+    /// Serves one call of `method`, which is the method's name without the service. An implementation answers an
+    /// unknown method with [`Status::unimplemented`].
     async fn call(&self, method: &str, request: Request<Messages>) -> Result<Response<FrameStream>, Status>;
 }
 
@@ -52,7 +53,7 @@ pub fn one_frame(frame: impl Into<Frame>) -> Response<FrameStream> {
     Response::new(futures::stream::once(async move { Ok(frame) }).boxed())
 }
 
-/// Puts a [`RawService`] on a [`crate::GrpcServer`].
+/// Adapts a [`RawService`] to tower, so that it can be added to a [`crate::GrpcServer`].
 #[derive(Debug)]
 pub struct RawServer<S> {
     service: Arc<S>,
@@ -60,7 +61,7 @@ pub struct RawServer<S> {
 }
 
 impl<S> RawServer<S> {
-    /// Serves `service`; messages above `max_message` bytes are refused with `RESOURCE_EXHAUSTED`.
+    /// Wraps `service`. A message above `max_message` bytes is refused with `RESOURCE_EXHAUSTED`.
     #[must_use]
     pub const fn new(service: Arc<S>, max_message: usize) -> Self {
         Self { service, max_message }
@@ -93,13 +94,16 @@ impl<S: RawService> tower::Service<http::Request<Body>> for RawServer<S> {
         let service = Arc::clone(&self.service);
         let max_message = self.max_message;
         Box::pin(async move {
+            // The path is `/package.Service/Method`, and the router has matched the service already.
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            // Absent where a test calls the service without a connection.
             let place = request.extensions().get::<Place>();
             let under_way = place.map(Place::begin);
             let held = place.map(Place::charge);
             let request = request.map(|body| Messages::new(body, End::Plain, max_message).charged_to(held));
             let answer = match service.call(&method, Request::from_http(request)).await {
                 Ok(answer) => answer,
+                // A failed call has no messages, so its status goes into the headers instead of trailers.
                 Err(status) => return Ok(status.into_http()),
             };
             let (metadata, frames, extensions) = answer.into_parts();

@@ -1,8 +1,8 @@
-//! The socket under TLS: reads ahead, and lets small writes leave together.
+//! The socket under TLS, which reads ahead and writes small pieces together.
 //!
-//! rustls asks for 4 KiB at a time, which would be a dozen system calls for a batch. And HTTP/2 flushes whenever one
-//! stream has something, which with fifty streams due at the same tick would be fifty system calls, each waking the
-//! receiver: a flush therefore lets every other task that is ready run first, once, before it writes.
+//! rustls reads 4 KiB at a time, which would take a dozen system calls for a batch. And HTTP/2 flushes whenever one
+//! stream has data: fifty streams that are due at one tick would cause fifty system calls, each of which wakes the
+//! receiver. A flush therefore lets every other task that is ready run first, once, before it writes.
 
 use std::io;
 use std::pin::Pin;
@@ -10,28 +10,30 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
-/// How much is read ahead between parts of the stack.
+/// How many bytes a connection between components of the stack reads ahead.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
 
-/// Writes of this size go straight to the socket.
+/// The size in bytes from which a write goes straight to the socket.
 const LARGE_WRITE: usize = 16 * 1024;
 
-/// Small writes are gathered up to this size.
+/// The size in bytes up to which small writes are gathered.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// A TCP connection for TLS to stand on.
+/// A TCP connection, or another stream, that carries TLS.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
     inner: BufReader<S>,
     /// Whether small writes wait for a flush.
     gathers: bool,
+    /// Small writes that were gathered since the last flush.
     waiting: Vec<u8>,
-    /// The others had their turn since the flush began.
+    /// Whether the other tasks had their turn since the flush began.
     yielded: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Reads up to `read_ahead` bytes at once; small writes go straight to the stream unless they are gathered.
+    /// A socket that reads up to `read_ahead` bytes at once, and gathers small writes until a flush if `gathers` is
+    /// true.
     pub(crate) fn new(stream: S, read_ahead: usize, gathers: bool) -> Self {
         Self {
             inner: BufReader::with_capacity(read_ahead, stream),
@@ -41,7 +43,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes everything that was gathered.
+    fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut written = 0;
         let result = loop {
             if written == self.waiting.len() {
@@ -54,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Poll::Pending => break Poll::Pending,
             }
         };
+        // Once for all writes: removing from the front moves the rest.
         self.waiting.drain(..written);
         result
     }
@@ -82,7 +86,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
             }
             return Poll::Ready(Ok(size));
         }
-        ready!(self.poll_drain(cx))?;
+        // What was gathered before has to be written before.
+        ready!(self.poll_write_gathered(cx))?;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -92,17 +97,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.waiting.is_empty() && !self.yielded {
+            // Waking itself puts this task behind all that are ready now; they may add to what is gathered.
             self.yielded = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        ready!(self.poll_drain(cx))?;
+        ready!(self.poll_write_gathered(cx))?;
         self.yielded = false;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
+        ready!(self.poll_write_gathered(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
@@ -114,9 +120,9 @@ mod tests {
 
     use super::*;
 
-    /// Small and large writes, flushed now and then: everything arrives, in order.
+    /// After small and large writes with a flush now and then, everything has arrived in order.
     #[tokio::test]
-    async fn what_is_written_arrives_in_order() {
+    async fn writes_of_all_sizes_arrive_in_order() {
         for gathers in [true, false] {
             in_order(gathers).await;
         }

@@ -1,4 +1,4 @@
-//! The HTTPS client against servers that answer, that break off, and that say too much, over real TLS.
+//! The HTTPS client over TLS, against servers that answer, close the connection early, or send too much.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,18 +24,18 @@ const LIMITS: AnswerLimits = AnswerLimits {
     body: 1000,
 };
 
-/// What a server does on a connection, of which there were so many before.
+/// The behaviour of a server on one connection, which is given with its number.
 type Script = fn(usize, Wire) -> futures::future::BoxFuture<'static, ()>;
 
-/// A server that does what a script says, and notes what it is asked.
+/// A server that follows a script and records its requests.
 struct Server {
     dir: tempfile::TempDir,
     address: SocketAddr,
-    /// The number of the connection and the first line of each request.
+    /// For each request, the number of its connection and its first line.
     asked: Arc<Mutex<Vec<(usize, String)>>>,
 }
 
-/// A connection as a server has it.
+/// The server's side of a connection.
 struct Wire {
     number: usize,
     stream: TlsStream<TcpStream>,
@@ -43,7 +43,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// Reads the head of a request; false where the client has closed the connection.
+    /// Reads the head of a request. Returns false where the client has closed the connection.
     async fn request(&mut self) -> bool {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -60,7 +60,7 @@ impl Wire {
 
     async fn answer(&mut self, status: &str, body: &[u8]) {
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
-        // The client may be gone.
+        // The client may have closed the connection.
         drop(self.stream.write_all(&[head.as_bytes(), body].concat()).await);
         drop(self.stream.flush().await);
     }
@@ -70,7 +70,9 @@ impl Server {
     async fn start(script: Script) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
-        let identity = authority.issue("face", &["face", "127.0.0.1"]).expect("a certificate");
+        let identity = authority
+            .issue("server", &["server", "127.0.0.1"])
+            .expect("a certificate");
         let tls = ServerTls::public(&identity.cert, &identity.key).expect("server tls");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -118,7 +120,7 @@ impl Server {
     }
 }
 
-/// Answers whatever it is asked, for as long as the client stays.
+/// Answers every request until the client closes the connection.
 fn answers(_: usize, mut wire: Wire) -> futures::future::BoxFuture<'static, ()> {
     Box::pin(async move {
         while wire.request().await {
@@ -127,7 +129,8 @@ fn answers(_: usize, mut wire: Wire) -> futures::future::BoxFuture<'static, ()> 
     })
 }
 
-/// Two requests go over one connection, with the path as it was given; another client has its own.
+/// Two requests of one client go over one connection, each with its path and query. Another client has its own
+/// connection.
 #[tokio::test]
 async fn a_connection_is_kept() {
     let server = Server::start(answers).await;
@@ -141,7 +144,8 @@ async fn a_connection_is_kept() {
     assert_eq!(server.asked(), [line(0, "/one?a=b"), line(0, "/two"), line(1, "/")]);
 }
 
-/// A server closes each connection behind its first answer: the next request finds that out and has a new one.
+/// A server closes each connection after its first answer. The next request notices that and is made on a new
+/// connection.
 #[tokio::test]
 async fn a_closed_connection_is_replaced() {
     let server = Server::start(|_, mut wire| {
@@ -160,10 +164,10 @@ async fn a_closed_connection_is_replaced() {
     assert_eq!(connections, [0, 1, 2]);
 }
 
-/// A server takes the second request of its first connection and breaks off. A request without effects is made again; one
-/// with effects has had a connection of its own.
+/// A server reads the second request on its first connection and closes the connection. A request without effects is
+/// made again; a request with effects was made on a new connection to begin with.
 #[tokio::test]
-async fn only_what_has_no_effect_is_asked_again() {
+async fn only_requests_without_effects_are_made_again() {
     for (method, connections) in [(Method::GET, [0, 0, 1]), (Method::POST, [0, 1, 1])] {
         let server = Server::start(|number, mut wire| {
             Box::pin(async move {
@@ -187,7 +191,7 @@ async fn only_what_has_no_effect_is_asked_again() {
     }
 }
 
-/// A body above the limit is no answer; a refusal is one, with the beginning of what it says.
+/// A body above the limit is an error. A refusal with a large body is an answer, with the beginning of that body.
 #[tokio::test]
 async fn bodies_are_bounded() {
     let large = Server::start(|_, mut wire| {
@@ -211,9 +215,9 @@ async fn bodies_are_bounded() {
     assert_eq!((answer.status().as_u16(), answer.body().len()), (403, 64 * 1024));
 }
 
-/// A server that says nothing is not waited for longer than the deadline.
+/// A call to a server that never answers ends at the deadline.
 #[tokio::test]
-async fn silence_has_an_end() {
+async fn a_call_ends_at_its_deadline() {
     let server = Server::start(|_, mut wire| {
         Box::pin(async move {
             wire.request().await;
@@ -230,16 +234,16 @@ async fn silence_has_an_end() {
     assert_eq!(error.to_string(), "no answer within 0.05 s");
 }
 
-/// An answer is passed on as it comes: its beginning is there before its end is sent.
+/// An open answer is passed on as it arrives: its beginning can be read before its end is sent.
 #[tokio::test]
-async fn an_open_answer_comes_in_pieces() {
+async fn an_open_answer_is_read_as_it_arrives() {
     let server = Server::start(|_, mut wire| {
         Box::pin(async move {
             wire.request().await;
             let head = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nbeg";
             wire.stream.write_all(head).await.expect("written");
             wire.stream.flush().await.expect("flushed");
-            // The end comes only if the client stays until it has seen the beginning.
+            // The end is sent only once the client has seen the beginning.
             wire.asked.lock().push((wire.number, "waits".to_owned()));
             while wire.asked.lock().len() < 3 {
                 tokio::task::yield_now().await;
@@ -263,11 +267,12 @@ async fn an_open_answer_comes_in_pieces() {
     assert_eq!(piece().await, None);
 }
 
-/// A server with another name is not asked for anything, unless the client expects that name; a URL without TLS is refused.
+/// A server is sent a request only if its certificate carries the name that the client expects. A URL without TLS is
+/// refused.
 #[tokio::test]
-async fn only_the_right_server_is_asked() {
+async fn only_a_server_with_the_expected_name_gets_requests() {
     let server = Server::start(answers).await;
-    for (name, fits) in [("face", true), ("other", false)] {
+    for (name, fits) in [("server", true), ("other", false)] {
         let client = HttpsClient::of(name, &server.tls()).expect("a name");
         let answer = server.get(&client, "/").await;
         assert_eq!(answer.is_ok(), fits, "{name}");

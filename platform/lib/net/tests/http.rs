@@ -1,6 +1,6 @@
-//! HTTP connections that are not used as they should be, over real TLS.
+//! The HTTP server over TLS, with clients that send nothing or do not read their answers.
 //!
-//! The clock stands still once a connection is as it should be, so that a minute takes no time.
+//! The tests pause the clock once a connection is set up, so that a minute takes no time.
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,20 +27,20 @@ use weir_net::{PortLimits, RequestBody, serve_http_within};
 use weir_service::{Context, Trigger};
 use weir_tls::{ALPN_H2, ALPN_HTTP1, Authority, ClientTls, ServerTls, server_name};
 
-/// More than the kernel's buffers take.
+/// The size of an answer in bytes: more than the kernel's buffers hold.
 const LARGE: usize = 32 << 20;
 
 struct Server {
     dir: tempfile::TempDir,
     address: SocketAddr,
-    /// Answers that were made and are not gone.
+    /// How many answers exist.
     answers: Arc<AtomicUsize>,
-    /// Those that are in memory as a whole.
+    /// How many answers have their whole text in memory.
     whole: Arc<AtomicUsize>,
     _trigger: Trigger,
 }
 
-/// Something that counts as long as it is there.
+/// A value that is counted as long as it exists.
 struct Counted<T> {
     it: T,
     count: Arc<AtomicUsize>,
@@ -89,15 +89,15 @@ impl Body for Counted<Full<Bytes>> {
 }
 
 impl Server {
-    /// Answers everything with [`LARGE`] bytes, on one connection at a time.
+    /// A server that answers every request with [`LARGE`] bytes, on one connection at a time.
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
-        let identity = authority.issue("face", &["face"]).expect("a certificate");
+        let identity = authority.issue("server", &["server"]).expect("a certificate");
         let tls = ServerTls::public(&identity.cert, &identity.key).expect("server tls");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (trigger, context) = Context::new("face");
+        let (trigger, context) = Context::new("server");
         let (answers, whole) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (counted, in_memory) = (Arc::clone(&answers), Arc::clone(&whole));
         let service = tower::service_fn(move |_: http::Request<RequestBody>| {
@@ -134,33 +134,34 @@ impl Server {
         let tls = ClientTls::trusting(&self.dir.path().join("ca.crt")).expect("client tls");
         let stream = TcpStream::connect(self.address).await.expect("a connection");
         let connector = tls.with_alpn(&[alpn]).connector();
-        let stream = connector.connect(server_name("face").expect("a name"), stream).await;
+        let stream = connector.connect(server_name("server").expect("a name"), stream).await;
         stream.expect("a handshake")
     }
 }
 
-/// Reads until the server closes; how long that took, and how much there was.
+/// Reads until the server closes the connection. Returns how many seconds that took, and how many bytes were read.
 async fn until_closed(stream: &mut TlsStream<TcpStream>) -> (u64, usize) {
     tokio::time::pause();
     let start = Instant::now();
     let mut rest = Vec::new();
-    // A server that cuts does not say goodbye.
+    // A server that cuts a connection sends no TLS end, which is an error here.
     stream.read_to_end(&mut rest).await.ok();
     let seconds = start.elapsed().as_secs();
     tokio::time::resume();
     (seconds, rest.len())
 }
 
-/// Nothing can be sent any more: the time passes after which nobody reads so slowly.
-async fn long_after() {
+/// Lets the time pass after which even the slowest client counts as stalled.
+async fn until_stalled() {
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(330)).await;
     tokio::time::resume();
 }
 
-/// Who shakes hands and says nothing gives the place back: before any request, and behind HTTP/2's first words.
+/// A client that sends nothing after its TLS handshake, a part of a request, or only the preface of HTTP/2 loses its
+/// place.
 #[tokio::test]
-async fn silence_is_not_waited_for() {
+async fn a_connection_without_a_request_is_closed() {
     let server = Server::start().await;
     for (alpn, words) in [
         (ALPN_HTTP1, &b""[..]),
@@ -175,16 +176,16 @@ async fn silence_is_not_waited_for() {
     }
 }
 
-/// Who asks and does not read is cut, and what was to be read is given up; the next one is served.
+/// A client that does not read its answer is cut, and the next client is served.
 #[tokio::test]
-async fn who_does_not_read_is_cut() {
+async fn a_client_that_does_not_read_is_cut() {
     let server = Server::start().await;
     let mut stream = server.connect(ALPN_HTTP1).await;
-    let request = b"GET / HTTP/1.1\r\nhost: face\r\n\r\n";
+    let request = b"GET / HTTP/1.1\r\nhost: server\r\n\r\n";
     stream.write_all(request).await.expect("written");
     let mut beginning = [0; 1024];
     stream.read_exact(&mut beginning).await.expect("the answer begins");
-    long_after().await;
+    until_stalled().await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.ok();
     assert!(rest.len() < LARGE / 2, "{}", rest.len());
@@ -195,10 +196,10 @@ async fn who_does_not_read_is_cut() {
     stream.read_exact(&mut answer).await.expect("the whole answer");
 }
 
-/// The same over HTTP/2, where the answer lies in the transport: all but the last byte was sent, and for that there is no
-/// room. The answer counts until the client is cut.
+/// An HTTP/2 client leaves no room for the last byte of an answer, which then lies in the transport. The answer exists
+/// until the client is cut.
 #[tokio::test]
-async fn who_leaves_the_last_byte_is_cut() {
+async fn a_client_that_leaves_the_last_byte_is_cut() {
     let server = Server::start().await;
     let room = u32::try_from(LARGE).expect("it fits");
     let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -208,12 +209,12 @@ async fn who_leaves_the_last_byte_is_cut() {
         .await
         .expect("a connection");
     let connection = tokio::spawn(connection);
-    let request = http::Request::get("https://face/").body(Empty::new());
+    let request = http::Request::get("https://server/").body(Empty::new());
     let unread = client
         .send_request(request.expect("a request"))
         .await
         .expect("an answer");
-    // As much is sent as there is room for: nobody needs the whole answer any more.
+    // Once all bytes with room are sent, the whole text of the answer is no longer in memory.
     let sent = async {
         while server.whole.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -224,7 +225,7 @@ async fn who_leaves_the_last_byte_is_cut() {
         .expect("all but the last piece");
     assert_eq!(server.answers(), 1);
     assert!(!connection.is_finished());
-    long_after().await;
+    until_stalled().await;
     let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
     assert!(ended.is_ok(), "the client was not cut");
     assert_eq!(server.answers(), 0);

@@ -1,4 +1,4 @@
-//! The places of a port, over real TLS on the loopback interface, whose addresses are as many peers.
+//! The places of a port, over TLS. Each address of the loopback interface is a peer of its own.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,19 +20,23 @@ use weir_net::{PortLimits, RequestBody, serve_http_within};
 use weir_service::{Context, Trigger};
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls, server_name};
 
-/// Whatever must happen happens by then.
+/// How long a test waits for an event before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The last byte of the address from which most connections come.
 const CROWD: u8 = 2;
+
+/// The last byte of another peer's address.
 const OTHER: u8 = 3;
 
-/// A port with four places for everybody, two of one address, and one for callers of the stack. Answers when it is let.
+/// A port with four places for all callers, two of them for one address, and one place for callers of the stack. It
+/// sends an answer for each permit of `answers`.
 struct Port {
     _dir: tempfile::TempDir,
     identity: IdentityFiles,
     address: SocketAddr,
     answers: Arc<Semaphore>,
-    /// Requests that the service was asked.
+    /// How many requests the service has received.
     asked: watch::Receiver<usize>,
     _trigger: Trigger,
 }
@@ -43,11 +47,11 @@ impl Port {
     async fn open() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open_or_create(dir.path()).expect("an authority");
-        let identity = authority.issue("face", &["face"]).expect("a certificate");
+        let identity = authority.issue("server", &["server"]).expect("a certificate");
         let tls = ServerTls::public_knowing(&identity).expect("server tls");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (trigger, context) = Context::new("face");
+        let (trigger, context) = Context::new("server");
         let answers = Arc::new(Semaphore::new(0));
         let may_answer = Arc::clone(&answers);
         let (count, asked) = watch::channel(0);
@@ -84,7 +88,7 @@ impl Port {
         }
     }
 
-    /// A connection from 127.0.0.`from`, of a part of the stack or of anybody.
+    /// A connection from 127.0.0.`from`. If `is_known`, the client shows a certificate of the stack's CA.
     async fn connect(&self, from: u8, is_known: bool) -> Stream {
         let tls = match is_known {
             true => ClientTls::trusting_as(&self.identity.ca, &self.identity),
@@ -97,11 +101,11 @@ impl Port {
             .expect("an address of the loopback interface");
         let stream = socket.connect(self.address).await.expect("a connection");
         let connector = tls.expect("client tls").connector();
-        let stream = connector.connect(server_name("face").expect("a name"), stream).await;
+        let stream = connector.connect(server_name("server").expect("a name"), stream).await;
         stream.expect("a handshake")
     }
 
-    /// Waits until so many requests are under way or answered.
+    /// Waits until the service has received `times` requests.
     async fn is_asked(&self, times: usize) {
         let mut asked = self.asked.clone();
         let enough = asked.wait_for(|count| *count >= times);
@@ -117,7 +121,7 @@ impl Port {
 }
 
 async fn ask(stream: &mut Stream) {
-    let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: face\r\n\r\n").await;
+    let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: server\r\n\r\n").await;
     asked.expect("written");
     stream.flush().await.expect("flushed");
 }
@@ -134,7 +138,7 @@ async fn read_answer(stream: &mut Stream) {
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
 }
 
-/// Asks on a connection that is to be served.
+/// Makes a request on a connection and reads the answer.
 async fn is_served(port: &Port, stream: &mut Stream) {
     ask(stream).await;
     port.answer(stream).await;
@@ -148,9 +152,9 @@ async fn is_closed(stream: &mut Stream) {
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
 }
 
-/// An address that has its share gives up its longest idle connection for the next; others and the stack are served.
+/// An address that has its share loses its longest idle connection to a new one. Clients of other addresses are served.
 #[tokio::test]
-async fn the_longest_idle_goes_first() {
+async fn the_longest_idle_connection_is_closed() {
     let port = Port::open().await;
     let mut first = port.connect(CROWD, false).await;
     is_served(&port, &mut first).await;
@@ -164,10 +168,10 @@ async fn the_longest_idle_goes_first() {
     }
 }
 
-/// A connection on which something is under way stays; a new one of that address is closed, also when something is under way
-/// on each; others and parts of the stack at the same address are served.
+/// While requests are under way on all connections of an address, a new connection of that address is closed. Clients
+/// of other addresses, and components of the stack at that address, are served.
 #[tokio::test]
-async fn what_is_under_way_stays() {
+async fn a_busy_connection_keeps_its_place() {
     let port = Port::open().await;
     let [mut first, mut second] = [port.connect(CROWD, false).await, port.connect(CROWD, false).await];
     for stream in [&mut first, &mut second] {
@@ -185,13 +189,13 @@ async fn what_is_under_way_stays() {
     for stream in [&mut first, &mut second, &mut other, &mut known] {
         read_answer(stream).await;
     }
-    // The share has room again: what was answered is idle.
+    // Connections whose requests were answered are idle, so one of them makes room.
     is_served(&port, &mut port.connect(CROWD, false).await).await;
 }
 
-/// Connections that never finish their handshake take no place of others, and none for long of their own address.
+/// Connections that never begin their handshake take no place from other connections, not even of their own address.
 #[tokio::test]
-async fn silent_clients_take_no_place() {
+async fn unfinished_handshakes_take_no_place() {
     let port = Port::open().await;
     let mut silent = Vec::new();
     for _ in 0..50 {

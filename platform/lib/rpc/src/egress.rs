@@ -1,8 +1,9 @@
-//! The server's end of a subscription: from a [`FairQueue`] to the stream of one consumer.
+//! The server's side of a subscription: from a [`FairQueue`] to the stream of one consumer.
 //!
-//! When to send: at once if a batch is waiting that is worth it, or if nothing was waiting at the last tick; otherwise at
-//! the next tick, which is the same for all streams, so that what is due for many consumers leaves in one write. A single
-//! line thus arrives without delay, and fifty consumers of a trickle do not cost fifty times as much.
+//! A stream sends at once if a batch of a worthwhile size is waiting, or if it has sent nothing since the last tick.
+//! Otherwise it sends at the next tick. All streams have their ticks at one time, so that messages for many consumers
+//! leave in one write. A single line thus arrives without delay, and fifty consumers of few lines do not cost fifty
+//! times as much.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,22 +21,24 @@ use weir_service::Shutdown;
 
 use crate::link::{Delivered, LINK_METADATA, LINK_SERVICE, decode_acknowledgements};
 
-/// How long a trickle is gathered.
+/// The time between two ticks: how long a few envelopes are gathered before they are sent.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Most envelopes and bytes of one message: far below the 4 MiB that a default gRPC client accepts, and above the size
-/// where larger messages gain anything.
+/// The largest number of envelopes in one message.
 const MAX_ENVELOPES: usize = 1000;
+
+/// The size in bytes at which a message gets no more envelopes. It is far below the 4 MiB that a default gRPC client
+/// accepts, and larger messages would not be faster.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// Largest message that a default gRPC client accepts, less some room for the framing. A single envelope above it would
-/// break the consumer's stream again and again.
+/// The largest envelope that is sent to consumers, in bytes: the largest message that a default gRPC client accepts,
+/// less some room for the framing. A larger envelope would break the consumer's stream again and again.
 pub const MAX_CLIENT_MESSAGE: usize = (4 << 20) - 1024;
 
-/// How long a stream may take to drain on shutdown.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long a stream may take on shutdown to send its queue and receive the acknowledgements.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The ticks of [`INTERVAL`] are counted from here.
+/// The instant from which the ticks of all streams are counted.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn next_tick(now: Instant) -> Instant {
@@ -45,22 +48,23 @@ fn next_tick(now: Instant) -> Instant {
     *EPOCH + Duration::from_micros(u64::try_from(tick).unwrap_or(u64::MAX))
 }
 
-/// The subscriptions of one server, and what they have in flight.
+/// The subscriptions of one server, and the messages that they have in flight.
 #[derive(Debug)]
 pub struct Egress {
-    next: AtomicU64,
+    next_id: AtomicU64,
     in_flight: Mutex<HashMap<u64, Linked>>,
     ledger: Arc<Ledger>,
     shutdown: Shutdown,
 }
 
-/// A subscription whose consumer acknowledges.
+/// The messages in flight of a subscription whose consumer acknowledges.
 #[derive(Debug, Clone)]
 struct Linked {
     in_flight: Arc<Mutex<VecDeque<InFlight>>>,
     durable: bool,
 }
 
+/// A message that was sent and is not acknowledged yet.
 #[derive(Debug)]
 struct InFlight {
     sequence: u64,
@@ -70,16 +74,16 @@ struct InFlight {
 /// Whether and how a consumer acknowledges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledges {
-    /// It does not: one of the original's clients.
+    /// The consumer does not acknowledge: it is a client of the original.
     No,
-    /// It does.
+    /// The consumer acknowledges a message when it has handed it on.
     Live,
-    /// It does, and what it acknowledges is stored: producers may wait for it.
+    /// The consumer acknowledges a message when it has stored it, so that producers may wait for that.
     Durable,
 }
 
 impl Acknowledges {
-    /// What the metadata of a subscription request says.
+    /// Reads the metadata of a subscription request.
     #[must_use]
     pub fn of<T>(request: &Request<T>) -> Self {
         match request.metadata().get(LINK_METADATA).map(|value| value.as_bytes()) {
@@ -91,26 +95,27 @@ impl Acknowledges {
 }
 
 impl Egress {
-    /// The subscriptions of a server that counts in `ledger`, and ends its streams when `shutdown` is requested.
+    /// The egress of a server that counts in `ledger`, and ends its streams when `shutdown` is requested.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, shutdown: Shutdown) -> Arc<Self> {
         Arc::new(Self {
-            next: AtomicU64::new(1),
+            next_id: AtomicU64::new(1),
             in_flight: Mutex::default(),
             ledger,
             shutdown,
         })
     }
 
-    /// Streams `queue` to one consumer; `on_end` is dropped when the consumer is gone. What is then in the queue is lost, but
-    /// for a durable consumer, unless the server stops: its queue is left to `on_end`, for it may come back.
+    /// Streams `queue` to one consumer. `on_end` is dropped when the stream has ended. The envelopes that are still in
+    /// the queue then are counted as lost. The exception is the queue of a durable consumer while the server runs on:
+    /// it is left to `on_end`, because the consumer may come back.
     pub fn stream(
         self: &Arc<Self>,
         queue: Arc<FairQueue>,
         acknowledges: Acknowledges,
         on_end: impl Send + 'static,
     ) -> Response<FrameStream> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let in_flight = Arc::<Mutex<VecDeque<InFlight>>>::default();
         let linked = acknowledges != Acknowledges::No;
         let durable = acknowledges == Acknowledges::Durable;
@@ -143,11 +148,12 @@ impl Egress {
         response
     }
 
-    /// Everything up to `sequence` was handed on by the consumer of subscription `id`.
+    /// Settles all messages of subscription `id` up to `sequence`, which its consumer has handed on.
     fn acknowledge(&self, id: u64, sequence: u64) {
         let Some(Linked { in_flight, durable }) = self.in_flight.lock().get(&id).cloned() else {
             return;
         };
+        // The lock is released before the receipts of the messages are dropped, because that can do more work upstream.
         let settled: Vec<InFlight> = {
             let mut in_flight = in_flight.lock();
             let settled = in_flight
@@ -163,38 +169,40 @@ impl Egress {
         }
     }
 
-    /// Waits until no stream waits for acknowledgements any more, at most as long as streams may drain.
+    /// Waits until no stream waits for acknowledgements any more, but not longer than streams may drain.
     async fn drained(&self) {
-        let by = Instant::now() + DRAIN;
+        let by = Instant::now() + DRAIN_DEADLINE;
         while Instant::now() < by && !self.in_flight.lock().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
+    /// Counts `envelopes` in flight as sent.
     fn handed_on(&self, envelopes: u64) {
         self.ledger.in_flight(-envelopes.cast_signed());
         self.ledger.sent(envelopes);
     }
 }
 
+/// The number of envelopes in `parcels`.
 fn count(parcels: &[Parcel]) -> u64 {
     parcels.iter().map(|parcel| parcel.batch.len() as u64).sum()
 }
 
-/// The acknowledgement service beside a server's egress.
+/// The gRPC service of the link: it answers `Hello`, and takes the acknowledgements for a server's egress.
 #[derive(Debug)]
 pub struct LinkService {
     egress: Option<Arc<Egress>>,
 }
 
 impl LinkService {
-    /// For a server with subscriptions.
+    /// The link service of a server with subscriptions.
     #[must_use]
     pub const fn new(egress: Arc<Egress>) -> Self {
         Self { egress: Some(egress) }
     }
 
-    /// For a server that has only an ingress.
+    /// The link service of a server that has an ingress and no subscriptions.
     #[must_use]
     pub const fn ingress_only() -> Self {
         Self { egress: None }
@@ -215,7 +223,8 @@ impl RawService for LinkService {
                     loop {
                         let message = match egress.shutdown.unless_requested(messages.message()).await {
                             Some(message) => message?,
-                            // Streams are draining: their acknowledgements still count, until the last one is gone.
+                            // The streams are draining. Their acknowledgements still count until the last stream has
+                            // ended.
                             None => tokio::select! {
                                 message = messages.message() => message?,
                                 () = egress.drained() => None,
@@ -242,19 +251,22 @@ impl RawService for LinkService {
 struct Outbound {
     egress: Arc<Egress>,
     id: u64,
+    /// Whether the consumer acknowledges.
     linked: bool,
     durable: bool,
     queue: Arc<FairQueue>,
     in_flight: Arc<Mutex<VecDeque<InFlight>>>,
+    /// The messages to a consumer that does not acknowledge, until they are written.
     handover: Handover<Vec<Parcel>>,
     sequence: u64,
-    /// Something was sent just now: until this tick, only a batch that is worth it is.
+    /// The tick before which only a batch of a worthwhile size is sent, because a message was sent just now.
     gather_until: Option<Instant>,
     drain_by: Option<Instant>,
     _on_end: Box<dyn Send>,
 }
 
 impl Outbound {
+    /// Waits for the next message to send. Returns `None` at the end of the stream.
     async fn next(&mut self) -> Option<Frame> {
         loop {
             self.release();
@@ -262,10 +274,11 @@ impl Outbound {
             let draining = self.egress.shutdown.is_requested();
             if draining {
                 self.queue.close();
-                if now > *self.drain_by.get_or_insert(now + DRAIN) {
+                if now > *self.drain_by.get_or_insert(now + DRAIN_DEADLINE) {
                     return None;
                 }
             }
+            // On shutdown nothing is gathered any more: the queue has to be emptied within the deadline.
             if self.gather_until.is_some_and(|tick| tick <= now) || draining {
                 self.gather_until = None;
             }
@@ -279,6 +292,7 @@ impl Outbound {
                 return self.drained().await;
             }
             let gathering = self.gather_until.is_some();
+            // The end of a handover has to be noticed even if nothing more is sent, or its receipts would be held.
             let wake = [self.gather_until, self.handover.due()].into_iter().flatten().min();
             tokio::select! {
                 () = self.queue.filled(), if !gathering => {}
@@ -289,6 +303,7 @@ impl Outbound {
         }
     }
 
+    /// Encodes a message of `parcels` and keeps them in flight.
     fn send(&mut self, parcels: Vec<Parcel>) -> Frame {
         let envelopes = count(&parcels);
         self.egress.ledger.in_flight(envelopes.cast_signed());
@@ -305,6 +320,7 @@ impl Outbound {
                 .encode(),
             );
         }
+        // Encoded batches are put one behind the other: to protobuf, that is one batch with the envelopes of all.
         parts.extend(parcels.iter().map(|parcel| parcel.batch.bytes().clone()));
         let frame = Frame::parts(parts);
         if self.linked {
@@ -319,6 +335,7 @@ impl Outbound {
         frame
     }
 
+    /// Counts the messages that are written by now.
     fn release(&mut self) {
         let written = self.handover.release();
         self.written(&written);
@@ -331,20 +348,23 @@ impl Outbound {
         }
     }
 
-    /// The queue is empty and will stay so: gives what is in flight the time to be acknowledged, or written.
+    /// Gives the messages in flight the time to be acknowledged or written, once the queue is closed and empty.
     async fn drained(&mut self) -> Option<Frame> {
-        let by = *self.drain_by.get_or_insert(Instant::now() + DRAIN);
+        let by = *self.drain_by.get_or_insert(Instant::now() + DRAIN_DEADLINE);
         while Instant::now() < by {
             self.release();
             if self.handover.due().is_none() && self.in_flight.lock().is_empty() {
                 break;
             }
+            // Acknowledgements come on another stream, which does not wake this one. A poll for a few seconds is
+            // simpler than a signal that only a shutdown needs.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         None
     }
 }
 
+/// Waits until `deadline`, or for ever without one.
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -353,7 +373,7 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 impl Drop for Outbound {
-    /// The consumer is gone, or was told to go: what it did not get is lost, and counted before the receipts go.
+    /// Counts the envelopes that the consumer did not get as lost, before their receipts are dropped.
     fn drop(&mut self) {
         let egress = &self.egress;
         egress.in_flight.lock().remove(&self.id);
@@ -362,6 +382,7 @@ impl Drop for Outbound {
         } else {
             Reason::ConsumerGone
         };
+        // The queue of a durable consumer is kept for its return, unless the server stops.
         if !self.durable || egress.shutdown.is_requested() {
             egress.ledger.lost("egress", reason, &self.queue.abandon());
         }
@@ -375,7 +396,7 @@ impl Drop for Outbound {
             egress.ledger.lost("egress", reason, &parcel.lose());
         }
         egress.ledger.in_flight(-count(&in_flight).cast_signed());
-        // Last: whoever sees the consumer gone finds its losses counted.
+        // This comes last, so that a reader of the ledger who sees that the consumer has gone finds its losses counted.
         egress.ledger.storing(-i64::from(self.durable));
         egress.ledger.subscribers(-1);
     }

@@ -1,9 +1,9 @@
-//! What the links between Weir's own parts add to the original's protocol.
+//! The additions to the original's protocol that components of Weir use between themselves.
 //!
-//! The original ignores all of it: unknown fields, unknown metadata, and a service that it does not have.
+//! The original ignores them: they are unknown fields, unknown metadata, and a service that it does not have.
 //!
 //! ```text
-//! Before either: weir.link.v1.Link/Hello, an empty message both ways (the original: UNIMPLEMENTED).
+//! First, in both cases: weir.link.v1.Link/Hello, an empty message both ways (the original answers UNIMPLEMENTED).
 //!
 //! Ingress (BatchSender)                         Egress (BatchedReceiver)
 //!
@@ -15,58 +15,62 @@
 //!            { 15000: Progress } ──                       stream of { 1: repeated Acknowledged }
 //! ```
 //!
-//! `Progress` = 1 handed_on, 2 taken, 3 lost, 4 received (set in the last message only, when the server ends the stream:
-//! later messages were not looked at and may be sent elsewhere). `Delivered` = 1 sequence, 2 envelopes, 3 whether any
-//! has deprecated tags; it is the first field of its message. `Acknowledged` = 1 subscription, 2 sequence. All varints.
+//! The fields of these messages are varints:
+//! - `Progress`: 1 handed_on, 2 taken, 3 lost, 4 received. `received` is set only in the last message, when the server
+//!   ends the stream. The server has not looked at later messages, which may be sent elsewhere.
+//! - `Delivered`: 1 sequence, 2 envelopes, 3 whether any envelope has deprecated tags. It is the first field of its
+//!   message.
+//! - `Acknowledged`: 1 subscription, 2 sequence.
 
 use bytes::Bytes;
 use weir_envelope::batch::LINK_FIELD;
 use weir_envelope::wire::{Fields, Value, WireError, put_bytes, put_uint};
 use weir_flow::Progress;
 
-/// Metadata key by which the two ends of a link find out that they speak it.
+/// The metadata key by which the two ends of a link learn that the other end acknowledges.
 pub const LINK_METADATA: &str = "weir-link";
 
-/// Full path of the call by which a client finds out whether the server speaks the link: the original does not have it.
+/// The full path of the call by which a client finds out whether the server acknowledges. The original does not have
+/// it.
 pub const HELLO_PATH: &str = "/weir.link.v1.Link/Hello";
 
-/// Full path of the acknowledgement stream.
+/// The full path of the acknowledgement stream.
 pub const ACKNOWLEDGE_PATH: &str = "/weir.link.v1.Link/Acknowledge";
 
-/// Name of the service that takes acknowledgements.
+/// The name of the service that takes acknowledgements.
 pub const LINK_SERVICE: &str = "weir.link.v1.Link";
 
-/// What a subscriber is told with each message.
+/// The description of a message that a subscriber gets with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// Number of the message within the subscription, from one.
+    /// The number of the message within the subscription, counted from one.
     pub sequence: u64,
-    /// Envelopes in it.
+    /// The number of envelopes in the message.
     pub envelopes: u64,
-    /// Whether any of them carries deprecated tags.
+    /// Whether any envelope carries deprecated tags.
     pub deprecated_tags: bool,
 }
 
-/// The acknowledgement of one subscription: everything up to `sequence` was handed on.
+/// The acknowledgement of one subscription: its consumer has handed on every message up to `sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// As given by the server in its metadata.
+    /// The number of the subscription, which the server gives in its metadata.
     pub subscription: u64,
-    /// Number of the last message handed on.
+    /// The number of the last message that was handed on.
     pub sequence: u64,
 }
 
-/// A `Progress` with what ends the stream.
+/// The progress of an ingress stream, and how far the server has read when it ends the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IngressProgress {
-    /// What is settled.
+    /// Which messages are settled.
     pub progress: Progress,
-    /// Set when the server ends the stream: the number of the last message that it looked at.
+    /// The number of the last message that the server has looked at. Set when the server ends the stream.
     pub received: Option<u64>,
 }
 
 impl Delivered {
-    /// The field to put in front of the message.
+    /// Encodes the field that stands in front of the message.
     #[must_use]
     pub fn encode(self) -> Bytes {
         let mut body = Vec::with_capacity(16);
@@ -76,9 +80,10 @@ impl Delivered {
         wrap(&body)
     }
 
-    /// Takes the field off the front of a message; `None` if the message does not begin with it.
+    /// Splits the field from the front of a message. Returns `None` if the message does not begin with it.
     #[must_use]
-    pub fn take_off(message: &Bytes) -> Option<(Self, Bytes)> {
+    pub fn split_from(message: &Bytes) -> Option<(Self, Bytes)> {
+        // Only the first field is looked at, so that a message of the original is not searched.
         let mut fields = Fields::new(message);
         let Some(Ok((LINK_FIELD, Value::Bytes(body)))) = fields.next() else {
             return None;
@@ -97,19 +102,20 @@ impl Delivered {
 }
 
 impl IngressProgress {
-    /// The response message.
+    /// Encodes the response message.
     #[must_use]
     pub fn encode(self) -> Bytes {
         let mut body = Vec::with_capacity(32);
         put_uint(&mut body, 1, self.progress.handed_on);
         put_uint(&mut body, 2, self.progress.taken);
         put_uint(&mut body, 3, self.progress.lost);
-        // Zero is a value here: one more than the number keeps it apart from "not set".
+        // Protobuf does not tell zero from "not set", and zero messages is a possible value: the number is sent plus
+        // one.
         put_uint(&mut body, 4, self.received.map_or(0, |received| received + 1));
         wrap(&body)
     }
 
-    /// Reads a response message; `None` if it is one of the original's.
+    /// Reads a response message. Returns `None` if it is a response of the original.
     #[must_use]
     pub fn decode(message: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(message);
@@ -149,13 +155,14 @@ pub fn decode_acknowledgements(message: &[u8]) -> Result<Vec<Acknowledged>, Wire
     Ok(acknowledged)
 }
 
+/// Encodes `body` as the field of the link in a message of the original.
 fn wrap(body: &[u8]) -> Bytes {
     let mut field = Vec::with_capacity(body.len() + 5);
     put_bytes(&mut field, LINK_FIELD, body);
     field.into()
 }
 
-/// Reads a message whose fields 1 to `N` are varints.
+/// Reads a message whose fields 1 to `N` are varints. Other fields are ignored, so that later versions may add some.
 fn varints<const N: usize>(body: &[u8]) -> Result<[u64; N], WireError> {
     let mut values = [0; N];
     for field in Fields::new(body) {
@@ -171,17 +178,18 @@ fn varints<const N: usize>(body: &[u8]) -> Result<[u64; N], WireError> {
 mod tests {
     use super::*;
 
+    /// Each message of the link is read as it was encoded, and messages of the original are told apart.
     #[test]
-    fn what_is_encoded_is_read_back() {
+    fn messages_are_read_as_they_were_encoded() {
         let delivered = Delivered {
             sequence: 300,
             envelopes: 100,
             deprecated_tags: true,
         };
         let message = Bytes::from([&delivered.encode()[..], b"\x0a\x00"].concat());
-        let (read, rest) = Delivered::take_off(&message).expect("ours");
+        let (read, rest) = Delivered::split_from(&message).expect("a message of the link");
         assert_eq!((read, &rest[..]), (delivered, &b"\x0a\x00"[..]));
-        assert_eq!(Delivered::take_off(&rest), None);
+        assert_eq!(Delivered::split_from(&rest), None);
 
         for received in [None, Some(0), Some(7)] {
             let progress = IngressProgress {

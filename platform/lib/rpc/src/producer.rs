@@ -1,5 +1,5 @@
-//! A producer that wants to know: sends batches to an agent, waits while too much is on the way, and can say at the end
-//! what became of all of it.
+//! A producer that waits for acknowledgements: it sends batches to an agent, waits while too many envelopes are not
+//! taken yet, and can report how many were lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use weir_flow::{Ledger, Parcel};
 use weir_net::{Backoff, Channel, Target};
 use weir_service::Tasks;
 
-use crate::ingress::{Ended, Link, LinkError, OnTheWay, Unsent};
+use crate::ingress::{Ended, Link, LinkError, Unsent, Volume};
 
-/// How a producer paces itself.
+/// How much a producer sends ahead, and how long it waits for the stack.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Envelopes that may be on the way without being taken by the durable consumers.
+    /// How many envelopes may be sent without being taken by the durable consumers.
     pub window: u64,
-    /// Bytes of encoded envelopes that may be on the way so; a part of what the buffers on the way hold, so that a producer of
-    /// long lines waits instead of filling them.
+    /// How many bytes of encoded envelopes may be sent without being taken. It is a part of what the buffers on the way
+    /// hold, so that a producer of long lines waits instead of filling them.
     pub window_bytes: u64,
-    /// How long the stack may be away before a call gives up.
+    /// How long a call tries to reach the agent before it gives up.
     pub patience: Duration,
 }
 
@@ -34,16 +34,16 @@ impl Default for Pace {
     }
 }
 
-/// What became of what was sent.
+/// How many envelopes a producer has sent, and how many of them were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Envelopes handed to [`Producer::send`].
+    /// The number of envelopes that were handed to [`Producer::send`].
     pub sent: u64,
-    /// Envelopes that the pipeline dropped and counted, or that were in flight to an agent that vanished.
+    /// The number of envelopes that the pipeline dropped and counted, or that were in flight to an agent that vanished.
     pub lost: u64,
 }
 
-/// A connection to an agent that survives its restarts.
+/// A connection to an agent, which is made again when the agent restarts.
 #[derive(Debug)]
 pub struct Producer {
     channel: Channel,
@@ -56,7 +56,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// A producer for the agent at `target`; connects when it is first used.
+    /// A producer for the agent at `target`, which connects on first use.
     #[must_use]
     pub fn new(target: &Target, ledger: Arc<Ledger>, tasks: &Tasks, pace: Pace) -> Self {
         let channel = Channel::new(target);
@@ -72,46 +72,48 @@ impl Producer {
         }
     }
 
-    /// Sends a batch; waits while the window is full. An error means that the agent was away for too long; the batch was
-    /// then not sent and not counted.
+    /// Sends a batch, and waits while the window is full. An error means that the agent could not be reached within
+    /// [`Pace::patience`]. The batch was not sent then, and is not counted.
     pub async fn send(&mut self, batch: Batch) -> Result<(), LinkError> {
         let count = batch.len() as u64;
         self.transmit(Parcel::unacknowledged(batch)).await?;
         self.report.sent += count;
-        self.wait_for(OnTheWay {
+        self.wait_for(Volume {
             envelopes: self.pace.window,
             bytes: self.pace.window_bytes,
         })
         .await
     }
 
-    /// Waits until everything sent was taken, or counted as lost; says which.
+    /// Waits until every envelope that was sent is taken or counted as lost, and returns the counts.
     pub async fn flush(&mut self) -> Result<Report, LinkError> {
-        self.wait_for(OnTheWay::default()).await?;
+        self.wait_for(Volume::default()).await?;
         Ok(self.report())
     }
 
-    /// What is known by now.
+    /// The counts so far.
     #[must_use]
     pub fn report(&self) -> Report {
-        let told = self.link.as_ref().map_or(0, |link| link.progress().lost);
+        let lost_on_link = self.link.as_ref().map_or(0, |link| link.progress().lost);
         Report {
-            lost: self.report.lost + told,
+            lost: self.report.lost + lost_on_link,
             ..self.report
         }
     }
 
-    /// Envelopes that are on the way.
+    /// The number of envelopes that were sent and are not taken yet.
     #[must_use]
-    pub fn on_the_way(&self) -> u64 {
+    pub fn untaken(&self) -> u64 {
         self.link.as_ref().map_or(0, |link| link.untaken().envelopes)
     }
 
-    /// Waits until no more than `window` is on the way; sends again what an ended link left over.
-    async fn wait_for(&mut self, window: OnTheWay) -> Result<(), LinkError> {
+    /// Waits until no more than `window` is sent and not taken. Sends what a link that ended has not sent over a new
+    /// one.
+    async fn wait_for(&mut self, window: Volume) -> Result<(), LinkError> {
         loop {
             let Some(link) = &self.link else { return Ok(()) };
             if link.is_over() {
+                // These were not looked at by the agent, so they can be sent again without a duplicate.
                 let unsent = self.retire().await;
                 for parcel in unsent {
                     self.transmit(parcel).await?;
@@ -126,8 +128,9 @@ impl Producer {
         }
     }
 
-    /// Sends a parcel over whichever link there is, within our patience.
+    /// Sends a parcel over the present link or a new one, within [`Pace::patience`].
     async fn transmit(&mut self, parcel: Parcel) -> Result<(), LinkError> {
+        // What an ended link has not sent goes before `parcel`, so that the order of the producer's envelopes is kept.
         let mut waiting = std::collections::VecDeque::from([parcel]);
         let give_up = Instant::now() + self.pace.patience;
         while let Some(parcel) = waiting.pop_front() {
@@ -157,7 +160,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes the ended link out of service; returns what it did not send.
+    /// Removes the ended link and adds its losses to the report. Returns the parcels that it has not sent.
     async fn retire(&mut self) -> Vec<Parcel> {
         let Some(link) = self.link.take() else {
             return Vec::new();

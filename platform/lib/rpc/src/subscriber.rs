@@ -1,13 +1,13 @@
-//! The client's end of a subscription: one consumer's request, merged from all dopplers.
+//! The client's side of a subscription: the streams of all dopplers for one consumer's request, merged.
 //!
-//! Each [`Doppler`] has one connection for all subscriptions of the process, and one stream on which their
-//! acknowledgements go back, gathered. A subscription reads one stream of each doppler, on the task of whoever reads the
-//! subscription; streams that end are opened again. Who does not read is held back by HTTP/2's flow control, and the
-//! doppler's queue then decides who loses.
+//! Each [`Doppler`] has one connection for all subscriptions of the process, and one stream that carries their
+//! acknowledgements back. A subscription reads one stream of each doppler, on the task of its reader, and opens a
+//! stream that has ended again. Where the reader is slow, HTTP/2's flow control holds the doppler back, and the
+//! doppler's queue decides which envelopes are lost.
 //!
-//! A doppler may refuse a subscription: it has too many, or cannot serve this one. The reader of a live subscription learns
-//! it ([`Refused`]), because a stream without one doppler's part looks whole and is not. A durable subscription asks again
-//! until it is taken.
+//! A doppler may refuse a subscription, because it has too many or cannot serve this one. The reader of a live
+//! subscription gets [`Refused`], because a stream that lacks one doppler's envelopes looks complete and is not. A
+//! durable subscription asks again until it is accepted.
 
 mod acknowledgements;
 mod doppler;
@@ -30,12 +30,12 @@ use weir_service::{Shutdown, Tasks};
 
 use doppler::{Doppler, Event};
 
-/// Whether acknowledging a message means that it is stored.
+/// What the acknowledgement of a message means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// It was passed on to somebody who reads it now.
+    /// The message was passed on to a client that reads it now.
     Live,
-    /// It is stored: producers may wait for that.
+    /// The message is stored. Producers may wait for that.
     Durable,
 }
 
@@ -46,8 +46,8 @@ pub struct Dopplers {
 }
 
 impl Dopplers {
-    /// Connects (when first needed) to each of `targets`. Before an acknowledgement leaves, the drops in `ledger` are on
-    /// file.
+    /// The dopplers at `targets`, to which it connects on first use. An acknowledgement is sent only when the drops
+    /// that `ledger` has counted before it are on file.
     #[must_use]
     pub fn new(targets: &[Target], ledger: &Arc<Ledger>, shutdown: &Shutdown, tasks: &Tasks) -> Arc<Self> {
         let dopplers = targets
@@ -57,7 +57,7 @@ impl Dopplers {
         Arc::new(Self { dopplers })
     }
 
-    /// How many dopplers are connected now.
+    /// The number of dopplers that have an open stream.
     #[must_use]
     pub fn connected(&self) -> usize {
         self.dopplers.iter().filter(|doppler| doppler.is_connected()).count()
@@ -66,11 +66,16 @@ impl Dopplers {
     /// Subscribes at every doppler.
     #[must_use]
     pub fn subscribe(&self, request: &EgressBatchRequest, durability: Durability) -> Subscription {
+        // Encoded once for all dopplers and all reconnections.
         let request = Bytes::from(request.encode_to_vec());
         let trackers = Arc::<Trackers>::default();
         let events = self.dopplers.iter().map(|doppler| {
-            let subscribing =
-                doppler::Subscribing::new(Arc::clone(doppler), request.clone(), durability, Arc::clone(&trackers));
+            let subscribing = doppler::DopplerSubscription::new(
+                Arc::clone(doppler),
+                request.clone(),
+                durability,
+                Arc::clone(&trackers),
+            );
             let events = futures::stream::unfold(subscribing, |mut subscribing| async move {
                 let event = subscribing.next().await;
                 Some((event, subscribing))
@@ -79,37 +84,38 @@ impl Dopplers {
         });
         let events = events.collect();
         Subscription {
-            closing: Closing { trackers },
-            ahead: None,
+            trackers: FreezeOnDrop(trackers),
+            first: None,
             events,
         }
     }
 }
 
-/// A doppler does not take a subscription, and asking it again at once is of no use.
+/// The error of a subscription that a doppler refuses. To ask it again at once is of no use.
 #[derive(Debug, Clone, Error)]
 #[error("doppler `{doppler}` refuses the subscription: {}", status.message())]
 pub struct Refused {
-    /// Its address.
+    /// The address of the doppler.
     pub doppler: String,
-    /// What it answered: `RESOURCE_EXHAUSTED` when it has too many subscriptions, `INVALID_ARGUMENT` when it cannot serve
-    /// this one.
+    /// The doppler's answer: `RESOURCE_EXHAUSTED` when it has too many subscriptions, `INVALID_ARGUMENT` when it cannot
+    /// serve this one.
     pub status: Box<Status>,
 }
 
-/// What happens at one doppler.
+/// The events of a subscription at one doppler.
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
-/// The books of a subscription at its dopplers.
+/// The trackers of a subscription: one for each stream whose doppler expects acknowledgements.
 type Trackers = parking_lot::Mutex<Vec<Arc<Tracker>>>;
 
-/// One consumer's subscription. Dropping it ends it; what was delivered and not let go of by then counts as lost at the
-/// doppler.
+/// One consumer's subscription, which ends when it is dropped. A delivery whose receipt still exists then counts as
+/// lost at the doppler.
 pub struct Subscription {
-    // The order of fields is the order of drops: the books are closed before the messages in the streams go.
-    closing: Closing,
-    /// A message that came while others were still being waited for.
-    ahead: Option<Delivery>,
+    // Fields are dropped in this order: the trackers are frozen before the messages in the streams drop their receipts,
+    // which would acknowledge them otherwise.
+    trackers: FreezeOnDrop,
+    /// A message that came while [`Subscription::opened`] waited for other dopplers.
+    first: Option<Delivery>,
     events: SelectAll<Events>,
 }
 
@@ -121,33 +127,38 @@ impl std::fmt::Debug for Subscription {
     }
 }
 
+/// The trackers of a subscription, which are frozen when it is dropped: from then on nothing is acknowledged.
 #[derive(Debug)]
-struct Closing {
-    trackers: Arc<Trackers>,
-}
+struct FreezeOnDrop(Arc<Trackers>);
 
-impl Drop for Closing {
-    fn drop(&mut self) {
-        for tracker in self.trackers.lock().iter() {
+impl FreezeOnDrop {
+    fn freeze(&self) {
+        for tracker in self.0.lock().iter() {
             tracker.freeze();
         }
     }
 }
 
+impl Drop for FreezeOnDrop {
+    fn drop(&mut self) {
+        self.freeze();
+    }
+}
+
 impl Subscription {
-    /// Waits until every doppler has taken the subscription or turned out to be away, a first message has come, or
-    /// `patience` is over: an original doppler says nothing before its first message.
+    /// Waits until every doppler has accepted the subscription or could not be reached, a first message has arrived, or
+    /// `patience` has passed. There is such a limit because an original doppler sends nothing before its first message.
     ///
     /// # Errors
-    /// When a doppler refuses the subscription. A durable one is never refused: it asks again.
+    /// When a doppler refuses the subscription. A durable one asks again instead.
     pub async fn opened(&mut self, patience: Duration) -> Result<(), Refused> {
         let mut undecided = self.events.len();
         let decided = async {
             while undecided > 0 {
                 match self.events.next().await {
-                    Some(Event::Opened | Event::Away) => undecided -= 1,
+                    Some(Event::Opened | Event::Unreachable) => undecided -= 1,
                     Some(Event::Message(delivery)) => {
-                        self.ahead = Some(delivery);
+                        self.first = Some(delivery);
                         break;
                     }
                     Some(Event::Refused(refused)) => return Err(refused),
@@ -162,51 +173,50 @@ impl Subscription {
     /// Waits for the next message of any doppler. Cancel safe.
     ///
     /// # Errors
-    /// When a doppler refuses the subscription: at its begin, or when it is opened again after the doppler was away. A
-    /// durable one is never refused: it asks again.
+    /// When a doppler refuses the subscription, at its beginning or when the stream is opened again after a loss. A
+    /// durable one asks again instead.
     pub async fn next(&mut self) -> Result<Delivery, Refused> {
-        if let Some(delivery) = self.ahead.take() {
+        if let Some(delivery) = self.first.take() {
             return Ok(delivery);
         }
         loop {
             match self.events.next().await {
                 Some(Event::Message(delivery)) => return Ok(delivery),
                 Some(Event::Refused(refused)) => return Err(refused),
-                Some(Event::Opened | Event::Away) => {}
-                // There are no dopplers: their streams never end.
+                Some(Event::Opened | Event::Unreachable) => {}
+                // The events of a doppler never end, so there are no dopplers.
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// The next message, or the refusal, if one is there already.
+    /// Returns the next message or the refusal, if there is one without waiting.
     pub fn try_next(&mut self) -> Option<Result<Delivery, Refused>> {
         futures::FutureExt::now_or_never(self.next())
     }
 
-    /// Ends the subscription ahead of its drop: from now on, dropping a delivery acknowledges nothing.
+    /// Stops the acknowledgements ahead of the drop: from now on, dropping a delivery acknowledges nothing.
     pub fn close(&self) {
-        for tracker in self.closing.trackers.lock().iter() {
-            tracker.freeze();
-        }
+        self.trackers.freeze();
     }
 }
 
-/// A message of a subscription. Dropping its receipt tells the doppler that it was handed on.
+/// A message of a subscription. Dropping its receipt acknowledges it to the doppler.
 #[derive(Debug)]
 pub struct Delivery {
-    /// An `EnvelopeBatch`.
+    /// The message, an encoded `EnvelopeBatch`.
     pub message: Bytes,
-    /// Envelopes in it; `None` if the doppler is not one of ours and the message has not been looked at.
+    /// The number of envelopes in the message. `None` if the doppler is an original one, because the message was not
+    /// decoded.
     pub envelopes: Option<u64>,
-    /// Whether any envelope carries deprecated tags; true if nobody knows.
+    /// Whether any envelope carries deprecated tags. True if that is not known.
     pub deprecated_tags: bool,
-    /// Present if the doppler wants to know.
+    /// The receipt, if the doppler expects acknowledgements.
     pub receipt: Option<Receipt>,
 }
 
 impl Delivery {
-    /// Takes the message apart; what turns out to be malformed is counted in `ledger`.
+    /// Splits the message into envelopes. Those that are malformed are counted in `ledger`.
     #[must_use]
     pub fn into_parcel(self, ledger: &Ledger) -> Parcel {
         let Split {

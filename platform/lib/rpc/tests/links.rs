@@ -1,4 +1,4 @@
-//! The links over real mTLS connections: what is acknowledged, what is lost, and who is told.
+//! The links over mTLS connections: which envelopes are acknowledged or lost, and where that is reported.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ fn numbers(batch: &Batch) -> Vec<i64> {
     batch.iter().map(|envelope| envelope.view().timestamp() - 1).collect()
 }
 
-/// A server whose ingress keeps the parcels that it got, receipts and all.
+/// A server whose ingress keeps the parcels that it received, with their receipts.
 struct Keeper {
     ingress: IngressServer,
 }
@@ -97,7 +97,7 @@ async fn keeper(pki: &Pki, linked: bool) -> (SocketAddr, Kept, Trigger, LogConte
     (address, kept, trigger, context)
 }
 
-/// A server of `context` that gives what comes in to `sink`.
+/// A server of `context` that hands received parcels to `sink`.
 async fn ingress_into(
     sink: impl Fn(Parcel) + Send + Sync + 'static,
     pki: &Pki,
@@ -119,7 +119,7 @@ async fn ingress_into(
     address
 }
 
-/// A client that sends three batches: they stay in flight until the server lets their receipts go.
+/// A client sends three batches. Each is in flight until the server drops its receipt.
 #[tokio::test]
 async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
     let pki = Pki::new();
@@ -147,10 +147,10 @@ async fn a_batch_is_in_flight_until_its_receipt_is_dropped() {
     .await;
 }
 
-/// The server drops what comes in while its ledger cannot be written: the link is read on, nothing is acknowledged, and when
-/// the file can be written again everything is, with the drops on file.
+/// A server drops what it receives while its ledger cannot be written. It reads on and acknowledges nothing. When the
+/// file can be written again, everything is acknowledged, and the drops are on file.
 #[tokio::test]
-async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
+async fn acknowledgements_wait_for_the_ledger_and_reading_does_not() {
     let pki = Pki::new();
     let base = tempfile::tempdir().expect("a directory");
     let (dir, away) = (base.path().join("ledger"), base.path().join("away"));
@@ -183,7 +183,7 @@ async fn acknowledgements_wait_for_the_ledger_and_the_link_does_not() {
     assert_eq!(on_file.dropped_total(), 200);
 }
 
-/// The server stops in order: what it has looked at is its own, and nothing is lost.
+/// A server that stops in order has settled every message that it has read, and nothing is lost.
 #[tokio::test]
 async fn an_orderly_stop_loses_nothing() {
     let pki = Pki::new();
@@ -203,9 +203,10 @@ async fn an_orderly_stop_loses_nothing() {
     assert!(link.send(Parcel::unacknowledged(numbered(0..1))).await.is_err());
 }
 
-/// The original does not acknowledge: what the transport took is settled, and the answer comes at the end.
+/// The original does not acknowledge. A message to it is settled when the transport has taken it, and the answer comes
+/// at the end of the stream.
 #[tokio::test]
-async fn a_server_without_the_link_is_served_all_the_same() {
+async fn a_server_without_acknowledgements_receives_messages() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, false).await;
     let (_stop, client) = LogContext::in_memory("agent");
@@ -227,9 +228,9 @@ async fn a_server_without_the_link_is_served_all_the_same() {
     assert_eq!((ended.unsent.len(), ended.lost), (0, 0));
 }
 
-/// A producer flushes: it waits for what is on the way and is told what was lost there.
+/// A flush waits until everything is taken, and reports the envelopes that were lost.
 #[tokio::test]
-async fn a_producer_is_told_what_became_of_its_lines() {
+async fn a_flush_reports_lost_envelopes() {
     let pki = Pki::new();
     let (address, kept, ..) = keeper(&pki, true).await;
     let (_stop, client) = LogContext::in_memory("emit");
@@ -242,7 +243,7 @@ async fn a_producer_is_told_what_became_of_its_lines() {
     producer.send(numbered(0..100)).await.expect("sent");
     producer.send(numbered(100..150)).await.expect("sent");
     eventually("two parcels", || kept.lock().len() == 2).await;
-    assert_eq!(producer.on_the_way(), 150);
+    assert_eq!(producer.untaken(), 150);
     kept.lock()[1].note_lost(7);
     kept.lock().clear();
     let report = tokio::time::timeout(DEADLINE, producer.flush())
@@ -252,7 +253,7 @@ async fn a_producer_is_told_what_became_of_its_lines() {
     assert_eq!((report.sent, report.lost), (150, 7));
 }
 
-/// Setup: a server that takes nothing, and batches of 1 MiB. Must hold: a producer waits as soon as more bytes are on the way
+/// Setup: a server that acknowledges nothing, and batches of 1 MiB. A producer waits as soon as it has sent more bytes
 /// than its window has, however few envelopes that are, and goes on when they are taken.
 #[tokio::test]
 async fn a_producer_of_long_lines_waits() {
@@ -291,11 +292,11 @@ async fn a_producer_of_long_lines_waits() {
     sent.expect("sent");
 }
 
-/// A server with one queue that everybody who subscribes is given.
+/// A server with one queue, which every subscription reads.
 struct OneQueue {
     egress: Arc<Egress>,
     queue: Arc<FairQueue>,
-    /// So many subscriptions are refused before one is taken.
+    /// How many subscriptions are refused before one is accepted.
     refusals: AtomicUsize,
 }
 
@@ -348,10 +349,10 @@ async fn one_queue_after(refusals: usize, pki: &Pki) -> (SocketAddr, Arc<FairQue
     (address, queue, trigger, context)
 }
 
-/// A subscriber keeps a message: it is in flight at the doppler until the subscriber lets go of it. What it still holds
-/// when it leaves is counted by the doppler.
+/// A message is in flight at the doppler until the subscriber drops its receipt. What the subscriber still holds when
+/// it ends its subscription is counted as lost by the doppler.
 #[tokio::test]
-async fn a_subscriber_acknowledges_what_it_lets_go_of() {
+async fn a_subscriber_acknowledges_a_message_by_dropping_it() {
     let pki = Pki::new();
     let (address, queue, _trigger, doppler) = one_queue(&pki).await;
     let (_stop, client) = LogContext::in_memory("rlp");
@@ -392,8 +393,8 @@ async fn a_subscriber_acknowledges_what_it_lets_go_of() {
     assert_eq!(doppler.ledger.snapshot().in_flight, 0);
 }
 
-/// A doppler that is full: a live subscription learns it, and is taken if its reader tries on; a durable one tries on by
-/// itself.
+/// A doppler has no room for subscriptions at first. The reader of a live subscription gets the refusal, and can try
+/// again. A durable subscription tries again by itself.
 #[tokio::test]
 async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
     let pki = Pki::new();
@@ -421,9 +422,9 @@ async fn a_refusal_reaches_the_reader_of_a_live_subscription() {
     }
 }
 
-/// The doppler stops in order while messages wait: they are delivered first.
+/// A doppler that stops while messages are in its queue delivers them first.
 #[tokio::test]
-async fn a_stopping_doppler_runs_its_queues_out() {
+async fn a_stopping_doppler_empties_its_queues() {
     let pki = Pki::new();
     let (address, queue, trigger, doppler) = one_queue(&pki).await;
     let (_stop, client) = LogContext::in_memory("rlp");
@@ -433,7 +434,7 @@ async fn a_stopping_doppler_runs_its_queues_out() {
         ..EgressBatchRequest::default()
     };
     let mut subscription = dopplers.subscribe(&request, Durability::Live);
-    // Reading is what opens the stream.
+    // The stream is opened by reading from the subscription.
     eventually("connected", || {
         assert!(subscription.try_next().is_none());
         dopplers.connected() == 1

@@ -1,28 +1,28 @@
-//! The one place that asks for the time, so that tests can answer.
+//! The clock: the only place that reads the time of the system, so that tests can set it.
 //!
-//! [`Clock::system`] is the real one. [`Clock::manual`] stands still until its [`ManualClock`] moves it. The monotonic
-//! clock is tokio's, so that a test with paused time sees both move together.
+//! [`Clock::system`] is the real clock. [`Clock::manual`] stands still until its [`ManualClock`] moves it. The
+//! monotonic time is tokio's, so that it stands still in a test with paused time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-/// Wall-clock time now, in nanoseconds since the Unix epoch: the unit of envelope timestamps. Negative before 1970;
-/// saturates in 2262.
+/// The present wall-clock time in nanoseconds since the Unix epoch, which is the unit of envelope timestamps. It is
+/// negative before 1970 and saturates in 2262.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 pub fn now_nanos() -> i64 {
     nanos_since_epoch(SystemTime::now())
 }
 
-/// Monotonic time now.
+/// The present monotonic time.
 #[must_use]
 pub fn instant() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// `time` in nanoseconds since the Unix epoch.
+/// Converts `time` to nanoseconds since the Unix epoch.
 #[must_use]
 pub fn nanos_since_epoch(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
@@ -31,20 +31,20 @@ pub fn nanos_since_epoch(time: SystemTime) -> i64 {
     }
 }
 
-/// Tells the time to code that tests want to run at another one. Cheap to clone.
+/// The clock of code that tests run at a time of their choice. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     manual: Option<Arc<Mutex<Hands>>>,
 }
 
 impl Clock {
-    /// The real time.
+    /// The real clock.
     #[must_use]
     pub fn system() -> Self {
         Self::default()
     }
 
-    /// A clock that stands at `now_nanos` until its handle moves it.
+    /// A clock that stands at `now_nanos` until the returned [`ManualClock`] moves it.
     #[must_use]
     pub fn manual(now_nanos: i64) -> (ManualClock, Self) {
         let hands = Arc::new(Mutex::new(Hands {
@@ -59,7 +59,7 @@ impl Clock {
         )
     }
 
-    /// Wall-clock time in nanoseconds since the Unix epoch.
+    /// The wall-clock time in nanoseconds since the Unix epoch.
     #[must_use]
     pub fn now_nanos(&self) -> i64 {
         match &self.manual {
@@ -68,7 +68,7 @@ impl Clock {
         }
     }
 
-    /// Monotonic time.
+    /// The monotonic time.
     #[must_use]
     pub fn instant(&self) -> Instant {
         match &self.manual {
@@ -78,20 +78,21 @@ impl Clock {
     }
 }
 
+/// The two times of a manual clock.
 #[derive(Debug)]
 struct Hands {
     now_nanos: i64,
     instant: Instant,
 }
 
-/// Moves the clock that it was made with.
+/// The handle that moves a manual clock.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     hands: Arc<Mutex<Hands>>,
 }
 
 impl ManualClock {
-    /// Moves both times forward.
+    /// Moves both the wall-clock time and the monotonic time forward.
     pub fn advance(&self, by: Duration) {
         let mut hands = self.hands.lock();
         let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
@@ -99,8 +100,8 @@ impl ManualClock {
         hands.instant += by;
     }
 
-    /// Sets the wall clock, in nanoseconds since the epoch, as an operator or NTP would: backwards too. Monotonic time
-    /// stays.
+    /// Sets the wall-clock time, in nanoseconds since the Unix epoch, as an operator or NTP would. It may go backwards.
+    /// The monotonic time stays.
     pub fn set_wall(&self, now_nanos: i64) {
         self.hands.lock().now_nanos = now_nanos;
     }
@@ -110,9 +111,9 @@ impl ManualClock {
 mod tests {
     use super::*;
 
-    /// A manual clock moves when told, both hands together; the wall hand alone can go back.
+    /// Both times of a manual clock move together, and the wall-clock time alone can go back.
     #[test]
-    fn manual_clock_obeys() {
+    fn a_manual_clock_is_moved_by_its_handle() {
         let (handle, clock) = Clock::manual(1_000);
         let start = clock.instant();
         assert_eq!(clock.now_nanos(), 1_000);
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(clock.instant() - start, Duration::from_secs(2));
     }
 
-    /// The system clock gives plausible nanoseconds, and its conversion holds before 1970 and past 2262.
+    /// The system clock counts nanoseconds, and the conversion holds before 1970 and after 2262.
     #[test]
     fn system_clock_counts_nanoseconds() {
         assert!(Clock::system().now_nanos() > 1_700_000_000_000_000_000);

@@ -1,4 +1,4 @@
-//! What a component is given when it starts.
+//! The context of a component: everything that it is given when it starts.
 
 use std::time::Duration;
 
@@ -7,26 +7,27 @@ use tracing::Span;
 
 use crate::{Clock, Health, Shutdown, Tasks, TasksError, Trigger};
 
-/// Target of the spans that [`Context::span`] makes: they name a component for as long as it runs and measure nothing.
+/// The target of the spans that [`Context::span`] makes. They last as long as a component runs and name it in log
+/// lines. They are no measurements.
 pub const COMPONENT_SPAN_TARGET: &str = "weir::component";
 
-/// One component's surroundings. Clones are of the same component.
+/// The context of a component. Clones belong to one component.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The subcommand's name: `doppler`, `rlp`, `log-cache`.
+    /// The name of the component, which is that of its subcommand: `doppler`, `rlp`, `log-cache`.
     pub component: &'static str,
-    /// When to stop.
+    /// Receives the request to stop.
     pub shutdown: Shutdown,
-    /// Where everything runs that outlives a call.
+    /// Runs all work that outlives a call.
     pub tasks: Tasks,
-    /// How the component is doing.
+    /// The health of the component.
     pub health: Health,
-    /// What time it is.
+    /// The clock of the component.
     pub clock: Clock,
 }
 
 impl Context {
-    /// The surroundings of `component`, with the trigger that stops it. A failing task stops it as well.
+    /// The context of `component`, with the trigger that stops it. A task that fails stops it as well.
     #[must_use]
     pub fn new(component: &'static str) -> (Trigger, Self) {
         let (trigger, shutdown) = Shutdown::new();
@@ -48,22 +49,23 @@ impl Context {
         Self { clock, ..self }
     }
 
-    /// The component's instruments. They measure nothing unless telemetry was set up before.
+    /// The meter of the component. Its instruments record nothing unless telemetry was set up before.
     #[must_use]
     pub fn meter(&self) -> Meter {
         opentelemetry::global::meter(self.component)
     }
 
-    /// The span that makes log lines and metrics this component's: run its server in it, tasks inherit it.
+    /// The span by which log lines and metrics are attributed to this component. The component's server has to run in
+    /// it, and its tasks inherit it.
     #[must_use]
     pub fn span(&self) -> Span {
         tracing::error_span!(target: COMPONENT_SPAN_TARGET, "component", component = self.component)
     }
 
-    /// The last step of a component: waits for its tasks, at most `deadline`.
+    /// Ends the component: waits for its tasks, at most `deadline`.
     ///
     /// # Errors
-    /// Who was late or failed.
+    /// The tasks that were late or have failed.
     pub async fn finish(&self, deadline: Duration) -> Result<(), TasksError> {
         self.tasks.join(deadline).await
     }
@@ -73,9 +75,9 @@ impl Context {
 mod tests {
     use super::*;
 
-    /// A failing task stops its own component, not its neighbour, which its trigger stops.
+    /// A task that fails stops its own component and no other. A component is also stopped by its trigger.
     #[tokio::test]
-    async fn a_component_stops_alone() {
+    async fn a_failed_task_stops_only_its_component() {
         let (_one, first) = Context::new("doppler");
         let (other, second) = Context::new("rlp");
         let _handle = first.tasks.spawn("router", async { panic!("odd") });

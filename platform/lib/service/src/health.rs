@@ -1,23 +1,23 @@
-//! How a component is doing, part by part.
+//! The health of a component and of its parts.
 //!
-//! Parts are few and fixed (`ingress`, `egress`, a critical task). The component is as well as its worst part. Anyone may
-//! look ([`Health::report`]) or wait ([`Health::serving`]).
+//! A component has a small, fixed set of parts (`ingress`, `egress`, a critical task). Its state is that of its worst
+//! part. Any code may read the states ([`Health::report`]), or wait until all parts serve ([`Health::serving`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use tokio::sync::watch;
 
-/// How one part, or the whole, is doing. Ordered from well to ill.
+/// The state of a part or of the whole component. The order is from best to worst.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// Does its work.
+    /// The part does its work.
     Serving,
-    /// Not ready yet.
+    /// The part is not ready yet.
     Starting,
-    /// Stopping in order: takes nothing new, finishes what it has.
+    /// The part is stopping: it accepts nothing new, and finishes what it has.
     Draining,
-    /// Does not work any more, and why.
+    /// The part does not work any more, for this reason.
     Failed(String),
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for State {
 
 type Parts = BTreeMap<&'static str, State>;
 
-/// The states of a component's parts. Clones look at the same ones.
+/// The states of a component's parts. Clones share the states.
 #[derive(Debug, Clone)]
 pub struct Health {
     parts: watch::Sender<Parts>,
@@ -55,10 +55,11 @@ impl Health {
         }
     }
 
-    /// Names a part; it is starting until it says otherwise. Naming it again gives another handle and changes nothing.
+    /// Adds a part, whose state is starting. For a part that exists, this returns another handle and changes nothing.
     #[must_use]
     pub fn part(&self, name: &'static str) -> Part {
         self.parts.send_if_modified(|parts| {
+            // Waiters are woken only if there is a new part.
             let known = parts.contains_key(name);
             parts.entry(name).or_insert(State::Starting);
             !known
@@ -69,13 +70,13 @@ impl Health {
         }
     }
 
-    /// The worst state of all parts.
+    /// The state of the component, which is the worst state of its parts.
     #[must_use]
     pub fn overall(&self) -> State {
         overall(&self.parts.borrow())
     }
 
-    /// Every part with its state, by name.
+    /// The name and state of every part, sorted by name.
     #[must_use]
     pub fn report(&self) -> Vec<(&'static str, State)> {
         self.parts
@@ -85,10 +86,10 @@ impl Health {
             .collect()
     }
 
-    /// Waits until every part serves, or one failed or drains: then that state is the error. Cancel safe.
+    /// Waits until every part serves, or until one has failed or is draining. Cancel safe.
     ///
     /// # Errors
-    /// The state of a part that will not serve any more.
+    /// The state of the part that has failed or is draining.
     pub async fn serving(&self) -> Result<(), State> {
         let mut parts = self.parts.subscribe();
         let settled = parts
@@ -104,6 +105,7 @@ impl Health {
     fn set(&self, name: &'static str, state: State) {
         self.parts.send_if_modified(|parts| {
             let current = parts.entry(name).or_insert(State::Starting);
+            // A failed part stays failed, so that the reason is not lost while the component stops.
             let stays = matches!(current, State::Failed(_)) || *current == state;
             if !stays {
                 *current = state;
@@ -117,7 +119,7 @@ fn overall(parts: &Parts) -> State {
     parts.values().max().cloned().unwrap_or(State::Starting)
 }
 
-/// One part's voice. A part that failed stays failed: the process that comes after it starts anew.
+/// The handle by which a part reports its state. A part that has failed stays failed until the process is restarted.
 #[derive(Debug, Clone)]
 pub struct Part {
     name: &'static str,
@@ -125,22 +127,22 @@ pub struct Part {
 }
 
 impl Part {
-    /// It does its work.
+    /// Reports that the part does its work.
     pub fn serving(&self) {
         self.health.set(self.name, State::Serving);
     }
 
-    /// It is not (or no longer) ready, and means to be.
+    /// Reports that the part is not ready, or no longer ready, and will be.
     pub fn starting(&self) {
         self.health.set(self.name, State::Starting);
     }
 
-    /// It takes nothing new.
+    /// Reports that the part is stopping and accepts nothing new.
     pub fn draining(&self) {
         self.health.set(self.name, State::Draining);
     }
 
-    /// It does not work any more.
+    /// Reports that the part does not work any more.
     pub fn failed(&self, reason: impl Into<String>) {
         self.health.set(self.name, State::Failed(reason.into()));
     }
@@ -150,9 +152,9 @@ impl Part {
 mod tests {
     use super::*;
 
-    /// The whole is as well as its worst part, and nothing without parts.
+    /// The state of a component is that of its worst part. A component without parts is starting.
     #[test]
-    fn worst_part_counts() {
+    fn the_worst_part_counts() {
         let health = Health::new();
         assert_eq!(health.overall(), State::Starting);
         let ingress = health.part("ingress");
@@ -177,9 +179,9 @@ mod tests {
         );
     }
 
-    /// A waiter is told when all parts serve, and when they never will.
+    /// A waiter returns when all parts serve, and when one of them has failed.
     #[tokio::test]
-    async fn waiters_are_told() {
+    async fn waiting_ends_when_parts_serve_or_fail() {
         let health = Health::new();
         let part = health.part("ingress");
         let waiting = tokio::spawn({

@@ -1,11 +1,12 @@
-//! Life cycle: named tasks, health, ordered shutdown, the clock.
+//! The life cycle of a component: named tasks, health, ordered shutdown, and the clock.
 //!
-//! A component gets one [`Context`] and does everything that outlives a call through it: it spawns on [`Tasks`], says how
-//! it is doing on [`Health`], reads the time from a [`clock::Clock`], and stops when [`Shutdown`] says so. Shutdown is an
-//! order, not an event: stop accepting, drain, close egress, flush, then [`Tasks::join`] with a deadline, which names
-//! whoever is late and ends them.
+//! A component gets one [`Context`]. It spawns its work on [`Tasks`], reports its state on [`Health`], reads the time
+//! from a [`clock::Clock`], and stops when [`Shutdown`] is requested. A shutdown has an order: stop accepting, empty
+//! the queues, close the egress, flush, and then [`Tasks::join`] with a deadline, which names the tasks that are late
+//! and aborts them.
 //!
-//! Invariants: no task dies unseen (a panic is an error of the component and starts its shutdown); nobody waits for ever.
+//! Invariants: every failed task is noticed (a panic is a failure of the component and starts its shutdown), and
+//! nothing waits for ever.
 
 #![cfg_attr(
     test,
@@ -33,6 +34,6 @@ pub use shutdown::{Shutdown, Trigger};
 pub use signals::{Signal, Signals, wait_for_signals};
 pub use tasks::{Failure, Guard, Tasks, TasksError};
 
-/// For [`limited!`], which must find it wherever it is used.
+/// Re-exported for [`limited!`], which names it in the crates that use the macro.
 #[doc(hidden)]
 pub use tracing;

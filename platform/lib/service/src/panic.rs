@@ -1,8 +1,8 @@
-//! The text of a panic.
+//! The message of a panic.
 
 use std::any::Any;
 
-/// What a caught panic said, as far as it said it in words.
+/// The message of a caught panic, if its payload is a text.
 pub(crate) fn text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()

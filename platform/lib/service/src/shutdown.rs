@@ -1,20 +1,20 @@
-//! The request to stop: fired once, seen by everyone who holds the other end.
+//! The request to stop, which a [`Trigger`] makes once and every [`Shutdown`] sees.
 
 use tokio_util::sync::CancellationToken;
 
-/// The end that asks. Clones fire the same request.
+/// The sender of a request to stop. Clones make one request.
 #[derive(Debug, Clone)]
 pub struct Trigger {
     token: CancellationToken,
 }
 
 impl Trigger {
-    /// Asks everyone to stop. Firing again changes nothing.
+    /// Requests the stop. A second call changes nothing.
     pub fn fire(&self) {
         self.token.cancel();
     }
 
-    /// Another receiving end of this trigger.
+    /// A receiver of this trigger's request.
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
         Shutdown {
@@ -23,37 +23,37 @@ impl Trigger {
     }
 }
 
-/// The end that is asked. Clones see the same request.
+/// A receiver of a request to stop. Clones receive one request.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     token: CancellationToken,
 }
 
 impl Shutdown {
-    /// A request that nobody has made yet, and the means to make it.
+    /// A receiver, and the trigger that makes its request.
     #[must_use]
     pub fn new() -> (Trigger, Self) {
         let token = CancellationToken::new();
         (Trigger { token: token.clone() }, Self { token })
     }
 
-    /// Waits until somebody asks to stop. Cancel safe; returns at once when it is so already.
+    /// Waits for the request to stop. Returns at once if it was made before. Cancel safe.
     pub async fn requested(&self) {
         self.token.cancelled().await;
     }
 
-    /// As [`Shutdown::requested`], owning its end: for streams and spawned futures.
+    /// A future that waits for the request to stop and borrows nothing, for streams and spawned tasks.
     pub fn requested_owned(&self) -> impl Future<Output = ()> + Send + 'static {
         self.token.clone().cancelled_owned()
     }
 
-    /// Whether somebody has asked to stop.
+    /// Whether the stop was requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Runs `work` until it is done or somebody asks to stop; `None` in the latter case, with `work` dropped.
+    /// Runs `work` until it is done. Returns `None` and drops `work` if the stop is requested before.
     pub async fn unless_requested<F: Future>(&self, work: F) -> Option<F::Output> {
         self.token.run_until_cancelled(work).await
     }
@@ -63,9 +63,9 @@ impl Shutdown {
 mod tests {
     use super::*;
 
-    /// All ends see one request; firing twice is firing once.
+    /// All receivers see the request, and a second request changes nothing.
     #[tokio::test]
-    async fn everyone_is_told() {
+    async fn all_receivers_see_the_request() {
         let (trigger, shutdown) = Shutdown::new();
         let waiting = shutdown.clone().requested_owned();
         assert!(!shutdown.is_requested());

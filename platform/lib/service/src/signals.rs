@@ -1,16 +1,16 @@
-//! The operating system asks to stop: SIGINT and SIGTERM.
+//! The signals that ask the process to stop: SIGINT and SIGTERM.
 
 use std::fmt;
 use std::io;
 
 use tokio::signal::unix::{self, SignalKind};
 
-/// Which signal came.
+/// A signal that asks the process to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: somebody pressed Ctrl-C.
+    /// SIGINT, which a terminal sends for Ctrl-C.
     Interrupt,
-    /// SIGTERM: a supervisor wants us gone.
+    /// SIGTERM, which supervisors send.
     Terminate,
 }
 
@@ -23,8 +23,8 @@ impl fmt::Display for Signal {
     }
 }
 
-/// A subscription to both signals. From its creation on, neither ends the process by itself, and none is missed between
-/// two calls of [`Signals::next`]: the second one usually means "now".
+/// A subscription to both signals. From its creation on, neither signal ends the process by itself, and none is missed
+/// between two calls of [`Signals::next`]. A second signal usually means that the operator does not want to wait.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: unix::Signal,
@@ -32,7 +32,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Subscribes.
+    /// Subscribes to both signals.
     ///
     /// # Errors
     /// When the handler cannot be installed.
@@ -64,9 +64,9 @@ pub async fn wait_for_signals() -> io::Result<Signal> {
 mod tests {
     use super::*;
 
-    /// Both kinds subscribe, and say their name as operators write it.
+    /// A subscription waits for a signal, and signals are shown by the names that operators use.
     #[tokio::test]
-    async fn subscribes() {
+    async fn a_subscription_waits_for_a_signal() {
         let mut signals = Signals::new().unwrap();
         assert!(futures::poll!(std::pin::pin!(signals.next())).is_pending());
         assert_eq!(Signal::Terminate.to_string(), "SIGTERM");

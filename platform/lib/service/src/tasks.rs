@@ -1,10 +1,12 @@
-//! Named tasks: who runs, who is late at the end, who died.
+//! The named tasks of a component: which of them run, which are late at the end, and which have failed.
 //!
-//! Everything a component starts runs here. [`Tasks::spawn`] is for work that may end whenever it is done,
-//! [`Tasks::spawn_critical`] for work that the component cannot live without, [`Tasks::spawn_blocking`] for blocking
-//! calls, and [`Tasks::hold`] for anything else that must be waited for. A panic anywhere, and the end of a critical task
-//! before shutdown, is a [`Failure`]: logged, shown in [`Health`], kept for [`Tasks::join`], and the component's shutdown
-//! is requested, because half a component is worse than a supervisor's restart.
+//! A component runs everything that it starts here. [`Tasks::spawn`] is for work that may end at any time,
+//! [`Tasks::spawn_critical`] for work that the component cannot do without, [`Tasks::spawn_blocking`] for blocking
+//! calls, and [`Tasks::hold`] for anything else that must be waited for.
+//!
+//! A panic of any task is a [`Failure`], and so is the end of a critical task before shutdown. A failure is logged,
+//! shown in [`Health`], and kept for [`Tasks::join`]. It requests the component's shutdown, because a component that
+//! works in part is worse than a restart by its supervisor.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,10 +25,10 @@ use weir_error::{Classify, ErrorKind, chain};
 
 use crate::{Health, Trigger, panic};
 
-/// How many failures are kept for [`Tasks::join`]; the first ones tell the story, all of them are logged.
+/// How many failures are kept for [`Tasks::join`]. The first ones show the cause, and all of them are logged.
 const KEPT_FAILURES: usize = 16;
 
-/// A component's tasks. Clones share the list.
+/// The tasks of a component. Clones share the list.
 #[derive(Debug, Clone)]
 pub struct Tasks {
     list: Arc<List>,
@@ -35,14 +37,15 @@ pub struct Tasks {
 #[derive(Debug)]
 struct List {
     state: Mutex<State>,
-    changed: Notify,
+    /// Notified when the last task has ended.
+    idle: Notify,
     trigger: Trigger,
     health: Health,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    next: u64,
+    next_id: u64,
     running: BTreeMap<u64, Entry>,
     failed: Vec<Failure>,
 }
@@ -50,25 +53,26 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     name: &'static str,
+    /// Absent for blocking calls and guards, which cannot be aborted.
     abort: Option<AbortHandle>,
 }
 
-/// A task that did not end as it should.
+/// A task that has failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("task `{name}` {how}")]
+#[error("task `{name}` {reason}")]
 pub struct Failure {
-    /// The task's name.
+    /// The name of the task.
     pub name: &'static str,
-    /// What happened to it, for reading: `panicked: …`, `failed: …`, `ended early`.
-    pub how: String,
+    /// What happened to the task, as text: `panicked: …`, `failed: …` or `ended early`.
+    pub reason: String,
 }
 
-/// Why [`Tasks::join`] is not content.
+/// The tasks that were late or have failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TasksError {
-    /// Who still ran at the deadline (and was then ended), with how many of that name.
+    /// The names of the tasks that still ran at the deadline and were aborted, each with the number of its tasks.
     pub pending: Vec<(&'static str, usize)>,
-    /// Who failed, in order; at most the first 16.
+    /// The failures in their order, at most the first 16.
     pub failed: Vec<Failure>,
 }
 
@@ -102,6 +106,7 @@ impl Classify for TasksError {
     }
 }
 
+/// A list of names of tasks, for display.
 struct Names<'a>(&'a [(&'static str, usize)]);
 
 impl fmt::Display for Names<'_> {
@@ -118,20 +123,20 @@ impl fmt::Display for Names<'_> {
 }
 
 impl Tasks {
-    /// An empty list. Failures are shown on `health` and fire `trigger`.
+    /// An empty list. A failure is shown on `health` and fires `trigger`.
     #[must_use]
     pub fn new(trigger: Trigger, health: Health) -> Self {
         Self {
             list: Arc::new(List {
                 state: Mutex::default(),
-                changed: Notify::new(),
+                idle: Notify::new(),
                 trigger,
                 health,
             }),
         }
     }
 
-    /// Runs `work` as a task named `name`, within the current tracing span. Dropping the handle does not end it.
+    /// Runs `work` as a task named `name`, within the current tracing span. Dropping the handle does not end the task.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -144,24 +149,27 @@ impl Tasks {
         let id = guard.id;
         let list = Arc::clone(&self.list);
         let watched = async move {
+            // A part of the future, so that the task counts as ended even if it is aborted.
             let _guard = guard;
+            // Safe to assert: after a panic the future is dropped and not polled again.
             match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(output) => output,
                 Err(payload) => {
                     list.fail(name, format!("panicked: {}", panic::text(payload.as_ref())));
+                    // The panic goes on, so that a caller who awaits the handle sees it, too.
                     resume_unwind(payload)
                 }
             }
         };
         let handle = Handle::current().spawn(watched.in_current_span());
-        // It may be over already: then there is no entry to end.
+        // The task may have ended already, and then has no entry.
         if let Some(entry) = self.list.state.lock().running.get_mut(&id) {
             entry.abort = Some(handle.abort_handle());
         }
         handle
     }
 
-    /// Runs work that the component cannot live without: if it fails, or ends before shutdown is requested, the part
+    /// Runs work that the component cannot do without. If it fails, or ends before shutdown is requested, the part
     /// `name` of the component's health fails and shutdown is requested.
     ///
     /// # Panics
@@ -181,8 +189,8 @@ impl Tasks {
         })
     }
 
-    /// Runs a blocking call on tokio's blocking threads. It cannot be ended from outside: it has to look at the shutdown
-    /// itself if it takes long.
+    /// Runs a blocking call on tokio's blocking threads. It cannot be aborted, so a call that takes long has to check
+    /// for shutdown itself.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -196,6 +204,7 @@ impl Tasks {
         let span = tracing::Span::current();
         Handle::current().spawn_blocking(move || {
             let _guard = guard;
+            // tokio does not carry the span over to a blocking thread.
             let _entered = span.enter();
             match std::panic::catch_unwind(AssertUnwindSafe(work)) {
                 Ok(output) => output,
@@ -207,12 +216,13 @@ impl Tasks {
         })
     }
 
-    /// A token for something that is no task but must be waited for, such as a thread. Dropping it completes.
-    #[must_use = "dropping the guard completes it"]
+    /// A guard for work that is not a task but must be waited for, such as a thread. The work counts as ended when the
+    /// guard is dropped.
+    #[must_use = "the work counts as ended when the guard is dropped"]
     pub fn hold(&self, name: &'static str) -> Guard {
         let mut state = self.list.state.lock();
-        let id = state.next;
-        state.next += 1;
+        let id = state.next_id;
+        state.next_id += 1;
         state.running.insert(id, Entry { name, abort: None });
         Guard {
             id,
@@ -220,12 +230,12 @@ impl Tasks {
         }
     }
 
-    /// Reports a failure that happened outside a task: as a panic of one would be.
-    pub fn fail(&self, name: &'static str, how: impl Into<String>) {
-        self.list.fail(name, how.into());
+    /// Reports a failure that happened outside a task. It has the effects of a panic of the task `name`.
+    pub fn fail(&self, name: &'static str, reason: impl Into<String>) {
+        self.list.fail(name, reason.into());
     }
 
-    /// Who runs now, with how many of that name.
+    /// The names of the running tasks, each with the number of its tasks.
     #[must_use]
     pub fn pending(&self) -> Vec<(&'static str, usize)> {
         let mut counts = BTreeMap::new();
@@ -235,18 +245,19 @@ impl Tasks {
         counts.into_iter().collect()
     }
 
-    /// Waits until no task is left, at most `deadline`; who runs then is logged and ended. Does not ask anyone to stop:
-    /// that is the trigger's part. Cancel safe; tasks spawned meanwhile are waited for too.
+    /// Waits until no task is left, at most `deadline`. Tasks that still run then are logged and aborted. This does not
+    /// ask tasks to stop, which the trigger does. Tasks that are spawned meanwhile are waited for too. Cancel safe.
     ///
     /// # Errors
-    /// Who was late, and every failure since the start.
+    /// The tasks that were late, and every failure since the start.
     pub async fn join(&self, deadline: Duration) -> Result<(), TasksError> {
         let pending = match tokio::time::timeout(deadline, self.idle()).await {
             Ok(()) => Vec::new(),
             Err(_) => self.pending(),
         };
         if !pending.is_empty() {
-            tracing::warn!(pending = %Names(&pending), "tasks are late and are ended");
+            tracing::warn!(pending = %Names(&pending), "tasks are late and are aborted");
+            // Collected first: an aborted task may drop its guard at once, which locks the list.
             let late: Vec<AbortHandle> = self
                 .list
                 .state
@@ -265,33 +276,35 @@ impl Tasks {
         }
     }
 
+    /// Waits until no task is left.
     async fn idle(&self) {
         loop {
-            let mut changed = std::pin::pin!(self.list.changed.notified());
-            changed.as_mut().enable();
+            let mut idle = std::pin::pin!(self.list.idle.notified());
+            // Registered before the check, so that the end of the last task in between is not missed.
+            idle.as_mut().enable();
             if self.list.state.lock().running.is_empty() {
                 return;
             }
-            changed.await;
+            idle.await;
         }
     }
 }
 
 impl List {
-    fn fail(&self, name: &'static str, how: String) {
-        tracing::error!(task = name, how, "task failed, the component stops");
-        self.health.part(name).failed(how.clone());
+    fn fail(&self, name: &'static str, reason: String) {
+        tracing::error!(task = name, reason, "task failed, the component stops");
+        self.health.part(name).failed(reason.clone());
         {
             let mut state = self.state.lock();
             if state.failed.len() < KEPT_FAILURES {
-                state.failed.push(Failure { name, how });
+                state.failed.push(Failure { name, reason });
             }
         }
         self.trigger.fire();
     }
 }
 
-/// Something that [`Tasks::join`] waits for until it is dropped.
+/// Work that [`Tasks::join`] waits for until the guard is dropped.
 #[derive(Debug)]
 pub struct Guard {
     id: u64,
@@ -300,13 +313,14 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // The lock is released before the notification, because the woken task takes it at once.
         let last = {
             let mut state = self.list.state.lock();
             state.running.remove(&self.id);
             state.running.is_empty()
         };
         if last {
-            self.list.changed.notify_waiters();
+            self.list.idle.notify_waiters();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A certificate authority in a directory, for a stack that brings no certificates of its own.
+//! A certificate authority in a directory, for a stack without certificates of its own.
 //!
 //! ```text
 //! DIR/            0700
@@ -9,8 +9,8 @@
 //!   NAME.key
 //! ```
 //!
-//! Every file is replaced in one step, the key before the certificate: whoever reads between the two sees a pair that does
-//! not match, keeps what it has and looks again.
+//! Every file is replaced in one step, the key before the certificate. A process that reads the files between the two
+//! steps gets a pair that does not match, keeps the pair that it has, and reads them again later.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ use weir_files::Readers;
 use crate::{CertificateStatus, IdentityFiles, TlsError, describe_certificate, material, status, store};
 
 const DAY: Duration = Duration::from_hours(24);
-/// Ten years: as long as a CA outlives the stack it was made for.
+/// The validity of a CA in days: ten years, which is longer than a local stack is used.
 const CA_DAYS: u32 = 3653;
-/// What public CAs allow at most; Go and browsers accept it everywhere.
+/// The validity of a certificate in days: the most that public CAs may issue, which every client accepts.
 const LEAF_DAYS: u32 = 397;
-/// A certificate with less than this left is issued anew.
+/// The remaining validity in days below which a certificate is issued again.
 const RENEW_DAYS: u32 = 30;
-/// Machines whose clocks differ by less than this accept each other's fresh certificates.
+/// How far in the past the validity of a new certificate begins, so that machines whose clocks are behind accept it.
 const CLOCK_SKEW: Duration = Duration::from_hours(1);
-/// Names that every certificate carries, so that local tools which check the address are content.
+/// Names that every certificate carries, so that local tools which compare the address accept it.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The CA of one directory.
@@ -42,23 +42,25 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
-    /// No leaf outlives the CA.
+    /// When the CA expires. No certificate is valid for longer.
     ends: SystemTime,
 }
 
 impl Authority {
-    /// Opens the CA in `dir`, or makes one. Several processes may do so at once: one CA comes out.
+    /// Opens the CA in `dir`, or creates one. If several processes do so at once, all get one CA.
     ///
     /// # Errors
-    /// When the directory is not writable, or what is in it is no CA or has expired.
+    /// When the directory cannot be written, or its CA is malformed or has expired.
     pub fn open_or_create(dir: &Path) -> Result<Self, TlsError> {
         store::private_directory(dir)?;
+        // Without the lock, two processes could mix the key of one CA with the certificate of the other.
         let _lock = store::lock(dir)?;
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        // A malformed certificate is an error and is not replaced: an operator may have put it there by mistake.
         if !cert.exists() || !lasts(&describe_certificate(&cert)?, SystemTime::now()) {
             create(&cert, &key)?;
         }
-        // Reads them as any user of them would: pair, validity and all.
+        // Read back as a server would, so that a pair that does not match is found here.
         let (identity, status) = material::identity(&cert, &key)?;
         status.require_valid(&cert)?;
         let pair = key_pair(&key)?;
@@ -79,17 +81,17 @@ impl Authority {
         self.dir.join("ca.crt")
     }
 
-    /// The identity `name`, valid for `name`, `dns_names` and this machine's local names. What is there is kept if it is
-    /// of this CA, carries these names and has 30 days left; else it is issued anew. Call it again at times: whoever uses
-    /// the files follows them.
+    /// Returns the files of the identity `name`, whose certificate carries `name`, `dns_names` and the local names. A
+    /// certificate that exists is kept if this CA has issued it, it carries these names, and it is valid for 30 more
+    /// days. Otherwise it is issued again. Call this from time to time to renew it: users of the files reload them.
     ///
     /// # Errors
-    /// When a name is not usable or the directory not writable.
+    /// When a name is not usable, or the directory cannot be written.
     pub fn issue(&self, name: &str, dns_names: &[&str]) -> Result<IdentityFiles, TlsError> {
         self.issue_at(name, dns_names, SystemTime::now())
     }
 
-    /// [`Authority::issue`] as if it were `now`.
+    /// Does the work of [`Authority::issue`] at the time `now`.
     pub(crate) fn issue_at(&self, name: &str, dns_names: &[&str], now: SystemTime) -> Result<IdentityFiles, TlsError> {
         let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name == "ca" || name.starts_with('.') || !name.bytes().all(usable) {
@@ -106,15 +108,17 @@ impl Authority {
             cert: self.dir.join(format!("{name}.crt")),
             key: self.dir.join(format!("{name}.key")),
         };
+        // Without the lock, two processes could mix the key of one with the certificate of the other.
         let _lock = store::lock(&self.dir)?;
-        if !keeps(&files, &names, now) {
-            self.write(&files, &names, now)?;
+        if !is_current(&files, &names, now) {
+            self.issue_files(&files, &names, now)?;
             tracing::info!(name, "certificate was issued");
         }
         Ok(files)
     }
 
-    fn write(&self, files: &IdentityFiles, names: &[&str], now: SystemTime) -> Result<(), TlsError> {
+    /// Issues a certificate with a new key, and writes both files.
+    fn issue_files(&self, files: &IdentityFiles, names: &[&str], now: SystemTime) -> Result<(), TlsError> {
         let failed = |source| TlsError::Issue {
             name: names[0].to_owned(),
             source,
@@ -123,9 +127,10 @@ impl Authority {
         let mut params = CertificateParams::new(owned).map_err(failed)?;
         params.distinguished_name = subject(names[0]);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // A component is a server and a client with one certificate.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        valid(&mut params, now, self.ends.min(now + DAY * LEAF_DAYS));
+        set_validity(&mut params, now, self.ends.min(now + DAY * LEAF_DAYS));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         store::replace(&files.key, &key.serialize_pem(), Readers::Owner)?;
@@ -133,7 +138,7 @@ impl Authority {
     }
 }
 
-/// Makes the CA. A key without certificate is what a crash between the two leaves: it is used.
+/// Creates the CA. A crash can leave a key without a certificate, and that key is used then.
 fn create(cert: &Path, key: &Path) -> Result<(), TlsError> {
     let failed = |source| TlsError::Issue {
         name: "ca".to_owned(),
@@ -148,16 +153,17 @@ fn create(cert: &Path, key: &Path) -> Result<(), TlsError> {
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = subject("weir CA");
+    // The CA issues certificates for components and no further CAs.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();
-    valid(&mut params, now, now + DAY * CA_DAYS);
+    set_validity(&mut params, now, now + DAY * CA_DAYS);
     let certificate = params.self_signed(&pair).map_err(failed)?;
     store::replace(cert, &certificate.pem(), Readers::Everybody)
 }
 
-/// Whether the files hold what would be issued, with enough time left.
-fn keeps(files: &IdentityFiles, names: &[&str], now: SystemTime) -> bool {
+/// Whether the files contain a certificate as it would be issued, with enough time left.
+fn is_current(files: &IdentityFiles, names: &[&str], now: SystemTime) -> bool {
     let Ok((identity, found)) = material::identity(&files.cert, &files.key) else {
         return false;
     };
@@ -173,14 +179,15 @@ fn subject(name: &str) -> DistinguishedName {
     subject
 }
 
-fn valid(params: &mut CertificateParams, from: SystemTime, until: SystemTime) {
+/// Sets the validity of a certificate.
+fn set_validity(params: &mut CertificateParams, from: SystemTime, until: SystemTime) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
     params.not_before = epoch + since_epoch(from).saturating_sub(CLOCK_SKEW);
     params.not_after = epoch + since_epoch(until);
 }
 
-/// Whether it has 30 days left.
+/// Whether a certificate is valid for 30 more days.
 fn lasts(certificate: &CertificateStatus, now: SystemTime) -> bool {
     certificate
         .not_after

@@ -1,5 +1,5 @@
-//! Which certificate of a server's chain is not acceptable, and why: whoever has to mend it may be far away and see nothing
-//! but this text.
+//! Explains which certificate of a server's chain is not acceptable, and why. The text has to be sufficient, because
+//! the person who can replace the certificate often sees nothing else.
 
 use std::time::SystemTime;
 
@@ -11,95 +11,95 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::CertificateStatus;
 use crate::status::date;
 
-/// How much of a text that the peer chose is shown.
+/// The number of characters that are shown of a text which the peer chose.
 const LONGEST_NAME: usize = 120;
 
-/// How many of the names that a certificate is for are shown.
+/// The number of a certificate's names that are shown.
 const MOST_NAMES: usize = 5;
 
-/// What is wrong with a server's certificates, with the subject of the one that fails.
+/// What is wrong with a server's certificates, with the subject of the certificate that fails.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChainError {
-    /// Its time is over.
+    /// The certificate has expired.
     #[error("{role} `{subject}` expired on {}", date(*since))]
     Expired {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// `certificate`, or `intermediate certificate`.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
-        /// Since when.
+        /// When it expired.
         since: SystemTime,
     },
-    /// Its time has not come.
+    /// The certificate is not valid yet.
     #[error("{role} `{subject}` is not valid before {}", date(*from))]
     NotYetValid {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// As above.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
-        /// From when on it is valid.
+        /// When it becomes valid.
         from: SystemTime,
     },
-    /// It vouches for itself.
+    /// The certificate is its own issuer and is not trusted.
     #[error("{role} `{subject}` is self-signed and not among the trusted CAs")]
     SelfSigned {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// As above.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
     },
-    /// Nobody knows who issued it.
+    /// The issuer of the certificate is not trusted.
     #[error("{role} `{subject}` was issued by `{issuer}`, which is not a trusted CA")]
     UntrustedIssuer {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// As above.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
-        /// Who issued it.
+        /// The name of the issuer.
         issuer: String,
     },
-    /// A CA of the issuer's name is trusted, but its key is another.
+    /// A CA with the issuer's name is trusted, but has another key.
     #[error("{role} `{subject}` names `{issuer}` as its issuer, but the trusted CA of that name did not sign it")]
     OtherKey {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// As above.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
-        /// Who issued it.
+        /// The name of the issuer.
         issuer: String,
     },
-    /// The CA that was given for this server is not valid any more.
+    /// The CA that was given for this server has expired.
     #[error("CA certificate `{subject}` given for it expired on {}", date(*since))]
     AuthorityExpired {
-        /// Whose it is.
+        /// The subject of the CA.
         subject: String,
-        /// Since when.
+        /// When it expired.
         since: SystemTime,
     },
-    /// It is somebody else's.
+    /// The certificate does not carry the expected name.
     #[error("certificate `{subject}` is for {}, not for `{wanted}`", listed(names))]
     WrongName {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// Whom it is for.
+        /// The names that the certificate carries.
         names: Vec<String>,
-        /// Whom we wanted.
+        /// The name that was expected.
         wanted: String,
     },
-    /// Anything else that can be wrong with a certificate.
+    /// The certificate is not acceptable for another reason.
     #[error("{role} `{subject}` is not acceptable: {reason}")]
     Other {
-        /// Whose it is.
+        /// The subject of the certificate.
         subject: String,
-        /// As above.
+        /// The role of the certificate: `certificate` or `intermediate certificate`.
         role: &'static str,
-        /// What rustls said.
+        /// The error text of rustls.
         reason: String,
     },
 }
 
 impl ChainError {
-    /// What the owner of the server, or of its CA, can do.
+    /// What the operator of the server, or of its CA, can do.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
@@ -111,12 +111,12 @@ impl ChainError {
             }
             Self::OtherKey { .. } | Self::AuthorityExpired { .. } => "give the CA's current certificate",
             Self::WrongName { .. } => "use a name that the certificate is for, or have it issued for this one",
-            Self::Other { .. } => "have the certificate issued anew",
+            Self::Other { .. } => "have a new certificate issued",
         }
     }
 
-    /// Explains why `chain`, the server's own certificate first, was refused with `error`. `expired` are CAs given for
-    /// this server that are not used because of that.
+    /// Explains why `chain`, which begins with the server's own certificate, was refused with `error`. `expired` are
+    /// the CAs that were given for this server and are not used because they have expired.
     pub(crate) fn explain(
         error: &CertificateError,
         chain: &[&CertificateDer<'_>],
@@ -128,7 +128,7 @@ impl ChainError {
             return Self::Other {
                 subject: "unknown".to_owned(),
                 role: role(0),
-                reason: "it cannot be read".to_owned(),
+                reason: "it is malformed".to_owned(),
             };
         };
         match error {
@@ -167,8 +167,9 @@ impl ChainError {
     }
 }
 
-/// Follows the chain from the server's certificate to the one whose issuer is not there.
+/// Follows the chain from the server's certificate to the first one whose issuer is missing, and explains that.
 fn untrusted(bad_signature: bool, links: &[Link], expired: &[CertificateStatus]) -> ChainError {
+    // The chain is followed forward only, so that two certificates which name each other as issuer are no endless loop.
     let mut last = 0;
     while !links[last].is_self_signed()
         && let Some(next) = links.iter().position(|link| link.subject == links[last].issuer)
@@ -178,6 +179,7 @@ fn untrusted(bad_signature: bool, links: &[Link], expired: &[CertificateStatus])
     }
     let link = &links[last];
     let issuer = shown(&link.issuer_name);
+    // If the issuer was given as CA and has expired, that is the cause, and "unknown issuer" would mislead.
     if let Some(authority) = expired.iter().find(|authority| authority.subject == link.issuer_name) {
         return ChainError::AuthorityExpired {
             subject: shown(&authority.subject),
@@ -192,7 +194,7 @@ fn untrusted(bad_signature: bool, links: &[Link], expired: &[CertificateStatus])
     }
 }
 
-/// One certificate of a chain, as far as it is needed here.
+/// The parts of a chain's certificate that the explanation needs.
 struct Link {
     status: CertificateStatus,
     subject: Vec<u8>,
@@ -221,6 +223,7 @@ impl Link {
     }
 }
 
+/// The role of the certificate at this position of a chain.
 fn role(position: usize) -> &'static str {
     if position == 0 {
         "certificate"
@@ -229,6 +232,7 @@ fn role(position: usize) -> &'static str {
     }
 }
 
+/// A list of names for display.
 fn listed(names: &[String]) -> String {
     match names {
         [] => "no name at all".to_owned(),
@@ -240,7 +244,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// A text that the peer chose, made harmless: short, without control characters.
+/// Makes a text that the peer chose harmless for logs: short, and without control characters.
 fn shown(text: &str) -> String {
     let mut harmless: String = text
         .chars()

@@ -12,17 +12,18 @@ use tokio_rustls::TlsConnector;
 use crate::reload::Reloading;
 use crate::{ALPN_H2, ALPN_HTTP1, IdentityFiles, TlsError, material, provider};
 
-/// A client's live TLS configuration. Clones share it.
+/// The TLS configuration of a client, which follows its files. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     config: Arc<Reloading<ClientConfig>>,
 }
 
 impl ClientTls {
-    /// A client that trusts the CA and shows its own certificate. Speaks HTTP/2 unless told otherwise.
+    /// A client that trusts the CA of `files` and shows its certificate. It offers HTTP/2, unless
+    /// [`ClientTls::with_alpn`] changes that.
     ///
     /// # Errors
-    /// When the files are not there, do not belong together, or are not valid now.
+    /// When a file cannot be read, the files do not belong together, or a certificate is not valid now.
     pub fn mutual(files: &IdentityFiles) -> Result<Self, TlsError> {
         let paths = material::paths(files);
         let files = files.clone();
@@ -41,18 +42,19 @@ impl ClientTls {
         })
     }
 
-    /// A client that trusts the CA in `ca`, and shows the certificate of `files` to a server that asks for one of the CA in
-    /// `files`; to all others it does not show who it is. Speaks HTTP/1.1 unless told otherwise.
+    /// A client that trusts the CA in the file `ca`. It shows the certificate of `files` to a server that asks for one
+    /// of the CA in `files`, and shows none to other servers. It offers HTTP/1.1, unless [`ClientTls::with_alpn`]
+    /// changes that.
     ///
     /// # Errors
-    /// As [`ClientTls::mutual`].
+    /// See [`ClientTls::mutual`].
     pub fn trusting_as(ca: &Path, files: &IdentityFiles) -> Result<Self, TlsError> {
         let mut paths = material::paths(files);
         paths.push(ca.to_owned());
         let (ca, files) = (ca.to_owned(), files.clone());
         let config = Reloading::new(paths, move || {
             let identity = material::valid_identity(&files.cert, &files.key)?;
-            let shown = WhenAsked {
+            let shown = CertForIssuer {
                 issuers: material::roots(&files.ca)?.subjects(),
                 identity: SingleCertAndKey::from(identity),
             };
@@ -68,10 +70,11 @@ impl ClientTls {
         })
     }
 
-    /// A client that trusts the CA and does not show who it is. Speaks HTTP/1.1 unless told otherwise.
+    /// A client that trusts the CA in the file `ca` and shows no certificate. It offers HTTP/1.1, unless
+    /// [`ClientTls::with_alpn`] changes that.
     ///
     /// # Errors
-    /// As [`ClientTls::mutual`].
+    /// See [`ClientTls::mutual`].
     pub fn trusting(ca: &Path) -> Result<Self, TlsError> {
         let ca = ca.to_owned();
         let config = Reloading::new(vec![ca.clone()], move || {
@@ -87,12 +90,13 @@ impl ClientTls {
         })
     }
 
-    /// A client that trusts the CAs of the system, as they are now, and does not show who it is. Speaks HTTP/1.1 unless told
-    /// otherwise.
+    /// A client that trusts the present CAs of the system and shows no certificate. It offers HTTP/1.1, unless
+    /// [`ClientTls::with_alpn`] changes that.
     ///
     /// # Errors
     /// When the system has no CA certificates.
     pub fn trusting_system() -> Result<Self, TlsError> {
+        // There are no files to follow, so the CAs stay those of the start.
         let config = Reloading::new(Vec::new(), || {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -111,7 +115,7 @@ impl ClientTls {
         })
     }
 
-    /// The same identity asking for these protocols, the preferred one first; none at all if empty.
+    /// This configuration with other protocols to offer, the preferred one first. An empty list offers none.
     #[must_use]
     pub fn with_alpn(&self, protocols: &[&[u8]]) -> Self {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
@@ -124,23 +128,23 @@ impl ClientTls {
         }
     }
 
-    /// Makes one connection with the files as they are now: ask for a new one for every handshake. Looks at the files at
-    /// most once a second.
+    /// A connector for one connection, with the present content of the files. Each handshake needs a new connector. The
+    /// files are checked at most once a second.
     #[must_use]
     pub fn connector(&self) -> TlsConnector {
         TlsConnector::from(self.config.get())
     }
 }
 
-/// Shows a certificate to servers that name its CA, and to no others: they could refuse a certificate of a CA that they do not
-/// know, though they take a client without any.
+/// Shows a certificate to servers that name its CA, and to no others. Another server could refuse a certificate of an
+/// unknown CA, though it accepts a client without a certificate.
 #[derive(Debug)]
-struct WhenAsked {
+struct CertForIssuer {
     issuers: Vec<DistinguishedName>,
     identity: SingleCertAndKey,
 }
 
-impl ResolvesClientCert for WhenAsked {
+impl ResolvesClientCert for CertForIssuer {
     fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let known = |hint: &&[u8]| self.issuers.iter().any(|issuer| issuer.as_ref() == *hint);
         if hints.iter().any(known) {
@@ -155,11 +159,11 @@ impl ResolvesClientCert for WhenAsked {
     }
 }
 
-/// The name that a server's certificate must carry, for [`TlsConnector::connect`]: a role such as `doppler`, a DNS name
-/// or an address.
+/// Parses the name that a server's certificate must carry, for [`TlsConnector::connect`]. It is the name of a component
+/// such as `doppler`, a DNS name, or an IP address.
 ///
 /// # Errors
-/// When it is neither.
+/// When `name` is no such name.
 pub fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::InvalidName { name: name.to_owned() })
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with certificates and keys, and what to do about it.
+//! The errors of certificates and keys, with hints what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,103 +9,103 @@ use weir_error::{Classify, ErrorKind};
 
 use crate::status::date;
 
-/// A certificate, a key or a configuration made of them is not usable.
+/// Why a certificate, a key or a configuration of them is not usable.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file is missing or may not be read.
+    /// A file is missing or cannot be read.
     #[error("file `{}` cannot be read", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file or its directory may not be written.
+    /// A file or its directory cannot be written.
     #[error("file `{}` cannot be written", path.display())]
     Unwritable {
-        /// The file or directory.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file does not contain what it should.
+    /// A file does not contain the expected PEM section.
     #[error("file `{}` holds no {wanted} in PEM form", path.display())]
     NotPem {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// `certificate` or `private key`.
+        /// The expected content: `certificate` or `private key`.
         wanted: &'static str,
     },
-    /// A PEM section decodes to something that is no certificate.
+    /// A PEM section does not contain a valid certificate.
     #[error("certificate `{}` is malformed: {reason}", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error text of the parser.
         reason: String,
     },
-    /// A key that rustls cannot use.
+    /// The key is of a kind that rustls does not support.
     #[error("key `{}` is not usable", path.display())]
     UnusableKey {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
-    /// The key is another certificate's.
+    /// The key does not belong to the certificate.
     #[error("key `{}` does not belong to certificate `{}`", key.display(), cert.display())]
     KeyMismatch {
-        /// The certificate's file.
+        /// The path of the certificate.
         cert: PathBuf,
-        /// The key's file.
+        /// The path of the key.
         key: PathBuf,
     },
-    /// The certificate's time is over.
+    /// The certificate has expired.
     #[error("certificate `{}` of `{subject}` expired on {}", path.display(), date(*since))]
     Expired {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// Since when.
+        /// When it expired.
         since: SystemTime,
     },
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     #[error("certificate `{}` of `{subject}` is not valid before {}", path.display(), date(*from))]
     NotYetValid {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// From when on it is valid.
+        /// When it becomes valid.
         from: SystemTime,
     },
-    /// The certificate was not signed by the CA beside it.
+    /// The certificate was not issued by the CA of its identity.
     #[error("certificate `{}` was not issued by the CA in `{}`", cert.display(), ca.display())]
     ForeignAuthority {
-        /// The certificate's file.
+        /// The path of the certificate.
         cert: PathBuf,
-        /// The CA's file.
+        /// The path of the CA.
         ca: PathBuf,
     },
-    /// A name that cannot be a file name and a certificate's subject, or a server's DNS name.
+    /// A name that cannot be the name of a file and the subject of a certificate, or that cannot be a server's name.
     #[error("name `{name}` is not usable for a certificate")]
     InvalidName {
         /// The name.
         name: String,
     },
-    /// The system trusts no CA.
+    /// The system has no CA certificates.
     #[error("the system has no CA certificates")]
     NoSystemAuthority,
-    /// rustls refuses the configuration.
+    /// rustls does not accept the configuration.
     #[error("tls configuration is not usable")]
     Configuration(#[from] rustls::Error),
-    /// A certificate could not be made.
+    /// A certificate could not be issued.
     #[error("certificate for `{name}` cannot be issued")]
     Issue {
-        /// Whose certificate.
+        /// The name of the identity.
         name: String,
-        /// What rcgen said.
+        /// The error of rcgen.
         source: rcgen::Error,
     },
 }
@@ -143,16 +143,16 @@ impl Classify for TlsError {
                     wanted.to_uppercase()
                 )
             }
-            Self::Malformed { .. } => "issue it anew: the file is damaged".to_owned(),
+            Self::Malformed { .. } => "issue the certificate again: the file is damaged".to_owned(),
             Self::UnusableKey { .. } => "use an unencrypted ECDSA P-256, P-384, Ed25519 or RSA key".to_owned(),
             Self::KeyMismatch { .. } => "replace both files by a pair that was issued together".to_owned(),
             Self::Expired { .. } => {
-                "replace it; a running component takes the new file by itself, `weir up` renews its own".to_owned()
+                "replace it; a running component reloads the file, and `weir up` renews its own certificates".to_owned()
             }
             Self::NotYetValid { .. } => "check this machine's clock".to_owned(),
-            Self::ForeignAuthority { .. } => "issue it from this CA, or name the CA that did".to_owned(),
+            Self::ForeignAuthority { .. } => "issue it from this CA, or configure the CA that has issued it".to_owned(),
             Self::InvalidName { .. } => "use letters, digits, `-`, `_` and `.`".to_owned(),
-            Self::NoSystemAuthority => "install the system's CA certificates, or name a CA file".to_owned(),
+            Self::NoSystemAuthority => "install the system's CA certificates, or configure a CA file".to_owned(),
             Self::Configuration(_) | Self::Issue { .. } => return None,
         })
     }

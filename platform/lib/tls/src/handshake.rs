@@ -1,4 +1,4 @@
-//! Why a handshake failed, in words an operator can act on.
+//! Explains why a TLS handshake failed, in words that tell an operator what to do.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,92 +10,95 @@ use weir_error::{Classify, ErrorKind};
 use crate::ChainError;
 use crate::status::date;
 
-/// A handshake, or the first read after it, that failed.
+/// Why a handshake, or the first read after it, failed.
 #[derive(Debug, Error)]
 pub enum HandshakeError {
-    /// The peer's certificate comes from a CA that we do not trust.
+    /// The CA of the peer's certificate is not trusted.
     #[error("certificate of `{peer}` comes from an unknown CA")]
     UnknownIssuer {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
     },
-    /// The peer is somebody else.
+    /// The peer's certificate does not carry the expected name.
     #[error("certificate of `{peer}` is for another name: {}", if presented.is_empty() { "none".to_owned() } else { presented.join(", ") })]
     WrongName {
-        /// Whom we wanted to talk to.
+        /// The expected name of the peer.
         peer: String,
-        /// Whom the certificate is for.
+        /// The names that the certificate carries.
         presented: Vec<String>,
     },
-    /// The peer's certificate is not valid any more.
+    /// The peer's certificate has expired.
     #[error("certificate of `{peer}` expired{}", since.map(|since| format!(" on {}", date(since))).unwrap_or_default())]
     Expired {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
-        /// Since when, if it is known.
+        /// When the certificate expired, if that is known.
         since: Option<SystemTime>,
     },
-    /// One of the peer's certificates is not acceptable ([`OutboundTls`](crate::OutboundTls) knows which).
+    /// One of the peer's certificates is not acceptable. Only [`OutboundTls`](crate::OutboundTls) finds out which one.
     #[error("certificates of `{peer}` are not acceptable")]
     Chain {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
-        /// Which one, and why.
+        /// Which certificate it is, and why it is not acceptable.
         source: ChainError,
     },
-    /// The peer demands a certificate and got none.
+    /// The peer requires a client certificate, and none was shown.
     #[error("`{peer}` requires a client certificate")]
     CertificateRequired {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
     },
-    /// The peer does not accept our certificate.
+    /// The peer does not accept the client certificate that was shown.
     #[error("`{peer}` refuses our certificate: {reason}")]
     Refused {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
-        /// Its alert.
+        /// The peer's alert, in words.
         reason: String,
     },
-    /// The other side does not speak TLS.
+    /// The peer does not speak TLS.
     #[error("`{peer}` does not speak tls")]
     NotTls {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
     },
-    /// Anything else that TLS can object to.
+    /// TLS failed for another reason.
     #[error("tls with `{peer}` failed")]
     Protocol {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
-    /// The connection broke.
+    /// The connection broke during the handshake.
     #[error("connection to `{peer}` broke during the tls handshake")]
     Connection {
-        /// Whom we talked to.
+        /// The name or address of the peer.
         peer: String,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Finds out why a handshake with `peer` (a server's name, a client's address) failed.
+/// Explains why a handshake failed. `peer` is the name of a server, or the address of a client.
 #[must_use]
 pub fn explain(peer: &str, error: io::Error) -> HandshakeError {
     let peer = peer.to_owned();
+    // tokio-rustls returns the errors of rustls inside of I/O errors.
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(inner) => explain_tls(peer, inner.clone()),
         None => HandshakeError::Connection { peer, source: error },
     }
 }
 
-/// As [`explain`], for an error that another library wrapped; `None` if TLS has nothing to do with it.
+/// Explains why a handshake failed from an error that another library has wrapped; see [`explain`]. Returns `None` if
+/// no cause of the error is one of TLS.
 #[must_use]
 pub fn explain_wrapped(peer: &str, error: &(dyn std::error::Error + 'static)) -> Option<HandshakeError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
+        // The `source` of an I/O error skips the error that it contains, so that one is looked at directly.
         let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = match io {
             Some(inner) => inner.downcast_ref::<rustls::Error>(),
@@ -124,6 +127,7 @@ fn explain_tls(peer: String, error: rustls::Error) -> HandshakeError {
                 },
             }
         }
+        // A bad signature means that the issuer has the name of a trusted CA and another key.
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             HandshakeError::UnknownIssuer { peer }
         }
@@ -165,6 +169,7 @@ fn explain_tls(peer: String, error: rustls::Error) -> HandshakeError {
     }
 }
 
+/// An alert about a certificate, in words.
 fn alert_text(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA => "it comes from a CA unknown there",
@@ -189,7 +194,7 @@ impl Classify for HandshakeError {
         }
     }
 
-    /// All of them may pass: files are reloaded, peers replaced.
+    /// A later attempt can succeed in all cases, because certificate files are reloaded and peers are replaced.
     fn retryable(&self) -> bool {
         true
     }
@@ -201,7 +206,7 @@ impl Classify for HandshakeError {
             Self::WrongName { peer, .. } => {
                 format!("check the address, or issue the server a certificate with the name `{peer}`")
             }
-            Self::Expired { .. } => "replace the certificate there; it is reloaded without restart".to_owned(),
+            Self::Expired { .. } => "replace the peer's certificate; it is reloaded without a restart".to_owned(),
             Self::CertificateRequired { .. } => "give the client a certificate and key of the server's CA".to_owned(),
             Self::Refused { .. } => "use a valid client certificate of the server's CA".to_owned(),
             Self::NotTls { .. } => "check the address: a plain-text port answers there".to_owned(),

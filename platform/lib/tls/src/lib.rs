@@ -1,18 +1,19 @@
-//! The stack's own CA, mTLS configurations and certificate reload.
+//! The stack's own CA, TLS configurations, and the reload of certificates.
 //!
-//! - [`Authority`] makes a CA and certificates in a directory, for a stack that brings none of its own.
-//! - [`ServerTls`] and [`ClientTls`] are live configurations: they follow their files, so that a renewed certificate is
-//!   used from the next handshake on and nothing restarts.
-//! - [`OutboundTls`] is for servers that are not ours: public CAs, and material of its own for each of them.
-//! - [`describe`] says what a certificate is and how long it lasts, [`explain`] why a handshake failed.
+//! - [`Authority`] makes a CA and certificates in a directory, for a stack without certificates of its own.
+//! - [`ServerTls`] and [`ClientTls`] are configurations that follow their files. A renewed certificate is used from the
+//!   next handshake on, without a restart.
+//! - [`OutboundTls`] is the configuration for servers outside of the stack: with public CAs, and with a CA and a
+//!   certificate of its own for each of them.
+//! - [`describe`] returns the names and the validity of a certificate, [`explain`] the reason why a handshake failed.
 //!
-//! Rules (contract "TLS identities"): TLS 1.2 and 1.3; an internal server demands a certificate of its CA from every
-//! client and does not look at its name; a client verifies the server's *name*, whatever its address. One crypto
-//! provider, ring, named in every configuration: the process default is neither set nor used.
+//! The rules (logging §1) are: TLS 1.2 and 1.3. An internal server requires a certificate of its CA from every client,
+//! with any name. A client verifies the server's *name*, independently of its address. Every configuration names ring
+//! as its crypto provider; the default of the process is neither set nor used.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "weir-service is not below: certificates are held against the system's clock, as TLS itself does"
+    reason = "this crate does not depend on weir-service, and TLS itself compares certificates with the system's clock"
 )]
 
 use std::path::PathBuf;
@@ -20,13 +21,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_config::Setting;
 
-mod asking;
 mod authority;
 mod chain;
 mod client;
 mod error;
 mod handshake;
 mod material;
+mod optional_client_cert;
 mod outbound;
 mod provider;
 mod reload;
@@ -45,18 +46,18 @@ pub use outbound::{
 pub use server::ServerTls;
 pub use status::{CertificateStatus, describe, describe_certificate};
 
-/// HTTP/2, which is what gRPC speaks.
+/// The protocol name of HTTP/2, which gRPC uses.
 pub const ALPN_H2: &[u8] = b"h2";
-/// HTTP/1.1, which is what WebSockets need.
+/// The protocol name of HTTP/1.1, which WebSockets need.
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// The PEM files of one identity in a mutual TLS world.
+/// The PEM files of one identity for mutual TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityFiles {
-    /// PEM file of the CA that the certificates of all peers must come from.
+    /// PEM file of the CA that must have issued the certificates of all peers.
     pub ca: PathBuf,
-    /// PEM file of the certificate that peers are shown, with intermediates if there are any.
+    /// PEM file of the certificate that is shown to peers, with intermediate certificates if there are any.
     pub cert: PathBuf,
     /// PEM file of the private key of that certificate.
     pub key: PathBuf,

@@ -1,4 +1,4 @@
-//! PEM files into what rustls wants, each mistake named with its file.
+//! Reads PEM files into the types of rustls. Every error names the file.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::status::CertificateStatus;
 use crate::{IdentityFiles, TlsError, provider};
 
-/// The certificates in `path`, at least one.
+/// The certificates in the file `path`, of which there is at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -25,7 +25,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// A certificate and its key: both readable, belonging together, and valid now.
+/// Reads a certificate and its key, which must belong together. The certificate may have expired.
 pub(crate) fn identity(cert: &Path, key: &Path) -> Result<(CertifiedKey, CertificateStatus), TlsError> {
     let chain = certificates(cert)?;
     let status = CertificateStatus::of(cert, &chain[0])?;
@@ -51,14 +51,14 @@ pub(crate) fn identity(cert: &Path, key: &Path) -> Result<(CertifiedKey, Certifi
     Ok((identity, status))
 }
 
-/// As [`identity`], refusing one that is not valid now.
+/// Reads a certificate and its key, which must belong together. The certificate must be valid now.
 pub(crate) fn valid_identity(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let (identity, status) = identity(cert, key)?;
     status.require_valid(cert)?;
     Ok(identity)
 }
 
-/// The CA certificates in `path` as trust anchors. Expired ones are left out, as long as one is left.
+/// The CA certificates in the file `path` as trust anchors. Expired ones are left out, as long as one is left.
 pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     let mut invalid = None;
@@ -72,6 +72,7 @@ pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
             Err(error) => invalid = Some(error),
         }
     }
+    // A CA file often has the old and the new CA in it during a change.
     match invalid {
         Some(error) if roots.is_empty() => Err(error),
         _ => Ok(Arc::new(roots)),

@@ -1,9 +1,9 @@
-//! TLS towards servers that are not the stack's own: the system's CAs, and for each destination a CA and a certificate of
-//! its own.
+//! TLS towards servers outside of the stack: the system's CAs are trusted, and each destination may have a CA and a
+//! client certificate of its own.
 //!
-//! What all destinations trust is shared and never changed by one of them ([`Trust`]); what one destination brings along
-//! is in its own [`OutboundTls`] alone. A certificate that is given as CA is trusted as the server's own, too, which is
-//! how self-signed servers are used with Go's clients.
+//! The CAs that are trusted for all destinations are shared, and no destination changes them ([`Trust`]). The CA and
+//! the certificate of one destination are only in its own [`OutboundTls`]. A certificate that is given as CA is also
+//! trusted as the server's own certificate, because self-signed servers are used in this way with Go's clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,23 +28,23 @@ use pem::{authority, identity};
 use suites::INTERNAL;
 use verifier::{Verifier, Verifiers};
 
-/// Session tickets that are kept for a destination.
+/// The number of session tickets that are kept for a destination.
 const SESSIONS: usize = 8;
 
-/// What is particular about one destination.
+/// The settings of one destination.
 #[derive(Clone, Copy, Default)]
 pub struct Destination<'a> {
-    /// Our certificate and its key, PEM.
+    /// The client certificate and its key in PEM form.
     pub identity: Option<(&'a [u8], &'a [u8])>,
-    /// CAs that its certificate may come from beside the [`Trust`], PEM.
+    /// The CAs that are trusted for this destination in addition to the [`Trust`], in PEM form.
     pub authority: Option<&'a [u8]>,
-    /// It is a service of the platform: fewer cipher suites.
+    /// Whether the destination is a service of the platform, for which fewer cipher suites are offered.
     pub internal: bool,
-    /// The cipher suites of TLS 1.2, and TLS 1.2 only. Not for internal destinations.
+    /// The cipher suites to offer, with TLS 1.2 as the only version. Ignored for internal destinations.
     pub cipher_suites: Option<&'a CipherSuites>,
-    /// Any certificate will do.
+    /// Whether any certificate of the destination is accepted.
     pub skip_verify: bool,
-    /// The protocols to ask for, the preferred one first.
+    /// The protocols to offer (ALPN), the preferred one first.
     pub alpn: &'a [&'a [u8]],
 }
 
@@ -59,7 +59,7 @@ impl fmt::Debug for Destination<'_> {
     }
 }
 
-/// TLS towards one destination.
+/// The TLS configuration for one destination.
 #[derive(Debug, Clone)]
 pub struct OutboundTls {
     config: Arc<ClientConfig>,
@@ -67,14 +67,15 @@ pub struct OutboundTls {
 }
 
 impl OutboundTls {
-    /// TLS towards `destination` with the CAs as they are now.
+    /// The configuration for `destination`, with the CAs that `trust` has now.
     ///
     /// # Errors
-    /// When what the destination brings along is not usable.
+    /// When the CA or the certificate of the destination is not usable.
     pub fn new(trust: &Trust, destination: &Destination<'_>) -> Result<Self, PemError> {
         let unusable = |error: Error| PemError::Unusable(error.to_string());
         let (provider, versions) = match (destination.internal, destination.cipher_suites) {
             (true, _) => (Arc::clone(&INTERNAL), provider::VERSIONS),
+            // The operator has chosen suites of TLS 1.2, which TLS 1.3 would not use.
             (false, Some(suites)) => (suites.provider(), &provider::VERSIONS[1..]),
             (false, None) => (provider::ring(), provider::VERSIONS),
         };
@@ -100,7 +101,8 @@ impl OutboundTls {
             }
             None => (builder.with_no_client_auth(), None),
         };
-        // Room for the one server that there is: by default it is for hundreds, in each configuration.
+        // There is one server for each configuration. The default has room for hundreds, and there are thousands of
+        // configurations.
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         config.alpn_protocols = destination.alpn.iter().map(|name| name.to_vec()).collect();
         Ok(Self {
@@ -109,13 +111,13 @@ impl OutboundTls {
         })
     }
 
-    /// Makes one connection.
+    /// A connector for one connection.
     #[must_use]
     pub fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.config))
     }
 
-    /// Our own certificate, if we show one.
+    /// The client certificate, if there is one.
     #[must_use]
     pub fn identity(&self) -> Option<&CertificateStatus> {
         self.identity.as_ref()
@@ -130,9 +132,9 @@ mod tests {
 
     use super::*;
 
-    /// Names in both spellings; what we do not have is passed over as long as something is left.
+    /// Names of suites are read in both spellings. Unknown ones are skipped as long as one is left.
     #[test]
-    fn suites_are_read() {
+    fn suites_are_read_in_both_spellings() {
         let suites =
             CipherSuites::parse("AES128-SHA: ECDHE-RSA-AES256-GCM-SHA384:TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
         let expected = vec![
@@ -147,9 +149,9 @@ mod tests {
         );
     }
 
-    /// Certificates, keys and CAs as people paste them, and what is said when they are something else.
+    /// Certificates, keys and CAs are read in the forms in which people paste them, and other texts are errors.
     #[test]
-    fn material_is_checked() {
+    fn pem_is_checked() {
         let pair = || {
             let key = KeyPair::generate().unwrap();
             let cert = CertificateParams::new(vec!["a".to_owned()])
@@ -181,7 +183,7 @@ mod tests {
         assert!(!format!("{tls:?}").contains("BEGIN"));
     }
 
-    /// The system's CAs are what they are; a file that is named must be there.
+    /// The system's CAs are trusted, whichever there are. A CA file that is configured must exist.
     #[test]
     fn the_system_is_trusted() {
         let trust = Trust::system(None).unwrap();

@@ -1,9 +1,9 @@
-//! A value made from files that follows them.
+//! A value that is made from files and follows them.
 //!
-//! Whoever asks for the value pays for the look: at most once per interval one caller compares the files' stamps (length,
-//! modification time, inode) with those of the value; the others take what is there. A new value replaces the old one
-//! whole. Files that do not make a value leave the old one in place and are tried again at every look, so that a pair that
-//! is replaced one file after the other is taken as soon as it is complete.
+//! There is no task that watches the files. At most once per interval, one caller compares the stamps of the files
+//! (length, modification time, inode) with those of the value; other callers get the present value. A new value
+//! replaces the old one in one step. Files that are not usable leave the old value in place and are read again at every
+//! check, so that a pair of files which is replaced one after the other is used as soon as it is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,12 @@ use weir_error::{Classify as _, chain};
 
 use crate::TlsError;
 
-/// The shortest time between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The shortest time between two complaints about the same files.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// The shortest time between two checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two warnings about files that are not usable.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Makes a value from the present content of the files.
 type Build<T> = Arc<dyn Fn() -> Result<T, TlsError> + Send + Sync>;
 
 /// A value of type `T` made from `files`.
@@ -30,14 +31,17 @@ pub(crate) struct Reloading<T> {
     build: Build<T>,
 }
 
+/// The state of the checks.
 struct Watch {
-    looked: Instant,
-    /// Of the files that `current` was made from.
+    checked: Instant,
+    /// The stamps of the files from which `current` was made.
     stamps: Vec<Option<Stamp>>,
-    complained: Option<Instant>,
+    warned: Option<Instant>,
+    /// How many warnings were left out since the last one.
     swallowed: u64,
 }
 
+/// The properties of a file by which a change is noticed.
 #[derive(PartialEq, Eq, Clone, Copy)]
 struct Stamp {
     length: u64,
@@ -46,18 +50,18 @@ struct Stamp {
 }
 
 impl<T> Reloading<T> {
-    /// The first value, and how to make the next.
+    /// Makes the first value with `build`, which is called again when `files` change.
     pub(crate) fn new(
         files: Vec<PathBuf>,
         build: impl Fn() -> Result<T, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
-        // Stamped before reading: a change while we read is seen at the next look.
+        // The stamps are taken before the files are read, so that a change in between is noticed at the next check.
         let stamps = stamps(&files);
         let value = build()?;
         Ok(Self::with(files, Arc::new(build), value, stamps))
     }
 
-    /// Another value that follows the same files, made from this one's.
+    /// A value that is made from this one and follows the files by itself.
     pub(crate) fn map<U>(&self, change: impl Fn(T) -> U + Send + Sync + 'static) -> Reloading<U>
     where
         T: Clone + 'static,
@@ -75,9 +79,9 @@ impl<T> Reloading<T> {
 
     fn with(files: Vec<PathBuf>, build: Build<T>, value: T, stamps: Vec<Option<Stamp>>) -> Self {
         let watch = Watch {
-            looked: now(),
+            checked: now(),
             stamps,
-            complained: None,
+            warned: None,
             swallowed: 0,
         };
         Self {
@@ -88,41 +92,44 @@ impl<T> Reloading<T> {
         }
     }
 
-    /// The value of the files as they are now, or were at the last look.
+    /// The value of the files as they were at the last check.
     pub(crate) fn get(&self) -> Arc<T> {
+        // If another caller checks at the moment, this one does not wait for it.
         if let Some(mut watch) = self.watch.try_lock()
-            && watch.looked.elapsed() >= LOOK_EVERY
+            && watch.checked.elapsed() >= CHECK_INTERVAL
         {
-            watch.looked = now();
-            self.look(&mut watch);
+            watch.checked = now();
+            self.check(&mut watch);
         }
         Arc::clone(&self.current.read())
     }
 
-    fn look(&self, watch: &mut Watch) {
+    /// Makes a new value if the files have changed.
+    fn check(&self, watch: &mut Watch) {
         let stamps = stamps(&self.files);
         if stamps == watch.stamps {
             return;
         }
+        // On an error the stamps stay those of the old value, so that the next check reads the files again.
         match (self.build)() {
             Ok(value) => {
                 *self.current.write() = Arc::new(value);
                 *watch = Watch {
-                    looked: watch.looked,
+                    checked: watch.checked,
                     stamps,
-                    complained: None,
+                    warned: None,
                     swallowed: 0,
                 };
                 tracing::info!(files = ?self.files, "certificate files were reloaded");
             }
-            Err(error) if watch.complained.is_none_or(|then| then.elapsed() >= COMPLAIN_EVERY) => {
+            Err(error) if watch.warned.is_none_or(|then| then.elapsed() >= WARNING_INTERVAL) => {
                 tracing::warn!(
                     error = %chain(&error),
                     hint = error.hint(),
                     swallowed = watch.swallowed,
-                    "certificate files have changed and are not usable, the old ones stay in use"
+                    "certificate files have changed and are not usable: the old certificates stay in use"
                 );
-                watch.complained = Some(now());
+                watch.warned = Some(now());
                 watch.swallowed = 0;
             }
             Err(_) => watch.swallowed += 1,

@@ -10,34 +10,34 @@ use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::UnixTime;
 use tokio_rustls::TlsAcceptor;
 
-use crate::asking::Asking;
+use crate::optional_client_cert::OptionalClientCert;
 use crate::reload::Reloading;
 use crate::{ALPN_H2, ALPN_HTTP1, IdentityFiles, TlsError, material, provider};
 
-/// A server's live TLS configuration. Clones share it.
+/// The TLS configuration of a server, which follows its files. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<Reloading<ServerConfig>>,
     clients: Clients,
 }
 
-/// What a server wants to know of its clients.
+/// How a server authenticates its clients.
 #[derive(Debug, Clone)]
 enum Clients {
     /// Every client must show a certificate of the CA.
     Certified,
-    /// Nobody is asked for a certificate.
+    /// No client is asked for a certificate.
     Anybody,
-    /// Anybody may connect; a client that shows a certificate of the CA is known by it.
+    /// Every client may connect. A client that shows a certificate of the CA is recognised.
     Known(Arc<Reloading<Arc<dyn ClientCertVerifier>>>),
 }
 
 impl ServerTls {
-    /// An internal server: every client must show a certificate of the CA; its name does not matter. Speaks HTTP/2
-    /// unless told otherwise.
+    /// An internal server: every client must show a certificate of the CA, with any name. It accepts HTTP/2, unless
+    /// [`ServerTls::with_alpn`] changes that.
     ///
     /// # Errors
-    /// When the files are not there, do not belong together, or are not valid now.
+    /// When a file cannot be read, the files do not belong together, or a certificate is not valid now.
     pub fn mutual(files: &IdentityFiles) -> Result<Self, TlsError> {
         let paths = material::paths(files);
         let files = files.clone();
@@ -46,10 +46,11 @@ impl ServerTls {
         })
     }
 
-    /// A public server: anybody may connect, and says who they are later. Speaks HTTP/1.1 unless told otherwise.
+    /// A public server: every client may connect, and TLS does not authenticate it. It accepts HTTP/1.1, unless
+    /// [`ServerTls::with_alpn`] changes that.
     ///
     /// # Errors
-    /// As [`ServerTls::mutual`].
+    /// See [`ServerTls::mutual`].
     pub fn public(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let (cert, key) = (cert.to_owned(), key.to_owned());
         Self::new(vec![cert.clone(), key.clone()], Clients::Anybody, move || {
@@ -57,19 +58,19 @@ impl ServerTls {
         })
     }
 
-    /// A public server that recognises callers of its own stack: anybody may connect, with or without a certificate, and
-    /// [`ServerTls::knows`] tells whether a connection has shown one of the CA in `files`. Speaks HTTP/1.1 unless told
-    /// otherwise.
+    /// A public server that recognises callers of its own stack. Every client may connect, with or without a
+    /// certificate, and [`ServerTls::knows`] returns whether it has shown one of the CA in `files`. It accepts
+    /// HTTP/1.1, unless [`ServerTls::with_alpn`] changes that.
     ///
     /// # Errors
-    /// As [`ServerTls::mutual`].
+    /// See [`ServerTls::mutual`].
     pub fn public_knowing(files: &IdentityFiles) -> Result<Self, TlsError> {
         let ca = files.ca.clone();
         let known = Arc::new(Reloading::new(vec![ca.clone()], move || verifier(&ca))?);
         let (paths, files) = (material::paths(files), files.clone());
         Self::new(paths, Clients::Known(known), move || {
-            let asking = Arc::new(Asking::new(verifier(&files.ca)?));
-            server_config(&files.cert, &files.key, asking, ALPN_HTTP1)
+            let optional = Arc::new(OptionalClientCert::new(verifier(&files.ca)?));
+            server_config(&files.cert, &files.key, optional, ALPN_HTTP1)
         })
     }
 
@@ -90,7 +91,7 @@ impl ServerTls {
         matches!(self.clients, Clients::Certified)
     }
 
-    /// Whether the client of a finished handshake holds a certificate of the CA that is valid now.
+    /// Whether the client of a finished handshake has shown a certificate of the CA that is valid now.
     #[must_use]
     pub fn knows(&self, connection: &ServerConnection) -> bool {
         match &self.clients {
@@ -108,8 +109,8 @@ impl ServerTls {
         }
     }
 
-    /// The same identity speaking these protocols, the preferred one first ([`ALPN_H2`], [`ALPN_HTTP1`]). A client that
-    /// asks for none of them is refused; one that does not ask is served.
+    /// This configuration with other protocols ([`ALPN_H2`], [`ALPN_HTTP1`]), the preferred one first. A client that
+    /// offers only others is refused, and a client that offers none is served.
     #[must_use]
     pub fn with_alpn(&self, protocols: &[&[u8]]) -> Self {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
@@ -123,15 +124,15 @@ impl ServerTls {
         }
     }
 
-    /// Accepts one connection with the files as they are now: ask for a new one for every handshake. Looks at the files
-    /// at most once a second.
+    /// An acceptor for one connection, with the present content of the files. Each handshake needs a new acceptor. The
+    /// files are checked at most once a second.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.get())
     }
 }
 
-/// Verifies that a client's certificate comes from the CA in `ca`.
+/// A verifier of client certificates that were issued by the CA in the file `ca`.
 fn verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     WebPkiClientVerifier::builder_with_provider(material::roots(ca)?, provider::ring())
         .build()

@@ -1,4 +1,4 @@
-//! What a certificate says about itself: for start-up checks and `weir doctor`.
+//! The names and the validity of a certificate, for checks at the start and for `weir doctor`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -15,23 +15,23 @@ use x509_parser::x509::X509Name;
 
 use crate::{IdentityFiles, TlsError, material, provider};
 
-/// Who a certificate is for and how long it lasts.
+/// The names and the validity of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateStatus {
     /// The common name, or the whole subject where there is none.
     pub subject: String,
-    /// DNS names and addresses that a client may expect of it.
+    /// The DNS names and IP addresses that the certificate carries.
     pub names: Vec<String>,
-    /// Valid from.
+    /// The beginning of its validity.
     pub not_before: SystemTime,
-    /// Valid until.
+    /// The end of its validity.
     pub not_after: SystemTime,
-    /// How long it is still valid; `None` when it is not any more.
+    /// How long the certificate is still valid. `None` if it has expired.
     pub expires_in: Option<Duration>,
 }
 
 impl CertificateStatus {
-    /// Reads `certificate`, which came from `path`.
+    /// Reads `certificate`, which was in the file `path`.
     pub(crate) fn of(path: &Path, certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
         Self::read(certificate).map_err(|reason| TlsError::Malformed {
             path: path.to_owned(),
@@ -39,10 +39,10 @@ impl CertificateStatus {
         })
     }
 
-    /// Reads a certificate in DER form, such as one that a peer showed.
+    /// Reads a certificate in DER form, such as one that a peer has shown.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why it is malformed.
     pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
         let subject = name_of(parsed.subject());
@@ -61,18 +61,19 @@ impl CertificateStatus {
         })
     }
 
-    /// Whether its time is over.
+    /// Whether the certificate has expired.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.expires_in.is_none()
     }
 
-    /// The date (UTC) of its last day, for people.
+    /// The last day of its validity in UTC, as `2026-01-03`.
     #[must_use]
     pub fn last_day(&self) -> String {
         date(self.not_after)
     }
 
+    /// Checks that the certificate in the file `path` is valid now.
     pub(crate) fn require_valid(&self, path: &Path) -> Result<(), TlsError> {
         if self.is_expired() {
             return Err(TlsError::Expired {
@@ -92,7 +93,7 @@ impl CertificateStatus {
     }
 }
 
-/// The common name, or the whole name where there is none.
+/// The common name of a subject or issuer, or the whole name where there is none.
 pub(crate) fn name_of(name: &X509Name<'_>) -> String {
     name.iter_common_name()
         .next()
@@ -100,14 +101,15 @@ pub(crate) fn name_of(name: &X509Name<'_>) -> String {
         .map_or_else(|| name.to_string(), str::to_owned)
 }
 
-/// Describes an identity's certificate, having checked that its key belongs to it and that its CA signed it. An expired
-/// certificate is described, not an error.
+/// Describes the certificate of an identity, after a check that its key belongs to it and that its CA has issued it. An
+/// expired certificate is not an error.
 ///
 /// # Errors
 /// When a file is missing or damaged, or the three do not belong together.
 pub fn describe(files: &IdentityFiles) -> Result<CertificateStatus, TlsError> {
     let (identity, status) = material::identity(&files.cert, &files.key)?;
-    // A chain can only be verified at a time at which it is valid.
+    // The issuer is not checked for a certificate that is not valid now: the verification of the chain would fail
+    // because of the time.
     if status.require_valid(&files.cert).is_ok() && !issued_by(&identity.cert, &files.ca)? {
         return Err(TlsError::ForeignAuthority {
             cert: files.cert.clone(),
@@ -117,7 +119,7 @@ pub fn describe(files: &IdentityFiles) -> Result<CertificateStatus, TlsError> {
     Ok(status)
 }
 
-/// Describes the first certificate in `path`: for a CA, which has no key here.
+/// Describes the first certificate in the file `path`, for a CA whose key is elsewhere.
 ///
 /// # Errors
 /// When the file is missing or damaged.
@@ -126,7 +128,7 @@ pub fn describe_certificate(path: &Path) -> Result<CertificateStatus, TlsError> 
     CertificateStatus::of(path, &chain[0])
 }
 
-/// Whether a CA in the file `ca` signed the first certificate of `chain`, through the others if need be.
+/// Whether a CA in the file `ca` has issued the first certificate of `chain`, directly or through the others.
 pub(crate) fn issued_by(chain: &[CertificateDer<'_>], ca: &Path) -> Result<bool, TlsError> {
     let roots = material::roots(ca)?;
     let Some((leaf, intermediates)) = chain.split_first() else {
@@ -149,10 +151,12 @@ pub(crate) fn date(time: SystemTime) -> String {
         )
 }
 
+/// Converts the time of a certificate. A time before 1970 becomes the Unix epoch.
 fn time(time: ASN1Time) -> SystemTime {
     u64::try_from(time.timestamp()).map_or(UNIX_EPOCH, |seconds| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
+/// A name that clients compare: a DNS name or an IP address.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -174,7 +178,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Days are UTC days, leap years and all.
+    /// Dates are in UTC and count leap days.
     #[test]
     fn dates_are_utc() {
         let day = |seconds| date(UNIX_EPOCH + Duration::from_secs(seconds));

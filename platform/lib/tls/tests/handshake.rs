@@ -1,4 +1,5 @@
-//! Handshakes between our own two sides, over an in-memory pipe: who gets in, who does not, and what they are told.
+//! Handshakes between the client and the server of this crate, over a pipe in memory: which clients are accepted, and
+//! the errors of those that are not.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,10 +24,11 @@ use weir_tls::{
     server_name,
 };
 
-/// What either side saw: the negotiated protocol and the peer's certificate, or why not.
+/// The result of one side: the negotiated protocol and the peer's certificate, or the error.
 type Side = Result<(Option<Vec<u8>>, Option<Vec<u8>>), HandshakeError>;
 
-/// Shakes hands and echoes one byte, so that both sides know of the other's verdict.
+/// Makes a handshake and echoes one byte. In TLS 1.3 the client learns only with the first read whether the server has
+/// accepted its certificate.
 async fn exchange(server: &ServerTls, client: &ClientTls, name: &str) -> (Side, Side) {
     let (near, far) = tokio::io::duplex(16 * 1024);
     let serve = async {
@@ -54,19 +56,19 @@ fn seen(side: &rustls::CommonState) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     (side.alpn_protocol().map(<[u8]>::to_vec), certificate)
 }
 
-struct World {
+struct Pki {
     dir: TempDir,
     authority: Authority,
     server: IdentityFiles,
     client: IdentityFiles,
 }
 
-fn world() -> World {
+fn pki() -> Pki {
     let dir = TempDir::new().unwrap();
     let authority = Authority::open_or_create(dir.path()).unwrap();
     let server = authority.issue("log-cache", &["log_cache"]).unwrap();
     let client = authority.issue("metron", &[]).unwrap();
-    World {
+    Pki {
         dir,
         authority,
         server,
@@ -74,12 +76,13 @@ fn world() -> World {
     }
 }
 
-/// Both sides of one CA agree on HTTP/2, under each of the server's names, and know each other's certificate.
+/// Two sides with certificates of one CA agree on HTTP/2, under each of the server's names, and see each other's
+/// certificate.
 #[tokio::test]
-async fn same_ca_is_welcome() {
-    let world = world();
-    let server = ServerTls::mutual(&world.server).unwrap();
-    let client = ClientTls::mutual(&world.client).unwrap();
+async fn certificates_of_one_ca_are_accepted() {
+    let pki = pki();
+    let server = ServerTls::mutual(&pki.server).unwrap();
+    let client = ClientTls::mutual(&pki.client).unwrap();
     for name in ["log-cache", "log_cache", "localhost", "127.0.0.1", "::1"] {
         let (served, connected) = exchange(&server, &client, name).await;
         assert_eq!(served.unwrap().0.as_deref(), Some(ALPN_H2));
@@ -87,12 +90,12 @@ async fn same_ca_is_welcome() {
     }
 }
 
-/// A client without a certificate is refused, and told what is missing.
+/// A client without a certificate is refused, and its error says that one is required.
 #[tokio::test]
-async fn no_client_certificate_is_refused() {
-    let world = world();
-    let server = ServerTls::mutual(&world.server).unwrap();
-    let client = ClientTls::trusting(&world.client.ca).unwrap().with_alpn(&[ALPN_H2]);
+async fn a_client_without_certificate_is_refused() {
+    let pki = pki();
+    let server = ServerTls::mutual(&pki.server).unwrap();
+    let client = ClientTls::trusting(&pki.client.ca).unwrap().with_alpn(&[ALPN_H2]);
     let (served, connected) = exchange(&server, &client, "log-cache").await;
     assert!(matches!(
         served.unwrap_err(),
@@ -103,13 +106,13 @@ async fn no_client_certificate_is_refused() {
     assert!(error.hint().unwrap().contains("give the client a certificate"));
 }
 
-/// A client of another CA is refused by the server; a server of another CA by the client.
+/// A server refuses a client with a certificate of another CA, and a client such a server.
 #[tokio::test]
-async fn foreign_ca_is_refused() {
-    let (world, foreign) = (world(), world());
-    let server = ServerTls::mutual(&world.server).unwrap();
+async fn a_certificate_of_another_ca_is_refused() {
+    let (pki, foreign) = (pki(), pki());
+    let server = ServerTls::mutual(&pki.server).unwrap();
     let stranger = IdentityFiles {
-        ca: world.client.ca.clone(),
+        ca: pki.client.ca.clone(),
         ..foreign.client.clone()
     };
     let (served, connected) = exchange(&server, &ClientTls::mutual(&stranger).unwrap(), "log-cache").await;
@@ -125,12 +128,13 @@ async fn foreign_ca_is_refused() {
     );
 }
 
-/// The name decides, not the address: a server without it is refused, and its names are listed.
+/// A server whose certificate does not carry the expected name is refused, and the error lists the names of the
+/// certificate.
 #[tokio::test]
-async fn wrong_name_is_refused() {
-    let world = world();
-    let server = ServerTls::mutual(&world.server).unwrap();
-    let client = ClientTls::mutual(&world.client).unwrap();
+async fn a_wrong_name_is_refused() {
+    let pki = pki();
+    let server = ServerTls::mutual(&pki.server).unwrap();
+    let client = ClientTls::mutual(&pki.client).unwrap();
     let (_, connected) = exchange(&server, &client, "doppler").await;
     let error = connected.unwrap_err();
     assert!(
@@ -142,12 +146,13 @@ async fn wrong_name_is_refused() {
     assert!(error.to_string().contains("log-cache"), "{error}");
 }
 
-/// A public server asks for no certificate; protocols are negotiated or refused.
+/// A public server asks for no certificate. The protocol is negotiated, and a client that offers only others is
+/// refused.
 #[tokio::test]
-async fn public_servers_ask_for_nothing() {
-    let world = world();
-    let server = ServerTls::public(&world.server.cert, &world.server.key).unwrap();
-    let client = ClientTls::trusting(&world.client.ca).unwrap();
+async fn a_public_server_asks_for_no_certificate() {
+    let pki = pki();
+    let server = ServerTls::public(&pki.server.cert, &pki.server.key).unwrap();
+    let client = ClientTls::trusting(&pki.client.ca).unwrap();
     let (served, connected) = exchange(&server, &client, "localhost").await;
     assert_eq!(connected.unwrap().0.as_deref(), Some(ALPN_HTTP1));
     assert!(served.unwrap().1.is_none());
@@ -160,22 +165,22 @@ async fn public_servers_ask_for_nothing() {
     assert_eq!(served.unwrap().0.as_deref(), Some(ALPN_HTTP1));
 }
 
-/// A public server that knows its stack recognises who shows a certificate of its CA, and serves all others as before: with
-/// none, and with one that means nothing here. A client shows its certificate to a server that names its CA only.
+/// A public server recognises clients that show a certificate of its CA, and serves clients without a certificate or
+/// with another one as well. A client shows its certificate only to a server that names its CA.
 #[tokio::test]
-async fn public_servers_know_their_own() {
-    let (world, foreign) = (world(), world());
-    let server = ServerTls::public_knowing(&world.server).unwrap();
-    let own = ClientTls::trusting_as(&world.client.ca, &world.client).unwrap();
-    let nobody = ClientTls::trusting(&world.client.ca).unwrap();
-    // One that shows its certificate whatever the server names.
+async fn a_public_server_recognises_its_stack() {
+    let (pki, foreign) = (pki(), pki());
+    let server = ServerTls::public_knowing(&pki.server).unwrap();
+    let own = ClientTls::trusting_as(&pki.client.ca, &pki.client).unwrap();
+    let nobody = ClientTls::trusting(&pki.client.ca).unwrap();
+    // A client that shows its certificate even to a server that names another CA.
     let stranger = IdentityFiles {
-        ca: world.client.ca.clone(),
+        ca: pki.client.ca.clone(),
         ..foreign.client.clone()
     };
     let stranger = ClientTls::mutual(&stranger).unwrap().with_alpn(&[ALPN_HTTP1]);
-    // One whose certificate the server does not ask for.
-    let elsewhere = ClientTls::trusting_as(&world.client.ca, &of_another_name(foreign.dir.path())).unwrap();
+    // A client with a certificate that the server does not ask for.
+    let elsewhere = ClientTls::trusting_as(&pki.client.ca, &of_another_name(foreign.dir.path())).unwrap();
     for (client, shows, known) in [
         (&own, true, true),
         (&nobody, false, false),
@@ -193,7 +198,7 @@ async fn public_servers_know_their_own() {
         assert_eq!(server.knows(connection), known);
     }
     let (served, connected) = exchange(
-        &ServerTls::mutual(&world.server).unwrap(),
+        &ServerTls::mutual(&pki.server).unwrap(),
         &own.with_alpn(&[ALPN_H2]),
         "log-cache",
     )
@@ -201,11 +206,11 @@ async fn public_servers_know_their_own() {
     assert!(served.is_ok() && connected.is_ok());
 }
 
-/// A plain-text answer is named as such.
+/// The error for a server that answers in plain text says that it does not speak TLS.
 #[tokio::test]
-async fn plain_text_is_named() {
-    let world = world();
-    let client = ClientTls::mutual(&world.client).unwrap();
+async fn a_plain_text_server_is_reported() {
+    let pki = pki();
+    let client = ClientTls::mutual(&pki.client).unwrap();
     let (near, mut far) = tokio::io::duplex(1024);
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     let error = client
@@ -218,20 +223,20 @@ async fn plain_text_is_named() {
     assert!(matches!(explain("doppler", error), HandshakeError::Connection { .. }));
 }
 
-/// Both sides take a new certificate from the next handshake on, without a restart.
+/// Both sides use a new certificate from one of the next handshakes on, without a restart.
 #[tokio::test]
-async fn new_certificates_are_picked_up() {
-    let world = world();
-    let server = ServerTls::mutual(&world.server).unwrap();
-    let client = ClientTls::mutual(&world.client).unwrap();
+async fn new_certificates_are_reloaded() {
+    let pki = pki();
+    let server = ServerTls::mutual(&pki.server).unwrap();
+    let client = ClientTls::mutual(&pki.client).unwrap();
     let peers = async || {
         let (served, connected) = exchange(&server, &client, "log-cache").await;
         (served.unwrap().1, connected.unwrap().1)
     };
     let before = peers().await;
-    // A further name makes the CA issue anew.
-    world.authority.issue("log-cache", &["log_cache", "other"]).unwrap();
-    world.authority.issue("metron", &["other"]).unwrap();
+    // A further name makes the CA issue a new certificate.
+    pki.authority.issue("log-cache", &["log_cache", "other"]).unwrap();
+    pki.authority.issue("metron", &["other"]).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let now = peers().await;
@@ -248,11 +253,12 @@ fn expired(dir: &Path) -> IdentityFiles {
     issued(dir, "past", (2020, 2, 28), (2020, 2, 29))
 }
 
-/// A certificate of a CA that is not called as ours.
+/// Writes a certificate of a CA with another name than that of the stack.
 fn of_another_name(dir: &Path) -> IdentityFiles {
     issued(dir, "elsewhere", (2020, 1, 1), (4000, 1, 1))
 }
 
+/// Writes a CA and a certificate with this name and validity.
 fn issued(dir: &Path, name: &str, from: (i32, u8, u8), until: (i32, u8, u8)) -> IdentityFiles {
     let files = IdentityFiles {
         ca: dir.join("old.crt"),
@@ -274,11 +280,11 @@ fn issued(dir: &Path, name: &str, from: (i32, u8, u8), until: (i32, u8, u8)) -> 
     files
 }
 
-/// An expired certificate is refused at start, with its owner and its day, and still described.
+/// An expired certificate is refused at the start with its subject and the day. It can still be described.
 #[test]
 fn expired_certificates_are_named() {
-    let world = world();
-    let files = expired(world.dir.path());
+    let pki = pki();
+    let files = expired(pki.dir.path());
     for error in [
         ServerTls::mutual(&files).unwrap_err(),
         ClientTls::mutual(&files).unwrap_err(),
@@ -298,13 +304,13 @@ fn expired_certificates_are_named() {
     );
 }
 
-/// Every mistake with files is an error of its own, with a hint.
+/// Every mistake in the configuration of files is an error of its own kind, with a hint.
 #[test]
-fn mistakes_are_told_apart() {
-    let world = world();
+fn each_mistake_has_its_own_error() {
+    let pki = pki();
     let missing = IdentityFiles {
-        cert: world.dir.path().join("nobody.crt"),
-        ..world.server.clone()
+        cert: pki.dir.path().join("nobody.crt"),
+        ..pki.server.clone()
     };
     let error = ServerTls::mutual(&missing).unwrap_err();
     assert!(
@@ -313,8 +319,8 @@ fn mistakes_are_told_apart() {
     );
 
     let crossed = IdentityFiles {
-        key: world.client.key.clone(),
-        ..world.server.clone()
+        key: pki.client.key.clone(),
+        ..pki.server.clone()
     };
     let error = ServerTls::mutual(&crossed).unwrap_err();
     assert!(
@@ -323,8 +329,8 @@ fn mistakes_are_told_apart() {
     );
 
     let swapped = IdentityFiles {
-        cert: world.server.key.clone(),
-        ..world.server.clone()
+        cert: pki.server.key.clone(),
+        ..pki.server.clone()
     };
     let error = ServerTls::mutual(&swapped).unwrap_err();
     assert!(
@@ -337,8 +343,8 @@ fn mistakes_are_told_apart() {
     );
 
     let swapped = IdentityFiles {
-        key: world.server.cert.clone(),
-        ..world.server.clone()
+        key: pki.server.cert.clone(),
+        ..pki.server.clone()
     };
     let error = ClientTls::mutual(&swapped).unwrap_err();
     assert!(
@@ -346,7 +352,7 @@ fn mistakes_are_told_apart() {
         "{error}"
     );
 
-    let garbage = world.dir.path().join("garbage.crt");
+    let garbage = pki.dir.path().join("garbage.crt");
     std::fs::write(
         &garbage,
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",

@@ -18,7 +18,8 @@ pub const ZONE: &str = "uaa";
 /// Longest token that is looked at, in bytes: one of ours, or of a provider.
 pub const LONGEST_TOKEN: usize = 256 << 10;
 
-/// Longest access token that the faces take (`weir-auth`), and that fits into a request's head.
+/// The longest access token, in bytes, that the servers of the stack accept (`weir-auth`) and that fits into a
+/// request's head.
 const LONGEST_ACCESS: usize = 32 << 10;
 
 /// What of it everything beside the names of scopes may take: names and addresses, header, signature.
@@ -121,9 +122,9 @@ pub fn revocation_signature(client: &Client, user: Option<&User>) -> String {
 }
 
 impl App {
-    /// Fixes the second that a grant's access token is issued in, and keeps what is issued with it; refuses where what the
-    /// grant rests on was changed or ended since it was read. The second comes first: a revocation that does not find what
-    /// is kept here reaches further than it.
+    /// Fixes the second that a grant's access token is issued in, and keeps what is issued with it; refuses where what
+    /// the grant rests on was changed or ended since it was read. The second comes first: a revocation that does not
+    /// find what is kept here reaches further than it.
     pub async fn settle(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, Refusal> {
         let second = self.second_for(grant).await?;
         let kept = refresh.map(|refresh| &refresh.kept);
@@ -196,8 +197,8 @@ impl App {
         }
     }
 
-    /// A refresh token for the same grant, if the client may have one, which ends at `until` (seconds) at the latest. It
-    /// is good once it is kept.
+    /// A refresh token for the same grant, if the client may have one, which ends at `until` (seconds) at the latest.
+    /// It is good once it is kept.
     pub fn refresh_for(&self, grant: &Grant<'_>, family: &str, until: Option<i64>) -> Option<Refresh> {
         let user = grant.user.filter(|_| grant.client.may("refresh_token"))?;
         let jti = format!("{}-r", new_jti());
@@ -293,8 +294,8 @@ impl App {
         own.unwrap_or_else(|| seconds(self.config.tokens.access)).min(longest)
     }
 
-    /// A second in which nothing of this user and client was revoked. It may be ahead of the clock, but not further than
-    /// verifiers allow: the rest of the way is waited.
+    /// A second in which nothing of this user and client was revoked. It may be ahead of the clock, but not further
+    /// than verifiers allow: the rest of the way is waited.
     async fn unrevoked_second(&self, grant: &Grant<'_>) -> i64 {
         let user = grant.user.map(|user| user.id.as_str());
         let Some(floor) = self.revoked.floor(user, &grant.client.id) else {

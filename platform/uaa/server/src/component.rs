@@ -11,7 +11,7 @@ impl Component for Server {
     const DESCRIPTION: Description = Description {
         name: "uaa",
         group: "access",
-        help: "Run the UAA: users, clients, and the tokens that the public faces take",
+        help: "Run the UAA: users, clients, and the tokens that public servers accept",
         server_names: &["uaa"],
         ports: &[Port::https("uaa", 8443)],
         needs: &[],

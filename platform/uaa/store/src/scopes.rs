@@ -1,7 +1,7 @@
 //! Scopes: names with dots, patterns over them, and the audience that follows from them.
 //!
 //! Groups `logs.read.<source id>` are not written into tokens: there may be thousands of them. A token says with the one
-//! scope [`SOURCES`] that its bearer may read what those groups name, and the faces ask for them where they are needed
+//! scope [`SOURCES`] that its bearer may read what those groups name, and servers ask for them where they are needed
 //! (`GET /weir/v1/rights`). A name of a source stands in a token only where the request asked for that name, which makes a
 //! token for these sources and no others.
 

@@ -200,7 +200,7 @@ async fn a_binding_is_removed() -> anyhow::Result<()> {
     .await?;
     agent.bind([]).await?;
     healthy.wait_for_lines(2000).await?;
-    let ledgers = eventually("the books", async || {
+    let ledgers = eventually("the counts", async || {
         let ledgers = agent.ledgers()?;
         ensure!(ledgers.lost() == 2000, "{}", ledgers.summary());
         Ok::<_, anyhow::Error>(ledgers)

@@ -161,7 +161,7 @@ async fn a_line_at_which_the_collector_fails_is_set_aside() -> anyhow::Result<()
     let mut series = Series::new("app", Shape::SHORT);
     collector.always(Fault::Lines(500, &[0, 57]));
     emitter.send_series(&mut series, 100).await?;
-    eventually("the books", async || {
+    eventually("the counts", async || {
         let (got, ledgers) = (collector.lines().total(), agent.ledgers()?);
         ensure!(got == 98 && ledgers.lost() == 2, "{got} arrived: {}", ledgers.summary());
         Ok::<_, anyhow::Error>(())
@@ -216,7 +216,7 @@ async fn a_refusal_costs_only_what_was_refused() -> anyhow::Result<()> {
                 &[0, 500, 501],
             ));
             emitter.send_series(&mut series, 1000).await?;
-            eventually("the books", async || {
+            eventually("the counts", async || {
                 let (got, ledgers) = (collector.lines().total(), agent.ledgers()?);
                 let dropped = ledgers.lost();
                 ensure!(

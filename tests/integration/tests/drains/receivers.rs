@@ -280,7 +280,7 @@ async fn every_kind_arrives_field_by_field() -> anyhow::Result<()> {
                 compare(*product, &got, &wanted).with_context(|| format!("{app}, metadata {metadata}"))?;
             }
         }
-        weir_testkit::eventually("the books", async || {
+        weir_testkit::eventually("the counts", async || {
             let dropped = agent.ledgers()?.dropped("", "", "unconvertible");
             ensure!(dropped == lost as u64, "{dropped} of {lost} counted");
             Ok::<_, anyhow::Error>(())

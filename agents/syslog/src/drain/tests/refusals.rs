@@ -18,7 +18,7 @@ fn distinct(receiver: &Receiver) -> Vec<i64> {
 
 /// Waits until `count` envelopes are counted as sent or lost.
 async fn all_booked(drain: &Drain, count: u64) {
-    eventually("books", || drain.account.sent() + drain.account.lost() == count).await;
+    eventually("the counts", || drain.account.sent() + drain.account.lost() == count).await;
 }
 
 /// Sends lines of which those at `bad` are too long for the receiver. Checks that all others arrive, and that the bad

@@ -80,19 +80,19 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 /// Both REST services, over one store for all cases.
-struct Faces {
+struct RestServices {
     runtime: Runtime,
     public: Router,
     of_the_ring: Router,
     _setup: Setup,
 }
 
-impl Faces {
+impl RestServices {
     fn new() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let setup = runtime.block_on(async { Setup::new() });
         Self {
-            public: setup.face.clone(),
+            public: setup.router.clone(),
             of_the_ring: setup.gateway.clone().router(),
             runtime,
             _setup: setup,
@@ -101,7 +101,7 @@ impl Faces {
 
     /// Returns status and body of the answer to the operator's token, or to a certificate.
     fn ask(&self, uri: &http::Uri, token: bool) -> (u16, Vec<u8>) {
-        let (face, headers) = if token {
+        let (router, headers) = if token {
             (&self.public, Some(format!("bearer {TOKEN}")))
         } else {
             (&self.of_the_ring, None)
@@ -112,7 +112,7 @@ impl Faces {
         }
         let request = request.body(Body::empty()).expect("a request");
         self.runtime.block_on(async {
-            let answer = face.clone().oneshot(request).await.expect("infallible");
+            let answer = router.clone().oneshot(request).await.expect("infallible");
             let status = answer.status().as_u16();
             let body = axum::body::to_bytes(answer.into_body(), 2 * reading::REST_PAGE).await;
             (status, body.expect("within the limit").to_vec())
@@ -127,12 +127,12 @@ proptest! {
     #[test]
     fn no_request_causes_an_internal_error(path in path(), parameters in vec(parameter(), 0..5), token in any::<bool>()) {
         thread_local! {
-            static FACES: Faces = Faces::new();
+            static SERVICES: RestServices = RestServices::new();
         }
         let Ok(uri) = format!("{path}?{}", parameters.join("&")).parse::<http::Uri>() else {
             return Ok(());
         };
-        let (status, body) = FACES.with(|faces| faces.ask(&uri, token));
+        let (status, body) = SERVICES.with(|services| services.ask(&uri, token));
         let promql = uri.path().starts_with("/api/v1/query") && status == 501;
         prop_assert!(status < 500 || promql, "{}: {} {}", uri, status, String::from_utf8_lossy(&body));
         if status == 400 && body.first() == Some(&b'{') {

@@ -1,4 +1,4 @@
-//! A UAA over the network: what is sent, and what becomes of odd answers.
+//! A UAA over the network: the requests, and the errors for unusable answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ async fn serve(dir: &Path, answers: Answers) -> UaaConfig {
     }
 }
 
-/// Keys and revocations come from their paths; the client's secret goes to the revocations only.
+/// Keys and revocations are read from their paths. The client's secret is sent with the request for revocations only.
 #[tokio::test]
 async fn both_feeds_are_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn both_feeds_are_read() {
         ]
     );
     assert!(!format!("{issuer:?}").contains("s3cret"));
-    // The file of a UAA of ours holds the secrets of several clients.
+    // The file that Weir's UAA writes contains the secrets of several clients.
     std::fs::write(dir.path().join("secret"), r#"{"admin":"other","doppler":"its own"}"#).unwrap();
     issuer.revocations(0, Duration::ZERO).await.unwrap();
     let expected = format!("Basic {}", STANDARD.encode("doppler:its own"));
@@ -100,9 +100,9 @@ async fn both_feeds_are_read() {
     );
 }
 
-/// Statuses, lies and floods are errors with the address and the reason.
+/// Error statuses, answers of another form, and answers that are too large are errors with the address and the reason.
 #[tokio::test]
-async fn odd_answers_are_errors() {
+async fn unusable_answers_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let answers: Answers = Arc::new(|request| match request.uri().path() {
         "/missing/weir/v1/revocations" => Response::builder().status(404).body(Full::default()).unwrap(),
@@ -133,9 +133,9 @@ async fn odd_answers_are_errors() {
     ));
 }
 
-/// A server with another name, or of another CA, is not asked for anything.
+/// A server with another name or of another CA gets no request.
 #[tokio::test]
-async fn strangers_are_not_asked() {
+async fn other_servers_get_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let answers: Answers = Arc::new(|_| Response::new(Full::from(TestIssuer::new().jwks())));

@@ -1,4 +1,4 @@
-//! What the feed says, and whom it hits.
+//! The form of the feed, and which tokens a revocation concerns.
 
 use super::*;
 
@@ -24,9 +24,9 @@ fn after(entry: &str) -> bool {
     revocations.cover(&claims())
 }
 
-/// The wire form, and whom each kind hits.
+/// The wire form of each kind of revocation, and the tokens that it concerns.
 #[test]
-fn each_kind_hits_its_own() {
+fn each_kind_revokes_its_tokens() {
     for (entry, hit) in [
         (r#"{"kind":"token","jti":"t1","before":0,"until":700}"#, true),
         (r#"{"kind":"token","jti":"t2","before":900,"until":999}"#, false),
@@ -44,13 +44,13 @@ fn each_kind_hits_its_own() {
         (r#"{"kind":"client","client_id":"u1","before":105,"until":700}"#, false),
         (r#"{"kind":"signature","rev_sig":"s1","before":105,"until":700}"#, true),
         (r#"{"kind":"galaxy","name":"far","before":105,"until":700}"#, false),
-        // Forgotten already.
+        // Its `until` has passed.
         (r#"{"kind":"user","user_id":"u1","before":100,"until":110}"#, false),
     ] {
         assert_eq!(after(entry), hit, "{entry}");
     }
     let written = serde_json::to_string(&Revocation {
-        what: What::User {
+        revoked: Revoked::User {
             user_id: "u1".to_owned(),
             client_id: None,
         },
@@ -63,9 +63,9 @@ fn each_kind_hits_its_own() {
     );
 }
 
-/// A token that does not say when it was issued is hit by everything.
+/// A token without the claim `iat` is revoked by every revocation of its user.
 #[test]
-fn tokens_without_age_are_old() {
+fn a_token_without_iat_counts_as_old() {
     let mut revocations = Revocations::default();
     revocations.take(
         page(r#"{"revocations":[{"kind":"user","user_id":"u1","before":1,"until":700}],"next":1}"#),
@@ -77,7 +77,7 @@ fn tokens_without_age_are_old() {
     }));
 }
 
-/// Later entries do not weaken earlier ones; what is over is forgotten; the place in the feed is kept.
+/// A later entry does not weaken an earlier one, an entry is forgotten at its `until`, and the sequence number is kept.
 #[test]
 fn pages_add_up() {
     let mut revocations = Revocations::default();
@@ -94,9 +94,9 @@ fn pages_add_up() {
     assert!(revocations.is_empty());
 }
 
-/// An issuer that counts anew is read from its start, and what was known is not forgotten for it.
+/// The feed of an issuer that has begun to count again is read from its start, and the known revocations are kept.
 #[test]
-fn counting_anew() {
+fn an_issuer_that_counts_from_the_start_is_read_again() {
     let mut revocations = Revocations::default();
     revocations.take(
         page(r#"{"revocations":[{"kind":"token","jti":"t1","before":1,"until":700}],"next":70}"#),
@@ -107,9 +107,9 @@ fn counting_anew() {
     assert!(revocations.cover(&claims()));
 }
 
-/// More than can be remembered: everything up to then is revoked, later tokens are not.
+/// With more revocations than can be kept, every token up to then is revoked, and later tokens are not.
 #[test]
-fn overflow_closes_rather_than_opens() {
+fn an_overflow_revokes_every_earlier_token() {
     let mut revocations = Revocations::default();
     revocations.overflow(100);
     assert!(revocations.cover(&claims()) && !revocations.is_empty());

@@ -1,11 +1,11 @@
-//! What is asked for, what is kept, and what counts while nobody answers.
+//! When UAA is asked for rights, how long answers are kept, and which are used while UAA does not answer.
 
 use weir_service::{Context, ManualClock};
 
 use super::*;
 use crate::testing::TestIssuer;
 
-/// A time to begin with.
+/// The time at which the tests begin, in seconds since the Unix epoch.
 const BEGIN: i64 = 1_767_434_000;
 
 struct Setup {
@@ -16,10 +16,14 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let (clock, shown) = Clock::manual(BEGIN * 1_000_000_000);
+        let (hands, clock) = Clock::manual(BEGIN * 1_000_000_000);
         let issuer = TestIssuer::new();
-        let rights = ByRights::new(Arc::clone(&issuer) as Arc<dyn Issuer>, shown);
-        Self { issuer, rights, clock }
+        let rights = ByRights::new(Arc::clone(&issuer) as Arc<dyn Issuer>, clock);
+        Self {
+            issuer,
+            rights,
+            clock: hands,
+        }
     }
 
     async fn reads(&self, claims: &Claims) -> Result<Scope, Denied> {
@@ -27,7 +31,7 @@ impl Setup {
     }
 }
 
-/// A token of alice's, issued so many seconds after the beginning.
+/// The claims of a token of user `alice` that was issued `issued` seconds after the beginning.
 fn alice(scopes: &[&str], issued: i64) -> Claims {
     Claims {
         user_id: Some("id-of-alice".to_owned()),
@@ -37,9 +41,9 @@ fn alice(scopes: &[&str], issued: i64) -> Claims {
     }
 }
 
-/// Only tokens that say so are asked about: others say themselves what they open.
+/// UAA is asked only about tokens with the scope `logs.read` alone. Other tokens contain their rights.
 #[tokio::test]
-async fn only_where_the_token_says_so() {
+async fn only_some_tokens_need_rights() {
     let setup = Setup::new();
     setup.issuer.set_rights("alice", &["web", "a/b", ""]);
     for (scopes, reads) in [
@@ -54,12 +58,12 @@ async fn only_where_the_token_says_so() {
     assert_eq!(
         reads,
         Ok(Scope::sources(["web", "a/b"])),
-        "UAA knows better than the token"
+        "UAA's answer counts, and not the token's scopes"
     );
     assert_eq!(setup.issuer.questions(), 1);
 }
 
-/// An answer is asked for once in a while, and one that stays is one list.
+/// An answer is kept for a while, and an unchanged answer keeps its list.
 #[tokio::test]
 async fn answers_are_kept_for_a_while() {
     let setup = Setup::new();
@@ -67,21 +71,21 @@ async fn answers_are_kept_for_a_while() {
     let claims = alice(&["logs.read"], 0);
     let first = setup.reads(&claims).await.expect("known");
     for _ in 0..100 {
-        assert!(setup.reads(&claims).await.expect("known").is(&first));
+        assert!(setup.reads(&claims).await.expect("known").shares_list(&first));
     }
     assert_eq!(setup.issuer.questions(), 1);
-    setup.clock.advance(FRESH);
-    assert!(setup.reads(&claims).await.expect("known").is(&first));
+    setup.clock.advance(FRESH_FOR);
+    assert!(setup.reads(&claims).await.expect("known").shares_list(&first));
     assert_eq!(setup.issuer.questions(), 2);
     setup.issuer.set_rights("alice", &["web", "worker"]);
     assert_eq!(setup.reads(&claims).await, Ok(Scope::sources(["web"])));
-    setup.clock.advance(FRESH);
+    setup.clock.advance(FRESH_FOR);
     assert_eq!(setup.reads(&claims).await, Ok(Scope::sources(["web", "worker"])));
 }
 
-/// A newer token begins with what is true then; an older one takes part in it.
+/// UAA is asked again for a newer token, and the answer is used for older tokens as well.
 #[tokio::test]
-async fn a_new_token_asks_anew() {
+async fn a_newer_token_gets_current_rights() {
     let setup = Setup::new();
     setup.issuer.set_rights("alice", &["web"]);
     let old = alice(&["logs.read"], 0);
@@ -93,9 +97,9 @@ async fn a_new_token_asks_anew() {
     assert_eq!(setup.issuer.questions(), 2);
 }
 
-/// While UAA is away what it said last stands, and who was never asked about waits for it.
+/// While UAA is unreachable, its last answer is used. A bearer that it was never asked about is refused.
 #[tokio::test]
-async fn while_nobody_answers() {
+async fn the_last_answer_is_used_while_uaa_is_unreachable() {
     let setup = Setup::new();
     setup.issuer.set_rights("alice", &["web"]);
     let claims = alice(&["logs.read"], 0);
@@ -105,7 +109,7 @@ async fn while_nobody_answers() {
     for _ in 0..100 {
         assert_eq!(setup.reads(&claims).await, Ok(Scope::sources(["web"])));
     }
-    assert_eq!(setup.issuer.questions(), 2, "it is left alone for a while");
+    assert_eq!(setup.issuer.questions(), 2, "UAA is not asked again at once");
     assert_eq!(setup.reads(&alice(&["logs.read"], 1)).await, Err(Denied::Unavailable));
     let bob = Claims {
         user_id: Some("id-of-bob".to_owned()),
@@ -114,13 +118,13 @@ async fn while_nobody_answers() {
     assert_eq!(setup.reads(&bob).await, Err(Denied::Unavailable));
     setup.issuer.set_away(false);
     setup.issuer.set_rights("alice", &[]);
-    setup.clock.advance(PAUSE);
+    setup.clock.advance(RETRY_PAUSE);
     assert_eq!(setup.reads(&claims).await, Ok(Scope::sources([""; 0])));
 }
 
-/// An original UAA, which has no such answers, is no trouble: its tokens say what they open.
+/// An original UAA cannot be asked for rights. Its bearers have those that their tokens contain.
 #[tokio::test]
-async fn an_issuer_without_answers() {
+async fn an_issuer_without_rights() {
     let setup = Setup::new();
     setup.issuer.set_missing(true);
     assert_eq!(
@@ -129,9 +133,9 @@ async fn an_issuer_without_answers() {
     );
 }
 
-/// However many ask, what is kept has an end.
+/// The answers that are kept stay bounded, however many bearers there are.
 #[tokio::test]
-async fn what_is_kept_is_bounded() {
+async fn answers_are_bounded() {
     let setup = Setup::new();
     let names: Vec<String> = (0..MOST_SOURCES / 4).map(|number| number.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -150,10 +154,10 @@ async fn what_is_kept_is_bounded() {
     }
 }
 
-/// Many requests of one bearer are one question; a caller that is remembered reads what is true now.
+/// Many requests of one bearer lead to one question. A token that the verifier remembers gets current rights.
 #[tokio::test]
-async fn remembered_callers_read_what_is_true_now() {
-    let (_trigger, context) = Context::new("face");
+async fn remembered_tokens_get_current_rights() {
+    let (_trigger, context) = Context::new("server");
     let issuer = TestIssuer::new();
     issuer.set_rights("alice", &["web"]);
     let verifier = issuer.verifier(&context.shutdown, &context.tasks);
@@ -164,7 +168,7 @@ async fn remembered_callers_read_what_is_true_now() {
     }
     assert_eq!(issuer.questions(), 1);
     issuer.set_rights("alice", &["worker"]);
-    // A token of the same second, as far as anybody can tell, is a newer one all the same.
+    // Another token counts as newer, even if it was issued in the second of the first one.
     let again = issuer.token("alice", &["logs.read"]);
     let newer = verifier.check(Some(&again)).await.expect("good");
     assert!(!newer.may_read("web"));

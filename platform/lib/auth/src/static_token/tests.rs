@@ -1,4 +1,4 @@
-//! Making, reading and checking the token.
+//! Creating, reading and checking the token of a file.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// The verdict of an authorizer that asks nobody.
+/// The verdict of an authorizer that does not wait.
 fn at_once(verdict: Verdict<'_>) -> Result<Caller, Denied> {
-    verdict.now_or_never().expect("nobody is asked")
+    verdict.now_or_never().expect("no waiting")
 }
 
 fn file(content: &str, mode: u32) -> (TempDir, PathBuf) {
@@ -23,9 +23,10 @@ fn file(content: &str, mode: u32) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// A missing file is made: private, 256 bits, alone in its directory; a second start reads the same token.
+/// A missing file is created with a token of 256 bits, private and without other files beside it. A second start reads
+/// the token of the first.
 #[test]
-fn makes_a_private_file_once() {
+fn a_missing_file_is_created_once() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("token");
     let token = StaticToken::from_file(&path).unwrap();
@@ -37,9 +38,9 @@ fn makes_a_private_file_once() {
     assert_ne!(other.reveal(), token.reveal());
 }
 
-/// Everybody who starts at once gets the same token.
+/// Several threads that start at once get one token.
 #[test]
-fn starting_at_once_agrees() {
+fn concurrent_starts_get_one_token() {
     let dir = TempDir::new().unwrap();
     let path = Arc::new(dir.path().join("token"));
     let threads: Vec<_> = (0..8)
@@ -54,9 +55,9 @@ fn starting_at_once_agrees() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// The token opens everything, in every way of writing it; none and others do not.
+/// The token allows everything, in each form of the header. No token and other tokens are refused.
 #[test]
-fn only_the_token_opens() {
+fn only_the_token_is_accepted() {
     let token = StaticToken::new("0123456789abcdef").unwrap();
     let authorizer: Box<dyn Authorizer> = Box::new(token);
     for sent in ["bearer 0123456789abcdef", "Bearer 0123456789abcdef", "0123456789abcdef"] {
@@ -76,7 +77,7 @@ fn only_the_token_opens() {
     }
 }
 
-/// Files that others can read, or that hold no token, are refused with what to do.
+/// Files that every user can read, and files without a token, are refused. The hint says what to do.
 #[test]
 fn unsafe_files_are_refused() {
     let (_dir, path) = file("0123456789abcdef", 0o644);
@@ -99,9 +100,9 @@ fn unsafe_files_are_refused() {
     assert!(matches!(StaticToken::from_file(&missing), Err(TokenError::File { .. })));
 }
 
-/// The token is in no debug output.
+/// The debug output does not contain the token.
 #[test]
-fn debug_is_silent() {
+fn debug_output_is_redacted() {
     let token = StaticToken::new("0123456789abcdef").unwrap();
     assert_eq!(format!("{token:?}"), "StaticToken([redacted])");
 }

@@ -1,33 +1,37 @@
-//! Verified tokens by their hash: bounded, the ones not asked for go first.
+//! A bounded cache of verified tokens by their hash. Tokens that are not used are dropped first.
 
 use std::collections::HashMap;
 
 use crate::Caller;
 
-/// SHA-256 of a token.
+/// The SHA-256 of a token.
 type Digest = [u8; 32];
 
+/// A verified token.
 #[derive(Debug)]
-struct Known {
-    /// What was known about keys and revocations when it was verified.
+struct Entry {
+    /// The epoch of keys, revocations and rights in which the token was verified.
     epoch: u64,
     caller: Caller,
 }
 
-/// Two generations: the younger takes what is new and what was asked for; when it is full it becomes the older one, whose
-/// entries nobody asked for since are forgotten.
+/// A cache of two generations. New tokens and those that are used enter the younger one. When it is full it becomes the
+/// older one, and the entries of the former older one, which nobody has used since, are dropped.
 #[derive(Debug)]
 pub(super) struct Cache {
-    younger: HashMap<Digest, Known>,
-    older: HashMap<Digest, Known>,
+    younger: HashMap<Digest, Entry>,
+    older: HashMap<Digest, Entry>,
+    /// The largest number of tokens of one generation.
     half: usize,
-    /// Sources that the callers of the younger generation may read.
+    /// The number of sources that the callers of the younger generation may read.
     sources: usize,
+    /// The largest number of sources of one generation.
     half_sources: usize,
 }
 
 impl Cache {
-    /// Remembers at most `capacity` tokens, whose callers name `sources` sources in all, or one of them more.
+    /// A cache of at most `capacity` tokens, whose callers name at most `sources` sources in all. A single caller may
+    /// name more.
     pub(super) fn new(capacity: usize, sources: usize) -> Self {
         Self {
             younger: HashMap::new(),
@@ -38,20 +42,22 @@ impl Cache {
         }
     }
 
-    /// The caller of this token, if it was verified in this epoch.
+    /// The caller of a token, if the token was verified in this epoch.
     pub(super) fn get(&mut self, digest: &[u8], epoch: u64) -> Option<Caller> {
-        if let Some(known) = self.younger.get(digest) {
-            return (known.epoch == epoch).then(|| known.caller.clone());
+        if let Some(entry) = self.younger.get(digest) {
+            // An outdated entry stays: the token is verified again and replaces it.
+            return (entry.epoch == epoch).then(|| entry.caller.clone());
         }
-        let known = self.older.remove(digest)?;
-        if known.epoch != epoch {
+        let entry = self.older.remove(digest)?;
+        if entry.epoch != epoch {
             return None;
         }
-        let caller = known.caller.clone();
-        self.insert(digest, epoch, known.caller);
+        let caller = entry.caller.clone();
+        self.insert(digest, epoch, entry.caller);
         Some(caller)
     }
 
+    /// Remembers the caller of a token that was verified in this epoch.
     pub(super) fn insert(&mut self, digest: &[u8], epoch: u64, caller: Caller) {
         let Ok(digest) = Digest::try_from(digest) else {
             return;
@@ -65,7 +71,7 @@ impl Cache {
             self.sources = 0;
         }
         self.sources += sources;
-        self.younger.insert(digest, Known { epoch, caller });
+        self.younger.insert(digest, Entry { epoch, caller });
     }
 
     #[cfg(test)]
@@ -83,9 +89,9 @@ mod tests {
         [number; 32]
     }
 
-    /// It never grows beyond its bound, and keeps what is asked for.
+    /// The cache never has more entries than its capacity, and keeps those that are used.
     #[test]
-    fn bounded_and_keeps_what_is_used() {
+    fn used_entries_are_kept_within_the_capacity() {
         let mut cache = Cache::new(10, 1000);
         let caller = Caller::new("one", Scope::Everything);
         cache.insert(&digest(0), 1, caller.clone());
@@ -97,7 +103,7 @@ mod tests {
         assert_eq!(cache.get(&digest(1), 1), None);
     }
 
-    /// Callers that may read much take the room of many.
+    /// The number of sources is bounded too, and a single caller with many sources is still remembered.
     #[test]
     fn sources_are_bounded() {
         let mut cache = Cache::new(1000, 100);
@@ -112,14 +118,14 @@ mod tests {
         assert_eq!(cache.get(&digest(200), 1), Some(reads(1000)));
     }
 
-    /// What was verified before something changed does not count.
+    /// A token of an earlier epoch is not found.
     #[test]
-    fn epochs_pass() {
+    fn an_earlier_epoch_does_not_count() {
         let mut cache = Cache::new(2, 1000);
         cache.insert(&digest(1), 1, Caller::new("one", Scope::Everything));
         assert!(cache.get(&digest(1), 1).is_some());
         assert!(cache.get(&digest(1), 2).is_none());
-        // The same from the older generation.
+        // The entry of token 1 is in the older generation now.
         cache.insert(&digest(2), 1, Caller::new("two", Scope::Everything));
         assert!(cache.get(&digest(1), 2).is_none());
     }

@@ -1,9 +1,9 @@
-//! The two tasks that keep keys and revocations up to date.
+//! The tasks that keep keys and revocations up to date.
 //!
-//! Keys are fetched at the start, twice a minute, and when somebody shows a token with a key that is not known, but not
-//! more often than every five seconds. Revocations are read all the time, from an issuer that answers when there are some;
-//! every ten seconds from one that answers at once; until all that were there at the start are read, no token counts. What is
-//! known is kept while the issuer is away: its tokens stay good until they expire.
+//! Keys are fetched at the start, twice a minute, and when a token has an unknown key, but not more often than every
+//! five seconds. Revocations are read without a pause from an issuer that waits until there are some, and every ten
+//! seconds from one that answers at once. No token is accepted until the revocations from before the start are read.
+//! Keys and revocations are kept while the issuer is unreachable: its tokens stay valid until they expire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +15,17 @@ use super::State;
 use crate::UaaConfig;
 use crate::issuer::{Issuer, IssuerError};
 
-/// Between two fetches of keys, whoever asks for them.
-const KEYS_APART: Duration = Duration::from_secs(5);
+/// The shortest time between two fetches of keys, even if tokens with unknown keys are shown.
+const MIN_KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two attempts while nothing is known at all: right after the start of a stack, UAA may still be starting.
-const FIRST_APART: Duration = Duration::from_millis(500);
+/// The time between two attempts until the first one succeeds. It is short because UAA may still be starting together
+/// with this component.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
 
-/// Between two answers with news.
-const APART: Duration = Duration::from_millis(100);
+/// The time between an answer with revocations and the next request, from an issuer that answers at once.
+const PAGE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Starts the tasks, which run until `shutdown` is requested.
 pub(super) fn start(
     state: &Arc<State>,
     issuer: &Arc<dyn Issuer>,
@@ -58,6 +60,7 @@ pub(super) fn start(
     });
 }
 
+/// The state of one task.
 struct Refresh {
     state: Arc<State>,
     issuer: Arc<dyn Issuer>,
@@ -65,6 +68,7 @@ struct Refresh {
 }
 
 impl Refresh {
+    /// Fetches keys for ever: every `interval`, and earlier where a token needs it.
     async fn keep_keys(mut self, interval: Duration) {
         loop {
             let begun = Instant::now();
@@ -77,23 +81,26 @@ impl Refresh {
             }
             self.state.fetch_ended(good, begun.elapsed());
             if self.state.has_keys() {
+                // An unknown key ends the wait early, but not before the shortest interval: an attacker can invent
+                // keys.
                 let wanted = async {
                     self.state.wanted.notified().await;
-                    tokio::time::sleep_until(begun + KEYS_APART).await;
+                    tokio::time::sleep_until(begun + MIN_KEYS_INTERVAL).await;
                 };
-                // When nobody asks: the next round.
-                drop(tokio::time::timeout(interval.max(KEYS_APART), wanted).await);
+                drop(tokio::time::timeout(interval.max(MIN_KEYS_INTERVAL), wanted).await);
             } else {
-                tokio::time::sleep(FIRST_APART).await;
+                tokio::time::sleep(FIRST_RETRY).await;
             }
         }
     }
 
+    /// Reads revocations for ever.
     async fn keep_revocations(mut self, interval: Duration) {
         loop {
             let begun = Instant::now();
             let asked = self.state.since();
-            // What was revoked before is wanted at once, even if it is nothing.
+            // The first answer is wanted at once, even if there are no revocations, because no token is accepted until
+            // then.
             let wait = if self.state.knows_revocations() {
                 interval
             } else {
@@ -101,40 +108,42 @@ impl Refresh {
             };
             let fetched = self.issuer.revocations(asked, wait).await;
             self.reachable.note(fetched.as_ref().err());
-            let (mut news, mut more) = (false, false);
+            let (mut changed, mut more) = (false, false);
             match fetched {
                 Ok(page) => {
                     more = page.more;
                     self.state.take_revocations(page);
-                    // An issuer that counts anew is read again at once.
-                    news = self.state.since() != asked;
+                    // The number has changed too if the issuer counts from the start again, and is then read again at
+                    // once.
+                    changed = self.state.since() != asked;
                     if !more {
                         self.state.all_revocations_read();
                     }
                 }
-                // There will be none to wait for, if it is UAA who says so: a router on the way to one that is not there yet
-                // knows of no keys either.
+                // An original UAA has no revocations to wait for. A router in front of a UAA that has not started also
+                // answers "not found", but then there are no keys either.
                 Err(IssuerError::Missing { .. }) if self.state.has_keys() => self.state.all_revocations_read(),
                 Err(_) if !self.state.knows_revocations() => {
-                    tokio::time::sleep(FIRST_APART).await;
+                    tokio::time::sleep(FIRST_RETRY).await;
                     continue;
                 }
                 Err(_) => {}
             }
-            // The issuer waited, or we do.
+            // If the issuer has not waited for revocations, this task waits. The factor is 0.8 because an issuer that
+            // waits may answer a little before the time.
             let waited = wait.is_zero() || begun.elapsed() >= interval.mul_f32(0.8);
-            let at_once = waited || (news && more);
+            let at_once = waited || (changed && more);
             if !at_once {
-                tokio::time::sleep(if news { APART } else { interval }).await;
+                tokio::time::sleep(if changed { PAGE_INTERVAL } else { interval }).await;
             }
         }
     }
 }
 
-/// Says once that the issuer is away, and once that it is back.
+/// Logs once that the issuer cannot be reached, and once that it can be reached again.
 struct Reachable {
     feed: &'static str,
-    /// The last failure, if that is how it stands.
+    /// The failure of the last attempt, if it failed.
     failure: Option<IssuerError>,
 }
 
@@ -143,16 +152,17 @@ impl Reachable {
         Self { feed, failure: None }
     }
 
+    /// Notes the result of an attempt, and logs a change.
     fn note(&mut self, failure: Option<&IssuerError>) {
         match (&self.failure, failure) {
             (_, Some(IssuerError::Missing { .. })) if self.failure.is_none() => {
                 tracing::warn!(
                     feed = self.feed,
-                    "UAA has no such feed: revoked tokens count until they expire"
+                    "UAA has no such feed: revoked tokens are accepted until they expire"
                 );
             }
             (None, Some(error)) => {
-                tracing::warn!(feed = self.feed, %error, "UAA cannot be read; what is known is kept");
+                tracing::warn!(feed = self.feed, %error, "UAA cannot be read: the last known state is kept");
             }
             (Some(_), None) => tracing::info!(feed = self.feed, "UAA can be read again"),
             _ => {}

@@ -1,4 +1,4 @@
-//! What is known about the issuer's keys and revocations, for all who check tokens or live on one.
+//! The known keys and revocations of the issuer, for the checks of tokens and for callers that are being served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,36 +15,39 @@ use crate::keys::Keys;
 use crate::revocation::{Page, Revocations};
 use crate::rules::Rules;
 
-/// Requests that may wait for a fetch of keys at a time; more of them are somebody making up names of keys.
-const WAITING: usize = 512;
+/// The largest number of requests that wait for the issuer at a time. A legitimate load has fewer; more come from a
+/// client that invents names of keys.
+const MAX_WAITING: usize = 512;
 
-const NANOS: i64 = 1_000_000_000;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Shared by the verifier, its two tasks, and every caller that is being served.
+/// The state that is shared by the verifier, its tasks, and every caller that is being served.
 pub(crate) struct State {
     keys: RwLock<Keys>,
     revocations: RwLock<Revocations>,
-    /// Moves with everything that could make a good token bad.
+    /// A number that changes with everything that could make a valid token invalid.
     epoch: watch::Sender<u64>,
     access: Arc<dyn Access>,
     clock: Clock,
     rules: Rules,
-    /// Somebody waits for a key that is not known.
+    /// Notified when a request waits for an unknown key.
     pub(super) wanted: Notify,
     waiting: Semaphore,
-    rounds: watch::Sender<Rounds>,
-    /// Whether all revocations were read that were there at the start.
+    /// The fetches of keys so far.
+    fetches: watch::Sender<Fetches>,
+    /// Whether all revocations from before the start were read.
     knows_revocations: watch::Sender<bool>,
-    fetch: Mutex<Duration>,
+    /// How long the last fetch of keys took.
+    fetch_time: Mutex<Duration>,
 }
 
-/// Fetches of keys, counted.
+/// The numbers of fetches of keys.
 #[derive(Debug, Clone, Copy, Default)]
-struct Rounds {
+struct Fetches {
     begun: u64,
     ended: u64,
-    /// Whether the last one succeeded.
-    good: bool,
+    /// Whether the last fetch succeeded.
+    succeeded: bool,
 }
 
 impl State {
@@ -57,10 +60,10 @@ impl State {
             clock,
             rules,
             wanted: Notify::new(),
-            waiting: Semaphore::new(WAITING),
-            rounds: watch::Sender::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+            fetches: watch::Sender::default(),
             knows_revocations: watch::Sender::new(false),
-            fetch: Mutex::default(),
+            fetch_time: Mutex::default(),
         })
     }
 
@@ -68,30 +71,32 @@ impl State {
         &*self.access
     }
 
-    /// Moves whenever something changed.
+    /// The present epoch, which changes with everything that could make a valid token invalid.
     pub(super) fn epoch(&self) -> u64 {
         *self.epoch.borrow()
     }
 
+    /// A receiver that is notified when the epoch changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.epoch.subscribe()
     }
 
+    /// Begins a new epoch.
     pub(super) fn changed(&self) {
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Seconds since the Unix epoch.
+    /// The present time in seconds since the Unix epoch.
     pub(super) fn now(&self) -> i64 {
-        self.clock.now_nanos().div_euclid(NANOS)
+        self.clock.now_nanos().div_euclid(NANOS_PER_SECOND)
     }
 
-    /// Whether this second is over, with the leeway between clocks.
-    pub(crate) fn is_over(&self, end: i64) -> bool {
-        self.now() >= self.rules.over_at(end)
+    /// Whether the second `end` has passed, with the leeway between clocks.
+    pub(crate) fn has_passed(&self, end: i64) -> bool {
+        self.now() >= self.rules.end_with_leeway(end)
     }
 
-    /// The claims of a token that `key` signed, if they count now.
+    /// The claims of a token that `key` has signed, if the token is valid now and not revoked.
     pub(super) fn open(&self, jwt: &Jwt<'_>, key: &Key) -> Result<Claims, Flaw> {
         let claims = self.rules.open(jwt, key, self.now())?;
         if self.is_revoked(&claims) {
@@ -100,9 +105,9 @@ impl State {
         Ok(claims)
     }
 
-    /// How long until [`State::is_over`] holds.
+    /// How long it takes until [`State::has_passed`] is true for `end`.
     pub(crate) fn left_until(&self, end: i64) -> Duration {
-        let end = self.rules.over_at(end).saturating_mul(NANOS);
+        let end = self.rules.end_with_leeway(end).saturating_mul(NANOS_PER_SECOND);
         let left = end.saturating_sub(self.clock.now_nanos());
         Duration::from_nanos(u64::try_from(left).unwrap_or_default())
     }
@@ -111,7 +116,7 @@ impl State {
         self.keys.read().get(id).cloned()
     }
 
-    /// Whether the issuer still has this very key.
+    /// Whether the issuer still has this key under this name.
     pub(crate) fn has_key(&self, id: &str, key: &Key) -> bool {
         self.keys.read().get(id).is_some_and(|known| **known == *key)
     }
@@ -120,12 +125,15 @@ impl State {
         !self.keys.read().is_empty()
     }
 
+    /// Replaces the keys. The epoch changes only if the keys differ, so that a fetch of unchanged keys empties no
+    /// cache.
     pub(super) fn put_keys(&self, keys: Keys) {
         let mut known = self.keys.write();
         if *known == keys {
             return;
         }
         *known = keys;
+        // Released first: callers that are woken by the new epoch read the keys at once.
         drop(known);
         self.changed();
     }
@@ -134,15 +142,16 @@ impl State {
         self.revocations.read().cover(claims)
     }
 
-    /// The place in the feed of revocations.
+    /// The sequence number up to which the feed of revocations was read.
     pub(super) fn since(&self) -> u64 {
         self.revocations.read().since()
     }
 
     pub(super) fn take_revocations(&self, page: Page) {
         let now = self.now();
-        let news = self.revocations.write().take(page, now);
-        if news {
+        // A statement of its own, so that the lock is released before callers are woken.
+        let is_new = self.revocations.write().take(page, now);
+        if is_new {
             self.changed();
         }
     }
@@ -151,12 +160,14 @@ impl State {
         *self.knows_revocations.borrow()
     }
 
+    /// Notes that the revocations from before the start are read.
     pub(super) fn all_revocations_read(&self) {
         self.knows_revocations
             .send_if_modified(|known| !std::mem::replace(known, true));
     }
 
-    /// Waits until it is known what was revoked before the start. `false` at once if too many wait already.
+    /// Waits until the revocations from before the start are read. Returns `false` at once if too many requests wait
+    /// already.
     pub(super) async fn revocations_known(&self) -> bool {
         if self.knows_revocations() {
             return true;
@@ -171,37 +182,38 @@ impl State {
             .is_ok()
     }
 
-    /// Wants the issuer to be asked for its keys, and waits until a fetch that began from now on has ended; whether it
-    /// succeeded. `false` at once if too many wait already.
+    /// Causes a fetch of keys, and waits until a fetch that begins after this call has ended. Returns whether it
+    /// succeeded, or `false` at once if too many requests wait already.
     pub(super) async fn ask_for_keys(&self) -> bool {
         let Ok(_place) = self.waiting.try_acquire() else {
             return false;
         };
-        let mut rounds = self.rounds.subscribe();
-        let begun = rounds.borrow().begun;
+        let mut fetches = self.fetches.subscribe();
+        // A fetch that is under way may have begun before the key existed, so its end is not enough.
+        let begun = fetches.borrow().begun;
         self.wanted.notify_one();
-        let after = rounds.wait_for(|rounds| rounds.ended > begun).await;
-        after.is_ok_and(|rounds| rounds.good)
+        let after = fetches.wait_for(|fetches| fetches.ended > begun).await;
+        after.is_ok_and(|fetches| fetches.succeeded)
     }
 
     pub(super) fn fetch_begins(&self) {
-        self.rounds.send_modify(|rounds| rounds.begun += 1);
+        self.fetches.send_modify(|fetches| fetches.begun += 1);
     }
 
-    pub(super) fn fetch_ended(&self, good: bool, took: Duration) {
-        *self.fetch.lock() = took;
-        self.rounds.send_modify(|rounds| {
-            rounds.ended = rounds.begun;
-            rounds.good = good;
+    pub(super) fn fetch_ended(&self, succeeded: bool, took: Duration) {
+        *self.fetch_time.lock() = took;
+        self.fetches.send_modify(|fetches| {
+            fetches.ended = fetches.begun;
+            fetches.succeeded = succeeded;
         });
     }
 
-    /// Keys, revocations, and the time of the last fetch.
+    /// The number of keys, the number of revocations, and how long the last fetch of keys took.
     pub(super) fn sizes(&self) -> (usize, usize, Duration) {
         (
             self.keys.read().len(),
             self.revocations.read().len(),
-            *self.fetch.lock(),
+            *self.fetch_time.lock(),
         )
     }
 }

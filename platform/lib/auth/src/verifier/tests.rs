@@ -1,4 +1,4 @@
-//! Tokens good and bad, and what becomes of them over time.
+//! Valid and invalid tokens, and how their validity changes over time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use weir_service::{Context, Trigger};
 
 use super::*;
 use crate::access::ByGroups;
-use crate::revocation::What;
+use crate::revocation::Revoked;
 use crate::testing::{TestIssuer, kid};
 use crate::{Ended, Scope};
 
@@ -24,7 +24,7 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let (trigger, context) = Context::new("face");
+        let (trigger, context) = Context::new("server");
         let issuer = TestIssuer::new();
         let verifier = issuer.verifier(&context.shutdown, &context.tasks);
         Self {
@@ -39,10 +39,10 @@ impl Setup {
     }
 
     async fn denied(&self, token: &str) -> Denied {
-        self.check(token).await.expect_err("it must not count")
+        self.check(token).await.expect_err("it must be refused")
     }
 
-    /// The verdict about a token of an admin whose claims were changed.
+    /// The result for a token of an admin whose claims were changed.
     async fn with(&self, change: impl FnOnce(&mut Value)) -> Result<Caller, Denied> {
         let mut claims = self.issuer.claims("admin", &["doppler.firehose"]);
         change(&mut claims);

@@ -1,4 +1,4 @@
-//! One field: what its attributes say, and the code for it.
+//! A field of a table: its attributes, and the code that is derived from them.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -12,12 +12,12 @@ use crate::value::Value;
 pub(crate) struct Field {
     name: Ident,
     kind: syn::Type,
-    /// The doc comment, a paragraph on one line each.
+    /// The doc comment, with each paragraph on one line.
     text: String,
     default: Option<Value>,
     min: Option<Value>,
     max: Option<Value>,
-    /// What is allowed, in words, and the function that knows whether a value is.
+    /// The allowed values in words, and the function that checks whether a value is allowed.
     allowed: Option<(LitStr, TokenStream)>,
 }
 
@@ -52,6 +52,7 @@ impl Field {
         Ok(read)
     }
 
+    /// Reads the content of one `#[setting(…)]`.
     fn attribute(&mut self, input: ParseStream<'_>) -> Result<(), Error> {
         while !input.is_empty() {
             let key = input.parse::<Ident>()?;
@@ -78,7 +79,7 @@ impl Field {
         Ok(())
     }
 
-    /// `name: VALUE` for the struct's default.
+    /// Code for `name: VALUE` in the default of the struct.
     pub(crate) fn default(&self) -> TokenStream {
         let Self { name, kind, .. } = self;
         let value = match &self.default {
@@ -88,7 +89,7 @@ impl Field {
         quote!(#name: #value)
     }
 
-    /// The description of the key.
+    /// Code for the description of the key.
     pub(crate) fn key(&self) -> TokenStream {
         let Self { name, kind, text, .. } = self;
         let name = name.unraw().to_string();
@@ -106,7 +107,7 @@ impl Field {
         }
     }
 
-    /// The statement that notes what is wrong with the value.
+    /// Code that adds a problem if the value is not allowed, and checks the values below it.
     pub(crate) fn check(&self) -> TokenStream {
         let Self { name, kind, .. } = self;
         let key = name.unraw().to_string();
@@ -138,7 +139,8 @@ impl Field {
         }}
     }
 
-    /// What is allowed, in words: an expression of type `String`, if there is a limit. `table` leads to the fields beside it.
+    /// Code for the allowed values in words: an expression of type `String`, if there is a limit. `table` is code for
+    /// the key of the table, which precedes the name of another field.
     fn words(&self, table: &TokenStream) -> Option<TokenStream> {
         if let Some((words, _)) = &self.allowed {
             return Some(quote!(::std::string::String::from(#words)));
@@ -167,7 +169,8 @@ fn text(attributes: &[Attribute]) -> String {
             lit: Lit::Str(line), ..
         }) = &meta.value
         else {
-            // A macro wrote it: shown as it stands there.
+            // The comment is a macro call, such as `include_str!`. It cannot be expanded here and is shown as it
+            // stands.
             text.push_str(&meta.value.to_token_stream().to_string());
             continue;
         };

@@ -1,15 +1,17 @@
-//! The derive behind `weir_config::Setting`.
+//! The derive of `weir_config::Setting`.
 //!
-//! It reads the fields of a struct: the name, the doc comment, and one attribute `#[setting(…)]` with
+//! It reads the fields of a struct: the name, the doc comment, and one attribute `#[setting(…)]`, which may have
 //!
-//! - `default = VALUE`: without it the default of the type;
-//! - `min = VALUE`, `max = VALUE`: the range, ends included;
-//! - `allowed("what is allowed", CHECK)`: any other condition; `CHECK` is called with the field and says whether it holds.
+//! - `default = VALUE`: the default, which is that of the type if it is left out;
+//! - `min = VALUE`, `max = VALUE`: the smallest and the largest allowed value;
+//! - `allowed("what is allowed", CHECK)`: any other condition. `CHECK` is called with the field and returns whether its
+//!   value is allowed.
 //!
-//! A `VALUE` is a text that is parsed into the type of the field, a list of such texts, or any expression of that type. A bound
-//! may be another field: `min = self.other`.
+//! A `VALUE` is a text that is parsed as the type of the field, a list of such texts, or any expression of that type. A
+//! bound may be another field: `min = self.other`.
 //!
-//! From these it writes `Default` and `weir_config::Setting`, which knows the shape of the table and checks the ranges.
+//! From these it derives `Default` and `weir_config::Setting`, which describes the shape of the table and checks its
+//! values.
 
 mod field;
 mod value;
@@ -27,6 +29,7 @@ pub fn setting(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
+/// Writes the implementations for one struct.
 fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
     let name = &input.ident;
     let fields = match &input.data {

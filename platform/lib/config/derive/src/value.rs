@@ -1,28 +1,29 @@
-//! A default or a bound, as it stands in an attribute.
+//! A default or a bound in an attribute.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::ParseStream;
 use syn::{Error, Expr, ExprField, ExprLit, ExprPath, Lit, LitStr, Member, Token, Type};
 
-/// A value.
+/// A default or a bound.
 pub(crate) enum Value {
-    /// A text that the type of the field parses.
+    /// A text that is parsed as the type of the field.
     Text(LitStr),
-    /// A list of texts that the type of the items parses.
+    /// A list of texts that are parsed as the type of the items.
     Texts(Vec<LitStr>),
-    /// A number; its digits are how it is shown.
+    /// A number, with the digits by which it is shown.
     Number(TokenStream, String),
-    /// Another field of the table.
+    /// Another field of the table: `self.other`.
     Sibling(Member),
     /// An expression of the field's type.
     Expression(TokenStream),
 }
 
 impl Value {
-    /// Reads up to the next comma.
+    /// Reads a value, which ends at the next comma.
     pub(crate) fn read(input: ParseStream<'_>) -> Result<Self, Error> {
         let mut tokens = Vec::new();
+        // A comma inside of brackets belongs to their token tree, so the next comma in `input` ends the value.
         while !input.is_empty() && !input.peek(Token![,]) {
             tokens.push(input.parse::<TokenTree>()?);
         }
@@ -46,7 +47,7 @@ impl Value {
         })
     }
 
-    /// An expression for the value, of type `kind`.
+    /// Code for the value, as an expression of type `kind`.
     pub(crate) fn of_type(&self, kind: &Type) -> TokenStream {
         match self {
             Self::Text(text) => quote!(::weir_config::derived::parse::<#kind>(#text)),
@@ -56,7 +57,8 @@ impl Value {
         }
     }
 
-    /// An expression that can be displayed: the value as people read it. `table` leads to the fields beside it.
+    /// Code for the value as operators read it: an expression that can be displayed. `table` is code for the key of the
+    /// table, which precedes the name of another field.
     pub(crate) fn words(&self, kind: &Type, table: &TokenStream) -> TokenStream {
         match self {
             Self::Text(text) => quote!(#text),

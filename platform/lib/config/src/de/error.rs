@@ -1,4 +1,4 @@
-//! A fault found by serde, with its place.
+//! The errors that serde finds in a configuration, each with its place.
 
 use std::fmt;
 
@@ -6,27 +6,27 @@ use serde::de::{self, Expected, Unexpected};
 
 use crate::node::Step;
 
-/// What serde found.
+/// A fault that serde has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nobody knows this key; these are known here.
+    /// The key is unknown. These keys are known in its table.
     UnknownKey(&'static [&'static str]),
-    /// Nobody knows this word; these are known here.
+    /// The value is not one of these words.
     UnknownWord(&'static [&'static str]),
-    /// The table lacks this key.
+    /// The table has no value for this key, which needs one.
     Missing(&'static str),
-    /// The value is not what is expected, in words.
+    /// The value is not of the expected form, which is described in words.
     Unexpected(String),
-    /// A type's own words.
+    /// An error text of the type itself.
     Other(String),
 }
 
-/// Implements serde's error: the innermost place wins.
+/// The error type of the deserializer. It keeps the innermost place at which it was seen.
 #[derive(Debug, Clone)]
 pub(crate) struct DeError {
     pub(crate) fault: Fault,
     pub(crate) path: Option<Vec<Step>>,
-    /// The value must not be shown.
+    /// Whether the value is a secret, which must not be shown.
     pub(crate) secret: bool,
 }
 
@@ -39,7 +39,7 @@ impl DeError {
         }
     }
 
-    /// The place, unless it is known more exactly already.
+    /// Adds the place, unless a more precise one is known already.
     pub(crate) fn at(mut self, path: &[Step]) -> Self {
         self.path.get_or_insert_with(|| path.to_vec());
         self
@@ -101,7 +101,7 @@ impl de::Error for DeError {
     }
 }
 
-/// What serde's visitors expect, for people.
+/// Translates the expectation of a serde visitor into words for operators.
 fn in_words(expected: &str) -> String {
     match expected {
         "u8" => "an integer from 0 to 255".to_owned(),

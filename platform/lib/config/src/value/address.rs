@@ -1,4 +1,4 @@
-//! Where we listen, and whom we call.
+//! Addresses: those on which a component listens, and those of its peers.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,24 +11,24 @@ use super::{Parsed, ValueError};
 pub(crate) const LISTEN: &str = "an address to listen on such as `127.0.0.1:8082`, `[::1]:8082` or `:8082`";
 pub(crate) const PEER: &str = "an address such as `10.0.0.1:8082` or `doppler.internal:8082`";
 
-/// An address of this machine: `127.0.0.1:8082`, `localhost:8082`, `:8082` (all interfaces); port 0 for a free one.
+/// An address to listen on: `127.0.0.1:8082`, `localhost:8082` or `:8082` (all interfaces). Port 0 means any free port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenAddr(SocketAddr);
 
 impl ListenAddr {
-    /// This port on the loopback interface.
+    /// The address with this port on the loopback interface.
     #[must_use]
     pub const fn loopback(port: u16) -> Self {
         Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     }
 
-    /// This port on all interfaces.
+    /// The address with this port on all interfaces.
     #[must_use]
     pub const fn any(port: u16) -> Self {
         Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
     }
 
-    /// For binding.
+    /// The address in the form that sockets are bound to.
     #[must_use]
     pub const fn socket(self) -> SocketAddr {
         self.0
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for ListenAddr {
     }
 }
 
-/// Another machine's address: a host name or an IP address, and a port. Resolved whenever it is called.
+/// The address of a peer: a host name or an IP address, and a port. A name is resolved for each connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerAddr {
     host: String,
@@ -124,14 +124,16 @@ impl FromStr for PeerAddr {
 }
 
 fn port_number(text: &str) -> Option<u16> {
-    // The standard parser takes a sign too.
+    // The standard parser would also accept a sign.
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
 }
 
+/// Whether the text can be a host name or an IPv4 address. Names with `_` occur in deployments.
 fn is_host(host: &str) -> bool {
     let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    // No DNS name is longer.
     !host.is_empty() && host.len() <= 253 && host.bytes().all(usable)
 }
 
@@ -161,9 +163,9 @@ impl<'de> Deserialize<'de> for PeerAddr {
 mod tests {
     use super::*;
 
-    /// What one can listen on, and how it is shown.
+    /// Valid addresses to listen on are parsed and shown with their IP address, and others are refused.
     #[test]
-    fn reads_listen_addresses() {
+    fn parses_listen_addresses() {
         for (text, shown) in [
             ("127.0.0.1:8082", "127.0.0.1:8082"),
             ("[::1]:0", "[::1]:0"),
@@ -178,9 +180,9 @@ mod tests {
         assert_eq!(ListenAddr::any(1).socket().port(), 1);
     }
 
-    /// Whom one can call: names too, but always a port.
+    /// The address of a peer may have a name, and needs a port.
     #[test]
-    fn reads_peer_addresses() {
+    fn parses_peer_addresses() {
         for text in ["10.0.0.1:8082", "doppler.internal:8082", "[::1]:8082", "log_cache:1"] {
             assert_eq!(text.parse::<PeerAddr>().unwrap().to_string(), text);
         }

@@ -1,4 +1,4 @@
-//! Sizes in bytes: `10MiB`.
+//! Sizes in bytes such as `10MiB`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,48 +10,50 @@ use super::{Parsed, ValueError, number_and_unit, scaled};
 
 pub(crate) const EXPECTED: &str = "a size such as `10MiB`, `512KiB` or a number of bytes";
 
-/// A number of bytes, written `10MiB`, `1.5GB`, `512` (bytes). `KiB` and its like are powers of 1024, `kB` of 1000.
+/// A number of bytes, written as `10MiB`, `1.5GB` or `512` (bytes). `KiB` and the units like it are powers of 1024,
+/// `kB` and those like it are powers of 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    /// A number of bytes.
+    /// A size of this many bytes.
     #[must_use]
     pub const fn new(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// A number of KiB.
+    /// A size of this many KiB.
     #[must_use]
     pub const fn kib(count: u32) -> Self {
         Self((count as u64) << 10)
     }
 
-    /// A number of MiB.
+    /// A size of this many MiB.
     #[must_use]
     pub const fn mib(count: u32) -> Self {
         Self((count as u64) << 20)
     }
 
-    /// A number of GiB.
+    /// A size of this many GiB.
     #[must_use]
     pub const fn gib(count: u32) -> Self {
         Self((count as u64) << 30)
     }
 
-    /// In bytes.
+    /// The size in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0
     }
 
-    /// In bytes, for memory; the largest `usize` where it does not fit.
+    /// The size in bytes as a `usize`. A size that does not fit becomes the largest `usize`.
     #[must_use]
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
+/// The number of bytes of a unit.
 fn unit(name: &str) -> Option<u64> {
     Some(match name {
         "" | "B" => 1,
@@ -123,6 +125,7 @@ impl Visitor<'_> for SizeVisitor {
         Ok(ByteSize(bytes))
     }
 
+    // Integers of TOML are signed.
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
         u64::try_from(bytes)
             .map(ByteSize)
@@ -136,9 +139,9 @@ mod tests {
 
     use super::*;
 
-    /// What operators write, and what it means.
+    /// The texts that operators write are parsed, and texts in another form are refused.
     #[test]
-    fn reads_sizes() {
+    fn parses_sizes() {
         for (text, bytes) in [
             ("0", 0),
             ("512", 512),
@@ -170,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every size reads back as it was written, and no text panics.
+        /// Every size is parsed as it was written, and no text causes a panic.
         #[test]
         fn round_trips(bytes: u64, text: String) {
             prop_assert_eq!(ByteSize::new(bytes).to_string().parse(), Ok(ByteSize::new(bytes)));

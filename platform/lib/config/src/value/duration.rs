@@ -1,4 +1,4 @@
-//! Spans of time: `1m30s`.
+//! Durations such as `1m30s`.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use super::{Parsed, ValueError, number_and_unit, scaled};
 
 pub(crate) const EXPECTED: &str = "a duration such as `15s`, `100ms` or `1m30s`";
 
-/// Units in nanoseconds, longest first.
+/// The units and their lengths in nanoseconds, longest first.
 const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -22,24 +22,25 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// A span of time, written `100ms`, `15s`, `1m30s`, `1.5h`, `30d`; at most 584 years. Dereferences to the standard one.
+/// A duration, written as `100ms`, `15s`, `1m30s`, `1.5h` or `30d`. It is at most 584 years. Dereferences to the type
+/// of the standard library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(time::Duration);
 
 impl Duration {
-    /// A number of seconds.
+    /// A duration of this many seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(time::Duration::from_secs(seconds))
     }
 
-    /// A number of milliseconds.
+    /// A duration of this many milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(time::Duration::from_millis(millis))
     }
 
-    /// As the standard library knows it.
+    /// The duration in the type of the standard library.
     #[must_use]
     pub const fn get(self) -> time::Duration {
         self.0
@@ -76,8 +77,9 @@ impl FromStr for Duration {
     }
 }
 
-/// Sums up `1m30s`, units in descending order.
+/// Adds up the parts of a text such as `1m30s`, in nanoseconds. Units must come in descending order, each at most once.
 fn nanos(mut text: &str) -> Option<u64> {
+    // Zero means the same in every unit.
     if text == "0" {
         return Some(0);
     }
@@ -90,6 +92,7 @@ fn nanos(mut text: &str) -> Option<u64> {
             .unwrap_or(unit.len());
         let (part, rest) = text.split_at(text.len() - unit.len() + end);
         let (whole, thousandths, name) = number_and_unit(part)?;
+        // Both spellings of microseconds are common.
         let name = if name == "µs" { "us" } else { name };
         let (_, unit) = UNITS.iter().find(|(known, _)| *known == name)?;
         if *unit >= shortest {
@@ -136,9 +139,9 @@ mod tests {
 
     use super::*;
 
-    /// What operators write, and what it means.
+    /// The texts that operators write are parsed, and texts without a unit or in another form are refused.
     #[test]
-    fn reads_durations() {
+    fn parses_durations() {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),
@@ -174,7 +177,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every duration reads back as it was written, and no text panics.
+        /// Every duration is parsed as it was written, and no text causes a panic.
         #[test]
         fn round_trips(nanos: u64, text: String) {
             let duration = Duration::from(time::Duration::from_nanos(nanos));

@@ -1,4 +1,4 @@
-//! Values that nobody may see.
+//! Values that must not appear in logs and reports.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,22 +7,22 @@ use std::str::FromStr;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// By this name the reader knows that the value must not appear in a report.
+/// The serde name of a secret, by which the deserializer knows that the value must not appear in a report.
 pub(crate) const NAME: &str = "$weir::Secret";
 
 const REDACTED: &str = "[redacted]";
 
-/// A value that `Debug`, `Display` and serialisation show as `[redacted]`.
+/// A value that `Debug`, `Display` and serialization show as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret<T>(T);
 
 impl<T> Secret<T> {
-    /// Hides a value.
+    /// Wraps a value, so that it is not shown.
     pub const fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value, for whoever needs it.
+    /// The value itself, for code that uses it.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -56,6 +56,7 @@ impl<T> Serialize for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The deserializer of this crate recognises the name. Others, such as that of TOML, ignore it.
         deserializer.deserialize_newtype_struct(NAME, SecretVisitor(PhantomData))
     }
 }
@@ -78,9 +79,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SecretVisitor<T> {
 mod tests {
     use super::*;
 
-    /// No way of writing shows it.
+    /// Neither `Display` nor `Debug` shows the value.
     #[test]
-    fn stays_hidden() {
+    fn a_secret_is_redacted() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
         assert_eq!(*secret.expose(), "hunter2");

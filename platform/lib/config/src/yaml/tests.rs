@@ -1,3 +1,5 @@
+//! The forms of YAML that are accepted, and the errors for others.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -9,9 +11,9 @@ fn pairs(map: &Map) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The file by which an agent of a job makes itself known, in the forms that are around.
+/// The file by which the agent of a job announces its port is read in each form that occurs.
 #[test]
-fn one_liners() {
+fn maps_of_one_line_are_read() {
     for text in [
         "ingress: \"3459\"\n",
         "---\ningress: '3459'",
@@ -27,9 +29,9 @@ fn one_liners() {
     assert_eq!(map("ingress: ~\nprotocol:\nx: null").unwrap().get("protocol"), Some(""));
 }
 
-/// Drains with certificates, as a Ruby job template dumps them.
+/// A list of drains with certificates is read as a Ruby job template writes it.
 #[test]
-fn lists_with_literal_texts() {
+fn lists_with_literal_blocks_are_read() {
     let text = "---\n- url: syslog-tls://a.example:6514?x=1&y=2#frag\n  cert: |\n    -----BEGIN CERTIFICATE-----\n    \
                 MIIB\n\n    -----END CERTIFICATE-----\n  key: |-\n    one\n      two\n  ca: ''\n- url: \"https://b/\\u00e4\"\n";
     let drains = list(text).unwrap();
@@ -55,9 +57,9 @@ fn lists_with_literal_texts() {
     assert_eq!(pairs(&below[1]), [("url", "b")]);
 }
 
-/// Another form is an error that says where.
+/// Another form is an error with the number of the line.
 #[test]
-fn everything_else_is_refused() {
+fn other_forms_are_refused() {
     for (text, line) in [
         ("ingress", 1),
         ("a: 1\na: 2", 1),
@@ -90,7 +92,7 @@ fn everything_else_is_refused() {
     }
 }
 
-/// Secrets do not get into errors.
+/// Errors contain no values, which may be secrets.
 #[test]
 fn errors_show_no_values() {
     for text in [
@@ -110,16 +112,16 @@ fn errors_show_no_values() {
 }
 
 proptest! {
-    /// Nothing makes the reader panic.
+    /// No text causes a panic.
     #[test]
-    fn hostile_texts_are_answered(text in "[-a: \"'|>#\\\\~\\[\\]{}\\n\\t x0äu]{0,60}") {
+    fn hostile_texts_cause_no_panic(text in "[-a: \"'|>#\\\\~\\[\\]{}\\n\\t x0äu]{0,60}") {
         let _either = map(&text);
         let _either = list(&text);
     }
 
-    /// What is written in quotes is read back.
+    /// A quoted text is read as it was written.
     #[test]
-    fn quoted_texts_come_back(value in r"[\PC&&[^\u{2028}\u{2029}]]{0,40}") {
+    fn quoted_texts_are_read_as_written(value in r"[\PC&&[^\u{2028}\u{2029}]]{0,40}") {
         let double = value.replace('\\', "\\\\").replace('"', "\\\"");
         let read = map(&format!("k: \"{double}\"")).unwrap();
         prop_assert_eq!(read.get("k"), Some(value.as_str()));

@@ -1,4 +1,4 @@
-//! One connection, whose bytes are moved by the future that wants its answer.
+//! A connection whose bytes are moved by the future that waits for its answer.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-/// An open connection.
+/// An open HTTP/1.1 connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// When the connection was opened.
@@ -30,7 +30,7 @@ struct Transport(Option<Pin<Box<Http1>>>);
 
 type Http1 = http1::Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>>;
 
-/// The body of an answer, as it comes. Dropping it closes the connection.
+/// The body of an answer, which is read as it arrives. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct AnswerBody {
     incoming: Incoming,
@@ -38,7 +38,8 @@ pub struct AnswerBody {
 }
 
 impl Transport {
-    /// Moves what can be moved. How a connection ends is told to those who wait for an answer.
+    /// Reads and writes what can be read and written without waiting. Its error needs no handling here: `hyper` reports
+    /// it to the future that waits for the answer as well.
     fn poll_move(&mut self, cx: &mut Context<'_>) {
         if let Some(transport) = &mut self.0
             && transport.as_mut().poll(cx).is_ready()
@@ -58,16 +59,17 @@ impl Connection {
         })
     }
 
-    /// Whether the server has not closed it.
+    /// Whether the server has kept the connection open.
     pub(super) async fn is_open(&mut self) -> bool {
         poll_fn(|cx| {
+            // Reads first, so that a close that has arrived in the meantime is seen.
             self.transport.poll_move(cx);
             Poll::Ready(self.transport.0.is_some() && !self.sender.is_closed())
         })
         .await
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of its answer.
     pub(super) async fn ask(mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<AnswerBody>> {
         let answer = {
             let Self { sender, transport, .. } = &mut self;
@@ -89,7 +91,7 @@ impl Connection {
 }
 
 impl AnswerBody {
-    /// The connection, to be used again: only after the last frame.
+    /// Returns the connection for another request. It can carry one only after the last frame was read.
     pub(super) fn into_connection(self) -> Connection {
         self.connection
     }

@@ -1,4 +1,4 @@
-//! What happens on one connection: whether anything is asked, and whether the answers are read.
+//! The activity of one connection: whether there are requests, and whether the client reads their answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,33 +9,35 @@ use tokio::time::Instant;
 
 use crate::port::UnderWay;
 
-/// Without a first request for so long, a connection is over.
-const FIRST: Duration = Duration::from_secs(10);
+/// How long a connection may stay open without a first request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Without another request for so long, a connection is over. What was answered must be read by then, too.
-const IDLE: Duration = Duration::from_secs(75);
+/// How long a connection may stay open without another request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A client that takes nothing of an answer for so long does not read,
-const STALLED: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of an answer before it counts as stalled. The time that a slow client needs to
+/// read what it has taken before ([`SLOWEST_CLIENT`]) is added.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// provided that it had the time to read what it took before, at this speed (bytes per second). HTTP/2's windows and the
-/// kernel's buffers are large, and clients make room in them by halves: one that reads slowly all the time seems to take
-/// nothing for a while.
-const SLOWEST: u64 = 16 * 1024;
+/// The lowest speed at which a client has to read, in bytes per second. HTTP/2's windows and the kernel's buffers are
+/// large, and clients make room in them by halves. A client that reads slowly all the time seems to take nothing for a
+/// while.
+const SLOWEST_CLIENT: u64 = 16 * 1024;
 
-/// No client has more than this to read before it makes room: 4 MiB.
+/// The longest time that is granted for reading what was taken. It is the time for 4 MiB, and no client has more than
+/// that to read before it makes room.
 const LONGEST_READING: Duration = Duration::from_secs(256);
 
-/// Why a connection is over.
+/// Why a connection is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
-    /// Nothing is asked.
+pub(super) enum CloseReason {
+    /// There are no requests.
     Idle,
-    /// An answer is not read.
+    /// The client does not read an answer.
     Stalled,
 }
 
-/// What happens on one connection.
+/// The activity of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     noted: Mutex<Noted>,
@@ -43,21 +45,21 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct Noted {
-    /// Requests that were not answered, or whose answers were not sent as a whole.
+    /// The requests that were not answered, or whose answers were not sent completely, by their numbers.
     under_way: BTreeMap<u64, Sending>,
-    /// Since when there are none.
-    idle: Instant,
-    /// How long there may be none.
-    patience: Duration,
-    next: u64,
+    /// Since when no request is under way.
+    idle_since: Instant,
+    /// How long there may be no request under way.
+    idle_timeout: Duration,
+    last_number: u64,
 }
 
-/// What the transport has of an answer.
+/// The part of an answer that the transport has.
 #[derive(Debug)]
 struct Sending {
     /// Pieces that were not sent yet.
     pieces: usize,
-    /// When a slow client has read all that was given to it.
+    /// When a client that reads at the lowest speed has read all that was given to it.
     read_by: Instant,
 }
 
@@ -66,19 +68,20 @@ impl Activity {
         Arc::new(Self {
             noted: Mutex::new(Noted {
                 under_way: BTreeMap::new(),
-                idle: Instant::now(),
-                patience: FIRST,
-                next: 0,
+                idle_since: Instant::now(),
+                idle_timeout: FIRST_REQUEST_TIMEOUT,
+                last_number: 0,
             }),
         })
     }
 
-    /// A request has come, which is `under_way` on its connection until its answer was sent.
+    /// Notes a new request, which is `under_way` on its connection until its answer was sent.
     pub(super) fn begin(self: &Arc<Self>, under_way: impl Into<Option<UnderWay>>) -> Exchange {
         let mut noted = self.noted.lock();
-        noted.patience = IDLE;
-        noted.next += 1;
-        let number = noted.next;
+        // The shorter timeout is for clients that connect and never send a request.
+        noted.idle_timeout = IDLE_TIMEOUT;
+        noted.last_number += 1;
+        let number = noted.last_number;
         let sending = Sending {
             pieces: 0,
             read_by: Instant::now(),
@@ -91,32 +94,34 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection is over.
-    pub(super) async fn over(&self) -> Over {
+    /// Waits until the connection is to be closed, and returns why.
+    pub(super) async fn close_reason(&self) -> CloseReason {
         loop {
-            let (deadline, over) = self.deadline();
+            let (deadline, close_reason) = self.deadline();
             if Instant::now() >= deadline {
-                return over;
+                return close_reason;
             }
-            // Whatever begins from now on ends later.
+            // There is no need to wake up earlier: a request or a piece that begins from now on has a later deadline.
             tokio::time::sleep_until(deadline).await;
         }
     }
 
-    /// When the connection is over if nothing happens, or when to look again.
-    fn deadline(&self) -> (Instant, Over) {
+    /// When the connection is to be closed if nothing happens, or when to look again.
+    fn deadline(&self) -> (Instant, CloseReason) {
         let noted = self.noted.lock();
         let waiting = noted.under_way.values().filter(|sending| sending.pieces > 0);
-        let stalled = waiting.map(|sending| sending.read_by + STALLED).min();
+        let stalled = waiting.map(|sending| sending.read_by + STALL_TIMEOUT).min();
         match stalled {
-            Some(deadline) => (deadline, Over::Stalled),
-            None if noted.under_way.is_empty() => (noted.idle + noted.patience, Over::Idle),
-            None => (Instant::now() + STALLED.min(IDLE), Over::Idle),
+            Some(deadline) => (deadline, CloseReason::Stalled),
+            None if noted.under_way.is_empty() => (noted.idle_since + noted.idle_timeout, CloseReason::Idle),
+            // The service is at work on an answer. The earliest deadline that could begin in the meantime is this far
+            // away.
+            None => (Instant::now() + STALL_TIMEOUT.min(IDLE_TIMEOUT), CloseReason::Idle),
         }
     }
 }
 
-/// A request and its answer, until the transport has sent all of it or gave it up.
+/// A request and its answer, until the transport has sent the whole answer or has given it up.
 #[derive(Debug)]
 pub(super) struct Exchange {
     number: u64,
@@ -125,27 +130,28 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// The transport was given a piece of so many bytes.
+    /// Notes that the transport was given a piece of `bytes` bytes.
     pub(super) fn given(&self, bytes: usize) {
         self.note(|sending| {
             sending.pieces += 1;
             let now = Instant::now();
-            let reading = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST);
+            let reading = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST_CLIENT);
             sending.read_by = (sending.read_by.max(now) + reading).min(now + LONGEST_READING);
         });
     }
 
-    /// It has sent one, or given it up.
+    /// Notes that the transport has sent a piece, or has given it up.
     pub(super) fn taken(&self) {
         self.note(|sending| {
             sending.pieces -= 1;
+            // A client that takes a piece is reading, so it is not stalled before the whole timeout has passed again.
             sending.read_by = sending.read_by.max(Instant::now());
         });
     }
 
-    fn note(&self, what: impl FnOnce(&mut Sending)) {
+    fn note(&self, change: impl FnOnce(&mut Sending)) {
         if let Some(sending) = self.activity.noted.lock().under_way.get_mut(&self.number) {
-            what(sending);
+            change(sending);
         }
     }
 }
@@ -155,7 +161,7 @@ impl Drop for Exchange {
         let mut noted = self.activity.noted.lock();
         noted.under_way.remove(&self.number);
         if noted.under_way.is_empty() {
-            noted.idle = Instant::now();
+            noted.idle_since = Instant::now();
         }
     }
 }
@@ -166,40 +172,40 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn over_after(activity: &Activity) -> (Over, u64) {
+    async fn closed_after(activity: &Activity) -> (CloseReason, u64) {
         let start = Instant::now();
-        let over = activity.over().await;
-        (over, start.elapsed().as_secs())
+        let close_reason = activity.close_reason().await;
+        (close_reason, start.elapsed().as_secs())
     }
 
-    /// Somebody who never asks is given less time than somebody who asked once.
+    /// A connection without any request is closed earlier than one that has had a request.
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_a_connection() {
+    async fn an_idle_connection_is_closed() {
         let activity = Activity::new();
-        assert_eq!(over_after(&activity).await, (Over::Idle, 10));
+        assert_eq!(closed_after(&activity).await, (CloseReason::Idle, 10));
         let activity = Activity::new();
         drop(activity.begin(None));
-        assert_eq!(over_after(&activity).await, (Over::Idle, 75));
+        assert_eq!(closed_after(&activity).await, (CloseReason::Idle, 75));
     }
 
-    /// An answer that takes its time is no silence, and one that waits for us is not stalled.
+    /// A connection is neither idle nor stalled while its client waits for the service.
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_us_may_stay() {
+    async fn a_client_that_waits_for_the_service_stays() {
         let activity = Activity::new();
         let exchange = activity.begin(None);
         exchange.given(1);
         tokio::time::sleep(59 * SECOND).await;
         exchange.taken();
-        let hour = tokio::time::timeout(3600 * SECOND, activity.over()).await;
+        let hour = tokio::time::timeout(3600 * SECOND, activity.close_reason()).await;
         assert!(hour.is_err(), "{hour:?}");
         drop(exchange);
-        let (over, after) = over_after(&activity).await;
-        assert_eq!((over, (74..=76).contains(&after)), (Over::Idle, true));
+        let (close_reason, after) = closed_after(&activity).await;
+        assert_eq!((close_reason, (74..=76).contains(&after)), (CloseReason::Idle, true));
     }
 
-    /// The oldest piece that is not taken decides, however much the other answers move.
+    /// One answer that is not read makes the connection stalled, even if the client reads another one.
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_is_over() {
+    async fn a_client_that_does_not_read_is_stalled() {
         let activity = Activity::new();
         let (stuck, moving) = (activity.begin(None), activity.begin(None));
         stuck.given(1);
@@ -210,16 +216,16 @@ mod tests {
                 moving.taken();
             }
         };
-        let (over, after) = tokio::select! {
-            over = over_after(&activity) => over,
+        let (close_reason, after) = tokio::select! {
+            close_reason = closed_after(&activity) => close_reason,
             () = move_on => unreachable!(),
         };
-        assert_eq!((over, after), (Over::Stalled, 60));
+        assert_eq!((close_reason, after), (CloseReason::Stalled, 60));
     }
 
-    /// Who makes room only when a mebibyte was read is given the time for that, and no more.
+    /// A slow client that makes room only when it has read a mebibyte is given the time for that, and no more.
     #[tokio::test(start_paused = true)]
-    async fn who_reads_slowly_is_waited_for() {
+    async fn a_slow_client_is_given_time_to_read() {
         const MEBIBYTE: usize = 1 << 20;
         let activity = Activity::new();
         let exchange = activity.begin(None);
@@ -232,7 +238,7 @@ mod tests {
             exchange.taken();
         }
         exchange.given(100 * MEBIBYTE);
-        let (over, after) = over_after(&activity).await;
-        assert_eq!((over, after), (Over::Stalled, 256 + 60));
+        let (close_reason, after) = closed_after(&activity).await;
+        assert_eq!((close_reason, after), (CloseReason::Stalled, 256 + 60));
     }
 }

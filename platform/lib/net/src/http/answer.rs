@@ -1,8 +1,8 @@
-//! An answer's body, handed to the transport piece by piece: what a client does not read stays here, where it is counted,
-//! and not in the transport's buffers.
+//! The body of an answer, which is handed to the transport piece by piece. What a client does not read stays here,
+//! where it is counted, and not in the transport's buffers.
 //!
-//! The transport lets go of a body when it has its last piece, which may be long before it can send that. A piece therefore
-//! tells when it was sent or given up, and what the body counts for is kept until then.
+//! The transport drops a body as soon as it has the last piece, which may be long before it can send that piece. Each
+//! piece therefore notes when it was sent or given up, and the body is kept until the last piece has gone.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use parking_lot::Mutex;
 
 use super::activity::Exchange;
 
-/// Largest piece. HTTP/2 buffers a piece as a whole, whatever room the client has.
+/// The largest piece, in bytes. HTTP/2 buffers a whole piece, even if the client has room for a part of it only.
 const PIECE: usize = 64 * 1024;
 
-/// A body that notes what the transport has of it.
+/// A body that notes which of its pieces the transport has not sent yet.
 pub(super) struct Answer<B: Send + 'static> {
-    /// Until the end.
+    /// The service's body, until this one is dropped.
     body: Option<Pin<Box<B>>>,
-    /// What is left of a frame that was larger than a piece.
+    /// The rest of a frame that was larger than a piece.
     rest: Bytes,
     lent: Arc<Lent>,
 }
 
-/// What is there as long as the transport has a piece.
+/// The state that exists as long as the transport has a piece.
 struct Lent {
     exchange: Exchange,
-    /// The body, when the transport has let go of it.
+    /// The body, once the transport has dropped it.
     body: Mutex<Option<Pin<Box<dyn Send>>>>,
 }
 
-/// What the transport has and has not sent yet.
+/// Bytes that the transport has not sent yet.
 struct Piece {
     bytes: Bytes,
     lent: Arc<Lent>,
@@ -63,7 +63,7 @@ impl<B: Send + 'static> Answer<B> {
         }
     }
 
-    /// An answer that is all there.
+    /// An answer whose text is complete.
     pub(super) fn text(text: Bytes, exchange: Exchange) -> Self {
         Self {
             body: None,
@@ -79,7 +79,8 @@ impl<B: Send + 'static> Answer<B> {
         let was_split = !self.rest.is_empty();
         self.rest = bytes.split_off(bytes.len().min(PIECE));
         if was_split && self.rest.is_empty() {
-            // Nothing else holds the frame any more: its last piece shall not keep all of it.
+            // Only this piece still holds the frame's memory. The copy keeps a few bytes alive instead of the whole
+            // frame.
             bytes = Bytes::copy_from_slice(&bytes);
         }
         self.lent.exchange.given(bytes.len());
@@ -133,7 +134,7 @@ impl<B: Body<Data = Bytes> + Send + 'static> Body for Answer<B> {
 
 impl<B: Send + 'static> Drop for Answer<B> {
     fn drop(&mut self) {
-        // Goes with the last piece, which may be at once.
+        // The body is dropped together with the last piece, which may have been sent already.
         *self.lent.body.lock() = self.body.take().map(|body| body as Pin<Box<dyn Send>>);
     }
 }
@@ -147,9 +148,9 @@ mod tests {
     use super::*;
     use crate::http::activity::Activity;
 
-    /// Nothing is lost or put in another order, and the length is known before.
+    /// A body of any length arrives unchanged in pieces, and its remaining length is known before each piece.
     #[tokio::test]
-    async fn a_body_stays_what_it_is() {
+    async fn a_body_arrives_unchanged() {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 7] {
             let text: Bytes = (0..=250).cycle().take(length).collect();
             let mut answer = Answer::new(Full::new(text.clone()), Activity::new().begin(None));
@@ -166,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Counts how often it is dropped.
+    /// A value that counts its drops.
     struct Dropped<T>(T, Arc<AtomicUsize>);
 
     impl<T> Drop for Dropped<T> {
@@ -193,7 +194,8 @@ mod tests {
         }
     }
 
-    /// The transport drops a body when it has the last piece: that piece keeps the body, and not all that was in it.
+    /// The transport drops a body when it has the last piece. That piece keeps the body, but not the memory of its
+    /// frame.
     #[tokio::test]
     async fn the_last_piece_keeps_the_body() {
         let [memory, body] = [(); 2].map(|()| Arc::<AtomicUsize>::default());

@@ -1,4 +1,4 @@
-//! A request's body, which has to arrive in time and is charged as it arrives.
+//! The body of a request, which has to arrive in time and is charged to the budgets as it arrives.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -16,28 +16,28 @@ use weir_error::{Classify, ErrorKind};
 use crate::port::Exceeded;
 use crate::port::budget::Charge;
 
-/// How long a body may take in any case.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long any body may take to arrive.
+const BASE_TIME: Duration = Duration::from_secs(30);
 
-/// What a longer one has to bring for each second of its own.
+/// How many bytes have to arrive for each second beyond [`BASE_TIME`].
 const BYTES_PER_SECOND: u64 = 16 * 1024;
 
-/// Why the body of a request is not there.
+/// Why the body of a request could not be read.
 #[derive(Debug, Error)]
 pub enum BodyError {
-    /// It has more bytes than its route takes.
+    /// The body has more bytes than its route accepts.
     #[error("body of the request is larger than `{limit}` bytes")]
     TooLarge {
-        /// Most bytes.
+        /// The largest body that the route accepts, in bytes.
         limit: usize,
     },
-    /// It came too slowly.
+    /// The body arrived too slowly.
     #[error("body of the request did not arrive in time")]
     TooSlow,
-    /// Together with other requests it needs more room than there is.
+    /// The body does not fit into a budget beside the other requests under way.
     #[error(transparent)]
     NoRoom(#[from] Exceeded),
-    /// The client went away, or broke the protocol.
+    /// The client closed the connection or broke the protocol.
     #[error("body of the request broke off")]
     BrokeOff,
 }
@@ -57,7 +57,7 @@ impl Classify for BodyError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::TooLarge { .. } => Some("send a smaller one".to_owned()),
+            Self::TooLarge { .. } => Some("send a smaller body".to_owned()),
             Self::TooSlow | Self::BrokeOff => None,
             Self::NoRoom(exceeded) => exceeded.hint(),
         }
@@ -65,7 +65,8 @@ impl Classify for BodyError {
 }
 
 impl BodyError {
-    /// Finds what a [`RequestBody`] said among the causes of `error`.
+    /// Finds the error of a [`RequestBody`] among the causes of `error`: web frameworks wrap it. Any other error is the
+    /// transport's.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -79,11 +80,12 @@ impl BodyError {
     }
 }
 
-/// Reads a request's body of at most `limit` bytes. One that is larger is read up to there, whatever it announces: a client of
-/// HTTP/1.1 whose body is little too large has sent all of it by then, and finds the answer instead of a reset.
+/// Reads a request's body of at most `limit` bytes. A larger body is read up to the limit, whatever length it
+/// announces. A client of HTTP/1.1 whose body is a little too large has then sent all of it, and sees the answer
+/// instead of a reset.
 ///
 /// # Errors
-/// When the body is larger, does not arrive, or has no room beside other requests.
+/// When the body is larger, does not arrive in time, or does not fit into a budget.
 pub async fn read_body<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
@@ -98,6 +100,7 @@ where
         if whole.len() + gathered.len() + data.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
+        // Most bodies come in one frame, which is then returned without a copy.
         if whole.is_empty() && gathered.is_empty() {
             whole = data;
         } else {
@@ -108,19 +111,19 @@ where
     Ok(if gathered.is_empty() { whole } else { gathered.freeze() })
 }
 
-/// The body of a request. One that comes too slowly (30 s, and one more for each 16 KiB), or has no room beside the other
-/// requests under way, ends with an error.
+/// The body of a request. It ends with an error if it arrives too slowly (more than 30 s, and one second for each 16
+/// KiB), or if it does not fit into a budget beside the other requests under way.
 #[derive(Debug)]
 pub struct RequestBody<B = Incoming> {
     body: Pin<Box<B>>,
     held: Arc<Charge>,
     begun: Instant,
     received: u64,
-    /// Set while the next frame is waited for.
+    /// A timer that is set while the body waits for its next frame.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is wrong with a body.
+/// The error of a body.
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<B> RequestBody<B> {
@@ -135,7 +138,7 @@ impl<B> RequestBody<B> {
     }
 
     fn deadline(&self) -> Instant {
-        self.begun + PATIENCE + Duration::from_secs(self.received / BYTES_PER_SECOND)
+        self.begun + BASE_TIME + Duration::from_secs(self.received / BYTES_PER_SECOND)
     }
 }
 
@@ -159,6 +162,7 @@ where
             let charged = this.held.add(received).map(|()| frame);
             return Poll::Ready(Some(charged.map_err(|exceeded| BodyError::NoRoom(exceeded).into())));
         }
+        // The timer exists only while the body waits, so that a body which has arrived already costs none.
         let deadline = this.deadline();
         let sleep = this
             .deadline
@@ -183,7 +187,8 @@ mod tests {
 
     use super::*;
 
-    /// How long a body is read that brings so many bytes a second for so long, and whether it came to its end.
+    /// Reads a body that brings `bytes` bytes each second for `seconds` seconds. Returns how many seconds that took,
+    /// and whether the whole body was read.
     async fn read(bytes: usize, seconds: u64) -> (u64, bool) {
         let frames = futures::stream::iter(0..seconds).then(move |_| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -199,9 +204,9 @@ mod tests {
         (start.elapsed().as_secs(), true)
     }
 
-    /// A trickle is cut, however steady; a large body may take its time.
+    /// A body that arrives in a trickle is refused, however steadily it comes. A large body may take longer.
     #[tokio::test(start_paused = true)]
-    async fn trickles_are_cut() {
+    async fn slow_bodies_are_refused() {
         assert_eq!(read(1, 29).await, (29, true));
         assert_eq!(read(1, 600).await, (30, false));
         assert_eq!(read(8 * 1024, 50).await, (50, true));
@@ -209,7 +214,8 @@ mod tests {
         assert_eq!(read(20 * 1024, 600).await, (600, true));
     }
 
-    /// What a body that comes in pieces of these sizes is read as, with so much room and within so many bytes.
+    /// Reads a body that comes in pieces of these sizes, with a budget of `room` bytes and a limit of `limit` bytes.
+    /// Returns the length of the body, or the text of the error.
     async fn read_within(pieces: &[usize], room: usize, limit: usize) -> Result<usize, String> {
         let frames: Vec<_> = pieces
             .iter()
@@ -217,18 +223,19 @@ mod tests {
             .collect();
         let held = Arc::new(Charge::within(room));
         let body = RequestBody::new(StreamBody::new(futures::stream::iter(frames)), Arc::clone(&held));
-        // As axum does it.
+        // axum wraps the errors of a body in this way.
         let body = body.map_err(|error| Box::new(Wrapped(error)));
         let read = read_body(body, limit).await;
         read.map(|bytes| bytes.len()).map_err(|error| error.to_string())
     }
 
-    /// What others make of an error.
+    /// An error around the error of a body.
     #[derive(Debug, Error)]
     #[error("wrapped")]
     struct Wrapped(#[source] BoxError);
 
-    /// A body within its route's limit and its connection's budget is read; which of the two it exceeds is said.
+    /// A body within its route's limit and its connection's budget is read. The error for a larger one says which of
+    /// the two it exceeds.
     #[tokio::test]
     async fn bodies_are_bounded() {
         assert_eq!(read_within(&[], 0, 0).await, Ok(0));

@@ -1,4 +1,5 @@
-//! Accepting connections: TCP, a place for the handshake, TLS with a deadline, a place for the caller.
+//! The accept loop of a port: each TCP connection gets a place for its handshake, a TLS handshake with a deadline, and
+//! then a place as a caller.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,25 +23,26 @@ use super::pool::{Full, Pool};
 use super::{PeerNetwork, PortLimits};
 use crate::socket::Socket;
 
-/// How long to wait when the system has no more file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// How long the accept loop waits after an error, such as when there are no more file descriptors.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The process has no more file descriptors (on Linux and macOS).
+/// The error number for "the process has no more file descriptors" on Linux and macOS.
 const EMFILE: i32 = 24;
 
-/// The system has no more file descriptors (on Linux and macOS).
+/// The error number for "the system has no more file descriptors" on Linux and macOS.
 const ENFILE: i32 = 23;
 
-/// How long a handshake may still take once shutdown was requested: its client may have spoken already.
-const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+/// How long a handshake may still take once shutdown was requested. Its client may have sent a request together with
+/// the end of the handshake.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
-/// Connections that wait for their component.
-const WAITING: usize = 64;
+/// How many accepted connections may wait until their component takes them.
+const ACCEPTED_QUEUE: usize = 64;
 
-/// Refusals are told this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The shortest time between two warnings about refused connections.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What all connections of a port share.
+/// The state that all connections of a port share.
 #[derive(Debug)]
 struct Port {
     tls: ServerTls,
@@ -48,16 +50,17 @@ struct Port {
     shutdown: Shutdown,
     budgets: Budgets,
     handshakes: Arc<Pool>,
-    /// Callers with a certificate of the stack.
+    /// The places of callers that show a certificate of the stack's CA.
     known: Arc<Pool>,
+    /// The places of all other callers.
     others: Arc<Pool>,
 }
 
-/// The connections of a port, as they come.
+/// The accepted connections of a port.
 #[derive(Debug)]
 pub struct Connections {
     accepted: ReceiverStream<Connection>,
-    /// Ends when the last connection has: nothing is ever sent.
+    /// Closed when the last connection has ended: every [`Place`] holds a sender, on which nothing is ever sent.
     open: mpsc::Receiver<Infallible>,
 }
 
@@ -71,10 +74,12 @@ impl Connections {
         shutdown: Shutdown,
         tasks: &Tasks,
     ) -> Self {
-        let (accepted, connections) = mpsc::channel(WAITING);
+        let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
+        // Nothing is sent on this channel: it closes when the last connection has dropped its sender.
         let (opened, open) = mpsc::channel(1);
         let shared = || Pool::new(limits.connections, limits.per_address);
-        // Where a certificate is demanded, its holders are those who share, and there are no others.
+        // Where a certificate is required, every caller shows one: `known` has all the places, with the shares of peer
+        // networks, and `others` has none.
         let (known, others) = match tls.demands_certificates() {
             true => (shared(), Pool::new(0, 0)),
             false => (Pool::new(limits.reserved, limits.reserved), shared()),
@@ -93,10 +98,11 @@ impl Connections {
             while let Some(accept) = port.shutdown.unless_requested(listener.accept()).await {
                 match accept {
                     Ok((stream, peer)) => {
+                        // A task for each handshake, so that a slow client delays nobody else.
                         let (port, accepted, opened) = (Arc::clone(&port), accepted.clone(), opened.clone());
                         handshakes.spawn("tls handshake", async move {
                             if let Some(connection) = port.admit(stream, peer, opened).await {
-                                // Fails only when the component has stopped.
+                                // Sending fails only when the component has stopped.
                                 accepted.send(connection).await.ok();
                             }
                         });
@@ -111,7 +117,8 @@ impl Connections {
         }
     }
 
-    /// The next connection; `None` after shutdown, when no handshake is under way any more. Cancel safe.
+    /// Waits for the next connection. Returns `None` after shutdown, when no handshake is under way any more. Cancel
+    /// safe.
     pub async fn next(&mut self) -> Option<Connection> {
         self.accepted.next().await
     }
@@ -119,13 +126,13 @@ impl Connections {
     /// Waits until every connection and every clone of a [`Place`] is gone.
     pub async fn all_closed(self) {
         let Self { accepted, mut open } = self;
-        // Whoever finishes a handshake now has nobody to talk to.
+        // A connection that finishes its handshake from now on is closed, because the component takes no more.
         drop(accepted);
         open.recv().await;
     }
 }
 
-/// For servers that take a stream which may fail.
+/// A stream of results, which is what tonic's server takes. It never yields an error.
 impl Stream for Connections {
     type Item = io::Result<Connection>;
 
@@ -135,16 +142,18 @@ impl Stream for Connections {
 }
 
 impl Port {
-    /// Sees a new connection through its handshake to its place.
+    /// Takes a new connection through its handshake, and gives it its place. Returns `None` where the connection is
+    /// closed.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
         let network = PeerNetwork::from(peer.ip());
         let held = self.budgets.of_connection(network);
         let place = Place::take(&self.handshakes, network, held, open).map_err(|full| refused(peer, full));
         let place = place.ok()?;
+        // Whichever comes first: the deadline of the handshake, or a shutdown and the grace time after it.
         let too_late = async {
             let deadline = tokio::time::timeout(self.limits.handshake, self.shutdown.requested());
             if deadline.await.is_ok() {
-                tokio::time::sleep(LAST_HANDSHAKES).await;
+                tokio::time::sleep(HANDSHAKE_GRACE).await;
             }
         };
         let stream = tokio::select! {
@@ -163,6 +172,7 @@ impl Port {
             }
         };
         let seated = match self.tls.knows(stream.get_ref().1) {
+            // When the reserve is full, a caller of the stack may still have a place that is open to everybody.
             true => place.change(&self.known).or_else(|_| place.change(&self.others)),
             false => place.change(&self.others),
         };
@@ -177,22 +187,25 @@ impl Port {
         self.tls.acceptor().accept(socket).await
     }
 
-    /// Out of file descriptors, or the client went away in the queue: the listener itself goes on.
+    /// Handles an error of `accept`. There are no more file descriptors, or the client left before it was accepted: in
+    /// both cases the listener can accept the next connection.
     async fn cannot_accept(&self, error: &io::Error) {
-        weir_service::limited!(warn, COMPLAIN_EVERY, %error, "cannot accept a connection");
+        weir_service::limited!(warn, WARNING_INTERVAL, %error, "cannot accept a connection");
         if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
-            // A descriptor that an idle connection holds is one that a new caller could have.
+            // Closing an idle connection frees a file descriptor for a new caller. The place of a caller of the stack
+            // goes last.
             let pools = [&self.handshakes, &self.others, &self.known];
-            let _made = pools.iter().any(|pool| pool.make_room());
+            let _made_room = pools.iter().any(|pool| pool.make_room());
         }
-        self.shutdown.unless_requested(tokio::time::sleep(ACCEPT_AGAIN)).await;
+        self.shutdown.unless_requested(tokio::time::sleep(RETRY_DELAY)).await;
     }
 }
 
 fn refused(peer: SocketAddr, full: Full) {
+    // Any client can cause this line as often as it likes.
     weir_service::limited!(
         warn,
-        COMPLAIN_EVERY,
+        WARNING_INTERVAL,
         %peer,
         reason = full.as_str(),
         "connection refused"

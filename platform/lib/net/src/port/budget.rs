@@ -1,8 +1,8 @@
-//! Bytes of requests that are held at a time: by a connection, by a peer network, by a port.
+//! Budgets for the bytes that requests hold at a time: for a connection, for a peer network, and for a port.
 //!
-//! A request charges what it holds as it arrives, never what it announces, so that a budget cannot be used up by promises.
-//! Nobody waits for room: a request that does not fit is refused and says which limit it met, because a caller that waits
-//! holds what it has sent so far.
+//! A request is charged for the bytes that have arrived, never for the length that it announces: a client could use up
+//! a budget with announcements alone. A request that does not fit is refused with the limit that it met. It does not
+//! wait for room, because it would hold the bytes that have arrived while it waits.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,14 +14,14 @@ use weir_error::{Classify, ErrorKind};
 
 use super::{HeldBytes, PeerNetwork};
 
-/// Whose budget it is.
+/// The connections that share a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// One connection.
+    /// The budget of one connection.
     Connection,
-    /// All connections of one peer network to a port.
+    /// The budget of all connections of one peer network to a port.
     Address,
-    /// All connections of a port.
+    /// The budget of all connections of a port.
     Port,
 }
 
@@ -35,13 +35,13 @@ impl Scope {
     }
 }
 
-/// Requests hold as much as they may.
+/// The error of a request that does not fit into a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("requests under way {} hold more than `{limit}` bytes", scope.as_str())]
 pub struct Exceeded {
-    /// Whose requests.
+    /// Which budget is used up.
     pub scope: Scope,
-    /// Most bytes that they may hold.
+    /// The bytes of that budget.
     pub limit: usize,
 }
 
@@ -65,7 +65,7 @@ impl Classify for Exceeded {
     }
 }
 
-/// A budget, within another one.
+/// A budget, which may be a part of a larger one: what is taken from it is taken from the larger one as well.
 #[derive(Debug)]
 pub(crate) struct Budget {
     scope: Scope,
@@ -85,6 +85,7 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Exceeded> {
+        // Relaxed ordering is enough here and below: the counter protects no other memory.
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         taken.map_err(|_| Exceeded {
@@ -92,6 +93,7 @@ impl Budget {
             limit: self.limit,
         })?;
         let outer = self.within.as_ref().map_or(Ok(()), |outer| outer.take(bytes));
+        // All or nothing: what does not fit into the larger budget must not stay charged to this one.
         outer.inspect_err(|_| {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
         })
@@ -105,7 +107,7 @@ impl Budget {
     }
 }
 
-/// What one request holds; given back when it is dropped.
+/// The bytes that one request holds. They are given back to the budget when the charge is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Arc<Budget>,
@@ -113,7 +115,7 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// What a request of a connection holds that may hold `limit` bytes.
+    /// A charge to the budget of a connection that may hold `limit` bytes.
     #[cfg(test)]
     pub(crate) fn within(limit: usize) -> Self {
         Self::new(Budget::new(Scope::Connection, limit, None))
@@ -126,14 +128,14 @@ impl Charge {
         }
     }
 
-    /// The request holds so many bytes more.
+    /// Charges `bytes` more to the request.
     pub(crate) fn add(&self, bytes: usize) -> Result<(), Exceeded> {
         self.budget.take(bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    /// The request holds nothing any more.
+    /// Gives back all bytes of the request.
     pub(crate) fn clear(&self) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         if bytes > 0 {
@@ -159,7 +161,7 @@ pub(super) struct Budgets {
 #[derive(Debug, Default)]
 struct Networks {
     known: HashMap<PeerNetwork, Weak<Budget>>,
-    /// When so many are known, those without a connection are forgotten.
+    /// The number of known networks at which those without a connection are removed.
     sweep_at: usize,
 }
 
@@ -183,6 +185,7 @@ impl Budgets {
         if let Some(known) = networks.known.get(&network).and_then(Weak::upgrade) {
             return known;
         }
+        // A sweep each time the map has doubled costs a constant time per new network, and needs no timer.
         if networks.known.len() >= networks.sweep_at {
             networks.known.retain(|_, budget| budget.strong_count() > 0);
             networks.sweep_at = (2 * networks.known.len()).max(64);
@@ -207,7 +210,8 @@ mod tests {
         Err(Exceeded { scope, limit })
     }
 
-    /// A connection, then its network, then the port is full; what does not fit takes nothing, and what ends gives back.
+    /// The budget of a connection is exceeded, then that of its network, then that of the port. Bytes that do not fit
+    /// are charged to no budget, and a charge that is cleared or dropped gives its bytes back to all three.
     #[test]
     fn budgets_nest() {
         let budgets = Budgets::new(HeldBytes {
@@ -231,7 +235,7 @@ mod tests {
         assert_eq!(second.add(4), Ok(()));
     }
 
-    /// Networks without a connection are not remembered for ever.
+    /// After many networks that have left, the map holds only a bounded number of them.
     #[test]
     fn networks_are_forgotten() {
         let budgets = Budgets::new(HeldBytes::SMALL);

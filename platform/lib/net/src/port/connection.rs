@@ -1,4 +1,4 @@
-//! A connection that was accepted: TLS over a socket that ends when its place is given up.
+//! An accepted connection: TLS over a socket that reads as ended once its place was given to another connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,8 @@ use tonic::transport::server::Connected;
 use super::place::{Place, Seat};
 use crate::socket::Socket;
 
-/// A TCP connection that reads as ended by its peer once its place is given up. What has arrived by then is read before.
+/// A TCP connection that reads as ended by its peer once it has to leave its seat. What has arrived by then is read
+/// before.
 #[derive(Debug)]
 pub(super) struct Seated {
     stream: TcpStream,
@@ -29,6 +30,7 @@ impl Seated {
 
 impl AsyncRead for Seated {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // The socket is read first, so that a request that has arrived already is still served.
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(read) => Poll::Ready(read),
             Poll::Pending => self.seat.poll_leaving(cx).map(Ok),
@@ -62,10 +64,11 @@ impl AsyncWrite for Seated {
     }
 }
 
-/// TLS over a socket that can be given up.
+/// TLS over a socket whose place can be taken away.
 pub(super) type Transport = TlsStream<Socket<Seated>>;
 
-/// An accepted connection after its handshake. Its place is free again when it and all clones of its [`Place`] are dropped.
+/// An accepted connection after its TLS handshake. Its place is free again when the connection and all clones of its
+/// [`Place`] are dropped.
 #[derive(Debug)]
 pub struct Connection {
     stream: Transport,
@@ -84,7 +87,7 @@ impl Connection {
         self.peer
     }
 
-    /// The connection's place.
+    /// The place of the connection among those of its port.
     #[must_use]
     pub fn place(&self) -> Place {
         self.place.clone()
@@ -92,7 +95,7 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    /// What a gRPC call finds among its request's extensions.
+    /// The place, which a gRPC call finds among the extensions of its request.
     type ConnectInfo = Place;
 
     fn connect_info(&self) -> Place {

@@ -1,4 +1,5 @@
-//! A connection's place: whether something is under way on it, since when not, and whether it has to go.
+//! A connection's place at its port: whether a request is under way, since when the connection is idle, and whether it
+//! has to make room for another one.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,17 +14,18 @@ use super::PeerNetwork;
 use super::budget::{Budget, Charge};
 use super::pool::{Full, Pool};
 
-/// What idle times count from.
+/// The instant from which idle times are counted.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// What a pool knows of a connection.
+/// The state of a connection that a pool looks at.
 #[derive(Debug)]
 pub(super) struct Seat {
     under_way: AtomicUsize,
-    /// Microseconds after [`START`]; of use while nothing is under way.
+    /// The end of the last request, in microseconds after [`START`]. It means something only while no request is under
+    /// way.
     idle_since: AtomicU64,
     leaving: AtomicBool,
-    /// Whoever reads from the connection.
+    /// Wakes the task that reads from the connection.
     reader: AtomicWaker,
 }
 
@@ -48,8 +50,10 @@ impl Seat {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Since when the connection is idle, in microseconds of this process; `None` if something is under way.
+    /// Since when the connection is idle, in microseconds after [`START`]. `None` while a request is under way.
     pub(super) fn idle_since(&self) -> Option<u64> {
+        // A request that begins at this moment may not be seen. Its connection is then closed as if it were still idle,
+        // which a client has to expect of any idle connection.
         (self.under_way.load(Ordering::Relaxed) == 0).then(|| self.idle_since.load(Ordering::Relaxed))
     }
 
@@ -62,8 +66,9 @@ impl Seat {
         self.leaving.load(Ordering::Acquire)
     }
 
-    /// Ready when the connection has to go. Wakes one reader: the task that polled last.
+    /// Ready when the connection has to leave. Wakes one task: the one that polled last.
     pub(super) fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+        // The waker is registered before the flag is read, so that a request to leave in between is not missed.
         self.reader.register(cx.waker());
         if self.is_leaving() {
             Poll::Ready(())
@@ -77,10 +82,10 @@ fn now() -> u64 {
     u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A place among the connections of a port, which is free again when all clones are gone.
+/// A place among the connections of a port, which is free again when all clones are dropped.
 ///
-/// A connection is idle until its component says that something is under way ([`Place::begin`]). An idle connection may be
-/// given up when others need its place: it then reads as ended by its peer, behind what has arrived.
+/// A connection is idle until its component says that a request is under way ([`Place::begin`]). An idle connection may
+/// lose its place to another one. It then reads as ended by its peer, after what has arrived.
 #[derive(Debug, Clone)]
 pub struct Place(Arc<Taken>);
 
@@ -90,7 +95,7 @@ struct Taken {
     network: PeerNetwork,
     seat: Arc<Seat>,
     held: Arc<Budget>,
-    /// The port's connections have all ended when nobody holds one of these any more.
+    /// Keeps [`Connections::all_closed`](super::Connections::all_closed) waiting until all places are free.
     open: mpsc::Sender<Infallible>,
 }
 
@@ -101,7 +106,7 @@ impl Drop for Taken {
 }
 
 impl Place {
-    /// A place in `pool` for a connection whose requests are charged to `held`.
+    /// Takes a place in `pool` for a connection whose requests are charged to `held`.
     pub(super) fn take(
         pool: &Arc<Pool>,
         network: PeerNetwork,
@@ -120,7 +125,7 @@ impl Place {
         })))
     }
 
-    /// A place in `pool` for the same connection, which gives up its present one.
+    /// Takes a place in `pool` for this connection. Its present place is free once `self` is dropped.
     pub(super) fn change(&self, pool: &Arc<Pool>) -> Result<Self, Full> {
         let taken = &self.0;
         pool.enter(taken.network, &taken.seat)?;
@@ -137,20 +142,20 @@ impl Place {
         Arc::clone(&self.0.seat)
     }
 
-    /// Something is under way on the connection until the answer is dropped.
+    /// Marks the connection as busy until the returned guard is dropped.
     #[must_use]
     pub fn begin(&self) -> UnderWay {
         self.0.seat.begin();
         UnderWay(Arc::clone(&self.0))
     }
 
-    /// What a new request on the connection holds.
+    /// Begins the charge of a new request on the connection.
     pub(crate) fn charge(&self) -> Charge {
         Charge::new(Arc::clone(&self.0.held))
     }
 }
 
-/// Something that is under way on a connection, which keeps its place for it.
+/// A request that is under way on a connection. As long as it exists, the connection keeps its place.
 #[derive(Debug)]
 pub struct UnderWay(Arc<Taken>);
 

@@ -1,4 +1,4 @@
-//! The places that one kind of caller has at a port.
+//! A pool: the places that one kind of caller has at a port.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use super::PeerNetwork;
 use super::place::Seat;
 
-/// Why there is no place.
+/// Why a pool has no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// Something is under way on each connection of the peer network's share.
+    /// The peer network has its share of connections, and none of them is idle.
     Address,
-    /// Something is under way on each connection that could make room.
+    /// All places are taken, and no connection that could make room is idle.
     Port,
 }
 
 impl Full {
-    /// For the log.
+    /// The reason as text for the log.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Address => "the address uses all connections that one address may have",
@@ -30,7 +30,7 @@ impl Full {
 /// A bounded number of places, shared by peer networks.
 #[derive(Debug)]
 pub(super) struct Pool {
-    most: usize,
+    capacity: usize,
     per_address: usize,
     seated: Mutex<Seated>,
 }
@@ -42,16 +42,17 @@ struct Seated {
 }
 
 impl Pool {
-    pub(super) fn new(most: usize, per_address: usize) -> Arc<Self> {
+    pub(super) fn new(capacity: usize, per_address: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            capacity,
             per_address,
             seated: Mutex::default(),
         })
     }
 
-    /// Gives `seat` a place. A network that has its share gives up its longest idle connection for it; a full pool gives
-    /// up the longest idle connection of the network that holds most of all, if that is more than the newcomer's holds.
+    /// Gives `seat` a place. A network that has its share loses its longest idle connection to the new one. A full pool
+    /// takes the place from the network that holds the most connections, if those are more than the connections of
+    /// `network`, or from `network` itself.
     pub(super) fn enter(&self, network: PeerNetwork, seat: &Arc<Seat>) -> Result<(), Full> {
         let mut seated = self.seated.lock();
         let own = seated.by_network.get(&network).map_or(0, Vec::len);
@@ -59,7 +60,9 @@ impl Pool {
             if !seated.evict(|other, _| other == network) {
                 return Err(Full::Address);
             }
-        } else if seated.count >= self.most && !seated.evict(|other, held| held > own || other == network) {
+        // Only a network that holds more has to make room. Otherwise two networks of equal size could take each other's
+        // places for ever.
+        } else if seated.count >= self.capacity && !seated.evict(|other, held| held > own || other == network) {
             return Err(Full::Port);
         }
         seated.count += 1;
@@ -67,12 +70,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Gives up the longest idle connection, whosever it is; whether there was one.
+    /// Asks the longest idle connection of the network that holds the most to leave. Returns whether one was idle.
     pub(super) fn make_room(&self) -> bool {
         self.seated.lock().evict(|_, _| true)
     }
 
-    /// Takes the place of `seat` back, unless it was given up before.
+    /// Frees the place of `seat`, unless it was evicted before.
     pub(super) fn leave(&self, network: PeerNetwork, seat: &Arc<Seat>) {
         let mut seated = self.seated.lock();
         let seats = seated.by_network.get(&network);
@@ -83,31 +86,36 @@ impl Pool {
 }
 
 impl Seated {
-    /// Gives up an idle connection of a network that `may` lose one, asked with how many connections it holds: of the one
-    /// that holds most, the longest idle.
-    fn evict(&mut self, may: impl Fn(PeerNetwork, usize) -> bool) -> bool {
+    /// Evicts the longest idle connection of the network that holds the most, among those networks for which `may_lose`
+    /// is true. `may_lose` is asked with the number of connections that the network holds. Returns whether one was
+    /// evicted.
+    fn evict(&mut self, may_lose: impl Fn(PeerNetwork, usize) -> bool) -> bool {
         let longest_idle = |seats: &[Arc<Seat>]| {
             let idle = seats.iter().enumerate();
             let idle = idle.filter_map(|(index, seat)| Some((seat.idle_since()?, index)));
             idle.min()
         };
         let candidates = self.by_network.iter().filter_map(|(network, seats)| {
-            if !may(*network, seats.len()) {
+            if !may_lose(*network, seats.len()) {
                 return None;
             }
             let (since, index) = longest_idle(seats)?;
             Some((seats.len(), std::cmp::Reverse(since), *network, index))
         });
+        // Between networks that hold equally many, the longest idle connection decides.
         let chosen = candidates.max_by_key(|(held, since, ..)| (*held, *since));
         let Some((_, _, network, index)) = chosen else {
             return false;
         };
+        // The place counts as free at once, although the connection is still there until its reader has seen that it
+        // ended.
         self.remove(network, index).ask_to_leave();
         true
     }
 
     fn remove(&mut self, network: PeerNetwork, index: usize) -> Arc<Seat> {
         let seats = self.by_network.get_mut(&network).expect("the network has a seat");
+        // The order of the seats has no meaning, because idle times decide.
         let seat = seats.swap_remove(index);
         if seats.is_empty() {
             self.by_network.remove(&network);
@@ -135,9 +143,10 @@ mod tests {
         pool.enter(network(number), &seat).map(|()| seat)
     }
 
-    /// A network that has its share gives up its own longest idle connection, and nobody else's; what is under way stays.
+    /// A network that has its share loses its own longest idle connection and nobody else's. A connection with a
+    /// request under way stays.
     #[tokio::test(start_paused = true)]
-    async fn a_share_makes_room_for_itself() {
+    async fn a_network_with_its_share_loses_its_own_connection() {
         let pool = Pool::new(4, 2);
         let other = enter(&pool, 2).await.expect("a place");
         let [first, second] = [enter(&pool, 1).await, enter(&pool, 1).await].map(|seat| seat.expect("a place"));
@@ -151,10 +160,11 @@ mod tests {
         assert!(first.is_leaving() && !third.is_leaving() && !other.is_leaving());
     }
 
-    /// A full pool gives up the longest idle connection of whoever holds most, for who holds less; the crowd gains nothing
-    /// by coming again, and leaving twice gives nothing back.
+    /// A full pool evicts the longest idle connection of the network that holds the most, for a network that holds
+    /// less. An evicted client that connects again takes a place of its own network, and a seat that leaves twice frees
+    /// one place.
     #[tokio::test(start_paused = true)]
-    async fn the_crowd_makes_room_for_others() {
+    async fn the_largest_network_makes_room_for_others() {
         let pool = Pool::new(4, 3);
         let single = enter(&pool, 2).await.expect("a place");
         let mut crowd = Vec::new();
@@ -173,9 +183,9 @@ mod tests {
         assert!(crowd[2].is_leaving());
     }
 
-    /// Nobody who holds as much as the newcomer loses a place to it.
+    /// A network that holds as many connections as the newcomer's loses none to it.
     #[tokio::test(start_paused = true)]
-    async fn equals_keep_their_places() {
+    async fn networks_of_equal_size_keep_their_places() {
         let pool = Pool::new(2, 2);
         let [one, two] = [enter(&pool, 1).await, enter(&pool, 2).await].map(|seat| seat.expect("a place"));
         one.begin();

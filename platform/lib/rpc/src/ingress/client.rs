@@ -1,4 +1,4 @@
-//! The client's end of an ingress link.
+//! The client's side of an ingress link.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use weir_service::Tasks;
 use crate::ingress::BATCH_SENDER_PATH;
 use crate::link::{HELLO_PATH, IngressProgress, LINK_METADATA};
 
-/// Messages between [`Link::send`] and the transport: just enough to keep the transport busy.
+/// How many messages may wait between [`Link::send`] and the transport: just enough to keep the transport busy.
 const OUTBOX: usize = 4;
 
 /// Why a link could not be opened.
@@ -39,25 +39,25 @@ impl Classify for LinkError {
     }
 }
 
-/// A parcel that the link did not take, because it has ended.
+/// A parcel that was not sent because the link has ended.
 #[derive(Debug)]
 pub struct Unsent(pub Parcel);
 
-/// How much is on the way.
+/// A number of envelopes with their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OnTheWay {
-    /// Envelopes.
+pub struct Volume {
+    /// The number of envelopes.
     pub envelopes: u64,
-    /// Bytes of encoded envelopes.
+    /// The number of bytes of the encoded envelopes.
     pub bytes: u64,
 }
 
-/// What is left when a link has ended.
+/// The parcels and losses that a link leaves when it has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Parcels that the server has certainly not looked at, oldest first: send them elsewhere.
+    /// The parcels that the server has certainly not looked at, oldest first. They can be sent elsewhere.
     pub unsent: Vec<Parcel>,
-    /// Envelopes that were in flight; they are counted as lost, though some may have arrived.
+    /// The number of envelopes that were in flight. They are counted as lost, though some may have arrived.
     pub lost: u64,
     /// How the stream ended.
     pub status: Status,
@@ -65,19 +65,22 @@ pub struct Ended {
 
 /// One open stream to an agent or a doppler.
 ///
-/// Dropping it ends the stream; what is not acknowledged then counts as lost. [`Link::finish`] waits for that.
+/// Dropping it ends the stream, and parcels that are not acknowledged count as lost then. [`Link::finish`] ends the
+/// stream and waits for the acknowledgements.
 #[derive(Debug)]
 pub struct Link {
     shared: Arc<Shared>,
     messages: Mutex<Option<mpsc::Sender<Frame>>>,
-    /// Held across the two steps of a send, so that messages go out in the order of their numbers.
+    /// Locked across the two steps of a send, so that messages are sent in the order of their numbers.
     sending: tokio::sync::Mutex<()>,
     acknowledged: bool,
 }
 
+/// The state that a link shares with the task that reads its acknowledgements.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Notified when a message was acknowledged or the link has ended.
     changed: Notify,
     ledger: Arc<Ledger>,
     hop: &'static str,
@@ -86,18 +89,19 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Number of the last message.
+    /// The number of the last message that was sent.
     sent: u64,
-    /// Number of the last message that the transport has taken.
+    /// The number of the last message that the transport has taken.
     yielded: u64,
     in_flight: VecDeque<InFlight>,
     envelopes_in_flight: u64,
     progress: Progress,
     ended: Option<Ended>,
-    /// The end was seen by whom it concerns.
+    /// Whether the link has ended. It stays true when `ended` was taken.
     is_over: bool,
 }
 
+/// A message that was sent and is not settled yet.
 #[derive(Debug)]
 struct InFlight {
     sequence: u64,
@@ -106,12 +110,12 @@ struct InFlight {
 }
 
 impl Link {
-    /// Opens a link; counts what it sends and loses in `ledger`, at hop `egress`.
+    /// Opens a link that counts what it sends and loses in `ledger`, at hop `egress`.
     pub async fn open(channel: &Channel, ledger: Arc<Ledger>, tasks: &Tasks) -> Result<Self, LinkError> {
         Self::open_at("egress", channel, ledger, tasks).await
     }
 
-    /// The same with another name for the hop, where one component has several ways out.
+    /// Opens a link that counts at `hop`, for a component that sends at several hops; see [`Link::open`].
     pub async fn open_at(
         hop: &'static str,
         channel: &Channel,
@@ -122,7 +126,8 @@ impl Link {
             address: channel.address().to_owned(),
             status: Box::new(status),
         };
-        // The original answers a client stream only when it ends. Asking first tells with whom we speak.
+        // The original answers a client stream only when it ends. The call before it shows which kind of server this
+        // is.
         let acknowledged = match channel.unary(HELLO_PATH, Bytes::new()).await {
             Ok(_) => true,
             Err(status) if status.code() == Code::Unimplemented => false,
@@ -136,6 +141,8 @@ impl Link {
             hop,
             acknowledged,
         });
+        // The transport takes a message from this stream when it is about to send it. From an original server there is
+        // no other sign of progress.
         let yielding = Arc::clone(&shared);
         let mut request = Request::new(ReceiverStream::new(outbox).inspect(move |_| yielding.yielded()));
         request.metadata_mut().insert(LINK_METADATA, 1.into());
@@ -147,6 +154,7 @@ impl Link {
                 reading.end(received, status);
             });
         } else {
+            // The original answers the call only when the stream has ended, so the answer is awaited on the task.
             let channel = channel.clone();
             tasks.spawn("ingress link", async move {
                 let (received, status) = match channel.stream(BATCH_SENDER_PATH, request).await {
@@ -164,20 +172,21 @@ impl Link {
         })
     }
 
-    /// Whether the other end acknowledges. The original does not: then everything counts as handed on as soon as the
+    /// Whether the server acknowledges. The original does not, and a message then counts as handed on as soon as the
     /// transport has taken it.
     #[must_use]
     pub const fn is_acknowledged(&self) -> bool {
         self.acknowledged
     }
 
-    /// Sends a parcel; waits while the transport is busy. Not cancel safe: a send that is dropped half way may have been
-    /// sent.
+    /// Sends a parcel, and waits while the transport is busy. Not cancel safe: the parcel of a dropped call may have
+    /// been sent.
     pub async fn send(&self, parcel: Parcel) -> Result<(), Unsent> {
         let _order = self.sending.lock().await;
         let Some(messages) = self.messages.lock().clone() else {
             return Err(Unsent(parcel));
         };
+        // The place is reserved first, so that a parcel is in flight only if it can be sent.
         let Ok(place) = messages.reserve().await else {
             return Err(Unsent(parcel));
         };
@@ -202,17 +211,18 @@ impl Link {
         Ok(())
     }
 
-    /// Envelopes that were sent and not yet acknowledged as handed on.
+    /// The number of envelopes that were sent and are not yet acknowledged as handed on.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.shared.state.lock().envelopes_in_flight
     }
 
-    /// What was sent and is not yet acknowledged as taken by the durable consumers.
+    /// The envelopes that were sent and are not yet acknowledged as taken by the durable consumers.
     #[must_use]
-    pub fn untaken(&self) -> OnTheWay {
+    pub fn untaken(&self) -> Volume {
         let state = self.shared.state.lock();
-        let mut untaken = OnTheWay::default();
+        let mut untaken = Volume::default();
+        // Messages are taken in their order, so the untaken ones are at the end.
         for entry in state.in_flight.iter().rev().take_while(|entry| !entry.taken) {
             untaken.envelopes += entry.parcel.batch.len() as u64;
             untaken.bytes += entry.parcel.batch.byte_len() as u64;
@@ -220,7 +230,7 @@ impl Link {
         untaken
     }
 
-    /// What the other end has acknowledged.
+    /// How far the server has acknowledged.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.shared.state.lock().progress
@@ -232,12 +242,13 @@ impl Link {
         self.shared.state.lock().is_over
     }
 
-    /// Waits until something was acknowledged, or the link ended, since the last call. For one caller. Cancel safe.
+    /// Waits until a message was acknowledged, or the link has ended, since the last call. Only one caller at a time is
+    /// woken. Cancel safe.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
     }
 
-    /// Waits for the end of the link and takes what is left. Later calls get an empty rest.
+    /// Waits for the end of the link and returns what it leaves. Later calls return nothing unsent and nothing lost.
     pub async fn ended(&self) -> Ended {
         loop {
             {
@@ -255,7 +266,7 @@ impl Link {
         }
     }
 
-    /// Ends the stream from this side and waits for the rest.
+    /// Ends the stream from this side, waits for the server's end, and returns what the link leaves.
     pub async fn finish(&self) -> Ended {
         self.messages.lock().take();
         self.ended().await
@@ -263,7 +274,7 @@ impl Link {
 }
 
 impl Shared {
-    /// The transport has taken a message. Without acknowledgements that is all we will ever know.
+    /// Notes that the transport has taken a message. Without acknowledgements, the message counts as handed on then.
     fn yielded(&self) {
         let mut state = self.state.lock();
         state.yielded += 1;
@@ -281,7 +292,8 @@ impl Shared {
         }
     }
 
-    /// Reads acknowledgements to the end of the stream.
+    /// Reads acknowledgements to the end of the stream. Returns the last message that the server says to have looked
+    /// at, if it does, and the status of the stream.
     async fn read(&self, mut answers: Messages) -> (Option<u64>, Status) {
         let mut received = None;
         loop {
@@ -298,20 +310,22 @@ impl Shared {
         }
     }
 
+    /// Marks messages as taken and settles those that were handed on, up to the numbers in `progress`.
     fn acknowledge(&self, progress: Progress) {
         let mut state = self.state.lock();
         let newly_lost = progress.lost.saturating_sub(state.progress.lost);
         state.progress = progress;
-        let mut told = newly_lost == 0;
+        let mut noted = newly_lost == 0;
         for entry in state
             .in_flight
             .iter_mut()
             .filter(|entry| !entry.taken && entry.sequence <= progress.taken)
         {
             entry.taken = true;
-            if !told {
-                // The loss is known by number only; the message that it delayed carries the news upstream.
-                told = true;
+            if !noted {
+                // Only the number of lost envelopes is known, not in which message they were. The first message that is
+                // taken now carries the number upstream.
+                noted = true;
                 entry.parcel.note_lost(newly_lost);
             }
             for receipt in &mut entry.parcel.receipts {
@@ -324,7 +338,8 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// Takes what is handed on up to `sequence` out of the books; the caller drops it outside of the lock.
+    /// Removes the messages up to `sequence`, which were handed on, from those in flight. The caller drops them outside
+    /// of the lock, because dropping a receipt can do more work upstream.
     fn settle(&self, state: &mut State, sequence: u64) -> Vec<InFlight> {
         let settled = state
             .in_flight
@@ -339,12 +354,12 @@ impl Shared {
         settled
     }
 
-    /// The stream is over: what was not looked at can be sent elsewhere; the rest of what was in flight is lost, unless
-    /// the server said before it stopped that it has it.
+    /// Ends the link. Messages up to `received`, which the server says to have looked at, are settled. Messages that it
+    /// has certainly not looked at can be sent elsewhere. All others count as lost.
     fn end(&self, received: Option<u64>, status: Status) {
         let mut state = self.state.lock();
-        let certain = received.unwrap_or(0);
-        let settled = self.settle(&mut state, certain);
+        let settled = self.settle(&mut state, received.unwrap_or(0));
+        // Without an answer of the server, every message that the transport has taken may have arrived.
         let sent_to = received.unwrap_or(state.yielded);
         let (mut unsent, mut lost) = (Vec::new(), 0);
         let envelopes = state.envelopes_in_flight;

@@ -1,8 +1,9 @@
-//! The server's end of an ingress link.
+//! The server's side of an ingress link.
 //!
-//! One stream does everything for one call: whenever the transport polls it for an answer, it reads what the client sent,
-//! hands it on, and answers with acknowledgements when there are any. No task and no queue stands in between. Where drops
-//! lie behind an acknowledgement, it leaves when they are on file; the stream is read on meanwhile.
+//! One stream does all the work of a call. Whenever the transport polls it for an answer, it reads what the client
+//! sent, hands it on, and answers with acknowledgements when there are any. It needs no task and no queue. An
+//! acknowledgement of envelopes that were dropped is sent when the drops are on file, and the stream is read on
+//! meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,35 +19,35 @@ use weir_service::Shutdown;
 
 use crate::link::{IngressProgress, LINK_METADATA};
 
-/// Acknowledgements are gathered for this long.
+/// How long acknowledgements are gathered before they are sent.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// On shutdown, a stream on which nothing came for this long is ended.
-const QUIET: Duration = Duration::from_millis(50);
+/// How long a stream has to be without a message before it is ended on shutdown.
+const QUIET_PERIOD: Duration = Duration::from_millis(50);
 
-/// On shutdown, a stream is ended after this time, however busy it is.
-const BUSY: Duration = Duration::from_secs(1);
+/// How long after a request for shutdown a stream is ended in any case, however busy it is.
+const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The last acknowledgement of a stream waits so long for a ledger that cannot be written. The counts are in memory then,
-/// and written when the component has stopped.
-const LAST_WRITE: Duration = Duration::from_secs(1);
+/// How long the last acknowledgement of a stream waits for the ledger to be written. After that the counts are in
+/// memory only, and are written when the component has stopped.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Single envelopes that came together are handed on together, up to this number.
+/// The largest number of single envelopes that are handed on as one batch, if they have arrived together.
 const GATHER: usize = 100;
 
 /// The three methods of the ingress service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// A stream of envelopes.
+    /// `Sender`: a stream of single envelopes.
     Sender,
-    /// A stream of batches.
+    /// `BatchSender`: a stream of batches.
     BatchSender,
-    /// One batch.
+    /// `Send`: one batch.
     Send,
 }
 
 impl Method {
-    /// The method of that name.
+    /// Returns the method with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -58,10 +59,10 @@ impl Method {
     }
 }
 
-/// Where envelopes that came in go.
+/// The function that takes the envelopes that have come in.
 pub(super) type Sink = Arc<dyn Fn(Parcel) + Send + Sync>;
 
-/// Serves the calls of an ingress service; hands what comes in to a sink.
+/// Serves the calls of an ingress service, and hands the envelopes to a sink.
 #[derive(Clone)]
 pub struct IngressServer {
     sink: Sink,
@@ -78,7 +79,7 @@ impl std::fmt::Debug for IngressServer {
 }
 
 impl IngressServer {
-    /// A server that counts in `ledger`, and ends its streams when `shutdown` is requested.
+    /// A server that hands envelopes to `sink`, counts in `ledger`, and ends its streams when `shutdown` is requested.
     #[must_use]
     pub fn new(sink: impl Fn(Parcel) + Send + Sync + 'static, ledger: Arc<Ledger>, shutdown: Shutdown) -> Self {
         Self {
@@ -97,6 +98,7 @@ impl IngressServer {
                 return Ok(one_frame(Frame::default()));
             }
             Method::Sender => return Ok(Response::new(self.envelopes(request.into_inner()))),
+            // A client of the original expects one answer at the end of the stream: for it there is nothing to track.
             Method::BatchSender if request.metadata().contains_key(LINK_METADATA) => Some(Tracker::new()),
             Method::BatchSender => None,
         };
@@ -123,7 +125,7 @@ impl IngressServer {
         Ok(response)
     }
 
-    /// A `Sender` call: its envelopes, gathered; one answer at the end.
+    /// Serves a `Sender` call: gathers its envelopes into batches, and answers once at the end.
     fn envelopes(&self, messages: Messages) -> FrameStream {
         let server = self.clone();
         let shutdown = self.shutdown.clone().requested_owned();
@@ -147,7 +149,7 @@ impl IngressServer {
         .boxed()
     }
 
-    /// Takes one batch message apart and hands it on.
+    /// Splits one batch message into envelopes and hands them on.
     fn take(&self, message: Bytes, receipt: Option<weir_flow::Receipt>) {
         let Split {
             batch,
@@ -156,6 +158,7 @@ impl IngressServer {
             ..
         } = Batch::split(message);
         let refused = rejected.len() as u64 + u64::from(broken.is_some());
+        // Refused envelopes were received, too. They are counted as dropped below, so that the ledger adds up.
         self.ledger.received(batch.len() as u64 + refused);
         if refused > 0 {
             if let Some(receipt) = &receipt {
@@ -177,6 +180,7 @@ impl IngressServer {
         }
     }
 
+    /// Counts malformed envelopes.
     fn refuse(&self, source_id: &str, count: u64) {
         self.ledger.dropped("ingress", Reason::Malformed, source_id, count);
     }
@@ -187,11 +191,12 @@ struct Session {
     server: IngressServer,
     messages: Messages,
     tracker: Option<Arc<Tracker>>,
-    /// Number of messages so far.
+    /// The number of messages that were read so far.
     received: u64,
+    /// The progress that the client was told last.
     acknowledged: Progress,
     acknowledge_at: Option<Instant>,
-    /// Progress that may be told once the ledger is written up to the mark.
+    /// Progress that may be acknowledged once the ledger is written up to the mark.
     unwritten: Option<(Progress, Mark)>,
     last_message: Instant,
     stop_by: Option<Instant>,
@@ -199,15 +204,19 @@ struct Session {
 }
 
 impl Session {
+    /// Reads messages until there is an answer to send. Returns `None` after the last answer.
     async fn next(&mut self) -> Option<Result<Frame, Status>> {
         loop {
             if self.ended {
                 return None;
             }
+            // A time for timers that are not set: their branches are disabled below, but their futures are made
+            // nevertheless.
             let far = Instant::now() + Duration::from_secs(3600);
             let tracker = self.tracker.clone();
             let changed = async {
                 match tracker {
+                    // While an acknowledgement is due, or waits for the ledger, further progress will be a part of it.
                     Some(tracker) if self.acknowledge_at.is_none() && self.unwritten.is_none() => {
                         tracker.changed().await
                     }
@@ -227,7 +236,7 @@ impl Session {
                 message = self.messages.message() => match message {
                     Ok(Some(message)) => self.take(message),
                     Ok(None) => return self.finish().await,
-                    // A message that is too large, compressed or cut off: the client is told which.
+                    // A message that is too large, compressed or cut off. The client gets the status.
                     Err(status) => {
                         self.ended = true;
                         return Some(Err(status));
@@ -245,9 +254,9 @@ impl Session {
                     return Some(self.acknowledge(progress, None));
                 }
                 () = self.server.shutdown.requested(), if self.stop_by.is_none() => {
-                    self.stop_by = Some(Instant::now() + BUSY);
+                    self.stop_by = Some(Instant::now() + STOP_DEADLINE);
                 }
-                () = tokio::time::sleep_until(self.stop_by.map_or(far, |by| by.min(self.last_message + QUIET))),
+                () = tokio::time::sleep_until(self.stop_by.map_or(far, |by| by.min(self.last_message + QUIET_PERIOD))),
                     if self.stop_by.is_some() => return self.finish().await,
             }
         }
@@ -260,7 +269,7 @@ impl Session {
         self.server.take(message, receipt);
     }
 
-    /// The last answer.
+    /// Makes the last answer of the stream.
     async fn finish(&mut self) -> Option<Result<Frame, Status>> {
         self.ended = true;
         let Some(tracker) = &self.tracker else {
@@ -269,14 +278,17 @@ impl Session {
         let progress = tracker.progress();
         let ledger = &self.server.ledger;
         if let Some(mark) = ledger.unwritten()
-            && tokio::time::timeout(LAST_WRITE, ledger.written(mark)).await.is_err()
+            && tokio::time::timeout(LEDGER_DEADLINE, ledger.written(mark))
+                .await
+                .is_err()
         {
             tracing::error!("a stream was ended before the drops behind it were on file");
         }
         Some(self.acknowledge(progress, Some(self.received)))
     }
 
-    /// An acknowledgement of what is new, if it may leave at once; one that may not is noted in `unwritten`.
+    /// Returns an acknowledgement, if there is progress that may be acknowledged at once. Progress that may not is
+    /// noted in `unwritten`.
     fn progressed(&mut self) -> Option<Result<Frame, Status>> {
         let progress = self.tracker.as_ref()?.progress();
         if progress == self.acknowledged {

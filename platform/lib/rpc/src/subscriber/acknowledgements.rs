@@ -1,4 +1,4 @@
-//! The acknowledgements of all subscriptions at one doppler, gathered into one stream.
+//! The acknowledgements of all subscriptions at one doppler, which are sent on one stream.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,26 +14,27 @@ use weir_service::Shutdown;
 
 use crate::link::{ACKNOWLEDGE_PATH, Acknowledged, encode_acknowledgements};
 
-/// How often acknowledgements leave.
+/// How often acknowledgements are sent.
 const INTERVAL: Duration = Duration::from_millis(40);
 
-/// How long they still leave after shutdown was requested: for what was handed on just before.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long acknowledgements are still sent after shutdown was requested, for messages that were handed on just before.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(100);
 
-/// The books of all subscriptions at one doppler.
+/// The progress of all subscriptions at one doppler.
 #[derive(Debug)]
 pub(super) struct Acknowledgements {
     channel: Channel,
     ledger: Arc<Ledger>,
-    subscriptions: Mutex<HashMap<u64, Book>>,
+    subscriptions: Mutex<HashMap<u64, Entry>>,
     registered: tokio::sync::Notify,
 }
 
+/// The progress of one subscription.
 #[derive(Debug)]
-struct Book {
+struct Entry {
     tracker: Arc<Tracker>,
-    /// What the doppler was told last.
-    told: u64,
+    /// The number of the last message that was acknowledged to the doppler.
+    acknowledged: u64,
 }
 
 impl Acknowledgements {
@@ -47,9 +48,13 @@ impl Acknowledgements {
     }
 
     pub(super) fn register(&self, subscription: u64, tracker: Arc<Tracker>) {
-        self.subscriptions
-            .lock()
-            .insert(subscription, Book { tracker, told: 0 });
+        self.subscriptions.lock().insert(
+            subscription,
+            Entry {
+                tracker,
+                acknowledged: 0,
+            },
+        );
         self.registered.notify_one();
     }
 
@@ -57,25 +62,26 @@ impl Acknowledgements {
         self.subscriptions.lock().remove(&subscription);
     }
 
-    /// What is new since the last call; everything, if `anew`.
-    fn news(&self, anew: bool) -> Vec<Acknowledged> {
-        let mut news = Vec::new();
-        for (&subscription, book) in self.subscriptions.lock().iter_mut() {
-            let sequence = book.tracker.progress().handed_on;
-            if sequence > book.told || (anew && sequence > 0) {
-                book.told = sequence;
-                news.push(Acknowledged { subscription, sequence });
+    /// Returns the acknowledgements that are new since the last call, or those of all subscriptions if `all` is true.
+    fn due(&self, all: bool) -> Vec<Acknowledged> {
+        let mut due = Vec::new();
+        for (&subscription, entry) in self.subscriptions.lock().iter_mut() {
+            let sequence = entry.tracker.progress().handed_on;
+            if sequence > entry.acknowledged || (all && sequence > 0) {
+                entry.acknowledged = sequence;
+                due.push(Acknowledged { subscription, sequence });
             }
         }
-        news
+        due
     }
 
-    /// Sends acknowledgements as long as there are subscriptions; reconnects as needed.
+    /// Sends acknowledgements until shortly after `shutdown` is requested, and reconnects as needed.
     pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let ended = async {
             shutdown.requested().await;
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(SHUTDOWN_GRACE).await;
         };
+        // The second future never ends by itself.
         tokio::select! {
             () = ended => {}
             () = self.send_and_reconnect() => {}
@@ -85,6 +91,7 @@ impl Acknowledgements {
     async fn send_and_reconnect(&self) {
         let mut backoff = Backoff::between_parts();
         loop {
+            // An original doppler has no such service, and no subscription at one registers: there is no call to it.
             if self.subscriptions.lock().is_empty() {
                 self.registered.notified().await;
             }
@@ -92,6 +99,8 @@ impl Acknowledgements {
             let call = self
                 .channel
                 .stream(ACKNOWLEDGE_PATH, Request::new(ReceiverStream::new(outbox)));
+            // The call has an answer only at its end. It is polled while acknowledgements are sent, so that its failure
+            // ends both.
             tokio::select! {
                 answer = async {
                     let mut answer = call.await?.into_inner();
@@ -109,24 +118,27 @@ impl Acknowledgements {
     }
 
     async fn send(&self, messages: mpsc::Sender<Frame>, backoff: &mut Backoff) {
-        let mut anew = true;
+        // The last acknowledgements on the previous stream may not have arrived, so a new stream begins with all of
+        // them.
+        let mut all = true;
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let news = self.news(anew);
-            if news.is_empty() {
+            let due = self.due(all);
+            if due.is_empty() {
                 if self.subscriptions.lock().is_empty() {
                     self.registered.notified().await;
                 }
                 continue;
             }
-            // Our word would be worth nothing after a kill: as long as the file cannot be written, nothing is acknowledged.
+            // Drops that are not on file would be forgotten after a kill. As long as the ledger cannot be written,
+            // nothing is acknowledged.
             if let Some(mark) = self.ledger.unwritten() {
                 self.ledger.written(mark).await;
             }
-            if messages.send(encode_acknowledgements(&news).into()).await.is_err() {
+            if messages.send(encode_acknowledgements(&due).into()).await.is_err() {
                 return;
             }
-            anew = false;
+            all = false;
             backoff.reset();
         }
     }

@@ -1,4 +1,4 @@
-//! One doppler, and one subscription's stream from it.
+//! A doppler, and the stream of one subscription from it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,20 +14,23 @@ use super::acknowledgements::Acknowledgements;
 use super::{Delivery, Durability, Refused, Trackers};
 use crate::link::{Delivered, LINK_METADATA};
 
+/// The full path of the subscription call.
 const BATCHED_RECEIVER_PATH: &str = "/loggregator.v2.Egress/BatchedReceiver";
 
-/// A durable subscription that stays refused is logged this often.
-const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// The shortest time between two log lines about durable subscriptions that are refused.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a subscription at one doppler has to tell its reader.
+/// An event of a subscription at one doppler.
 pub(super) enum Event {
-    /// The doppler has taken the subscription.
+    /// The doppler has accepted the subscription.
     Opened,
-    /// The doppler cannot be reached, or does not answer as it should; it is tried again. Told once.
-    Away,
-    /// A message has come.
+    /// The doppler cannot be reached, or answers with an error. It is tried again. The event comes once for a
+    /// subscription.
+    Unreachable,
+    /// A message has arrived.
     Message(Delivery),
-    /// The doppler refuses the subscription, which is not durable. It is tried again if the reader reads on.
+    /// The doppler refuses the subscription, which is not durable. It is tried again if the reader waits for another
+    /// event.
     Refused(Refused),
 }
 
@@ -36,7 +39,7 @@ pub(super) enum Event {
 pub(super) struct Doppler {
     channel: Channel,
     acknowledgements: Arc<Acknowledgements>,
-    /// Streams that are open now.
+    /// The number of streams that are open now.
     streams: AtomicUsize,
 }
 
@@ -59,20 +62,20 @@ impl Doppler {
 }
 
 /// One subscription at one doppler.
-pub(super) struct Subscribing {
+pub(super) struct DopplerSubscription {
     doppler: Arc<Doppler>,
     request: Bytes,
     durability: Durability,
     trackers: Arc<Trackers>,
     backoff: Backoff,
-    /// An attempt to open the stream has failed: the next one has to wait.
+    /// Whether the stream has ended or could not be opened, so that the next attempt has to wait.
     failed: bool,
-    /// The reader knows that the doppler is away.
-    away_told: bool,
+    /// Whether the reader was told that the doppler cannot be reached.
+    unreachable_reported: bool,
     open: Option<OpenStream>,
 }
 
-impl Subscribing {
+impl DopplerSubscription {
     pub(super) const fn new(
         doppler: Arc<Doppler>,
         request: Bytes,
@@ -86,12 +89,12 @@ impl Subscribing {
             trackers,
             backoff: Backoff::of_subscriptions(),
             failed: false,
-            away_told: false,
+            unreachable_reported: false,
             open: None,
         }
     }
 
-    /// What happens next; opens the stream, again and again, for as long as it takes.
+    /// Waits for the next event. Opens the stream where there is none, as often as needed.
     pub(super) async fn next(&mut self) -> Event {
         loop {
             let Some(open) = &mut self.open else {
@@ -102,8 +105,8 @@ impl Subscribing {
                 match Self::open(Arc::clone(&self.doppler), self.request.clone(), self.durability).await {
                     Ok((messages, subscription)) => {
                         self.backoff.reset();
-                        let books = subscription.map(|id| Books::open(id, &self.doppler, &self.trackers));
-                        self.open = Some(OpenStream::new(messages, books, Arc::clone(&self.doppler)));
+                        let tracked = subscription.map(|id| Tracked::register(id, &self.doppler, &self.trackers));
+                        self.open = Some(OpenStream::new(messages, tracked, Arc::clone(&self.doppler)));
                         return Event::Opened;
                     }
                     Err(status) => {
@@ -129,12 +132,12 @@ impl Subscribing {
         }
     }
 
-    /// What the reader has to know about an attempt that failed.
+    /// The event for the reader after an attempt to open the stream has failed, if there is one.
     fn not_opened(&mut self, status: Status) -> Option<Event> {
         let doppler = self.doppler.channel.address();
         if !matches!(status.code(), Code::ResourceExhausted | Code::InvalidArgument) {
             tracing::debug!(doppler, error = %status, "cannot subscribe");
-            return (!std::mem::replace(&mut self.away_told, true)).then_some(Event::Away);
+            return (!std::mem::replace(&mut self.unreachable_reported, true)).then_some(Event::Unreachable);
         }
         match self.durability {
             Durability::Live => Some(Event::Refused(Refused {
@@ -145,17 +148,17 @@ impl Subscribing {
                 let error = status.message();
                 weir_service::limited!(
                     error,
-                    REFUSED_AGAIN,
+                    REFUSAL_LOG_INTERVAL,
                     doppler,
                     error,
-                    "the doppler refuses a subscription that stores envelopes: what it gets meanwhile is not stored"
+                    "the doppler refuses a durable subscription: envelopes are not stored until it accepts it"
                 );
                 None
             }
         }
     }
 
-    /// Subscribes; returns the messages, and the subscription's number if the doppler wants acknowledgements.
+    /// Opens a stream. Returns its messages, and the subscription's number if the doppler expects acknowledgements.
     async fn open(
         doppler: Arc<Doppler>,
         request: Bytes,
@@ -180,31 +183,33 @@ impl Subscribing {
     }
 }
 
-/// A stream that is open now.
+/// An open stream of a subscription.
 struct OpenStream {
     messages: Messages,
-    books: Option<Books>,
+    /// Set if the doppler expects acknowledgements.
+    tracked: Option<Tracked>,
     doppler: Arc<Doppler>,
 }
 
 impl OpenStream {
-    fn new(messages: Messages, books: Option<Books>, doppler: Arc<Doppler>) -> Self {
+    fn new(messages: Messages, tracked: Option<Tracked>, doppler: Arc<Doppler>) -> Self {
         doppler.streams.fetch_add(1, Ordering::Relaxed);
         Self {
             messages,
-            books,
+            tracked,
             doppler,
         }
     }
 
     fn delivery(&self, message: Bytes) -> Delivery {
-        match (&self.books, Delivered::take_off(&message)) {
-            (Some(books), Some((delivered, message))) => Delivery {
+        match (&self.tracked, Delivered::split_from(&message)) {
+            (Some(tracked), Some((delivered, message))) => Delivery {
                 message,
                 envelopes: Some(delivered.envelopes),
                 deprecated_tags: delivered.deprecated_tags,
-                receipt: Some(books.tracker.receipt(delivered.sequence)),
+                receipt: Some(tracked.tracker.receipt(delivered.sequence)),
             },
+            // An original doppler does not number its messages and expects no acknowledgements.
             _ => Delivery {
                 message,
                 envelopes: None,
@@ -221,16 +226,16 @@ impl Drop for OpenStream {
     }
 }
 
-/// The books of a subscription; its acknowledgements are sent as long as they are open.
-struct Books {
+/// The tracker of a stream. As long as it exists, the stream's messages are acknowledged.
+struct Tracked {
     id: u64,
     tracker: Arc<Tracker>,
     doppler: Arc<Doppler>,
     trackers: Arc<Trackers>,
 }
 
-impl Books {
-    fn open(id: u64, doppler: &Arc<Doppler>, trackers: &Arc<Trackers>) -> Self {
+impl Tracked {
+    fn register(id: u64, doppler: &Arc<Doppler>, trackers: &Arc<Trackers>) -> Self {
         let tracker = Tracker::new();
         trackers.lock().push(Arc::clone(&tracker));
         doppler.acknowledgements.register(id, Arc::clone(&tracker));
@@ -243,7 +248,7 @@ impl Books {
     }
 }
 
-impl Drop for Books {
+impl Drop for Tracked {
     fn drop(&mut self) {
         self.doppler.acknowledgements.unregister(self.id);
         self.trackers

@@ -1,4 +1,4 @@
-//! Life and death of tasks.
+//! How tasks are named, joined, ended at a deadline, and how their failures are reported.
 
 use std::io;
 
@@ -14,9 +14,9 @@ fn tasks() -> (Trigger, Shutdown, Tasks) {
     (trigger.clone(), shutdown, Tasks::new(trigger, Health::new()))
 }
 
-/// Tasks are named while they run, and joined when all are over.
+/// Running tasks are listed by name, and joining them ends when all have ended.
 #[tokio::test]
-async fn names_and_joins() {
+async fn running_tasks_are_listed_and_joined() {
     let (_trigger, shutdown, tasks) = tasks();
     let (release, released) = oneshot::channel::<()>();
     let handle = tasks.spawn("reader", async {
@@ -33,9 +33,9 @@ async fn names_and_joins() {
     assert!(!shutdown.is_requested());
 }
 
-/// At the deadline the late are named and ended.
+/// At the deadline, the tasks that still run are named in the error and aborted.
 #[tokio::test(start_paused = true)]
-async fn deadline_names_the_late_and_ends_them() {
+async fn late_tasks_are_named_and_aborted() {
     let (_trigger, _shutdown, tasks) = tasks();
     let late = tasks.spawn("writer", std::future::pending::<()>());
     let later = tasks.spawn("writer", std::future::pending::<()>());
@@ -50,9 +50,9 @@ async fn deadline_names_the_late_and_ends_them() {
     tasks.join(SOON).await.unwrap();
 }
 
-/// A panic is an error of the component: shutdown is requested, health fails, `join` reports it, the handle too.
+/// A panic of a task requests the shutdown and fails the health. `join` and the handle report it.
 #[tokio::test]
-async fn panics_are_errors() {
+async fn a_panic_stops_the_component() {
     let (_trigger, shutdown, tasks) = tasks();
     let handle = tasks.spawn("parser", async { panic!("index {} is odd", 3) });
     shutdown.requested().await;
@@ -66,20 +66,20 @@ async fn panics_are_errors() {
     );
 }
 
-/// A panic in a blocking call is one too.
+/// A panic of a blocking call stops the component too.
 #[tokio::test]
-async fn blocking_panics_are_errors() {
+async fn a_panic_of_a_blocking_call_stops_the_component() {
     let (_trigger, shutdown, tasks) = tasks();
     let fine = tasks.spawn_blocking("disk", || 4);
     assert_eq!(fine.await.unwrap(), 4);
     let _handle = tasks.spawn_blocking("disk", || panic!("full"));
     shutdown.requested().await;
-    assert_eq!(tasks.join(SOON).await.unwrap_err().failed[0].how, "panicked: full");
+    assert_eq!(tasks.join(SOON).await.unwrap_err().failed[0].reason, "panicked: full");
 }
 
-/// A critical task may end after the request to stop, not before, and not with an error at all.
+/// A critical task may end after the request to stop. If it ends before, or with an error, the component stops.
 #[tokio::test]
-async fn critical_tasks_must_stay() {
+async fn critical_tasks_must_not_end_early() {
     let (trigger, shutdown, mine) = tasks();
     mine.spawn_critical("listener", async move {
         shutdown.requested().await;
@@ -106,7 +106,7 @@ async fn critical_tasks_must_stay() {
     );
 }
 
-/// A flood of failures is kept in part only.
+/// Only the first failures are kept.
 #[tokio::test]
 async fn failures_are_bounded() {
     let (_trigger, _shutdown, tasks) = tasks();

@@ -1,4 +1,4 @@
-//! What the CA makes, keeps and renews.
+//! The files that the CA creates, keeps and renews.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Keys and the directory are private, certificates carry the asked and the local names for 397 days.
+/// The directory and the keys are private. Certificates carry the given and the local names, and are valid for 397
+/// days.
 #[test]
 fn issues_private_identities() {
     let dir = TempDir::new().unwrap();
@@ -35,18 +36,19 @@ fn issues_private_identities() {
     assert!(ca.expires_in.unwrap() > DAY * (CA_DAYS - 1));
 }
 
-/// A directory that others can look into is closed.
+/// A directory that other users can read is made private.
 #[test]
-fn closes_open_directories() {
+fn makes_directories_private() {
     let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     Authority::open_or_create(dir.path()).unwrap();
     assert_eq!(mode(dir.path()), 0o700);
 }
 
-/// A second start keeps CA and certificates; a new name, too little time, a lost key or another CA make a new one.
+/// A second start keeps the CA and the certificates. A certificate is issued again for a new name, too little remaining
+/// time, a missing key or another CA.
 #[test]
-fn keeps_what_is_valid() {
+fn keeps_valid_certificates() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::open_or_create(dir.path()).unwrap();
     let files = authority.issue("doppler", &[]).unwrap();
@@ -76,7 +78,8 @@ fn keeps_what_is_valid() {
     assert!(changed(&authority, &[], now));
 }
 
-/// A CA that ends soon is renewed with its key: what it signed stays valid. No leaf outlives its CA.
+/// A CA that expires soon is renewed with its key, so that the certificates it has signed stay valid. No certificate is
+/// valid for longer than its CA.
 #[test]
 fn renews_the_ca_with_its_key() {
     let dir = TempDir::new().unwrap();
@@ -87,7 +90,7 @@ fn renews_the_ca_with_its_key() {
     params.distinguished_name = subject("weir CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let now = SystemTime::now();
-    valid(&mut params, now, now + DAY * 29);
+    set_validity(&mut params, now, now + DAY * 29);
     fs::write(&cert, params.self_signed(&key_pair(&key).unwrap()).unwrap().pem()).unwrap();
 
     Authority::open_or_create(dir.path()).unwrap();
@@ -101,9 +104,9 @@ fn renews_the_ca_with_its_key() {
     assert!(CertificateStatus::of(&files.cert, &leaf[0]).unwrap().not_after <= ca.not_after);
 }
 
-/// Names that would leave the directory or shadow the CA are refused.
+/// Names that would lead out of the directory or overwrite the CA are refused.
 #[test]
-fn refuses_odd_names() {
+fn refuses_unsafe_names() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::open_or_create(dir.path()).unwrap();
     for name in ["", "ca", "../doppler", "a/b", ".lock", "späm"] {
@@ -114,7 +117,7 @@ fn refuses_odd_names() {
     }
 }
 
-/// A CA without its key, or with another's, says which file is wrong.
+/// The error for a CA without its key, or with another key, names the file.
 #[test]
 fn names_the_damaged_file() {
     let dir = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! PEM that comes with a destination, in memory and not in files.
+//! Certificates and keys of a destination, which are given as PEM texts and not as files.
 
 use rustls::Error;
 use rustls::sign::CertifiedKey;
@@ -7,43 +7,43 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{CertificateStatus, provider};
 
-/// PEM that was given for one destination and is not usable. The texts hold nothing of it.
+/// Why a PEM text of a destination is not usable. The error texts contain nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// No certificate.
+    /// The client certificate's text contains no certificate.
     #[error("client certificate holds no certificate in PEM form")]
     NoCertificate,
-    /// No key.
+    /// The client key's text contains no private key.
     #[error("client key holds no private key in PEM form")]
     NoKey,
-    /// Two that do not belong together.
+    /// The client key does not belong to the client certificate.
     #[error("client key does not belong to the client certificate")]
     Mismatch,
-    /// A certificate or a key that is of no use.
+    /// The client certificate or key is of a kind that is not supported.
     #[error("client certificate or key is not usable: {0}")]
     Unusable(String),
-    /// No CA.
+    /// The CA's text contains no certificate.
     #[error("CA holds no certificate in PEM form")]
     NoAuthority,
 }
 
-/// Whether a certificate and its key can be shown to a server. How long it is valid does not matter.
+/// Checks that a certificate and its key can be used for a client. The certificate may have expired.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Why they cannot be used.
 pub fn check_identity(cert: &[u8], key: &[u8]) -> Result<CertificateStatus, PemError> {
     identity(cert, key).map(|(_, status)| status)
 }
 
-/// Whether there is a CA certificate in `pem`.
+/// Checks that `pem` contains a CA certificate.
 ///
 /// # Errors
-/// When there is none.
+/// When it contains none.
 pub fn check_authority(pem: &[u8]) -> Result<(), PemError> {
     authority(pem).map(|_| ())
 }
 
-/// A certificate with its key, whatever its time.
+/// Reads a certificate with its key. The certificate may have expired.
 pub(super) fn identity(cert: &[u8], key: &[u8]) -> Result<(CertifiedKey, CertificateStatus), PemError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
     let chain = chain
@@ -59,7 +59,7 @@ pub(super) fn identity(cert: &[u8], key: &[u8]) -> Result<(CertifiedKey, Certifi
     Ok((identity, status))
 }
 
-/// The usable certificates of `pem`; what is none is passed over, as Go does.
+/// Reads the certificates in `pem`. Sections that are no certificate are skipped, as Go does.
 pub(super) fn authority(pem: &[u8]) -> Result<Vec<(CertificateDer<'static>, CertificateStatus)>, PemError> {
     let read = |certificate: CertificateDer<'static>| {
         let status = CertificateStatus::read(&certificate).ok()?;

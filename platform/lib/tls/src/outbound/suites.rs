@@ -1,4 +1,4 @@
-//! Which cipher suites are offered to whom.
+//! The cipher suites that are offered to destinations.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,16 +8,16 @@ use thiserror::Error;
 
 use crate::provider;
 
-/// A choice of TLS 1.2 cipher suites.
+/// A selection of TLS 1.2 cipher suites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CipherSuites(Vec<CipherSuite>);
 
 impl CipherSuites {
-    /// Reads a list separated by colons, in OpenSSL's or the RFCs' names. Suites that we do not have are left out, as long
-    /// as one is left.
+    /// Reads a list of names that are separated by colons, in the spelling of OpenSSL or of the RFCs. Suites that are
+    /// not supported are left out, as long as one is left.
     ///
     /// # Errors
-    /// The names, when none of them is known.
+    /// The list, when none of its suites is supported.
     pub fn parse(list: &str) -> Result<Self, UnknownSuites> {
         let known = |name: &str| {
             let name = name.trim();
@@ -34,11 +34,12 @@ impl CipherSuites {
     }
 }
 
-/// No cipher suite of the list is known.
+/// The error of a list without a supported cipher suite.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("cipher suites `{0}` are all unknown or not secure")]
 pub struct UnknownSuites(String);
 
+/// The supported suites of TLS 1.2, each with its names in OpenSSL and in the RFCs.
 const SUITES: [(CipherSuite, [&str; 2]); 6] = [
     (
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -78,7 +79,7 @@ const SUITES: [(CipherSuite, [&str; 2]); 6] = [
     ),
 ];
 
-/// What the original's internal services speak.
+/// The cipher suites that the original's internal services accept.
 pub(super) static INTERNAL: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     narrowed(|suite| {
         matches!(
@@ -88,7 +89,7 @@ pub(super) static INTERNAL: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     })
 });
 
-/// The provider with all of TLS 1.3, and of TLS 1.2 only the suites that `keep` says.
+/// The provider with all suites of TLS 1.3, and with those suites of TLS 1.2 for which `keep` is true.
 pub(super) fn narrowed(keep: impl Fn(CipherSuite) -> bool) -> Arc<CryptoProvider> {
     let mut provider = (*provider::ring()).clone();
     provider
@@ -103,7 +104,7 @@ impl CipherSuites {
         Self(suites)
     }
 
-    /// The provider with these suites of TLS 1.2.
+    /// The provider with this selection of TLS 1.2 suites.
     pub(super) fn provider(&self) -> Arc<CryptoProvider> {
         narrowed(|suite| self.0.contains(&suite))
     }

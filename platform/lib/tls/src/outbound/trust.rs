@@ -1,4 +1,4 @@
-//! The CAs that all destinations have in common.
+//! The CAs that are trusted for all destinations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use rustls_pki_types::CertificateDer;
 use crate::reload::Reloading;
 use crate::{TlsError, material, provider};
 
-/// The CAs that every destination's certificate may come from. Clones share them.
+/// The CAs that are trusted for every destination. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Trust {
     anchors: Arc<Reloading<Anchors>>,
 }
 
-/// The CAs as they are now.
+/// The CAs that are trusted at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Anchors {
     pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
-    /// As they were given, to compare with the server's own certificate.
+    /// The certificates of the CA file, to compare with the server's certificate.
     pub(super) given: Arc<[CertificateDer<'static>]>,
 }
 
 impl Trust {
-    /// The system's CAs and those in the file `extra`, which is followed. A system without CAs is none that anything goes
-    /// wrong with until somebody needs them.
+    /// Trusts the system's CAs and those in the file `extra`, which is reloaded when it changes. A system without CAs
+    /// is not an error, because each destination may have its own.
     ///
     /// # Errors
-    /// When the file is not readable, or holds no valid certificate.
+    /// When the file cannot be read, or contains no valid certificate.
     pub fn system(extra: Option<&Path>) -> Result<Self, TlsError> {
         let loaded = rustls_native_certs::load_native_certs();
         if loaded.certs.is_empty() {
@@ -41,18 +41,18 @@ impl Trust {
         Self::new(roots, extra)
     }
 
-    /// The CAs in the file, which is followed, and no others.
+    /// Trusts only the CAs in the file, which is reloaded when it changes.
     ///
     /// # Errors
-    /// As [`Trust::system`].
+    /// See [`Trust::system`].
     pub fn only(file: &Path) -> Result<Self, TlsError> {
         Self::new(RootCertStore::empty(), Some(file))
     }
 
-    /// No CA at all: each destination has to bring its own.
+    /// Trusts no CA: each destination needs one of its own.
     ///
     /// # Errors
-    /// Never, as it reads no file.
+    /// Never, because no file is read.
     pub fn none() -> Result<Self, TlsError> {
         Self::new(RootCertStore::empty(), None)
     }
@@ -68,6 +68,7 @@ impl Trust {
             let mut given = Vec::new();
             if let Some(path) = &extra {
                 roots.roots.extend(material::roots(path)?.roots.iter().cloned());
+                // Trust anchors have only a name and a key, so the certificates are kept for the comparison.
                 given = material::certificates(path)?;
             }
             Ok(Anchors {
@@ -81,7 +82,7 @@ impl Trust {
     }
 }
 
-/// Verifies chains that end in one of `roots`; none if there are none.
+/// A verifier of chains that end in one of `roots`, or `None` without roots.
 pub(super) fn verifier(roots: RootCertStore) -> Result<Option<Arc<WebPkiServerVerifier>>, Error> {
     if roots.is_empty() {
         return Ok(None);

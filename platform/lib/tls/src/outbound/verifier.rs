@@ -1,4 +1,5 @@
-//! Verifies a server's chain against two trust stores, its own and that of all, and says which certificate fails.
+//! Verifies a server's chain with two trust stores, that of the destination and the shared one, and explains which
+//! certificate fails.
 
 use std::sync::Arc;
 
@@ -12,21 +13,21 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::trust::{Anchors, verifier};
 use crate::{CertificateStatus, ChainError, provider};
 
-/// Verifies a server's chain, and says which of its certificates fails.
+/// A verifier of server certificates that explains which certificate of a chain fails.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    /// None: anything goes.
+    /// The trust stores. `None` accepts any certificate.
     pub(super) verifiers: Option<Verifiers>,
 }
 
-/// Whom a chain may come from.
+/// The trust stores of one destination.
 #[derive(Debug)]
 pub(super) struct Verifiers {
     own: Option<Arc<WebPkiServerVerifier>>,
     shared: Arc<Anchors>,
-    /// Own CAs as they were given.
+    /// The destination's own CA certificates, to compare with the server's certificate.
     given: Vec<CertificateDer<'static>>,
-    /// Own CAs whose time is over: not used.
+    /// The destination's own CAs that have expired and are not used.
     expired: Vec<CertificateStatus>,
 }
 
@@ -40,7 +41,7 @@ impl Verifiers {
         }
     }
 
-    /// Trusts the destination's own CAs, too.
+    /// Adds the destination's own CAs.
     pub(super) fn add(&mut self, found: Vec<(CertificateDer<'static>, CertificateStatus)>) -> Result<(), Error> {
         let mut roots = RootCertStore::empty();
         for (certificate, status) in found {
@@ -48,6 +49,7 @@ impl Verifiers {
                 self.expired.push(status);
                 continue;
             }
+            // A certificate that cannot be a CA is left out here, and is still accepted as the server's own.
             roots.add_parsable_certificates([certificate.clone()]);
             self.given.push(certificate);
         }
@@ -55,6 +57,7 @@ impl Verifiers {
         Ok(())
     }
 
+    /// Verifies a chain with either trust store.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -67,7 +70,7 @@ impl Verifiers {
         for verifier in [&self.own, &self.shared.verifier].into_iter().flatten() {
             match verifier.verify_server_cert(leaf, intermediates, name, ocsp, now) {
                 Ok(_) => return Ok(()),
-                // A CA that does not know the server has nothing to say about it.
+                // The error of a store that knows the issuer is the one to report.
                 Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
                 Err(error) => reason = error,
             }
@@ -79,7 +82,7 @@ impl Verifiers {
     }
 }
 
-/// A certificate that was given as CA and is the server's own: its time and its names count.
+/// Verifies a server certificate that was given as CA: its validity and its names are checked.
 fn pinned(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let status = CertificateStatus::read(leaf).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     if status.is_expired() {

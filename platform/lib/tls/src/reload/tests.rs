@@ -1,4 +1,4 @@
-//! When the value follows its files, without waiting: the time of the last look is turned back instead.
+//! How a value follows its files. The tests do not wait, but set the time of the last check back.
 
 use std::fs;
 
@@ -29,10 +29,10 @@ fn reloading() -> (TempDir, PathBuf, Reloading<String>) {
 }
 
 fn a_second_passes<T>(value: &Reloading<T>) {
-    value.watch.lock().looked -= LOOK_EVERY;
+    value.watch.lock().checked -= CHECK_INTERVAL;
 }
 
-/// Not looked at again within a second, then followed.
+/// A change is not noticed within a second of the last check, and noticed after that.
 #[test]
 fn follows_once_a_second() {
     let (_dir, path, value) = reloading();
@@ -42,9 +42,9 @@ fn follows_once_a_second() {
     assert_eq!(*value.get(), "two!");
 }
 
-/// A broken or missing file keeps the old value, complains once, and the next good one is taken.
+/// A broken or missing file keeps the old value and causes one warning. The next usable file is read.
 #[test]
-fn broken_files_change_nothing() {
+fn broken_files_keep_the_old_value() {
     let (_dir, path, value) = reloading();
     for content in [Some("broken"), Some("broken again"), None] {
         match content {
@@ -61,7 +61,7 @@ fn broken_files_change_nothing() {
     assert_eq!(value.watch.lock().swallowed, 0);
 }
 
-/// A value made from another follows the same files by itself.
+/// A value that is made from another one follows the files by itself.
 #[test]
 fn mapped_values_follow() {
     let (_dir, path, value) = reloading();

@@ -1,12 +1,14 @@
-//! `GET /weir/v1/rights[?client_id=…[&user_id=…]]`: which sources somebody may read, by their groups `logs.read.<source id>`.
+//! `GET /weir/v1/rights[?client_id=…[&user_id=…]]`: which sources somebody may read, by their groups `logs.read.<source
+//! id>`.
 //!
 //! ```text
 //! {"sources": ["3f5cbb6b-…", "web"]}
 //! ```
 //!
-//! Without parameters it is the bearer of the token that is shown. Faces of the stack, as clients with `uaa.resource`, ask
-//! for the user and the client that a token names: what the user's groups and the client's scopes both allow, or, without
-//! `user_id`, what the client's own authorities do. Who is not there, or not active, may read nothing.
+//! Without parameters, the answer is for the bearer of the token that is shown. Servers of the stack, as clients with
+//! `uaa.resource`, ask for the user and the client that a token names. The answer is then what the user's groups and
+//! the client's scopes both allow, or, without `user_id`, what the client's own authorities allow. A user or client
+//! that does not exist, or is not active, may read nothing.
 
 use std::collections::BTreeSet;
 

@@ -286,7 +286,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     assert_eq!(uaa.reads(all).await, ["my-app", "other.app"]);
 }
 
-/// What the bearers of tokens may read is for faces and for themselves.
+/// The rights of a bearer are given to the servers of the stack and to the bearer itself.
 pub async fn rights(uaa: &Uaa) {
     let user = uaa.add_user("richard", "pw").await;
     uaa.add_to_group(&user, "logs.read.web").await;

@@ -1,13 +1,13 @@
-//! Tokens that somebody made up, borrowed or bent.
+//! Tokens that an attacker has forged, reused or changed.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::claims::Payload;
 
-/// Scopes say what a good token opens.
+/// A valid token allows what its scopes say.
 #[tokio::test]
-async fn good_tokens_open_what_they_say() {
+async fn a_valid_token_allows_what_its_scopes_say() {
     let setup = Setup::new();
     let admin = setup
         .check(&setup.issuer.token("admin", &["doppler.firehose", "openid"]))
@@ -32,7 +32,7 @@ async fn good_tokens_open_what_they_say() {
         Err(Denied::NotFound)
     );
     assert_eq!(setup.verifier.firehose(Some(&token)).await, Err(Denied::Forbidden));
-    // A token of the platform that says nothing about logs is valid, and opens nothing.
+    // A token without a scope for logs is valid, and allows no source.
     let nobody = setup
         .check(&setup.issuer.token("nobody", &["cloud_controller.read"]))
         .await
@@ -42,9 +42,9 @@ async fn good_tokens_open_what_they_say() {
     assert_eq!(setup.verifier.check(Some("bearer ")).await, Err(Denied::Missing));
 }
 
-/// `none` and friends, with and without a signature.
+/// Other algorithms than RS256, such as `none`, are refused with and without a signature.
 #[tokio::test]
-async fn algorithms_are_not_the_tokens_choice() {
+async fn a_token_does_not_choose_its_algorithm() {
     let setup = Setup::new();
     let claims = setup.issuer.claims("admin", &["doppler.firehose"]);
     for alg in [
@@ -65,7 +65,7 @@ async fn algorithms_are_not_the_tokens_choice() {
             Denied::Invalid
         );
     }
-    // The right algorithm without its signature, or with an empty one of the right length.
+    // The right algorithm without a signature, or with a signature of zeros of the right length.
     let good = setup.issuer.sign(&claims);
     let (signed, _) = good.rsplit_once('.').unwrap();
     for signature in [
@@ -77,9 +77,9 @@ async fn algorithms_are_not_the_tokens_choice() {
     }
 }
 
-/// A MAC with the public key, which everybody has, as its secret.
+/// A MAC whose secret is the public key, which everybody has, is refused.
 #[tokio::test]
-async fn public_keys_are_no_secrets() {
+async fn a_mac_with_the_public_key_is_refused() {
     let setup = Setup::new();
     let claims = URL_SAFE_NO_PAD.encode(setup.issuer.claims("admin", &["doppler.firehose"]).to_string());
     let (jwks, der) = (setup.issuer.jwks(), setup.issuer.public_der(0));
@@ -94,13 +94,13 @@ async fn public_keys_are_no_secrets() {
     }
 }
 
-/// `kid` is a name in the issuer's list, not a path, a query, or a choice of another list.
+/// The `kid` of a token is looked up as a name only, and not used as a path, a query or a URL.
 #[tokio::test]
 async fn key_names_are_only_names() {
     let setup = Setup::new();
     assert!(setup.with(|_| ()).await.is_ok());
     let claims = setup.issuer.claims("admin", &["doppler.firehose"]);
-    // The first of them makes the issuer be asked; those within five seconds wait for the same answer.
+    // The first token causes a fetch of keys. The others come within five seconds and wait for one more.
     let kids = [
         "../../../../dev/null",
         "/proc/self/environ",
@@ -135,9 +135,9 @@ async fn key_names_are_only_names() {
     }
 }
 
-/// What a token says about where its key is does not matter: not if the key is good, and not if it is not.
+/// Header fields that carry or locate a key are ignored, whether the signature is valid or not.
 #[tokio::test]
-async fn tokens_bring_no_keys() {
+async fn a_token_does_not_bring_its_key() {
     let setup = Setup::new();
     let mut header = json!({
         "alg": "RS256", "typ": "JWT", "kid": kid(0), "jku": "https://evil.test/keys", "x5u": "https://evil.test/x",
@@ -163,9 +163,9 @@ async fn tokens_bring_no_keys() {
     }
 }
 
-/// Times, with five seconds between the clocks.
+/// The times of a token are checked, with five seconds of leeway between the clocks.
 #[tokio::test]
-async fn times_are_looked_at() {
+async fn times_are_checked() {
     let setup = Setup::new();
     let at = now();
     assert_eq!(
@@ -203,9 +203,9 @@ async fn times_are_looked_at() {
     );
 }
 
-/// Who issued it, for whom, and what kind of token it is.
+/// A token with another issuer or audience, without a claim that it needs, or of another kind is refused.
 #[tokio::test]
-async fn issuer_audience_and_kind_must_fit() {
+async fn issuer_audience_and_kind_are_checked() {
     let setup = Setup::new();
     for issuer in [
         json!("https://uaa.test/oauth/token/"),
@@ -263,7 +263,7 @@ async fn issuer_audience_and_kind_must_fit() {
     assert_eq!(anonymous.await, Err(Denied::Invalid));
 }
 
-/// Scopes are a list of whole words.
+/// Scopes are a list of complete names: other forms are refused, and other names allow nothing.
 #[tokio::test]
 async fn scopes_are_exact() {
     let setup = Setup::new();
@@ -293,7 +293,7 @@ async fn scopes_are_exact() {
         .with(|claims| drop(claims.as_object_mut().unwrap().remove("scope")))
         .await;
     assert!(without.unwrap().scope().is_empty());
-    // Authorities are the client's, not this token's.
+    // The claim `authorities` says what the client may do, not what this token allows.
     let client = setup.with(|claims| {
         claims["scope"] = json!([]);
         claims["authorities"] = json!(["doppler.firehose"]);
@@ -301,7 +301,7 @@ async fn scopes_are_exact() {
     assert!(client.await.unwrap().scope().is_empty());
 }
 
-/// A claim or header that stands there twice: whoever reads the first and whoever reads the last disagree.
+/// A claim or header field that stands there twice is refused, because two readers could take different ones.
 #[tokio::test]
 async fn duplicates_are_refused() {
     let setup = Setup::new();
@@ -320,15 +320,15 @@ async fn duplicates_are_refused() {
     );
 }
 
-/// Too long, too short, too many parts, other alphabets, trailing bits, other media.
+/// Tokens that are too long, too short, or have too many parts, another alphabet or surplus bits are refused.
 #[tokio::test]
-async fn shapes_are_strict() {
+async fn the_form_is_strict() {
     let setup = Setup::new();
     let good = setup.issuer.token("admin", &["doppler.firehose"]);
     assert!(setup.check(&good).await.is_ok());
     let parts: Vec<&str> = good.split('.').collect();
     let (header, payload, signature) = (parts[0], parts[1], parts[2]);
-    let mut bent = vec![
+    let mut malformed = vec![
         String::new(),
         ".".to_owned(),
         "..".to_owned(),
@@ -350,14 +350,14 @@ async fn shapes_are_strict() {
         format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(b"\xff\xfe")),
         format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("[".repeat(10_000))),
     ];
-    // Any other letter anywhere breaks it, also one that differs in bits that carry nothing.
+    // A different letter at any place makes the token invalid, even if it differs only in bits that carry nothing.
     for at in [0, header.len() + 3, good.len() - 1] {
         let other = if good.as_bytes()[at] == b'A' { 'B' } else { 'A' };
         let mut changed = good.clone();
         changed.replace_range(at..=at, &other.to_string());
-        bent.push(changed);
+        malformed.push(changed);
     }
-    for token in bent {
+    for token in malformed {
         let denied = setup.denied(&token).await;
         let start: String = token.chars().take(60).collect();
         assert!(matches!(denied, Denied::Invalid | Denied::Missing), "{start}: {denied}");
@@ -367,7 +367,7 @@ async fn shapes_are_strict() {
     assert_eq!(setup.denied(&format!("bearer bearer {good}")).await, Denied::Invalid);
 }
 
-/// A user with hundreds of groups is let in, one with more than fits is refused, and neither takes long.
+/// The token of a user with hundreds of groups is accepted, and one that is longer than the limit is refused.
 #[tokio::test]
 async fn large_tokens() {
     let setup = Setup::new();
@@ -390,7 +390,7 @@ async fn large_tokens() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever is sent: no panic, and no way in.
+    /// Random text is refused without a panic.
     #[test]
     fn noise_is_refused(header in "\\PC{0,60}", payload in "\\PC{0,60}", signature in proptest::collection::vec(any::<u8>(), 0..300), raw in "\\PC{0,80}") {
         let token = format!(
@@ -399,20 +399,20 @@ proptest! {
             URL_SAFE_NO_PAD.encode(payload),
             URL_SAFE_NO_PAD.encode(signature)
         );
-        prop_assert!(Shown::parse(&token).is_err());
-        prop_assert!(Shown::parse(&raw).is_err());
+        prop_assert!(ParsedToken::parse(&token).is_err());
+        prop_assert!(ParsedToken::parse(&raw).is_err());
     }
 
-    /// Objects that look like headers and claims: no panic, and what is read is what stands there.
+    /// Random objects of the form of a header and claims are refused without a panic, or read with their values.
     #[test]
     fn objects_are_read_or_refused(alg in "RS256|none|HS256|", kid in "[ -~]{0,20}", exp in any::<i64>(), scope in proptest::collection::vec("[a-z.]{0,12}", 0..5), extra in "[a-z]{1,8}", value in any::<f64>()) {
         let header = json!({"alg": alg, "kid": kid, extra.clone(): value});
         let mut claims = json!({"iss": "i", "aud": ["a"], "exp": exp, "jti": "j", "cid": "c", "scope": scope});
         claims.as_object_mut().unwrap().entry(extra).or_insert(json!(value));
         let token = format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        if let Ok(shown) = Shown::parse(&token) {
-            prop_assert!(alg == "RS256" && shown.key_id == kid);
-            if let Ok(payload) = shown.jwt.claims::<Payload>() {
+        if let Ok(parsed) = ParsedToken::parse(&token) {
+            prop_assert!(alg == "RS256" && parsed.key_id == kid);
+            if let Ok(payload) = parsed.jwt.claims::<Payload>() {
                 prop_assert_eq!(payload.exp, exp);
                 let claims = payload.into_claims().unwrap();
                 prop_assert!(scope.iter().all(|scope| claims.has_scope(scope)));

@@ -1,4 +1,5 @@
-//! Keys that change, an issuer that goes away, tokens that end while somebody is being served.
+//! Changes over time: keys that change, an issuer that becomes unreachable, tokens that end while their caller is
+//! served.
 
 use weir_service::Clock;
 
@@ -7,7 +8,7 @@ use crate::access::{Access, ScopeFuture};
 use crate::claims::Claims;
 use tokio::sync::watch;
 
-/// A token is verified once; what could make it bad makes it be verified again.
+/// A token is verified once, and again after a change that could make it invalid.
 #[tokio::test]
 async fn verified_tokens_are_remembered() {
     let setup = Setup::new();
@@ -17,7 +18,7 @@ async fn verified_tokens_are_remembered() {
     }
     let stats = setup.verifier.stats();
     assert_eq!((stats.verified, stats.hits, stats.refused, stats.keys), (1, 9, 0, 1));
-    setup.issuer.revoke(What::Token {
+    setup.issuer.revoke(Revoked::Token {
         jti: "other".to_owned(),
     });
     eventually("the revocation is seen", || setup.verifier.stats().revocations == 1).await;
@@ -25,7 +26,7 @@ async fn verified_tokens_are_remembered() {
     assert_eq!(setup.verifier.stats().verified, 2);
 }
 
-/// An unknown key is asked for, and a token signed with it is good at once: nobody is refused during a rotation.
+/// A token with an unknown key causes a fetch of keys and is accepted at once. Nobody is refused during a rotation.
 #[tokio::test(start_paused = true)]
 async fn rotation_with_overlap() {
     let setup = Setup::new();
@@ -37,7 +38,7 @@ async fn rotation_with_overlap() {
     setup.check(&old).await.unwrap();
 }
 
-/// A key that is withdrawn takes its tokens with it, also those that are being served.
+/// When a key is withdrawn, its tokens are refused, and callers that are being served with them end.
 #[tokio::test(start_paused = true)]
 async fn rotation_without_overlap() {
     let setup = Setup::new();
@@ -53,7 +54,7 @@ async fn rotation_without_overlap() {
         .unwrap();
 }
 
-/// However many unknown keys are shown, the issuer is asked once in five seconds.
+/// However many unknown keys are shown, keys are fetched at most once in five seconds.
 #[tokio::test(start_paused = true)]
 async fn unknown_keys_do_not_flood_the_issuer() {
     let setup = Setup::new();
@@ -82,16 +83,16 @@ async fn unknown_keys_do_not_flood_the_issuer() {
     );
 }
 
-/// A verifier that starts knows nothing of what was revoked before: until it does, no token counts.
+/// No token is accepted until the verifier has read the revocations from before its start.
 #[tokio::test(start_paused = true)]
-async fn what_was_revoked_before_the_start() {
-    let (trigger, context) = Context::new("face");
+async fn revocations_from_before_the_start_count() {
+    let (trigger, context) = Context::new("server");
     let issuer = TestIssuer::new();
     let (revoked, good) = (
         issuer.token("admin", &["doppler.firehose"]),
         issuer.token("dev", &["logs.read.app"]),
     );
-    issuer.revoke(What::User {
+    issuer.revoke(Revoked::User {
         user_id: "id-of-admin".to_owned(),
         client_id: None,
     });
@@ -105,13 +106,13 @@ async fn what_was_revoked_before_the_start() {
     drop(trigger);
 }
 
-/// A router that does not know UAA yet says that there is no feed: that is no word about what was revoked.
+/// A router that does not know UAA yet answers that there is no feed. No token is accepted because of that.
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_at_first() {
-    let (_trigger, context) = Context::new("face");
+async fn a_feed_that_is_missing_at_first_is_awaited() {
+    let (_trigger, context) = Context::new("server");
     let issuer = TestIssuer::new();
     let revoked = issuer.token("admin", &["doppler.firehose"]);
-    issuer.revoke(What::User {
+    issuer.revoke(Revoked::User {
         user_id: "id-of-admin".to_owned(),
         client_id: None,
     });
@@ -133,9 +134,9 @@ async fn what_is_missing_at_first() {
     assert_eq!(verifier.check(Some(&revoked)).await.unwrap_err(), Denied::Revoked);
 }
 
-/// Without any key nothing can be said; with the keys of earlier, their tokens stay good while the issuer is away.
+/// Without any key no token can be checked. With known keys, their tokens stay valid while the issuer is unreachable.
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_is_away() {
+async fn known_keys_are_used_while_the_issuer_is_unreachable() {
     let setup = Setup::new();
     let token = setup.issuer.token("admin", &["doppler.firehose"]);
     setup.issuer.set_away(true);
@@ -157,21 +158,21 @@ async fn an_issuer_that_is_away() {
     );
 }
 
-/// Each way of revoking ends the token and whoever is served with it, and nobody else.
+/// Each kind of revocation ends the token and the caller that is served with it, and no other caller.
 #[tokio::test]
 async fn revocation_ends_streams() {
-    for what in [
-        What::User {
+    for revoked in [
+        Revoked::User {
             user_id: "id-of-dev".to_owned(),
             client_id: None,
         },
-        What::Client {
+        Revoked::Client {
             client_id: "cf".to_owned(),
         },
-        What::Signature {
+        Revoked::Signature {
             rev_sig: "digest of dev".to_owned(),
         },
-        What::Token {
+        Revoked::Token {
             jti: "token-0".to_owned(),
         },
     ] {
@@ -180,9 +181,9 @@ async fn revocation_ends_streams() {
         let caller = setup.check(&token).await.unwrap();
         assert_eq!(caller.standing(), Ok(()));
         assert!(futures::FutureExt::now_or_never(caller.ended()).is_none());
-        setup.issuer.revoke(what.clone());
+        setup.issuer.revoke(revoked.clone());
         let ended = tokio::time::timeout(Duration::from_secs(20), caller.ended()).await;
-        assert_eq!(ended, Ok(Ended::Revoked), "{what:?}");
+        assert_eq!(ended, Ok(Ended::Revoked), "{revoked:?}");
         assert_eq!(caller.standing(), Err(Ended::Revoked));
         assert_eq!(setup.denied(&token).await, Denied::Revoked);
         let mut other = setup.issuer.claims("other", &["logs.read.app"]);
@@ -191,11 +192,11 @@ async fn revocation_ends_streams() {
     }
 }
 
-/// A caller ends when its token does, whatever the cache remembers; a clock that is set forward counts too.
+/// A caller ends when its token expires, even if the token is in the cache. A clock that is set forward counts too.
 #[tokio::test(start_paused = true)]
 async fn expiry_ends_streams() {
     let issuer = TestIssuer::new();
-    let (_trigger, context) = Context::new("face");
+    let (_trigger, context) = Context::new("server");
     let start = now();
     let (hands, clock) = Clock::manual(start * 1_000_000_000);
     let verifier = Verifier::start(
@@ -218,19 +219,19 @@ async fn expiry_ends_streams() {
     assert!(verifier.check(Some(&token)).await.is_ok(), "the leeway");
     hands.advance(Duration::from_secs(1));
     assert_eq!(verifier.check(Some(&token)).await, Err(Denied::Expired));
-    // Not later than when the wall clock is looked at again.
+    // The wall clock is read every 30 seconds.
     let ended = tokio::time::timeout(Duration::from_secs(31), ended).await;
     assert_eq!(ended.unwrap().unwrap(), Ended::Expired);
 }
 
-/// Answers as it is told, from events.
+/// An access whose answers the test sets.
 #[derive(Debug)]
-struct Told {
+struct ScriptedAccess {
     sources: Mutex<Vec<&'static str>>,
     changes: watch::Sender<u64>,
 }
 
-impl Access for Told {
+impl Access for ScriptedAccess {
     fn scope<'a>(&'a self, _claims: &'a Claims) -> ScopeFuture<'a> {
         let scope = Scope::sources(self.sources.lock().iter().copied());
         Box::pin(async { Ok(scope) })
@@ -241,19 +242,19 @@ impl Access for Told {
     }
 }
 
-/// Who loses the right to read something while reading is told so; who gains some is not disturbed.
+/// A caller that loses a right while it is served ends. One that gains a right goes on.
 #[tokio::test]
 async fn rights_that_change() {
     let issuer = TestIssuer::new();
-    let (_trigger, context) = Context::new("face");
-    let told = Arc::new(Told {
+    let (_trigger, context) = Context::new("server");
+    let access = Arc::new(ScriptedAccess {
         sources: Mutex::new(vec!["a"]),
         changes: watch::Sender::new(0),
     });
     let verifier = Verifier::start(
         &issuer.config(),
         Arc::clone(&issuer) as Arc<dyn Issuer>,
-        Arc::clone(&told) as Arc<dyn Access>,
+        Arc::clone(&access) as Arc<dyn Access>,
         Clock::system(),
         &context.shutdown,
         &context.tasks,
@@ -261,8 +262,8 @@ async fn rights_that_change() {
     let token = issuer.token("dev", &["cloud_controller.read"]);
     let caller = verifier.check(Some(&token)).await.unwrap();
     assert!(caller.may_read("a") && !caller.may_read("b"));
-    *told.sources.lock() = vec!["a", "b"];
-    told.changes.send_modify(|change| *change += 1);
+    *access.sources.lock() = vec!["a", "b"];
+    access.changes.send_modify(|change| *change += 1);
     for _ in 0..1_000 {
         if verifier.check(Some(&token)).await.unwrap().may_read("b") {
             break;
@@ -271,8 +272,8 @@ async fn rights_that_change() {
     }
     assert!(verifier.check(Some(&token)).await.unwrap().may_read("b"));
     assert!(futures::FutureExt::now_or_never(caller.ended()).is_none());
-    *told.sources.lock() = vec!["b"];
-    told.changes.send_modify(|change| *change += 1);
+    *access.sources.lock() = vec!["b"];
+    access.changes.send_modify(|change| *change += 1);
     let ended = tokio::time::timeout(Duration::from_secs(20), caller.ended()).await;
     assert_eq!(ended, Ok(Ended::Withdrawn));
 }

@@ -1,8 +1,8 @@
-//! Asking a client for a certificate without insisting on one.
+//! A verifier for servers that ask a client for a certificate and do not require one.
 //!
-//! A public face must not turn a client away because of a certificate that another server gave it: the handshake succeeds
-//! whatever certificate is shown, and what it is worth is decided afterwards ([`crate::ServerTls::knows`]). That the client
-//! holds the certificate's key is proved in the handshake in any case.
+//! A public server must not refuse a client because it shows a certificate that is meant for another server. The
+//! handshake therefore succeeds with any certificate, and the certificate is verified afterwards
+//! ([`crate::ServerTls::knows`]). The handshake proves in any case that the client has the certificate's key.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-/// Names the CA in the request for a certificate, and accepts any certificate or none.
+/// A verifier that names the CA in the request for a certificate, and accepts any certificate or none.
 #[derive(Debug)]
-pub(crate) struct Asking {
+pub(crate) struct OptionalClientCert {
     inner: Arc<dyn ClientCertVerifier>,
 }
 
-impl Asking {
+impl OptionalClientCert {
     pub(crate) fn new(inner: Arc<dyn ClientCertVerifier>) -> Self {
         Self { inner }
     }
 }
 
-impl ClientCertVerifier for Asking {
+impl ClientCertVerifier for OptionalClientCert {
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -38,6 +38,7 @@ impl ClientCertVerifier for Asking {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        // Verified after the handshake, by `ServerTls::knows`.
         Ok(ClientCertVerified::assertion())
     }
 

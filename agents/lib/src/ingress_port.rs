@@ -19,15 +19,15 @@ const MAX_MESSAGE: usize = 10 << 20;
 const MAX_HELLO: usize = 1 << 10;
 
 /// An open port with the agent's certificate. Clients can connect at once, but their connections wait until
-/// [`Face::serve`] runs.
+/// [`IngressPort::serve`] runs.
 #[derive(Debug)]
-pub struct Face {
+pub struct IngressPort {
     listener: TcpListener,
     address: SocketAddr,
     tls: ServerTls,
 }
 
-impl Face {
+impl IngressPort {
     /// Reads the certificates and opens the port.
     ///
     /// # Errors

@@ -375,7 +375,7 @@ async fn clients_without_credentials_are_refused() {
 /// An HTTP/2 connection to a public port.
 struct Http2 {
     sender: hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>,
-    face: String,
+    url: String,
 }
 
 impl Http2 {
@@ -391,7 +391,7 @@ impl Http2 {
         tokio::spawn(connection);
         Self {
             sender,
-            face: format!("https://{address}"),
+            url: format!("https://{address}"),
         }
     }
 
@@ -400,7 +400,7 @@ impl Http2 {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let mut request = http::Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.face))
+            .uri(format!("{}{path}", self.url))
             .header("content-type", "text/plain");
         for field in fields {
             request = request.header("authorization", *field);
@@ -481,8 +481,8 @@ async fn two_authorizations_are_refused() {
         (proxy, "/api/v1/read/app", "", 404),
         (proxy, "/api/v1/meta", "", 404),
     ] {
-        let mut face = Http2::connect(&cache, address).await;
-        assert_eq!(face.ask(path, body, &[&good]).await.0, 200, "{path}");
+        let mut client = Http2::connect(&cache, address).await;
+        assert_eq!(client.ask(path, body, &[&good]).await.0, 200, "{path}");
         let joined = [
             format!("{good}, {good}"),
             format!("{good},bearer x"),
@@ -498,11 +498,11 @@ async fn two_authorizations_are_refused() {
             vec![&joined[1]],
             vec![&joined[2]],
         ] {
-            let (status, text) = face.ask(path, body, &fields).await;
+            let (status, text) = client.ask(path, body, &fields).await;
             assert_eq!(status, refused, "{path}: {fields:?}");
             assert!(!text.contains("secret") && !text.contains("app"), "{path}: {text}");
         }
-        assert_eq!(face.ask(path, body, &[&good]).await.0, 200, "the connection lives on");
+        assert_eq!(client.ask(path, body, &[&good]).await.0, 200, "the connection lives on");
     }
     cache.stop().await;
 }
