@@ -49,6 +49,8 @@ pub struct RawConfig {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLimits {
+    // The next three are those of `RawPortLimits`. Their keys stand beside the others, and `serde(flatten)` would lose what
+    // each value has to be: a number from the environment would stay a text, and an error would have no line.
     /// Most connections; beyond them the longest idle one of the address that holds most is closed, or the new one.
     #[setting(default = RawPortLimits::default().connections, min = 1, max = 100_000)]
     pub connections: usize,
