@@ -24,6 +24,7 @@ pub mod refusal;
 pub mod revoked;
 pub mod secret_cache;
 pub mod seed;
+mod unique_names;
 
 pub use config::Config;
 pub use error::Error;

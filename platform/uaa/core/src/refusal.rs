@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 use weir_db::DbError;
+use weir_platform_uaa_store::User;
 
 use crate::hashing::Busy;
 
@@ -26,6 +27,20 @@ pub enum Refusal {
     /// The name that a provider gives its user is already that of another one of its users.
     #[error("the user name belongs to another user of the provider")]
     NameTaken,
+    /// Another user of the origin has the user name.
+    #[error("user name `{user_name}` is in use")]
+    UserNameInUse {
+        /// The user name that was asked for.
+        user_name: String,
+        /// The user who has it, if that user was not removed meanwhile.
+        holder: Option<Box<User>>,
+    },
+    /// Another group has the name.
+    #[error("group name `{display_name}` is in use")]
+    GroupNameInUse {
+        /// The name that was asked for.
+        display_name: String,
+    },
     /// The password is against the policy; the text says how, in a sentence for people.
     #[error("the password is against the policy: {0}")]
     Policy(String),

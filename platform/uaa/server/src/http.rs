@@ -34,6 +34,7 @@ mod error;
 mod feed;
 pub(crate) mod form;
 mod info;
+mod invalid_grant;
 mod keys;
 mod login;
 mod pages;

@@ -13,6 +13,9 @@ use weir_jose::Flaw;
 use weir_net::BodyError;
 use weir_platform_uaa_core::hashing::Busy;
 use weir_platform_uaa_core::refusal::Refusal;
+use weir_platform_uaa_store::User;
+
+use crate::http::invalid_grant::InvalidGrant;
 
 /// The text that the cf CLI knows.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
@@ -63,10 +66,6 @@ impl ApiError {
 
     pub(crate) fn invalid_request(description: impl Into<String>) -> Self {
         Self::bad_request("invalid_request", description)
-    }
-
-    pub(crate) fn invalid_grant(description: impl Into<String>) -> Self {
-        Self::bad_request("invalid_grant", description)
     }
 
     /// A user's name or password is wrong; which of them is nobody's business.
@@ -128,7 +127,7 @@ impl ApiError {
         Self::bad_request("invalid_scim_resource", description.clone()).with("message", description)
     }
 
-    pub(crate) fn scim_exists(description: impl Into<String>) -> Self {
+    fn scim_exists(description: impl Into<String>) -> Self {
         let description = description.into();
         Self::new(
             StatusCode::CONFLICT,
@@ -136,6 +135,18 @@ impl ApiError {
             description.clone(),
         )
         .with("message", description)
+    }
+
+    /// The original names the user who has the name, so that a client can go on with that one.
+    fn user_name_in_use(user_name: &str, holder: Option<&User>) -> Self {
+        let error = Self::scim_exists(format!("Username already in use: {user_name}"));
+        match holder {
+            Some(holder) => error
+                .with("user_id", holder.id.as_str())
+                .with("verified", holder.verified)
+                .with("active", holder.active),
+            None => error,
+        }
     }
 
     pub(crate) fn too_large(most: usize) -> Self {
@@ -249,6 +260,10 @@ impl From<Refusal> for ApiError {
             },
             Refusal::Inactive => Self::forbidden("The user is not active"),
             Refusal::NameTaken => Self::forbidden("The user name belongs to another user of the provider"),
+            Refusal::UserNameInUse { user_name, holder } => Self::user_name_in_use(&user_name, holder.as_deref()),
+            Refusal::GroupNameInUse { display_name } => {
+                Self::scim_exists(format!("A group with displayName: {display_name} already exists."))
+            }
             Refusal::Policy(problem) => Self::bad_request("invalid_password", problem.clone()).with("message", problem),
             Refusal::SamePassword => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -263,6 +278,25 @@ impl From<Refusal> for ApiError {
             Refusal::Busy(busy) => busy.into(),
             Refusal::Database(error) => error.into(),
         }
+    }
+}
+
+impl From<InvalidGrant> for ApiError {
+    fn from(refused: InvalidGrant) -> Self {
+        let description = match refused {
+            InvalidGrant::Code => "Invalid authorization code",
+            InvalidGrant::RedirectUri => "Redirect URI mismatch.",
+            InvalidGrant::WrongVerifier => "Invalid code verifier",
+            InvalidGrant::MissingVerifier => "Missing code verifier",
+            InvalidGrant::MissingChallenge => "The code was issued without a code challenge",
+            InvalidGrant::ChallengeRequired => "A public client must use a code challenge",
+            InvalidGrant::Assertion(flaw) => token_refused(flaw),
+            InvalidGrant::AssertionScope => "The assertion lacks the scope uaa.user",
+            InvalidGrant::AssertionWithoutUser => "The assertion names no user",
+            InvalidGrant::AssertionUserGone => "The assertion's user is gone",
+            InvalidGrant::AssertionNotConfirmed => "The assertion is not valid",
+        };
+        Self::bad_request("invalid_grant", description)
     }
 }
 

@@ -9,7 +9,6 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_db::DbError;
 use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_core::issue::ZONE;
 use weir_platform_uaa_store::{Group, scopes};
@@ -146,11 +145,7 @@ pub(crate) async fn create(
         version: 0,
     };
     let members = members_of(&app, written.members.unwrap_or_default(), &group.id).await?;
-    match app.store.add_group(&group, &members).await {
-        Ok(()) => {}
-        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
-        Err(error) => return Err(error.into()),
-    }
+    app.add_group(&group, &members).await?;
     tracing::info!(caller = caller.name(), group = group.display_name, "a group was made");
     Ok((
         StatusCode::CREATED,
@@ -298,15 +293,11 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
         modified_at: app.store.now(),
         ..present.clone()
     };
-    match app
-        .store
+    if !app
         .replace_group(&group, change.members.as_deref(), present.version)
-        .await
+        .await?
     {
-        Ok(true) => {}
-        Ok(false) => return Err(outdated()),
-        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
-        Err(error) => return Err(error.into()),
+        return Err(outdated());
     }
     app.revoked.catch_up().await;
     Ok(group)
@@ -341,10 +332,6 @@ fn described(text: Option<String>) -> Result<Option<String>, ApiError> {
         )));
     }
     Ok(text)
-}
-
-fn taken(name: &str) -> ApiError {
-    ApiError::scim_exists(format!("A group with displayName: {name} already exists."))
 }
 
 /// The most members that a request may name.

@@ -8,7 +8,6 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_db::DbError;
 use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_core::login::{OURS, principal};
 use weir_platform_uaa_store::{Email, User};
@@ -154,11 +153,7 @@ pub(crate) async fn create(
         user.password_hash = Some(app.hasher.hash(&password).await?);
         user.password_changed_at = Some(now);
     }
-    match app.store.add_user(&user).await {
-        Ok(()) => {}
-        Err(DbError::Duplicate(_)) => return Err(taken(&app, &user).await?),
-        Err(error) => return Err(error.into()),
-    }
+    app.add_user(&user).await?;
     tracing::info!(
         caller = caller.name(),
         user = user.id,
@@ -229,11 +224,8 @@ async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: 
     }
     user.version = present.version + 1;
     user.modified_at = app.store.now();
-    match app.store.replace_user(&user, present.version).await {
-        Ok(true) => {}
-        Ok(false) => return Err(outdated()),
-        Err(DbError::Duplicate(_)) => return Err(taken(app, &user).await?),
-        Err(error) => return Err(error.into()),
+    if !app.replace_user(&user, present.version).await? {
+        return Err(outdated());
     }
     app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user = id, "a user was changed");
@@ -307,17 +299,4 @@ pub(super) async fn find(app: &App, id: &str) -> Result<User, ApiError> {
         .user(id)
         .await?
         .ok_or_else(|| ApiError::scim_not_found("User", id))
-}
-
-/// 409, with who it is.
-async fn taken(app: &App, user: &User) -> Result<ApiError, ApiError> {
-    let present = app.store.user_by_name(&user.origin, &user.user_name).await?;
-    let error = ApiError::scim_exists(format!("Username already in use: {}", user.user_name));
-    Ok(match present {
-        Some(present) => error
-            .with("user_id", present.id)
-            .with("verified", present.verified)
-            .with("active", present.active),
-        None => error,
-    })
 }

@@ -12,6 +12,7 @@ use weir_platform_uaa_store::{Code, IssuedTo, LONGEST_VALIDITY, Redeemed, secret
 
 use super::{Request, held};
 use crate::http::error::ApiError;
+use crate::http::invalid_grant::InvalidGrant;
 
 /// Lengths that RFC 7636 gives a verifier.
 const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
@@ -20,13 +21,13 @@ impl Request<'_> {
     pub(super) async fn code(&self) -> Result<Value, ApiError> {
         let app = self.app;
         let hash = secrets::digest(self.form.required("code")?);
-        let code = app.store.code(&hash).await?.ok_or_else(invalid)?;
+        let code = app.store.code(&hash).await?.ok_or(InvalidGrant::Code)?;
         if code.client_id != self.client().id {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         if code.used_at.is_some() {
             self.replayed(&code).await?;
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         if let Err(refused) = self.fits(&code) {
             app.store.spoil_code(&hash).await?;
@@ -37,7 +38,7 @@ impl Request<'_> {
             .user(&code.user_id)
             .await?
             .filter(|user| user.active)
-            .ok_or_else(invalid)?;
+            .ok_or(InvalidGrant::Code)?;
         self.takes(&user)?;
         // What changed since the code was issued counts.
         let held = held(app, self.client(), &user).await?;
@@ -48,7 +49,7 @@ impl Request<'_> {
             .cloned()
             .collect();
         if granted.is_empty() {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         let grant = Grant {
             client: self.client(),
@@ -69,9 +70,9 @@ impl Request<'_> {
             Redeemed::Now => {}
             Redeemed::Before(code) => {
                 self.replayed(&code).await?;
-                return Err(invalid());
+                return Err(InvalidGrant::Code.into());
             }
-            Redeemed::Gone => return Err(invalid()),
+            Redeemed::Gone => return Err(InvalidGrant::Code.into()),
             Redeemed::Overtaken => return Err(ApiError::overtaken()),
         }
         let access = app.access(&grant, jti, second);
@@ -81,7 +82,7 @@ impl Request<'_> {
     /// Whether what is shown beside the code is what it was issued for.
     fn fits(&self, code: &Code) -> Result<(), ApiError> {
         if code.expires_at <= self.app.store.now() {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         let redirect = self.form.filled("redirect_uri");
         match (&code.redirect_uri, redirect) {
@@ -89,7 +90,7 @@ impl Request<'_> {
             (None, None) => {}
             // Where the request named none, the client may name the one that is registered.
             (None, Some(shown)) if self.client().detail.redirect_uri == [shown] => {}
-            _ => return Err(ApiError::invalid_grant("Redirect URI mismatch.")),
+            _ => return Err(InvalidGrant::RedirectUri.into()),
         }
         match (&code.challenge, self.form.filled("code_verifier")) {
             (Some(challenge), Some(verifier)) => {
@@ -97,14 +98,14 @@ impl Request<'_> {
                 let well_formed = VERIFIER.contains(&verifier.len()) && verifier.bytes().all(usable);
                 let digest = digest::digest(&digest::SHA256, verifier.as_bytes());
                 if !well_formed || !secrets::equal(&URL_SAFE_NO_PAD.encode(digest), challenge) {
-                    return Err(ApiError::invalid_grant("Invalid code verifier"));
+                    return Err(InvalidGrant::WrongVerifier.into());
                 }
             }
-            (Some(_), None) => return Err(ApiError::invalid_grant("Missing code verifier")),
+            (Some(_), None) => return Err(InvalidGrant::MissingVerifier.into()),
             // Somebody took the challenge out of the request on its way.
-            (None, Some(_)) => return Err(ApiError::invalid_grant("The code was issued without a code challenge")),
+            (None, Some(_)) => return Err(InvalidGrant::MissingChallenge.into()),
             (None, None) if !self.asking.proved => {
-                return Err(ApiError::invalid_grant("A public client must use a code challenge"));
+                return Err(InvalidGrant::ChallengeRequired.into());
             }
             (None, None) => {}
         }
@@ -135,8 +136,4 @@ impl Request<'_> {
         }
         Ok(())
     }
-}
-
-fn invalid() -> ApiError {
-    ApiError::invalid_grant("Invalid authorization code")
 }

@@ -16,7 +16,7 @@ use weir_platform_uaa_core::issue::{LONGEST_TOKEN, seconds};
 use super::{JWT_BEARER, Login, Request};
 use crate::http::bearer;
 use crate::http::error::ApiError;
-use crate::http::error::token_refused;
+use crate::http::invalid_grant::InvalidGrant;
 
 /// What is read before anything is believed: whose keys to ask.
 #[derive(Debug, serde::Deserialize)]
@@ -29,7 +29,7 @@ impl Request<'_> {
         let assertion = self.form.required("assertion")?;
         let issuer = Jwt::parse(assertion, LONGEST_TOKEN)
             .and_then(|parsed| parsed.claims::<Issuer>())
-            .map_err(refused)?
+            .map_err(InvalidGrant::Assertion)?
             .iss;
         let login = if issuer == self.app.issuer {
             self.own(assertion).await?
@@ -42,18 +42,18 @@ impl Request<'_> {
     /// An access token of ours. It is for whom its `aud` names: the client that it was issued to, and those whose own
     /// scopes it has.
     async fn own(&self, assertion: &str) -> Result<Login<'static>, ApiError> {
-        let (claims, _) = bearer::verify(self.app, assertion).await.map_err(refused)?;
+        let (claims, _) = bearer::verify(self.app, assertion)
+            .await
+            .map_err(InvalidGrant::Assertion)?;
         if !claims.aud.contains(&self.client().id) {
-            return Err(refused(Flaw::Audience));
+            return Err(InvalidGrant::Assertion(Flaw::Audience).into());
         }
         if !claims.scope.iter().any(|scope| scope == "uaa.user") {
-            return Err(ApiError::invalid_grant("The assertion lacks the scope uaa.user"));
+            return Err(InvalidGrant::AssertionScope.into());
         }
-        let id = claims
-            .user_id
-            .ok_or_else(|| ApiError::invalid_grant("The assertion names no user"))?;
+        let id = claims.user_id.ok_or(InvalidGrant::AssertionWithoutUser)?;
         let user = self.app.store.user(&id).await?.filter(|user| user.active);
-        let mut user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
+        let mut user = user.ok_or(InvalidGrant::AssertionUserGone)?;
         // What ended the assertion after it was checked counts.
         user.as_of = user.as_of.min(claims.as_of);
         Ok(Login {
@@ -71,7 +71,7 @@ impl Request<'_> {
             .app
             .providers
             .by_issuer(issuer)
-            .ok_or_else(|| refused(Flaw::Issuer))?;
+            .ok_or(InvalidGrant::Assertion(Flaw::Issuer))?;
         let now = self.app.now();
         let identity = provider
             .verify_assertion(assertion, &self.app.issuer, now)
@@ -84,7 +84,7 @@ impl Request<'_> {
                     %error,
                     "an assertion was refused"
                 );
-                ApiError::invalid_grant("The assertion is not valid")
+                InvalidGrant::AssertionNotConfirmed
             })?;
         let user = self.app.user_of(provider, &identity).await?;
         Ok(Login {
@@ -96,8 +96,4 @@ impl Request<'_> {
             refresh_until: Some(now.saturating_add(seconds(self.app.config.session_longest))),
         })
     }
-}
-
-fn refused(flaw: Flaw) -> ApiError {
-    ApiError::invalid_grant(token_refused(flaw))
 }
