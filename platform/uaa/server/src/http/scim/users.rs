@@ -1,4 +1,4 @@
-//! `/Users`
+//! `/Users`: the administration of users.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_platform_uaa_core::app::App;
-use weir_platform_uaa_core::login::{OURS, principal};
+use weir_platform_uaa_core::login::{UAA_ORIGIN, principal};
 use weir_platform_uaa_store::{Email, User};
 
 use super::filter::{self, Attribute, Condition, Kind};
 use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged, version_to_change};
 use crate::http::form::Form;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer};
 
 mod document;
@@ -23,13 +23,13 @@ mod written;
 
 pub(in crate::http::scim) use document::document;
 pub(in crate::http::scim) use written::Meta;
-use written::{Lists, Written, short, take_away, write};
+use written::{Lists, Written, apply, check_length, remove_attributes};
 
 const fn attribute(name: &'static str, column: &'static str, kind: Kind) -> Attribute {
     Attribute { name, column, kind }
 }
 
-/// What users can be found by.
+/// The attributes by which users can be found.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
     attribute("id", "id", Kind::Exact),
     attribute("userName", "user_key", Kind::Lower),
@@ -97,14 +97,14 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
     let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let now = app.store.now();
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
-        origin: OURS.to_owned(),
+        origin: UAA_ORIGIN.to_owned(),
         user_name: String::new(),
         external_id: None,
         given_name: None,
@@ -123,13 +123,13 @@ pub(crate) async fn create(
         as_of: 0,
     };
     let origin = written.origin.clone().filter(|origin| !origin.is_empty());
-    user.origin = origin.unwrap_or_else(|| OURS.to_owned());
-    short("origin", &user.origin)?;
+    user.origin = origin.unwrap_or_else(|| UAA_ORIGIN.to_owned());
+    check_length("origin", &user.origin)?;
     if written.user_name.is_none() {
         return Err(ApiError::invalid_scim("A username must be provided."));
     }
     let password = written.password.clone().filter(|password| !password.is_empty());
-    if password.is_some() && user.origin != OURS {
+    if password.is_some() && user.origin != UAA_ORIGIN {
         return Err(ApiError::invalid_scim(
             "The password of a user of another origin is kept there: leave it out",
         ));
@@ -140,7 +140,7 @@ pub(crate) async fn create(
             "A user is put into groups with POST /Groups/:id/members",
         ));
     }
-    write(&mut user, written, Lists::Replace)?;
+    apply(&mut user, written, Lists::Replace)?;
     if user.emails.is_empty() {
         user.emails = vec![Email {
             value: user.user_name.clone(),
@@ -158,7 +158,7 @@ pub(crate) async fn create(
         caller = caller.name(),
         user = user.id,
         origin = user.origin,
-        "a user was made"
+        "a user was created"
     );
     Ok((StatusCode::CREATED, tagged(user.version, document(&app, &user).await?)))
 }
@@ -168,7 +168,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
@@ -178,12 +178,18 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
-async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: &str) -> Result<Response, ApiError> {
+async fn change(
+    app: &App,
+    id: &str,
+    headers: &HeaderMap,
+    body: UnreadBody,
+    method: &str,
+) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
     let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let read = written.meta.as_ref().and_then(|meta| meta.version);
@@ -211,16 +217,16 @@ async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: 
     }
     let mut user = present.clone();
     if method == "PUT" {
-        // What is not written is not there any more.
+        // `PUT` replaces the user, so absent members are removed.
         user.given_name = None;
         user.family_name = None;
         user.phones.clear();
         user.external_id = None;
-        write(&mut user, written, Lists::Replace)?;
+        apply(&mut user, written, Lists::Replace)?;
     } else {
         let attributes = written.meta.as_ref().map(|meta| meta.attributes.as_slice());
-        take_away(&mut user, attributes.unwrap_or_default(), &written)?;
-        write(&mut user, written, Lists::Add)?;
+        remove_attributes(&mut user, attributes.unwrap_or_default(), &written)?;
+        apply(&mut user, written, Lists::Add)?;
     }
     user.version = present.version + 1;
     user.modified_at = app.store.now();
@@ -244,7 +250,7 @@ pub(crate) async fn remove(
         return Err(outdated());
     }
     if caller.is_user(&id) {
-        return Err(ApiError::invalid_scim("Nobody can remove themselves"));
+        return Err(ApiError::invalid_scim("Users cannot remove themselves"));
     }
     let document = document(&app, &user).await?;
     app.store.remove_user(&id).await?;
@@ -256,12 +262,12 @@ pub(crate) async fn remove(
     Ok(Json(document))
 }
 
-/// `PATCH /Users/:id/status`: unlocks.
+/// `PATCH /Users/:id/status`: unlocks a user name.
 pub(crate) async fn status(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
