@@ -1,4 +1,4 @@
-//! `weir sql 'QUERY'`: questions to the log cache, over HTTP.
+//! `weir sql 'QUERY'`: queries the log cache over HTTPS.
 
 mod follow;
 mod request;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Output, note, size, stdout_is_terminal};
 
-pub(crate) use request::{Asker, Format, Query};
+pub(crate) use request::{Caller, Format, Query};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         follow: false,
         wide: args.wide,
         width: (stdout_is_terminal() && !args.wide).then(|| size().0),
-        asker: Asker::User,
+        caller: Caller::User,
     };
     let response = query.send(&stack).await?;
     let remark = cut_short(&query, response.headers());
@@ -118,7 +118,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// The notice below an answer that was cut short.
+/// Returns the notice for an answer that the server truncated.
 fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let because_asked = match header("x-weir-truncated")? {
@@ -152,7 +152,7 @@ fn from_stdin() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
+/// Parses a duration such as `500ms`, `10s`, `2m` or `1h`. A number without a unit is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -173,6 +173,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    /// Durations with known units are read, and others are refused.
     #[test]
     fn durations_are_read() {
         for (text, millis) in [
