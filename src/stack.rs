@@ -78,6 +78,7 @@ impl Stack {
         let result = loop {
             tokio::select! {
                 result = &mut ready => break result,
+                // A component that fails ends the start at once, not at the deadline of `ready`.
                 event = stack.next() => match event {
                     Event::Fatal(failure) | Event::Died { failure: Some(failure), .. } => break Err(failure),
                     // A process that is restarted meanwhile may still be ready in time.

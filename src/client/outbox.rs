@@ -75,6 +75,7 @@ impl Outbox {
             let batch = state.open.finish();
             state.full.push_back(batch);
         }
+        // The woken task needs the lock at once.
         drop(guard);
         self.changed.notify_one();
     }
@@ -105,6 +106,7 @@ impl Outbox {
                     return None;
                 }
             }
+            // `Notify` keeps a call of `notify_one` that came after the check.
             self.changed.notified().await;
         }
     }

@@ -209,6 +209,7 @@ pub(crate) async fn run(component: Entry, args: Args) -> Result<ExitCode, Failur
         stopped = stop => stopped,
         failure = second_signal(&mut signals) => Err(failure),
     };
+    // The reason for the end tells more than a failure of the stop that follows from it.
     failure.map_or(stopped, Err).map(|()| ExitCode::SUCCESS)
 }
 

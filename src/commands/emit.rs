@@ -201,6 +201,7 @@ impl Emitter {
             if let Some(pacer) = &mut self.pacer
                 && self.builder.is_empty()
             {
+                // A batch leaves as a whole, at the time of its first line.
                 pacer.wait(self.lines).await;
             }
             let timestamp = self.sequence.next();

@@ -59,6 +59,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let tokens = tokens.map_err(|error| {
         let denied = error.kind() == ErrorKind::Unauthenticated;
         let failure = uaa::failed(format_args!("login as `{user}`"), &error);
+        // Another password does not help while the name is locked.
         if denied && !failure.message().contains("locked") {
             failure.with_hint(hint(&stack, &user))
         } else {
@@ -103,6 +104,7 @@ pub(crate) async fn log_out(_: LogoutArgs, state: StateDir) -> Result<ExitCode, 
 /// Revokes the tokens at UAA, so that copies of them are useless.
 async fn end(login: &Login, state: &StateDir) -> Result<(), Failure> {
     let stack = Stack::find(state)?;
+    // The refresh token first: it could still get new access tokens.
     for token in login.refresh_token.iter().chain([&login.access_token]) {
         uaa::revoke(&stack, token).await?;
     }

@@ -145,6 +145,7 @@ async fn newest(channel: &Channel, args: &Args) -> Result<Vec<Batch>, Failure> {
         let full = page.len() >= limit;
         missing = missing.saturating_sub(page.len());
         pages.push(page);
+        // There are no older envelopes: a further request would find none.
         if !full {
             break;
         }

@@ -100,6 +100,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     if let Some(text) = report.losses() {
         note(&format!("weir: {text}"));
     }
+    // Also if lines were lost: a script must see the exit status of the program.
     Ok(ExitCode::from(code))
 }
 

@@ -78,6 +78,7 @@ impl Args {
     }
 
     fn output(&self) -> Output {
+        // Arrow is a binary format, which no pager can show.
         if self.no_pager || self.format == Format::Arrow {
             Output::stdout()
         } else {
@@ -110,6 +111,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let remark = cut_short(&query, response.headers());
     let mut output = args.output();
     let printed = print(response.into_body(), &mut output).await;
+    // A failure is printed after the pager is left, which would cover it.
     output.close()?;
     printed?;
     if let Some(remark) = remark {
@@ -121,6 +123,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 /// Returns the notice for an answer that the server truncated.
 fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // With `--max-rows`, the user expects that the answer may be cut.
     let because_asked = match header("x-weir-truncated")? {
         "rows" => query.max_rows.is_some(),
         _ => false,

@@ -124,6 +124,7 @@ fn request(args: &Args) -> EgressBatchRequest {
         }
     }
     EgressBatchRequest {
+        // Without a name, this consumer gets all envelopes.
         shard_id: args.shard_id.clone(),
         use_preferred_tags: true,
         selectors: distinct.into_iter().map(|kind| kind.selector(source)).collect(),
@@ -146,9 +147,11 @@ async fn print(stream: &mut Messages, style: Style, output: &mut Output) -> Resu
                     render::envelope(envelope.view(), style, &mut text);
                 }
                 output.program(&text)?;
+                // The next message may be long in coming.
                 output.flush()?;
             }
             Ok(None) => return Ok(tonic::Status::ok("the stack closed it")),
+            // A refusal, which would come again after each reconnection.
             Err(status)
                 if matches!(
                     status.code(),

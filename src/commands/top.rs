@@ -53,6 +53,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let stack = Stack::find(&state)?;
     let redraw = terminal::stdout_is_terminal() && !args.once;
+    // In a shorter time, little is counted, and the requests of this command would be a load themselves.
     let interval = args.interval.max(Duration::from_millis(100));
     let mut screen = Screen::default();
     let mut output = Output::stdout();
@@ -66,6 +67,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             elapsed: now.at.duration_since(before.at),
         };
         let (_, rows) = terminal::size();
+        // Of the terminal, 4 rows are taken: status, empty line, head of the table, and the row that `Screen` leaves free.
         let rows = args
             .rows
             .unwrap_or(if redraw { rows.saturating_sub(4) } else { usize::MAX });

@@ -66,6 +66,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let started = clock::instant();
+    // First of all: a signal during the start must stop what was started.
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
     state.create()?;
     let _lock = Lock::acquire(&state).await?;
@@ -103,6 +104,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let before = stack.counts();
     let failure = serve(&mut stack, &plan, &before, &mut screen, &mut signals).await;
 
+    // Before the components stop: no script should find a stack that does not serve.
     Endpoints::remove(&state)?;
     screen.print("stopping: what is on its way is delivered first (Ctrl-C again stops at once)");
     let stop = async {
@@ -135,9 +137,11 @@ async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Sta
         let plan = Plan::prepare(state, components, ports)?;
         match Stack::start(&plan, args.processes).await {
             Ok(stack) => {
+                // Only now, when these ports have been bound.
                 plan.ports.remember(state)?;
                 return Ok((stack, plan));
             }
+            // With other ports again only if one of these is taken: any other failure would come back.
             Err(_) if args.ports == PortChoice::Auto && tries > 0 && !plan.ports.taken(components).is_empty() => {}
             Err(failure) => return Err(failure),
         }
@@ -156,6 +160,7 @@ async fn serve(
     let mut last_at = clock::instant();
     let mut ticks = tokio::time::interval(if screen.is_terminal() { INTERVAL } else { PLAIN_INTERVAL });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    // The first tick is due at once, before there is anything to count.
     ticks.tick().await;
     loop {
         tokio::select! {
@@ -181,6 +186,7 @@ async fn serve(
                     }
                     Event::Fatal(failure) => return Some(failure),
                 };
+                // A stack that serves goes on, even if the new pid cannot be written.
                 if changed && let Err(failure) = plan.endpoints(stack.pids()).write(&plan.state) {
                     screen.print(&failure.to_string());
                 }

@@ -100,6 +100,7 @@ impl Observation {
 /// Ships until the outbox is closed and empty and `stop` is requested.
 async fn ship(mut producer: Producer, outbox: Arc<Outbox>, ledgers: Vec<Arc<Ledger>>, stop: Shutdown) {
     let mut ticks = tokio::time::interval(LOSSES_EVERY);
+    // After a long shipment, losses are reported once, not once for each missed tick.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut open = true;
     while open || !stop.is_requested() {

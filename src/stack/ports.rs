@@ -147,6 +147,7 @@ fn free_port(seen: &mut BTreeSet<u16>) -> io::Result<SocketAddr> {
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         match TcpListener::bind(address) {
+            // The listener closes here, and the component binds the port again. `weir up` retries if it is taken in between.
             Ok(_) => return Ok(address),
             Err(error) => last = error,
         }

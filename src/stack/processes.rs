@@ -122,6 +122,7 @@ impl Program {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| Failure::file(&self.log, &error))?;
         Command::new(&self.executable)
+            // Lists of processes would otherwise show the path, which may be `/proc/self/exe`.
             .arg0("weir")
             .args(&self.arguments)
             .stdin(Stdio::piped())

@@ -88,6 +88,7 @@ impl<'a> RawMode<'a> {
             .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // `Flush` discards keys that were typed before the question.
         tcsetattr(terminal, OptionalActions::Flush, &raw)?;
         Ok(Self { terminal, before })
     }

@@ -59,6 +59,7 @@ fn directory(state: &StateDir) -> Finding {
             "choose another by --state-dir",
         ),
         Ok(metadata) => {
+            // Permissions do not tell whether the file system is read-only or full, so a file is written.
             let probe = root.join(format!(".doctor.{}", std::process::id()));
             let written = fs::write(&probe, b"probe").and_then(|()| fs::remove_file(&probe));
             let others = metadata.permissions().mode() & 0o077;
@@ -83,6 +84,7 @@ fn disk(root: &Path) -> Finding {
     let Ok(statistics) = rustix::fs::statvfs(root) else {
         return Finding::odd("disk", "free space cannot be told", "look with `df`");
     };
+    // `f_bavail` leaves out the blocks that only root may use.
     let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
     let text = format!("{:.1} GiB free", gibibytes(free));
     match free {

@@ -39,6 +39,7 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     for (key, address, name) in servers(table, &stack.endpoints) {
         findings.push(answers(&stack, key, address, name).await);
     }
+    // With `--only`, the other components are not missing.
     let runs = |component| stack.endpoints.pids.contains_key(component);
     if runs(LOG_CACHE) {
         findings.push(sql(&stack).await);

@@ -66,6 +66,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let row = match applied(&stack, &binding).await {
         Ok(row) => row,
         Err(Refused::ByCache(text)) => {
+            // A drain that was there before this command is the user's to remove.
             if added {
                 forget(state, &drain)?;
             }

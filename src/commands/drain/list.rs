@@ -49,6 +49,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
         output.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Scripts get all drains. On a screen, a removed one matters only while lines wait for it.
     drains.retain(|drain| drain.state != "removed" || drain.waiting_lines > 0);
     if drains.is_empty() {
         output.line("no drains; add one with `weir drain add --source-id ID URL`")?;

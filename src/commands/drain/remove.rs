@@ -49,6 +49,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let which = target::url(&args.which)?;
     let stack = Stack::find(state)?;
     let id = {
+        // Locked only here: other commands must not wait for the agent as well.
         let store = Store::take(state)?;
         let StaticDrains { mut drains } = store.read()?;
         let place = find(&drains, &which, args.source_id.as_deref())?;

@@ -33,6 +33,7 @@ impl Pacer {
 
     /// Waits until line number `sent` (from zero) is due.
     pub(super) async fn wait(&mut self, sent: u64) {
+        // The time begins with the first line: input that comes late is not made up for by a burst.
         let started = *self.started.get_or_insert_with(Instant::now);
         tokio::time::sleep_until(started + self.due(sent)).await;
     }

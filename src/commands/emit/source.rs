@@ -54,6 +54,7 @@ impl Source {
 pub(super) fn total_size(files: &[String]) -> Option<u64> {
     let size = |metadata: fs::Metadata| metadata.is_file().then_some(metadata.len());
     let stdin = || {
+        // A copy of the descriptor, because dropping the `File` closes it.
         let copy = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
         fs::File::from(copy).metadata().ok().and_then(size)
     };

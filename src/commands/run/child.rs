@@ -50,6 +50,7 @@ impl Child {
     /// Waits for the end of the program and passes signals on to it. Returns its exit status as a shell does.
     pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
         loop {
+            // `None` once the program was waited for: its pid may be that of another process then.
             let pid = self
                 .process
                 .id()

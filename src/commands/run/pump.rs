@@ -33,6 +33,7 @@ pub(super) async fn pump(
             _ => break,
         };
         let bytes = &buffer[..length];
+        // Before the bytes are passed on: a slow reader of our output must not delay the log.
         splitter.push(bytes, |line| outbox.offer(line, stream));
         let Some(writer) = &mut through else { continue };
         let written = async {

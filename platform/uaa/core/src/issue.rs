@@ -148,6 +148,7 @@ impl App {
         let read = grant.user.map_or(0, |user| user.as_of).max(grant.client.as_of);
         self.revoked.catch_up_to(read).await?;
         let second = self.unrevoked_second(grant).await;
+        // The second may be ahead of the clock. A later revocation by this node must cover it.
         self.store.issued(second);
         Ok(second)
     }
@@ -167,6 +168,7 @@ impl App {
             put("authorities", json!(grant.scopes));
         }
         put("scope", json!(grant.scopes));
+        // The original has the id of the client under three names, and each has its readers.
         put("client_id", grant.client.id.clone().into());
         put("cid", grant.client.id.clone().into());
         put("azp", grant.client.id.clone().into());

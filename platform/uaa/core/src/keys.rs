@@ -124,6 +124,7 @@ impl Keys {
         }
         let kid = token.key_id().ok_or(Flaw::NoKey)?;
         let mut ring = self.ring();
+        // Another node may have a new key since the last read.
         if !ring.published.knows(Some(kid)) && self.may_reload() {
             if let Err(error) = self.reload().await {
                 tracing::warn!(error = %weir_error::chain(&error), "signing keys cannot be read");

@@ -28,6 +28,7 @@ pub fn principal(origin: &str, user_name: &str) -> String {
 impl App {
     /// Returns the user with this name and password, and counts the login or the failure.
     pub async fn log_in(&self, user_name: &str, password: &str) -> Result<User, Refusal> {
+        // Such a name or password cannot be right. It is refused before it costs a hash.
         if user_name.is_empty() || user_name.len() > LONGEST || password.len() > LONGEST_PASSWORD {
             return Err(Refusal::BadCredentials);
         }
@@ -50,7 +51,9 @@ impl App {
             .await
             .inspect_err(|_| self.metrics.login("busy"))?;
         match user {
+            // An inactive user is refused like a wrong password, and after the same time.
             Some(user) if right && user.active => {
+                // Most logins have no failures before them, and save a write.
                 if failures != weir_platform_uaa_store::Failures::default() {
                     self.store.forget_failures(&principal).await?;
                 }

@@ -105,6 +105,7 @@ impl Revoked {
             }
         }
         self.reached(counted);
+        // Entries whose tokens have all expired are dropped, so that the memory is bounded.
         let now = self.shared.store.now() / 1000;
         self.shared
             .known

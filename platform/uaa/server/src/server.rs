@@ -56,6 +56,7 @@ impl Server {
             ServerTls::public_knowing(&IdentityFiles { ca, cert, key })?
         };
         let (listener, address) = listen(config.listen.socket()).await?;
+        // Port 0 is known only now, and URLs that the configuration leaves out contain the port.
         config.listens_on(address);
         let store = Store::open(&config.database, context.clock.clone()).await?;
         let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;

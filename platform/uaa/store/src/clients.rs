@@ -134,6 +134,7 @@ impl Client {
                 .get::<Option<String>>("secret_hash")?
                 .unwrap_or_else(|| NO_SECRET.to_owned()),
             second_hash: row.get("second_hash")?,
+            // A damaged row becomes a client without permissions.
             detail: serde_json::from_str(&detail).unwrap_or_default(),
             created_at: row.get("created_at")?,
             modified_at: row.get("modified_at")?,
@@ -234,6 +235,7 @@ impl Store {
         ends: bool,
     ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        // Without the lock, two changes at the same time could both find the old secrets, and one of them would be lost.
         let lock = transaction.dialect().for_update();
         let query = sql(format!(
             "select secret_hash, second_hash from uaa_clients where id = ?{lock}"

@@ -98,6 +98,7 @@ impl Store {
             .bind(code.family.clone());
         transaction.execute(insert).await?;
         transaction.commit().await?;
+        // In a statement of its own, which can be repeated if it deadlocks with that of another request of this user.
         weir_db::retrying(|| self.drop_surplus(&code.user_id)).await?;
         Ok(true)
     }
@@ -136,6 +137,7 @@ impl Store {
             transaction.rollback().await?;
             return Ok(Redeemed::ChangedMeanwhile);
         }
+        // Of two concurrent attempts, the condition lets one change the row.
         let update =
             sql("update uaa_codes set used_at = ?, access_jti = ?, family = ? where code_hash = ? and used_at is null");
         let update = update.bind(self.now()).bind(access_jti).bind(family).bind(code_hash);

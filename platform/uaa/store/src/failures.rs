@@ -49,6 +49,7 @@ impl Store {
         let now = self.now();
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let mut transaction = self.db.begin().await?;
+        // Without the lock, attempts at two nodes could both count from the same number.
         let lock = transaction.dialect().for_update();
         let query = sql(format!(
             "select failures, first_at from uaa_failures where principal = ?{lock}"

@@ -195,6 +195,7 @@ impl Store {
             }
         }
         let (after, _) = within(&mut transaction, &group.id).await?;
+        // The name is a scope: after a change of it, no member has the scope of the tokens that were issued.
         let left = before
             .into_iter()
             .filter(|user| renamed || !after.contains(user))
@@ -213,6 +214,7 @@ impl Store {
         let mut transaction = self.db.begin().await?;
         lock_setting(&mut transaction, "groups").await?;
         let (users, _) = within(&mut transaction, id).await?;
+        // The groups around this one lose a member, so they get another version.
         let outer = sql("update uaa_groups set version = version + 1 \
              where id in (select group_id from uaa_members where member_id = ?)");
         transaction.execute(outer.bind(id)).await?;
@@ -307,6 +309,7 @@ impl Store {
                 ));
                 for row in self.db.all(query.bind_all(chunk)).await? {
                     let id: String = row.get("id")?;
+                    // Each group is followed once, so that a cycle ends, and at its smallest depth.
                     if !found.contains_key(&id) {
                         let membership = Membership {
                             id: id.clone(),
@@ -413,6 +416,7 @@ async fn within(on: &mut impl Executor, group: &str) -> Result<(BTreeSet<String>
         for member in members(on, &group).await? {
             match member.kind {
                 MemberKind::User => drop(users.insert(member.id)),
+                // Each group is followed once, so that a cycle ends.
                 MemberKind::Group if groups.insert(member.id.clone()) => next.push(member.id),
                 MemberKind::Group => {}
             }

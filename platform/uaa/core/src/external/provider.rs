@@ -218,6 +218,7 @@ impl Provider {
         let answer = self.https.send(Method::POST, &url, headers, body).await?;
         if !answer.status.is_success() {
             let reason = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            // A text of another server goes into the log, so it is cut.
             let reason = reason["error"]
                 .as_str()
                 .unwrap_or("no reason given")
@@ -232,6 +233,7 @@ impl Provider {
         let tokens: Tokens = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Answer("the answer has no id token".to_owned()))?;
         let (token, mut claims) = self.verify(&tokens.id_token, now).await?;
+        // The nonce binds the token to this login of this browser (OpenID Connect Core, 3.1.3.7).
         if token.nonce.as_deref() != Some(login.nonce.as_str()) {
             return Err(ProviderError::Token(Flaw::Claims));
         }
@@ -358,6 +360,7 @@ impl Provider {
     fn identity(&self, token: &IdToken, claims: &Map<String, Value>) -> Result<Identity, ProviderError> {
         let text = |name: &str| {
             let value = claims.get(name).and_then(Value::as_str);
+            // A longer text does not fit into its column.
             value
                 .filter(|value| !value.is_empty() && value.len() <= 255)
                 .map(str::to_owned)

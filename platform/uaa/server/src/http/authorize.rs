@@ -83,6 +83,7 @@ async fn with_user(
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    // Answers in the URL would be sent with the form, and approve scopes in the user's place.
     fields.retain(|(name, _)| !request::is_answer(name));
     fields.push(("csrf".to_owned(), browser.csrf(app)));
     let page = Consent {
@@ -124,6 +125,7 @@ pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: UnreadBod
     } else {
         unapproved
     };
+    // The scopes come from the request, not from the form: the form only says which of them are approved.
     let agrees = form.get("user_oauth_approval") == Some("true");
     let now = app.store.now();
     let answers: Vec<Approval> = asked
@@ -198,10 +200,12 @@ async fn issue(
     granted: BTreeSet<String>,
 ) -> Result<Response, ApiError> {
     let code = secrets::random_token::<24>();
+    // Only a digest is stored, so that a reader of the database cannot redeem codes.
     let kept = Code {
         code_hash: secrets::digest(&code),
         client_id: request.client.id.clone(),
         user_id: login.user.id.clone(),
+        // RFC 6749 §4.1.3: the token request must repeat the URI only if this request named it.
         redirect_uri: request.redirect_given.then(|| request.redirect.clone()),
         scopes: granted.into_iter().collect(),
         challenge: request.challenge.clone(),
@@ -353,6 +357,7 @@ impl Request {
             // `Request::read` has refused URIs with characters that a header cannot have.
             Err(_) => return ApiError::internal().into_response(),
         }
+        // The code in the URL must be in no cache, and in no `Referer` for another site.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response

@@ -47,6 +47,7 @@ pub(crate) struct LoggedIn {
 impl Browser {
     pub(crate) fn of(parts: &Parts) -> Self {
         let headers = &parts.headers;
+        // A shorter value was not set by this UAA, and might be guessed.
         let known = cookie(headers, CSRF).filter(|value| value.len() >= 32);
         let text = |name| {
             headers
@@ -169,6 +170,7 @@ pub(crate) fn set(response: &mut Response, name: &str, value: &str, max_age: Opt
     let age = max_age
         .map(|seconds| format!("; Max-Age={seconds}"))
         .unwrap_or_default();
+    // `Lax` and not `Strict`: a redirect of a client or a provider to this UAA must find the session.
     let cookie = format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(SET_COOKIE, cookie);

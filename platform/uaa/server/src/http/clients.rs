@@ -124,6 +124,7 @@ pub(crate) async fn create(
     if let Some(grant) = needs.filter(|_| secret.is_none()) {
         return Err(invalid(format!("client_secret is required for the grant type {grant}")));
     }
+    // Before the secrets are hashed: a request that is refused should not cost a hash.
     check(&app, &client, &caller).await?;
     if let Some(secret) = secret {
         client.secret_hash = hashed(&app, secret).await?;
@@ -246,6 +247,7 @@ pub(crate) async fn secret(
             let second = client.second_hash.clone();
             let second =
                 second.ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
+            // The older of the two secrets is deleted.
             (second, None, "Secret is deleted")
         }
         "UPDATE" => (fresh().await?, None, "secret updated"),

@@ -66,6 +66,7 @@ impl Form {
             .and_then(|value| value.split(';').next())
             .unwrap_or_default()
             .trim();
+        // A request without a body need not have a content type.
         if body.is_empty() {
             return Ok(Self::default());
         }

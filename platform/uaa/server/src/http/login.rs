@@ -97,6 +97,7 @@ pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: UnreadBod
     if let Err(error) = browser.check(&app, &posted) {
         return Ok(form(&app, &browser, error.status, Some(&error.description), "", &wanted).await);
     }
+    // Blanks around a name are accidents of copying; a password may have them.
     let user_name = posted.get("username").unwrap_or_default().trim();
     let password = posted.get("password").unwrap_or_default();
     let mut response = redirect_to(&wanted.continue_to);

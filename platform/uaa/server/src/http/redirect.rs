@@ -51,6 +51,7 @@ pub(crate) fn is_registered(known: &str, named: &str) -> bool {
     if known == named {
         return true;
     }
+    // A URL parser would drop or change such characters: the browser would get another URI than the one compared.
     if named.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
         return false;
     }

@@ -36,6 +36,7 @@ pub(crate) async fn one(
         return Ok(StatusCode::OK);
     }
     let (claims, _) = bearer::verify(&app, shown).await?;
+    // A token may revoke itself, whatever its scopes: `cf logout` has no others.
     if claims.jti == jti {
         end_token(&app, &claims).await?;
         return Ok(StatusCode::OK);
@@ -191,6 +192,7 @@ async fn end_token(app: &App, claims: &bearer::Claims) -> Result<(), ApiError> {
         client: &claims.client_id,
     };
     app.store.revoke_token(&claims.jti, claims.exp, Some(issued_to)).await?;
+    // The caller may check the token at once, so this node must know the revocation before it answers.
     app.revoked.catch_up().await;
     Ok(())
 }

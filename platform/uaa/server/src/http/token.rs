@@ -100,6 +100,7 @@ pub(crate) async fn token(
         }
     }
     let grant_type = form.required("grant_type")?.to_owned();
+    // Before the grant type is looked at: an unknown client gets `invalid_client` for every request.
     let requester = client_auth::client(&app, &headers, &form).await?;
     let known = [
         "password",
@@ -122,6 +123,7 @@ pub(crate) async fn token(
             "Unauthorized grant type",
         ));
     }
+    // Without a secret, only a verifier of PKCE or a rotated refresh token shows that the request comes from the client.
     if !requester.showed_secret && !matches!(grant_type.as_str(), "authorization_code" | "refresh_token") {
         return Err(ApiError::invalid_client());
     }
@@ -131,6 +133,7 @@ pub(crate) async fn token(
         form: &form,
         query: &query,
     };
+    // The futures of these grants are large. Boxed, they do not enlarge the task of every other request.
     let answer = match grant_type.as_str() {
         "password" => Box::pin(request.password()).await?,
         "refresh_token" => Box::pin(request.refresh()).await?,
@@ -164,6 +167,7 @@ impl Request<'_> {
         let own = scopes::held_by_client(&self.client().detail.authorities);
         let asked = self.asked();
         let granted = if asked.is_empty() {
+            // `logs.read` stands for all sources, whose names would make the token longer. A request can name single ones.
             scopes::without_sources(own)
         } else {
             within(&asked, &own)?
@@ -186,6 +190,7 @@ impl Request<'_> {
     async fn user_tokens(&self, login: &Login<'_>) -> Result<Value, ApiError> {
         self.check_user_origin(&login.user)?;
         let asked = self.asked();
+        // An assertion with few scopes must not become a token with more.
         if let Some(held) = &login.scopes {
             within(&asked, held)?;
         }
@@ -204,6 +209,7 @@ impl Request<'_> {
         let refresh = self
             .app
             .refresh_for(&grant, &secrets::random_hex::<16>(), login.refresh_until);
+        // No token leaves before `store_grant` has found, in its transaction, that user and client are not revoked.
         let second = self.app.store_grant(&grant, refresh.as_ref()).await?;
         let access = self.app.access(&grant, new_jti(), second);
         Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
@@ -234,6 +240,8 @@ pub(crate) async fn granted(
 ) -> Result<BTreeSet<String>, ApiError> {
     let held = held(app, client, user).await?;
     let granted: BTreeSet<String> = match narrow {
+        // A scope that the client may never ask for is a mistake of the client and an error. One that only the user lacks is
+        // left out: the answer names the scopes that were granted (RFC 6749 §3.3).
         _ if !asked.is_empty() => {
             let patterns = &client.detail.scope;
             if let Some(scope) = asked.iter().find(|scope| !scopes::may_ask(patterns, scope)) {

@@ -260,6 +260,7 @@ pub(crate) async fn remove(
             "A group that every user is in cannot be removed",
         ));
     }
+    // Read before the removal: the answer describes the removed group.
     let document = document(&app, &group).await?;
     app.store.remove_group(&id).await?;
     app.revoked.catch_up().await;
@@ -304,6 +305,7 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
     {
         return Err(outdated());
     }
+    // Tokens of former members are refused by this node before the caller has the answer.
     app.revoked.catch_up().await;
     Ok(group)
 }

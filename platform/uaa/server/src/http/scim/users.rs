@@ -134,13 +134,15 @@ pub(crate) async fn create(
             "The password of a user of another origin is kept there: leave it out",
         ));
     }
-    let of_everybody = |id: &String| app.default_groups.values().any(|default| default == id);
-    if written.groups.iter().flatten().any(|group| !of_everybody(&group.value)) {
+    // A copy of another user's document lists the default groups, which the new user is in anyway.
+    let is_default = |id: &String| app.default_groups.values().any(|default| default == id);
+    if written.groups.iter().flatten().any(|group| !is_default(&group.value)) {
         return Err(ApiError::invalid_scim(
             "A user is put into groups with POST /Groups/:id/members",
         ));
     }
     apply(&mut user, written, Lists::Replace)?;
+    // Every token of a user has the claim `email`. The name stands in for a missing address.
     if user.emails.is_empty() {
         user.emails = vec![Email {
             value: user.user_name.clone(),
@@ -230,6 +232,7 @@ async fn change(
     }
     user.version = present.version + 1;
     user.modified_at = app.store.now();
+    // Checks the version again, because another change may have come first.
     if !app.replace_user(&user, present.version).await? {
         return Err(outdated());
     }
@@ -255,6 +258,7 @@ pub(crate) async fn remove(
     let document = document(&app, &user).await?;
     app.store.remove_user(&id).await?;
     app.revoked.catch_up().await;
+    // A later user with this name must not begin with a locked account.
     app.store
         .forget_failures(&principal(&user.origin, &user.user_name))
         .await?;

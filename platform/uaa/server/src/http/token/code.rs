@@ -22,6 +22,7 @@ impl Request<'_> {
         let app = self.app;
         let hash = secrets::digest(self.form.required("code")?);
         let code = app.store.code(&hash).await?.ok_or(InvalidGrant::Code)?;
+        // Another client gets the answer for an unknown code, and the code stays valid for its own client.
         if code.client_id != self.client().id {
             return Err(InvalidGrant::Code.into());
         }
@@ -63,9 +64,11 @@ impl Request<'_> {
             id_token: true,
             until: None,
         };
+        // Both ids are stored with the code, so that a second use of it can revoke the tokens.
         let (jti, family) = (new_jti(), secrets::random_hex::<16>());
         let refresh = app.refresh_for(&grant, &family, None);
         let kept = refresh.as_ref().map(|refresh| &refresh.kept);
+        // Fixed before the transaction, as in `App::store_grant`: a revocation in between covers this second.
         let second = app.second_for(&grant).await?;
         let basis = (&user, self.client());
         match app.store.redeem_code(&hash, basis, &jti, &family, kept).await? {

@@ -63,6 +63,8 @@ impl Request<'_> {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid passcode")
         };
         let (user_id, auth_time) = self.app.store.passcode(&hash).await?.ok_or_else(refused)?;
+        // Read before the passcode is taken, so that a revocation in between is noticed. `take_passcode` deletes the row: of two
+        // concurrent requests, one gets tokens.
         let user = self.app.store.user(&user_id).await?;
         if !self.app.store.take_passcode(&hash).await? {
             return Err(refused());

@@ -76,6 +76,7 @@ impl Request<'_> {
         // RFC 9700 §4.14.2: refresh tokens of public clients must be rotated, so that a stolen one is noticed.
         let rotates = app.config.tokens.rotate_refresh || !self.requester.showed_secret;
         let fresh = if rotates {
+            // The successor has all scopes of the login, also if this request asks for fewer (RFC 6749 §6).
             let wide = Grant {
                 scopes: once,
                 ..grant.clone()
