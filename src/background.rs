@@ -1,11 +1,12 @@
-//! Work beside the command itself.
+//! Tasks that run beside a command.
 
 use tokio::task::JoinHandle;
 
-/// Runs `work` beside the command, which keeps the handle and waits for it or ends it: a command has no list of tasks.
+/// Runs `work` as a task. The caller keeps the handle and waits for the task or aborts it, because a command has no list of
+/// tasks.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place: whoever calls it holds the handle"
+    reason = "the one place where commands spawn; the caller holds the handle"
 )]
 pub(crate) fn background<F>(work: F) -> JoinHandle<F::Output>
 where

@@ -1,5 +1,5 @@
-//! The tree of commands. Each command keeps its arguments and its examples beside its code in `commands/`; here they
-//! are put together, with what all of them share: where the stack is.
+//! The command line: the tree of commands, and the options of all commands. The arguments and examples of each command are beside
+//! its code in `commands/`.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ use crate::commands::{
     top, up, user,
 };
 
-/// Width of help texts on wide terminals.
+/// The width of help texts on wide terminals, in columns.
 const HELP_WIDTH: usize = 110;
 
-/// Shown under `weir --help`.
+/// The examples of `weir --help`.
 const EXAMPLES: &str = "\
 Examples:
   weir up                                   start a whole stack here; Ctrl-C stops it in order
@@ -59,7 +59,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What `weir` can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(up::Args),

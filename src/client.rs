@@ -1,10 +1,10 @@
-//! How a command reaches a running stack: addresses from `endpoints.json`, identity from its certificates.
+//! The connection of a command to a running stack: addresses from `endpoints.json`, and the client certificate of the stack.
 
-mod again;
 pub(crate) mod http;
 mod line;
 pub(crate) mod login;
 mod outbox;
+mod reconnect;
 pub(crate) mod shipping;
 pub(crate) mod uaa;
 
@@ -18,9 +18,9 @@ use weir_error::ErrorKind;
 use weir_net::{Channel, Frame, Messages, Target, grpc};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
 
-pub(crate) use again::again;
 pub(crate) use line::{Line, Sequence};
 pub(crate) use outbox::Outbox;
+pub(crate) use reconnect::reconnect;
 
 use crate::failure::Failure;
 use crate::state::{Endpoints, Lock, StateDir};
@@ -34,9 +34,10 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// The stack of a state directory; says how to start one when there is none.
+    /// Returns the stack of a state directory. Without a running stack, the failure says how to start one.
     pub(crate) fn find(state: &StateDir) -> Result<Self, Failure> {
         let endpoints = Endpoints::read(state)?;
+        // The file of a killed stack is still there, but the kernel has freed its lock.
         if Lock::holder(state).is_none() {
             return Err(Failure::new(
                 ErrorKind::Unavailable,
@@ -59,7 +60,7 @@ impl Stack {
         })
     }
 
-    /// How to reach the gRPC server of the component `C`.
+    /// Returns the address and identity of the gRPC server of the component `C`.
     fn target<C: Component>(&self) -> Result<Target, Failure> {
         Ok(Target {
             address: self.endpoints.address(C::DESCRIPTION.port().key)?.to_owned(),
@@ -68,44 +69,44 @@ impl Stack {
         })
     }
 
-    /// Connects and shakes hands with the server called `name`, which proves port, process and certificates.
+    /// Does a TLS handshake with the server `name`, which shows that port, process and certificates are right.
     pub(crate) async fn handshake(&self, address: &str, name: &str) -> Result<(), String> {
         handshake(&self.tls, address, name).await
     }
 
-    /// The forwarder agent: takes envelopes.
+    /// Returns the forwarder agent, which takes envelopes.
     pub(crate) fn agent(&self) -> Result<Target, Failure> {
         self.target::<weir_agents_forwarder::Server>()
     }
 
-    /// The log cache: gives what was kept.
+    /// Returns a channel to the log cache, which has stored envelopes.
     pub(crate) fn log_cache(&self) -> Result<Channel, Failure> {
         Ok(Channel::new(&self.target::<weir_log_cache_server::Server>()?))
     }
 
-    /// The reverse log proxy: gives what happens now.
+    /// Returns a channel to the reverse log proxy, which has the live stream.
     pub(crate) fn rlp(&self) -> Result<Channel, Failure> {
         Ok(Channel::new(&self.target::<weir_rlp_server::Server>()?))
     }
 }
 
-/// Connects to `address` and shakes hands with the server called `name`.
+/// Does a TLS handshake with the server `name` at `address`.
 pub(crate) async fn handshake(tls: &ClientTls, address: &str, name: &str) -> Result<(), String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let name = server_name(name).map_err(|error| error.to_string())?;
-    // Any protocol will do: none is spoken.
+    // Without ALPN: the handshake must succeed with servers of every protocol.
     let mut stream = tls
         .with_alpn(&[])
         .connector()
         .connect(name, stream)
         .await
         .map_err(|error| error.to_string())?;
-    // Said goodbye properly, it leaves no warning in the server's log; whether the goodbye arrives does not matter.
+    // Without `close_notify`, the server would log a warning. A failure to send it does not matter.
     stream.shutdown().await.ok();
     Ok(())
 }
 
-/// One message there, one back.
+/// Sends a unary request and returns the decoded answer.
 pub(crate) async fn call<Q: Message, A: Message + Default>(
     channel: &Channel,
     path: &'static str,
@@ -120,7 +121,7 @@ pub(crate) async fn call<Q: Message, A: Message + Default>(
     })
 }
 
-/// As [`call`], with the answer as it came.
+/// Sends a unary request and returns the encoded answer.
 pub(crate) async fn call_raw<Q: Message>(
     channel: &Channel,
     path: &'static str,
@@ -132,7 +133,7 @@ pub(crate) async fn call_raw<Q: Message>(
         .map_err(|status| refused(channel.address(), &status))
 }
 
-/// One message there, a stream back.
+/// Sends a request and returns the stream of answers.
 pub(crate) async fn subscribe<Q: Message>(
     channel: &Channel,
     path: &'static str,
@@ -147,7 +148,7 @@ pub(crate) async fn subscribe<Q: Message>(
     Ok(answer.into_inner())
 }
 
-/// What a server said instead of an answer.
+/// Returns the failure for a status that a server answered.
 pub(crate) fn refused(address: &str, status: &Status) -> Failure {
     let kind = grpc::kind(status.code()).unwrap_or(ErrorKind::Internal);
     let failure = Failure::new(kind, format!("`{address}`: {}", status.message()));

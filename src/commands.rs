@@ -1,4 +1,4 @@
-//! One file per command: its arguments, its examples, what it does.
+//! The commands, each in its own file with its arguments and examples.
 
 mod accounts;
 pub(crate) mod completions;
@@ -27,7 +27,7 @@ use crate::state::StateDir;
 use crate::terminal::{reader_left, show_raw};
 use component::Chosen;
 
-/// What is said on standard error and in the stream by those who serve.
+/// The options for the logs of commands that serve.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogArgs {
     /// What is said: error, warn, info, debug, trace; or `info,weir_doppler_server=debug`
@@ -39,7 +39,7 @@ pub(crate) struct LogArgs {
     format: LogFormat,
 }
 
-/// How logs are written.
+/// The format of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// A line for people
@@ -57,7 +57,7 @@ impl LogArgs {
     }
 }
 
-/// Runs the command that was asked for.
+/// Runs the command of a command line.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     if cli.raw {
         show_raw();
@@ -85,7 +85,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Runs a command whose output is all that it is for: where nobody reads that any more, it ends, quietly (`weir tail web |
+/// Runs a command whose only effect is its output. It ends quietly when the reader of the output goes away (`weir tail web |
 /// head -1`).
 async fn while_read(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     tokio::select! {
@@ -94,14 +94,14 @@ async fn while_read(command: impl Future<Output = Result<ExitCode, Failure>>) ->
     }
 }
 
-/// Runs an asynchronous command to its end. What still hangs then, such as a read of a terminal, does not hold up the exit.
+/// Runs an asynchronous command on as many threads as there are cores.
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     on(&mut tokio::runtime::Builder::new_multi_thread(), command)
 }
 
-/// The same for a component as a process of its own, on half of the cores: it shares the machine with the other parts,
-/// and a batch that stays on one thread on its way through costs a third less than one that wakes another. The usual
-/// `TOKIO_WORKER_THREADS` overrides it.
+/// Runs a component in its own process on half as many threads as there are cores: the other components use the machine too, and a
+/// batch that stays on one thread costs a third less than one that wakes another thread. `TOKIO_WORKER_THREADS` overrides the
+/// number.
 fn on_few_threads(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
@@ -120,6 +120,7 @@ fn on(
         .build()
         .map_err(|error| Failure::io("threads cannot be started", &error))?;
     let result = runtime.block_on(command);
+    // A thread that is blocked, such as in a read from a terminal, must not delay the exit.
     runtime.shutdown_background();
     result
 }

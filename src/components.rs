@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use weir_flow::LogContext;
 
-/// A component as this program has it.
+/// A component of the table.
 pub(crate) type Entry = weir_component::Entry<LogContext>;
-/// The components of one stack.
+/// A table of components.
 pub(crate) type Table = weir_component::Table<LogContext>;
 
 /// Every component, in the order of `weir --help`.
@@ -24,7 +24,7 @@ const COMPONENTS: [Entry; 11] = [
     Entry::of::<weir_log_cache_syslog::Server>(),
 ];
 
-/// The table of this program.
+/// Returns the table of all components.
 pub(crate) fn table() -> &'static Table {
     static TABLE: LazyLock<Table> =
         LazyLock::new(|| Table::new(&COMPONENTS).expect("the table is constant, and every test of a command reads it"));

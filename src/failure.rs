@@ -1,6 +1,6 @@
-//! How a command fails: a text, what to do about it, and an exit code.
+//! The failure of a command: a text, a hint, and an exit code.
 //!
-//! Library errors come in through [`Classify`], so `?` is enough; the CLI adds its own with [`Failure::new`].
+//! Errors of libraries are converted through [`Classify`], so that `?` is enough. Commands create others with [`Failure::new`].
 
 use std::fmt;
 use std::io;
@@ -11,17 +11,17 @@ use weir_error::{Classify, ErrorKind, chain};
 
 use crate::terminal::note;
 
-/// Why a command ends without having done what was asked.
+/// The reason for which a command fails.
 pub(crate) struct Failure {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    /// The reader of our output went away (`weir tail | head`): nothing failed, there is nothing to say.
+    /// Whether the reader of the output went away (`weir tail | head`). Then nothing is printed, and the exit code is 0.
     quiet: bool,
 }
 
 impl Failure {
-    /// A failure with a text in the form of `style.md`: lower case, subject first, no full stop.
+    /// Returns a failure. The text is lower case, has its subject first, and no full stop.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -31,13 +31,13 @@ impl Failure {
         }
     }
 
-    /// What the reader can do about it.
+    /// Adds a hint: what the user can do.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// `subject`: could not be read, written, … because of `error`.
+    /// Returns the failure of an operation on `subject`.
     pub(crate) fn io(subject: impl fmt::Display, error: &io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -53,12 +53,12 @@ impl Failure {
         Self::new(kind, format!("{subject}: {error}"))
     }
 
-    /// A file that could not be used.
+    /// Returns the failure of an operation on a file.
     pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
         Self::io(format_args!("`{}`", path.display()), error)
     }
 
-    /// Standard output could not be written; a closed pipe ends the command quietly.
+    /// Returns the failure to write standard output. It is quiet if the pipe was closed.
     pub(crate) fn output(error: &io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
         Self {
@@ -67,22 +67,22 @@ impl Failure {
         }
     }
 
-    /// The kind, for those who act on it.
+    /// Returns the kind of the failure.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The text, without hint.
+    /// Returns the text without the hint.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// Prints to standard error and gives the exit code.
+    /// Prints the failure to standard error, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
-        // Standard error may be closed as well; the exit code still tells.
+        // Standard error may be closed too. The exit code still tells the failure.
         note(&self.to_string());
         ExitCode::from(self.kind.exit_code())
     }
@@ -120,9 +120,9 @@ impl fmt::Debug for Failure {
 mod tests {
     use super::*;
 
-    /// The text of `style.md`: subject first, cause after a colon, the hint on a line of its own.
+    /// The text has its subject first, the cause after a colon, and the hint on its own line.
     #[test]
-    fn it_reads_as_the_style_guide_says() {
+    fn a_hint_has_its_own_line() {
         let failure = Failure::new(ErrorKind::NotFound, "state directory `.weir`: no stack here")
             .with_hint("start one with `weir up`");
         assert_eq!(
@@ -131,7 +131,7 @@ mod tests {
         );
     }
 
-    /// `weir tail | head` is no failure.
+    /// A closed pipe is quiet (`weir tail | head`), and a full disk is not.
     #[test]
     fn a_closed_pipe_is_quiet() {
         let closed = Failure::output(&io::Error::from(io::ErrorKind::BrokenPipe));
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// A library error brings its causes and its hint along.
+    /// A failure from a library error has its causes and its hint.
     #[test]
     fn library_errors_keep_cause_and_hint() {
         let failure = Failure::from(Unreachable(io::Error::other("connection refused")));

@@ -1,32 +1,34 @@
-//! Bytes to log lines, as they arrive: no line is held back once it is complete, none grows without bound.
+//! Splits bytes into log lines as they arrive. A complete line is passed on at once, and the length of a line is bounded.
 //!
-//! Two rules for what ends a line:
-//! * [`Rule::Exact`], for files: `\n` only; carriage returns, empty lines and bytes that are not UTF-8 stay as they are.
-//! * [`Rule::Program`], for the output of programs, as the cell does it (logging §6): `\n` or `\r` ends a line, empty lines
-//!   are not sent.
+//! There are two rules for the end of a line:
+//! * [`Rule::Exact`], for files: only `\n` ends a line. Carriage returns, empty lines and bytes that are not UTF-8 are kept.
+//! * [`Rule::Program`], for the output of programs, as cells do it (logging §6): `\n` or `\r` ends a line, and empty lines are not
+//!   sent.
 //!
-//! Under both, a line longer than [`MAX_LINE`] goes out in pieces, cut between UTF-8 characters; nothing is dropped.
+//! With both rules, a line longer than [`MAX_LINE`] is split between UTF-8 characters, and nothing is dropped.
 
-/// Longest payload of one log envelope, in bytes (logging §6).
+/// The most bytes of the payload of one log envelope (logging §6).
 pub(crate) const MAX_LINE: usize = 61_440;
 
-/// A UTF-8 character has at most this many bytes after its first.
+/// The most continuation bytes of a UTF-8 character.
 const MAX_CONTINUATION: usize = 3;
 
-/// What ends a line.
+/// The rule for the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
+    /// Only `\n` ends a line, and every byte is kept.
     Exact,
+    /// `\n` or `\r` ends a line, and empty lines are not sent.
     Program,
 }
 
-/// Splits one stream of bytes.
+/// Splits one stream of bytes into lines.
 #[derive(Debug)]
 pub(crate) struct Splitter {
     rule: Rule,
-    /// The start of a line whose end has not come yet; at most [`MAX_LINE`] bytes.
+    /// The beginning of a line whose end has not arrived; at most [`MAX_LINE`] bytes.
     partial: Vec<u8>,
-    /// Whether pieces of the current line were given out already.
+    /// Whether pieces of the current line were passed on already.
     cut: bool,
     pieces: u64,
 }
@@ -41,7 +43,7 @@ impl Splitter {
         }
     }
 
-    /// Takes the next bytes and gives every line that they complete to `line`, without its end.
+    /// Takes the next bytes, and passes every line that they complete to `line`, without its end.
     pub(crate) fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(&[u8])) {
         while let Some(end) = self.end_of_line(bytes) {
             self.complete(&bytes[..end], &mut line);
@@ -50,14 +52,14 @@ impl Splitter {
         self.keep(bytes, &mut line);
     }
 
-    /// The stream is over: a last line without an end counts.
+    /// Ends the stream, and passes on a last line without an end.
     pub(crate) fn finish(&mut self, line: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             self.complete(&[], line);
         }
     }
 
-    /// How many pieces beyond the first long lines were cut into.
+    /// Returns the number of pieces of long lines beyond their first.
     pub(crate) fn extra_pieces(&self) -> u64 {
         self.pieces
     }
@@ -69,10 +71,10 @@ impl Splitter {
         }
     }
 
-    /// `rest` is what was missing of a line.
+    /// Completes the current line with `rest`.
     fn complete(&mut self, rest: &[u8], mut line: impl FnMut(&[u8])) {
         if self.partial.is_empty() && rest.len() <= MAX_LINE {
-            // The usual case: the line lies in the input, nothing is copied.
+            // The usual case: the whole line is in the input, and is not copied.
             self.last_piece(rest, line);
         } else {
             self.keep(rest, &mut line);
@@ -85,7 +87,7 @@ impl Splitter {
     }
 
     fn last_piece(&mut self, piece: &[u8], mut line: impl FnMut(&[u8])) {
-        // What remains of a line that was cut exactly at its end is not a line of its own; other empty lines go by the rule.
+        // The rest of a line that was cut exactly at its end is not a line. Other empty lines depend on the rule.
         if piece.is_empty() && (self.cut || self.rule == Rule::Program) {
             return;
         }
@@ -93,7 +95,7 @@ impl Splitter {
         line(piece);
     }
 
-    /// Holds the start of a line; gives out pieces while it is longer than allowed.
+    /// Keeps the beginning of a line, and passes on pieces while it is longer than [`MAX_LINE`].
     fn keep(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
         let mut bytes = bytes;
         while self.partial.len() + bytes.len() > MAX_LINE {
@@ -110,14 +112,14 @@ impl Splitter {
     }
 }
 
-/// Where to cut `piece`, which `next` follows: before the character that `next` continues; at the end where there is none.
+/// Returns where to cut `piece`, which `next` follows: before the character that `next` continues, or else at the end.
 fn character_boundary(piece: &[u8], next: Option<u8>) -> usize {
     let continues = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     if !next.is_some_and(continues) {
         return piece.len();
     }
     let from = piece.len().saturating_sub(MAX_CONTINUATION);
-    // Bytes that are no UTF-8 have no boundary to respect.
+    // Bytes that are not UTF-8 have no boundary, and are cut at the limit.
     (from..piece.len())
         .rev()
         .find(|&at| !continues(piece[at]))

@@ -1,15 +1,15 @@
-//! `weir`: the one executable. It parses the command line, runs the command on a Tokio runtime, and turns a failure
-//! into two lines of text (`error: …`, `hint: …`) and an exit code. Everything else lives in the modules below.
+//! The program `weir`. It parses the command line, runs a command on a Tokio runtime, and turns a failure into two lines of text
+//! (`error: …`, `hint: …`) and an exit code.
 //!
-//! | Module | Owns |
+//! | Module | Contents |
 //! |---|---|
 //! | [`cli`] | the tree of commands and the texts of `--help` |
-//! | [`commands`] | one file per command |
-//! | [`components`] | the table of components: one line each |
+//! | [`commands`] | the commands, each in its own file |
+//! | [`components`] | the table of components |
 //! | [`stack`] | `weir up`: ports, configuration files, start, supervision, status, ordered stop |
 //! | [`state`] | the state directory, `endpoints.json`, the lock |
-//! | [`client`] | how a command reaches a running stack |
-//! | [`lines`], [`render`], [`terminal`] | bytes to lines, envelopes to text, what a terminal shows |
+//! | [`client`] | the connection of a command to a running stack |
+//! | [`lines`], [`render`], [`terminal`] | bytes as lines, envelopes as text, output on a terminal |
 
 #![cfg_attr(
     test,
@@ -36,7 +36,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Batches of envelopes are allocated and freed on different threads all day: what mimalloc is good at.
+/// The allocator. Batches of envelopes are often freed on another thread than the one that allocated them, which mimalloc does
+/// faster than the allocator of the C library.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

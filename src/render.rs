@@ -1,13 +1,12 @@
-//! Envelopes as text: what `weir tail` and `weir recent` print.
+//! Envelopes as text, as `weir tail` and `weir recent` print them.
 //!
 //! ```text
 //! 2026-01-03T10:11:12.345678+01:00 [APP/PROC/WEB/0] OUT GET /
 //! 2026-01-03T10:11:12.345678+01:00 [-/0] GAUGE cpu=1.5 percentage, memory=1024 bytes {job="cell"}
 //! ```
 //!
-//! With all sources mixed, the source id stands before the bracket. Log bodies are written byte for byte: what a program
-//! wrote, control characters included, is what is shown. Everything else that a producer chose, such as names and tags, can
-//! be made neutral for a terminal.
+//! Where several sources are mixed, the source id comes before the bracket. Log bodies are written byte for byte, control
+//! characters included. All other text that a producer chose, such as names and tags, can be neutralized for a terminal.
 
 mod time;
 
@@ -19,35 +18,35 @@ use weir_telemetry::neutral;
 
 pub(crate) use time::timestamp;
 
-/// How the text looks.
+/// The options of the text.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Style {
-    /// Terminal colours.
+    /// Whether the text has terminal colours.
     pub(crate) colour: bool,
-    /// Name the source of each line; not needed where only one is shown.
+    /// Whether each line names its source, which is of use only if several are shown.
     pub(crate) source: bool,
-    /// What is printed of each envelope.
+    /// The part of each envelope that is printed.
     pub(crate) form: Form,
-    /// Everything but the bodies of logs is made neutral.
+    /// Whether control characters outside of log bodies are replaced by visible ones.
     pub(crate) neutral: bool,
 }
 
-/// What is printed of each envelope.
+/// The part of an envelope that is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Form {
-    /// A line for people.
+    /// One line with time, source and content.
     #[default]
     Line,
-    /// The body of a log and nothing else; other kinds are left out.
+    /// The body of a log only. Envelopes of other kinds are left out.
     Body,
-    /// One JSON object, as the log cache and the RLP gateway write it.
+    /// One JSON object, in the mapping of the log cache and the RLP gateway.
     Json,
 }
 
-/// Appends one envelope and its newline; returns whether the form shows it at all.
+/// Appends one envelope and a newline. Returns false, and appends nothing, if the form leaves the envelope out.
 pub(crate) fn envelope(view: EnvelopeView<'_>, style: Style, text: &mut Vec<u8>) -> bool {
     match style.form {
-        Form::Json => Paint(style).of_others(text, |text| weir_envelope::json::write_envelope(&view, text)),
+        Form::Json => Paint(style).neutralized(text, |text| weir_envelope::json::write_envelope(&view, text)),
         Form::Body => match view.message() {
             Message::Log { payload, .. } => text.extend_from_slice(payload),
             _ => return false,
@@ -64,14 +63,14 @@ fn line(envelope: &Summary<'_>, style: Style, text: &mut Vec<u8>) {
     text.push(b' ');
     if style.source {
         paint.write(text, BOLD, |text| {
-            paint.of_others(text, |text| {
+            paint.neutralized(text, |text| {
                 text.extend_from_slice(or_dash(envelope.source_id).as_bytes())
             });
         });
         text.push(b' ');
     }
     paint.write(text, CYAN, |text| {
-        paint.of_others(text, |text| {
+        paint.neutralized(text, |text| {
             text.push(b'[');
             let source_type = envelope.tag("source_type").unwrap_or_default();
             text.extend_from_slice(or_dash(&source_type).as_bytes());
@@ -101,14 +100,14 @@ fn line(envelope: &Summary<'_>, style: Style, text: &mut Vec<u8>) {
         }
         message => {
             paint.write(text, BLUE, |text| {
-                paint.of_others(text, |text| measured(message, text));
+                paint.neutralized(text, |text| measured(message, text));
             });
-            paint.of_others(text, |text| tags(envelope, text));
+            paint.neutralized(text, |text| tags(envelope, text));
         }
     }
 }
 
-/// The kinds that are not logs.
+/// Appends the content of an envelope that is not a log.
 fn measured(message: &Message<'_>, text: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
     let written = match message {
@@ -135,7 +134,7 @@ fn measured(message: &Message<'_>, text: &mut Vec<u8>) {
     drop(written);
 }
 
-/// The tags of a metric, sorted; `source_type` is in the bracket already.
+/// Appends the tags of an envelope, sorted by key, without `source_type`, which is in the bracket already.
 fn tags(envelope: &Summary<'_>, text: &mut Vec<u8>) {
     let mut tags: Vec<(&str, Cow<'_, str>)> = envelope
         .tags()
@@ -143,6 +142,7 @@ fn tags(envelope: &Summary<'_>, text: &mut Vec<u8>) {
         .chain(envelope.deprecated_tags().map(|(key, value)| (key, value.to_text())))
         .filter(|(key, _)| *key != "source_type")
         .collect();
+    // An old client may send a tag in both maps; it is shown once.
     tags.sort_unstable();
     tags.dedup_by(|one, other| one.0 == other.0);
     for (index, (key, value)) in tags.iter().enumerate() {
@@ -165,7 +165,7 @@ const BLUE: &[u8] = b"\x1b[34m";
 const CYAN: &[u8] = b"\x1b[36m";
 const RESET: &[u8] = b"\x1b[0m";
 
-/// Colours a stretch of text and makes it neutral, or does not.
+/// Colours and neutralizes parts of a text, as far as the style asks for it.
 #[derive(Clone, Copy)]
 struct Paint(Style);
 
@@ -180,8 +180,8 @@ impl Paint {
         }
     }
 
-    /// What a producer chose.
-    fn of_others(&self, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Lets `write` append text that a producer chose, and neutralizes it if the style asks for it.
+    fn neutralized(&self, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let begin = text.len();
         write(text);
         if self.0.neutral

@@ -1,10 +1,10 @@
-//! A whole stack on one machine: what `weir up` starts, supervises and stops.
+//! A whole stack on one machine, as `weir up` starts, supervises and stops it.
 //!
 //! ```text
 //! Plan        ports, certificates, token, one configuration file per component
-//!   ├─ Embedded   every component of the table a part of this process
+//!   ├─ Embedded   every component of the table in this process
 //!   └─ Separate   every component `weir <component> --config DIR/config/<component>.toml`, restarted when it dies
-//! ready       an envelope passes through all of it
+//! ready       an envelope passes through the whole pipeline
 //! Counts      one line per second from the ledgers
 //! ```
 
@@ -40,30 +40,30 @@ pub(crate) enum Stack {
     Separate(Box<Separate>),
 }
 
-/// What happens while a stack runs.
+/// An event while a stack runs.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Worth saying.
+    /// A remark for the user.
     Note(String),
-    /// A process was started, `again` if it had died.
+    /// A process was started; `again` is true for a restart.
     Started {
         component: &'static str,
         pid: u32,
         again: bool,
     },
-    /// A process died; `failure` is what to say if the stack was not up yet.
+    /// A process died. `failure` is reported if the stack did not serve yet.
     Died {
         component: &'static str,
         how: String,
         again_in: Duration,
         failure: Option<Failure>,
     },
-    /// The stack cannot go on.
+    /// A component failed and the stack must stop.
     Fatal(Failure),
 }
 
 impl Stack {
-    /// Starts everything and waits until it serves. On failure nothing is left running.
+    /// Starts all components and waits until the stack serves. On failure, all that was started is stopped.
     pub(crate) async fn start(plan: &Plan, processes: bool) -> Result<Self, Failure> {
         for misfit in fit::misfits(plan) {
             tracing::warn!(misfit, "limits do not fit together");
@@ -78,8 +78,10 @@ impl Stack {
         let result = loop {
             tokio::select! {
                 result = &mut ready => break result,
+                // A component that fails ends the start at once, not at the deadline of `ready`.
                 event = stack.next() => match event {
                     Event::Fatal(failure) | Event::Died { failure: Some(failure), .. } => break Err(failure),
+                    // A process that is restarted meanwhile may still be ready in time.
                     Event::Note(_) | Event::Started { .. } | Event::Died { .. } => {}
                 },
             }
@@ -93,7 +95,7 @@ impl Stack {
         }
     }
 
-    /// The process of each component.
+    /// Returns the process id of each component.
     pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Embedded(stack) => stack.pids(),
@@ -101,7 +103,7 @@ impl Stack {
         }
     }
 
-    /// The counts of all components together.
+    /// Returns the sums over the ledgers of all components.
     pub(crate) fn counts(&self) -> Counts {
         match self {
             Self::Embedded(stack) => stack.counts(),
@@ -109,7 +111,7 @@ impl Stack {
         }
     }
 
-    /// The ledgers that this process keeps.
+    /// Returns the ledgers of components in this process. Separate processes report their own losses.
     pub(crate) fn ledgers(&self) -> Vec<Arc<Ledger>> {
         match self {
             Self::Embedded(stack) => stack.ledgers(),
@@ -117,7 +119,7 @@ impl Stack {
         }
     }
 
-    /// Waits for something to happen. Cancel safe.
+    /// Waits for the next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> Event {
         match self {
             Self::Embedded(stack) => stack.next().await,
@@ -125,8 +127,8 @@ impl Stack {
         }
     }
 
-    /// Stops each component after those that need it; `say` hears of each and how long it took. Gives what was not as it
-    /// should, and the final counts.
+    /// Stops each component after those that need it, and calls `say` with its name and the time that it took. Returns the
+    /// failures and the final counts.
     pub(crate) async fn stop(self, say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         match self {
             Self::Embedded(stack) => stack.stop(say).await,

@@ -1,20 +1,20 @@
-//! The state directory of a stack: what lies where, and who may use it.
+//! The state directory of a stack: its files, and who may use it.
 //!
 //! ```text
 //! .weir/
 //!   lock                      held (flock) by the running `weir up`; its pid inside
-//!   endpoints.json            where everything listens; there while the stack serves
-//!   ports.json                what `--ports auto` chose last
+//!   endpoints.json            the addresses of all components; exists while the stack serves
+//!   ports.json                the last choice of `--ports auto`
 //!   token                     the operator's token, 0600
-//!   login.json                the tokens of who is logged in (`weir login`), 0600
+//!   login.json                the tokens of the user who is logged in (`weir login`), 0600
 //!   uaa/                      uaa.db; admin-password, client-secrets.json and master-key, 0600 each
-//!   drains.json, drains.lock  the drains that `weir drain add` added, with their secrets, 0600; held while it is changed
-//!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
+//!   drains.json, drains.lock  the drains of `weir drain add` with their secrets, 0600; the lock is held during changes
+//!   syslog-agent/             messages that wait for drains that are away, and the bindings from before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start
-//!   ledger/<component>.json   what each component received, sent and dropped
+//!   ledger/<component>.json   numbers of received, sent and dropped envelopes
 //!   logs/<component>.log      standard error of the components (`--processes`)
-//!   *.broken-<time>           a file that could not be read at a start: it was set aside, and a new one begun
+//!   *.broken-<time>           a file that could not be read at a start and was replaced by a new one
 //! ```
 
 mod endpoints;
@@ -27,14 +27,14 @@ pub(crate) use lock::Lock;
 
 use crate::failure::Failure;
 
-/// The paths of one stack; absolute, so that they stay true in files that others read.
+/// The paths of one stack. They are absolute, because they are written to files for readers in other working directories.
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir {
     root: PathBuf,
 }
 
 impl StateDir {
-    /// The directory as given, made absolute; it need not exist.
+    /// Returns the paths for a directory, which need not exist.
     pub(crate) fn at(directory: &Path) -> Result<Self, Failure> {
         let root = std::path::absolute(directory).map_err(|error| Failure::file(directory, &error))?;
         Ok(Self { root })
@@ -75,12 +75,12 @@ impl StateDir {
         self.root.join("drains.json")
     }
 
-    /// Who is logged in.
+    /// The tokens of the user who is logged in.
     pub(crate) fn login(&self) -> PathBuf {
         self.root.join("login.json")
     }
 
-    /// What UAA keeps: its database, and the secrets that it makes at its first start.
+    /// The directory of UAA: its database, and the secrets that it creates at its first start.
     pub(crate) fn uaa(&self) -> PathBuf {
         self.root.join("uaa")
     }
@@ -121,7 +121,7 @@ impl StateDir {
         self.logs().join(format!("{component}.log"))
     }
 
-    /// How a user names this directory in the next command: nothing when it is the default.
+    /// Returns the flag that names this directory on a command line, with a leading space; nothing for the default.
     pub(crate) fn as_flag(&self) -> String {
         let default = std::path::absolute(".weir").ok();
         if default.as_deref() == Some(&self.root) {
@@ -132,7 +132,7 @@ impl StateDir {
     }
 }
 
-/// A word as a shell reads it back.
+/// Quotes a word for a shell.
 pub(crate) fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -149,9 +149,9 @@ mod tests {
 
     use super::*;
 
-    /// A fresh directory gets all its folders, closed to others.
+    /// A new directory gets all its folders, and only its owner may read it.
     #[test]
-    fn it_creates_its_folders_for_the_owner_only() {
+    fn folders_are_created_for_the_owner_only() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(&base.path().join("a/b")).expect("absolute");
         state.create().expect("created");
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
     }
 
-    /// The hint that names the directory can be pasted.
+    /// A hint with such a word can be pasted into a shell.
     #[test]
     fn words_are_quoted_for_a_shell() {
         assert_eq!(shell_quoted("/tmp/x-1"), "/tmp/x-1");

@@ -1,4 +1,4 @@
-//! What a terminal shows, and what a pipe gets instead: colours, a line rewritten in place, a progress bar, a pager.
+//! Output for a terminal or a pipe: colours, a line rewritten in place, a progress bar, a pager.
 
 mod bar;
 mod foreground;
@@ -19,28 +19,29 @@ pub(crate) use reader::reader_left;
 pub(crate) use secret::secret;
 pub(crate) use table::table;
 
-/// Assumed where the size cannot be had.
+/// The number of columns if the terminal does not tell its size.
 const DEFAULT_COLUMNS: usize = 100;
+/// The number of rows if the terminal does not tell its size.
 const DEFAULT_ROWS: usize = 30;
 
-/// Whether standard output is read by a person.
+/// Returns whether standard output is a terminal.
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Whether standard error is read by a person.
+/// Returns whether standard error is a terminal.
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Whether to colour standard output: on a terminal, unless `NO_COLOR` is set.
+/// Returns whether standard output is coloured: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 pub(crate) fn stdout_has_colour() -> bool {
     stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns and rows of the terminal behind standard output or standard error.
+/// Returns the columns and rows of the terminal at standard output or standard error.
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn size() -> (usize, usize) {
     let size =
@@ -51,7 +52,7 @@ pub(crate) fn size() -> (usize, usize) {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats a number with a comma before every third digit: `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -64,7 +65,7 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
-/// The first `columns` characters of a line, so that it does not wrap.
+/// Cuts a line to its first `columns` characters, so that it does not wrap.
 pub(crate) fn fitted(line: &str, columns: usize) -> &str {
     line.char_indices().nth(columns).map_or(line, |(end, _)| &line[..end])
 }

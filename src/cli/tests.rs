@@ -1,16 +1,16 @@
-//! The command line as a user types it: the tree is consistent, the help teaches, mistakes are answered.
+//! Tests of the command line: the tree is consistent, the help has examples, and mistakes get an answer.
 
 use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
 
-/// Clap's own consistency checks over the whole tree.
+/// The tree passes the consistency checks of clap.
 #[test]
 fn the_tree_is_consistent() {
     Cli::command().debug_assert();
 }
 
-/// Every command that people type carries examples, and each example line starts with a command that exists.
+/// Every command has examples, and each example uses a command that exists.
 #[test]
 fn help_teaches_by_example() {
     let tree = Cli::command();
@@ -39,7 +39,7 @@ fn help_teaches_by_example() {
     }
 }
 
-/// Where the stack is can be said before and after the command's name.
+/// `--state-dir` is accepted before and after the name of the command.
 #[test]
 fn the_state_directory_may_stand_anywhere() {
     for line in [
@@ -51,7 +51,7 @@ fn the_state_directory_may_stand_anywhere() {
     }
 }
 
-/// Everything after `--` belongs to the program, flags included.
+/// All arguments after `--` belong to the program, also flags.
 #[test]
 fn the_program_of_run_keeps_its_flags() {
     let cli = Cli::try_parse_from(["weir", "run", "--source-id", "a", "--", "ls", "-l", "--state-dir"]).expect("valid");

@@ -1,4 +1,4 @@
-//! HTTP over TLS to the stack's own servers: one request, its answer as it comes.
+//! HTTPS requests to servers of the stack, whose answers are streamed.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,10 +9,10 @@ use weir_tls::ClientTls;
 
 use crate::failure::Failure;
 
-/// Of the body of an error, no more than this is read.
+/// The most bytes that are read of the body of an error.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// The name that the servers of a stack have in their certificates for callers on their machine.
+/// The server name in the certificates of a stack for callers on the same machine.
 const LOCAL: &str = "localhost";
 
 /// Sends `request`, whose URI names the server, and waits for the head of the answer. The connection serves this one call
@@ -23,7 +23,7 @@ pub(crate) async fn send(tls: &ClientTls, request: Request<Bytes>) -> Result<Res
     answer.map_err(|error| Failure::new(ErrorKind::Unavailable, format!("`{server}`: {}", error.reason())))
 }
 
-/// The whole of a short body, no more than `most` bytes.
+/// Reads a whole body of at most `most` bytes.
 pub(crate) async fn text(response: Response<AnswerBody>, most: usize) -> Result<String, Failure> {
     #[expect(clippy::disallowed_methods, reason = "the body is limited")]
     let body = Limited::new(response.into_body(), most).collect().await;
@@ -36,7 +36,7 @@ pub(crate) async fn text(response: Response<AnswerBody>, most: usize) -> Result<
     }
 }
 
-/// The body of a refusal, as text.
+/// Reads the body of an error answer as text.
 pub(crate) async fn error_text(response: Response<AnswerBody>) -> String {
     let text = text(response, MAX_ERROR_BODY).await;
     text.map_or_else(|failure| failure.message().to_owned(), |text| text.trim().to_owned())

@@ -1,20 +1,20 @@
-//! Log lines as envelopes.
+//! Writes log lines as envelopes.
 
 use weir_envelope::encode::Writer;
 use weir_envelope::view::Stream;
 use weir_service::clock;
 
-/// What all lines of one producer have in common.
+/// The fields that all lines of one producer share.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) source_id: String,
     pub(crate) instance_id: String,
-    /// As clients show it in brackets.
+    /// The tag `source_type`, which clients show in brackets.
     pub(crate) source_type: String,
 }
 
 impl Line {
-    /// Appends one envelope.
+    /// Appends the envelope of one line.
     pub(crate) fn write(&self, envelope: &mut Vec<u8>, timestamp: i64, payload: &[u8], stream: Stream) {
         let mut writer = Writer::new(envelope);
         writer
@@ -28,15 +28,15 @@ impl Line {
     }
 }
 
-/// Time stamps of one producer: the time, but never the same twice nor one that goes back, so that sorting by time keeps
-/// the order of the lines.
+/// The time stamps of one producer. They strictly increase, also if the clock does not, so that sorting by time keeps the order of
+/// the lines.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence {
     last: i64,
 }
 
 impl Sequence {
-    /// The stamp of the next line.
+    /// Returns the time stamp of the next line, in nanoseconds since 1970.
     pub(crate) fn next(&mut self) -> i64 {
         self.at(clock::now_nanos())
     }
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// The clock may stand still or go back: the stamps go on.
+    /// Time stamps increase if the clock stands still or goes back.
     #[test]
     fn stamps_always_grow() {
         let mut sequence = Sequence::default();
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(stamps, [100, 101, 102, 200, 201]);
     }
 
-    /// Bytes go in as they are, with the names that clients look for.
+    /// The payload is kept byte for byte, with the tags that clients read.
     #[test]
     fn a_line_is_an_envelope() {
         let line = Line {

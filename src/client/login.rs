@@ -1,4 +1,4 @@
-//! Who is logged in: tokens of a user, kept in the state directory (`login.json`, 0600) and refreshed when they need it.
+//! The login of a user: tokens in the state directory (`login.json`, 0600), refreshed before they expire.
 
 use std::fs;
 use std::io;
@@ -16,16 +16,16 @@ use super::{Stack, uaa};
 use crate::failure::Failure;
 use crate::state::{StateDir, shell_quoted};
 
-/// A token with less to live than this is refreshed before it is handed out: it is going to be used for a while.
-const ENOUGH: i64 = 300;
+/// The seconds for which a token must still be valid when it is handed out. A token with less is refreshed first.
+const MIN_VALIDITY: i64 = 300;
 
-/// A login that was made here.
+/// The tokens of a user who has logged in with `weir login`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) access_token: String,
     pub(crate) refresh_token: Option<String>,
-    /// Seconds since the Unix epoch.
+    /// The end of the access token, in seconds since 1970.
     expires_at: i64,
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Login {
 }
 
 impl Login {
-    /// What UAA gave `user` just now. `claims` are those of the access token, which was checked.
+    /// Returns the login of `user` with new tokens. `claims` are the verified claims of the access token.
     pub(crate) fn new(user: String, tokens: &Tokens, claims: &Claims) -> Self {
         Self {
             user,
@@ -50,12 +50,12 @@ impl Login {
         }
     }
 
-    /// Seconds for which the access token is still good.
+    /// Returns the seconds for which the access token is still valid.
     fn lasts(&self) -> i64 {
         self.expires_at - now()
     }
 
-    /// Keeps it for the commands that follow.
+    /// Writes the login for later commands.
     pub(crate) fn write(&self, state: &StateDir) -> Result<(), Failure> {
         let path = state.login();
         let text =
@@ -63,7 +63,7 @@ impl Login {
         weir_files::replace(&path, &text, Readers::Owner).map_err(|error| Failure::file(&path, &error))
     }
 
-    /// The login that is kept, if there is one.
+    /// Reads the login, if there is one.
     pub(crate) fn read(state: &StateDir) -> Result<Option<Self>, Failure> {
         let path = state.login();
         match fs::read(&path) {
@@ -76,7 +76,7 @@ impl Login {
         }
     }
 
-    /// Forgets it; whether there was one.
+    /// Removes the login. Returns `false` if there was none.
     pub(crate) fn remove(state: &StateDir) -> Result<bool, Failure> {
         match fs::remove_file(state.login()) {
             Ok(()) => Ok(true),
@@ -85,9 +85,9 @@ impl Login {
         }
     }
 
-    /// An access token that is good for a while; the new ones are kept, if it took a refresh.
+    /// Returns an access token that is valid for at least 5 minutes. New tokens are written if a refresh was needed.
     pub(crate) async fn token(self, state: &StateDir) -> Result<String, Failure> {
-        if self.lasts() >= ENOUGH {
+        if self.lasts() >= MIN_VALIDITY {
             return Ok(self.access_token);
         }
         match self.refreshed(state).await {
@@ -95,7 +95,7 @@ impl Login {
                 fresh.write(state)?;
                 Ok(fresh.access_token)
             }
-            // UAA is away: what is left of the token is better than nothing.
+            // UAA does not answer. The present token is valid for a shorter time, which is better than none.
             Err(failure) if self.lasts() > 0 && failure.kind() != ErrorKind::Unauthenticated => Ok(self.access_token),
             Err(failure) => Err(failure),
         }
@@ -121,7 +121,7 @@ impl Login {
             }
             _ => uaa::failed(subject, &error),
         })?;
-        // The old one may count no more: whatever is wrong from here on, the new one must not be lost.
+        // With rotation, the old refresh token is revoked now. The new one must be written before anything else can fail.
         if let Some(renewed) = tokens.refresh_token.as_ref().map(|token| token.expose()) {
             let kept = Self {
                 refresh_token: Some(renewed.clone()),
@@ -131,16 +131,16 @@ impl Login {
         }
         let claims = uaa::checked(&stack, &tokens).await?;
         let mut fresh = Self::new(self.user.clone(), &tokens, &claims);
-        // It stays good unless a new one came.
+        // Without rotation, UAA returns no new refresh token, and the old one stays valid.
         fresh.refresh_token.get_or_insert_with(|| refresh_token.clone());
         Ok(fresh)
     }
 }
 
-/// Most sources that are named one by one.
-const NAMED: usize = 20;
+/// The number of sources that are named.
+const MAX_NAMED: usize = 20;
 
-/// What a user may read, in a few words. Which sources that are the token does not say: UAA is asked.
+/// Returns what a user may read, in words. Tokens do not name sources, so UAA is asked for them.
 pub(crate) async fn reads(stack: &Stack, tokens: &Tokens, claims: &Claims) -> String {
     if granted(claims) == Scope::Everything {
         return "reads everything".to_owned();
@@ -150,12 +150,12 @@ pub(crate) async fn reads(stack: &Stack, tokens: &Tokens, claims: &Claims) -> St
         Err(failure) => return format!("what that reads is not known: {}", failure.message()),
     };
     match rights {
-        Ok(sources) => named(&sources),
+        Ok(sources) => sources_text(&sources),
         Err(error) => format!("what that reads is not known now: {error}"),
     }
 }
 
-fn named(sources: &[String]) -> String {
+fn sources_text(sources: &[String]) -> String {
     if sources.is_empty() {
         return format!(
             "reads no logs: an operator gives access with `weir group add {} --user NAME`",
@@ -164,17 +164,17 @@ fn named(sources: &[String]) -> String {
     }
     let shown = sources
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED)
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(", ");
-    match sources.len() - sources.len().min(NAMED) {
+    match sources.len() - sources.len().min(MAX_NAMED) {
         0 => format!("reads {shown}"),
         more => format!("reads {shown} and {more} others"),
     }
 }
 
-/// Seconds since the Unix epoch.
+/// Returns the time in seconds since 1970.
 fn now() -> i64 {
     clock::now_nanos() / 1_000_000_000
 }
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Kept for the owner alone, read back, forgotten.
+    /// A login is written for the owner only, read back, and removed.
     #[test]
     fn it_is_kept_and_private() {
         let base = tempfile::tempdir().expect("temporary directory");
@@ -213,9 +213,9 @@ mod tests {
         assert!(!Login::remove(&state).expect("nothing there"));
     }
 
-    /// A token with time left is handed out as it is; one that is over says what to do.
+    /// A token that is valid for long is returned without a refresh, and an expired one without a refresh token fails with a hint.
     #[tokio::test]
-    async fn a_fresh_token_needs_nobody() {
+    async fn a_valid_token_needs_no_refresh() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         assert_eq!(login(i64::MAX).token(&state).await.expect("fresh"), "access");
@@ -224,13 +224,13 @@ mod tests {
         assert!(failure.to_string().contains("login --user alice"), "{failure}");
     }
 
-    /// Few sources are named, many are counted.
+    /// Few sources are named, and the rest of many is counted.
     #[test]
     fn what_it_reads_is_said() {
         let sources = |count: usize| (0..count).map(|number| format!("app-{number}")).collect::<Vec<_>>();
-        assert_eq!(named(&sources(2)), "reads app-0, app-1");
-        assert!(named(&[]).contains("weir group add logs.read.SOURCE --user NAME"));
-        let many = named(&sources(5000));
+        assert_eq!(sources_text(&sources(2)), "reads app-0, app-1");
+        assert!(sources_text(&[]).contains("weir group add logs.read.SOURCE --user NAME"));
+        let many = sources_text(&sources(5000));
         assert!(many.ends_with("app-19 and 4980 others"), "{many}");
     }
 }

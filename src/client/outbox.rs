@@ -1,7 +1,7 @@
-//! Lines on their way to the agent, for a producer that never waits.
+//! A queue of lines for the agent, for a producer that must not wait.
 //!
-//! Bounded in lines and in bytes. When it is full, new lines are dropped and counted: what is in it already is older and
-//! explains them. Lines become batches here, so that one message carries as many as have gathered.
+//! It is bounded in lines and in bytes. A full outbox drops and counts new lines: the older lines usually show the cause of a
+//! problem. Lines are collected into batches, so that one message carries all lines that have gathered.
 
 use std::collections::VecDeque;
 
@@ -12,11 +12,13 @@ use weir_envelope::view::Stream;
 
 use super::{Line, Sequence};
 
-/// Capacity.
+/// The most lines in the outbox.
 const MAX_LINES: usize = 500_000;
+/// The most bytes of envelopes in the outbox.
 const MAX_BYTES: usize = 64 << 20;
-/// One batch.
+/// The lines of a full batch.
 const BATCH_LINES: usize = 250;
+/// The bytes of a full batch.
 const BATCH_BYTES: usize = 512 * 1024;
 
 /// A bounded buffer of lines.
@@ -40,7 +42,7 @@ struct State {
 }
 
 impl Outbox {
-    /// An empty one.
+    /// Returns an empty outbox.
     pub(crate) fn new(line: Line) -> Self {
         Self {
             line,
@@ -49,7 +51,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a line, or counts it as lost.
+    /// Adds a line, or counts it as lost if the outbox is full.
     pub(crate) fn offer(&self, payload: &[u8], stream: Stream) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -73,17 +75,19 @@ impl Outbox {
             let batch = state.open.finish();
             state.full.push_back(batch);
         }
+        // The woken task needs the lock at once.
         drop(guard);
         self.changed.notify_one();
     }
 
-    /// There will be no more lines.
+    /// Closes the outbox: there will be no more lines.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// The oldest lines, as one batch; `None` when the outbox is closed and empty. For one caller. Cancel safe.
+    /// Waits for the oldest lines and returns them as one batch; `None` if the outbox is closed and empty. There must be only one
+    /// caller, because `close` and `offer` wake one. Cancel safe.
     pub(crate) async fn take(&self) -> Option<Batch> {
         loop {
             {
@@ -102,11 +106,12 @@ impl Outbox {
                     return None;
                 }
             }
+            // `Notify` keeps a call of `notify_one` that came after the check.
             self.changed.notified().await;
         }
     }
 
-    /// Lines that were offered, and those of them that did not fit.
+    /// Returns the numbers of lines that were offered, and of those that did not fit.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.offered, state.overflowed)
@@ -125,7 +130,7 @@ mod tests {
         })
     }
 
-    /// All that was offered comes out, in batches, and then the end.
+    /// All offered lines come out in batches, and then the end.
     #[tokio::test]
     async fn lines_come_out_in_batches() {
         let outbox = outbox();
@@ -142,7 +147,7 @@ mod tests {
         assert_eq!((state.lines, state.bytes), (0, 0));
     }
 
-    /// What does not fit is counted, by number of lines and by their size; what fits stays.
+    /// Lines that do not fit, by number or by size, are counted.
     #[tokio::test]
     async fn overflow_is_counted() {
         let outbox = outbox();

@@ -1,4 +1,4 @@
-//! The way from an [`Outbox`] to the agent, in the background.
+//! Ships the lines of an [`Outbox`] to the agent, in a background task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::background::background;
 use crate::failure::Failure;
 use crate::terminal::thousands;
 
-/// A restart of the agent is waited for; the outbox bounds what gathers meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a message waits for an agent that restarts. The outbox bounds the lines that gather meanwhile.
+const AGENT_WAIT: Duration = Duration::from_secs(10);
 
-/// A producer for the stack's agent.
+/// Returns a producer for the stack's agent.
 pub(crate) async fn producer(stack: &Stack) -> Result<Producer, Failure> {
     let target = stack.agent()?;
-    // Said at once rather than after our patience.
+    // A producer retries for 10 s before it fails. An agent that does not run should be reported at once.
     TcpStream::connect(&target.address).await.map_err(|error| {
         Failure::new(
             ErrorKind::Unavailable,
@@ -37,100 +37,101 @@ pub(crate) async fn producer(stack: &Stack) -> Result<Producer, Failure> {
         Ledger::in_memory("cli"),
         &tasks,
         Pace {
-            patience: PATIENCE,
+            patience: AGENT_WAIT,
             ..Pace::default()
         },
     ))
 }
 
-/// Lines being shipped.
+/// The background task that ships lines.
 #[derive(Debug)]
 pub(crate) struct Shipping {
     outbox: Arc<Outbox>,
-    known: Arc<Mutex<Known>>,
+    progress: Arc<Mutex<Progress>>,
     task: JoinHandle<()>,
 }
 
-/// What the background knows of the fate of lines.
+/// The counts of the background task.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct Progress {
     report: Report,
-    /// Lines of batches that could not be sent at all.
+    /// The number of lines in batches that could not be sent.
     unsent: u64,
-    untaken: u64,
+    /// The number of lines that were sent and are not acknowledged.
+    on_the_way: u64,
 }
 
 impl Shipping {
-    /// Begins; an agent that cannot be reached now is an error.
+    /// Starts to ship the lines of an outbox. Fails if the agent cannot be reached.
     pub(crate) async fn start(stack: &Stack, outbox: Arc<Outbox>) -> Result<Self, Failure> {
         let producer = producer(stack).await?;
-        let known = Arc::new(Mutex::new(Known::default()));
-        let task = background(ship(producer, Arc::clone(&outbox), Arc::clone(&known)));
-        Ok(Self { outbox, known, task })
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let task = background(ship(producer, Arc::clone(&outbox), Arc::clone(&progress)));
+        Ok(Self { outbox, progress, task })
     }
 
-    /// Closes the outbox and waits until everything was taken; gives up when nothing moves for as long as `patience`.
-    pub(crate) async fn finish(mut self, patience: Duration) -> Fate {
+    /// Closes the outbox and waits until all lines are acknowledged. Gives up if no count changes for `patience`.
+    pub(crate) async fn finish(mut self, patience: Duration) -> ShippingReport {
         self.outbox.close();
-        let mut moved = *self.known.lock();
+        let mut moved = *self.progress.lock();
         let in_time = loop {
             if tokio::time::timeout(patience, &mut self.task).await.is_ok() {
                 break true;
             }
-            let now = *self.known.lock();
+            let now = *self.progress.lock();
             if now == moved {
                 break false;
             }
             moved = now;
         };
         self.task.abort();
-        let known = *self.known.lock();
+        let progress = *self.progress.lock();
         let (lines, overflowed) = self.outbox.counts();
-        let sent = known.report.sent + known.unsent;
+        let sent = progress.report.sent + progress.unsent;
         let waiting = lines.saturating_sub(overflowed).saturating_sub(sent);
-        let undecided = if in_time { 0 } else { waiting + known.untaken };
-        Fate {
+        let undecided = if in_time { 0 } else { waiting + progress.on_the_way };
+        ShippingReport {
             lines,
             overflowed,
             undecided,
-            lost: known.report.lost + known.unsent,
+            lost: progress.report.lost + progress.unsent,
         }
     }
 }
 
-async fn ship(mut producer: Producer, outbox: Arc<Outbox>, known: Arc<Mutex<Known>>) {
+async fn ship(mut producer: Producer, outbox: Arc<Outbox>, progress: Arc<Mutex<Progress>>) {
     while let Some(batch) = outbox.take().await {
         let count = batch.len() as u64;
         let failed = producer.send(batch).await.is_err();
-        let mut known = known.lock();
-        known.report = producer.report();
-        known.untaken = producer.untaken();
+        let mut progress = progress.lock();
+        progress.report = producer.report();
+        progress.on_the_way = producer.untaken();
         if failed {
-            known.unsent += count;
+            progress.unsent += count;
         }
     }
-    // A failure leaves what was on the way as it is known by then.
+    // If the flush fails, the counts of that moment are the result.
     drop(producer.flush().await);
-    let mut known = known.lock();
-    known.report = producer.report();
-    known.untaken = producer.untaken();
+    let mut progress = progress.lock();
+    progress.report = producer.report();
+    progress.on_the_way = producer.untaken();
 }
 
-/// What became of the lines.
+/// The outcome of shipping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// All of them.
+pub(crate) struct ShippingReport {
+    /// The number of lines that were offered.
     pub(crate) lines: u64,
-    /// Did not fit into the outbox.
+    /// The number of lines that did not fit into the outbox.
     pub(crate) overflowed: u64,
-    /// Not heard of in time.
+    /// The number of lines that were not acknowledged in time.
     pub(crate) undecided: u64,
-    /// Dropped by the pipeline, or on their way to an agent that vanished.
+    /// The number of lines that the pipeline dropped, or that were on their way to an agent that vanished.
     pub(crate) lost: u64,
 }
 
-impl Fate {
-    /// What to say of lines that may not have arrived; nothing if all did.
+impl ShippingReport {
+    /// Returns the text about lines that may not have arrived; `None` if all did.
     pub(crate) fn losses(&self) -> Option<String> {
         let reasons = [
             (self.overflowed, "came faster than the pipeline took them"),
@@ -159,10 +160,11 @@ impl Fate {
 mod tests {
     use super::*;
 
+    /// No text is shown if all lines arrived.
     #[test]
     fn nothing_is_said_when_all_arrived() {
         assert_eq!(
-            Fate {
+            ShippingReport {
                 lines: 10,
                 overflowed: 0,
                 undecided: 0,
@@ -173,16 +175,17 @@ mod tests {
         );
     }
 
+    /// The text names each loss with its reason.
     #[test]
     fn losses_are_said_with_their_reason() {
-        let fate = Fate {
+        let report = ShippingReport {
             lines: 12_000,
             overflowed: 1_000,
             undecided: 0,
             lost: 5,
         };
         assert_eq!(
-            fate.losses().as_deref(),
+            report.losses().as_deref(),
             Some(
                 "1,005 of 12,000 lines may be missing: 1,000 came faster than the pipeline took them, 5 were lost on the way"
             )

@@ -1,8 +1,8 @@
-//! UAA from the command line: the calls of `weir_uaa_client`, with the stack's address and CA, the operator's
-//! credentials, and failures that say what to do here.
+//! Calls to the stack's UAA through `weir_uaa_client`, with the operator's credentials, and failures with hints for the command
+//! line.
 //!
-//! Whoever can read the state directory is the operator: the secret of the client `admin` lies there. It stays right when
-//! somebody changes the first user's password.
+//! A user who can read the state directory is the operator, because the secret of the client `admin` is there. It stays valid when
+//! the administrator's password is changed.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,13 +22,13 @@ use super::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
 
-/// The client that this program is; its secret is the empty text, as that of the cf CLI's.
+/// The client id of this program. Its secret is the empty text, as for the cf CLI.
 pub(crate) const CLIENT: &str = "weir";
-/// The client that may administrate.
+/// The id of the client that may administrate.
 const ADMIN: &str = "admin";
 
-/// The groups that every user is in: they tell nobody apart.
-pub(crate) const EVERYBODY: [&str; 14] = [
+/// The groups of every user, which lists leave out.
+pub(crate) const DEFAULT_GROUPS: [&str; 14] = [
     "approvals.me",
     "cloud_controller.read",
     "cloud_controller.write",
@@ -45,19 +45,19 @@ pub(crate) const EVERYBODY: [&str; 14] = [
     "user_attributes",
 ];
 
-/// Where the UAA of a stack is.
+/// Returns the URL of a stack's UAA.
 fn url(stack: &Stack) -> Result<&str, Failure> {
     stack
         .endpoints
         .address(weir_platform_uaa_server::Server::DESCRIPTION.port().key)
 }
 
-/// The UAA of a stack.
+/// Returns a client for a stack's UAA.
 pub(crate) fn uaa(stack: &Stack) -> Result<Uaa, Failure> {
     Ok(Uaa::new(url(stack)?, Some(&stack.endpoints.ca))?)
 }
 
-/// The UAA of the stack in `state`, which must be running, with the right to change who there is.
+/// Returns an administrator's client for the UAA of the stack in `state`, which must be running.
 pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
     let uaa = uaa(&Stack::find(state)?)?;
     let secret = secret(state)?;
@@ -76,8 +76,7 @@ pub(crate) async fn administrator(state: &StateDir) -> Result<Admin, Failure> {
     Ok(uaa.with_token(&tokens.access_token))
 }
 
-/// The claims of an access token that this program was given as [`CLIENT`]. The token is checked with the keys of the stack's
-/// UAA, as every server will check it.
+/// Returns the claims of an access token of [`CLIENT`], verified as the servers of the stack verify it.
 pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Failure> {
     let mut problems = Problems::default();
     let config = RawUaa {
@@ -93,19 +92,19 @@ pub(crate) async fn checked(stack: &Stack, tokens: &Tokens) -> Result<Claims, Fa
     Ok(check_once(&config, &issuer, &Clock::system(), token).await?)
 }
 
-/// Ends a token that this program was given as [`CLIENT`]; with a refresh token, all that came of it.
+/// Revokes a token of [`CLIENT`]. A refresh token is revoked with its whole login.
 pub(crate) async fn revoke(stack: &Stack, token: &str) -> Result<(), Failure> {
     Ok(uaa(stack)?.revoke(CLIENT, "", token).await?)
 }
 
-/// The failure of a command that wanted `subject`.
+/// Returns the failure of a call about `subject`.
 pub(crate) fn failed(subject: impl Display, error: &AdminError) -> Failure {
     let kind = error.kind();
     match error {
         AdminError::Refused {
             status, description, ..
         } => {
-            let failure = Failure::new(kind, format!("{subject}: {}", as_we_say(description)));
+            let failure = Failure::new(kind, format!("{subject}: {}", in_our_style(description)));
             match *status {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                     failure.with_hint("there is much to do; try again in a few seconds")
@@ -125,8 +124,8 @@ pub(crate) fn failed(subject: impl Display, error: &AdminError) -> Failure {
     }
 }
 
-/// UAA's sentences begin with a capital letter and end with a stop, ours do not.
-fn as_we_say(sentence: &str) -> String {
+/// Returns a sentence of UAA in the style of our error texts: lower case, without a full stop.
+fn in_our_style(sentence: &str) -> String {
     let mut text = sentence.trim().trim_end_matches('.').to_owned();
     let is_word = text.chars().nth(1).is_some_and(char::is_lowercase);
     if let Some(first) = text.get_mut(..1).filter(|_| is_word) {
@@ -135,7 +134,7 @@ fn as_we_say(sentence: &str) -> String {
     text
 }
 
-/// The secret of the administrating client.
+/// Reads the secret of the client `admin`.
 fn secret(state: &StateDir) -> Result<String, Failure> {
     let path = state.client_secrets();
     let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
@@ -160,7 +159,7 @@ fn secret(state: &StateDir) -> Result<String, Failure> {
 mod tests {
     use super::*;
 
-    /// What UAA says is said in our form.
+    /// Errors of UAA become failures with our texts and hints.
     #[test]
     fn refusals_are_told() {
         let refused = |status, description: &str| {
@@ -197,7 +196,7 @@ mod tests {
         );
     }
 
-    /// The secret is found, or the way out is said; what the file holds is not repeated.
+    /// The secret is found, or the failure has a hint. The content of the file is not shown.
     #[test]
     fn the_secret_is_found() {
         let base = tempfile::tempdir().expect("temporary directory");

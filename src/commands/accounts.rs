@@ -1,4 +1,4 @@
-//! What `weir user`, `weir group` and `weir client` have in common: how lists are shown.
+//! Prints the lists of `weir user`, `weir group` and `weir client`.
 
 use serde_json::Value;
 use weir_error::ErrorKind;
@@ -6,7 +6,7 @@ use weir_error::ErrorKind;
 use crate::failure::Failure;
 use crate::terminal::{Output, table};
 
-/// Prints a list for people, or for the next program in a pipe.
+/// Prints a list as a table on a terminal, and with tabs into a pipe.
 pub(super) fn show<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     let mut output = Output::stdout();
     for line in table(head, rows) {

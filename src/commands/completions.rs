@@ -1,4 +1,4 @@
-//! `weir completions SHELL`.
+//! `weir completions SHELL`: prints the completions of a shell.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `weir <component> --config FILE`: one component as a process of its own.
+//! `weir <component> --config FILE`: runs one component in its own process.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,10 +31,10 @@ Examples:
 
 `weir up` writes such a file for each component of its stack: see .weir/config/.";
 
-/// Signals this close together are one.
-const ECHO: Duration = Duration::from_secs(1);
+/// The time within which a second signal counts as the first: a terminal and a supervisor may both pass on one Ctrl-C.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// One component: where its configuration comes from, where its counts go.
+/// The arguments of a component.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     supervised: bool,
 }
 
-/// `weir <component>`: one line of the table, and how it is to run.
+/// A component as a subcommand, with its arguments.
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) component: Entry,
@@ -112,7 +112,7 @@ impl FromArgMatches for Chosen {
     }
 }
 
-/// Where the component's own logs, metrics and losses go, beside standard error.
+/// The destination of the component's own logs, metrics and losses.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Telemetry")]
 struct Telemetry {
@@ -141,7 +141,7 @@ struct Telemetry {
 }
 
 impl Telemetry {
-    /// Whom to ship to, if anybody.
+    /// Returns the agent to which telemetry is shipped, if one is given.
     fn target(&self) -> Result<Option<Target>, Failure> {
         let Some(address) = &self.agent else { return Ok(None) };
         let (Some(ca), Some(cert), Some(key)) = (&self.ca, &self.cert, &self.key) else {
@@ -196,10 +196,10 @@ pub(crate) async fn run(component: Entry, args: Args) -> Result<ExitCode, Failur
     tokio::select! {
         ended = hosted.ended() => failure = Some(ended),
         signal = signals.next() => tracing::info!(%signal, "component stops"),
-        () = orphaned(), if args.supervised => tracing::warn!("the supervisor is gone, component stops"),
+        () = supervisor_gone(), if args.supervised => tracing::warn!("the supervisor is gone, component stops"),
     }
     let stop = async {
-        // What it said until now is told before the agent, which it may be itself, takes no more.
+        // The telemetry goes out first, because the component may itself be the agent that takes it.
         if let Some(observation) = observation {
             observation.finish().await;
         }
@@ -207,32 +207,32 @@ pub(crate) async fn run(component: Entry, args: Args) -> Result<ExitCode, Failur
     };
     let stopped = tokio::select! {
         stopped = stop => stopped,
-        failure = insistence(&mut signals) => Err(failure),
+        failure = second_signal(&mut signals) => Err(failure),
     };
+    // The reason for the end tells more than a failure of the stop that follows from it.
     failure.map_or(stopped, Err).map(|()| ExitCode::SUCCESS)
 }
 
-/// Waits for a signal that means "now": one that comes within a second of the first is its echo, by a terminal and a
-/// supervisor that both pass it on.
-pub(crate) async fn insistence(signals: &mut Signals) -> Failure {
+/// Waits for a second signal, which demands a stop at once. Returns the failure for it.
+pub(crate) async fn second_signal(signals: &mut Signals) -> Failure {
     let first = clock::instant();
     loop {
         let signal = signals.next().await;
-        if clock::instant().duration_since(first) > ECHO {
+        if clock::instant().duration_since(first) > SAME_SIGNAL {
             let text = format!("{signal} came again: stopped at once, losses are not all counted");
             return Failure::new(ErrorKind::Unavailable, text);
         }
     }
 }
 
-/// Waits for the end of standard input, which a supervisor keeps open as long as it lives.
-async fn orphaned() {
+/// Waits for the end of standard input, which a supervisor keeps open as long as it runs.
+async fn supervisor_gone() {
     let mut stdin = tokio::io::stdin();
     let mut buffer = [0; 64];
     while stdin.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
 }
 
-/// `key=value`.
+/// Parses `KEY=VALUE`.
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -244,6 +244,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 mod tests {
     use super::*;
 
+    /// A value may contain further equals signs, and a key must not be empty.
     #[test]
     fn assignments_are_split_at_the_first_sign() {
         assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));

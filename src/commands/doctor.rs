@@ -1,7 +1,7 @@
-//! `weir doctor`: what is wrong here, and what to do.
+//! `weir doctor`: finds problems, and says what to do.
 //!
-//! Two groups of checks: the machine and the state directory ([`machine`]), and the running stack ([`stack`]). Each
-//! finding is one line; the exit code is 0 unless something is broken.
+//! There are two groups of checks: of the machine and the state directory ([`machine`]), and of the running stack ([`stack`]). Each
+//! finding is one line. The exit code is 0 unless something is broken.
 
 mod machine;
 mod stack;
@@ -25,7 +25,7 @@ It changes nothing. Exit code 0: nothing is broken (warnings are allowed); 1: so
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {}
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Fine,
@@ -72,7 +72,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// The word that it begins with.
+    /// Returns the word at the beginning of the line, and its colour.
     const fn word(&self) -> (Colour, &'static str) {
         match self.level {
             Level::Fine => (Colour::Green, "ok     "),
@@ -81,7 +81,7 @@ impl Finding {
         }
     }
 
-    /// What follows the word, with the hint on the next line.
+    /// Returns the text behind the word, with the hint on the next line.
     fn rest(&self) -> String {
         let hint = self
             .hint
@@ -90,7 +90,7 @@ impl Finding {
         format!("{:<13} {}{hint}\n", self.subject, self.text)
     }
 
-    /// The finding as it is printed without colours.
+    /// Returns the finding as it is printed without colours.
     #[cfg(test)]
     pub(crate) fn to_text(&self) -> String {
         format!("{}{}", self.word().1, self.rest())
@@ -111,7 +111,7 @@ pub(crate) async fn run(_: Args, state: StateDir) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Looks at the machine, and at the stack in `state`, whose components are of `table`; gives how bad the worst finding is.
+/// Checks the machine, and the stack in `state`, whose components are in `table`. Returns the highest severity.
 pub(crate) async fn look(
     state: &StateDir,
     table: &Table,
@@ -133,6 +133,7 @@ pub(crate) async fn look(
 mod tests {
     use super::*;
 
+    /// Subjects and hints are aligned.
     #[test]
     fn findings_line_up() {
         let line = |finding: Finding| finding.to_text();

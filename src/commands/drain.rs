@@ -1,7 +1,7 @@
-//! `weir drain`: syslog drains that are added by hand, and how all drains are doing.
+//! `weir drain`: adds and removes syslog drains, and shows the status of all drains.
 //!
-//! The drains are in `drains.json` of the state directory ([`store`]), which the binding cache watches; the syslog agent
-//! says how each is doing ([`status`]). A drain's user info and query, and its certificates, are shown nowhere.
+//! Added drains are in `drains.json` of the state directory ([`store`]), which the binding cache watches. The syslog agent reports
+//! the status of each drain ([`status`]). User info, query and certificates of a drain are never shown.
 
 mod add;
 mod list;
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     action: Action,
 }
 
-/// What `weir drain` can do.
+/// The subcommands of `weir drain`.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     Add(add::Args),
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     }
 }
 
-/// How the drains of a running stack are doing, and what is wrong with where they come from.
+/// Returns the status of the drains of a running stack, and of the sources of drains.
 pub(crate) async fn look(stack: &crate::client::Stack) -> Result<(Vec<Drain>, status::CacheStatus), Failure> {
     Ok((status::drains(stack).await?, status::cache(stack).await?))
 }

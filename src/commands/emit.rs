@@ -1,4 +1,4 @@
-//! `weir emit --source-id ID [FILE…]`: lines into the pipeline, each exactly once, until all of them were taken.
+//! `weir emit --source-id ID [FILE…]`: ships lines, each once, and waits until all are acknowledged.
 
 mod pace;
 mod source;
@@ -11,7 +11,7 @@ use weir_error::ErrorKind;
 use weir_rpc::producer::{Producer, Report};
 use weir_service::{Shutdown, Signals};
 
-use super::component::insistence;
+use super::component::second_signal;
 use crate::client::{Line, Sequence, Stack, shipping};
 use crate::failure::Failure;
 use crate::lines::{Rule, Splitter};
@@ -31,8 +31,9 @@ Examples:
 Lines end with \\n and are kept byte for byte; a last line without an end counts. Lines longer than 61,440 bytes are sent in
 pieces. It ends when the pipeline has taken all of them, and fails when one was dropped.";
 
-/// Envelopes in one message.
+/// The envelopes of a full message.
 const BATCH: usize = 250;
+/// The bytes of a full message.
 const BATCH_BYTES: usize = 512 * 1024;
 
 /// Ship lines from files or standard input
@@ -71,11 +72,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let stack = Stack::find(&state)?;
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
     let (trigger, stop) = Shutdown::new();
-    // Ctrl-C ends the reading; what was read is still delivered. A second one ends everything.
+    // The first Ctrl-C ends the reading, and lines that were read are delivered. The second ends the command.
     let interrupted = async {
         signals.next().await;
         trigger.fire();
-        insistence(&mut signals).await;
+        second_signal(&mut signals).await;
         Failure::new(
             ErrorKind::Unavailable,
             "interrupted: what became of the last lines is not known",
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let emitting = async {
         let mut emitter = Emitter::new(&args, shipping::producer(&stack).await?);
         let read = emitter.all(&args.files, &stop).await;
-        // What was read before an error is delivered as well.
+        // Lines that were read before an error are delivered too.
         let report = emitter.finish().await?;
         read.map(|()| (report, emitter))
     };
@@ -124,7 +125,7 @@ fn summary(report: Report, splits: u64) -> String {
     )
 }
 
-/// Lines to batches to the agent.
+/// Reads lines, collects them into batches, and sends these to the agent.
 struct Emitter {
     line: Line,
     stream: Stream,
@@ -135,7 +136,7 @@ struct Emitter {
     builder: BatchBuilder,
     bytes: u64,
     lines: u64,
-    /// Envelopes that exist because a line was too long for one.
+    /// The number of further envelopes of lines that were too long for one.
     splits: u64,
 }
 
@@ -163,7 +164,7 @@ impl Emitter {
         }
     }
 
-    /// All files, one after the other, until `stop`.
+    /// Ships all files, one after the other, until `stop`.
     async fn all(&mut self, files: &[String], stop: &Shutdown) -> Result<(), Failure> {
         let stdin = ["-".to_owned()];
         for name in if files.is_empty() { &stdin } else { files } {
@@ -185,7 +186,7 @@ impl Emitter {
             }
             self.bytes += chunk.len() as u64;
             splitter.push(chunk, |line| lines.add(line));
-            // What this read completed goes out now: a slow pipe is not kept waiting for a full batch.
+            // Complete lines go out after each read. A slow pipe would otherwise wait long for a full batch.
             self.send(&mut lines).await?;
         }
         splitter.finish(|line| lines.add(line));
@@ -193,13 +194,14 @@ impl Emitter {
         self.send(&mut lines).await
     }
 
-    /// Sends lines in batches, at the pace that was asked for.
+    /// Sends lines in batches, at the requested rate.
     async fn send(&mut self, lines: &mut Lines) -> Result<(), Failure> {
         let step = self.pacer.as_ref().map_or(BATCH, Pacer::step);
         for line in lines.iter() {
             if let Some(pacer) = &mut self.pacer
                 && self.builder.is_empty()
             {
+                // A batch leaves as a whole, at the time of its first line.
                 pacer.wait(self.lines).await;
             }
             let timestamp = self.sequence.next();
@@ -223,7 +225,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// Waits until the pipeline has taken everything.
+    /// Waits until all lines are acknowledged.
     async fn finish(&mut self) -> Result<Report, Failure> {
         let report = self.producer.flush().await;
         self.bar.finish();
@@ -231,7 +233,7 @@ impl Emitter {
     }
 }
 
-/// The lines of one read, end to end in one buffer.
+/// The lines of one read, in one buffer.
 #[derive(Debug, Default)]
 struct Lines {
     bytes: Vec<u8>,
@@ -259,6 +261,7 @@ impl Lines {
 mod tests {
     use super::*;
 
+    /// The summary shows sent, taken and dropped lines, and pieces of long lines.
     #[test]
     fn the_summary_adds_up() {
         assert_eq!(
@@ -271,6 +274,7 @@ mod tests {
         );
     }
 
+    /// Lines, also empty ones, come out as they were added.
     #[test]
     fn lines_keep_their_bounds() {
         let mut lines = Lines::default();

@@ -1,4 +1,4 @@
-//! `weir endpoints [KEY]`: where everything listens, for scripts.
+//! `weir endpoints [KEY]`: prints the addresses of a running stack, for scripts.
 
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, state: &StateDir) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The value of `key` in the JSON object `text`; strings without quotes.
+/// Returns the value of `key` in the JSON object `text`. Strings have no quotes.
 fn value(text: &str, key: &str) -> Result<String, Failure> {
     let object: Value = serde_json::from_str(text)
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("`endpoints.json`: {error}")))?;
@@ -70,7 +70,7 @@ mod tests {
 
     const TEXT: &str = r#"{"rlp":"127.0.0.1:8083","pids":{"doppler":7}}"#;
 
-    /// Strings come without quotes, so that a shell can use them; numbers and objects as JSON.
+    /// Strings have no quotes, so that a shell can use them. Numbers and objects are JSON.
     #[test]
     fn values_are_ready_for_a_shell() {
         assert_eq!(value(TEXT, "rlp").expect("there"), "127.0.0.1:8083");

@@ -1,4 +1,4 @@
-//! `weir group`: scopes, and who has them.
+//! `weir group`: administers groups, whose names are scopes, and their members.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use weir_uaa_client::{Admin, GroupEntry};
 
 use super::accounts::{print_json, show};
 use super::user::join;
-use crate::client::uaa::{EVERYBODY, administrator, failed};
+use crate::client::uaa::{DEFAULT_GROUPS, administrator, failed};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::note;
@@ -122,7 +122,7 @@ async fn list(admin: &Admin, as_json: bool) -> Result<(), Failure> {
     let rows: Vec<[String; 2]> = groups
         .iter()
         .map(|group| {
-            let members = if EVERYBODY.contains(&group.display_name.as_str()) {
+            let members = if DEFAULT_GROUPS.contains(&group.display_name.as_str()) {
                 "everybody".to_owned()
             } else {
                 members(group).join(" ")

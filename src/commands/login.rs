@@ -1,4 +1,4 @@
-//! `weir login` and `weir logout`: whose token `weir token` and `weir sql` use.
+//! `weir login` and `weir logout`: choose the user whose token `weir token` and `weir sql` use.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -59,6 +59,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let tokens = tokens.map_err(|error| {
         let denied = error.kind() == ErrorKind::Unauthenticated;
         let failure = uaa::failed(format_args!("login as `{user}`"), &error);
+        // Another password does not help while the name is locked.
         if denied && !failure.message().contains("locked") {
             failure.with_hint(hint(&stack, &user))
         } else {
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
 }
 
 pub(crate) async fn log_out(_: LogoutArgs, state: StateDir) -> Result<ExitCode, Failure> {
-    // A damaged file is forgotten as well.
+    // A damaged file is removed too.
     let login = Login::read(&state).ok().flatten();
     if !Login::remove(&state)? {
         note("nobody was logged in");
@@ -100,16 +101,17 @@ pub(crate) async fn log_out(_: LogoutArgs, state: StateDir) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends the tokens at UAA, so that a copy of them is worth nothing.
+/// Revokes the tokens at UAA, so that copies of them are useless.
 async fn end(login: &Login, state: &StateDir) -> Result<(), Failure> {
     let stack = Stack::find(state)?;
+    // The refresh token first: it could still get new access tokens.
     for token in login.refresh_token.iter().chain([&login.access_token]) {
         uaa::revoke(&stack, token).await?;
     }
     Ok(())
 }
 
-/// Where the right password is to be had.
+/// Returns the hint for a wrong password.
 fn hint(stack: &Stack, user: &str) -> String {
     let flag = stack.state.as_flag();
     if stack.endpoints.admin_user == user {

@@ -1,4 +1,4 @@
-//! `weir client`: programs that get tokens for themselves or for users.
+//! `weir client`: administers OAuth clients, the programs that get tokens for themselves or for users.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ A nozzle asks for its token like this:
   curl --cacert \"$(weir endpoints ca)\" \"$(weir endpoints uaa)/oauth/token\" \\
        -d grant_type=client_credentials -d client_id=nozzle --data-urlencode client_secret@secret";
 
-/// Without a grant of its own, a client gets tokens for itself.
+/// The grant type of a client without `--grant`, with which a client gets tokens for itself.
 const DEFAULT_GRANT: &str = "client_credentials";
 
 /// Add, list and remove OAuth clients
@@ -48,7 +48,7 @@ enum Action {
 /// Add a client
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// Its id
+    /// The id of the client
     id: String,
 
     /// Its secret. Other users of this machine can see it here: better leave it out and be asked, or pipe it in
@@ -88,7 +88,7 @@ struct List {
 /// Remove clients
 #[derive(Debug, clap::Args)]
 struct Remove {
-    /// Which
+    /// The ids of the clients
     #[arg(required = true)]
     ids: Vec<String>,
 }
@@ -120,7 +120,7 @@ async fn add(admin: &Admin, args: Add) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The client that was asked for; what could never give a token is a mistake.
+/// Returns the client of the arguments. A client that could never get a useful token is refused.
 fn client(args: &Add) -> Result<NewClient, Failure> {
     let mut grants = args.grants.clone();
     if grants.is_empty() {
@@ -224,9 +224,9 @@ mod tests {
         }
     }
 
-    /// A client that could never get a token that allows something is a mistake, and what is missing is said.
+    /// A client that could never get a useful token is refused, with a hint to the missing option.
     #[test]
-    fn useless_clients_are_mistakes() {
+    fn useless_clients_are_refused() {
         let texts = |strings: &[&str]| strings.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let hint = |add: &Add| client(add).expect_err("a mistake").to_string();
         assert!(hint(&add()).contains("--authority"));

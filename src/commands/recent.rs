@@ -1,4 +1,4 @@
-//! `weir recent SOURCE`: the newest lines of a source, from the log cache.
+//! `weir recent SOURCE`: prints the newest lines of a source from the log cache.
 
 use std::process::ExitCode;
 
@@ -25,23 +25,23 @@ Examples:
   weir recent web --json                    one JSON object per line";
 
 const READ: &str = "/logcache.v1.Egress/Read";
-/// The most that the log cache gives at once.
+/// The most envelopes that the log cache returns for one request.
 const PAGE: usize = 1000;
-/// Before anything that may be kept; what the cf CLI asks for.
+/// A start time before every envelope, in nanoseconds since 1970. The cf CLI sends this value.
 const BEGINNING: i64 = -6_795_364_578_871_345_152;
 
 /// Print what a source said last
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Whose lines
+    /// The source whose lines are printed
     source: String,
 
-    /// How many of the newest
+    /// The number of newest lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = PAGE)]
     lines: usize,
 
-    /// Which kind
+    /// The kind of envelopes
     #[arg(long = "type", value_enum, value_name = "KIND", default_value = "log")]
     kind: Kind,
 
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     body: bool,
 }
 
-/// The kinds of envelope, and all of them.
+/// The kinds of envelopes, and any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
     Log,
@@ -103,8 +103,8 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     }
     let mut output = Output::stdout();
     let mut text = Vec::new();
-    // The last page has the oldest; within a page the newest comes first. A page may hold more than was asked for, because
-    // envelopes of the same moment are never told apart.
+    // The last page has the oldest envelopes, and a page begins with its newest. A page may have more envelopes than the limit,
+    // because the log cache never splits those with one time stamp.
     let mut surplus = found.saturating_sub(args.lines);
     for page in pages.iter().rev() {
         let envelopes: Vec<_> = page.iter().collect();
@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pages from the newest backwards, until there are as many envelopes as wanted.
+/// Reads pages from the newest backwards, until there are as many envelopes as requested.
 async fn newest(channel: &Channel, args: &Args) -> Result<Vec<Batch>, Failure> {
     let mut pages = Vec::new();
     let mut missing = args.lines;
@@ -145,16 +145,17 @@ async fn newest(channel: &Channel, args: &Args) -> Result<Vec<Batch>, Failure> {
         let full = page.len() >= limit;
         missing = missing.saturating_sub(page.len());
         pages.push(page);
+        // There are no older envelopes: a further request would find none.
         if !full {
             break;
         }
-        // Exclusive, and a page has all envelopes of its oldest moment: nothing is missed, nothing comes twice.
+        // `end_time` is exclusive, and a page has all envelopes with its oldest time stamp: none is missed, and none comes twice.
         end_time = oldest;
     }
     Ok(pages)
 }
 
-/// The envelopes of a `ReadResponse`.
+/// Returns the envelopes of a `ReadResponse` without decoding them.
 fn page(response: Bytes) -> Result<Batch, Failure> {
     for field in Fields::new(&response) {
         match field {
@@ -179,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// The envelopes are read out of the answer as they are; an answer without any is an empty page.
+    /// The encoded envelopes are taken from the answer, and an answer without envelopes is an empty page.
     #[test]
     fn pages_are_read_raw() {
         let envelope = |source_id: &str| Envelope {

@@ -1,4 +1,4 @@
-//! `weir run -- CMD…`: any program, its output shipped as log lines.
+//! `weir run -- CMD…`: runs a program and ships its output as log lines.
 //!
 //! ```text
 //! program ─ stdout ─▶ pump ─▶ our stdout
@@ -6,9 +6,9 @@
 //!                       └──▶ lines ─▶ Outbox (bounded) ─▶ agent
 //! ```
 //!
-//! The program never waits for the pipeline: when the outbox is full, lines are dropped, counted and reported at the end.
-//! It does wait for a reader of our standard output, as it would without us, and where that reader goes away its pipe breaks
-//! (`weir run -- yes | head -1`). What it prints is passed on byte for byte, to a terminal as well.
+//! The program never waits for the pipeline: a full outbox drops lines, which are counted and reported at the end. As without
+//! `weir run`, the program waits for the reader of standard output, and its pipe breaks if that reader goes away
+//! (`weir run -- yes | head -1`). Its output is passed on byte for byte, also to a terminal.
 
 mod child;
 mod pump;
@@ -40,9 +40,9 @@ Examples:
 
 A line ends with \\n or \\r; empty lines are not sent; lines longer than 61,440 bytes are sent in pieces.";
 
-/// Of a program that ended, output is awaited this long while something else still holds its end open.
+/// How long output is awaited after the program has ended, while another process holds its pipes open.
 const LINGER: Duration = Duration::from_secs(2);
-/// At the end, a pipeline that takes nothing for this long is given up.
+/// How long the end of the command waits for a pipeline that acknowledges nothing.
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Run a program and ship what it prints as log lines
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         source_type: args.source_type,
     };
     let outbox = Arc::new(Outbox::new(line));
-    // Connected before the program starts: its first line finds the way open, and a missing stack is said before anything ran.
+    // The connection comes first: without a stack, the program must not run at all.
     let shipping = Shipping::start(&stack, Arc::clone(&outbox)).await?;
 
     let mut child = Child::spawn(&args.command)?;
@@ -90,7 +90,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let err = pump(stderr, through_err, Stream::Err, Arc::clone(&outbox), stop);
     let mut pumps = background(futures::future::join(out, err));
     let code = child.wait().await?;
-    // Whatever it left behind, such as a daemon, may hold the pipes open for ever.
+    // A daemon that the program started may hold the pipes open for ever.
     if tokio::time::timeout(LINGER, &mut pumps).await.is_err() {
         trigger.fire();
         drop(pumps.await);
@@ -100,16 +100,17 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     if let Some(text) = report.losses() {
         note(&format!("weir: {text}"));
     }
+    // Also if lines were lost: a script must see the exit status of the program.
     Ok(ExitCode::from(code))
 }
 
-/// Where the program's output goes beside the pipeline, as it is: to the terminal it is what the program would have written.
+/// Returns the outputs to which the program's output is passed on unchanged, beside the pipeline.
 #[expect(clippy::disallowed_methods, reason = "the program's own bytes")]
 fn passed_on(quiet: bool) -> (Option<tokio::io::Stdout>, Option<tokio::io::Stderr>) {
     ((!quiet).then(tokio::io::stdout), (!quiet).then(tokio::io::stderr))
 }
 
-/// What `argv[0]` names, without its directory.
+/// Returns the file name of `argv[0]`.
 fn program_name(command: &str) -> String {
     Path::new(command)
         .file_name()
@@ -120,6 +121,7 @@ fn program_name(command: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The default source id is the file name of the program.
     #[test]
     fn the_source_is_the_programs_name() {
         assert_eq!(program_name("/usr/bin/ping"), "ping");

@@ -1,4 +1,4 @@
-//! `weir sql 'QUERY'`: questions to the log cache, over HTTP.
+//! `weir sql 'QUERY'`: queries the log cache over HTTPS.
 
 mod follow;
 mod request;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Output, note, size, stdout_is_terminal};
 
-pub(crate) use request::{Asker, Format, Query};
+pub(crate) use request::{Caller, Format, Query};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,6 +78,7 @@ impl Args {
     }
 
     fn output(&self) -> Output {
+        // Arrow is a binary format, which no pager can show.
         if self.no_pager || self.format == Format::Arrow {
             Output::stdout()
         } else {
@@ -104,12 +105,13 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         follow: false,
         wide: args.wide,
         width: (stdout_is_terminal() && !args.wide).then(|| size().0),
-        asker: Asker::User,
+        caller: Caller::User,
     };
     let response = query.send(&stack).await?;
     let remark = cut_short(&query, response.headers());
     let mut output = args.output();
     let printed = print(response.into_body(), &mut output).await;
+    // A failure is printed after the pager is left, which would cover it.
     output.close()?;
     printed?;
     if let Some(remark) = remark {
@@ -118,9 +120,10 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// The notice below an answer that was cut short.
+/// Returns the notice for an answer that the server truncated.
 fn cut_short(query: &Query, headers: &HeaderMap) -> Option<String> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // With `--max-rows`, the user expects that the answer may be cut.
     let because_asked = match header("x-weir-truncated")? {
         "rows" => query.max_rows.is_some(),
         _ => false,
@@ -152,7 +155,7 @@ fn from_stdin() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
+/// Parses a duration such as `500ms`, `10s`, `2m` or `1h`. A number without a unit is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -173,6 +176,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    /// Durations with known units are read, and others are refused.
     #[test]
     fn durations_are_read() {
         for (text, millis) in [

@@ -1,4 +1,4 @@
-//! `weir tail [SOURCE]`: the live stream, through the reverse log proxy as any nozzle gets it.
+//! `weir tail [SOURCE]`: prints the live stream, which it gets from the reverse log proxy as any nozzle does.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use weir_proto::loggregator_v2::{
     selector::Message,
 };
 
-use crate::client::{Stack, again, refused, subscribe};
+use crate::client::{Stack, reconnect, refused, subscribe};
 use crate::failure::Failure;
 use crate::render::{self, Form, Style};
 use crate::state::StateDir;
@@ -33,7 +33,7 @@ const BATCHED_RECEIVER: &str = "/loggregator.v2.Egress/BatchedReceiver";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Whose; everybody's without it
+    /// The source; without it, all sources
     source: Option<String>,
 
     /// Only this kind; may be given several times
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     shard_id: String,
 }
 
-/// The kinds of envelope.
+/// The kinds of envelopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     Log,
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     };
     let request = request(&args);
     let mut output = Output::stdout();
-    // The first connection must work; later ones are tried until they do.
+    // The first connection must succeed; later ones are retried.
     let mut stream = open(&Stack::find(&state)?, &request).await?;
     loop {
         let status = print(&mut stream, style, &mut output).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             "weir: the stream ended ({}), connecting again; what is sent meanwhile is not shown",
             status.message()
         ));
-        stream = again(&state, async |stack| open(&stack, &request).await).await?;
+        stream = reconnect(&state, async |stack| open(&stack, &request).await).await?;
         note("weir: connected again");
     }
 }
@@ -116,7 +116,7 @@ fn request(args: &Args) -> EgressBatchRequest {
         [] => &Kind::ALL,
         kinds => kinds,
     };
-    // A selector that is there twice would deliver twice.
+    // A repeated selector would deliver its envelopes twice.
     let mut distinct: Vec<Kind> = Vec::new();
     for kind in kinds {
         if !distinct.contains(kind) {
@@ -124,6 +124,7 @@ fn request(args: &Args) -> EgressBatchRequest {
         }
     }
     EgressBatchRequest {
+        // Without a name, this consumer gets all envelopes.
         shard_id: args.shard_id.clone(),
         use_preferred_tags: true,
         selectors: distinct.into_iter().map(|kind| kind.selector(source)).collect(),
@@ -135,7 +136,7 @@ async fn open(stack: &Stack, request: &EgressBatchRequest) -> Result<Messages, F
     subscribe(&stack.rlp()?, BATCHED_RECEIVER, request).await
 }
 
-/// Prints what comes until the stream ends; gives the reason where connecting again may help.
+/// Prints envelopes until the stream ends. Returns the status of an end after which reconnecting may help.
 async fn print(stream: &mut Messages, style: Style, output: &mut Output) -> Result<tonic::Status, Failure> {
     let mut text = Vec::new();
     loop {
@@ -146,9 +147,11 @@ async fn print(stream: &mut Messages, style: Style, output: &mut Output) -> Resu
                     render::envelope(envelope.view(), style, &mut text);
                 }
                 output.program(&text)?;
+                // The next message may be long in coming.
                 output.flush()?;
             }
             Ok(None) => return Ok(tonic::Status::ok("the stack closed it")),
+            // A refusal, which would come again after each reconnection.
             Err(status)
                 if matches!(
                     status.code(),
@@ -177,7 +180,7 @@ mod tests {
         request(&args).selectors
     }
 
-    /// Each kind once, all by default, logs where only bodies are wanted.
+    /// Each kind is selected once. Without `--type`, all kinds are selected, and with `--body` logs.
     #[test]
     fn selectors_follow_the_flags() {
         assert_eq!(selected(&[]).len(), 5);

@@ -1,4 +1,4 @@
-//! `weir token`: the token that opens the firehose and SQL, of who is logged in or of the operator.
+//! `weir token`: prints the token of the user who is logged in, or else of the operator.
 
 use std::fs;
 use std::io;
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token of who is logged in, refreshed if it needs it; else the operator's. Without `bearer`.
+/// Returns the token of the user who is logged in, refreshed if necessary, or else the operator's. It has no `bearer` in front.
 pub(crate) async fn current(state: &StateDir) -> Result<String, Failure> {
     match Login::read(state)? {
         Some(login) => login.token(state).await,
@@ -53,7 +53,7 @@ pub(crate) async fn current(state: &StateDir) -> Result<String, Failure> {
     }
 }
 
-/// The operator's token of this stack, without `bearer`.
+/// Returns the operator's token of this stack, without `bearer` in front.
 pub(crate) fn operator(state: &StateDir) -> Result<String, Failure> {
     match fs::read_to_string(state.token()) {
         Ok(text) => Ok(text.trim().to_owned()),

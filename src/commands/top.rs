@@ -1,7 +1,7 @@
-//! `weir top`: who is busy, how fast, and who loses.
+//! `weir top`: shows the busiest sources, their rates and losses.
 //!
-//! Rates come from the log cache's `Meta` (kept and expired envelopes of each source), totals and losses from the ledgers,
-//! losses of each source from the `drops` table.
+//! Rates come from `Meta` of the log cache (stored and expired envelopes of each source), totals from the ledgers, and the losses of
+//! each source from the table `drops`.
 
 mod view;
 
@@ -30,7 +30,7 @@ RATE is envelopes per second of a source; HELD what the log cache keeps of it; E
 DROPPED what was lost on the way.";
 
 const META: &str = "/logcache.v1.Egress/Meta";
-/// Losses are asked for by SQL, which must not hold up the screen.
+/// The time limit of the query for losses, which must not delay the screen.
 const DROPS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Watch the busiest sources, their rates and losses
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long)]
     once: bool,
 
-    /// Between two looks
+    /// The time between two looks
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     interval: Duration,
 
@@ -53,6 +53,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let stack = Stack::find(&state)?;
     let redraw = terminal::stdout_is_terminal() && !args.once;
+    // In a shorter time, little is counted, and the requests of this command would be a load themselves.
     let interval = args.interval.max(Duration::from_millis(100));
     let mut screen = Screen::default();
     let mut output = Output::stdout();
@@ -66,6 +67,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
             elapsed: now.at.duration_since(before.at),
         };
         let (_, rows) = terminal::size();
+        // Of the terminal, 4 rows are taken: status, empty line, head of the table, and the row that `Screen` leaves free.
         let rows = args
             .rows
             .unwrap_or(if redraw { rows.saturating_sub(4) } else { usize::MAX });
@@ -86,7 +88,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     }
 }
 
-/// One look.
+/// Reads the present state of the stack.
 async fn sample(stack: &Stack) -> Result<Sample, Failure> {
     let meta: MetaResponse = call(&stack.log_cache()?, META, &MetaRequest::default()).await?;
     Ok(Sample {
@@ -97,7 +99,7 @@ async fn sample(stack: &Stack) -> Result<Sample, Failure> {
     })
 }
 
-/// Losses by source; none where they cannot be asked for just now.
+/// Returns the losses by source; none if the query fails.
 async fn drops(stack: &Stack) -> Vec<(String, u64)> {
     let sql = "select source_id, sum(count) as dropped from drops group by 1";
     let Ok(text) = Query::new(sql, Format::Ndjson)

@@ -1,8 +1,8 @@
-//! `weir up`: a whole stack, here, now.
+//! `weir up`: runs a whole stack on this machine.
 //!
-//! Start: lock the state directory, prepare what is missing, start everything, wait until an envelope passes through all of
-//! it, make it known in `endpoints.json`. Then a status line per second. End: unknown again, then each component stops and
-//! drains in the order in which an envelope passes them.
+//! The start locks the state directory, prepares files that are missing, starts all components, waits until an envelope passes
+//! through the stack, and writes `endpoints.json`. Then a status line is shown every second. The stop removes `endpoints.json` and
+//! stops the components in the order in which an envelope passes them.
 
 mod texts;
 
@@ -15,7 +15,7 @@ use weir_error::ErrorKind;
 use weir_service::{Signals, clock};
 
 use super::LogArgs;
-use super::component::insistence;
+use super::component::second_signal;
 use crate::components::{Table, table};
 use crate::failure::Failure;
 use crate::stack::observe::{self, Observation};
@@ -33,14 +33,15 @@ Examples:
 It needs no configuration. .weir/config/*.toml show what is in force; change a value by an environment variable such as
 DOPPLER__QUEUE__ENVELOPES=100000. Scripts read .weir/endpoints.json, which exists while the stack serves.";
 
-/// Without a terminal, a status line comes this often.
+/// The time between two status lines without a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// The time between two status lines on a terminal.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// What is shown beside the status line.
+/// The level of logs that are shown beside the status line.
 const STDERR_LEVEL: &str = "warn";
-/// Automatic ports that somebody takes before we do are chosen anew this often.
+/// The number of attempts with automatic ports, which another program may take between choice and start.
 const TRIES: usize = 5;
-/// Open files that a stack may want: sockets of consumers, mostly.
+/// The open files that a stack may need, which are mostly sockets of consumers.
 const OPEN_FILES: u64 = 1 << 20;
 
 /// Start a whole stack on this machine
@@ -65,15 +66,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure> {
     let started = clock::instant();
+    // First of all: a signal during the start must stop what was started.
     let mut signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
     state.create()?;
     let _lock = Lock::acquire(&state).await?;
-    // What a killed predecessor left would send clients to the wrong place.
+    // The file of a killed stack has addresses that are not valid any more.
     Endpoints::remove(&state)?;
-    // Standard error shows what needs attention; everything else is in the stream.
+    // Standard error shows warnings. All logs are in the stream of the stack.
     let telemetry = observe::install("weir", &args.log.level, Some(STDERR_LEVEL), args.log.format(), None)?;
     raise_file_limit();
-    // UAA makes the administrator's password at its first start.
+    // UAA creates this file at its first start, so this must be read before.
     let is_first = !state.admin_password().exists();
 
     let mut screen = Foreground::new();
@@ -85,7 +87,7 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
         started = start(&args, &components, &state) => started?,
         signal = signals.next() => return Err(Failure::new(ErrorKind::Unavailable, format!("{signal} came before the stack was up"))),
     };
-    // Without an agent, what the stack says is on standard error alone.
+    // Without an agent, logs are on standard error only.
     let agent = plan.agent()?;
     let observation = agent.map(|agent| Observation::start(telemetry, &agent, stack.ledgers()));
     plan.endpoints(stack.pids()).write(&state)?;
@@ -102,10 +104,11 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     let before = stack.counts();
     let failure = serve(&mut stack, &plan, &before, &mut screen, &mut signals).await;
 
+    // Before the components stop: no script should find a stack that does not serve.
     Endpoints::remove(&state)?;
     screen.print("stopping: what is on its way is delivered first (Ctrl-C again stops at once)");
     let stop = async {
-        // While the agent still takes it.
+        // The telemetry goes out while the agent still runs.
         if let Some(observation) = observation {
             observation.finish().await;
         }
@@ -116,16 +119,16 @@ pub(crate) async fn run(args: Args, state: StateDir) -> Result<ExitCode, Failure
     };
     let (failures, counts) = tokio::select! {
         stopped = stop => stopped,
-        failure = insistence(&mut signals) => return Err(failure),
+        failure = second_signal(&mut signals) => return Err(failure),
     };
-    screen.print(&texts::farewell(&counts.since(&before)));
+    screen.print(&texts::final_counts(&counts.since(&before)));
     for failure in &failures {
         screen.print(&format!("warning: {}", failure.message()));
     }
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Prepares and starts, with other ports if somebody takes the chosen ones in between.
+/// Prepares and starts a stack. Chooses other automatic ports if another program takes one in between.
 async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Stack, Plan), Failure> {
     let mut tries = TRIES;
     loop {
@@ -134,16 +137,18 @@ async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Sta
         let plan = Plan::prepare(state, components, ports)?;
         match Stack::start(&plan, args.processes).await {
             Ok(stack) => {
+                // Only now, when these ports have been bound.
                 plan.ports.remember(state)?;
                 return Ok((stack, plan));
             }
+            // With other ports again only if one of these is taken: any other failure would come back.
             Err(_) if args.ports == PortChoice::Auto && tries > 0 && !plan.ports.taken(components).is_empty() => {}
             Err(failure) => return Err(failure),
         }
     }
 }
 
-/// Shows the status until somebody wants an end or the stack fails.
+/// Shows the status until a signal arrives or the stack fails. Returns the failure.
 async fn serve(
     stack: &mut Stack,
     plan: &Plan,
@@ -155,6 +160,7 @@ async fn serve(
     let mut last_at = clock::instant();
     let mut ticks = tokio::time::interval(if screen.is_terminal() { INTERVAL } else { PLAIN_INTERVAL });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    // The first tick is due at once, before there is anything to count.
     ticks.tick().await;
     loop {
         tokio::select! {
@@ -180,6 +186,7 @@ async fn serve(
                     }
                     Event::Fatal(failure) => return Some(failure),
                 };
+                // A stack that serves goes on, even if the new pid cannot be written.
                 if changed && let Err(failure) = plan.endpoints(stack.pids()).write(&plan.state) {
                     screen.print(&failure.to_string());
                 }
@@ -194,7 +201,7 @@ async fn serve(
     }
 }
 
-/// Every consumer is an open file: take as many as the system lets us.
+/// Raises the limit of open files as far as the system allows, because every consumer needs one.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));

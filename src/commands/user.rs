@@ -1,4 +1,4 @@
-//! `weir user`: who may log in.
+//! `weir user`: administers the users of the stack's UAA.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use weir_error::{Classify as _, ErrorKind};
 use weir_uaa_client::{Admin, NewUser, UserEntry};
 
 use super::accounts::{print_json, show};
-use crate::client::uaa::{EVERYBODY, administrator, failed};
+use crate::client::uaa::{DEFAULT_GROUPS, administrator, failed};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{note, secret};
@@ -44,7 +44,7 @@ enum Action {
 /// Add a user
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// What they log in as
+    /// The name of the user
     name: String,
 
     /// The password. Other users of this machine can see it here: better leave it out and be asked, or pipe it in
@@ -71,7 +71,7 @@ struct List {
 /// Give a user another password
 #[derive(Debug, clap::Args)]
 struct Password {
-    /// Whose
+    /// The name of the user
     name: String,
 
     /// The password. Other users of this machine can see it here: better leave it out and be asked, or pipe it in
@@ -82,7 +82,7 @@ struct Password {
 /// Remove users
 #[derive(Debug, clap::Args)]
 struct Remove {
-    /// Whom
+    /// The names of the users
     #[arg(required = true)]
     names: Vec<String>,
 }
@@ -126,7 +126,7 @@ async fn add(args: Add, state: &StateDir) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts a user into the group of this name, made if it is not there.
+/// Adds a user to a group, and creates the group if it is absent.
 pub(super) async fn join(admin: &Admin, group: &str, user: &str) -> Result<(), Failure> {
     let joined = admin.ensure_member(group, user).await;
     joined.map_err(|error| failed(format_args!("group `{group}`"), &error))?;
@@ -134,13 +134,13 @@ pub(super) async fn join(admin: &Admin, group: &str, user: &str) -> Result<(), F
     Ok(())
 }
 
-/// The groups of a user that not everybody is in.
+/// Returns the groups of a user without the default groups.
 fn groups(user: &UserEntry) -> Vec<&str> {
     let mut groups: Vec<&str> = user
         .groups
         .iter()
         .map(String::as_str)
-        .filter(|group| !EVERYBODY.contains(group))
+        .filter(|group| !DEFAULT_GROUPS.contains(group))
         .collect();
     groups.sort_unstable();
     groups
@@ -176,7 +176,7 @@ async fn list(admin: &Admin, as_json: bool) -> Result<(), Failure> {
 async fn password(args: Password, state: &StateDir) -> Result<(), Failure> {
     let admin = administrator(state).await?;
     let subject = format!("password of `{}`", args.name);
-    // Before anybody types it twice for nothing.
+    // The user is looked up first, so that nobody types a password for a name that does not exist.
     admin.user(&args.name).await.map_err(|error| failed(&subject, &error))?;
     let password = given(args.password, &args.name)?;
     let set = admin.set_password(&args.name, &password).await;

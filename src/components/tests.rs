@@ -12,7 +12,7 @@ use crate::commands::{component, doctor};
 use crate::stack::{Plan, PortChoice, Ports, Stack};
 use crate::state::{Lock, StateDir};
 
-/// A component that shakes hands, and no more.
+/// A component that only does TLS handshakes.
 struct Greeter(TcpListener, ServerTls, Context);
 
 #[derive(Clone, Serialize, Deserialize, Setting)]
@@ -72,14 +72,14 @@ fn greeters() -> Table {
     Table::new(&[Entry::of::<Greeter>()]).expect("one component")
 }
 
-/// The table of this program is in order: names, keys, usual ports and needs fit together.
+/// The table is valid: names, keys, default ports and needs are consistent.
 #[test]
-fn the_table_is_in_order() {
+fn the_table_is_valid() {
     assert_eq!(table().iter().count(), COMPONENTS.len());
     assert_eq!(table().start_order().len(), COMPONENTS.len());
 }
 
-/// A line of the table is a subcommand with its line in `--help`, and takes the arguments of any component.
+/// A component of the table is a subcommand with a line in `--help`, and takes the arguments of every component.
 #[test]
 fn a_line_of_the_table_is_a_subcommand() {
     let mut command = component::subcommands(Cli::command(), &greeters());
@@ -94,8 +94,8 @@ fn a_line_of_the_table_is_a_subcommand() {
         .expect("as any component");
 }
 
-/// Setup: a table of one component that nothing else in this program knows. Must hold: it gets a port, a certificate and
-/// a configuration, runs, is made known, is looked at by the doctor, and stops.
+/// Setup: a table with one component that the rest of the program does not know. Must hold: it gets a port, a certificate and a
+/// configuration, runs, is in `endpoints.json`, is checked by the doctor, and stops.
 #[tokio::test]
 async fn a_line_of_the_table_is_a_part_of_the_stack() {
     let base = tempfile::tempdir().expect("temporary directory");
@@ -129,7 +129,7 @@ async fn a_line_of_the_table_is_a_part_of_the_stack() {
     assert_eq!(stopped, ["greeter"]);
 }
 
-/// What a stack runs by `--only` and what it leaves out.
+/// `--only` selects components or groups, and what they need.
 #[test]
 fn a_group_may_run_alone() {
     let names = |only: &[&str]| -> Vec<_> {

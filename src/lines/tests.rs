@@ -1,8 +1,8 @@
-//! Lines come out the same however the input is cut into reads.
+//! Tests of lines, which must not depend on how the input is cut into reads.
 
 use super::*;
 
-/// All lines of `input`, read in chunks of `chunk` bytes.
+/// Returns all lines of `input`, read in chunks of `chunk` bytes.
 fn split(rule: Rule, input: &[u8], chunk: usize) -> Vec<Vec<u8>> {
     let mut splitter = Splitter::new(rule);
     let mut lines = Vec::new();
@@ -13,7 +13,7 @@ fn split(rule: Rule, input: &[u8], chunk: usize) -> Vec<Vec<u8>> {
     lines
 }
 
-/// Carriage returns, empty lines, bytes that are not UTF-8 and a last line without an end all stay.
+/// Carriage returns, empty lines, bytes that are not UTF-8 and a last line without an end are kept.
 #[test]
 fn exact_keeps_every_byte() {
     let input = b"one\r\n\n\xff\xfe\nlast";
@@ -25,7 +25,7 @@ fn exact_keeps_every_byte() {
     }
 }
 
-/// A final newline ends the last line; it does not begin another.
+/// A final newline ends the last line and does not begin another.
 #[test]
 fn a_final_newline_adds_no_line() {
     assert_eq!(split(Rule::Exact, b"a\n", 8), [b"a"]);
@@ -33,7 +33,7 @@ fn a_final_newline_adds_no_line() {
     assert!(split(Rule::Exact, b"", 8).is_empty());
 }
 
-/// The cell's rule: `\r` ends a line too, empty lines are not sent.
+/// With the rule of cells, `\r` ends a line too, and empty lines are not sent.
 #[test]
 fn program_output_is_split_as_the_cell_does() {
     let input = b"10%\r20%\r\n\n\ndone";
@@ -42,7 +42,7 @@ fn program_output_is_split_as_the_cell_does() {
     }
 }
 
-/// The longest allowed line is one piece; one byte more makes two; nothing is lost.
+/// The longest allowed line is one piece, one byte more makes two, and nothing is lost.
 #[test]
 fn long_lines_are_cut() {
     for (length, pieces) in [
@@ -63,7 +63,7 @@ fn long_lines_are_cut() {
     }
 }
 
-/// Cuts fall between characters, for each way in which one can straddle the limit.
+/// Cuts fall between characters, wherever the limit falls within one.
 #[test]
 fn cuts_respect_utf8() {
     for shift in 0..4 {
@@ -79,7 +79,7 @@ fn cuts_respect_utf8() {
     }
 }
 
-/// Where there are no characters, the cut falls at the limit and makes progress.
+/// Bytes that are not UTF-8 are cut at the limit.
 #[test]
 fn binary_lines_are_cut_at_the_limit() {
     let input = vec![0b1000_0000; MAX_LINE * 2 + 5];
@@ -87,7 +87,7 @@ fn binary_lines_are_cut_at_the_limit() {
     assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [MAX_LINE, MAX_LINE, 5]);
 }
 
-/// The summary can say how many envelopes there are beyond the number of lines.
+/// The pieces of long lines beyond the first are counted.
 #[test]
 fn extra_pieces_are_counted() {
     let mut splitter = Splitter::new(Rule::Exact);

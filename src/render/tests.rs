@@ -1,4 +1,4 @@
-//! The texts people and scripts see.
+//! Tests of the texts that `weir tail` and `weir recent` print.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn log(payload: &'static [u8], kind: i32) -> Envelope {
     }
 }
 
-/// The text of an envelope behind its time stamp, which depends on the local zone.
+/// Returns the text of an envelope after its time stamp, which depends on the local time zone.
 fn text(envelope: &Envelope, style: Style) -> String {
     let mut bytes = Vec::new();
     assert!(super::envelope(
@@ -36,7 +36,7 @@ fn text(envelope: &Envelope, style: Style) -> String {
 }
 
 #[test]
-fn logs_read_as_in_the_cf_cli() {
+fn logs_look_as_in_the_cf_cli() {
     assert_eq!(
         text(&log(b"hello", 0), Style::default()),
         "[APP/PROC/WEB/2] OUT hello\n"
@@ -54,9 +54,9 @@ fn logs_read_as_in_the_cf_cli() {
     );
 }
 
-/// Bodies come out byte for byte, whatever they are.
+/// Bodies are printed byte for byte, even if they are no UTF-8 or have control characters.
 #[test]
-fn bodies_are_not_touched() {
+fn bodies_are_unchanged() {
     let mut bytes = Vec::new();
     let encoded = log(b"\xff\x1b[1m\r", 0).encode_to_vec();
     super::envelope(
@@ -73,9 +73,9 @@ fn bodies_are_not_touched() {
     assert!(bytes.ends_with(b"[APP/PROC/WEB/2] OUT \xff\x1b[1m\r\n"));
 }
 
-/// On a terminal, everything but the body of a log is made neutral, within the colours of ours.
+/// On a terminal, names that a producer chose are neutralized; our colours around them are kept.
 #[test]
-fn what_a_producer_chose_is_neutral() {
+fn producer_names_are_neutralized() {
     let mut envelope = log(b"\x1b[1m", 0);
     envelope.source_id = "we\u{1b}b".to_owned();
     envelope.instance_id = "\r2".to_owned();
@@ -100,9 +100,9 @@ fn what_a_producer_chose_is_neutral() {
     );
 }
 
-/// Metrics show their values, units and tags; deprecated tags count as tags.
+/// Metrics show their values, units and tags; deprecated tags are shown as tags.
 #[test]
-fn other_kinds_are_readable() {
+fn metrics_and_events_show_values_and_tags() {
     let of = |message| Envelope {
         source_id: "doppler".to_owned(),
         tags: BTreeMap::from([("job".to_owned(), "cell".to_owned())]),
@@ -156,7 +156,7 @@ fn other_kinds_are_readable() {
     }
 }
 
-/// Kinds without a body have no place where only bodies are wanted.
+/// The form `Body` leaves out envelopes that have no body.
 #[test]
 fn bodies_leave_metrics_out() {
     let counter = Envelope {
@@ -175,7 +175,7 @@ fn bodies_leave_metrics_out() {
     assert!(!shown && bytes.is_empty());
 }
 
-/// Colours are around the words, never inside the body.
+/// Colours are around our words, never inside the body.
 #[test]
 fn colours_leave_the_body_alone() {
     let painted = text(

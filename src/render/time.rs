@@ -1,18 +1,18 @@
-//! Points in time and spans of it, as people read them.
+//! Points in time and durations, as people read them.
 
 use std::fmt;
 use std::io::Write as _;
 
 use chrono::{DateTime, Local, SecondsFormat, Utc};
 
-/// Appends nanoseconds since the epoch as local time with microseconds and offset (RFC 3339).
+/// Appends a time, in nanoseconds since 1970, as local time with microseconds and offset (RFC 3339).
 pub(crate) fn timestamp(nanos: i64, text: &mut Vec<u8>) {
     let local: DateTime<Local> = DateTime::<Utc>::from_timestamp_nanos(nanos).into();
     // Writing to a vector cannot fail.
     drop(write!(text, "{}", local.to_rfc3339_opts(SecondsFormat::Micros, false)));
 }
 
-/// Nanoseconds, in the unit that reads best.
+/// A duration in nanoseconds, shown in the largest unit of which it has at least one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span(pub(crate) i64);
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_choose_their_unit() {
+    fn durations_are_shown_in_the_largest_unit() {
         for (nanos, text) in [
             (0, "0 ns"),
             (999, "999 ns"),
@@ -54,7 +54,7 @@ mod tests {
         }
     }
 
-    /// Whatever the local zone is, the text names the same moment, to the microsecond.
+    /// The text has the same time to the microsecond, in every local time zone.
     #[test]
     fn timestamps_keep_microseconds() {
         for nanos in [0, 1_767_431_472_345_678_901, -1] {

@@ -1,4 +1,4 @@
-//! All components as parts of this process. They talk over their real protocols all the same.
+//! All components in this process. They call each other by gRPC and HTTP over TLS, as separate processes do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +24,7 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     /// Opens all ports at the same time, then starts the components in their order. As every port is open before the first
-    /// component runs, no first call is refused; what takes a while, such as the first keys and passwords of UAA, happens
-    /// beside the rest.
+    /// component runs, no first call is refused. Slow steps, such as UAA's first keys and passwords, run concurrently.
     pub(crate) async fn start(plan: &Plan) -> Result<Self, Failure> {
         let ledgers = plan.state.ledger();
         let mut binding = Vec::new();
@@ -41,7 +40,7 @@ impl Embedded {
         })
     }
 
-    /// The processes: all the same one.
+    /// Returns the process id of each component, which is this process for all.
     pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         self.components
             .iter()
@@ -57,14 +56,14 @@ impl Embedded {
         Counts::of(self.components.iter().map(Hosted::counts))
     }
 
-    /// Waits for something to happen: here only that a component fails, after which the stack is none. Cancel safe.
+    /// Waits for the next event. The only one here is that a component fails, which ends the stack. Cancel safe.
     pub(crate) async fn next(&mut self) -> Event {
         let ends = self.components.iter_mut().map(|hosted| hosted.ended().boxed());
         let (failure, _, _) = futures::future::select_all(ends).await;
         Event::Fatal(failure)
     }
 
-    /// Stops each component after those that need it. Gives what was not as it should, and the final counts.
+    /// Stops each component after those that need it. Returns the failures and the final counts.
     pub(crate) async fn stop(self, mut say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         let (mut failures, mut ledgers) = (Vec::<Failure>::new(), Vec::<LedgerSnapshot>::new());
         let mut running: BTreeMap<_, _> = self.components.into_iter().map(|one| (one.component, one)).collect();
@@ -82,7 +81,7 @@ impl Embedded {
     }
 }
 
-/// Stops a component; gives its final counts, and how long it took.
+/// Stops a component. Returns its final counts and the time that the stop took.
 async fn stop_timed(hosted: Hosted) -> (Result<(), Failure>, LedgerSnapshot, Duration) {
     let started = clock::instant();
     let ledger = hosted.ledger();

@@ -1,12 +1,12 @@
-//! Whether the limits of the components fit together: each is valid alone, and the clients of one are refused by the
-//! next.
+//! Checks of limits across components: each limit is valid alone, but a component may allow more clients than the next one
+//! accepts.
 
 use weir_component::Component;
 
 use super::Plan;
 use super::config::load_as;
 
-/// What does not fit, in words.
+/// Returns a description of each limit that does not fit.
 pub(super) fn misfits(plan: &Plan) -> Vec<String> {
     let (Some(doppler), Some(rlp), Some(controller)) = (
         loaded::<weir_doppler_server::Server>(plan),
@@ -24,13 +24,14 @@ pub(super) fn misfits(plan: &Plan) -> Vec<String> {
     .collect()
 }
 
-/// The configuration of `C`, if it runs. What cannot be loaded is told where the component starts.
+/// Returns the configuration of `C`, if it runs and loads. A file that does not load is reported where the component starts.
 fn loaded<C: Component>(plan: &Plan) -> Option<C::Config> {
     let name = C::DESCRIPTION.name;
     plan.components.find(name)?;
     load_as::<C>(&plan.config(name)).ok()
 }
 
+/// Describes subscriptions that the RLP and the traffic controller accept and the doppler refuses, if there can be any.
 fn subscriptions(doppler: usize, rlp: usize, controller: usize) -> Option<String> {
     let wanted = rlp.saturating_add(controller);
     (wanted > doppler).then(|| {
@@ -48,9 +49,9 @@ mod tests {
     use crate::stack::Ports;
     use crate::state::StateDir;
 
-    /// A doppler has room for all subscriptions that its clients make by default, and one with less room is reported.
+    /// The default limit of the doppler covers those of the RLP and the traffic controller; a lower one is reported.
     #[test]
-    fn a_doppler_has_room_for_its_clients() {
+    fn the_doppler_takes_all_subscriptions_of_its_clients() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");

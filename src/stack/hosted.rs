@@ -1,4 +1,4 @@
-//! One component as a part of this process: bound, running, stopped in order.
+//! One component in this process: its ports are opened, it runs, it is stopped in order.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use super::config::Loaded;
 use crate::background::background;
 use crate::failure::Failure;
 
-/// A component that has not drained by then is cut.
+/// How long a stopping component may drain before it is aborted.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// Ledgers are written before acknowledgements leave; in quiet times they are written this often, for those who look.
+/// How often a ledger's file is refreshed. The ledger is written before each acknowledgement anyway; this interval is for
+/// readers of the file while nothing is acknowledged.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A component whose ports are open; connections wait until it runs.
+/// A component whose ports are open. Connections wait in the kernel's queue until it runs.
 pub(crate) struct Bound {
     component: &'static str,
     trigger: Trigger,
@@ -28,18 +29,18 @@ pub(crate) struct Bound {
     run: Run,
 }
 
-/// A component at work.
+/// A running component.
 #[derive(Debug)]
 pub(crate) struct Hosted {
     pub(crate) component: &'static str,
     trigger: Trigger,
     context: LogContext,
-    /// `None` once its end was seen.
+    /// `None` once the task has ended and its result was taken.
     task: Option<JoinHandle<Result<(), weir_component::Error>>>,
 }
 
 impl Bound {
-    /// Opens the ports of `component`; its ledger lies in `ledgers`, if anywhere.
+    /// Opens the ports of `component`. Its ledger is a file in `ledgers`, or in memory without one.
     pub(crate) async fn bind(component: &'static str, loaded: Loaded, ledgers: Option<&Path>) -> Result<Self, Failure> {
         let ledger = Ledger::open(component, ledgers).map_err(|error| {
             Failure::io(
@@ -61,7 +62,7 @@ impl Bound {
         })
     }
 
-    /// Lets it work.
+    /// Starts the component.
     pub(crate) fn start(self) -> Hosted {
         let Self {
             component,
@@ -71,6 +72,7 @@ impl Bound {
         } = self;
         let span = context.span();
         let keeping = keep_ledger(context.clone());
+        // The ledger's task takes the span that is entered now, so that its log lines name the component.
         let _entered = span.enter();
         drop(context.tasks.spawn("ledger", keeping));
         let task = background(run.instrument(span.clone()));
@@ -84,17 +86,17 @@ impl Bound {
 }
 
 impl Hosted {
-    /// Its counts as they are now.
+    /// Returns the present counts of the component.
     pub(crate) fn counts(&self) -> LedgerSnapshot {
         self.context.ledger.snapshot()
     }
 
-    /// Its ledger, which outlives it.
+    /// Returns the ledger, which may be read after the component has stopped.
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.context.ledger)
     }
 
-    /// Waits until it ends by itself, which is always a failure. Cancel safe.
+    /// Waits until the component ends by itself, which is always a failure. Cancel safe.
     pub(crate) async fn ended(&mut self) -> Failure {
         let component = self.component;
         let Some(task) = &mut self.task else {
@@ -104,7 +106,7 @@ impl Hosted {
         self.task = None;
         match ended {
             Ok(Err(error)) => error.into(),
-            // A task of it failed and took it along: the list of tasks knows which.
+            // One of its tasks failed and requested the stop. The list of tasks has that error.
             Ok(Ok(())) => match self.context.tasks.join(Duration::ZERO).await {
                 Err(error) => Failure::from(error),
                 Ok(()) => Failure::new(
@@ -116,7 +118,7 @@ impl Hosted {
         }
     }
 
-    /// Stops it: no more is accepted, what it holds is handed on, its tasks end, its ledger is written.
+    /// Stops the component: it accepts nothing more, drains its queues, ends its tasks and writes its ledger.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         let component = self.component;
         self.trigger.fire();
@@ -135,7 +137,7 @@ impl Hosted {
                 }
             },
         };
-        // Its tasks and its ledger come to their end in any case.
+        // Before `ran?`: the tasks must end and the ledger must be written after a failed drain as well.
         let finished = self.context.finish(DRAIN_DEADLINE).await;
         ran?;
         Ok(finished?)

@@ -1,8 +1,8 @@
-//! The stack observes itself: what its components say, measure and lose goes into its own pipeline.
+//! The stack observes itself: logs, metrics, spans and losses of its components go into its own pipeline.
 //!
-//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a
-//! running total (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where lines are
-//! missing that somebody may look for, as a log line of source type `LGR` in the stream of the source that lost.
+//! Logs, spans and metrics come from the telemetry outbox. Losses come from the ledgers, each as a report with a running total
+//! (`weir_flow::loss_reports`, from which the log cache makes a row of `drops`), and, where a reader would miss lines, as a log
+//! line of source type `LGR` in the stream of the source whose lines were lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use weir_telemetry::{Options, Outbox, Telemetry, init, quiet};
 use crate::background::background;
 use crate::failure::Failure;
 
-/// Envelopes of one shipment.
+/// The greatest number of envelopes in one shipment.
 const SHIPMENT: usize = 1000;
-/// Losses are told this often.
+/// How often losses are reported.
 const LOSSES_EVERY: Duration = Duration::from_secs(1);
-/// An agent that stays away longer costs a shipment; the outbox keeps what comes meanwhile.
+/// How long a shipment waits for an agent that is away before it is lost. The outbox keeps later envelopes meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// At the end, the last shipments get this long.
+/// How long the last shipments may take when the stack stops.
 const FINISH: Duration = Duration::from_millis(500);
 
-/// Losses of these kinds are what somebody chose, not lines that are missing.
-const CHOSEN: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
-/// Who tells developers itself what it lost: it knows which drain, and why.
-const TELLS_ITSELF: &str = weir_agents_syslog::Server::DESCRIPTION.name;
+/// The reasons of intended losses, by configuration or by a consumer. They get no `LGR` line.
+const INTENDED: [Reason; 3] = [Reason::Unconvertible, Reason::LogsDisabled, Reason::ConsumerGone];
+/// The component that writes `LGR` lines about its losses itself, because it knows the drain and the cause.
+const WRITES_OWN_LINES: &str = weir_agents_syslog::Server::DESCRIPTION.name;
 
 /// Installs logs, metrics and traces for this process.
 pub(crate) fn install(
@@ -52,7 +52,7 @@ pub(crate) fn install(
     Ok(init(options)?)
 }
 
-/// What ships telemetry and losses to an agent.
+/// The task that ships telemetry and losses to an agent.
 #[derive(Debug)]
 pub(crate) struct Observation {
     telemetry: Telemetry,
@@ -61,7 +61,7 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Begins shipping to `agent`.
+    /// Starts to ship to `agent`.
     pub(crate) fn start(telemetry: Telemetry, agent: &Target, ledgers: Vec<Arc<Ledger>>) -> Self {
         let (trigger, stop) = Shutdown::new();
         let tasks = Tasks::new(trigger.clone(), Health::new());
@@ -70,7 +70,7 @@ impl Observation {
             ..Pace::default()
         };
         let producer = Producer::new(agent, Ledger::in_memory("telemetry"), &tasks, pace);
-        // Nothing is told of the telling.
+        // Without `quiet`, each shipment would log and measure, and so cause the next shipment.
         let task = background(quiet(ship(producer, telemetry.outbox(), ledgers, stop)));
         Self {
             telemetry,
@@ -79,7 +79,7 @@ impl Observation {
         }
     }
 
-    /// Ships what was said and measured until now, and ends. Before the agent stops, which takes it.
+    /// Ships the remaining telemetry and ends. To be called before the agent stops, which takes the shipments.
     pub(crate) async fn finish(self) {
         let Self {
             telemetry,
@@ -100,6 +100,7 @@ impl Observation {
 /// Ships until the outbox is closed and empty and `stop` is requested.
 async fn ship(mut producer: Producer, outbox: Arc<Outbox>, ledgers: Vec<Arc<Ledger>>, stop: Shutdown) {
     let mut ticks = tokio::time::interval(LOSSES_EVERY);
+    // After a long shipment, losses are reported once, not once for each missed tick.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut open = true;
     while open || !stop.is_requested() {
@@ -111,17 +112,17 @@ async fn ship(mut producer: Producer, outbox: Arc<Outbox>, ledgers: Vec<Arc<Ledg
                     Err(_) => shipment.lost(Reason::NoDestination),
                 },
             },
-            _ = ticks.tick() => tell_losses(&mut producer, &ledgers).await,
+            _ = ticks.tick() => send_losses(&mut producer, &ledgers).await,
             () = stop.requested(), if !open => break,
         }
     }
-    tell_losses(&mut producer, &ledgers).await;
-    // Envelopes that were sent and are not acknowledged in time are counted by the agent.
+    send_losses(&mut producer, &ledgers).await;
+    // Shipments that are not acknowledged in time are no loss of ours: the agent has them in its ledger.
     drop(producer.flush().await);
 }
 
-/// Tells what was lost since the last time. Where that cannot be sent, the next report has it as well.
-async fn tell_losses(producer: &mut Producer, ledgers: &[Arc<Ledger>]) {
+/// Reports the losses since the last call. A report that cannot be sent is not repeated, but the next one has the running total.
+async fn send_losses(producer: &mut Producer, ledgers: &[Arc<Ledger>]) {
     let mut builder = BatchBuilder::new();
     for ledger in ledgers {
         for report in ledger.take_reports() {
@@ -146,7 +147,7 @@ fn write_loss(builder: &mut BatchBuilder, component: &str, report: &LossReport) 
     if *count == 0 {
         return;
     }
-    if component != TELLS_ITSELF && !CHOSEN.iter().any(|chosen| chosen.as_str() == *reason) {
+    if component != WRITES_OWN_LINES && !INTENDED.iter().any(|intended| intended.as_str() == *reason) {
         let text = format!("{count} envelopes of this source were dropped by {component} ({hop}: {reason})");
         builder.push_with(|envelope| {
             let mut writer = Writer::new(envelope);
@@ -166,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    fn told(reason: Reason) -> Vec<(Kind, String)> {
+    fn written(reason: Reason) -> Vec<(Kind, String)> {
         let ledger = Ledger::in_memory("doppler");
         ledger.dropped("egress", reason, "app", 37);
         let mut builder = BatchBuilder::new();
@@ -180,13 +181,12 @@ mod tests {
             .collect()
     }
 
-    /// A loss is a report, which is not shed with the source that lost, and a line in that source's own stream where
-    /// lines are missing.
+    /// A loss makes a report under a source id of its own and, unless it was intended, a line in the stream of its source.
     #[test]
-    fn losses_are_told_to_whom_they_concern() {
+    fn losses_make_a_report_and_a_line() {
         let report = (Kind::Counter, weir_flow::loss_reports::SOURCE.to_owned());
         let line = (Kind::Log, "app".to_owned());
-        assert_eq!(told(Reason::SlowConsumer), [report.clone(), line]);
-        assert_eq!(told(Reason::Unconvertible), [report]);
+        assert_eq!(written(Reason::SlowConsumer), [report.clone(), line]);
+        assert_eq!(written(Reason::Unconvertible), [report]);
     }
 }

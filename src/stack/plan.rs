@@ -1,5 +1,5 @@
-//! Everything a stack needs before it starts, made where it is missing: certificates, token, one configuration file for
-//! each component.
+//! The files that a stack needs before it starts, created where they are missing: certificates, token, and one configuration
+//! file for each component.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,9 +17,9 @@ use crate::components::{Entry, Table};
 use crate::failure::Failure;
 use crate::state::{Endpoints, StateDir};
 
-/// The name of the certificate with which commands and nozzles call the stack.
+/// The name of the client certificate that commands and nozzles use.
 const CLIENT: &str = "client";
-/// The client that log components are to UAA (cloud-controller §2.6): may read what was revoked.
+/// The OAuth client of the log components at UAA (cloud-controller §2.6), which may read revocations.
 const RESOURCE_CLIENT: &str = "doppler";
 
 /// A stack, ready to be started.
@@ -34,12 +34,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Makes what is missing. Certificates and token of an earlier start are used again; configuration files are
-    /// written anew.
+    /// Creates the missing files. Certificates and token of an earlier start are kept; configuration files are replaced.
     pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports) -> Result<Self, Failure> {
         let authority = Authority::open_or_create(&state.certs())?;
         let client = authority.issue(CLIENT, &[])?;
-        // Made at the first start, checked at later ones.
+        // Creates the file at the first start; checks it at later ones.
         StaticToken::from_file(&state.token())?;
         client_secrets(state)?;
         let plan = Self {
@@ -56,12 +55,12 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The configuration file of `component`.
+    /// Returns the path of the configuration file of `component`.
     pub(crate) fn config(&self, component: &str) -> PathBuf {
         self.state.config_of(component)
     }
 
-    /// What becomes known once everything serves.
+    /// Returns the contents of `endpoints.json` for a stack that serves.
     pub(crate) fn endpoints(&self, pids: impl IntoIterator<Item = (&'static str, u32)>) -> Endpoints {
         let address = |peer: &Peer| (peer.port.key.to_owned(), peer.endpoint());
         Endpoints {
@@ -80,8 +79,7 @@ impl Plan {
         }
     }
 
-    /// The port that other components call at `C`, with the identity of the stack's commands; `None` if `C` does not
-    /// run.
+    /// Returns the main port of `C`, to be called with the client certificate of the stack; `None` if `C` does not run.
     pub(crate) fn target<C: Component>(&self) -> Result<Option<Target>, Failure> {
         let key = C::DESCRIPTION.port().key;
         let Some(peer) = self.ports.of(&self.components).find(|peer| peer.port.key == key) else {
@@ -94,12 +92,12 @@ impl Plan {
         }))
     }
 
-    /// The agent, which takes what the stack says about itself; `None` if it does not run.
+    /// Returns the agent, which takes the telemetry of the stack; `None` if it does not run.
     pub(crate) fn agent(&self) -> Result<Option<Target>, Failure> {
         self.target::<weir_agents_forwarder::Server>()
     }
 
-    /// The command line of `component` as a process of its own.
+    /// Returns the arguments of `component` as a separate process.
     pub(crate) fn arguments(&self, component: &str) -> Result<Vec<OsString>, Failure> {
         let mut arguments: Vec<OsString> = vec![component.into(), "--supervised".into()];
         let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
@@ -115,7 +113,7 @@ impl Plan {
         Ok(arguments)
     }
 
-    /// Where everything is, for the configuration of the components.
+    /// Returns the paths and addresses from which components derive their configurations.
     fn layout(&self) -> Layout {
         Layout {
             state_dir: self.state.root().to_owned(),
@@ -140,8 +138,8 @@ impl Plan {
     }
 }
 
-/// Begins the file of clients' secrets, which UAA completes at its first start. The servers that check tokens need
-/// their secrets before that.
+/// Creates the file of clients' secrets with one secret. UAA adds the others at its first start, but the log components may
+/// read theirs, to ask UAA for revocations, before UAA has written the file.
 fn client_secrets(state: &StateDir) -> Result<(), Failure> {
     let path = state.client_secrets();
     let mut random = rand::rng();
@@ -157,9 +155,9 @@ mod tests {
     use crate::components::table;
     use crate::stack::config;
 
-    /// Every file that is written loads without a complaint; a second preparation keeps what must stay.
+    /// Every configuration file that is written loads; a second preparation keeps token, secrets and certificates.
     #[test]
-    fn what_is_written_loads() {
+    fn written_configurations_load() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
@@ -185,9 +183,9 @@ mod tests {
         assert_eq!(kept(), before);
     }
 
-    /// A mistake in a file is answered with the key that was meant.
+    /// The failure for a misspelt key names the key that was meant.
     #[test]
-    fn mistakes_are_explained() {
+    fn a_misspelt_key_is_explained() {
         let base = tempfile::tempdir().expect("temporary directory");
         let file = base.path().join("doppler.toml");
         std::fs::write(&file, "[queue]\nenvelops = 5\n").expect("written");

@@ -1,4 +1,4 @@
-//! Which ports a stack listens on: the usual ones, or free ones.
+//! The ports of a stack: the default ones, or free ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,13 +14,13 @@ use crate::components::Table;
 use crate::failure::Failure;
 use crate::state::StateDir;
 
-/// Below the range from which systems take ports for outgoing connections, so that none of those is in the way when a
-/// component restarts on its port.
+/// The range of automatic ports. It is below the range of ephemeral ports (from 32768 on Linux), so that no outgoing
+/// connection has the port of a component that restarts.
 const AUTOMATIC: std::ops::Range<u16> = 10_240..32_768;
-/// Tries for one free port: the range would have to be nearly full to need them.
+/// The number of tries for one free port. The range would have to be nearly full to need them all.
 const TRIES: usize = 1000;
 
-/// How the ports are chosen.
+/// The way in which ports are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Choice {
     /// The ones that documentation and examples use
@@ -34,7 +34,7 @@ pub(crate) enum Choice {
 pub(crate) struct Ports(Vec<Peer>);
 
 impl Ports {
-    /// The ports that documentation and examples use.
+    /// Returns the ports that documentation and examples use.
     pub(crate) fn usual(table: &Table) -> Self {
         let peer = |(port, component): (&'static Port, &Description)| Peer {
             component: component.name,
@@ -46,7 +46,7 @@ impl Ports {
     }
 
     /// Chooses the ports of the components of `table`, and makes sure that those of the components that run are free now.
-    /// (Another program may take one before we do: then the component that needed it says so.)
+    /// (Another program may take one before its component binds it. Then that component reports the port in use.)
     pub(crate) fn choose(choice: Choice, table: &Table, running: &Table, state: &StateDir) -> Result<Self, Failure> {
         match choice {
             Choice::Default => {
@@ -57,6 +57,7 @@ impl Ports {
             Choice::Auto => {
                 let free = |kept: &_| Self::free(table, kept).map_err(|error| Failure::io("no free ports", &error));
                 let ports = free(&Self::remembered(state)?)?;
+                // A remembered port is in use, for example by a stack from a copy of this directory: all are chosen anew.
                 match ports.taken(running).is_empty() {
                     true => Ok(ports),
                     false => free(&BTreeMap::new()),
@@ -65,14 +66,14 @@ impl Ports {
         }
     }
 
-    /// The ports of the last start: clients that come back find what they know.
+    /// Returns the ports of the last start. They are kept so that clients of that stack find the next one.
     fn remembered(state: &StateDir) -> Result<BTreeMap<String, SocketAddr>, Failure> {
         let path = state.ports();
         let read = weir_files::read_or_set_aside(&path, |text| serde_json::from_slice(text));
         Ok(read.map_err(|error| Failure::file(&path, &error))?.unwrap_or_default())
     }
 
-    /// Free ports for all that have none in `kept`.
+    /// Chooses a free port for each key that is not in `kept`.
     fn free(table: &Table, kept: &BTreeMap<String, SocketAddr>) -> io::Result<Self> {
         let mut seen = kept.values().map(SocketAddr::port).collect();
         let mut ports = Self::usual(table);
@@ -85,7 +86,7 @@ impl Ports {
         Ok(ports)
     }
 
-    /// Keeps them for the next start.
+    /// Writes the ports to `ports.json` for the next start.
     pub(crate) fn remember(&self, state: &StateDir) -> Result<(), Failure> {
         let path = state.ports();
         let addresses: BTreeMap<&str, SocketAddr> = self.named().collect();
@@ -94,22 +95,22 @@ impl Ports {
         weir_files::replace(&path, &text, Readers::Everybody).map_err(|error| Failure::file(&path, &error))
     }
 
-    /// Every port, in the order of the table.
+    /// Returns all ports, in the order of the table.
     pub(crate) fn peers(&self) -> &[Peer] {
         &self.0
     }
 
-    /// The ports of the components in `running`.
+    /// Returns the ports of the components in `running`.
     pub(crate) fn of<'p>(&'p self, running: &'p Table) -> impl Iterator<Item = &'p Peer> {
         self.0.iter().filter(|peer| running.has(peer.component))
     }
 
-    /// Every address with the key under which `endpoints.json` has it.
+    /// Returns each address with its key in `endpoints.json`.
     fn named(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         self.0.iter().map(|peer| (peer.port.key, peer.address))
     }
 
-    /// The addresses of components in `running` that somebody else has, with their keys.
+    /// Returns the addresses of components in `running` that cannot be bound.
     pub(crate) fn taken(&self, running: &Table) -> Vec<Taken> {
         let taken = |peer: &Peer| {
             let error = TcpListener::bind(peer.address).err()?;
@@ -146,6 +147,7 @@ fn free_port(seen: &mut BTreeSet<u16>) -> io::Result<SocketAddr> {
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         match TcpListener::bind(address) {
+            // The listener closes here, and the component binds the port again. `weir up` retries if it is taken in between.
             Ok(_) => return Ok(address),
             Err(error) => last = error,
         }
@@ -153,7 +155,7 @@ fn free_port(seen: &mut BTreeSet<u16>) -> io::Result<SocketAddr> {
     Err(last)
 }
 
-/// An address that cannot be had.
+/// An address that cannot be bound.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) key: &'static str,
@@ -184,7 +186,7 @@ mod tests {
         ports.named().find(|(found, _)| *found == key).expect("a port").1
     }
 
-    /// Automatic ports are distinct and can be had.
+    /// Automatic ports are distinct and can be bound.
     #[test]
     fn automatic_ports_are_free_and_distinct() {
         let ports = free();
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(distinct.len(), ports.named().count());
     }
 
-    /// A second start takes the ports of the first, unless somebody has one of them now.
+    /// A second start takes the ports of the first, unless one of them is in use.
     #[test]
     fn automatic_ports_are_kept() {
         let base = tempfile::tempdir().expect("temporary directory");
@@ -223,7 +225,7 @@ mod tests {
         assert_eq!(distinct.len(), table().ports().count());
     }
 
-    /// A port in use is named with what it was for, and the way out is said.
+    /// The failure names the port in use and its component, and the hint has the flag for other ports.
     #[test]
     fn a_taken_port_is_named() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

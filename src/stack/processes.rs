@@ -1,8 +1,8 @@
-//! Components as processes of their own: started, watched, restarted with growing delays when they die, stopped in order.
+//! Components as separate processes: started, watched, restarted with growing delays when they die, stopped in order.
 //!
-//! A child's standard input is a pipe whose other end only this process holds: when we end, however that happens, the
-//! child reads its end and stops in order ([`crate::commands::component`]), so no child outlives its stack. Children are in
-//! process groups of their own: a Ctrl-C meant for us does not reach them all at the same time.
+//! The standard input of a child is a pipe whose other end only this process holds. When this process ends, even by SIGKILL,
+//! the child reads end of file and stops in order ([`crate::commands::component`]), so no child outlives its stack. Each child
+//! has its own process group, so that a Ctrl-C in the terminal reaches only this process, which stops the children in order.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -20,29 +20,30 @@ use weir_telemetry::set_full_log_aside;
 
 use crate::failure::Failure;
 
-/// Between the death of a child and its next start.
+/// The time between the death of a child and its next start; it doubles at each death.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The greatest time between the death of a child and its next start.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// A child that lived this long starts over with the first delay.
+/// How long a child must live for the next delay to be the first one again.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// A child that has not stopped by itself after this is killed.
+/// How long a child may take to stop before it is killed: longer than the 30 s in which a component may drain.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
-/// Of the log of a child that died at once, this much is shown.
+/// The number of bytes of the log that are searched for the error of a child that died.
 const LOG_TAIL: u64 = 2000;
 
-/// What a child process runs.
+/// The command line of a child process.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) component: &'static str,
     pub(crate) executable: PathBuf,
     pub(crate) arguments: Vec<std::ffi::OsString>,
-    /// Takes its standard output and standard error, appended; the component itself keeps it within a bound.
+    /// The file to which standard output and standard error are appended. The component itself bounds its size.
     pub(crate) log: PathBuf,
 }
 
-/// What happened to a child.
+/// An event of a child.
 #[derive(Debug)]
-pub(crate) enum Happening {
+pub(crate) enum ProcessEvent {
     Started {
         component: &'static str,
         pid: u32,
@@ -52,27 +53,27 @@ pub(crate) enum Happening {
         how: String,
         again_in: Duration,
     },
-    /// It did not stop when told.
+    /// The child did not stop cleanly.
     Trouble {
         component: &'static str,
         what: String,
     },
 }
 
-/// Keeps one child running until `stop`; returns when it is gone. What happens is told on `happenings`, a bounded channel
-/// whose reader is the foreground of `weir up`.
-pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc::Sender<Happening>) {
+/// Keeps one child running until `stop`, and returns when it has ended. Reports on `events`, a bounded channel whose reader is
+/// the foreground of `weir up`.
+pub(crate) async fn supervise(program: Program, stop: Shutdown, events: mpsc::Sender<ProcessEvent>) {
     let component = program.component;
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     while !stop.is_requested() {
         let started = clock::instant();
         let how = match program.spawn() {
             Ok(mut child) => {
-                // Waiting closes a child's standard input, which would tell it that we are gone.
+                // Taken out of `child`, because `wait` closes it, which would tell the child that this process has ended.
                 let _alive = child.stdin.take();
-                tell(
-                    &happenings,
-                    Happening::Started {
+                report(
+                    &events,
+                    ProcessEvent::Started {
                         component,
                         pid: child.id().unwrap_or(0),
                     },
@@ -82,7 +83,7 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
                     Some(status) => status.map_or_else(|error| error.to_string(), describe),
                     None => {
                         if let Err(what) = end(&mut child).await {
-                            tell(&happenings, Happening::Trouble { component, what }).await;
+                            report(&events, ProcessEvent::Trouble { component, what }).await;
                         }
                         return;
                     }
@@ -94,23 +95,23 @@ pub(crate) async fn supervise(program: Program, stop: Shutdown, happenings: mpsc
             backoff.reset();
         }
         let again_in = backoff.next_delay();
-        tell(
-            &happenings,
-            Happening::Died {
+        report(
+            &events,
+            ProcessEvent::Died {
                 component,
                 how,
                 again_in,
             },
         )
         .await;
-        // Either the time is up or somebody wants us to stop, which the loop sees.
+        // The condition of the loop sees whether the delay is over or a stop was requested.
         stop.unless_requested(tokio::time::sleep(again_in)).await;
     }
 }
 
-/// Nobody listens any more at the very end: then there is nobody to tell.
-async fn tell(happenings: &mpsc::Sender<Happening>, happening: Happening) {
-    drop(happenings.send(happening).await);
+/// Reports an event. After the foreground has ended, the event is dropped.
+async fn report(events: &mpsc::Sender<ProcessEvent>, event: ProcessEvent) {
+    drop(events.send(event).await);
 }
 
 impl Program {
@@ -121,6 +122,7 @@ impl Program {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| Failure::file(&self.log, &error))?;
         Command::new(&self.executable)
+            // Lists of processes would otherwise show the path, which may be `/proc/self/exe`.
             .arg0("weir")
             .args(&self.arguments)
             .stdin(Stdio::piped())
@@ -132,13 +134,13 @@ impl Program {
             .map_err(|error| Failure::file(&self.executable, &error))
     }
 
-    /// The end of the log, for the one who wonders why a child died.
+    /// Returns the end of the log, which may have the error of a child that died.
     pub(crate) fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_default()
     }
 }
 
-/// Asks a child to stop, and makes it when it does not.
+/// Asks a child to stop by SIGTERM, and kills it after [`STOP_DEADLINE`].
 async fn end(child: &mut Child) -> Result<(), String> {
     let Some(pid) = child
         .id()
@@ -147,7 +149,7 @@ async fn end(child: &mut Child) -> Result<(), String> {
     else {
         return Ok(());
     };
-    // Where that fails it died meanwhile and needs no signal.
+    // Fails only if the child has died meanwhile, which `wait` reports.
     kill_process(pid, Signal::TERM).ok();
     match tokio::time::timeout(STOP_DEADLINE, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
@@ -163,7 +165,7 @@ async fn end(child: &mut Child) -> Result<(), String> {
     }
 }
 
-/// How a process ended, for reading.
+/// Describes an exit status.
 fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -182,7 +184,7 @@ fn tail(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// The program that runs a component: this executable again, even if its file was replaced or removed meanwhile.
+/// Returns the path of this executable, which stays valid on Linux if the file was replaced or removed meanwhile.
 pub(crate) fn this_executable() -> Result<PathBuf, Failure> {
     let own = Path::new("/proc/self/exe");
     if own.exists() {
@@ -191,7 +193,7 @@ pub(crate) fn this_executable() -> Result<PathBuf, Failure> {
     std::env::current_exe().map_err(|error| Failure::io("the path of this program", &error))
 }
 
-/// A child died before it served.
+/// Returns the failure for a child that died before it served, with the error from its log if there is one.
 pub(crate) fn died_early(program: &Program, how: &str) -> Failure {
     let log = program.log_tail();
     let message = match log.lines().rev().find(|line| line.starts_with("error: ")) {
@@ -216,26 +218,26 @@ mod tests {
         }
     }
 
-    /// Supervises `program`; gives the trigger that stops it and what happens.
-    fn start(program: Program) -> (Trigger, mpsc::Receiver<Happening>, tokio::task::JoinHandle<()>) {
+    /// Supervises `program`. Returns the trigger that stops it, its events and the task.
+    fn start(program: Program) -> (Trigger, mpsc::Receiver<ProcessEvent>, tokio::task::JoinHandle<()>) {
         let (trigger, stop) = Shutdown::new();
-        let (sender, happenings) = mpsc::channel(16);
+        let (sender, events) = mpsc::channel(16);
         let task = tokio::spawn(supervise(program, stop, sender));
-        (trigger, happenings, task)
+        (trigger, events, task)
     }
 
-    /// A child that dies is started again, and everybody hears of both; told to stop, it is gone.
+    /// A child that dies is restarted, and both are reported. After a stop it has ended.
     #[tokio::test]
-    async fn a_dead_child_is_started_again() {
+    async fn a_dead_child_is_restarted() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let (trigger, mut happenings, task) = start(shell("echo 'error: broken' >&2; exit 3", directory.path()));
+        let (trigger, mut events, task) = start(shell("echo 'error: broken' >&2; exit 3", directory.path()));
         for _ in 0..2 {
             assert!(matches!(
-                happenings.recv().await,
-                Some(Happening::Started { pid: 1.., .. })
+                events.recv().await,
+                Some(ProcessEvent::Started { pid: 1.., .. })
             ));
-            match happenings.recv().await {
-                Some(Happening::Died { how, .. }) => assert_eq!(how, "exited with code 3"),
+            match events.recv().await {
+                Some(ProcessEvent::Died { how, .. }) => assert_eq!(how, "exited with code 3"),
                 other => panic!("{other:?}"),
             }
         }
@@ -254,28 +256,28 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let script = "trap 'echo drained; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
         let program = shell(script, directory.path());
-        let (trigger, mut happenings, task) = start(program.clone());
-        assert!(matches!(happenings.recv().await, Some(Happening::Started { .. })));
+        let (trigger, mut events, task) = start(program.clone());
+        assert!(matches!(events.recv().await, Some(ProcessEvent::Started { .. })));
         while program.log_tail() != "ready" {
             tokio::task::yield_now().await;
         }
         trigger.fire();
         task.await.expect("ends");
         assert_eq!(program.log_tail(), "ready\ndrained");
-        assert!(happenings.recv().await.is_none(), "no trouble");
+        assert!(events.recv().await.is_none(), "no trouble");
     }
 
-    /// A program that does not exist is said so, and tried again like one that died.
+    /// A program that does not exist is reported as a death, and tried again.
     #[tokio::test]
-    async fn a_missing_program_is_said() {
+    async fn a_missing_program_is_reported() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let program = Program {
             executable: "/nowhere/weir".into(),
             ..shell("", directory.path())
         };
-        let (trigger, mut happenings, task) = start(program);
-        match happenings.recv().await {
-            Some(Happening::Died { how, .. }) => assert!(how.contains("/nowhere/weir"), "{how}"),
+        let (trigger, mut events, task) = start(program);
+        match events.recv().await {
+            Some(ProcessEvent::Died { how, .. }) => assert!(how.contains("/nowhere/weir"), "{how}"),
             other => panic!("{other:?}"),
         }
         trigger.fire();

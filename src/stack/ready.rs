@@ -1,4 +1,4 @@
-//! Does everything serve? Every port shakes hands, and an envelope that goes in at the agent comes out of the log cache.
+//! Readiness of a stack: every port answers a TLS handshake, and an envelope sent to the agent arrives in the log cache.
 
 use std::time::{Duration, Instant};
 
@@ -20,26 +20,25 @@ use crate::client::handshake;
 use crate::components::Entry;
 use crate::failure::Failure;
 
-/// How long a component may take until it answers, and then an envelope until it has passed.
+/// How long a component may take until it answers, and how long an envelope may then take to arrive.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// One handshake.
+/// How long one handshake may take.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// The time between two tries.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// An envelope that has not come through by then is sent again: the log cache may not have been listening.
+/// How long an envelope may take before another is sent. The first may be lost: the log cache may not be subscribed yet.
 const PASSAGE: Duration = Duration::from_millis(500);
-/// Who says that the stack is up.
+/// The source id of the event that passes through the stack.
 const SOURCE: &str = "weir";
 
 const READ: &str = "/logcache.v1.Egress/Read";
 
-/// Starts what `starts` has, each component once all that it needs answers, and waits until the stack of `plan` serves as a
-/// whole.
+/// Starts each component in `starts` once all components that it needs answer, and waits until the stack of `plan` serves.
 pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure> {
     let tls = ClientTls::mutual(&plan.client)?;
     let start = |component: &Entry| {
         if let Some(start) = starts.remove(component.name()) {
-            // Where nobody listens any more, the start was given up.
+            // Fails if the stack is being stopped already.
             start.send(()).ok();
         }
         serves(plan, &tls, component.name())
@@ -51,7 +50,7 @@ pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure
     let (agent, cache) = (plan.agent()?, plan.target::<weir_log_cache_server::Server>()?);
     match (agent, cache) {
         (Some(agent), Some(cache)) => passes(&agent, &Channel::new(&cache)).await,
-        // There is no way from one end to the other.
+        // Without agent or log cache (`--only`), no envelope can pass.
         _ => Ok(()),
     }
 }
@@ -112,8 +111,8 @@ async fn passes(agent: &Target, cache: &Channel) -> Result<(), Failure> {
             writer.event("weir up", "the stack serves");
         });
         producer.send(builder.finish()).await?;
-        let again = clock::instant() + PASSAGE;
-        while clock::instant() < again {
+        let resend_at = clock::instant() + PASSAGE;
+        while clock::instant() < resend_at {
             if arrived(cache, start).await {
                 return Ok(());
             }
@@ -127,7 +126,7 @@ async fn passes(agent: &Target, cache: &Channel) -> Result<(), Failure> {
     .with_hint("the logs of the components say more; `weir doctor` looks as well"))
 }
 
-/// Whether an event of ours since `start` is in the log cache. An error means that it is not, yet.
+/// Returns whether an event of [`SOURCE`] since `start` is in the log cache. An error counts as no: the cache may be starting.
 async fn arrived(cache: &Channel, start: i64) -> bool {
     let request = ReadRequest {
         source_id: SOURCE.to_owned(),

@@ -1,4 +1,4 @@
-//! Every component as a process of its own, supervised.
+//! Every component as a separate, supervised process.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tokio::task::JoinHandle;
 use weir_component::Direction;
 use weir_service::{Shutdown, Trigger, clock};
 
-use super::processes::{Happening, Program, died_early, supervise, this_executable};
+use super::processes::{ProcessEvent, Program, died_early, supervise, this_executable};
 use super::{Counts, Event, Plan};
 use crate::background::background;
 use crate::components::Entry;
 use crate::failure::Failure;
 
-/// Between the supervisors and the foreground.
-const HAPPENINGS: usize = 64;
+/// The greatest number of events that wait between the supervisors and the foreground. A full queue delays supervisors only.
+const EVENTS_QUEUED: usize = 64;
 
-/// What starts each process, by its component. A process whose sender is dropped is never started.
+/// A sender for each component that starts its process. A process whose sender is dropped is never started.
 pub(crate) type Starts = BTreeMap<&'static str, oneshot::Sender<()>>;
 
 /// The supervised processes.
@@ -26,7 +26,7 @@ pub(crate) type Starts = BTreeMap<&'static str, oneshot::Sender<()>>;
 pub(crate) struct Separate {
     plan: Plan,
     children: BTreeMap<&'static str, Supervised>,
-    happenings: mpsc::Receiver<Happening>,
+    events: mpsc::Receiver<ProcessEvent>,
     pids: BTreeMap<&'static str, u32>,
 }
 
@@ -38,10 +38,10 @@ struct Supervised {
 }
 
 impl Separate {
-    /// Prepares all processes; each runs once it is started, see [`Starts`]. Whether it serves is another question.
+    /// Prepares all processes. Each is started by its sender in [`Starts`], and then need not serve yet.
     pub(crate) fn prepare(plan: &Plan) -> Result<(Self, Starts), Failure> {
         let executable = this_executable()?;
-        let (sender, happenings) = mpsc::channel(HAPPENINGS);
+        let (sender, events) = mpsc::channel(EVENTS_QUEUED);
         let (mut children, mut starts) = (BTreeMap::new(), Starts::new());
         for component in plan.components.iter().map(Entry::name) {
             let program = Program {
@@ -67,7 +67,7 @@ impl Separate {
         let separate = Self {
             plan: plan.clone(),
             children,
-            happenings,
+            events,
             pids: BTreeMap::new(),
         };
         Ok((separate, starts))
@@ -81,21 +81,21 @@ impl Separate {
         Counts::read(&self.plan.state.ledger())
     }
 
-    /// Waits for something to happen. Cancel safe.
+    /// Waits for the next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> Event {
-        match self.happenings.recv().await {
-            Some(happening) => self.heard(happening),
+        match self.events.recv().await {
+            Some(event) => self.event_of(event),
             None => std::future::pending().await,
         }
     }
 
-    fn heard(&mut self, happening: Happening) -> Event {
-        match happening {
-            Happening::Started { component, pid } => {
+    fn event_of(&mut self, event: ProcessEvent) -> Event {
+        match event {
+            ProcessEvent::Started { component, pid } => {
                 let again = self.pids.insert(component, pid).is_some();
                 Event::Started { component, pid, again }
             }
-            Happening::Died {
+            ProcessEvent::Died {
                 component,
                 how,
                 again_in,
@@ -109,19 +109,19 @@ impl Separate {
                     failure,
                 }
             }
-            Happening::Trouble { component, what } => Event::Note(format!("{component}: {what}")),
+            ProcessEvent::Trouble { component, what } => Event::Note(format!("{component}: {what}")),
         }
     }
 
-    /// Stops each process after those that need it.
+    /// Stops each process after those that need it. Returns the failures and the final counts.
     pub(crate) async fn stop(mut self, mut say: impl FnMut(&str, Duration)) -> (Vec<Failure>, Counts) {
         let mut failures = Vec::new();
         let stop = |component: &Entry| OptionFuture::from(self.children.remove(component.name()).map(stop_timed));
         let mut stopping = self.plan.components.walk(Direction::Stop, stop);
         loop {
             tokio::select! {
-                // What happens is read on, so that no supervisor waits to be heard.
-                happening = self.happenings.recv() => if let Some(Happening::Trouble { component, what }) = happening {
+                // A supervisor whose event finds a full queue would wait here and not stop its child.
+                event = self.events.recv() => if let Some(ProcessEvent::Trouble { component, what }) = event {
                     failures.push(Failure::new(weir_error::ErrorKind::Internal, format!("{component}: {what}")));
                 },
                 stopped = stopping.next() => match stopped {
@@ -135,11 +135,11 @@ impl Separate {
     }
 }
 
-/// Stops a process; gives how long it took.
+/// Stops a process. Returns the time that it took.
 async fn stop_timed(Supervised { trigger, task, .. }: Supervised) -> Duration {
     let started = clock::instant();
     trigger.fire();
-    // A supervisor that panicked has stopped, too: its child is killed when it is dropped.
+    // A supervisor that panicked has stopped as well: its child was killed when it was dropped.
     task.await.ok();
     clock::instant().duration_since(started)
 }

@@ -1,7 +1,8 @@
 //! The status of a running stack, from the ledgers of its components.
 //!
-//! *In* is what the forwarder agent took from producers; *out* is what consumers got: nozzles by RLP and traffic controller,
-//! the log cache, and syslog drains. *Dropped* is every loss at every hop, by reason; each lost envelope is counted once, where it was lost.
+//! *In* counts the envelopes that the forwarder agent took from producers. *Out* counts those that consumers got: nozzles at
+//! RLP and traffic controller, the log cache, and syslog drains. *Dropped* counts the losses at every hop, by reason; each lost
+//! envelope is counted once, where it was lost.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +15,14 @@ use weir_flow::LedgerSnapshot;
 use crate::components::table;
 use crate::terminal::thousands;
 
-/// Takes all envelopes of producers.
-const ENTRANCE: &str = weir_agents_forwarder::Server::DESCRIPTION.name;
-/// Those that serve consumers of streams.
+/// The component that takes the envelopes of producers.
+const INGRESS: &str = weir_agents_forwarder::Server::DESCRIPTION.name;
+/// The components that serve consumers of streams.
 const STREAMS: [&str; 2] = [
     weir_rlp_server::Server::DESCRIPTION.name,
     weir_traffic_controller_server::Server::DESCRIPTION.name,
 ];
-/// What these sent has left the stack or is kept, as has what [`STREAMS`] sent.
+/// The components, besides [`STREAMS`], whose sent envelopes have left the stack or are stored.
 const SINKS: [&str; 2] = [
     weir_log_cache_server::Server::DESCRIPTION.name,
     weir_agents_syslog::Server::DESCRIPTION.name,
@@ -36,7 +37,7 @@ pub(crate) struct Counts {
     pub(crate) dropped: BTreeMap<Drop, u64>,
 }
 
-/// Where and why envelopes were lost.
+/// A place and a reason of losses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Drop {
     pub(crate) reason: String,
@@ -50,7 +51,7 @@ impl Counts {
         let mut counts = Self::default();
         for ledger in ledgers {
             let is_one_of = |components: &[&str]| components.contains(&ledger.component.as_str());
-            if is_one_of(&[ENTRANCE]) {
+            if is_one_of(&[INGRESS]) {
                 counts.received += ledger.received;
             }
             if is_one_of(&STREAMS) {
@@ -71,8 +72,7 @@ impl Counts {
         counts
     }
 
-    /// Adds up what the components wrote to `directory`; a ledger that is not there (yet), or that is just being replaced,
-    /// counts as empty.
+    /// Adds up the ledgers in `directory`. A ledger that does not exist or cannot be read counts as empty.
     pub(crate) fn read(directory: &Path) -> Self {
         Self::of(
             table()
@@ -81,7 +81,7 @@ impl Counts {
         )
     }
 
-    /// What happened since `before`. Ledgers outlive a stack; a status speaks of its own run.
+    /// Returns the counts since `before`. Ledgers go on from run to run; a status is about one run.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let dropped = self.dropped.iter().filter_map(|(place, &count)| {
             let new = count.saturating_sub(before.dropped.get(place).copied().unwrap_or(0));
@@ -95,12 +95,12 @@ impl Counts {
         }
     }
 
-    /// All losses together.
+    /// Returns the number of lost envelopes.
     pub(crate) fn dropped_total(&self) -> u64 {
         self.dropped.values().sum()
     }
 
-    /// One line per place where envelopes were lost, largest loss first.
+    /// Returns one line for each place of losses, the largest loss first.
     pub(crate) fn losses(&self) -> Vec<String> {
         let mut losses: Vec<_> = self.dropped.iter().collect();
         losses.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
@@ -113,7 +113,7 @@ impl Counts {
     }
 }
 
-/// One line for people: totals of this run, and rates since the line before.
+/// The status line: totals of this run, and rates since the last line.
 #[derive(Debug)]
 pub(crate) struct StatusLine {
     pub(crate) total: Counts,
@@ -205,7 +205,7 @@ mod tests {
         ])
     }
 
-    /// In is the forwarder agent's, out is what consumers got; every loss counts; agent and doppler are in between.
+    /// *In* is the forwarder agent's count, *out* that of the consumers; losses of all components count.
     #[test]
     fn ledgers_add_up_to_one_line() {
         let total = stack(2).since(&stack(1));
@@ -220,9 +220,9 @@ mod tests {
         );
     }
 
-    /// A quiet stack says so in one breath.
+    /// Without losses there is no list of reasons.
     #[test]
-    fn a_quiet_stack_reads_quietly() {
+    fn an_idle_stack_has_no_reasons() {
         let line = StatusLine {
             total: Counts::default(),
             last: Counts::default(),
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(line.to_string(), "in 0 (0/s)  out 0 (0/s)  dropped 0  subscribers 0");
     }
 
-    /// At the end the largest loss comes first, with its place.
+    /// The largest loss comes first, each with its place.
     #[test]
     fn losses_are_listed_by_size() {
         assert_eq!(

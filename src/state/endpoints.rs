@@ -1,7 +1,7 @@
-//! `endpoints.json`: where everything listens. A stable interface for scripts: a flat JSON object whose keys appear when
-//! their component exists and are never renamed.
+//! `endpoints.json`: the addresses of a stack. It is a stable interface for scripts: a flat JSON object, whose keys are added
+//! with their component and are never renamed.
 //!
-//! It is there exactly while the stack serves: `weir up` removes what a killed predecessor left, writes it once everything
+//! The file exists while the stack serves: `weir up` removes the file of a killed predecessor, writes it once every component
 //! answers, rewrites it when a restarted component has another pid, and removes it at the end.
 
 use std::collections::BTreeMap;
@@ -17,28 +17,28 @@ use weir_files::Readers;
 use super::{Lock, StateDir};
 use crate::failure::Failure;
 
-/// What a running stack makes known. Keys of later versions do no harm when reading.
+/// The contents of the file. Keys of later versions are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoints {
     /// The authority's certificate (PEM).
     pub(crate) ca: PathBuf,
-    /// With `client_key`: may call every internal gRPC service.
+    /// The client certificate (PEM); with `client_key`, it may call every internal gRPC service.
     pub(crate) client_cert: PathBuf,
     pub(crate) client_key: PathBuf,
-    /// Where each port of the stack listens, by its key in the table of components: `host:port`, or a URL.
+    /// The address of each port, by its key in the table of components: `host:port`, or a URL.
     #[serde(flatten, deserialize_with = "texts")]
     pub(crate) addresses: BTreeMap<String, String>,
-    /// The first user, who may do everything.
+    /// The name of the first user, who has all rights.
     pub(crate) admin_user: String,
-    /// The password that was generated for them; absent once somebody removed its file.
+    /// The password that was generated for the first user; absent if its file was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) admin_password: Option<String>,
-    /// Process of each component by subcommand name.
+    /// The process id of each component, by subcommand name.
     pub(crate) pids: BTreeMap<String, u32>,
 }
 
 impl Endpoints {
-    /// Reads the file of a running stack; says what to do when there is none.
+    /// Reads the file of a running stack. Without one, the failure says how to start a stack.
     pub(crate) fn read(state: &StateDir) -> Result<Self, Failure> {
         let text = Self::read_text(state)?;
         serde_json::from_str(&text).map_err(|error| {
@@ -50,7 +50,7 @@ impl Endpoints {
         })
     }
 
-    /// The address of the port with this key.
+    /// Returns the address of the port with this key.
     pub(crate) fn address(&self, key: &str) -> Result<&str, Failure> {
         let found = self.addresses.get(key).map(String::as_str);
         found.ok_or_else(|| {
@@ -62,25 +62,25 @@ impl Endpoints {
         })
     }
 
-    /// The file as it is, for `weir endpoints`.
+    /// Returns the text of the file, for `weir endpoints`.
     pub(crate) fn read_text(state: &StateDir) -> Result<String, Failure> {
         fs::read_to_string(state.endpoints()).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => absent(state),
+            io::ErrorKind::NotFound => not_serving(state),
             _ => Failure::file(&state.endpoints(), &error),
         })
     }
 
-    /// Makes the stack known.
+    /// Writes the file.
     pub(crate) fn write(&self, state: &StateDir) -> Result<(), Failure> {
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         text.push(b'\n');
-        // The administrator's password is in it.
+        // For the owner only: the administrator's password is in it.
         let path = state.endpoints();
         weir_files::replace(&path, &text, Readers::Owner).map_err(|error| Failure::file(&path, &error))
     }
 
-    /// Makes the stack unknown again; an absent file is fine.
+    /// Removes the file, if it exists.
     pub(crate) fn remove(state: &StateDir) -> Result<(), Failure> {
         match fs::remove_file(state.endpoints()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::file(&state.endpoints(), &error)),
@@ -89,7 +89,7 @@ impl Endpoints {
     }
 }
 
-/// The keys whose values are texts; others are of a later version.
+/// Reads the keys whose values are texts. Keys with other values are of a later version and are ignored.
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let object = BTreeMap::<String, Value>::deserialize(deserializer)?;
     let text = |(key, value)| match value {
@@ -99,8 +99,8 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
     Ok(object.into_iter().filter_map(text).collect())
 }
 
-/// Why there is no `endpoints.json`: nobody started a stack, or it is just starting (or stopping).
-fn absent(state: &StateDir) -> Failure {
+/// Returns the failure for a missing `endpoints.json`: no stack runs, or one is starting or stopping.
+fn not_serving(state: &StateDir) -> Failure {
     let root = state.root().display();
     if let Some(pid) = Lock::holder(state) {
         return Failure::new(
@@ -145,9 +145,9 @@ mod tests {
         (base, state)
     }
 
-    /// Written, read back, removed; and a key of a later version does no harm.
+    /// The file is written, read and removed, and keys of a later version are ignored.
     #[test]
-    fn it_comes_back_as_written() {
+    fn the_file_is_read_as_written() {
         let (_base, state) = state();
         example().write(&state).expect("written");
         let mode = fs::metadata(state.endpoints()).expect("there").permissions().mode();
@@ -167,7 +167,7 @@ mod tests {
         Endpoints::remove(&state).expect("nothing left to remove");
     }
 
-    /// Scripts rely on these names.
+    /// The keys are these; scripts rely on them.
     #[test]
     fn the_keys_are_stable() {
         let value = serde_json::to_value(example()).expect("json");
@@ -201,9 +201,9 @@ mod tests {
         assert_eq!(keys, expected);
     }
 
-    /// Without a stack the error says how to start one; while another process starts it, that is said instead.
+    /// Without a stack the failure says how to start one; while a process is starting it, the failure names the process.
     #[tokio::test]
-    async fn an_absent_stack_is_explained() {
+    async fn a_missing_stack_is_explained() {
         let (_base, state) = state();
         let failure = Endpoints::read(&state).expect_err("absent");
         assert_eq!(failure.kind(), ErrorKind::NotFound);

@@ -1,5 +1,5 @@
-//! One `weir up` per state directory: an advisory lock on `DIR/lock`, which the kernel frees however its holder ends, so a
-//! killed stack never blocks the next. The pid inside is for people.
+//! One `weir up` per state directory: an advisory lock (`flock`) on `DIR/lock`. The kernel frees it when its holder ends, also
+//! by SIGKILL, so a killed stack never blocks the next. The pid in the file is only for messages.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,10 +10,12 @@ use weir_error::ErrorKind;
 use super::StateDir;
 use crate::failure::Failure;
 
+/// The number of tries to take the lock.
 const TRIES: u32 = 10;
+/// The time between two tries. All tries together take 0.2 s: [`Lock::holder`] holds the lock for much less.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Held while a stack runs.
+/// The lock on a state directory, which a running stack holds.
 #[derive(Debug)]
 pub(crate) struct Lock {
     /// Closing it frees the lock.
@@ -21,8 +23,8 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the directory, or says who has it. Tries for a moment: [`Lock::holder`] of another command holds it for an
-    /// instant as well.
+    /// Takes the lock. Fails with the pid of the holder if a stack holds it. Tries several times, because [`Lock::holder`] in
+    /// another command takes the lock for a moment to test it.
     pub(crate) async fn acquire(state: &StateDir) -> Result<Self, Failure> {
         let path = state.lock();
         let failed = |error: std::io::Error| Failure::file(&path, &error);
@@ -35,13 +37,14 @@ impl Lock {
                 None => return Err(in_use(state)),
             }
         };
+        // Only now, as the holder: the file has the pid of the last stack until then.
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;
         Ok(Self { _file: file })
     }
 
-    /// The pid of the process that holds the directory, if one does. (0: it holds the lock and has not written its pid yet.)
+    /// Returns the pid of the process that holds the lock, if there is one; 0 if it has not written its pid yet.
     pub(crate) fn holder(state: &StateDir) -> Option<u32> {
         weir_files::is_locked(&state.lock()).then(|| written_pid(state))
     }
@@ -72,8 +75,8 @@ fn in_use(state: &StateDir) -> Failure {
 mod tests {
     use super::*;
 
-    /// A second holder is refused with the first one's pid; after the first is gone the directory is free, whatever the file
-    /// says.
+    /// A second holder is refused with the pid of the first. After the first has ended, the lock is free, though the file still
+    /// has a pid.
     #[tokio::test]
     async fn only_one_holds_a_directory() {
         let base = tempfile::tempdir().expect("temporary directory");

@@ -7,22 +7,23 @@ use weir_service::clock;
 
 use super::{LiveLine, stderr_is_terminal, thousands};
 
+/// The width of the bar in characters.
 const CELLS: u64 = 24;
-/// Between two drawings.
+/// The least time between two drawings.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Draws on a terminal at most every 100 ms; elsewhere it does nothing.
+/// A progress bar. It is drawn only on a terminal, and at most every 100 ms.
 #[derive(Debug)]
 pub(crate) struct ProgressBar {
     line: Option<LiveLine>,
-    /// Bytes to come, where they are known.
+    /// The number of bytes of the whole input, if it is known.
     total: Option<u64>,
     started: Instant,
     drawn: Option<Instant>,
 }
 
 impl ProgressBar {
-    /// A bar towards `total` bytes; without a total it counts.
+    /// Returns a bar for `total` bytes. Without a total it shows counts only.
     pub(crate) fn new(total: Option<u64>) -> Self {
         Self {
             line: stderr_is_terminal().then(LiveLine::default),
@@ -31,7 +32,7 @@ impl ProgressBar {
         }
     }
 
-    /// A bar that is never drawn.
+    /// Returns a bar that is never drawn.
     pub(crate) fn silent() -> Self {
         Self {
             line: None,
@@ -41,7 +42,7 @@ impl ProgressBar {
         }
     }
 
-    /// How far we are.
+    /// Sets the progress, and draws the bar if the last drawing is long enough ago.
     #[expect(clippy::disallowed_methods, reason = "one of the places where commands write")]
     pub(crate) fn update(&mut self, bytes: u64, lines: u64) {
         let Some(line) = &mut self.line else { return };
@@ -51,11 +52,11 @@ impl ProgressBar {
         }
         self.drawn = Some(now);
         let text = text(self.total, bytes, lines, now.duration_since(self.started));
-        // A terminal that cannot be written to is not worth stopping for.
+        // The bar is not essential: a terminal that fails must not stop the command.
         drop(line.show(&mut io::stderr(), &text));
     }
 
-    /// Removes the bar; the summary takes its place.
+    /// Removes the bar, so that the summary can be printed in its place.
     #[expect(clippy::disallowed_methods, reason = "one of the places where commands write")]
     pub(crate) fn finish(&mut self) {
         if let Some(line) = &mut self.line {

@@ -1,4 +1,4 @@
-//! Standard output of a command that stays in the foreground: texts, and below them a status.
+//! Standard output of a command that stays in the foreground: texts, and a status line below them.
 
 use std::io::{self, Write as _};
 
@@ -6,8 +6,8 @@ use super::output::{line_for_stdout, stdout_is_neutral};
 use super::{LiveLine, stdout_is_terminal};
 use weir_telemetry::neutral_rows;
 
-/// Prints texts and, on a terminal, rewrites the status below them in place. Somebody who closes it does not stop the
-/// command.
+/// Standard output with texts and a status line, which is rewritten in place on a terminal. Errors of writing are ignored: a
+/// stack goes on if its output is closed.
 #[derive(Debug)]
 pub(crate) struct Foreground {
     is_terminal: bool,
@@ -23,7 +23,7 @@ impl Foreground {
         }
     }
 
-    /// Whether a person reads it.
+    /// Returns whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -40,7 +40,7 @@ impl Foreground {
         stdout.flush().ok();
     }
 
-    /// Shows the status: in the place of the one before on a terminal, else as another line.
+    /// Shows the status. On a terminal it replaces the last one; otherwise it is printed as a further line.
     pub(crate) fn status(&mut self, text: &str) {
         if self.is_terminal {
             self.line.show(&mut io::stdout(), &line_for_stdout(text)).ok();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::output::line_for_stdout;
 use super::{fitted, size};
 
-/// To the first column, and erase to the end of the line.
+/// Moves to the first column and erases to the end of the line.
 const REWRITE: &str = "\r\x1b[K";
 
 /// One line at the bottom, rewritten until something else is printed.
@@ -15,9 +15,10 @@ pub(crate) struct LiveLine {
 }
 
 impl LiveLine {
-    /// Puts `text` in the place of what was shown before.
+    /// Replaces the shown text by `text`.
     pub(crate) fn show(&mut self, to: &mut impl Write, text: &str) -> io::Result<()> {
         let (columns, _) = size();
+        // One column less: some terminals wrap when the last column is written.
         write!(to, "{REWRITE}{}", fitted(text, columns.saturating_sub(1)))?;
         self.shown = true;
         to.flush()
@@ -48,7 +49,7 @@ impl Screen {
 
     fn draw_on(&mut self, to: &mut impl Write, lines: &[String]) -> io::Result<()> {
         let (columns, rows) = size();
-        // The first time, what stands on the screen moves into the scroll-back instead of being lost.
+        // The first time the screen is erased; most terminals keep its text in the scroll-back.
         let start = if std::mem::replace(&mut self.drawn, true) {
             "\x1b[H"
         } else {
@@ -69,7 +70,7 @@ impl Screen {
 mod tests {
     use super::*;
 
-    /// The line is rewritten in place and leaves nothing behind; clearing twice writes nothing.
+    /// The line is rewritten in place and erased by `clear`; a second `clear` writes nothing.
     #[test]
     fn a_line_is_rewritten_in_place() {
         let (mut screen, mut line) = (Vec::new(), LiveLine::default());

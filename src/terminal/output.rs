@@ -1,9 +1,9 @@
-//! The way to standard output and standard error: everything that a command says goes through here.
+//! Standard output and standard error: all output of commands goes through this module.
 //!
-//! Much of it was written by others: source ids, tags, rows of a query, texts of servers. On a terminal it is made
-//! [`neutral`], so that no application can write the operator's clipboard or hide what it did; `--raw` turns that off.
-//! Files and pipes get every byte as it is. What a program wrote as its log is the exception, for `weir tail` and
-//! `weir recent`: see [`Output::program`].
+//! Much of the text comes from applications and servers: source ids, tags, rows of a query. On a terminal it is made
+//! [`neutral`], so that no application can write to the operator's clipboard or hide lines by control characters; `--raw` turns
+//! that off. Files and pipes get every byte unchanged. The bodies of logs are unchanged on a terminal as well, for `weir tail`
+//! and `weir recent`: see [`Output::program`].
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Stdout, Write};
@@ -15,22 +15,23 @@ use super::pager::Pager;
 use super::{stderr_is_terminal, stdout_has_colour, stdout_is_terminal};
 use crate::failure::Failure;
 
+/// The number of bytes that are buffered before they are written.
 const BUFFER: usize = 64 * 1024;
 
-/// Whether the user asked for control characters as they are.
+/// Whether the user asked for unchanged control characters (`--raw`).
 static RAW: AtomicBool = AtomicBool::new(false);
 
-/// From now on, terminals get text of others as it is: `--raw`.
+/// Turns neutralizing off for this process: `--raw`.
 pub(crate) fn show_raw() {
     RAW.store(true, Ordering::Relaxed);
 }
 
-/// Whether text of others has to be made neutral on standard output.
+/// Returns whether standard output needs neutral text.
 pub(crate) fn stdout_is_neutral() -> bool {
     stdout_is_terminal() && !RAW.load(Ordering::Relaxed)
 }
 
-/// A text of several lines, as standard error may be given it.
+/// Makes a text of several lines neutral, if standard error needs that.
 fn for_stderr(text: &str) -> Cow<'_, str> {
     if stderr_is_terminal() && !RAW.load(Ordering::Relaxed) {
         neutral_rows(text)
@@ -39,7 +40,7 @@ fn for_stderr(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// One line, as standard output may be given it.
+/// Makes one line neutral, if standard output needs that.
 pub(super) fn line_for_stdout(text: &str) -> Cow<'_, str> {
     if stdout_is_neutral() {
         neutral(text)
@@ -89,12 +90,12 @@ impl Write for Sink {
     }
 }
 
-/// Standard output of a command: buffered, flushed when there is nothing more to write just now. A reader who went away
-/// ends the command quietly (see [`Failure::output`]).
+/// The buffered standard output of a command. It is to be flushed before the command waits for anything. A closed reader ends
+/// the command without a message (see [`Failure::output`]).
 #[derive(Debug)]
 pub(crate) struct Output {
     writer: BufWriter<Sink>,
-    /// What makes text of others harmless, on a terminal.
+    /// Replaces control characters, on a terminal.
     neutralizer: Option<Neutralizer>,
     has_colour: bool,
     shown: Vec<u8>,
@@ -106,7 +107,7 @@ impl Output {
         Self::to(Sink::Stdout(io::stdout()))
     }
 
-    /// Standard output behind the user's pager, if it is a terminal; to be ended by [`Output::close`].
+    /// Returns standard output, through the user's pager if it is a terminal. To be ended by [`Output::close`].
     pub(crate) fn paged() -> Self {
         let pager = stdout_is_terminal().then(Pager::start).flatten();
         pager.map_or_else(Self::stdout, |pager| Self::to(Sink::Pager(pager)))
@@ -121,7 +122,7 @@ impl Output {
         }
     }
 
-    /// Adds text of any number of lines.
+    /// Writes text of any number of lines.
     pub(crate) fn text(&mut self, text: &[u8]) -> Result<(), Failure> {
         let Some(neutralizer) = &mut self.neutralizer else {
             return self.program(text);
@@ -133,8 +134,7 @@ impl Output {
             .map_err(|error| Failure::output(&error))
     }
 
-    /// Adds one line and its end, at once visible. A newline within the text is no other line: on a terminal it is shown as
-    /// what it is.
+    /// Writes one line and a newline, and flushes. On a terminal, a newline within the text is shown as a symbol.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         let shown = line_for_stdout(text);
         self.program(shown.as_bytes())?;
@@ -142,7 +142,7 @@ impl Output {
         self.flush()
     }
 
-    /// Adds one word of our own, in `colour` where there are colours.
+    /// Writes one word of our own, coloured if the output has colours.
     pub(crate) fn word(&mut self, colour: Colour, word: &'static str) -> Result<(), Failure> {
         let (begin, end) = if self.has_colour {
             (colour.sequence(), "\x1b[0m")
@@ -155,13 +155,13 @@ impl Output {
         Ok(())
     }
 
-    /// Adds bytes as they are, for a terminal as well: what a program wrote as its log, and what [`crate::render`] has made
-    /// neutral around that.
+    /// Writes bytes unchanged, also to a terminal: the bodies of logs, and the text around them that [`crate::render`] has
+    /// neutralized.
     pub(crate) fn program(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.writer.write_all(bytes).map_err(|error| Failure::output(&error))
     }
 
-    /// Makes everything written so far visible.
+    /// Writes the buffered text.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         if let Some(neutralizer) = &mut self.neutralizer {
             self.shown.clear();
@@ -173,7 +173,7 @@ impl Output {
         self.writer.flush().map_err(|error| Failure::output(&error))
     }
 
-    /// Makes everything visible, and waits until the reader has left the pager if there is one.
+    /// Writes the buffered text, and waits until the user has left the pager if there is one.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         let flushed = self.flush();
         match self.writer.into_parts().0 {
@@ -183,13 +183,13 @@ impl Output {
     }
 }
 
-/// A remark that is not part of the output, on standard error. If that is closed, nobody misses it.
+/// Prints a remark to standard error. An error of writing is ignored.
 #[expect(clippy::disallowed_methods, reason = "the one place where commands write")]
 pub(crate) fn note(text: &str) {
     writeln!(io::stderr(), "{}", for_stderr(text)).ok();
 }
 
-/// A question, on standard error; the answer is typed behind it.
+/// Prints a question to standard error without a newline, so that the answer is typed after it.
 #[expect(clippy::disallowed_methods, reason = "the one place where commands write")]
 pub(crate) fn ask(question: &str) {
     write!(io::stderr(), "{}", for_stderr(question)).ok();

@@ -1,8 +1,7 @@
-//! The pager of a terminal: where an answer is longer than the screen, it is read page by page in `less`, or in what
-//! `$PAGER` names.
+//! The pager of a terminal: output that is longer than the screen is read in `less`, or in the program that `$PAGER` names.
 //!
-//! As in git, `$PAGER` is a command of the shell, an empty one or `cat` means none, and `less` is told by `LESS` to leave by
-//! itself where everything fits on the screen (`F`), to let colours through (`R`) and to leave its text on the screen (`X`).
+//! As in git, `$PAGER` is a shell command, and an empty one or `cat` means no pager. Unless it is set, `LESS` tells `less` to
+//! quit if the text fits on the screen (`F`), to pass colours through (`R`) and to leave the text on the screen (`X`).
 
 use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -12,21 +11,21 @@ use weir_error::ErrorKind;
 
 use crate::failure::Failure;
 
-/// The exit status of a shell that does not find the program.
+/// The exit status of a shell that does not find the program (POSIX `sh`).
 const NOT_FOUND: i32 = 127;
 
-/// A pager that runs, and reads what is written to it.
+/// A running pager, to which text is written.
 #[derive(Debug)]
 pub(crate) struct Pager {
     child: Child,
-    /// Taken when everything is written.
+    /// `None` once all text is written.
     input: Option<ChildStdin>,
     command: Option<String>,
 }
 
 impl Pager {
-    /// Starts the pager of this user, if there is one. From then on an interrupt (Ctrl-C) is the pager's: the command waits
-    /// until its reader leaves.
+    /// Starts the user's pager, if there is one. From then on this process ignores an interrupt (Ctrl-C), which is meant for the
+    /// pager.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -34,7 +33,7 @@ impl Pager {
         let wanted = std::env::var("PAGER").ok();
         let mut command = command(wanted.as_deref())?;
         let mut child = command.stdin(Stdio::piped()).spawn().ok()?;
-        // It stays installed after it was dropped; without one, an interrupt would end the command under the pager.
+        // Tokio's handler stays installed after this drop. Without it, an interrupt would end this process under the pager.
         drop(signal(SignalKind::interrupt()));
         Some(Self {
             input: child.stdin.take(),
@@ -43,10 +42,10 @@ impl Pager {
         })
     }
 
-    /// Ends the text and waits until its reader leaves.
+    /// Ends the text and waits until the user leaves the pager.
     ///
     /// # Errors
-    /// If there is no such program.
+    /// If the shell does not find the program, or waiting fails.
     pub(crate) fn wait(mut self) -> Result<(), Failure> {
         drop(self.input.take());
         let status = self.child.wait().map_err(|error| Failure::io("pager", &error))?;
@@ -73,7 +72,7 @@ impl Write for Pager {
     }
 }
 
-/// How to start the pager that the environment names, if it names one.
+/// Returns the command of the pager for a value of `$PAGER`; `None` if the user wants none.
 fn command(wanted: Option<&str>) -> Option<Command> {
     let mut command = match wanted.map(str::trim) {
         None => Command::new("less"),
@@ -100,7 +99,7 @@ mod tests {
         Some(words.map(|word| word.to_string_lossy().into_owned()).collect())
     }
 
-    /// `less` unless the user named something else; nothing and `cat` are no pager.
+    /// `less` is the default; an empty value and `cat` mean no pager.
     #[test]
     fn the_environment_names_the_pager() {
         assert_eq!(started(None), Some(vec!["less".to_owned()]));

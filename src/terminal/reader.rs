@@ -1,4 +1,4 @@
-//! Whether somebody still reads standard output.
+//! Notices that the reader of standard output has closed it.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Waits until standard output is a pipe that nobody can read from any more. A command that is silent just now would not
-/// notice before its next write, which may never come. Files and terminals have no such end. Cancel safe.
+/// Waits until standard output is a pipe whose reading end is closed. Without this, a command would notice only at its next
+/// write, which may never come. For files and terminals, it waits for ever. Cancel safe.
 pub(crate) async fn reader_left() {
     if let Ok(output) = watched() {
-        // An error of a pipe's writing end is that there is no other end.
+        // The kernel signals an error (`POLLERR`) on the writing end of a pipe without readers.
         if output.ready(Interest::ERROR).await.is_ok() {
             return;
         }
@@ -18,7 +18,7 @@ pub(crate) async fn reader_left() {
     std::future::pending().await
 }
 
-/// Fails for a file, which cannot be waited for.
+/// Registers standard output with the runtime. Fails for a file, which `epoll` does not accept.
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 #[expect(
     deprecated,

@@ -1,4 +1,4 @@
-//! A secret from the keyboard: typed on the terminal itself, shown nowhere.
+//! Reads a secret from the terminal without showing it.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -8,10 +8,10 @@ use weir_error::ErrorKind;
 
 use crate::failure::Failure;
 
-/// Longest secret.
+/// The greatest length of a secret in bytes.
 const LONGEST: usize = 4096;
 
-/// Asks for a secret on the terminal; without one, takes the first line of standard input.
+/// Asks for a secret on the terminal. If standard input is no terminal, its first line is the secret.
 pub(crate) fn secret(prompt: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return first_line(&mut io::stdin().lock());
@@ -23,15 +23,15 @@ pub(crate) fn secret(prompt: &str) -> Result<String, Failure> {
         .open("/dev/tty")
         .map_err(failed)?;
     write!(terminal, "{prompt}: ").map_err(failed)?;
-    let silence = Silence::on(&terminal).map_err(failed)?;
+    let raw_mode = RawMode::on(&terminal).map_err(failed)?;
     let typed = typed(&mut (&terminal).take(u64::MAX));
-    drop(silence);
-    // The line that was not shown has ended.
+    drop(raw_mode);
+    // The newline that the user typed was not echoed.
     writeln!(terminal).ok();
     typed
 }
 
-/// The first line, without its end.
+/// Reads the first line, without its line end.
 fn first_line(input: &mut impl io::BufRead) -> Result<String, Failure> {
     let mut line = String::new();
     let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
@@ -49,7 +49,8 @@ fn first_line(input: &mut impl io::BufRead) -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-/// Key by key, so that Ctrl-C ends the command with the terminal as it was.
+/// Reads a secret key by key. Ctrl-C is read as a key, not as a signal, so that the terminal is restored before the command
+/// ends.
 fn typed(keys: &mut impl io::Read) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut key = [0];
@@ -62,7 +63,7 @@ fn typed(keys: &mut impl io::Read) -> Result<String, Failure> {
             0x03 => return Err(Failure::new(ErrorKind::Unavailable, "cancelled")),
             0x04 if bytes.is_empty() => return Err(Failure::new(ErrorKind::Unavailable, "cancelled")),
             0x04 => break,
-            // Backspace takes a whole character away; Ctrl-U all of them.
+            // Backspace removes a whole character, that is, also the UTF-8 continuation bytes; Ctrl-U removes all.
             0x08 | 0x7f => while bytes.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             0x15 => bytes.clear(),
             byte if byte < 0x20 => {}
@@ -73,27 +74,27 @@ fn typed(keys: &mut impl io::Read) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::InvalidInput, "password: is no UTF-8 text"))
 }
 
-/// A terminal that shows nothing and passes every key on, until it is dropped.
-struct Silence<'a> {
+/// A terminal without echo, line editing and signal keys. Dropping it restores the terminal.
+struct RawMode<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl<'a> Silence<'a> {
+impl<'a> RawMode<'a> {
     fn on(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
-        let mut silent = before.clone();
-        silent
-            .local_modes
+        let mut raw = before.clone();
+        raw.local_modes
             .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
-        silent.special_codes[SpecialCodeIndex::VMIN] = 1;
-        silent.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(terminal, OptionalActions::Flush, &silent)?;
+        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // `Flush` discards keys that were typed before the question.
+        tcsetattr(terminal, OptionalActions::Flush, &raw)?;
         Ok(Self { terminal, before })
     }
 }
 
-impl Drop for Silence<'_> {
+impl Drop for RawMode<'_> {
     fn drop(&mut self) {
         tcsetattr(self.terminal, OptionalActions::Now, &self.before).ok();
     }
@@ -103,7 +104,7 @@ impl Drop for Silence<'_> {
 mod tests {
     use super::*;
 
-    /// The editing keys that people use; Ctrl-C ends it.
+    /// The editing keys work; Ctrl-C cancels.
     #[test]
     fn keys_edit() {
         let read = |keys: &[u8]| typed(&mut &*keys).map_err(|failure| failure.kind());
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(read(b"\xff\n"), Err(ErrorKind::InvalidInput));
     }
 
-    /// One line of a pipe, with blanks and without its end; an empty one is a mistake.
+    /// The first line of a pipe is the secret, blanks included. An empty line is an error.
     #[test]
     fn a_pipe_gives_its_first_line() {
         let read = |text: &str| first_line(&mut text.as_bytes());

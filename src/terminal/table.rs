@@ -1,8 +1,8 @@
-//! Rows under a head: aligned on a terminal; in a pipe, one tab between cells and no head, for `cut` and `awk`.
+//! Tables: aligned with a head on a terminal; in a pipe without head, a tab between cells, for `cut` and `awk`.
 
 use super::stdout_is_terminal;
 
-/// The lines of a table, as standard output wants them.
+/// Returns the lines of a table, in the format for the present standard output.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     if stdout_is_terminal() {
         aligned(head, rows)
@@ -29,7 +29,7 @@ fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String>
 mod tests {
     use super::*;
 
-    /// Columns are as wide as their widest cell, counted in characters.
+    /// Each column is as wide as its widest cell, counted in characters.
     #[test]
     fn columns_line_up() {
         let rows = [["ä".to_owned(), "x".to_owned()], ["bcd".to_owned(), String::new()]];

@@ -1,4 +1,4 @@
-//! Logging in, and who there is: against the UAA of a running stack.
+//! `weir login`, `user`, `group` and `client`, with the UAA of a running stack.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,23 +20,23 @@ fn with_password(stack: &Stack, arguments: &[&str], password: &str) -> Output {
         .expect("runs")
 }
 
-/// A standard input that holds a password.
+/// Returns a standard input with a password.
 fn password(password: &str) -> fs::File {
     let path = tempfile::NamedTempFile::new().expect("file");
     fs::write(&path, format!("{password}\n")).expect("written");
     fs::File::open(&path).expect("opened")
 }
 
-/// The same, which must succeed.
+/// Runs a command that must succeed, with a password on its standard input. Returns its output.
 fn ok(stack: &Stack, arguments: &[&str], password: &str) -> String {
     let output = with_password(stack, arguments, password);
     assert!(output.status.success(), "{}", text(&output));
     text(&output)
 }
 
-/// Setup: a fresh stack. Must hold: the administrator's password is generated, shown once and in no file that others can
-/// read; who logs in with it gets UAA's token for firehose and SQL, which survives a restart; after the logout it is the
-/// operator's again.
+/// Setup: a fresh stack. Must hold: the administrator's password is generated, shown once, and only in files that their owner
+/// alone may read. A login with it gives a token of UAA for firehose and SQL, which survives a restart. After the logout,
+/// `weir token` prints the operator's token again.
 #[test]
 fn the_administrator_logs_in() {
     let directory = directory();
@@ -104,10 +104,10 @@ fn the_administrator_logs_in() {
     assert!(text(&stack.run(&["logout"])).contains("nobody"));
 }
 
-/// Setup: a user in one group, on a stack with two sources. Must hold: they see the rows of one source and no trace of the
-/// other; more groups count from the next login on; who is removed can log in no more.
+/// Setup: a user in one group, on a stack with two sources. Must hold: the user sees the rows of one source and no trace of
+/// the other. Further groups take effect at the next login. A removed user cannot log in.
 #[test]
-fn a_user_sees_what_their_groups_say() {
+fn a_user_reads_the_sources_of_their_groups() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &[]);
     for source in ["web", "db"] {
@@ -163,10 +163,10 @@ fn a_user_sees_what_their_groups_say() {
     assert_eq!(gone.status.code(), Some(5), "{}", text(&gone));
 }
 
-/// Setup: a client with its own token. Must hold: it is listed without its secret, gets what it was made for, and is gone
-/// when it was removed; one that could do nothing is a mistake.
+/// Setup: a client with an authority. Must hold: it is listed without its secret and has its authority; after its removal it
+/// is not found. A client without scope and authority is refused, because it could do nothing.
 #[test]
-fn clients_come_and_go() {
+fn clients_are_added_and_removed() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &[]);
     let useless = with_password(&stack, &["client", "add", "nozzle"], "s3cret");
@@ -188,8 +188,8 @@ fn clients_come_and_go() {
     assert_eq!(stack.run(&["client", "remove", "nozzle"]).status.code(), Some(5));
 }
 
-/// Setup: 60 logins that fail, of as many names. Must hold: one line a second says so, with how many were left out, in the
-/// log cache as well; the metrics count them all.
+/// Setup: 60 failed logins with as many names. Must hold: at most one line a second is logged, with the number of lines left
+/// out, also in the log cache; the metrics count all failures.
 #[test]
 fn refusals_are_one_line_a_second() {
     const LOGINS: usize = 60;
@@ -213,7 +213,7 @@ fn refusals_are_one_line_a_second() {
         }
     });
     let seconds = started.elapsed().as_secs();
-    let rows = eventually_blocking("the first refusal is told", || {
+    let rows = eventually_blocking("the first refusal is logged", || {
         let rows = stack.rows("select body from logs where source_id = 'uaa' and body like 'a login failed%'");
         (!rows.is_empty()).then_some(rows)
     });
@@ -223,7 +223,7 @@ fn refusals_are_one_line_a_second() {
         rows.len()
     );
     let count = "select max(total) as n from counters where name = 'log_lines_swallowed'";
-    eventually_blocking("what was left out is counted", || {
+    eventually_blocking("the lines left out are counted", || {
         let swallowed = stack.rows(count)[0]["n"].as_u64()?;
         (swallowed >= (LOGINS - rows.len()) as u64).then_some(())
     });

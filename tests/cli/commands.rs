@@ -1,4 +1,4 @@
-//! The commands that look at a stack.
+//! The commands that read from a stack: `endpoints`, `token`, `sql`, `top`, `recent`.
 
 use std::io::Read as _;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use weir_eventually::eventually_blocking;
 
 use crate::stack::{Background, Stack, command, directory, text};
 
-/// Values are ready for a shell, a token for a header.
+/// `endpoints` prints a value without quotes, and `token` prints the value of an `Authorization` header.
 #[test]
 fn endpoints_and_token_are_ready_for_scripts() {
     let directory = directory();
@@ -28,7 +28,7 @@ fn endpoints_and_token_are_ready_for_scripts() {
     );
 }
 
-/// All formats; mistakes are answered with a hint and their own exit code; the stack sees itself.
+/// `sql` prints every format, and a wrong query ends with a hint and its exit code. The stack's own metrics are rows, too.
 #[test]
 fn sql_answers_in_all_formats() {
     let directory = directory();
@@ -62,7 +62,7 @@ fn sql_answers_in_all_formats() {
     });
 }
 
-/// `--follow` gives what was there and what comes, and nothing else.
+/// `--follow` prints the matching rows as they arrive, and no others.
 #[test]
 fn sql_follows_the_stream() {
     let directory = directory();
@@ -92,7 +92,7 @@ fn sql_follows_the_stream() {
     assert!(first.starts_with(r#"{"body":"wanted"}"#), "{first}");
 }
 
-/// One look: the busy source with what is held of it.
+/// `top --once` shows a source with the number of its stored lines.
 #[test]
 fn top_shows_the_busiest() {
     let directory = directory();
@@ -106,7 +106,7 @@ fn top_shows_the_busiest() {
     assert!(row.contains("1,234"), "{row}");
 }
 
-/// A reader that goes away ends a command without a word.
+/// A command ends with success and no message if the reader of its output is closed.
 #[test]
 fn a_closed_pipe_is_quiet() {
     let directory = directory();
@@ -123,9 +123,9 @@ fn a_closed_pipe_is_quiet() {
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
 
-/// A component prints its configuration with comments, and takes it back.
+/// `--example` prints a configuration with comments, and that configuration has the default values.
 #[test]
-fn a_component_explains_its_configuration() {
+fn the_example_configuration_has_the_defaults() {
     let directory = directory();
     let run = |arguments: &[&str]| command(directory.path()).args(arguments).output().expect("runs");
     let example = run(&["doppler", "--example"]);

@@ -1,4 +1,5 @@
-//! `weir drain`: added by hand, in force when the command returns, told without secrets, removed again.
+//! `weir drain`: drains are added, probed, listed without their secrets, and removed; each change is in force when the command
+//! returns.
 
 use std::fs;
 use std::io::Read as _;
@@ -14,7 +15,7 @@ use weir_eventually::eventually_blocking;
 
 use crate::stack::{Stack, command, directory, text};
 
-/// A syslog server that keeps what it gets.
+/// A syslog server over TCP that keeps all bytes.
 struct Receiver {
     address: SocketAddr,
     got: Arc<Mutex<Vec<u8>>>,
@@ -43,7 +44,7 @@ impl Receiver {
         String::from_utf8_lossy(&self.got.lock().expect("no panic")).into_owned()
     }
 
-    /// The bodies of the messages of a source.
+    /// Returns the bodies of a source's messages.
     fn bodies(&self, source_id: &str) -> Vec<String> {
         let of_source = format!(" {source_id} [");
         self.text()
@@ -62,9 +63,9 @@ fn read(mut stream: TcpStream, keep: &Mutex<Vec<u8>>) {
     }
 }
 
-/// An address at which nobody listens, below the range of outgoing connections: who dials one of those again and again gets
-/// through to itself at last.
-fn nobody() -> SocketAddr {
+/// Returns an address without a listener. Its port is below the range of ephemeral ports: a client that retries a port of that
+/// range may get that port as its own source port and connect to itself.
+fn closed_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = std::process::id() * 31 + NEXT.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +84,8 @@ fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }
 
-/// Added, tried, fed, listed, added again, there after a restart, removed.
+/// Setup: a drain of one source. Must hold: it gets the lines of that source only, in order, also after a restart, and none
+/// after its removal. A second `add` finds it.
 #[test]
 fn a_drain_gets_the_lines_of_its_source() {
     let directory = directory();
@@ -108,7 +110,7 @@ fn a_drain_gets_the_lines_of_its_source() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // Everything from now on is for the drain, and only of its source.
+    // The drain is in force when `add` has returned: no line after it may be missing.
     stack.feed(&["emit", "--source-id", "web"], b"one\ntwo\nthree\n");
     stack.feed(&["emit", "--source-id", "other"], b"not for it\n");
     let has = |wanted: &[&str]| {
@@ -152,12 +154,12 @@ fn a_drain_gets_the_lines_of_its_source() {
     assert!(!receiver.text().contains("five"), "nothing after the removal");
 }
 
-/// A drain that cannot be reached is added all the same, says so, keeps its lines, and delivers them in order.
+/// A drain that cannot be reached is added and reported as failing; its lines wait and are delivered in order.
 #[test]
 fn lines_wait_for_a_drain() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &[]);
-    let address = nobody();
+    let address = closed_address();
     let url = format!("syslog://{address}");
     let said = stack.say(&["drain", "add", "--source-id", "web", &url]);
     assert!(said.contains("FAILED") && said.contains("its lines wait"), "{said}");
@@ -184,18 +186,18 @@ fn lines_wait_for_a_drain() {
     });
 }
 
-/// User info, query and keys of a drain are in its file and nowhere else.
+/// User info and query of a drain's URL are in `drains.json` and in no output, log or other file.
 #[test]
 fn secrets_are_shown_nowhere() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &[]);
-    let url = format!("https://user:hunter2@{}/in?token=hunter2", nobody());
+    let url = format!("https://user:hunter2@{}/in?token=hunter2", closed_address());
     let mut said = stack.say(&["drain", "add", "--source-id", "web", &url]);
     stack.feed(&["emit", "--source-id", "web"], b"one\n");
     eventually_blocking("trouble", || {
         drains(&stack).into_iter().find(|drain| drain["last_error"].is_string())
     });
-    eventually_blocking("the app is told", || {
+    eventually_blocking("the source has an LGR line", || {
         let told = stack.say(&["recent", "web"]);
         told.contains("LGR").then_some(())
     });
@@ -222,12 +224,12 @@ fn secrets_are_shown_nowhere() {
     assert!(!config.contains("hunter2"));
 }
 
-/// The same URL with two certificates is two drains; which one is meant must be said.
+/// One URL with and without a client certificate is two drains; `remove` by URL alone is then ambiguous.
 #[test]
 fn the_same_url_may_be_bound_twice() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &[]);
-    let url = format!("syslog-tls://{}", nobody());
+    let url = format!("syslog-tls://{}", closed_address());
     let endpoints = stack.endpoints();
     let ca = endpoints["ca"].as_str().expect("a path");
     let (cert, key) = (
@@ -256,7 +258,7 @@ fn the_same_url_may_be_bound_twice() {
     assert_eq!(code(&unknown), Some(5), "{}", text(&unknown));
 }
 
-/// The operator's forbidden addresses hold: the drain is refused with the reason, and not kept.
+/// A drain at a forbidden address is refused with the reason, and not stored.
 #[test]
 fn a_forbidden_address_is_refused() {
     let directory = directory();
@@ -279,16 +281,16 @@ fn a_forbidden_address_is_refused() {
     assert!(drains(&stack).is_empty(), "it is not kept");
 }
 
-/// A probe needs no stack; its exit status is its result.
+/// `drain probe` needs no stack, and its exit status tells the result.
 #[test]
-fn a_probe_says_how_it_went() {
+fn a_probe_reports_its_steps() {
     let directory = directory();
     let receiver = Receiver::start(0);
     let weir = |arguments: &[&str]| command(directory.path()).args(arguments).output().expect("runs");
     let good = weir(&["drain", "probe", &receiver.url()]);
     assert_eq!(code(&good), Some(0), "{}", text(&good));
     eventually_blocking("the test message", || (!receiver.text().is_empty()).then_some(()));
-    let away = weir(&["drain", "probe", "--json", &format!("syslog://{}", nobody())]);
+    let away = weir(&["drain", "probe", "--json", &format!("syslog://{}", closed_address())]);
     assert_eq!(code(&away), Some(9), "{}", text(&away));
     let report: Value = serde_json::from_slice(&away.stdout).expect("JSON");
     let steps = report["steps"].as_array().expect("steps");

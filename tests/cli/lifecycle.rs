@@ -1,12 +1,12 @@
-//! Start, second start, stop.
+//! The start and the stop of `weir up`, and commands without a stack.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::stack::{Stack, command, directory, text};
 
-/// The directory has what the interface promises; a second `up` is refused; a stop is clean, takes `endpoints.json` away and
-/// reports no loss; another start uses the same certificates, token and ports.
+/// The state directory has the documented files. A second `up` is refused. A stop succeeds, removes `endpoints.json` and
+/// reports no loss. Another start has the certificates, token and ports of the first.
 #[test]
 fn a_stack_starts_and_stops() {
     let directory = directory();
@@ -70,16 +70,12 @@ fn a_stack_starts_and_stops() {
     let again = Stack::start(directory.path(), &[]);
     assert_eq!(fs::read(directory.path().join("certs/ca.crt")).expect("a CA"), ca);
     assert_eq!(fs::read(directory.path().join("token")).expect("a token"), token);
-    assert_eq!(
-        again.endpoints()["rlp"],
-        endpoints["rlp"],
-        "clients that come back find what they know"
-    );
+    assert_eq!(again.endpoints()["rlp"], endpoints["rlp"], "the ports are kept");
 }
 
-/// A stack that was killed leaves a note that helps, and is in nobody's way.
+/// After a stack was killed, commands say so, and a new stack starts.
 #[test]
-fn a_killed_stack_is_in_nobodys_way() {
+fn a_killed_stack_does_not_prevent_a_start() {
     let directory = directory();
     Stack::start(directory.path(), &[]).kill();
     let orphan = command(directory.path()).args(["recent", "x"]).output().expect("runs");
@@ -88,9 +84,9 @@ fn a_killed_stack_is_in_nobodys_way() {
     Stack::start(directory.path(), &[]);
 }
 
-/// Without a stack every command says so, and how to start one.
+/// Without a stack, each command fails with a hint on how to start one.
 #[test]
-fn an_absent_stack_is_explained() {
+fn a_missing_stack_is_explained() {
     let directory = directory();
     for arguments in [
         &["tail"][..],

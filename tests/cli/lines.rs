@@ -1,4 +1,4 @@
-//! Lines go in and come out: all of them, byte for byte, in order.
+//! Lines of `emit` and `run` come out of `recent`, `tail` and `sql`: all of them, byte for byte, in order.
 
 use std::io::Read as _;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use weir_eventually::eventually_blocking;
 
 use crate::stack::{Background, Stack, directory, text};
 
-/// Lines as files have them: carriage returns, empty ones, bytes that are not UTF-8, long ones, no end at the end.
+/// Returns lines as files may have them: with carriage returns, empty, not UTF-8, long, the last without a newline.
 fn awkward() -> (Vec<u8>, usize) {
     let mut input = Vec::new();
     let mut lines = 0;
@@ -26,8 +26,8 @@ fn awkward() -> (Vec<u8>, usize) {
     (input, lines + 1)
 }
 
-/// `emit` takes each line exactly once; SQL counts them; `recent` gives them back byte for byte, in order; so did a `tail`
-/// that was there before.
+/// `emit` sends each line once. SQL counts them, and `recent` and a `tail` that was started before print them byte for byte,
+/// in order.
 #[test]
 fn emitted_lines_come_out_byte_for_byte() {
     let directory = directory();
@@ -42,7 +42,7 @@ fn emitted_lines_come_out_byte_for_byte() {
         .spawn()
         .expect("starts");
     let _tail = Background(tail);
-    // It listens once a probe arrives; probes have another body than what counts.
+    // `tail` is subscribed once it prints a probe. No line of the input has the body of a probe.
     eventually_blocking("tail listens", || {
         stack.feed(&["emit", "--source-id", "awkward", "--quiet"], b"probe\n");
         (std::fs::metadata(&caught).expect("file").len() > 0).then_some(())
@@ -76,7 +76,7 @@ fn emitted_lines_come_out_byte_for_byte() {
         std::fs::read(&caught).expect("file").ends_with(ends).then_some(())
     });
     let seen = std::fs::read(&caught).expect("file");
-    // Probes before it listened are not in it.
+    // Probes that were sent before `tail` was subscribed are missing in its output.
     let first = seen
         .split(|byte| *byte == b'\n')
         .position(|line| line != b"probe")
@@ -87,7 +87,7 @@ fn emitted_lines_come_out_byte_for_byte() {
     );
 }
 
-/// Lines above the limit of an envelope come in pieces that add up.
+/// A line above the limit of an envelope is sent in pieces, which together have all its bytes.
 #[test]
 fn long_lines_are_sent_in_pieces() {
     let directory = directory();
@@ -102,9 +102,9 @@ fn long_lines_are_sent_in_pieces() {
     assert_eq!(bodies.replace('\n', ""), format!("{long}short"));
 }
 
-/// Setup: an idle stack with buffers of 6 MiB, so that they are full as fast in a debug build as the usual ones in a release
-/// build, and 128 MB without a newline. Must hold: `emit` waits for the pipeline instead of filling the buffers, so that
-/// every piece is taken.
+/// Setup: an idle stack with buffers of 6 MiB, which a debug build fills as fast as a release build fills the default ones, and
+/// 128 MiB without a newline. Must hold: `emit` waits for the pipeline instead of overflowing the buffers, so every piece is
+/// taken.
 #[test]
 fn emit_waits_instead_of_losing() {
     let directory = directory();
@@ -123,8 +123,8 @@ fn emit_waits_instead_of_losing() {
     assert_eq!(dropped[0]["n"], 0);
 }
 
-/// Setup: a program that prints without end, and a reader that goes away after the first line. Must hold: the program ends
-/// by `SIGPIPE`, as without `weir run`, the exit status says so, and what was read is shipped.
+/// Setup: a program that prints without end, and a reader that is closed after the first line. Must hold: the program ends by
+/// `SIGPIPE`, as without `weir run`; the exit status is that of the signal; the lines that were read are shipped.
 #[test]
 fn a_program_ends_with_its_reader() {
     let directory = directory();
@@ -148,7 +148,7 @@ fn a_program_ends_with_its_reader() {
     assert!(lines[0]["n"].as_u64() > Some(0), "{lines:?}");
 }
 
-/// A command that only shows something ends with its reader too, though it has nothing to write that would tell it.
+/// `tail` and `sql --follow` end when their reader is closed, even if no line comes whose write would fail.
 #[test]
 fn a_silent_tail_ends_with_its_reader() {
     let directory = directory();
@@ -167,7 +167,7 @@ fn a_silent_tail_ends_with_its_reader() {
     }
 }
 
-/// A program's output is passed through, shipped as OUT and ERR, and its exit status kept.
+/// `run` passes the program's output through, ships it as OUT and ERR, and ends with the program's exit status.
 #[test]
 fn run_ships_output_and_keeps_the_status() {
     let directory = directory();
@@ -190,7 +190,7 @@ fn run_ships_output_and_keeps_the_status() {
     assert_eq!(killed.status.code(), Some(137), "{}", text(&killed));
 }
 
-/// A noisy program is not held up, and what it prints is either there or reported as missing.
+/// `run` does not slow a program down that prints much; each of its lines is stored or reported as possibly missing.
 #[test]
 fn a_noisy_program_is_accounted_for() {
     let directory = directory();

@@ -1,4 +1,4 @@
-//! The program as a user runs it: `weir up` and the commands around it, against a real stack on free ports.
+//! Tests of the program as a user runs it: `weir up` and its commands, with a real stack on free ports.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,10 +1,10 @@
-//! `weir up --only`: a part of the stack.
+//! `weir up --only`: a stack of some components.
 
 use crate::stack::{Stack, command, directory, text};
 
-/// Setup: UAA alone, once in one process and once as a process of its own. Must hold: it serves and is all that is made
-/// known; the doctor misses nothing; a command that asks a component that does not run says so; the stop is clean, and the
-/// next start has the other components at ports of their own.
+/// Setup: UAA alone, once within `weir up` and once as a separate process. Must hold: it serves, and `endpoints.json` has it
+/// alone; `doctor` reports no missing component; a command that needs another component says that it does not run; the stop
+/// succeeds, and the next start has all components, each with its ports.
 #[test]
 fn one_component_runs_alone() {
     let directory = directory();
@@ -33,9 +33,9 @@ fn one_component_runs_alone() {
     assert!(whole.say(&["doctor"]).contains("doppler answers at"));
 }
 
-/// A name that is neither a component nor a group is answered with those that are.
+/// The failure for an unknown name lists the components and groups.
 #[test]
-fn an_unknown_component_is_answered_with_the_known_ones() {
+fn an_unknown_component_is_refused_with_the_known_ones() {
     let output = command(directory().path())
         .args(["up", "--only", "uaa,dopler"])
         .output()

@@ -1,4 +1,4 @@
-//! `weir up --processes`: what dies comes back, nothing outlives the stack.
+//! `weir up --processes`: a process that dies is restarted, and no process outlives the stack.
 
 use std::fs;
 
@@ -23,10 +23,10 @@ fn pid(stack: &Stack, component: &str) -> u32 {
         .1
 }
 
-/// Each component is a process of its own. One that is killed is started again and made known; lines flow again through
-/// it. A stop ends them all.
+/// Each component is a separate process. A killed one is restarted, its new pid is in `endpoints.json`, and lines pass through
+/// it again. A stop ends all processes.
 #[test]
-fn what_dies_is_started_again() {
+fn a_killed_process_is_restarted() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &["--processes"]);
     let before = pids(&stack);
@@ -56,7 +56,7 @@ fn what_dies_is_started_again() {
     assert!(running.iter().all(|(_, pid)| !lives(*pid)), "a process is left over");
 }
 
-/// A stack that is killed takes its processes along.
+/// The processes of a killed stack end by themselves.
 #[test]
 fn no_process_outlives_its_stack() {
     let directory = directory();
@@ -68,8 +68,8 @@ fn no_process_outlives_its_stack() {
     });
 }
 
-/// Setup: the log of one process is full to the byte, that of another beyond it. Must hold: both begin anew, and what was
-/// before is beside them.
+/// Setup: the log of one process has exactly the greatest size, that of another is larger. Must hold: both are renamed, and new
+/// ones are begun.
 #[test]
 fn log_files_stay_within_their_bound() {
     const BOUND: u64 = 16 << 20;
@@ -82,7 +82,7 @@ fn log_files_stay_within_their_bound() {
     }
     let _stack = Stack::start(directory.path(), &["--processes"]);
     for (name, length) in [("doppler.log", BOUND), ("rlp.log", BOUND + 1)] {
-        let text = eventually_blocking("it begins anew", || {
+        let text = eventually_blocking("a new log is begun", || {
             let now = fs::metadata(logs.join(name)).ok()?.len();
             (0 < now && now < 1 << 20).then(|| fs::read_to_string(logs.join(name)).expect("text"))
         });

@@ -1,4 +1,4 @@
-//! A stack in a temporary directory, started and stopped as a user would, and commands against it.
+//! A stack in a temporary directory, started and stopped as a user would, and commands for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Stack {
         Self::start_with(directory, arguments, &[])
     }
 
-    /// As [`Stack::start`], with configuration keys as environment variables.
+    /// Starts `weir up --ports auto` with environment variables that set configuration keys.
     pub(crate) fn start_with(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let stdout = fs::File::create(directory.join("up.out")).expect("file");
         let stderr = fs::File::create(directory.join("up.err")).expect("file");
@@ -58,19 +58,19 @@ impl Stack {
         stack
     }
 
-    /// What `weir up` printed.
+    /// Returns the output of `weir up` so far.
     pub(crate) fn said(&self) -> String {
         ["up.out", "up.err"]
             .map(|name| fs::read_to_string(self.directory.join(name)).unwrap_or_default())
             .join("\n")
     }
 
-    /// The process of `weir up`.
+    /// Returns the process id of `weir up`.
     pub(crate) fn pid(&self) -> u32 {
         self.up.id()
     }
 
-    /// A `weir` command for this stack.
+    /// Returns a `weir` command for this stack.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(&self.directory);
         command.args(arguments);
@@ -82,7 +82,7 @@ impl Stack {
         self.command(arguments).stdin(Stdio::null()).output().expect("runs")
     }
 
-    /// Runs a command that must succeed; gives what it printed.
+    /// Runs a command that must succeed. Returns its standard output.
     pub(crate) fn ok(&self, arguments: &[&str]) -> Vec<u8> {
         let output = self.run(arguments);
         assert!(
@@ -94,12 +94,12 @@ impl Stack {
         output.stdout
     }
 
-    /// As [`Stack::ok`], as text.
+    /// Runs a command that must succeed. Returns its standard output as text.
     pub(crate) fn say(&self, arguments: &[&str]) -> String {
         String::from_utf8(self.ok(arguments)).expect("text")
     }
 
-    /// Gives `input` to a command that must succeed.
+    /// Runs a command that must succeed with `input` on its standard input. Returns its standard output.
     pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> String {
         let path = self.directory.join("input");
         fs::write(&path, input).expect("written");
@@ -114,7 +114,7 @@ impl Stack {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// The answer to a query, as objects.
+    /// Returns the rows of a query as JSON objects.
     pub(crate) fn rows(&self, query: &str) -> Vec<Value> {
         let text = self.say(&["sql", "--format", "ndjson", query]);
         text.lines()
@@ -122,20 +122,20 @@ impl Stack {
             .collect()
     }
 
-    /// `endpoints.json` as it is now.
+    /// Returns the present `endpoints.json`.
     pub(crate) fn endpoints(&self) -> Value {
         let text = fs::read(self.directory.join("endpoints.json")).expect("the stack serves");
         serde_json::from_slice(&text).expect("JSON")
     }
 
-    /// Asks it to stop; gives how it ended and what it said.
+    /// Stops `weir up` by SIGTERM. Returns its exit status and output.
     pub(crate) fn stop(mut self) -> (ExitStatus, String) {
         kill(self.up.id(), Signal::TERM);
         let status = eventually_blocking("the stack stops", || self.up.try_wait().expect("waited"));
         (status, self.said())
     }
 
-    /// Kills it as the system would.
+    /// Kills `weir up` by SIGKILL, as the kernel would when memory is short.
     pub(crate) fn kill(mut self) {
         kill(self.up.id(), Signal::KILL);
         self.up.wait().expect("waited");
@@ -151,7 +151,7 @@ impl Drop for Stack {
     }
 }
 
-/// `weir` for the stack of `directory`.
+/// Returns a `weir` command for the stack in `directory`.
 pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(WEIR);
     command
@@ -161,7 +161,7 @@ pub(crate) fn command(directory: &Path) -> Command {
     command
 }
 
-/// A temporary state directory.
+/// Creates a temporary state directory.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary directory")
 }
@@ -172,16 +172,16 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
     kill_process(pid, signal).ok();
 }
 
-/// Whether a process is there.
+/// Returns whether a process runs.
 pub(crate) fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // A zombie waits for its parent only.
+    // A zombie has ended: it only waits for its parent to read its status.
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
-/// Everything a command printed.
+/// Returns the exit status and all output of a command.
 pub(crate) fn text(output: &Output) -> String {
     format!(
         "{}\n{}{}",

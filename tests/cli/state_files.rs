@@ -1,4 +1,4 @@
-//! Broken state files: what can be begun anew is set aside, what others rely on is refused with a hint.
+//! Broken state files: a replaceable file is set aside; for a file with secrets or accounts, the start is refused with a hint.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use crate::stack::{Stack, command, directory, text};
 
-/// What becomes of a state file that is broken when the stack starts.
+/// The treatment of a state file that is broken when the stack starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
-    /// It is renamed to `NAME.broken-<time>`, a warning says so, and a new one is begun.
+    /// The file is renamed to `NAME.broken-<time>` with a warning, and a new one is begun.
     SetAside,
-    /// The stack does not start, and says what to do: the file holds a secret that others have, or their accounts.
+    /// The stack does not start and gives a hint, because the file has accounts, or a secret that others rely on.
     Refused,
-    /// The stack starts and says that the file cannot be read; it stays for its owner to mend.
-    Told,
-    /// It is written anew at every start, whatever it held.
+    /// The stack starts and reports that the file cannot be read. The file is left for its owner to repair.
+    Reported,
+    /// The file is replaced at every start.
     Rewritten,
-    /// It holds nothing that is read at a start.
+    /// The file is not read at a start.
     Unread,
-    /// Nobody has said here what becomes of it.
+    /// The file is missing in [`promised`].
     Unknown,
 }
 
-/// What is promised for the file at `path`, which is relative to the state directory.
+/// Returns the documented treatment of a file. `path` is relative to the state directory.
 fn promised(path: &Path) -> Broken {
     let path = path.to_str().expect("a text");
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -31,17 +31,17 @@ fn promised(path: &Path) -> Broken {
         ("ledger", _) | ("", "ports.json") | ("syslog-agent", "bindings.json") => Broken::SetAside,
         ("", "token") | ("certs", "ca.crt" | "ca.key") => Broken::Refused,
         ("uaa", "client-secrets.json" | "master-key" | "uaa.db") => Broken::Refused,
-        ("", "drains.json") => Broken::Told,
+        ("", "drains.json") => Broken::Reported,
         ("config" | "certs", _) | ("", "lock" | "endpoints.json") => Broken::Rewritten,
-        // The password is read where the user is not there yet; SQLite's own, the logs, the locks, and what this test's driver
-        // writes.
+        // The password is read only while the user does not exist. The others are files of SQLite, logs, locks, and the output
+        // files of this test.
         ("uaa", "admin-password" | "uaa.db-wal" | "uaa.db-shm") | ("logs", _) => Broken::Unread,
         ("", "drains.lock" | "up.out" | "up.err") | ("syslog-agent", "syslog-agent.lock") => Broken::Unread,
         _ => Broken::Unknown,
     }
 }
 
-/// Every file under `root`, relative to it.
+/// Lists the files under `root`, relative to it.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -59,15 +59,15 @@ fn files(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Three ways in which a crash or a bad disk leaves a file.
+/// Returns three damaged forms of a file, as a crash or a failing disk leaves it: empty, cut off, overwritten.
 fn damages(whole: &[u8]) -> [Vec<u8>; 3] {
     [Vec::new(), whole[..whole.len().min(12)].to_vec(), vec![0xa5; 4096]]
 }
 
-/// A stack has run and was stopped. Then every file that it left, one after the other, is emptied, cut off and overwritten:
-/// the stack starts and names what it set aside, or refuses to start and says what to do about the file.
+/// Setup: the state directory of a stopped stack, in which each file is emptied, cut off and overwritten. Must hold: the stack
+/// starts and names the files that it set aside, or it refuses to start with a hint on the file.
 #[test]
-fn no_state_file_is_in_the_way() {
+fn broken_state_files_are_replaced_or_explained() {
     let base = directory();
     let root = base.path();
     let stack = Stack::start(root, &[]);
@@ -77,7 +77,7 @@ fn no_state_file_is_in_the_way() {
 
     let state = files(root);
     let unknown: Vec<_> = state.iter().filter(|path| promised(path) == Broken::Unknown).collect();
-    assert!(unknown.is_empty(), "say in `promised` what becomes of {unknown:?}");
+    assert!(unknown.is_empty(), "add to `promised`: {unknown:?}");
     let ledgers = state.iter().filter(|path| path.starts_with("ledger")).count();
     assert!(ledgers >= 11, "{state:?}");
 
@@ -99,7 +99,7 @@ fn no_state_file_is_in_the_way() {
         fs::write(root.join(path), whole).expect("mended");
     }
 
-    // Those that are no reason not to start are damaged together, one kind of damage for each start.
+    // The stack starts in spite of the other files. They are damaged together, in one way for each start.
     let harmless = |path: &&PathBuf| !matches!(promised(path), Broken::Refused | Broken::Unread);
     let mut set_aside = 0;
     for damage in 0..3 {
@@ -121,7 +121,7 @@ fn no_state_file_is_in_the_way() {
             );
             set_aside += 1;
         }
-        for path in state.iter().filter(|path| promised(path) == Broken::Told) {
+        for path in state.iter().filter(|path| promised(path) == Broken::Reported) {
             let name = root.join(path).display().to_string();
             assert!(said.contains(&name), "nothing is said about {name}: {said}");
         }

@@ -1,20 +1,19 @@
-//! What applications wrote, on the operator's terminal: shown, never obeyed.
+//! Output on a terminal: control characters of applications are shown and have no effect; wide tables; the pager.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::stack::{Stack, WEIR, directory, text};
 
-/// Writes the clipboard, hides what stands before it, and turns the direction of writing.
+/// A text that would write to the clipboard, overwrite the line, reverse the direction of writing and clear the screen.
 const EVIL: &str = "\u{1b}]52;c;cm0gLXJm\u{7}shown\rhidden\u{202e}\u{9b}2J";
 
-/// A `weir` command whose three standard streams are a terminal of 100 columns, by util-linux's `script`; what the terminal
-/// got.
+/// Runs a `weir` command on a terminal of 100 columns, made by util-linux's `script`. Returns the bytes for the terminal.
 fn on_terminal(directory: &Path, arguments: &[&str]) -> String {
     on_terminal_of(100, "cat", directory, arguments)
 }
 
-/// A `weir` command on a terminal of so many columns, for a user whose `PAGER` is `pager`.
+/// Runs a `weir` command on a terminal of `columns` columns with `PAGER` set to `pager`. Returns the bytes for the terminal.
 fn on_terminal_of(columns: usize, pager: &str, directory: &Path, arguments: &[&str]) -> String {
     let quoted: Vec<String> = [WEIR]
         .iter()
@@ -44,11 +43,11 @@ fn on_terminal_of(columns: usize, pager: &str, directory: &Path, arguments: &[&s
         .output()
         .expect("`script` of util-linux runs");
     assert!(!output.stdout.is_empty(), "{}", text(&output));
-    // The terminal itself makes two characters of each newline.
+    // The terminal's line discipline writes CR LF for each newline.
     String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
 }
 
-/// Whether a terminal can be had; where it is required, its absence fails the test.
+/// Returns whether `script` is installed. Without it, the test is skipped, or fails if `WEIR_REQUIRED=1`.
 #[expect(clippy::print_stdout, reason = "a test says what it skips")]
 fn has_terminal() -> bool {
     if Command::new("script").arg("--version").output().is_ok() {
@@ -62,16 +61,17 @@ fn has_terminal() -> bool {
     false
 }
 
-fn obeyed(shown: &str) -> Vec<char> {
+/// Returns the characters of a text that have an effect on a terminal.
+fn control_characters(shown: &str) -> Vec<char> {
     let harmful = |letter: &char| (letter.is_control() && !"\n\t".contains(*letter)) || *letter == '\u{202e}';
     shown.chars().filter(harmful).collect()
 }
 
-/// Setup: an application that chooses its name, its source type and its lines to harm who looks. Must hold: no command gives a
-/// terminal anything that it would obey; `--raw` and pipes have every byte; the lines of `recent` are what the program wrote,
-/// and nothing around them is obeyed.
+/// Setup: an application whose source id, source type and lines have harmful control characters. Must hold: no command sends
+/// them to a terminal; `--raw` and pipes get every byte; the log bodies of `recent` are unchanged, and the text around them is
+/// neutralized.
 #[test]
-fn a_terminal_obeys_no_application() {
+fn control_characters_of_applications_are_neutralized() {
     if !has_terminal() {
         return;
     }
@@ -99,7 +99,7 @@ fn a_terminal_obeys_no_application() {
         &["endpoints", EVIL],
     ] {
         let shown = see(arguments);
-        assert!(obeyed(&shown).is_empty(), "{arguments:?}: {shown:?}");
+        assert!(control_characters(&shown).is_empty(), "{arguments:?}: {shown:?}");
     }
     let shown = see(&["sql", "--format", "csv", query]);
     assert!(shown.contains("␛]52;c;cm0gLXJm␇shown␍hidden"), "{shown}");
@@ -116,12 +116,12 @@ fn a_terminal_obeys_no_application() {
         .find(|line| line.contains(" OUT "))
         .unwrap_or_else(|| panic!("no line: {recent:?}"));
     let (head, body) = line.split_once(" OUT ").expect("found");
-    assert!(obeyed(head).is_empty(), "{head:?}");
+    assert!(control_characters(head).is_empty(), "{head:?}");
     assert!(head.contains('␛') && body == EVIL, "{line:?}");
 }
 
-/// Setup: an answer that takes 37 columns as a table. Must hold: a terminal that is narrower gets a line for each column; `--wide` and pipes get
-/// the table; `--vertical` is obeyed everywhere.
+/// Setup: an answer that takes 37 columns as a table. Must hold: a narrower terminal gets a line for each column; `--wide` and
+/// pipes get the table; `--vertical` gets a line for each column everywhere.
 #[test]
 fn wide_answers_are_vertical_on_a_terminal() {
     if !has_terminal() {
@@ -150,8 +150,8 @@ fn wide_answers_are_vertical_on_a_terminal() {
     assert_eq!(stack.say(&["sql", "-x", query]), records);
 }
 
-/// Setup: a pager that marks each line. Must hold: on a terminal an answer goes through it, unless `--no-pager` says no; in a
-/// pipe nothing does; what is wrong with a pager is told, and a reader who leaves it early ends the command quietly.
+/// Setup: a pager that marks each line. Must hold: an answer on a terminal goes through it, unless `--no-pager` is given; output
+/// to a pipe does not; a missing pager is reported, and a pager that ends early ends the command without a message.
 #[test]
 fn answers_go_through_the_pager() {
     if !has_terminal() {

@@ -49,6 +49,8 @@ pub struct RawConfig {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLimits {
+    // The next three are those of `RawPortLimits`. Their keys stand beside the others, and `serde(flatten)` would lose what
+    // each value has to be: a number from the environment would stay a text, and an error would have no line.
     /// Most connections. Beyond them, the longest idle connection of the address that holds the most is closed, or the
     /// new one if none is idle.
     #[setting(default = RawPortLimits::default().connections, min = 1, max = 100_000)]

@@ -31,7 +31,6 @@ mod backlog;
 mod component;
 mod config;
 mod connection;
-mod error;
 mod events;
 mod front;
 #[doc(hidden)]
@@ -47,5 +46,4 @@ mod stream;
 mod stream_limits;
 
 pub use config::{Config, RawConfig, RawLimits, RawResume, RawTimeouts};
-pub use error::Error;
 pub use server::Server;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use weir_auth::{Authorizer, Gate, Verifier};
+use weir_auth::{Authorizer, Gate, StartError, Verifier};
 use weir_flow::LogContext;
 use weir_net::{Channel, Target, listen};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
@@ -13,7 +13,7 @@ use crate::front::Front;
 use crate::service::Service;
 use crate::sessions::Sessions;
 use crate::stream_limits::StreamLimits;
-use crate::{Config, Error, metrics};
+use crate::{Config, metrics};
 
 /// An RLP gateway with an open port.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificates and the token file, opens the port, and begins to fetch UAA's keys.
-    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
+    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, StartError> {
         let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         let verifier = gate.verifier().cloned();
         let mut server = Self::with_authorizer(config, context, gate).await?;
@@ -45,7 +45,7 @@ impl Server {
         config: Config,
         context: LogContext,
         authorizer: Arc<dyn Authorizer>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StartError> {
         let tls = ServerTls::public_knowing(&IdentityFiles {
             ca: config.identity.ca.clone(),
             cert: config.cert.clone(),
@@ -73,9 +73,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until shutdown is requested. Then every stream ends with a message that says so, after the envelopes that
-    /// it has handed on.
-    pub async fn run(self) -> Result<(), Error> {
+    /// Serves until shutdown is requested; then every stream says so and ends behind what it has handed on.
+    pub async fn run(self) -> Result<(), StartError> {
         let Self {
             listener,
             tls,

@@ -1,4 +1,4 @@
-//! Checks that need no running stack: the state directory, its secrets and certificates, disk, clock, limits.
+//! Checks that need no running stack: the state directory, its secrets and certificates, the disk, the clock, and limits.
 
 use std::fs;
 use std::io;
@@ -13,20 +13,22 @@ use weir_tls::{IdentityFiles, describe, describe_certificate};
 use super::Finding;
 use crate::state::{StateDir, shell_quoted};
 
-/// Sockets and files that a stack under load may have open.
+/// The open files that a stack under load should be allowed.
 const FILES_WANTED: u64 = 4096;
+/// The open files that a stack needs.
 const FILES_NEEDED: u64 = 256;
-/// Free disk space.
+/// The free bytes on the disk that a stack should have.
 const DISK_WANTED: u64 = 1 << 30;
+/// The free bytes on the disk that a stack needs.
 const DISK_NEEDED: u64 = 64 << 20;
-/// Certificates are renewed by `weir up` a month before they expire; a week before, nobody has.
+/// The remaining time below which a certificate is odd. `weir up` renews certificates a month before they expire.
 const EXPIRY_WARNING: Duration = Duration::from_hours(7 * 24);
-/// 2025-01-01: a clock before that was never set.
+/// 2025-01-01 in nanoseconds since 1970. A clock before that time was never set.
 const PLAUSIBLE_NANOS: i64 = 1_735_689_600_000_000_000;
-/// Files may be this far ahead of the clock on network file systems.
+/// How far the time of a file may be ahead of the clock, as it happens on network file systems.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// All of them, in the order in which they matter.
+/// Returns all findings, the most important first.
 pub(super) fn findings(state: &StateDir) -> Vec<Finding> {
     let mut findings = vec![directory(state)];
     if state.root().is_dir() {
@@ -57,6 +59,7 @@ fn directory(state: &StateDir) -> Finding {
             "choose another by --state-dir",
         ),
         Ok(metadata) => {
+            // Permissions do not tell whether the file system is read-only or full, so a file is written.
             let probe = root.join(format!(".doctor.{}", std::process::id()));
             let written = fs::write(&probe, b"probe").and_then(|()| fs::remove_file(&probe));
             let others = metadata.permissions().mode() & 0o077;
@@ -81,6 +84,7 @@ fn disk(root: &Path) -> Finding {
     let Ok(statistics) = rustix::fs::statvfs(root) else {
         return Finding::odd("disk", "free space cannot be told", "look with `df`");
     };
+    // `f_bavail` leaves out the blocks that only root may use.
     let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
     let text = format!("{:.1} GiB free", gibibytes(free));
     match free {
@@ -95,7 +99,7 @@ fn gibibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// The token and the private keys must be the owner's alone.
+/// Checks that only the owner can read tokens, passwords and private keys.
 fn secrets(state: &StateDir) -> Vec<Finding> {
     let mut paths: Vec<PathBuf> = with_extension(&state.certs(), "key");
     paths.push(state.token());
@@ -180,7 +184,7 @@ fn certificates(directory: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Time stamps are the order of logs: a clock that was never set, or was set back, shows.
+/// Checks the clock, because logs are ordered by time. A clock that was set back is behind the times of files.
 fn time(state: &StateDir) -> Finding {
     let hint = "set it, and let NTP keep it";
     let now = clock::now_nanos();
@@ -214,7 +218,7 @@ fn files() -> Finding {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
     let hard = limit.maximum.unwrap_or(u64::MAX);
-    // `weir up` raises the soft limit by itself.
+    // Only the hard limit matters: `weir up` raises the soft limit to it.
     match hard {
         0..FILES_NEEDED => Finding::broken(
             "limits",
@@ -248,7 +252,7 @@ mod tests {
     use super::super::Level;
     use super::*;
 
-    /// A directory that is not there yet is no fault.
+    /// A directory that does not exist yet is fine.
     #[test]
     fn a_new_directory_is_fine() {
         let state = StateDir::at(Path::new("/no/such/directory")).expect("absolute");
@@ -256,7 +260,7 @@ mod tests {
         assert!(findings(&state).iter().all(|finding| finding.level != Level::Broken));
     }
 
-    /// A token that others can read is broken, and the hint closes it.
+    /// A token that others can read is broken, and the hint has the command that protects it.
     #[test]
     fn an_open_token_is_found() {
         let base = tempfile::tempdir().expect("temporary directory");
@@ -275,7 +279,7 @@ mod tests {
         );
     }
 
-    /// Certificates of our own making are valid; a damaged one is named.
+    /// Generated certificates are valid, and a damaged one is named.
     #[test]
     fn a_damaged_certificate_is_named() {
         let base = tempfile::tempdir().expect("temporary directory");

@@ -1,4 +1,4 @@
-//! Checks of the stack: is it there, does every server answer under its name, do envelopes get lost.
+//! Checks of the stack: whether it runs, whether every server answers under its name, and whether envelopes were lost.
 
 use std::time::Duration;
 
@@ -15,17 +15,18 @@ use crate::stack::{Counts, Ports};
 use crate::state::{Endpoints, Lock, StateDir};
 use crate::terminal::thousands;
 
-/// A server on this machine that has not answered by then does not answer.
+/// The time after which a server on this machine counts as not answering.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Looks at the ledgers of doppler and log cache until they fit together, and the time between two of them.
+/// The number of reads of the ledgers until those of doppler and log cache agree.
 const LOOKS: u32 = 50;
+/// The time between two reads of the ledgers.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 const DOPPLER: &str = weir_doppler_server::Server::DESCRIPTION.name;
 const LOG_CACHE: &str = weir_log_cache_server::Server::DESCRIPTION.name;
 
-/// All of them.
+/// Returns all findings.
 pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     let stack = match Stack::find(state) {
         Ok(stack) => stack,
@@ -38,6 +39,7 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     for (key, address, name) in servers(table, &stack.endpoints) {
         findings.push(answers(&stack, key, address, name).await);
     }
+    // With `--only`, the other components are not missing.
     let runs = |component| stack.endpoints.pids.contains_key(component);
     if runs(LOG_CACHE) {
         findings.push(sql(&stack).await);
@@ -52,7 +54,7 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     findings
 }
 
-/// Whether the log cache took what the doppler gave it, by their ledgers.
+/// Checks by their ledgers whether the log cache took all envelopes that the doppler sent to it.
 async fn storage(state: &StateDir) -> Finding {
     let ledger = |component| {
         let read = LedgerSnapshot::read(&state.ledger(), component);
@@ -63,7 +65,7 @@ async fn storage(state: &StateDir) -> Finding {
         if doppler.storing > 0 && log_cache.stored >= doppler.stored {
             break;
         }
-        // A file may be a second old: of before the log cache subscribed, or older than the doppler's.
+        // Ledgers are written once a second. A file may be older than the subscription, or than the other file.
         tokio::time::sleep(BETWEEN_LOOKS).await;
         if doppler.storing <= 0 {
             doppler = ledger(DOPPLER);
@@ -73,7 +75,7 @@ async fn storage(state: &StateDir) -> Finding {
     stored(&doppler, &log_cache)
 }
 
-/// What the doppler gave to the log cache against what the log cache took.
+/// Compares the envelopes that the doppler sent to the log cache with those that the log cache took.
 fn stored(doppler: &LedgerSnapshot, log_cache: &LedgerSnapshot) -> Finding {
     if doppler.storing <= 0 {
         return Finding::broken(
@@ -101,7 +103,7 @@ fn stored(doppler: &LedgerSnapshot, log_cache: &LedgerSnapshot) -> Finding {
     }
 }
 
-/// Without a stack, the question is whether one could start.
+/// Returns the findings without a running stack: whether one could start.
 fn absent(state: &StateDir, table: &Table, failure: &str) -> Vec<Finding> {
     let mut findings = vec![match Lock::holder(state) {
         Some(pid) => Finding::odd(
@@ -133,7 +135,7 @@ fn absent(state: &StateDir, table: &Table, failure: &str) -> Vec<Finding> {
     findings
 }
 
-/// Every port that the stack makes known: its key, its address and the name in its certificate.
+/// Returns the key, the address and the server name of every port in `endpoints.json`.
 fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static str, &'e str, &'static str)> {
     let known = |(port, component): (&'static Port, &Description)| {
         let address = endpoints.addresses.get(port.key)?;
@@ -142,7 +144,7 @@ fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static str, &'
     table.ports().filter_map(known).collect()
 }
 
-/// Connects and shakes hands, which proves port, process and certificates.
+/// Does a TLS handshake with a server.
 async fn answers(stack: &Stack, key: &str, address: &str, name: &str) -> Finding {
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     let attempt = tokio::time::timeout(DEADLINE, stack.handshake(address, name)).await;
@@ -160,7 +162,7 @@ async fn answers(stack: &Stack, key: &str, address: &str, name: &str) -> Finding
     }
 }
 
-/// One question to the log cache says more than a handshake: that the query engine works, and that lines arrive.
+/// Sends a query to the log cache, which also shows that the query engine works and lines arrive.
 async fn sql(stack: &Stack) -> Finding {
     let query = Query::new("select count(*) as n from logs", Format::Csv).with_timeout(DEADLINE);
     match query.text(stack).await {
@@ -184,7 +186,7 @@ async fn sql(stack: &Stack) -> Finding {
     }
 }
 
-/// How the drains are doing, and whether what is known of them is fresh.
+/// Checks the drains, and whether their sources could be read.
 async fn drains(stack: &Stack) -> Vec<Finding> {
     let (drains, cache) = match drain::look(stack).await {
         Ok(found) => found,
@@ -271,7 +273,7 @@ mod tests {
         }
     }
 
-    /// A log cache without a subscription is broken, one that took less than it was given is odd.
+    /// A log cache without a subscription is broken, and one that took fewer envelopes than were sent is odd.
     #[test]
     fn a_log_cache_that_misses_something_is_found() {
         let found = |storing, sent, took| stored(&ledger(storing, sent), &ledger(0, took)).to_text();

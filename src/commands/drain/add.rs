@@ -1,4 +1,4 @@
-//! `weir drain add`: a source's lines to a drain, from now on.
+//! `weir drain add`: sends the lines of a source to a drain, from now on.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,9 +29,9 @@ drain. Then it sends one test message and says how that went; a drain that canno
 added all the same, and its lines wait. The same URL may be added with several certificates: each is
 a drain of its own.";
 
-/// How long applying a drain may take.
+/// The time within which the syslog agent must apply a drain.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// The time between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Add a drain; returns when it is in force
@@ -66,6 +66,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let row = match applied(&stack, &binding).await {
         Ok(row) => row,
         Err(Refused::ByCache(text)) => {
+            // A drain that was there before this command is the user's to remove.
             if added {
                 forget(state, &drain)?;
             }
@@ -100,14 +101,14 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts the drain into the file; says whether it was not there.
+/// Writes the drain to the file. Returns `false` if it was there already.
 fn remember(state: &StateDir, drain: &StaticDrain, binding: &Binding) -> Result<bool, Failure> {
     let store = Store::take(state)?;
     let mut drains = store.read()?;
     let same = |other: &StaticDrain| other.binding().is_ok_and(|other| other.id == binding.id);
     let known = drains.drains.iter().position(same);
     match known {
-        // With another hostname it is the same drain.
+        // The id of a binding does not depend on the hostname, so a drain with another hostname replaces the first.
         Some(place) if drains.drains[place] == *drain => return Ok(false),
         Some(place) => drains.drains[place] = drain.clone(),
         None => drains.drains.push(drain.clone()),
@@ -123,10 +124,11 @@ fn forget(state: &StateDir, drain: &StaticDrain) -> Result<(), Failure> {
     store.write(&StaticDrains { drains })
 }
 
-/// Why a drain is not in force.
+/// The reason for which a drain is not in force.
 enum Refused {
-    /// The binding cache does not want it, and says why.
+    /// The binding cache refused the drain, for this reason.
     ByCache(String),
+    /// The status could not be read, or the agent did not apply the drain in time.
     Failed(Failure),
 }
 
@@ -186,7 +188,7 @@ mod tests {
         }
     }
 
-    /// Adding twice is adding once; another hostname replaces the first; one that is refused is forgotten.
+    /// A drain is written once, another hostname replaces the first, and a refused drain is removed.
     #[test]
     fn a_drain_is_remembered_once() {
         let base = tempfile::tempdir().expect("temporary directory");

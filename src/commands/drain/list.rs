@@ -1,4 +1,4 @@
-//! `weir drain list`: how all drains are doing.
+//! `weir drain list`: shows the status of all drains.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ as well); over_limit (too many drains of one source: nothing is sent); removed; 
 not applied). WAITING counts lines that are not delivered yet, LAG is the age of the oldest, LOST
 what was dropped and counted.";
 
-/// Of an ID, so many digits are shown.
+/// The number of digits of an id that are shown.
 const DIGITS: usize = 12;
 
 /// Show all drains and how they are doing
@@ -49,6 +49,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
         output.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Scripts get all drains. On a screen, a removed one matters only while lines wait for it.
     drains.retain(|drain| drain.state != "removed" || drain.waiting_lines > 0);
     if drains.is_empty() {
         output.line("no drains; add one with `weir drain add --source-id ID URL`")?;
@@ -68,7 +69,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds what is in the file and not with the agent, with the reason where there is one.
+/// Adds the drains that are in the file and not at the agent, with the reason of a refusal.
 fn add_unknown(drains: &mut Vec<Drain>, state: &StateDir, cache: &CacheStatus) -> Result<(), Failure> {
     for drain in store::read(state)?.drains {
         let (id, url) = match drain.binding() {
@@ -94,7 +95,7 @@ fn add_unknown(drains: &mut Vec<Drain>, state: &StateDir, cache: &CacheStatus) -
     Ok(())
 }
 
-/// Aligned lines; what is wrong with a drain stands below it.
+/// Returns aligned lines. The error of a drain is on a line below it.
 fn table(drains: &[Drain], now: i64) -> Vec<String> {
     const RIGHT: [bool; 8] = [false, false, false, false, true, true, true, false];
     let head = ["ID", "SOURCE", "STATE", "SINCE", "WAITING", "LOST", "LAG", "URL"].map(str::to_owned);
@@ -147,13 +148,13 @@ fn row(drain: &Drain, now: i64) -> [String; 8] {
     ]
 }
 
-/// Seconds since a time; negative for one that comes.
+/// Returns the seconds since a time; negative for a time in the future.
 fn age(time: &str, now: i64) -> Option<i64> {
     let time = DateTime::parse_from_rfc3339(time).ok()?.timestamp_nanos_opt()?;
     Some((now - time) / 1_000_000_000)
 }
 
-/// In the two units that matter.
+/// Returns a duration in its two largest units.
 fn duration(seconds: i64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -169,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// One line for each, and below it what is wrong.
+    /// Each drain has a line, with its error below.
     #[test]
     fn drains_line_up() {
         let now = DateTime::parse_from_rfc3339("2026-01-03T10:11:12Z")
@@ -210,7 +211,7 @@ mod tests {
         );
     }
 
-    /// What was added and is not applied is listed, with the reason.
+    /// A drain that was added and is not applied is listed, with the reason.
     #[test]
     fn what_is_not_applied_is_listed() {
         let base = tempfile::tempdir().expect("temporary directory");

@@ -1,4 +1,4 @@
-//! `weir drain probe`: one test message to a drain, and what was found on the way.
+//! `weir drain probe`: sends one test message to a drain, and reports each step.
 
 use std::process::ExitCode;
 
@@ -50,7 +50,8 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let (_, binding) = target::drain(&url, &args.source_id, "", &args.certificates)?;
     let report = try_out(&binding, state).await?;
     if report.succeeded() {
-        // Drains that wait there are tried now. A stack that does not run has none.
+        // Drains of the stack that wait for this host would otherwise be tried after their delay. Without a running stack there are
+        // none.
         if let Ok(stack) = Stack::find(state)
             && let Err(failure) = status::reached(&stack, &binding.url.host_and_port()).await
         {
@@ -74,7 +75,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     })
 }
 
-/// Sends the message.
+/// Sends the test message.
 pub(super) async fn try_out(binding: &Binding, state: &StateDir) -> Result<ProbeReport, Failure> {
     let settings = settings(state)?;
     let (trigger, _) = Shutdown::new();
@@ -82,7 +83,7 @@ pub(super) async fn try_out(binding: &Binding, state: &StateDir) -> Result<Probe
     Ok(weir_drain::probe(binding, &settings, &tasks).await)
 }
 
-/// The settings of this stack's syslog agent, or the usual ones.
+/// Returns the settings of this stack's syslog agent, or the defaults.
 fn settings(state: &StateDir) -> Result<Settings, Failure> {
     let component = weir_agents_syslog::Server::DESCRIPTION.name;
     let mut loader = Loader::new(component).env(environment());

@@ -1,4 +1,4 @@
-//! `weir drain remove`: no more lines to a drain that was added by hand.
+//! `weir drain remove`: removes a drain that `weir drain add` added.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,11 +25,11 @@ Examples:
 A URL may be given without its user info and query. Lines that wait for the drain get a last chance;
 what cannot leave within a minute is counted as lost.";
 
-/// How long applying it may take.
+/// The time within which the syslog agent must stop serving a drain.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// The time between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Fewer digits of an ID could be anything.
+/// The fewest digits of an id that name a drain. Fewer could match by accident.
 const LEAST_DIGITS: usize = 4;
 
 /// Remove a drain that was added by hand; returns when it is out of force
@@ -49,6 +49,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let which = target::url(&args.which)?;
     let stack = Stack::find(state)?;
     let id = {
+        // Locked only here: other commands must not wait for the agent as well.
         let store = Store::take(state)?;
         let StaticDrains { mut drains } = store.read()?;
         let place = find(&drains, &which, args.source_id.as_deref())?;
@@ -56,7 +57,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
         store.write(&StaticDrains { drains })?;
         removed.binding().ok().map(|binding| (binding.id, removed))
     };
-    // One that never was usable is applied nowhere.
+    // A drain that is not usable was never applied, so there is nothing to wait for.
     let Some((id, removed)) = id else {
         Output::stdout().line("drain removed: it was not usable")?;
         return Ok(ExitCode::SUCCESS);
@@ -68,7 +69,7 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// The place of the one drain that is meant.
+/// Returns the index of the drain that `which` and `source_id` name. There must be exactly one.
 fn find(drains: &[StaticDrain], which: &str, source_id: Option<&str>) -> Result<usize, Failure> {
     let found: Vec<usize> = drains
         .iter()
@@ -108,7 +109,7 @@ fn described(drain: &StaticDrain) -> String {
     }
 }
 
-/// Waits until the syslog agent does not serve it any more.
+/// Waits until the syslog agent does not serve the drain any more.
 async fn gone(stack: &Stack, id: BindingId) -> Result<(), Failure> {
     let deadline = clock::instant() + DEADLINE;
     let id = id.to_string();
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// By ID, its beginning, the whole URL, or what is shown of it; where that is several, it asks.
+    /// A drain is found by its id, a prefix of it, its URL, or the safe form of its URL. Several matches are an error.
     #[test]
     fn the_one_that_is_meant_is_found() {
         let drains = [

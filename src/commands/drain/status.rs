@@ -1,4 +1,4 @@
-//! How drains are doing, as the syslog agent says, and what the binding cache refuses.
+//! The status of drains from the syslog agent, and the refusals of the binding cache.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ pub(super) use weir_agents_binding_cache::status::Status as CacheStatus;
 
 /// The key of the syslog agent's port for its status.
 const AGENT: &str = "syslog_agent_status";
-/// Rows of a hundred thousand drains.
+/// The most bytes of an answer, enough for a hundred thousand drains.
 const MAX_BODY: usize = 256 << 20;
 
-/// A component of this machine that has not answered by then does not answer.
+/// The time after which a component on this machine counts as not answering.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Not in the agent's list: somebody added it, and nobody has applied it.
+/// The state of a drain that was added and that the agent does not know.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// A drain, as the agent sees it. Times are RFC 3339.
+/// The status of a drain as the agent reports it. Times have the form of RFC 3339.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Drain {
-    /// Its ID.
+    /// The id of the binding.
     pub(crate) binding: String,
-    /// Whose lines.
+    /// The source whose lines are sent.
     pub(crate) app: String,
-    /// Where to, without secrets.
+    /// The URL without its secrets.
     pub(crate) url: String,
     pub(crate) state: String,
     pub(crate) since: Option<String>,
@@ -45,29 +45,29 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Whether the agent serves it.
+    /// Whether the agent serves the drain.
     pub(super) fn is_bound(&self) -> bool {
         self.state != "removed" && self.state != UNKNOWN
     }
 
-    /// Whether somebody should look at it.
+    /// Whether the drain needs attention.
     pub(crate) fn is_in_trouble(&self) -> bool {
         !matches!(self.state.as_str(), "flowing" | "removed")
             && (self.state != "connecting" || self.last_error.is_some())
     }
 }
 
-/// Whether it may be another thing in a moment: a component that is being started again.
+/// Whether a failure may pass, because a component is restarting.
 pub(super) fn is_passing(failure: &Failure) -> bool {
     matches!(failure.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
-/// All drains of the syslog agent.
+/// Returns the status of all drains of the syslog agent.
 pub(super) async fn drains(stack: &Stack) -> Result<Vec<Drain>, Failure> {
     get(stack, &format!("{}/v1/drains", stack.endpoints.address(AGENT)?)).await
 }
 
-/// What the binding cache says about its sources.
+/// Returns the status of the binding cache.
 pub(super) async fn cache(stack: &Stack) -> Result<CacheStatus, Failure> {
     get(
         stack,
@@ -76,7 +76,7 @@ pub(super) async fn cache(stack: &Stack) -> Result<CacheStatus, Failure> {
     .await
 }
 
-/// Tells the syslog agent that the drains at this place can be reached: those that wait there are tried now.
+/// Tells the syslog agent that drains at this address can be reached, so that it retries them at once.
 pub(super) async fn reached(stack: &Stack, place: &str) -> Result<(), Failure> {
     let agent = stack.endpoints.address(AGENT)?;
     let url = format!("{agent}/v1/drains/reached?address={place}");
@@ -89,7 +89,7 @@ async fn get<T: DeserializeOwned>(stack: &Stack, url: &str) -> Result<T, Failure
         .map_err(|error| Failure::new(ErrorKind::Internal, format!("`{url}`: answer cannot be read: {error}")))
 }
 
-/// What a component answers.
+/// Sends a request to a component and returns the body of the answer.
 async fn ask(stack: &Stack, request: http::request::Builder, url: &str) -> Result<String, Failure> {
     let request = request
         .body(Bytes::new())
@@ -117,7 +117,7 @@ async fn ask(stack: &Stack, request: http::request::Builder, url: &str) -> Resul
 mod tests {
     use super::*;
 
-    /// A row of the agent, with what is not there absent; what is trouble.
+    /// A row of the agent is read, with `null` as absent, and trouble is recognised.
     #[test]
     fn rows_are_read() {
         let text = r#"{"binding":"ab","app":"web","url":"syslog://h:1","state":"retrying","since":"2026-01-03T10:11:12.345Z",

@@ -1,5 +1,5 @@
-//! `drains.json`: the drains that were added by hand. Closed to others, replaced as a whole, changed by one command at a
-//! time.
+//! `drains.json`: the drains that `weir drain add` added. Only the owner can read it, it is replaced atomically, and a lock lets one
+//! command at a time change it.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,17 +11,18 @@ use weir_files::Readers;
 use crate::failure::Failure;
 use crate::state::StateDir;
 
-/// The file, for one command. Others wait until it is dropped.
+/// Exclusive access to the file. Other commands wait until it is dropped.
 #[derive(Debug)]
 pub(super) struct Store<'s> {
     state: &'s StateDir,
-    /// Closing it frees the lock.
+    /// The locked file. Closing it frees the lock.
     _lock: File,
 }
 
 impl<'s> Store<'s> {
-    /// Takes the file; waits for another command that has it, which is a matter of milliseconds.
+    /// Locks the file. Waits for another command that has locked it, which takes milliseconds.
     pub(super) fn take(state: &'s StateDir) -> Result<Self, Failure> {
+        // A file of its own: `drains.json` is replaced, and a lock on the old file would exclude nobody.
         let path = state.drains().with_extension("lock");
         let lock = weir_files::lock(&path).map_err(|error| Failure::file(&path, &error))?;
         Ok(Self { state, _lock: lock })
@@ -38,7 +39,7 @@ impl<'s> Store<'s> {
     }
 }
 
-/// The drains as they are in the file; none if there is no file.
+/// Reads the drains; none if there is no file.
 pub(super) fn read(state: &StateDir) -> Result<StaticDrains, Failure> {
     let path = state.drains();
     match fs::read_to_string(&path) {
@@ -59,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written is read back, by everybody who may: the owner.
+    /// Drains are read back, only the owner can read the file, and errors do not show its content.
     #[test]
     fn drains_are_kept_closed() {
         let base = tempfile::tempdir().expect("temporary directory");

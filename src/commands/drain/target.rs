@@ -1,4 +1,4 @@
-//! A drain as it is named on the command line: its URL, its certificates, whose lines.
+//! The arguments that describe a drain: its URL, its certificates, and the source.
 
 use std::fs;
 use std::io::Read as _;
@@ -10,13 +10,14 @@ use weir_error::ErrorKind;
 
 use crate::failure::Failure;
 
-/// Longest URL, and largest certificate file.
+/// The most bytes of a URL.
 const MAX_URL: u64 = 64 * 1024;
+/// The most bytes of a certificate file.
 const MAX_PEM: u64 = 1 << 20;
-/// Longest hostname of a message (RFC 5424).
+/// The most characters of the hostname of a message (RFC 5424 §6).
 const MAX_HOSTNAME: usize = 255;
 
-/// What is shown to the drain and trusted of it.
+/// The certificates of a drain.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Certificates")]
 pub(super) struct Certificates {
@@ -33,7 +34,7 @@ pub(super) struct Certificates {
     ca: Option<PathBuf>,
 }
 
-/// The URL of a drain, or `-` to read it from standard input, where nobody sees what is secret in it.
+/// Returns the URL of a drain. `-` reads it from standard input, so that its secrets are not in the list of processes.
 pub(super) fn url(text: &str) -> Result<String, Failure> {
     if text != "-" {
         return Ok(text.to_owned());
@@ -47,7 +48,7 @@ pub(super) fn url(text: &str) -> Result<String, Failure> {
     Ok(url.trim().to_owned())
 }
 
-/// The drain of `source_id` at `url`, and the binding that the syslog agent makes of it.
+/// Returns the drain of `source_id` at `url`, and the binding that the syslog agent derives from it.
 pub(super) fn drain(
     url: &str,
     source_id: &str,
@@ -67,14 +68,14 @@ pub(super) fn drain(
         key: pem(&certificates.key)?,
         ca: pem(&certificates.ca)?,
     };
-    // Its own error first: it says more than that of the binding.
+    // The error of the URL parser is more precise than that of the binding.
     DrainUrl::parse(url).map_err(|error| invalid(&error.to_string()))?;
     let binding = drain.binding().map_err(|refusal| invalid(&refusal.text))?;
     Ok((drain, binding))
 }
 
 fn invalid(text: &str) -> Failure {
-    // The contract's texts are sentences for an app's log.
+    // These texts are sentences with a full stop, because they also appear in an app's log.
     let text = text.trim_end_matches('.');
     Failure::new(ErrorKind::InvalidInput, format!("drain: {text}")).with_hint(
         "a drain is syslog://HOST:PORT, syslog-tls://HOST:PORT, https://HOST/PATH or https-batch://HOST/PATH; in a shell put \
@@ -82,7 +83,7 @@ fn invalid(text: &str) -> Failure {
     )
 }
 
-/// What goes into the head of a message.
+/// Checks a value for the header of a message.
 fn printable(flag: &str, value: &str) -> Result<(), Failure> {
     if !value.is_empty() && value.len() <= MAX_HOSTNAME && value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
@@ -113,7 +114,7 @@ mod tests {
         ca: None,
     };
 
-    /// What can be a drain, and what cannot and why, without what is secret in it.
+    /// Wrong drains are refused with a reason, and without the secrets of the URL.
     #[test]
     fn a_drain_is_checked() {
         let (drain, binding) = drain("https://u:hunter2@h/x?hunter2", "web", "o.s.web", &NONE).expect("valid");
@@ -139,7 +140,7 @@ mod tests {
         }
     }
 
-    /// A file that is no certificate is told as such.
+    /// A file that is not a certificate is reported.
     #[test]
     fn certificates_are_checked() {
         let base = tempfile::tempdir().expect("temporary directory");

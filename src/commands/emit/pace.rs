@@ -1,14 +1,15 @@
-//! A steady pace: the n-th line goes out no earlier than n / rate after the first.
+//! Limits the rate of lines: line n goes out no earlier than n / rate after the first.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Batches of a paced stream are small, so that lines come evenly rather than in bursts.
+/// The batches per second of a limited stream. Small batches spread the lines evenly.
 const STEPS_PER_SECOND: u64 = 50;
+/// The most lines of a batch of a limited stream.
 const LARGEST_STEP: u64 = 250;
 
-/// Spreads lines over time.
+/// Spreads lines evenly over time.
 #[derive(Debug)]
 pub(super) struct Pacer {
     rate: u64,
@@ -16,7 +17,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// `rate` lines per second; above zero.
+    /// Returns a pacer for `rate` lines per second, at least 1.
     pub(super) fn new(rate: u64) -> Self {
         Self {
             rate: rate.max(1),
@@ -24,7 +25,7 @@ impl Pacer {
         }
     }
 
-    /// How many lines go out together.
+    /// Returns the number of lines of a batch.
     pub(super) fn step(&self) -> usize {
         let step = (self.rate / STEPS_PER_SECOND).clamp(1, LARGEST_STEP);
         usize::try_from(step).unwrap_or(1)
@@ -32,6 +33,7 @@ impl Pacer {
 
     /// Waits until line number `sent` (from zero) is due.
     pub(super) async fn wait(&mut self, sent: u64) {
+        // The time begins with the first line: input that comes late is not made up for by a burst.
         let started = *self.started.get_or_insert_with(Instant::now);
         tokio::time::sleep_until(started + self.due(sent)).await;
     }
@@ -47,6 +49,7 @@ impl Pacer {
 mod tests {
     use super::*;
 
+    /// Lines are due at equal distances, and batches have a fiftieth of a second's lines.
     #[test]
     fn lines_are_spread_evenly() {
         let pacer = Pacer::new(1000);
@@ -58,6 +61,7 @@ mod tests {
         assert_eq!(Pacer::new(1_000_000).step(), 250);
     }
 
+    /// A line is not sent before it is due.
     #[tokio::test(start_paused = true)]
     async fn it_waits_for_the_line_to_be_due() {
         let mut pacer = Pacer::new(10);

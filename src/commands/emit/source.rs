@@ -1,4 +1,4 @@
-//! Where lines come from: a file or standard input, read in chunks.
+//! Reads a file or standard input in chunks.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::failure::Failure;
 
+/// The bytes of one read.
 const CHUNK: usize = 64 * 1024;
 
 /// An open file or standard input.
@@ -38,7 +39,7 @@ impl Source {
         })
     }
 
-    /// The next bytes; empty at the end. Cancel safe: what was not returned was not taken.
+    /// Reads the next bytes; none at the end. Cancel safe: a cancelled read takes no bytes.
     pub(super) async fn read(&mut self) -> Result<&[u8], Failure> {
         let length = self
             .reader
@@ -49,10 +50,11 @@ impl Source {
     }
 }
 
-/// How many bytes there are to read, where all sources are files.
+/// Returns the number of bytes to read; `None` if not all sources are files.
 pub(super) fn total_size(files: &[String]) -> Option<u64> {
     let size = |metadata: fs::Metadata| metadata.is_file().then_some(metadata.len());
     let stdin = || {
+        // A copy of the descriptor, because dropping the `File` closes it.
         let copy = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
         fs::File::from(copy).metadata().ok().and_then(size)
     };
@@ -75,7 +77,7 @@ pub(super) fn total_size(files: &[String]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A file is read to its end; its size is known before.
+    /// The size of a file is known before it is read to its end.
     #[tokio::test]
     async fn files_are_read_to_their_end() {
         let base = tempfile::tempdir().expect("temporary directory");
@@ -94,7 +96,7 @@ mod tests {
         assert_eq!(length, CHUNK + 10);
     }
 
-    /// A file that is not there is named.
+    /// A missing file is named in the error.
     #[tokio::test]
     async fn a_missing_file_is_named() {
         let failure = Source::open("/no/such.log").await.err().expect("absent");

@@ -1,4 +1,4 @@
-//! The program: its start, the signals that are passed on to it, its exit status.
+//! The child process of `weir run`: its start, the signals that are passed on to it, and its exit status.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -17,7 +17,7 @@ pub(super) struct Child {
     signals: Signals,
 }
 
-/// Those that mean the program rather than us.
+/// The signals that are passed on to the program.
 #[derive(Debug)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -28,7 +28,7 @@ struct Signals {
 
 impl Child {
     pub(super) fn spawn(command: &[String]) -> Result<Self, Failure> {
-        // Before the program is there: a signal from now on is for it.
+        // The handlers come before the program: a signal in between would otherwise end this process and leave the program.
         let signals = Signals::new().map_err(|error| Failure::io("signals cannot be handled", &error))?;
         let process = Command::new(&command[0])
             .args(&command[1..])
@@ -40,16 +40,17 @@ impl Child {
         Ok(Self { process, signals })
     }
 
-    /// The reading ends of its output.
+    /// Takes the pipes of the program's output.
     pub(super) fn take_output(&mut self) -> (ChildStdout, ChildStderr) {
         let stdout = self.process.stdout.take().expect("piped at the start, taken once");
         let stderr = self.process.stderr.take().expect("piped at the start, taken once");
         (stdout, stderr)
     }
 
-    /// Waits for its end, passing signals on; gives its exit status as a shell would.
+    /// Waits for the end of the program and passes signals on to it. Returns its exit status as a shell does.
     pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
         loop {
+            // `None` once the program was waited for: its pid may be that of another process then.
             let pid = self
                 .process
                 .id()
@@ -61,7 +62,7 @@ impl Child {
                 }
                 signal = self.signals.next() => {
                     if let Some(pid) = pid.filter(|_| !reached_it(signal)) {
-                        // Where that fails it is gone already, and its status is next.
+                        // A failure means that the program has ended. The next turn returns its status.
                         kill_process(pid, signal).ok();
                     }
                 }
@@ -70,7 +71,7 @@ impl Child {
     }
 }
 
-/// Ctrl-C and Ctrl-\ at a terminal reach every process in the foreground: the program has had it already.
+/// Whether the terminal has sent the signal to the program already. Ctrl-C and Ctrl-\ go to every process of the foreground group.
 fn reached_it(signal: rustix::process::Signal) -> bool {
     let from_keyboard = signal == rustix::process::Signal::INT || signal == rustix::process::Signal::QUIT;
     from_keyboard && rustix::termios::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -86,7 +87,7 @@ impl Signals {
         })
     }
 
-    /// The next signal for the program. Cancel safe.
+    /// Waits for the next signal for the program. Cancel safe.
     async fn next(&mut self) -> rustix::process::Signal {
         use rustix::process::Signal;
         tokio::select! {
@@ -98,7 +99,7 @@ impl Signals {
     }
 }
 
-/// The status as a shell gives it: the program's code, or 128 plus the signal that ended it.
+/// Returns the status as a shell does: the exit code, or 128 plus the number of the signal that ended the program.
 fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status
@@ -126,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// As a shell does: the code, or 128 plus the signal.
+    /// The status is the exit code, or 128 plus the number of the signal.
     #[test]
     fn exit_codes_are_those_of_a_shell() {
         assert_eq!(exit_code(ExitStatus::from_raw(0)), 0);
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
     }
 
-    /// The status comes through, of a program that exits and of one that is killed.
+    /// The status of a program that exits, and of one that is killed, is returned.
     #[tokio::test]
     async fn the_status_is_the_programs() {
         for (script, code) in [("exit 7", 7), ("kill -TERM $$", 143)] {
@@ -143,7 +144,7 @@ mod tests {
         }
     }
 
-    /// A program that does not exist is said so, with what to try.
+    /// A missing program is reported with a hint.
     #[tokio::test]
     async fn a_missing_program_is_explained() {
         let failure = Child::spawn(&["no-such-program".to_owned()]).expect_err("absent");

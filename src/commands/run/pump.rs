@@ -1,4 +1,4 @@
-//! One stream of a program: passed through as it is, and cut into lines for the outbox.
+//! Copies one output stream of a program: unchanged to our output, and as lines into the outbox.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::client::Outbox;
 use crate::lines::{Rule, Splitter};
 use crate::terminal::note;
 
-/// What a pipe holds.
+/// The bytes of one read: the capacity of a pipe on Linux.
 const BUFFER: usize = 64 * 1024;
 
-/// Reads `from` to its end, or until `stop`, and ships what was read. Where the reader of `through` goes away, `from` is
-/// closed as well: the program gets `SIGPIPE` at its next write, as it would without us. Another failure of `through` is
-/// said, and the lines are shipped all the same.
+/// Reads `from` to its end, or until `stop`, and ships its lines. If the reader of `through` goes away, `from` is closed too, so
+/// that the program gets `SIGPIPE` at its next write, as without `weir run`. Another failure of `through` is reported, and the lines
+/// are still shipped.
 pub(super) async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut through: Option<impl AsyncWrite + Unpin>,
@@ -27,12 +27,13 @@ pub(super) async fn pump(
     let mut buffer = vec![0; BUFFER];
     let mut splitter = Splitter::new(Rule::Program);
     loop {
-        // An error on a pipe means that there will be no more, as its end does.
+        // An error of a pipe counts as its end.
         let length = match stop.unless_requested(from.read(&mut buffer)).await {
             Some(Ok(length)) if length > 0 => length,
             _ => break,
         };
         let bytes = &buffer[..length];
+        // Before the bytes are passed on: a slow reader of our output must not delay the log.
         splitter.push(bytes, |line| outbox.offer(line, stream));
         let Some(writer) = &mut through else { continue };
         let written = async {

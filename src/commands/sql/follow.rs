@@ -1,7 +1,7 @@
-//! `weir sql --follow`: rows as they arrive, an object per line, until Ctrl-C.
+//! `weir sql --follow`: prints rows as they arrive, one JSON object per line, until Ctrl-C.
 //!
-//! Between rows the log cache says what is not a row in objects whose key no column can have: `$missed` (rows that came
-//! while we were too slow), `$error` and `$end`. Those go to standard error, so that the output is rows only.
+//! Between rows, the log cache sends remarks, whose keys no column can have: `$missed` (rows that a slow reader has missed),
+//! `$error` and `$end`. They go to standard error, so that the output has only rows.
 
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -9,15 +9,15 @@ use weir_error::ErrorKind;
 use weir_net::AnswerBody;
 
 use super::Query;
-use crate::client::{Stack, again};
+use crate::client::{Stack, reconnect};
 use crate::failure::Failure;
 use crate::state::StateDir;
 use crate::terminal::{Output, note, thousands};
 
-/// How every line begins that is not a row.
+/// The beginning of a line that is a remark.
 const REMARK: &[u8] = b"{\"$";
 
-/// Prints rows as they come; connects again when the log cache restarts.
+/// Prints rows as they arrive. Reconnects when the log cache restarts.
 pub(super) async fn run(state: &StateDir, query: &Query, output: &mut Output) -> Result<(), Failure> {
     let mut body = query.send(&Stack::find(state)?).await?.into_body();
     loop {
@@ -25,12 +25,14 @@ pub(super) async fn run(state: &StateDir, query: &Query, output: &mut Output) ->
         note(&format!(
             "weir: {why}, connecting again; what arrives meanwhile is not shown"
         ));
-        body = again(state, async |stack| query.send(&stack).await).await?.into_body();
+        body = reconnect(state, async |stack| query.send(&stack).await)
+            .await?
+            .into_body();
         note("weir: connected again");
     }
 }
 
-/// Prints what comes until it ends; gives the reason where connecting again may help.
+/// Prints rows until the answer ends. Returns the reason of an end after which reconnecting may help.
 async fn print(body: &mut AnswerBody, output: &mut Output) -> Result<String, Failure> {
     let mut lines = Lines::default();
     while let Some(frame) = body.frame().await {
@@ -55,7 +57,7 @@ async fn print(body: &mut AnswerBody, output: &mut Output) -> Result<String, Fai
     Ok("the answer ended".to_owned())
 }
 
-/// Says what is no row; gives the reason if it is the end.
+/// Prints a remark. Returns the reason if it announces the end.
 fn remark(line: &[u8]) -> Result<Option<String>, Failure> {
     let remark: Value = serde_json::from_slice(line).unwrap_or_default();
     if let Some(missed) = remark["$missed"].as_u64() {
@@ -74,7 +76,7 @@ fn remark(line: &[u8]) -> Result<Option<String>, Failure> {
     Ok(remark.get("$end").map(|_| "the log cache stopped".to_owned()))
 }
 
-/// Whole lines out of pieces.
+/// Joins pieces of an answer into lines.
 #[derive(Debug, Default)]
 struct Lines {
     partial: Vec<u8>,
@@ -82,7 +84,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Gives each complete line to `take`; a reason that it gives is kept.
+    /// Passes each complete line to `take`, and keeps a reason that it returns.
     fn push(
         &mut self,
         mut data: &[u8],
@@ -105,7 +107,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// Lines are whole however they were cut on the way.
+    /// Lines are complete, wherever the pieces were cut.
     #[test]
     fn lines_are_whole() {
         let (mut lines, mut seen) = (Lines::default(), Vec::new());
@@ -120,7 +122,7 @@ mod tests {
         assert_eq!(seen, ["{\"a\":1}", "{\"a\":2}"]);
     }
 
-    /// What is no row ends the stream, fails it, or is just said.
+    /// A remark is printed, ends the stream, or fails it.
     #[test]
     fn remarks_are_understood() {
         assert_eq!(remark(br#"{"$missed":12}"#).expect("just said"), None);

@@ -1,4 +1,4 @@
-//! One question over HTTP: `POST /v1/sql` with a JSON body and a token.
+//! A query over HTTPS: `POST /v1/sql` with a JSON body and a token.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::client::{Stack, http as client};
 use crate::commands::token;
 use crate::failure::Failure;
 
-/// An answer that is taken as a whole is no longer.
+/// The most bytes of an answer that is read as a whole.
 const MAX_TEXT: usize = 16 << 20;
 
-/// How rows are printed.
+/// The format of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// A grid for people
@@ -46,33 +46,33 @@ impl Format {
     }
 }
 
-/// Who asks, which decides what is seen.
+/// The caller of a query, whose token decides which rows are visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// Who is logged in; else the operator.
+pub(crate) enum Caller {
+    /// The user who is logged in, or else the operator.
     User,
-    /// Whoever runs the stack: sees everything.
+    /// The operator, who sees all rows.
     Operator,
 }
 
-/// A question.
+/// A query.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
     pub(crate) sql: String,
     pub(crate) format: Format,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_rows: Option<u64>,
-    /// The answer has no end: rows as they arrive.
+    /// Whether rows are sent as they arrive, without an end.
     pub(crate) follow: bool,
-    /// A table shows all of each cell, however wide.
+    /// Whether a table shows all of each cell.
     pub(crate) wide: bool,
-    /// Columns of the terminal: a table that is wider is written record by record.
+    /// The columns of the terminal. A wider table is written record by record.
     pub(crate) width: Option<usize>,
-    pub(crate) asker: Asker,
+    pub(crate) caller: Caller,
 }
 
 impl Query {
-    /// A question of the operator's.
+    /// Returns a query of the operator.
     pub(crate) fn new(sql: impl Into<String>, format: Format) -> Self {
         Self {
             sql: sql.into(),
@@ -82,15 +82,15 @@ impl Query {
             follow: false,
             wide: false,
             width: None,
-            asker: Asker::Operator,
+            caller: Caller::Operator,
         }
     }
 
-    /// A user's question whose answer has no end.
+    /// Returns a query of the user whose rows are sent as they arrive.
     pub(crate) fn following(sql: impl Into<String>) -> Self {
         Self {
             follow: true,
-            asker: Asker::User,
+            caller: Caller::User,
             ..Self::new(sql, Format::Ndjson)
         }
     }
@@ -100,7 +100,7 @@ impl Query {
         self
     }
 
-    /// Asks; the answer comes as a stream of bytes in the wanted format.
+    /// Sends the query. The answer is a stream of bytes in the format of the query.
     pub(crate) async fn send(&self, stack: &Stack) -> Result<Response<AnswerBody>, Failure> {
         let response = client::send(&stack.tls, self.request(stack).await?).await?;
         if response.status().is_success() {
@@ -110,15 +110,15 @@ impl Query {
         Err(refused(status, &client::error_text(response).await))
     }
 
-    /// Asks, and waits for the whole answer: for short ones.
+    /// Sends the query and reads the whole answer, of at most 16 MiB.
     pub(crate) async fn text(&self, stack: &Stack) -> Result<String, Failure> {
         client::text(self.send(stack).await?, MAX_TEXT).await
     }
 
     async fn request(&self, stack: &Stack) -> Result<Request<Bytes>, Failure> {
-        let token = match self.asker {
-            Asker::User => token::current(&stack.state).await?,
-            Asker::Operator => token::operator(&stack.state)?,
+        let token = match self.caller {
+            Caller::User => token::current(&stack.state).await?,
+            Caller::Operator => token::operator(&stack.state)?,
         };
         Request::post(format!("{}/v1/sql", stack.endpoints.address("sql_http")?))
             .header(header::CONTENT_TYPE, "application/json")
@@ -148,7 +148,7 @@ impl Query {
     }
 }
 
-/// What the server says instead of rows: `{"error": "…", "hint": "…"}`.
+/// Returns the failure of an error answer `{"error": "…", "hint": "…"}`.
 fn refused(status: StatusCode, text: &str) -> Failure {
     let kind = ErrorKind::from_http(status).unwrap_or(ErrorKind::Internal);
     let parsed: Option<Value> = serde_json::from_str(text).ok();
@@ -176,6 +176,7 @@ fn refused(status: StatusCode, text: &str) -> Failure {
 mod tests {
     use super::*;
 
+    /// The body has the options of the query, and no others.
     #[test]
     fn the_body_says_what_was_asked() {
         let query = Query {
@@ -193,7 +194,7 @@ mod tests {
         );
     }
 
-    /// Errors of the server are printed as our own, with their hints.
+    /// Errors of the server become failures with their hints.
     #[test]
     fn refusals_keep_their_hint() {
         let failure = refused(

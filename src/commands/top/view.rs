@@ -1,4 +1,4 @@
-//! Two looks, side by side, as a table.
+//! Compares two samples of the stack as a table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use weir_proto::logcache_v1::MetaInfo;
 use crate::stack::Counts;
 use crate::terminal::thousands;
 
-/// One look at the stack.
+/// The state of the stack at one time.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,
@@ -17,7 +17,7 @@ pub(super) struct Sample {
     pub(super) drops: Vec<(String, u64)>,
 }
 
-/// A source between two looks.
+/// A source between two samples.
 #[derive(Debug)]
 struct Row<'a> {
     source: &'a str,
@@ -27,7 +27,7 @@ struct Row<'a> {
     dropped: u64,
 }
 
-/// The busiest sources first; those that lost something before equally quiet ones.
+/// Returns the lines of the table: the busiest sources first, and of equally busy ones those with the most losses.
 pub(super) fn table(before: &Sample, now: &Sample, rows: usize) -> Vec<String> {
     let millis = u64::try_from(now.at.duration_since(before.at).as_millis())
         .unwrap_or(u64::MAX)
@@ -51,7 +51,7 @@ pub(super) fn table(before: &Sample, now: &Sample, rows: usize) -> Vec<String> {
             }
         })
         .collect();
-    // Of these nothing ever arrived.
+    // The log cache does not know these sources, because none of their envelopes arrived.
     table.extend(dropped.into_iter().map(|(source, dropped)| Row {
         source,
         rate: 0,
@@ -92,7 +92,7 @@ pub(super) fn table(before: &Sample, now: &Sample, rows: usize) -> Vec<String> {
     lines
 }
 
-/// Everything that ever arrived of a source.
+/// Returns the number of all envelopes of a source that arrived.
 fn seen(info: &MetaInfo) -> u64 {
     unsigned(info.count).saturating_add(unsigned(info.expired))
 }
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// The busiest is first; eviction does not hide its rate; who only lost is there too.
+    /// The busiest source is first, expired envelopes count for its rate, and a source with losses only is listed.
     #[test]
     fn the_busiest_is_first() {
         let start = clock::instant();

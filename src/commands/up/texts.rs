@@ -1,4 +1,4 @@
-//! What `weir up` says when it is up, and when it is done.
+//! The texts of `weir up` after the start and after the stop.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::stack::{Counts, Plan};
 use crate::state::{Endpoints, shell_quoted};
 use crate::terminal::thousands;
 
-/// Getting started: every command works by copy and paste in another terminal of this directory.
+/// Returns the text after the start. Its commands can be pasted into another terminal in the same directory.
 pub(super) fn welcome(plan: &Plan, processes: bool, took: Duration) -> String {
     let weir = format!("{}{}", program(), plan.state.as_flag());
     let how = if processes {
@@ -49,7 +49,7 @@ Endpoints are in {}, the operator's token is printed by `{weir} token`.
     )
 }
 
-/// The first user, whose password is shown once.
+/// Returns the text about the administrator, whose password is shown only at the first start.
 pub(super) fn administrator(endpoints: &Endpoints) -> String {
     let user = &endpoints.admin_user;
     let password = endpoints.admin_password.as_deref().unwrap_or("(its file is gone)");
@@ -59,8 +59,8 @@ pub(super) fn administrator(endpoints: &Endpoints) -> String {
     )
 }
 
-/// The counts of this run.
-pub(super) fn farewell(counts: &Counts) -> String {
+/// Returns the text after the stop: the counts of this run.
+pub(super) fn final_counts(counts: &Counts) -> String {
     let mut text = format!(
         "weir is down: {} envelopes in, {} out, {} dropped",
         thousands(counts.received),
@@ -74,8 +74,7 @@ pub(super) fn farewell(counts: &Counts) -> String {
     text
 }
 
-/// How a user starts this program again: by name where the shell would find the same file, else by its path, relative
-/// where that is shorter.
+/// Returns the word with which a shell starts this program: its name if it is on `PATH`, or else its path.
 fn program() -> String {
     let Ok(executable) = env::current_exe() else {
         return "weir".to_owned();
@@ -101,15 +100,16 @@ fn program() -> String {
 mod tests {
     use super::*;
 
+    /// The text has the counts of envelopes.
     #[test]
-    fn a_farewell_adds_up() {
+    fn the_final_counts_are_shown() {
         let counts = Counts {
             received: 1200,
             delivered: 3600,
             ..Counts::default()
         };
         assert_eq!(
-            farewell(&counts),
+            final_counts(&counts),
             "weir is down: 1,200 envelopes in, 3,600 out, 0 dropped"
         );
     }

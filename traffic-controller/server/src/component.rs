@@ -1,10 +1,11 @@
 //! The traffic controller as one component of a stack: its names, ports, needs and configuration.
 
+use weir_auth::StartError;
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
 use weir_flow::LogContext;
 use weir_tls::IdentityFiles;
 
-use crate::{Config, Error, RawConfig, Server};
+use crate::{Config, RawConfig, Server};
 
 impl Component for Server {
     const DESCRIPTION: Description = Description {
@@ -19,7 +20,7 @@ impl Component for Server {
     type RawConfig = RawConfig;
     type Config = Config;
     type Context = LogContext;
-    type Error = Error;
+    type Error = StartError;
 
     fn configuration(layout: &Layout, identity: IdentityFiles) -> Result<RawConfig, UnknownPort> {
         Ok(RawConfig {
@@ -34,11 +35,11 @@ impl Component for Server {
         })
     }
 
-    async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
+    async fn bind(config: Config, context: LogContext) -> Result<Self, StartError> {
         Self::bind(config, context).await
     }
 
-    async fn run(self) -> Result<(), Error> {
+    async fn run(self) -> Result<(), StartError> {
         self.run().await
     }
 }

@@ -27,7 +27,6 @@
 
 mod component;
 mod config;
-mod error;
 mod http;
 mod metrics;
 mod server;
@@ -35,5 +34,4 @@ mod stream;
 mod websocket;
 
 pub use config::{Config, RawConfig, RawLimits, RawTimeouts};
-pub use error::Error;
 pub use server::Server;

@@ -9,17 +9,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use weir_auth::{Authorizer, Gate, Quota};
+use weir_auth::{Authorizer, Gate, Quota, StartError};
 use weir_flow::LogContext;
 use weir_net::{Connection, Connections, Target, listen};
 use weir_rpc::subscriber::Dopplers;
 use weir_service::{Context, Shutdown};
 use weir_tls::{ALPN_HTTP1, ClientTls, IdentityFiles, ServerTls};
 
+use crate::Config;
 use crate::http::service::Service;
 use crate::metrics::Metrics;
 use crate::stream::host::StreamHost;
-use crate::{Config, Error};
 
 /// The name that a doppler's certificate must carry (logging §1).
 const DOPPLER: &str = "doppler";
@@ -40,8 +40,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificates and the token file, opens the port, and begins to fetch UAA's keys.
-    pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
+    /// Reads the certificates and the token file, begins to fetch UAA's keys, and opens the port.
+    pub async fn bind(config: Config, context: LogContext) -> Result<Self, StartError> {
         let authorizer = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         Self::with_authorizer(config, context, authorizer).await
     }
@@ -52,7 +52,7 @@ impl Server {
         config: Config,
         context: LogContext,
         authorizer: Arc<dyn Authorizer>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StartError> {
         let tls = ServerTls::public_knowing(&IdentityFiles {
             ca: config.identity.ca.clone(),
             cert: config.cert.clone(),
@@ -79,9 +79,9 @@ impl Server {
         self.address
     }
 
-    /// Serves until shutdown is requested. Then every stream writes the envelopes that it has and closes with status
-    /// 1000, and the subscriptions end after that.
-    pub async fn run(self) -> Result<(), Error> {
+    /// Serves until shutdown is requested; then every stream writes what it holds and closes with 1000, and the
+    /// subscriptions end behind them.
+    pub async fn run(self) -> Result<(), StartError> {
         let Self {
             listener,
             tls,

@@ -50,6 +50,7 @@ mod quota;
 pub mod revocation;
 pub mod rights;
 mod rules;
+mod start;
 mod static_token;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -64,5 +65,6 @@ pub use gate::{Gate, OpenError};
 pub use https::HttpsIssuer;
 pub use once::{OnceError, check_once};
 pub use quota::{Quota, Share};
+pub use start::StartError;
 pub use static_token::{StaticToken, TokenError};
 pub use verifier::{Verifier, VerifierStats};

@@ -1,8 +1,8 @@
-//! Who may do something costly now: so many at a time, and a line of bounded length behind them.
+//! Admission to costly work: a limited number of callers work at a time, and a limited number wait for their turn.
 //!
-//! A [`Gate`] bounds what all callers do together. [`PerCaller`] has a gate for each name that is in use, so that attempts
-//! as one user or client do not take all places of the gate behind it: four at a time, sixteen that wait for those in their
-//! order, and not for ever.
+//! An [`AdmissionQueue`] limits all callers together. [`PerCaller`] has one queue for each user or client with attempts
+//! under way, so that the attempts of one of them cannot fill the common queue: 4 run at a time, 16 wait in the order of
+//! their arrival, each for at most 10 s.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,50 +12,51 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most attempts under way for one caller.
-const MOST_PER_CALLER: usize = 4;
+/// The number of attempts of one caller that run at a time.
+const RUNNING_PER_CALLER: usize = 4;
 
-/// Most attempts that wait for those of one caller.
+/// The number of attempts of one caller that wait for a turn; further ones are refused.
 const WAITING_PER_CALLER: usize = 16;
 
-/// How long an attempt waits for those of its own caller.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time that an attempt waits for a turn of its caller.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// A semaphore whose line has an end.
+/// A semaphore with a limited number of waiting callers.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AdmissionQueue {
     turns: Arc<Semaphore>,
     /// The number of attempts that have a turn or wait for one.
     entered: AtomicUsize,
-    most: usize,
+    /// The limit of `entered`.
+    capacity: usize,
 }
 
-/// A place in the line of a gate; given up when dropped.
+/// A place in an [`AdmissionQueue`], running or waiting. Dropping it frees the place.
 #[derive(Debug)]
 struct Place {
-    gate: Arc<Gate>,
+    queue: Arc<AdmissionQueue>,
 }
 
-/// A turn, and the place that led to it; given back when dropped.
+/// The right to run now. Dropping it lets the next caller run.
 #[derive(Debug)]
 pub struct Turn {
     _permit: OwnedSemaphorePermit,
     _place: Place,
 }
 
-impl Gate {
-    /// Returns a gate for `running` turns at a time, and `waiting` callers that wait for one.
+impl AdmissionQueue {
+    /// Returns a queue in which `running` callers have a turn at a time, and `waiting` callers wait for one.
     pub fn new(running: usize, waiting: usize) -> Arc<Self> {
         Arc::new(Self {
             turns: Arc::new(Semaphore::new(running)),
             entered: AtomicUsize::new(0),
-            most: running.saturating_add(waiting),
+            capacity: running.saturating_add(waiting),
         })
     }
 
-    /// Waits for a turn, in the order of the callers; `None` at once if the line is full, or when the gate is closed.
+    /// Waits for a turn, in the order of arrival. Returns `None` at once if the queue is full or closed.
     ///
-    /// Cancel safe: who stops waiting leaves the line.
+    /// Cancel safe: a dropped call leaves the queue.
     pub async fn take(self: &Arc<Self>) -> Option<Turn> {
         self.enter()?.turn().await
     }
@@ -65,21 +66,25 @@ impl Gate {
         self.entered.load(Ordering::Relaxed)
     }
 
-    /// Gives no more turns. Those that are taken go on.
+    /// Closes the queue: waiting callers get `None`, and turns that were given stay valid.
     pub fn close(&self) {
         self.turns.close();
     }
 
     fn enter(self: &Arc<Self>) -> Option<Place> {
+        // The place exists before the check, so that dropping it takes the count back if the queue is full. The counter
+        // guards no other memory, so `Relaxed` is enough.
         let before = self.entered.fetch_add(1, Ordering::Relaxed);
-        let place = Place { gate: Arc::clone(self) };
-        (before < self.most).then_some(place)
+        let place = Place {
+            queue: Arc::clone(self),
+        };
+        (before < self.capacity).then_some(place)
     }
 }
 
 impl Place {
     async fn turn(self) -> Option<Turn> {
-        let permit = Arc::clone(&self.gate.turns).acquire_owned().await.ok()?;
+        let permit = Arc::clone(&self.queue.turns).acquire_owned().await.ok()?;
         Some(Turn {
             _permit: permit,
             _place: self,
@@ -89,60 +94,63 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gate.entered.fetch_sub(1, Ordering::Relaxed);
+        self.queue.entered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A gate for each caller of whom something is under way. Clones share them.
+/// One [`AdmissionQueue`] for each caller that has attempts under way. Clones share the queues.
 #[derive(Debug, Clone, Default)]
 pub struct PerCaller {
-    gates: Arc<Mutex<HashMap<String, Arc<Gate>>>>,
+    queues: Arc<Mutex<HashMap<String, Arc<AdmissionQueue>>>>,
 }
 
-/// A caller's gate among the others; it goes with the last of its turns and places.
+/// Removes the queue of a caller when it is dropped and the queue is empty.
 #[derive(Debug)]
-struct Seat {
+struct CallerEntry {
     all: PerCaller,
     caller: String,
 }
 
-/// A turn of a caller; given back when dropped.
+/// A turn of one caller. Dropping it lets the next attempt of that caller run.
 #[derive(Debug)]
 pub struct CallerTurn {
-    // Dropped in this order: an empty gate is one that nobody needs.
+    // Fields are dropped in the order of declaration: the turn leaves the queue first, so that `CallerEntry` sees whether
+    // the queue is empty.
     _turn: Turn,
-    _seat: Seat,
+    _entry: CallerEntry,
 }
 
 impl PerCaller {
-    /// Waits for a turn of `caller`; `None` if too many wait for this caller, or it takes too long.
+    /// Waits for a turn of `caller`. Returns `None` at once if too many attempts of that caller wait, and after 10 s without
+    /// a turn.
     ///
-    /// Cancel safe: who stops waiting leaves the line.
+    /// Cancel safe: a dropped call leaves the queue.
     pub async fn take(&self, caller: &str) -> Option<CallerTurn> {
         let place = {
-            let mut gates = self.gates.lock();
-            let gate = gates
+            // The place is taken under the lock of the map: otherwise the queue could be removed as empty in between.
+            let mut queues = self.queues.lock();
+            let queue = queues
                 .entry(caller.to_owned())
-                .or_insert_with(|| Gate::new(MOST_PER_CALLER, WAITING_PER_CALLER));
-            gate.enter()?
+                .or_insert_with(|| AdmissionQueue::new(RUNNING_PER_CALLER, WAITING_PER_CALLER));
+            queue.enter()?
         };
-        let seat = Seat {
+        let entry = CallerEntry {
             all: self.clone(),
             caller: caller.to_owned(),
         };
-        let turn = tokio::time::timeout(PATIENCE, place.turn()).await.ok()??;
+        let turn = tokio::time::timeout(MAX_WAIT, place.turn()).await.ok()??;
         Some(CallerTurn {
             _turn: turn,
-            _seat: seat,
+            _entry: entry,
         })
     }
 }
 
-impl Drop for Seat {
+impl Drop for CallerEntry {
     fn drop(&mut self) {
-        let mut gates = self.all.gates.lock();
-        if gates.get(&self.caller).is_some_and(|gate| gate.entered() == 0) {
-            gates.remove(&self.caller);
+        let mut queues = self.all.queues.lock();
+        if queues.get(&self.caller).is_some_and(|queue| queue.entered() == 0) {
+            queues.remove(&self.caller);
         }
     }
 }
@@ -153,32 +161,31 @@ mod tests {
 
     use super::*;
 
-    /// So many have a turn, so many wait, and the rest are refused at once; whoever gives up makes room, and a closed gate
-    /// lets nobody in.
+    /// A full queue refuses at once, a caller that stops waiting makes room, and a closed queue gives no turn.
     #[tokio::test]
-    async fn a_line_has_an_end() {
-        let gate = Gate::new(1, 1);
-        let turn = gate.take().now_or_never().unwrap().unwrap();
-        let mut waiting = Box::pin(gate.take());
+    async fn a_full_queue_refuses() {
+        let queue = AdmissionQueue::new(1, 1);
+        let turn = queue.take().now_or_never().unwrap().unwrap();
+        let mut waiting = Box::pin(queue.take());
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(gate.take().now_or_never().unwrap().is_none(), "the line is full");
-        assert_eq!(gate.entered(), 2);
+        assert!(queue.take().now_or_never().unwrap().is_none(), "the queue is full");
+        assert_eq!(queue.entered(), 2);
         drop(waiting);
-        let mut waiting = Box::pin(gate.take());
+        let mut waiting = Box::pin(queue.take());
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(turn);
         drop(waiting.await.unwrap());
-        gate.close();
-        assert!(gate.take().await.is_none());
-        assert_eq!(gate.entered(), 0);
+        queue.close();
+        assert!(queue.take().await.is_none());
+        assert_eq!(queue.entered(), 0);
     }
 
-    /// Four at once for one caller, some that wait for them, any number of callers, and nothing stays behind.
+    /// Four attempts of one caller run and sixteen wait, other callers are not affected, and no queue is left at the end.
     #[tokio::test(start_paused = true)]
-    async fn four_at_once() {
+    async fn attempts_of_one_caller_are_limited() {
         let callers = PerCaller::default();
         let mut taken = Vec::new();
-        for _ in 0..MOST_PER_CALLER {
+        for _ in 0..RUNNING_PER_CALLER {
             taken.push(callers.take("a").now_or_never().unwrap().unwrap());
         }
         let mut waiting: Vec<_> = (0..WAITING_PER_CALLER).map(|_| Box::pin(callers.take("a"))).collect();
@@ -187,20 +194,20 @@ mod tests {
         }
         assert!(
             callers.take("a").now_or_never().unwrap().is_none(),
-            "the line has an end"
+            "the queue of the caller is full"
         );
         let other = callers.take("b").now_or_never().unwrap().unwrap();
-        // Whoever came first is next; whoever gives up makes room.
+        // The first to arrive runs next, and one that stops waiting makes room.
         taken.pop();
         assert!(waiting[1].as_mut().now_or_never().is_none());
         let next = waiting.remove(0).now_or_never().unwrap().unwrap();
         waiting.pop();
         let mut late = Box::pin(callers.take("a"));
         assert!(late.as_mut().now_or_never().is_none());
-        // Not for ever.
+        // With paused time, the wait ends at its limit.
         assert!(late.await.is_none());
         assert!(waiting.remove(0).await.is_none());
         drop((taken, next, waiting, other));
-        assert!(callers.gates.lock().is_empty());
+        assert!(callers.queues.lock().is_empty());
     }
 }

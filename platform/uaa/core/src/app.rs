@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests of a UAA share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::revoked::Revoked;
 use crate::secret_cache::SecretCache;
 
-/// What all requests share. Clones are of the same UAA.
+/// The state that all requests of a UAA share. Clones share it.
 #[derive(Debug, Clone)]
 pub struct App(Arc<Inner>);
 
@@ -33,17 +33,17 @@ pub struct Inner {
     pub has_own_name: bool,
     /// The database.
     pub store: Store,
-    /// The keys that sign.
+    /// The keys that sign tokens.
     pub keys: Keys,
-    /// The revocations.
+    /// The revoked tokens.
     pub revoked: Revoked,
-    /// The threads that hash.
+    /// The threads that hash passwords and secrets.
     pub hasher: Hasher,
-    /// Signs and seals what only we read: CSRF tokens, consent forms.
+    /// The key that signs and seals data which only this UAA reads, such as CSRF tokens and consent forms.
     pub master: MasterKey,
-    /// The client secrets that were right a moment ago.
+    /// The client secrets that were verified a short time ago.
     pub secrets: SecretCache,
-    /// Attempts under way, by user name or client.
+    /// The limits of attempts under way, by user name or client.
     pub callers: PerCaller,
     /// The external providers.
     pub providers: Providers,
@@ -51,11 +51,11 @@ pub struct Inner {
     pub metrics: Metrics,
     /// The clock by which tokens and sessions end.
     pub clock: Clock,
-    /// Whether the component is to stop.
+    /// The request to stop the component.
     pub shutdown: Shutdown,
-    /// Places for those who wait for revocations.
+    /// The permits of requests that wait for new revocations.
     pub waiting: Semaphore,
-    /// The groups that every user is in, by name.
+    /// The ids of the groups that every user is in, by name.
     pub default_groups: BTreeMap<String, String>,
 }
 
@@ -68,19 +68,21 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// Returns what all requests share, of these parts.
+    /// Returns the shared state made of these parts.
     pub fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
     }
 
-    /// Seconds since 1970, the unit of tokens.
+    /// Returns the time in seconds since 1970, the unit of tokens.
     pub fn now(&self) -> i64 {
         self.clock.now_nanos() / 1_000_000_000
     }
 
-    /// The groups that a user is in: those that everybody is in, their own, and those that these are in.
+    /// Returns the groups that a user is in: the default groups, those with the user as a member, and the groups that contain
+    /// one of these.
     pub async fn memberships(&self, user: &User) -> Result<BTreeSet<Membership>, DbError> {
         let mut groups = self.store.memberships(&user.id).await?;
+        // Default groups have no rows for their members: a row for each user would have to be written for each new group.
         for (name, id) in &self.default_groups {
             if !groups.iter().any(|group| group.id == *id) {
                 groups.insert(Membership {
@@ -93,7 +95,7 @@ impl App {
         Ok(groups)
     }
 
-    /// The scopes that a user's groups give.
+    /// Returns the scopes that the groups of a user give: their names.
     pub async fn scopes_of(&self, user: &User) -> Result<BTreeSet<String>, DbError> {
         let groups = self.memberships(user).await?;
         Ok(groups.into_iter().map(|group| group.display_name).collect())

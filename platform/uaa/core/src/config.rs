@@ -18,76 +18,77 @@ pub use weir_platform_uaa_store::LockoutConfig;
 /// The validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to serve HTTPS.
+    /// The address on which HTTPS is served.
     pub listen: ListenAddr,
-    /// The certificate shown to everybody.
+    /// The certificate that every client is shown.
     pub identity: RawIdentity,
-    /// The address that clients know, without a slash at its end; empty until it listens, if it is to be that.
+    /// The URL that clients know, without a slash at its end. It is empty until the port is open if the configuration does
+    /// not name one; see [`Config::listens_on`].
     pub external_url: String,
-    /// The address of the login pages, without a slash at its end.
+    /// The URL of the login pages, without a slash at its end.
     pub login_url: String,
-    /// Where users, clients and tokens are kept.
+    /// The database of users, clients and tokens.
     pub database: DatabaseUrl,
-    /// The first user, who may do everything.
+    /// The name of the administrator, who may do everything.
     pub admin_user: String,
-    /// The file with that user's password.
+    /// The file with the first password of the administrator.
     pub admin_password_file: PathBuf,
-    /// The file with the secrets of the clients that are there from the start.
+    /// The file with the secrets of the clients that a first start creates.
     pub client_secrets_file: PathBuf,
     /// The file with the key that seals signing keys in the database.
     pub master_key_file: PathBuf,
-    /// How long tokens are good for.
+    /// The life times of tokens.
     pub tokens: TokensConfig,
-    /// How long a browser stays logged in without a request.
+    /// The time without a request after which a browser session ends.
     pub session_idle: Duration,
-    /// How long a browser stays logged in at most.
+    /// The longest time that a browser session lasts.
     pub session_longest: Duration,
-    /// What happens after repeated failures to log in.
+    /// The limits of failed logins.
     pub lockout: LockoutConfig,
-    /// Fewest characters of a password.
+    /// The fewest characters of a new password.
     pub shortest_password: usize,
-    /// How passwords are stored.
+    /// The parameters of password hashes.
     pub hashing: HashingConfig,
-    /// What its port takes.
+    /// The limits of the connections to the port.
     pub port: PortLimits,
-    /// External OpenID Connect providers.
+    /// The external OpenID Connect providers.
     pub providers: Vec<Provider>,
 }
 
-/// How long tokens are good for.
+/// The life times of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokensConfig {
-    /// An access token, unless its client says otherwise.
+    /// The life time of an access token whose client names none.
     pub access: Duration,
-    /// The longest that a client may say.
+    /// The longest life time of an access token that a client may have.
     pub longest_access: Duration,
-    /// A refresh token, unless its client says otherwise.
+    /// The life time of a refresh token whose client names none.
     pub refresh: Duration,
-    /// Whether a refresh token is good for one refresh only.
+    /// Whether a refresh token can be used only once.
     pub rotate_refresh: bool,
-    /// An authorization code.
+    /// The life time of an authorization code.
     pub code: Duration,
-    /// A one-time passcode.
+    /// The life time of a one-time passcode.
     pub passcode: Duration,
-    /// When a new signing key replaces the present one.
+    /// The age at which a new key replaces the present signing key; `None` for never.
     pub key_rotation: Option<Duration>,
 }
 
-/// How passwords are stored.
+/// The parameters of password hashes (Argon2id).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashingConfig {
-    /// Memory of one hash, in KiB.
+    /// The memory of one hash, in KiB.
     pub memory_kib: u32,
-    /// Passes over it.
+    /// The passes of one hash over its memory.
     pub passes: u32,
-    /// Threads.
+    /// The number of threads that hash.
     pub threads: usize,
-    /// How many may wait.
+    /// The number of requests that may wait for a thread.
     pub queue: usize,
 }
 
 impl Config {
-    /// Takes the address of the listener for those that were left open.
+    /// Takes the address of the listener for the URLs that the configuration does not name.
     pub fn listens_on(&mut self, address: std::net::SocketAddr) {
         if self.external_url.is_empty() {
             self.external_url = format!("https://{address}");
@@ -97,15 +98,15 @@ impl Config {
         }
     }
 
-    /// Whether clients know us by a name that is ours alone: what is said of `localhost` would be said of everything on
-    /// that machine, whatever its port.
+    /// Whether the host of the external URL belongs to this UAA alone. `localhost` does not: browsers apply cookies and HSTS
+    /// to every port of the host.
     pub fn has_own_name(&self) -> bool {
         let url = Url::parse(&self.external_url).ok();
         matches!(url.as_ref().and_then(Url::host), Some(url::Host::Domain(name))
             if name != "localhost" && !name.ends_with(".localhost"))
     }
 
-    /// What tokens carry as `iss`.
+    /// Returns the issuer of tokens (`iss`).
     #[must_use]
     pub fn issuer(&self) -> String {
         format!("{}/oauth/token", self.external_url)
@@ -187,6 +188,7 @@ fn hashing(raw: &RawHashing) -> HashingConfig {
     HashingConfig {
         memory_kib: u32::try_from(raw.memory.bytes() >> 10).unwrap_or(u32::MAX),
         passes: raw.passes,
+        // Half of the cores stay free for requests that need no hash.
         threads: if raw.threads == 0 {
             (cores / 2).max(1)
         } else {
@@ -196,7 +198,7 @@ fn hashing(raw: &RawHashing) -> HashingConfig {
     }
 }
 
-/// `https://host[:port]`, as everything that we write begins.
+/// Returns the URL without its trailing slash if it is `https://host[:port]`, because paths are appended to it.
 fn base_url(text: &str) -> Result<String, &'static str> {
     const WANTED: &str = "must be `https://host` or `https://host:port`";
     let url = Url::parse(text).map_err(|_| WANTED)?;
@@ -219,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// The defaults are valid, and all that is wrong is said at once, without the secrets.
+    /// The defaults are valid, and all problems are reported together, without secrets.
     #[test]
     fn defaults_and_problems() {
         let mut config = Config::try_from(RawConfig::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Why a UAA does not run.
+//! The reasons for which a UAA cannot run.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use weir_tls::TlsError;
 
 pub use weir_platform_uaa_store::private_file::FileError;
 
-/// Why a UAA cannot start, or stopped.
+/// The reason for which a UAA cannot start, or has stopped.
 #[derive(Debug, Error)]
 pub enum Error {
     /// A port or a server failed.
@@ -25,19 +25,19 @@ pub enum Error {
     /// A private file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A signing key in the database was not sealed with our master key.
+    /// A signing key in the database was encrypted with another master key.
     #[error("signing key `{kid}` was sealed with another master key")]
     ForeignKey {
-        /// The name of the key.
+        /// The id of the key.
         kid: String,
     },
-    /// No signing key could be made.
-    #[error("no signing key can be made")]
+    /// No signing key could be created.
+    #[error("signing key cannot be created")]
     NoKey,
     /// No thread could be started.
-    #[error("no thread can be started")]
+    #[error("thread cannot be started")]
     Thread(#[source] io::Error),
-    /// Seeding needs hashes, and there are none to be had.
+    /// The first passwords and secrets cannot be hashed, because the UAA is stopping.
     #[error("passwords cannot be hashed")]
     Hashing,
     /// The settings of a provider cannot be used.

@@ -1,10 +1,11 @@
 //! Users of external OpenID Connect providers.
 //!
-//! A provider is asked by discovery, the code flow with PKCE, a nonce and a state bound to the browser that began; what
-//! it says is an id token whose signature, issuer, audience, times and nonce are checked here. Its users have its name as
-//! their origin and its `sub` as their external id; they are made at their first login, and their groups from it follow
-//! the provider at each. An id token that somebody shows as an assertion says something of groups only if it is younger than
-//! the last login.
+//! A login at a provider is the authorization-code flow with PKCE, a nonce, and a state that is bound to the browser. The
+//! provider answers with an id token, whose signature, issuer, audience, times and nonce are checked here.
+//!
+//! A user of a provider has the provider's name as origin and the claim `sub` as external id. The first login creates the user,
+//! and each login updates the user's mapped groups. An id token that is used as an assertion updates groups only if it was
+//! issued after the last login.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// Returns the providers of a configuration. Each is asked for the first time when somebody logs in there.
+    /// Returns the providers of a configuration. A provider is first contacted when a user logs in there.
     pub fn new(configs: &[config::Provider], callback_base: &str, clock: &Clock) -> Result<Self, Error> {
         let list = configs
             .iter()
@@ -45,26 +46,27 @@ impl Providers {
         self.list.iter().map(Arc::as_ref)
     }
 
-    /// Returns the provider of this name.
+    /// Returns the provider with this name.
     pub fn by_name(&self, name: &str) -> Option<&Provider> {
         self.iter().find(|provider| provider.name() == name)
     }
 
-    /// Returns the provider whose tokens say this in `iss`.
+    /// Returns the provider with this issuer, the claim `iss` of its tokens.
     pub fn by_issuer(&self, issuer: &str) -> Option<&Provider> {
         self.iter().find(|provider| provider.issuer() == issuer)
     }
 }
 
 impl App {
-    /// The user here that an identity there is; made if there is none yet.
+    /// Returns the user with this identity at the provider. A user who does not exist yet is created.
     pub async fn user_of(&self, provider: &Provider, identity: &Identity) -> Result<User, Refusal> {
         let origin = provider.name();
         let mut user = match self.store.user_by_external_id(origin, &identity.subject).await? {
-            Some(user) => self.refreshed(user, identity).await?,
-            // A name that somebody was given before their first login, by `cf create-user --origin`.
+            Some(user) => self.updated_user(user, identity).await?,
+            // `cf create-user --origin` creates a user with a name and without an external id. The first login with that name
+            // takes the user over.
             None => match self.store.user_by_name(origin, &identity.user_name).await? {
-                Some(user) if user.external_id.is_none() => self.refreshed(user, identity).await?,
+                Some(user) if user.external_id.is_none() => self.updated_user(user, identity).await?,
                 Some(_) => {
                     weir_service::limited!(
                         warn,
@@ -74,13 +76,13 @@ impl App {
                     );
                     return Err(Refusal::NameTaken);
                 }
-                None => self.made(origin, identity).await?,
+                None => self.created_user(origin, identity).await?,
             },
         };
         if !user.active {
             return Err(Refusal::Inactive);
         }
-        if provider.maps_groups() && identity.tells_groups(&user) {
+        if provider.maps_groups() && identity.has_current_groups(&user) {
             let mut groups = BTreeSet::new();
             for name in provider.groups_of(identity) {
                 match self.store.group_by_name(name).await? {
@@ -97,7 +99,7 @@ impl App {
             let left = self.store.sync_memberships(&user.id, origin, &groups).await?;
             if !left.is_empty() {
                 self.revoked.catch_up().await;
-                // What is issued now rests on what is left.
+                // The read user has an older revocation number, with which the new token would be refused.
                 let again = self.store.user(&user.id).await?.filter(|user| user.active);
                 user = again.ok_or(Refusal::Inactive)?;
             }
@@ -106,7 +108,7 @@ impl App {
         Ok(user)
     }
 
-    async fn refreshed(&self, user: User, identity: &Identity) -> Result<User, Refusal> {
+    async fn updated_user(&self, user: User, identity: &Identity) -> Result<User, Refusal> {
         let mut fresh = user.clone();
         fresh.external_id = Some(identity.subject.clone());
         identity.write(&mut fresh);
@@ -118,13 +120,13 @@ impl App {
         if self.store.replace_user(&fresh, user.version).await? {
             return Ok(fresh);
         }
-        // Another login was faster: of the same person, or of another one who was to have this user too.
+        // Another login has changed the user: either of the same person, or of another identity that took the user over.
         let present = self.store.user(&user.id).await?;
         let same = |present: &User| present.external_id.as_ref() == Some(&identity.subject);
-        present.filter(same).ok_or(Refusal::Overtaken)
+        present.filter(same).ok_or(Refusal::ChangedMeanwhile)
     }
 
-    async fn made(&self, origin: &str, identity: &Identity) -> Result<User, Refusal> {
+    async fn created_user(&self, origin: &str, identity: &Identity) -> Result<User, Refusal> {
         let now = self.store.now();
         let mut user = User {
             id: uuid::Uuid::new_v4().to_string(),
@@ -154,8 +156,8 @@ impl App {
             }
             Err(DbError::Duplicate(_)) => {
                 let other = self.store.user_by_external_id(origin, &identity.subject).await?;
-                // Its name was taken a moment ago: asked again, it learns that.
-                other.ok_or(Refusal::Overtaken)
+                // No user with this identity: another user got the name since it was looked up. A new attempt finds that user.
+                other.ok_or(Refusal::ChangedMeanwhile)
             }
             Err(error) => Err(error.into()),
         }
@@ -163,15 +165,17 @@ impl App {
 }
 
 impl Identity {
-    /// When they logged in (seconds): as the provider says, or at this moment. Never later.
+    /// Returns the time of the login in seconds since 1970: the provider's `auth_time`, or else `now`. It is never after `now`.
     pub fn logged_in_at(&self, now: i64) -> i64 {
         self.auth_time.map_or(now, |time| time.min(now))
     }
 
-    /// Whether it says in which groups the user is now. What somebody shows may be older than the last login, and then
-    /// would bring back what was taken since; and a token that does not speak of groups is no word about them, but for a
-    /// login, after which everything that there is has been asked for.
-    fn tells_groups(&self, user: &User) -> bool {
+    /// Whether the groups of this identity are those that the user has at the provider now.
+    ///
+    /// A login is always current, also if it names no groups, because the provider was asked for them. An assertion may be
+    /// older than the last login, and would then give back groups that the user has lost; an assertion without groups says
+    /// nothing about them.
+    fn has_current_groups(&self, user: &User) -> bool {
         self.said_at.is_none_or(|said| {
             let known = user.last_logon.unwrap_or(i64::MIN);
             self.groups.is_some() && said.saturating_mul(1000) > known

@@ -1,12 +1,12 @@
-//! Argon2id on threads of its own.
+//! Hashes and verifies passwords and secrets with Argon2id, on threads of its own.
 //!
-//! A hash takes tens of milliseconds of a core and megabytes of memory, on purpose. So there are few threads for it, at a
-//! lower priority than everything else, and lines with an end: a storm of logins waits there or is told when to come again,
-//! and keys, tokens and checks go on beside it.
+//! A hash takes tens of milliseconds of a core and megabytes of memory, by design. It runs on a few threads with a lower
+//! priority, behind bounded queues: in a storm of logins, requests wait there or are refused with a time for the next
+//! attempt, and requests without a password are not delayed.
 //!
-//! People and clients have a [`Gate`] each, which lets in as many jobs at a time as there are threads. The threads take what
-//! was let in by order of arrival, so they serve both by turns when both wait: the platform's components, which show their
-//! clients' secrets, are served while everybody logs in at once, and the other way round.
+//! Users and clients have an [`AdmissionQueue`] each, which admits as many jobs at a time as there are threads. The threads
+//! take admitted jobs in the order of arrival, and so serve both classes alternately when both wait. The platform's components,
+//! which send their client secrets, are therefore served during a storm of user logins, and users during one of clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,35 +21,36 @@ use tokio::sync::oneshot;
 use weir_platform_uaa_store::secrets;
 use weir_service::{Guard, Tasks, clock};
 
-use crate::admission::Gate;
+use crate::admission::AdmissionQueue;
 use crate::config::HashingConfig;
 
-/// How much the hashing threads give way to others.
+/// The niceness of the hashing threads (`nice(2)`).
 const NICENESS: i32 = 10;
 
-/// Longest line of the clients; shorter if that of people is.
-const CLIENTS: usize = 64;
+/// The number of requests with client secrets that may wait, if `queue` of the configuration is not lower. Few clients
+/// exist, and the secret cache spares them most hashes.
+const CLIENTS_WAITING: usize = 64;
 
-/// How long a hash takes before one was measured.
-const FIRST_GUESS: Duration = Duration::from_millis(50);
+/// The assumed time of a hash until one was measured.
+const ASSUMED_TIME: Duration = Duration::from_millis(50);
 
-/// In whose line a job waits.
+/// The queue in which a job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Users' passwords.
-    People,
-    /// Clients' secrets.
+    /// The passwords of users.
+    Users,
+    /// The secrets of clients.
     Clients,
 }
 
-/// The line for hashing is full.
+/// The queue for hashing is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
     /// How long a refused caller should wait before the next attempt.
     pub retry_after: Duration,
 }
 
-/// What a thread does; whether that was a hash, and not a job that nobody waits for any more.
+/// A job of a hashing thread. It returns `false` if it did nothing because its caller had gone.
 type Job = Box<dyn FnOnce(&Argon2<'static>) -> bool + Send>;
 
 /// Hashes passwords and secrets, and checks them. Clones share the threads.
@@ -59,13 +60,13 @@ pub struct Hasher {
 }
 
 struct Shared {
-    people: Arc<Gate>,
-    clients: Arc<Gate>,
-    /// As long as all turns of both gates, so there is always room; `None` once the threads are to end.
+    users: Arc<AdmissionQueue>,
+    clients: Arc<AdmissionQueue>,
+    /// The jobs for the threads; `None` after [`Hasher::stop`]. The channel holds all turns of both queues, so it is never full.
     jobs: Mutex<Option<SyncSender<Job>>>,
     argon: Argon2<'static>,
     /// The hash that passwords of unknown users are checked against, so that they take as long as those of known ones.
-    nobody: String,
+    unknown_user: String,
     threads: usize,
     /// Mean time of a hash so far, in microseconds.
     mean: Arc<AtomicU64>,
@@ -99,19 +100,19 @@ impl Hasher {
         Ok(hasher)
     }
 
-    /// A hasher, and what its threads are to do.
+    /// Returns a hasher and the jobs for its threads.
     fn without_threads(config: HashingConfig) -> (Self, Receiver<Job>) {
         let params = Params::new(config.memory_kib, config.passes, 1, None).unwrap_or_default();
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let (sender, jobs) = sync_channel(config.threads * 2);
         let shared = Shared {
-            people: Gate::new(config.threads, config.queue),
-            clients: Gate::new(config.threads, config.queue.min(CLIENTS)),
+            users: AdmissionQueue::new(config.threads, config.queue),
+            clients: AdmissionQueue::new(config.threads, config.queue.min(CLIENTS_WAITING)),
             jobs: Mutex::new(Some(sender)),
-            nobody: hash(&argon, secrets::random_token::<32>().as_bytes()),
+            unknown_user: hash(&argon, secrets::random_token::<32>().as_bytes()),
             argon,
             threads: config.threads,
-            mean: Arc::new(AtomicU64::new(micros(FIRST_GUESS))),
+            mean: Arc::new(AtomicU64::new(micros(ASSUMED_TIME))),
         };
         let hasher = Self {
             shared: Arc::new(shared),
@@ -119,22 +120,23 @@ impl Hasher {
         (hasher, jobs)
     }
 
-    /// A new hash of a user's password, with a salt of its own.
+    /// Hashes a user's password with a new salt.
     pub async fn hash(&self, password: &str) -> Result<String, Busy> {
-        self.hash_for(Class::People, password).await
+        self.hash_for(Class::Users, password).await
     }
 
-    /// Whether the password is the one that was hashed. Without a hash it takes as long and is wrong.
+    /// Whether `password` is the password of `hash`. Without a hash the answer is `false` after the time of a hash, so that the
+    /// time does not tell whether a user exists.
     pub async fn verify(&self, hash: Option<&str>, password: &str) -> Result<bool, Busy> {
-        self.verify_for(Class::People, hash, password).await
+        self.verify_for(Class::Users, hash, password).await
     }
 
-    /// A new hash of a client's secret, with a salt of its own.
+    /// Hashes a client's secret with a new salt.
     pub async fn hash_secret(&self, secret: &str) -> Result<String, Busy> {
         self.hash_for(Class::Clients, secret).await
     }
 
-    /// Whether the secret is the one that was hashed. Without a hash it takes as long and is wrong.
+    /// Whether `secret` is the secret of `hash`. Without a hash the answer is `false` after the time of a hash.
     pub async fn verify_secret(&self, hash: Option<&str>, secret: &str) -> Result<bool, Busy> {
         self.verify_for(Class::Clients, hash, secret).await
     }
@@ -146,22 +148,23 @@ impl Hasher {
 
     async fn verify_for(&self, class: Class, known: Option<&str>, password: &str) -> Result<bool, Busy> {
         let (exists, password) = (known.is_some(), password.as_bytes().to_vec());
-        let known = known.unwrap_or(&self.shared.nobody).to_owned();
+        let known = known.unwrap_or(&self.shared.unknown_user).to_owned();
         let verify = move |argon: &Argon2<'static>| {
             PasswordHash::new(&known).is_ok_and(|known| argon.verify_password(&password, &known).is_ok())
         };
         Ok(self.run(class, verify).await? && exists)
     }
 
-    /// Has a thread do `work`, when it is the turn of this class.
+    /// Runs `work` on a hashing thread when the class has a turn.
     async fn run<T, F>(&self, class: Class, work: F) -> Result<T, Busy>
     where
         T: Send + 'static,
         F: FnOnce(&Argon2<'static>) -> T + Send + 'static,
     {
-        let turn = self.gate(class).take().await.ok_or_else(|| self.busy(class))?;
+        let turn = self.queue(class).take().await.ok_or_else(|| self.busy(class))?;
         let (reply, answer) = oneshot::channel();
-        // The turn goes with the job, also when its caller gives up: what waits for threads stays bounded.
+        // The job owns the turn: a caller that goes away leaves its job in the channel, which must stay counted until a thread
+        // has taken it.
         let job: Job = Box::new(move |argon| {
             if reply.is_closed() {
                 return false;
@@ -169,7 +172,7 @@ impl Hasher {
             let outcome = work(argon);
             drop(turn);
             if reply.send(outcome).is_err() {
-                tracing::debug!("nobody waits for a hash any more");
+                tracing::debug!("the caller of a hash has gone");
             }
             true
         });
@@ -185,7 +188,7 @@ impl Hasher {
         answer.await.map_err(|_| self.busy(class))
     }
 
-    /// Whether a hash was made with other parameters than new ones are.
+    /// Whether a hash was made with other parameters than those of the configuration.
     pub fn is_outdated(&self, hash: &str) -> bool {
         let params = self.shared.argon.params();
         let ours = format!(
@@ -197,29 +200,29 @@ impl Hasher {
         !hash.starts_with(&ours)
     }
 
-    /// The number of hashes that wait or are being made.
+    /// Returns the number of hashes that wait or are being computed.
     pub fn waiting(&self) -> usize {
-        self.shared.people.entered() + self.shared.clients.entered()
+        self.shared.users.entered() + self.shared.clients.entered()
     }
 
-    fn gate(&self, class: Class) -> &Arc<Gate> {
+    fn queue(&self, class: Class) -> &Arc<AdmissionQueue> {
         match class {
-            Class::People => &self.shared.people,
+            Class::Users => &self.shared.users,
             Class::Clients => &self.shared.clients,
         }
     }
 
-    /// Takes no more work; the threads end when they have done what they were given.
+    /// Refuses further work. The threads end when they have done the jobs that are in the channel.
     pub fn stop(&self) {
-        self.shared.people.close();
+        self.shared.users.close();
         self.shared.clients.close();
         self.shared.jobs.lock().take();
     }
 
-    /// When half of what waits there is done.
+    /// Returns the refusal of a full queue. The caller should try again when half of the waiting jobs are done.
     fn busy(&self, class: Class) -> Busy {
         let mean = Duration::from_micros(self.shared.mean.load(Ordering::Relaxed));
-        let waiting = u32::try_from(self.gate(class).entered()).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(self.queue(class).entered()).unwrap_or(u32::MAX);
         let threads = u32::try_from(self.shared.threads).unwrap_or(1).max(1);
         let half = mean.saturating_mul(waiting) / threads / 2;
         Busy {
@@ -237,13 +240,14 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        give_way();
+        lower_priority();
         loop {
-            // In a statement of its own, so that the others may take theirs while this one works.
+            // A statement of its own: in the `let else`, the lock would be held while the job runs.
             let job = self.jobs.lock().recv();
             let Ok(job) = job else { return };
             let start = clock::instant();
             if job(&self.argon) {
+                // A moving average over about 8 hashes. A lost update between two threads does no harm.
                 let mean = self.mean.load(Ordering::Relaxed);
                 self.mean
                     .store((mean * 7 + micros(start.elapsed())) / 8, Ordering::Relaxed);
@@ -252,8 +256,8 @@ impl Worker {
     }
 }
 
-/// Lowers the priority of this thread, where the system has such a thing for threads.
-fn give_way() {
+/// Lowers the priority of this thread. Only Linux has priorities of threads.
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
         tracing::debug!(%error, "hashing runs at normal priority");
@@ -289,7 +293,7 @@ mod tests {
         }
     }
 
-    /// A hash is of its password only, salted, in the form that others read too; nobody's password is never right.
+    /// A hash is salted, has the PHC form, and matches its own password only. Without a hash no password matches.
     #[tokio::test]
     async fn hashes_and_verifies() {
         let (_trigger, context) = Context::new("uaa");
@@ -305,8 +309,8 @@ mod tests {
         assert!(!hasher.verify(Some("no hash"), "secret").await.unwrap());
         assert!(!hasher.verify(None, "secret").await.unwrap());
         assert!(
-            !hasher.is_outdated(&hasher.shared.nobody),
-            "a name that is not known costs as much as one that is"
+            !hasher.is_outdated(&hasher.shared.unknown_user),
+            "an unknown name costs as much as a known one"
         );
         assert!(!hasher.is_outdated(&one));
         assert!(hasher.is_outdated(&one.replace("m=64", "m=32")) && hasher.is_outdated("no hash"));
@@ -315,9 +319,9 @@ mod tests {
         context.finish(Duration::from_secs(10)).await.unwrap();
     }
 
-    /// A full line refuses at once and says when to come again; who gives up makes room.
+    /// A full queue refuses at once with a time for the next attempt, and has room again when its hashes are done.
     #[tokio::test]
-    async fn the_queue_has_an_end() {
+    async fn a_full_queue_refuses() {
         let (_trigger, context) = Context::new("uaa");
         let hasher = Hasher::start(
             HashingConfig {
@@ -338,15 +342,15 @@ mod tests {
         assert_eq!(hasher.waiting(), 0);
     }
 
-    /// Each class has its places, and both are served by turns, whoever came first.
+    /// Each class has its own places, and both are served alternately when both wait.
     #[tokio::test]
-    async fn classes_take_turns() {
+    async fn classes_are_served_alternately() {
         let (hasher, jobs) = Hasher::without_threads(config(2));
-        let mut people: Vec<_> = (0..3).map(|_| hasher.hash("secret").boxed_local()).collect();
-        for attempt in &mut people {
+        let mut users: Vec<_> = (0..3).map(|_| hasher.hash("secret").boxed_local()).collect();
+        for attempt in &mut users {
             assert!(attempt.now_or_never().is_none());
         }
-        assert!(hasher.hash("secret").await.is_err(), "the line of people is full");
+        assert!(hasher.hash("secret").await.is_err(), "the queue of users is full");
         let mut clients: Vec<_> = (0..2).map(|_| hasher.hash_secret("secret").boxed_local()).collect();
         for attempt in &mut clients {
             assert!(attempt.now_or_never().is_none());
@@ -354,20 +358,20 @@ mod tests {
         let mut order = String::new();
         while let Ok(job) = jobs.try_recv() {
             assert!(job(&hasher.shared.argon));
-            // Whoever is done leaves, and the next of the same class is let in.
-            for (attempts, letter) in [(&mut people, 'p'), (&mut clients, 'c')] {
+            // A finished attempt leaves its queue, and the next of its class is admitted.
+            for (attempts, letter) in [(&mut users, 'u'), (&mut clients, 'c')] {
                 let before = attempts.len();
                 attempts.retain_mut(|attempt| attempt.now_or_never().is_none());
                 order.extend(std::iter::repeat_n(letter, before - attempts.len()));
             }
         }
-        assert_eq!(order, "pcpcp");
+        assert_eq!(order, "ucucu");
         assert_eq!(hasher.waiting(), 0);
         let (wide, _jobs) = Hasher::without_threads(config(10_000));
-        let mut attempts: Vec<_> = (0..CLIENTS + 10)
+        let mut attempts: Vec<_> = (0..CLIENTS_WAITING + 10)
             .map(|_| Box::pin(wide.hash_secret("secret")))
             .collect();
         let refused = attempts.iter_mut().filter_map(|attempt| attempt.now_or_never()).count();
-        assert_eq!((refused, wide.waiting()), (9, CLIENTS + 1));
+        assert_eq!((refused, wide.waiting()), (9, CLIENTS_WAITING + 1));
     }
 }

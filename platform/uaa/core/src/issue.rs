@@ -1,4 +1,4 @@
-//! Issues tokens: what stands in them, and what is kept of them.
+//! Issues tokens: computes their claims, and stores what must be known of them later.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use weir_platform_uaa_store::{Client, LEEWAY, RefreshToken, User, scopes, secret
 use crate::app::App;
 use crate::refusal::Refusal;
 
-/// The name of the one zone that there is.
+/// The name of the only identity zone.
 pub const ZONE: &str = "uaa";
 
-/// Longest token that is looked at, in bytes: one of ours, or of a provider.
+/// The longest token that is parsed, in bytes: one of this UAA, or of a provider.
 pub const LONGEST_TOKEN: usize = 256 << 10;
 
-/// The longest access token, in bytes, that the servers of the stack accept (`weir-auth`) and that fits into a
-/// request's head.
+/// The longest access token in bytes. Servers of the stack accept no longer ones (`weir-auth`), because a token must fit into
+/// the head of a request.
 const LONGEST_ACCESS: usize = 32 << 10;
 
-/// What of it everything beside the names of scopes may take: names and addresses, header, signature.
+/// The bytes of an access token that are not scopes: header, signature, names and addresses.
 const OTHER_CLAIMS: usize = 4 << 10;
 
-/// What a token is to be issued for.
+/// The subject and the properties of a token that is to be issued.
 #[derive(Debug, Clone)]
 pub struct Grant<'g> {
     /// The client that asks for the token.
@@ -36,20 +36,20 @@ pub struct Grant<'g> {
     pub scopes: BTreeSet<String>,
     /// The grant by which the token was asked for.
     pub grant_type: &'g str,
-    /// When the user logged in (seconds).
+    /// The time of the login in seconds since 1970.
     pub auth_time: i64,
     /// The `nonce` that an id token must repeat.
     pub nonce: Option<&'g str>,
     /// Whether an id token is wanted.
     pub id_token: bool,
-    /// When the access token ends at the latest (seconds), whatever the client's tokens are good for.
+    /// The latest end of the access token in seconds since 1970, also if the client's tokens are valid for longer.
     pub until: Option<i64>,
 }
 
-/// An access token and what comes with it.
+/// An access token with the other parts of a token response.
 #[derive(Debug)]
 pub struct Access {
-    /// The name of the token.
+    /// The id of the token (`jti`).
     pub jti: String,
     token: String,
     id_token: Option<String>,
@@ -57,11 +57,11 @@ pub struct Access {
     scope: String,
 }
 
-/// A refresh token, and how it is kept.
+/// A refresh token, and its row in the database.
 pub struct Refresh {
-    /// The token as the client gets it.
+    /// The token that the client gets.
     pub token: String,
-    /// The token as the database keeps it.
+    /// The row of the token, which has a digest in place of the token.
     pub kept: RefreshToken,
 }
 
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Refresh {
 }
 
 impl Access {
-    /// The answer of `POST /oauth/token`.
+    /// Returns the answer of `POST /oauth/token`.
     pub fn answer(self, refresh: Option<&str>) -> Value {
         let mut answer = json!({
             "access_token": self.token,
@@ -96,21 +96,23 @@ impl Access {
 }
 
 impl Grant<'_> {
-    /// Whether an access token with these scopes is one that its readers take.
+    /// Whether an access token with these scopes is at most [`LONGEST_ACCESS`] bytes long. The estimate is never too low.
     fn fits(&self) -> bool {
+        // Each name has two quotes and a comma. A client's own token carries its scopes twice: also as `authorities`.
         let names = |names: &BTreeSet<String>| names.iter().map(|name| name.len() + 3).sum::<usize>();
         let scopes = names(&self.scopes) * if self.user.is_none() { 2 } else { 1 };
         let claims = scopes + names(&scopes::audience(&self.scopes, &self.client.id)) + OTHER_CLAIMS;
+        // Base64 has 4 characters for 3 bytes.
         claims.div_ceil(3) * 4 <= LONGEST_ACCESS
     }
 }
 
-/// Returns a new, random name for a token.
+/// Returns a new random id for a token.
 pub fn new_jti() -> String {
     secrets::random_hex::<16>()
 }
 
-/// What a token rests on: it changes with the user's password and the client's secrets.
+/// Returns the claim `rev_sig`, which changes when the user's password or the client's secrets change.
 pub fn revocation_signature(client: &Client, user: Option<&User>) -> String {
     let user = user.map(|user| {
         let password = user.password_hash.as_deref().unwrap_or_default();
@@ -122,34 +124,36 @@ pub fn revocation_signature(client: &Client, user: Option<&User>) -> String {
 }
 
 impl App {
-    /// Fixes the second that a grant's access token is issued in, and keeps what is issued with it; refuses where what
-    /// the grant rests on was changed or ended since it was read. The second comes first: a revocation that does not
-    /// find what is kept here reaches further than it.
-    pub async fn settle(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, Refusal> {
+    /// Stores the refresh token of a grant, and returns the second in which its access token is issued.
+    ///
+    /// Refuses if the user or the client was changed or revoked since it was read. The second is fixed before the row is
+    /// written: a revocation that runs in between does not find the row, and covers the second.
+    pub async fn store_grant(&self, grant: &Grant<'_>, refresh: Option<&Refresh>) -> Result<i64, Refusal> {
         let second = self.second_for(grant).await?;
         let kept = refresh.map(|refresh| &refresh.kept);
         if self.store.issue(grant.user, grant.client, kept).await? {
             Ok(second)
         } else {
-            Err(Refusal::Overtaken)
+            Err(Refusal::ChangedMeanwhile)
         }
     }
 
-    /// The second that an access token for this grant is issued in. Where older tokens of the same user and client were
-    /// revoked a moment ago it is the one after what that reaches, so that nobody takes the new one for one of them.
+    /// Returns the second in which an access token for this grant is issued (`iat`). A revocation covers all tokens up to a
+    /// second, so after a recent revocation for this user and client it is the first second that is not covered.
     pub async fn second_for(&self, grant: &Grant<'_>) -> Result<i64, Refusal> {
         if !grant.fits() {
             return Err(Refusal::TokenTooLong);
         }
-        // What was revoked before the user and the client were read counts here, on whatever node it was.
+        // Revocations of other nodes that were written before user and client were read must be in memory here.
         let read = grant.user.map_or(0, |user| user.as_of).max(grant.client.as_of);
         self.revoked.catch_up_to(read).await?;
         let second = self.unrevoked_second(grant).await;
+        // The second may be ahead of the clock. A later revocation by this node must cover it.
         self.store.issued(second);
         Ok(second)
     }
 
-    /// An access token named `jti`, issued in a second that was fixed before.
+    /// Returns an access token with the id `jti`, issued in the second that [`App::second_for`] returned.
     pub fn access(&self, grant: &Grant<'_>, jti: String, issued_at: i64) -> Access {
         let left = grant
             .until
@@ -164,6 +168,7 @@ impl App {
             put("authorities", json!(grant.scopes));
         }
         put("scope", json!(grant.scopes));
+        // The original has the id of the client under three names, and each has its readers.
         put("client_id", grant.client.id.clone().into());
         put("cid", grant.client.id.clone().into());
         put("azp", grant.client.id.clone().into());
@@ -197,8 +202,8 @@ impl App {
         }
     }
 
-    /// A refresh token for the same grant, if the client may have one, which ends at `until` (seconds) at the latest.
-    /// It is good once it is kept.
+    /// Returns a refresh token for a grant, if the client may have one. It ends at `until` (seconds since 1970) at the latest,
+    /// and is valid once its row is stored.
     pub fn refresh_for(&self, grant: &Grant<'_>, family: &str, until: Option<i64>) -> Option<Refresh> {
         let user = grant.user.filter(|_| grant.client.may("refresh_token"))?;
         let jti = format!("{}-r", new_jti());
@@ -219,7 +224,7 @@ impl App {
             "client_id": grant.client.id,
             "iss": self.issuer,
             "zid": ZONE,
-            // Nobody but ourselves.
+            // No other server may accept a refresh token.
             "aud": [self.issuer],
             "grant_type": grant.grant_type,
             "user_id": user.id,
@@ -248,6 +253,7 @@ impl App {
     }
 
     fn id_token(&self, grant: &Grant<'_>, user: &User, access: &str, issued_at: i64, expires_in: i64) -> String {
+        // `at_hash` is the left half of the digest (OpenID Connect Core, 3.1.3.6).
         let digest = digest::digest(&digest::SHA256, access.as_bytes());
         let mut claims = json!({
             "iss": self.issuer,
@@ -287,22 +293,22 @@ impl App {
         self.keys.sign(claims.as_object().unwrap_or(&Map::new()))
     }
 
-    /// Seconds that an access token of this client is good for.
+    /// Returns the life time of an access token of this client, in seconds.
     fn access_validity(&self, client: &Client) -> i64 {
         let longest = seconds(self.config.tokens.longest_access);
         let own = client.detail.access_token_validity.filter(|seconds| *seconds > 0);
         own.unwrap_or_else(|| seconds(self.config.tokens.access)).min(longest)
     }
 
-    /// A second in which nothing of this user and client was revoked. It may be ahead of the clock, but not further
-    /// than verifiers allow: the rest of the way is waited.
+    /// Returns the first second from now on that no revocation for this user and client covers. It may be ahead of the clock by
+    /// as much as verifiers allow, and is waited for beyond that.
     async fn unrevoked_second(&self, grant: &Grant<'_>) -> i64 {
         let user = grant.user.map(|user| user.id.as_str());
         let Some(floor) = self.revoked.floor(user, &grant.client.id) else {
             return self.now();
         };
         let wait = floor + 1 - self.now() - LEEWAY;
-        // Should clocks be further apart than that, waiting does not help.
+        // A longer wait means that the clocks of nodes differ by more than `LEEWAY`. Waiting cannot help then.
         if (1..=LEEWAY + 1).contains(&wait) {
             let passed = self.clock.now_nanos().rem_euclid(1_000_000_000);
             let left = u64::try_from(wait * 1_000_000_000 - passed).unwrap_or(0);
@@ -312,7 +318,7 @@ impl App {
     }
 }
 
-/// Returns the whole seconds of a duration, as tokens count them.
+/// Returns the whole seconds of a duration.
 pub fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
-//! The keys that sign tokens: one signs, and those before it are published until their last token is over.
+//! The keys that sign tokens. One key signs; retired keys stay published until the last of their tokens has ended.
 //!
-//! They live in the database, sealed with the master key, so that all nodes of one UAA sign with the same. Each node
-//! looks for changes every few seconds, and at once when it meets a key that it does not know.
+//! The keys are in the database, encrypted with the master key, so that all nodes of one UAA sign with the same key. Each node
+//! reads them again every few seconds, and when a token has a key id that the node does not know.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use generate::generate;
 use weir_platform_uaa_store::secrets::MasterKey;
 use weir_platform_uaa_store::{Store, StoredKey};
 
-/// How often a key that is not known makes us look into the database.
-const LOOK: Duration = Duration::from_secs(1);
+/// The shortest time between two reads of the database because of unknown key ids, which a caller can make up.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a retired key is published beyond the longest token: clocks differ.
-const MARGIN: Duration = Duration::from_secs(60);
+/// The time for which a retired key is published after the end of its last token, because the clocks of verifiers differ.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
-/// The keys that sign and those that are still published. Clones share them.
+/// The signing key and the published keys. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Keys {
     shared: Arc<Shared>,
@@ -41,26 +41,27 @@ struct Shared {
     jku: String,
     longest_access: Duration,
     rotation: Option<Duration>,
-    ring: RwLock<Arc<Ring>>,
+    ring: RwLock<Arc<KeyRing>>,
+    /// The time of the last read because of an unknown key id.
     looked: parking_lot::Mutex<std::time::Instant>,
 }
 
-/// What is known of the keys at one time.
-struct Ring {
+/// The keys at one time.
+struct KeyRing {
     active: SigningKey,
-    /// When the active key was made (milliseconds since 1970).
+    /// The time when the active key was created, in milliseconds since 1970.
     created_at: i64,
     published: KeySet,
-    /// `GET /token_keys` and `GET /token_key`.
+    /// The bodies of `GET /token_keys` and `GET /token_key`.
     documents: (Bytes, Bytes),
-    /// The keys in the database that this was made of, and since when they are retired.
+    /// The ids of the keys in the database, and the times of their retirement. A change of them is seen by comparison.
     state: Vec<(String, Option<i64>)>,
 }
 
-impl std::fmt::Debug for Ring {
+impl std::fmt::Debug for KeyRing {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("Ring")
+            .debug_struct("KeyRing")
             .field("active", &self.active)
             .finish_non_exhaustive()
     }
@@ -69,16 +70,16 @@ impl std::fmt::Debug for Ring {
 /// The settings of the keys.
 #[derive(Debug)]
 pub struct KeysConfig {
-    /// The address at which the keys are published, which tokens name.
+    /// The URL at which the keys are published, which tokens carry as `jku`.
     pub jku: String,
-    /// How long an access token is good for at most: a retired key is published for that long.
+    /// The longest life time of an access token. A retired key is published for this time.
     pub longest_access: Duration,
-    /// When a new key replaces the present one; `None` for never.
+    /// The age at which a new key replaces the present one; `None` for never.
     pub rotation: Option<Duration>,
 }
 
 impl Keys {
-    /// Reads the keys; makes the first one if there is none.
+    /// Reads the keys. Creates the first key if there is none.
     pub async fn open(
         store: Store,
         master: MasterKey,
@@ -87,8 +88,8 @@ impl Keys {
         tasks: Tasks,
     ) -> Result<Self, Error> {
         if store.keys(0).await?.iter().all(|key| key.retired_at.is_some()) {
-            let fresh = fresh(&master, &clock, &tasks).await?;
-            // Another node may have been first: then that key is the one.
+            let fresh = new_key(&master, &clock, &tasks).await?;
+            // If another node was faster, its key is the first key, and this one is dropped.
             store.add_first_key(&fresh).await?;
         }
         let ring = load(&store, &master, &clock, None).await?.ok_or(Error::NoKey)?;
@@ -107,23 +108,24 @@ impl Keys {
         })
     }
 
-    fn ring(&self) -> Arc<Ring> {
+    fn ring(&self) -> Arc<KeyRing> {
         Arc::clone(&self.shared.ring.read())
     }
 
-    /// Signs claims with the present key.
+    /// Returns a token with these claims, signed with the present key.
     pub fn sign(&self, claims: &Map<String, Value>) -> String {
         self.ring().active.sign(&self.shared.jku, claims)
     }
 
-    /// Whether one of our keys has signed this. RS256 and nothing else: what the header says of it only has to agree.
+    /// Checks that one of the keys has signed the token. Only RS256 is accepted: the header must not choose the algorithm.
     pub async fn verify(&self, token: &Jwt<'_>) -> Result<(), Flaw> {
         if token.algorithm() != Some(Algorithm::Rs256) {
             return Err(Flaw::Algorithm);
         }
         let kid = token.key_id().ok_or(Flaw::NoKey)?;
         let mut ring = self.ring();
-        if !ring.published.knows(Some(kid)) && self.may_look() {
+        // Another node may have a new key since the last read.
+        if !ring.published.knows(Some(kid)) && self.may_reload() {
             if let Err(error) = self.reload().await {
                 tracing::warn!(error = %weir_error::chain(&error), "signing keys cannot be read");
             }
@@ -132,22 +134,22 @@ impl Keys {
         ring.published.verify(token)
     }
 
-    fn may_look(&self) -> bool {
+    fn may_reload(&self) -> bool {
         let now = self.shared.clock.instant();
         let mut looked = self.shared.looked.lock();
-        let may = now.saturating_duration_since(*looked) >= LOOK;
+        let may = now.saturating_duration_since(*looked) >= RELOAD_INTERVAL;
         if may {
             *looked = now;
         }
         may
     }
 
-    /// The body of `GET /token_keys`.
+    /// Returns the body of `GET /token_keys`.
     pub fn document(&self) -> Bytes {
         self.ring().documents.0.clone()
     }
 
-    /// The body of `GET /token_key`.
+    /// Returns the body of `GET /token_key`.
     pub fn active_document(&self) -> Bytes {
         self.ring().documents.1.clone()
     }
@@ -157,7 +159,7 @@ impl Keys {
         self.ring().active.id().to_owned()
     }
 
-    /// Reads the keys from the database again, if they changed there.
+    /// Reads the keys from the database, and replaces those in memory if they have changed.
     pub async fn reload(&self) -> Result<(), Error> {
         let shared = &self.shared;
         let known = self.ring();
@@ -167,14 +169,14 @@ impl Keys {
         Ok(())
     }
 
-    /// Makes a new key and signs with it from now on. The present one is published until its tokens are over.
+    /// Creates a new signing key. The present key stays published until its tokens have ended. Returns the id of the new key.
     pub async fn rotate(&self) -> Result<String, Error> {
         let present = self.active_kid();
         self.replace(&present).await?;
         Ok(self.active_kid())
     }
 
-    /// Rotates if the present key is old enough, and forgets keys that nobody needs any more.
+    /// Replaces the present key if it is old enough, and removes keys that are not published any more.
     pub async fn maintain(&self) -> Result<(), Error> {
         self.reload().await?;
         let (kid, age) = {
@@ -193,19 +195,24 @@ impl Keys {
         Ok(())
     }
 
-    /// Replaces the key `kid`, unless another node has done so.
+    /// Replaces the key `kid`, unless another node has replaced it.
     async fn replace(&self, kid: &str) -> Result<(), Error> {
         let shared = &self.shared;
-        let fresh = fresh(&shared.master, &shared.clock, &shared.tasks).await?;
+        let fresh = new_key(&shared.master, &shared.clock, &shared.tasks).await?;
         let now = now_millis(&shared.clock);
-        let published_until = now + millis(shared.longest_access + MARGIN);
+        let published_until = now + millis(shared.longest_access + CLOCK_MARGIN);
         shared.store.replace_key(kid, &fresh, now, published_until).await?;
         self.reload().await
     }
 }
 
-/// The keys as they are in the database; `None` if they are those that are known.
-async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&Ring>) -> Result<Option<Ring>, Error> {
+/// Returns the keys in the database, or `None` if they are those of `known`.
+async fn load(
+    store: &Store,
+    master: &MasterKey,
+    clock: &Clock,
+    known: Option<&KeyRing>,
+) -> Result<Option<KeyRing>, Error> {
     let stored = store.keys(now_millis(clock)).await?;
     let state = stored.iter().map(|key| (key.kid.clone(), key.retired_at)).collect();
     if known.is_some_and(|known| known.state == state) {
@@ -229,12 +236,12 @@ async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&R
         }
     }
     let (active, created_at) = active.ok_or(Error::NoKey)?;
-    // Who reads one key only reads the present one first.
+    // The present key comes first, because some clients read only the first key.
     published.sort_by_key(|key| key.id() != active.id());
     let list: Vec<Value> = published.iter().map(PublicKey::document).collect();
     let present = list.first().map(Value::to_string).unwrap_or_default();
     let all = json!({ "keys": list }).to_string();
-    Ok(Some(Ring {
+    Ok(Some(KeyRing {
         active,
         created_at,
         published: published.iter().map(PublicKey::key).collect(),
@@ -243,7 +250,8 @@ async fn load(store: &Store, master: &MasterKey, clock: &Clock, known: Option<&R
     }))
 }
 
-async fn fresh(master: &MasterKey, clock: &Clock, tasks: &Tasks) -> Result<StoredKey, Error> {
+/// Returns a new key, encrypted with the master key.
+async fn new_key(master: &MasterKey, clock: &Clock, tasks: &Tasks) -> Result<StoredKey, Error> {
     let made = tasks.spawn_blocking("making a signing key", generate).await;
     let plain = made.map_err(|_| Error::NoKey)?.ok_or(Error::NoKey)?;
     let kid = SigningKey::from_pkcs8(None, &plain)

@@ -1,14 +1,14 @@
-//! What a UAA does, whatever protocol asks for it: logins, tokens, signing keys, revocations, users of other providers.
+//! The domain logic of a UAA, independent of HTTP: logins, tokens, signing keys, revocations, users of external providers.
 //!
-//! - [`app::App`] is what all requests share. Logins ([`login`]), users of providers ([`external`]) and tokens ([`issue`]) are
-//!   its methods, a file each; they return a [`refusal::Refusal`] where something is not done.
-//! - [`issue`] makes tokens: RS256, signed by the present key of [`keys`]; retired keys stay published until their last
-//!   token is over.
-//! - [`revoked`] knows which tokens do not count any more; verifiers read the same by `GET /weir/v1/revocations`.
-//! - [`hashing`] has Argon2id on threads of its own; [`admission`] is who may come in.
-//! - [`seed`] makes what is there from the first start.
+//! - [`app::App`] is the state that all requests share. Logins ([`login`]), users of providers ([`external`]), unique names and
+//!   tokens ([`issue`]) are its methods, each in its own file. They return a [`refusal::Refusal`] if a request is refused.
+//! - [`issue`] creates tokens, signed with RS256 by the present key of [`keys`]. Retired keys stay published until the last of
+//!   their tokens has ended.
+//! - [`revoked`] keeps all revocations in memory. Verifiers read them with `GET /weir/v1/revocations`.
+//! - [`hashing`] runs Argon2id on its own threads; [`admission`] limits the requests that wait for it.
+//! - [`seed`] creates the groups, clients and administrator of a new installation.
 //!
-//! Limits: a bounded line for hashing, 4 attempts at a time for one user name. No secret is in a log, an error or a URL.
+//! Limits: a bounded queue for hashing, and 4 attempts at a time for one user name. Logs, errors and URLs contain no secrets.
 
 pub mod admission;
 pub mod app;
@@ -24,6 +24,7 @@ pub mod refusal;
 pub mod revoked;
 pub mod secret_cache;
 pub mod seed;
+mod unique_names;
 
 pub use config::Config;
 pub use error::Error;

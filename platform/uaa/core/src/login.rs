@@ -1,37 +1,39 @@
-//! A name and a password: the one way to check them, for tokens and for browsers.
+//! Checks user names and passwords, for tokens and for browsers.
 //!
-//! A name that does not exist costs what one that does costs: the same look-ups, a hash of the same kind, the same count
-//! of failures and the same lock, kept by a digest of the name.
+//! A caller cannot find out whether a name exists: an unknown name takes the look-ups and the hash of a known one, its failures
+//! are counted, and it is locked after as many. Failures are stored under a digest of the name.
 
 use weir_platform_uaa_store::{User, secrets};
 
 use crate::app::App;
 use crate::refusal::Refusal;
 
-/// The origin of users whose password we know.
-pub const OURS: &str = "uaa";
+/// The origin of users whose password is stored in this UAA.
+pub const UAA_ORIGIN: &str = "uaa";
 
-/// Longest name that is looked at, in bytes.
+/// The longest user name that is looked up, in bytes.
 const LONGEST: usize = 255;
 
-/// Longest password that is looked at, in bytes.
+/// The longest password that is hashed for a check, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// Longest password that somebody may choose, in bytes.
+/// The longest password that a user may set, in bytes.
 const LONGEST_NEW_PASSWORD: usize = 255;
 
-/// Under what a name's failures are counted.
+/// Returns the key under which failed logins of a user name are counted.
 pub fn principal(origin: &str, user_name: &str) -> String {
     secrets::digest_of(&[origin, &user_name.to_lowercase()])
 }
 
 impl App {
-    /// The user with this name and password.
+    /// Returns the user with this name and password, and counts the login or the failure.
     pub async fn log_in(&self, user_name: &str, password: &str) -> Result<User, Refusal> {
+        // Such a name or password cannot be right. It is refused before it costs a hash.
         if user_name.is_empty() || user_name.len() > LONGEST || password.len() > LONGEST_PASSWORD {
             return Err(Refusal::BadCredentials);
         }
-        let principal = principal(OURS, user_name);
+        let principal = principal(UAA_ORIGIN, user_name);
+        // Attempts of one name run one after another in small numbers, so that guesses cannot overtake the count of failures.
         let Some(_turn) = self.callers.take(&principal).await else {
             self.metrics.login("busy");
             return Err(Refusal::TooManyAttempts);
@@ -41,7 +43,7 @@ impl App {
             self.metrics.login("locked");
             return Err(Refusal::Locked);
         }
-        let user = self.store.user_by_name(OURS, user_name).await?;
+        let user = self.store.user_by_name(UAA_ORIGIN, user_name).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
         let right = self
             .hasher
@@ -49,7 +51,9 @@ impl App {
             .await
             .inspect_err(|_| self.metrics.login("busy"))?;
         match user {
+            // An inactive user is refused like a wrong password, and after the same time.
             Some(user) if right && user.active => {
+                // Most logins have no failures before them, and save a write.
                 if failures != weir_platform_uaa_store::Failures::default() {
                     self.store.forget_failures(&principal).await?;
                 }
@@ -60,7 +64,7 @@ impl App {
                 Ok(user)
             }
             user => {
-                // The name itself may be a password in the wrong field.
+                // The name that was entered is not logged: people type passwords into the wrong field.
                 let known = user.map_or_else(|| "unknown".to_owned(), |user| user.id);
                 let locks = self.store.count_failure(&principal, self.config.lockout).await?;
                 self.metrics.login("failed");
@@ -78,10 +82,10 @@ impl App {
         }
     }
 
-    /// Checks the present password of a user who has a token: counted as a login, so that a stolen token is no way to guess
-    /// passwords.
+    /// Checks the present password of a user who has a token. Failures count as failed logins, so that the holder of a stolen
+    /// token cannot guess the password.
     pub async fn check_password(&self, user: &User, password: &str) -> Result<(), Refusal> {
-        let principal = principal(OURS, &user.user_name);
+        let principal = principal(UAA_ORIGIN, &user.user_name);
         let Some(_turn) = self.callers.take(&principal).await else {
             return Err(Refusal::TooManyAttempts);
         };
@@ -95,7 +99,7 @@ impl App {
         Ok(())
     }
 
-    /// Gives a user another password, which ends all of the user's tokens and sessions.
+    /// Sets a user's password, and revokes all of the user's tokens and sessions.
     pub async fn change_password(&self, user: &User, password: &str) -> Result<(), Refusal> {
         self.check_policy(password)?;
         let present = user.password_hash.as_deref();
@@ -104,13 +108,13 @@ impl App {
         }
         let hash = self.hasher.hash(password).await?;
         if !self.store.set_password(user, &hash).await? {
-            return Err(Refusal::Overtaken);
+            return Err(Refusal::ChangedMeanwhile);
         }
         self.revoked.catch_up().await;
         Ok(())
     }
 
-    /// Checks that a password may be one.
+    /// Checks that a new password meets the policy.
     pub fn check_policy(&self, password: &str) -> Result<(), Refusal> {
         let shortest = self.config.shortest_password;
         if password.chars().count() < shortest {
@@ -124,7 +128,8 @@ impl App {
         Ok(())
     }
 
-    /// Hashes a password anew that was hashed when other parameters counted. What goes wrong can wait for the next login.
+    /// Replaces the hash of a password if it was made with other parameters than those of the configuration. A failure is
+    /// only logged: the next login tries again.
     async fn refresh_hash(&self, user: &User, password: &str) {
         let Some(old) = user
             .password_hash

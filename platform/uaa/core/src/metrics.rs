@@ -1,4 +1,4 @@
-//! What the UAA says about itself.
+//! The metrics of a UAA.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use opentelemetry::metrics::Meter;
 use crate::hashing::Hasher;
 use crate::revoked::Revoked;
 
-/// The grants that are counted by name.
+/// The grant types that are counted. Others cannot reach the counter.
 const GRANTS: [&str; 5] = [
     "password",
     "refresh_token",
@@ -20,10 +20,10 @@ const GRANTS: [&str; 5] = [
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
 ];
 
-/// How a login can end.
+/// The outcomes of a login.
 const LOGINS: [&str; 4] = ["ok", "failed", "locked", "busy"];
 
-/// Classes of answers.
+/// The classes of HTTP status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counters of a UAA. Clones share them.
@@ -103,22 +103,22 @@ impl Metrics {
         metrics
     }
 
-    /// Counts an access token, by its grant.
+    /// Counts an access token of this grant type.
     pub fn issued(&self, grant_type: &str) {
         add(&self.counts.issued, &GRANTS, grant_type);
     }
 
-    /// Counts a login with a password, by how it ended: `ok`, `failed`, `locked` or `busy`.
+    /// Counts a login with a password by its outcome: `ok`, `failed`, `locked` or `busy`.
     pub fn login(&self, result: &str) {
         add(&self.counts.logins, &LOGINS, result);
     }
 
-    /// Counts a client with a wrong secret.
+    /// Counts a request of a client with a wrong secret.
     pub fn client_refused(&self) {
         self.counts.clients_refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an answer, by its status, and how long it took.
+    /// Counts an answer by its status, and adds the time that it took.
     pub fn answered(&self, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(count) = self.counts.answers.get(class) {

@@ -1,11 +1,10 @@
-//! Which access tokens do not count any more: all revocations in memory, as every verifier of the stack keeps them.
+//! Keeps all revocations of access tokens in memory, as every verifier of the stack does.
 //!
-//! They are written by the changes that they belong to (`endings.rs` of the store); ours are in when [`Revoked::catch_up`] returns,
-//! those of other nodes of the same UAA when the database is looked at, once a second ([`Revoked::follow`]), or when
-//! something is met that is younger ([`Revoked::catch_up_to`]).
+//! Revocations are written to the database by the changes that cause them (`endings.rs` of the store). Those of this node are
+//! in memory when [`Revoked::catch_up`] returns. Those of other nodes are read once a second ([`Revoked::follow`]), or when a
+//! row is met that knows a later revocation ([`Revoked::catch_up_to`]).
 //!
-//! Limits: so many are remembered one by one (`MOST`). Should there be more, everything issued up to then is revoked, as
-//! verifiers do.
+//! Limits: `MAX_KEPT` revocations are kept. If there are more, all tokens issued until then are revoked, as verifiers do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,15 +13,15 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use weir_db::DbError;
-use weir_platform_uaa_store::{Revocation, Store, What};
+use weir_platform_uaa_store::{Revocation, Store, TokenSet};
 
-/// How often the database is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// The time between two reads of the database.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Most revocations that are kept in memory.
-const MOST: usize = 500_000;
+/// The number of revocations that are kept in memory.
+const MAX_KEPT: usize = 500_000;
 
-/// The revocations that matter now. Clones share them.
+/// The revocations that are in force. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Revoked {
     shared: Arc<Shared>,
@@ -32,37 +31,40 @@ pub struct Revoked {
 struct Shared {
     store: Store,
     known: RwLock<Known>,
+    /// The number of the last revocation in memory.
     last: watch::Sender<i64>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    by_subject: HashMap<What, Times>,
-    /// Everything issued in this second or earlier is revoked.
+    by_subject: HashMap<TokenSet, Times>,
+    /// All tokens issued in this second or earlier are revoked.
     floor: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
+    /// Tokens issued in this second or earlier are revoked.
     before: i64,
+    /// The second after which such tokens have ended anyway.
     until: i64,
 }
 
-/// The claims that revocations look at.
+/// The claims of a token that decide whether it is revoked.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'s> {
-    /// The name of the token.
+    /// The id of the token.
     pub jti: &'s str,
     /// The id of the user; `None` in a client's own token.
     pub user_id: Option<&'s str>,
     /// The client that the token was issued to.
     pub client_id: &'s str,
-    /// When the token was issued (seconds since 1970).
+    /// The time when the token was issued, in seconds since 1970.
     pub issued_at: i64,
 }
 
 impl Revoked {
-    /// Reads all revocations that are in the database.
+    /// Reads all revocations from the database.
     pub async fn open(store: Store) -> Result<Self, DbError> {
         let revoked = Self {
             shared: Arc::new(Shared {
@@ -75,19 +77,20 @@ impl Revoked {
         Ok(revoked)
     }
 
-    /// Looks at the database for ever.
+    /// Reads new revocations from the database every second, until the task is dropped.
     pub async fn follow(self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             if let Err(error) = self.read().await {
                 tracing::warn!(error = %weir_error::chain(&error), "revocations cannot be read");
             }
         }
     }
 
-    /// Takes in what is new.
+    /// Reads the revocations since the last read.
     async fn read(&self) -> Result<(), DbError> {
-        // The number first: what it counts can be seen by then. Rows of that number may be over and gone.
+        // The number is read before the rows: all rows up to it are visible by then. The row with this very number may have
+        // been swept already, so the rows alone would not tell how far this node has read.
         let counted = self.shared.store.last_revocation().await?;
         loop {
             let since = *self.shared.last.borrow();
@@ -102,6 +105,7 @@ impl Revoked {
             }
         }
         self.reached(counted);
+        // Entries whose tokens have all expired are dropped, so that the memory is bounded.
         let now = self.shared.store.now() / 1000;
         self.shared
             .known
@@ -111,21 +115,21 @@ impl Revoked {
         Ok(())
     }
 
-    /// Never back: two readers may have met.
+    /// Raises the number of the last revocation. It never falls: two reads may end in either order.
     fn reached(&self, number: i64) {
         self.shared.last.send_if_modified(|known| {
-            let news = number > *known;
+            let is_new = number > *known;
             *known = number.max(*known);
-            news
+            is_new
         });
     }
 
     fn take(&self, page: Vec<Revocation>) {
         let latest = self.shared.store.latest_second();
-        self.shared.known.write().take(page, MOST, latest);
+        self.shared.known.write().take(page, MAX_KEPT, latest);
     }
 
-    /// Takes in what this node has just written. It is written: should it not be readable now, it is a second later.
+    /// Reads the revocations that this node has just written. A failure is only logged, because the next poll reads them.
     pub async fn catch_up(&self) {
         if let Err(error) = self.read().await {
             weir_service::limited!(
@@ -137,7 +141,7 @@ impl Revoked {
         }
     }
 
-    /// Takes in all revocations up to this number at least.
+    /// Reads revocations until the one with this number is in memory.
     pub async fn catch_up_to(&self, number: i64) -> Result<(), DbError> {
         if self.number() < number {
             self.read().await?;
@@ -145,7 +149,7 @@ impl Revoked {
         Ok(())
     }
 
-    /// The number of the last revocation that is in memory.
+    /// Returns the number of the last revocation that is in memory.
     pub fn number(&self) -> i64 {
         *self.shared.last.borrow()
     }
@@ -153,51 +157,51 @@ impl Revoked {
     /// Whether a token is revoked.
     pub fn covers(&self, subject: Subject<'_>) -> bool {
         let known = self.shared.known.read();
-        known.by_subject.contains_key(&What::Token(subject.jti.to_owned()))
+        known.by_subject.contains_key(&TokenSet::Token(subject.jti.to_owned()))
             || known
                 .floor(subject.user_id, subject.client_id)
                 .is_some_and(|floor| subject.issued_at <= floor)
     }
 
-    /// Whether the token of this `jti` was revoked by itself.
+    /// Whether the token with this `jti` was revoked individually.
     pub fn has_token(&self, jti: &str) -> bool {
         let known = self.shared.known.read();
-        known.by_subject.contains_key(&What::Token(jti.to_owned()))
+        known.by_subject.contains_key(&TokenSet::Token(jti.to_owned()))
     }
 
-    /// The second in which the last revocation was made that would hit a token for this user and client: a token issued
-    /// within it would not count.
+    /// Returns the last second that a revocation for this user and client covers. A token issued in it would be revoked.
     pub fn floor(&self, user_id: Option<&str>, client_id: &str) -> Option<i64> {
         self.shared.known.read().floor(user_id, client_id)
     }
 
-    /// Told whenever there are new revocations: the number of the last one.
+    /// Returns a receiver of the number of the last revocation.
     pub fn watch(&self) -> watch::Receiver<i64> {
         self.shared.last.subscribe()
     }
 
-    /// How many revocations are kept.
+    /// Returns the number of revocations that are kept.
     pub fn count(&self) -> usize {
         self.shared.known.read().by_subject.len()
     }
 }
 
 impl Known {
-    /// Takes revocations in, and no more than `most`: all that was issued until `latest` goes before one is forgotten.
+    /// Adds revocations. If there would be more than `most`, all tokens issued until `latest` are revoked instead, so that no
+    /// revocation is forgotten.
     fn take(&mut self, page: Vec<Revocation>, most: usize, latest: i64) {
         for Revocation {
-            what, before, until, ..
+            tokens, before, until, ..
         } in page
         {
-            if self.by_subject.len() >= most && !self.by_subject.contains_key(&what) {
+            if self.by_subject.len() >= most && !self.by_subject.contains_key(&tokens) {
                 tracing::error!(
                     most,
-                    "there are more revocations than can be remembered: everybody has to log in again"
+                    "there are more revocations than can be kept: all users have to log in again"
                 );
                 self.by_subject.clear();
                 self.floor = self.floor.max(Some(latest));
             }
-            let times = self.by_subject.entry(what).or_insert(Times { before, until });
+            let times = self.by_subject.entry(tokens).or_insert(Times { before, until });
             times.before = times.before.max(before);
             times.until = times.until.max(until);
         }
@@ -207,11 +211,11 @@ impl Known {
         if self.by_subject.is_empty() {
             return self.floor;
         }
-        let of = |what: What| self.by_subject.get(&what).map(|times| times.before);
-        let client = of(What::Client(client_id.to_owned()));
+        let of = |tokens: TokenSet| self.by_subject.get(&tokens).map(|times| times.before);
+        let client = of(TokenSet::Client(client_id.to_owned()));
         let user = user_id.and_then(|user| {
-            let both = of(What::UserOfClient(user.to_owned(), client_id.to_owned()));
-            both.max(of(What::User(user.to_owned())))
+            let both = of(TokenSet::UserOfClient(user.to_owned(), client_id.to_owned()));
+            both.max(of(TokenSet::User(user.to_owned())))
         });
         client.max(user).max(self.floor)
     }
@@ -224,19 +228,19 @@ mod tests {
     fn revocation(seq: i64, user: &str, before: i64) -> Revocation {
         Revocation {
             seq,
-            what: What::User(user.to_owned()),
+            tokens: TokenSet::User(user.to_owned()),
             before,
             until: before + 100,
         }
     }
 
-    /// Memory has an end, and nothing is forgotten for it: what was issued before is all revoked, what is issued later not.
+    /// Too many revocations revoke all tokens issued before, and none issued later.
     #[test]
     fn overflow_closes_rather_than_opens() {
         let mut known = Known::default();
         known.take(vec![revocation(1, "a", 10), revocation(2, "b", 11)], 2, 20);
         assert_eq!(known.floor(Some("c"), "cf"), None);
-        // The same again is no more.
+        // A second revocation of one subject needs no further place.
         known.take(vec![revocation(3, "a", 12)], 2, 20);
         assert_eq!((known.floor(Some("a"), "cf"), known.by_subject.len()), (Some(12), 2));
         known.take(vec![revocation(4, "c", 25)], 2, 20);

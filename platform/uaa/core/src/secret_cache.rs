@@ -1,5 +1,5 @@
-//! Client secrets that were right a moment ago. The components of the stack show theirs with every request; each would
-//! cost an Argon2 hash and stand in the queue with those who log in.
+//! A cache of client secrets that were verified a short time ago. The components of the stack send theirs with every request,
+//! and each would otherwise take an Argon2 hash, in the queue of all logins.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,13 +8,14 @@ use parking_lot::Mutex;
 use weir_platform_uaa_store::secrets;
 use weir_service::Clock;
 
-/// How long a secret is remembered that nobody shows.
+/// The time after its last use for which a secret is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// Most secrets that are remembered.
+/// The number of secrets that are remembered.
 const MOST: usize = 1024;
 
-/// Digests of what was right, under a key that this process made for itself.
+/// The digests of verified secrets, under a random key of this process: a dump of the memory helps no dictionary attack that
+/// was prepared before.
 pub struct SecretCache {
     key: String,
     clock: Clock,
@@ -28,7 +29,7 @@ impl std::fmt::Debug for SecretCache {
 }
 
 impl SecretCache {
-    /// Returns a cache that knows nothing yet.
+    /// Returns an empty cache.
     pub fn new(clock: Clock) -> Self {
         Self {
             key: secrets::random_token::<32>(),
@@ -38,12 +39,13 @@ impl SecretCache {
     }
 
     fn digest(&self, hash: &str, secret: &str) -> String {
-        // The hash is the client's own, with its salt: a changed secret is another entry.
+        // The stored hash is part of the digest. When a secret is changed, its hash changes, and the entry does not match any
+        // more.
         secrets::digest_of(&[&self.key, hash, secret])
     }
 
-    /// Whether this secret was found right for this hash a moment ago. Then it is remembered anew: a component that shows
-    /// its own all the time is never asked to wait for a hash, and a secret that was changed has another hash.
+    /// Whether this secret was verified for this hash within the last 5 minutes. A hit extends the time, so that a component
+    /// that sends its secret often never waits for a hash.
     pub fn knows(&self, hash: &str, secret: &str) -> bool {
         let now = self.clock.instant();
         let mut known = self.known.lock();
@@ -56,13 +58,14 @@ impl SecretCache {
         }
     }
 
-    /// Remembers a secret that was found right.
+    /// Remembers a verified secret.
     pub fn remember(&self, hash: &str, secret: &str) {
         let now = self.clock.instant();
         let mut known = self.known.lock();
         if known.len() >= MOST {
             known.retain(|_, end| *end > now);
         }
+        // All entries are in use. Dropping them costs one hash each; finding the oldest would cost a walk for each insert.
         if known.len() >= MOST {
             known.clear();
         }
@@ -74,7 +77,7 @@ impl SecretCache {
 mod tests {
     use super::*;
 
-    /// What was right is known for a while, for this hash only; there are never more than so many.
+    /// A verified secret is known for a limited time and for its hash only, and the number of entries is limited.
     #[test]
     fn remembers_for_a_while() {
         let (hands, clock) = Clock::manual(0);
@@ -82,7 +85,7 @@ mod tests {
         cache.remember("hash", "secret");
         assert!(cache.knows("hash", "secret"));
         assert!(!cache.knows("hash", "other") && !cache.knows("other", "secret") && !cache.knows("hashs", "ecret"));
-        // As long as it is shown.
+        // Each use extends the time.
         for _ in 0..10 {
             hands.advance(REMEMBERED - Duration::from_secs(1));
             assert!(cache.knows("hash", "secret"));

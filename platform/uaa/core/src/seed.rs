@@ -1,7 +1,7 @@
-//! What is there from the first start: groups, clients, the administrator.
+//! Creates the groups, clients and administrator of a new installation.
 //!
-//! Groups and clients that are absent are made at every start, so that a newer program brings what it needs; what an
-//! operator changed stays. The administrator is made once: who deletes them, meant it.
+//! Every start creates the groups and clients that are absent, because a newer program may need more of them. Existing ones are
+//! not changed. The administrator is created only once, so that an operator can remove that user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use weir_config::Secret;
 use weir_service::clock;
 
 use crate::hashing::Hasher;
-use crate::login::OURS;
+use crate::login::UAA_ORIGIN;
 use crate::{Config, Error};
 
 mod catalogue;
@@ -21,19 +21,20 @@ use weir_platform_uaa_store::private_file::{self, FileError};
 use weir_platform_uaa_store::secrets::{self, MasterKey};
 use weir_platform_uaa_store::{Email, FirstStartState, Group, Member, MemberKind, Store, User};
 
-/// How long a node may take for the first start before another one does it.
+/// The time after which another node takes over the first start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The administrator that the first start made.
+/// The administrator whom the first start created.
 #[derive(Debug, Clone)]
 pub struct FirstStart {
     /// The administrator's name.
     pub user: String,
-    /// Their password; it is in the file `admin_password_file` too.
+    /// The administrator's password, which is also in the file `admin_password_file`.
     pub password: Secret<String>,
 }
 
-/// Makes what is absent. The ids of the groups that every user is in, and the administrator if they were made now.
+/// Creates what is absent. Returns the ids of the default groups by name, and the administrator if this start created
+/// that user.
 pub async fn seed(
     store: &Store,
     hasher: &Hasher,
@@ -64,15 +65,15 @@ pub async fn seed(
     Ok((defaults, made))
 }
 
-/// Whether this is the first start of all. Of several nodes one does it, and the others wait for it; one that is killed
-/// amid it leaves it to the next.
+/// Whether this node does the first start of the installation. Other nodes wait until it is done. If the node that does it is
+/// killed, another one takes over.
 async fn first_start(store: &Store, node: &str) -> Result<bool, Error> {
     let (mut deadline, mut at_it) = (clock::instant() + PATIENCE, String::new());
     loop {
         match store.take_first_start(node).await? {
             FirstStartState::Ours => return Ok(true),
             FirstStartState::Done => return Ok(false),
-            // Somebody else has it now, who has as long.
+            // Another node has taken it over, and gets the whole time.
             FirstStartState::UnderWay(other) if other != at_it => {
                 (deadline, at_it) = (clock::instant() + PATIENCE, other);
             }
@@ -86,6 +87,7 @@ async fn first_start(store: &Store, node: &str) -> Result<bool, Error> {
     }
 }
 
+/// Returns the id of the group with this name, and creates the group if it is absent.
 async fn group(store: &Store, name: &str) -> Result<String, Error> {
     if let Some(group) = store.group_by_name(name).await? {
         return Ok(group.id);
@@ -101,7 +103,7 @@ async fn group(store: &Store, name: &str) -> Result<String, Error> {
     };
     match store.add_group(&group, &[]).await {
         Ok(()) => Ok(group.id),
-        // Another node was faster.
+        // Another node was faster, or a group exists whose name differs in case only.
         Err(weir_db::DbError::Duplicate(_)) => {
             let other = store.group_like(name).await?;
             if let Some(other) = other.as_ref().filter(|other| other.display_name != name) {
@@ -117,6 +119,7 @@ async fn group(store: &Store, name: &str) -> Result<String, Error> {
     }
 }
 
+/// Creates the administrator and adds them to `groups`.
 async fn administrator(
     store: &Store,
     hasher: &Hasher,
@@ -137,7 +140,7 @@ async fn administrator(
     let name = &config.admin_user;
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
-        origin: OURS.to_owned(),
+        origin: UAA_ORIGIN.to_owned(),
         user_name: name.clone(),
         external_id: None,
         given_name: None,
@@ -159,7 +162,8 @@ async fn administrator(
         previous_logon: None,
         as_of: 0,
     };
-    match store.user_by_name(OURS, name).await? {
+    // A first start that was interrupted may have created the user already.
+    match store.user_by_name(UAA_ORIGIN, name).await? {
         Some(present) => user = present,
         None => store.add_user(&user).await?,
     }
@@ -167,7 +171,7 @@ async fn administrator(
         let member = Member {
             id: user.id.clone(),
             kind: MemberKind::User,
-            origin: OURS.to_owned(),
+            origin: UAA_ORIGIN.to_owned(),
         };
         store.add_member(group, &member).await?;
     }

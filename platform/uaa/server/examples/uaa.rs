@@ -1,12 +1,12 @@
-//! A UAA on its own, for clients of other languages and for a look at its pages.
+//! Runs a UAA alone, for tests with clients in other languages and for a look at its pages.
 //!
 //! ```text
 //! cargo run -p weir-platform-uaa-server --example uaa -- DIR [KEY=VALUE …]
 //! ```
 //!
-//! Keeps everything in DIR (with a CA and a SQLite file of its own; `DIR/uaa.toml` is read if it is there), listens on a
-//! free port of the loopback interface unless told otherwise, and when it does writes `DIR/uaa.json`: `url`, `ca`, `admin_user`,
-//! `admin_password`, `client_secrets`. Stops when its standard input ends.
+//! All files are in DIR, with a CA and a SQLite database of its own; `DIR/uaa.toml` is read if it exists. The UAA listens on a
+//! free port of the loopback interface by default. Then it writes `DIR/uaa.json` with `url`, `ca`, `admin_user`,
+//! `admin_password` and `client_secrets`. It stops when its standard input ends.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -1,17 +1,17 @@
-//! The endpoints.
+//! The HTTP endpoints of the UAA.
 //!
-//! | Path | What |
+//! | Path | Purpose |
 //! |---|---|
-//! | `POST /oauth/token` | every grant |
+//! | `POST /oauth/token` | tokens, by every grant type |
 //! | `GET`, `POST /oauth/authorize` | authorization codes, for browsers and for the cf CLI |
-//! | `GET /token_keys`, `/token_key` | the keys that sign |
-//! | `POST /check_token`, `/introspect` | what a token says, and whether it counts |
+//! | `GET /token_keys`, `/token_key` | the public keys |
+//! | `POST /check_token`, `/introspect` | the claims of a token, and whether it is valid |
 //! | `GET /userinfo`, `/.well-known/openid-configuration` | OpenID Connect |
-//! | `GET /login`, `/info`, `/passcode`, `POST /login.do`, `GET /logout.do`, `/login/oidc/…` | people |
+//! | `GET /login`, `/info`, `/passcode`, `POST /login.do`, `GET /logout.do`, `/login/oidc/…` | login and logout of people |
 //! | `/Users`, `/Groups`, `/ids/Users`, `/oauth/clients` | administration |
-//! | `/oauth/token/revoke/…`, `/oauth/token/list/…` | tokens that were issued |
+//! | `/oauth/token/revoke/…`, `/oauth/token/list/…` | lists and revocations of issued tokens |
 //! | `GET /weir/v1/revocations`, `GET /weir/v1/rights`, `POST /weir/v1/keys/rotate` | verifiers and operators of a Weir stack |
-//! | `GET /healthz` | whether it runs |
+//! | `GET /healthz` | whether the server runs |
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -22,7 +22,6 @@ use http::{HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 use weir_platform_uaa_core::app::App;
 
-mod absent;
 mod authorize;
 mod bearer;
 mod browser;
@@ -34,6 +33,7 @@ mod error;
 mod feed;
 pub(crate) mod form;
 mod info;
+mod invalid_grant;
 mod keys;
 mod login;
 mod pages;
@@ -45,11 +45,12 @@ mod rights;
 pub(crate) mod scim;
 mod token;
 mod unread;
+mod unsupported;
 mod userinfo;
 
 pub(crate) use error::ApiError;
 
-/// All routes.
+/// Returns all routes.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/oauth/token", post(token::token))
@@ -69,7 +70,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(administration())
         .merge(tokens())
         .route("/healthz", get(async || "ok\n"))
-        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here"))
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "There is no such endpoint"))
         .method_not_allowed_fallback(async || {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -77,14 +78,14 @@ pub(crate) fn router(app: App) -> Router {
                 "The resource does not take this method",
             )
         })
-        // Why: what is meant for another zone must not be done in this one.
-        .layer(middleware::from_fn(absent::one_zone))
-        // Why: every answer is counted and timed, and is nothing for sniffing.
+        // Why: a request for another zone must not change this one.
+        .layer(middleware::from_fn(unsupported::one_zone))
+        // Why: every answer, also a refusal, is counted and timed, and has the security headers.
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }
 
-/// Pages and what they post.
+/// Returns the routes of pages and their forms.
 fn people() -> Router<App> {
     Router::new()
         .route("/", get(login::home))
@@ -97,7 +98,7 @@ fn people() -> Router<App> {
         .route("/oauth/authorize", get(authorize::ask).post(authorize::answer))
 }
 
-/// Users, groups and clients.
+/// Returns the routes of users, groups and clients.
 fn administration() -> Router<App> {
     use scim::{groups, ids, members, password, users};
     Router::new()
@@ -134,28 +135,28 @@ fn administration() -> Router<App> {
         .route("/oauth/clients/meta", get(clients::all_metadata))
         .route(
             "/oauth/clients/{id}/meta",
-            get(clients::metadata).put(absent::client_metadata),
+            get(clients::metadata).put(unsupported::client_metadata),
         )
-        .merge(not_here())
+        .merge(unsupported_routes())
 }
 
-/// What the original has and we do not.
-fn not_here() -> Router<App> {
+/// Returns the routes of the original that this UAA does not support.
+fn unsupported_routes() -> Router<App> {
     Router::new()
-        .route("/Groups/External", any(absent::external_groups))
-        .route("/Groups/External/{*rest}", any(absent::external_groups))
-        .route("/oauth/clients/tx", any(absent::several_clients))
-        .route("/oauth/clients/tx/{*rest}", any(absent::several_clients))
-        .route("/oauth/clients/restricted", any(absent::several_clients))
-        .route("/oauth/clients/restricted/{*rest}", any(absent::several_clients))
-        .route("/oauth/clients/{id}/clientjwt", any(absent::client_keys))
-        .route("/identity-zones", any(absent::zones))
-        .route("/identity-zones/{*rest}", any(absent::zones))
-        .route("/identity-providers", any(absent::zones))
-        .route("/identity-providers/{*rest}", any(absent::zones))
+        .route("/Groups/External", any(unsupported::external_groups))
+        .route("/Groups/External/{*rest}", any(unsupported::external_groups))
+        .route("/oauth/clients/tx", any(unsupported::several_clients))
+        .route("/oauth/clients/tx/{*rest}", any(unsupported::several_clients))
+        .route("/oauth/clients/restricted", any(unsupported::several_clients))
+        .route("/oauth/clients/restricted/{*rest}", any(unsupported::several_clients))
+        .route("/oauth/clients/{id}/clientjwt", any(unsupported::client_keys))
+        .route("/identity-zones", any(unsupported::zones))
+        .route("/identity-zones/{*rest}", any(unsupported::zones))
+        .route("/identity-providers", any(unsupported::zones))
+        .route("/identity-providers/{*rest}", any(unsupported::zones))
 }
 
-/// Tokens that were issued.
+/// Returns the routes of issued tokens.
 fn tokens() -> Router<App> {
     Router::new()
         .route("/oauth/revoke", post(revoke::by_client))
@@ -178,10 +179,10 @@ fn tokens() -> Router<App> {
         .route("/weir/v1/rights", get(rights::rights))
 }
 
-/// Counts and times answers, makes them a span of the caller's trace, and sets the headers that all have.
+/// Counts and times answers, records them as a span of the caller's trace, and sets the common headers.
 async fn observe(State(app): State<App>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let start = app.clock.instant();
-    // The route, never the path: there are names in it.
+    // The span has the route and not the path, because a path contains ids.
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",
@@ -201,7 +202,7 @@ async fn observe(State(app): State<App>, route: Option<MatchedPath>, request: Re
         .entry(header::REFERRER_POLICY)
         .or_insert(HeaderValue::from_static("same-origin"));
     if app.has_own_name {
-        // Whoever was here never asks without TLS again, for a year.
+        // One year, which browsers count from the last visit.
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }

@@ -1,16 +1,16 @@
-//! The UAA: users, groups and clients, and tokens for them by OAuth 2 and OpenID Connect.
+//! The HTTP server of the UAA: users, groups and clients, and tokens for them by OAuth 2 and OpenID Connect.
 //!
 //! ```text
 //! cf CLI, uaac, weir ─ POST /oauth/token ─┐                ┌─ users, clients, codes, refresh tokens ─ database
-//! browsers ─ /login, /oauth/authorize ────┼─ HTTPS ─▶ UAA ─┼─ signing keys, sealed ─ database
-//! components ─ /token_keys, revocations ──┘                └─ passwords ─ Argon2id, threads of their own
+//! browsers ─ /login, /oauth/authorize ────┼─ HTTPS ─▶ UAA ─┼─ encrypted signing keys ─ database
+//! components ─ /token_keys, revocations ──┘                └─ passwords ─ Argon2id on own threads
 //! ```
 //!
-//! `http` has the endpoints, a file each; `http/token` the grants. What they answer is what the cf CLI, uaac and the log
-//! components read (contract "UAA"). What they do is `weir-platform-uaa-core`, what is kept `weir-platform-uaa-store`.
+//! `http` has the endpoints, each in its own file, and `http/token` the grant types. Their answers are those that the cf CLI, uaac
+//! and the log components expect. The domain logic is in `weir-platform-uaa-core`, the database in `weir-platform-uaa-store`.
 //!
-//! Limits: forms of 64 KiB, bodies of 1 MiB, a bounded line for hashing (then 503 with `Retry-After`), 4 attempts at a time
-//! for one user name (then 429). No secret is in a log, an error or a URL.
+//! Limits: forms of 64 KiB, bodies of 1 MiB, a bounded queue for hashing (503 with `Retry-After` if it is full), and 4 attempts at
+//! a time for one user name (429 above that). Logs, errors and URLs contain no secrets.
 
 mod component;
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! The UAA as a component.
+//! The start, the background tasks and the stop of a UAA.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,16 +23,16 @@ use weir_tls::{IdentityFiles, ServerTls};
 
 use crate::{Config, Error, RawIdentity, http};
 
-/// How often keys are looked at: another node may have made one.
+/// The time between two reads of the keys, which another node may have changed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 
-/// How often what is over is removed.
+/// The time between two removals of expired rows.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How many may wait for revocations at the same time.
+/// The number of requests that may wait for revocations at the same time.
 const WAITING: usize = 512;
 
-/// A UAA that listens.
+/// A UAA whose port is open.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -44,10 +44,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the database and the port; at the first start makes the groups, clients and the administrator.
+    /// Opens the database and the port. The first start creates groups, clients and the administrator.
     ///
     /// # Errors
-    /// When certificate, database or private files cannot be used, or the port is taken.
+    /// When the certificate, the database or a private file cannot be used, or the port is in use.
     pub async fn bind(mut config: Config, context: Context) -> Result<Self, Error> {
         let RawIdentity { cert, key, ca } = config.identity.clone();
         let tls = if ca.as_os_str().is_empty() {
@@ -56,6 +56,7 @@ impl Server {
             ServerTls::public_knowing(&IdentityFiles { ca, cert, key })?
         };
         let (listener, address) = listen(config.listen.socket()).await?;
+        // Port 0 is known only now, and URLs that the configuration leaves out contain the port.
         config.listens_on(address);
         let store = Store::open(&config.database, context.clock.clone()).await?;
         let hasher = Hasher::start(config.hashing, &context.tasks).map_err(Error::Thread)?;
@@ -63,6 +64,7 @@ impl Server {
         let (keys, default_groups, first_start) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                // The threads would otherwise keep the tasks of the context from ending.
                 hasher.stop();
                 return Err(error);
             }
@@ -97,7 +99,7 @@ impl Server {
         })
     }
 
-    /// Keys and seeds, which take a moment the first time: both at once.
+    /// Opens the keys and seeds the database, at the same time: the first start takes a second for each.
     async fn open(
         store: &Store,
         hasher: &Hasher,
@@ -121,28 +123,28 @@ impl Server {
         Ok((keys, default_groups, first_start))
     }
 
-    /// Where it listens.
+    /// Returns the address of the port.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address that clients know.
+    /// Returns the URL that clients know.
     #[must_use]
     pub fn external_url(&self) -> &str {
         &self.app.config.external_url
     }
 
-    /// The administrator and their password, if this start has made them.
+    /// Returns the administrator and their password, if this start has created that user.
     #[must_use]
     pub const fn first_start(&self) -> Option<&FirstStart> {
         self.first_start.as_ref()
     }
 
-    /// Serves until shutdown is requested; then answers under way may finish.
+    /// Serves until shutdown is requested, and then until the requests under way are answered.
     ///
     /// # Errors
-    /// None so far.
+    /// There is none at present.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
@@ -169,6 +171,7 @@ impl Server {
             &context.tasks,
         )
         .await;
+        // No request is left that could wait for a hash or the database.
         app.hasher.stop();
         app.store.close().await;
         Ok(())
@@ -179,7 +182,7 @@ async fn watch_keys(app: &App) {
     loop {
         tokio::time::sleep(KEYS_EVERY).await;
         if let Err(error) = app.keys.maintain().await {
-            tracing::error!(error = weir_error::chain(&error), "signing keys cannot be looked at");
+            tracing::error!(error = weir_error::chain(&error), "signing keys cannot be read");
         }
     }
 }
@@ -189,8 +192,8 @@ async fn sweep(app: &App) {
         tokio::time::sleep(SWEEP_EVERY).await;
         match app.store.sweep(app.config.lockout).await {
             Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "what was over is removed"),
-            Err(error) => tracing::warn!(error = weir_error::chain(&error), "what is over cannot be removed"),
+            Ok(rows) => tracing::debug!(rows, "expired rows are removed"),
+            Err(error) => tracing::warn!(error = weir_error::chain(&error), "expired rows cannot be removed"),
         }
     }
 }

@@ -1,26 +1,26 @@
-//! What users have agreed to.
+//! Approvals: the answers of users to the question which scopes a client may have.
 
 use weir_db::{DbError, sql};
 
 use super::Store;
 
-/// One answer of a user: a client may, or may not, have a scope.
+/// The answer of a user whether a client may have a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
-    /// The client that the answer is about.
+    /// The client of the answer.
     pub client_id: String,
-    /// The scope that the answer is about.
+    /// The scope of the answer.
     pub scope: String,
     /// Whether the user agreed.
     pub approved: bool,
-    /// Until when the answer counts (milliseconds since 1970).
+    /// The time when the answer expires, in milliseconds since 1970.
     pub expires_at: i64,
-    /// When the user answered (milliseconds since 1970).
+    /// The time of the answer, in milliseconds since 1970.
     pub modified_at: i64,
 }
 
 impl Store {
-    /// A user's answers that still count.
+    /// Returns a user's answers that have not expired.
     pub async fn approvals(&self, user: &str) -> Result<Vec<Approval>, DbError> {
         let query = sql(
             "select client_id, scope, approved, expires_at, modified_at from uaa_approvals \
@@ -42,7 +42,7 @@ impl Store {
             .collect()
     }
 
-    /// Notes answers.
+    /// Writes answers of a user. Each replaces the earlier one for the client and scope.
     pub async fn set_approvals(&self, user: &str, approvals: &[Approval]) -> Result<(), DbError> {
         let statement = self.db.dialect().insert_or_replace(
             "uaa_approvals",

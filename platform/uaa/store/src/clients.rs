@@ -1,4 +1,4 @@
-//! Clients: programs that ask for tokens.
+//! Clients: programs that request tokens.
 
 use std::collections::BTreeSet;
 
@@ -7,32 +7,32 @@ use serde_json::{Map, Value};
 use weir_db::{DbError, Executor as _, Row, sql};
 
 use super::Store;
-use super::standing::{AS_OF, as_of, hold_client};
+use super::locks::{AS_OF, as_of, lock_client};
 
-/// What stands in the place of a hash where the secret is the empty text, as for `cf`.
+/// The value in place of a hash if the secret is the empty text, as for the client `cf`.
 pub const EMPTY_SECRET: &str = "empty";
 
-/// What stands in the place of a hash where no secret is right.
+/// The value in place of a hash if no secret is right.
 pub const NO_SECRET: &str = "none";
 
-/// A client: a program that asks for tokens.
+/// A client: a program that requests tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
-    /// The name by which the client asks for tokens.
+    /// The id that the client sends when it requests a token.
     pub id: String,
-    /// The name that people see.
+    /// The name that users see.
     pub name: Option<String>,
-    /// [`EMPTY_SECRET`], [`NO_SECRET`] or an Argon2 hash.
+    /// The Argon2 hash of the secret, or [`EMPTY_SECRET`] or [`NO_SECRET`].
     pub secret_hash: String,
-    /// While a secret is being changed: the newer one.
+    /// The hash of the newer of two secrets, while an operator replaces one by the other.
     pub second_hash: Option<String>,
-    /// What the client may do.
+    /// The permissions of the client.
     pub detail: ClientDetail,
-    /// When the client was made (milliseconds since 1970).
+    /// The time when the client was created, in milliseconds since 1970.
     pub created_at: i64,
-    /// When the client was last changed (milliseconds since 1970).
+    /// The time when the client was last changed, in milliseconds since 1970.
     pub modified_at: i64,
-    /// The number of the last revocation when this was read: what is issued rests on there being no later one.
+    /// The number of the last revocation when this row was read. Tokens are issued only if the client has no later one.
     pub as_of: i64,
 }
 
@@ -45,35 +45,36 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What a client may do.
+/// The permissions of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientDetail {
-    /// The scopes that tokens of its users may have; `*` stands for one part of a name, at the end for all that follow.
+    /// The scopes that tokens of the client's users may have. `*` stands for one part of a name, and at the end for all further
+    /// parts.
     pub scope: Vec<String>,
-    /// The scopes that its own tokens have.
+    /// The scopes that the client's own tokens have.
     pub authorities: Vec<String>,
     /// The grants that the client may use.
     pub authorized_grant_types: Vec<String>,
-    /// Where codes for the client may be sent.
+    /// The URIs to which authorization codes for the client may be sent.
     pub redirect_uri: Vec<String>,
-    /// Which scopes its users need not agree to.
+    /// The scopes that users need not approve.
     pub auto_approve: AutoApprove,
-    /// How long an access token is good for (seconds); `None` for as long as the configuration says.
+    /// The life time of an access token in seconds; `None`: the one of the configuration.
     pub access_token_validity: Option<i64>,
-    /// How long a refresh token is good for (seconds); `None` for as long as the configuration says.
+    /// The life time of a refresh token in seconds; `None`: the one of the configuration.
     pub refresh_token_validity: Option<i64>,
-    /// The origins whose users it takes; all if absent.
+    /// The origins whose users may use the client; `None`: all.
     pub allowed_providers: Option<Vec<String>>,
-    /// Whether it may redeem codes without a secret, with PKCE.
+    /// Whether the client may redeem codes without a secret, with PKCE.
     pub allow_public: bool,
-    /// Only users who are in all of these groups may use it.
+    /// The groups that a user must all be in to use the client.
     pub required_user_groups: Vec<String>,
-    /// What its makers wrote beside that: it is shown, and nothing here acts upon it.
+    /// Further members of the client's document. They are stored and returned, and have no effect.
     pub information: Map<String, Value>,
 }
 
-/// Which scopes a user need not agree to.
+/// The scopes that users need not approve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AutoApprove {
@@ -90,7 +91,7 @@ impl Default for AutoApprove {
 }
 
 impl AutoApprove {
-    /// Whether a user need not agree to this scope.
+    /// Whether a user need not approve this scope.
     pub fn covers(&self, scope: &str) -> bool {
         match self {
             Self::Whole(whole) => *whole,
@@ -102,7 +103,7 @@ impl AutoApprove {
 }
 
 impl Client {
-    /// Whether the client may use this grant.
+    /// Whether the client may use this grant type.
     pub fn may(&self, grant_type: &str) -> bool {
         self.detail
             .authorized_grant_types
@@ -110,13 +111,13 @@ impl Client {
             .any(|known| known == grant_type)
     }
 
-    /// Whether users of this origin may use it.
-    pub fn takes(&self, origin: &str) -> bool {
+    /// Whether users of this origin may use the client.
+    pub fn accepts_origin(&self, origin: &str) -> bool {
         let allowed = self.detail.allowed_providers.as_ref();
         allowed.is_none_or(|allowed| allowed.iter().any(|known| known == origin))
     }
 
-    /// Whether users with these groups may use it.
+    /// Whether users with these groups may use the client.
     pub fn admits(&self, groups: &BTreeSet<String>) -> bool {
         self.detail
             .required_user_groups
@@ -133,6 +134,7 @@ impl Client {
                 .get::<Option<String>>("secret_hash")?
                 .unwrap_or_else(|| NO_SECRET.to_owned()),
             second_hash: row.get("second_hash")?,
+            // A damaged row becomes a client without permissions.
             detail: serde_json::from_str(&detail).unwrap_or_default(),
             created_at: row.get("created_at")?,
             modified_at: row.get("modified_at")?,
@@ -155,19 +157,19 @@ const COLUMNS: [&str; 7] = [
     "modified_at",
 ];
 
-/// What a client is read from.
+/// Returns the columns of a `select` from which a client is read.
 fn columns() -> String {
     format!("{}, {AS_OF}", COLUMNS.join(", "))
 }
 
 impl Store {
-    /// The client with this id.
+    /// Returns the client with this id.
     pub async fn client(&self, id: &str) -> Result<Option<Client>, DbError> {
         let query = sql(format!("select {} from uaa_clients where id = ?", columns())).bind(id);
         self.db.first(query).await?.as_ref().map(Client::read).transpose()
     }
 
-    /// A part of the clients that meet a condition made by the filter parser, and how many there are in all.
+    /// Returns a page of the clients that meet a condition of the filter parser, and the number of all that meet it.
     pub async fn clients(
         &self,
         condition: &str,
@@ -186,7 +188,7 @@ impl Store {
         Ok((rows.iter().map(Client::read).collect::<Result<_, _>>()?, total))
     }
 
-    /// Makes a client; `false` if there is one with its id.
+    /// Adds a client. Returns `false` if the id is in use.
     pub async fn add_client(&self, client: &Client) -> Result<bool, DbError> {
         let values = vec![
             (&client.id).into(),
@@ -200,8 +202,8 @@ impl Store {
         (&self.db).insert_new("uaa_clients", &COLUMNS, values).await
     }
 
-    /// Writes a client, but for its secrets, over what was last modified at `of`; `false` if it was modified since then.
-    /// The client's own time of modification must be a later one.
+    /// Replaces a client, except for its secrets, if it was last modified at `of`. Returns `false` if it was modified later.
+    /// `client.modified_at` must be later than `of`.
     pub async fn replace_client(&self, client: &Client, of: i64) -> Result<bool, DbError> {
         let update =
             sql("update uaa_clients set name = ?, detail = ?, modified_at = ? where id = ? and modified_at = ?")
@@ -213,8 +215,8 @@ impl Store {
         Ok(self.db.execute(update).await? > 0)
     }
 
-    /// Sets a client's secrets, if they are still what they were when it was read; `false` otherwise. Where `ends`, whoever
-    /// had the old ones has nothing any more.
+    /// Sets a client's secrets. Returns `false` if they were changed since the client was read. With `ends`, all tokens of the
+    /// client are revoked.
     pub async fn change_client_secrets(
         &self,
         client: &Client,
@@ -233,6 +235,7 @@ impl Store {
         ends: bool,
     ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
+        // Without the lock, two changes at the same time could both find the old secrets, and one of them would be lost.
         let lock = transaction.dialect().for_update();
         let query = sql(format!(
             "select secret_hash, second_hash from uaa_clients where id = ?{lock}"
@@ -259,14 +262,14 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes a client, and ends all that was issued to it; whether there was one.
+    /// Removes a client, and revokes all that was issued to it. Returns `false` if there is no such client.
     pub async fn remove_client(&self, id: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.remove_client_once(id)).await
     }
 
     async fn remove_client_once(&self, id: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !hold_client(&mut transaction, id).await? {
+        if !lock_client(&mut transaction, id).await? {
             transaction.rollback().await?;
             return Ok(false);
         }

@@ -1,20 +1,20 @@
-//! Authorization codes and one-time passcodes: good once, for a short time.
+//! Authorization codes and one-time passcodes, which can be used once and for a short time.
 
 use weir_db::{DbError, Row, sql};
 
+use super::locks::lock_unrevoked;
 use super::refresh::insert;
-use super::standing::stands;
 use super::sweep::CODES_OF_A_USER;
 use super::{Client, RefreshToken, Store, User, list_of};
 
-/// An authorization code as it is kept.
+/// The row of an authorization code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
     /// The digest of the code.
     pub code_hash: String,
     /// The client that the code was issued to.
     pub client_id: String,
-    /// The user that the code stands for.
+    /// The user whose login the code stands for.
     pub user_id: String,
     /// The redirect URI that the request for the code named; `None` if it named none.
     pub redirect_uri: Option<String>,
@@ -24,29 +24,29 @@ pub struct Code {
     pub challenge: Option<String>,
     /// The `nonce` that the id token must repeat.
     pub nonce: Option<String>,
-    /// When the user logged in (seconds since 1970).
+    /// The time of the login, in seconds since 1970.
     pub auth_time: i64,
-    /// When the code ends (milliseconds since 1970).
+    /// The time when the code expires, in milliseconds since 1970.
     pub expires_at: i64,
-    /// When the code was redeemed (milliseconds since 1970).
+    /// The time when the code was redeemed, in milliseconds since 1970.
     pub used_at: Option<i64>,
-    /// The name of the access token that was issued for the code.
+    /// The id of the access token that was issued for the code.
     pub access_jti: Option<String>,
     /// The family of the refresh token that was issued for the code.
     pub family: Option<String>,
 }
 
-/// What became of an attempt to redeem a code.
+/// The outcome of an attempt to redeem a code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
-    /// It is used now.
+    /// The code is redeemed now.
     Now,
-    /// Somebody else was first; what was issued to them is in the code.
+    /// The code was redeemed before. The row names the tokens that were issued for it.
     Before(Box<Code>),
-    /// It is there no more: what it was issued for has ended.
+    /// There is no such code, because its user or client was revoked.
     Gone,
-    /// What it rests on has ended, or changed, since it was read.
-    Overtaken,
+    /// The user or the client was changed or revoked since it was read.
+    ChangedMeanwhile,
 }
 
 const COLUMNS: &str = "code_hash, client_id, user_id, redirect_uri, scopes, challenge, nonce, auth_time, expires_at, \
@@ -72,11 +72,11 @@ impl Code {
 }
 
 impl Store {
-    /// Keeps a code for a user and a client, if they still stand; of those that a user has and nobody redeemed, the newest
-    /// `CODES_OF_A_USER`.
+    /// Stores a code for a user and a client. Returns `false` if one of them was changed or revoked since it was read. Of a user's
+    /// codes that are not redeemed, the newest `CODES_OF_A_USER` are kept.
     pub async fn add_code(&self, code: &Code, user: &User, client: &Client) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, Some(user), Some(client)).await? {
+        if !lock_unrevoked(&mut transaction, Some(user), Some(client)).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -98,11 +98,14 @@ impl Store {
             .bind(code.family.clone());
         transaction.execute(insert).await?;
         transaction.commit().await?;
+        // In a statement of its own, which can be repeated if it deadlocks with that of another request of this user.
         weir_db::retrying(|| self.drop_surplus(&code.user_id)).await?;
         Ok(true)
     }
 
     async fn drop_surplus(&self, user_id: &str) -> Result<(), DbError> {
+        // MySQL allows neither `limit` in the subquery of a `delete` nor `offset` without `limit`; 1000 is more than there
+        // can be.
         let surplus = sql(
             "delete from uaa_codes where code_hash in (select code_hash from (select code_hash from uaa_codes \
              where user_id = ? and used_at is null order by expires_at desc, code_hash limit 1000 offset ?) surplus)",
@@ -113,14 +116,14 @@ impl Store {
             .map(drop)
     }
 
-    /// The code with this digest.
+    /// Returns the code with this digest.
     pub async fn code(&self, code_hash: &str) -> Result<Option<Code>, DbError> {
         let query = sql(format!("select {COLUMNS} from uaa_codes where code_hash = ?")).bind(code_hash);
         self.db.first(query).await?.as_ref().map(Code::read).transpose()
     }
 
-    /// Uses a code up and keeps what is issued for it to a user and a client, both or neither: of two who come at once one
-    /// is first, and the other learns what to revoke.
+    /// Redeems a code and stores the tokens that are issued for it, in one transaction. Of two attempts at the same time one
+    /// succeeds, and the other learns which tokens to revoke.
     pub async fn redeem_code(
         &self,
         code_hash: &str,
@@ -130,10 +133,11 @@ impl Store {
         refresh: Option<&RefreshToken>,
     ) -> Result<Redeemed, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, Some(user), Some(client)).await? {
+        if !lock_unrevoked(&mut transaction, Some(user), Some(client)).await? {
             transaction.rollback().await?;
-            return Ok(Redeemed::Overtaken);
+            return Ok(Redeemed::ChangedMeanwhile);
         }
+        // Of two concurrent attempts, the condition lets one change the row.
         let update =
             sql("update uaa_codes set used_at = ?, access_jti = ?, family = ? where code_hash = ? and used_at is null");
         let update = update.bind(self.now()).bind(access_jti).bind(family).bind(code_hash);
@@ -149,13 +153,14 @@ impl Store {
         Ok(Redeemed::Now)
     }
 
-    /// Spoils a code that was shown with something wrong beside it.
-    pub async fn spoil_code(&self, code_hash: &str) -> Result<(), DbError> {
+    /// Marks a code as used, because a request with a wrong redirect URI or verifier has shown it.
+    pub async fn invalidate_code(&self, code_hash: &str) -> Result<(), DbError> {
         let update = sql("update uaa_codes set used_at = ? where code_hash = ? and used_at is null");
         self.db.execute(update.bind(self.now()).bind(code_hash)).await.map(drop)
     }
 
-    /// Keeps a passcode for a user, if they still stand; those that the user had before are none any more.
+    /// Stores a passcode for a user in place of the user's earlier ones. Returns `false` if the user was changed or revoked since
+    /// they were read.
     pub async fn add_passcode(
         &self,
         code_hash: &str,
@@ -164,7 +169,7 @@ impl Store {
         expires_at: i64,
     ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, Some(user), None).await? {
+        if !lock_unrevoked(&mut transaction, Some(user), None).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -177,7 +182,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Whose a passcode is, and when they logged in (seconds), if it is not over.
+    /// Returns the user of a passcode and the time of the login (seconds since 1970), if the passcode has not expired.
     pub async fn passcode(&self, code_hash: &str) -> Result<Option<(String, i64)>, DbError> {
         let query = sql("select user_id, auth_time from uaa_passcodes where code_hash = ? and expires_at > ?");
         match self.db.first(query.bind(code_hash).bind(self.now())).await? {
@@ -186,8 +191,10 @@ impl Store {
         }
     }
 
-    /// Uses a passcode up; `false` if somebody else has, or it was ended. Read the user before: what ends them later is
-    /// seen when something is issued, what ended them earlier has taken the passcode.
+    /// Uses a passcode. Returns `false` if it was used or revoked before.
+    ///
+    /// The caller must have read the user before the call: a revocation before the read has removed the passcode, and a later
+    /// one is found when the token is issued.
     pub async fn take_passcode(&self, code_hash: &str) -> Result<bool, DbError> {
         let delete = sql("delete from uaa_passcodes where code_hash = ?").bind(code_hash);
         Ok(self.db.execute(delete).await? == 1)

@@ -1,4 +1,5 @@
-//! Failed logins, by a digest of the name: names that do not exist are counted too, and none can be read here.
+//! Counts failed logins, by a digest of the user name. Names that do not exist are counted too, and the table does not tell
+//! which names were tried.
 
 use std::time::Duration;
 
@@ -6,28 +7,28 @@ use weir_db::{DbError, sql};
 
 use super::Store;
 
-/// What happens after repeated failures to log in.
+/// The limits of failed logins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockoutConfig {
     /// The number of failures within the window that lock a user name.
     pub attempts: u32,
-    /// Within what time.
+    /// The time within which failures are counted.
     pub window: Duration,
-    /// For how long.
+    /// How long a user name stays locked.
     pub lock: Duration,
 }
 
-/// What a name has behind it.
+/// The failed logins of one user name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// How many attempts failed within the window.
+    /// The number of failures within the window.
     pub count: i64,
-    /// Until when the name is locked (milliseconds since 1970); 0 if it is not.
+    /// The time when the lock ends, in milliseconds since 1970; 0 if the name is not locked.
     pub locked_until: i64,
 }
 
 impl Store {
-    /// Failures of a principal so far.
+    /// Returns the failed logins of a principal.
     pub async fn failures(&self, principal: &str) -> Result<Failures, DbError> {
         let query = sql("select failures, locked_until from uaa_failures where principal = ?");
         let Some(row) = self.db.first(query.bind(principal)).await? else {
@@ -39,7 +40,7 @@ impl Store {
         })
     }
 
-    /// Counts a failure; whether it locks.
+    /// Counts a failed login. Returns whether it locks the user name.
     pub async fn count_failure(&self, principal: &str, policy: LockoutConfig) -> Result<bool, DbError> {
         weir_db::retrying(|| self.count_failure_once(principal, policy)).await
     }
@@ -48,6 +49,7 @@ impl Store {
         let now = self.now();
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let mut transaction = self.db.begin().await?;
+        // Without the lock, attempts at two nodes could both count from the same number.
         let lock = transaction.dialect().for_update();
         let query = sql(format!(
             "select failures, first_at from uaa_failures where principal = ?{lock}"
@@ -63,7 +65,7 @@ impl Store {
         let locks = count >= i64::from(policy.attempts);
         let locked_until = if locks { now + millis(policy.lock) } else { 0 };
         if locks {
-            // After the lock it begins anew.
+            // The count begins again after the lock.
             count = 0;
         }
         let statement = transaction.dialect().insert_or_replace(
@@ -82,7 +84,7 @@ impl Store {
         Ok(locks)
     }
 
-    /// Forgets failures after a login, or because an administrator says so.
+    /// Removes the failures of a principal, which also unlocks the user name.
     pub async fn forget_failures(&self, principal: &str) -> Result<(), DbError> {
         let delete = sql("delete from uaa_failures where principal = ?");
         self.db.execute(delete.bind(principal)).await.map(drop)

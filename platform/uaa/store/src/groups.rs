@@ -1,16 +1,16 @@
-//! Groups, and who is in them. A group's name is the scope that it gives.
+//! Groups and their members. The name of a group is the scope that it gives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 
-use super::standing::hold_user;
-use super::{Store, What, hold, texts};
+use super::locks::lock_user;
+use super::{Store, TokenSet, lock_setting, texts};
 
-/// How deep groups may stand in groups.
+/// The number of levels of nested groups that count for a user.
 const DEEPEST: usize = 10;
 
-/// Most groups in one question to the database.
+/// The number of ids in one query: databases limit the parameters of a statement.
 const CHUNK: usize = 500;
 
 /// A group.
@@ -22,20 +22,20 @@ pub struct Group {
     pub display_name: String,
     /// The purpose of the group, in words.
     pub description: Option<String>,
-    /// When the group was made (milliseconds since 1970).
+    /// The time when the group was created, in milliseconds since 1970.
     pub created_at: i64,
-    /// When the group was last changed (milliseconds since 1970).
+    /// The time when the group was last changed, in milliseconds since 1970.
     pub modified_at: i64,
-    /// How often the group was changed.
+    /// The number of changes of the group.
     pub version: i64,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
     /// A user.
     User,
-    /// Another group, whose members are members by way of it.
+    /// Another group. Its members are indirect members.
     Group,
 }
 
@@ -49,14 +49,14 @@ impl MemberKind {
     }
 }
 
-/// Who is in a group.
+/// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The id of the user or of the group.
     pub id: String,
     /// Whether the member is a user or a group.
     pub kind: MemberKind,
-    /// Whose the membership is: `uaa` for ours, else the name of the provider that it follows.
+    /// The owner of the membership: `uaa`, or the name of the provider whose groups determine it.
     pub origin: String,
 }
 
@@ -67,13 +67,14 @@ pub struct Membership {
     pub display_name: String,
     /// The id of the group.
     pub id: String,
-    /// Whether the user is in the group itself, and not by way of another one.
+    /// Whether the user is a direct member of the group.
     pub direct: bool,
 }
 
-/// What must be unique of a group's name, and what names are looked up by. Case makes no other name, so that nobody is
-/// taken in by `OpenID`; but for the logs of a source, whose id is compared to the letter: `logs.read.Web` is another
-/// tenant's than `logs.read.web`.
+/// Returns the key of a group's name, which is unique, and by which groups are looked up.
+///
+/// It ignores case, so that `OpenID` cannot be mistaken for `openid`. Names of log sources keep their case, because source ids
+/// are case-sensitive: `logs.read.Web` and `logs.read.web` may belong to two tenants.
 pub fn group_key(name: &str) -> String {
     if name.starts_with(crate::scopes::SOURCE) {
         name.to_owned()
@@ -98,25 +99,25 @@ impl Group {
 }
 
 impl Store {
-    /// The group with this id.
+    /// Returns the group with this id.
     pub async fn group(&self, id: &str) -> Result<Option<Group>, DbError> {
         let query = sql(format!("select {COLUMNS} from uaa_groups where id = ?")).bind(id);
         self.db.first(query).await?.as_ref().map(Group::read).transpose()
     }
 
-    /// The group with this name, to the letter: it is a scope, and those are compared so.
+    /// Returns the group with exactly this name. Case counts, because the name is a scope.
     pub async fn group_by_name(&self, name: &str) -> Result<Option<Group>, DbError> {
         let found = self.group_like(name).await?;
         Ok(found.filter(|group| group.display_name == name))
     }
 
-    /// The group that is in the way of a new one with this name.
+    /// Returns the group whose key is that of `name`. No further group can have this name.
     pub async fn group_like(&self, name: &str) -> Result<Option<Group>, DbError> {
         let query = sql(format!("select {COLUMNS} from uaa_groups where display_key = ?")).bind(group_key(name));
         self.db.first(query).await?.as_ref().map(Group::read).transpose()
     }
 
-    /// A part of the groups that meet a condition made by the filter parser, and how many there are in all.
+    /// Returns a page of the groups that meet a condition of the filter parser, and the number of all that meet it.
     pub async fn groups(
         &self,
         condition: &str,
@@ -134,7 +135,7 @@ impl Store {
         Ok((rows.iter().map(Group::read).collect::<Result<_, _>>()?, total))
     }
 
-    /// Makes a group with its members; [`DbError::Duplicate`] if the name is taken.
+    /// Adds a group with its members. Fails with [`DbError::Duplicate`] if the name is in use.
     pub async fn add_group(&self, group: &Group, members: &[Member]) -> Result<(), DbError> {
         let mut transaction = self.db.begin().await?;
         let insert = sql(
@@ -156,16 +157,16 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Writes a group over its version `of`, and its members if they are given; `false` if it has another version. Ends the
-    /// access tokens of those who are not in it any more, or have another scope by it now.
+    /// Replaces version `of` of a group, and its members if they are given. Returns `false` if the group has another version.
+    /// Revokes the access tokens of users who are not members any more, and of all members if the name has changed.
     pub async fn replace_group(&self, group: &Group, members: Option<&[Member]>, of: i64) -> Result<bool, DbError> {
         weir_db::retrying(|| self.replace_group_once(group, members, of)).await
     }
 
     async fn replace_group_once(&self, group: &Group, members: Option<&[Member]>, of: i64) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        // Nobody changes any group meanwhile.
-        hold(&mut transaction, "groups").await?;
+        // All changes of groups wait for this row. Groups are nested, so the users of one group may depend on any other.
+        lock_setting(&mut transaction, "groups").await?;
         let present = sql("select display_name from uaa_groups where id = ? and version = ?");
         let Some(present) = transaction.first(present.bind(&group.id).bind(of)).await? else {
             transaction.rollback().await?;
@@ -194,6 +195,7 @@ impl Store {
             }
         }
         let (after, _) = within(&mut transaction, &group.id).await?;
+        // The name is a scope: after a change of it, no member has the scope of the tokens that were issued.
         let left = before
             .into_iter()
             .filter(|user| renamed || !after.contains(user))
@@ -203,15 +205,16 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes a group, and ends the access tokens of those who were in it; its members stay.
+    /// Removes a group, and revokes the access tokens of its users. Returns `false` if there is no such group.
     pub async fn remove_group(&self, id: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.remove_group_once(id)).await
     }
 
     async fn remove_group_once(&self, id: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "groups").await?;
+        lock_setting(&mut transaction, "groups").await?;
         let (users, _) = within(&mut transaction, id).await?;
+        // The groups around this one lose a member, so they get another version.
         let outer = sql("update uaa_groups set version = version + 1 \
              where id in (select group_id from uaa_members where member_id = ?)");
         transaction.execute(outer.bind(id)).await?;
@@ -227,19 +230,20 @@ impl Store {
         Ok(removed > 0)
     }
 
-    /// Who is in a group.
+    /// Returns the members of a group.
     pub async fn members(&self, group: &str) -> Result<Vec<Member>, DbError> {
         members(&mut &self.db, group).await
     }
 
-    /// Puts somebody into a group, which has another version then; `false` if they are there, or the group is not.
+    /// Adds a member to a group, which raises its version. Returns `false` if the member is there already, or there is no such
+    /// group.
     pub async fn add_member(&self, group: &str, member: &Member) -> Result<bool, DbError> {
         weir_db::retrying(|| self.add_member_once(group, member)).await
     }
 
     async fn add_member_once(&self, group: &str, member: &Member) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "groups").await?;
+        lock_setting(&mut transaction, "groups").await?;
         let added = self.touch_group(&mut transaction, group).await?
             && add_member(&mut transaction, group, member, self.now()).await?;
         if added {
@@ -250,23 +254,23 @@ impl Store {
         Ok(added)
     }
 
-    /// Makes a membership that a provider gave one that `origin` gives, which no login takes away; `false` if it is one
-    /// already, or there is none.
+    /// Changes the owner of a membership to `origin`, so that a login at a provider does not end it. Returns `false` if `origin`
+    /// owns it already, or there is no such membership.
     pub async fn claim_member(&self, group: &str, member: &str, origin: &str) -> Result<bool, DbError> {
         let update = sql("update uaa_members set origin = ? where group_id = ? and member_id = ? and origin <> ?");
         let update = update.bind(origin).bind(group).bind(member).bind(origin);
         Ok(self.db.execute(update).await? > 0)
     }
 
-    /// Takes somebody out of a group, which has another version then, and ends the access tokens of those who are not in
-    /// it any more; `false` if they were not there.
+    /// Removes a member from a group, which raises its version, and revokes the access tokens of the users who are not in the
+    /// group any more. Returns `false` if there was no such member.
     pub async fn remove_member(&self, group: &str, member: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.remove_member_once(group, member)).await
     }
 
     async fn remove_member_once(&self, group: &str, member: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "groups").await?;
+        lock_setting(&mut transaction, "groups").await?;
         let (before, _) = within(&mut transaction, group).await?;
         let delete = sql("delete from uaa_members where group_id = ? and member_id = ?");
         let removed = transaction.execute(delete.bind(group).bind(member)).await? > 0;
@@ -280,18 +284,18 @@ impl Store {
         Ok(removed)
     }
 
-    /// Gives a group another version; `false` if there is no such group.
+    /// Raises the version of a group. Returns `false` if there is no such group.
     async fn touch_group(&self, transaction: &mut Transaction, group: &str) -> Result<bool, DbError> {
         let update = sql("update uaa_groups set version = version + 1, modified_at = ? where id = ?");
         Ok(transaction.execute(update.bind(self.now()).bind(group)).await? == 1)
     }
 
-    /// All groups in a group, by way of other groups too.
+    /// Returns the ids of all groups in a group, direct and indirect.
     pub async fn groups_within(&self, group: &str) -> Result<BTreeSet<String>, DbError> {
         Ok(within(&mut &self.db, group).await?.1)
     }
 
-    /// The groups that a user is in, by way of other groups too.
+    /// Returns the groups that a user is in, direct and indirect.
     pub async fn memberships(&self, user: &str) -> Result<BTreeSet<Membership>, DbError> {
         let mut found: BTreeMap<String, Membership> = BTreeMap::new();
         let mut frontier = vec![user.to_owned()];
@@ -305,6 +309,7 @@ impl Store {
                 ));
                 for row in self.db.all(query.bind_all(chunk)).await? {
                     let id: String = row.get("id")?;
+                    // Each group is followed once, so that a cycle ends, and at its smallest depth.
                     if !found.contains_key(&id) {
                         let membership = Membership {
                             id: id.clone(),
@@ -324,15 +329,15 @@ impl Store {
         Ok(found.into_values().collect())
     }
 
-    /// Makes the memberships that `origin` gave a user those in these groups, and no other; the groups that are left. If
-    /// there are any, the user's access tokens end.
+    /// Sets the memberships of a user that `origin` owns to these groups. Returns the groups that the user has left. If there
+    /// are any, the user's access tokens are revoked.
     pub async fn sync_memberships(
         &self,
         user: &str,
         origin: &str,
         groups: &BTreeSet<String>,
     ) -> Result<Vec<String>, DbError> {
-        // Most logins change nothing, and wait for nobody.
+        // Most logins change nothing. They must not wait for the lock of all groups.
         if given_by(&mut &self.db, user, origin).await? == *groups {
             return Ok(Vec::new());
         }
@@ -346,7 +351,7 @@ impl Store {
         groups: &BTreeSet<String>,
     ) -> Result<Vec<String>, DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "groups").await?;
+        lock_setting(&mut transaction, "groups").await?;
         let mut left = Vec::new();
         for group in given_by(&mut transaction, user, origin).await? {
             if !groups.contains(&group) {
@@ -367,8 +372,8 @@ impl Store {
             }
         }
         if !left.is_empty() {
-            hold_user(&mut transaction, user).await?;
-            self.revoke_within(&mut transaction, &[What::User(user.to_owned())])
+            lock_user(&mut transaction, user).await?;
+            self.revoke_within(&mut transaction, &[TokenSet::User(user.to_owned())])
                 .await?;
         }
         transaction.commit().await?;
@@ -376,14 +381,14 @@ impl Store {
     }
 }
 
-/// The groups that a user is in because `origin` says so.
+/// Returns the groups of a user whose membership `origin` owns.
 async fn given_by(on: &mut impl Executor, user: &str, origin: &str) -> Result<BTreeSet<String>, DbError> {
     let query = sql("select group_id from uaa_members where member_id = ? and origin = ?");
     let rows = on.all(query.bind(user).bind(origin)).await?;
     Ok(texts(&rows, "group_id")?.into_iter().collect())
 }
 
-/// Who is in a group.
+/// Returns the members of a group, oldest first.
 async fn members(on: &mut impl Executor, group: &str) -> Result<Vec<Member>, DbError> {
     let query = sql("select member_id, kind, origin from uaa_members where group_id = ? order by added_at, member_id");
     on.all(query.bind(group))
@@ -403,7 +408,7 @@ async fn members(on: &mut impl Executor, group: &str) -> Result<Vec<Member>, DbE
         .collect()
 }
 
-/// All users and all groups in a group, by way of other groups too.
+/// Returns the ids of all users and all groups in a group, direct and indirect.
 async fn within(on: &mut impl Executor, group: &str) -> Result<(BTreeSet<String>, BTreeSet<String>), DbError> {
     let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());
     let mut next = vec![group.to_owned()];
@@ -411,6 +416,7 @@ async fn within(on: &mut impl Executor, group: &str) -> Result<(BTreeSet<String>
         for member in members(on, &group).await? {
             match member.kind {
                 MemberKind::User => drop(users.insert(member.id)),
+                // Each group is followed once, so that a cycle ends.
                 MemberKind::Group if groups.insert(member.id.clone()) => next.push(member.id),
                 MemberKind::Group => {}
             }

@@ -1,24 +1,24 @@
-//! Signing keys, sealed.
+//! The encrypted signing keys.
 
 use weir_db::{DbError, Transaction, sql};
 
-use super::{Store, hold};
+use super::{Store, lock_setting};
 
-/// A key as it is kept.
+/// The row of a key.
 #[derive(Debug, Clone)]
 pub struct StoredKey {
-    /// The name of the key.
+    /// The id of the key.
     pub kid: String,
-    /// The key pair (PKCS #8), sealed with the master key.
+    /// The key pair (PKCS #8), encrypted with the master key.
     pub sealed: Vec<u8>,
-    /// When the key was made (milliseconds since 1970).
+    /// The time when the key was created, in milliseconds since 1970.
     pub created_at: i64,
-    /// Since when the key signs no more (milliseconds since 1970).
+    /// The time since which the key does not sign, in milliseconds since 1970.
     pub retired_at: Option<i64>,
 }
 
 impl Store {
-    /// The keys that are published at this time.
+    /// Returns the keys that are published at `now` (milliseconds since 1970), newest first.
     pub async fn keys(&self, now: i64) -> Result<Vec<StoredKey>, DbError> {
         let query = sql("select kid, sealed, created_at, retired_at from uaa_keys \
              where published_until is null or published_until > ? order by created_at desc, kid");
@@ -37,10 +37,10 @@ impl Store {
             .collect()
     }
 
-    /// Adds a key if there is none that signs.
+    /// Adds a key if no key signs.
     pub async fn add_first_key(&self, key: &StoredKey) -> Result<(), DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "keys").await?;
+        lock_setting(&mut transaction, "keys").await?;
         let present = sql("select kid from uaa_keys where retired_at is null");
         if transaction.first(present).await?.is_none() {
             insert(&mut transaction, key).await?;
@@ -48,7 +48,7 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Retires `kid` and adds another key, unless it is retired already.
+    /// Retires the key `kid` and adds `fresh`. Does nothing if `kid` is retired already.
     pub async fn replace_key(
         &self,
         kid: &str,
@@ -57,7 +57,7 @@ impl Store {
         published_until: i64,
     ) -> Result<(), DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "keys").await?;
+        lock_setting(&mut transaction, "keys").await?;
         let retire =
             sql("update uaa_keys set retired_at = ?, published_until = ? where kid = ? and retired_at is null");
         if transaction
@@ -70,7 +70,7 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Removes keys that are not published any more.
+    /// Removes the keys that are not published any more. Returns their number.
     pub async fn forget_keys(&self, now: i64) -> Result<u64, DbError> {
         self.db
             .execute(sql("delete from uaa_keys where published_until < ?").bind(now))

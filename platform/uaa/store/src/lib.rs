@@ -1,14 +1,15 @@
-//! What a UAA keeps: the one place that speaks SQL, on SQLite, PostgreSQL or MySQL; several UAAs may share a database.
+//! The database of a UAA, on SQLite, PostgreSQL or MySQL. Only this crate of the UAA contains SQL. Several UAAs may share a
+//! database.
 //!
-//! - [`Store`] has the tables: users, groups, clients, codes, refresh tokens, sessions, revocations, sealed keys.
-//!   `schema` draws them, `sweep` says how their rows end, `standing` in which order they are locked.
-//! - [`secrets`] makes what is random, and seals and signs with the master key; [`private_file`] keeps what nobody else may
-//!   read.
-//! - [`scopes`] are what groups give and clients may ask for.
+//! - [`Store`] reads and writes the tables: users, groups, clients, codes, refresh tokens, sessions, revocations, signing keys.
+//!   `schema` defines them, `sweep` removes expired rows, and `locks` has the order in which rows are locked.
+//! - [`secrets`] generates random values, and encrypts and signs with the master key; [`private_file`] reads and writes files
+//!   with secrets.
+//! - [`scopes`] computes which scopes groups give and clients may request.
 //!
-//! Secrets that people choose are Argon2 hashes; secrets that we make (tokens, codes, sessions) are SHA-256 digests:
-//! whoever reads the database can show none of them. Times are milliseconds since 1970, but for revocations, whose times
-//! are those of tokens: seconds.
+//! Secrets that people choose are stored as Argon2 hashes. Generated secrets (tokens, codes, sessions) are stored as SHA-256
+//! digests. So the content of the database does not let its reader log in. Times are milliseconds since 1970, except for
+//! revocations: they are compared with times in tokens, which are seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -23,6 +24,7 @@ mod endings;
 mod failures;
 mod groups;
 mod keys;
+mod locks;
 pub mod private_file;
 mod refresh;
 mod revocations;
@@ -31,7 +33,6 @@ pub mod scopes;
 pub mod secrets;
 mod sessions;
 mod settings;
-mod standing;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -44,12 +45,12 @@ pub use failures::{Failures, LockoutConfig};
 pub use groups::{Group, Member, MemberKind, Membership, group_key};
 pub use keys::StoredKey;
 pub use refresh::{RefreshToken, Renewed};
-pub use revocations::{IssuedTo, LEEWAY, LONGEST_VALIDITY, Revocation, What};
+pub use revocations::{IssuedTo, LEEWAY, LONGEST_VALIDITY, Revocation, TokenSet};
 pub use sessions::Session;
 pub use settings::FirstStartState;
 pub use users::{Email, User};
 
-/// The tables. Clones share the connections.
+/// The tables of a UAA. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Database,
@@ -63,7 +64,7 @@ impl Store {
     pub async fn open(url: &DatabaseUrl, clock: Clock) -> Result<Self, DbError> {
         let db = Database::open(url).await?;
         db.migrate("uaa", schema::MIGRATIONS).await?;
-        // Rows that are there to be locked.
+        // These rows are locked in place of things that have no row of their own, such as "all groups".
         for (name, content) in [("keys", ""), ("seed", ""), ("groups", ""), ("revocations", "0")] {
             let values = vec![name.into(), content.into()];
             (&db).insert_new("uaa_settings", &["name", "content"], values).await?;
@@ -75,12 +76,12 @@ impl Store {
         })
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the time in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         self.clock.now_nanos() / 1_000_000
     }
 
-    /// Which language the server speaks.
+    /// Returns the SQL dialect of the server.
     pub const fn dialect(&self) -> Dialect {
         self.db.dialect()
     }
@@ -91,14 +92,14 @@ impl Store {
     }
 }
 
-/// Waits until no other transaction holds this row of `uaa_settings`, and holds it until the end of this one.
-async fn hold(transaction: &mut Transaction, name: &str) -> Result<(), DbError> {
+/// Locks a row of `uaa_settings` until the end of the transaction. Waits for other transactions that have locked it.
+async fn lock_setting(transaction: &mut Transaction, name: &str) -> Result<(), DbError> {
     let lock = transaction.dialect().for_update();
     let query = sql(format!("select content from uaa_settings where name = ?{lock}"));
     transaction.first(query.bind(name)).await.map(drop)
 }
 
-/// A list as it is kept in one column.
+/// Returns a list that is stored in one column, separated by spaces.
 fn list_of(row: &Row, column: &str) -> Result<Vec<String>, DbError> {
     Ok(split(&row.get::<String>(column)?))
 }
@@ -107,7 +108,7 @@ fn split(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// The first column of all rows.
+/// Returns the values of a column of all rows.
 fn texts(rows: &[Row], column: &str) -> Result<Vec<String>, DbError> {
     rows.iter().map(|row| row.get(column)).collect()
 }

@@ -1,4 +1,4 @@
-//! Small files that nobody else may read: a master key, a password, the clients' secrets.
+//! Small files that only their owner may read: the master key, a password, the clients' secrets.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,13 @@ use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
 use weir_files::Readers;
 
-/// Far above what we write, far below anything that would hurt to read.
+/// The size of a file in bytes above which it is not read. The files of this program are far smaller.
 const LONGEST: u64 = 1 << 20;
 
-/// A private file is not usable.
+/// A private file cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// It cannot be read or made.
+    /// The file cannot be read or created.
     #[error("file `{}` cannot be {action}", path.display())]
     Io {
         /// The file.
@@ -25,20 +25,20 @@ pub enum FileError {
         /// The system's answer.
         source: io::Error,
     },
-    /// Others can read it.
-    #[error("file `{}` is open to everybody (mode {mode:03o})", path.display())]
+    /// Other users can read the file.
+    #[error("file `{}` can be read by other users (mode {mode:03o})", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// It does not hold what it should.
+    /// The content of the file cannot be used.
     #[error("file `{}` holds no {wanted}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What was expected.
+        /// The content that is expected.
         wanted: &'static str,
     },
 }
@@ -60,7 +60,7 @@ impl Classify for FileError {
     }
 }
 
-/// What the file holds; `None` if there is none.
+/// Returns the content of the file; `None` if there is no file.
 pub fn read(path: &Path) -> Result<Option<String>, FileError> {
     let failed = |source| FileError::Io {
         path: path.to_owned(),
@@ -72,6 +72,7 @@ pub fn read(path: &Path) -> Result<Option<String>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    // The group may read: operators give a group of theirs access to a secret.
     if metadata.mode() & 0o007 != 0 {
         return Err(FileError::Open {
             path: path.to_owned(),
@@ -94,8 +95,8 @@ pub fn read(path: &Path) -> Result<Option<String>, FileError> {
     }
 }
 
-/// What the file holds, after writing `fresh` into it if there was none. Of several processes that do so at once, all get
-/// the same.
+/// Returns the content of the file. An absent file is created with `fresh`. Several processes that do this at the same time get
+/// the content of one of them.
 pub fn read_or_create(path: &Path, fresh: impl FnOnce() -> String) -> Result<String, FileError> {
     if let Some(text) = read(path)? {
         return Ok(text);
@@ -110,7 +111,7 @@ pub fn read_or_create(path: &Path, fresh: impl FnOnce() -> String) -> Result<Str
     })
 }
 
-/// Puts `text` in the place of what the file holds, in one step.
+/// Replaces the content of the file atomically.
 pub fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     make_folder(path)
         .and_then(|()| weir_files::replace(path, text.as_bytes(), Readers::Owner))
@@ -138,9 +139,9 @@ mod tests {
 
     use super::*;
 
-    /// Made once, for the owner alone; kept afterwards; refused when others can read it.
+    /// A file is created once and for its owner only, and is refused if other users can read it.
     #[test]
-    fn made_once_and_private() {
+    fn a_file_is_created_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/secret");
         assert_eq!(read(&path).unwrap(), None);

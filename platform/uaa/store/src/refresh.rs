@@ -1,47 +1,47 @@
-//! Refresh tokens. A *family* is everything that came of one login: when a token that was replaced is shown again, all
-//! of it goes.
+//! Refresh tokens. A *family* is all refresh tokens of one login. When a token that was replaced is used again, the whole family
+//! is revoked.
 
 use weir_db::{DbError, Executor, Row, sql};
 
-use super::standing::stands;
+use super::locks::lock_unrevoked;
 use super::{Client, Store, User, list_of};
 
-/// A refresh token as it is kept.
+/// The row of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshToken {
     /// The digest of the whole token.
     pub token_hash: String,
-    /// The name of the token.
+    /// The id of the token.
     pub jti: String,
-    /// The user that the token stands for.
+    /// The user whose login the token stands for.
     pub user_id: String,
     /// The client that the token was issued to.
     pub client_id: String,
     /// The scopes that access tokens from this refresh token may have.
     pub scopes: Vec<String>,
-    /// The name of the login that the token came of.
+    /// The id of the login that the token came from.
     pub family: String,
     /// The grant by which the user logged in.
     pub grant_type: String,
-    /// When the user logged in (seconds since 1970).
+    /// The time of the login, in seconds since 1970.
     pub auth_time: i64,
-    /// When the token was issued (milliseconds since 1970).
+    /// The time when the token was issued, in milliseconds since 1970.
     pub issued_at: i64,
-    /// When the token ends (milliseconds since 1970).
+    /// The time when the token expires, in milliseconds since 1970.
     pub expires_at: i64,
-    /// When the token was replaced or revoked (milliseconds since 1970).
+    /// The time when the token was replaced or revoked, in milliseconds since 1970.
     pub revoked_at: Option<i64>,
 }
 
-/// What became of an attempt to renew what a token gives.
+/// The outcome of an attempt to use a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
-    /// It is good, or its successor is kept.
+    /// The token is valid, and its successor is stored if there is one.
     Now,
-    /// It is revoked or gone by now.
+    /// The token was revoked or removed.
     Revoked,
-    /// The user or the client was changed or ended since they were read.
-    Overtaken,
+    /// The user or the client was changed or revoked since it was read.
+    ChangedMeanwhile,
 }
 
 impl RefreshToken {
@@ -66,19 +66,19 @@ const COLUMNS: &str = "token_hash, jti, user_id, client_id, scopes, family, gran
                        revoked_at";
 
 impl Store {
-    /// The token with this digest.
+    /// Returns the token with this digest.
     pub async fn refresh_token(&self, token_hash: &str) -> Result<Option<RefreshToken>, DbError> {
         let query = sql(format!("select {COLUMNS} from uaa_refresh_tokens where token_hash = ?")).bind(token_hash);
         self.db.first(query).await?.as_ref().map(RefreshToken::read).transpose()
     }
 
-    /// The token of this name.
+    /// Returns the token with this id.
     pub async fn refresh_token_by_jti(&self, jti: &str) -> Result<Option<RefreshToken>, DbError> {
         let query = sql(format!("select {COLUMNS} from uaa_refresh_tokens where jti = ?")).bind(jti);
         self.db.first(query).await?.as_ref().map(RefreshToken::read).transpose()
     }
 
-    /// The tokens of a user (or of a client's users) that are good now, newest first.
+    /// Returns the valid tokens of a user, of a client, or of a user with a client, newest first.
     pub async fn refresh_tokens(&self, user: Option<&str>, client: Option<&str>) -> Result<Vec<RefreshToken>, DbError> {
         let mut query = sql(format!(
             "select {COLUMNS} from uaa_refresh_tokens where revoked_at is null and expires_at > ? \
@@ -92,7 +92,8 @@ impl Store {
         self.db.all(query).await?.iter().map(RefreshToken::read).collect()
     }
 
-    /// Keeps what is issued to a user and a client, if they still stand.
+    /// Stores a refresh token that is issued to a user and a client. Returns `false` if one of them was changed or revoked since
+    /// it was read; then nothing may be issued, also without a refresh token.
     pub async fn issue(
         &self,
         user: Option<&User>,
@@ -100,7 +101,7 @@ impl Store {
         token: Option<&RefreshToken>,
     ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, user, Some(client)).await? {
+        if !lock_unrevoked(&mut transaction, user, Some(client)).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -111,7 +112,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Renews what a token gives, if that, the user and the client still stand; `fresh` takes its place.
+    /// Uses a refresh token, if the token, the user and the client are still valid. `fresh` replaces the token.
     pub async fn renew(
         &self,
         (user, client): (&User, &Client),
@@ -119,9 +120,9 @@ impl Store {
         fresh: Option<&RefreshToken>,
     ) -> Result<Renewed, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, Some(user), Some(client)).await? {
+        if !lock_unrevoked(&mut transaction, Some(user), Some(client)).await? {
             transaction.rollback().await?;
-            return Ok(Renewed::Overtaken);
+            return Ok(Renewed::ChangedMeanwhile);
         }
         let good = match fresh {
             Some(fresh) => {
@@ -133,7 +134,7 @@ impl Store {
                 }
                 good
             }
-            // Who revokes it must hold the user.
+            // The row of the token needs no lock: a revocation must first lock the user, whom this transaction has locked.
             None => {
                 let query = sql("select jti from uaa_refresh_tokens where token_hash = ? and revoked_at is null");
                 transaction.first(query.bind(old)).await?.is_some()

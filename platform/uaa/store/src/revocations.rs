@@ -1,71 +1,75 @@
-//! Revocations of access tokens. They are written in the order of their numbers: whoever has read up to a number has
-//! missed none before it, on whatever node it was made.
+//! Revocations of access tokens. They become visible in the order of their numbers, whichever node writes them: a reader that
+//! has read up to a number has missed none before it.
 //!
-//! There is one row for each subject: a later revocation of the same takes its place under a new number, and says no less.
-//! Tokens that are ended one by one are counted for whom they were issued to, and beyond so many ([`IssuedTo::most`]) the
-//! next ends all of that user with that client: what one user can make everybody remember has an end.
+//! Each subject has one row. A later revocation of a subject replaces the row under a new number, and covers no fewer tokens.
+//! Tokens that are revoked individually are counted for the user and the client that they were issued to. Beyond a limit
+//! ([`IssuedTo::limit`]), the next revocation covers all tokens of that user with that client. So one user cannot fill the
+//! memory of all verifiers.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use weir_db::{DbError, Row, Transaction, Value, sql};
 
-use super::{Store, standing};
+use super::{Store, locks};
 use crate::secrets;
 
-/// The longest that an access token may be good for, whatever is configured. A revocation is remembered for as long: the token
-/// that it ends may be of a node, or of a time, with another configuration.
+/// The longest life time of an access token in seconds, in any configuration. Revocations are kept for this time, because a
+/// token may come from a node, or a time, with another configuration.
 pub const LONGEST_VALIDITY: i64 = 7 * 24 * 3600;
 
-/// How many a question answers at once, and how many bytes that may be in the feed: verifiers read answers of 4 MiB.
+/// The number of revocations in one page of the feed.
 const PAGE: usize = 1000;
+/// The bytes of one page of the feed. Verifiers read answers of at most 4 MiB.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Most bytes of an entry of the feed beside its texts, and of each byte of these as JSON (`\u0001`).
+/// The most bytes of an entry of the feed without its texts.
 const ENTRY_BYTES: usize = 160;
+/// The most bytes of one byte of a text in JSON, as in `\u0001`.
 const JSON_BYTES: usize = 6;
 
-/// Most characters of a subject, as of all keys.
+/// The most characters of a subject: the length of the column.
 const LONGEST: usize = 255;
 
-/// Subjects in one statement.
+/// The number of subjects in one statement.
 const CHUNK: usize = 100;
 
-/// How far the clocks of the nodes of one UAA may be apart (seconds): a revocation reaches that far ahead of the clock of
-/// the node that makes it, so that it hits what a node ahead has issued before. Together with the second after it, in
-/// which tokens are issued anew, it is less than the five seconds that verifiers allow.
+/// The accepted difference between the clocks of the nodes of one UAA, in seconds.
+///
+/// A revocation covers tokens up to this time ahead of the node's clock, and with them those of a node whose clock is ahead.
+/// New tokens are issued in the second after that. The sum of 3 s is below the 5 s that verifiers accept.
 pub const LEEWAY: i64 = 2;
 
-/// How long a revocation is kept after its last token is over (seconds): verifiers allow for clocks there too.
-const LATE: i64 = 60;
+/// The seconds for which a revocation is kept after the end of its last token, because the clocks of verifiers differ.
+const CLOCK_MARGIN: i64 = 60;
 
-/// One revocation.
+/// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// The number of the revocation: later ones have greater numbers.
+    /// The number of the revocation. Later ones have greater numbers.
     pub seq: i64,
-    /// Which tokens are revoked.
-    pub what: What,
+    /// The tokens that are revoked.
+    pub tokens: TokenSet,
     /// Tokens issued in this second or earlier are revoked.
     pub before: i64,
-    /// From then on no such token is valid anyway (seconds).
+    /// The time after which all these tokens have expired, in seconds since 1970.
     pub until: i64,
 }
 
-/// Which tokens are meant.
+/// A set of access tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum What {
-    /// The one with this `jti`.
+pub enum TokenSet {
+    /// The token with this `jti`.
     Token(String),
-    /// All of a user.
+    /// All tokens of a user.
     User(String),
-    /// All of a user that were issued to one client.
+    /// All tokens of a user with one client: user id, client id.
     UserOfClient(String, String),
-    /// All that were issued to a client.
+    /// All tokens of a client, its own and those of its users.
     Client(String),
 }
 
-/// Whom a token was issued to: a user with a client, or a client for itself.
+/// The holder of a token: a user with a client, or a client.
 #[derive(Debug, Clone, Copy)]
 pub struct IssuedTo<'t> {
     /// The id of the user; `None` for a client's own token.
@@ -75,26 +79,27 @@ pub struct IssuedTo<'t> {
 }
 
 impl IssuedTo<'_> {
-    /// Under what its tokens are counted.
+    /// Returns the key under which the holder's revoked tokens are counted.
     fn owner(self) -> String {
         secrets::digest_of(&[self.user.unwrap_or_default(), self.client])
     }
 
-    /// How many of its tokens are revoked one by one. Programs that end each token after use are counted by the day.
-    const fn most(self) -> i64 {
+    /// Returns the number of the holder's tokens that can be revoked individually. Clients have more, because some programs
+    /// revoke each token after its use.
+    const fn limit(self) -> i64 {
         if self.user.is_some() { 256 } else { 4096 }
     }
 
-    /// All of its tokens.
-    fn whole(self) -> What {
+    /// Returns the set of all tokens of the holder.
+    fn all_tokens(self) -> TokenSet {
         match self.user {
-            Some(user) => What::UserOfClient(user.to_owned(), self.client.to_owned()),
-            None => What::Client(self.client.to_owned()),
+            Some(user) => TokenSet::UserOfClient(user.to_owned(), self.client.to_owned()),
+            None => TokenSet::Client(self.client.to_owned()),
         }
     }
 }
 
-impl What {
+impl TokenSet {
     fn columns(&self) -> (&'static str, &str, Option<&str>) {
         match self {
             Self::Token(jti) => ("token", jti, None),
@@ -115,34 +120,34 @@ impl What {
         })
     }
 
-    /// Most bytes of its entry in the feed.
-    fn weight(&self) -> usize {
+    /// Returns the most bytes that the entry has in the feed.
+    fn max_bytes(&self) -> usize {
         let (_, subject, client) = self.columns();
         ENTRY_BYTES + JSON_BYTES * (subject.len() + client.map_or(0, str::len))
     }
 }
 
 impl Store {
-    /// Notes that a token was issued in this second.
+    /// Records that this node has issued a token in this second.
     pub fn issued(&self, second: i64) {
         self.issued.fetch_max(second, Ordering::Relaxed);
     }
 
-    /// The last second in which any node may have issued a token until now. Should the clock have gone back, what this
-    /// node issued before it did is meant too.
+    /// Returns the last second in which any node can have issued a token until now. It covers tokens that this node issued
+    /// before its clock was set back.
     pub fn latest_second(&self) -> i64 {
         (self.now() / 1000 + LEEWAY).max(self.issued.load(Ordering::Relaxed))
     }
 
-    /// Revokes everything of these that was issued until now. The transaction must hold them ([`standing`]): what is issued
-    /// later rests on what it leaves.
-    pub(super) async fn revoke_within(&self, transaction: &mut Transaction, list: &[What]) -> Result<(), DbError> {
+    /// Revokes all tokens of these sets that were issued until now. The transaction must have locked their users and clients
+    /// (module `locks`), so that no token can be issued between the revocation and its commit.
+    pub(super) async fn revoke_within(&self, transaction: &mut Transaction, list: &[TokenSet]) -> Result<(), DbError> {
         if list.is_empty() {
             return Ok(());
         }
-        let mut seq = numbers(transaction, list.len()).await?;
+        let mut seq = reserve_numbers(transaction, list.len()).await?;
         let before = self.latest_second();
-        let until = before.saturating_add(LONGEST_VALIDITY).saturating_add(LATE);
+        let until = before.saturating_add(LONGEST_VALIDITY).saturating_add(CLOCK_MARGIN);
         for chunk in list.chunks(CHUNK) {
             replace(transaction, chunk, None, (before, until), seq).await?;
             seq += count(chunk.len());
@@ -150,7 +155,7 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes one token that ends at `expires_at` (seconds); `issued_to` is whom to count it for, if that is known.
+    /// Revokes one token, which expires at `expires_at` (seconds since 1970), and counts it for its holder if that is known.
     pub async fn revoke_token(
         &self,
         jti: &str,
@@ -173,26 +178,26 @@ impl Store {
                 Some(row) => row.get("n")?,
                 None => 0,
             };
-            if present >= owner.most() {
+            if present >= owner.limit() {
                 let held = match owner.user {
-                    Some(user) => standing::hold_user(&mut transaction, user).await?,
-                    None => standing::hold_client(&mut transaction, owner.client).await?,
+                    Some(user) => locks::lock_user(&mut transaction, user).await?,
+                    None => locks::lock_client(&mut transaction, owner.client).await?,
                 };
-                // Nobody's token is nobody's to show.
+                // Tokens of a removed user or client are revoked already.
                 if held {
-                    self.revoke_within(&mut transaction, &[owner.whole()]).await?;
+                    self.revoke_within(&mut transaction, &[owner.all_tokens()]).await?;
                 }
                 return transaction.commit().await;
             }
         }
-        let seq = numbers(&mut transaction, 1).await?;
-        let what = [What::Token(jti.to_owned())];
-        let times = (self.latest_second(), expires_at.saturating_add(LATE));
+        let seq = reserve_numbers(&mut transaction, 1).await?;
+        let what = [TokenSet::Token(jti.to_owned())];
+        let times = (self.latest_second(), expires_at.saturating_add(CLOCK_MARGIN));
         replace(&mut transaction, &what, issued_to.map(IssuedTo::owner), times, seq).await?;
         transaction.commit().await
     }
 
-    /// The next revocations after a number, as many as the feed takes at once, and whether there are more.
+    /// Returns the revocations after a number, as many as one page of the feed holds, and whether there are more.
     pub async fn revocations(&self, since: i64) -> Result<(Vec<Revocation>, bool), DbError> {
         let query = sql(
             "select seq, kind, subject, client_id, before_s, until_s from uaa_revocations \
@@ -201,15 +206,15 @@ impl Store {
         let rows = self.db.all(query.bind(since).bind(count(PAGE + 1))).await?;
         let (mut page, mut bytes) = (Vec::new(), 0);
         for row in rows.iter().take(PAGE) {
-            let what = What::read(row)?;
-            bytes += what.weight();
-            // One is always taken, so that whoever reads comes on.
+            let what = TokenSet::read(row)?;
+            bytes += what.max_bytes();
+            // A page has at least one entry: an empty page would keep its reader at this place for ever.
             if bytes > PAGE_BYTES && !page.is_empty() {
                 break;
             }
             page.push(Revocation {
                 seq: row.get("seq")?,
-                what,
+                tokens: what,
                 before: row.get("before_s")?,
                 until: row.get("until_s")?,
             });
@@ -218,22 +223,23 @@ impl Store {
         Ok((page, more))
     }
 
-    /// The highest number there was.
+    /// Returns the number of the last revocation.
     pub async fn last_revocation(&self) -> Result<i64, DbError> {
-        let query = sql(format!("select {}", standing::AS_OF));
+        let query = sql(format!("select {}", locks::AS_OF));
         let row = self.db.first(query).await?;
-        row.as_ref().map_or(Ok(0), standing::as_of)
+        row.as_ref().map_or(Ok(0), locks::as_of)
     }
 
     pub(super) async fn sweep_revocations(&self) -> Result<u64, DbError> {
-        // A minute later: clocks differ.
+        // One minute later, because the clocks of the nodes that share the table differ.
         let delete = sql("delete from uaa_revocations where until_s < ?").bind(self.now() / 1000 - 60);
         self.db.execute(delete).await
     }
 }
 
-/// The first of so many new numbers. The next are given when the transaction is over, and what it wrote can be seen.
-async fn numbers(transaction: &mut Transaction, many: usize) -> Result<i64, DbError> {
+/// Reserves `many` numbers and returns the first. The lock of the row makes other transactions wait for the end of this one:
+/// so revocations become visible in the order of their numbers.
+async fn reserve_numbers(transaction: &mut Transaction, many: usize) -> Result<i64, DbError> {
     let lock = transaction.dialect().for_update();
     let query = sql(format!(
         "select content from uaa_settings where name = 'revocations'{lock}"
@@ -248,14 +254,15 @@ async fn numbers(transaction: &mut Transaction, many: usize) -> Result<i64, DbEr
     Ok(last + 1)
 }
 
-/// Writes revocations over those of the same, with numbers from `seq` on.
+/// Writes revocations with numbers from `seq` on, in place of earlier ones for their subjects.
 async fn replace(
     transaction: &mut Transaction,
-    list: &[What],
+    list: &[TokenSet],
     owner: Option<String>,
     (before, until): (i64, i64),
     mut seq: i64,
 ) -> Result<(), DbError> {
+    // MySQL would treat two rows with a null `client_id` as different in a unique index, so an upsert cannot do this.
     let (mut conditions, mut values) = (Vec::with_capacity(list.len()), Vec::<Value>::new());
     for what in list {
         let (kind, subject, client) = what.columns();
@@ -279,10 +286,10 @@ async fn replace(
     let query = sql(format!(
         "select kind, subject, client_id, before_s, until_s from uaa_revocations where {condition}"
     ));
-    let mut present: HashMap<What, (i64, i64)> = HashMap::new();
+    let mut present: HashMap<TokenSet, (i64, i64)> = HashMap::new();
     for row in transaction.all(query.bind_all(values.clone())).await? {
         let times = (row.get::<i64>("before_s")?, row.get::<i64>("until_s")?);
-        let known = present.entry(What::read(&row)?).or_insert(times);
+        let known = present.entry(TokenSet::read(&row)?).or_insert(times);
         *known = (known.0.max(times.0), known.1.max(times.1));
     }
     if !present.is_empty() {

@@ -1,4 +1,4 @@
-//! The tables.
+//! The definitions of the tables.
 
 use weir_db::Migration;
 
@@ -10,7 +10,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
             "create table uaa_settings (name {id} primary key, content {text} not null)",
             "create table uaa_keys (kid {id} primary key, sealed {bytes} not null, created_at {integer} not null, \
          retired_at {integer}, published_until {integer})",
-            // Keys in lower case beside what people wrote: names and addresses ignore case.
+            // Names and addresses are compared without case: `*_key` has them in lower case.
             "create table uaa_users (id {id} primary key, origin {id} not null, user_name {id} not null, \
          user_key {id} not null, external_id {id}, given_name {id}, given_key {id}, family_name {id}, family_key {id}, \
          email {id} not null, email_key {id} not null, emails {text} not null, phones {text} not null, \
@@ -23,7 +23,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
             "create table uaa_groups (id {id} primary key, display_name {id} not null, display_key {id} not null, \
          description {text}, created_at {integer} not null, modified_at {integer} not null, version {integer} not null)",
             "create unique index uaa_groups_name on uaa_groups (display_key)",
-            // A member is a user or another group; `origin` says who put it there.
+            // A member is a user or another group. `origin` is the owner of the membership.
             "create table uaa_members (group_id {id} not null, member_id {id} not null, kind {id} not null, \
          origin {id} not null, added_at {integer} not null, primary key (group_id, member_id))",
             "create index uaa_members_member on uaa_members (member_id)",
@@ -49,14 +49,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[
          seen_at {integer} not null, expires_at {integer} not null)",
             "create index uaa_sessions_user on uaa_sessions (user_id)",
             "create index uaa_sessions_expiry on uaa_sessions (expires_at)",
-            // Logins by an external provider that are under way.
+            // The logins at external providers that are under way.
             "create table uaa_logins (state_hash {id} primary key, provider {id} not null, binding_hash {id} not null, \
          nonce {id} not null, verifier {id} not null, continue_to {text} not null, expires_at {integer} not null)",
             "create index uaa_logins_expiry on uaa_logins (expires_at)",
             "create table uaa_approvals (user_id {id} not null, client_id {id} not null, scope {id} not null, \
          approved {boolean} not null, expires_at {integer} not null, modified_at {integer} not null, \
          primary key (user_id, client_id, scope))",
-            // `seq` is given out by a row of uaa_settings, so that entries appear in its order.
+            // The next `seq` is in a row of uaa_settings, so that rows become visible in the order of `seq`.
             "create table uaa_revocations (seq {integer} not null primary key, kind {id} not null, subject {id} not null, \
          client_id {id}, before_s {integer} not null, until_s {integer} not null)",
             "create index uaa_revocations_until on uaa_revocations (until_s)",
@@ -69,7 +69,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         version: 2,
         name: "revocations by subject, codes by whom they are for",
         statements: &[
-            // Whom a token that was revoked by itself was issued to: a digest of user and client.
+            // The holder of a token that was revoked individually: a digest of user and client.
             "alter table uaa_revocations add column owner {id}",
             "create index uaa_revocations_subject on uaa_revocations (subject)",
             "create index uaa_revocations_owner on uaa_revocations (owner)",

@@ -1,20 +1,20 @@
-//! Scopes: names with dots, patterns over them, and the audience that follows from them.
+//! Scopes: dotted names, patterns of them, and the audience that follows from them.
 //!
-//! Groups `logs.read.<source id>` are not written into tokens: there may be thousands of them. A token says with the one
-//! scope [`SOURCES`] that its bearer may read what those groups name, and servers ask for them where they are needed
-//! (`GET /weir/v1/rights`). A name of a source stands in a token only where the request asked for that name, which makes a
-//! token for these sources and no others.
+//! Groups `logs.read.<source id>` are not written into tokens, because a user may have thousands of them. The one scope
+//! [`SOURCES`] stands for all of them, and servers of the stack ask for the sources when they need them
+//! (`GET /weir/v1/rights`). The name of a source is in a token only if the request asked for that name. Such a token gives
+//! access to the named sources only.
 
 use std::collections::BTreeSet;
 
-/// The scope that stands for all the sources that the groups of a token's bearer name.
+/// The scope that stands for all sources that the groups of the token's user name.
 pub const SOURCES: &str = "logs.read";
 
-/// What the name of a group that opens one source begins with; the source's id follows.
+/// The prefix of the name of a group that gives access to one source. The source id follows.
 pub const SOURCE: &str = "logs.read.";
 
-/// Whether a scope of a client (`logs.read.*`) allows a scope of a user (`logs.read.my-app`). `*` stands for one part of
-/// a name; at the end it stands for all parts that follow, at least one.
+/// Whether a pattern of a client (`logs.read.*`) matches a scope of a user (`logs.read.my-app`). `*` stands for one part of a
+/// name; at the end it stands for one or more parts.
 pub fn matches(pattern: &str, scope: &str) -> bool {
     if !pattern.contains('*') {
         return pattern == scope;
@@ -37,30 +37,30 @@ pub fn matches(pattern: &str, scope: &str) -> bool {
     parts.next().is_none()
 }
 
-/// Those of `scopes` that one of `patterns` allows.
+/// Returns those of `scopes` that one of `patterns` matches.
 pub fn allowed(patterns: &[String], scopes: &BTreeSet<String>) -> BTreeSet<String> {
     let allowed = |scope: &&String| patterns.iter().any(|pattern| matches(pattern, scope));
     scopes.iter().filter(allowed).cloned().collect()
 }
 
-/// Whether a pattern of a client allows its users' tokens to read sources.
+/// Whether a pattern of a client gives access to a source.
 fn opens_sources(pattern: &str) -> bool {
     pattern.starts_with(SOURCE) || matches(pattern, SOURCES) || matches(pattern, "logs.read.*")
 }
 
-/// Whether a client with these patterns may ask for a scope.
+/// Whether a client with these patterns may request a scope.
 pub fn may_ask(patterns: &[String], scope: &str) -> bool {
     let may = |pattern: &String| matches(pattern, scope) || (scope == SOURCES && opens_sources(pattern));
     patterns.iter().any(may)
 }
 
-/// Whether an agreement to this pattern is one to a scope; to all sources only if the pattern has all of them.
+/// Whether the approval of a pattern covers a scope. [`SOURCES`] is covered only by a pattern that matches all sources.
 pub fn agrees(pattern: &str, scope: &str) -> bool {
     matches(pattern, scope) || (scope == SOURCES && matches(pattern, "logs.read.*"))
 }
 
-/// What a user with these scopes has with a client with these patterns: the names of sources, and [`SOURCES`] in their
-/// place wherever the client may ask for it.
+/// Returns the scopes that a user with `scopes` has with a client with `patterns`. [`SOURCES`] is among them if the client may
+/// request it, beside the names of sources.
 pub fn held(patterns: &[String], scopes: &BTreeSet<String>) -> BTreeSet<String> {
     let mut held = allowed(patterns, scopes);
     if may_ask(patterns, SOURCES) {
@@ -69,7 +69,7 @@ pub fn held(patterns: &[String], scopes: &BTreeSet<String>) -> BTreeSet<String> 
     held
 }
 
-/// What a client has for itself, likewise.
+/// Returns the scopes of a client's own tokens. [`SOURCES`] is among them if the client has the name of a source.
 pub fn held_by_client(authorities: &[String]) -> BTreeSet<String> {
     let mut held: BTreeSet<String> = authorities.iter().cloned().collect();
     if held.iter().any(|scope| scope.starts_with(SOURCE)) {
@@ -78,18 +78,18 @@ pub fn held_by_client(authorities: &[String]) -> BTreeSet<String> {
     held
 }
 
-/// What stands in a token for all of it.
+/// Returns the scopes without the names of sources: those of a token whose request named no scopes.
 pub fn without_sources(mut held: BTreeSet<String>) -> BTreeSet<String> {
     held.retain(|scope| !scope.starts_with(SOURCE));
     held
 }
 
-/// Whether a token, or what is kept for one, has a scope: by its name, or as one of the sources that it stands for.
+/// Whether scopes contain a scope, by its name, or as a source for which [`SOURCES`] stands.
 pub fn covers(held: &BTreeSet<String>, scope: &str) -> bool {
     held.contains(scope) || (scope.starts_with(SOURCE) && held.contains(SOURCES))
 }
 
-/// The ids of the sources among these scopes.
+/// Returns the ids of the sources that these scopes name.
 pub fn sources(scopes: &BTreeSet<String>) -> Vec<&str> {
     let id = |scope: &'_ String| scope.len() > SOURCE.len();
     scopes
@@ -99,7 +99,7 @@ pub fn sources(scopes: &BTreeSet<String>) -> Vec<&str> {
         .collect()
 }
 
-/// Whom a token with these scopes is for: the part of each before its last dot, and the client.
+/// Returns the audience of a token with these scopes: the part of each before its last dot, and the client.
 pub fn audience(scopes: &BTreeSet<String>, client: &str) -> BTreeSet<String> {
     let resource = |scope: &String| {
         scope
@@ -110,7 +110,7 @@ pub fn audience(scopes: &BTreeSet<String>, client: &str) -> BTreeSet<String> {
     scopes.iter().map(resource).chain([client.to_owned()]).collect()
 }
 
-/// The scopes in a space-separated parameter; UAA takes commas too.
+/// Parses the parameter `scope`, which is separated by spaces. The original accepts commas too.
 pub fn parse(text: &str) -> BTreeSet<String> {
     text.split([' ', ',', '\t', '\n', '\r'])
         .filter(|scope| !scope.is_empty())
@@ -118,7 +118,8 @@ pub fn parse(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether this may be the name of a scope, by RFC 6749 and our own tables.
+/// Whether a text can be the name of a scope (RFC 6749 §3.3) and has no more than the 255 bytes of its column. A comma is not
+/// allowed, because it separates scopes.
 pub fn is_valid(scope: &str) -> bool {
     let usable = |byte: u8| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x5b | 0x5d..=0x7e);
     !scope.is_empty() && scope.len() <= 255 && scope.bytes().all(usable)
@@ -128,7 +129,7 @@ pub fn is_valid(scope: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A star is one part in the middle and the rest at the end, never nothing.
+    /// A star matches one part in the middle, and one or more parts at the end.
     #[test]
     fn patterns() {
         for (pattern, scope, expected) in [
@@ -148,7 +149,7 @@ mod tests {
         }
     }
 
-    /// Sources are asked for by their names, or stand for each other; a name alone is no more than itself.
+    /// A token without requested scopes names no sources, and the name of one source gives access to that source only.
     #[test]
     fn sources_are_not_in_tokens() {
         let patterns = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(all, parse("openid logs.read logs.read.a logs.read.b"));
         assert_eq!(sources(&all), ["a", "b"]);
         assert_eq!(without_sources(all), parse("openid logs.read"));
-        // Whoever has none yet may have some before the token ends.
+        // A user without sources may get some before the token expires.
         assert!(held(&patterns(&["*"]), &parse("openid")).contains(SOURCES));
         let one = held(&patterns(&["logs.read.a"]), &groups);
         assert_eq!(sources(&one), ["a"]);
@@ -167,7 +168,7 @@ mod tests {
         assert!(!covers(&parse("logs.read.a"), SOURCES) && !covers(&parse("logs.read"), "logs.readx"));
     }
 
-    /// As UAA computes it.
+    /// The audience is that of the original.
     #[test]
     fn audiences() {
         let scopes = parse("cloud_controller.read,openid  routing.router_groups.read");
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(audience(&scopes, "cf").into_iter().collect::<Vec<_>>(), expected);
     }
 
-    /// Characters that a scope may not have.
+    /// Names with characters that RFC 6749 forbids are not valid.
     #[test]
     fn names() {
         assert!(is_valid("logs.read.app-1:x/y"));

@@ -1,7 +1,7 @@
-//! Random values, digests, and the master key with which things are sealed and signed that only UAA itself reads.
+//! Random values, digests, and the master key. It encrypts and signs data that only the UAA itself reads.
 //!
-//! The master key is 32 random bytes in a private file, the same on all nodes of one UAA. What is derived from it has a
-//! purpose each, so that no value made for one thing is good for another.
+//! The master key is 32 random bytes in a private file, which all nodes of one UAA share. Each purpose has its own derived key, so
+//! that a value which was signed for one purpose is not accepted for another.
 
 use std::fmt;
 use std::path::Path;
@@ -14,25 +14,25 @@ use subtle::ConstantTimeEq as _;
 
 use crate::private_file::{self, FileError};
 
-/// Fills bytes from the system's generator.
+/// Fills `bytes` with random numbers of the operating system.
 pub fn fill(bytes: &mut [u8]) {
     SystemRandom::new()
         .fill(bytes)
-        .expect("the system's generator is there, or nothing would be secret");
+        .expect("every supported system has a random generator");
 }
 
-/// `N` random bytes in base64url.
+/// Returns `N` random bytes in base64url.
 pub fn random_token<const N: usize>() -> String {
     let mut bytes = [0; N];
     fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Characters that are not taken for each other and mean nothing to a shell; 32 of them, so that every byte gives one
-/// fairly.
+/// Characters that look different and have no meaning in a shell. There are 32, so that the remainder of a random byte is
+/// uniform.
 const READABLE: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// `N` random characters for people to copy, 5 bits each.
+/// Returns `N` random characters that people can copy, of 5 bits each.
 pub fn random_readable<const N: usize>() -> String {
     let mut bytes = [0; N];
     fill(&mut bytes);
@@ -42,14 +42,14 @@ pub fn random_readable<const N: usize>() -> String {
         .collect()
 }
 
-/// `N` random bytes in lower-case hexadecimal digits.
+/// Returns `N` random bytes in lower-case hexadecimal digits.
 pub fn random_hex<const N: usize>() -> String {
     let mut bytes = [0; N];
     fill(&mut bytes);
     hex(&bytes)
 }
 
-/// Lower-case hexadecimal digits.
+/// Returns bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -60,13 +60,13 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// SHA-256, in base64url: under which random secrets are stored. They need no salt and no slow hash, being beyond
-/// guessing.
+/// Returns the SHA-256 digest in base64url, under which generated secrets are stored. They need neither salt nor a slow hash,
+/// because they are too long to guess.
 pub fn digest(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }
 
-/// SHA-256 over several texts that cannot run into each other.
+/// Returns the SHA-256 digest of several texts. Their lengths are part of it, so that `ab`, `c` and `a`, `bc` differ.
 pub fn digest_of(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -76,12 +76,12 @@ pub fn digest_of(parts: &[&str]) -> String {
     hex(context.finish().as_ref())
 }
 
-/// Compares in a time that does not depend on where they differ.
+/// Whether two texts are equal, in a time that does not depend on where they differ.
 pub fn equal(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
-/// What seals and signs for ourselves.
+/// The key that encrypts and signs data of the UAA.
 pub struct MasterKey {
     derived: hkdf::Prk,
 }
@@ -92,7 +92,7 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The length of what is derived.
+/// The length of a derived key.
 struct Length;
 
 impl hkdf::KeyType for Length {
@@ -102,7 +102,7 @@ impl hkdf::KeyType for Length {
 }
 
 impl MasterKey {
-    /// The key in this file, which is made when absent.
+    /// Reads the key from a file. An absent file is created.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let text = private_file::read_or_create(path, || format!("{}\n", random_token::<32>()))?;
         let bytes = URL_SAFE_NO_PAD
@@ -131,13 +131,13 @@ impl MasterKey {
         key
     }
 
-    /// A signature over `parts` that only this key makes, in base64url.
+    /// Returns a signature over `parts` for a purpose, in base64url.
     pub fn sign(&self, purpose: &str, parts: &[&str]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.derive(purpose));
         URL_SAFE_NO_PAD.encode(hmac::sign(&key, digest_of(parts).as_bytes()))
     }
 
-    /// `plain` so that only this key reads it, and notices if it was changed or is shown as something else.
+    /// Encrypts `plain` for a purpose. [`MasterKey::open`] detects changes, and a wrong purpose.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; aead::NONCE_LEN];
         fill(&mut nonce);
@@ -152,7 +152,7 @@ impl MasterKey {
         [&nonce[..], &sealed].concat()
     }
 
-    /// What was sealed for this purpose; `None` if it was not by this key.
+    /// Decrypts what was sealed for a purpose; `None` if it was not sealed with this key and purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_at_checked(aead::NONCE_LEN)?;
         let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -173,7 +173,7 @@ impl MasterKey {
 mod tests {
     use super::*;
 
-    /// What is sealed opens with the same key for the same purpose, unchanged, and not otherwise.
+    /// Sealed data opens only unchanged, with its key and for its purpose.
     #[test]
     fn seals_and_signs() {
         let key = MasterKey::new(&[7; 32]);
@@ -192,7 +192,7 @@ mod tests {
         assert_ne!(key.sign("csrf", &["a"]), key.sign("other", &["a"]));
     }
 
-    /// A file that is no key is refused; one that is made is read again.
+    /// A created file is read again, and a file without a key is refused.
     #[test]
     fn files() {
         let folder = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ mod tests {
         assert!(MasterKey::from_file(&path).is_err());
     }
 
-    /// Digits, and comparison.
+    /// Digits, comparison and random texts have their form.
     #[test]
     fn small_things() {
         assert_eq!(hex(&[0, 255, 16]), "00ff10");

@@ -1,28 +1,28 @@
-//! Browser sessions.
+//! Sessions of browsers in which a user is logged in.
 
 use std::time::Duration;
 
 use weir_db::{DbError, sql};
 
-use super::standing::{AS_OF, as_of, stands};
+use super::locks::{AS_OF, as_of, lock_unrevoked};
 use super::{Store, User};
 
-/// How often the time of the last request is written down.
+/// The milliseconds between two writes of the time of the last request. A write for each request would be a transaction each.
 const NOTED_EVERY: i64 = 30_000;
 
-/// A browser that is logged in.
+/// A session of a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// The user who is logged in.
     pub user_id: String,
-    /// When the user logged in (seconds since 1970).
+    /// The time of the login, in seconds since 1970.
     pub auth_time: i64,
-    /// The number of the last revocation when this was read.
+    /// The number of the last revocation when this row was read.
     pub as_of: i64,
 }
 
 impl Store {
-    /// Keeps a session of a user, if they still stand.
+    /// Stores a session of a user. Returns `false` if the user was changed or revoked since they were read.
     pub async fn add_session(
         &self,
         session_hash: &str,
@@ -31,7 +31,7 @@ impl Store {
         longest: Duration,
     ) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        if !stands(&mut transaction, Some(user), None).await? {
+        if !lock_unrevoked(&mut transaction, Some(user), None).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -46,7 +46,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The session with this digest, if it is not over; its last request is now.
+    /// Returns the session with this digest, if it has not expired, and records the request.
     pub async fn session(&self, session_hash: &str, idle: Duration) -> Result<Option<Session>, DbError> {
         let query = sql(format!(
             "select user_id, auth_time, seen_at, expires_at, {AS_OF} from uaa_sessions where session_hash = ?"

@@ -1,25 +1,25 @@
-//! What is noted once.
+//! Single values, by name.
 
 use weir_db::{DbError, Executor as _, sql};
 
 use super::Store;
 
-/// What `seed` says when the first start is done.
+/// The value of the setting `seed` when the first start is done.
 const DONE: &str = "done";
 
-/// How the first start stands.
+/// The state of the first start of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstStartState {
-    /// Nobody was here before: it is ours to do.
+    /// This node does the first start.
     Ours,
-    /// This node does it now, or was killed amid it.
+    /// The named node does the first start, or was killed while it did.
     UnderWay(String),
-    /// It is done.
+    /// The first start is done.
     Done,
 }
 
 impl Store {
-    /// Takes the first start, if nobody has.
+    /// Claims the first start for `node`, if no node has claimed it.
     pub async fn take_first_start(&self, node: &str) -> Result<FirstStartState, DbError> {
         let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ''").bind(node);
         if self.db.execute(take).await? == 1 {
@@ -33,24 +33,24 @@ impl Store {
         })
     }
 
-    /// Takes the first start from a node that seems to be dead; `false` if it has finished, or somebody else has taken it.
+    /// Claims the first start from a node that seems to be dead. Returns `false` if it is done, or another node has claimed it.
     pub async fn take_over_first_start(&self, node: &str, from: &str) -> Result<bool, DbError> {
         let take = sql("update uaa_settings set content = ? where name = 'seed' and content = ?");
         Ok(from != DONE && self.db.execute(take.bind(node).bind(from)).await? == 1)
     }
 
-    /// The first start is done.
+    /// Records that the first start is done.
     pub async fn first_start_is_done(&self) -> Result<(), DbError> {
         self.set_setting("seed", DONE).await
     }
 
-    /// A setting.
+    /// Returns the value of a setting.
     pub async fn setting(&self, name: &str) -> Result<Option<String>, DbError> {
         let query = sql("select content from uaa_settings where name = ?").bind(name);
         self.db.first(query).await?.map(|row| row.get("content")).transpose()
     }
 
-    /// Writes a setting.
+    /// Writes the value of a setting.
     pub async fn set_setting(&self, name: &str, content: &str) -> Result<(), DbError> {
         let values = vec![name.into(), content.into()];
         if !(&self.db)

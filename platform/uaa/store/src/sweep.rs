@@ -1,17 +1,17 @@
-//! Removes what is over, all of it, a few hundred rows in a transaction, so that nobody else waits long.
+//! Removes all expired rows, a few hundred in each transaction, so that other transactions do not wait long.
 //!
-//! | Table | Kept until | At most |
+//! | Table | Rows are kept until | Limit |
 //! |---|---|---|
-//! | refresh tokens, sessions | they end | 5,000 of one user ([`SHARES`]) |
-//! | passcodes | they end | one of one user |
-//! | codes that nobody redeemed | they end | [`CODES_OF_A_USER`] of one user |
-//! | codes that somebody did | a week later: a replay revokes what was issued | 5,000 of one user ([`SHARES`]) |
-//! | failures of a name | they do not count any more | 100,000, but for those that are locked |
-//! | revocations | no such token is valid any more | |
+//! | refresh tokens, sessions | they expire | 5,000 of one user ([`USER_QUOTAS`]) |
+//! | passcodes | they expire | one of one user |
+//! | codes that are not redeemed | they expire | [`CODES_OF_A_USER`] of one user |
+//! | redeemed codes | one week after they expire, because a replay must revoke what was issued | 5,000 of one user ([`USER_QUOTAS`]) |
+//! | failures of a name | their window and lock have ended | 100,000 names that are not locked |
+//! | revocations | all their tokens have expired | |
 //!
-//! Beyond that the oldest go.
+//! Above a limit, the oldest rows are removed.
 //!
-//! Failures are the one table in which somebody makes rows who has not logged in; each costs them a hash.
+//! Only the table of failures can be filled without a login, and each of its rows takes a hash.
 
 use std::time::Duration;
 
@@ -19,46 +19,46 @@ use weir_db::{DbError, Value, sql};
 
 use super::{LockoutConfig, Store};
 
-/// Most rows that one transaction removes.
+/// The number of rows that one transaction removes.
 const CHUNK: i64 = 500;
 
-/// How many rows there may be that are not over.
+/// The limits of rows that have not expired.
 #[derive(Debug, Clone, Copy)]
-struct Most {
-    /// Names whose failures are kept. Beyond that, those that failed longest ago are forgotten, unless they are locked.
+struct RowLimits {
+    /// The number of names whose failures are kept. Above it, the oldest failures of names that are not locked are removed.
     failures: i64,
-    /// Rows of one user in each table of [`SHARES`].
+    /// The rows of one user in each table of [`USER_QUOTAS`].
     of_a_user: i64,
 }
 
-const MOST: Most = Most {
+const LIMITS: RowLimits = RowLimits {
     failures: 100_000,
     of_a_user: 5000,
 };
 
-/// What a user can make one of as often as they like, and it is kept for long.
-struct Share {
+/// A table in which a user can create any number of long-lived rows.
+struct UserQuota {
     table: &'static str,
     key: &'static str,
     condition: &'static str,
-    /// Older rows have less of this.
+    /// The column by which the oldest rows are found.
     age: &'static str,
 }
 
-const SHARES: [Share; 3] = [
-    Share {
+const USER_QUOTAS: [UserQuota; 3] = [
+    UserQuota {
         table: "uaa_refresh_tokens",
         key: "token_hash",
         condition: "1 = 1",
         age: "issued_at",
     },
-    Share {
+    UserQuota {
         table: "uaa_sessions",
         key: "session_hash",
         condition: "1 = 1",
         age: "expires_at",
     },
-    Share {
+    UserQuota {
         table: "uaa_codes",
         key: "code_hash",
         condition: "used_at is not null",
@@ -66,19 +66,19 @@ const SHARES: [Share; 3] = [
     },
 ];
 
-/// How long a redeemed code is kept after its end (ms).
-const REPLAYS: i64 = 7 * 24 * 3_600_000;
+/// The milliseconds for which a redeemed code is kept after it has expired.
+const REPLAY_RETENTION: i64 = 7 * 24 * 3_600_000;
 
-/// Codes of one user that nobody has redeemed yet. Beyond that the oldest are none any more.
+/// The number of codes of one user that are not redeemed. Above it, the oldest are removed.
 pub(super) const CODES_OF_A_USER: i64 = 50;
 
 impl Store {
-    /// Removes what is over; how many rows that were.
+    /// Removes expired rows. Returns their number.
     pub async fn sweep(&self, lockout: LockoutConfig) -> Result<u64, DbError> {
-        self.sweep_to(lockout, MOST).await
+        self.sweep_to(lockout, LIMITS).await
     }
 
-    async fn sweep_to(&self, lockout: LockoutConfig, most: Most) -> Result<u64, DbError> {
+    async fn sweep_to(&self, lockout: LockoutConfig, limits: RowLimits) -> Result<u64, DbError> {
         let now = self.now();
         let mut swept = 0;
         for (table, key) in [
@@ -89,24 +89,24 @@ impl Store {
             swept += self.sweep_where(table, key, "expires_at < ?", &[now.into()]).await?;
         }
         let codes = "expires_at < ? and (used_at is null or expires_at < ?)";
-        let values: [Value; 2] = [now.into(), (now - REPLAYS).into()];
+        let values: [Value; 2] = [now.into(), (now - REPLAY_RETENTION).into()];
         swept += self.sweep_where("uaa_codes", "code_hash", codes, &values).await?;
         let counts = now.saturating_sub(millis(lockout.window));
         let values: [Value; 2] = [counts.into(), now.into()];
         let failures = "last_at < ? and locked_until < ?";
         swept += self.sweep_where("uaa_failures", "principal", failures, &values).await?;
-        swept += self.sweep_surplus(most.failures).await?;
-        for share in &SHARES {
-            swept += self.sweep_share(share, most.of_a_user).await?;
+        swept += self.sweep_surplus(limits.failures).await?;
+        for quota in &USER_QUOTAS {
+            swept += self.sweep_quota(quota, limits.of_a_user).await?;
         }
         Ok(swept + self.sweep_revocations().await?)
     }
 
-    /// Deletes all rows that meet a condition.
+    /// Deletes all rows that meet a condition. Returns their number.
     async fn sweep_where(&self, table: &str, key: &str, condition: &str, values: &[Value]) -> Result<u64, DbError> {
         let mut swept = 0;
         loop {
-            // The select within the select is for MySQL, which does not take a limit otherwise.
+            // MySQL allows `limit` only in the inner of two nested subqueries.
             let delete = sql(format!(
                 "delete from {table} where {key} in \
                  (select {key} from (select {key} from {table} where {condition} limit ?) doomed)"
@@ -122,14 +122,14 @@ impl Store {
         }
     }
 
-    /// Deletes the oldest rows of each user beyond `most`.
-    async fn sweep_share(&self, share: &Share, most: i64) -> Result<u64, DbError> {
-        let Share {
+    /// Deletes the oldest rows of each user above `most`. Returns their number.
+    async fn sweep_quota(&self, quota: &UserQuota, most: i64) -> Result<u64, DbError> {
+        let UserQuota {
             table,
             key,
             condition,
             age,
-        } = share;
+        } = quota;
         let query = sql(format!(
             "select user_id, count(*) as n from {table} where {condition} group by user_id having count(*) > ?"
         ));
@@ -153,7 +153,7 @@ impl Store {
         Ok(swept)
     }
 
-    /// Deletes the oldest failures beyond `most`.
+    /// Deletes the oldest failures above `most`. Returns their number.
     async fn sweep_surplus(&self, most: i64) -> Result<u64, DbError> {
         let count = sql("select count(*) as n from uaa_failures");
         let count: i64 = self.db.first(count).await?.map_or(Ok(0), |row| row.get("n"))?;
@@ -230,7 +230,7 @@ mod tests {
         assert!(store.add_code(&code, user, client).await.unwrap());
     }
 
-    /// Everything that is over goes at once, however much it is, and nothing else does; what has no end has a bound.
+    /// One sweep removes all expired rows and no others, and rows above a limit.
     async fn sweeps(kind: Kind) {
         let Some((_server, store, hands)) = store(kind).await else {
             return;
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(store.sweep(LOCKOUT).await.unwrap(), 1100 + 3 + 1);
         assert_eq!(count(&store, "uaa_sessions").await, 1);
         assert_eq!(count(&store, "uaa_codes").await, 3);
-        // Those that are locked stay until they are not.
+        // Locked names stay until their lock ends.
         hands.advance(Duration::from_secs(3000));
         for _ in 0..2 {
             store.count_failure("locked", LOCKOUT).await.unwrap();
@@ -274,7 +274,7 @@ mod tests {
             store.count_failure(&number.to_string(), LOCKOUT).await.unwrap();
             hands.advance(Duration::from_millis(1));
         }
-        let few = Most { failures: 10, ..MOST };
+        let few = RowLimits { failures: 10, ..LIMITS };
         assert_eq!(store.sweep_to(LOCKOUT, few).await.unwrap(), 601 - 10);
         assert!(store.failures("locked").await.unwrap().locked_until > store.now());
         assert_eq!(store.failures("599").await.unwrap().count, 1, "the newest stay");
@@ -284,7 +284,7 @@ mod tests {
             count(&store, "uaa_codes").await + count(&store, "uaa_failures").await,
             0
         );
-        // Codes that nobody redeems.
+        // Codes that are never redeemed.
         let now = store.now();
         for number in 0..120 {
             let expires_at = now + 60_000 + i64::try_from(number).unwrap();
@@ -293,7 +293,7 @@ mod tests {
         add_code(&store, 0, (&busy, &app), now + 60_000, None).await;
         assert_eq!(count(&store, "uaa_codes").await, CODES_OF_A_USER + 1);
         assert!(store.code("idle 119").await.unwrap().is_some() && store.code("idle 0").await.unwrap().is_none());
-        // What one user has too much of; what others have stays.
+        // The rows of one user above the limit are removed, and those of other users stay.
         let hour = Duration::from_secs(3600);
         for number in 0..5 {
             let end = now + 60_000 + number;
@@ -311,7 +311,7 @@ mod tests {
         let mut other = refresh("busy", &busy, &app);
         other.expires_at = now + 60_000;
         store.issue(Some(&busy), &app, Some(&other)).await.unwrap();
-        let few = Most { of_a_user: 2, ..MOST };
+        let few = RowLimits { of_a_user: 2, ..LIMITS };
         assert_eq!(store.sweep_to(LOCKOUT, few).await.unwrap(), 3 * 3);
         for (number, stays) in [(2, false), (3, true), (4, true)] {
             let token = store.refresh_token(&format!("idle {number}")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is issued and what ends it, in every order, on all servers. Each test says what must hold.
+//! Tests of the issue and the revocation of tokens in every order, on all database servers.
 
 #![allow(clippy::disallowed_methods, reason = "tests spawn as they like")]
 
@@ -15,14 +15,14 @@ use super::*;
 
 const NOW: i64 = 1_700_000_000;
 
-/// A store of its own, and the hands of its clock.
+/// Returns a store in a new database, and the control of its clock.
 async fn store(server: &Server) -> (Store, ManualClock) {
     let (hands, clock) = Clock::manual(NOW * 1_000_000_000);
     let url = server.database().await;
     (Store::open(&url, clock).await.unwrap(), hands)
 }
 
-/// A user who is there.
+/// Adds a user and returns it as the database has it.
 pub(super) async fn user(store: &Store, name: &str) -> User {
     let user = User {
         id: format!("id of {name}"),
@@ -52,7 +52,7 @@ async fn again(store: &Store, user: &User) -> User {
     store.user(&user.id).await.unwrap().unwrap()
 }
 
-/// A client that is there.
+/// Adds a client and returns it as the database has it.
 pub(super) async fn client(store: &Store, id: &str) -> Client {
     let client = Client {
         id: id.to_owned(),
@@ -90,7 +90,7 @@ fn member(user: &User) -> Member {
     }
 }
 
-/// A refresh token of that name.
+/// Returns a refresh token with the digest `name`.
 pub(super) fn refresh(name: &str, user: &User, client: &Client) -> RefreshToken {
     RefreshToken {
         token_hash: name.to_owned(),
@@ -124,7 +124,7 @@ fn code(name: &str, user: &User, client: &Client) -> Code {
     }
 }
 
-/// Whether what a refresh token gives is still good.
+/// Whether a refresh token is still valid.
 async fn is_good(store: &Store, hash: &str) -> bool {
     let token = store.refresh_token(hash).await.unwrap();
     token.is_some_and(|token| token.revoked_at.is_none())
@@ -134,7 +134,7 @@ async fn everything(kind: Kind) {
     let Some(server) = Server::start(kind).await else {
         return;
     };
-    Box::pin(ends::overtaken(&server)).await;
+    Box::pin(ends::revoked_meanwhile(&server)).await;
     Box::pin(ends::ended_with_the_rest(&server)).await;
     Box::pin(ends::one_waits_for_the_other(&server)).await;
     Box::pin(ends::both_or_neither(&server)).await;
@@ -160,7 +160,7 @@ async fn mariadb() {
     everything(Kind::MariaDb).await;
 }
 
-/// Of several nodes that lose patience with another one takes its first start over, and nobody once it is done.
+/// Of several nodes that wait too long for another, one takes over its first start, and none takes over a start that is done.
 async fn one_takes_over(server: &Server) {
     let (store, _hands) = store(server).await;
     assert_eq!(store.take_first_start("a").await.unwrap(), FirstStartState::Ours);
@@ -178,7 +178,7 @@ async fn one_takes_over(server: &Server) {
     store.close().await;
 }
 
-/// Whoever comes or goes gives a group another version, by whatever way.
+/// Each change of a group's members raises its version.
 async fn versions_of_groups(server: &Server) {
     let (store, _hands) = store(server).await;
     let (one, two) = (user(&store, "one").await, user(&store, "two").await);

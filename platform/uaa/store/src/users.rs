@@ -1,20 +1,20 @@
-//! Users.
+//! Users and their rows.
 
 use serde::{Deserialize, Serialize};
 use weir_db::{DbError, Executor, Row, Transaction, Value, sql};
 
-use super::standing::{AS_OF, as_of, hold_user, revoked_since};
-use super::{Store, What, hold};
+use super::locks::{AS_OF, as_of, lock_user, revoked_since};
+use super::{Store, TokenSet, lock_setting};
 
-/// One address of a user.
+/// An email address of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Email {
-    /// The address itself.
+    /// The address.
     pub value: String,
-    /// Whether this is the address that tokens carry.
+    /// Whether tokens carry this address.
     #[serde(default)]
     pub primary: bool,
-    /// What it is for, such as `work`.
+    /// The purpose of the address, such as `work`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
 }
@@ -24,39 +24,39 @@ pub struct Email {
 pub struct User {
     /// The id, which never changes.
     pub id: String,
-    /// Whose the password is: `uaa` for ours, else the name of a provider.
+    /// The keeper of the user's password: `uaa`, or the name of a provider.
     pub origin: String,
-    /// The name, unique within the origin whatever its case.
+    /// The name, which is unique within the origin without regard to case.
     pub user_name: String,
-    /// The provider's name for the user (`sub`).
+    /// The id of the user at the provider (`sub`).
     pub external_id: Option<String>,
     /// The first name.
     pub given_name: Option<String>,
     /// The last name.
     pub family_name: Option<String>,
-    /// The addresses.
+    /// The email addresses.
     pub emails: Vec<Email>,
     /// The telephone numbers.
     pub phones: Vec<String>,
     /// Whether the user may log in.
     pub active: bool,
-    /// Whether the address is known to be the user's.
+    /// Whether the email address was verified.
     pub verified: bool,
     /// The Argon2 hash of the password; `None` if there is none.
     pub password_hash: Option<String>,
-    /// When the password was last set (milliseconds since 1970).
+    /// The time when the password was last set, in milliseconds since 1970.
     pub password_changed_at: Option<i64>,
-    /// When the user was made (milliseconds since 1970).
+    /// The time when the user was created, in milliseconds since 1970.
     pub created_at: i64,
-    /// When the user was last changed (milliseconds since 1970).
+    /// The time when the user was last changed, in milliseconds since 1970.
     pub modified_at: i64,
-    /// How often the user was changed.
+    /// The number of changes of the user.
     pub version: i64,
-    /// When the user last logged in (milliseconds since 1970).
+    /// The time of the last login, in milliseconds since 1970.
     pub last_logon: Option<i64>,
-    /// When the user logged in before that (milliseconds since 1970).
+    /// The time of the login before the last, in milliseconds since 1970.
     pub previous_logon: Option<i64>,
-    /// The number of the last revocation when this was read: what is issued rests on there being no later one.
+    /// The number of the last revocation when this row was read. Tokens are issued only if the user has no later one.
     pub as_of: i64,
 }
 
@@ -95,7 +95,7 @@ const COLUMNS: [&str; 22] = [
 ];
 
 impl User {
-    /// The address that tokens carry.
+    /// Returns the address that tokens carry. A user without an address has the user name there.
     pub fn email(&self) -> &str {
         let primary = self.emails.iter().find(|email| email.primary);
         primary
@@ -138,7 +138,7 @@ impl User {
         })
     }
 
-    /// The values of [`COLUMNS`].
+    /// Returns the values of [`COLUMNS`].
     fn values(&self) -> Vec<Value> {
         let lower = |text: &Option<String>| text.as_ref().map(|text| key(text));
         let json = |result: Result<String, serde_json::Error>| result.expect("lists of texts are JSON");
@@ -169,23 +169,23 @@ impl User {
     }
 }
 
-/// The form in which names and addresses are compared.
+/// Returns the form in which names and addresses are compared.
 pub(super) fn key(text: &str) -> String {
     text.to_lowercase()
 }
 
-/// What a user is read from.
+/// Returns the columns of a `select` from which a user is read.
 fn columns() -> String {
     format!("{}, {AS_OF}", COLUMNS.join(", "))
 }
 
 impl Store {
-    /// The user with this id.
+    /// Returns the user with this id.
     pub async fn user(&self, id: &str) -> Result<Option<User>, DbError> {
         user(&mut &self.db, id).await
     }
 
-    /// The user with this name, whatever its case.
+    /// Returns the user of an origin with this name, without regard to case.
     pub async fn user_by_name(&self, origin: &str, name: &str) -> Result<Option<User>, DbError> {
         let query = sql(format!(
             "select {} from uaa_users where user_key = ? and origin = ?",
@@ -195,7 +195,7 @@ impl Store {
         row.as_ref().map(User::read).transpose()
     }
 
-    /// The user that a provider knows by this id.
+    /// Returns the user that the provider `origin` knows by this id.
     pub async fn user_by_external_id(&self, origin: &str, id: &str) -> Result<Option<User>, DbError> {
         let query = sql(format!(
             "select {} from uaa_users where external_id = ? and origin = ?",
@@ -205,7 +205,7 @@ impl Store {
         row.as_ref().map(User::read).transpose()
     }
 
-    /// A part of the users that meet a condition made by the filter parser, and how many there are in all.
+    /// Returns a page of the users that meet a condition of the filter parser, and the number of all that meet it.
     pub async fn users(
         &self,
         condition: &str,
@@ -231,7 +231,7 @@ impl Store {
         Ok((users, total))
     }
 
-    /// Makes a user; [`DbError::Duplicate`] if the name is taken.
+    /// Adds a user. Fails with [`DbError::Duplicate`] if the name is in use.
     pub async fn add_user(&self, user: &User) -> Result<(), DbError> {
         let marks = vec!["?"; COLUMNS.len()].join(", ");
         let insert = sql(format!(
@@ -242,7 +242,8 @@ impl Store {
         self.db.execute(insert).await.map(drop)
     }
 
-    /// Writes a user over its version `of`; `false` if it has another by now. Who becomes inactive has nothing any more.
+    /// Replaces version `of` of a user. Returns `false` if the user has another version. If the user becomes inactive, all tokens
+    /// and sessions are revoked.
     pub async fn replace_user(&self, user: &User, of: i64) -> Result<bool, DbError> {
         weir_db::retrying(|| self.replace_user_once(user, of)).await
     }
@@ -273,15 +274,15 @@ impl Store {
         Ok(true)
     }
 
-    /// Sets a password's hash and ends what the old one opened; `false` if that happened to the user since they were read,
-    /// or they are gone: the old password, as it was shown, may not be theirs any more.
+    /// Sets the hash of a user's password, and revokes the user's tokens and sessions. Returns `false` if the user was removed or
+    /// revoked since they were read: then the old password that the request showed may be wrong by now.
     pub async fn set_password(&self, user: &User, hash: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.set_password_once(user, hash)).await
     }
 
     async fn set_password_once(&self, user: &User, hash: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        let held = hold_user(&mut transaction, &user.id).await?;
+        let held = lock_user(&mut transaction, &user.id).await?;
         if !held || revoked_since(&mut transaction, user, None).await? {
             transaction.rollback().await?;
             return Ok(false);
@@ -299,30 +300,31 @@ impl Store {
         Ok(true)
     }
 
-    /// Puts another hash of the same password in the place of this one, if it is still there.
+    /// Replaces the hash `old` by `fresh`, another hash of the same password. Does nothing if the user has another hash.
     pub async fn replace_hash(&self, id: &str, old: &str, fresh: &str) -> Result<(), DbError> {
         let update = sql("update uaa_users set password_hash = ? where id = ? and password_hash = ?");
         self.db.execute(update.bind(fresh).bind(id).bind(old)).await.map(drop)
     }
 
-    /// Notes that a user has logged in.
+    /// Records a login of a user.
     pub async fn logged_on(&self, id: &str) -> Result<(), DbError> {
         let update = sql("update uaa_users set previous_logon = last_logon, last_logon = ? where id = ?");
         self.db.execute(update.bind(self.now()).bind(id)).await.map(drop)
     }
 
-    /// Removes a user and all that is theirs, and ends what was issued; whether there was one.
+    /// Removes a user with their memberships, sessions and approvals, and revokes their tokens. Returns `false` if there is no
+    /// such user.
     pub async fn remove_user(&self, id: &str) -> Result<bool, DbError> {
         weir_db::retrying(|| self.remove_user_once(id)).await
     }
 
     async fn remove_user_once(&self, id: &str) -> Result<bool, DbError> {
         let mut transaction = self.db.begin().await?;
-        hold(&mut transaction, "groups").await?;
+        lock_setting(&mut transaction, "groups").await?;
         let groups = sql("update uaa_groups set version = version + 1 \
              where id in (select group_id from uaa_members where member_id = ?)");
         transaction.execute(groups.bind(id)).await?;
-        if !hold_user(&mut transaction, id).await? {
+        if !lock_user(&mut transaction, id).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -337,7 +339,7 @@ impl Store {
             delete(&mut transaction, table, column, id).await?;
         }
         let removed = delete(&mut transaction, "uaa_users", "id", id).await?;
-        self.revoke_within(&mut transaction, &[What::User(id.to_owned())])
+        self.revoke_within(&mut transaction, &[TokenSet::User(id.to_owned())])
             .await?;
         transaction.commit().await?;
         Ok(removed > 0)

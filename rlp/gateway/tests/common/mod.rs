@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tonic::{Request, Response, Status};
 use weir_auth::testing::TestIssuer;
-use weir_auth::{Authorizer, Gate, StaticToken};
+use weir_auth::{Authorizer, Gate, StartError, StaticToken};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_envelope::view;
@@ -24,7 +24,7 @@ use weir_eventually::eventually;
 use weir_flow::{Ledger, LogContext};
 use weir_net::{Frame, FrameStream, GrpcServer, Messages, RawServer, RawService};
 use weir_proto::loggregator_v2::EgressBatchRequest;
-use weir_rlp_gateway::{Config, Error, RawConfig, Server};
+use weir_rlp_gateway::{Config, RawConfig, Server};
 use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
 
@@ -95,7 +95,7 @@ pub(crate) struct Setup {
     pub(crate) address: SocketAddr,
     pub(crate) trigger: Trigger,
     context: LogContext,
-    running: JoinHandle<Result<(), Error>>,
+    running: JoinHandle<Result<(), StartError>>,
     tls: ClientTls,
     pki: Pki,
 }

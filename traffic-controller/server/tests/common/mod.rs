@@ -17,7 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tonic::{Request, Response, Status};
-use weir_auth::Authorizer;
+use weir_auth::{Authorizer, StartError};
 use weir_envelope::batch::{Batch, BatchBuilder};
 use weir_envelope::encode::Writer;
 use weir_envelope::selector::Selector;
@@ -30,7 +30,7 @@ use weir_proto::loggregator_v2::EgressBatchRequest;
 use weir_rpc::egress::{Acknowledges, Egress, LinkService};
 use weir_service::Trigger;
 use weir_tls::{Authority, ClientTls, IdentityFiles, ServerTls};
-use weir_traffic_controller_server::{Config, Error, RawConfig, Server};
+use weir_traffic_controller_server::{Config, RawConfig, Server};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -119,7 +119,7 @@ pub(crate) struct Controller {
     pub(crate) address: SocketAddr,
     pub(crate) trigger: Trigger,
     context: LogContext,
-    running: JoinHandle<Result<(), Error>>,
+    running: JoinHandle<Result<(), StartError>>,
     tls: ClientTls,
 }
 

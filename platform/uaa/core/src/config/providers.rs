@@ -1,4 +1,4 @@
-//! External OpenID Connect providers.
+//! The configuration of external OpenID Connect providers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,62 +7,63 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use weir_config::{Problems, Secret, Setting};
 
-/// Origins that are ours.
+/// The names that a provider cannot have: the original uses them as origins of its own.
 const RESERVED: [&str; 4] = ["uaa", "ldap", "login-server", "unknown"];
 
-/// A provider as it is written.
+/// A provider as the configuration file has it.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawProvider {
-    /// What the button of the provider says; empty: the name of the provider.
+    /// The text of the provider's button on the login page; empty: the name of the provider.
     pub title: String,
-    /// The issuer; `<issuer>/.well-known/openid-configuration` must answer.
+    /// The issuer. Its discovery document is `<issuer>/.well-known/openid-configuration`.
     pub issuer: String,
     /// The client id of this UAA at the provider.
     pub client_id: String,
     /// The client secret of this UAA at the provider.
     pub client_secret: Secret<String>,
-    /// Scopes to ask for beside `openid`.
+    /// The scopes to request beside `openid`.
     pub scopes: Vec<String>,
-    /// PEM file of the CA of its certificate; empty for those that the system trusts.
+    /// PEM file of the CA that signed the provider's certificate; empty: the CAs that the system trusts.
     pub ca: PathBuf,
-    /// The claim that becomes the user's name here; empty for the first of `preferred_username`, `user_name`, `email`,
+    /// The claim that becomes the user name; empty: the first of `preferred_username`, `user_name`, `email`,
     /// `sub`.
     pub user_name_claim: String,
-    /// The claim with the user's groups there.
+    /// The claim with the user's groups at the provider; empty: groups are not read.
     pub groups_claim: String,
-    /// Groups there, and the groups here that they give.
+    /// The groups at the provider, each with the groups of this UAA that its members get.
     pub groups: BTreeMap<String, Vec<String>>,
 }
 
-/// A provider.
+/// A provider whose settings are valid.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// The origin of its users.
+    /// The name of the provider, which is the origin of its users.
     pub name: String,
-    /// What its button says.
+    /// The text of the provider's button on the login page.
     pub title: String,
-    /// Its issuer.
+    /// The issuer of the provider's tokens.
     pub issuer: String,
-    /// Our client id there.
+    /// The client id of this UAA at the provider.
     pub client_id: String,
-    /// Our client secret there.
+    /// The client secret of this UAA at the provider.
     pub client_secret: Secret<String>,
-    /// What to ask for, `openid` included.
+    /// The scopes to request, `openid` included.
     pub scopes: Vec<String>,
-    /// PEM file of the CA of its certificate.
+    /// PEM file of the CA that signed the provider's certificate; `None`: the CAs that the system trusts.
     pub ca: Option<PathBuf>,
-    /// The claim that becomes the user's name here.
+    /// The claim that becomes the user name.
     pub user_name_claim: Option<String>,
-    /// The claim with the user's groups there.
+    /// The claim with the user's groups at the provider.
     pub groups_claim: Option<String>,
-    /// Groups there, and the groups here that they give.
+    /// The groups at the provider, each with the groups of this UAA that its members get.
     pub groups: BTreeMap<String, Vec<String>>,
 }
 
 impl RawProvider {
     pub(super) fn validated(self, name: &str) -> Result<Provider, Problems> {
         let mut problems = Problems::default();
+        // The name stands in a path (`/login/callback/NAME`), so it has only characters that need no escape.
         let usable =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
         let named = !name.is_empty() && name.len() <= 64 && name.bytes().all(usable) && !RESERVED.contains(&name);

@@ -1,4 +1,4 @@
-//! One provider: what it says about itself, its keys, its answers.
+//! One provider: its discovery document, its keys and its id tokens.
 
 use std::time::Duration;
 
@@ -19,53 +19,54 @@ use super::shared::Shared;
 use crate::config;
 use crate::issue::LONGEST_TOKEN;
 
-/// How long what a provider says about itself is believed.
+/// How long a discovery document is used before it is fetched again.
 const METADATA_AGE: Duration = Duration::from_secs(3600);
 
-/// How often its keys are asked for, at most.
+/// The shortest time between two fetches of the provider's keys. Tokens with unknown key ids could otherwise cause a fetch
+/// each.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 
-/// How far its clock may be from ours (seconds).
+/// The accepted difference between the clocks of the provider and this UAA, in seconds.
 const LEEWAY: i64 = 60;
 
-/// A provider did not do as it should. The text is for operators and has no secrets.
+/// A failed exchange with a provider. The text is for operators and contains no secrets.
 #[derive(Debug, Clone, Error)]
 pub enum ProviderError {
     /// The provider cannot be reached.
     #[error(transparent)]
     Https(#[from] HttpsError),
-    /// The provider says something that makes no sense, or refuses.
+    /// The provider's answer cannot be used, or is a refusal.
     #[error("{0}")]
     Answer(String),
-    /// The provider's token is not to be believed.
+    /// The provider's id token is not valid.
     #[error("the id token is refused: {_0}")]
     Token(Flaw),
 }
 
-/// Who somebody is at a provider.
+/// A user as a provider describes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The id of the user there (`sub`).
+    /// The id of the user at the provider (`sub`).
     pub subject: String,
-    /// The name that the user has here.
+    /// The user name in this UAA.
     pub user_name: String,
-    /// The address.
+    /// The email address.
     pub email: Option<String>,
-    /// Whether the provider has checked the address.
+    /// Whether the provider has verified the email address.
     pub email_verified: bool,
     /// The first name.
     pub given_name: Option<String>,
     /// The last name.
     pub family_name: Option<String>,
-    /// The groups of the user there; `None` if the provider says nothing of groups.
+    /// The groups of the user at the provider; `None` if the token has no such claim.
     pub groups: Option<Vec<String>>,
-    /// When the user logged in there (seconds since 1970).
+    /// The time of the login at the provider, in seconds since 1970 (`auth_time`).
     pub auth_time: Option<i64>,
-    /// When the provider said all this (seconds since 1970); `None` if it was just now, to us.
+    /// The time when an assertion was issued, in seconds since 1970; `None` for an id token that this UAA has just fetched.
     pub said_at: Option<i64>,
 }
 
-/// An OpenID Connect provider, with what is known of it.
+/// An OpenID Connect provider, with its cached discovery document and keys.
 #[derive(Debug)]
 pub struct Provider {
     config: config::Provider,
@@ -75,7 +76,7 @@ pub struct Provider {
     keys: Shared<KeySet>,
 }
 
-/// What we must know when a browser comes back from a provider.
+/// The state of a login at a provider, kept until the browser comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExternalLogin {
     /// The name of the provider.
@@ -86,25 +87,25 @@ pub struct ExternalLogin {
     pub nonce: String,
     /// The verifier of PKCE.
     pub verifier: String,
-    /// Where the browser goes afterwards.
+    /// The path to which the browser goes after the login.
     pub continue_to: String,
-    /// When the browser was sent to the provider (seconds since 1970).
+    /// The time when the browser was sent to the provider, in seconds since 1970.
     pub began_at: i64,
-    /// How recent the login has to be.
+    /// The demand on how recent the login must be.
     pub demand: Demand,
 }
 
-/// How recent a login must be.
+/// The demand on how recent a login must be (OpenID Connect Core, 3.1.2.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// Whether the login has to be later than this request.
+    /// Whether the user must log in again (`prompt=login`).
     pub login: bool,
-    /// At most so long ago (seconds).
+    /// The greatest age of the login in seconds (`max_age`).
     pub max_age: Option<i64>,
 }
 
 impl Demand {
-    /// Returns the parameters that hand the demand on: `prompt=login`, `max_age=SECONDS`.
+    /// Returns the parameters of a request with this demand: `prompt=login`, `max_age=SECONDS`.
     pub fn parameters(self) -> impl Iterator<Item = (&'static str, String)> {
         let login = self.login.then(|| ("prompt", "login".to_owned()));
         let age = self.max_age.map(|age| ("max_age", age.to_string()));
@@ -112,7 +113,7 @@ impl Demand {
     }
 }
 
-/// What we read of its discovery document.
+/// The parts of a discovery document that are used.
 #[derive(Debug, Clone, Deserialize)]
 struct Metadata {
     issuer: String,
@@ -123,7 +124,7 @@ struct Metadata {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// What we read of an id token before its claims.
+/// The claims of an id token that are checked.
 #[derive(Debug, Deserialize)]
 struct IdToken {
     iss: String,
@@ -137,7 +138,7 @@ struct IdToken {
     auth_time: Option<i64>,
 }
 
-/// What we read of its token endpoint's answer.
+/// The parts of a token endpoint's answer that are used.
 #[derive(Deserialize)]
 struct Tokens {
     id_token: String,
@@ -164,29 +165,29 @@ impl Provider {
         &self.config.name
     }
 
-    /// Returns what people see on the login page.
+    /// Returns the text of the provider's button on the login page.
     pub fn title(&self) -> &str {
         &self.config.title
     }
 
-    /// Returns what the provider's tokens say in `iss`.
+    /// Returns the issuer, the claim `iss` of the provider's tokens.
     pub fn issuer(&self) -> &str {
         &self.config.issuer
     }
 
-    /// Whether groups there give groups here.
+    /// Whether groups at the provider give groups in this UAA.
     pub fn maps_groups(&self) -> bool {
         self.config.groups_claim.is_some()
     }
 
-    /// The groups here that an identity there gives.
+    /// Returns the names of the groups in this UAA that an identity at the provider gives.
     pub fn groups_of<'p>(&'p self, identity: &'p Identity) -> impl Iterator<Item = &'p str> {
         let groups = identity.groups.iter().flatten();
         let mapped = groups.filter_map(|group| self.config.groups.get(group));
         mapped.flatten().map(String::as_str)
     }
 
-    /// Where a browser goes to log in there.
+    /// Returns the URL at which a browser logs in at the provider.
     pub async fn authorization_url(&self, login: &ExternalLogin) -> Result<Url, ProviderError> {
         let metadata = self.metadata().await?;
         let mut url = https_url(&metadata.authorization_endpoint)?;
@@ -209,7 +210,7 @@ impl Provider {
         Ok(url)
     }
 
-    /// Redeems a code: who has logged in.
+    /// Redeems an authorization code. Returns the user who has logged in.
     pub async fn redeem(&self, code: &str, login: &ExternalLogin, now: i64) -> Result<Identity, ProviderError> {
         let metadata = self.metadata().await?;
         let (headers, body) = self.redemption(&metadata, code, login)?;
@@ -217,6 +218,7 @@ impl Provider {
         let answer = self.https.send(Method::POST, &url, headers, body).await?;
         if !answer.status.is_success() {
             let reason = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            // A text of another server goes into the log, so it is cut.
             let reason = reason["error"]
                 .as_str()
                 .unwrap_or("no reason given")
@@ -231,6 +233,7 @@ impl Provider {
         let tokens: Tokens = serde_json::from_slice(&answer.body)
             .map_err(|_| ProviderError::Answer("the answer has no id token".to_owned()))?;
         let (token, mut claims) = self.verify(&tokens.id_token, now).await?;
+        // The nonce binds the token to this login of this browser (OpenID Connect Core, 3.1.3.7).
         if token.nonce.as_deref() != Some(login.nonce.as_str()) {
             return Err(ProviderError::Token(Flaw::Claims));
         }
@@ -243,7 +246,7 @@ impl Provider {
         self.identity(&token, &claims)
     }
 
-    /// The request that redeems a code, with our secret as the provider wants it.
+    /// Returns the request that redeems a code, with the client secret in the form that the provider supports.
     fn redemption(
         &self,
         metadata: &Metadata,
@@ -259,6 +262,7 @@ impl Provider {
         let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
         let secret = self.config.client_secret.expose();
         if methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")) {
+            // RFC 6749 §2.3.1: id and secret are form-encoded before they are joined.
             let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encode(&self.config.client_id), encode(secret)));
             headers.insert(header::AUTHORIZATION, sensitive(&format!("Basic {pair}"))?);
@@ -274,11 +278,12 @@ impl Provider {
         Ok((headers, form.finish().into()))
     }
 
-    /// Checks an id token that somebody shows as an assertion: it must be for our client there, or for us.
+    /// Verifies an id token that is used as an assertion. Its audience must be this UAA's client at the provider, or this UAA.
     pub async fn verify_assertion(&self, assertion: &str, issuer: &str, now: i64) -> Result<Identity, ProviderError> {
         let parsed = Jwt::parse(assertion, LONGEST_TOKEN).map_err(ProviderError::Token)?;
         let (token, claims) = self.verified(&parsed, now, &[&self.config.client_id, issuer]).await?;
         let mut identity = self.identity(&token, &claims)?;
+        // A token without `iat` counts as older than any login.
         identity.said_at = Some(token.iat.unwrap_or(0));
         Ok(identity)
     }
@@ -288,7 +293,7 @@ impl Provider {
         self.verified(&parsed, now, &[&self.config.client_id]).await
     }
 
-    /// Signature, issuer, audience and times.
+    /// Checks signature, issuer, audience and times.
     async fn verified(
         &self,
         parsed: &Jwt<'_>,
@@ -321,7 +326,7 @@ impl Provider {
         }
     }
 
-    /// Whether something that we want is not in the id token.
+    /// Whether the id token lacks a claim that is used, so that the user info has to be fetched.
     fn lacks(&self, claims: &Map<String, Value>) -> bool {
         let configured = [&self.config.user_name_claim, &self.config.groups_claim];
         let mut configured = configured.into_iter().flatten();
@@ -339,9 +344,13 @@ impl Provider {
         headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {access}"))?);
         let info = get(&self.https, endpoint, headers).await?;
         let info: Map<String, Value> = serde_json::from_slice(&info).unwrap_or_default();
+        // OpenID Connect Core 5.3.2: user info with another `sub` must not be used.
         if info.get("sub").and_then(Value::as_str) != Some(subject) {
-            return Err(ProviderError::Answer("the user info is of somebody else".to_owned()));
+            return Err(ProviderError::Answer(
+                "the user info belongs to another user".to_owned(),
+            ));
         }
+        // The id token is signed, so its claims have precedence.
         for (name, value) in info {
             claims.entry(name).or_insert(value);
         }
@@ -351,6 +360,7 @@ impl Provider {
     fn identity(&self, token: &IdToken, claims: &Map<String, Value>) -> Result<Identity, ProviderError> {
         let text = |name: &str| {
             let value = claims.get(name).and_then(Value::as_str);
+            // A longer text does not fit into its column.
             value
                 .filter(|value| !value.is_empty() && value.len() <= 255)
                 .map(str::to_owned)
@@ -387,7 +397,7 @@ impl Provider {
             let document = get(&https, &url, HeaderMap::new()).await?;
             let metadata: Metadata = serde_json::from_slice(&document)
                 .map_err(|_| ProviderError::Answer("the discovery document is not usable".to_owned()))?;
-            // Otherwise anybody's document would do.
+            // OpenID Connect Discovery 4.3: otherwise the document of another provider could be used in its place.
             if metadata.issuer != issuer {
                 return Err(ProviderError::Answer(
                     "the discovery document is of another issuer".to_owned(),
@@ -398,7 +408,7 @@ impl Provider {
         self.metadata.get(|_, age| age < METADATA_AGE, fetch).await
     }
 
-    /// Its keys, with the one of this name if it has it.
+    /// Returns the provider's keys, fetched again if the key `kid` is not among those that are known.
     async fn keys(&self, kid: Option<&str>) -> Result<KeySet, ProviderError> {
         let url = self.metadata().await?.jwks_uri;
         let https = self.https.clone();
@@ -412,8 +422,8 @@ impl Provider {
 }
 
 impl ExternalLogin {
-    /// Whether somebody who logged in there at this time (seconds) did so as recently as it was asked for. Only the
-    /// provider can tell, and one that was asked for an age must.
+    /// Checks that a login at `auth_time` (seconds since 1970) is as recent as demanded. A provider must return `auth_time` if
+    /// it was asked for `max_age` (OpenID Connect Core, 3.1.3.7).
     fn check(&self, auth_time: Option<i64>, now: i64) -> Result<(), ProviderError> {
         let since = |wanted: i64| match auth_time {
             Some(time) if time < wanted - LEEWAY => Err(ProviderError::Answer(
@@ -430,7 +440,7 @@ impl ExternalLogin {
                 "it does not say when the user logged in (`auth_time`), which `max_age` asks for".to_owned(),
             ));
         }
-        // From the beginning on: how long it took to come back is not the provider's.
+        // The age counts at the time of the request: the time that the user needed at the provider is not part of it.
         since(self.began_at.min(now).saturating_sub(age))
     }
 }
@@ -453,7 +463,8 @@ fn https_url(text: &str) -> Result<Url, ProviderError> {
 }
 
 impl IdToken {
-    /// Whether it is for one of these, and was given to our client where it says to whom (OpenID Connect Core, 3.1.3.7).
+    /// Whether the token is for one of `audiences`, and was issued to `client_id` (`azp`). A token without `azp` must have one
+    /// audience only (OpenID Connect Core, 3.1.3.7).
     fn is_for(&self, audiences: &[&str], client_id: &str) -> bool {
         let party = match &self.azp {
             Some(party) => party == client_id,
@@ -463,9 +474,10 @@ impl IdToken {
     }
 }
 
-/// A header that no log shows.
+/// Returns a header value that is marked as sensitive, so that logs do not show it.
 fn sensitive(text: &str) -> Result<HeaderValue, ProviderError> {
-    let value = HeaderValue::from_str(text).map_err(|_| ProviderError::Answer("a credential is odd".to_owned()));
+    let value = HeaderValue::from_str(text)
+        .map_err(|_| ProviderError::Answer("a credential has characters that a header cannot have".to_owned()));
     value.map(|mut value| {
         value.set_sensitive(true);
         value

@@ -1,8 +1,7 @@
-//! Something of a provider that is fetched, kept for a while, and wanted by many at once.
+//! A cached document of a provider that many requests want at the same time.
 //!
-//! Whoever comes while it is being fetched waits for the same attempt, and goes on with it when whoever began gives up.
-//! A failure is everybody's for a moment: a provider that does not answer is not asked by each of those who want to log
-//! in, one after the other.
+//! Requests that arrive during a fetch wait for that fetch. It goes on if the request that began it is cancelled, as long as
+//! one other request waits. A failure is kept for 5 s, so that a provider which does not answer is not asked by every request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +14,12 @@ use weir_service::Clock;
 
 use super::provider::ProviderError;
 
-/// How long a failure is everybody's.
-const FAILURE: Duration = Duration::from_secs(5);
+/// How long a failure is returned without a new attempt.
+const FAILURE_AGE: Duration = Duration::from_secs(5);
 
 type Outcome<T> = Result<T, ProviderError>;
 
-/// A thing that is fetched. Clones are of the same.
+/// A cached document.
 pub(super) struct Shared<T> {
     clock: Clock,
     state: Arc<Mutex<State<T>>>,
@@ -29,7 +28,7 @@ pub(super) struct Shared<T> {
 struct State<T> {
     known: Option<(T, Instant)>,
     failed: Option<(ProviderError, Instant)>,
-    /// Gone when nobody waits for it any more.
+    /// The fetch that is under way. The weak reference lets it end when no request waits for it.
     running: Option<WeakShared<BoxFuture<'static, Outcome<T>>>>,
 }
 
@@ -52,9 +51,9 @@ impl<T: Clone + Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// What is known, if `fresh` says of it and its age that it is good enough, or what `fetch` brings.
+    /// Returns the cached document if `fresh` accepts it and its age, and else the result of `fetch`.
     ///
-    /// Cancel safe: others go on waiting.
+    /// Cancel safe: other waiting calls keep the fetch running.
     pub(super) async fn get(
         &self,
         fresh: impl Fn(&T, Duration) -> bool,
@@ -69,7 +68,7 @@ impl<T: Clone + Send + Sync + 'static> Shared<T> {
                 return Ok(known.clone());
             }
             if let Some((error, since)) = &state.failed
-                && age(*since) < FAILURE
+                && age(*since) < FAILURE_AGE
             {
                 return Err(error.clone());
             }
@@ -77,7 +76,7 @@ impl<T: Clone + Send + Sync + 'static> Shared<T> {
             match running {
                 Some(running) => running,
                 None => {
-                    let running = self.noting(fetch).boxed().shared();
+                    let running = self.recording(fetch).boxed().shared();
                     state.running = running.downgrade();
                     running
                 }
@@ -86,8 +85,8 @@ impl<T: Clone + Send + Sync + 'static> Shared<T> {
         running.await
     }
 
-    /// The fetch, and what it leaves for those who come later.
-    fn noting<F>(&self, fetch: F) -> impl Future<Output = Outcome<T>> + Send + use<T, F>
+    /// Returns a future that runs `fetch` and keeps its result.
+    fn recording<F>(&self, fetch: F) -> impl Future<Output = Outcome<T>> + Send + use<T, F>
     where
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
@@ -121,7 +120,7 @@ mod tests {
         ProviderError::Answer("no".to_owned())
     }
 
-    /// Many wait for one attempt; what came of it is everybody's for a while.
+    /// Simultaneous calls share one fetch, and its result or failure is kept for its time.
     #[tokio::test]
     async fn one_attempt_at_a_time() {
         let (hands, clock) = Clock::manual(0);
@@ -138,16 +137,13 @@ mod tests {
         let minute = |_: &u32, age: Duration| age < Duration::from_secs(60);
         let all = join_all((0..5).map(|_| shared.get(minute, fetch(Err(failure()))))).await;
         assert!(all.iter().all(Result::is_err));
-        assert!(
-            shared.get(minute, fetch(Ok(1))).await.is_err(),
-            "a moment ago it failed"
-        );
+        assert!(shared.get(minute, fetch(Ok(1))).await.is_err(), "the failure is kept");
         assert_eq!(attempts.load(Ordering::Relaxed), 1);
-        hands.advance(FAILURE);
+        hands.advance(FAILURE_AGE);
         let all = join_all((0..5).map(|number| shared.get(minute, fetch(Ok(number))))).await;
         assert!(all.iter().all(|outcome| matches!(outcome, Ok(0))));
         assert_eq!(attempts.load(Ordering::Relaxed), 2);
-        // A failure later on takes nothing away that is good enough.
+        // A later failure does not remove a document that is still fresh.
         assert!(shared.get(|_, _| false, fetch(Err(failure()))).await.is_err());
         assert!(matches!(shared.get(minute, fetch(Ok(9))).await, Ok(0)));
         hands.advance(Duration::from_secs(60));
@@ -155,9 +151,9 @@ mod tests {
         assert_eq!(attempts.load(Ordering::Relaxed), 4);
     }
 
-    /// Who began may give up: the others go on, and an attempt that nobody wants is forgotten.
+    /// A fetch goes on if the call that began it is dropped, and ends when no call waits.
     #[tokio::test]
-    async fn who_began_gives_up() {
+    async fn a_fetch_outlives_the_call_that_began_it() {
         let (_hands, clock) = Clock::manual(0);
         let shared: Shared<u32> = Shared::new(clock);
         let never = |_: &u32, _: Duration| false;

@@ -1,15 +1,15 @@
-//! A new RSA key. `ring` signs with keys but makes none, so this is the one place that uses another library; the numbers
-//! are checked by `ring` when it reads them.
+//! Generates RSA keys. `ring` signs but does not generate keys, so only this module uses the crate `rsa`. `ring` checks the
+//! numbers of a key when it reads it.
 
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::{CryptoRng, Error, RngCore};
 use weir_platform_uaa_store::secrets;
 
-/// Bits of the modulus: what RS256 asks for at least, and what every client takes.
+/// The bits of the modulus: the minimum of RS256 (RFC 7518 §3.3), which every client accepts.
 const BITS: usize = 2048;
 
-/// The system's generator in the form that `rsa` wants.
+/// The random numbers of the operating system, as the traits that `rsa` requires.
 struct Random;
 
 impl RngCore for Random {
@@ -37,7 +37,7 @@ impl RngCore for Random {
 
 impl CryptoRng for Random {}
 
-/// A new key as PKCS #8. Takes a good part of a second.
+/// Returns a new key in PKCS #8 form. It takes most of a second of a core.
 pub(super) fn generate() -> Option<Vec<u8>> {
     let key = RsaPrivateKey::new(&mut Random, BITS).ok()?;
     Some(key.to_pkcs8_der().ok()?.as_bytes().to_vec())

@@ -1,10 +1,10 @@
-//! The groups and clients that are there from the start.
+//! The groups and clients of a new installation.
 
 use weir_platform_uaa_store::{AutoApprove, Client, ClientDetail};
 
 use crate::Config;
 
-/// Every user is in these.
+/// The groups of every user.
 pub(super) const DEFAULT_GROUPS: [&str; 14] = [
     "openid",
     "scim.me",
@@ -22,7 +22,7 @@ pub(super) const DEFAULT_GROUPS: [&str; 14] = [
     "uaa.offline_token",
 ];
 
-/// The administrator is in these.
+/// The further groups of the administrator.
 pub(super) const ADMIN_GROUPS: [&str; 13] = [
     "cloud_controller.admin",
     "doppler.firehose",
@@ -39,7 +39,7 @@ pub(super) const ADMIN_GROUPS: [&str; 13] = [
     "tokens.revoke",
 ];
 
-/// These are there too, for whoever is put into them.
+/// The groups that exist from the start without members.
 pub(super) const OTHER_GROUPS: [&str; 11] = [
     "cloud_controller.admin_read_only",
     "cloud_controller.global_auditor",
@@ -54,7 +54,7 @@ pub(super) const OTHER_GROUPS: [&str; 11] = [
     "scim.invite",
 ];
 
-/// A client that is there from the start.
+/// A client of a new installation.
 pub(super) struct Seeded {
     pub(super) id: &'static str,
     pub(super) secret: SecretKind,
@@ -62,21 +62,21 @@ pub(super) struct Seeded {
     scope: &'static [&'static str],
     authorities: &'static [&'static str],
     auto_approve: bool,
-    /// Below the external URL.
+    /// The redirect URIs, as paths below the external URL.
     redirects: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretKind {
-    /// The empty text: the cf CLI shows it.
+    /// The empty text, which the cf CLI sends.
     Empty,
-    /// A random one, in the file of secrets.
+    /// A random secret, which is written to the file of client secrets.
     Random,
 }
 
 const SERVICE: &[&str] = &["client_credentials"];
 
-/// `logs.read.*`: who may read the logs of one app, until the Cloud Controller says so.
+/// The scopes of the cf CLI. `logs.read.*` stands for the right to read the logs of one app, which groups give.
 const CF_SCOPES: &[&str] = &[
     "cloud_controller.read",
     "cloud_controller.write",
@@ -115,7 +115,7 @@ pub(super) const CLIENTS: &[Seeded] = &[
         auto_approve: true,
         redirects: &[],
     },
-    // As `cf`, and for the rest of what an administrator does with this program.
+    // The client of `weir login`: the scopes of `cf`, and those of an administrator.
     Seeded {
         id: "weir",
         secret: SecretKind::Empty,
@@ -297,7 +297,7 @@ impl Seeded {
                     .map(|path| format!("{}{path}", config.external_url))
                     .collect(),
                 auto_approve: AutoApprove::Whole(self.auto_approve),
-                // What people use with the CLI lives as the contract says, whatever the default is.
+                // The clients of people have the life times of the original, independent of the configuration.
                 access_token_validity: cli.then_some(1200),
                 refresh_token_validity: cli.then_some(2_592_000),
                 ..ClientDetail::default()

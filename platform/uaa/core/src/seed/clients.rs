@@ -1,19 +1,19 @@
-//! The clients that are there from the start, and the file with their secrets.
+//! The clients of a new installation, and the file with their secrets.
 //!
-//! The components of a stack read their secrets from the file; the database has hashes. Who changes one of the two means
-//! it, so one rule decides: **an entry of the file counts if the file never said it before.** Then it is the client's secret,
-//! and what was issued with another one ends. For that the database keeps digests of what the file said of each client,
-//! the newest first (setting `client secrets`):
+//! The components of a stack read their secrets from the file; the database has hashes. An operator may change either of them,
+//! so one rule decides: **an entry of the file is applied if the file never contained it before.** The client gets this secret,
+//! and the tokens that it got with others are revoked. For this rule, the database keeps digests of the entries that each
+//! client has had in the file, newest first (setting `client secrets`):
 //!
 //! ```text
-//! {"doppler": ["digest of what it says now", "of what it said before", …], …}
+//! {"doppler": ["digest of the present entry", "digest of the entry before", …], …}
 //! ```
 //!
-//! Three cases are set aside before the rule, and each is logged with what to do:
+//! Three cases are exceptions from the rule, and the first two are logged with what to do:
 //!
-//! - There is no file, and the clients are there: their secrets are elsewhere, and none are made up.
-//! - The file never said any of its entries, has several of them, and none is right: it belongs to another database.
-//! - There are no digests yet: what the file says now is where the record begins, and changes nothing.
+//! - There is no file, and the clients exist: the file is on another node, and no secrets are generated.
+//! - The file has several entries, contained none of them before, and none is right: it belongs to another database.
+//! - There are no digests yet: the present entries are recorded, and change nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,24 +27,24 @@ use super::catalogue::{CLIENTS, SecretKind, Seeded};
 use crate::hashing::Hasher;
 use crate::{Config, Error};
 
-/// The setting that has the digests.
+/// The name of the setting with the digests.
 const SETTING: &str = "client secrets";
 
-/// How many digests are kept of each client.
+/// The number of digests that are kept of each client.
 const REMEMBERED: usize = 16;
 
-/// The file: secrets by client.
+/// The content of the file: secrets by client id.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct SecretsFile(BTreeMap<String, String>);
 
-/// Digests of what the file said of each client, the newest first.
+/// The digests of the entries that each client has had in the file, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Record(BTreeMap<String, Vec<String>>);
 
 impl Record {
-    /// How many entries the file had for the client after it had this one; `None` if it never had it.
+    /// Returns how many later entries the client has had in the file after this one; `None` if it never had this one.
     fn age(&self, id: &str, digest: &str) -> Option<usize> {
         self.0.get(id)?.iter().position(|known| known == digest)
     }
@@ -56,14 +56,14 @@ impl Record {
     }
 }
 
-/// An entry of the file for a client that exists.
+/// An entry of the file whose client exists.
 struct Entry<'f> {
     client: Client,
     secret: &'f str,
     digest: String,
 }
 
-/// Makes absent clients, and gives the others what is new in the file.
+/// Creates absent clients, and gives existing ones the secrets that are new in the file.
 pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, config: &Config) -> Result<(), Error> {
     let path = &config.client_secrets_file;
     let mut file = match private_file::read(path)? {
@@ -74,9 +74,9 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
     let Some(file) = file else {
         tracing::warn!(
             file = %path.display(),
-            "the clients have their secrets already, and the file with them is not here: copy it from where this UAA was \
-             started first; if it is lost, write a new secret for `admin` alone into it, start again, and give the others \
-             new ones with that"
+            "the clients have secrets, and the file with them is absent: copy it from the node that was started first; if it \
+             is lost, write a file with a new secret for `admin` alone, start again, and give the other clients new secrets \
+             with that one"
         );
         return Ok(());
     };
@@ -93,8 +93,8 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
     if before.is_some() && is_foreign(hasher, &record, &made, &entries).await? {
         tracing::error!(
             file = %path.display(),
-            "no secret in the file is one of this database's clients, so none of it counts: copy the file from where this \
-             UAA was started first, or give a client the secret that the file has for it"
+            "no secret in the file belongs to a client in this database, so the file is not applied: copy the file from the \
+             node that was started first, or give one client the secret that the file has for it"
         );
         return Ok(());
     }
@@ -106,15 +106,17 @@ pub(super) async fn seed(store: &Store, hasher: &Hasher, master: &MasterKey, con
                 tracing::warn!(
                     client = id,
                     file = %path.display(),
-                    "the file has an older secret of the client, which does not count any more: copy the newest file, or \
-                     change the secret to one that it never was"
+                    "the file has an older secret of the client, which is not applied: copy the newest file, or write a secret \
+                     that the client never had"
                 );
                 continue;
             }
             None => {}
         }
-        let stands = before.is_none() || made.contains(&id) || is_right(hasher, &entry.client, entry.secret).await?;
-        if stands || give(store, hasher, &entry).await? {
+        // A right secret needs no change, and would revoke the client's tokens for nothing.
+        let is_applied =
+            before.is_none() || made.contains(&id) || is_right(hasher, &entry.client, entry.secret).await?;
+        if is_applied || give(store, hasher, &entry).await? {
             record.note(&id, entry.digest);
         }
     }
@@ -140,8 +142,8 @@ fn warn_of_unlisted(path: &Path, file: &SecretsFile) {
     }
 }
 
-/// Whether the file seems to be of another database: it has several entries for clients that were there before, it never
-/// said any of them, and none is right.
+/// Whether the file seems to belong to another database: it has several entries for clients that existed before this start,
+/// contained none of them before, and none is right.
 async fn is_foreign(hasher: &Hasher, record: &Record, made: &[String], entries: &[Entry<'_>]) -> Result<bool, Error> {
     let known: Vec<_> = entries
         .iter()
@@ -159,7 +161,8 @@ async fn is_foreign(hasher: &Hasher, record: &Record, made: &[String], entries: 
     Ok(true)
 }
 
-/// Gives a client the secret of the file, and ends what was issued with others; `false` if it was changed at this moment.
+/// Gives a client the secret of the file, and revokes the tokens that it got with others. Returns `false` if the secret was
+/// changed in the database at the same time.
 async fn give(store: &Store, hasher: &Hasher, entry: &Entry<'_>) -> Result<bool, Error> {
     let hash = hasher.hash_secret(entry.secret).await.map_err(|_| Error::Hashing)?;
     let given = store.change_client_secrets(&entry.client, &hash, None, true).await?;
@@ -167,19 +170,19 @@ async fn give(store: &Store, hasher: &Hasher, entry: &Entry<'_>) -> Result<bool,
     if given {
         tracing::info!(
             client,
-            "the client has the secret of the file now; what it was issued with others is revoked"
+            "the client has the secret of the file now; its earlier tokens are revoked"
         );
     } else {
         tracing::warn!(
             client,
-            "the client's secret was changed at this moment, and is not the file's: start again to give it that"
+            "the client's secret was changed at the same time, and differs from the file: start again to apply the file"
         );
     }
     Ok(given)
 }
 
-/// Makes the clients that are not there, with the file's secrets; those that it does not have are made up. Returns which
-/// were made here: of several nodes that start at once, one makes each.
+/// Creates absent clients with the secrets of the file, and generates the secrets that it lacks. Returns the ids of the clients
+/// that this node created: of several nodes that start at the same time, one creates each client.
 async fn make_absent(
     store: &Store,
     hasher: &Hasher,
@@ -195,18 +198,19 @@ async fn make_absent(
     }
     let mut made = Vec::new();
     for seeded in &absent {
-        let mut made_up = false;
+        let mut generated = false;
         let hash = match seeded.secret {
             SecretKind::Empty => EMPTY_SECRET.to_owned(),
             SecretKind::Random => {
                 let secret;
-                (secret, made_up) = secret_for(path, file, seeded.id, &absent)?;
+                (secret, generated) = secret_for(path, file, seeded.id, &absent)?;
                 hasher.hash_secret(&secret).await.map_err(|_| Error::Hashing)?
             }
         };
         if store.add_client(&seeded.client(config, hash, store.now())).await? {
             made.push(seeded.id.to_owned());
-        } else if let Some(file) = file.as_mut().filter(|_| made_up) {
+        } else if let Some(file) = file.as_mut().filter(|_| generated) {
+            // Another node created the client with its own secret, so the generated one must not stay in the file.
             file.0.remove(seeded.id);
             private_file::replace(path, &written(file))?;
         }
@@ -214,8 +218,8 @@ async fn make_absent(
     Ok(made)
 }
 
-/// The secret that the file has for a client that is to be made, and whether it was made up just now. It is in the file
-/// before the client has it: afterwards nobody could find out what it was.
+/// Returns the secret in the file for a client that is to be created, and whether it was generated now. It is written to the
+/// file before the client exists, because the database keeps only its hash.
 fn secret_for(
     path: &Path,
     file: &mut Option<SecretsFile>,
@@ -225,7 +229,7 @@ fn secret_for(
     let file = match file {
         Some(file) => file,
         None => {
-            // Of several nodes that begin with one file, one makes it.
+            // Several nodes may share the path. One creates the file, and all read it.
             let text = private_file::read_or_create(path, || {
                 let random = absent.iter().filter(|seeded| seeded.secret == SecretKind::Random);
                 let fresh = random.map(|seeded| (seeded.id.to_owned(), secrets::random_readable::<32>()));
@@ -243,7 +247,7 @@ fn secret_for(
     Ok((secret, true))
 }
 
-/// Whether this is one of the client's secrets.
+/// Whether `secret` is one of the client's secrets.
 async fn is_right(hasher: &Hasher, client: &Client, secret: &str) -> Result<bool, Error> {
     for hash in [Some(&client.secret_hash), client.second_hash.as_ref()]
         .into_iter()
@@ -264,7 +268,7 @@ async fn is_right(hasher: &Hasher, client: &Client, secret: &str) -> Result<bool
     Ok(false)
 }
 
-/// What is known of what the file said; `None` if nothing was ever noted, or by a program that noted it otherwise.
+/// Returns the recorded digests; `None` if there are none, or they have another form.
 async fn record(store: &Store) -> Result<Option<Record>, Error> {
     let text = store.setting(SETTING).await?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
@@ -288,9 +292,9 @@ fn written(file: &SecretsFile) -> String {
 mod tests {
     use super::*;
 
-    /// New is what was never there, whatever came after it; the record has an end.
+    /// An entry is new if the client never had it, and the number of recorded digests is limited.
     #[test]
-    fn what_is_new() {
+    fn only_entries_that_never_were_in_the_file_are_new() {
         let mut record = Record::default();
         record.note("a", "1".to_owned());
         record.note("a", "2".to_owned());

@@ -1,8 +1,9 @@
 //! `/oauth/authorize`: authorization codes.
 //!
-//! First of all the client and the redirect URI are checked, against what is registered, as they stand: until then
-//! nobody is redirected anywhere. Then the rest of the request, whose errors go to the client; then who is there, by a
-//! session or, for the cf CLI, by a token; and at last whether they agree.
+//! The order of the checks matters. The client and the redirect URI come first, and are compared with the registered ones byte
+//! by byte: until they are known to be right, no browser is redirected, and errors are shown on a page. Errors in the rest of
+//! the request are sent to the client. Then the user is identified, by a session or, for the cf CLI, by a token. At last
+//! the user is asked for approval.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,9 @@ use url::form_urlencoded;
 use crate::http::browser::{Browser, LoggedIn};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
-use crate::http::login::see;
+use crate::http::login::redirect_to;
 use crate::http::pages::{self, Consent, ConsentScope};
-use crate::http::unread::Unread;
+use crate::http::unread::UnreadBody;
 use crate::http::{bearer, token};
 
 mod request;
@@ -26,7 +27,7 @@ use request::{Problem, Request};
 use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_store::{Approval, Code, EMPTY_SECRET, secrets};
 
-/// How long an answer of a user counts (ms).
+/// The milliseconds for which the approval of a user is remembered.
 const APPROVAL: i64 = 30 * 24 * 3600 * 1000;
 
 /// `GET /oauth/authorize`
@@ -43,50 +44,51 @@ pub(crate) async fn ask(State(app): State<App>, RawQuery(query): RawQuery, parts
     let logged_in = browser
         .logged_in(&app)
         .await?
-        .filter(|there| request.is_recent(there, app.now()));
-    let Some(there) = logged_in else {
-        return Ok(request.lead_to_login(&app, &form));
+        .filter(|login| request.is_recent(login, app.now()));
+    let Some(login) = logged_in else {
+        return Ok(request.redirect_to_login(&app, &form));
     };
-    Box::pin(with_user(&app, &browser, &form, &request, there)).await
+    Box::pin(with_user(&app, &browser, &form, &request, login)).await
 }
 
-/// Somebody is there: a code at once, or the question.
+/// Answers a request of a user who is logged in: with a code, or with the page that asks for approval.
 async fn with_user(
     app: &App,
     browser: &Browser,
     form: &Form,
     request: &Request,
-    there: LoggedIn,
+    login: LoggedIn,
 ) -> Result<Response, ApiError> {
-    let granted = match request.granted(app, &there, None).await? {
+    let granted = match request.granted(app, &login, None).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
-    let open = request.open(app, &there, &granted).await?;
-    if open.is_empty() && !request.prompts("consent") {
-        return issue(app, request, &there, granted).await;
+    let unapproved = request.unapproved(app, &login, &granted).await?;
+    if unapproved.is_empty() && !request.prompts("consent") {
+        return issue(app, request, &login, granted).await;
     }
     if request.prompts("none") {
         return Ok(request.refuse(app, "consent_required", "The user has not agreed yet"));
     }
-    let asked = if open.is_empty() { &granted } else { &open };
+    let asked = if unapproved.is_empty() { &granted } else { &unapproved };
     let mut scopes = Vec::with_capacity(asked.len());
     for name in asked {
         let group = app.store.group_by_name(name).await?;
         scopes.push(ConsentScope {
             name: name.clone(),
-            description: group.and_then(|group| group.description).or_else(|| described(name)),
+            description: group.and_then(|group| group.description).or_else(|| scope_text(name)),
         });
     }
     let mut fields: Vec<(String, String)> = form
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    // Answers in the URL would be sent with the form, and approve scopes in the user's place.
     fields.retain(|(name, _)| !request::is_answer(name));
     fields.push(("csrf".to_owned(), browser.csrf(app)));
     let page = Consent {
         client: request.client.name.as_deref().unwrap_or(&request.client.id),
-        user_name: &there.user.user_name,
+        user_name: &login.user.user_name,
         destination: &request.destination(),
         scopes,
         fields,
@@ -95,8 +97,8 @@ async fn with_user(
     Ok(browser.remember(page.page()))
 }
 
-/// `POST /oauth/authorize`: the answer to the question.
-pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -> Result<Response, ApiError> {
+/// `POST /oauth/authorize`: the form of the page that asks for approval.
+pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: UnreadBody) -> Result<Response, ApiError> {
     let form = Form::posted(&parts.headers, body).await?;
     let browser = Browser::of(&parts);
     if let Err(error) = browser.check(&app, &form) {
@@ -106,23 +108,24 @@ pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -
         Ok(request) => request,
         Err(problem) => return Ok(answer_problem(&app, &parts, problem)),
     };
-    let Some(there) = browser.logged_in(&app).await? else {
+    let Some(login) = browser.logged_in(&app).await? else {
         return Ok(request.refuse(&app, "login_required", "Nobody is logged in any more"));
     };
-    // The form that is answered may be older than the login may be, and whoever posts may never have seen it.
-    if !request.is_recent(&there, app.now()) {
-        return Ok(request.lead_to_login(&app, &form));
+    // The login may have become too old since the page was shown, and a page of another site may have sent the form.
+    if !request.is_recent(&login, app.now()) {
+        return Ok(request.redirect_to_login(&app, &form));
     }
-    let granted = match request.granted(&app, &there, None).await? {
+    let granted = match request.granted(&app, &login, None).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
-    let open = request.open(&app, &there, &granted).await?;
-    let asked = if request.prompts("consent") && open.is_empty() {
+    let unapproved = request.unapproved(&app, &login, &granted).await?;
+    let asked = if request.prompts("consent") && unapproved.is_empty() {
         granted.clone()
     } else {
-        open
+        unapproved
     };
+    // The scopes come from the request, not from the form: the form only says which of them are approved.
     let agrees = form.get("user_oauth_approval") == Some("true");
     let now = app.store.now();
     let answers: Vec<Approval> = asked
@@ -135,7 +138,7 @@ pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -
             modified_at: now,
         })
         .collect();
-    app.store.set_approvals(&there.user.id, &answers).await?;
+    app.store.set_approvals(&login.user.id, &answers).await?;
     let denied: BTreeSet<&String> = answers
         .iter()
         .filter(|answer| !answer.approved)
@@ -145,13 +148,15 @@ pub(crate) async fn answer(State(app): State<App>, parts: Parts, body: Unread) -
     if !agrees || granted.is_empty() {
         return Ok(request.refuse(&app, "access_denied", "User denied access"));
     }
-    issue(&app, &request, &there, granted).await
+    issue(&app, &request, &login, granted).await
 }
 
-/// As `cf ssh` and `cf ssh-code` ask: with a token in the place of a session, for a client that needs no agreement.
+/// Answers a request with a token in place of a session, as `cf ssh` and `cf ssh-code` send it, for a client that needs no
+/// approval.
 async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, &parts.headers, &["uaa.user"]).await?;
-    // Anybody could redeem the code: a token of minutes would become a refresh token of weeks.
+    // Without a client secret, the holder of the token could redeem the code, and a token of minutes would become a refresh
+    // token of weeks.
     if request.client.detail.allow_public || request.client.secret_hash == EMPTY_SECRET {
         return Ok(request.refuse(
             app,
@@ -166,60 +171,62 @@ async fn by_token(app: &App, parts: &Parts, request: &Request) -> Result<Respons
         .ok_or_else(|| ApiError::insufficient_scope(&["uaa.user"]))?;
     let user = app.store.user(&id).await?.filter(|user| user.active);
     let mut user = user.ok_or_else(|| ApiError::invalid_token("The token's user is gone"))?;
-    // What ended the token after it was checked counts.
+    // A revocation after the token was verified must count when the code is stored.
     user.as_of = user.as_of.min(caller.claims.as_of);
-    let there = LoggedIn {
+    let login = LoggedIn {
         user,
         auth_time: caller.claims.auth_time.unwrap_or(caller.claims.iat),
     };
-    if !request.is_recent(&there, app.now()) {
+    if !request.is_recent(&login, app.now()) {
         return Ok(request.refuse(app, "login_required", "The login of the token is older than it may be"));
     }
-    // A token for little must not become a code for more, whatever the user may have.
+    // The code must not give more scopes than the token has.
     let narrow: BTreeSet<String> = caller.claims.scope.iter().cloned().collect();
-    let granted = match request.granted(app, &there, Some(&narrow)).await? {
+    let granted = match request.granted(app, &login, Some(&narrow)).await? {
         Ok(granted) => granted,
         Err(refused) => return Ok(refused),
     };
-    if !request.open(app, &there, &granted).await?.is_empty() {
+    if !request.unapproved(app, &login, &granted).await?.is_empty() {
         return Ok(request.refuse(app, "consent_required", "The user has not agreed yet"));
     }
-    issue(app, request, &there, granted).await
+    issue(app, request, &login, granted).await
 }
 
-/// Makes a code and leads to the client with it.
+/// Stores a code and redirects to the client with it.
 async fn issue(
     app: &App,
     request: &Request,
-    there: &LoggedIn,
+    login: &LoggedIn,
     granted: BTreeSet<String>,
 ) -> Result<Response, ApiError> {
     let code = secrets::random_token::<24>();
+    // Only a digest is stored, so that a reader of the database cannot redeem codes.
     let kept = Code {
         code_hash: secrets::digest(&code),
         client_id: request.client.id.clone(),
-        user_id: there.user.id.clone(),
+        user_id: login.user.id.clone(),
+        // RFC 6749 §4.1.3: the token request must repeat the URI only if this request named it.
         redirect_uri: request.redirect_given.then(|| request.redirect.clone()),
         scopes: granted.into_iter().collect(),
         challenge: request.challenge.clone(),
         nonce: request.nonce.clone(),
-        auth_time: there.auth_time,
+        auth_time: login.auth_time,
         expires_at: app.store.now() + weir_platform_uaa_core::issue::seconds(app.config.tokens.code) * 1000,
         used_at: None,
         access_jti: None,
         family: None,
     };
-    if !app.store.add_code(&kept, &there.user, &request.client).await? {
+    if !app.store.add_code(&kept, &login.user, &request.client).await? {
         return Ok(request.refuse(
             app,
             "temporarily_unavailable",
-            "What the request rests on was changed meanwhile; try again",
+            "The user or the client was changed during the request; try again",
         ));
     }
-    Ok(request.lead(app, &[("code", &code)]))
+    Ok(request.redirect_to_client(app, &[("code", &code)]))
 }
 
-/// What is said to the client, or, where there is none to be trusted, to whoever is there.
+/// Returns the answer to a request that is refused: to the client, or to the browser if the client is not known to be right.
 fn answer_problem(app: &App, parts: &Parts, problem: Problem) -> Response {
     match problem {
         Problem::Fatal(error) => failure(parts, error),
@@ -232,14 +239,14 @@ fn answer_problem(app: &App, parts: &Parts, problem: Problem) -> Response {
 }
 
 fn failure(parts: &Parts, error: ApiError) -> Response {
-    if pages::wanted(&parts.headers) {
+    if pages::is_wanted(&parts.headers) {
         pages::failure(error.status, "This does not work", &error.description)
     } else {
         error.into_response()
     }
 }
 
-/// For whom somebody logs in, if it is for an authorization: the client's name, and where the login page's form may lead.
+/// Returns the client's name and the origins to which its form may redirect, if a login is for an authorization request.
 pub(crate) async fn purpose(app: &App, continue_to: &str) -> (Option<String>, Vec<String>) {
     let Some(query) = continue_to.strip_prefix("/oauth/authorize?") else {
         return (None, Vec::new());
@@ -256,8 +263,8 @@ pub(crate) async fn purpose(app: &App, continue_to: &str) -> (Option<String>, Ve
     }
 }
 
-/// What the scopes of everybody mean, for people.
-fn described(scope: &str) -> Option<String> {
+/// Returns the text of a well-known scope on the page that asks for approval.
+fn scope_text(scope: &str) -> Option<String> {
     let text = match scope {
         "openid" => "Know who you are",
         "profile" => "See your name",
@@ -282,21 +289,21 @@ fn described(scope: &str) -> Option<String> {
 }
 
 impl Request {
-    /// The scopes that the client and the user may have, or the answer that there are none.
+    /// Returns the scopes that both the client and the user may have, or the answer to the client if there are none.
     async fn granted(
         &self,
         app: &App,
-        there: &LoggedIn,
+        login: &LoggedIn,
         narrow: Option<&BTreeSet<String>>,
     ) -> Result<Result<BTreeSet<String>, Response>, ApiError> {
-        if !self.client.takes(&there.user.origin) {
+        if !self.client.accepts_origin(&login.user.origin) {
             return Ok(Err(self.refuse(
                 app,
                 "access_denied",
                 "The client is not for users of this origin",
             )));
         }
-        match token::granted(app, &self.client, &there.user, &self.scopes, narrow).await {
+        match token::granted(app, &self.client, &login.user, &self.scopes, narrow).await {
             Ok(granted) => Ok(Ok(granted)),
             Err(error) if error.status == StatusCode::BAD_REQUEST => {
                 Ok(Err(self.refuse(app, error.error, &error.description)))
@@ -305,11 +312,11 @@ impl Request {
         }
     }
 
-    /// The scopes that the user has not agreed to yet.
-    async fn open(
+    /// Returns the scopes that the user must approve and has not approved.
+    async fn unapproved(
         &self,
         app: &App,
-        there: &LoggedIn,
+        login: &LoggedIn,
         granted: &BTreeSet<String>,
     ) -> Result<BTreeSet<String>, ApiError> {
         let needed: BTreeSet<String> = granted
@@ -320,7 +327,7 @@ impl Request {
         if needed.is_empty() {
             return Ok(needed);
         }
-        let approvals = app.store.approvals(&there.user.id).await?;
+        let approvals = app.store.approvals(&login.user.id).await?;
         let agreed = |scope: &String| {
             approvals
                 .iter()
@@ -329,33 +336,34 @@ impl Request {
         Ok(needed.into_iter().filter(|scope| !agreed(scope)).collect())
     }
 
-    /// Leads to a login and back to this request; or to the client, which does not want anybody to be asked.
-    fn lead_to_login(&self, app: &App, form: &Form) -> Response {
+    /// Redirects to the login page, which leads back to this request. With `prompt=none`, redirects to the client with an error.
+    fn redirect_to_login(&self, app: &App, form: &Form) -> Response {
         if self.prompts("none") {
             return self.refuse(app, "login_required", "Nobody is logged in, or the login is too old");
         }
         let mut to = form_urlencoded::Serializer::new(String::new());
         to.append_pair("continue", &self.after_login(form))
             .extend_pairs(self.demand().parameters());
-        see(&format!("/login?{}", to.finish()))
+        redirect_to(&format!("/login?{}", to.finish()))
     }
 
-    /// Leads to the client.
-    fn lead(&self, app: &App, parameters: &[(&str, &str)]) -> Response {
+    /// Redirects to the client.
+    fn redirect_to_client(&self, app: &App, parameters: &[(&str, &str)]) -> Response {
         let target = self.location(&app.issuer, parameters);
         let mut response = StatusCode::FOUND.into_response();
         let headers = response.headers_mut();
         match HeaderValue::from_str(&target) {
             Ok(location) => drop(headers.insert(header::LOCATION, location)),
-            // It was parsed as a URL, which has only such characters.
+            // `Request::read` has refused URIs with characters that a header cannot have.
             Err(_) => return ApiError::internal().into_response(),
         }
+        // The code in the URL must be in no cache, and in no `Referer` for another site.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }
 
     fn refuse(&self, app: &App, error: &str, description: &str) -> Response {
-        self.lead(app, &[("error", error), ("error_description", description)])
+        self.redirect_to_client(app, &[("error", error), ("error_description", description)])
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls with a token of ours.
+//! Callers that authenticate with an access token of this UAA.
 
 use http::{HeaderMap, header};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use weir_platform_uaa_core::revoked::Subject;
 
 use crate::http::error::ApiError;
 
-/// What we read of our own access tokens.
+/// The claims of an access token that are used.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
@@ -25,12 +25,12 @@ pub(crate) struct Claims {
     pub(crate) user_id: Option<String>,
     #[serde(default)]
     pub(crate) auth_time: Option<i64>,
-    /// The number of the last revocation that the token was held against.
+    /// The number of the last revocation when the token was verified.
     #[serde(skip)]
     pub(crate) as_of: i64,
 }
 
-/// Somebody with a token.
+/// A caller with a valid access token.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) claims: Claims,
@@ -45,7 +45,7 @@ impl Caller {
         scopes.iter().any(|scope| self.has(scope))
     }
 
-    /// One of these scopes, or `uaa.admin`.
+    /// Refuses a caller that has neither one of these scopes nor `uaa.admin`.
     pub(crate) fn require(&self, scopes: &[&str]) -> Result<(), ApiError> {
         if self.has("uaa.admin") || self.has_any(scopes) {
             Ok(())
@@ -54,18 +54,18 @@ impl Caller {
         }
     }
 
-    /// Whether it is this user's own token.
+    /// Whether the caller is this user.
     pub(crate) fn is_user(&self, id: &str) -> bool {
         self.claims.user_id.as_deref() == Some(id)
     }
 
-    /// For logs.
+    /// Returns the id of the user or the client, for logs.
     pub(crate) fn name(&self) -> &str {
         self.claims.user_id.as_deref().unwrap_or(&self.claims.client_id)
     }
 }
 
-/// The text of the token, if there is one. The scheme may be in any case.
+/// Returns the token in the header `Authorization`, if there is one. The scheme is compared without case.
 pub(crate) fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -80,30 +80,31 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(bearer.filter(|token| !token.is_empty()))
 }
 
-/// Who calls.
+/// Returns the caller of a request.
 pub(crate) async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let token = token(headers)?.ok_or_else(ApiError::no_token)?;
     let (claims, _) = verify(app, token).await?;
     Ok(Caller { claims })
 }
 
-/// Who calls, with one of these scopes or `uaa.admin`.
+/// Returns the caller of a request, who must have one of these scopes or `uaa.admin`.
 pub(crate) async fn caller_with(app: &App, headers: &HeaderMap, scopes: &[&str]) -> Result<Caller, ApiError> {
     let caller = caller(app, headers).await?;
     caller.require(scopes)?;
     Ok(caller)
 }
 
-/// Checks an access token of ours: signature, issuer, time, revocation. Its claims as we read and as we wrote them.
+/// Verifies an access token: signature, issuer, time and revocation. Returns the claims that are used, and all claims.
 pub(crate) async fn verify(app: &App, token: &str) -> Result<(Claims, Map<String, Value>), Flaw> {
     let parsed = Jwt::parse(token, LONGEST_TOKEN)?;
     app.keys.verify(&parsed).await?;
     let mut claims: Claims = parsed.claims()?;
+    // The number is read before the revocations are checked: a later revocation must not look as if it had been checked.
     claims.as_of = app.revoked.number();
     if claims.iss != app.issuer {
         return Err(Flaw::Issuer);
     }
-    // A refresh token is signed with the same key, and opens nothing; an id token has no client.
+    // A refresh token has the signature of the same key. An id token lacks `client_id`, and could not be read.
     if claims.jti.ends_with("-r") {
         return Err(Flaw::Claims);
     }

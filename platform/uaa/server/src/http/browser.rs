@@ -1,9 +1,9 @@
-//! Browsers: their cookies, their sessions, and where their forms come from.
+//! Browsers: their cookies, their sessions, and the protection of their forms.
 //!
-//! A session is a random cookie whose digest is kept; every login makes a new one, so that nobody can plant one before.
-//! A form carries a token that is signed over a cookie of the same browser and over its session; and what it is posted
-//! from must be ourselves, where the browser says what that is. All cookies are `__Host-`: of this host, over HTTPS, for
-//! nobody to set from a neighbouring domain.
+//! A session is a random cookie, of which the digest is stored. Every login creates a new one, against session fixation. A form
+//! has a token that is signed over a cookie of the browser and its session, against CSRF; and if the browser sends `Origin`, it
+//! must be this UAA. All cookies have the prefix `__Host-`: browsers accept them over HTTPS only, and not from other hosts of
+//! the domain.
 
 use axum::response::Response;
 use http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
@@ -19,10 +19,10 @@ use crate::http::form::Form;
 const SESSION: &str = "__Host-weir-session";
 const CSRF: &str = "__Host-weir-csrf";
 
-/// Longest value of a cookie: the largest that a browser keeps.
+/// The most bytes of a cookie's value that browsers keep.
 const LONGEST_COOKIE: usize = 4096;
 
-/// Longest path that a login leads back to.
+/// The most bytes of the path to which a login leads back.
 const LONGEST: usize = 8192;
 
 /// The browser of a request.
@@ -30,23 +30,24 @@ const LONGEST: usize = 8192;
 pub(crate) struct Browser {
     session_cookie: Option<String>,
     csrf_cookie: String,
-    /// Whether the browser does not have that cookie yet.
+    /// Whether the browser has no CSRF cookie yet.
     csrf_is_new: bool,
     host: String,
     origin: Option<String>,
 }
 
-/// Somebody who is logged in.
+/// A user who is logged in.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) user: User,
-    /// Seconds.
+    /// The time of the login, in seconds since 1970.
     pub(crate) auth_time: i64,
 }
 
 impl Browser {
     pub(crate) fn of(parts: &Parts) -> Self {
         let headers = &parts.headers;
+        // A shorter value was not set by this UAA, and might be guessed.
         let known = cookie(headers, CSRF).filter(|value| value.len() >= 32);
         let text = |name| {
             headers
@@ -58,7 +59,7 @@ impl Browser {
             session_cookie: cookie(headers, SESSION),
             csrf_is_new: known.is_none(),
             csrf_cookie: known.unwrap_or_else(secrets::random_token::<32>),
-            // HTTP/2 has the host in the request line.
+            // HTTP/2 has the host in `:authority`, HTTP/1.1 in `Host`.
             host: parts
                 .uri
                 .authority()
@@ -69,7 +70,7 @@ impl Browser {
         }
     }
 
-    /// Who is logged in, if anybody is.
+    /// Returns the user who is logged in, if there is one.
     pub(crate) async fn logged_in(&self, app: &App) -> Result<Option<LoggedIn>, ApiError> {
         let Some(cookie) = &self.session_cookie else {
             return Ok(None);
@@ -86,19 +87,19 @@ impl Browser {
         };
         let user = app.store.user(&user_id).await?.filter(|user| user.active);
         Ok(user.map(|mut user| {
-            // What ended the session after it was read counts.
+            // A revocation after the session was read must count when a token is issued.
             user.as_of = user.as_of.min(as_of);
             LoggedIn { user, auth_time }
         }))
     }
 
-    /// The token for a form.
+    /// Returns the CSRF token for a form.
     pub(crate) fn csrf(&self, app: &App) -> String {
         let session = self.session_cookie.as_deref().unwrap_or_default();
         app.master.sign("csrf", &[&self.csrf_cookie, session])
     }
 
-    /// Whether a form is one that we gave to this browser.
+    /// Checks that a form was given to this browser by this UAA.
     pub(crate) fn check(&self, app: &App, form: &Form) -> Result<(), ApiError> {
         let refused = || {
             ApiError::new(
@@ -122,7 +123,7 @@ impl Browser {
         Ok(())
     }
 
-    /// A new session for a user who logged in at this time (seconds), in the place of whatever this browser had.
+    /// Starts a session for a user who logged in at `auth_time` (seconds since 1970), and ends the browser's earlier session.
     pub(crate) async fn log_in(
         &self,
         app: &App,
@@ -140,7 +141,7 @@ impl Browser {
             .add_session(&secrets::digest(&cookie), user, auth_time, longest)
             .await?
         {
-            return Err(Refusal::Overtaken);
+            return Err(Refusal::ChangedMeanwhile);
         }
         set(response, SESSION, &cookie, None);
         Ok(())
@@ -155,7 +156,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Gives the browser the cookie that a form's token is signed over.
+    /// Sets the CSRF cookie if the browser has none.
     pub(crate) fn remember(&self, mut response: Response) -> Response {
         if self.csrf_is_new {
             set(&mut response, CSRF, &self.csrf_cookie, None);
@@ -164,18 +165,19 @@ impl Browser {
     }
 }
 
-/// Sets a cookie; `max_age` in seconds, until the browser is closed otherwise.
+/// Sets a cookie for `max_age` seconds; `None`: until the browser is closed.
 pub(crate) fn set(response: &mut Response, name: &str, value: &str, max_age: Option<u64>) {
     let age = max_age
         .map(|seconds| format!("; Max-Age={seconds}"))
         .unwrap_or_default();
+    // `Lax` and not `Strict`: a redirect of a client or a provider to this UAA must find the session.
     let cookie = format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
 }
 
-/// A cookie's value. One that stands there twice is none: somebody may have added it.
+/// Returns the value of a cookie. A cookie that is sent twice is ignored, because one of the two may have been planted.
 pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let mut found = None;
     for header in headers.get_all(COOKIE) {
@@ -193,7 +195,8 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     found.filter(|value: &String| !value.is_empty() && value.len() <= LONGEST_COOKIE)
 }
 
-/// Where a login may lead: to a page of ours that needs one. Anything else leads to the start.
+/// Returns the path to which a login leads: `path` if it is a page of this UAA that needs a login, and else the start page. Other
+/// paths would make the login an open redirect.
 pub(crate) fn safe_continue(path: Option<&str>) -> String {
     let allowed = |path: &&str| {
         let clean = path.len() <= LONGEST && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -206,9 +209,9 @@ pub(crate) fn safe_continue(path: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    /// Nothing leads away from here.
+    /// A login leads to no other host.
     #[test]
-    fn continues_here_only() {
+    fn a_login_leads_to_own_pages_only() {
         for path in ["/oauth/authorize?client_id=a&state=%2F%2Fx", "/passcode"] {
             assert_eq!(safe_continue(Some(path)), path);
         }
@@ -228,7 +231,7 @@ mod tests {
         assert_eq!(safe_continue(None), "/");
     }
 
-    /// A cookie among others; one that was planted beside the real one makes both void.
+    /// A cookie is found among others, and is ignored if it is sent twice.
     #[test]
     fn reads_cookies() {
         let mut headers = HeaderMap::new();

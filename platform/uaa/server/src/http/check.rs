@@ -1,4 +1,4 @@
-//! `POST /check_token` and `POST /introspect`: what a token says, for clients with `uaa.resource`.
+//! `POST /check_token` and `POST /introspect` (RFC 7662): the claims of a token, for callers with `uaa.resource`.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,16 +11,16 @@ use weir_platform_uaa_store::scopes;
 
 use crate::http::error::token_refused;
 use crate::http::form::Form;
-use crate::http::unread::Unread;
+use crate::http::unread::UnreadBody;
 use crate::http::{ApiError, bearer, client_auth};
 
-/// What a client must have.
+/// The scope or authority that a caller must have.
 const RESOURCE: &str = "uaa.resource";
 
 pub(crate) async fn check_token(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     let form = permitted(&app, &headers, body).await?;
     let token = asked(&form)?;
@@ -32,19 +32,23 @@ pub(crate) async fn check_token(
     if let Some(missing) = wanted.iter().find(|scope| !claims.scope.contains(scope)) {
         return Err(ApiError::bad_request(
             "invalid_scope",
-            format!("Some requested scopes are missing: {}", super::error::shown(missing)),
+            format!("Some requested scopes are missing: {}", super::error::excerpt(missing)),
         ));
     }
     Ok(uncached(whole))
 }
 
-pub(crate) async fn introspect(State(app): State<App>, headers: HeaderMap, body: Unread) -> Result<Response, ApiError> {
+pub(crate) async fn introspect(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: UnreadBody,
+) -> Result<Response, ApiError> {
     let form = permitted(&app, &headers, body).await?;
     let token = asked(&form)?;
     match bearer::verify(&app, token).await {
         Ok((claims, mut whole)) => {
             whole.insert("active".to_owned(), true.into());
-            // RFC 7662 wants a list in one text beside what UAA's clients read.
+            // RFC 7662 §2.2 names these members; clients of the original read the claims of the token.
             whole.insert("token_type".to_owned(), "bearer".into());
             if let Some(name) = whole.get("user_name").cloned() {
                 whole.insert("username".to_owned(), name);
@@ -56,8 +60,8 @@ pub(crate) async fn introspect(State(app): State<App>, headers: HeaderMap, body:
     }
 }
 
-/// What somebody who may ask has sent. Who shows a token has to show a good one before anything is read.
-async fn permitted(app: &App, headers: &HeaderMap, body: Unread) -> Result<Form, ApiError> {
+/// Returns the form of a caller that may ask. A caller with a token is checked before the body is read.
+async fn permitted(app: &App, headers: &HeaderMap, body: UnreadBody) -> Result<Form, ApiError> {
     if bearer::token(headers)?.is_some() {
         require_resource(app, headers, &Form::default()).await?;
         return Form::posted(headers, body).await;
@@ -67,21 +71,21 @@ async fn permitted(app: &App, headers: &HeaderMap, body: Unread) -> Result<Form,
     Ok(form)
 }
 
-/// The token that is asked about.
+/// Returns the token that is to be checked.
 fn asked(form: &Form) -> Result<&str, ApiError> {
     form.filled("token")
         .ok_or_else(|| ApiError::bad_request("invalid_token", token_refused(Flaw::Parts)))
 }
 
-/// Demands `uaa.resource`: of a client by its secret, or of anybody with a token of that scope.
+/// Refuses callers without `uaa.resource`: as the authority of a client that showed its secret, or as a scope of a token.
 pub(crate) async fn require_resource(app: &App, headers: &HeaderMap, form: &Form) -> Result<(), ApiError> {
     if bearer::token(headers)?.is_some() {
         bearer::caller_with(app, headers, &[RESOURCE]).await?;
         return Ok(());
     }
-    let asking = client_auth::client(app, headers, form).await?;
-    let authorities = &asking.client.detail.authorities;
-    if asking.proved
+    let requester = client_auth::client(app, headers, form).await?;
+    let authorities = &requester.client.detail.authorities;
+    if requester.showed_secret
         && authorities
             .iter()
             .any(|known| known == RESOURCE || known == "uaa.admin")

@@ -1,4 +1,4 @@
-//! Which client asks, and whether it is that client.
+//! Authenticates clients by id and secret (RFC 6749 §2.3).
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use weir_platform_uaa_store::{Client, EMPTY_SECRET, NO_SECRET, secrets};
 use crate::http::error::ApiError;
 use crate::http::form::{self, Form};
 
-/// A client that asks for something.
+/// The client of a request.
 #[derive(Debug)]
-pub(crate) struct Asking {
+pub(crate) struct RequestingClient {
     pub(crate) client: Client,
-    /// Whether it showed its secret. Otherwise it is public, and may redeem codes with PKCE only.
-    pub(crate) proved: bool,
+    /// Whether the client showed its secret. Otherwise it is public, and may only redeem codes with PKCE, and refresh.
+    pub(crate) showed_secret: bool,
 }
 
-/// The client of a request, by `Authorization: Basic` or by the form's `client_id` and `client_secret`. An empty secret
-/// is a secret; an absent one is for clients that are public.
-pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Result<Asking, ApiError> {
+/// Authenticates the client of a request, by `Authorization: Basic` or by `client_id` and `client_secret` of the form. An empty
+/// secret is checked like any other; only public clients may have none.
+pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Result<RequestingClient, ApiError> {
     let (id, secret) = match basic(headers)? {
         Some((id, secret)) => {
             let other = |name: &str, known: &str| form.get(name).is_some_and(|value| value != known);
@@ -41,11 +41,14 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     let Some(secret) = secret else {
         let client = client.filter(|client| client.detail.allow_public);
         return client
-            .map(|client| Asking { client, proved: false })
+            .map(|client| RequestingClient {
+                client,
+                showed_secret: false,
+            })
             .ok_or_else(ApiError::invalid_client);
     };
     let mut right = is_secret(app, &id, client.as_ref(), &secret).await?;
-    // RFC 6749, 2.3.1: libraries encode both halves as in a form, others do not.
+    // RFC 6749 §2.3.1: both halves are form-encoded. Not all libraries do that, so the plain text is tried first.
     if !right
         && let Ok(decoded) = form::decode(secret.as_bytes())
         && decoded != secret
@@ -53,7 +56,10 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
         right = is_secret(app, &id, client.as_ref(), &decoded).await?;
     }
     match client {
-        Some(client) if right => Ok(Asking { client, proved: true }),
+        Some(client) if right => Ok(RequestingClient {
+            client,
+            showed_secret: true,
+        }),
         Some(_) => {
             weir_service::limited!(
                 info,
@@ -76,7 +82,7 @@ pub(crate) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
     }
 }
 
-/// The client by its id, as it stands there or as libraries encode it.
+/// Returns the client with this id, plain or form-encoded, and its plain id.
 async fn find(app: &App, id: &str) -> Result<(Option<Client>, String), ApiError> {
     if let Some(client) = app.store.client(id).await? {
         return Ok((Some(client), id.to_owned()));
@@ -87,8 +93,10 @@ async fn find(app: &App, id: &str) -> Result<(Option<Client>, String), ApiError>
     }
 }
 
-/// Whether this is one of the secrets of the client with this id. A wrong one costs at least a hash, whether there is such a
-/// client or not, and whether it has a secret that is hashed: otherwise it could be timed which clients there are.
+/// Whether `secret` is one of the client's secrets.
+///
+/// A wrong secret always takes a hash, also if there is no such client or its secret is not hashed. Otherwise the time of the
+/// answer would tell which clients exist.
 pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secret: &str) -> Result<bool, ApiError> {
     let hashes: Vec<&str> = client
         .into_iter()
@@ -96,6 +104,7 @@ pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secr
         .flatten()
         .collect();
     let known = |hash: &&str| app.secrets.knows(hash, secret);
+    // These two need no hash, so they are tried before the queue: most requests of the platform end here.
     let empty = secrets::equal(secret, "") && hashes.contains(&EMPTY_SECRET);
     if empty || hashes.iter().any(known) {
         return Ok(true);
@@ -108,7 +117,7 @@ pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secr
     if hashed.is_empty() {
         hashed.push(None);
     }
-    // Whoever tries the secrets of one client does not keep the others out.
+    // The limit per client keeps attempts on one client from filling the queue of all clients.
     let turn = app.callers.take(&secrets::digest_of(&["client", id])).await;
     let _turn = turn.ok_or_else(|| ApiError::unavailable(Duration::from_secs(1)))?;
     for hash in hashed {
@@ -122,7 +131,7 @@ pub(crate) async fn is_secret(app: &App, id: &str, client: Option<&Client>, secr
     Ok(false)
 }
 
-/// `Authorization: Basic …`, if that is what is there.
+/// Returns id and secret of `Authorization: Basic …`, if the request has this header.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -157,7 +166,7 @@ mod tests {
         basic(&headers)
     }
 
-    /// The scheme in any case, an empty secret, colons in the secret; anything else is no client.
+    /// The scheme is compared without case, a secret may be empty or have colons, and malformed headers are refused.
     #[test]
     fn reads_basic() {
         let pair = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));

@@ -1,4 +1,4 @@
-//! `/oauth/clients`
+//! `/oauth/clients`: the administration of clients.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::http::form::Form;
 use crate::http::scim::filter::{self, Attribute, Condition, Kind};
 use crate::http::scim::{Page, body, order, reduced};
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer, client_auth};
 
 mod written;
@@ -38,13 +38,14 @@ const ATTRIBUTES: &[Attribute] = &[
     },
 ];
 
-/// Nobody's names but ours: the audience of our own scopes, and the paths beside those of clients.
+/// The ids that no client may have: `uaa` is the audience of the UAA's own scopes, and the others are paths beside
+/// `/oauth/clients/:id`.
 const RESERVED: [&str; 4] = ["uaa", "meta", "restricted", "tx"];
 
-/// How often a change begins anew when somebody else changes the same client under its hands.
+/// The number of attempts to change a client that is changed by other requests at the same time.
 const ATTEMPTS: usize = 20;
 
-/// Longest secret.
+/// The most bytes of a secret.
 const LONGEST_SECRET: usize = 255;
 
 /// `GET /oauth/clients`
@@ -87,7 +88,7 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
     let written = Written::read(body::object(body.within(unread::CLIENT).await?)?)?;
@@ -123,13 +124,14 @@ pub(crate) async fn create(
     if let Some(grant) = needs.filter(|_| secret.is_none()) {
         return Err(invalid(format!("client_secret is required for the grant type {grant}")));
     }
+    // Before the secrets are hashed: a request that is refused should not cost a hash.
     check(&app, &client, &caller).await?;
     if let Some(secret) = secret {
         client.secret_hash = hashed(&app, secret).await?;
     }
     if let Some(second) = &written.second_secret {
         if secret.is_none_or(str::is_empty) || second.is_empty() {
-            return Err(invalid("secondary_client_secret stands beside a client_secret"));
+            return Err(invalid("secondary_client_secret needs a client_secret beside it"));
         }
         client.second_hash = Some(hashed(&app, second).await?);
     }
@@ -140,23 +142,23 @@ pub(crate) async fn create(
             format!("Client already exists: {}", client.id),
         ));
     }
-    tracing::info!(caller = caller.name(), client = client.id, "a client was made");
+    tracing::info!(caller = caller.name(), client = client.id, "a client was created");
     Ok((StatusCode::CREATED, Json(document(&client))))
 }
 
-/// `PUT /oauth/clients/:id`: everything but the secret; what is not sent stays as it is.
+/// `PUT /oauth/clients/:id`: changes the members that are sent, except for the secret.
 pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["clients.write", "clients.admin"]).await?;
     let written = Written::read(body::object(body.within(unread::CLIENT).await?)?)?;
     if written.client_id.as_ref().is_some_and(|written| *written != id) {
         return Err(invalid("client_id cannot be changed"));
     }
-    // Clients send back what they made: the secret that is there is no change.
+    // Clients send the whole document back. The present secret is accepted, because it changes nothing.
     let other = match &written.client_secret {
         Some(secret) => !client_auth::is_secret(&app, &id, Some(&find(&app, &id).await?), secret).await?,
         None => false,
@@ -166,7 +168,7 @@ pub(crate) async fn update(
             "a client's secrets are changed with PUT /oauth/clients/:id/secret",
         ));
     }
-    // What is written rests on the rest of the client: nobody may have changed that meanwhile.
+    // `check` looks at the whole client, so the client that is written must be the one that was checked.
     for _ in 0..ATTEMPTS {
         let mut client = find(&app, &id).await?;
         let of = client.modified_at;
@@ -178,7 +180,7 @@ pub(crate) async fn update(
             return Ok(Json(document(&client)));
         }
     }
-    Err(ApiError::overtaken())
+    Err(ApiError::changed_meanwhile())
 }
 
 /// `DELETE /oauth/clients/:id`
@@ -195,12 +197,12 @@ pub(crate) async fn remove(
     Ok(Json(document(&client)))
 }
 
-/// `PUT /oauth/clients/:id/secret`: another secret at once, or a second one beside it until the first is deleted.
+/// `PUT /oauth/clients/:id/secret`: replaces the secret, or adds a second one until the first is deleted.
 pub(crate) async fn secret(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -245,25 +247,27 @@ pub(crate) async fn secret(
             let second = client.second_hash.clone();
             let second =
                 second.ok_or_else(|| invalid("client secret is either empty or client has only one secret."))?;
+            // The older of the two secrets is deleted.
             (second, None, "Secret is deleted")
         }
         "UPDATE" => (fresh().await?, None, "secret updated"),
         _ => return Err(invalid("changeMode must be UPDATE, ADD or DELETE")),
     };
-    // Who had the old one has nothing any more; one of two is given up in peace.
+    // A replaced secret may have been stolen, so the tokens of the client are revoked. The rotation with two secrets revokes
+    // nothing.
     let ends = mode == "UPDATE";
     let changed = app
         .store
         .change_client_secrets(&client, &first, second.as_deref(), ends);
     if !changed.await? {
-        return Err(ApiError::overtaken());
+        return Err(ApiError::changed_meanwhile());
     }
     app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), client = id, "a client's secret was changed");
     Ok(Json(json!({"status": "ok", "message": message})))
 }
 
-/// `GET /oauth/clients/meta`: what a page of applications would show of each client.
+/// `GET /oauth/clients/meta`: the metadata of each client for a page of applications.
 pub(crate) async fn all_metadata(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     bearer::caller(&app, &headers).await?;
     let all = Condition::all();
@@ -271,7 +275,7 @@ pub(crate) async fn all_metadata(State(app): State<App>, headers: HeaderMap) -> 
     Ok(Json(clients.iter().map(metadata_document).collect()))
 }
 
-/// `GET /oauth/clients/:id/meta`. uaac asks for it after each operation with a client.
+/// `GET /oauth/clients/:id/meta`, which uaac requests after each operation on a client.
 pub(crate) async fn metadata(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -295,7 +299,7 @@ pub(crate) fn not_found(id: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
-        format!("No client with requested id: {}", super::error::shown(id)),
+        format!("No client with requested id: {}", super::error::excerpt(id)),
     )
 }
 
@@ -317,7 +321,7 @@ async fn hashed(app: &App, secret: &str) -> Result<String, ApiError> {
     Ok(app.hasher.hash_secret(secret).await?)
 }
 
-/// A client as it is shown: without its secrets.
+/// Returns the document of a client, which has no secrets.
 fn document(client: &Client) -> Value {
     let detail = &client.detail;
     let mut document = Value::Object(detail.information.clone());

@@ -1,4 +1,5 @@
-//! `GET /.well-known/openid-configuration`: where everything is. Also below the issuer, where OpenID Connect looks.
+//! `GET /.well-known/openid-configuration`: the discovery document (OpenID Connect Discovery §4). It is also served below the
+//! issuer `…/oauth/token`, where the specification expects it.
 
 use axum::Json;
 use axum::extract::State;

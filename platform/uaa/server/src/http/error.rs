@@ -1,5 +1,5 @@
-//! What a client is told when something is not done: `{"error": …, "error_description": …}` with the status, codes and
-//! texts that the cf CLI and its relatives look for.
+//! The answer to a refused request: `{"error": …, "error_description": …}`, with the status codes, error codes and texts that
+//! the cf CLI and similar clients expect. All errors of the domain are mapped here.
 
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use weir_jose::Flaw;
 use weir_net::BodyError;
 use weir_platform_uaa_core::hashing::Busy;
 use weir_platform_uaa_core::refusal::Refusal;
+use weir_platform_uaa_store::User;
 
-/// The text that the cf CLI knows.
+use crate::http::invalid_grant::InvalidGrant;
+
+/// The text of a locked account, which the cf CLI recognises.
 pub(crate) const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
 
-/// A refusal.
+/// The answer to a refused request.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
@@ -51,7 +54,7 @@ impl ApiError {
         Self { challenge, ..self }
     }
 
-    /// One more member of the answer.
+    /// Adds a member to the answer.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(name.to_owned(), value.into());
         self
@@ -65,11 +68,7 @@ impl ApiError {
         Self::bad_request("invalid_request", description)
     }
 
-    pub(crate) fn invalid_grant(description: impl Into<String>) -> Self {
-        Self::bad_request("invalid_grant", description)
-    }
-
-    /// A user's name or password is wrong; which of them is nobody's business.
+    /// A user's name or password is wrong. The answer does not tell which.
     pub(crate) fn bad_credentials() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Bad credentials")
     }
@@ -79,7 +78,7 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "Bad credentials").challenged(Challenge::Basic)
     }
 
-    /// There was no client at all.
+    /// The request names no client.
     pub(crate) fn no_client() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -89,7 +88,7 @@ impl ApiError {
         .challenged(Challenge::Basic)
     }
 
-    /// There was no token.
+    /// The request has no token.
     pub(crate) fn no_token() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -118,9 +117,9 @@ impl ApiError {
     }
 
     pub(crate) fn scim_not_found(what: &str, id: &str) -> Self {
-        let description = format!("{what} {} does not exist", shown(id));
+        let description = format!("{what} {} does not exist", excerpt(id));
         Self::new(StatusCode::NOT_FOUND, "scim_resource_not_found", description)
-            .with("message", format!("{what} {} does not exist", shown(id)))
+            .with("message", format!("{what} {} does not exist", excerpt(id)))
     }
 
     pub(crate) fn invalid_scim(description: impl Into<String>) -> Self {
@@ -128,7 +127,7 @@ impl ApiError {
         Self::bad_request("invalid_scim_resource", description.clone()).with("message", description)
     }
 
-    pub(crate) fn scim_exists(description: impl Into<String>) -> Self {
+    fn scim_exists(description: impl Into<String>) -> Self {
         let description = description.into();
         Self::new(
             StatusCode::CONFLICT,
@@ -136,6 +135,18 @@ impl ApiError {
             description.clone(),
         )
         .with("message", description)
+    }
+
+    /// The original names the user who has the name, so that a client can go on with that one.
+    fn user_name_in_use(user_name: &str, holder: Option<&User>) -> Self {
+        let error = Self::scim_exists(format!("Username already in use: {user_name}"));
+        match holder {
+            Some(holder) => error
+                .with("user_id", holder.id.as_str())
+                .with("verified", holder.verified)
+                .with("active", holder.active),
+            None => error,
+        }
     }
 
     pub(crate) fn too_large(most: usize) -> Self {
@@ -146,7 +157,7 @@ impl ApiError {
         )
     }
 
-    /// Come again later.
+    /// The server is overloaded, and the client should try again after this time.
     pub(crate) fn unavailable(retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -158,10 +169,10 @@ impl ApiError {
         }
     }
 
-    /// What a request rests on was changed or ended while it was under way. Asked again it learns what is true now.
-    pub(crate) fn overtaken() -> Self {
+    /// The user or the client was changed or revoked during the request. A new attempt sees the present state.
+    pub(crate) fn changed_meanwhile() -> Self {
         Self {
-            description: "What the request rests on was changed meanwhile; try again".to_owned(),
+            description: "The user or the client was changed during the request; try again".to_owned(),
             ..Self::unavailable(Duration::from_secs(1))
         }
     }
@@ -171,8 +182,8 @@ impl ApiError {
     }
 }
 
-/// What a client sent, short enough to be repeated.
-pub(crate) fn shown(text: &str) -> String {
+/// Returns the first characters of a text from a request, without control characters, for an error text.
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars()
         .filter(|character| !character.is_control())
         .take(80)
@@ -218,9 +229,14 @@ impl From<DbError> for ApiError {
                     ..Self::unavailable(Duration::from_secs(10))
                 }
             }
-            DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that it may not have"),
+            DbError::Value(_) => Self::invalid_request("A value is too long, or has characters that are not allowed"),
             _ => {
-                weir_service::limited!(error, weir_service::EACH_SECOND, error = text, "the database refuses");
+                weir_service::limited!(
+                    error,
+                    weir_service::EACH_SECOND,
+                    error = text,
+                    "the database refuses a statement"
+                );
                 Self::internal()
             }
         }
@@ -233,7 +249,7 @@ impl From<Busy> for ApiError {
     }
 }
 
-/// The answer to a refusal of the domain, in the words that the cf CLI and other clients expect.
+/// Maps the refusals of the domain to the answers that the cf CLI and other clients expect.
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -249,6 +265,10 @@ impl From<Refusal> for ApiError {
             },
             Refusal::Inactive => Self::forbidden("The user is not active"),
             Refusal::NameTaken => Self::forbidden("The user name belongs to another user of the provider"),
+            Refusal::UserNameInUse { user_name, holder } => Self::user_name_in_use(&user_name, holder.as_deref()),
+            Refusal::GroupNameInUse { display_name } => {
+                Self::scim_exists(format!("A group with displayName: {display_name} already exists."))
+            }
             Refusal::Policy(problem) => Self::bad_request("invalid_password", problem.clone()).with("message", problem),
             Refusal::SamePassword => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -257,12 +277,32 @@ impl From<Refusal> for ApiError {
             ),
             Refusal::TokenTooLong => Self::bad_request(
                 "invalid_scope",
-                "The token would be longer than 32 KiB, which nobody takes: ask for fewer scopes with the parameter `scope`",
+                "The token would be longer than 32 KiB, which servers refuse: request fewer scopes with the parameter `scope`",
             ),
-            Refusal::Overtaken => Self::overtaken(),
+            Refusal::ChangedMeanwhile => Self::changed_meanwhile(),
             Refusal::Busy(busy) => busy.into(),
             Refusal::Database(error) => error.into(),
         }
+    }
+}
+
+/// Maps refused codes and assertions to `invalid_grant`, in the words of the original.
+impl From<InvalidGrant> for ApiError {
+    fn from(refused: InvalidGrant) -> Self {
+        let description = match refused {
+            InvalidGrant::Code => "Invalid authorization code",
+            InvalidGrant::RedirectUri => "Redirect URI mismatch.",
+            InvalidGrant::WrongVerifier => "Invalid code verifier",
+            InvalidGrant::MissingVerifier => "Missing code verifier",
+            InvalidGrant::MissingChallenge => "The code was issued without a code challenge",
+            InvalidGrant::ChallengeRequired => "A public client must use a code challenge",
+            InvalidGrant::Assertion(flaw) => token_refused(flaw),
+            InvalidGrant::AssertionScope => "The assertion lacks the scope uaa.user",
+            InvalidGrant::AssertionWithoutUser => "The assertion names no user",
+            InvalidGrant::AssertionUserGone => "The assertion's user is gone",
+            InvalidGrant::AssertionNotConfirmed => "The assertion is not valid",
+        };
+        Self::bad_request("invalid_grant", description)
     }
 }
 
@@ -272,7 +312,7 @@ impl From<Flaw> for ApiError {
     }
 }
 
-/// What a client is told of a token that does not count: less than a log, and in sentences as the original's.
+/// Returns the description of an invalid token. It tells a client less than a log, in sentences like those of the original.
 pub(crate) const fn token_refused(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::TooLong | Flaw::Parts | Flaw::Encoding | Flaw::Header | Flaw::Critical => "The token is malformed",
@@ -283,7 +323,7 @@ pub(crate) const fn token_refused(flaw: Flaw) -> &'static str {
         Flaw::Audience => "The token is for another audience",
         Flaw::Expired => "The token has expired",
         Flaw::NotYetValid => "The token is not valid yet",
-        Flaw::Claims | Flaw::Type | Flaw::RefreshToken => "The token does not say what it should",
+        Flaw::Claims | Flaw::Type | Flaw::RefreshToken => "The token lacks claims, or has wrong ones",
         Flaw::Revoked => "The token has been revoked",
     }
 }
@@ -328,7 +368,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Without what would end a quoted text in a header.
+/// Removes the characters that cannot stand in a quoted string of a header.
 fn quoted(text: &str) -> String {
     text.chars()
         .filter(|character| (character.is_ascii_graphic() || *character == ' ') && !matches!(character, '"' | '\\'))

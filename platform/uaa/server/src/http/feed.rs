@@ -1,4 +1,4 @@
-//! `GET /weir/v1/revocations?since=N[&wait=SECONDS]`: what does not count any more, for those who check tokens themselves.
+//! `GET /weir/v1/revocations?since=N[&wait=SECONDS]`: the feed of revocations, for servers that verify tokens themselves.
 //!
 //! ```text
 //! {"revocations": [{"kind": "token", "jti": "…", "before": 1767434000, "until": 1767520402},
@@ -7,10 +7,10 @@
 //!  "next": 17, "more": false}
 //! ```
 //!
-//! A token is revoked if it is the one named, or if it is of that user and client and was issued in second `before` or
-//! earlier. After `until` no such token is valid anyway. `next` is what to ask with the next time; where it is smaller
-//! than `since`, this UAA counts anew and whoever reads begins at 0. With `wait` (or `Prefer: wait=SECONDS`) an answer
-//! without news takes up to that long, at most a minute.
+//! A token is revoked if it has the `jti`, or if it belongs to the user and the client and was issued in the second `before` or
+//! earlier. After `until`, all these tokens have expired. `next` is the value of `since` for the next request. If it is smaller
+//! than `since`, the UAA has a new database, and the reader begins at 0. With `wait` (or `Prefer: wait=SECONDS`), the answer
+//! comes when there are revocations after `since`, or after this time, at most one minute.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use axum::extract::{RawQuery, State};
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use weir_platform_uaa_core::app::App;
-use weir_platform_uaa_store::{Revocation, What};
+use weir_platform_uaa_store::{Revocation, TokenSet};
 
 use crate::http::form::Form;
 use crate::http::{ApiError, check};
 
-/// Longest wait.
+/// The longest wait in seconds.
 const LONGEST: u64 = 60;
 
 pub(crate) async fn revocations(
@@ -46,8 +46,8 @@ pub(crate) async fn revocations(
         .or_else(|| preferred(&headers))
         .unwrap_or(0)
         .min(LONGEST);
-    wait_for_news(&app, since, Duration::from_secs(wait)).await;
-    // The number first: what it counts can be seen by then.
+    wait_for_revocations(&app, since, Duration::from_secs(wait)).await;
+    // The number is read before the rows: all rows up to it are visible by then.
     let last = app.store.last_revocation().await?;
     let (page, more) = app.store.revocations(since).await?;
     let read = page.last().map_or(0, |revocation| revocation.seq);
@@ -56,13 +56,13 @@ pub(crate) async fn revocations(
     Ok(Json(json!({"revocations": revocations, "next": next, "more": more})))
 }
 
-/// Until there is something after `since`, at most this long. Shutdown ends it too.
-async fn wait_for_news(app: &App, since: i64, longest: Duration) {
+/// Waits until there are revocations after `since`, at most for `longest`, and until shutdown is requested.
+async fn wait_for_revocations(app: &App, since: i64, longest: Duration) {
     if longest.is_zero() {
         return;
     }
     let Ok(_place) = app.waiting.try_acquire() else {
-        // So many wait that this one is answered at once, and asks again.
+        // All places are taken. An answer at once lets the reader ask again, and loses nothing.
         return;
     };
     let mut last = app.revoked.watch();
@@ -85,21 +85,21 @@ fn preferred(headers: &HeaderMap) -> Option<u64> {
 fn document(revocation: Revocation) -> Value {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| drop(document.insert(name.to_owned(), value));
-    match revocation.what {
-        What::Token(jti) => {
+    match revocation.tokens {
+        TokenSet::Token(jti) => {
             put("kind", "token".into());
             put("jti", jti.into());
         }
-        What::User(user) => {
+        TokenSet::User(user) => {
             put("kind", "user".into());
             put("user_id", user.into());
         }
-        What::UserOfClient(user, client) => {
+        TokenSet::UserOfClient(user, client) => {
             put("kind", "user".into());
             put("user_id", user.into());
             put("client_id", client.into());
         }
-        What::Client(client) => {
+        TokenSet::Client(client) => {
             put("kind", "client".into());
             put("client_id", client.into());
         }

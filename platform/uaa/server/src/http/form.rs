@@ -1,37 +1,37 @@
-//! Parameters: a form or a query string, read strictly. A name that stands there twice, an escape that is none and bytes
-//! that are no text are refused, because two readers could take them for two different things.
+//! A strict parser of forms and query strings. Repeated names, malformed escapes and bytes that are not UTF-8 are refused,
+//! because two parsers could read them differently, and one of them could be in a proxy that checks the request.
 
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
 
 use crate::http::error::ApiError;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 
-/// Most parameters.
+/// The most parameters.
 const MOST: usize = 64;
 
-/// Parameters by name.
+/// The parameters of a request by name.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Form {
     fields: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Form {
-    /// The names only: a value may be a password.
+    /// Writes the names only, because a value may be a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_set().entries(self.fields.keys()).finish()
     }
 }
 
-/// Why a text is no form.
+/// The reason for which a form is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// `%` without two digits, or bytes that are no UTF-8.
+    /// `%` without two hexadecimal digits, or bytes that are not UTF-8.
     Escape,
-    /// A parameter stands there twice.
+    /// A parameter is repeated.
     Twice,
-    /// There are too many.
+    /// There are too many parameters.
     Many,
 }
 
@@ -53,19 +53,20 @@ impl Form {
         Ok(Self { fields })
     }
 
-    /// The parameters of a query string.
+    /// Reads the parameters of a query string.
     pub(crate) fn query(query: Option<&str>) -> Result<Self, ApiError> {
         Ok(Self::parse(query.unwrap_or_default().as_bytes())?)
     }
 
-    /// The parameters of a form that was posted.
-    pub(crate) async fn posted(headers: &HeaderMap, body: Unread) -> Result<Self, ApiError> {
+    /// Reads the parameters of a form in a body.
+    pub(crate) async fn posted(headers: &HeaderMap, body: UnreadBody) -> Result<Self, ApiError> {
         let body = body.within(unread::SMALL).await?;
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind
             .and_then(|value| value.split(';').next())
             .unwrap_or_default()
             .trim();
+        // A request without a body need not have a content type.
         if body.is_empty() {
             return Ok(Self::default());
         }
@@ -77,23 +78,23 @@ impl Form {
         Ok(Self::parse(&body)?)
     }
 
-    /// A parameter, which may be empty.
+    /// Returns a parameter, which may be empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 
-    /// A parameter; one that is empty is not there (RFC 6749, 3.1).
+    /// Returns a parameter that is not empty. An empty one counts as absent (RFC 6749 §3.1).
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// A parameter that must be there.
+    /// Returns a parameter, or an error if it is absent or empty.
     pub(crate) fn required(&self, name: &str) -> Result<&str, ApiError> {
         self.filled(name)
             .ok_or_else(|| ApiError::invalid_request(format!("Missing parameter: {name}")))
     }
 
-    /// All of them.
+    /// Returns all parameters, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -109,7 +110,7 @@ impl From<Malformed> for ApiError {
     }
 }
 
-/// `+` is a blank, `%41` an `A`.
+/// Decodes a form-encoded text: `+` is a space, and `%41` is `A`.
 pub(crate) fn decode(text: &[u8]) -> Result<String, Malformed> {
     let mut bytes = text.iter();
     let mut decoded = Vec::with_capacity(text.len());
@@ -127,7 +128,7 @@ pub(crate) fn decode(text: &[u8]) -> Result<String, Malformed> {
             byte => *byte,
         });
     }
-    // A NUL is no text to anybody behind us.
+    // PostgreSQL refuses texts with a NUL.
     if decoded.contains(&0) {
         return Err(Malformed::Escape);
     }
@@ -148,7 +149,7 @@ mod tests {
             .collect())
     }
 
-    /// What browsers and libraries send.
+    /// Forms of browsers and libraries are read.
     #[test]
     fn reads_forms() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -171,9 +172,9 @@ mod tests {
         assert!(form.required("a").is_err());
     }
 
-    /// What two readers could read differently is refused.
+    /// Forms that two parsers could read differently are refused.
     #[test]
-    fn refuses_what_is_not_clear() {
+    fn ambiguous_forms_are_refused() {
         for text in ["a=1&a=2", "a=1&%61=2", "a&a"] {
             assert_eq!(fields(text), Err(Malformed::Twice), "{text}");
         }
@@ -186,15 +187,15 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing that is sent panics.
+        /// No input makes the parser panic.
         #[test]
-        fn anything_is_survived(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn no_input_panics(text in proptest::collection::vec(any::<u8>(), 0..300)) {
             drop(Form::parse(&text));
         }
 
-        /// What a library writes is read as it was meant.
+        /// A form that a library has encoded is read back.
         #[test]
-        fn written_by_others(fields in proptest::collection::btree_map("[^\0]{1,12}", "[^\0]{0,30}", 0..20)) {
+        fn encoded_forms_are_read_back(fields in proptest::collection::btree_map("[^\0]{1,12}", "[^\0]{0,30}", 0..20)) {
             let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
             prop_assert_eq!(Form::parse(text.as_bytes()).unwrap().fields, fields);
         }

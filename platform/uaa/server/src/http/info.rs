@@ -1,4 +1,4 @@
-//! `GET /info`, and `GET /login` as JSON: what the cf CLI asks people for.
+//! `GET /info`, and `GET /login` as JSON: the prompts that the cf CLI shows.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_core::issue::ZONE;
 
-/// The version of the original whose answers these are; the CLI looks for at least 4.26.0.
+/// The version of the original whose answers are given here. The cf CLI requires at least 4.26.0.
 const VERSION: &str = "77.0.0";
 
 pub(crate) async fn info(State(app): State<App>) -> Json<Value> {

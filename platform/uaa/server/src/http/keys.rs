@@ -1,4 +1,4 @@
-//! The keys that sign: for everybody. And a new one, for operators.
+//! The public keys for verifiers, and their rotation by operators.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -21,7 +21,7 @@ pub(crate) async fn active(State(app): State<App>) -> Response {
     document(app.keys.active_document())
 }
 
-/// It was written when the keys changed.
+/// Returns a prepared JSON body, which is made when the keys change.
 fn document(body: Bytes) -> Response {
     let mut response = body.into_response();
     response
@@ -30,7 +30,7 @@ fn document(body: Bytes) -> Response {
     response
 }
 
-/// `POST /weir/v1/keys/rotate`: signs with a new key from now on.
+/// `POST /weir/v1/keys/rotate`: replaces the signing key.
 pub(crate) async fn rotate(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &[]).await?;
     let kid = app.keys.rotate().await?;

@@ -1,4 +1,4 @@
-//! People log in and out: `/login`, `/login.do`, `/logout.do`, `/`.
+//! The login and logout of people: `/login`, `/login.do`, `/logout.do`, `/`.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -14,19 +14,19 @@ use crate::http::browser::{Browser, safe_continue};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
 use crate::http::provider_login::demand_of;
-use crate::http::unread::Unread;
+use crate::http::unread::UnreadBody;
 use crate::http::{authorize, info, pages};
 
-/// What passes by itself.
+/// The text on the page if the server is overloaded.
 const BUSY: &str = "There is much to do at the moment. Try again in a few seconds.";
 
-/// `GET /login`: a page, or for programs what to ask people for.
+/// `GET /login`: the login page, or the prompts as JSON for programs.
 pub(crate) async fn page(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    if !pages::wanted(&parts.headers) {
+    if !pages::is_wanted(&parts.headers) {
         return Ok(Json(info::document(&app)).into_response());
     }
     let query = Form::query(query.as_deref())?;
@@ -46,15 +46,15 @@ pub(crate) async fn page(
     Ok(form(&app, &browser, StatusCode::OK, problem, "", &wanted).await)
 }
 
-/// What a login is for.
+/// The purpose of a login.
 struct Wanted {
-    /// Where it leads.
+    /// The path to which the login leads.
     continue_to: String,
-    /// How recent it must be: at our own form it always is.
+    /// The demand on a login at an external provider. A login with the form is always recent.
     demand: Demand,
 }
 
-/// The page with the form.
+/// Returns the login page.
 async fn form(
     app: &App,
     browser: &Browser,
@@ -87,7 +87,7 @@ async fn form(
 }
 
 /// `POST /login.do`
-pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: Unread) -> Result<Response, ApiError> {
+pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: UnreadBody) -> Result<Response, ApiError> {
     let browser = Browser::of(&parts);
     let posted = Form::posted(&parts.headers, body).await?;
     let wanted = Wanted {
@@ -97,9 +97,10 @@ pub(crate) async fn log_in(State(app): State<App>, parts: Parts, body: Unread) -
     if let Err(error) = browser.check(&app, &posted) {
         return Ok(form(&app, &browser, error.status, Some(&error.description), "", &wanted).await);
     }
+    // Blanks around a name are accidents of copying; a password may have them.
     let user_name = posted.get("username").unwrap_or_default().trim();
     let password = posted.get("password").unwrap_or_default();
-    let mut response = see(&wanted.continue_to);
+    let mut response = redirect_to(&wanted.continue_to);
     let outcome = match app.log_in(user_name, password).await {
         Ok(user) => browser.log_in(&app, &user, app.now(), &mut response).await,
         Err(refusal) => Err(refusal),
@@ -131,19 +132,20 @@ pub(crate) async fn home(State(app): State<App>, parts: Parts) -> Result<Respons
             let page = pages::home(&logged_in.user.user_name, &browser.csrf(&app), true);
             Ok(browser.remember(page))
         }
-        None => Ok(see("/login")),
+        None => Ok(redirect_to("/login")),
     }
 }
 
-/// `GET /logout.do`, which programs link to: `redirect` (or `post_logout_redirect_uri`) is followed if it is registered
-/// for `client_id`. And `POST`, from the page of our own.
+/// `GET /logout.do`, to which clients link, and `POST`, which the start page sends. `redirect` (or `post_logout_redirect_uri`)
+/// is followed if it is registered for `client_id`.
 pub(crate) async fn log_out(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     parts: Parts,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     let browser = Browser::of(&parts);
+    // `GET` needs no CSRF token: OpenID Connect lets clients link to the logout.
     if parts.method == http::Method::POST {
         let posted = Form::posted(&parts.headers, body).await?;
         if let Err(error) = browser.check(&app, &posted) {
@@ -165,13 +167,13 @@ pub(crate) async fn log_out(
         }
         target = url.into();
     }
-    let mut response = see(&target);
+    let mut response = redirect_to(&target);
     browser.log_out(&app, &mut response).await?;
     Ok(response)
 }
 
-/// Leads a browser on; what it posted is not posted again.
-pub(crate) fn see(target: &str) -> Response {
+/// Redirects a browser with 303, after which it sends a `GET`.
+pub(crate) fn redirect_to(target: &str) -> Response {
     let mut response = Redirect::to(target).into_response();
     response
         .headers_mut()

@@ -1,4 +1,4 @@
-//! Pages for people: HTML and CSS of our own, nothing from elsewhere, no scripts. Everything that is not ours is escaped.
+//! HTML pages with embedded CSS, without scripts and external resources. All text that is not part of a template is escaped.
 
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
@@ -15,20 +15,20 @@ pub(crate) use consent::{Consent, ConsentScope};
 pub(crate) use login::Login;
 pub(crate) use notes::{failure, home, passcode};
 
-/// The style of all pages, within each of them.
+/// The style sheet, which is embedded in each page.
 const STYLE: &str = include_str!("pages/style.css");
 
-/// What the policy says of the style: this text and no other.
+/// The hash of the style sheet. The content security policy allows this style and no other.
 static STYLE_HASH: LazyLock<String> =
     LazyLock::new(|| STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes())));
 
-/// A drop under a dam: what a weir is.
+/// The logo.
 const MARK: &str = "<svg class=\"mark\" viewBox=\"0 0 48 48\" width=\"44\" height=\"44\" aria-hidden=\"true\" focusable=\"false\">\
     <rect width=\"48\" height=\"48\" rx=\"12\"/>\
     <path d=\"M9 15h14c5 0 5 4 7 9s4 9 9 9\"/><path d=\"M9 22h11c4 0 5 3 6 6s4 8 9 9\"/>\
     <path d=\"M9 29h8c3 0 4 2 5 4s3 5 7 6\"/></svg>";
 
-/// Text within HTML, in elements and in quoted attributes alike.
+/// Escapes text for elements and quoted attributes of HTML.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -44,7 +44,7 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A hidden field.
+/// Returns a hidden field of a form.
 pub(crate) fn hidden(name: &str, value: &str) -> String {
     format!(
         "<input type=\"hidden\" name=\"{}\" value=\"{}\">",
@@ -53,13 +53,13 @@ pub(crate) fn hidden(name: &str, value: &str) -> String {
     )
 }
 
-/// Whether somebody wants a page rather than JSON.
-pub(crate) fn wanted(headers: &HeaderMap) -> bool {
+/// Whether a client accepts HTML, as browsers do; other clients get JSON.
+pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html") || accept.contains("application/xhtml+xml"))
 }
 
-/// A page. `targets` are the origins that its form may lead to beside our own.
+/// Returns a page. Its form may redirect to the origins `targets`, and to this UAA.
 pub(crate) fn page(status: StatusCode, title: &str, content: &str, targets: &[String]) -> Response {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -81,7 +81,7 @@ pub(crate) fn page(status: StatusCode, title: &str, content: &str, targets: &[St
     }
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Not `no-referrer`: then browsers would hide from us where a form comes from.
+    // With `no-referrer`, browsers would send `Origin: null` with forms, which `Browser::check` refuses.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
@@ -90,7 +90,7 @@ pub(crate) fn page(status: StatusCode, title: &str, content: &str, targets: &[St
 mod tests {
     use super::*;
 
-    /// Nothing that somebody sent becomes markup.
+    /// Text from requests does not become markup.
     #[test]
     fn escapes() {
         assert_eq!(
@@ -103,17 +103,17 @@ mod tests {
         );
     }
 
-    /// Browsers get pages, programs JSON.
+    /// Browsers get pages, and other clients get JSON.
     #[test]
-    fn who_wants_a_page() {
+    fn browsers_get_pages() {
         let accepts = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(value));
-            wanted(&headers)
+            is_wanted(&headers)
         };
         assert!(accepts(
             "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ));
-        assert!(!accepts("application/json") && !accepts("*/*") && !wanted(&HeaderMap::new()));
+        assert!(!accepts("application/json") && !accepts("*/*") && !is_wanted(&HeaderMap::new()));
     }
 }

@@ -1,7 +1,7 @@
-//! Logins by an external provider: there (`/login/oidc/:name`) and back (`/login/callback/:name`).
+//! Logins at an external provider: the redirect to it (`/login/oidc/:name`) and the callback (`/login/callback/:name`).
 //!
-//! What comes back counts only with the state that we gave, within some minutes, in the browser that began. What we must
-//! know then is in a cookie of that browser, sealed: nobody makes rows here without having logged in.
+//! A callback must repeat the `state`, within 10 minutes, in the browser that began the login. The state of the login is in an
+//! encrypted cookie of that browser and not in the database, so that requests without a login cannot fill a table.
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
@@ -17,18 +17,18 @@ use weir_platform_uaa_store::{LEEWAY, secrets};
 use crate::http::browser::{self, Browser, safe_continue};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
-use crate::http::login::see;
+use crate::http::login::redirect_to;
 
-/// The cookie.
+/// The name of the cookie.
 const LOGIN: &str = "__Host-weir-login";
 
-/// What it is sealed for.
+/// The purpose for which the cookie is encrypted.
 const PURPOSE: &str = "login at a provider";
 
-/// How long somebody may take at a provider (seconds).
-const PATIENCE: i64 = 10 * 60;
+/// The seconds that a login at a provider may take.
+const LONGEST_LOGIN: i64 = 10 * 60;
 
-/// Longest cookie: browsers keep 4096 bytes with its name and attributes.
+/// The most bytes of the cookie's value. Browsers keep 4096 bytes together with name and attributes.
 const LONGEST: usize = 3900;
 
 /// `GET /login/oidc/:name`
@@ -49,7 +49,7 @@ pub(crate) async fn begin(
         demand: demand_of(&query),
     };
     let Some(cookie) = sealed(&app, &login) else {
-        return Ok(again("long", &login));
+        return Ok(back_to_login("long", &login));
     };
     let url = match provider.authorization_url(&login).await {
         Ok(url) => url,
@@ -61,11 +61,11 @@ pub(crate) async fn begin(
                 error = weir_error::chain(&error),
                 "a provider cannot be used"
             );
-            return Ok(again("provider", &login));
+            return Ok(back_to_login("provider", &login));
         }
     };
-    let mut response = see(url.as_str());
-    browser::set(&mut response, LOGIN, &cookie, Some(PATIENCE.unsigned_abs()));
+    let mut response = redirect_to(url.as_str());
+    browser::set(&mut response, LOGIN, &cookie, Some(LONGEST_LOGIN.unsigned_abs()));
     Ok(response)
 }
 
@@ -81,13 +81,13 @@ pub(crate) async fn finish(
     let state = query.filled("state").unwrap_or_default();
     let login = browser::cookie(&parts.headers, LOGIN).and_then(|cookie| opened(&app, &cookie));
     let login = login.filter(|login| login.provider == provider.name() && secrets::equal(&login.state, state));
-    // Somebody else's link does not end a login that is under way.
+    // The cookie is kept here, so that a callback link of another site cannot end a login that is under way.
     let Some(login) = login else {
-        return Ok(see("/login?error=late"));
+        return Ok(redirect_to("/login?error=late"));
     };
     let mut response = match finished(&app, provider, &query, &login, &parts).await {
         Ok(response) => response,
-        Err(error) => again(problem(&error).ok_or(error)?, &login),
+        Err(error) => back_to_login(problem(&error).ok_or(error)?, &login),
     };
     browser::set(&mut response, LOGIN, "", Some(0));
     Ok(response)
@@ -100,7 +100,7 @@ async fn finished(
     login: &ExternalLogin,
     parts: &Parts,
 ) -> Result<Response, ApiError> {
-    // RFC 9207: an answer that is somebody else's is none.
+    // RFC 9207 §2.4: an answer with another issuer comes from another provider, and is refused.
     let mixed_up = query.filled("iss").is_some_and(|issuer| issuer != provider.issuer());
     let code = query
         .filled("code")
@@ -112,7 +112,7 @@ async fn finished(
             provider = provider.name(),
             "a login at a provider was not finished"
         );
-        return Ok(again("provider", login));
+        return Ok(back_to_login("provider", login));
     };
     let now = app.now();
     let identity = match provider.redeem(code, login, now).await {
@@ -126,11 +126,11 @@ async fn finished(
                 "a login at a provider failed"
             );
             app.metrics.login("failed");
-            return Ok(again("provider", login));
+            return Ok(back_to_login("provider", login));
         }
     };
     let user = app.user_of(provider, &identity).await?;
-    let mut response = see(&login.continue_to);
+    let mut response = redirect_to(&login.continue_to);
     Browser::of(parts)
         .log_in(app, &user, identity.logged_in_at(now), &mut response)
         .await?;
@@ -139,7 +139,7 @@ async fn finished(
     Ok(response)
 }
 
-/// What the login page says of a refusal; `None`: nothing that people could do something about.
+/// Returns the problem that the login page shows for a refusal; `None` for a failure of the server.
 fn problem(error: &ApiError) -> Option<&'static str> {
     match error.status {
         StatusCode::FORBIDDEN => Some("denied"),
@@ -148,37 +148,37 @@ fn problem(error: &ApiError) -> Option<&'static str> {
     }
 }
 
-/// Back to the login page, which says what went wrong, and leads on to where this login would have led.
-fn again(problem: &str, login: &ExternalLogin) -> Response {
+/// Redirects to the login page, which shows the problem and keeps the purpose of the login.
+fn back_to_login(problem: &str, login: &ExternalLogin) -> Response {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query
         .append_pair("error", problem)
         .append_pair("continue", &login.continue_to)
         .extend_pairs(login.demand.parameters());
-    see(&format!("/login?{}", query.finish()))
+    redirect_to(&format!("/login?{}", query.finish()))
 }
 
-/// The cookie for a login; `None` if it is longer than browsers keep.
+/// Returns the cookie of a login; `None` if browsers would not keep it for its length.
 fn sealed(app: &App, login: &ExternalLogin) -> Option<String> {
     let plain = serde_json::to_vec(login).ok()?;
     let cookie = URL_SAFE_NO_PAD.encode(app.master.seal(PURPOSE, &plain));
     (cookie.len() <= LONGEST).then_some(cookie)
 }
 
-/// The login that a cookie is of, if we sealed it, and not too long ago.
+/// Returns the login of a cookie, if this UAA encrypted it within the last 10 minutes.
 fn opened(app: &App, cookie: &str) -> Option<ExternalLogin> {
     let sealed = URL_SAFE_NO_PAD.decode(cookie).ok()?;
     let login: ExternalLogin = serde_json::from_slice(&app.master.open(PURPOSE, &sealed)?).ok()?;
     let age = app.now().saturating_sub(login.began_at);
-    // It may have begun at a node whose clock is ahead.
-    (-LEEWAY..PATIENCE).contains(&age).then_some(login)
+    // A node whose clock is ahead may have begun the login.
+    (-LEEWAY..LONGEST_LOGIN).contains(&age).then_some(login)
 }
 
 fn unknown() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", "There is no such provider")
 }
 
-/// What the login page was asked for: `prompt=login`, `max_age=SECONDS`.
+/// Reads the demand on the login: `prompt=login`, `max_age=SECONDS`.
 pub(crate) fn demand_of(form: &Form) -> Demand {
     Demand {
         login: form.get("prompt") == Some("login"),
@@ -193,10 +193,10 @@ pub(crate) fn demand_of(form: &Form) -> Demand {
 mod tests {
     use super::*;
 
-    /// What passes, and what an operator decides, people see on a page; what is broken is told as such.
+    /// The login page shows overload and refusals; failures of the server are errors.
     #[test]
     fn refusals_on_the_page() {
-        assert_eq!(problem(&ApiError::overtaken()), Some("busy"));
+        assert_eq!(problem(&ApiError::changed_meanwhile()), Some("busy"));
         assert_eq!(problem(&ApiError::forbidden("no")), Some("denied"));
         assert_eq!(problem(&ApiError::internal()), None);
     }

@@ -1,24 +1,24 @@
-//! Redirect URIs: what a client may register, and what counts as the one it registered.
+//! Redirect URIs: which a client may register, and which match a registered one.
 
 use url::Url;
 
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 
-/// Whether a client may register this; if not, why. Redirects are compared as they stand: a pattern would not mean what its
-/// author believes.
+/// Checks that a client may register a redirect URI. The error says why not. Wildcards are refused: URIs are compared byte by
+/// byte, and a pattern would never match.
 pub(crate) fn check(redirect: &str) -> Result<(), String> {
-    let refused = |why: &str| Err(format!("redirect_uri {} {why}", shown(redirect)));
+    let refused = |why: &str| Err(format!("redirect_uri {} {why}", excerpt(redirect)));
     if redirect.len() > 2048 || redirect.contains('*') {
         return refused("must be a whole URL without wildcards");
     }
-    // A header has no others, and browsers disagree about what they become.
+    // A header cannot have other characters, and browsers differ in how they escape them.
     if redirect.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
         return refused(
             "has blanks, backslashes or characters beyond ASCII: escape them, and write the host in Punycode",
         );
     }
     let Ok(url) = Url::parse(redirect) else {
-        return refused("is no absolute URL");
+        return refused("is not an absolute URL");
     };
     if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
         return refused("must have no fragment and no user");
@@ -28,14 +28,14 @@ pub(crate) fn check(redirect: &str) -> Result<(), String> {
         "http" if is_loopback(&url) => Ok(()),
         "http" => refused("must be `https`, or `http` on the loopback interface"),
         "javascript" | "data" | "vbscript" | "file" | "about" | "blob" | "ws" | "wss" | "ftp" => {
-            refused("has a scheme that is not for this")
+            refused("has a scheme that cannot be redirected to")
         }
-        // An app of its own on a device (RFC 8252).
+        // A private scheme of a native app (RFC 8252 §7.1).
         _ => Ok(()),
     }
 }
 
-/// Whether a URL is of the machine on which it is opened.
+/// Whether the host of a URL is the loopback interface.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -45,12 +45,13 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether a redirect URI is the registered one: by its bytes; on the loopback interface with any port, because apps
-/// there take the port that is free (RFC 8252, 7.3).
+/// Whether a redirect URI matches the registered one `known`. They must be equal byte by byte; on the loopback interface the port
+/// may differ, because native apps listen on any free port (RFC 8252 §7.3).
 pub(crate) fn is_registered(known: &str, named: &str) -> bool {
     if known == named {
         return true;
     }
+    // A URL parser would drop or change such characters: the browser would get another URI than the one compared.
     if named.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
         return false;
     }
@@ -72,7 +73,7 @@ pub(crate) fn is_registered(known: &str, named: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Byte for byte; only the port of a loopback address may differ.
+    /// URIs must be equal byte by byte; only the port of a loopback address may differ.
     #[test]
     fn redirects_are_what_is_registered() {
         let known = "https://app.example/cb";

@@ -1,4 +1,4 @@
-//! Ends tokens before their time, and lists those that can be refreshed.
+//! Revokes tokens, and lists refresh tokens.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -11,17 +11,16 @@ use weir_platform_uaa_store::{IssuedTo, LONGEST_VALIDITY, RefreshToken, secrets}
 
 use crate::http::form::Form;
 use crate::http::scim::time;
-use crate::http::unread::Unread;
+use crate::http::unread::UnreadBody;
 use crate::http::{ApiError, bearer, client_auth};
 
-/// May end anybody's tokens.
+/// The scope to revoke all tokens.
 const REVOKE: &str = "tokens.revoke";
 
-/// May list anybody's tokens.
+/// The scope to list all tokens.
 const LIST: &str = "tokens.list";
 
-/// `DELETE /oauth/token/revoke/:jti`, as `cf logout` calls it: with the token itself as the bearer's, be it an access or
-/// a refresh token.
+/// `DELETE /oauth/token/revoke/:jti`. `cf logout` sends the token itself as bearer token, an access token or a refresh token.
 pub(crate) async fn one(
     State(app): State<App>,
     Path(jti): Path<String>,
@@ -29,7 +28,7 @@ pub(crate) async fn one(
 ) -> Result<StatusCode, ApiError> {
     let shown = bearer::token(&headers)?.ok_or_else(ApiError::no_token)?;
     if let Some(refresh) = app.store.refresh_token(&secrets::digest(shown)).await? {
-        // A refresh token may end itself and nothing else.
+        // A refresh token may revoke only itself.
         if refresh.jti != jti || refresh.revoked_at.is_some() {
             return Err(Flaw::Revoked.into());
         }
@@ -37,6 +36,7 @@ pub(crate) async fn one(
         return Ok(StatusCode::OK);
     }
     let (claims, _) = bearer::verify(&app, shown).await?;
+    // A token may revoke itself, whatever its scopes: `cf logout` has no others.
     if claims.jti == jti {
         end_token(&app, &claims).await?;
         return Ok(StatusCode::OK);
@@ -53,7 +53,7 @@ pub(crate) async fn one(
         app.store.end_family(&refresh.user_id, &refresh.family).await?;
         return Ok(StatusCode::OK);
     }
-    // Whose it is, only its bearer knows.
+    // Access tokens are not stored, so the owner of a `jti` is not known.
     caller.require(&[REVOKE])?;
     app.store.revoke_token(&jti, app.now() + LONGEST_VALIDITY, None).await?;
     app.revoked.catch_up().await;
@@ -108,7 +108,7 @@ pub(crate) async fn user_of_client(
     if !caller.is_user(&user) {
         caller.require(&[REVOKE])?;
     }
-    // Everybody remembers what is revoked: there is no more of it than there are users and clients.
+    // Revocations are kept by all verifiers. Those of unknown clients could be created without limit.
     if app.store.client(&client).await?.is_none() {
         return Err(super::clients::not_found(&client));
     }
@@ -125,18 +125,22 @@ pub(crate) async fn user_of_client(
     Ok(StatusCode::OK)
 }
 
-/// `POST /oauth/revoke` (RFC 7009): a client ends a token of its own. What is not its own is not ended, and not told
-/// apart from what is.
-pub(crate) async fn by_client(State(app): State<App>, headers: HeaderMap, body: Unread) -> Result<Response, ApiError> {
+/// `POST /oauth/revoke` (RFC 7009): a client revokes its own token. A token of another client is not revoked, and the answer is
+/// 200 for both, so that it does not tell whether a token exists.
+pub(crate) async fn by_client(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: UnreadBody,
+) -> Result<Response, ApiError> {
     let form = Form::posted(&headers, body).await?;
-    let asking = client_auth::client(&app, &headers, &form).await?;
+    let requester = client_auth::client(&app, &headers, &form).await?;
     let token = form.required("token")?;
     if let Some(refresh) = app.store.refresh_token(&secrets::digest(token)).await? {
-        if refresh.client_id == asking.client.id {
+        if refresh.client_id == requester.client.id {
             app.store.end_family(&refresh.user_id, &refresh.family).await?;
         }
     } else if let Ok((claims, _)) = bearer::verify(&app, token).await
-        && claims.client_id == asking.client.id
+        && claims.client_id == requester.client.id
     {
         end_token(&app, &claims).await?;
     }
@@ -181,13 +185,14 @@ fn listed(token: RefreshToken) -> Value {
     })
 }
 
-/// Ends an access token that was checked.
+/// Revokes a verified access token.
 async fn end_token(app: &App, claims: &bearer::Claims) -> Result<(), ApiError> {
     let issued_to = IssuedTo {
         user: claims.user_id.as_deref(),
         client: &claims.client_id,
     };
     app.store.revoke_token(&claims.jti, claims.exp, Some(issued_to)).await?;
+    // The caller may check the token at once, so this node must know the revocation before it answers.
     app.revoked.catch_up().await;
     Ok(())
 }

@@ -1,14 +1,12 @@
-//! `GET /weir/v1/rights[?client_id=…[&user_id=…]]`: which sources somebody may read, by their groups `logs.read.<source
-//! id>`.
+//! `GET /weir/v1/rights[?client_id=…[&user_id=…]]`: the sources that a caller may read, by groups `logs.read.<source id>`.
 //!
 //! ```text
 //! {"sources": ["3f5cbb6b-…", "web"]}
 //! ```
 //!
-//! Without parameters, the answer is for the bearer of the token that is shown. Servers of the stack, as clients with
-//! `uaa.resource`, ask for the user and the client that a token names. The answer is then what the user's groups and
-//! the client's scopes both allow, or, without `user_id`, what the client's own authorities allow. A user or client
-//! that does not exist, or is not active, may read nothing.
+//! Without parameters, the answer is for the bearer of the token. Servers of the stack, as clients with `uaa.resource`, ask for
+//! the user and the client that a token names. The answer is what both the user's groups and the client's scopes allow, or,
+//! without `user_id`, what the client's own authorities allow. An absent or inactive user may read nothing.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +21,7 @@ use weir_platform_uaa_store::scopes;
 use crate::http::form::Form;
 use crate::http::{ApiError, bearer, check};
 
-/// Longest answer (bytes, about), so that its readers take it.
+/// The approximate limit of the answer in bytes. Its readers accept 4 MiB.
 const LONGEST: usize = 3 << 20;
 
 pub(crate) async fn rights(
@@ -37,7 +35,7 @@ pub(crate) async fn rights(
             check::require_resource(&app, &headers, &Form::default()).await?;
             held_by(&app, client, user).await?
         }
-        (None, Some(_)) => return Err(ApiError::invalid_request("user_id stands beside client_id")),
+        (None, Some(_)) => return Err(ApiError::invalid_request("user_id needs client_id beside it")),
         (None, None) => {
             let claims = bearer::caller(&app, &headers).await?.claims;
             let shown: BTreeSet<String> = claims.scope.into_iter().collect();
@@ -49,7 +47,7 @@ pub(crate) async fn rights(
     let sources = scopes::sources(&held);
     if sources.iter().map(|source| source.len() + 3).sum::<usize>() > LONGEST {
         return Err(ApiError::invalid_request(
-            "There are more sources than an answer may name: whoever reads so many reads everything, with logs.admin",
+            "There are more sources than an answer can name: a reader of so many sources needs the scope logs.admin",
         ));
     }
     let mut response = Json(json!({ "sources": sources })).into_response();
@@ -59,7 +57,7 @@ pub(crate) async fn rights(
     Ok(response)
 }
 
-/// The scopes of a client, or of a user with it; none if they are not there or not active.
+/// Returns the scopes of a client, or of a user with a client; none if one of them is absent or inactive.
 async fn held_by(app: &App, client: &str, user: Option<&str>) -> Result<BTreeSet<String>, ApiError> {
     let Some(client) = app.store.client(client).await? else {
         return Ok(BTreeSet::new());
@@ -68,7 +66,7 @@ async fn held_by(app: &App, client: &str, user: Option<&str>) -> Result<BTreeSet
         return Ok(scopes::held_by_client(&client.detail.authorities));
     };
     let user = app.store.user(user).await?;
-    let Some(user) = user.filter(|user| user.active && client.takes(&user.origin)) else {
+    let Some(user) = user.filter(|user| user.active && client.accepts_origin(&user.origin)) else {
         return Ok(BTreeSet::new());
     };
     let groups = app.scopes_of(&user).await?;

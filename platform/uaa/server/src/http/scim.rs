@@ -1,4 +1,4 @@
-//! SCIM 1.0 as UAA speaks it: users and groups.
+//! Users and groups by SCIM 1.0, in the dialect of the original.
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -17,23 +17,24 @@ pub(crate) mod members;
 pub(crate) mod password;
 pub(crate) mod users;
 
-/// What every answer names.
+/// The schema that answers name.
 const SCHEMA: &str = "urn:scim:schemas:core:1.0";
 
-/// How many are listed unless asked otherwise, and at most.
+/// The resources of a page if the request names no number.
 const PAGE: i64 = 100;
+/// The most resources of a page.
 const LARGEST_PAGE: i64 = 500;
 
-/// A part of a list that is asked for.
+/// The part of a list that a request asks for.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// From 1.
+    /// The number of the first resource, from 1.
     pub(crate) start: i64,
     pub(crate) count: i64,
 }
 
 impl Page {
-    /// The longest.
+    /// The most resources of a page.
     pub(crate) const LARGEST: i64 = LARGEST_PAGE;
 
     pub(crate) fn of(query: &Form) -> Result<Self, ApiError> {
@@ -53,7 +54,7 @@ impl Page {
         self.start - 1
     }
 
-    /// The list in its envelope.
+    /// Returns the document of a page of resources.
     pub(crate) fn document(&self, resources: Vec<Value>, total: i64, schema: &str) -> Value {
         json!({
             "resources": resources,
@@ -65,7 +66,7 @@ impl Page {
     }
 }
 
-/// `attributes=id,userName`: leaves only these.
+/// Removes the members that `attributes=id,userName` of the query does not name.
 pub(crate) fn reduced(mut resource: Value, query: &Form) -> Value {
     let Some(wanted) = query.filled("attributes") else {
         return resource;
@@ -84,12 +85,12 @@ pub(crate) fn reduced(mut resource: Value, query: &Form) -> Value {
     resource
 }
 
-/// `sortBy` and `sortOrder` by the filter's own table of names.
+/// Returns the `order by` of `sortBy` and `sortOrder`. Only names of the table reach the SQL.
 pub(crate) fn order(query: &Form, attributes: &[filter::Attribute], otherwise: &str) -> Result<String, ApiError> {
     let column = match query.filled("sortBy") {
         None => otherwise,
         Some(name) => filter::column(attributes, name)
-            .ok_or_else(|| ApiError::invalid_scim(format!("Unknown attribute: {}", super::error::shown(name))))?,
+            .ok_or_else(|| ApiError::invalid_scim(format!("Unknown attribute: {}", super::error::excerpt(name))))?,
     };
     let direction = match query
         .filled("sortOrder")
@@ -104,8 +105,8 @@ pub(crate) fn order(query: &Form, attributes: &[filter::Attribute], otherwise: &
     Ok(format!("{column} {direction}"))
 }
 
-/// The version that a change is made to; `None` for any. A client that sends back what it read (uaa-cli) need not say it
-/// twice: without `If-Match` it is the version in the body's `meta`.
+/// Returns the version that a change expects; `None` for any. It is in `If-Match`, or else in `meta` of the body: uaa-cli sends
+/// back the document that it read, without a header.
 pub(crate) fn version_to_change(
     headers: &HeaderMap,
     written: Option<i64>,
@@ -118,7 +119,7 @@ pub(crate) fn version_to_change(
     }
 }
 
-/// The version that `If-Match` demands; `None` for any.
+/// Returns the version that `If-Match` demands; `None` for any.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
@@ -134,7 +135,7 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
         .map_err(|_| ApiError::invalid_scim("Invalid version in If-Match"))
 }
 
-/// A resource and its version, which `If-Match` takes, in the form of the original.
+/// Returns a resource with its version as `ETag`, in the form of the original.
 pub(crate) fn tagged(version: i64, document: Value) -> Response {
     let mut response = Json(document).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
@@ -143,7 +144,7 @@ pub(crate) fn tagged(version: i64, document: Value) -> Response {
     response
 }
 
-/// Somebody else has changed it meanwhile.
+/// The resource was changed since the client read it.
 pub(crate) fn outdated() -> ApiError {
     ApiError::new(
         http::StatusCode::PRECONDITION_FAILED,
@@ -152,14 +153,14 @@ pub(crate) fn outdated() -> ApiError {
     )
 }
 
-/// Milliseconds since 1970 as SCIM writes times.
+/// Returns a time in milliseconds since 1970 in the form of SCIM.
 pub(crate) fn time(millis: i64) -> String {
     DateTime::from_timestamp_millis(millis)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// `meta` of a resource.
+/// Returns the member `meta` of a resource.
 pub(crate) fn meta(version: i64, created: i64, modified: i64) -> Value {
     json!({"version": version, "created": time(created), "lastModified": time(modified)})
 }

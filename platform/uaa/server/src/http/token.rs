@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: every grant.
+//! `POST /oauth/token`: issues tokens, by every grant type.
 
 use std::collections::BTreeSet;
 
@@ -11,56 +11,56 @@ use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_core::issue::{Grant, new_jti};
 use weir_platform_uaa_store::{Client, User, scopes, secrets};
 
-use crate::http::client_auth::{self, Asking};
+use crate::http::client_auth::{self, RequestingClient};
 use crate::http::error::ApiError;
 use crate::http::form::Form;
-use crate::http::unread::Unread;
+use crate::http::unread::UnreadBody;
 
 mod code;
 mod jwt_bearer;
 mod password;
 mod refresh;
 
-/// What RFC 7523 calls it.
+/// The name of the JWT-bearer grant (RFC 7523 §2.1).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// What the original acts upon and this UAA does not, but for these values, and why that is so.
+/// The parameters that have an effect in the original and none here: the values that are accepted, and the reason.
 const NOT_DONE: [(&str, &[&str], &str); 4] = [
     (
         "token_format",
         &["jwt"],
         "all tokens are JWTs, which can be revoked like opaque ones",
     ),
-    ("client_assertion", &[], "clients show secrets"),
-    ("authorities", &[], "what a token says of its user comes from groups"),
+    ("client_assertion", &[], "clients authenticate with secrets"),
+    ("authorities", &[], "the authorities of a user are groups"),
     ("mfaCode", &[], "there is no second factor"),
 ];
 
-/// A request for a token, by a client that is known.
+/// A token request of a known client.
 struct Request<'r> {
     app: &'r App,
-    asking: Asking,
+    requester: RequestingClient,
     form: &'r Form,
-    /// Parameters of the query string; only `login_hint` may stand there.
+    /// The parameters of the query string, of which only `login_hint` is used.
     query: &'r Form,
 }
 
-/// A user who has shown who they are, and what may come of it.
+/// An authenticated user, with the limits of the tokens that may be issued.
 struct Login<'l> {
     user: User,
     grant_type: &'l str,
-    /// Seconds.
+    /// The time of the login, in seconds since 1970.
     auth_time: i64,
-    /// Nothing but these; what client and user may have if absent.
+    /// The scopes that the tokens may have; `None`: all that client and user may have.
     scopes: Option<BTreeSet<String>>,
-    /// When the access token ends at the latest (seconds).
+    /// The latest end of the access token, in seconds since 1970.
     access_until: Option<i64>,
-    /// When the refresh token does.
+    /// The latest end of the refresh token, in seconds since 1970.
     refresh_until: Option<i64>,
 }
 
 impl Login<'_> {
-    /// With a name and a password: all that client and user may have.
+    /// Returns a login with a password, whose tokens have no further limits.
     fn by_password(user: User, auth_time: i64) -> Self {
         Self {
             user,
@@ -77,11 +77,11 @@ pub(crate) async fn token(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     let form = Form::posted(&headers, body).await?;
     let query = Form::query(query.as_deref())?;
-    // What stands in a URL stands in logs.
+    // URLs are written to logs, so they must not contain secrets.
     for name in [
         "password",
         "client_secret",
@@ -100,7 +100,8 @@ pub(crate) async fn token(
         }
     }
     let grant_type = form.required("grant_type")?.to_owned();
-    let asking = client_auth::client(&app, &headers, &form).await?;
+    // Before the grant type is looked at: an unknown client gets `invalid_client` for every request.
+    let requester = client_auth::client(&app, &headers, &form).await?;
     let known = [
         "password",
         "refresh_token",
@@ -111,26 +112,28 @@ pub(crate) async fn token(
     if !known.contains(&grant_type.as_str()) {
         return Err(ApiError::bad_request(
             "unsupported_grant_type",
-            format!("Unsupported grant type: {}", super::error::shown(&grant_type)),
+            format!("Unsupported grant type: {}", super::error::excerpt(&grant_type)),
         ));
     }
-    if !asking.client.may(&grant_type) {
-        // RFC 6749 would have 400 `unauthorized_client`; the original says this, and the cf CLI shows its text.
+    if !requester.client.may(&grant_type) {
+        // RFC 6749 §5.2 demands 400 `unauthorized_client`. The cf CLI shows the text of the original's answer.
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "invalid_client",
             "Unauthorized grant type",
         ));
     }
-    if !asking.proved && !matches!(grant_type.as_str(), "authorization_code" | "refresh_token") {
+    // Without a secret, only a verifier of PKCE or a rotated refresh token shows that the request comes from the client.
+    if !requester.showed_secret && !matches!(grant_type.as_str(), "authorization_code" | "refresh_token") {
         return Err(ApiError::invalid_client());
     }
     let request = Request {
         app: &app,
-        asking,
+        requester,
         form: &form,
         query: &query,
     };
+    // The futures of these grants are large. Boxed, they do not enlarge the task of every other request.
     let answer = match grant_type.as_str() {
         "password" => Box::pin(request.password()).await?,
         "refresh_token" => Box::pin(request.refresh()).await?,
@@ -141,7 +144,7 @@ pub(crate) async fn token(
     Ok(uncached(answer))
 }
 
-/// A token is nothing for caches.
+/// Returns the answer with headers that forbid caches to keep it (RFC 6749 §5.1).
 fn uncached(answer: Value) -> Response {
     let mut response = Json(answer).into_response();
     let headers = response.headers_mut();
@@ -152,10 +155,10 @@ fn uncached(answer: Value) -> Response {
 
 impl Request<'_> {
     fn client(&self) -> &Client {
-        &self.asking.client
+        &self.requester.client
     }
 
-    /// The scopes asked for; none if it is left to us.
+    /// Returns the requested scopes; none if the request leaves them to the server.
     fn asked(&self) -> BTreeSet<String> {
         scopes::parse(self.form.filled("scope").unwrap_or_default())
     }
@@ -164,6 +167,7 @@ impl Request<'_> {
         let own = scopes::held_by_client(&self.client().detail.authorities);
         let asked = self.asked();
         let granted = if asked.is_empty() {
+            // `logs.read` stands for all sources, whose names would make the token longer. A request can name single ones.
             scopes::without_sources(own)
         } else {
             within(&asked, &own)?
@@ -178,14 +182,15 @@ impl Request<'_> {
             id_token: false,
             until: None,
         };
-        let second = self.app.settle(&grant, None).await?;
+        let second = self.app.store_grant(&grant, None).await?;
         Ok(self.app.access(&grant, new_jti(), second).answer(None))
     }
 
-    /// The answer for a user who is known: an access token, and a refresh token where the client may have one.
+    /// Returns the answer for an authenticated user: an access token, and a refresh token if the client may have one.
     async fn user_tokens(&self, login: &Login<'_>) -> Result<Value, ApiError> {
-        self.takes(&login.user)?;
+        self.check_user_origin(&login.user)?;
         let asked = self.asked();
+        // An assertion with few scopes must not become a token with more.
         if let Some(held) = &login.scopes {
             within(&asked, held)?;
         }
@@ -204,14 +209,15 @@ impl Request<'_> {
         let refresh = self
             .app
             .refresh_for(&grant, &secrets::random_hex::<16>(), login.refresh_until);
-        let second = self.app.settle(&grant, refresh.as_ref()).await?;
+        // No token leaves before `store_grant` has found, in its transaction, that user and client are not revoked.
+        let second = self.app.store_grant(&grant, refresh.as_ref()).await?;
         let access = self.app.access(&grant, new_jti(), second);
         Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
     }
 
-    /// Whether the client is for users of this origin.
-    fn takes(&self, user: &User) -> Result<(), ApiError> {
-        if self.client().takes(&user.origin) {
+    /// Refuses a user of an origin that may not use the client.
+    fn check_user_origin(&self, user: &User) -> Result<(), ApiError> {
+        if self.client().accepts_origin(&user.origin) {
             Ok(())
         } else {
             Err(ApiError::new(
@@ -223,8 +229,8 @@ impl Request<'_> {
     }
 }
 
-/// What a client gets for a user: what both of them may have, of that what was asked for, and of that no more than `narrow`
-/// has where it is for somebody who showed a token.
+/// Returns the scopes of a token: those that both client and user may have, of these the requested ones, and of these no more
+/// than `narrow` has if the user showed a token.
 pub(crate) async fn granted(
     app: &App,
     client: &Client,
@@ -234,6 +240,8 @@ pub(crate) async fn granted(
 ) -> Result<BTreeSet<String>, ApiError> {
     let held = held(app, client, user).await?;
     let granted: BTreeSet<String> = match narrow {
+        // A scope that the client may never ask for is a mistake of the client and an error. One that only the user lacks is
+        // left out: the answer names the scopes that were granted (RFC 6749 §3.3).
         _ if !asked.is_empty() => {
             let patterns = &client.detail.scope;
             if let Some(scope) = asked.iter().find(|scope| !scopes::may_ask(patterns, scope)) {
@@ -251,7 +259,7 @@ pub(crate) async fn granted(
     Ok(granted)
 }
 
-/// The scopes that a user has with a client.
+/// Returns the scopes that a user has with a client.
 pub(crate) async fn held(app: &App, client: &Client, user: &User) -> Result<BTreeSet<String>, ApiError> {
     let groups = app.scopes_of(user).await?;
     if !client.admits(&groups) {
@@ -267,7 +275,7 @@ fn nothing_granted() -> ApiError {
     ApiError::bad_request("invalid_scope", "The user is not allowed any of the requested scopes")
 }
 
-/// `asked`, if all of it is in `held`.
+/// Returns `asked` if `held` covers all of it.
 fn within(asked: &BTreeSet<String>, held: &BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
     match asked.iter().find(|scope| !scopes::covers(held, scope)) {
         Some(scope) => Err(invalid_scope(scope)),
@@ -280,7 +288,7 @@ fn invalid_scope(scope: &str) -> ApiError {
         "invalid_scope",
         format!(
             "{} is invalid. Please use a valid scope name in the request",
-            super::error::shown(scope)
+            super::error::excerpt(scope)
         ),
     )
 }

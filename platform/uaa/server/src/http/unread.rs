@@ -1,4 +1,4 @@
-//! Bodies that are read when their handler wants them: after it knows who asks, and no further than the route takes.
+//! Bodies that their handler reads, after it has authenticated the caller, and up to the limit of the route.
 
 use std::convert::Infallible;
 
@@ -8,20 +8,20 @@ use weir_net::read_body;
 
 use super::ApiError;
 
-/// Largest form, and largest JSON of a user, a member or a secret.
+/// The most bytes of a form, and of the JSON of a user, a member or a secret.
 pub(crate) const SMALL: usize = 64 << 10;
 
-/// Largest JSON of a client, which may have many redirect URIs.
+/// The most bytes of the JSON of a client, which may have many redirect URIs.
 pub(crate) const CLIENT: usize = 256 << 10;
 
-/// Largest JSON of a group, which may name thousands of members.
+/// The most bytes of the JSON of a group, which may name 1,000 members.
 pub(crate) const GROUP: usize = 1 << 20;
 
-/// A request's body that nobody has read yet.
+/// The body of a request that was not read yet.
 #[derive(Debug)]
-pub(crate) struct Unread(Body);
+pub(crate) struct UnreadBody(Body);
 
-impl<S: Sync> FromRequest<S> for Unread {
+impl<S: Sync> FromRequest<S> for UnreadBody {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
@@ -29,8 +29,8 @@ impl<S: Sync> FromRequest<S> for Unread {
     }
 }
 
-impl Unread {
-    /// Reads the body, of at most so many bytes.
+impl UnreadBody {
+    /// Reads the body, of at most `most` bytes.
     pub(crate) async fn within(self, most: usize) -> Result<Bytes, ApiError> {
         read_body(self.0, most).await.map_err(ApiError::from)
     }

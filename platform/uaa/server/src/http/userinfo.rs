@@ -1,4 +1,4 @@
-//! `GET /userinfo`: who the bearer is.
+//! `GET /userinfo`: the user of the token (OpenID Connect Core 5.3).
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! The library behind `weir login`, `weir user`, `weir group` and `weir client`.
+//! `weir-uaa-client`, the library of `weir login`, `weir user`, `weir group` and `weir client`.
 
 use weir_config::Secret;
 use weir_error::{Classify as _, ErrorKind};
@@ -6,7 +6,7 @@ use weir_uaa_client::{AdminError, NewClient, NewUser, Uaa as Remote};
 
 use crate::common::Uaa;
 
-/// Everything that the commands do.
+/// Each operation of the commands works, and each refusal has its kind.
 pub async fn library(uaa: &Uaa) {
     let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
     let tokens = remote.log_in("weir", "", "admin", &uaa.admin_password()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Pages, sessions, and what others try with them.
+//! Pages, sessions, and attacks on them.
 
 use crate::common::{Browser, Ground, Uaa, hidden_fields};
 
@@ -13,7 +13,7 @@ fn borrowed(fields: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The login page stands alone, works without scripts, and says what is wrong without saying too much.
+/// The login page loads nothing else and needs no scripts. Its refusal does not tell whether the name exists.
 pub async fn login_page(uaa: &Uaa) {
     uaa.add_user("lena", "pw").await;
     let mut browser = Browser::new(&uaa.client);
@@ -57,7 +57,7 @@ pub async fn login_page(uaa: &Uaa) {
         let csrf = fields(&text).into_iter().find(|(name, _)| name == "csrf").unwrap().1;
         texts.push(text.replace(name, "NAME").replace(&csrf, "CSRF"));
     }
-    assert_eq!(texts[0], texts[1], "whether a name exists is not told");
+    assert_eq!(texts[0], texts[1], "the refusal does not tell whether the name exists");
     let answer = browser.log_in("/login", " lena ", "pw").await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/"));
     let home = browser.get("/").await.text();
@@ -66,8 +66,8 @@ pub async fn login_page(uaa: &Uaa) {
     assert!(code.contains("<code class=\"code\">"), "{code}");
 }
 
-/// A form counts only from the page that we gave to this browser.
-pub async fn forms_are_our_own(uaa: &Uaa) {
+/// A form is accepted only with the CSRF token of a page that this browser got from UAA.
+pub async fn forged_forms_are_refused(uaa: &Uaa) {
     uaa.add_user("carl", "pw").await;
     let mut browser = Browser::new(&uaa.client);
     let page = browser.get("/login").await.text();
@@ -81,12 +81,12 @@ pub async fn forms_are_our_own(uaa: &Uaa) {
     assert_eq!(answer.status, 403);
     let answer = browser.post_from("/login.do", &borrowed(&form), "null").await;
     assert_eq!(answer.status, 403);
-    // Without its token, with another one.
+    // Without CSRF token, or with another one.
     let plain = [("username", "carl"), ("password", "pw")];
     assert_eq!(browser.post("/login.do", &plain).await.status, 403);
     let made_up = [("csrf", "made-up"), ("username", "carl"), ("password", "pw")];
     assert_eq!(browser.post("/login.do", &made_up).await.status, 403);
-    // In another browser: the attacker's own page for the victim.
+    // In another browser: login CSRF, with the attacker's page in the victim's browser.
     let mut victim = Browser::new(&uaa.client);
     victim.get("/login").await;
     assert_eq!(victim.post("/login.do", &borrowed(&form)).await.status, 403);
@@ -94,7 +94,7 @@ pub async fn forms_are_our_own(uaa: &Uaa) {
     assert_eq!(bare.post("/login.do", &borrowed(&form)).await.status, 403);
     assert!(!victim.cookies.contains_key("__Host-weir-session"));
     assert_eq!(browser.post("/login.do", &borrowed(&form)).await.status, 303);
-    // Logging out by a form of another site, and agreeing by one.
+    // A logout and a consent by forms of another site.
     let answer = browser.post_from("/logout.do", &[], "https://evil.example").await;
     assert_eq!(answer.status, 403);
     assert_eq!(browser.get("/").await.status, 200);
@@ -105,7 +105,7 @@ pub async fn forms_are_our_own(uaa: &Uaa) {
         )
         .await;
     assert_eq!(answer.status, 403);
-    // A token that was good before the login is none after it.
+    // The login makes a new session, so that the CSRF tokens from before are refused.
     let old = form.iter().find(|(name, _)| name == "csrf").unwrap().1.clone();
     assert_eq!(browser.post("/logout.do", &[("csrf", &old)]).await.status, 403);
     let home = browser.get("/").await.text();
@@ -113,11 +113,11 @@ pub async fn forms_are_our_own(uaa: &Uaa) {
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/login"));
 }
 
-/// A login makes a new session; it ends by itself, by logging out, and with its user.
+/// A login makes a new session. It ends after its lifetime, by a logout, and with its user.
 pub async fn sessions(uaa: &Uaa) {
     const SESSION: &str = "__Host-weir-session";
     let user = uaa.add_user("selma", "pw").await;
-    // Planted before: not taken over, and of no use to whoever planted it.
+    // Session fixation: a session cookie from before the login is not taken over, and stays without a login.
     let mut victim = Browser::new(&uaa.client);
     victim
         .cookies
@@ -129,19 +129,19 @@ pub async fn sessions(uaa: &Uaa) {
         .cookies
         .insert(SESSION.to_owned(), "planted-by-somebody-who-knows-it-well".to_owned());
     assert_eq!(attacker.get("/").await.status, 303);
-    // Each login another; the one before ends.
+    // Each login makes another session and ends the one before.
     let first = victim.cookies[SESSION].clone();
     assert_eq!(victim.log_in("/login", "selma", "pw").await.status, 303);
     assert_ne!(victim.cookies[SESSION], first);
     attacker.cookies.insert(SESSION.to_owned(), first);
     assert_eq!(attacker.get("/").await.status, 303);
-    // Logging out ends it on our side too.
+    // A logout ends the session on the server, not only the cookie.
     let copied = victim.cookies[SESSION].clone();
     assert_eq!(victim.get("/logout.do").await.status, 303);
     assert!(!victim.cookies.contains_key(SESSION));
     attacker.cookies.insert(SESSION.to_owned(), copied);
     assert_eq!(attacker.get("/").await.status, 303);
-    // Time.
+    // Its lifetime.
     victim.log_in("/login", "selma", "pw").await;
     uaa.pass(29 * 60);
     assert_eq!(victim.get("/").await.status, 200);
@@ -155,7 +155,7 @@ pub async fn sessions(uaa: &Uaa) {
         victim.get("/").await;
     }
     assert_eq!(victim.get("/").await.status, 303, "12 hours are over");
-    // The user.
+    // The user is deactivated.
     victim.log_in("/login", "selma", "pw").await;
     let root = uaa.root().await;
     let path = format!("/Users/{user}");
@@ -172,8 +172,8 @@ pub async fn sessions(uaa: &Uaa) {
     assert_eq!(victim.log_in("/login", "selma", "pw").await.status, 401);
 }
 
-/// Neither logging in nor logging out leads to another site, unless a client has registered it.
-pub async fn nothing_leads_away(uaa: &Uaa) {
+/// Neither login nor logout redirects to another site, unless a client has registered the address.
+pub async fn no_open_redirects(uaa: &Uaa) {
     uaa.add_user("nele", "pw").await;
     for target in [
         "https://evil.example/",
@@ -208,9 +208,9 @@ pub async fn nothing_leads_away(uaa: &Uaa) {
     );
 }
 
-/// Under a name of its own it is never asked without TLS again. Under `localhost` or an address that is somebody else's
-/// business.
-pub async fn never_without_tls(ground: &Ground) {
+/// Under a host name, responses have `Strict-Transport-Security`. Under `localhost` or an IP address they do not, because the
+/// header would bind the other servers of that host as well.
+pub async fn strict_transport_security(ground: &Ground) {
     let uaa = ground
         .uaa_with(|raw| raw.external_url = "https://uaa.example.com".to_owned())
         .await;

@@ -1,4 +1,4 @@
-//! `/oauth/clients`
+//! Clients: `/oauth/clients`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::common::{Uaa, query, texts};
 
 const REDIRECT: &str = "https://app.example/cb";
 
-/// A client's life, and what makes no sense.
+/// A client is created, read, changed and deleted; invalid clients are refused.
 pub async fn administration(uaa: &Uaa) {
     let root = uaa.root().await;
     let post = |body: Value| {
@@ -143,7 +143,7 @@ pub async fn administration(uaa: &Uaa) {
     uaa.check(&token).await.refused(400, "invalid_token");
 }
 
-/// A secret is replaced at once, or beside the old one while programs change over.
+/// A secret is replaced, or a second one is added and the old one deleted later.
 pub async fn secrets(uaa: &Uaa) {
     uaa.add_client(json!({
         "client_id": "changing", "client_secret": "one", "authorized_grant_types": ["client_credentials"],
@@ -177,7 +177,7 @@ pub async fn secrets(uaa: &Uaa) {
         .as_str()
         .unwrap()
         .to_owned();
-    // As itself, with the old one.
+    // By the client itself, which shows its old secret.
     put(token.clone(), json!({"oldSecret": "one", "secret": "four"}))
         .await
         .refused(400, "invalid_client");
@@ -192,8 +192,8 @@ pub async fn secrets(uaa: &Uaa) {
     put(root, json!({"secret": ""})).await.refused(400, "invalid_client");
 }
 
-/// Whoever may make clients makes none that may more than their own client, whatever they call it.
-pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
+/// A caller with `clients.write` cannot create or change a client to have more rights than the caller's own client.
+pub async fn no_privilege_escalation(uaa: &Uaa) {
     uaa.add_client(json!({
         "client_id": "maker", "client_secret": "x", "authorized_grant_types": ["client_credentials"],
         "authorities": ["clients.write", "logs.admin"], "scope": ["openid", "maker.own"],
@@ -212,7 +212,7 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
         async move { uaa.client.post("/oauth/clients").bearer(token).json(&body).send().await }
     };
     let own = || json!(["client_credentials"]);
-    // The name of what is made opens nothing.
+    // The id of a new client gives it no scopes: `uaa` is reserved, and only the caller's id counts as the prefix of a scope.
     uaa.client
         .post("/oauth/clients")
         .bearer(&uaa.root().await)
@@ -232,7 +232,7 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
         post(id, own(), "uaa.none", scope).await.refused(403, "invalid_client");
         post(id, own(), scope, "uaa.none").await.refused(403, "invalid_client");
     }
-    // Nor does what the caller's own tokens have: an authority asks nobody.
+    // The caller's own authorities cannot be passed on: a client uses an authority without any user's consent.
     for authority in ["logs.admin", "clients.write", "maker.own", "made-1.read"] {
         post("made-1", own(), "uaa.none", authority)
             .await
@@ -246,7 +246,7 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
         .refused(403, "invalid_client");
     post("made-1", own(), "openid", "uaa.resource").await.expect(201);
     post("made-2", own(), "maker.whatever", "uaa.none").await.expect(201);
-    // Nor does an update.
+    // An update is checked as well.
     for (scope, authority) in [
         ("openid", "uaa.admin"),
         ("uaa.admin", "uaa.none"),
@@ -265,8 +265,8 @@ pub async fn nobody_gives_more_than_they_have(uaa: &Uaa) {
     }
 }
 
-/// Clients whose users log in may refresh, as in the original.
-pub async fn grants_that_come_together(uaa: &Uaa) {
+/// A client with the grant `authorization_code` or `password` also gets `refresh_token`, as in the original.
+pub async fn login_grants_include_refresh(uaa: &Uaa) {
     let root = uaa.root().await;
     for (id, grant, refreshes) in [
         ("together-1", "password", true),
@@ -295,8 +295,8 @@ pub async fn grants_that_come_together(uaa: &Uaa) {
     }
 }
 
-/// A redirect URI that was registered before it was refused is no reason to fail.
-pub async fn an_old_redirect(uaa: &Uaa) {
+/// A redirect URI that was registered before such URIs were refused leads to a refusal, not to an internal error.
+pub async fn an_old_redirect_uri_is_refused(uaa: &Uaa) {
     uaa.add_client(json!({
         "client_id": "old-redirect", "client_secret": "x", "authorized_grant_types": ["authorization_code"],
         "redirect_uri": ["https://old.example/REPLACED"],
@@ -310,8 +310,8 @@ pub async fn an_old_redirect(uaa: &Uaa) {
     }
 }
 
-/// A change of some of a client leaves the rest of it as it is, as the original does; what is to go is said.
-pub async fn what_is_not_sent_stays(uaa: &Uaa) {
+/// A change of some members of a client keeps the others, as in the original. A member is removed only explicitly.
+pub async fn partial_changes_keep_the_rest(uaa: &Uaa) {
     let root = uaa.root().await;
     let whole = json!({
         "client_id": "whole", "client_secret": "one", "secondary_client_secret": "two", "name": "Whole",
@@ -345,7 +345,7 @@ pub async fn what_is_not_sent_stays(uaa: &Uaa) {
                 .await
         }
     };
-    // Each member by itself, as uaa-cli sends one; what it says of the others is nothing, `null` or an empty list.
+    // Each member alone, as uaa-cli sends it: the others are absent, `null` or empty lists.
     for (name, value) in [
         (
             "authorities",
@@ -385,11 +385,11 @@ pub async fn what_is_not_sent_stays(uaa: &Uaa) {
         let grant = [("grant_type", "client_credentials")];
         assert_eq!(uaa.token_as("whole", secret, &grant).await.ok()["expires_in"], 60);
     }
-    // What a client reads and writes back changes nothing.
+    // A client that is written back as it was read does not change.
     let mut after = put(before.clone()).await.ok();
     after["lastModified"] = before["lastModified"].clone();
     assert_eq!(after, before);
-    // What is to go is said: `null`, `false`, or no scope that is agreed to.
+    // The explicit removals: `null`, `false`, or an empty list of scopes that need no consent.
     let gone = json!({
         "name": null, "allowedproviders": null, "allowpublic": false, "required_user_groups": null,
         "signup_redirect_url": null, "autoapprove": [],
@@ -407,7 +407,7 @@ pub async fn what_is_not_sent_stays(uaa: &Uaa) {
         (&false.into(), &json!([]), &json!([]))
     );
     assert_eq!(put(json!({"autoapprove": "true"})).await.ok()["autoapprove"], true);
-    // Two who change different members at a time do not undo each other.
+    // Two concurrent changes of different members are both kept.
     let named = (0..8).map(|number| put(json!({ format!("note-{number}"): number })));
     for answer in futures::future::join_all(named).await {
         answer.ok();
@@ -418,8 +418,8 @@ pub async fn what_is_not_sent_stays(uaa: &Uaa) {
     }
 }
 
-/// What is sent is done or refused; what there is not says so.
-pub async fn nothing_is_passed_over(uaa: &Uaa) {
+/// A value or endpoint that is not supported is refused, never ignored.
+pub async fn unsupported_values_are_refused(uaa: &Uaa) {
     let root = uaa.root().await;
     uaa.add_client(json!({
         "client_id": "strict", "client_secret": "x", "authorized_grant_types": ["client_credentials"], "name": "Strict",
@@ -501,7 +501,7 @@ pub async fn nothing_is_passed_over(uaa: &Uaa) {
             .await
             .refused(400, "invalid_client");
     }
-    // uaac asks for this after each change.
+    // uaac requests this after each change.
     let meta = uaa
         .client
         .get("/oauth/clients/strict/meta")
@@ -527,7 +527,7 @@ pub async fn nothing_is_passed_over(uaa: &Uaa) {
         .send()
         .await
         .refused(400, "invalid_scim_resource");
-    // What is meant for another zone is not done in this one.
+    // A request for another identity zone is refused, not done in this one.
     for (header, zone) in [("x-identity-zone-id", "other"), ("x-identity-zone-subdomain", "other")] {
         let request = uaa
             .client
@@ -544,7 +544,7 @@ pub async fn nothing_is_passed_over(uaa: &Uaa) {
     here.header("x-identity-zone-subdomain", "").send().await.ok();
 }
 
-/// A client for the members of some groups is for nobody else, by whatever grant.
+/// A client with `required_user_groups` gives tokens only to members of these groups, by every grant.
 pub async fn required_groups(uaa: &Uaa) {
     let user = uaa.add_user("rainer", "pw").await;
     uaa.add_client(json!({

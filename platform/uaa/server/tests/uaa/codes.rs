@@ -1,4 +1,4 @@
-//! Authorization codes: browsers and the cf CLI ask, people agree, clients redeem.
+//! Authorization codes: requests of browsers and the cf CLI, consent, and the exchange for tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,12 +13,12 @@ pub mod redirects;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
-/// The S256 challenge of a verifier.
+/// Returns the S256 challenge of a verifier (RFC 7636).
 pub fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()))
 }
 
-/// A client with a secret that may ask for codes.
+/// Creates a client with a secret and the grant `authorization_code`.
 async fn web_client(uaa: &Uaa, id: &str, auto_approve: bool) -> String {
     let redirect = format!("https://{id}.example/cb");
     uaa.add_client(json!({
@@ -34,7 +34,7 @@ async fn web_client(uaa: &Uaa, id: &str, auto_approve: bool) -> String {
     redirect
 }
 
-/// The parameters of a request for a code.
+/// Returns the parameters of a request for a code.
 fn request<'r>(client: &'r str, redirect: &'r str, more: &[(&'r str, &'r str)]) -> Vec<(&'r str, &'r str)> {
     let mut fields = vec![
         ("response_type", "code"),
@@ -49,7 +49,7 @@ fn path(fields: &[(&str, &str)]) -> String {
     format!("/oauth/authorize?{}", query(fields))
 }
 
-/// A browser in which somebody is logged in.
+/// Returns a browser with a new user who is logged in.
 async fn logged_in(uaa: &Uaa, user: &str) -> Browser {
     let mut browser = Browser::new(&uaa.client);
     let answer = browser.log_in("/login", user, "pw").await;
@@ -57,7 +57,7 @@ async fn logged_in(uaa: &Uaa, user: &str) -> Browser {
     browser
 }
 
-/// The code of an answer that leads to the client.
+/// Returns the code of a redirect to the client.
 #[track_caller]
 fn code_of(answer: &Answer, redirect: &str) -> String {
     assert_eq!(answer.status, 302, "{}", answer.text());
@@ -68,7 +68,7 @@ fn code_of(answer: &Answer, redirect: &str) -> String {
     parameter(location, "code").unwrap_or_else(|| panic!("no code: {location}"))
 }
 
-/// The error of an answer that leads to the client.
+/// Returns the error of a redirect to the client.
 #[track_caller]
 fn error_of(answer: &Answer, redirect: &str) -> String {
     assert_eq!(answer.status, 302, "{}", answer.text());
@@ -83,7 +83,7 @@ async fn redeem(uaa: &Uaa, client: &str, secret: &str, more: &[(&str, &str)]) ->
     uaa.token_as(client, secret, &fields).await
 }
 
-/// The whole of it: login, question, answer, code, tokens; the second time nothing is asked.
+/// The whole flow: login, consent, code, tokens. The second time no consent is asked for.
 pub async fn code_flow_with_consent(uaa: &Uaa) {
     let user = uaa.add_user("clara", "pw").await;
     let redirect = web_client(uaa, "consent", false).await;
@@ -117,7 +117,7 @@ pub async fn code_flow_with_consent(uaa: &Uaa) {
         "{text}"
     );
     assert!(text.contains("See your apps, spaces and organisations"));
-    // Yes to some, no to one.
+    // Consent to all scopes but one.
     let mut form = hidden_fields(&text);
     let mut say = |name: &str, value: &str| form.push((name.to_owned(), value.to_owned()));
     say("scope.openid", "on");
@@ -162,7 +162,7 @@ pub async fn code_flow_with_consent(uaa: &Uaa) {
     let renewed = uaa.token_as("consent", "web secret", &refresh).await.ok();
     assert_eq!(renewed["scope"], body["scope"]);
 
-    // What was agreed to is not asked again; what was denied is.
+    // Only the denied scope is asked for again.
     let agreed = [("scope", "openid cloud_controller.read"), ("state", "2")];
     let answer = browser.get(&path(&request("consent", &redirect, &agreed))).await;
     code_of(&answer, &redirect);
@@ -187,7 +187,7 @@ pub async fn code_flow_with_consent(uaa: &Uaa) {
         (status("openid").as_str(), status("profile").as_str()),
         ("APPROVED", "DENIED")
     );
-    // No to everything.
+    // Consent to no scope.
     let page = browser.get(&path(&fields)).await.text();
     let mut form = hidden_fields(&page);
     form.push(("user_oauth_approval".to_owned(), "false".to_owned()));
@@ -199,7 +199,7 @@ pub async fn code_flow_with_consent(uaa: &Uaa) {
     assert_eq!(error_of(&answer, &redirect), "access_denied");
 }
 
-/// `cf ssh-code`: a token in the place of a session, a client that needs no agreement, its only redirect.
+/// `cf ssh-code`: a request with an access token instead of a session, for a client that needs no consent.
 pub async fn the_ssh_client(uaa: &Uaa) {
     uaa.add_user("sasha", "pw").await;
     let body = uaa.login("sasha", "pw").await.ok();
@@ -219,7 +219,7 @@ pub async fn the_ssh_client(uaa: &Uaa) {
         ["cloud_controller.read", "cloud_controller.write", "openid"]
     );
     assert!(body["refresh_token"].is_null(), "the client has no such grant");
-    // A token for little gives no code for more.
+    // A token with few scopes gives no code for more.
     let narrow = [
         ("grant_type", "password"),
         ("username", "sasha"),
@@ -236,7 +236,7 @@ pub async fn the_ssh_client(uaa: &Uaa) {
     let code = code_of(&answer, &format!("{}/login", uaa.url));
     let body = redeem(uaa, "ssh-proxy", &secret, &[("code", &code)]).await.ok();
     assert_eq!(body["scope"], "openid");
-    // Without `uaa.user`, with a client's token, with a bad one.
+    // A token without `uaa.user`, a client's token, and an invalid one are refused.
     let plain = [
         ("grant_type", "password"),
         ("username", "sasha"),
@@ -265,8 +265,9 @@ pub async fn the_ssh_client(uaa: &Uaa) {
         .refused(401, "invalid_token");
 }
 
-/// A code that is shown again ends what was issued for it; one of another client, or a late one, is none.
-pub async fn codes_are_good_once(uaa: &Uaa) {
+/// A second use of a code revokes the tokens of the first (RFC 6749, 4.1.2). A code of another client, or an expired one, is
+/// refused.
+pub async fn codes_work_once(uaa: &Uaa) {
     uaa.add_user("otto", "pw").await;
     let redirect = web_client(uaa, "once", true).await;
     web_client(uaa, "thief", true).await;
@@ -284,7 +285,7 @@ pub async fn codes_are_good_once(uaa: &Uaa) {
         .await
         .refused(400, "invalid_grant");
     uaa.check(access).await.refused(400, "invalid_token");
-    // However often it is shown, everybody is told once.
+    // Further uses make no further revocations.
     let told = async || {
         let secret = uaa.secret("doppler");
         let feed = uaa.client.get("/weir/v1/revocations").basic("doppler", &secret);
@@ -302,7 +303,7 @@ pub async fn codes_are_good_once(uaa: &Uaa) {
     uaa.token_as("once", "web secret", &refresh)
         .await
         .refused(401, "invalid_token");
-    // Two at the same moment: one gets tokens, which do not last.
+    // Of two concurrent uses, one gets tokens, and these are revoked.
     let code = code_of(&browser.get(&asked).await, &redirect);
     let shown = [("code", code.as_str()), ("redirect_uri", redirect.as_str())];
     let (one, two) = tokio::join!(
@@ -317,7 +318,7 @@ pub async fn codes_are_good_once(uaa: &Uaa) {
     uaa.check(good[0].json()["access_token"].as_str().unwrap())
         .await
         .refused(400, "invalid_token");
-    // A wrong redirect spoils it.
+    // A wrong redirect URI makes the code invalid.
     let code = code_of(&browser.get(&asked).await, &redirect);
     let wrong = [("code", code.as_str()), ("redirect_uri", "https://thief.example/cb")];
     redeem(uaa, "once", "web secret", &wrong)
@@ -327,12 +328,12 @@ pub async fn codes_are_good_once(uaa: &Uaa) {
     redeem(uaa, "once", "web secret", &right)
         .await
         .refused(400, "invalid_grant");
-    // Named in the request, it must be named again.
+    // A redirect URI of the request must be repeated (RFC 6749, 4.1.3).
     let code = code_of(&browser.get(&asked).await, &redirect);
     redeem(uaa, "once", "web secret", &[("code", &code)])
         .await
         .refused(400, "invalid_grant");
-    // Too late.
+    // Expired.
     let code = code_of(&browser.get(&asked).await, &redirect);
     uaa.pass(121);
     let right = [("code", code.as_str()), ("redirect_uri", redirect.as_str())];

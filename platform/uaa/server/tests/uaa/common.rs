@@ -1,4 +1,4 @@
-//! A UAA of its own for each test, on each kind of database, and a client that follows nothing and hides nothing.
+//! UAAs for tests, on each kind of database, and an HTTPS client that follows no redirects and keeps no cookies.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub struct Uaa {
     running: tokio::task::JoinHandle<()>,
 }
 
-/// The configuration of a test: quick hashes, one file for everything.
+/// Returns the configuration of a test, with cheap hashes and all files in one folder.
 pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     let authority = Authority::open_or_create(&folder.join("tls")).unwrap();
     let identity = authority.issue("uaa", &[]).unwrap();
@@ -62,13 +62,13 @@ pub fn config(folder: &Path, database: &DatabaseUrl) -> RawConfig {
     raw
 }
 
-/// The address with what is secret in it: there is nothing secret in a test's.
+/// Returns the address with its password, which is no secret in a test.
 fn reveal(database: &DatabaseUrl) -> String {
     database.reveal_for_tests()
 }
 
 impl Uaa {
-    /// One on a database, with something changed. Its time stands still until it is moved.
+    /// Starts a UAA on a database, with a changed configuration. Its clock stands still until [`Uaa::pass`].
     pub async fn on(folder: tempfile::TempDir, database: DatabaseUrl, change: impl FnOnce(&mut RawConfig)) -> Self {
         let raw = config(folder.path(), &database);
         Self::launch(folder, database, raw, change, clock::now_nanos()).await
@@ -107,19 +107,19 @@ impl Uaa {
         }
     }
 
-    /// Changes its database behind its back.
+    /// Runs SQL on the database, past the UAA.
     pub async fn sql(&self, text: &'static str) {
         let database = weir_db::Database::open(&self.database).await.unwrap();
         database.execute(weir_db::sql(text)).await.unwrap();
         database.close().await;
     }
 
-    /// Another node of the same UAA: the same database and files, an address of its own behind the same name.
+    /// Starts another node of this UAA, with its database, files and external URL, at another address.
     pub async fn another_node(&self) -> Self {
         self.another_node_with(|_| {}).await
     }
 
-    /// Another node with something changed.
+    /// Starts another node of this UAA with a changed configuration.
     pub async fn another_node_with(&self, change: impl FnOnce(&mut RawConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut raw = config(folder.path(), &self.database);
@@ -131,12 +131,12 @@ impl Uaa {
         Self::launch(folder, self.database.clone(), raw, change, now).await
     }
 
-    /// Moves its clock forward.
+    /// Moves the clock of the UAA forward.
     pub fn pass(&self, seconds: u64) {
         self.hands.advance(Duration::from_secs(seconds));
     }
 
-    /// Stops in order; what it kept stays.
+    /// Stops the UAA in order. Returns its folder and database.
     pub async fn stop(self) -> (tempfile::TempDir, DatabaseUrl) {
         self.trigger.fire();
         self.running.await.unwrap();
@@ -144,7 +144,7 @@ impl Uaa {
         (self.folder, self.database)
     }
 
-    /// Stops, and starts again on what it kept.
+    /// Stops the UAA, and starts it with its folder and database and a changed configuration.
     pub async fn restart(self, change: impl FnOnce(&mut RawConfig)) -> Self {
         let (folder, database) = self.stop().await;
         Self::on(folder, database, change).await
@@ -167,7 +167,7 @@ impl Uaa {
         secrets[client].clone()
     }
 
-    /// `POST /oauth/token` as a client.
+    /// Sends `POST /oauth/token` as a client.
     pub async fn token_as(&self, client: &str, secret: &str, fields: &[(&str, &str)]) -> Answer {
         self.client
             .post("/oauth/token")
@@ -177,31 +177,31 @@ impl Uaa {
             .await
     }
 
-    /// The password grant, as the cf CLI asks for it.
+    /// Requests the password grant, as the cf CLI does.
     pub async fn login(&self, user: &str, password: &str) -> Answer {
         let fields = [("grant_type", "password"), ("username", user), ("password", password)];
         self.token_as("cf", "", &fields).await
     }
 
-    /// The administrator's access token.
+    /// Returns an access token of the administrator.
     pub async fn admin_token(&self) -> String {
         let answer = self.login("admin", &self.admin_password()).await;
         answer.ok()["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// A client's own token.
+    /// Returns a client's own token.
     pub async fn client_token(&self, client: &str) -> String {
         let fields = [("grant_type", "client_credentials")];
         let answer = self.token_as(client, &self.secret(client), &fields).await;
         answer.ok()["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// A token that may do everything.
+    /// Returns a token with all rights.
     pub async fn root(&self) -> String {
         self.client_token("admin").await
     }
 
-    /// Makes a user; its id.
+    /// Creates a user. Returns the id.
     pub async fn add_user(&self, name: &str, password: &str) -> String {
         let root = self.root().await;
         let body = serde_json::json!({
@@ -214,7 +214,7 @@ impl Uaa {
         answer.expect(201)["id"].as_str().unwrap().to_owned()
     }
 
-    /// Puts a user into a group, which is made if there is none.
+    /// Adds a user to a group, which is created if it does not exist.
     pub async fn add_to_group(&self, user: &str, group: &str) -> String {
         let root = self.root().await;
         let path = format!("/Groups?filter=displayName+eq+%22{group}%22");
@@ -239,7 +239,7 @@ impl Uaa {
         id
     }
 
-    /// Makes a client.
+    /// Creates a client.
     pub async fn add_client(&self, client: Value) {
         let root = self.root().await;
         self.client
@@ -251,13 +251,13 @@ impl Uaa {
             .expect(201);
     }
 
-    /// The sources that the bearer of a token may read.
+    /// Returns the sources that the bearer of a token may read.
     pub async fn reads(&self, token: &str) -> Vec<String> {
         let rights = self.client.get("/weir/v1/rights").bearer(token).send().await.ok();
         texts(&rights["sources"]).into_iter().map(str::to_owned).collect()
     }
 
-    /// What `/check_token` says.
+    /// Returns the answer of `/check_token` for a token.
     pub async fn check(&self, token: &str) -> Answer {
         let secret = self.secret("doppler");
         let request = self.client.post("/check_token").basic("doppler", &secret);
@@ -265,25 +265,25 @@ impl Uaa {
     }
 }
 
-/// Where UAAs of one kind of database are started.
+/// A database server of one kind, on which tests start UAAs.
 pub struct Ground {
     server: DatabaseServer,
 }
 
 impl Ground {
-    /// `None`, with the reason on stderr, where the server is not installed.
+    /// Starts the server. Returns `None`, with the reason on stderr, if it is not installed.
     pub async fn new(kind: Kind) -> Option<Self> {
         Some(Self {
             server: DatabaseServer::start(kind).await?,
         })
     }
 
-    /// A fresh UAA.
+    /// Starts a UAA on an empty database.
     pub async fn uaa(&self) -> Uaa {
         self.uaa_with(|_| {}).await
     }
 
-    /// Two nodes of one fresh UAA that start at the same moment.
+    /// Starts two nodes of one UAA at the same moment, on an empty database.
     pub async fn pair(&self) -> (Uaa, Uaa) {
         let database = self.server.database().await;
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -295,25 +295,25 @@ impl Ground {
         tokio::join!(Uaa::on(one, database, |_| {}), second)
     }
 
-    /// A fresh UAA with something changed.
+    /// Starts a UAA on an empty database, with a changed configuration.
     pub async fn uaa_with(&self, change: impl FnOnce(&mut RawConfig)) -> Uaa {
         Uaa::on(tempfile::tempdir().unwrap(), self.server.database().await, change).await
     }
 }
 
-/// The claims of a token, unchecked.
+/// Returns the claims of a token without verification.
 pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// The header of a token.
+/// Returns the header of a token.
 pub fn header_of(token: &str) -> Value {
     let payload = token.split('.').next().unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// A list of texts.
+/// Returns the texts of a JSON array.
 pub fn texts(value: &Value) -> Vec<&str> {
     value
         .as_array()
@@ -330,7 +330,7 @@ pub struct Client {
     tls: ClientTls,
 }
 
-/// A request that is being put together.
+/// A request under construction.
 pub struct Request {
     client: Client,
     method: Method,
@@ -339,7 +339,7 @@ pub struct Request {
     body: Bytes,
 }
 
-/// What came back.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -423,7 +423,8 @@ impl Request {
         self.try_send().await.unwrap()
     }
 
-    /// As `send`, for what may be cut off: a server need not read to its end what is too large.
+    /// Sends a request whose body may be too large. The server may close the connection before it has read all of it, which is
+    /// an `Err`.
     pub async fn try_send(self) -> Result<Answer, hyper::Error> {
         let stream = TcpStream::connect(self.client.address).await.unwrap();
         let name = server_name("localhost").unwrap();
@@ -464,20 +465,20 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// The JSON of an answer with this status.
+    /// Asserts a status. Returns the JSON of the body.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         if self.body.is_empty() { Value::Null } else { self.json() }
     }
 
-    /// The JSON of a 200.
+    /// Asserts the status 200. Returns the JSON of the body.
     #[track_caller]
     pub fn ok(&self) -> Value {
         self.expect(200)
     }
 
-    /// Demands a refusal: status, code.
+    /// Asserts a refusal with a status and an error code. Returns the JSON of the body.
     #[track_caller]
     pub fn refused(&self, status: u16, error: &str) -> Value {
         let body = self.expect(status);
@@ -487,7 +488,7 @@ impl Answer {
     }
 }
 
-/// A parameter of a URL's query.
+/// Returns a parameter of a URL's query.
 pub fn parameter(url: &str, name: &str) -> Option<String> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     form_urlencoded::parse(query.as_bytes())
@@ -495,7 +496,7 @@ pub fn parameter(url: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// A query string.
+/// Returns the query string of parameters.
 pub fn query(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)

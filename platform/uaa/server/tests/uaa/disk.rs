@@ -1,4 +1,4 @@
-//! A disk without room.
+//! A full disk.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::common::Uaa;
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// What the system says where there is none to be had.
+    /// Mounts a file system. Fails with the system's message where that is not allowed.
     fn mount(size: &str) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
@@ -23,7 +23,7 @@ impl SmallDisk {
         }
     }
 
-    /// Takes all the room that is left.
+    /// Fills the free space.
     fn fill(&self) {
         let filler = std::fs::File::create(self.filler()).unwrap();
         for size in [1 << 16, 1 << 12, 1 << 9, 1] {
@@ -50,8 +50,8 @@ impl Drop for SmallDisk {
     }
 }
 
-/// What cannot be written for want of room is refused with 503 and says so; what only reads goes on; and once there is room
-/// everything does.
+/// On a full disk, requests that write are refused with 503 and a reason, and requests that only read work. Once there is free
+/// space, all requests work.
 pub async fn full() {
     let disk = match SmallDisk::mount("8m") {
         Ok(disk) => disk,
@@ -75,7 +75,7 @@ pub async fn full() {
         });
         let answer = uaa.client.post("/Users").bearer(&root).json(&user).send().await;
         if answer.status == 201 {
-            // There was some room left within the files that are there.
+            // The database's files may have free pages for some writes.
             continue;
         }
         let said = answer.refused(503, "temporarily_unavailable");

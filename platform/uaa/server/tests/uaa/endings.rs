@@ -1,4 +1,4 @@
-//! What ends with a password, a user, a client: all of it, whatever is under way at that moment.
+//! Revocation by a change of a password, a user or a client, also of logins that run at that moment.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap().to_owned()
 }
 
-/// The ways to end everything of a user.
+/// Revokes all of a user's tokens, in one of the possible ways.
 async fn end(uaa: &Uaa, root: &str, user: &str, way: &str) {
     let path = format!("/Users/{user}");
     let request = match way {
@@ -34,8 +34,8 @@ async fn end(uaa: &Uaa, root: &str, user: &str, way: &str) {
     request.bearer(root).send().await.expect(200);
 }
 
-/// People log in, with programs and browsers, and stand in the queue for hashes while their password is changed, or they
-/// are deactivated or removed. Whatever they were given by then, and whatever they are given after, opens nothing.
+/// Users log in, with programs and browsers, and wait for hashes while their password is changed, or they are deactivated or
+/// removed. All that these logins were given before the change, or are given after it, is refused.
 pub async fn logins_in_flight(ground: &Ground) {
     let uaa = ground
         .uaa_with(|raw| {
@@ -72,7 +72,7 @@ pub async fn logins_in_flight(ground: &Ground) {
             given
         };
         let change = async {
-            // All of them are at it.
+            // All logins have begun.
             eventually_async("logins", || async { logins.load(Ordering::Relaxed) >= 8 }).await;
             end(&uaa, &root, &user, way).await;
             over.store(true, Ordering::Relaxed);
@@ -93,7 +93,7 @@ pub async fn logins_in_flight(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// What a user has that can be redeemed: a passcode, and an authorization code for the client.
+/// Returns a passcode of a user, and an authorization code for the client.
 async fn redeemables(uaa: &Uaa, name: &str) -> (String, String) {
     let mut browser = Browser::new(&uaa.client);
     assert_eq!(browser.log_in("/login", name, "pw").await.status, 303);
@@ -127,9 +127,8 @@ async fn by_passcode(uaa: &Uaa, passcode: &str) -> Answer {
     uaa.token_as("cf", "", &fields).await
 }
 
-/// Codes and passcodes are made into tokens later: they end with these. A code that is for another client, or somebody
-/// else's, does not.
-pub async fn codes_end_too(uaa: &Uaa) {
+/// Codes and passcodes are revoked with the tokens of their user and client. Those of another client or user are not.
+pub async fn codes_are_revoked_too(uaa: &Uaa) {
     uaa.add_client(json!({
         "client_id": "ending", "client_secret": "first", "scope": ["openid"], "autoapprove": true,
         "authorized_grant_types": ["authorization_code", "refresh_token"], "redirect_uri": [REDIRECT],
@@ -148,7 +147,7 @@ pub async fn codes_end_too(uaa: &Uaa) {
         redeem(uaa, &kept_code, "first").await.ok();
         by_passcode(uaa, &kept_passcode).await.ok();
     }
-    // What ends a client's tokens ends its codes, and no passcodes.
+    // A revocation of a client's tokens revokes its codes, but no passcodes, which are no client's.
     let user_of_client = format!("/oauth/token/revoke/user/{other}/client/ending");
     for path in ["/oauth/token/revoke/client/ending", &user_of_client] {
         let (passcode, code) = redeemables(uaa, "endings.other").await;
@@ -177,9 +176,9 @@ pub async fn codes_end_too(uaa: &Uaa) {
     redeem(uaa, &code, "second").await.ok();
 }
 
-/// All verifiers remember what is revoked, so that an ordinary user must not be able to fill their memory: only clients and
-/// users that exist are revoked, by names that fit, and the same again is no more.
-pub async fn nothing_to_make_everybody_remember(uaa: &Uaa) {
+/// All verifiers keep the revocations in memory, so an ordinary user must not be able to make arbitrarily many. Only existing
+/// clients and users can be revoked, by names of bounded length, and a repeated revocation makes no further entry.
+pub async fn revocations_are_bounded(uaa: &Uaa) {
     let user = uaa.add_user("remus", "pw").await;
     let token = text(&uaa.login("remus", "pw").await.ok(), "access_token");
     let root = uaa.root().await;
@@ -211,7 +210,7 @@ pub async fn nothing_to_make_everybody_remember(uaa: &Uaa) {
         .send()
         .await
         .refused(404, "scim_resource_not_found");
-    // Not even an administrator, and on no database.
+    // A long token id is refused for an administrator as well, on every database.
     uaa.client
         .delete(&format!("/oauth/token/revoke/{}", "x".repeat(256)))
         .bearer(&root)

@@ -1,4 +1,4 @@
-//! What each grant gives, and to whom.
+//! The grants of `/oauth/token`.
 
 use serde_json::json;
 
@@ -91,7 +91,7 @@ pub async fn password_grant_and_keys(ground: &Ground) {
     assert_eq!(uaa.check(&token).await.ok()["user_name"], "admin");
     uaa.login("admin", &uaa.admin_password()).await.ok();
 
-    // The secret in the file is the client's from the next start on.
+    // A changed secret in the file is the client's from the next start on.
     let path = uaa.folder.path().join("client-secrets.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let changed = text.replace(&uaa.secret("doppler"), "another-secret-for-doppler");
@@ -101,7 +101,7 @@ pub async fn password_grant_and_keys(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// A client's own token, with its secret in the header or in the form, and all the ways not to get one.
+/// A client gets its own token with its secret in the header or in the form; wrong and repeated credentials are refused.
 pub async fn client_credentials(uaa: &Uaa) {
     let secret = uaa.secret("cf_smoke_tests");
     let grant = ("grant_type", "client_credentials");
@@ -120,7 +120,7 @@ pub async fn client_credentials(uaa: &Uaa) {
         ("client_secret", secret.as_str()),
     ];
     uaa.client.post("/oauth/token").form(&fields).send().await.ok();
-    // Named twice, the same: libraries do that.
+    // The same credentials in header and form: some libraries send both.
     uaa.client
         .post("/oauth/token")
         .basic("cf_smoke_tests", &secret)
@@ -133,7 +133,7 @@ pub async fn client_credentials(uaa: &Uaa) {
         .await
         .ok();
     assert_eq!(narrow["scope"], "clients.read");
-    // Both halves encoded as in a form, as RFC 6749 has it.
+    // Id and secret form-encoded before Basic (RFC 6749, 2.3.1).
     let encoded = secret.replace('-', "%2D").replace('_', "%5F");
     uaa.token_as("cf%5Fsmoke%5Ftests", &encoded, &[grant]).await.ok();
 
@@ -184,7 +184,7 @@ pub async fn client_credentials(uaa: &Uaa) {
         .refused(400, "invalid_request");
 }
 
-/// What a user gets is what client and groups allow, of that what was asked for.
+/// The scopes of a token are those that the client allows, the user has by groups, and the request asks for.
 pub async fn scopes_and_groups(uaa: &Uaa) {
     let user = uaa.add_user("sven", "pw").await;
     let scopes = |body: &serde_json::Value| {
@@ -206,7 +206,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     uaa.add_to_group(&user, "logs.read.my-app").await;
     uaa.add_to_group(&user, "logs.read.other.app").await;
     uaa.add_to_group(&user, "some.thing").await;
-    // Sources are not in tokens, nor is what is not for this client.
+    // Neither sources nor scopes that the client does not allow are in a token.
     let more = uaa.login("sven", "pw").await.ok();
     assert_eq!(scopes(&more), expected);
     assert_eq!(
@@ -226,12 +226,12 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
         scopes(&ask("openid logs.read.my-app").await.ok()),
         ["logs.read.my-app", "openid"]
     );
-    // Allowed for the client, not for the user: left out, and refused if nothing is left.
+    // A scope that the client allows and the user does not have is left out; if none is left, the request is refused.
     assert_eq!(scopes(&ask("openid,doppler.firehose").await.ok()), ["openid"]);
     ask("doppler.firehose").await.refused(400, "invalid_scope");
     ask("some.thing").await.refused(400, "invalid_scope");
     assert!(ask("openid").await.ok()["id_token"].is_string());
-    // What is not done is not passed over.
+    // Unsupported parameters are refused, not ignored.
     for (name, value, status) in [
         ("token_format", "jwt", 200),
         ("token_format", "opaque", 400),
@@ -246,7 +246,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
         ];
         assert_eq!(uaa.token_as("cf", "", &fields).await.status, status, "{name}={value}");
     }
-    // Who asks for a source by its name has a token for that one alone, whatever is made of it.
+    // A request for one source by its name gives a token for that source alone, and so does every exchange of that token.
     let token = ask("logs.read.my-app uaa.user").await.ok();
     let text = token["access_token"].as_str().unwrap().to_owned();
     assert_eq!(texts(&claims(&text)["aud"]), ["cf", "logs.read", "uaa"]);
@@ -273,7 +273,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
         let fields = [("grant_type", exchange), ("assertion", text.as_str()), ("scope", wider)];
         uaa.token_as("cf", "", &fields).await.refused(400, "invalid_scope");
     }
-    // The other way round: of a token for all of them one for some can be made.
+    // A token for all sources can be exchanged for one for some.
     let all = ask("logs.read uaa.user").await.ok();
     let all = all["access_token"].as_str().unwrap();
     let fields = [
@@ -286,7 +286,7 @@ pub async fn scopes_and_groups(uaa: &Uaa) {
     assert_eq!(uaa.reads(all).await, ["my-app", "other.app"]);
 }
 
-/// The rights of a bearer are given to the servers of the stack and to the bearer itself.
+/// The sources that a token's bearer may read are told to resource servers and to the bearer.
 pub async fn rights(uaa: &Uaa) {
     let user = uaa.add_user("richard", "pw").await;
     uaa.add_to_group(&user, "logs.read.web").await;
@@ -332,7 +332,7 @@ pub async fn rights(uaa: &Uaa) {
         .await
         .ok();
     assert_eq!(uaa.reads(one["access_token"].as_str().unwrap()).await, ["own"]);
-    // Nobody asks about others without being a resource server.
+    // Only resource servers may ask about other tokens.
     let path = format!("/weir/v1/rights?client_id=cf&user_id={user}");
     uaa.client
         .get(&path)
@@ -353,7 +353,7 @@ pub async fn rights(uaa: &Uaa) {
         .send()
         .await
         .refused(400, "invalid_request");
-    // Who is not active reads nothing.
+    // An inactive user reads no source.
     let root = uaa.root().await;
     let patch = uaa
         .client
@@ -364,8 +364,8 @@ pub async fn rights(uaa: &Uaa) {
     assert!(ask(path).await.is_empty());
 }
 
-/// However many sources somebody may read, a token is as long as any other; unless they ask for each by its name.
-pub async fn longer_than_anybody_takes(uaa: &Uaa) {
+/// The number of sources that a user may read does not make a token longer, unless a request names each of them.
+pub async fn tokens_stay_short(uaa: &Uaa) {
     uaa.add_user("plain", "pw").await;
     let plain = uaa.login("plain", "pw").await.ok()["access_token"]
         .as_str()
@@ -413,7 +413,7 @@ pub async fn longer_than_anybody_takes(uaa: &Uaa) {
     assert!(token.len() < 32 << 10, "{}", token.len());
 }
 
-/// A token of ours that was given to one client gets another one for it, and no more: no other scopes, and no longer.
+/// A client exchanges an access token that was issued to it (RFC 7523) for another, with no more scopes and no later expiry.
 pub async fn jwt_bearer(uaa: &Uaa) {
     uaa.add_user("jana", "pw").await;
     let body = uaa.login("jana", "pw").await.ok();
@@ -450,7 +450,7 @@ pub async fn jwt_bearer(uaa: &Uaa) {
     for name in ["access_token", "id_token"] {
         exchange(text(&plain, name)).await.refused(400, "invalid_grant");
     }
-    // A small token stays small, whatever is asked for.
+    // A token with few scopes gives no token with more.
     let small = text(&password("cf", "openid uaa.user").await, "access_token");
     let same = exchange(small.clone()).await.ok();
     assert_eq!(same["scope"], "openid uaa.user");
@@ -462,7 +462,7 @@ pub async fn jwt_bearer(uaa: &Uaa) {
         ("scope", "cloud_controller.write"),
     ];
     uaa.token_as("cf", "", &asked).await.refused(400, "invalid_scope");
-    // What comes of it ends when it does: the token, its refresh token, and whatever is refreshed with that.
+    // The new token, its refresh token and all tokens refreshed with that expire no later than the assertion.
     let end = claims(&small)["exp"].clone();
     uaa.pass(900);
     let late = exchange(small.clone()).await.ok();
@@ -481,7 +481,7 @@ pub async fn jwt_bearer(uaa: &Uaa) {
     uaa.pass(300);
     renew(refresh).await.refused(401, "invalid_token");
     exchange(small).await.refused(400, "invalid_grant");
-    // What another client was given is not for this one.
+    // A token of another client is refused.
     uaa.add_client(serde_json::json!({
         "client_id": "jana-app", "client_secret": "", "authorized_grant_types": ["password"],
         "scope": ["openid", "uaa.user"],
@@ -494,7 +494,7 @@ pub async fn jwt_bearer(uaa: &Uaa) {
     let mut broken = token.clone();
     broken.replace_range(token.len() - 6..token.len() - 2, "AAAA");
     exchange(broken).await.refused(400, "invalid_grant");
-    // As the original says it, and as the cf CLI understands it.
+    // The error text of the original, on which the cf CLI relies.
     let refused = uaa
         .token_as(
             "doppler",
@@ -506,7 +506,7 @@ pub async fn jwt_bearer(uaa: &Uaa) {
     assert_eq!(refused["error_description"], "Unauthorized grant type");
 }
 
-/// A one-time code in the place of name and password: for somebody with a session, and one at a time.
+/// A passcode replaces name and password once. Its page needs a session, and each user has one passcode at a time.
 pub async fn passcodes(uaa: &Uaa) {
     uaa.add_user("petra", "pw").await;
     let mut browser = Browser::new(&uaa.client);
@@ -526,7 +526,7 @@ pub async fn passcodes(uaa: &Uaa) {
     let late = browser.passcode().await;
     uaa.pass(301);
     redeem(late).await.refused(401, "unauthorized");
-    // A token is no session: it would become tokens for another client, and for longer.
+    // An access token does not open the page: it could be turned into tokens for another client, and with a later expiry.
     uaa.client.get("/passcode").send().await.refused(401, "unauthorized");
     uaa.client
         .get("/passcode")

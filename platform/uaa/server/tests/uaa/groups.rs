@@ -1,4 +1,4 @@
-//! Groups, as the cf CLI and uaac handle them.
+//! Groups, as the cf CLI and uaac use them.
 
 use serde_json::{Value, json};
 use weir_error::{Classify as _, ErrorKind};
@@ -7,7 +7,7 @@ use weir_uaa_client::Uaa as Remote;
 use crate::common::Uaa;
 use crate::scim::find;
 
-/// A group's life.
+/// A group is created, found, changed and deleted; its members come and go.
 pub async fn groups(uaa: &Uaa) {
     let root = uaa.root().await;
     let user = uaa.add_user("gerda", "pw").await;
@@ -76,7 +76,7 @@ pub async fn groups(uaa: &Uaa) {
             .expect(201),
         again
     );
-    // Who came and went since it was read is not undone: it has had a version for each.
+    // Each change of members makes a new version, so that a write of an older version is refused.
     let put = json!({"displayName": "my.scope", "members": []});
     for version in ["0", "1"] {
         let request = uaa.client.put(&path).bearer(&root).header("if-match", version);
@@ -84,7 +84,7 @@ pub async fn groups(uaa: &Uaa) {
         let request = uaa.client.patch(&path).bearer(&root).header("if-match", version);
         assert_eq!(request.json(&put).send().await.status, 412);
     }
-    // PUT writes all of it, PATCH a part.
+    // PUT replaces all members, PATCH some.
     let written = uaa
         .client
         .put(&path)
@@ -149,7 +149,7 @@ pub async fn groups(uaa: &Uaa) {
         .send()
         .await
         .refused(400, "invalid_scim_resource");
-    // Nor can it be called something else, by either method; its description may change.
+    // A group cannot be renamed, by PUT or PATCH; its description can be changed.
     for (method, name, status) in [
         ("PUT", "closedid", 400),
         ("PATCH", "OpenID", 400),
@@ -160,7 +160,7 @@ pub async fn groups(uaa: &Uaa) {
         let request = uaa.client.request(method.parse().unwrap(), &openid).bearer(&root);
         request.header("if-match", "*").json(&body).send().await.expect(status);
     }
-    // One that was called something else, when that was possible, gets its name back and no other.
+    // A group of the platform that was renamed, when that was possible, can only get its old name back.
     uaa.sql("update uaa_groups set display_name = 'OpenID' where display_name = 'openid'")
         .await;
     for (name, status) in [("closedid", 400), ("openid", 200)] {
@@ -168,7 +168,7 @@ pub async fn groups(uaa: &Uaa) {
         let body = json!({ "displayName": name });
         request.json(&body).send().await.expect(status);
     }
-    // Two operators at once, with a group that neither of them has found.
+    // Two operators create one group at the same moment.
     uaa.add_user("gustav", "pw").await;
     let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
     let tokens = remote.client_credentials("admin", &uaa.secret("admin")).await.unwrap();
@@ -191,7 +191,7 @@ pub async fn groups(uaa: &Uaa) {
         .refused(403, "insufficient_scope");
 }
 
-/// Groups in groups give what they give, and never run in circles.
+/// Members of a nested group have the scopes of the outer groups. A cycle of groups is refused.
 pub async fn nested_groups(uaa: &Uaa) {
     let root = uaa.root().await;
     let user = uaa.add_user("nina", "pw").await;
@@ -252,8 +252,8 @@ pub async fn nested_groups(uaa: &Uaa) {
     assert!(uaa.reads(body["access_token"].as_str().unwrap()).await.is_empty());
 }
 
-/// A group for the logs of one source is that source's to the letter; other names differ by more than their case.
-pub async fn names_to_the_letter(uaa: &Uaa) {
+/// The name of a group for a source's logs is compared exactly; all other group names must differ by more than letter case.
+pub async fn names_are_compared_exactly(uaa: &Uaa) {
     let root = uaa.root().await;
     let make = |name: &'static str| {
         let root = root.clone();
@@ -278,14 +278,14 @@ pub async fn names_to_the_letter(uaa: &Uaa) {
         .ok();
     assert_eq!(found["totalResults"], 0);
     let found = find(uaa, &root, "/Groups", "displayName co \"READ.letter\"").await.ok();
-    assert_eq!(found["totalResults"], 2, "who looks for a part finds both");
+    assert_eq!(found["totalResults"], 2, "`co` ignores letter case");
     make("letter.Other").await.expect(201);
     make("letter.other").await.refused(409, "scim_resource_already_exists");
     let found = find(uaa, &root, "/Groups", "displayName eq \"LETTER.OTHER\"")
         .await
         .ok();
     assert_eq!(found["totalResults"], 1);
-    // Renaming one into the other is no way round.
+    // A rename to the name of another group is refused.
     let put = json!({"displayName": "logs.read.Letter", "members": []});
     let path = format!("/Groups/{}", ours.as_str().unwrap());
     let answer = uaa
@@ -298,7 +298,7 @@ pub async fn names_to_the_letter(uaa: &Uaa) {
         .await;
     answer.refused(409, "scim_resource_already_exists");
 
-    // The library takes the group of exactly this name, or says which ones there are.
+    // The client library takes the group with exactly this name, or reports the similar ones.
     let user = uaa.add_user("levi", "pw").await;
     let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
     let tokens = remote.log_in("weir", "", "admin", &uaa.admin_password()).await.unwrap();
@@ -323,8 +323,8 @@ pub async fn names_to_the_letter(uaa: &Uaa) {
     assert!(!shown.to_string().contains("letter.Other"), "{shown}");
 }
 
-/// A change of some of a group takes nothing else of it away; what cannot be done is refused.
-pub async fn what_is_not_named_stays(uaa: &Uaa) {
+/// A change of some attributes of a group keeps the others; unsupported changes are refused.
+pub async fn partial_changes_keep_the_rest(uaa: &Uaa) {
     let root = uaa.root().await;
     let (one, two) = (uaa.add_user("grita", "pw").await, uaa.add_user("greg", "pw").await);
     let new = json!({"displayName": "whole.group", "description": "whole", "members": [{"value": one}]});
@@ -350,7 +350,7 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
         (&"whole".into(), &"whole.group".into())
     );
     assert_eq!(added["members"].as_array().unwrap().len(), 2);
-    // One that is there is the provider's from now on, if that is said, and stays so when it is not.
+    // A member's origin becomes the provider's if the request has it, and is kept if the request has none.
     let theirs = patch(json!({"members": [{"value": two, "origin": "other"}]}))
         .await
         .ok();
@@ -375,7 +375,7 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
     ] {
         patch(bad).await.refused(400, "invalid_scim_resource");
     }
-    // As uaac and uaa-cli write it back: all that was read, with one member less; the version that was read counts.
+    // As uaac and uaa-cli write a group back: all attributes as they were read; the version in the body is checked.
     let mut whole = uaa.client.get(&path).bearer(&root).send().await.ok();
     whole["zoneid"] = "uaa".into();
     let stale = json!({"version": 0});
@@ -387,7 +387,7 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
         (&written["members"], &written["description"]),
         (&whole["members"], &"new".into())
     );
-    // A removal of a version that is not there any more removes nothing.
+    // A deletion of an older version is refused.
     let request = uaa.client.delete(&path).bearer(&root).header("if-match", "0");
     request.send().await.refused(412, "scim_resource_version_conflict");
     let some = uaa
@@ -411,7 +411,7 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
         .send()
         .await
         .ok();
-    // What there is not is not taken for a group.
+    // `/Groups/External` of the original does not exist here, and is not taken for the id of a group.
     let mapped = uaa
         .client
         .post("/Groups/External")

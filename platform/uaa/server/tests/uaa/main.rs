@@ -1,4 +1,4 @@
-//! The UAA from outside, over HTTPS: the same scenarios on SQLite, PostgreSQL and MariaDB, each a test by its name.
+//! Tests of the UAA over HTTPS: each scenario is a test on SQLite, on PostgreSQL and on MariaDB.
 //!
 //! ```text
 //! cargo test -p weir-platform-uaa-server --test uaa                        all of them
@@ -6,8 +6,8 @@
 //! cargo test -p weir-platform-uaa-server --test uaa sqlite::               all scenarios on one database
 //! ```
 //!
-//! Each scenario makes what it needs under names of its own and says in its comment what must hold. A database server is
-//! started by the first test that needs it and stopped after the last (`stage`), which is why `main` is ours.
+//! Each scenario creates users, groups and clients with its own names, and its comment says what must hold. A database server
+//! is started by the first test that needs it and stopped after the last (`stage`); therefore the harness is not libtest's.
 
 #![allow(
     unreachable_pub,
@@ -50,10 +50,10 @@ use libtest_mimic::{Arguments, Trial};
 use stage::Stage;
 use weir_db::servers::Kind;
 
-/// A scenario on a UAA that others use too.
+/// A scenario on the UAA that all such scenarios share.
 type Shared = for<'u> fn(&'u Uaa) -> LocalBoxFuture<'u, ()>;
 
-/// A scenario that needs UAAs of its own.
+/// A scenario that starts its own UAAs.
 type Own = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, ()>;
 
 /// A scenario that needs no database server.
@@ -75,7 +75,7 @@ const SHARED: &[(&str, Shared)] = scenarios![
     grants::client_credentials,
     refresh::refresh,
     grants::scopes_and_groups,
-    grants::longer_than_anybody_takes,
+    grants::tokens_stay_short,
     grants::rights,
     tokens::checking,
     grants::jwt_bearer,
@@ -84,40 +84,40 @@ const SHARED: &[(&str, Shared)] = scenarios![
     tokens::discovery_and_prompts,
     codes::code_flow_with_consent,
     codes::the_ssh_client,
-    codes::codes_are_good_once,
+    codes::codes_work_once,
     codes::pkce::challenges,
     codes::pkce::public_clients,
-    codes::redirects::registered_ones_only,
+    codes::redirects::unregistered_uris_are_refused,
     codes::prompts::requests,
     codes::prompts::answers,
     browser::login_page,
-    browser::forms_are_our_own,
+    browser::forged_forms_are_refused,
     browser::sessions,
-    browser::nothing_leads_away,
+    browser::no_open_redirects,
     scim::users,
     scim::filters_and_pages,
     scim::passwords,
     groups::groups,
     groups::nested_groups,
-    groups::names_to_the_letter,
-    groups::what_is_not_named_stays,
+    groups::names_are_compared_exactly,
+    groups::partial_changes_keep_the_rest,
     scim::names_for_ids,
-    scim::what_is_not_named_stays,
-    scim::nothing_is_passed_over,
+    scim::partial_changes_keep_the_rest,
+    scim::unsupported_values_are_refused,
     scim::versions_as_tags,
     clients::administration,
     clients::secrets,
-    clients::what_is_not_sent_stays,
-    clients::nothing_is_passed_over,
+    clients::partial_changes_keep_the_rest,
+    clients::unsupported_values_are_refused,
     clients::required_groups,
-    clients::nobody_gives_more_than_they_have,
-    clients::grants_that_come_together,
-    clients::an_old_redirect,
+    clients::no_privilege_escalation,
+    clients::login_grants_include_refresh,
+    clients::an_old_redirect_uri_is_refused,
     revocation::logout,
     revocation::by_user_and_client,
     revocation::feed,
-    endings::nothing_to_make_everybody_remember,
-    endings::codes_end_too,
+    endings::revocations_are_bounded,
+    endings::codes_are_revoked_too,
     revocation::changed_groups,
     attacks::forged_tokens,
     attacks::tokens_of_other_kinds,
@@ -130,20 +130,20 @@ const OWN: &[(&str, Own)] = scenarios![
     refresh::rotated_refresh_tokens,
     times::rotated_keys,
     times::lockout,
-    times::time_passes,
+    times::tokens_expire,
     times::parameters_change,
     revocation::nodes,
     revocation::clocks_apart,
     endings::logins_in_flight,
     revocation::nodes_start_together,
     providers::logins_by_another_uaa,
-    providers::how_recent_a_login_is,
-    providers::one_that_does_not_answer,
-    browser::never_without_tls,
-    seeds::only_what_changed,
-    seeds::another_nodes_file,
+    providers::auth_time_and_max_age,
+    providers::a_provider_that_does_not_answer,
+    browser::strict_transport_security,
+    seeds::only_changed_secrets_take_effect,
+    seeds::a_missing_or_unrelated_file,
     times::short_passwords,
-    attacks::clients_that_are_not_there,
+    attacks::unknown_clients_cost_a_hash,
 ];
 
 const ALONE: &[(&str, Alone)] = alone![
@@ -156,7 +156,7 @@ const ALONE: &[(&str, Alone)] = alone![
     storm::one_client_does_not_fill_the_queue,
 ];
 
-/// The databases, and what their tests are called after.
+/// The kinds of databases, with the prefixes of their tests' names.
 const KINDS: [(Kind, &str); 3] = [
     (Kind::Sqlite, "sqlite"),
     (Kind::Postgres, "postgres"),
@@ -193,7 +193,7 @@ fn main() -> ExitCode {
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // The servers end here, also when something failed.
+    // Also after a failure: no server may outlive the tests.
     for stage in &stages {
         stage.stop();
     }

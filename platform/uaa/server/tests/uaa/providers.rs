@@ -1,4 +1,4 @@
-//! Logins by an external OpenID Connect provider: another UAA of ours.
+//! Logins by an external OpenID Connect provider, which is another UAA here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use weir_uaa_client::Uaa as Remote;
 
 use crate::common::{Browser, Ground, Uaa, claims, parameter, query};
 
-/// The path of a URL of this UAA.
+/// Returns the path of a URL below `base`.
 #[track_caller]
 fn path_at<'p>(url: &'p str, base: &str) -> &'p str {
     url.strip_prefix(base)
         .unwrap_or_else(|| panic!("{url} is not at {base}"))
 }
 
-/// A UAA, and another one that is its provider and knows `ada`.
+/// Starts a UAA, and another one that is its provider and has the user `ada`.
 async fn pair(ground: &Ground) -> (Uaa, Uaa, String) {
     let provider = ground.uaa().await;
     let ada = provider.add_user("ada", "pw").await;
@@ -65,7 +65,7 @@ async fn pair(ground: &Ground) -> (Uaa, Uaa, String) {
     (provider, uaa, ada)
 }
 
-/// Where the login page's button for the provider leads.
+/// Returns the path of the login page's button for the provider.
 fn button(page: &str) -> String {
     assert!(page.contains("Continue with The other one"), "{page}");
     let begin = page.split("href=\"/login/oidc/other").nth(1).unwrap();
@@ -73,7 +73,8 @@ fn button(page: &str) -> String {
     format!("/login/oidc/other{}", begin.replace("&amp;", "&"))
 }
 
-/// A browser goes to the provider, comes back, and is somebody here; what others make of the way back is refused.
+/// A login at the provider logs the user in here, with the groups of the provider. A callback that is replayed, of another
+/// browser or changed is refused.
 pub async fn logins_by_another_uaa(ground: &Ground) {
     let (provider, uaa, ada) = pair(ground).await;
     let admin = uaa.add_user("scaffold", "pw").await;
@@ -89,7 +90,7 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
         .ok();
     assert!(info["prompts"]["passcode"][1].as_str().unwrap().contains("/passcode"));
 
-    // There.
+    // At the provider.
     let mut here = Browser::new(&uaa.client);
     let wanted = query(&[
         ("response_type", "code"),
@@ -112,14 +113,14 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     assert_eq!(answer.status, 302, "{}", answer.text());
     let back = answer.header("location").to_owned();
 
-    // In another browser, with another state, or as somebody else's answer: nothing.
+    // A callback in another browser, with another state, or of another login is refused.
     let mut thief = Browser::new(&uaa.client);
     let answer = thief.get(path_at(&back, &uaa.url)).await;
     assert_eq!(answer.header("location"), "/login?error=late");
     let other = back.replace("state=", "state=x");
     let answer = here.get(path_at(&other, &uaa.url)).await;
     assert_eq!(answer.header("location"), "/login?error=late");
-    // The browser that began is led back, once.
+    // The callback works once, in the browser that began the login.
     let answer = here.get(path_at(&back, &uaa.url)).await;
     assert!(answer.header("location").starts_with("/oauth/authorize?"), "{answer:?}");
     let answer = here.get(path_at(&back, &uaa.url)).await;
@@ -148,14 +149,14 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
         let (answer, _) = again(change).await;
         let location = answer.header("location");
         assert!(location.starts_with("/login?error=provider&"), "{change}: {location}");
-        // Whoever tries again gets to where they wanted.
+        // A second try is redirected to the page that the first one asked for.
         assert_eq!(
             parameter(location, "continue"),
             parameter(&login, "continue"),
             "{change}"
         );
     }
-    // Back.
+    // After the callback.
     let (answer, mut here) = again("").await;
     assert_eq!(answer.status, 303);
     let target = answer.header("location").to_owned();
@@ -176,19 +177,19 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     assert_ne!(token["user_id"], ada.as_str());
     assert_eq!(uaa.reads(body["access_token"].as_str().unwrap()).await, ["theirs"]);
     let first = token["user_id"].clone();
-    // A name that differs by its case is another group, and there is none.
+    // A name that differs by letter case is another group, which does not exist.
     let own = uaa.root().await;
     let shown = || async {
         let path = format!("/Users/{}", first.as_str().unwrap());
         uaa.client.get(&path).bearer(&own).send().await.ok()["groups"].to_string()
     };
     assert!(shown().await.contains("logs.read.theirs") && !shown().await.contains("scim.write"));
-    // What an operator gives, by the command line or otherwise, is not the provider's to take.
+    // A membership that an operator added is not removed by the provider's groups.
     let remote = Remote::new(&uaa.url, Some(&uaa.ca)).unwrap();
     let tokens = remote.client_credentials("admin", &uaa.secret("admin")).await.unwrap();
     let operator = remote.with_token(&tokens.access_token);
     operator.ensure_member("logs.read.kept", "ada").await.unwrap();
-    // The same person the next time; who is in no group there is in none here.
+    // The next login is that of the same user. Without groups at the provider, it has none of them here.
     let root = provider.root().await;
     let group = provider
         .add_to_group(&provider.add_user("else", "pw").await, "staff.readers")
@@ -212,7 +213,7 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
         (&first, &"logs.read openid".into())
     );
     assert_eq!(uaa.reads(body["access_token"].as_str().unwrap()).await, ["kept"]);
-    // Not even if the provider had given it first.
+    // The same for a membership that the provider added first and an operator added as well.
     provider.add_to_group(&ada, "staff.readers").await;
     again("").await;
     assert!(shown().await.contains("logs.read.theirs"));
@@ -220,10 +221,10 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     leaves().await;
     again("").await;
     assert!(shown().await.contains("logs.read.theirs"));
-    // Our own password login knows nothing of them.
+    // Such a user has no password here.
     uaa.login("ada", "pw").await.refused(401, "unauthorized");
 
-    // An id token from there as an assertion.
+    // The provider's ID token as an assertion (RFC 7523).
     let jwt_bearer = "urn:ietf:params:oauth:grant-type:jwt-bearer";
     provider
         .add_client(json!({
@@ -273,11 +274,11 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     let body = exchange(relying["id_token"].as_str().unwrap().to_owned()).await.ok();
     let token = claims(body["access_token"].as_str().unwrap());
     assert_eq!((&token["user_id"], &token["origin"]), (&first, &"other".into()));
-    // An id token is the proof of a login: what comes of it lasts as long as a session would.
+    // An ID token proves a login, so its tokens expire as those of a login do, not with the ID token.
     let refresh = claims(body["refresh_token"].as_str().unwrap());
     let lasts = refresh["exp"].as_i64().unwrap() - refresh["iat"].as_i64().unwrap();
     assert_eq!(lasts, 12 * 3600);
-    // It says something of groups only if it is younger than the last login, and speaks of them.
+    // Groups are taken from an ID token only if it is newer than the last login and has the claim.
     operator.remove_member("logs.read.theirs", "ada").await.unwrap();
     let id_token = async |scope: &'static str| {
         let fields = [fields[0], fields[1], fields[2], ("scope", scope)];
@@ -307,8 +308,8 @@ pub async fn logins_by_another_uaa(ground: &Ground) {
     provider.stop().await;
 }
 
-/// When somebody logged in is when they did so at the provider; a client that wants it recent gets it recent.
-pub async fn how_recent_a_login_is(ground: &Ground) {
+/// `auth_time` is the time of the login at the provider, and `max_age` is checked against it.
+pub async fn auth_time_and_max_age(ground: &Ground) {
     let (provider, uaa, _) = pair(ground).await;
     let pass = |seconds: u64| {
         provider.pass(seconds);
@@ -322,7 +323,7 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
         fields.extend(more);
         format!("/oauth/authorize?{}", query(&fields))
     };
-    // With the session there: that login counts, not this moment.
+    // With a session at the provider, the time of that login counts, not the time of the callback.
     let mut here = Browser::new(&uaa.client);
     let login = here.get(&asked(&[])).await.header("location").to_owned();
     let page = here.get(&login).await.text();
@@ -345,7 +346,7 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
     let token = claims(body["access_token"].as_str().unwrap());
     let age = token["iat"].as_i64().unwrap() - token["auth_time"].as_i64().unwrap();
     assert!((1000..1060).contains(&age), "{age}");
-    // A client that wants it recent.
+    // A request with `max_age`.
     for (more, name, value) in [
         (("max_age", "100"), "max_age", "100"),
         (("max_age", "0"), "max_age", "0"),
@@ -354,11 +355,11 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
         let answer = here.get(&asked(&[more])).await;
         let login = answer.header("location").to_owned();
         assert!(login.starts_with("/login?"), "{more:?} {login}");
-        // A wrong password at our own form changes nothing of it.
+        // A wrong password in the form here does not change the required age.
         let failed = here.log_in(&login, "nobody", "wrong").await.text();
         let to = here.get(&button(&failed)).await.header("location").to_owned();
         assert_eq!(parameter(&to, name).as_deref(), Some(value), "{more:?} {to}");
-        // The provider asks again, and only then it leads back.
+        // The provider asks for the password again before it redirects.
         let again = there
             .get(path_at(&to, &provider.url))
             .await
@@ -378,7 +379,7 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
         assert!((0..60).contains(&age), "{more:?} {age}");
         pass(1000);
     }
-    // A provider that leads back with an old login all the same is not believed.
+    // A callback of a provider that ignored `max_age` is refused for its old login.
     let login = here
         .get(&asked(&[("prompt", "login")]))
         .await
@@ -397,7 +398,7 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
     let location = answer.header("location");
     assert!(location.starts_with("/login?error=provider&"), "{location}");
     assert_eq!(parameter(location, "prompt").as_deref(), Some("login"));
-    // What no cookie holds is refused before anybody goes there.
+    // A request that is too long for the cookie is refused before the redirect.
     let endless = format!("/oauth/authorize?client_id=app&state={}", "x".repeat(4000));
     let path = format!("/login/oidc/other?{}", query(&[("continue", &endless)]));
     let answer = here.get(&path).await;
@@ -408,8 +409,8 @@ pub async fn how_recent_a_login_is(ground: &Ground) {
     provider.stop().await;
 }
 
-/// Logins that wait for a provider share one attempt, and for a moment its failure; then it is tried again.
-pub async fn one_that_does_not_answer(ground: &Ground) {
+/// Concurrent logins share one attempt to reach the provider, and its failure for a while; then there is another attempt.
+pub async fn a_provider_that_does_not_answer(ground: &Ground) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("https://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -439,7 +440,7 @@ pub async fn one_that_does_not_answer(ground: &Ground) {
     let begin = || async { uaa.client.get("/login/oidc/silent").send().await };
     let waiting = join_all((0..8).map(|_| begin()));
     let opening = async {
-        eventually_async("somebody asks", || async { asked.load(Ordering::SeqCst) > 0 }).await;
+        eventually_async("the provider is asked", || async { asked.load(Ordering::SeqCst) > 0 }).await;
         go.send(true).unwrap();
     };
     let (answers, ()) = tokio::join!(waiting, opening);

@@ -1,8 +1,8 @@
-//! Refresh tokens, kept and rotated.
+//! Refresh tokens, with and without rotation.
 
 use crate::common::{Ground, Uaa, claims, texts};
 
-/// The same refresh token again and again, for its client only, for what was granted or less.
+/// A refresh token works several times, for its client only, with the granted scopes or fewer.
 pub async fn refresh(uaa: &Uaa) {
     uaa.add_user("rita", "rita's password").await;
     let first = uaa.login("rita", "rita's password").await.ok();
@@ -45,12 +45,12 @@ pub async fn refresh(uaa: &Uaa) {
     uaa.token_as("cf", "", &fields[..1])
         .await
         .refused(400, "invalid_request");
-    // Another login has another one.
+    // Each login has its own refresh token.
     let other = uaa.login("rita", "rita's password").await.ok();
     assert_ne!(other["refresh_token"], refresh);
 }
 
-/// With rotation each refresh gives another token, and one that was replaced ends all of its line.
+/// With rotation, each use gives a new refresh token. The use of a replaced one revokes its whole family (RFC 9700, 4.14.2).
 pub async fn rotated_refresh_tokens(ground: &Ground) {
     let uaa = ground.uaa_with(|raw| raw.tokens.rotate_refresh = true).await;
     uaa.add_user("rolf", "pw").await;
@@ -71,7 +71,7 @@ pub async fn rotated_refresh_tokens(ground: &Ground) {
     refresh(third).await.refused(401, "invalid_token");
     refresh(second).await.refused(401, "invalid_token");
     refresh(elsewhere).await.ok();
-    // Of two who come with the same token at once, one gets another; then the line ends.
+    // Of two concurrent uses of one token, one gets a new token; then the family is revoked.
     let shared = text(&uaa.login("rolf", "pw").await.ok());
     let (one, two) = tokio::join!(refresh(shared.clone()), refresh(shared));
     let good = [one.status, two.status]

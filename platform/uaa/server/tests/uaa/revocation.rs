@@ -1,4 +1,4 @@
-//! Tokens that end before their time, and who learns of it.
+//! Revocation of tokens, and the feed for verifiers.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap().to_owned()
 }
 
-/// `cf logout`: the CLI ends its refresh token with itself, then its access token.
+/// `cf logout`: the CLI revokes its refresh token, authenticated by that token, and then its access token.
 pub async fn logout(uaa: &Uaa) {
     uaa.add_user("leo", "pw").await;
     let body = uaa.login("leo", "pw").await.ok();
@@ -31,7 +31,7 @@ pub async fn logout(uaa: &Uaa) {
     uaa.check(&access).await.refused(400, "invalid_token");
     end(refresh.clone()).await.refused(401, "invalid_token");
     end(access).await.refused(401, "invalid_token");
-    // A refresh token ends nothing but itself; an access token no other but as an administrator's.
+    // A refresh token authorizes only its own revocation; an access token that of others only with an administrator's scope.
     let other = uaa.login("leo", "pw").await.ok();
     let path = format!(
         "/oauth/token/revoke/{}",
@@ -60,7 +60,7 @@ pub async fn logout(uaa: &Uaa) {
     uaa.check(&text(&other, "access_token"))
         .await
         .refused(400, "invalid_token");
-    // RFC 7009, by the client it was issued to; for another it does nothing, and says the same.
+    // RFC 7009: by the client of the token. For another client's token it does nothing and answers alike.
     let token = text(&mine, "access_token");
     let fields = [("token", token.as_str())];
     uaa.client
@@ -87,7 +87,7 @@ pub async fn logout(uaa: &Uaa) {
         .refused(401, "unauthorized");
 }
 
-/// All tokens of a user, of a client, and of a user with a client; and a list of what there is.
+/// Revocation of all tokens of a user, of a client, and of a user with a client; the list of a user's refresh tokens.
 pub async fn by_user_and_client(uaa: &Uaa) {
     let user = uaa.add_user("bert", "pw").await;
     let root = uaa.root().await;
@@ -163,7 +163,7 @@ async fn ask(uaa: &Uaa, query: &str) -> Answer {
         .await
 }
 
-/// The feed of verifiers: everything once, in order, at once for those who wait.
+/// The feed gives each revocation once, in order, and without delay to a waiting request.
 pub async fn feed(uaa: &Uaa) {
     let user = uaa.add_user("frida", "pw").await;
     let before = ask(uaa, "").await.ok();
@@ -181,12 +181,12 @@ pub async fn feed(uaa: &Uaa) {
     let entry = &page["revocations"][0];
     assert_eq!((&entry["kind"], &entry["jti"]), (&"token".into(), &jti.as_str().into()));
     assert!(entry["until"].as_i64() >= claims(&token)["exp"].as_i64());
-    // Whoever waits is told when it happens.
+    // A waiting request is answered when a revocation happens.
     let root = uaa.root().await;
     let bearer = uaa.client_token("doppler").await;
     let wait = format!("?since={}&wait=30", next + 1);
     let (page, ()) = tokio::join!(ask(uaa, &wait), async {
-        // Two requests later: by then the first one waits.
+        // After two further requests, the first one surely waits.
         uaa.reads(&bearer).await;
         uaa.reads(&bearer).await;
         let path = format!("/oauth/token/revoke/user/{user}");
@@ -202,7 +202,7 @@ pub async fn feed(uaa: &Uaa) {
     let last = page["next"].as_i64().unwrap();
     let empty = ask(uaa, &format!("?since={last}&wait=1")).await.ok();
     assert_eq!(empty, json!({"revocations": [], "next": last, "more": false}));
-    // Of a UAA that counted further: whoever reads learns that this one begins anew.
+    // A position beyond the end, as after a restored database: the answer tells the reader to begin anew.
     assert!(ask(uaa, "?since=1000000").await.ok()["next"].as_i64().unwrap() < 1_000_000);
     ask(uaa, "?since=x").await.refused(400, "invalid_request");
     uaa.client
@@ -219,7 +219,7 @@ pub async fn feed(uaa: &Uaa) {
     uaa.client.get("/weir/v1/revocations").bearer(&bearer).send().await.ok();
 }
 
-/// Who leaves a group has no token any more that says otherwise; a refresh gives what is left.
+/// When a user leaves a group, their access tokens are revoked, and a refresh gives the remaining scopes.
 pub async fn changed_groups(uaa: &Uaa) {
     let user = uaa.add_user("greta", "pw").await;
     let group = uaa.add_to_group(&user, "logs.read.left").await;
@@ -238,7 +238,7 @@ pub async fn changed_groups(uaa: &Uaa) {
     uaa.check(&text(&renewed, "access_token")).await.ok();
 }
 
-/// Two nodes on one database are one UAA: tokens, keys, sessions' tokens and revocations are everybody's.
+/// Two nodes on one database are one UAA: each accepts the tokens, keys and revocations of the other.
 pub async fn nodes(ground: &Ground) {
     let uaa = ground.uaa().await;
     let other = uaa.another_node().await;
@@ -268,7 +268,7 @@ pub async fn nodes(ground: &Ground) {
         .await
         .ok();
     check(&uaa, text(&fresh, "access_token")).await.ok();
-    // Revoked here, known there.
+    // A revocation at one node is known at the other.
     let jti = text(&claims(&token), "jti");
     uaa.client
         .delete(&format!("/oauth/token/revoke/{jti}"))
@@ -280,7 +280,7 @@ pub async fn nodes(ground: &Ground) {
         check(&other, token.clone()).await.status == 400
     })
     .await;
-    // A key that was made there is known here when it is met.
+    // A new key of one node is read by the other when a token has its id.
     let root = uaa.root().await;
     other
         .client
@@ -303,8 +303,8 @@ pub async fn nodes(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// Two nodes whose clocks are two seconds apart: what the one ahead has issued is hit by a revocation of the other, and what
-/// either issues afterwards counts at once, for everybody.
+/// Setup: two nodes whose clocks are two seconds apart. Must hold: a revocation at the slow one covers the tokens of the fast
+/// one, and tokens that either issues afterwards are valid at once, at both.
 pub async fn clocks_apart(ground: &Ground) {
     let uaa = ground.uaa().await;
     let ahead = uaa.another_node().await;
@@ -324,13 +324,13 @@ pub async fn clocks_apart(ground: &Ground) {
     let path = format!("/oauth/token/revoke/user/{user}");
     uaa.client.get(&path).bearer(&root).send().await.expect(200);
     check(&uaa, &old).await.refused(400, "invalid_token");
-    // The other node knows of it before it issues anything, however fresh it is.
+    // The other node reads a new revocation before it issues a token.
     for node in [&ahead, &uaa] {
         let fresh = text(&login(node).await.ok(), "access_token");
         for node in [&uaa, &ahead] {
             check(node, &fresh).await.ok();
         }
-        // Verifiers allow five seconds.
+        // Verifiers allow a difference of five seconds.
         let issued = claims(&fresh)["iat"].as_i64().unwrap();
         assert!((now + 3..=now + 5).contains(&issued), "{}", issued - now);
     }
@@ -342,7 +342,7 @@ pub async fn clocks_apart(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// Two nodes that start together on an empty database make one administrator, one set of clients and one key.
+/// Two nodes that start together on an empty database create one administrator, one set of clients and one key.
 pub async fn nodes_start_together(ground: &Ground) {
     let (one, two) = ground.pair().await;
     let made = [&one, &two].iter().filter(|node| node.first_start.is_some()).count();

@@ -1,4 +1,4 @@
-//! Users and groups, as the cf CLI, uaac and the Cloud Controller handle them.
+//! Users, as the cf CLI, uaac and the Cloud Controller use them.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ pub async fn find(uaa: &Uaa, token: &str, path: &str, filter: &str) -> Answer {
     uaa.client.get(&path).bearer(token).send().await
 }
 
-/// `cf create-user` and `cf delete-user`, and the rest of a user's life.
+/// A user is created and deleted, as by `cf create-user` and `cf delete-user`, and read and changed between.
 pub async fn users(uaa: &Uaa) {
     let root = uaa.root().await;
     let new = json!({
@@ -47,7 +47,7 @@ pub async fn users(uaa: &Uaa) {
         (&taken["user_id"], &taken["active"], &taken["verified"]),
         (&id.as_str().into(), &true.into(), &false.into())
     );
-    // The same name elsewhere is somebody else.
+    // One name at another origin is another user.
     let elsewhere = json!({"userName": "ursula@example.com", "origin": "ldap", "emails": [{"value": "u@example.com"}]});
     let elsewhere = post(root.clone(), elsewhere).await.expect(201);
     assert_eq!(elsewhere["origin"], "ldap");
@@ -78,7 +78,7 @@ pub async fn users(uaa: &Uaa) {
         .send()
         .await
         .refused(401, "unauthorized");
-    // One may see oneself, and nobody else.
+    // A user may read themselves only.
     let path = format!("/Users/{id}");
     let shown = uaa.client.get(&path).bearer(&user).send().await.ok();
     assert_eq!(shown["id"], id.as_str());
@@ -96,7 +96,7 @@ pub async fn users(uaa: &Uaa) {
         .await
         .refused(404, "scim_resource_not_found");
 
-    // Changes are made to a version.
+    // A change needs the version that it is based on.
     let put = |version: &'static str, body: Value| {
         let (path, root) = (path.clone(), root.clone());
         async move {
@@ -160,7 +160,7 @@ pub async fn users(uaa: &Uaa) {
     uaa.login("ursula@example.com", "pw").await.refused(401, "unauthorized");
 }
 
-/// What the cf CLI and uaac ask for, and a list in pages.
+/// The filters of the cf CLI and uaac work, and lists have pages.
 pub async fn filters_and_pages(uaa: &Uaa) {
     let root = uaa.root().await;
     for number in 0..7 {
@@ -242,7 +242,7 @@ pub async fn filters_and_pages(uaa: &Uaa) {
         .refused(403, "insufficient_scope");
 }
 
-/// One's own password with the old one; somebody else's as an administrator; all tokens end.
+/// A user changes their password with the old one, an administrator that of others without it; both revoke all tokens.
 pub async fn passwords(uaa: &Uaa) {
     let id = uaa.add_user("pamela", "first").await;
     let path = format!("/Users/{id}/password");
@@ -280,13 +280,13 @@ pub async fn passwords(uaa: &Uaa) {
     ];
     uaa.token_as("cf", "", &refresh).await.refused(401, "invalid_token");
     uaa.login("pamela", "first").await.refused(401, "unauthorized");
-    // In the second in which older tokens were revoked, new ones count.
+    // New tokens are valid, even those of the second in which the older ones were revoked.
     let fresh = uaa.login("pamela", "second").await.ok()["access_token"]
         .as_str()
         .unwrap()
         .to_owned();
     uaa.check(&fresh).await.ok();
-    // Others.
+    // The passwords of others.
     uaa.add_user("peter", "pw").await;
     let other = uaa.login("peter", "pw").await.ok()["access_token"]
         .as_str()
@@ -308,7 +308,7 @@ pub async fn passwords(uaa: &Uaa) {
         .to_owned();
     put(admin, json!({"password": "fourth"})).await.ok();
     uaa.login("pamela", "fourth").await.ok();
-    // Guessing the old password is counted as guessing at the login.
+    // A wrong old password counts as a failed login, so that it cannot be guessed here.
     let token = uaa.login("pamela", "fourth").await.ok()["access_token"]
         .as_str()
         .unwrap()
@@ -324,7 +324,7 @@ pub async fn passwords(uaa: &Uaa) {
     assert!(locked["error_description"].as_str().unwrap().contains("locked"));
 }
 
-/// The Cloud Controller's look-up, with a token that sees nothing else.
+/// The Cloud Controller's look-up of names by ids works with a token that may read nothing else.
 pub async fn names_for_ids(uaa: &Uaa) {
     let (one, two) = (uaa.add_user("ida", "pw").await, uaa.add_user("ines", "pw").await);
     let root = uaa.root().await;
@@ -391,7 +391,7 @@ pub async fn names_for_ids(uaa: &Uaa) {
         .refused(403, "insufficient_scope");
 }
 
-/// Who reads or writes a user or a group learns its version in `ETag`, which is what `If-Match` takes.
+/// Responses with a user or a group have its version in `ETag`, for `If-Match`.
 pub async fn versions_as_tags(uaa: &Uaa) {
     let root = uaa.root().await;
     let user = json!({"userName": "etta", "emails": [{"value": "etta@example.com"}]});
@@ -437,8 +437,8 @@ pub async fn versions_as_tags(uaa: &Uaa) {
     }
 }
 
-/// A change of some of a user takes nothing else of it away.
-pub async fn what_is_not_named_stays(uaa: &Uaa) {
+/// A change of some attributes of a user keeps the others.
+pub async fn partial_changes_keep_the_rest(uaa: &Uaa) {
     let root = uaa.root().await;
     let new = json!({
         "userName": "waltraud", "password": "pw", "externalId": "w-1",
@@ -508,8 +508,8 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
             {"value": "x@example.com", "primary": true}
         ])
     );
-    // What a client reads and writes back changes nothing, in whatever case uaac writes what is not for it to change; and
-    // uaa-cli says the version in the body alone.
+    // A user that is written back as read does not change: uaac writes read-only attributes in another letter case, and
+    // uaa-cli has the version only in the body.
     let mut whole = uaa.client.get(&path).bearer(&root).send().await.ok();
     for name in ["zoneId", "passwordLastModified"] {
         let value = whole.as_object_mut().unwrap().remove(name).unwrap();
@@ -532,8 +532,8 @@ pub async fn what_is_not_named_stays(uaa: &Uaa) {
     uaa.client.delete(&path).bearer(&root).send().await.ok();
 }
 
-/// What is sent of a user is done or refused.
-pub async fn nothing_is_passed_over(uaa: &Uaa) {
+/// An unsupported attribute of a user is refused, not ignored.
+pub async fn unsupported_values_are_refused(uaa: &Uaa) {
     let root = uaa.root().await;
     let id = uaa.add_user("stefan", "pw").await;
     let path = format!("/Users/{id}");

@@ -1,4 +1,4 @@
-//! The file with the clients' secrets, and what its changes change.
+//! The file with the clients' secrets, and the effect of changes to it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,9 +24,9 @@ async fn shows(uaa: &Uaa, client: &str, secret: &str) -> Answer {
         .await
 }
 
-/// What changed in the file counts from the next start on, and nothing else does: a secret that was given by the API
-/// stays, and a copy of the file that is older than the newest does not bring the past back.
-pub async fn only_what_changed(ground: &Ground) {
+/// Only secrets that were changed in the file take effect at the next start: a secret that was set by the API is kept, and an
+/// older copy of the file does not restore old secrets.
+pub async fn only_changed_secrets_take_effect(ground: &Ground) {
     let uaa = ground.uaa().await;
     let path = uaa.folder.path().join("client-secrets.json");
     let first = read(&path);
@@ -46,12 +46,12 @@ pub async fn only_what_changed(ground: &Ground) {
     shows(&uaa, "doppler", &first["doppler"])
         .await
         .refused(401, "invalid_client");
-    // A node with a copy from before.
+    // A node with an older copy.
     write(&path, &first);
     let uaa = uaa.restart(|_| {}).await;
     shows(&uaa, "gorouter", "changed in the file").await.ok();
     shows(&uaa, "doppler", "rotated by the API").await.ok();
-    // Two at once, and one that no file had so far.
+    // Two changes at a time, and a client that no file had so far.
     changed.insert("doppler".to_owned(), "by the file again".to_owned());
     changed.insert("cf_smoke_tests".to_owned(), "another".to_owned());
     write(&path, &changed);
@@ -64,7 +64,7 @@ pub async fn only_what_changed(ground: &Ground) {
     ] {
         shows(&uaa, client, secret).await.ok();
     }
-    // A file that is lost is not made up; one secret written into it is the way back in, and ends what came of the old one.
+    // A lost file is not created anew. One secret in a new file is enough to regain access, and revokes the client's tokens.
     let leaked = shows(&uaa, "admin", &first["admin"]).await.ok()["access_token"].clone();
     let lists = async |uaa: &Uaa| {
         let request = uaa.client.get("/Groups").bearer(leaked.as_str().unwrap());
@@ -82,9 +82,8 @@ pub async fn only_what_changed(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// A node that comes to an existing database without the file, or with one that has nothing to do with it, changes
-/// nobody's secret, and makes none up.
-pub async fn another_nodes_file(ground: &Ground) {
+/// A node that starts on an existing database without the file, or with an unrelated one, changes no secret and generates none.
+pub async fn a_missing_or_unrelated_file(ground: &Ground) {
     let uaa = ground.uaa().await;
     let known = read(&uaa.folder.path().join("client-secrets.json"));
     let elsewhere = tempfile::tempdir().unwrap();
@@ -95,7 +94,7 @@ pub async fn another_nodes_file(ground: &Ground) {
     for node in [&uaa, &other] {
         shows(node, "doppler", &known["doppler"]).await.ok();
     }
-    assert!(!absent.exists(), "secrets that are nobody's were made up");
+    assert!(!absent.exists(), "new secrets were generated");
     other.stop().await;
     let foreign = elsewhere.path().join("foreign.json");
     let made_up = known

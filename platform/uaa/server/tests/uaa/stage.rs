@@ -1,7 +1,7 @@
-//! One kind of database for all scenarios that run on it.
+//! One database server for all scenarios that run on it.
 //!
-//! The server comes up with the first scenario, and one UAA on it with the first scenario that shares it. Those that share
-//! it take turns, because some of them move its clock; the others run beside each other.
+//! The server is started by the first scenario, and the shared UAA by the first scenario that uses it. Scenarios on the shared
+//! UAA run one at a time, because some of them move its clock; the others run concurrently.
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -16,12 +16,12 @@ pub struct Stage {
     kind: Kind,
     runtime: Mutex<Option<Runtime>>,
     handle: tokio::runtime::Handle,
-    /// `None` inside, with the reason on stderr, where the server is not installed.
+    /// The server; `None` inside if it is not installed.
     ground: OnceCell<Option<Ground>>,
     uaa: Mutex<Option<Uaa>>,
 }
 
-/// A runtime for scenarios.
+/// Returns a runtime for scenarios.
 pub fn runtime() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(2)
@@ -43,7 +43,7 @@ impl Stage {
         }
     }
 
-    /// Runs a scenario on the UAA that others use too, when it is its turn.
+    /// Runs a scenario on the shared UAA, after those that run now.
     pub fn shared(&self, scenario: Shared) {
         let Some(ground) = self.ground() else { return };
         let mut turn = self.uaa.lock();
@@ -51,14 +51,14 @@ impl Stage {
         self.handle.block_on(scenario(uaa));
     }
 
-    /// Runs a scenario that starts UAAs of its own.
+    /// Runs a scenario that starts its own UAAs.
     pub fn own(&self, scenario: Own) {
         if let Some(ground) = self.ground() {
             self.handle.block_on(scenario(ground));
         }
     }
 
-    /// Stops the UAA in order, and then the server.
+    /// Stops the shared UAA in order, and then the server.
     pub fn stop(&self) {
         if let Some(uaa) = self.uaa.lock().take() {
             self.handle.block_on(uaa.stop());
@@ -69,7 +69,7 @@ impl Stage {
     }
 
     fn ground(&self) -> Option<&Ground> {
-        // On a thread of the runtime: a server ends with the thread that started it, and those of tests come and go.
+        // On a thread of the runtime: a server is killed when the thread that started it ends, and a test's thread ends with it.
         let start = self
             .ground
             .get_or_init(|| async { self.handle.spawn(Ground::new(self.kind)).await.unwrap() });

@@ -1,4 +1,4 @@
-//! Many logins at once, and what else goes on meanwhile.
+//! Load: many concurrent logins, and other requests meanwhile.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,16 +9,16 @@ use weir_eventually::eventually_async;
 
 use crate::common::{Ground, Uaa};
 
-/// One storm at a time: they measure what a machine has left.
+/// Lets one of these scenarios run at a time, because they measure times under full load.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// While people wait for hashes of full size, keys are served: a request for them does not stand behind a hash. Who finds no
-/// place is told when to come again; nobody waits for ever, and whoever logs in afterwards gets in.
+/// While logins wait for hashes of full size, keys are served without waiting for a hash. A login that finds the queue full gets
+/// `Retry-After`; no login waits for ever, and a later login succeeds.
 pub async fn keys_are_served_in_a_login_storm() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
     let uaa = slow(&ground).await;
-    // What happened, in its order: a hash is 401 when it is done.
+    // The responses in their order; a finished hash is a 401.
     let (hashes, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let over = AtomicBool::new(false);
     let logins = storm(&over, |number| {
@@ -38,7 +38,7 @@ pub async fn keys_are_served_in_a_login_storm() {
     });
     let keys = async {
         eventually_async("logins are refused", || async { refused.load(Ordering::Relaxed) > 0 }).await;
-        // Where keys waited for their turn among 16 hashes, that many would be done for each of them.
+        // If a request for keys waited in the queue of 16 hashes, about 16 hashes would finish meanwhile.
         let (mut asked, before) = (0, hashes.load(Ordering::Relaxed));
         while hashes.load(Ordering::Relaxed) < before + 32 {
             uaa.client.get("/token_keys").send().await.ok();
@@ -53,8 +53,7 @@ pub async fn keys_are_served_in_a_login_storm() {
     uaa.stop().await;
 }
 
-/// A name that does not exist costs what one that does: it stands in the same line for a hash, and is refused with the others
-/// when that is full.
+/// A login with an unknown name waits in the queue for a hash as others do, and is refused as others are when that is full.
 pub async fn unknown_names_cost_as_much() {
     const KNOWN: usize = 32;
     let _alone = ALONE.lock().await;
@@ -107,7 +106,7 @@ pub async fn unknown_names_cost_as_much() {
     uaa.stop().await;
 }
 
-/// Four attempts for one name at a time, and some wait; the others are told so at once.
+/// Four logins of one name run at a time, and some wait; further ones are refused at once.
 pub async fn one_name_does_not_fill_the_queue() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
@@ -129,7 +128,7 @@ pub async fn one_name_does_not_fill_the_queue() {
     uaa.stop().await;
 }
 
-/// Jobs that all log in as one user at the same moment get in, all of them.
+/// Concurrent logins of one user with the right password all succeed.
 pub async fn jobs_of_one_user_wait_for_each_other() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
@@ -141,7 +140,7 @@ pub async fn jobs_of_one_user_wait_for_each_other() {
     uaa.stop().await;
 }
 
-/// Until told to stop, so many at a time do the same again and again.
+/// Repeats an attempt with many concurrent workers until `over` is set.
 async fn storm<F: Future<Output = ()>>(over: &AtomicBool, attempt: impl Fn(usize) -> F) {
     let one = |number: usize| {
         let attempt = &attempt;
@@ -156,7 +155,7 @@ async fn storm<F: Future<Output = ()>>(over: &AtomicBool, attempt: impl Fn(usize
     join_all((0..64).map(one)).await;
 }
 
-/// A UAA whose queue is short and whose hashes take their time.
+/// Starts a UAA with a short queue and expensive hashes.
 async fn slow(ground: &Ground) -> Uaa {
     ground
         .uaa_with(|raw| {
@@ -168,8 +167,8 @@ async fn slow(ground: &Ground) -> Uaa {
         .await
 }
 
-/// While people fill their queue, the platform's clients are served: with secrets that nobody remembers, with tokens,
-/// and in the feed of revocations.
+/// While logins fill the users' queue, clients are served: with secrets that are in no cache, with tokens, and in the feed of
+/// revocations.
 pub async fn clients_are_served_in_a_login_storm() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();
@@ -193,7 +192,7 @@ pub async fn clients_are_served_in_a_login_storm() {
             "tcp_router",
             "admin",
         ] {
-            // The queue is full, now.
+            // The queue is full at this point.
             let before = refused.load(Ordering::Relaxed);
             eventually_async("logins are refused", || async {
                 refused.load(Ordering::Relaxed) > before
@@ -212,7 +211,7 @@ pub async fn clients_are_served_in_a_login_storm() {
     uaa.stop().await;
 }
 
-/// Wrong secrets of one client keep neither people nor other clients out.
+/// Requests with wrong secrets of one client delay neither users nor other clients.
 pub async fn one_client_does_not_fill_the_queue() {
     let _alone = ALONE.lock().await;
     let ground = Ground::new(Kind::Sqlite).await.unwrap();

@@ -1,4 +1,4 @@
-//! What time does: keys that change, locks that open, tokens that end.
+//! The clock: rotation of keys, lockout, expiry of tokens.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use weir_eventually::eventually_async;
 
 use crate::common::{Ground, header_of};
 
-/// A new key signs at once; the old one is published until its last token is over, and not longer.
+/// A new key signs at once. The old one is published until its last token has expired, and no longer.
 pub async fn rotated_keys(ground: &Ground) {
     let uaa = ground
         .uaa_with(|raw| raw.tokens.key_rotation = "30d".parse().unwrap())
@@ -39,7 +39,7 @@ pub async fn rotated_keys(ground: &Ground) {
     assert_eq!(kids().await[0], kid.as_str().unwrap(), "the present one first");
     uaa.pass(24 * 3600 + 61);
     eventually_async("the old key is gone", || async { kids().await.len() == 1 }).await;
-    // In time it does so by itself.
+    // The key is rotated by itself at its age.
     uaa.pass(30 * 24 * 3600);
     eventually_async("a new key by itself", || async {
         kids().await.len() == 2 && kids().await[0] != kid.as_str().unwrap()
@@ -49,7 +49,7 @@ pub async fn rotated_keys(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// Five failures lock a name for a while, whether it exists or not, and whatever else is tried.
+/// Five failures lock a name for a while, whether it exists or not; the right password is refused as well.
 pub async fn lockout(ground: &Ground) {
     const LOCKED: &str = "Your account has been locked because of too many failed attempts to login.";
     let uaa = ground.uaa().await;
@@ -69,7 +69,7 @@ pub async fn lockout(ground: &Ground) {
         assert_eq!(body["error_description"], LOCKED);
     }
     uaa.login("admin", &uaa.admin_password()).await.ok();
-    // An administrator can end it.
+    // An administrator can unlock a name.
     let (root, path) = (uaa.root().await, format!("/Users/{id}/status"));
     let unlock = serde_json::json!({"locked": false});
     uaa.client
@@ -80,7 +80,7 @@ pub async fn lockout(ground: &Ground) {
         .refused(401, "unauthorized");
     uaa.client.patch(&path).bearer(&root).json(&unlock).send().await.ok();
     uaa.login("lora", "right").await.ok();
-    // And so does time; a success forgets what was before.
+    // The lock ends by itself; a success resets the count of failures.
     for _ in 0..5 {
         uaa.login("lora", "wrong").await.refused(401, "unauthorized");
     }
@@ -96,15 +96,15 @@ pub async fn lockout(ground: &Ground) {
     for _ in 0..4 {
         uaa.login("lora", "wrong").await.refused(401, "unauthorized");
     }
-    // Failures of long ago do not count.
+    // Old failures do not count.
     uaa.pass(3601);
     uaa.login("lora", "wrong").await.refused(401, "unauthorized");
     uaa.login("lora", "right").await.ok();
     uaa.stop().await;
 }
 
-/// Everything ends when it should: access tokens, refresh tokens; and what is over is removed.
-pub async fn time_passes(ground: &Ground) {
+/// Access tokens and refresh tokens expire at their times.
+pub async fn tokens_expire(ground: &Ground) {
     let uaa = ground.uaa().await;
     let body = uaa.login("admin", &uaa.admin_password()).await.ok();
     let token = body["access_token"].as_str().unwrap();
@@ -129,7 +129,7 @@ pub async fn time_passes(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// A password that was hashed with other parameters is hashed anew at the next login, and stays what it is.
+/// A password that was hashed with other parameters works, and is hashed with the present ones at the next login.
 pub async fn parameters_change(ground: &Ground) {
     let uaa = ground.uaa().await;
     uaa.add_user("hanna", "pw").await;
@@ -145,7 +145,7 @@ pub async fn parameters_change(ground: &Ground) {
     uaa.stop().await;
 }
 
-/// A new password is no shorter than the configuration says; one that is there stays good.
+/// A new password needs the configured length; existing shorter ones still work.
 pub async fn short_passwords(ground: &Ground) {
     let uaa = ground.uaa_with(|_| {}).await;
     let id = uaa.add_user("kurt", "short").await;

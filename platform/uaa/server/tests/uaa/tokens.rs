@@ -1,8 +1,8 @@
-//! What others learn of a token, and of the server before they have one.
+//! `/check_token`, `/introspect`, `/userinfo`, and the public metadata of the server.
 
 use crate::common::{Uaa, claims, texts};
 
-/// `/check_token` and `/introspect`, for those who may ask.
+/// `/check_token` and `/introspect` work, for resource servers only.
 pub async fn checking(uaa: &Uaa) {
     let token = uaa.admin_token().await;
     let secret = uaa.secret("doppler");
@@ -81,7 +81,7 @@ pub async fn checking(uaa: &Uaa) {
         .refused(403, "insufficient_scope");
 }
 
-/// Who the bearer is, for tokens with `openid`.
+/// `/userinfo` describes the bearer of a token with `openid`.
 pub async fn user_info(uaa: &Uaa) {
     let id = uaa.add_user("ulla", "pw").await;
     let token = |scope: &'static str| async move {
@@ -129,7 +129,7 @@ pub async fn user_info(uaa: &Uaa) {
     uaa.client.get("/userinfo").send().await.refused(401, "unauthorized");
 }
 
-/// What programs ask first.
+/// The metadata that programs request first: discovery, `/info`, `/login` prompts.
 pub async fn discovery_and_prompts(uaa: &Uaa) {
     for path in [
         "/.well-known/openid-configuration",
@@ -171,7 +171,7 @@ pub async fn discovery_and_prompts(uaa: &Uaa) {
     };
     hinted("uaa").await.ok();
     hinted("ldap").await.refused(401, "unauthorized");
-    // What is no hint at all is not one, as in the original.
+    // An invalid `login_hint` is ignored, as in the original.
     for hint in ["somebody%40example.com", "%7B%22name%22%3A%22x%22%7D", "%5B%5D", ""] {
         let password = uaa.admin_password();
         let fields = [

@@ -1,8 +1,8 @@
-//! What is ended takes with it what could be made into it again, whoever comes first.
+//! A revocation also covers what could be exchanged for new tokens, in whatever order it and the issue come.
 
 use super::*;
 
-/// What can end something of a user or a client.
+/// The events that revoke tokens of a user or a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Revoked,
@@ -29,7 +29,7 @@ const ENDS: [End; 9] = [
 ];
 
 impl End {
-    /// Whether everything of the user is meant, whatever the client.
+    /// Whether the event covers the user's tokens with all clients.
     fn is_users(self) -> bool {
         matches!(
             self,
@@ -59,9 +59,9 @@ impl End {
     }
 }
 
-/// A request reads user and client, waits, and issues; what ended something of them meanwhile leaves it nothing to issue.
-/// What is read afterwards counts, where there is still something to be read.
-pub(super) async fn overtaken(server: &Server) {
+/// A request that has read user and client cannot issue anything after they were revoked. A request that reads them afterwards
+/// can, if they still exist.
+pub(super) async fn revoked_meanwhile(server: &Server) {
     let (store, _hands) = store(server).await;
     for (number, end) in ENDS.into_iter().enumerate() {
         let user = user(&store, &format!("user-{number}")).await;
@@ -73,7 +73,7 @@ pub(super) async fn overtaken(server: &Server) {
         let shown = code(&name("shown"), &user, &client);
         assert!(store.add_code(&shown, &user, &client).await.unwrap());
         assert!(end.happen(&store, &user, &client, &group).await.unwrap(), "{end:?}");
-        // Access token with and without a refresh token.
+        // Access tokens with and without a refresh token are refused.
         let late = refresh(&name("late"), &user, &client);
         assert!(
             !store.issue(Some(&user), &client, Some(&late)).await.unwrap(),
@@ -86,12 +86,12 @@ pub(super) async fn overtaken(server: &Server) {
         );
         for fresh in [None, Some(&late)] {
             let renewed = store.renew((&user, &client), &kept.token_hash, fresh).await.unwrap();
-            assert_eq!(renewed, Renewed::Overtaken, "{end:?}");
+            assert_eq!(renewed, Renewed::ChangedMeanwhile, "{end:?}");
         }
         let redeemed = store
             .redeem_code(&shown.code_hash, (&user, &client), "jti", "family", Some(&late))
             .await;
-        assert_eq!(redeemed.unwrap(), Redeemed::Overtaken, "{end:?}");
+        assert_eq!(redeemed.unwrap(), Redeemed::ChangedMeanwhile, "{end:?}");
         assert!(
             !store
                 .add_code(&code(&name("code"), &user, &client), &user, &client)
@@ -105,11 +105,11 @@ pub(super) async fn overtaken(server: &Server) {
             .await
             .unwrap();
         assert_eq!((session, passcode), (!end.is_users(), !end.is_users()), "{end:?}");
-        // A client's own token rests on the client.
+        // A client's own token depends on the client only.
         let own = store.issue(None, &client, None).await.unwrap();
         let of_client = matches!(end, End::ClientRevoked | End::ClientSecret | End::ClientRemoved);
         assert_eq!(own, !of_client, "{end:?}");
-        // Whoever begins now stands on what is.
+        // A request that begins now reads the present rows.
         let fresh = store.user(&user.id).await.unwrap().filter(|user| user.active);
         if let (Some(user), Some(client)) = (fresh, store.client(&client.id).await.unwrap()) {
             let late = refresh(&name("fresh"), &user, &client);
@@ -119,8 +119,8 @@ pub(super) async fn overtaken(server: &Server) {
     store.close().await;
 }
 
-/// With the tokens goes what could still be made into tokens, of the same user or client and of nobody else. What left a
-/// group keeps everything but access tokens; a code that was redeemed is kept, to be known again.
+/// A revocation covers refresh tokens, codes, passcodes and sessions, and those of no other user or client. A user who left a
+/// group loses access tokens only. A redeemed code is kept, so that a replay is recognised.
 pub(super) async fn ended_with_the_rest(server: &Server) {
     let (store, _hands) = store(server).await;
     for (number, end) in ENDS.into_iter().enumerate() {
@@ -176,7 +176,7 @@ pub(super) async fn ended_with_the_rest(server: &Server) {
             let session = store.session(&name(who), Duration::from_secs(60)).await.unwrap();
             assert_eq!(session.is_none(), ends, "{end:?} {who}");
         }
-        // A code that went amid its redemption is no redeemed one.
+        // A code that was removed during its redemption does not count as redeemed.
         if store.user(&user.id).await.unwrap().is_some() {
             let user = again(&store, &user).await;
             let redeemed = store
@@ -186,7 +186,7 @@ pub(super) async fn ended_with_the_rest(server: &Server) {
             let expected = if user.active {
                 Redeemed::Gone
             } else {
-                Redeemed::Overtaken
+                Redeemed::ChangedMeanwhile
             };
             assert_eq!(redeemed, expected, "{end:?}");
         }
@@ -194,15 +194,15 @@ pub(super) async fn ended_with_the_rest(server: &Server) {
     store.close().await;
 }
 
-/// Who issues and who ends at the same moment see each other: the one waits until the other is done.
+/// An issue and a revocation at the same time wait for each other.
 pub(super) async fn one_waits_for_the_other(server: &Server) {
     let (store, _hands) = store(server).await;
     let user = user(&store, "user").await;
     let client = client(&store, "client").await;
-    // Issued first: it is there to be ended.
+    // The issue comes first: its token is revoked.
     let mut issuing = store.db.begin().await.unwrap();
     assert!(
-        standing::stands(&mut issuing, Some(&user), Some(&client))
+        locks::lock_unrevoked(&mut issuing, Some(&user), Some(&client))
             .await
             .unwrap()
     );
@@ -215,10 +215,10 @@ pub(super) async fn one_waits_for_the_other(server: &Server) {
     issuing.commit().await.unwrap();
     assert!(ending.await.unwrap().unwrap());
     assert!(!is_good(&store, "first").await);
-    // Ended first: nothing is issued.
+    // The revocation comes first: nothing is issued.
     let user = again(&store, &user).await;
     let mut ending = store.db.begin().await.unwrap();
-    assert!(standing::hold_user(&mut ending, &user.id).await.unwrap());
+    assert!(locks::lock_user(&mut ending, &user.id).await.unwrap());
     let issuing = {
         let (store, user, client) = (store.clone(), user.clone(), client.clone());
         let token = refresh("second", &user, &client);
@@ -231,11 +231,11 @@ pub(super) async fn one_waits_for_the_other(server: &Server) {
     store.close().await;
 }
 
-/// A change and the end of what it ends are one: where the revocation cannot be written, nothing has changed, and the same
-/// request again does all of it.
+/// A change and its revocation are one transaction: if the revocation cannot be written, nothing has changed, and a repeated
+/// request does both.
 pub(super) async fn both_or_neither(server: &Server) {
     let (store, _hands) = store(server).await;
-    // Somebody has the number that a revocation will have: whatever else the change does, it cannot be finished.
+    // A row with the number of the next revocation makes the transaction fail at its end.
     let block = async |ahead: i64| {
         let seq = store.last_revocation().await.unwrap() + ahead;
         let insert = sql(
@@ -266,7 +266,7 @@ pub(super) async fn both_or_neither(server: &Server) {
         assert!(end.happen(&store, &user, &client, &group).await.unwrap(), "{end:?}");
         assert_eq!(store.last_revocation().await.unwrap(), before + 1, "{end:?}");
     }
-    // A group of many, in one step: renamed, then removed.
+    // A large group is renamed and removed in one transaction each.
     let mut users = Vec::new();
     for number in 0..CROWD {
         users.push(user(&store, &format!("one of many {number}")).await);
@@ -285,7 +285,7 @@ pub(super) async fn both_or_neither(server: &Server) {
             _ => store.remove_group(&crowd.id).await,
         };
         let before = store.last_revocation().await.unwrap();
-        // Far into it.
+        // The transaction fails near its end.
         block(i64::try_from(CROWD).unwrap() - 10).await;
         change().await.unwrap_err();
         unblock().await;
@@ -294,8 +294,8 @@ pub(super) async fn both_or_neither(server: &Server) {
         let (page, more) = store.revocations(before).await.unwrap();
         let hit: BTreeSet<String> = page
             .into_iter()
-            .map(|revocation| match revocation.what {
-                What::User(user) => user,
+            .map(|revocation| match revocation.tokens {
+                TokenSet::User(user) => user,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -304,5 +304,5 @@ pub(super) async fn both_or_neither(server: &Server) {
     store.close().await;
 }
 
-/// More than go into one statement.
+/// More users than fit into one statement.
 const CROWD: usize = 250;

@@ -1,9 +1,9 @@
-//! What the feed of revocations says, and how much of it.
+//! Tests of the content and the size of the feed of revocations.
 
 use super::*;
 
-/// A subject has one entry, however often it is revoked, which says no less than before; tokens that are revoked one by one
-/// are counted, and beyond so many all of that user with that client end instead.
+/// A subject has one entry, which never covers fewer tokens than before. Above the limit of individually revoked tokens, all
+/// tokens of the user with the client are revoked.
 pub(super) async fn one_entry_each(server: &Server) {
     let (store, hands) = store(server).await;
     let user = user(&store, "user").await;
@@ -17,7 +17,7 @@ pub(super) async fn one_entry_each(server: &Server) {
     let (page, _) = store.revocations(0).await.unwrap();
     let numbers: Vec<i64> = page.iter().map(|revocation| revocation.seq).collect();
     assert_eq!(numbers, [9, 10, 11, 12]);
-    // The clock goes back: what was revoked stays so.
+    // The clock is set back: the revocation still covers what it did.
     let before = page[0].before;
     hands.set_wall((NOW - 100) * 1_000_000_000);
     store.end_user(&user.id).await.unwrap();
@@ -30,7 +30,7 @@ pub(super) async fn one_entry_each(server: &Server) {
         client: "client",
     };
     for number in 0..300 {
-        // Now and then the same once more.
+        // Some tokens are revoked twice.
         let jti = format!("token {}", number - number % 10 % 2);
         store.revoke_token(&jti, NOW + 60, Some(owner)).await.unwrap();
     }
@@ -39,10 +39,11 @@ pub(super) async fn one_entry_each(server: &Server) {
         store.revoke_token(&jti, NOW + 60, Some(owner)).await.unwrap();
     }
     let (page, more) = store.revocations(start).await.unwrap();
-    let whole = |revocation: &&Revocation| revocation.what == What::UserOfClient(user.id.clone(), "client".to_owned());
+    let whole =
+        |revocation: &&Revocation| revocation.tokens == TokenSet::UserOfClient(user.id.clone(), "client".to_owned());
     assert!(!more && page.len() <= 257, "{}", page.len());
     assert_eq!(page.iter().filter(whole).count(), 1);
-    // What is longer than a key is none, on every server.
+    // Every server refuses a text that is longer than the column.
     for (length, fits) in [(255, true), (256, false)] {
         let result = store.revoke_token(&"x".repeat(length), NOW + 60, None).await;
         assert_eq!(result.is_ok(), fits, "{result:?}");
@@ -50,13 +51,12 @@ pub(super) async fn one_entry_each(server: &Server) {
     store.close().await;
 }
 
-/// However long the names are that somebody makes everybody remember: an answer of the feed is not larger than its readers
-/// take, and leaves nothing out.
+/// A page of the feed is not larger than its readers accept, whatever ids the tokens have, and the pages leave nothing out.
 pub(super) async fn pages_have_an_end(server: &Server) {
     let (store, _hands) = store(server).await;
     let name = |number: usize| format!("{number:04}{}", "\u{1}".repeat(251));
     let all = 800;
-    let list: Vec<What> = (0..all).map(|number| What::Token(name(number))).collect();
+    let list: Vec<TokenSet> = (0..all).map(|number| TokenSet::Token(name(number))).collect();
     let mut transaction = store.db.begin().await.unwrap();
     store.revoke_within(&mut transaction, &list).await.unwrap();
     transaction.commit().await.unwrap();
@@ -65,15 +65,15 @@ pub(super) async fn pages_have_an_end(server: &Server) {
         let (page, more) = store.revocations(since).await.unwrap();
         let json: usize = page
             .iter()
-            .map(|revocation| match &revocation.what {
-                What::Token(jti) => serde_json::to_string(jti).unwrap().len() + 100,
+            .map(|revocation| match &revocation.tokens {
+                TokenSet::Token(jti) => serde_json::to_string(jti).unwrap().len() + 100,
                 other => panic!("{other:?}"),
             })
             .sum();
         assert!(json < 2 << 20, "{json}");
         since = page.last().unwrap().seq;
         pages += 1;
-        read.extend(page.into_iter().map(|revocation| revocation.what));
+        read.extend(page.into_iter().map(|revocation| revocation.tokens));
         if !more {
             break;
         }
@@ -83,7 +83,7 @@ pub(super) async fn pages_have_an_end(server: &Server) {
     store.close().await;
 }
 
-/// A revocation reaches as far ahead as another node's clock may be, and as the last token of this node.
+/// A revocation covers tokens of a node whose clock is ahead, and the last token of this node.
 pub(super) async fn clocks_apart(server: &Server) {
     let (store, _hands) = store(server).await;
     let user = user(&store, "user").await;

@@ -1,4 +1,4 @@
-//! A request for a code, read and checked.
+//! Reads and checks an authorization request (RFC 6749 §4.1.1, OpenID Connect Core 3.1.2.1).
 
 use std::collections::BTreeSet;
 
@@ -8,45 +8,46 @@ use weir_platform_uaa_core::external::Demand;
 use weir_platform_uaa_store::{Client, NO_SECRET, scopes};
 
 use crate::http::browser::LoggedIn;
-use crate::http::error::{ApiError, shown};
+use crate::http::error::{ApiError, excerpt};
 use crate::http::form::Form;
 use crate::http::redirect::is_registered;
 
-/// Longest `state` and `nonce`.
+/// The most bytes of `state` and `nonce`.
 const LONGEST: usize = 2048;
 
-/// Length of an S256 challenge.
+/// The length of an S256 challenge: 32 bytes in base64url (RFC 7636 §4.2).
 const CHALLENGE: usize = 43;
 
-/// What `prompt` may ask for.
+/// The values of `prompt`.
 const PROMPTS: [&str; 4] = ["none", LOGIN, "consent", SELECT_ACCOUNT];
 
-/// Whoever is there logs in again. Who is to choose an account does so by that, too.
+/// The user must log in again.
 const LOGIN: &str = "login";
+/// The user must choose an account, which a new login does.
 const SELECT_ACCOUNT: &str = "select_account";
 
-/// A request whose client and redirect URI are good.
+/// A request whose client and redirect URI are right.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) client: Client,
     pub(super) redirect: String,
-    /// Whether the request named it.
+    /// Whether the request named the redirect URI. If so, the token request must repeat it.
     pub(super) redirect_given: bool,
     pub(super) scopes: BTreeSet<String>,
     pub(super) challenge: Option<String>,
     pub(super) nonce: Option<String>,
     state: Option<String>,
     prompt: BTreeSet<String>,
-    /// Seconds.
+    /// The greatest age of the login, in seconds.
     max_age: Option<i64>,
 }
 
-/// What is wrong with a request.
+/// The reason for which a request is refused.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// Nobody can be told but whoever is there.
+    /// The client or the redirect URI is wrong, so only the browser gets an answer.
     Fatal(ApiError),
-    /// The client is told.
+    /// Another parameter is wrong, and the client gets the answer.
     ForClient {
         request: Box<Request>,
         error: &'static str,
@@ -54,20 +55,23 @@ pub(super) enum Problem {
     },
 }
 
-/// Whether a parameter is of the answer to the question of consent, and not of the request.
+/// Whether a parameter belongs to the approval form, and not to the request.
 pub(super) fn is_answer(name: &str) -> bool {
     name == "csrf" || name == "user_oauth_approval" || name.starts_with("scope.")
 }
 
 impl Request {
-    /// Reads a request. The outer error is of the database.
+    /// Reads a request. The outer error is a failure of the database, the inner one a problem of the request.
     pub(super) async fn read(app: &App, form: &Form) -> Result<Result<Self, Problem>, ApiError> {
         let fatal = |error: &'static str, text: &str| Ok(Err(Problem::Fatal(ApiError::bad_request(error, text))));
         let Some(id) = form.filled("client_id") else {
             return fatal("invalid_request", "The request names no client.");
         };
         let Some(client) = app.store.client(id).await? else {
-            return fatal("invalid_client", &format!("No client with requested id: {}", shown(id)));
+            return fatal(
+                "invalid_client",
+                &format!("No client with requested id: {}", excerpt(id)),
+            );
         };
         let named = form.filled("redirect_uri");
         let redirect = match (named, client.detail.redirect_uri.as_slice()) {
@@ -81,7 +85,7 @@ impl Request {
             (None, [only]) => only.clone(),
             (None, _) => return fatal("invalid_request", "The request names no redirect URI."),
         };
-        // Registered when that was not looked at.
+        // The URI may have been registered before `redirect::check` refused such characters.
         if !redirect.bytes().all(|byte| byte.is_ascii_graphic()) {
             return fatal(
                 "invalid_redirect_uri",
@@ -103,7 +107,7 @@ impl Request {
         Ok(request.checked(form))
     }
 
-    /// Everything else, of which the client is told.
+    /// Checks the parameters whose errors are sent to the client.
     fn checked(self, form: &Form) -> Result<Self, Problem> {
         let problem = if [&self.state, &self.nonce]
             .into_iter()
@@ -127,11 +131,14 @@ impl Request {
         } else if form.filled("max_age").is_some() && self.max_age.is_none_or(|age| age < 0) {
             Some(("invalid_request", "max_age must be a number of seconds".to_owned()))
         } else if self.prompts("none") && self.prompt.len() > 1 {
-            Some(("invalid_request", "prompt=none stands alone".to_owned()))
+            Some((
+                "invalid_request",
+                "prompt=none cannot be combined with other values".to_owned(),
+            ))
         } else if let Some(unknown) = self.prompt.iter().find(|prompt| !PROMPTS.contains(&prompt.as_str())) {
             Some((
                 "invalid_request",
-                format!("prompt={} is none of {}", shown(unknown), PROMPTS.join(", ")),
+                format!("prompt={} is none of {}", excerpt(unknown), PROMPTS.join(", ")),
             ))
         } else if let Some(text) = self.challenge_problem(form) {
             Some(("invalid_request", text.to_owned()))
@@ -141,7 +148,7 @@ impl Request {
             unknown.map(|scope| {
                 (
                     "invalid_scope",
-                    format!("{} is not a scope of the client", shown(scope)),
+                    format!("{} is not a scope of the client", excerpt(scope)),
                 )
             })
         };
@@ -155,7 +162,7 @@ impl Request {
         }
     }
 
-    /// PKCE: S256 or nothing, and never nothing for a client without a secret.
+    /// Returns what is wrong with the PKCE challenge. The method must be S256, and clients without a secret must use it.
     fn challenge_problem(&self, form: &Form) -> Option<&'static str> {
         let usable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         match (&self.challenge, form.filled("code_challenge_method")) {
@@ -170,22 +177,23 @@ impl Request {
         }
     }
 
+    /// Whether `prompt` has a value.
     pub(super) fn prompts(&self, what: &str) -> bool {
         self.prompt.contains(what)
     }
 
-    /// Whether whoever is there must log in again.
+    /// Whether the user must log in again.
     fn wants_login(&self) -> bool {
         self.prompts(LOGIN) || self.prompts(SELECT_ACCOUNT)
     }
 
-    /// Whether a login is as recent as the client wants it.
-    pub(super) fn is_recent(&self, there: &LoggedIn, now: i64) -> bool {
-        let old = |age: i64| age == 0 || now - there.auth_time > age;
+    /// Whether a login is as recent as the client demands.
+    pub(super) fn is_recent(&self, login: &LoggedIn, now: i64) -> bool {
+        let old = |age: i64| age == 0 || now - login.auth_time > age;
         !self.wants_login() && !self.max_age.is_some_and(old)
     }
 
-    /// How recent a login must be, for whoever else is asked to do it.
+    /// Returns the demand on the login, for the login page and external providers.
     pub(super) fn demand(&self) -> Demand {
         Demand {
             login: self.wants_login(),
@@ -193,7 +201,7 @@ impl Request {
         }
     }
 
-    /// Where a login leads back to: the same request, without what asked for a new login.
+    /// Returns the path of this request without the demand for a new login, which would otherwise never end.
     pub(super) fn after_login(&self, form: &Form) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form.iter() {
@@ -213,16 +221,16 @@ impl Request {
         format!("/oauth/authorize?{}", query.finish())
     }
 
-    /// The redirect URI with these parameters, the client's state and our name.
+    /// Returns the redirect URI with these parameters, `state` and `iss`.
     pub(super) fn location(&self, issuer: &str, parameters: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
         if let Some(state) = &self.state {
             query.append_pair("state", state);
         }
-        // RFC 9207: so that a client with several issuers is not deceived.
+        // RFC 9207: a client of several issuers must know which of them has answered.
         query.append_pair("iss", issuer);
-        // As it is registered, down to the byte: no parser between the comparison and the answer.
+        // The registered URI is used byte for byte: a URL parser could change what was compared.
         let joint = match self.redirect.split_once('?') {
             None => "?",
             Some((_, "")) => "",
@@ -231,7 +239,7 @@ impl Request {
         format!("{}{joint}{}", self.redirect, query.finish())
     }
 
-    /// Where an answer leads, for people.
+    /// Returns the host of the redirect URI, or its scheme, as the page shows it.
     pub(super) fn destination(&self) -> String {
         let url = Url::parse(&self.redirect).ok();
         let host = url.as_ref().and_then(|url| url.host_str().map(str::to_owned));
@@ -239,7 +247,7 @@ impl Request {
             .unwrap_or_default()
     }
 
-    /// Where a form of ours may lead beside ourselves, as a content security policy writes it.
+    /// Returns the origin to which the form may redirect, in the syntax of `form-action` (Content Security Policy).
     pub(super) fn targets(&self) -> Vec<String> {
         let Ok(url) = Url::parse(&self.redirect) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! A client as others write it, and whether it makes sense.
+//! Reads the document of a client that a request sends, and checks it.
 
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -8,10 +8,10 @@ use weir_platform_uaa_store::{AutoApprove, Client};
 use super::invalid;
 use crate::http::ApiError;
 use crate::http::bearer::Caller;
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 use crate::http::redirect;
 
-/// Grants that a client may have. The implicit one is accepted and does nothing: clients of the original ask for it.
+/// The grant types that a client may have. `implicit` is accepted and has no effect, because programs for the original send it.
 const GRANTS: [&str; 6] = [
     "authorization_code",
     "client_credentials",
@@ -21,39 +21,39 @@ const GRANTS: [&str; 6] = [
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
 ];
 
-/// What stands where there is nothing.
+/// The scope of a list that would be empty.
 const NONE: &str = "uaa.none";
 
-/// What resource servers need to ask about tokens.
+/// The authority with which resource servers check tokens.
 const RESOURCE: &str = "uaa.resource";
 
-/// Most entries of a list.
+/// The most entries of a list.
 const MOST: usize = 200;
 
-/// What the server alone says of a client. Clients send it back as they read it.
+/// The members that only the server writes. Clients send them back with the rest of a document.
 const READ_ONLY: [&str; 2] = ["lastModified", "approvals_deleted"];
 
-/// What the original acts upon and this UAA does not, and what to do instead.
+/// The members that have an effect in the original and none here, and what to do instead.
 const NOT_DONE: [(&str, &str); 4] = [
     ("jwks", "give the client a client_secret"),
     ("jwks_uri", "give the client a client_secret"),
     ("client_jwt_config", "give the client a client_secret"),
     (
         "token_salt",
-        "DELETE /oauth/token/revoke/client/:id ends the client's tokens",
+        "DELETE /oauth/token/revoke/client/:id revokes the client's tokens",
     ),
 ];
 
-/// Most that is kept of a client without being acted upon, as JSON (bytes).
+/// The most bytes of the members without an effect, as JSON.
 const MOST_INFORMATION: usize = 16 << 10;
 
-/// A client as others write it. What is not written, is `null`, or is an empty list where a list must not be empty, leaves
-/// the client as it is, as in the original.
+/// The document of a client that a request sends. As in the original, members that are absent, `null`, or an empty list where
+/// a list must not be empty, change nothing.
 #[derive(Clone, Default)]
 pub(super) struct Written {
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<String>,
-    /// For a client that begins with two secrets.
+    /// The second secret of a client that is created with two.
     pub(super) second_secret: Option<String>,
     scope: Vec<String>,
     authorities: Vec<String>,
@@ -66,11 +66,11 @@ pub(super) struct Written {
     allowed_providers: Change<Vec<String>>,
     allow_public: Change<bool>,
     required_user_groups: Change<Vec<String>>,
-    /// Everything else, which is kept and shown; `null` takes it away.
+    /// All other members, which are stored and returned. `null` removes one.
     information: Map<String, Value>,
 }
 
-/// What becomes of a member that `null` takes away.
+/// The change of a member that `null` removes.
 #[derive(Clone, Default)]
 enum Change<T> {
     #[default]
@@ -90,7 +90,7 @@ impl<T> Change<T> {
 }
 
 impl Written {
-    /// Reads a client member by member, and says which of them cannot be read or done.
+    /// Reads the members of a client. The error names the member that cannot be read or is not supported.
     pub(super) fn read(mut members: Map<String, Value>) -> Result<Self, ApiError> {
         let mut take = |name: &'static str| Member(name, members.remove(name));
         let written = Self {
@@ -110,7 +110,7 @@ impl Written {
             required_user_groups: Change::of(take("required_user_groups").texts()?),
             information: Map::new(),
         };
-        // The original says `none` whatever is sent: the audience follows from the scopes.
+        // The form is checked and the value ignored: as in the original, the audience follows from the scopes.
         take("resource_ids").list()?;
         if matches!(&written.allowed_providers, Change::Set(list) if list.is_empty()) {
             return Err(invalid("allowedproviders must name an origin; null allows all of them"));
@@ -129,7 +129,7 @@ impl Written {
         })
     }
 
-    /// Writes what is there over a client.
+    /// Applies the members that were sent to a client.
     pub(super) fn apply(&self, client: &mut Client) {
         let detail = &mut client.detail;
         for (written, list) in [
@@ -178,9 +178,9 @@ impl Written {
     }
 }
 
-/// What follows from the rest of a client.
+/// Adds what follows from the other members of a client.
 fn complete(client: &mut Client) {
-    // As in the original: whoever lets people log in may keep them logged in.
+    // As in the original, a client with a login of users may also refresh.
     let grants = &mut client.detail.authorized_grant_types;
     let has = |name: &str| grants.iter().any(|grant| grant == name);
     if (has("authorization_code") || has("password")) && !has("refresh_token") {
@@ -193,8 +193,8 @@ fn complete(client: &mut Client) {
     }
 }
 
-/// A member of a client by its name: absent, `null`, or a value. Clients of the original write lists as texts, and numbers
-/// and truth values too.
+/// A member of a client with its name: absent, `null`, or a value. Programs for the original send lists, numbers and booleans
+/// as texts too.
 struct Member(&'static str, Option<Value>);
 
 impl Member {
@@ -257,7 +257,7 @@ impl Member {
             .ok_or_else(|| self.wrong("a number of seconds, at least 1"))
     }
 
-    /// `true`, `false`, or those scopes; `"true"` among them is all, as older clients write it.
+    /// Reads `autoapprove`: `true`, `false`, or scopes. A list with `"true"` means all scopes, as older programs send it.
     fn approval(self) -> Result<Option<AutoApprove>, ApiError> {
         if let Some(Value::Bool(whole)) = &self.1 {
             return Ok(Some(AutoApprove::Whole(*whole)));
@@ -275,7 +275,7 @@ impl Member {
     }
 }
 
-/// Whether the client makes sense, and gives its maker no more than they have.
+/// Checks a client, and that its creator gives it no more than they may.
 pub(super) async fn check(app: &App, client: &Client, caller: &Caller) -> Result<(), ApiError> {
     let detail = &client.detail;
     let lists = [
@@ -312,7 +312,7 @@ pub(super) async fn check(app: &App, client: &Client, caller: &Caller) -> Result
     }
     if serde_json::to_string(&detail.information).is_ok_and(|text| text.len() > MOST_INFORMATION) {
         return Err(invalid(format!(
-            "what is not known of the client is longer than {MOST_INFORMATION} bytes"
+            "the members without an effect are longer than {MOST_INFORMATION} bytes"
         )));
     }
     if detail.authorized_grant_types.is_empty() {
@@ -320,7 +320,7 @@ pub(super) async fn check(app: &App, client: &Client, caller: &Caller) -> Result
     }
     for grant in &detail.authorized_grant_types {
         if !GRANTS.contains(&grant.as_str()) {
-            return Err(invalid(format!("{} is not an allowed grant type", shown(grant))));
+            return Err(invalid(format!("{} is not an allowed grant type", excerpt(grant))));
         }
     }
     if client.may("authorization_code") && detail.redirect_uri.is_empty() {
@@ -341,14 +341,17 @@ pub(super) async fn check(app: &App, client: &Client, caller: &Caller) -> Result
         return Ok(());
     }
     let by = app.store.client(&caller.claims.client_id).await?;
-    modest(client, &caller.claims.client_id, by.as_ref())
+    check_not_administrator(client, &caller.claims.client_id, by.as_ref())
 }
 
-/// What whoever may make clients without being an administrator may give them, as the original has it: scopes of the
-/// caller's own client or below its name, of which a user's token gets what the user has; of authorities, which nobody
-/// else has a say in, only what resource servers need; and no grant that sees passwords. The name of the new client opens
-/// nothing: it is the caller's to choose.
-fn modest(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiError> {
+/// Checks what a caller who is not an administrator may give a client, as the original does.
+///
+/// - Scopes: those of the caller's own client, or below its name. Tokens of users get only what the user has.
+/// - Authorities: only `uaa.resource`, because no user limits them.
+/// - Grant types: not `password`, whose clients see passwords.
+///
+/// The id of the new client gives no rights, because the caller chooses it.
+fn check_not_administrator(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiError> {
     let refused = |description: String| Err(ApiError::new(StatusCode::FORBIDDEN, "invalid_client", description));
     if client.may("password") {
         return refused("password is not an allowed grant type for non-admin caller.".to_owned());
@@ -363,8 +366,8 @@ fn modest(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiE
         if scope != NONE && !below && !held.contains(scope) {
             return refused(format!(
                 "{scope} is not an allowed scope for caller={}. Must have prefix in [{}] or be one of its own",
-                shown(caller),
-                shown(&own)
+                excerpt(caller),
+                excerpt(&own)
             ));
         }
     }
@@ -373,7 +376,7 @@ fn modest(client: &Client, caller: &str, by: Option<&Client>) -> Result<(), ApiE
         if authority != NONE && !resource {
             return refused(format!(
                 "{authority} is not an allowed authority for caller={}",
-                shown(caller)
+                excerpt(caller)
             ));
         }
     }

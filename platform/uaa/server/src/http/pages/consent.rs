@@ -1,24 +1,24 @@
-//! The page that asks whether a program may act for somebody.
+//! The page that asks a user whether a client may have scopes.
 
 use axum::response::Response;
 use http::StatusCode;
 
 use super::{escape, hidden, page};
 
-/// What is asked.
+/// The content of the page.
 #[derive(Debug)]
 pub(crate) struct Consent<'c> {
     pub(crate) client: &'c str,
     pub(crate) user_name: &'c str,
-    /// Where an answer leads.
+    /// The host to which the answer redirects.
     pub(crate) destination: &'c str,
     pub(crate) scopes: Vec<ConsentScope>,
-    /// The request again, and the CSRF token.
+    /// The hidden fields: the parameters of the request, and the CSRF token.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) targets: &'c [String],
 }
 
-/// One scope.
+/// A scope on the page.
 #[derive(Debug)]
 pub(crate) struct ConsentScope {
     pub(crate) name: String,

@@ -5,20 +5,20 @@ use http::StatusCode;
 
 use super::{escape, hidden, page};
 
-/// What the login page shows.
+/// The content of the login page.
 #[derive(Debug)]
 pub(crate) struct Login<'l> {
     pub(crate) status: StatusCode,
-    /// What went wrong the last time.
+    /// The error of the last attempt.
     pub(crate) problem: Option<&'l str>,
     pub(crate) user_name: &'l str,
     pub(crate) csrf: &'l str,
     pub(crate) continue_to: &'l str,
-    /// How recent the login must be, as parameters.
+    /// The parameters of the demand on the login.
     pub(crate) demand: Vec<(&'static str, String)>,
-    /// The program that somebody logs in for.
+    /// The name of the client that requested the login.
     pub(crate) client: Option<&'l str>,
-    /// External providers: where their login begins, and what their buttons say.
+    /// The external providers: the path where the login begins, and the text of the button.
     pub(crate) providers: Vec<(String, String)>,
     pub(crate) targets: &'l [String],
 }
@@ -33,7 +33,7 @@ impl Login<'_> {
             .problem
             .map(|problem| format!("<div class=\"alert\" role=\"alert\">{}</div>", escape(problem)))
             .unwrap_or_default();
-        // After a failure the name is there already.
+        // After a failed attempt the name is filled in, and the password is what the user types next.
         let (on_name, on_password) = if self.user_name.is_empty() {
             (" autofocus", "")
         } else {

@@ -1,11 +1,11 @@
-//! Pages that say something and ask nothing, or nearly so.
+//! Pages with a message: errors, the start page, and passcodes.
 
 use axum::response::Response;
 use http::StatusCode;
 
 use super::{escape, hidden, page};
 
-/// Something cannot be done, and there is nowhere to go back to.
+/// Returns the page of an error that cannot be sent to a client.
 pub(crate) fn failure(status: StatusCode, title: &str, text: &str) -> Response {
     let content = format!(
         "<h1>{}</h1>\n<p role=\"alert\">{}</p>\n<a class=\"button quiet\" href=\"/\">To the start</a>",
@@ -15,7 +15,7 @@ pub(crate) fn failure(status: StatusCode, title: &str, text: &str) -> Response {
     page(status, title, &content, &[])
 }
 
-/// Somebody is logged in.
+/// Returns the start page of a user who is logged in.
 pub(crate) fn home(user_name: &str, csrf: &str, passcodes: bool) -> Response {
     let passcode = if passcodes {
         "\n<a class=\"button quiet\" href=\"/passcode\">Get a one-time passcode</a>"
@@ -31,7 +31,7 @@ pub(crate) fn home(user_name: &str, csrf: &str, passcodes: bool) -> Response {
     page(StatusCode::OK, "Logged in", &content, &[])
 }
 
-/// A one-time passcode.
+/// Returns the page with a one-time passcode.
 pub(crate) fn passcode(passcode: &str, minutes: u64) -> Response {
     let content = format!(
         "<h1>One-time passcode</h1>\n<p>Give this to <strong>cf login --sso</strong>. It is good once, for {minutes} \

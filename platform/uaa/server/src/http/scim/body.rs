@@ -1,7 +1,7 @@
-//! JSON bodies, with an error that says what is wrong with them.
+//! JSON bodies.
 //!
-//! Nothing that a client sends is passed over in silence: a member is acted upon, or it says what the server alone can
-//! say ([`READ_ONLY`]), or the request is refused.
+//! No member of a body is ignored silently: it has an effect, or only the server writes it ([`READ_ONLY`]), or the request is
+//! refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::http::ApiError;
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 
-/// Members of users and groups that the server alone writes, in lower case. Clients send them back as they read them, some
-/// of them (uaac) in lower case.
+/// The members of users and groups that only the server writes, in lower case. Clients send them back with the rest of a
+/// document, and uaac in lower case.
 const READ_ONLY: [&str; 10] = [
     "id",
     "schemas",
@@ -32,7 +32,7 @@ const READ_ONLY: [&str; 10] = [
 /// Reads a JSON body.
 pub(crate) fn json<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(&body).map_err(|error| {
-        // The text of the library names a place and a type, never a value.
+        // Only the place is told: the text of the library may quote the body, which may contain a password.
         let place = format!("line {} column {}", error.line(), error.column());
         ApiError::invalid_scim(format!("The body is not readable at {place}"))
     })
@@ -43,7 +43,7 @@ pub(crate) fn object(body: Bytes) -> Result<Map<String, Value>, ApiError> {
     Ok(json::<Object>(body)?.0)
 }
 
-/// Refuses members that nobody acts upon.
+/// Refuses members that have no effect.
 pub(crate) fn refuse_unknown(members: &BTreeMap<String, Value>) -> Result<(), ApiError> {
     let unknown = members
         .iter()
@@ -53,12 +53,12 @@ pub(crate) fn refuse_unknown(members: &BTreeMap<String, Value>) -> Result<(), Ap
         None => Ok(()),
         Some((name, _)) => Err(ApiError::invalid_scim(format!(
             "The attribute `{}` is not kept here: leave it out",
-            shown(name)
+            excerpt(name)
         ))),
     }
 }
 
-/// An object in which no name stands twice.
+/// A JSON object without repeated names. Two parsers could choose different values of a repeated name.
 struct Object(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Object {
                 let mut object = Map::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {
                     if object.insert(name, value).is_some() {
-                        return Err(de::Error::custom("a name stands there twice"));
+                        return Err(de::Error::custom("a name is repeated"));
                     }
                 }
                 Ok(Object(object))

@@ -1,6 +1,7 @@
-//! SCIM filters (`userName eq "marissa" and active eq true`) into SQL conditions.
+//! Translates SCIM filters (`userName eq "marissa" and active eq true`) into SQL conditions.
 //!
-//! Only names of a table reach the SQL, values are bound. Depth and length are bounded before anything is asked.
+//! Only names of a fixed table reach the SQL, and values are bound as parameters. Depth, length and the number of comparisons are
+//! limited.
 
 use chrono::DateTime;
 use weir_db::{Dialect, Value};
@@ -8,16 +9,16 @@ use weir_platform_uaa_store::group_key;
 
 use crate::http::ApiError;
 
-/// Longest filter.
+/// The most bytes of a filter.
 const LONGEST: usize = 64 * 1024;
 
-/// Most comparisons: the Cloud Controller looks users up in hundreds.
+/// The most comparisons of a filter. The Cloud Controller looks up hundreds of users with one filter.
 const MOST: usize = 600;
 
-/// Deepest nesting.
+/// The most levels of parentheses, which bounds the recursion of the parser.
 const DEEPEST: usize = 32;
 
-/// A name that may be compared.
+/// An attribute that a filter may compare.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attribute {
     pub(crate) name: &'static str,
@@ -25,21 +26,22 @@ pub(crate) struct Attribute {
     pub(crate) kind: Kind,
 }
 
-/// How it is compared.
+/// The way in which an attribute is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// As it is.
+    /// A text, compared exactly.
     Exact,
-    /// In lower case, as its column is.
+    /// A text, compared in lower case. The column is in lower case.
     Lower,
-    /// A group's name: one by its key (see [`group_key`]), parts of it in whatever case.
+    /// The name of a group. A whole name is compared by its key (see [`group_key`]), a part of a name without case.
     Group,
+    /// `true` or `false`.
     Boolean,
-    /// A time, kept in milliseconds.
+    /// A time. The column has milliseconds since 1970.
     Time,
 }
 
-/// A condition and its values.
+/// An SQL condition and its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) sql: String,
@@ -47,7 +49,7 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// Everything.
+    /// Returns the condition that all rows meet.
     pub(crate) fn all() -> Self {
         Self {
             sql: "1 = 1".to_owned(),
@@ -56,7 +58,7 @@ impl Condition {
     }
 }
 
-/// The column of an attribute.
+/// Returns the column of an attribute.
 pub(crate) fn column(attributes: &[Attribute], name: &str) -> Option<&'static str> {
     find(attributes, name).map(|attribute| attribute.column)
 }
@@ -67,12 +69,12 @@ fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
         .find(|attribute| attribute.name.eq_ignore_ascii_case(name))
 }
 
-/// Reads a filter.
+/// Parses a filter.
 pub(crate) fn parse(text: &str, attributes: &[Attribute], dialect: Dialect) -> Result<Condition, ApiError> {
     read(text, attributes, dialect, false)
 }
 
-/// Reads a filter that may ask for equality only, so that nobody can feel their way along.
+/// Parses a filter with `eq` only. Other operators would let a caller find names by trying prefixes.
 pub(crate) fn parse_equality(text: &str, attributes: &[Attribute], dialect: Dialect) -> Result<Condition, ApiError> {
     read(text, attributes, dialect, true)
 }
@@ -81,7 +83,7 @@ fn read(text: &str, attributes: &[Attribute], dialect: Dialect, equality: bool) 
     let invalid = || {
         ApiError::bad_request(
             "scim",
-            format!("Invalid filter expression: [{}]", super::super::error::shown(text)),
+            format!("Invalid filter expression: [{}]", super::super::error::excerpt(text)),
         )
     };
     if text.len() > LONGEST {
@@ -98,7 +100,7 @@ fn read(text: &str, attributes: &[Attribute], dialect: Dialect, equality: bool) 
         values: Vec::new(),
     };
     let sql = parser
-        .either(0)
+        .disjunction(0)
         .filter(|_| parser.at == tokens.len())
         .ok_or_else(invalid)?;
     Ok(Condition {
@@ -123,7 +125,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
             ' ' | '\t' => {}
             '(' => tokens.push(Token::Open),
             ')' => tokens.push(Token::Close),
-            // uaac and the CLI write double quotes; single ones are older.
+            // The cf CLI and uaac send double quotes. The original also accepts single quotes.
             '"' | '\'' => {
                 let mut value = String::new();
                 loop {
@@ -172,7 +174,7 @@ impl Parser<'_> {
         Some(token)
     }
 
-    fn takes(&mut self, word: &str) -> bool {
+    fn accepts_word(&mut self, word: &str) -> bool {
         let found = matches!(self.tokens.get(self.at), Some(Token::Word(next)) if next.eq_ignore_ascii_case(word));
         if found {
             self.at += 1;
@@ -180,19 +182,19 @@ impl Parser<'_> {
         found
     }
 
-    /// `a or b or c`
-    fn either(&mut self, depth: usize) -> Option<String> {
-        let mut parts = vec![self.both(depth)?];
-        while self.takes("or") {
-            parts.push(self.both(depth)?);
+    /// Parses `a or b or c`.
+    fn disjunction(&mut self, depth: usize) -> Option<String> {
+        let mut parts = vec![self.conjunction(depth)?];
+        while self.accepts_word("or") {
+            parts.push(self.conjunction(depth)?);
         }
         Some(joined(parts, " or "))
     }
 
-    /// `a and b and c`
-    fn both(&mut self, depth: usize) -> Option<String> {
+    /// Parses `a and b and c`.
+    fn conjunction(&mut self, depth: usize) -> Option<String> {
         let mut parts = vec![self.term(depth)?];
-        while self.takes("and") {
+        while self.accepts_word("and") {
             parts.push(self.term(depth)?);
         }
         Some(joined(parts, " and "))
@@ -202,12 +204,12 @@ impl Parser<'_> {
         if depth >= DEEPEST {
             return None;
         }
-        if !self.equality && self.takes("not") {
+        if !self.equality && self.accepts_word("not") {
             return Some(format!("not ({})", self.term(depth + 1)?));
         }
         if self.tokens.get(self.at) == Some(&Token::Open) {
             self.at += 1;
-            let inner = self.either(depth + 1)?;
+            let inner = self.disjunction(depth + 1)?;
             return (self.next()? == &Token::Close).then(|| format!("({inner})"));
         }
         self.comparison()
@@ -316,9 +318,9 @@ mod tests {
         Some((condition.sql, condition.values))
     }
 
-    /// What the cf CLI, uaac and the Cloud Controller ask.
+    /// Filters of the cf CLI, uaac and the Cloud Controller are translated.
     #[test]
-    fn reads_what_clients_write() {
+    fn filters_of_clients_are_translated() {
         for (text, sql, values) in [
             (r#"userName eq "Marissa""#, "user_key = ?", vec!["marissa".into()]),
             (r#"username Eq "a\"b\\""#, "user_key = ?", vec!["a\"b\\".into()]),
@@ -358,9 +360,9 @@ mod tests {
         }
     }
 
-    /// Unknown names, wrong types, leftovers, open quotes, and whatever would reach SQL.
+    /// Unknown names, wrong types, trailing text, open quotes and SQL are refused.
     #[test]
-    fn refuses_the_rest() {
+    fn malformed_filters_are_refused() {
         for text in [
             "",
             "userName",
@@ -390,9 +392,9 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing that is sent panics, and no value becomes a part of the SQL.
+        /// No input makes the parser panic, and no value becomes part of the SQL.
         #[test]
-        fn anything_is_survived(text in "\\PC{0,200}", value in "[a-zA-Z;=*%_ ()-]{1,40}") {
+        fn no_input_panics(text in "\\PC{0,200}", value in "[a-zA-Z;=*%_ ()-]{1,40}") {
             drop(sql_of(&text));
             let (sql, values) = sql_of(&format!("userName eq \"{value}\"")).unwrap();
             prop_assert_eq!(sql, "user_key = ?");

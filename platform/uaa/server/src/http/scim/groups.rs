@@ -1,4 +1,4 @@
-//! `/Groups`. A group's `displayName` is the scope that it gives.
+//! `/Groups`: the administration of groups. The `displayName` of a group is the scope that it gives.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_db::DbError;
 use weir_platform_uaa_core::app::App;
 use weir_platform_uaa_core::issue::ZONE;
 use weir_platform_uaa_store::{Group, scopes};
@@ -18,9 +17,9 @@ use super::filter::{self, Attribute, Condition, Kind};
 use super::members::{WrittenMember, member_document, members_of};
 use super::users::Meta;
 use super::{Page, SCHEMA, body, if_match, meta, order, outdated, reduced, tagged, version_to_change};
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 use crate::http::form::Form;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer};
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -56,13 +55,13 @@ const ATTRIBUTES: &[Attribute] = &[
     },
 ];
 
-/// Longest description.
+/// The most bytes of a description.
 const LONGEST: usize = 4096;
 
-/// Most members in one request.
+/// The most members in one request.
 const MOST: usize = 1000;
 
-/// A group as clients write it.
+/// The document of a group that a request sends.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -81,7 +80,7 @@ impl Written {
         Ok(written)
     }
 
-    /// The version that the client read, as it sends it back.
+    /// Returns the version in `meta`, which the client read before.
     fn version(&self) -> Option<i64> {
         self.meta.as_ref().and_then(|meta| meta.version)
     }
@@ -129,7 +128,7 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write"]).await?;
     let written = Written::read(body.within(unread::GROUP).await?)?;
@@ -139,19 +138,19 @@ pub(crate) async fn create(
     let now = app.store.now();
     let group = Group {
         id: uuid::Uuid::new_v4().to_string(),
-        display_name: checked(name)?,
-        description: described(written.description)?,
+        display_name: checked_name(name)?,
+        description: checked_description(written.description)?,
         created_at: now,
         modified_at: now,
         version: 0,
     };
     let members = members_of(&app, written.members.unwrap_or_default(), &group.id).await?;
-    match app.store.add_group(&group, &members).await {
-        Ok(()) => {}
-        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
-        Err(error) => return Err(error.into()),
-    }
-    tracing::info!(caller = caller.name(), group = group.display_name, "a group was made");
+    app.add_group(&group, &members).await?;
+    tracing::info!(
+        caller = caller.name(),
+        group = group.display_name,
+        "a group was created"
+    );
     Ok((
         StatusCode::CREATED,
         tagged(group.version, document(&app, &group).await?),
@@ -163,7 +162,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let written = Written::read(body.within(unread::GROUP).await?)?;
@@ -174,8 +173,8 @@ pub(crate) async fn update(
         .ok_or_else(|| ApiError::invalid_scim("A displayName must be provided"))?;
     let members = members_of(&app, written.members.unwrap_or_default(), &id).await?;
     let changed = Change {
-        name: Some(checked(name)?),
-        description: Some(described(written.description)?),
+        name: Some(checked_name(name)?),
+        description: Some(checked_description(written.description)?),
         members: Some(members),
     };
     let group = apply(&app, present, changed, wanted).await?;
@@ -187,12 +186,13 @@ pub(crate) async fn update(
     Ok(tagged(group.version, document(&app, &group).await?))
 }
 
-/// `PATCH /Groups/:id`: what is named is changed; a member with `"operation": "delete"` goes.
+/// `PATCH /Groups/:id`: changes the members of the document that are sent. A member of the group with `"operation": "delete"` is
+/// removed.
 pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let written = Written::read(body.within(unread::GROUP).await?)?;
@@ -203,7 +203,7 @@ pub(crate) async fn patch(
         if !["members", "description"].contains(&name.to_ascii_lowercase().as_str()) {
             return Err(ApiError::invalid_scim(format!(
                 "Attribute {} cannot be removed using \"Meta.attributes\"",
-                shown(name)
+                excerpt(name)
             )));
         }
     }
@@ -220,18 +220,18 @@ pub(crate) async fn patch(
         let (gone, mut added): (Vec<_>, Vec<_>) = written.into_iter().partition(WrittenMember::is_removed);
         list.retain(|member| !gone.iter().any(|written| written.value == member.id));
         added.iter().try_for_each(WrittenMember::check_operation)?;
-        // One that is there stays as it is; unless an origin is named, which it has from now on.
+        // A present member is not changed, unless the request names an origin for it.
         added.retain(|written| written.names_origin() || !list.iter().any(|known| known.id == written.value));
         list.retain(|member| !added.iter().any(|written| written.value == member.id));
         list.extend(members_of(&app, added, &id).await?);
         members = Some(list);
     }
     let description = match written.description {
-        Some(text) => Some(described(Some(text))?),
+        Some(text) => Some(checked_description(Some(text))?),
         None => removes("description").then_some(None),
     };
     let changed = Change {
-        name: written.display_name.map(checked).transpose()?,
+        name: written.display_name.map(checked_name).transpose()?,
         description,
         members,
     };
@@ -260,6 +260,7 @@ pub(crate) async fn remove(
             "A group that every user is in cannot be removed",
         ));
     }
+    // Read before the removal: the answer describes the removed group.
     let document = document(&app, &group).await?;
     app.store.remove_group(&id).await?;
     app.revoked.catch_up().await;
@@ -271,7 +272,7 @@ pub(crate) async fn remove(
     Ok(Json(document))
 }
 
-/// What is to be changed.
+/// The changes of a group.
 struct Change {
     name: Option<String>,
     description: Option<Option<String>>,
@@ -283,8 +284,8 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
         return Err(outdated());
     }
     let renamed = change.name.as_ref().filter(|name| **name != present.display_name);
-    // Its name is a scope that all users count on, and the next start would make another one of it. One that has another
-    // name, from a time when that was possible, gets it back.
+    // The name of a default group is a scope of all users, and the next start would create a group with the old name. Earlier
+    // versions allowed the change, so a renamed group can get its name back.
     let given_back = |name: &String| app.default_groups.get(name.as_str()) == Some(&present.id);
     if is_default(app, &present.id) && renamed.is_some_and(|name| !given_back(name)) {
         return Err(ApiError::invalid_scim(
@@ -298,16 +299,13 @@ async fn apply(app: &App, present: Group, change: Change, wanted: Option<i64>) -
         modified_at: app.store.now(),
         ..present.clone()
     };
-    match app
-        .store
+    if !app
         .replace_group(&group, change.members.as_deref(), present.version)
-        .await
+        .await?
     {
-        Ok(true) => {}
-        Ok(false) => return Err(outdated()),
-        Err(DbError::Duplicate(_)) => return Err(taken(&group.display_name)),
-        Err(error) => return Err(error.into()),
+        return Err(outdated());
     }
+    // Tokens of former members are refused by this node before the caller has the answer.
     app.revoked.catch_up().await;
     Ok(group)
 }
@@ -324,7 +322,7 @@ pub(super) async fn find(app: &App, id: &str) -> Result<Group, ApiError> {
         .ok_or_else(|| ApiError::scim_not_found("Group", id))
 }
 
-fn checked(name: String) -> Result<String, ApiError> {
+fn checked_name(name: String) -> Result<String, ApiError> {
     if scopes::is_valid(&name) {
         Ok(name)
     } else {
@@ -334,7 +332,7 @@ fn checked(name: String) -> Result<String, ApiError> {
     }
 }
 
-fn described(text: Option<String>) -> Result<Option<String>, ApiError> {
+fn checked_description(text: Option<String>) -> Result<Option<String>, ApiError> {
     if text.as_ref().is_some_and(|text| text.len() > LONGEST) {
         return Err(ApiError::invalid_scim(format!(
             "The description is longer than {LONGEST} bytes"
@@ -343,12 +341,8 @@ fn described(text: Option<String>) -> Result<Option<String>, ApiError> {
     Ok(text)
 }
 
-fn taken(name: &str) -> ApiError {
-    ApiError::scim_exists(format!("A group with displayName: {name} already exists."))
-}
-
-/// The most members that a request may name.
-pub(super) fn bounded(count: usize) -> Result<(), ApiError> {
+/// Refuses a request with too many members.
+pub(super) fn check_member_count(count: usize) -> Result<(), ApiError> {
     if count > MOST {
         return Err(ApiError::invalid_scim(format!(
             "There are more than {MOST} members in one request"

@@ -1,4 +1,4 @@
-//! `GET /ids/Users`: names for ids and ids for names, for the Cloud Controller.
+//! `GET /ids/Users`: looks up user names by id and ids by user name, for the Cloud Controller.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -11,7 +11,7 @@ use super::{Page, SCHEMA, order};
 use crate::http::form::Form;
 use crate::http::{ApiError, bearer};
 
-/// Nothing else may be asked about, so that nobody finds out about nobody.
+/// The attributes that a filter may compare. Others, such as email addresses, would let any user search for people.
 const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "id",

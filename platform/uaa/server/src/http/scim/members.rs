@@ -1,4 +1,4 @@
-//! `/Groups/:id/members`
+//! `/Groups/:id/members`: the administration of a group's members.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -6,18 +6,18 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_platform_uaa_core::app::App;
-use weir_platform_uaa_core::login::OURS;
+use weir_platform_uaa_core::login::UAA_ORIGIN;
 use weir_platform_uaa_store::{Member, MemberKind};
 
 use super::body;
-use super::groups::{bounded, find};
+use super::groups::{check_member_count, find};
 use super::users;
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 use crate::http::form::Form;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer};
 
-/// A member as clients write it.
+/// The document of a member that a request sends.
 #[derive(Deserialize)]
 pub(super) struct WrittenMember {
     pub(super) value: String,
@@ -38,13 +38,13 @@ impl WrittenMember {
         self.origin.as_ref().is_some_and(|origin| !origin.is_empty())
     }
 
-    /// What is to be done with it is said in a `PATCH` alone, and is `delete` or nothing.
+    /// Refuses an operation. Only a `PATCH` may have one, and it has taken the deletions out before this check.
     pub(super) fn check_operation(&self) -> Result<(), ApiError> {
         match self.operation.as_deref() {
             None | Some("") => Ok(()),
             Some(other) => Err(ApiError::invalid_scim(format!(
                 "The operation {} of a member must be \"delete\", in a PATCH",
-                shown(other)
+                excerpt(other)
             ))),
         }
     }
@@ -98,7 +98,7 @@ pub(crate) async fn add(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "groups.update"]).await?;
     let written: WrittenMember = body::json(body.within(unread::SMALL).await?)?;
@@ -108,8 +108,8 @@ pub(crate) async fn add(
         .first()
         .ok_or_else(|| ApiError::invalid_scim("A member must be named"))?;
     let added = app.store.add_member(&id, member).await?
-        // Who says that it is ours to give takes it from the provider.
-        || (member.origin == OURS && app.store.claim_member(&id, &member.id, OURS).await?);
+        // A membership that a provider owns becomes one of this UAA if the request says so.
+        || (member.origin == UAA_ORIGIN && app.store.claim_member(&id, &member.id, UAA_ORIGIN).await?);
     if !added {
         find(&app, &id).await?;
         return Err(ApiError::new(
@@ -151,16 +151,16 @@ pub(crate) async fn remove(
     Ok(Json(member_document(found)))
 }
 
-/// Members that exist and may be in this group.
+/// Returns the members that a request names. Each must exist, and must not make a group contain itself.
 pub(super) async fn members_of(app: &App, written: Vec<WrittenMember>, group: &str) -> Result<Vec<Member>, ApiError> {
-    bounded(written.len())?;
+    check_member_count(written.len())?;
     let mut members: Vec<Member> = Vec::with_capacity(written.len());
     for member in written {
         member.check_operation()?;
         let WrittenMember {
             value, kind, origin, ..
         } = member;
-        let invalid = || ApiError::invalid_scim(format!("Invalid group member: {}", shown(&value)));
+        let invalid = || ApiError::invalid_scim(format!("Invalid group member: {}", excerpt(&value)));
         let kind = match kind.as_deref().unwrap_or("USER") {
             "USER" => MemberKind::User,
             "GROUP" => MemberKind::Group,
@@ -170,7 +170,7 @@ pub(super) async fn members_of(app: &App, written: Vec<WrittenMember>, group: &s
             MemberKind::User => drop(app.store.user(&value).await?.ok_or_else(invalid)?),
             MemberKind::Group => {
                 app.store.group(&value).await?.ok_or_else(invalid)?;
-                // A circle gives nobody anything, and is never meant.
+                // A group within itself gives no user anything, and is a mistake.
                 if value == group || app.store.groups_within(&value).await?.contains(group) {
                     return Err(ApiError::invalid_scim("A group cannot be within itself"));
                 }
@@ -182,7 +182,7 @@ pub(super) async fn members_of(app: &App, written: Vec<WrittenMember>, group: &s
                 kind,
                 origin: origin
                     .filter(|origin| !origin.is_empty() && origin.len() <= 255)
-                    .unwrap_or_else(|| OURS.to_owned()),
+                    .unwrap_or_else(|| UAA_ORIGIN.to_owned()),
             });
         }
     }

@@ -1,4 +1,4 @@
-//! `PUT /Users/:id/password`
+//! `PUT /Users/:id/password`: changes a password.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -6,12 +6,12 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_platform_uaa_core::app::App;
-use weir_platform_uaa_core::login::OURS;
+use weir_platform_uaa_core::login::UAA_ORIGIN;
 use weir_platform_uaa_core::refusal::Refusal;
 
 use super::body;
 use super::users::find;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer};
 
 #[derive(Deserialize)]
@@ -21,13 +21,13 @@ struct Change {
     password: String,
 }
 
-/// Changes a password: one's own with the old one, or somebody's as an administrator or as a client that may. Ends all
-/// tokens and sessions of the user.
+/// Changes a password, and revokes all tokens and sessions of the user. Users change their own with the old one. Administrators
+/// and clients with `password.write` change any.
 pub(crate) async fn change(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["password.write"]).await?;
     let change: Change = body::json(body.within(unread::SMALL).await?)?;
@@ -41,8 +41,10 @@ pub(crate) async fn change(
         ));
     }
     let user = find(&app, &id).await?;
-    if user.origin != OURS {
-        return Err(ApiError::invalid_scim("The password of this user is somewhere else"));
+    if user.origin != UAA_ORIGIN {
+        return Err(ApiError::invalid_scim(
+            "The password of this user is kept by another origin",
+        ));
     }
     if own {
         let old = change.old_password.as_deref().filter(|old| !old.is_empty());

@@ -1,4 +1,4 @@
-//! `/Users`
+//! `/Users`: the administration of users.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,14 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_db::DbError;
 use weir_platform_uaa_core::app::App;
-use weir_platform_uaa_core::login::{OURS, principal};
+use weir_platform_uaa_core::login::{UAA_ORIGIN, principal};
 use weir_platform_uaa_store::{Email, User};
 
 use super::filter::{self, Attribute, Condition, Kind};
 use super::{Page, SCHEMA, body, if_match, order, outdated, reduced, tagged, version_to_change};
 use crate::http::form::Form;
-use crate::http::unread::{self, Unread};
+use crate::http::unread::{self, UnreadBody};
 use crate::http::{ApiError, bearer};
 
 mod document;
@@ -24,13 +23,13 @@ mod written;
 
 pub(in crate::http::scim) use document::document;
 pub(in crate::http::scim) use written::Meta;
-use written::{Lists, Written, short, take_away, write};
+use written::{Lists, Written, apply, check_length, remove_attributes};
 
 const fn attribute(name: &'static str, column: &'static str, kind: Kind) -> Attribute {
     Attribute { name, column, kind }
 }
 
-/// What users can be found by.
+/// The attributes by which users can be found.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
     attribute("id", "id", Kind::Exact),
     attribute("userName", "user_key", Kind::Lower),
@@ -98,14 +97,14 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<(StatusCode, Response), ApiError> {
     let caller = bearer::caller_with(&app, &headers, &["scim.write", "scim.create"]).await?;
     let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let now = app.store.now();
     let mut user = User {
         id: uuid::Uuid::new_v4().to_string(),
-        origin: OURS.to_owned(),
+        origin: UAA_ORIGIN.to_owned(),
         user_name: String::new(),
         external_id: None,
         given_name: None,
@@ -124,24 +123,26 @@ pub(crate) async fn create(
         as_of: 0,
     };
     let origin = written.origin.clone().filter(|origin| !origin.is_empty());
-    user.origin = origin.unwrap_or_else(|| OURS.to_owned());
-    short("origin", &user.origin)?;
+    user.origin = origin.unwrap_or_else(|| UAA_ORIGIN.to_owned());
+    check_length("origin", &user.origin)?;
     if written.user_name.is_none() {
         return Err(ApiError::invalid_scim("A username must be provided."));
     }
     let password = written.password.clone().filter(|password| !password.is_empty());
-    if password.is_some() && user.origin != OURS {
+    if password.is_some() && user.origin != UAA_ORIGIN {
         return Err(ApiError::invalid_scim(
             "The password of a user of another origin is kept there: leave it out",
         ));
     }
-    let of_everybody = |id: &String| app.default_groups.values().any(|default| default == id);
-    if written.groups.iter().flatten().any(|group| !of_everybody(&group.value)) {
+    // A copy of another user's document lists the default groups, which the new user is in anyway.
+    let is_default = |id: &String| app.default_groups.values().any(|default| default == id);
+    if written.groups.iter().flatten().any(|group| !is_default(&group.value)) {
         return Err(ApiError::invalid_scim(
             "A user is put into groups with POST /Groups/:id/members",
         ));
     }
-    write(&mut user, written, Lists::Replace)?;
+    apply(&mut user, written, Lists::Replace)?;
+    // Every token of a user has the claim `email`. The name stands in for a missing address.
     if user.emails.is_empty() {
         user.emails = vec![Email {
             value: user.user_name.clone(),
@@ -154,16 +155,12 @@ pub(crate) async fn create(
         user.password_hash = Some(app.hasher.hash(&password).await?);
         user.password_changed_at = Some(now);
     }
-    match app.store.add_user(&user).await {
-        Ok(()) => {}
-        Err(DbError::Duplicate(_)) => return Err(taken(&app, &user).await?),
-        Err(error) => return Err(error.into()),
-    }
+    app.add_user(&user).await?;
     tracing::info!(
         caller = caller.name(),
         user = user.id,
         origin = user.origin,
-        "a user was made"
+        "a user was created"
     );
     Ok((StatusCode::CREATED, tagged(user.version, document(&app, &user).await?)))
 }
@@ -173,7 +170,7 @@ pub(crate) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PUT").await
 }
@@ -183,12 +180,18 @@ pub(crate) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Response, ApiError> {
     change(&app, &id, &headers, body, "PATCH").await
 }
 
-async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: &str) -> Result<Response, ApiError> {
+async fn change(
+    app: &App,
+    id: &str,
+    headers: &HeaderMap,
+    body: UnreadBody,
+    method: &str,
+) -> Result<Response, ApiError> {
     let caller = bearer::caller_with(app, headers, &["scim.write"]).await?;
     let written: Written = body::json(body.within(unread::SMALL).await?)?;
     let read = written.meta.as_ref().and_then(|meta| meta.version);
@@ -216,24 +219,22 @@ async fn change(app: &App, id: &str, headers: &HeaderMap, body: Unread, method: 
     }
     let mut user = present.clone();
     if method == "PUT" {
-        // What is not written is not there any more.
+        // `PUT` replaces the user, so absent members are removed.
         user.given_name = None;
         user.family_name = None;
         user.phones.clear();
         user.external_id = None;
-        write(&mut user, written, Lists::Replace)?;
+        apply(&mut user, written, Lists::Replace)?;
     } else {
         let attributes = written.meta.as_ref().map(|meta| meta.attributes.as_slice());
-        take_away(&mut user, attributes.unwrap_or_default(), &written)?;
-        write(&mut user, written, Lists::Add)?;
+        remove_attributes(&mut user, attributes.unwrap_or_default(), &written)?;
+        apply(&mut user, written, Lists::Add)?;
     }
     user.version = present.version + 1;
     user.modified_at = app.store.now();
-    match app.store.replace_user(&user, present.version).await {
-        Ok(true) => {}
-        Ok(false) => return Err(outdated()),
-        Err(DbError::Duplicate(_)) => return Err(taken(app, &user).await?),
-        Err(error) => return Err(error.into()),
+    // Checks the version again, because another change may have come first.
+    if !app.replace_user(&user, present.version).await? {
+        return Err(outdated());
     }
     app.revoked.catch_up().await;
     tracing::info!(caller = caller.name(), user = id, "a user was changed");
@@ -252,11 +253,12 @@ pub(crate) async fn remove(
         return Err(outdated());
     }
     if caller.is_user(&id) {
-        return Err(ApiError::invalid_scim("Nobody can remove themselves"));
+        return Err(ApiError::invalid_scim("Users cannot remove themselves"));
     }
     let document = document(&app, &user).await?;
     app.store.remove_user(&id).await?;
     app.revoked.catch_up().await;
+    // A later user with this name must not begin with a locked account.
     app.store
         .forget_failures(&principal(&user.origin, &user.user_name))
         .await?;
@@ -264,12 +266,12 @@ pub(crate) async fn remove(
     Ok(Json(document))
 }
 
-/// `PATCH /Users/:id/status`: unlocks.
+/// `PATCH /Users/:id/status`: unlocks a user name.
 pub(crate) async fn status(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Unread,
+    body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -307,17 +309,4 @@ pub(super) async fn find(app: &App, id: &str) -> Result<User, ApiError> {
         .user(id)
         .await?
         .ok_or_else(|| ApiError::scim_not_found("User", id))
-}
-
-/// 409, with who it is.
-async fn taken(app: &App, user: &User) -> Result<ApiError, ApiError> {
-    let present = app.store.user_by_name(&user.origin, &user.user_name).await?;
-    let error = ApiError::scim_exists(format!("Username already in use: {}", user.user_name));
-    Ok(match present {
-        Some(present) => error
-            .with("user_id", present.id)
-            .with("verified", present.verified)
-            .with("active", present.active),
-        None => error,
-    })
 }

@@ -1,7 +1,7 @@
 //! The authorization-code grant, with PKCE.
 //!
-//! A code is for one client, one redirect URI and one verifier, and good once. Shown a second time it revokes what was
-//! issued the first time: one of the two was not the client.
+//! A code is bound to one client, one redirect URI and one verifier, and can be used once. A second use revokes the tokens of the
+//! first, because one of the two was not the client (RFC 6749 §4.1.2).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,24 +12,28 @@ use weir_platform_uaa_store::{Code, IssuedTo, LONGEST_VALIDITY, Redeemed, secret
 
 use super::{Request, held};
 use crate::http::error::ApiError;
+use crate::http::invalid_grant::InvalidGrant;
 
-/// Lengths that RFC 7636 gives a verifier.
+/// The lengths of a verifier (RFC 7636 §4.1).
 const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
 
 impl Request<'_> {
     pub(super) async fn code(&self) -> Result<Value, ApiError> {
         let app = self.app;
         let hash = secrets::digest(self.form.required("code")?);
-        let code = app.store.code(&hash).await?.ok_or_else(invalid)?;
+        let code = app.store.code(&hash).await?.ok_or(InvalidGrant::Code)?;
+        // Another client gets the answer for an unknown code, and the code stays valid for its own client.
         if code.client_id != self.client().id {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         if code.used_at.is_some() {
-            self.replayed(&code).await?;
-            return Err(invalid());
+            self.revoke_replayed(&code).await?;
+            return Err(InvalidGrant::Code.into());
         }
-        if let Err(refused) = self.fits(&code) {
-            app.store.spoil_code(&hash).await?;
+        if let Err(refused) = self.check_parameters(&code) {
+            // A wrong verifier or redirect URI means that the code was stolen, so the client must not be able to use it
+            // either.
+            app.store.invalidate_code(&hash).await?;
             return Err(refused);
         }
         let user = app
@@ -37,9 +41,9 @@ impl Request<'_> {
             .user(&code.user_id)
             .await?
             .filter(|user| user.active)
-            .ok_or_else(invalid)?;
-        self.takes(&user)?;
-        // What changed since the code was issued counts.
+            .ok_or(InvalidGrant::Code)?;
+        self.check_user_origin(&user)?;
+        // The user may have lost groups, and the client scopes, since the code was issued.
         let held = held(app, self.client(), &user).await?;
         let granted: std::collections::BTreeSet<String> = code
             .scopes
@@ -48,7 +52,7 @@ impl Request<'_> {
             .cloned()
             .collect();
         if granted.is_empty() {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         let grant = Grant {
             client: self.client(),
@@ -60,36 +64,38 @@ impl Request<'_> {
             id_token: true,
             until: None,
         };
+        // Both ids are stored with the code, so that a second use of it can revoke the tokens.
         let (jti, family) = (new_jti(), secrets::random_hex::<16>());
         let refresh = app.refresh_for(&grant, &family, None);
         let kept = refresh.as_ref().map(|refresh| &refresh.kept);
+        // Fixed before the transaction, as in `App::store_grant`: a revocation in between covers this second.
         let second = app.second_for(&grant).await?;
         let basis = (&user, self.client());
         match app.store.redeem_code(&hash, basis, &jti, &family, kept).await? {
             Redeemed::Now => {}
             Redeemed::Before(code) => {
-                self.replayed(&code).await?;
-                return Err(invalid());
+                self.revoke_replayed(&code).await?;
+                return Err(InvalidGrant::Code.into());
             }
-            Redeemed::Gone => return Err(invalid()),
-            Redeemed::Overtaken => return Err(ApiError::overtaken()),
+            Redeemed::Gone => return Err(InvalidGrant::Code.into()),
+            Redeemed::ChangedMeanwhile => return Err(ApiError::changed_meanwhile()),
         }
         let access = app.access(&grant, jti, second);
         Ok(access.answer(refresh.as_ref().map(|refresh| refresh.token.as_str())))
     }
 
-    /// Whether what is shown beside the code is what it was issued for.
-    fn fits(&self, code: &Code) -> Result<(), ApiError> {
+    /// Checks the end of a code, and the redirect URI and the verifier that the request sends with it.
+    fn check_parameters(&self, code: &Code) -> Result<(), ApiError> {
         if code.expires_at <= self.app.store.now() {
-            return Err(invalid());
+            return Err(InvalidGrant::Code.into());
         }
         let redirect = self.form.filled("redirect_uri");
         match (&code.redirect_uri, redirect) {
             (Some(known), Some(shown)) if known == shown => {}
             (None, None) => {}
-            // Where the request named none, the client may name the one that is registered.
+            // If the authorization request named no URI, the token request may name the registered one.
             (None, Some(shown)) if self.client().detail.redirect_uri == [shown] => {}
-            _ => return Err(ApiError::invalid_grant("Redirect URI mismatch.")),
+            _ => return Err(InvalidGrant::RedirectUri.into()),
         }
         match (&code.challenge, self.form.filled("code_verifier")) {
             (Some(challenge), Some(verifier)) => {
@@ -97,32 +103,34 @@ impl Request<'_> {
                 let well_formed = VERIFIER.contains(&verifier.len()) && verifier.bytes().all(usable);
                 let digest = digest::digest(&digest::SHA256, verifier.as_bytes());
                 if !well_formed || !secrets::equal(&URL_SAFE_NO_PAD.encode(digest), challenge) {
-                    return Err(ApiError::invalid_grant("Invalid code verifier"));
+                    return Err(InvalidGrant::WrongVerifier.into());
                 }
             }
-            (Some(_), None) => return Err(ApiError::invalid_grant("Missing code verifier")),
-            // Somebody took the challenge out of the request on its way.
-            (None, Some(_)) => return Err(ApiError::invalid_grant("The code was issued without a code challenge")),
-            (None, None) if !self.asking.proved => {
-                return Err(ApiError::invalid_grant("A public client must use a code challenge"));
+            (Some(_), None) => return Err(InvalidGrant::MissingVerifier.into()),
+            // A downgrade attack: the challenge was removed from the authorization request (RFC 9700 §4.8.2).
+            (None, Some(_)) => return Err(InvalidGrant::MissingChallenge.into()),
+            (None, None) if !self.requester.showed_secret => {
+                return Err(InvalidGrant::ChallengeRequired.into());
             }
             (None, None) => {}
         }
         Ok(())
     }
 
-    async fn replayed(&self, code: &Code) -> Result<(), ApiError> {
+    /// Revokes what was issued for a code that is used a second time.
+    async fn revoke_replayed(&self, code: &Code) -> Result<(), ApiError> {
         weir_service::limited!(
             warn,
             weir_service::EACH_SECOND,
             user = code.user_id,
             client = code.client_id,
-            "an authorization code was shown twice: what was issued for it is revoked"
+            "an authorization code was used twice: the tokens that were issued for it are revoked"
         );
         if let Some(family) = &code.family {
             self.app.store.end_family(&code.user_id, family).await?;
         }
-        // From then on it is over; and once is enough, however often the code is shown.
+        // The end of the token is not stored, so its latest possible end is used. It is revoked once, however often the code is
+        // used.
         let end = code.used_at.unwrap_or_default() / 1000 + LONGEST_VALIDITY;
         let lives = |jti: &&String| end > self.app.now() && !self.app.revoked.has_token(jti);
         if let Some(jti) = code.access_jti.as_ref().filter(lives) {
@@ -135,8 +143,4 @@ impl Request<'_> {
         }
         Ok(())
     }
-}
-
-fn invalid() -> ApiError {
-    ApiError::invalid_grant("Invalid authorization code")
 }

@@ -1,11 +1,10 @@
-//! The JWT-bearer grant (RFC 7523): a token that somebody we trust has signed, for a token of ours.
+//! The JWT-bearer grant (RFC 7523): exchanges a signed token, the assertion, for a token of this UAA.
 //!
-//! It is one of our own access tokens with the scope `uaa.user`, for the client that shows it, or an id token of an
-//! external provider. Either is checked as everywhere else; an assertion cannot make a user that does not exist, other
-//! than a login at that provider.
+//! The assertion is an access token of this UAA with the scope `uaa.user`, whose audience is the client, or an id token of an
+//! external provider. Both are verified as in other requests.
 //!
-//! An access token gives no other scopes than it has, and nothing that lasts longer than itself, however often it is
-//! exchanged and refreshed. An id token proves a login: its refresh token lasts as long as a browser's session would.
+//! The tokens for an access token have no other scopes and no later end than it, however often they are exchanged and refreshed.
+//! An id token proves a login, so its refresh token is valid as long as a browser session.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +15,9 @@ use weir_platform_uaa_core::issue::{LONGEST_TOKEN, seconds};
 use super::{JWT_BEARER, Login, Request};
 use crate::http::bearer;
 use crate::http::error::ApiError;
-use crate::http::error::token_refused;
+use crate::http::invalid_grant::InvalidGrant;
 
-/// What is read before anything is believed: whose keys to ask.
+/// The claim that is read before the signature is verified, because it tells whose key to use.
 #[derive(Debug, serde::Deserialize)]
 struct Issuer {
     iss: String,
@@ -29,32 +28,31 @@ impl Request<'_> {
         let assertion = self.form.required("assertion")?;
         let issuer = Jwt::parse(assertion, LONGEST_TOKEN)
             .and_then(|parsed| parsed.claims::<Issuer>())
-            .map_err(refused)?
+            .map_err(InvalidGrant::Assertion)?
             .iss;
         let login = if issuer == self.app.issuer {
-            self.own(assertion).await?
+            self.own_assertion(assertion).await?
         } else {
-            self.foreign(assertion, &issuer).await?
+            self.provider_assertion(assertion, &issuer).await?
         };
         self.user_tokens(&login).await
     }
 
-    /// An access token of ours. It is for whom its `aud` names: the client that it was issued to, and those whose own
-    /// scopes it has.
-    async fn own(&self, assertion: &str) -> Result<Login<'static>, ApiError> {
-        let (claims, _) = bearer::verify(self.app, assertion).await.map_err(refused)?;
+    /// Verifies an access token of this UAA. Its audience must contain the client.
+    async fn own_assertion(&self, assertion: &str) -> Result<Login<'static>, ApiError> {
+        let (claims, _) = bearer::verify(self.app, assertion)
+            .await
+            .map_err(InvalidGrant::Assertion)?;
         if !claims.aud.contains(&self.client().id) {
-            return Err(refused(Flaw::Audience));
+            return Err(InvalidGrant::Assertion(Flaw::Audience).into());
         }
         if !claims.scope.iter().any(|scope| scope == "uaa.user") {
-            return Err(ApiError::invalid_grant("The assertion lacks the scope uaa.user"));
+            return Err(InvalidGrant::AssertionScope.into());
         }
-        let id = claims
-            .user_id
-            .ok_or_else(|| ApiError::invalid_grant("The assertion names no user"))?;
+        let id = claims.user_id.ok_or(InvalidGrant::AssertionWithoutUser)?;
         let user = self.app.store.user(&id).await?.filter(|user| user.active);
-        let mut user = user.ok_or_else(|| ApiError::invalid_grant("The assertion's user is gone"))?;
-        // What ended the assertion after it was checked counts.
+        let mut user = user.ok_or(InvalidGrant::AssertionUserGone)?;
+        // A revocation after the assertion was verified must count when the token is issued.
         user.as_of = user.as_of.min(claims.as_of);
         Ok(Login {
             user,
@@ -66,12 +64,13 @@ impl Request<'_> {
         })
     }
 
-    async fn foreign(&self, assertion: &str, issuer: &str) -> Result<Login<'static>, ApiError> {
+    /// Verifies an id token of an external provider.
+    async fn provider_assertion(&self, assertion: &str, issuer: &str) -> Result<Login<'static>, ApiError> {
         let provider = self
             .app
             .providers
             .by_issuer(issuer)
-            .ok_or_else(|| refused(Flaw::Issuer))?;
+            .ok_or(InvalidGrant::Assertion(Flaw::Issuer))?;
         let now = self.app.now();
         let identity = provider
             .verify_assertion(assertion, &self.app.issuer, now)
@@ -84,7 +83,7 @@ impl Request<'_> {
                     %error,
                     "an assertion was refused"
                 );
-                ApiError::invalid_grant("The assertion is not valid")
+                InvalidGrant::AssertionNotConfirmed
             })?;
         let user = self.app.user_of(provider, &identity).await?;
         Ok(Login {
@@ -96,8 +95,4 @@ impl Request<'_> {
             refresh_until: Some(now.saturating_add(seconds(self.app.config.session_longest))),
         })
     }
-}
-
-fn refused(flaw: Flaw) -> ApiError {
-    ApiError::invalid_grant(token_refused(flaw))
 }

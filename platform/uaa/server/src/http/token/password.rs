@@ -1,16 +1,16 @@
-//! The password grant: a name and a password, or a one-time passcode in their place.
+//! The password grant: a user name and a password, or a one-time passcode in place of both.
 
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
-use weir_platform_uaa_core::login::OURS;
+use weir_platform_uaa_core::login::UAA_ORIGIN;
 use weir_platform_uaa_store::secrets;
 
 use super::{Login, Request};
 use crate::http::error::ApiError;
 use crate::http::form;
 
-/// Where somebody wants to log in.
+/// The parameter `login_hint`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Hint {
@@ -18,7 +18,7 @@ struct Hint {
 }
 
 impl Hint {
-    /// As it stands there, or escaped once more, which the original takes too.
+    /// Parses the hint, which may be escaped twice, as the original accepts it.
     fn read(text: &str) -> Option<Self> {
         let plain = |text: &str| serde_json::from_str::<Self>(text).ok();
         plain(text).or_else(|| plain(&form::decode(text.as_bytes()).ok()?))
@@ -37,8 +37,8 @@ impl Request<'_> {
         self.user_tokens(&Login::by_password(user, self.app.now())).await
     }
 
-    /// `login_hint={"origin":"…"}`: we know the passwords of our own users only. What is not of this form is no hint, as
-    /// in the original: OpenID Connect has names in it.
+    /// Refuses `login_hint={"origin":"…"}` of another origin, whose passwords this UAA cannot check. Other forms are ignored, as in
+    /// the original: OpenID Connect puts user names into this parameter.
     fn check_origin(&self) -> Result<(), ApiError> {
         let hint = self
             .query
@@ -46,7 +46,7 @@ impl Request<'_> {
             .or_else(|| self.form.filled("login_hint"));
         match hint.and_then(Hint::read) {
             None => Ok(()),
-            Some(Hint { origin: Some(origin) }) if origin == OURS => Ok(()),
+            Some(Hint { origin: Some(origin) }) if origin == UAA_ORIGIN => Ok(()),
             Some(_) => Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
@@ -63,6 +63,8 @@ impl Request<'_> {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "Invalid passcode")
         };
         let (user_id, auth_time) = self.app.store.passcode(&hash).await?.ok_or_else(refused)?;
+        // Read before the passcode is taken, so that a revocation in between is noticed. `take_passcode` deletes the row: of two
+        // concurrent requests, one gets tokens.
         let user = self.app.store.user(&user_id).await?;
         if !self.app.store.take_passcode(&hash).await? {
             return Err(refused());

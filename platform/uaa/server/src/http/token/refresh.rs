@@ -1,8 +1,8 @@
-//! The refresh grant.
+//! The refresh grant (RFC 6749 §6).
 //!
-//! A refresh token is found by the digest of its whole text: a changed one is another one. It stays good until its end,
-//! or, with rotation, until its successor is issued; one that was replaced or revoked and is shown again revokes all that
-//! came of the same login.
+//! A refresh token is found by the digest of its whole text, so its signature need not be verified. It is valid until its end or,
+//! with rotation, until its successor is issued. A token that is used after it was replaced or revoked revokes all refresh tokens
+//! of its login.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use weir_platform_uaa_store::{RefreshToken, Renewed, secrets};
 use super::{JWT_BEARER, Request, held, within};
 use crate::http::error::ApiError;
 
-/// How often a refresh begins anew when something that it rests on changes under its hands.
+/// The number of attempts to refresh while the user or the client is changed at the same time.
 const ATTEMPTS: usize = 3;
 
 impl Request<'_> {
@@ -24,22 +24,22 @@ impl Request<'_> {
                 return Ok(answer);
             }
         }
-        Err(ApiError::overtaken())
+        Err(ApiError::changed_meanwhile())
     }
 
-    /// `None` if what it rests on was changed meanwhile: what counts then is found by the next one.
+    /// Refreshes once. Returns `None` if the user or the client was changed meanwhile; a further attempt reads the present rows.
     async fn attempt(&self) -> Result<Option<Value>, ApiError> {
         let app = self.app;
         let token = self.form.required("refresh_token")?;
         let hash = secrets::digest(token);
         let kept = app.store.refresh_token(&hash).await?;
         let kept = kept.ok_or_else(|| ApiError::invalid_token("The refresh token is not known"))?;
-        // Bound to its client: another one learns nothing about it.
+        // Another client gets the answer for an unknown token, and does not learn that the token exists.
         if kept.client_id != self.client().id {
             return Err(ApiError::invalid_token("The refresh token is not known"));
         }
         if kept.revoked_at.is_some() {
-            self.shown_again(&kept).await?;
+            self.revoke_family(&kept).await?;
             return Err(Flaw::Revoked.into());
         }
         if kept.expires_at <= app.store.now() {
@@ -47,8 +47,8 @@ impl Request<'_> {
         }
         let user = app.store.user(&kept.user_id).await?.filter(|user| user.active);
         let user = user.ok_or_else(|| ApiError::invalid_token("The user of the refresh token is gone"))?;
-        self.takes(&user)?;
-        // What the user or the client may not have any more is not renewed.
+        self.check_user_origin(&user)?;
+        // Scopes that the user or the client has lost since the login are not issued again.
         let once: BTreeSet<String> = kept.scopes.iter().cloned().collect();
         let held = held(app, self.client(), &user).await?;
         let held: BTreeSet<String> = once.intersection(&held).cloned().collect();
@@ -73,9 +73,10 @@ impl Request<'_> {
             id_token: asked.contains("openid") || (asked.is_empty() && once.contains("openid") && is_oidc(&kept)),
             until: access_until(&kept),
         };
-        // A client without a secret keeps a stolen token no longer than the next refresh.
-        let rotates = app.config.tokens.rotate_refresh || !self.asking.proved;
+        // RFC 9700 §4.14.2: refresh tokens of public clients must be rotated, so that a stolen one is noticed.
+        let rotates = app.config.tokens.rotate_refresh || !self.requester.showed_secret;
         let fresh = if rotates {
+            // The successor has all scopes of the login, also if this request asks for fewer (RFC 6749 §6).
             let wide = Grant {
                 scopes: once,
                 ..grant.clone()
@@ -89,11 +90,11 @@ impl Request<'_> {
         let successor = fresh.as_ref().map(|fresh| &fresh.kept);
         match app.store.renew((&user, self.client()), &hash, successor).await? {
             Renewed::Now => {}
-            Renewed::Overtaken => return Ok(None),
+            Renewed::ChangedMeanwhile => return Ok(None),
             Renewed::Revoked => {
-                // Somebody else was faster with the same token.
+                // Another request has used the token in the meantime.
                 if rotates {
-                    self.shown_again(&kept).await?;
+                    self.revoke_family(&kept).await?;
                 }
                 return Err(Flaw::Revoked.into());
             }
@@ -103,28 +104,29 @@ impl Request<'_> {
         Ok(Some(access.answer(Some(shown))))
     }
 
-    /// Whoever shows a token that does not count any more may have stolen it, or been stolen from.
-    async fn shown_again(&self, kept: &RefreshToken) -> Result<(), ApiError> {
+    /// Revokes all refresh tokens of a login, because one was used after it was replaced: either the earlier or the present user of
+    /// the token has stolen it.
+    async fn revoke_family(&self, kept: &RefreshToken) -> Result<(), ApiError> {
         if self.app.store.end_family(&kept.user_id, &kept.family).await? > 0 {
             weir_service::limited!(
                 warn,
                 weir_service::EACH_SECOND,
                 user = kept.user_id,
                 client = kept.client_id,
-                "a refresh token was shown after it was replaced: all that came of its login is revoked"
+                "a refresh token was used after it was replaced: all refresh tokens of its login are revoked"
             );
         }
         Ok(())
     }
 }
 
-/// When an access token for this one ends at the latest (seconds): what came of an assertion must not outlive it by being
-/// exchanged and refreshed by turns.
+/// Returns the latest end of an access token, in seconds since 1970. Tokens for an assertion must not outlive it by being
+/// exchanged and refreshed in turn.
 fn access_until(token: &RefreshToken) -> Option<i64> {
     (token.grant_type == JWT_BEARER).then_some(token.expires_at / 1000)
 }
 
-/// Whether the login was one of OpenID Connect, whose clients want an id token with each refresh.
+/// Whether the login used OpenID Connect, whose clients expect an id token with each refresh.
 fn is_oidc(token: &RefreshToken) -> bool {
     token.grant_type == "authorization_code"
 }

@@ -1,11 +1,12 @@
-//! Codes that are bound to a challenge, and clients without a secret.
+//! PKCE (RFC 7636), and public clients.
 
 use serde_json::{Value, json};
 
 use super::{VERIFIER, challenge, code_of, error_of, logged_in, path, redeem, request, web_client};
 use crate::common::Uaa;
 
-/// Whoever asks with a challenge redeems with its verifier; nobody takes the challenge out on the way.
+/// A code with a challenge needs its verifier. A verifier without a challenge is refused, so that an attacker cannot remove the
+/// challenge from a request.
 pub async fn challenges(uaa: &Uaa) {
     uaa.add_user("pia", "pw").await;
     let redirect = web_client(uaa, "pkce", true).await;
@@ -37,7 +38,7 @@ pub async fn challenges(uaa: &Uaa) {
         ("code_verifier", VERIFIER),
     ];
     redeem(uaa, "pkce", "web secret", &shown).await.ok();
-    // The downgrade: the attacker's request has no challenge, the client's redemption has a verifier.
+    // A PKCE downgrade (RFC 9700, 4.8.2): the attacker's request has no challenge, the client's exchange has a verifier.
     let code = code_of(&browser.get(&path(&request("pkce", &redirect, &[]))).await, &redirect);
     let shown = [
         ("code", code.as_str()),
@@ -58,7 +59,7 @@ pub async fn challenges(uaa: &Uaa) {
     }
 }
 
-/// A program on somebody's machine: no secret, any port, but always PKCE, and refresh tokens that change.
+/// A public client has no secret and may use any loopback port (RFC 8252), but needs PKCE, and its refresh tokens rotate.
 pub async fn public_clients(uaa: &Uaa) {
     uaa.add_user("nora", "pw").await;
     uaa.add_client(json!({
@@ -106,7 +107,7 @@ pub async fn public_clients(uaa: &Uaa) {
             .await
             .refused(401, "invalid_token");
     }
-    // A token is no login for a client whose codes anybody may redeem.
+    // A client without a secret gets no code for an access token, because any program could exchange that code.
     let token = uaa.login("nora", "pw").await.ok()["access_token"]
         .as_str()
         .unwrap()
@@ -126,7 +127,7 @@ pub async fn public_clients(uaa: &Uaa) {
     let asked = path(&request("hollow", "https://hollow.example/cb", &[]));
     let answer = uaa.client.get(&asked).bearer(&token).send().await;
     assert_eq!(error_of(&answer, "https://hollow.example/cb"), "access_denied");
-    // A client that has a secret is not public for leaving it out.
+    // A client that has a secret must show it.
     web_client(uaa, "secretive", true).await;
     let fields = [
         ("grant_type", "authorization_code"),

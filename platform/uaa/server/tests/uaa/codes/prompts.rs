@@ -1,9 +1,9 @@
-//! How recent a login has to be, and what browsers are not asked.
+//! `prompt` and `max_age`: requests for a recent login, or for none.
 
 use super::{code_of, error_of, logged_in, path, request, web_client};
 use crate::common::{Answer, Browser, Uaa, hidden_fields, parameter};
 
-/// `prompt` and `max_age`, as OpenID Connect has them.
+/// `prompt` and `max_age` work as in OpenID Connect Core, 3.1.2.1.
 pub async fn requests(uaa: &Uaa) {
     uaa.add_user("paul", "pw").await;
     let redirect = web_client(uaa, "prompt", true).await;
@@ -25,7 +25,7 @@ pub async fn requests(uaa: &Uaa) {
         ),
         "invalid_request"
     );
-    // A new login, once.
+    // `prompt=login` asks for one new login.
     for more in [("prompt", "login"), ("max_age", "0")] {
         let answer = browser.get(&path(&request("prompt", &redirect, &[more]))).await;
         assert_eq!(answer.status, 303);
@@ -33,17 +33,17 @@ pub async fn requests(uaa: &Uaa) {
         let answer = browser.log_in(&login, "paul", "pw").await;
         code_of(&browser.get(answer.header("location")).await, &redirect);
     }
-    // One that is too old.
+    // A login older than `max_age`.
     let recent = path(&request("prompt", &redirect, &[("max_age", "60")]));
     code_of(&browser.get(&recent).await, &redirect);
     uaa.pass(61);
     assert_eq!(browser.get(&recent).await.status, 303);
-    // Asked again although it was agreed to.
+    // `prompt=consent` asks again although all scopes have consent.
     let consent = path(&request("prompt", &redirect, &[("prompt", "consent")]));
     assert_eq!(browser.get(&consent).await.status, 200);
 }
 
-/// A form that is posted demands no less of a login than the request that led to it; nor does a token in its place.
+/// `prompt` and `max_age` hold for a posted consent form as well, and for an access token instead of a session.
 pub async fn answers(uaa: &Uaa) {
     uaa.add_user("patrick", "pw").await;
     let redirect = web_client(uaa, "posted", false).await;
@@ -61,7 +61,7 @@ pub async fn answers(uaa: &Uaa) {
             .collect()
     }
     for more in [("prompt", "login"), ("prompt", "select_account"), ("max_age", "0")] {
-        // There is always a scope that was not agreed to.
+        // One scope never has consent, so that the consent page is shown each time.
         let page = browser.get(&path(&request("posted", &redirect, &[]))).await;
         let posted = browser.post("/oauth/authorize", &pairs(&answer(&page, more))).await;
         assert_eq!(posted.status, 303, "{more:?}: {}", posted.text());
@@ -69,7 +69,7 @@ pub async fn answers(uaa: &Uaa) {
         assert!(login.starts_with("/login?continue="), "{login}");
         let leads = parameter(&login, "continue").unwrap();
         assert!(!leads.contains("csrf") && !leads.contains("approval"), "{leads}");
-        // After it the question is asked, and the answer counts.
+        // After the login the consent page is shown, and its answer is accepted.
         let again = browser.log_in(&login, "patrick", "pw").await;
         let page = browser.get(again.header("location")).await;
         let mut form = hidden_fields(&page.text());

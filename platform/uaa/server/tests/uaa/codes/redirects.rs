@@ -1,10 +1,11 @@
-//! The URIs to which codes may be sent.
+//! Redirect URIs of requests for codes.
 
 use super::{error_of, logged_in, path, request, web_client};
 use crate::common::{Uaa, parameter};
 
-/// Nobody is led anywhere that is not registered; everything else is told to the client.
-pub async fn registered_ones_only(uaa: &Uaa) {
+/// An unregistered redirect URI is reported to the user, never followed; every other error is sent to the client (RFC 6749,
+/// 4.1.2.1).
+pub async fn unregistered_uris_are_refused(uaa: &Uaa) {
     uaa.add_user("rosa", "pw").await;
     let redirect = web_client(uaa, "redirect", true).await;
     let mut browser = logged_in(uaa, "rosa").await;
@@ -32,14 +33,14 @@ pub async fn registered_ones_only(uaa: &Uaa) {
     assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""));
     let answer = browser.get("/oauth/authorize").await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""));
-    // For programs it is JSON.
+    // A program gets the error as JSON.
     let json = uaa
         .client
         .get(&path(&request("redirect", "https://evil.example/", &[])))
         .send()
         .await;
     json.refused(400, "invalid_redirect_uri");
-    // Twice is not clear.
+    // A repeated parameter is refused (RFC 6749, 3.1).
     let twice = format!(
         "{}&redirect_uri=https%3A%2F%2Fevil.example%2F",
         path(&request("redirect", &redirect, &[]))

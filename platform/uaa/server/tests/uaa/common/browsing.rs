@@ -1,10 +1,10 @@
-//! A browser without eyes.
+//! A browser without display.
 
 use std::collections::BTreeMap;
 
 use super::{Answer, Client, Request};
 
-/// A browser: cookies, forms, and redirects that it is told to follow.
+/// A browser, which keeps cookies and fills in forms. It follows no redirects by itself.
 pub struct Browser {
     pub client: Client,
     pub cookies: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ impl Browser {
         answer
     }
 
-    /// A one-time passcode, read from its page.
+    /// Returns a new one-time passcode from its page.
     pub async fn passcode(&mut self) -> String {
         let page = self.get("/passcode").await;
         assert_eq!(page.status, 200, "{}", page.text());
@@ -80,7 +80,7 @@ impl Browser {
         code.split('<').next().unwrap().to_owned()
     }
 
-    /// Fills in the login page and sends it; what comes back.
+    /// Fills in the login page and submits it. Returns the response.
     pub async fn log_in(&mut self, path: &str, user: &str, password: &str) -> Answer {
         let page = self.get(path).await;
         assert_eq!(page.status, 200, "{}", page.text());
@@ -95,7 +95,7 @@ impl Browser {
     }
 }
 
-/// The hidden fields of a page's forms.
+/// Returns the hidden fields of a page's forms.
 pub fn hidden_fields(page: &str) -> Vec<(String, String)> {
     let unescape = |text: &str| {
         text.replace("&quot;", "\"")

@@ -1,4 +1,4 @@
-//! A user as it is shown.
+//! The document of a user.
 
 use serde_json::{Value, json};
 use weir_platform_uaa_core::app::App;
@@ -8,7 +8,7 @@ use weir_platform_uaa_store::User;
 use crate::http::ApiError;
 use crate::http::scim::{SCHEMA, meta, time};
 
-/// A user as it is shown. Never with a password or its hash.
+/// Returns the document of a user, which never has a password or its hash.
 pub(in crate::http::scim) async fn document(app: &App, user: &User) -> Result<Value, ApiError> {
     let groups: Vec<Value> = app
         .memberships(user)

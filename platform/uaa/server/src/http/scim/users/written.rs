@@ -1,23 +1,23 @@
-//! A user as clients write it, and whether it makes sense.
+//! Reads the document of a user that a request sends, and checks it.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use weir_platform_uaa_core::login::OURS;
+use weir_platform_uaa_core::login::UAA_ORIGIN;
 use weir_platform_uaa_store::{Email, User};
 
 use crate::http::ApiError;
-use crate::http::error::shown;
+use crate::http::error::excerpt;
 use crate::http::scim::body::refuse_unknown;
 
-/// Longest of any text.
+/// The most bytes of a text.
 const LONGEST: usize = 255;
 
-/// Most addresses or numbers.
+/// The most addresses, or telephone numbers.
 const MOST: usize = 20;
 
-/// A user as clients write it.
+/// The document of a user that a request sends.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Written {
@@ -41,7 +41,7 @@ pub(super) struct Written {
 pub(super) struct Name {
     given_name: Option<String>,
     family_name: Option<String>,
-    /// Follows from the other two.
+    /// Ignored, because it follows from the other two.
     #[serde(rename = "formatted")]
     _formatted: Option<String>,
     #[serde(flatten)]
@@ -55,33 +55,33 @@ pub(super) struct Phone {
     others: BTreeMap<String, Value>,
 }
 
-/// A group that a user is in, as it is shown to clients.
+/// A group in the document of a user.
 #[derive(Deserialize)]
 pub(super) struct WrittenGroup {
     pub(super) value: String,
 }
 
-/// `meta` as clients write it.
+/// The member `meta` of a document that a request sends.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::http::scim) struct Meta {
-    /// What was read.
+    /// The version that the client read.
     pub(in crate::http::scim) version: Option<i64>,
-    /// What is to be taken away.
+    /// The attributes that a `PATCH` removes.
     pub(in crate::http::scim) attributes: Vec<String>,
 }
 
-/// How a list that was sent becomes one with the list that is there.
+/// The effect of a list that is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lists {
-    /// It stands in its place, as with `PUT`.
+    /// The list replaces the present one, as with `PUT`.
     Replace,
-    /// It is added to it, as with `PATCH`.
+    /// The entries are added to the present list, as with `PATCH`.
     Add,
 }
 
-/// Takes attributes away, as `meta.attributes` of a `PATCH` says.
-pub(super) fn take_away(user: &mut User, attributes: &[String], written: &Written) -> Result<(), ApiError> {
+/// Removes the attributes that `meta.attributes` of a `PATCH` names.
+pub(super) fn remove_attributes(user: &mut User, attributes: &[String], written: &Written) -> Result<(), ApiError> {
     for attribute in attributes {
         match attribute.to_ascii_lowercase().as_str() {
             "name.givenname" => user.given_name = None,
@@ -94,7 +94,7 @@ pub(super) fn take_away(user: &mut User, attributes: &[String], written: &Writte
             other => {
                 return Err(ApiError::invalid_scim(format!(
                     "Attribute {} cannot be removed using \"Meta.attributes\"",
-                    shown(other)
+                    excerpt(other)
                 )));
             }
         }
@@ -102,8 +102,8 @@ pub(super) fn take_away(user: &mut User, attributes: &[String], written: &Writte
     Ok(())
 }
 
-/// Writes what was sent over what is there.
-pub(super) fn write(user: &mut User, written: Written, lists: Lists) -> Result<(), ApiError> {
+/// Applies the members that were sent to a user.
+pub(super) fn apply(user: &mut User, written: Written, lists: Lists) -> Result<(), ApiError> {
     refuse_unknown(&written.others)?;
     if let Some(name) = written.user_name {
         check_user_name(&name, &user.origin)?;
@@ -115,7 +115,7 @@ pub(super) fn write(user: &mut User, written: Written, lists: Lists) -> Result<(
     if let Some(name) = written.name {
         refuse_unknown(&name.others)?;
         for part in [&name.given_name, &name.family_name].into_iter().flatten() {
-            short("name", part)?;
+            check_length("name", part)?;
         }
         for (there, part) in [
             (&mut user.given_name, name.given_name),
@@ -130,7 +130,7 @@ pub(super) fn write(user: &mut User, written: Written, lists: Lists) -> Result<(
         write_phones(user, phones, lists)?;
     }
     if let Some(id) = written.external_id {
-        short("externalId", &id)?;
+        check_length("externalId", &id)?;
         user.external_id = Some(id).filter(|id| !id.is_empty());
     }
     user.active = written.active.unwrap_or(user.active);
@@ -140,15 +140,15 @@ pub(super) fn write(user: &mut User, written: Written, lists: Lists) -> Result<(
 
 fn write_emails(user: &mut User, emails: Vec<Email>, lists: Lists) -> Result<(), ApiError> {
     if emails.is_empty() {
-        // Nothing to add; and nobody is left without an address.
+        // With `PUT`, an empty list would leave the user without an address.
         return match lists {
             Lists::Add => Ok(()),
             Lists::Replace => Err(ApiError::invalid_scim("An email must be provided.")),
         };
     }
     for email in &emails {
-        short("email", &email.value)?;
-        short("email type", email.kind.as_deref().unwrap_or_default())?;
+        check_length("email", &email.value)?;
+        check_length("email type", email.kind.as_deref().unwrap_or_default())?;
         if !email.value.contains('@') && email.value != user.user_name {
             return Err(ApiError::invalid_scim("An email must have the form name@domain"));
         }
@@ -172,12 +172,12 @@ fn write_emails(user: &mut User, emails: Vec<Email>, lists: Lists) -> Result<(),
 
 fn write_phones(user: &mut User, phones: Vec<Phone>, lists: Lists) -> Result<(), ApiError> {
     for phone in &phones {
-        short("phone number", &phone.value)?;
+        check_length("phone number", &phone.value)?;
         refuse_unknown(&phone.others)?;
     }
     let mut numbers: Vec<String> = phones.into_iter().map(|phone| phone.value).collect();
     if lists == Lists::Add {
-        // The first is the one that counts, as in the original.
+        // The new numbers come first, because the first number is the one in tokens, as in the original.
         let known = std::mem::take(&mut user.phones);
         let known: Vec<_> = known.into_iter().filter(|known| !numbers.contains(known)).collect();
         numbers.extend(known);
@@ -191,15 +191,15 @@ fn write_phones(user: &mut User, phones: Vec<Phone>, lists: Lists) -> Result<(),
     Ok(())
 }
 
-/// Users of ours have the names that UAA gives; those of others are called what they are called there.
+/// Checks a user name. The characters are limited for users of this UAA only, because providers choose the names of theirs.
 fn check_user_name(name: &str, origin: &str) -> Result<(), ApiError> {
-    short("username", name)?;
+    check_length("username", name)?;
     let usable =
         |character: char| character.is_alphabetic() || character.is_ascii_digit() || "+-_.@'!".contains(character);
     if name.trim().is_empty() {
         return Err(ApiError::invalid_scim("A username must be provided."));
     }
-    if origin == OURS && !name.chars().all(usable) {
+    if origin == UAA_ORIGIN && !name.chars().all(usable) {
         return Err(ApiError::invalid_scim(
             "Username must match pattern: [\\p{L}+0-9+\\-_.@'!]+",
         ));
@@ -210,7 +210,7 @@ fn check_user_name(name: &str, origin: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-pub(super) fn short(what: &str, text: &str) -> Result<(), ApiError> {
+pub(super) fn check_length(what: &str, text: &str) -> Result<(), ApiError> {
     if text.len() > LONGEST {
         return Err(ApiError::invalid_scim(format!(
             "The {what} is longer than {LONGEST} bytes"

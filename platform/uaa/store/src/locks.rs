@@ -1,13 +1,13 @@
-//! Whether what something is to be issued on still stands when it is.
+//! Locks that order the issue of a token and a revocation of its user or client.
 //!
-//! A user and a client that were read know the number of the last revocation at that moment (`as_of`). Between then and the
-//! token a request waits: for a hash, for the database. So whoever issues something holds the rows of the user and the
-//! client at the end, together with others who issue, and looks whether a later revocation means them; whoever ends
-//! something holds the row alone, and writes the revocation before letting it go. Of the two who meet, one sees the other:
-//! either what was issued is there to be ended, or it is not issued.
+//! A row of a user or a client carries the number of the last revocation when it was read (`as_of`). A request then waits for a
+//! hash or the database before it issues a token. So a transaction that issues something locks the user and the client (shared),
+//! and checks that no later revocation covers them. A transaction that revokes something locks the user or the client
+//! (exclusive), and writes the revocation before it commits. Of two at the same time, one waits for the other: either the token
+//! is stored and is revoked, or it is not issued.
 //!
-//! Locks are taken in this order: the row `groups` of uaa_settings, a group, users (by id), clients, what was issued, the
-//! number of revocations.
+//! Locks are taken in this order: the row `groups` of uaa_settings, a group, users (by id), clients, what was issued, the number
+//! of revocations.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,21 @@ use weir_db::{DbError, Row, Transaction, sql};
 
 use super::{Client, User};
 
-/// A column for `select`: the number of the last revocation.
+/// The column of a `select` with the number of the last revocation.
 pub(super) const AS_OF: &str = "(select content from uaa_settings where name = 'revocations') as as_of";
 
-/// Rows in one statement.
+/// The number of rows in one statement.
 const CHUNK: usize = 100;
 
-/// What [`AS_OF`] says.
+/// Returns the value of the column [`AS_OF`].
 pub(super) fn as_of(row: &Row) -> Result<i64, DbError> {
     let text: Option<String> = row.get("as_of")?;
     Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// Holds a user and a client as they are; whether they are there, and nothing of theirs was revoked since they were read.
-pub(super) async fn stands(
+/// Locks a user and a client (shared). Returns whether both exist, the user is active, and no revocation covers them since they
+/// were read.
+pub(super) async fn lock_unrevoked(
     transaction: &mut Transaction,
     user: Option<&User>,
     client: Option<&Client>,
@@ -58,7 +59,7 @@ pub(super) async fn stands(
     }
 }
 
-/// Whether something of a user, or of that user with a client, was revoked since the user was read.
+/// Whether a revocation covers a user, or the user with a client, since the user was read.
 pub(super) async fn revoked_since(
     transaction: &mut Transaction,
     user: &User,
@@ -73,22 +74,22 @@ pub(super) async fn revoked_since(
     Ok(transaction.first(later).await?.is_some())
 }
 
-/// Holds a user alone; whether there is one.
-pub(super) async fn hold_user(transaction: &mut Transaction, id: &str) -> Result<bool, DbError> {
+/// Locks a user (exclusive). Returns whether there is one.
+pub(super) async fn lock_user(transaction: &mut Transaction, id: &str) -> Result<bool, DbError> {
     let lock = transaction.dialect().for_update();
     let query = sql(format!("select id from uaa_users where id = ?{lock}"));
     Ok(transaction.first(query.bind(id)).await?.is_some())
 }
 
-/// Holds a client alone; whether there is one.
-pub(super) async fn hold_client(transaction: &mut Transaction, id: &str) -> Result<bool, DbError> {
+/// Locks a client (exclusive). Returns whether there is one.
+pub(super) async fn lock_client(transaction: &mut Transaction, id: &str) -> Result<bool, DbError> {
     let lock = transaction.dialect().for_update();
     let query = sql(format!("select id from uaa_clients where id = ?{lock}"));
     Ok(transaction.first(query.bind(id)).await?.is_some())
 }
 
-/// Holds users alone, in the order in which everybody does.
-pub(super) async fn hold_users(transaction: &mut Transaction, ids: &BTreeSet<String>) -> Result<(), DbError> {
+/// Locks users (exclusive), by id: all transactions use this order, so that no two wait for each other.
+pub(super) async fn lock_users(transaction: &mut Transaction, ids: &BTreeSet<String>) -> Result<(), DbError> {
     let lock = transaction.dialect().for_update();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     for chunk in ids.chunks(CHUNK) {

@@ -1,26 +1,27 @@
-//! The reasons for which a traffic controller cannot run.
+//! The reasons for which a server that asks a gate cannot start.
 
 use thiserror::Error;
-use weir_auth::OpenError;
 use weir_error::{Classify, ErrorKind};
 use weir_net::ServerError;
 use weir_tls::TlsError;
 
-/// The reason for which a traffic controller cannot start.
+use crate::OpenError;
+
+/// The reason for which a server whose callers come in by a [`Gate`](crate::Gate) cannot start, or has stopped.
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum StartError {
     /// A port or a server failed.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The certificates cannot be read or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// There is neither a token file nor a UAA, so that nobody could be authorized.
+    /// The gate cannot be opened, so that no caller could be authorized.
     #[error(transparent)]
     Gate(#[from] OpenError),
 }
 
-impl Classify for Error {
+impl Classify for StartError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Server(error) => error.kind(),
@@ -35,5 +36,20 @@ impl Classify for Error {
             Self::Tls(error) => error.hint(),
             Self::Gate(error) => error.hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error inside gives the text, the kind and the hint.
+    #[test]
+    fn the_cause_gives_text_kind_and_hint() {
+        let cause = OpenError::Closed;
+        let error = StartError::from(OpenError::Closed);
+        assert_eq!(error.to_string(), cause.to_string());
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.hint(), cause.hint());
     }
 }

@@ -1,4 +1,4 @@
-//! Connecting again after a stream broke off.
+//! Reconnects after a stream broke off.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use super::Stack;
 use crate::failure::Failure;
 use crate::state::{Lock, StateDir};
 
-/// Between attempts.
+/// The delay before the first attempt; it doubles from attempt to attempt.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay between two attempts.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
-/// Without any stack, this long.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time without a running stack after which the command gives up.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// Attempts until one succeeds, wherever the stack is now; gives up when there has been none for a while, and when the
-/// answer is a refusal.
-pub(crate) async fn again<T>(
+/// Repeats `attempt` until it succeeds. A restarted stack may have other addresses, so each attempt reads them again. Gives up if
+/// no stack has run for 10 s, and at once if the answer is a refusal.
+pub(crate) async fn reconnect<T>(
     state: &StateDir,
     attempt: impl AsyncFn(Stack) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -32,13 +33,13 @@ pub(crate) async fn again<T>(
         };
         match result {
             Ok(value) => return Ok(value),
-            // Somebody starts it, or a part of it starts again.
+            // The stack is starting, or one of its components restarts.
             Err(failure) if failure.kind() == ErrorKind::Unavailable && Lock::holder(state).is_some() => {
                 gone_since = None;
             }
             Err(failure) if matches!(failure.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) => {
                 let since = *gone_since.get_or_insert_with(clock::instant);
-                if clock::instant().duration_since(since) > PATIENCE {
+                if clock::instant().duration_since(since) > GIVE_UP_AFTER {
                     return Err(failure);
                 }
             }
