@@ -1,4 +1,5 @@
-//! Accepting connections: TCP, a place for the handshake, TLS with a deadline, a place for the caller.
+//! Accepting connections: TCP, a place for the handshake, TLS with a deadline, a place for the caller. A port without TLS
+//! gives the caller its place at once.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,7 +17,7 @@ use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
 use super::budget::Budgets;
-use super::connection::{Connection, Seated, Transport};
+use super::connection::{Connection, Encrypted, Seated, Transport};
 use super::place::Place;
 use super::pool::{Full, Pool};
 use super::{PeerNetwork, PortLimits};
@@ -43,7 +44,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// What all connections of a port share.
 #[derive(Debug)]
 struct Port {
-    tls: ServerTls,
+    /// `None` on a port that is not encrypted.
+    tls: Option<ServerTls>,
     limits: PortLimits,
     shutdown: Shutdown,
     budgets: Budgets,
@@ -71,11 +73,28 @@ impl Connections {
         shutdown: Shutdown,
         tasks: &Tasks,
     ) -> Self {
+        Self::start(listener, Some(tls), limits, shutdown, tasks)
+    }
+
+    /// Accepts connections that are not encrypted within `limits` until `shutdown` is requested. No caller is known to be of
+    /// the stack, so all share the places of `limits.connections`.
+    #[must_use]
+    pub fn accept_plain(listener: TcpListener, limits: PortLimits, shutdown: Shutdown, tasks: &Tasks) -> Self {
+        Self::start(listener, None, limits, shutdown, tasks)
+    }
+
+    fn start(
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        limits: PortLimits,
+        shutdown: Shutdown,
+        tasks: &Tasks,
+    ) -> Self {
         let (accepted, connections) = mpsc::channel(WAITING);
         let (opened, open) = mpsc::channel(1);
         let shared = || Pool::new(limits.connections, limits.per_address);
         // Where a certificate is demanded, its holders are those who share, and there are no others.
-        let (known, others) = match tls.demands_certificates() {
+        let (known, others) = match tls.as_ref().is_some_and(ServerTls::demands_certificates) {
             true => (shared(), Pool::new(0, 0)),
             false => (Pool::new(limits.reserved, limits.reserved), shared()),
         };
@@ -92,6 +111,12 @@ impl Connections {
         tasks.spawn("accept connections", async move {
             while let Some(accept) = port.shutdown.unless_requested(listener.accept()).await {
                 match accept {
+                    Ok((stream, peer)) if port.tls.is_none() => {
+                        if let Some(connection) = port.seat(stream, peer, opened.clone()) {
+                            // Fails only when the component has stopped.
+                            accepted.send(connection).await.ok();
+                        }
+                    }
                     Ok((stream, peer)) => {
                         let (port, accepted, opened) = (Arc::clone(&port), accepted.clone(), opened.clone());
                         handshakes.spawn("tls handshake", async move {
@@ -135,12 +160,24 @@ impl Stream for Connections {
 }
 
 impl Port {
+    /// Gives a new connection that is not encrypted its place.
+    fn seat(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
+        let network = PeerNetwork::from(peer.ip());
+        let held = self.budgets.of_connection(network);
+        let place = Place::take(&self.others, network, held, open).map_err(|full| refused(peer, full));
+        let place = place.ok()?;
+        // Fails only when the client is gone already, which the first read says.
+        stream.set_nodelay(true).ok();
+        let transport = Transport::Plain(Seated::new(stream, place.seat()));
+        Some(Connection::new(transport, peer, place))
+    }
+
     /// Sees a new connection through its handshake to its place.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
         let network = PeerNetwork::from(peer.ip());
         let held = self.budgets.of_connection(network);
         let place = Place::take(&self.handshakes, network, held, open).map_err(|full| refused(peer, full));
-        let place = place.ok()?;
+        let (place, tls) = (place.ok()?, self.tls.as_ref()?);
         let too_late = async {
             let deadline = tokio::time::timeout(self.limits.handshake, self.shutdown.requested());
             if deadline.await.is_ok() {
@@ -148,7 +185,7 @@ impl Port {
             }
         };
         let stream = tokio::select! {
-            stream = self.handshake(stream, &place) => stream,
+            stream = self.handshake(tls, stream, &place) => stream,
             () = too_late => {
                 tracing::debug!(%peer, "TLS handshake timed out");
                 return None;
@@ -162,19 +199,19 @@ impl Port {
                 return None;
             }
         };
-        let seated = match self.tls.knows(stream.get_ref().1) {
+        let seated = match tls.knows(stream.get_ref().1) {
             true => place.change(&self.known).or_else(|_| place.change(&self.others)),
             false => place.change(&self.others),
         };
         let place = seated.map_err(|full| refused(peer, full)).ok()?;
-        Some(Connection::new(stream, peer, place))
+        Some(Connection::new(Transport::Tls(Box::new(stream)), peer, place))
     }
 
-    async fn handshake(&self, stream: TcpStream, place: &Place) -> io::Result<Transport> {
+    async fn handshake(&self, tls: &ServerTls, stream: TcpStream, place: &Place) -> io::Result<Encrypted> {
         stream.set_nodelay(true)?;
         let stream = Seated::new(stream, place.seat());
         let socket = Socket::new(stream, self.limits.read_ahead, self.limits.gathers_writes);
-        self.tls.acceptor().accept(socket).await
+        tls.acceptor().accept(socket).await
     }
 
     /// Out of file descriptors, or the client went away in the queue: the listener itself goes on.
@@ -197,4 +234,36 @@ fn refused(peer: SocketAddr, full: Full) {
         reason = full.as_str(),
         "connection refused"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A port without TLS passes bytes on as they are, and gives up its idle connection when its places are used up.
+    #[tokio::test]
+    async fn a_plain_port_has_places_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (trigger, shutdown) = Shutdown::new();
+        let tasks = Tasks::new(trigger, weir_service::Health::new());
+        let mut connections = Connections::accept_plain(listener, PortLimits::of(1), shutdown, &tasks);
+        let mut first = TcpStream::connect(address).await.expect("connected");
+        let mut served = connections.next().await.expect("a connection");
+        assert!(!served.is_tls());
+        assert_eq!(served.peer(), first.local_addr().expect("an address"));
+        first.write_all(b"ping").await.expect("written");
+        let mut read = [0; 4];
+        served.read_exact(&mut read).await.expect("read");
+        assert_eq!(&read, b"ping");
+        let _second = TcpStream::connect(address).await.expect("connected");
+        let second = connections.next().await.expect("a connection");
+        assert_eq!(served.read(&mut read).await.expect("read"), 0, "the idle one was given up");
+        let busy = second.place().begin();
+        let mut third = TcpStream::connect(address).await.expect("connected");
+        assert_eq!(third.read(&mut read).await.ok().unwrap_or(0), 0, "the busy one stays");
+        drop(busy);
+    }
 }
