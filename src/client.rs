@@ -13,7 +13,7 @@ use prost::Message;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status};
-use weir_component::Component;
+use weir_component::{Component, Port};
 use weir_error::ErrorKind;
 use weir_net::{Channel, Frame, Messages, Target, grpc};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
@@ -68,9 +68,10 @@ impl Stack {
         })
     }
 
-    /// Connects and shakes hands with the server called `name`, which proves port, process and certificates.
-    pub(crate) async fn handshake(&self, address: &str, name: &str) -> Result<(), String> {
-        handshake(&self.tls, address, name).await
+    /// Connects to a port and shakes hands with the server called `name` where the port has TLS, which proves port, process
+    /// and certificates.
+    pub(crate) async fn handshake(&self, port: &Port, address: &str, name: &str) -> Result<(), String> {
+        handshake(&self.tls, port, address, name).await
     }
 
     /// The forwarder agent: takes envelopes.
@@ -89,9 +90,12 @@ impl Stack {
     }
 }
 
-/// Connects to `address` and shakes hands with the server called `name`.
-pub(crate) async fn handshake(tls: &ClientTls, address: &str, name: &str) -> Result<(), String> {
+/// Connects to `port` at `address`, and shakes hands with the server called `name` if the port has TLS.
+pub(crate) async fn handshake(tls: &ClientTls, port: &Port, address: &str, name: &str) -> Result<(), String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    if !port.tls {
+        return Ok(());
+    }
     let name = server_name(name).map_err(|error| error.to_string())?;
     // Any protocol will do: none is spoken.
     let mut stream = tls

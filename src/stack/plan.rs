@@ -31,12 +31,14 @@ pub(crate) struct Plan {
     /// The ports of all components, also of those that do not run.
     pub(crate) ports: Ports,
     pub(crate) client: IdentityFiles,
+    /// The domain below which routes have their names.
+    pub(crate) domain: String,
 }
 
 impl Plan {
     /// Makes what is missing. Certificates and token of an earlier start are used again; configuration files are written
     /// anew.
-    pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports) -> Result<Self, Failure> {
+    pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports, domain: &str) -> Result<Self, Failure> {
         let authority = Authority::open_or_create(&state.certs())?;
         let client = authority.issue(CLIENT, &[])?;
         // Made at the first start, checked at later ones.
@@ -47,6 +49,7 @@ impl Plan {
             components: components.clone(),
             ports,
             client,
+            domain: domain.to_owned(),
         };
         let layout = plan.layout();
         for component in components.iter() {
@@ -69,6 +72,7 @@ impl Plan {
             client_cert: self.client.cert.clone(),
             client_key: self.client.key.clone(),
             addresses: self.ports.of(&self.components).map(address).collect(),
+            domain: self.domain.clone(),
             admin_user: weir_platform_uaa_server::RawConfig::default().admin_user,
             admin_password: fs::read_to_string(self.state.admin_password())
                 .ok()
@@ -121,6 +125,8 @@ impl Plan {
             ca: self.client.ca.clone(),
             operator_token: self.state.token(),
             client_secrets: self.state.client_secrets(),
+            domain: self.domain.clone(),
+            running: self.components.iter().map(Entry::name).collect(),
             peers: self.ports.peers().to_vec(),
         }
     }
@@ -161,7 +167,7 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
-        let plan = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared");
+        let plan = Plan::prepare(&state, table(), Ports::usual(table()), "weir.localhost").expect("prepared");
         for component in table().iter() {
             let loaded = config::load(component, Some(&plan.config(component.name())), &[]);
             let loaded = loaded.unwrap_or_else(|failure| panic!("{component:?}: {failure}"));
@@ -178,7 +184,7 @@ mod tests {
             .map(read)
         };
         let before = kept();
-        let again = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared again");
+        let again = Plan::prepare(&state, table(), Ports::usual(table()), "weir.localhost").expect("prepared again");
         assert_eq!(again.client.cert, plan.client.cert);
         assert_eq!(kept(), before);
     }

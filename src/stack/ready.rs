@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use weir_component::Direction;
+use weir_component::{Direction, Peer};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_error::ErrorKind;
@@ -64,14 +64,15 @@ async fn serves(plan: &Plan, tls: &ClientTls, component: &'static str) -> Result
         .of(&plan.components)
         .filter(|peer| peer.component == component)
     {
-        answers(tls, &peer.address.to_string(), peer.server_name, deadline).await?;
+        answers(tls, peer, deadline).await?;
     }
     Ok(())
 }
 
-async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) -> Result<(), Failure> {
+async fn answers(tls: &ClientTls, peer: &Peer, deadline: Instant) -> Result<(), Failure> {
+    let (address, name) = (peer.address.to_string(), peer.server_name);
     loop {
-        let attempt = tokio::time::timeout(ANSWER, handshake(tls, address, name)).await;
+        let attempt = tokio::time::timeout(ANSWER, handshake(tls, &peer.port, &address, name)).await;
         match attempt.unwrap_or_else(|_| Err("does not answer".to_owned())) {
             Ok(()) => return Ok(()),
             Err(error) if clock::instant() > deadline => {

@@ -28,6 +28,8 @@ pub(crate) struct Endpoints {
     /// Where each port of the stack listens, by its key in the table of components: `host:port`, or a URL.
     #[serde(flatten, deserialize_with = "texts")]
     pub(crate) addresses: BTreeMap<String, String>,
+    /// The domain below which the stack's public interfaces and routes have their names.
+    pub(crate) domain: String,
     /// The first user, who may do everything.
     pub(crate) admin_user: String,
     /// The password that was generated for them; absent once somebody removed its file.
@@ -133,6 +135,7 @@ mod tests {
                 .iter()
                 .map(|peer| (peer.port.key.to_owned(), peer.endpoint()))
                 .collect(),
+            domain: "weir.localhost".to_owned(),
             admin_user: "admin".to_owned(),
             admin_password: Some("generated".to_owned()),
             pids: BTreeMap::from([("doppler".to_owned(), 7)]),
@@ -191,6 +194,7 @@ mod tests {
             "log_cache_syslog",
             "sql_http",
             "uaa",
+            "domain",
             "admin_user",
             "admin_password",
             "pids",

@@ -35,8 +35,8 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
         "stack",
         format!("is running (process {})", Lock::holder(state).unwrap_or_default()),
     )];
-    for (key, address, name) in servers(table, &stack.endpoints) {
-        findings.push(answers(&stack, key, address, name).await);
+    for (port, address, name) in servers(table, &stack.endpoints) {
+        findings.push(answers(&stack, port, address, name).await);
     }
     let runs = |component| stack.endpoints.pids.contains_key(component);
     if runs(LOG_CACHE) {
@@ -133,19 +133,20 @@ fn absent(state: &StateDir, table: &Table, failure: &str) -> Vec<Finding> {
     findings
 }
 
-/// Every port that the stack makes known: its key, its address and the name in its certificate.
-fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static str, &'e str, &'static str)> {
+/// Every port that the stack makes known, its address and the name in its certificate.
+fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static Port, &'e str, &'static str)> {
     let known = |(port, component): (&'static Port, &Description)| {
         let address = endpoints.addresses.get(port.key)?;
-        Some((port.key, address.as_str(), component.server_name()))
+        Some((port, address.as_str(), component.server_name()))
     };
     table.ports().filter_map(known).collect()
 }
 
-/// Connects and shakes hands, which proves port, process and certificates.
-async fn answers(stack: &Stack, key: &str, address: &str, name: &str) -> Finding {
+/// Connects and shakes hands where the port has TLS, which proves port, process and certificates.
+async fn answers(stack: &Stack, port: &Port, address: &str, name: &str) -> Finding {
+    let key = port.key;
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let attempt = tokio::time::timeout(DEADLINE, stack.handshake(address, name)).await;
+    let attempt = tokio::time::timeout(DEADLINE, stack.handshake(port, address, name)).await;
     let result = attempt.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()));
     match result {
         Ok(()) => Finding::fine("server", format!("{key} answers at `{address}`")),

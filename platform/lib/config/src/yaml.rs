@@ -1,4 +1,5 @@
-//! The YAML that the original's job files are made of: a map of texts, or a list of such maps.
+//! The YAML that the original's job files are made of: a map of texts, or a list of such maps; and any other form, by
+//! [`read`].
 //!
 //! ```yaml
 //! ---
@@ -8,12 +9,12 @@
 //!     …
 //! ```
 //!
-//! Values are texts, whatever they look like; `~`, `null` and nothing at all are the empty one. Another form (nesting, a key
-//! that is there twice, a second document) is an error. Errors say where, and show keys, never values: those may be secrets.
+//! In maps of texts, values are texts, whatever they look like; `~`, `null` and nothing at all are the empty one. Another form
+//! (nesting, a key that is there twice, a second document) is an error. Errors say where, and show keys, never values: those may be secrets.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 /// A text is not YAML of the form that is expected.
@@ -63,6 +64,14 @@ pub fn map(text: &str) -> Result<Map, YamlError> {
 /// The error in the text.
 pub fn list(text: &str) -> Result<Vec<Map>, YamlError> {
     document::<List>(text).map(|list| list.0)
+}
+
+/// Reads a value of any form; an empty file is its default. JSON is read as well.
+///
+/// # Errors
+/// The error in the text. It shows the names of keys, and of enumerations' values: a secret must not be one of these.
+pub fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, YamlError> {
+    document(text)
 }
 
 fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlError> {
