@@ -12,7 +12,7 @@ const BASE: Rows = &[
     &["tls", "service"],
     &["net"],
     &["jose", "db"],
-    &["auth", "uaa-client"],
+    &["auth", "nats-client", "uaa-client"],
     &["component"],
 ];
 
