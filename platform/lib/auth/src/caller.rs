@@ -161,6 +161,16 @@ impl Caller {
         self.who.firehose
     }
 
+    /// Whether its token has exactly this scope. A caller without a token who may see everything, as the operator of a
+    /// stack, has every scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        match &self.who.lease {
+            Some(lease) => lease.claims().has_scope(scope),
+            None => self.who.scope == Scope::Everything,
+        }
+    }
+
     /// When its token ends, in seconds since the Unix epoch.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
@@ -217,6 +227,7 @@ mod tests {
         let one = Caller::new("dev", Scope::sources(["app"]));
         assert!(one.may_read("app") && !one.may_read("ap") && !one.may_read(""));
         assert!(!one.may_open_firehose());
+        assert!(all.has_scope("routing.routes.read") && !one.has_scope("app"));
     }
 
     /// The empty name, which selects every source, is in no scope but everything.
