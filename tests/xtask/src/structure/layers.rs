@@ -35,6 +35,7 @@ const LOG_PLANE: &[(&str, Rows)] = &[
     ),
     ("doppler", &[&["router"], &["server"]]),
     ("log-cache", &[&["store"], &["query"], &["server", "syslog"]]),
+    ("platform/gorouter", &[&["table"], &["proxy"]]),
     ("rlp", &[&["gateway", "server"]]),
     ("traffic-controller", &[&["server"]]),
 ];
