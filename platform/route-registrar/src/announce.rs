@@ -1,5 +1,7 @@
 //! Sends registrations to the routers: those of HTTP routes over NATS, those of TCP routes to the routing API.
 
+mod tcp;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -7,6 +9,8 @@ use uuid::Uuid;
 use weir_nats_client::{NatsClient, RegistryMessage, RouteOptions, subjects};
 
 use crate::route::{HttpRoute, Kind, Route};
+
+pub(crate) use tcp::TcpAnnouncer;
 
 /// Registers and unregisters routes.
 #[async_trait]
@@ -28,6 +32,7 @@ pub(crate) trait Announce: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Announcer {
     nats: Option<NatsClient>,
+    tcp: Option<TcpAnnouncer>,
     availability_zone: String,
     /// Sticky sessions find an instance by this id. As in the original, a process has one for all of its routes.
     instance_id: String,
@@ -35,12 +40,19 @@ pub(crate) struct Announcer {
 
 impl Announcer {
     /// An announcer with a new instance id.
-    pub(crate) fn new(nats: Option<NatsClient>, availability_zone: &str) -> Self {
+    pub(crate) fn new(nats: Option<NatsClient>, tcp: Option<TcpAnnouncer>, availability_zone: &str) -> Self {
         Self {
             nats,
+            tcp,
             availability_zone: availability_zone.to_owned(),
             instance_id: Uuid::new_v4().to_string(),
         }
+    }
+
+    fn tcp(&self) -> Result<&TcpAnnouncer, String> {
+        self.tcp
+            .as_ref()
+            .ok_or_else(|| "`routing_api` is not configured".to_owned())
     }
 
     async fn publish(&self, subject: &str, route: &Route, http: &HttpRoute) -> Result<(), String> {
@@ -59,14 +71,14 @@ impl Announce for Announcer {
     async fn register(&self, route: &Route) -> Result<(), String> {
         match &route.kind {
             Kind::Http(http) => self.publish(subjects::REGISTER, route, http).await,
-            Kind::Tcp(_) => Err("`routing_api` is not configured".to_owned()),
+            Kind::Tcp(tcp) => self.tcp()?.register(route, tcp).await,
         }
     }
 
     async fn unregister(&self, route: &Route) -> Result<(), String> {
         match &route.kind {
             Kind::Http(http) => self.publish(subjects::UNREGISTER, route, http).await,
-            Kind::Tcp(_) => Err("`routing_api` is not configured".to_owned()),
+            Kind::Tcp(tcp) => self.tcp()?.unregister(route, tcp).await,
         }
     }
 }

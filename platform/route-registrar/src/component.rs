@@ -2,6 +2,7 @@
 
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
 use weir_config::Duration;
+use weir_routing_api_client::RawRoutingApi;
 use weir_service::Context;
 use weir_tls::IdentityFiles;
 
@@ -39,11 +40,12 @@ impl Component for Server {
     fn configuration(layout: &Layout, identity: IdentityFiles) -> Result<RawConfig, UnknownPort> {
         Ok(RawConfig {
             listen: layout.address("route_registrar")?.into(),
-            identity,
             host: "127.0.0.1".to_owned(),
             dynamic_config_globs: vec![layout.file(ROUTES_FILE).display().to_string()],
             // So that `weir route add` need not wait for long.
             dynamic_config_interval: Duration::from_millis(200),
+            routing_api: routing_api(layout, &identity)?,
+            identity,
             routes: interfaces(layout)?,
             ..RawConfig::default()
         })
@@ -56,6 +58,22 @@ impl Component for Server {
     async fn run(self) -> Result<(), Error> {
         self.run().await
     }
+}
+
+/// The way to the routing API, if it runs.
+fn routing_api(layout: &Layout, identity: &IdentityFiles) -> Result<RawRoutingApi, UnknownPort> {
+    if !layout.runs("routing_api") {
+        return Ok(RawRoutingApi::default());
+    }
+    Ok(RawRoutingApi {
+        url: layout.endpoint("routing_api")?,
+        server_name: layout.peer("routing_api")?.server_name.to_owned(),
+        identity: identity.clone(),
+        uaa_url: layout.endpoint("uaa")?,
+        uaa_ca: layout.ca.clone(),
+        client_secret_file: layout.client_secrets.clone(),
+        ..RawRoutingApi::default()
+    })
 }
 
 /// The routes of the interfaces that run. Routers verify their certificates by the names that the stack gave them.

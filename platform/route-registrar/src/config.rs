@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weir_config::{Duration, ListenAddr, Problems, Setting};
 use weir_nats_client::NatsSettings;
+use weir_routing_api_client::{RawRoutingApi, RoutingApiSettings};
 use weir_tls::IdentityFiles;
 
 use crate::route::{Defaults, Kind, RawRoute, Route};
@@ -37,6 +38,11 @@ pub struct RawConfig {
     pub dynamic_config_interval: Duration,
     /// NATS, over which HTTP routes are registered; without it there are none.
     pub nats: Option<NatsSettings>,
+    /// The routing API, at which TCP routes are registered.
+    pub routing_api: RawRoutingApi,
+    /// The longest time for which a TCP route is registered.
+    #[setting(default = "2m", min = "1s", max = "24h")]
+    pub max_ttl: Duration,
     /// The routes of this machine's programs.
     pub routes: Vec<RawRoute>,
 }
@@ -51,6 +57,8 @@ pub struct Config {
     written: RawConfig,
     /// The routes of the configuration.
     pub(crate) fixed: Vec<Arc<Route>>,
+    /// The routing API, if there is one.
+    pub(crate) tcp: Option<RoutingApiSettings>,
 }
 
 impl Deref for Config {
@@ -87,7 +95,18 @@ impl TryFrom<RawConfig> for Config {
         if raw.nats.is_none() && fixed.iter().any(is_http) {
             problems.reject("nats", "must be set: HTTP routes are registered over it");
         }
-        problems.into_result(Self { written: raw, fixed })
+        let mut part = Problems::default();
+        let tcp = raw.routing_api.clone().validate(&mut part);
+        problems.nest("routing_api", part);
+        let is_tcp = |route: &Arc<Route>| matches!(route.kind, Kind::Tcp(_));
+        if raw.routing_api.url.is_empty() && fixed.iter().any(is_tcp) {
+            problems.reject("routing_api.url", "must be set: TCP routes are registered there");
+        }
+        problems.into_result(Self {
+            written: raw,
+            fixed,
+            tcp,
+        })
     }
 }
 
@@ -100,7 +119,7 @@ mod tests {
         problems.iter().map(|problem| problem.key.clone()).collect()
     }
 
-    /// The defaults are valid. HTTP routes need NATS, and everything that is wrong is said at once.
+    /// The defaults are valid. HTTP routes need NATS, TCP routes the routing API, and everything that is wrong is said at once.
     #[test]
     fn defaults_and_problems() {
         assert!(Config::try_from(RawConfig::default()).unwrap().fixed.is_empty());
@@ -117,6 +136,17 @@ mod tests {
             ..RawConfig::default()
         };
         assert_eq!(keys(raw), ["nats"]);
+        let tcp = RawRoute {
+            r#type: "tcp".to_owned(),
+            router_group: "g".to_owned(),
+            external_port: Some(1024),
+            ..route.clone()
+        };
+        let raw = RawConfig {
+            routes: vec![tcp],
+            ..RawConfig::default()
+        };
+        assert_eq!(keys(raw), ["routing_api.url"]);
         let raw = RawConfig {
             unregistration_message_limit: 0,
             dynamic_config_globs: vec!["/a/[".to_owned()],

@@ -14,7 +14,7 @@ use weir_net::{PortLimits, listen, serve_http_within};
 use weir_service::{Context, Shutdown, Tasks};
 use weir_tls::ServerTls;
 
-use crate::announce::Announcer;
+use crate::announce::{Announcer, TcpAnnouncer};
 use crate::files::Files;
 use crate::keeping::Shared;
 use crate::registrar::{Registrar, Shown, Wanted};
@@ -28,6 +28,7 @@ pub struct Server {
     address: SocketAddr,
     tls: ServerTls,
     nats: Option<NatsClient>,
+    tcp: Option<TcpAnnouncer>,
     config: Config,
     context: Context,
 }
@@ -43,12 +44,17 @@ impl Server {
             None => None,
             Some(settings) => Some(NatsClient::connect(settings, context.component).await?),
         };
+        let tcp = match &config.tcp {
+            None => None,
+            Some(settings) => Some(TcpAnnouncer::new(settings, config.max_ttl.get())?),
+        };
         let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
             address,
             tls,
             nats,
+            tcp,
             config,
             context,
         })
@@ -69,6 +75,7 @@ impl Server {
             listener,
             tls,
             nats,
+            tcp,
             config,
             context,
             ..
@@ -79,7 +86,7 @@ impl Server {
             None => watch::channel(0).1,
         };
         let shared = Shared {
-            announce: Arc::new(Announcer::new(nats.clone(), &config.availability_zone)),
+            announce: Arc::new(Announcer::new(nats.clone(), tcp, &config.availability_zone)),
             unregistration_limit: config.unregistration_message_limit,
             wake,
             clock: context.clock.clone(),
