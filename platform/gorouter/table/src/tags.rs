@@ -1,19 +1,21 @@
 //! The tags of endpoints. Endpoints with the same tags share them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 /// The tags of an endpoint, in the order of their names.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Tags {
     /// Names and values, one after the other.
     text: Box<str>,
     /// Where each name and each value ends in `text`.
     ends: Box<[u16]>,
+    form: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// All tags that are in use.
@@ -36,11 +38,18 @@ impl Tags {
         Some(Self {
             text: text.into_boxed_str(),
             ends: ends.into_boxed_slice(),
+            form: OnceLock::new(),
         })
     }
 
+    /// The form in which the caller uses the tags, which `make` makes once for all endpoints that share them. All callers
+    /// use the same type; `None` if another caller does not.
+    pub fn form<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.form.get_or_init(|| Box::new(make(self))).downcast_ref()
+    }
+
     /// Name and value of each tag.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
         let mut start = 0;
         self.ends.chunks_exact(2).map(move |ends| {
             let [middle, end] = [usize::from(ends[0]), usize::from(ends[1])];
@@ -72,7 +81,11 @@ impl TagPool {
         let tags = Tags::new(tags)?;
         let hash = self.hash(&tags);
         let mut known = self.tags.lock();
-        let found = known.find(hash, |known| known.upgrade().is_some_and(|known| *known == tags));
+        let found = known.find(hash, |known| {
+            known
+                .upgrade()
+                .is_some_and(|known| known.text == tags.text && known.ends == tags.ends)
+        });
         if let Some(found) = found.and_then(Weak::upgrade) {
             return Some(found);
         }

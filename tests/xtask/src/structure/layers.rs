@@ -23,7 +23,7 @@ const LOG: Rows = &[
     &["flow"],
     &["syslog", "telemetry"],
     &["rpc"],
-    &["drain"],
+    &["applog", "drain"],
 ];
 
 /// The services of the log plane, whose crates use the log column as well as the base, by their folders. All other services
