@@ -5,6 +5,7 @@ pub(crate) mod http;
 mod line;
 pub(crate) mod login;
 mod outbox;
+mod router;
 pub(crate) mod shipping;
 pub(crate) mod uaa;
 
@@ -21,6 +22,7 @@ use weir_tls::{ClientTls, IdentityFiles, server_name};
 pub(crate) use again::again;
 pub(crate) use line::{Line, Sequence};
 pub(crate) use outbox::Outbox;
+pub(crate) use router::ask_by_name;
 
 use crate::failure::Failure;
 use crate::state::{Endpoints, Lock, StateDir};

@@ -9,6 +9,7 @@
 //!   login.json                the tokens of who is logged in (`weir login`), 0600
 //!   uaa/                      uaa.db; admin-password, client-secrets.json and master-key, 0600 each
 //!   drains.json, drains.lock  the drains that `weir drain add` added, with their secrets, 0600; held while it is changed
+//!   routes.json, routes.lock  the routes that `weir route add` added, 0600; held while it is changed
 //!   syslog-agent/             what waits for drains that are away, and the bindings of before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start
@@ -17,11 +18,13 @@
 //!   *.broken-<time>           a file that could not be read at a start: it was set aside, and a new one begun
 //! ```
 
+pub(crate) mod edited;
 mod endpoints;
 mod lock;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use edited::Edited;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use lock::Lock;
 
@@ -73,6 +76,11 @@ impl StateDir {
 
     pub(crate) fn drains(&self) -> PathBuf {
         self.root.join("drains.json")
+    }
+
+    /// The routes that were added by hand.
+    pub(crate) fn routes(&self) -> PathBuf {
+        self.root.join(weir_platform_route_registrar::ROUTES_FILE)
     }
 
     /// Who is logged in.

@@ -53,7 +53,10 @@ impl Plan {
         };
         let layout = plan.layout();
         for component in components.iter() {
-            let identity = authority.issue(component.name(), component.description().server_names)?;
+            let names = component.description().server_names.iter();
+            let names: Vec<String> = names.map(|name| name.replace("{domain}", domain)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let identity = authority.issue(component.name(), &names)?;
             plan.write_config(component, &layout, identity)?;
         }
         Ok(plan)

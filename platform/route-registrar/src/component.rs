@@ -2,6 +2,7 @@
 
 use weir_component::{Component, Description, Layout, Port, UnknownPort};
 use weir_config::Duration;
+use weir_nats_client::NatsSettings;
 use weir_routing_api_client::RawRoutingApi;
 use weir_service::Context;
 use weir_tls::IdentityFiles;
@@ -10,7 +11,7 @@ use crate::route::RawRoute;
 use crate::{Config, Error, RawConfig, Server};
 
 /// The public interfaces of a stack: the first label of their names, and the keys of their ports.
-const INTERFACES: [(&str, &str); 6] = [
+pub const INTERFACES: [(&str, &str); 6] = [
     ("uaa", "uaa"),
     ("login", "uaa"),
     ("log-cache", "log_cache_proxy"),
@@ -44,6 +45,12 @@ impl Component for Server {
             dynamic_config_globs: vec![layout.file(ROUTES_FILE).display().to_string()],
             // So that `weir route add` need not wait for long.
             dynamic_config_interval: Duration::from_millis(200),
+            nats: Some(NatsSettings {
+                servers: vec![layout.address("nats")?.into()],
+                identity: Some(identity.clone()),
+                server_name: Some(layout.peer("nats")?.server_name.to_owned()),
+                ..NatsSettings::default()
+            }),
             routing_api: routing_api(layout, &identity)?,
             identity,
             routes: interfaces(layout)?,

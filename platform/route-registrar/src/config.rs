@@ -31,7 +31,10 @@ pub struct RawConfig {
     #[setting(default = 5, min = 1, max = 1_000_000)]
     pub unregistration_message_limit: u32,
     /// Files with more routes, as patterns: `/var/vcap/jobs/*/config/route_registrar/config.yml`.
-    #[setting(allowed("paths in which `*`, `?` and `[…]` stand for other characters", are_patterns))]
+    #[setting(allowed(
+        "paths in which `*`, `?` and `[…]` stand for other characters",
+        |patterns: &Vec<String>| patterns.iter().all(|pattern| glob::Pattern::new(pattern).is_ok())
+    ))]
     pub dynamic_config_globs: Vec<String>,
     /// How often these files are looked for. What has not changed is not read again.
     #[setting(default = "10s", min = "20ms", max = "1h")]
@@ -45,10 +48,6 @@ pub struct RawConfig {
     pub max_ttl: Duration,
     /// The routes of this machine's programs.
     pub routes: Vec<RawRoute>,
-}
-
-fn are_patterns(patterns: &Vec<String>) -> bool {
-    patterns.iter().all(|pattern| glob::Pattern::new(pattern).is_ok())
 }
 
 /// A configuration whose values are in their ranges.

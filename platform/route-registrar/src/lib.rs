@@ -38,6 +38,7 @@ pub mod route;
 mod server;
 pub mod status;
 
+pub use component::{INTERFACES, ROUTES_FILE};
 pub use config::{Config, RawConfig};
 pub use error::Error;
 pub use server::Server;

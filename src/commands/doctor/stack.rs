@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_component::{Component as _, Description, Port};
 use weir_error::ErrorKind;
 use weir_flow::LedgerSnapshot;
+use weir_platform_route_registrar::INTERFACES;
 
 use super::Finding;
 use crate::client::Stack;
@@ -48,8 +49,36 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     if runs(DOPPLER) && runs(LOG_CACHE) {
         findings.push(storage(state).await);
     }
+    if runs(weir_platform_names_proxy::Server::DESCRIPTION.name) {
+        findings.push(names(&stack).await);
+    }
     findings.push(losses(state));
     findings
+}
+
+/// Whether the names of the stack's interfaces lead through the names proxy and the router to answers.
+async fn names(stack: &Stack) -> Finding {
+    let (mut answered, mut problems) = (Vec::new(), Vec::new());
+    for (label, key) in INTERFACES {
+        if !stack.endpoints.addresses.contains_key(key) {
+            continue;
+        }
+        let name = format!("{label}.{}", stack.endpoints.domain);
+        match stack.ask_by_name(&name, "/").await {
+            // Any answer of the interface itself will do.
+            Ok(answer) if answer.router_error.is_none() => answered.push(name),
+            Ok(answer) => problems.push(format!("`{name}` answers {answer}")),
+            Err(error) => problems.push(format!("`{name}`: {error}")),
+        }
+    }
+    match problems.is_empty() {
+        true => Finding::fine("names", format!("{} answer through the router", answered.join(", "))),
+        false => Finding::broken(
+            "names",
+            problems.join("; "),
+            "`weir route list` says what is registered; look into the logs of gorouter and route registrar",
+        ),
+    }
 }
 
 /// Whether the log cache took what the doppler gave it, by their ledgers.

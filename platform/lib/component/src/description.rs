@@ -9,7 +9,8 @@ pub struct Description {
     pub group: &'static str,
     /// The line of `weir --help` that belongs to it.
     pub help: &'static str,
-    /// The names in its certificate; clients expect the first one, unless they are told another.
+    /// The names in its certificate; clients expect the first one, unless they are told another. In the others, `{domain}`
+    /// stands for the domain of the stack.
     pub server_names: &'static [&'static str],
     /// Where it listens. The first port is the one that other components call.
     pub ports: &'static [Port],
