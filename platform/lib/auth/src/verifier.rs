@@ -61,6 +61,8 @@ pub struct VerifierStats {
     pub refused: u64,
     /// How long the last fetch from the issuer took.
     pub fetch: Duration,
+    /// Fetches of keys that have ended, with or without keys.
+    pub fetches: u64,
     /// Keys that are known.
     pub keys: usize,
     /// Revocations that are known.
@@ -138,6 +140,7 @@ impl Verifier {
             verified: self.verified.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             fetch,
+            fetches: self.state.fetches(),
             keys,
             revocations,
         }

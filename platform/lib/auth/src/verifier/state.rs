@@ -196,6 +196,11 @@ impl State {
         });
     }
 
+    /// How many fetches of keys have ended.
+    pub(super) fn fetches(&self) -> u64 {
+        self.rounds.borrow().ended
+    }
+
     /// Keys, revocations, and the time of the last fetch.
     pub(super) fn sizes(&self) -> (usize, usize, Duration) {
         (
