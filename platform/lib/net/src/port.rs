@@ -29,6 +29,7 @@ pub use budget::{Exceeded, Scope};
 pub use config::RawPortLimits;
 pub use connection::Connection;
 pub use place::{Place, UnderWay};
+pub use pool::SharedPlaces;
 
 /// A client that has not finished its TLS handshake by then is cut, unless a port says otherwise.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

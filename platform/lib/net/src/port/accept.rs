@@ -19,7 +19,7 @@ use weir_tls::ServerTls;
 use super::budget::Budgets;
 use super::connection::{Connection, Encrypted, Seated, Transport};
 use super::place::Place;
-use super::pool::{Full, Pool};
+use super::pool::{Full, Pool, SharedPlaces};
 use super::{PeerNetwork, PortLimits};
 use crate::socket::Socket;
 
@@ -73,20 +73,34 @@ impl Connections {
         shutdown: Shutdown,
         tasks: &Tasks,
     ) -> Self {
-        Self::start(listener, Some(tls), limits, shutdown, tasks)
+        Self::start(listener, Some(tls), limits, None, shutdown, tasks)
     }
 
     /// Accepts connections that are not encrypted within `limits` until `shutdown` is requested. No caller is known to be of
     /// the stack, so all share the places of `limits.connections`.
     #[must_use]
     pub fn accept_plain(listener: TcpListener, limits: PortLimits, shutdown: Shutdown, tasks: &Tasks) -> Self {
-        Self::start(listener, None, limits, shutdown, tasks)
+        Self::start(listener, None, limits, None, shutdown, tasks)
+    }
+
+    /// Accepts connections that are not encrypted until `shutdown` is requested, in places that this port shares with others;
+    /// of `limits`, those of connections do not count.
+    #[must_use]
+    pub fn accept_plain_in(
+        places: &SharedPlaces,
+        listener: TcpListener,
+        limits: PortLimits,
+        shutdown: Shutdown,
+        tasks: &Tasks,
+    ) -> Self {
+        Self::start(listener, None, limits, Some(places), shutdown, tasks)
     }
 
     fn start(
         listener: TcpListener,
         tls: Option<ServerTls>,
         limits: PortLimits,
+        places: Option<&SharedPlaces>,
         shutdown: Shutdown,
         tasks: &Tasks,
     ) -> Self {
@@ -96,7 +110,10 @@ impl Connections {
         // Where a certificate is demanded, its holders are those who share, and there are no others.
         let (known, others) = match tls.as_ref().is_some_and(ServerTls::demands_certificates) {
             true => (shared(), Pool::new(0, 0)),
-            false => (Pool::new(limits.reserved, limits.reserved), shared()),
+            false => (
+                Pool::new(limits.reserved, limits.reserved),
+                places.map_or_else(shared, SharedPlaces::pool),
+            ),
         };
         let port = Arc::new(Port {
             tls,
@@ -260,10 +277,41 @@ mod tests {
         assert_eq!(&read, b"ping");
         let _second = TcpStream::connect(address).await.expect("connected");
         let second = connections.next().await.expect("a connection");
-        assert_eq!(served.read(&mut read).await.expect("read"), 0, "the idle one was given up");
+        assert_eq!(
+            served.read(&mut read).await.expect("read"),
+            0,
+            "the idle one was given up"
+        );
         let busy = second.place().begin();
         let mut third = TcpStream::connect(address).await.expect("connected");
         assert_eq!(third.read(&mut read).await.ok().unwrap_or(0), 0, "the busy one stays");
         drop(busy);
+    }
+
+    /// Two ports that share their places: what one of them holds, the other has not.
+    #[tokio::test]
+    async fn ports_share_places() {
+        let places = SharedPlaces::new(1, 1);
+        let (trigger, shutdown) = Shutdown::new();
+        let tasks = Tasks::new(trigger, weir_service::Health::new());
+        let mut ports = Vec::new();
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let limits = PortLimits::of(0);
+            let port = Connections::accept_plain_in(&places, listener, limits, shutdown.clone(), &tasks);
+            ports.push((address, port));
+        }
+        let mut first = TcpStream::connect(ports[0].0).await.expect("connected");
+        let connection = ports[0].1.next().await.expect("a connection");
+        let (mut socket, place) = connection.into_socket().expect("a plain connection");
+        let under_way = place.begin();
+        let mut refused = TcpStream::connect(ports[1].0).await.expect("connected");
+        assert_eq!(refused.read(&mut [0; 1]).await.ok().unwrap_or(0), 0);
+        socket.write_all(b"ping").await.expect("written");
+        first.read_exact(&mut [0; 4]).await.expect("read");
+        drop((socket, under_way, place));
+        let _second = TcpStream::connect(ports[1].0).await.expect("connected");
+        ports[1].1.next().await.expect("the place of the first");
     }
 }

@@ -110,6 +110,18 @@ impl Connection {
         self.place.clone()
     }
 
+    /// The socket of a connection that is not encrypted, and its place, for a component that carries the bytes itself. The
+    /// socket does not end when the place is given up, so something has to be under way on it ([`Place::begin`]).
+    ///
+    /// # Errors
+    /// The connection, when it is encrypted.
+    pub fn into_socket(self) -> Result<(TcpStream, Place), Self> {
+        match self.transport {
+            Transport::Plain(seated) => Ok((seated.stream, self.place)),
+            transport @ Transport::Tls(_) => Err(Self { transport, ..self }),
+        }
+    }
+
     /// Whether the connection is encrypted.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
