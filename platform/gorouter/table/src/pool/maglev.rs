@@ -97,3 +97,74 @@ fn fnv1a(text: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::Registration;
+    use crate::endpoint::EndpointId;
+    use crate::tags::TagPool;
+
+    fn endpoints(ids: &[&str]) -> Vec<Arc<Endpoint>> {
+        let tags = TagPool::default().share(&BTreeMap::new()).expect("they are short");
+        let endpoint = |(number, id): (usize, &&str)| {
+            let port = u16::try_from(number).expect("there are few");
+            let registration = Registration {
+                instance_id: id,
+                ..Registration::plain("10.0.0.1", port)
+            };
+            let made = Endpoint::new(
+                EndpointId::new(0),
+                &registration,
+                Arc::clone(&tags),
+                std::time::Duration::ZERO,
+                0,
+            );
+            Arc::new(made.expect("it is short"))
+        };
+        ids.iter().enumerate().map(endpoint).collect()
+    }
+
+    /// Values that the authors of FNV publish.
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(fnv1a(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a("foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    /// Five endpoints have 360 or 361 slots each, and the same ones in whatever order they were registered.
+    #[test]
+    fn slots_are_shared_out_evenly_and_independently_of_the_order() {
+        let ids = ["e", "a", "d", "b", "c"];
+        let table = Maglev::new(&endpoints(&ids));
+        let mut counts = [0; 5];
+        for &position in table.slots.iter() {
+            counts[position as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| [360, 361].contains(count)), "{counts:?}");
+        let mut sorted = ids;
+        sorted.sort_unstable();
+        let again = Maglev::new(&endpoints(&sorted));
+        let same = table.slots.iter().zip(again.slots.iter());
+        assert!(
+            same.into_iter()
+                .all(|(one, other)| ids[*one as usize] == sorted[*other as usize])
+        );
+    }
+
+    /// No endpoint, one, and more than there are slots.
+    #[test]
+    fn any_number_of_endpoints_has_a_table() {
+        assert!(Maglev::new(&[]).slots.iter().all(|slot| *slot == u32::MAX));
+        assert!(Maglev::new(&endpoints(&["a"])).slots.iter().all(|slot| *slot == 0));
+        let ids: Vec<_> = (0..2_000).map(|number| format!("{number:04}")).collect();
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        let table = Maglev::new(&endpoints(&ids));
+        let mut met: Vec<_> = table.slots.to_vec();
+        met.sort_unstable();
+        assert!(met.into_iter().eq(0..1801));
+    }
+}
