@@ -21,7 +21,10 @@ pub(crate) const CPU_MESSAGE: &str = "cpu µs/message";
 /// Bytes of a message's payload.
 const PAYLOAD: usize = 128;
 
-/// What a publisher that does not wait writes at once.
+/// How often a publisher at a rate writes what is due.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How many bytes a publisher that does not wait writes at once.
 const CHUNK: usize = 32 << 10;
 
 pub(super) async fn run(
@@ -109,16 +112,17 @@ fn count(mut stream: TcpStream, received: &AtomicU64) {
     }
 }
 
-/// Publishes for this long; at the rate one by one, without one in chunks. Returns how many messages there were.
+/// Publishes for this long: what is due in each tick, or without a rate as much as the server takes. Returns how many messages
+/// there were.
 fn publish(stream: &mut TcpStream, message: &str, rate: Option<u64>, time: Duration) -> anyhow::Result<u64> {
     let (start, mut sent) = (Instant::now(), 0);
     match rate {
         Some(rate) => {
             while start.elapsed() < time {
-                let due = start + Duration::from_nanos(sent * 1_000_000_000 / rate);
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                stream.write_all(message.as_bytes())?;
-                sent += 1;
+                let due = u64::try_from(start.elapsed().as_micros())? * rate / 1_000_000;
+                stream.write_all(message.repeat(usize::try_from(due - sent)?).as_bytes())?;
+                sent = due;
+                std::thread::sleep(TICK);
             }
         }
         None => {
