@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, component, doctor, drain, emit, endpoints, group, login, oauth_client, recent, run, sql, tail, token,
-    top, up, user,
+    completions, component, doctor, drain, emit, endpoints, group, login, oauth_client, recent, route, run, sql, tail,
+    token, top, up, user,
 };
 
 /// The width of help texts on wide terminals, in columns.
@@ -24,6 +24,7 @@ Examples:
   weir sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
   weir drain add --source-id ls syslog://logs.example:514
                                             send a source's lines to a syslog server as well
+  weir route add web 127.0.0.1:8080         requests to web.weir.localhost reach a program
   weir user add alice --group logs.read.ls  somebody who may read one source; see also weir login
   weir doctor                               what is wrong here, and what to do
 
@@ -77,6 +78,7 @@ pub(crate) enum Command {
     Group(group::Args),
     Client(oauth_client::Args),
     Drain(drain::Args),
+    Route(route::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     #[command(flatten)]

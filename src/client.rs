@@ -5,6 +5,7 @@ mod line;
 pub(crate) mod login;
 mod outbox;
 mod reconnect;
+mod router;
 pub(crate) mod shipping;
 pub(crate) mod uaa;
 
@@ -13,7 +14,7 @@ use prost::Message;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status};
-use weir_component::Component;
+use weir_component::{Component, Port};
 use weir_error::ErrorKind;
 use weir_net::{Channel, Frame, Messages, Target, grpc};
 use weir_tls::{ClientTls, IdentityFiles, server_name};
@@ -21,6 +22,7 @@ use weir_tls::{ClientTls, IdentityFiles, server_name};
 pub(crate) use line::{Line, Sequence};
 pub(crate) use outbox::Outbox;
 pub(crate) use reconnect::reconnect;
+pub(crate) use router::ask_by_name;
 
 use crate::failure::Failure;
 use crate::state::{Endpoints, Lock, StateDir};
@@ -69,9 +71,10 @@ impl Stack {
         })
     }
 
-    /// Does a TLS handshake with the server `name`, which shows that port, process and certificates are right.
-    pub(crate) async fn handshake(&self, address: &str, name: &str) -> Result<(), String> {
-        handshake(&self.tls, address, name).await
+    /// Connects to a port and shakes hands with the server called `name` where the port has TLS, which proves port, process
+    /// and certificates.
+    pub(crate) async fn handshake(&self, port: &Port, address: &str, name: &str) -> Result<(), String> {
+        handshake(&self.tls, port, address, name).await
     }
 
     /// Returns the forwarder agent, which takes envelopes.
@@ -90,9 +93,12 @@ impl Stack {
     }
 }
 
-/// Does a TLS handshake with the server `name` at `address`.
-pub(crate) async fn handshake(tls: &ClientTls, address: &str, name: &str) -> Result<(), String> {
+/// Connects to `port` at `address`, and shakes hands with the server called `name` if the port has TLS.
+pub(crate) async fn handshake(tls: &ClientTls, port: &Port, address: &str, name: &str) -> Result<(), String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    if !port.tls {
+        return Ok(());
+    }
     let name = server_name(name).map_err(|error| error.to_string())?;
     // Without ALPN: the handshake must succeed with servers of every protocol.
     let mut stream = tls

@@ -11,6 +11,7 @@ pub(crate) mod group;
 pub(crate) mod login;
 pub(crate) mod oauth_client;
 pub(crate) mod recent;
+pub(crate) mod route;
 pub(crate) mod run;
 pub(crate) mod sql;
 pub(crate) mod tail;
@@ -80,6 +81,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sql(args) => on_runtime(while_read(sql::run(args, state))),
         Command::Top(args) => on_runtime(while_read(top::run(args, state))),
         Command::Drain(args) => on_runtime(drain::run(args, state)),
+        Command::Route(args) => on_runtime(route::run(args, state)),
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
         Command::Component(Chosen { component, args }) => on_few_threads(component::run(component, args)),
     }

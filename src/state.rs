@@ -9,6 +9,7 @@
 //!   login.json                the tokens of the user who is logged in (`weir login`), 0600
 //!   uaa/                      uaa.db; admin-password, client-secrets.json and master-key, 0600 each
 //!   drains.json, drains.lock  the drains of `weir drain add` with their secrets, 0600; the lock is held during changes
+//!   routes.json, routes.lock  the routes of `weir route add`, 0600; the lock is held during changes
 //!   syslog-agent/             messages that wait for drains that are away, and the bindings from before a restart
 //!   certs/                    ca.crt, ca.key, <component>.crt, <component>.key
 //!   config/<component>.toml   written by `weir up` at each start
@@ -17,11 +18,13 @@
 //!   *.broken-<time>           a file that could not be read at a start and was replaced by a new one
 //! ```
 
+pub(crate) mod edited;
 mod endpoints;
 mod lock;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use edited::Edited;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use lock::Lock;
 
@@ -73,6 +76,11 @@ impl StateDir {
 
     pub(crate) fn drains(&self) -> PathBuf {
         self.root.join("drains.json")
+    }
+
+    /// The routes that `weir route add` added.
+    pub(crate) fn routes(&self) -> PathBuf {
+        self.root.join(weir_platform_route_registrar::ROUTES_FILE)
     }
 
     /// The tokens of the user who is logged in.

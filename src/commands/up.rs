@@ -60,6 +60,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
 
+    /// The domain below which the stack's public interfaces and routes have their names. Names below `localhost` need no DNS
+    #[arg(long, value_name = "DOMAIN", default_value = "weir.localhost", value_parser = domain)]
+    domain: String,
+
     #[command(flatten)]
     log: LogArgs,
 }
@@ -134,7 +138,7 @@ async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Sta
     loop {
         tries -= 1;
         let ports = Ports::choose(args.ports, table(), components, state)?;
-        let plan = Plan::prepare(state, components, ports)?;
+        let plan = Plan::prepare(state, components, ports, &args.domain)?;
         match Stack::start(&plan, args.processes).await {
             Ok(stack) => {
                 // Only now, when these ports have been bound.
@@ -201,6 +205,19 @@ async fn serve(
     }
 }
 
+/// A domain as names in certificates and routes have it.
+fn domain(text: &str) -> Result<String, String> {
+    let domain = text.to_ascii_lowercase();
+    let is_label = |label: &str| {
+        let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        plain && !label.is_empty() && label.len() < 64 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    match domain.len() < 200 && domain.split('.').all(is_label) {
+        true => Ok(domain),
+        false => Err("expected a domain, such as weir.localhost".to_owned()),
+    }
+}
+
 /// Raises the limit of open files as far as the system allows, because every consumer needs one.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -212,6 +229,20 @@ fn raise_file_limit() {
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A domain is a name in certificates and URLs, in lower case.
+    #[test]
+    fn a_domain_is_checked() {
+        assert_eq!(domain("Weir.localhost").as_deref(), Ok("weir.localhost"));
+        for wrong in ["", ".", "a..b", "*.a", "-a.b", "a_b", "a b", "https://a"] {
+            assert!(domain(wrong).is_err(), "{wrong}");
         }
     }
 }

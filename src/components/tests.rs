@@ -105,7 +105,7 @@ async fn a_line_of_the_table_is_a_part_of_the_stack() {
     let table = greeters();
 
     let ports = Ports::choose(PortChoice::Auto, &table, &table, &state).expect("some are free");
-    let plan = Plan::prepare(&state, &table, ports).expect("prepared");
+    let plan = Plan::prepare(&state, &table, ports, "weir.localhost").expect("prepared");
     let stack = Stack::start(&plan, false).await.expect("serves");
     let endpoints = plan.endpoints(stack.pids());
     endpoints.write(&state).expect("written");

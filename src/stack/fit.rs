@@ -55,7 +55,7 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
-        let plan = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared");
+        let plan = Plan::prepare(&state, table(), Ports::usual(table()), "weir.localhost").expect("prepared");
         assert_eq!(misfits(&plan), Vec::<String>::new());
 
         let path = plan.config("doppler");

@@ -31,11 +31,13 @@ pub(crate) struct Plan {
     /// The ports of all components, also of those that do not run.
     pub(crate) ports: Ports,
     pub(crate) client: IdentityFiles,
+    /// The domain below which routes have their names.
+    pub(crate) domain: String,
 }
 
 impl Plan {
     /// Creates the missing files. Certificates and token of an earlier start are kept; configuration files are replaced.
-    pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports) -> Result<Self, Failure> {
+    pub(crate) fn prepare(state: &StateDir, components: &Table, ports: Ports, domain: &str) -> Result<Self, Failure> {
         let authority = Authority::open_or_create(&state.certs())?;
         let client = authority.issue(CLIENT, &[])?;
         // Creates the file at the first start; checks it at later ones.
@@ -46,10 +48,14 @@ impl Plan {
             components: components.clone(),
             ports,
             client,
+            domain: domain.to_owned(),
         };
         let layout = plan.layout();
         for component in components.iter() {
-            let identity = authority.issue(component.name(), component.description().server_names)?;
+            let names = component.description().server_names.iter();
+            let names: Vec<String> = names.map(|name| name.replace("{domain}", domain)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let identity = authority.issue(component.name(), &names)?;
             plan.write_config(component, &layout, identity)?;
         }
         Ok(plan)
@@ -68,6 +74,7 @@ impl Plan {
             client_cert: self.client.cert.clone(),
             client_key: self.client.key.clone(),
             addresses: self.ports.of(&self.components).map(address).collect(),
+            domain: self.domain.clone(),
             admin_user: weir_platform_uaa_server::RawConfig::default().admin_user,
             admin_password: fs::read_to_string(self.state.admin_password())
                 .ok()
@@ -120,6 +127,8 @@ impl Plan {
             ca: self.client.ca.clone(),
             operator_token: self.state.token(),
             client_secrets: self.state.client_secrets(),
+            domain: self.domain.clone(),
+            running: self.components.iter().map(Entry::name).collect(),
             peers: self.ports.peers().to_vec(),
         }
     }
@@ -161,7 +170,7 @@ mod tests {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
         state.create().expect("created");
-        let plan = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared");
+        let plan = Plan::prepare(&state, table(), Ports::usual(table()), "weir.localhost").expect("prepared");
         for component in table().iter() {
             let loaded = config::load(component, Some(&plan.config(component.name())), &[]);
             let loaded = loaded.unwrap_or_else(|failure| panic!("{component:?}: {failure}"));
@@ -178,7 +187,7 @@ mod tests {
             .map(read)
         };
         let before = kept();
-        let again = Plan::prepare(&state, table(), Ports::usual(table())).expect("prepared again");
+        let again = Plan::prepare(&state, table(), Ports::usual(table()), "weir.localhost").expect("prepared again");
         assert_eq!(again.client.cert, plan.client.cert);
         assert_eq!(kept(), before);
     }

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use weir_component::Direction;
+use weir_component::{Component as _, Direction, Peer};
 use weir_envelope::batch::BatchBuilder;
 use weir_envelope::encode::Writer;
 use weir_error::ErrorKind;
 use weir_flow::Ledger;
 use weir_net::{Channel, Target};
+use weir_platform_route_registrar::INTERFACES;
 use weir_proto::logcache_v1::{EnvelopeType, ReadRequest, ReadResponse};
 use weir_rpc::producer::{Pace, Producer};
 use weir_service::{Health, Shutdown, Tasks, clock};
@@ -16,7 +17,7 @@ use weir_tls::ClientTls;
 
 use super::Plan;
 use super::separate::Starts;
-use crate::client::handshake;
+use crate::client::{ask_by_name, handshake};
 use crate::components::Entry;
 use crate::failure::Failure;
 
@@ -47,6 +48,7 @@ pub(crate) async fn ready(plan: &Plan, mut starts: Starts) -> Result<(), Failure
     while let Some((_, result)) = starting.next().await {
         result?;
     }
+    named(plan, &tls).await?;
     let (agent, cache) = (plan.agent()?, plan.target::<weir_log_cache_server::Server>()?);
     match (agent, cache) {
         (Some(agent), Some(cache)) => passes(&agent, &Channel::new(&cache)).await,
@@ -63,14 +65,50 @@ async fn serves(plan: &Plan, tls: &ClientTls, component: &'static str) -> Result
         .of(&plan.components)
         .filter(|peer| peer.component == component)
     {
-        answers(tls, &peer.address.to_string(), peer.server_name, deadline).await?;
+        answers(tls, peer, deadline).await?;
     }
     Ok(())
 }
 
-async fn answers(tls: &ClientTls, address: &str, name: &str, deadline: Instant) -> Result<(), Failure> {
+/// Waits until the router knows the names of the interfaces that run.
+async fn named(plan: &Plan, tls: &ClientTls) -> Result<(), Failure> {
+    let running: Vec<&Peer> = plan.ports.of(&plan.components).collect();
+    let address = |key: &str| {
+        running
+            .iter()
+            .find(|peer| peer.port.key == key)
+            .map(|peer| peer.address)
+    };
+    let proxy = address(weir_platform_names_proxy::Server::DESCRIPTION.port().key);
+    let registrar = address(weir_platform_route_registrar::Server::DESCRIPTION.port().key);
+    let (Some(proxy), Some(_)) = (proxy, registrar) else {
+        return Ok(());
+    };
+    let deadline = clock::instant() + DEADLINE;
+    let names = INTERFACES.iter().filter(|(_, key)| address(key).is_some());
+    let known = names.map(|(label, _)| is_known(proxy.to_string(), tls, format!("{label}.{}", plan.domain), deadline));
+    futures::future::try_join_all(known).await.map(drop)
+}
+
+async fn is_known(proxy: String, tls: &ClientTls, name: String, deadline: Instant) -> Result<(), Failure> {
     loop {
-        let attempt = tokio::time::timeout(ANSWER, handshake(tls, address, name)).await;
+        let why = match ask_by_name(&proxy, tls, &name, "/").await {
+            Ok(answer) if !answer.is_unknown() => return Ok(()),
+            Ok(answer) => format!("answers {answer}"),
+            Err(error) => error,
+        };
+        if clock::instant() > deadline {
+            let text = format!("name `{name}` at the router: {why}");
+            return Err(Failure::new(ErrorKind::Timeout, text));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn answers(tls: &ClientTls, peer: &Peer, deadline: Instant) -> Result<(), Failure> {
+    let (address, name) = (peer.address.to_string(), peer.server_name);
+    loop {
+        let attempt = tokio::time::timeout(ANSWER, handshake(tls, &peer.port, &address, name)).await;
         match attempt.unwrap_or_else(|_| Err("does not answer".to_owned())) {
             Ok(()) => return Ok(()),
             Err(error) if clock::instant() > deadline => {

@@ -28,6 +28,8 @@ pub(crate) struct Endpoints {
     /// The address of each port, by its key in the table of components: `host:port`, or a URL.
     #[serde(flatten, deserialize_with = "texts")]
     pub(crate) addresses: BTreeMap<String, String>,
+    /// The domain below which the stack's public interfaces and routes have their names.
+    pub(crate) domain: String,
     /// The name of the first user, who has all rights.
     pub(crate) admin_user: String,
     /// The password that was generated for the first user; absent if its file was removed.
@@ -133,6 +135,7 @@ mod tests {
                 .iter()
                 .map(|peer| (peer.port.key.to_owned(), peer.endpoint()))
                 .collect(),
+            domain: "weir.localhost".to_owned(),
             admin_user: "admin".to_owned(),
             admin_password: Some("generated".to_owned()),
             pids: BTreeMap::from([("doppler".to_owned(), 7)]),
@@ -191,6 +194,7 @@ mod tests {
             "log_cache_syslog",
             "sql_http",
             "uaa",
+            "domain",
             "admin_user",
             "admin_password",
             "pids",

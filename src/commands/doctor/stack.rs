@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_component::{Component as _, Description, Port};
 use weir_error::ErrorKind;
 use weir_flow::LedgerSnapshot;
+use weir_platform_route_registrar::INTERFACES;
 
 use super::Finding;
 use crate::client::Stack;
@@ -36,8 +37,8 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
         "stack",
         format!("is running (process {})", Lock::holder(state).unwrap_or_default()),
     )];
-    for (key, address, name) in servers(table, &stack.endpoints) {
-        findings.push(answers(&stack, key, address, name).await);
+    for (port, address, name) in servers(table, &stack.endpoints) {
+        findings.push(answers(&stack, port, address, name).await);
     }
     // With `--only`, the other components are not missing.
     let runs = |component| stack.endpoints.pids.contains_key(component);
@@ -50,8 +51,36 @@ pub(super) async fn findings(state: &StateDir, table: &Table) -> Vec<Finding> {
     if runs(DOPPLER) && runs(LOG_CACHE) {
         findings.push(storage(state).await);
     }
+    if runs(weir_platform_names_proxy::Server::DESCRIPTION.name) {
+        findings.push(names(&stack).await);
+    }
     findings.push(losses(state));
     findings
+}
+
+/// Checks whether the names of the stack's interfaces lead through the names proxy and the router to answers.
+async fn names(stack: &Stack) -> Finding {
+    let (mut answered, mut problems) = (Vec::new(), Vec::new());
+    for (label, key) in INTERFACES {
+        if !stack.endpoints.addresses.contains_key(key) {
+            continue;
+        }
+        let name = format!("{label}.{}", stack.endpoints.domain);
+        match stack.ask_by_name(&name, "/").await {
+            // Any answer of the interface itself will do.
+            Ok(answer) if answer.router_error.is_none() => answered.push(name),
+            Ok(answer) => problems.push(format!("`{name}` answers {answer}")),
+            Err(error) => problems.push(format!("`{name}`: {error}")),
+        }
+    }
+    match problems.is_empty() {
+        true => Finding::fine("names", format!("{} answer through the router", answered.join(", "))),
+        false => Finding::broken(
+            "names",
+            problems.join("; "),
+            "`weir route list` says what is registered; look into the logs of gorouter and route registrar",
+        ),
+    }
 }
 
 /// Checks by their ledgers whether the log cache took all envelopes that the doppler sent to it.
@@ -135,19 +164,20 @@ fn absent(state: &StateDir, table: &Table, failure: &str) -> Vec<Finding> {
     findings
 }
 
-/// Returns the key, the address and the server name of every port in `endpoints.json`.
-fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static str, &'e str, &'static str)> {
+/// Returns every port in `endpoints.json`, its address and its server name.
+fn servers<'e>(table: &Table, endpoints: &'e Endpoints) -> Vec<(&'static Port, &'e str, &'static str)> {
     let known = |(port, component): (&'static Port, &Description)| {
         let address = endpoints.addresses.get(port.key)?;
-        Some((port.key, address.as_str(), component.server_name()))
+        Some((port, address.as_str(), component.server_name()))
     };
     table.ports().filter_map(known).collect()
 }
 
-/// Does a TLS handshake with a server.
-async fn answers(stack: &Stack, key: &str, address: &str, name: &str) -> Finding {
+/// Connects to a port, and does a TLS handshake where it has TLS.
+async fn answers(stack: &Stack, port: &Port, address: &str, name: &str) -> Finding {
+    let key = port.key;
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let attempt = tokio::time::timeout(DEADLINE, stack.handshake(address, name)).await;
+    let attempt = tokio::time::timeout(DEADLINE, stack.handshake(port, address, name)).await;
     let result = attempt.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()));
     match result {
         Ok(()) => Finding::fine("server", format!("{key} answers at `{address}`")),

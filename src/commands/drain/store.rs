@@ -1,59 +1,38 @@
-//! `drains.json`: the drains that `weir drain add` added. Only the owner can read it, it is replaced atomically, and a lock lets one
-//! command at a time change it.
-
-use std::fs::{self, File};
-use std::io;
+//! `drains.json`: the drains that `weir drain add` added. Only the owner can read it, it is replaced atomically, and a lock lets
+//! one command at a time change it.
 
 use weir_agents_binding_cache::statics::StaticDrains;
-use weir_error::ErrorKind;
-use weir_files::Readers;
 
 use crate::failure::Failure;
-use crate::state::StateDir;
+use crate::state::{Edited, StateDir, edited};
 
 /// Exclusive access to the file. Other commands wait until it is dropped.
 #[derive(Debug)]
-pub(super) struct Store<'s> {
-    state: &'s StateDir,
-    /// The locked file. Closing it frees the lock.
-    _lock: File,
-}
+pub(super) struct Store(Edited);
 
-impl<'s> Store<'s> {
+impl Store {
     /// Locks the file. Waits for another command that has locked it, which takes milliseconds.
-    pub(super) fn take(state: &'s StateDir) -> Result<Self, Failure> {
-        // A file of its own: `drains.json` is replaced, and a lock on the old file would exclude nobody.
-        let path = state.drains().with_extension("lock");
-        let lock = weir_files::lock(&path).map_err(|error| Failure::file(&path, &error))?;
-        Ok(Self { state, _lock: lock })
+    pub(super) fn take(state: &StateDir) -> Result<Self, Failure> {
+        Edited::take(&state.drains()).map(Self)
     }
 
     pub(super) fn read(&self) -> Result<StaticDrains, Failure> {
-        read(self.state)
+        self.0.read(StaticDrains::parse)
     }
 
     pub(super) fn write(&self, drains: &StaticDrains) -> Result<(), Failure> {
-        let path = self.state.drains();
-        let written = weir_files::replace(&path, drains.to_text().as_bytes(), Readers::Owner);
-        written.map_err(|error| Failure::file(&path, &error))
+        self.0.write(&drains.to_text())
     }
 }
 
 /// Reads the drains; none if there is no file.
 pub(super) fn read(state: &StateDir) -> Result<StaticDrains, Failure> {
-    let path = state.drains();
-    match fs::read_to_string(&path) {
-        Ok(text) => StaticDrains::parse(&text).map_err(|error| {
-            Failure::new(ErrorKind::InvalidInput, format!("`{}`: {error}", path.display()))
-                .with_hint("mend it by hand, or remove it and add the drains again")
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(StaticDrains::default()),
-        Err(error) => Err(Failure::file(&path, &error)),
-    }
+    edited::read(&state.drains(), StaticDrains::parse)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use weir_agents_binding_cache::statics::StaticDrain;

@@ -30,6 +30,7 @@ pub(super) fn welcome(plan: &Plan, processes: bool, took: Duration) -> String {
             plan.state.endpoints().display(),
         );
     }
+    let names = names(plan).map_or_else(String::new, |names| format!("\n{names}"));
     format!(
         "\
 weir is up: {how}, ready after {}.{:03} s. Ctrl-C stops it in order.
@@ -40,13 +41,24 @@ In another terminal:
   {weir} recent ls                      what was before
   {weir} sql \"select source_id, count(*) from logs group by 1 order by 2 desc\"
   {weir} --help                         everything else
-
+{names}
 Endpoints are in {}, the operator's token is printed by `{weir} token`.
 ",
         took.as_secs(),
         took.subsec_millis(),
         plan.state.endpoints().display(),
     )
+}
+
+/// Returns the text about the names of the stack for programs of this machine; `None` if no names proxy runs.
+fn names(plan: &Plan) -> Option<String> {
+    let key = weir_platform_names_proxy::Server::DESCRIPTION.port().key;
+    let proxy = plan.ports.of(&plan.components).find(|peer| peer.port.key == key)?;
+    let (proxy, domain) = (proxy.endpoint(), &plan.domain);
+    Some(format!(
+        "Names below {domain} for curl, the cf CLI and nozzles (`weir route add NAME HOST:PORT` adds one):\n  \
+         export https_proxy={proxy} http_proxy={proxy}\n"
+    ))
 }
 
 /// Returns the text about the administrator, whose password is shown only at the first start.

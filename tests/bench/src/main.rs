@@ -61,8 +61,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "WEIR_BIN")]
     weir: Option<PathBuf>,
 
-    /// Folder with the original's programs (router, rlp, trafficcontroller, log-cache, syslog-agent, syslog-server): measured
-    /// too
+    /// Folder with the original's programs (router, rlp, trafficcontroller, log-cache, syslog-agent, syslog-server,
+    /// nats-server): measured too
     #[arg(long, value_name = "DIR")]
     original: Option<PathBuf>,
 

@@ -5,6 +5,7 @@ mod feed;
 mod firehose;
 mod log_cache;
 mod logins;
+mod nats;
 mod relay;
 mod streams;
 
@@ -66,6 +67,8 @@ pub(crate) enum Kind {
     DrainFeed { rate: Option<u64> },
     /// UAA, so many who log in as often as they can.
     Logins { clients: usize },
+    /// NATS, so many subscribers of one subject; messages a second, or as many as are taken.
+    Nats { subscribers: usize, rate: Option<u64> },
 }
 
 /// How a drain is reached.
@@ -130,7 +133,7 @@ pub(crate) const RECEIVED: &str = "received/s";
 pub(crate) const PEAK: &str = "peak MiB";
 
 /// Everything, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 21] = [
+pub(crate) const SCENARIOS: [Scenario; 25] = [
     Scenario {
         name: "relay-20k",
         what: "doppler + RLP, one consumer of everything, 20,000/s",
@@ -311,6 +314,42 @@ pub(crate) const SCENARIOS: [Scenario; 21] = [
         kind: Kind::Logins { clients: 100 },
         targets: &[at_most(logins::KEYS_P99, 5.0)],
     },
+    Scenario {
+        name: "nats-1",
+        what: "NATS, one subscriber, as fast as the server takes messages of 128 bytes",
+        kind: Kind::Nats {
+            subscribers: 1,
+            rate: None,
+        },
+        targets: &[at_most(nats::CPU_MESSAGE, 0.61), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "nats-4",
+        what: "the same with four subscribers",
+        kind: Kind::Nats {
+            subscribers: 4,
+            rate: None,
+        },
+        targets: &[at_most(nats::CPU_MESSAGE, 1.37), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "nats-1-20k",
+        what: "one subscriber, 20,000/s",
+        kind: Kind::Nats {
+            subscribers: 1,
+            rate: Some(20_000),
+        },
+        targets: &[at_most(nats::CPU_MESSAGE, 1.8), at_most(LOST, 0.0)],
+    },
+    Scenario {
+        name: "nats-4-20k",
+        what: "four subscribers, 20,000/s",
+        kind: Kind::Nats {
+            subscribers: 4,
+            rate: Some(20_000),
+        },
+        targets: &[at_most(nats::CPU_MESSAGE, 3.2), at_most(LOST, 0.0)],
+    },
 ];
 
 /// What came out of one scenario with one set of programs.
@@ -375,6 +414,7 @@ async fn once(scenario: Scenario, programs: &Programs, settings: Settings) -> an
         Kind::DrainMany { rate } => drains::run_many(programs, rate, settings).await,
         Kind::DrainFeed { rate } => feed::run(programs, rate, settings).await,
         Kind::Logins { clients } => logins::run(programs, clients, settings).await,
+        Kind::Nats { subscribers, rate } => nats::run(programs, subscribers, rate, settings).await,
     }
 }
 

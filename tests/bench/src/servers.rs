@@ -78,6 +78,7 @@ pub(crate) enum Part {
     SyslogAgent,
     SyslogServer,
     Uaa,
+    Nats,
 }
 
 /// Where a server can be reached.
@@ -91,6 +92,7 @@ pub(crate) struct Addresses {
     pub(crate) syslog_agent: SocketAddr,
     pub(crate) syslog_server: SocketAddr,
     pub(crate) uaa: SocketAddr,
+    pub(crate) nats: SocketAddr,
     /// Where the syslog agent finds its bindings.
     pub(crate) bindings: Option<SocketAddr>,
     /// The address of a port that no scenario calls.
@@ -158,6 +160,7 @@ impl Servers {
             Part::SyslogAgent => self.addresses.syslog_agent,
             Part::SyslogServer => self.addresses.syslog_server,
             Part::Uaa => self.addresses.uaa,
+            Part::Nats => self.addresses.nats,
         }
     }
 
@@ -269,6 +272,7 @@ impl Addresses {
             syslog_agent: next()?,
             syslog_server: next()?,
             uaa: next()?,
+            nats: next()?,
             bindings: None,
             gateway: next()?,
             status: next()?,

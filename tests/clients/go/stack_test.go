@@ -33,6 +33,7 @@ type stack struct {
 	LogCacheProxy   string         `json:"log_cache_proxy"`
 	RLPGateway      string         `json:"rlp_gateway"`
 	UAA             string         `json:"uaa"`
+	NATS            string         `json:"nats"`
 	AdminUser       string         `json:"admin_user"`
 	AdminPassword   string         `json:"admin_password"`
 	PIDs            map[string]int `json:"pids"`

@@ -161,6 +161,16 @@ impl Caller {
         self.inner.firehose
     }
 
+    /// Whether the caller's token has exactly this scope. A caller without a token that may read everything, as the
+    /// operator of a stack, has every scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        match &self.inner.lease {
+            Some(lease) => lease.claims().has_scope(scope),
+            None => self.inner.scope == Scope::Everything,
+        }
+    }
+
     /// When the caller's token expires, in seconds since the Unix epoch. `None` if its rights have no end.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
@@ -217,6 +227,7 @@ mod tests {
         let one = Caller::new("dev", Scope::sources(["app"]));
         assert!(one.may_read("app") && !one.may_read("ap") && !one.may_read(""));
         assert!(!one.may_open_firehose());
+        assert!(all.has_scope("routing.routes.read") && !one.has_scope("app"));
     }
 
     /// The empty name, which selects every source, is in no scope except everything.

@@ -102,7 +102,7 @@ impl HttpsIssuer {
             url: self.url.to_string(),
             reason: format!("the secret of client `{id}` is not usable: {reason}"),
         };
-        let secret = read_secret(id, file).await.map_err(failed)?;
+        let secret = client_secret(id, file).await.map_err(failed)?;
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
             .map_err(|_| failed("the secret is not text".to_owned()))?;
         // Keeps the secret out of the debug output of headers.
@@ -111,9 +111,12 @@ impl HttpsIssuer {
     }
 }
 
-/// Reads the secret of client `id`: the whole file, or its entry in a JSON object of secrets by client, as Weir's UAA
-/// writes it.
-async fn read_secret(id: &str, file: &Path) -> Result<String, String> {
+/// Reads the secret of client `id`: the whole file, or its entry in a JSON object of secrets by client, as Weir's UAA writes
+/// it.
+///
+/// # Errors
+/// Why there is no secret. The text has nothing of the file's content.
+pub async fn client_secret(id: &str, file: &Path) -> Result<String, String> {
     let content = tokio::fs::read(file).await.map_err(|error| error.to_string())?;
     if content.len() > MAX_SECRETS {
         return Err("the file is too large".to_owned());

@@ -62,7 +62,7 @@ pub use config::{RawUaa, UaaConfig};
 pub use credentials::{bearer, credentials, from_cookie, from_header};
 pub use denied::Denied;
 pub use gate::{Gate, OpenError};
-pub use https::HttpsIssuer;
+pub use https::{HttpsIssuer, client_secret};
 pub use once::{OnceError, check_once};
 pub use quota::{Quota, Share};
 pub use start::StartError;

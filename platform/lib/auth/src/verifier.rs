@@ -63,6 +63,8 @@ pub struct VerifierStats {
     pub refused: u64,
     /// How long the last fetch of keys from the issuer took.
     pub fetch: Duration,
+    /// The number of fetches of keys that have ended, with or without keys.
+    pub fetches: u64,
     /// The number of known keys.
     pub keys: usize,
     /// The number of known revocations.
@@ -143,6 +145,7 @@ impl Verifier {
             verified: self.verified.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             fetch,
+            fetches: self.state.fetches(),
             keys,
             revocations,
         }

@@ -9,7 +9,8 @@ pub struct Description {
     pub group: &'static str,
     /// The line of `weir --help` that belongs to it.
     pub help: &'static str,
-    /// The names in its certificate; clients expect the first one, unless they are told another.
+    /// The names in its certificate; clients expect the first one, unless they are told another. In the others, `{domain}`
+    /// stands for the domain of the stack.
     pub server_names: &'static [&'static str],
     /// Where it listens. The first port is the one that other components call.
     pub ports: &'static [Port],
@@ -42,36 +43,48 @@ pub struct Port {
     pub default: u16,
     /// The scheme of its URL in `endpoints.json`; without one, `host:port` stands there.
     pub scheme: Option<&'static str>,
+    /// Whether each connection begins with a TLS handshake.
+    pub tls: bool,
 }
 
 impl Port {
-    /// A port that clients know as `host:port`: gRPC, syslog.
+    /// A port with TLS that clients know as `host:port`: gRPC, syslog.
     #[must_use]
     pub const fn plain(key: &'static str, default: u16) -> Self {
-        Self {
-            key,
-            default,
-            scheme: None,
-        }
+        Self::new(key, default, None, true)
     }
 
     /// A port that clients know as `https://host:port`.
     #[must_use]
     pub const fn https(key: &'static str, default: u16) -> Self {
-        Self {
-            key,
-            default,
-            scheme: Some("https"),
-        }
+        Self::new(key, default, Some("https"), true)
     }
 
     /// A port that clients know as `wss://host:port`.
     #[must_use]
     pub const fn wss(key: &'static str, default: u16) -> Self {
+        Self::new(key, default, Some("wss"), true)
+    }
+
+    /// A port without TLS that clients know as `http://host:port`.
+    #[must_use]
+    pub const fn http(key: &'static str, default: u16) -> Self {
+        Self::new(key, default, Some("http"), false)
+    }
+
+    /// A port that clients know as `host:port`, and whose connections do not begin with a TLS handshake: NATS, where TLS
+    /// comes after the server's first line.
+    #[must_use]
+    pub const fn tcp(key: &'static str, default: u16) -> Self {
+        Self::new(key, default, None, false)
+    }
+
+    const fn new(key: &'static str, default: u16, scheme: Option<&'static str>, tls: bool) -> Self {
         Self {
             key,
             default,
-            scheme: Some("wss"),
+            scheme,
+            tls,
         }
     }
 }

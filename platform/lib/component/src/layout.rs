@@ -24,8 +24,12 @@ pub struct Layout {
     pub operator_token: PathBuf,
     /// File with the secrets of the clients that UAA knows from its first start, a JSON object by client.
     pub client_secrets: PathBuf,
+    /// The domain below which the stack's public interfaces and routes have their names, such as `weir.localhost`.
+    pub domain: String,
     /// Every port of the stack, also those of components that do not run.
     pub peers: Vec<Peer>,
+    /// The names of the components that run.
+    pub running: Vec<&'static str>,
 }
 
 /// One port of a stack, as its clients need it.
@@ -104,6 +108,12 @@ impl Layout {
         })
     }
 
+    /// Whether the component that listens on the port with this key runs.
+    #[must_use]
+    pub fn runs(&self, key: &str) -> bool {
+        self.peer(key).is_ok_and(|peer| self.running.contains(&peer.component))
+    }
+
     /// The place of this machine in its deployment, which agents add to what they take (logging §7).
     #[must_use]
     pub fn place(&self) -> BTreeMap<String, String> {
@@ -117,7 +127,11 @@ impl Layout {
         .into()
     }
 
-    fn peer(&self, key: &str) -> Result<&Peer, UnknownPort> {
+    /// The port with this key.
+    ///
+    /// # Errors
+    /// When no component has it.
+    pub fn peer(&self, key: &str) -> Result<&Peer, UnknownPort> {
         let found = self.peers.iter().find(|peer| peer.port.key == key);
         found.ok_or_else(|| UnknownPort { key: key.to_owned() })
     }

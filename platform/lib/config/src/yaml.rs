@@ -1,4 +1,4 @@
-//! The YAML of the original's job files: a map of texts, or a list of such maps.
+//! The YAML of the original's job files: a map of texts, or a list of such maps; and any other form, by [`read`].
 //!
 //! ```yaml
 //! ---
@@ -8,13 +8,13 @@
 //!     …
 //! ```
 //!
-//! Every value is read as text, even if it looks like a number. `~`, `null` and an absent value are the empty text.
-//! Another form (nesting, a key that stands there twice, a second document) is an error. Errors contain the line and
-//! keys, but never values, which may be secrets.
+//! In maps of texts, every value is read as text, even if it looks like a number. `~`, `null` and an absent value are the
+//! empty text. Another form (nesting, a key that stands there twice, a second document) is an error. Errors contain the
+//! line and keys, but never values, which may be secrets.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 /// The error of a text that is not YAML of the expected form.
@@ -66,7 +66,14 @@ pub fn list(text: &str) -> Result<Vec<Map>, YamlError> {
     document::<List>(text).map(|list| list.0)
 }
 
-/// Reads the only document of a text.
+/// Reads a value of any form; an empty file is its default. JSON is read as well.
+///
+/// # Errors
+/// The error in the text. It shows the names of keys, and of enumerations' values: a secret must not be one of these.
+pub fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, YamlError> {
+    document(text)
+}
+
 fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlError> {
     let mut documents = serde_yaml_ng::Deserializer::from_str(text);
     let Some(first) = documents.next() else {

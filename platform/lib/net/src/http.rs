@@ -99,7 +99,42 @@ pub async fn serve_http_within<S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let tls = tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]);
-    let mut connections = Connections::accept(listener, tls, limits, shutdown.clone(), tasks);
+    let connections = Connections::accept(listener, tls, limits, shutdown.clone(), tasks);
+    serve_connections(connections, service, shutdown, tasks).await;
+}
+
+/// Serves `service` over HTTP/1.1 and HTTP/2 without TLS, within `limits` until `shutdown`; then answers under way may finish.
+pub async fn serve_plain_http<S, B>(
+    limits: PortLimits,
+    listener: TcpListener,
+    service: S,
+    shutdown: Shutdown,
+    tasks: &Tasks,
+) where
+    S: tower::Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connections = Connections::accept_plain(listener, limits, shutdown.clone(), tasks);
+    serve_connections(connections, service, shutdown, tasks).await;
+}
+
+async fn serve_connections<S, B>(mut connections: Connections, service: S, shutdown: Shutdown, tasks: &Tasks)
+where
+    S: tower::Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     // One builder for all connections, because it has only settings.
     let server = Arc::new(server());
     while let Some(Some(connection)) = shutdown.unless_requested(connections.next()).await {

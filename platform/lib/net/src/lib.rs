@@ -31,6 +31,7 @@ mod messages;
 mod outgoing;
 mod port;
 mod propagation;
+mod proxy_protocol;
 mod server;
 mod service;
 mod socket;
@@ -40,10 +41,13 @@ pub use channel::{Channel, Target};
 pub use client::{AnswerBody, AnswerLimits, HttpsClient, HttpsError};
 pub use frame::Frame;
 pub use handover::Handover;
-pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within};
+pub use http::{BodyError, RequestBody, read_body, serve_http, serve_http_within, serve_plain_http};
 pub use listen::{ServerError, listen};
 pub use messages::Messages;
-pub use port::{Connection, Connections, Exceeded, HeldBytes, Place, PortLimits, RawPortLimits, Scope, UnderWay};
+pub use port::{
+    Connection, Connections, Exceeded, HeldBytes, Place, PortLimits, RawPortLimits, Scope, SharedPlaces, UnderWay,
+};
 pub use propagation::{adopt_trace, send_trace};
+pub use proxy_protocol::{ProxiedAddresses, ProxyHeader, ProxyVersion};
 pub use server::GrpcServer;
 pub use service::{FrameStream, RawServer, RawService, one_frame, only_message};

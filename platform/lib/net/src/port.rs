@@ -30,6 +30,7 @@ pub use budget::{Exceeded, Scope};
 pub use config::RawPortLimits;
 pub use connection::Connection;
 pub use place::{Place, UnderWay};
+pub use pool::SharedPlaces;
 
 /// The default of [`PortLimits::handshake`].
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

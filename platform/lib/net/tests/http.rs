@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
-use weir_net::{PortLimits, RequestBody, serve_http_within};
+use weir_net::{PortLimits, RequestBody, serve_http_within, serve_plain_http};
 use weir_service::{Context, Trigger};
 use weir_tls::{ALPN_H2, ALPN_HTTP1, Authority, ClientTls, ServerTls, server_name};
 
@@ -230,4 +230,29 @@ async fn a_client_that_leaves_the_last_byte_is_cut() {
     assert!(ended.is_ok(), "the client was not cut");
     assert_eq!(server.answers(), 0);
     drop(unread);
+}
+
+/// A server without TLS answers, too.
+#[tokio::test]
+async fn a_plain_server_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (_trigger, context) = Context::new("face");
+    let service = tower::service_fn(|_: http::Request<RequestBody>| async {
+        Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(b"answer"))))
+    });
+    let (shutdown, tasks) = (context.shutdown.clone(), context.tasks.clone());
+    let serving = context.tasks.spawn("face", async move {
+        serve_plain_http(PortLimits::of(4), listener, service, shutdown, &tasks).await;
+    });
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let request = b"GET / HTTP/1.1\r\nhost: face\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("answer"),
+        "{answer}"
+    );
+    serving.abort();
 }

@@ -26,6 +26,7 @@ mod chain;
 mod client;
 mod error;
 mod handshake;
+mod long_lived;
 mod material;
 mod optional_client_cert;
 mod outbound;

@@ -13,6 +13,7 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
         Part::LogCache => ("log-cache", &["log-cache"]),
         Part::SyslogAgent => ("syslog-agent", &["metron"]),
         Part::SyslogServer => ("syslog-server", &["localhost", "log-cache"]),
+        Part::Nats => ("nats-server", &["nats"]),
         Part::Uaa => anyhow::bail!("the original's UAA is a Java application server and is not measured here"),
     };
     let identity = servers.identity(program, names)?;
@@ -108,6 +109,9 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
                 .env("CERT_PATH", cert)
                 .env("KEY_PATH", key)
                 .env("METRICS_PORT", addresses.other_metrics.port().to_string());
+        }
+        Part::Nats => {
+            command.args(["--addr", "127.0.0.1", "--port", &addresses.nats.port().to_string()]);
         }
         // Refused above.
         Part::Uaa => {}

@@ -17,6 +17,7 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::SyslogAgent => ("syslog-agent", &["metron"]),
         Part::SyslogServer => ("log-cache-syslog", &["localhost"]),
         Part::Uaa => ("uaa", &["localhost"]),
+        Part::Nats => ("nats", &["nats"]),
     };
     let identity = servers.identity(component, names)?;
     let doppler = Value::from(vec![servers.addresses.doppler.to_string()]);
@@ -24,9 +25,12 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
     let mut config = Table::new();
     let mut set = |key: &str, value: Value| drop(config.insert(key.to_owned(), value));
     set("listen", servers.address(part).to_string().into());
-    set("identity", Value::try_from(&identity)?);
+    // Publishers and subscribers of the bench use no TLS, as those of nats-server's own do not.
+    if part != Part::Nats {
+        set("identity", Value::try_from(&identity)?);
+    }
     match part {
-        Part::Doppler => {}
+        Part::Doppler | Part::Nats => {}
         Part::Rlp => set("dopplers", doppler),
         Part::TrafficController => {
             set("dopplers", doppler);

@@ -12,7 +12,7 @@ const BASE: Rows = &[
     &["tls", "service"],
     &["net"],
     &["jose", "db"],
-    &["auth", "uaa-client"],
+    &["auth", "nats-client", "uaa-client"],
     &["component"],
 ];
 
@@ -23,11 +23,11 @@ const LOG: Rows = &[
     &["flow"],
     &["syslog", "telemetry"],
     &["rpc"],
-    &["drain"],
+    &["applog", "drain"],
 ];
 
-/// The services of the log plane, whose crates use the log column as well as the base, by their folders. All other services
-/// use the base only.
+/// The services of the log plane, whose crates use the log column as well as the base, by their folders; a folder without rows is
+/// one crate. All other services use the base only.
 const LOG_PLANE: &[(&str, Rows)] = &[
     (
         "agents",
@@ -35,6 +35,8 @@ const LOG_PLANE: &[(&str, Rows)] = &[
     ),
     ("doppler", &[&["router"], &["server"]]),
     ("log-cache", &[&["store"], &["query"], &["server", "syslog"]]),
+    ("platform/gorouter", &[&["table"], &["proxy"]]),
+    ("platform/tcp-router", &[]),
     ("rlp", &[&["gateway", "server"]]),
     ("traffic-controller", &[&["server"]]),
 ];
@@ -87,8 +89,11 @@ impl<'p> Service<'p> {
     fn of(path: &'p str) -> Self {
         let listed = |services: &'static [(&str, Rows)]| {
             services.iter().find_map(|(folder, rows)| {
-                let name = path.strip_prefix(folder)?.strip_prefix('/')?;
-                Some((&path[..folder.len()], row_of(rows, name)))
+                let row = match path.strip_prefix(folder)? {
+                    "" => None,
+                    below => row_of(rows, below.strip_prefix('/')?),
+                };
+                Some((&path[..folder.len()], row))
             })
         };
         let (folder, row, carries_envelopes) = match (listed(LOG_PLANE), listed(PLATFORM)) {

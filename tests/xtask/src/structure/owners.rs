@@ -39,6 +39,7 @@ const OWNED: &[Owned] = &[
 /// Crates whose outcome depends on what they are given alone, so that a test or a simulation needs nothing else.
 const PURE: &[&str] = &[
     "doppler/router",
+    "platform/gorouter/table",
     "platform/lib/config",
     "platform/lib/envelope",
     "platform/lib/error",

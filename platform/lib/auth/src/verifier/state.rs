@@ -208,6 +208,11 @@ impl State {
         });
     }
 
+    /// The number of fetches of keys that have ended.
+    pub(super) fn fetches(&self) -> u64 {
+        self.fetches.borrow().ended
+    }
+
     /// The number of keys, the number of revocations, and how long the last fetch of keys took.
     pub(super) fn sizes(&self) -> (usize, usize, Duration) {
         (

@@ -92,6 +92,35 @@ fn other_forms_are_refused() {
     }
 }
 
+/// A value of another form is read as the type that is asked for, from YAML or JSON.
+#[test]
+fn other_forms_are_read() {
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    struct Routes {
+        routes: Vec<Route>,
+    }
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Route {
+        name: String,
+        port: u16,
+    }
+    let route = Route {
+        name: "7".to_owned(),
+        port: 8080,
+    };
+    let routes = Routes { routes: vec![route] };
+    assert_eq!(read::<Routes>("routes:\n- name: 7\n  port: 8080\n").unwrap(), routes);
+    assert_eq!(
+        read::<Routes>(r#"{"routes": [{"name": "7", "port": 8080}]}"#).unwrap(),
+        routes
+    );
+    assert_eq!(read::<Routes>("").unwrap(), Routes::default());
+    let error = read::<Routes>("routes:\n- name: a\n  port: hunter2\n")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
+}
+
 /// Errors contain no values, which may be secrets.
 #[test]
 fn errors_show_no_values() {

@@ -1,5 +1,5 @@
 //! The accept loop of a port: each TCP connection gets a place for its handshake, a TLS handshake with a deadline, and
-//! then a place as a caller.
+//! then a place as a caller. On a port without TLS it gets its place as a caller at once.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,9 +17,9 @@ use weir_service::{Shutdown, Tasks};
 use weir_tls::ServerTls;
 
 use super::budget::Budgets;
-use super::connection::{Connection, Seated, Transport};
+use super::connection::{Connection, Encrypted, Seated, Transport};
 use super::place::Place;
-use super::pool::{Full, Pool};
+use super::pool::{Full, Pool, SharedPlaces};
 use super::{PeerNetwork, PortLimits};
 use crate::socket::Socket;
 
@@ -45,7 +45,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The state that all connections of a port share.
 #[derive(Debug)]
 struct Port {
-    tls: ServerTls,
+    /// `None` on a port that is not encrypted.
+    tls: Option<ServerTls>,
     limits: PortLimits,
     shutdown: Shutdown,
     budgets: Budgets,
@@ -74,15 +75,49 @@ impl Connections {
         shutdown: Shutdown,
         tasks: &Tasks,
     ) -> Self {
+        Self::start(listener, Some(tls), limits, None, shutdown, tasks)
+    }
+
+    /// Accepts connections that are not encrypted within `limits` until `shutdown` is requested. No caller is known to be of
+    /// the stack, so all share the places of `limits.connections`.
+    #[must_use]
+    pub fn accept_plain(listener: TcpListener, limits: PortLimits, shutdown: Shutdown, tasks: &Tasks) -> Self {
+        Self::start(listener, None, limits, None, shutdown, tasks)
+    }
+
+    /// Accepts connections that are not encrypted until `shutdown` is requested, in places that this port shares with others;
+    /// of `limits`, those of connections do not count.
+    #[must_use]
+    pub fn accept_plain_in(
+        places: &SharedPlaces,
+        listener: TcpListener,
+        limits: PortLimits,
+        shutdown: Shutdown,
+        tasks: &Tasks,
+    ) -> Self {
+        Self::start(listener, None, limits, Some(places), shutdown, tasks)
+    }
+
+    fn start(
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        limits: PortLimits,
+        places: Option<&SharedPlaces>,
+        shutdown: Shutdown,
+        tasks: &Tasks,
+    ) -> Self {
         let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
         // Nothing is sent on this channel: it closes when the last connection has dropped its sender.
         let (opened, open) = mpsc::channel(1);
         let shared = || Pool::new(limits.connections, limits.per_address);
         // Where a certificate is required, every caller shows one: `known` has all the places, with the shares of peer
         // networks, and `others` has none.
-        let (known, others) = match tls.demands_certificates() {
+        let (known, others) = match tls.as_ref().is_some_and(ServerTls::demands_certificates) {
             true => (shared(), Pool::new(0, 0)),
-            false => (Pool::new(limits.reserved, limits.reserved), shared()),
+            false => (
+                Pool::new(limits.reserved, limits.reserved),
+                places.map_or_else(shared, SharedPlaces::pool),
+            ),
         };
         let port = Arc::new(Port {
             tls,
@@ -97,6 +132,12 @@ impl Connections {
         tasks.spawn("accept connections", async move {
             while let Some(accept) = port.shutdown.unless_requested(listener.accept()).await {
                 match accept {
+                    Ok((stream, peer)) if port.tls.is_none() => {
+                        if let Some(connection) = port.seat(stream, peer, opened.clone()) {
+                            // Fails only when the component has stopped.
+                            accepted.send(connection).await.ok();
+                        }
+                    }
                     Ok((stream, peer)) => {
                         // A task for each handshake, so that a slow client delays nobody else.
                         let (port, accepted, opened) = (Arc::clone(&port), accepted.clone(), opened.clone());
@@ -142,13 +183,25 @@ impl Stream for Connections {
 }
 
 impl Port {
+    /// Gives a new connection that is not encrypted its place.
+    fn seat(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
+        let network = PeerNetwork::from(peer.ip());
+        let held = self.budgets.of_connection(network);
+        let place = Place::take(&self.others, network, held, open).map_err(|full| refused(peer, full));
+        let place = place.ok()?;
+        // Fails only when the client is gone already, which the first read says.
+        stream.set_nodelay(true).ok();
+        let transport = Transport::Plain(Seated::new(stream, place.seat()));
+        Some(Connection::new(transport, peer, place))
+    }
+
     /// Takes a new connection through its handshake, and gives it its place. Returns `None` where the connection is
     /// closed.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<Infallible>) -> Option<Connection> {
         let network = PeerNetwork::from(peer.ip());
         let held = self.budgets.of_connection(network);
         let place = Place::take(&self.handshakes, network, held, open).map_err(|full| refused(peer, full));
-        let place = place.ok()?;
+        let (place, tls) = (place.ok()?, self.tls.as_ref()?);
         // Whichever comes first: the deadline of the handshake, or a shutdown and the grace time after it.
         let too_late = async {
             let deadline = tokio::time::timeout(self.limits.handshake, self.shutdown.requested());
@@ -157,7 +210,7 @@ impl Port {
             }
         };
         let stream = tokio::select! {
-            stream = self.handshake(stream, &place) => stream,
+            stream = self.handshake(tls, stream, &place) => stream,
             () = too_late => {
                 tracing::debug!(%peer, "TLS handshake timed out");
                 return None;
@@ -171,20 +224,20 @@ impl Port {
                 return None;
             }
         };
-        let seated = match self.tls.knows(stream.get_ref().1) {
+        let seated = match tls.knows(stream.get_ref().1) {
             // When the reserve is full, a caller of the stack may still have a place that is open to everybody.
             true => place.change(&self.known).or_else(|_| place.change(&self.others)),
             false => place.change(&self.others),
         };
         let place = seated.map_err(|full| refused(peer, full)).ok()?;
-        Some(Connection::new(stream, peer, place))
+        Some(Connection::new(Transport::Tls(Box::new(stream)), peer, place))
     }
 
-    async fn handshake(&self, stream: TcpStream, place: &Place) -> io::Result<Transport> {
+    async fn handshake(&self, tls: &ServerTls, stream: TcpStream, place: &Place) -> io::Result<Encrypted> {
         stream.set_nodelay(true)?;
         let stream = Seated::new(stream, place.seat());
         let socket = Socket::new(stream, self.limits.read_ahead, self.limits.gathers_writes);
-        self.tls.acceptor().accept(socket).await
+        tls.acceptor().accept(socket).await
     }
 
     /// Handles an error of `accept`. There are no more file descriptors, or the client left before it was accepted: in
@@ -210,4 +263,67 @@ fn refused(peer: SocketAddr, full: Full) {
         reason = full.as_str(),
         "connection refused"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A port without TLS passes bytes on as they are, and gives up its idle connection when its places are used up.
+    #[tokio::test]
+    async fn a_plain_port_has_places_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (trigger, shutdown) = Shutdown::new();
+        let tasks = Tasks::new(trigger, weir_service::Health::new());
+        let mut connections = Connections::accept_plain(listener, PortLimits::of(1), shutdown, &tasks);
+        let mut first = TcpStream::connect(address).await.expect("connected");
+        let mut served = connections.next().await.expect("a connection");
+        assert!(!served.is_tls());
+        assert_eq!(served.peer(), first.local_addr().expect("an address"));
+        first.write_all(b"ping").await.expect("written");
+        let mut read = [0; 4];
+        served.read_exact(&mut read).await.expect("read");
+        assert_eq!(&read, b"ping");
+        let _second = TcpStream::connect(address).await.expect("connected");
+        let second = connections.next().await.expect("a connection");
+        assert_eq!(
+            served.read(&mut read).await.expect("read"),
+            0,
+            "the idle one was given up"
+        );
+        let busy = second.place().begin();
+        let mut third = TcpStream::connect(address).await.expect("connected");
+        assert_eq!(third.read(&mut read).await.ok().unwrap_or(0), 0, "the busy one stays");
+        drop(busy);
+    }
+
+    /// Two ports that share their places: what one of them holds, the other has not.
+    #[tokio::test]
+    async fn ports_share_places() {
+        let places = SharedPlaces::new(1, 1);
+        let (trigger, shutdown) = Shutdown::new();
+        let tasks = Tasks::new(trigger, weir_service::Health::new());
+        let mut ports = Vec::new();
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let limits = PortLimits::of(0);
+            let port = Connections::accept_plain_in(&places, listener, limits, shutdown.clone(), &tasks);
+            ports.push((address, port));
+        }
+        let mut first = TcpStream::connect(ports[0].0).await.expect("connected");
+        let connection = ports[0].1.next().await.expect("a connection");
+        let (mut socket, place) = connection.into_socket().expect("a plain connection");
+        let under_way = place.begin();
+        let mut refused = TcpStream::connect(ports[1].0).await.expect("connected");
+        assert_eq!(refused.read(&mut [0; 1]).await.ok().unwrap_or(0), 0);
+        socket.write_all(b"ping").await.expect("written");
+        first.read_exact(&mut [0; 4]).await.expect("read");
+        drop((socket, under_way, place));
+        let _second = TcpStream::connect(ports[1].0).await.expect("connected");
+        ports[1].1.next().await.expect("the place of the first");
+    }
 }

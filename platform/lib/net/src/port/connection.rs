@@ -1,4 +1,5 @@
-//! An accepted connection: TLS over a socket that reads as ended once its place was given to another connection.
+//! An accepted connection: a socket that reads as ended once its place was given to another connection, and TLS over it
+//! where the port has TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -65,20 +66,40 @@ impl AsyncWrite for Seated {
 }
 
 /// TLS over a socket whose place can be taken away.
-pub(super) type Transport = TlsStream<Socket<Seated>>;
+pub(super) type Encrypted = TlsStream<Socket<Seated>>;
 
-/// An accepted connection after its TLS handshake. Its place is free again when the connection and all clones of its
+/// What a connection's bytes travel over.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// The socket itself.
+    Plain(Seated),
+    /// TLS over it.
+    Tls(Box<Encrypted>),
+}
+
+/// An accepted connection, after its handshake where the port has TLS. Its place is free again when the connection and all
+/// clones of its
 /// [`Place`] are dropped.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Transport,
+    transport: Transport,
     peer: SocketAddr,
     place: Place,
 }
 
+/// Calls a method of whatever the bytes of `$connection` travel over.
+macro_rules! transport {
+    ($connection:expr, $method:ident($($argument:expr),*)) => {
+        match &mut $connection.transport {
+            Transport::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
+        }
+    };
+}
+
 impl Connection {
-    pub(super) const fn new(stream: Transport, peer: SocketAddr, place: Place) -> Self {
-        Self { stream, peer, place }
+    pub(super) const fn new(transport: Transport, peer: SocketAddr, place: Place) -> Self {
+        Self { transport, peer, place }
     }
 
     /// The address of the client.
@@ -91,6 +112,42 @@ impl Connection {
     #[must_use]
     pub fn place(&self) -> Place {
         self.place.clone()
+    }
+
+    /// The socket of a connection that is not encrypted, and its place, for a component that carries the bytes itself. The
+    /// socket does not end when the place is given up, so something has to be under way on it ([`Place::begin`]).
+    ///
+    /// # Errors
+    /// The connection, when it is encrypted.
+    pub fn into_socket(self) -> Result<(TcpStream, Place), Self> {
+        match self.transport {
+            Transport::Plain(seated) => Ok((seated.stream, self.place)),
+            transport @ Transport::Tls(_) => Err(Self { transport, ..self }),
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// The protocol that was agreed on by ALPN, if any was.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    /// The certificate that the client has shown, DER, if the port asked for one and the client had one.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(|der| der.as_ref()),
+        }
     }
 }
 
@@ -105,21 +162,21 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        transport!(self, poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        transport!(self, poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        transport!(self, poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        transport!(self, poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -127,10 +184,13 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        transport!(self, poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }

@@ -35,6 +35,22 @@ pub(super) struct Pool {
     seated: Mutex<Seated>,
 }
 
+/// Places that several ports have together. Clones are of one set of places.
+#[derive(Debug, Clone)]
+pub struct SharedPlaces(Arc<Pool>);
+
+impl SharedPlaces {
+    /// So many places for connections, and so many of them for one peer network.
+    #[must_use]
+    pub fn new(connections: usize, per_address: usize) -> Self {
+        Self(Pool::new(connections, per_address))
+    }
+
+    pub(super) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.0)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Seated {
     count: usize,
@@ -79,7 +95,8 @@ impl Pool {
     pub(super) fn leave(&self, network: PeerNetwork, seat: &Arc<Seat>) {
         let mut seated = self.seated.lock();
         let seats = seated.by_network.get(&network);
-        if let Some(index) = seats.and_then(|seats| seats.iter().position(|other| Arc::ptr_eq(other, seat))) {
+        // From the end, where the connections are that came last: most of them are short.
+        if let Some(index) = seats.and_then(|seats| seats.iter().rposition(|other| Arc::ptr_eq(other, seat))) {
             seated.remove(network, index);
         }
     }

@@ -14,6 +14,7 @@ async fn a_valid_token_allows_what_its_scopes_say() {
         .await
         .unwrap();
     assert!(admin.may_open_firehose() && admin.scope() == &Scope::Everything);
+    assert!(admin.has_scope("openid") && !admin.has_scope("routing.routes.write"));
     assert_eq!((admin.id(), admin.name()), ("user:id-of-admin", "admin"));
     let reader = setup
         .check(&setup.issuer.token("reader", &["logs.admin"]))

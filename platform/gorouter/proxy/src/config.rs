@@ -1,0 +1,403 @@
+//! The router's configuration.
+
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use weir_config::{ByteSize, Duration, ListenAddr, Problems, Secret, Setting};
+use weir_nats_client::NatsSettings;
+use weir_net::{PortLimits, RawPortLimits};
+use weir_platform_gorouter_table::{Balancing, Sharding, TableSettings, ZonePreference};
+use weir_tls::IdentityFiles;
+
+use crate::front::Patience;
+use crate::headers::rewrite::Rewrite;
+use crate::settings::{BackendSettings, ClientCertificate, ForwardedProto, Settings, Sticky, Tracing};
+
+/// The configuration as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where to serve HTTP without TLS; absent: nowhere.
+    pub listen: Option<ListenAddr>,
+    /// Where to serve HTTP over TLS; absent: nowhere.
+    pub listen_tls: Option<ListenAddr>,
+    /// Certificates for clients. The one whose names fit the name that a client asks for is shown, otherwise the first.
+    pub certificates: Vec<RawCertificate>,
+    /// Where load balancers ask for the router's health, without TLS; absent: nowhere.
+    pub status: Option<ListenAddr>,
+    /// Where operators ask for the routes; absent: nowhere. Not for networks: it has no TLS.
+    pub routes: Option<ListenAddr>,
+    /// The user that may ask for the routes.
+    pub routes_user: String,
+    /// The password of that user.
+    pub routes_password: Secret<String>,
+    /// The router's certificate for backends and for the agent, and the CA of both.
+    pub identity: IdentityFiles,
+    /// The NATS over which routes are registered.
+    pub nats: NatsSettings,
+    /// The address that `X-Vcap-Router` tells.
+    #[setting(default = "127.0.0.1", allowed("an IP address", |address| address.parse::<IpAddr>().is_ok()))]
+    pub address: String,
+    /// The number of this router among those of its deployment.
+    pub index: u32,
+    /// The availability zone of this router.
+    pub zone: String,
+    /// How routes are kept.
+    pub table: RawTable,
+    /// How backends are used.
+    pub backends: RawBackends,
+    /// How headers are changed.
+    pub headers: RawHeaders,
+    /// What clients may use.
+    pub limits: RawLimits,
+    /// How long things may take.
+    pub timeouts: RawTimeouts,
+}
+
+/// A certificate for clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields)]
+pub struct RawCertificate {
+    /// PEM file of the certificate.
+    pub cert: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+/// How routes are kept.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTable {
+    /// How long a backend without TLS keeps its route after its last registration.
+    #[setting(default = "120s", min = "1s", max = "24h")]
+    pub stale_threshold: Duration,
+    /// How often routes that are stale are looked for.
+    #[setting(default = "30s", min = "10ms", max = "24h")]
+    pub prune_interval: Duration,
+    /// How often backends are asked to register.
+    #[setting(default = "20s", min = "1s", max = "24h")]
+    pub register_interval: Duration,
+    /// Whether routes stay while NATS is away.
+    #[setting(default = true)]
+    pub keep_without_nats: bool,
+    /// How long the ports wait at the start for routes to come.
+    #[setting(default = "0s", max = "1h")]
+    pub start_delay: Duration,
+    /// How a backend is chosen where a route does not say: `round-robin` or `least-connection`.
+    #[setting(
+        default = "round-robin",
+        allowed("`round-robin` or `least-connection`", |name| matches!(name.as_str(), "round-robin" | "least-connection"))
+    )]
+    pub balancing: String,
+    /// Whether backends of the router's own zone come first: `none` or `locally-optimistic`.
+    #[setting(
+        default = "none",
+        allowed("`none` or `locally-optimistic`", |name| matches!(name.as_str(), "none" | "locally-optimistic"))
+    )]
+    pub zone_preference: String,
+    /// Whose routes are kept: `all`, `segments` or `shared-and-segments`.
+    #[setting(
+        default = "all",
+        allowed(
+            "`all`, `segments` or `shared-and-segments`",
+            |name| matches!(name.as_str(), "all" | "segments" | "shared-and-segments")
+        )
+    )]
+    pub sharding: String,
+    /// The isolation segments of this router.
+    pub isolation_segments: Vec<String>,
+    /// Whether a route without backends is answered with 503; otherwise with 404.
+    #[setting(default = true)]
+    pub empty_is_unavailable: bool,
+    /// How long a route is known after its last backend has gone.
+    #[setting(default = "0s", max = "24h")]
+    pub empty_timeout: Duration,
+}
+
+/// How backends are used.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBackends {
+    /// Most requests that one backend has at a time; 0: any number.
+    #[setting(default = 500u32)]
+    pub max_conns: u32,
+    /// How often a request is tried.
+    #[setting(default = 3u32, min = 1, max = 100)]
+    pub max_attempts: u32,
+    /// Whether connections are kept for other requests.
+    #[setting(default = true)]
+    pub keep_alive: bool,
+    /// Most idle connections.
+    #[setting(default = 100usize, max = 100_000)]
+    pub max_idle: usize,
+    /// Most idle connections to one backend.
+    #[setting(default = 100usize, max = 100_000)]
+    pub max_idle_per_backend: usize,
+    /// Bytes from which on the head of an answer is refused; 0: 1 MiB.
+    #[setting(default = "0B", max = "16MiB")]
+    pub max_answer_head: ByteSize,
+    /// Most header lines of an answer; 0: any number.
+    pub max_answer_headers: usize,
+    /// Whether HTTP/2 is spoken, by clients and to backends that have it.
+    #[setting(default = true)]
+    pub http2: bool,
+    /// Whether the connection of a request with `Expect: 100-continue` is kept.
+    pub keep_after_continue: bool,
+    /// Cookies of applications that begin a session, whose requests stay with one instance.
+    #[setting(default = vec!["JSESSIONID".to_owned()])]
+    pub sticky_cookies: Vec<String>,
+    /// Whether the router's own cookie is for HTTPS only in any case.
+    pub secure_cookies: bool,
+    /// Whether `Negotiate` authentication is a session, too.
+    pub sticky_negotiate: bool,
+}
+
+/// How headers are changed.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHeaders {
+    /// Whether `X-Forwarded-Proto` of clients is replaced.
+    pub sanitize_forwarded_proto: bool,
+    /// Whether `X-Forwarded-Proto` is `https` in any case.
+    pub force_forwarded_proto_https: bool,
+    /// What `X-Forwarded-Client-Cert` says: `always_forward`, `forward` or `sanitize_set`.
+    #[setting(
+        default = "always_forward",
+        allowed(
+            "`always_forward`, `forward` or `sanitize_set`",
+            |name| matches!(name.as_str(), "always_forward" | "forward" | "sanitize_set")
+        )
+    )]
+    pub forwarded_client_cert: String,
+    /// Headers that reach backends although `Connection` names them.
+    pub hop_by_hop_kept: Vec<String>,
+    /// Whether Zipkin's traces are continued.
+    pub b3: bool,
+    /// Whether W3C traces are continued.
+    pub w3c: bool,
+    /// The tenant in W3C's `tracestate`.
+    pub w3c_tenant: String,
+    /// The key with which an operator asks for the backend that answered; empty: nobody is told.
+    pub trace_key: Secret<String>,
+    /// The user agent whose requests ask for the router's health.
+    #[setting(default = "HTTP-Monitor/1.1")]
+    pub health_agent: String,
+    /// Headers that no client gets.
+    pub remove_from_answers: Vec<String>,
+    /// Headers that answers get that do not have them, `Name: value`.
+    pub add_to_answers: Vec<String>,
+}
+
+/// What clients may use.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    /// Most connections of one port; beyond them the longest idle one of the address that holds most is closed, or the new one.
+    #[setting(default = 20_000usize, min = 1, max = 1_000_000)]
+    pub connections: usize,
+    /// Most connections of one IPv4 address or IPv6 /64; 0: half of `connections`. Behind a load balancer all clients have its
+    /// address: set it to `connections` there.
+    #[setting(max = self.connections)]
+    pub connections_per_address: usize,
+    /// Bytes from which on the head of a request is refused.
+    #[setting(default = "1MiB", min = "8KiB", max = "1MiB")]
+    pub request_head: ByteSize,
+    /// Most header lines of a request; 0: any number.
+    pub request_headers: usize,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTimeouts {
+    /// A request and its answer; 0s: any time.
+    #[setting(default = "900s", max = "24h")]
+    pub request: Duration,
+    /// A connection of a client without a request.
+    #[setting(default = "900s", min = "10ms", max = "24h")]
+    pub idle: Duration,
+    /// The head of a request, from its first byte on.
+    #[setting(default = "30s", min = "10ms", max = "24h")]
+    pub head: Duration,
+    /// A client that does not read its answer, or does not send the body that it has announced.
+    #[setting(default = "60s", min = "10ms", max = "24h")]
+    pub stalled: Duration,
+    /// The TLS handshake of a client.
+    #[setting(default = "10s", min = "10ms", max = "24h")]
+    pub client_handshake: Duration,
+    /// A TCP connection to a backend.
+    #[setting(default = "5s", min = "10ms", max = "24h")]
+    pub dial: Duration,
+    /// The TLS handshake with a backend.
+    #[setting(default = "10s", min = "10ms", max = "24h")]
+    pub backend_handshake: Duration,
+    /// How often the kernel probes a silent backend; 0s: never.
+    #[setting(default = "1s", max = "24h")]
+    pub probe: Duration,
+    /// How long the router still takes connections once it was asked to stop, so that load balancers notice.
+    #[setting(default = "0s", max = "24h")]
+    pub drain_wait: Duration,
+    /// How long requests under way may still take then.
+    #[setting(default = "5s", max = "24h")]
+    pub drain: Duration,
+}
+
+/// A configuration whose values are in their ranges.
+#[derive(Debug, Clone)]
+pub struct Config {
+    written: RawConfig,
+    pub(crate) settings: Settings,
+    pub(crate) table_settings: TableSettings,
+    pub(crate) connections: BackendSettings,
+    pub(crate) patience: Patience,
+    pub(crate) port: PortLimits,
+}
+
+impl Deref for Config {
+    type Target = RawConfig;
+
+    fn deref(&self) -> &RawConfig {
+        &self.written
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = Problems;
+
+    fn try_from(raw: RawConfig) -> Result<Self, Problems> {
+        let mut problems = raw.problems();
+        if raw.listen.is_none() && raw.listen_tls.is_none() {
+            problems.reject("listen", "must be an address, unless `listen_tls` is one");
+        }
+        if raw.listen_tls.is_some() && raw.certificates.is_empty() {
+            problems.reject("certificates", "must be at least one, because `listen_tls` is set");
+        }
+        let settings = settings(&raw, &mut problems);
+        let limits = RawPortLimits {
+            connections: raw.limits.connections,
+            connections_per_address: raw.limits.connections_per_address,
+            ..RawPortLimits::default()
+        };
+        let times = raw.timeouts;
+        problems.into_result(Self {
+            settings,
+            table_settings: table(&raw),
+            connections: BackendSettings {
+                dial: times.dial.get(),
+                handshake: times.backend_handshake.get(),
+                request: times.request.get(),
+                probe: times.probe.get(),
+                keep_alive: raw.backends.keep_alive,
+                idle: raw.backends.max_idle,
+                idle_per_backend: raw.backends.max_idle_per_backend,
+                answer_head: bytes(raw.backends.max_answer_head),
+            },
+            patience: Patience {
+                head: times.head.get(),
+                idle: times.idle.get(),
+                stalled: times.stalled.get(),
+            },
+            port: PortLimits {
+                handshake: times.client_handshake.get(),
+                // An answer is written at once; waiting for others would only delay it.
+                gathers_writes: false,
+                ..limits.limits()
+            },
+            written: raw,
+        })
+    }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    size.as_usize()
+}
+
+fn table(raw: &RawConfig) -> TableSettings {
+    let segments = || raw.table.isolation_segments.clone();
+    TableSettings {
+        stale_threshold: raw.table.stale_threshold.get(),
+        balancing: Balancing::parse(&raw.table.balancing).unwrap_or_default(),
+        empty_pool_timeout: raw.table.empty_timeout.get(),
+        max_conns: raw.backends.max_conns,
+        zone: raw.zone.clone(),
+        zone_preference: match raw.table.zone_preference.as_str() {
+            "locally-optimistic" => ZonePreference::LocallyOptimistic,
+            _ => ZonePreference::None,
+        },
+        sharding: match raw.table.sharding.as_str() {
+            "segments" => Sharding::Segments(segments()),
+            "shared-and-segments" => Sharding::SharedAndSegments(segments()),
+            _ => Sharding::All,
+        },
+    }
+}
+
+fn settings(raw: &RawConfig, problems: &mut Problems) -> Settings {
+    let headers = &raw.headers;
+    Settings {
+        // Checked as all values are.
+        router: raw.address.parse().unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        attempts: raw.backends.max_attempts,
+        empty_is_unavailable: raw.table.empty_is_unavailable,
+        request_head: bytes(raw.limits.request_head),
+        request_headers: raw.limits.request_headers,
+        answer_headers: raw.backends.max_answer_headers,
+        forwarded_proto: match (headers.force_forwarded_proto_https, headers.sanitize_forwarded_proto) {
+            (true, _) => ForwardedProto::ForceHttps,
+            (false, true) => ForwardedProto::Sanitize,
+            (false, false) => ForwardedProto::Keep,
+        },
+        client_certificate: match headers.forwarded_client_cert.as_str() {
+            "forward" => ClientCertificate::Forward,
+            "sanitize_set" => ClientCertificate::SanitizeSet,
+            _ => ClientCertificate::AlwaysForward,
+        },
+        kept_hop_headers: names("headers.hop_by_hop_kept", &headers.hop_by_hop_kept, problems),
+        tracing: Tracing {
+            b3: headers.b3,
+            w3c: headers.w3c,
+            w3c_tenant: Some(headers.w3c_tenant.clone()).filter(|tenant| !tenant.is_empty()),
+        },
+        trace_key: Some(headers.trace_key.expose().clone()).filter(|key| !key.is_empty()),
+        health_agent: headers.health_agent.clone(),
+        sticky: Sticky {
+            cookies: raw.backends.sticky_cookies.clone(),
+            secure: raw.backends.secure_cookies,
+            negotiate: raw.backends.sticky_negotiate,
+        },
+        keep_continued: raw.backends.keep_after_continue,
+        rewrite: Rewrite {
+            remove: names("headers.remove_from_answers", &headers.remove_from_answers, problems),
+            add_if_absent: fields("headers.add_to_answers", &headers.add_to_answers, problems),
+        },
+        http2: raw.backends.http2,
+    }
+}
+
+fn names(key: &str, written: &[String], problems: &mut Problems) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for name in written {
+        match name.parse() {
+            Ok(name) => names.push(name),
+            Err(_) => problems.refuse(key, name, "the name of a header"),
+        }
+    }
+    names
+}
+
+fn fields(key: &str, written: &[String], problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = Vec::new();
+    for field in written {
+        let parsed = field
+            .split_once(':')
+            .and_then(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
+        match parsed {
+            Some(parsed) => fields.push(parsed),
+            None => problems.refuse(key, field, "`Name: value`"),
+        }
+    }
+    fields
+}

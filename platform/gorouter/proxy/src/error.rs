@@ -1,0 +1,39 @@
+//! The reasons for which a router cannot run.
+
+use thiserror::Error;
+use weir_error::{Classify, ErrorKind};
+use weir_nats_client::NatsError;
+use weir_net::ServerError;
+use weir_tls::TlsError;
+
+/// The reason for which a router cannot start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A port cannot be had.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The certificates cannot be read or used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The settings of NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Server(error) => error.kind(),
+            Self::Tls(error) => error.kind(),
+            Self::Nats(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Server(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+            Self::Nats(error) => error.hint(),
+        }
+    }
+}
