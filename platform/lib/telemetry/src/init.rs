@@ -32,7 +32,15 @@ use crate::quiet;
 use crate::spans::TimerProcessor;
 
 /// The levels of libraries that log much at `info`.
-const CALM: [&str; 5] = ["h2=warn", "hyper=warn", "tonic=warn", "rustls=warn", "tower=warn"];
+/// The client of NATS is off: what happens to its connection is reported by `weir-nats-client`.
+const CALM: [&str; 6] = [
+    "h2=warn",
+    "hyper=warn",
+    "tonic=warn",
+    "rustls=warn",
+    "tower=warn",
+    "async_nats=off",
+];
 
 /// The settings of telemetry.
 #[derive(Debug, Clone)]
