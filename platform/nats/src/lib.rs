@@ -32,6 +32,7 @@ mod connection;
 mod ending;
 mod error;
 mod hello;
+pub mod job;
 mod metrics;
 mod outbound;
 pub mod protocol;

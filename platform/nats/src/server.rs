@@ -53,16 +53,7 @@ impl Server {
             Some(files) => Some(ServerTls::public(&files.cert, &files.key)?),
             None => None,
         };
-        let user = match (&config.user, &config.password_file) {
-            (Some(user), Some(path)) => {
-                let password = fs::read_to_string(path).map_err(|source| Error::Password {
-                    path: path.clone(),
-                    source,
-                })?;
-                Some((user.clone(), Secret::new(password.trim().to_owned())))
-            }
-            _ => None,
-        };
+        let user = config.user.clone().zip(password(&config)?);
         let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
@@ -149,6 +140,20 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The password of the user, if there is one.
+fn password(config: &Config) -> Result<Option<Secret<String>>, Error> {
+    let path = match (&config.password, &config.password_file) {
+        (Some(password), _) => return Ok(Some(password.clone())),
+        (None, None) => return Ok(None),
+        (None, Some(path)) => path,
+    };
+    let password = fs::read_to_string(path).map_err(|source| Error::Password {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(Secret::new(password.trim().to_owned())))
 }
 
 /// The beginning of each connection.
