@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use weir_config::{ByteSize, Duration, ListenAddr, Problems, Secret, Setting};
+use weir_applog::{AccessLogSettings, ExtraField, Redact};
+use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret, Setting};
 use weir_nats_client::NatsSettings;
 use weir_net::{PortLimits, RawPortLimits};
 use weir_platform_gorouter_table::{Balancing, Sharding, TableSettings, ZonePreference};
@@ -15,6 +16,7 @@ use weir_tls::IdentityFiles;
 use crate::front::Patience;
 use crate::headers::rewrite::Rewrite;
 use crate::settings::{BackendSettings, ClientCertificate, ForwardedProto, Settings, Sticky, Tracing};
+use crate::telemetry::TelemetrySettings;
 
 /// The configuration as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
@@ -51,6 +53,10 @@ pub struct RawConfig {
     pub backends: RawBackends,
     /// How headers are changed.
     pub headers: RawHeaders,
+    /// How route services are used.
+    pub route_services: RawRouteServices,
+    /// What is told of requests.
+    pub telemetry: RawTelemetry,
     /// What clients may use.
     pub limits: RawLimits,
     /// How long things may take.
@@ -191,6 +197,67 @@ pub struct RawHeaders {
     pub add_to_answers: Vec<String>,
 }
 
+/// How route services are used.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRouteServices {
+    /// The secret that the routers of a deployment share; empty: there is no support for route services.
+    pub secret: Secret<String>,
+    /// The secret before this one, with which signatures are still read.
+    pub previous_secret: Secret<String>,
+    /// How long a request may be on its way through a service.
+    #[setting(default = "60s", min = "1s", max = "1h")]
+    pub timeout: Duration,
+    /// Whether services are told to send requests on by HTTPS.
+    #[setting(default = true)]
+    pub recommend_https: bool,
+    /// Whether a signature is checked also where a route has no service.
+    pub strict_signatures: bool,
+    /// How often a request is tried at a service.
+    #[setting(default = 3u32, min = 1, max = 100)]
+    pub max_attempts: u32,
+    /// Where this router takes its own requests to services that are routes of it, without TLS; absent: such services are
+    /// reached as all others. Not for networks.
+    pub internal: Option<ListenAddr>,
+    /// The hosts of such services, `*.` in front for all below; empty: all.
+    pub internal_hosts: Vec<String>,
+    /// PEM file of CAs that services' certificates may come from, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// Whether any certificate of a service will do.
+    pub skip_verification: bool,
+}
+
+/// What is told of requests.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTelemetry {
+    /// The agent that takes lines and timers of requests; absent: there are none.
+    pub agent: Option<PeerAddr>,
+    /// The name that the agent's certificate must carry.
+    #[setting(default = "metron", allowed("the name in the agent's certificate", |name| !name.is_empty()))]
+    pub agent_name: String,
+    /// Whether a timer is told of each request.
+    #[setting(default = true)]
+    pub timers: bool,
+    /// Whether a timer is told of each call of a backend, too.
+    pub backend_timers: bool,
+    /// Whether lines leave `X-Forwarded-For` out.
+    pub hide_forwarded_for: bool,
+    /// Whether lines leave the client's address out.
+    pub hide_remote_address: bool,
+    /// What lines show of a query: `none` redacts nothing, `all` leaves it out, `hash` shows its hash.
+    #[setting(
+        default = "none",
+        allowed("`none`, `all` or `hash`", |name| matches!(name.as_str(), "none" | "all" | "hash"))
+    )]
+    pub redact_query: String,
+    /// Fields that lines show beside those that they always show: `backend_time`, `dial_time`, `dns_time`, `failed_attempts`,
+    /// `failed_attempts_time`, `local_address`, `tls_time`.
+    pub extra_fields: Vec<String>,
+    /// Headers of requests that lines show.
+    pub extra_headers: Vec<String>,
+}
+
 /// What clients may use.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
@@ -250,6 +317,7 @@ pub struct RawTimeouts {
 pub struct Config {
     written: RawConfig,
     pub(crate) settings: Settings,
+    pub(crate) telemetry_settings: TelemetrySettings,
     pub(crate) table_settings: TableSettings,
     pub(crate) connections: BackendSettings,
     pub(crate) patience: Patience,
@@ -276,6 +344,7 @@ impl TryFrom<RawConfig> for Config {
             problems.reject("certificates", "must be at least one, because `listen_tls` is set");
         }
         let settings = settings(&raw, &mut problems);
+        let telemetry_settings = telemetry(&raw, &mut problems);
         let limits = RawPortLimits {
             connections: raw.limits.connections,
             connections_per_address: raw.limits.connections_per_address,
@@ -284,6 +353,7 @@ impl TryFrom<RawConfig> for Config {
         let times = raw.timeouts;
         problems.into_result(Self {
             settings,
+            telemetry_settings,
             table_settings: table(&raw),
             connections: BackendSettings {
                 dial: times.dial.get(),
@@ -374,6 +444,41 @@ fn settings(raw: &RawConfig, problems: &mut Problems) -> Settings {
             add_if_absent: fields("headers.add_to_answers", &headers.add_to_answers, problems),
         },
         http2: raw.backends.http2,
+    }
+}
+
+fn telemetry(raw: &RawConfig, problems: &mut Problems) -> TelemetrySettings {
+    let telemetry = &raw.telemetry;
+    let mut extra_fields = Vec::new();
+    for name in &telemetry.extra_fields {
+        match ExtraField::parse(name) {
+            Some(field) => extra_fields.push(field),
+            None => problems.refuse("telemetry.extra_fields", name, "a field that lines know"),
+        }
+    }
+    let mut shown = telemetry.extra_headers.clone();
+    if raw.headers.b3 {
+        shown.extend(["X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "B3"].map(str::to_owned));
+    }
+    if raw.headers.w3c {
+        shown.extend(["traceparent", "tracestate"].map(str::to_owned));
+    }
+    let known = names("telemetry.extra_headers", &shown, problems);
+    TelemetrySettings {
+        index: raw.index,
+        access_log: AccessLogSettings {
+            hide_forwarded_for: telemetry.hide_forwarded_for,
+            hide_remote_address: telemetry.hide_remote_address,
+            redact_query: match telemetry.redact_query.as_str() {
+                "all" => Redact::All,
+                "hash" => Redact::Hash,
+                _ => Redact::None,
+            },
+            extra_fields,
+        },
+        extra_headers: shown.into_iter().zip(known).collect(),
+        server_timers: telemetry.timers,
+        client_timers: telemetry.backend_timers,
     }
 }
 

@@ -12,6 +12,7 @@
 //! - `exchange` is the way of one request up to its answer's head, in the order of the contract; `refusal` has the answers that
 //!   the router gives itself, `headers` what it reads and writes, `sticky` sessions, `upgrade` WebSockets.
 //! - `forward` tries backends until one answers; `backend` has the connections to them.
+//! - `route_service` leads requests through services first (`forward/service` sends them there).
 //! - `account` follows a request to its last byte, and `telemetry` tells of it.
 //!
 //! Bodies are streamed both ways and never gathered: what the slower side has not taken stays in its sender's socket. What a
@@ -29,24 +30,32 @@
 mod account;
 mod backend;
 mod client_body;
+mod component;
 mod config;
 mod error;
 mod exchange;
 mod forward;
 mod front;
+mod gauges;
 mod headers;
 mod health;
 mod lookup;
 mod peer;
 mod refusal;
+mod registrations;
 mod reply;
+mod route_service;
 mod router;
 mod server;
 mod settings;
+mod status;
 mod sticky;
 mod telemetry;
 mod upgrade;
 
-pub use config::{Config, RawBackends, RawCertificate, RawConfig, RawHeaders, RawLimits, RawTable, RawTimeouts};
+pub use config::{
+    Config, RawBackends, RawCertificate, RawConfig, RawHeaders, RawLimits, RawRouteServices, RawTable, RawTelemetry,
+    RawTimeouts,
+};
 pub use error::Error;
 pub use server::Server;

@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use weir_flow::LogContext;
-use weir_net::{Connections, listen};
+use weir_nats_client::NatsClient;
+use weir_net::{Connections, PortLimits, Target, listen};
 use weir_platform_gorouter_table::Registry;
 use weir_service::{Shutdown, Trigger, clock};
-use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, ServerTls};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, Destination, OutboundTls, ServerTls, Trust};
 
 use crate::backend::{BackendTls, Backends};
 use crate::front::Front;
+use crate::gauges;
 use crate::health::RouterHealth;
+use crate::registrations::{Registrations, prune};
+use crate::route_service::{Key, RouteServices};
 use crate::router::Router;
+use crate::status::Status;
 use crate::telemetry::Told;
 use crate::{Config, Error};
 
@@ -21,9 +26,13 @@ use crate::{Config, Error};
 #[derive(Debug)]
 pub struct Server {
     plain: Option<(TcpListener, SocketAddr)>,
+    internal: Option<TcpListener>,
     tls: Option<(TcpListener, SocketAddr, ServerTls)>,
+    status: Option<(TcpListener, SocketAddr)>,
+    routes: Option<(TcpListener, SocketAddr)>,
     front: Arc<Front>,
     router: Arc<Router>,
+    nats: NatsClient,
     /// Ends tunnels.
     cut: Trigger,
     config: Config,
@@ -52,25 +61,58 @@ impl Server {
             }
             _ => None,
         };
+        let status = match &config.status {
+            Some(address) => Some(listen(address.socket()).await?),
+            None => None,
+        };
+        let routes = match &config.routes {
+            Some(address) => Some(listen(address.socket()).await?),
+            None => None,
+        };
+        let nats = NatsClient::connect(&config.nats, "gorouter").await?;
         let (cut, cut_requested) = Shutdown::new();
         let identity = ClientTls::mutual(&config.identity)?;
-        let backends = Backends::new(config.connections, BackendTls::new(&identity), context.tasks.clone());
+        let services = services_tls(&config)?;
+        let backends = Backends::new(
+            config.connections,
+            BackendTls::new(&identity),
+            services,
+            context.tasks.clone(),
+        );
+        let internal = match &config.route_services.internal {
+            Some(address) => Some(listen(address.socket()).await?),
+            None => None,
+        };
+        let agent = config.telemetry.agent.as_ref().map(|agent| Target {
+            address: agent.to_string(),
+            server_name: config.telemetry.agent_name.clone(),
+            tls: identity.clone(),
+        });
+        let meter = context.meter();
+        let told = Told::start(config.telemetry_settings.clone(), agent.as_ref(), &context, &meter);
         let router = Arc::new(Router {
             registry: Arc::new(Registry::new(config.table_settings.clone(), clock::instant())),
             backends: Arc::new(backends),
+            services: route_services(&config),
+            internal: internal.as_ref().map(|(_, address)| *address),
             settings: config.settings.clone(),
             health: RouterHealth::default(),
-            told: Told::new(&context.meter()),
+            told,
             tasks: context.tasks.clone(),
             cut: cut_requested,
         });
         let head = config.limits.request_head.as_usize() + HEAD_SLACK;
         let front = Arc::new(Front::new(Arc::clone(&router), config.patience, head));
+        gauges::register(&meter, &router.registry, &nats);
         Ok(Self {
             plain,
+            internal: internal.map(|(listener, _)| listener),
             tls,
+            status,
+            routes,
             front,
             router,
+            nats,
             cut,
             config,
             context,
@@ -89,6 +131,18 @@ impl Server {
         self.tls.as_ref().map(|(_, address, _)| *address)
     }
 
+    /// Where load balancers ask for the router's health.
+    #[must_use]
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Where operators ask for the routes.
+    #[must_use]
+    pub fn routes_addr(&self) -> Option<SocketAddr> {
+        self.routes.as_ref().map(|(_, address)| *address)
+    }
+
     /// The routes.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
@@ -102,17 +156,38 @@ impl Server {
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             plain,
+            internal,
             tls,
+            status,
+            routes,
             front,
             router,
+            nats,
             cut,
             config,
             context,
         } = self;
+        follow(&router, nats, &config, &context);
+        let of_routes = Status::routes(&config.routes_user, config.routes_password.expose());
+        let operators = [status.zip(Some(Status::Health)), routes.zip(Some(of_routes))];
+        for ((listener, _), status) in operators.into_iter().flatten() {
+            let limits = PortLimits::of(STATUS_CONNECTIONS);
+            let connections = Connections::accept_plain(listener, limits, context.shutdown.clone(), &context.tasks);
+            let (router, shutdown, tasks) = (Arc::clone(&router), cut.shutdown(), context.tasks.clone());
+            context
+                .tasks
+                .spawn("status port", status.serve(connections, router, shutdown, tasks));
+        }
+        // Until routes have come, load balancers send their requests to other routers.
+        context
+            .shutdown
+            .unless_requested(tokio::time::sleep(config.table.start_delay.get()))
+            .await;
         let (closed, closing) = Shutdown::new();
+        let accept_plain = |listener| Connections::accept_plain(listener, config.port, closing.clone(), &context.tasks);
         let ports = [
-            plain
-                .map(|(listener, _)| Connections::accept_plain(listener, config.port, closing.clone(), &context.tasks)),
+            plain.map(|(listener, _)| accept_plain(listener)),
+            internal.map(accept_plain),
             tls.map(|(listener, _, tls)| {
                 Connections::accept(listener, tls, config.port, closing.clone(), &context.tasks)
             }),
@@ -141,9 +216,60 @@ impl Server {
             tracing::warn!("router.drain.timed-out");
         }
         cut.fire();
+        router.told.finish().await;
         Ok(())
     }
 }
+
+/// How route services are used.
+fn route_services(config: &Config) -> RouteServices {
+    let raw = &config.route_services;
+    let key = |secret: &weir_config::Secret<String>| match secret.expose().as_str() {
+        "" => None,
+        secret => Some(Key::new(secret)),
+    };
+    RouteServices {
+        key: key(&raw.secret),
+        previous: key(&raw.previous_secret),
+        timeout: raw.timeout.get(),
+        https: raw.recommend_https,
+        strict: raw.strict_signatures,
+        attempts: raw.max_attempts,
+        hairpin: raw.internal.is_some(),
+        hairpin_hosts: raw.internal_hosts.clone(),
+    }
+}
+
+/// TLS towards route services.
+fn services_tls(config: &Config) -> Result<OutboundTls, Error> {
+    let trust = Trust::system(config.route_services.ca.as_deref())?;
+    let destination = Destination {
+        skip_verify: config.route_services.skip_verification,
+        alpn: &[ALPN_HTTP1],
+        ..Destination::default()
+    };
+    Ok(OutboundTls::new(&trust, &destination)?)
+}
+
+/// Begins to follow registrations, and to prune what is not repeated.
+fn follow(router: &Arc<Router>, nats: NatsClient, config: &Config, context: &LogContext) {
+    let registrations = Registrations::new(
+        Arc::clone(router),
+        nats,
+        config.index,
+        config.table.register_interval.get(),
+        config.table.stale_threshold.get(),
+        config.table.keep_without_nats,
+    );
+    let following = registrations.follow(context.shutdown.clone());
+    context.tasks.spawn_critical("registrations", following);
+    let every = config.table.prune_interval.get();
+    let pruning = prune(Arc::clone(router), every, context.shutdown.clone());
+    context.tasks.spawn("pruning", pruning);
+}
+
+/// Most connections of a port for operators.
+const STATUS_CONNECTIONS: usize = 256;
 
 /// Bytes that a head may have beyond what is answered with a text: those above are answered by HTTP itself.
 const HEAD_SLACK: usize = 4096;

@@ -19,9 +19,17 @@ mod harness;
 mod headers;
 #[path = "router/http2.rs"]
 mod http2;
+#[path = "router/limits.rs"]
+mod limits;
+#[path = "router/operation.rs"]
+mod operation;
 #[path = "router/protocols.rs"]
 mod protocols;
+#[path = "router/registrations.rs"]
+mod registrations;
 #[path = "router/retries.rs"]
 mod retries;
+#[path = "router/route_services.rs"]
+mod route_services;
 #[path = "router/tls.rs"]
 mod tls;

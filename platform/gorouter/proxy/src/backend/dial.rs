@@ -7,7 +7,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use weir_platform_gorouter_table::Endpoint;
-use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, HandshakeError};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, HandshakeError, OutboundTls};
 
 use super::{Failure, Wire};
 use crate::settings::BackendSettings;
@@ -41,6 +41,7 @@ impl BackendTls {
 pub(crate) struct Dialer {
     settings: BackendSettings,
     tls: BackendTls,
+    services: OutboundTls,
 }
 
 /// A new connection, and what it speaks.
@@ -58,29 +59,50 @@ pub(crate) struct Dialled {
 
 impl Dialer {
     /// Connections with these settings.
-    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls) -> Self {
-        Self { settings, tls }
+    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls, services: OutboundTls) -> Self {
+        Self {
+            settings,
+            tls,
+            services,
+        }
     }
 
     /// Connects to `endpoint`, speaking HTTP/2 if `http2` and the backend does.
     pub(crate) async fn dial(&self, endpoint: &Endpoint, http2: bool) -> Result<Dialled, Failure> {
+        let tls = endpoint.tls().then(|| (identity(endpoint), self.tls.connector(http2)));
+        let dialled = self.open(endpoint.address(), tls).await?;
+        Ok(Dialled {
+            http2: match endpoint.tls() {
+                true => dialled.http2,
+                false => http2,
+            },
+            ..dialled
+        })
+    }
+
+    /// Connects to a route service, over TLS if it has a name that its certificate must carry.
+    pub(crate) async fn dial_service(&self, address: &str, name: Option<&str>) -> Result<Dialled, Failure> {
+        let tls = name.map(|name| (name, self.services.connector()));
+        self.open(address, tls).await
+    }
+
+    async fn open(&self, address: &str, tls: Option<(&str, TlsConnector)>) -> Result<Dialled, Failure> {
         let begun = tokio::time::Instant::now();
-        let stream = self.connect(endpoint.address()).await?;
+        let stream = self.connect(address).await?;
         let dialled = tokio::time::Instant::now();
         let dial_time = dialled - begun;
-        if !endpoint.tls() {
+        let Some((name, connector)) = tls else {
             return Ok(Dialled {
                 wire: Wire::plain(stream),
-                http2,
+                http2: false,
                 dial_time,
                 tls_time: None,
             });
-        }
-        let name = identity(endpoint);
+        };
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| Failure::Untrusted {
             reason: format!("name `{name}` is not usable"),
         })?;
-        let handshake = self.tls.connector(http2).connect(server_name, stream);
+        let handshake = connector.connect(server_name, stream);
         let stream = match tokio::time::timeout(self.settings.handshake, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(refused(name, error)),

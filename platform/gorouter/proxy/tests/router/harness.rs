@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use weir_flow::LogContext;
-use weir_platform_gorouter_proxy::{Config, RawCertificate, RawConfig, Server};
+use weir_platform_gorouter_proxy::{Config, Error, RawCertificate, RawConfig, Server};
 use weir_platform_gorouter_table::{Registered, Registration, Registry};
 use weir_service::Trigger;
 use weir_tls::{Authority, IdentityFiles};
@@ -18,6 +19,9 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authority: Authority,
     pub(crate) stop: Trigger,
+    pub(crate) status_address: Option<SocketAddr>,
+    pub(crate) routes_address: Option<SocketAddr>,
+    running: parking_lot::Mutex<Option<JoinHandle<Result<(), Error>>>>,
     _directory: TempDir,
 }
 
@@ -50,16 +54,17 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
     let config = Config::try_from(raw).expect("valid");
     let (stop, context) = LogContext::in_memory("gorouter");
     let server = Server::bind(config, context).await.expect("bound");
-    let router = Router {
+    Router {
+        status_address: server.status_addr(),
+        routes_address: server.routes_addr(),
         address: server.local_addr().expect("a port"),
         tls_address: server.tls_addr().expect("a port"),
         registry: Arc::clone(server.registry()),
         authority,
         stop,
+        running: parking_lot::Mutex::new(Some(tokio::spawn(server.run()))),
         _directory: directory,
-    };
-    tokio::spawn(server.run());
-    router
+    }
 }
 
 /// A router with the default configuration.
@@ -83,6 +88,12 @@ impl Router {
             matches!(registered, Registered::Added | Registered::Updated),
             "{registered:?}"
         );
+    }
+
+    /// Waits until a router that was asked to stop has done so.
+    pub(crate) async fn ended(&self) {
+        let running = self.running.lock().take().expect("once");
+        soon(running).await.expect("no panic").expect("ran");
     }
 
     /// Another certificate of the router's CA.
