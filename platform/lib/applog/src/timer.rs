@@ -130,7 +130,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-fn decimal(scratch: &mut Vec<u8>, number: i64) -> &str {
+pub(crate) fn decimal(scratch: &mut Vec<u8>, number: i64) -> &str {
     scratch.clear();
     if number < 0 {
         scratch.push(b'-');
