@@ -33,6 +33,7 @@ mod ending;
 mod error;
 mod hello;
 pub mod job;
+mod message;
 mod metrics;
 mod outbound;
 pub mod protocol;

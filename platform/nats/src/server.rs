@@ -177,7 +177,11 @@ impl Front {
     async fn greet(&self, mut connection: weir_net::Connection, client: &Arc<Client>) -> Ending {
         let since = Instant::now();
         let line = self.shared.info.line(client.id, client.address);
-        let said = timeout_at(since + self.times.authentication, connection.write_all(&line)).await;
+        let deadline = since + self.times.authentication;
+        let said = tokio::select! {
+            said = timeout_at(deadline, connection.write_all(&line)) => said,
+            ending = client.outbound.ended() => return ending,
+        };
         if !matches!(said, Ok(Ok(()))) {
             return Ending::Gone;
         }
@@ -189,7 +193,11 @@ impl Front {
                 .await;
         };
         let stream = BufReader::with_capacity(READ_AHEAD, connection);
-        match timeout_at(since + times.authentication, tls.acceptor().accept(stream)).await {
+        let shaken = tokio::select! {
+            shaken = timeout_at(deadline, tls.acceptor().accept(stream)) => shaken,
+            ending = client.outbound.ended() => return ending,
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 Connection::new(stream, place, shared, client, *times, since)
                     .serve()
