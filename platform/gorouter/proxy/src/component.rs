@@ -55,7 +55,7 @@ impl Component for Server {
                 prune_interval: Duration::from_secs(5),
                 ..RawTable::default()
             },
-            identity,
+            identity: Some(identity),
             ..RawConfig::default()
         })
     }

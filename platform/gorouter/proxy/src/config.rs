@@ -36,8 +36,11 @@ pub struct RawConfig {
     pub routes_user: String,
     /// The password of that user.
     pub routes_password: Secret<String>,
-    /// The router's certificate for backends and for the agent, and the CA of both.
-    pub identity: IdentityFiles,
+    /// The router's certificate for backends and for the agent, and the CA of both; absent: there is no agent, and backends
+    /// are met as `backend_tls` says.
+    pub identity: Option<IdentityFiles>,
+    /// TLS towards backends that are not of the router's own stack.
+    pub backend_tls: RawBackendTls,
     /// The NATS over which routes are registered.
     pub nats: NatsSettings,
     /// The address that `X-Vcap-Router` tells.
@@ -71,6 +74,18 @@ pub struct RawCertificate {
     pub cert: PathBuf,
     /// PEM file of its key.
     pub key: PathBuf,
+}
+
+/// TLS towards backends without a common CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBackendTls {
+    /// PEM file of CAs that backends' certificates may come from, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// The router's certificate for backends.
+    pub certificate: Option<RawCertificate>,
+    /// Whether any certificate of a backend will do.
+    pub skip_verification: bool,
 }
 
 /// How routes are kept.
@@ -223,6 +238,8 @@ pub struct RawRouteServices {
     pub internal_hosts: Vec<String>,
     /// PEM file of CAs that services' certificates may come from, beside the system's.
     pub ca: Option<PathBuf>,
+    /// The router's certificate for services.
+    pub certificate: Option<RawCertificate>,
     /// Whether any certificate of a service will do.
     pub skip_verification: bool,
 }
@@ -236,6 +253,8 @@ pub struct RawTelemetry {
     /// The name that the agent's certificate must carry.
     #[setting(default = "metron", allowed("the name in the agent's certificate", |name| !name.is_empty()))]
     pub agent_name: String,
+    /// The file to which lines of requests are appended; absent: none.
+    pub file: Option<PathBuf>,
     /// Whether a timer is told of each request.
     #[setting(default = true)]
     pub timers: bool,
@@ -304,6 +323,9 @@ pub struct RawTimeouts {
     /// How often the kernel probes a silent backend; 0s: never.
     #[setting(default = "1s", max = "24h")]
     pub probe: Duration,
+    /// How long load balancers may take at the start to notice that the router is healthy.
+    #[setting(default = "0s", max = "1h")]
+    pub healthy_wait: Duration,
     /// How long the router still takes connections once it was asked to stop, so that load balancers notice.
     #[setting(default = "0s", max = "24h")]
     pub drain_wait: Duration,
@@ -342,6 +364,9 @@ impl TryFrom<RawConfig> for Config {
         }
         if raw.listen_tls.is_some() && raw.certificates.is_empty() {
             problems.reject("certificates", "must be at least one, because `listen_tls` is set");
+        }
+        if raw.telemetry.agent.is_some() && raw.identity.is_none() {
+            problems.reject("identity", "must be there, because `telemetry.agent` is set");
         }
         let settings = settings(&raw, &mut problems);
         let telemetry_settings = telemetry(&raw, &mut problems);
@@ -466,6 +491,7 @@ fn telemetry(raw: &RawConfig, problems: &mut Problems) -> TelemetrySettings {
     let known = names("telemetry.extra_headers", &shown, problems);
     TelemetrySettings {
         index: raw.index,
+        file: telemetry.file.clone(),
         access_log: AccessLogSettings {
             hide_forwarded_for: telemetry.hide_forwarded_for,
             hide_remote_address: telemetry.hide_remote_address,

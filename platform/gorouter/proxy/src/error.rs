@@ -18,6 +18,9 @@ pub enum Error {
     /// TLS towards route services cannot be used.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The access log file cannot be written to.
+    #[error("access log file cannot be written to")]
+    AccessLog(#[from] std::io::Error),
     /// The settings of NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),
@@ -29,6 +32,7 @@ impl Classify for Error {
             Self::Server(error) => error.kind(),
             Self::Tls(error) => error.kind(),
             Self::Pem(_) => ErrorKind::InvalidInput,
+            Self::AccessLog(_) => ErrorKind::Unavailable,
             Self::Nats(error) => error.kind(),
         }
     }
@@ -38,6 +42,9 @@ impl Classify for Error {
             Self::Server(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Pem(_) => None,
+            Self::AccessLog(_) => {
+                Some("check the path of `telemetry.file`, and its directory's owner and mode".to_owned())
+            }
             Self::Nats(error) => error.hint(),
         }
     }

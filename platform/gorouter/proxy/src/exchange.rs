@@ -44,9 +44,13 @@ pub(crate) async fn exchange(peer: Arc<Peer>, mut request: Request<Incoming>) ->
     let trace = trace::apply(&mut head.headers, &router.settings.tracing);
     let mut account = Account::begin(&peer, &head, trace);
     let semicolon = head.uri.query().is_some_and(|query| query.contains(';'));
+    let upgrades = upgrading.is_some();
     let answer = match answer(&mut account, &mut head, body, upgrading).await {
         Ok(answer) => answer,
         Err(refusal) => {
+            if upgrades && matches!(refusal, Refusal::Endpoint(_)) {
+                Counters::add(&router.told.counters.websocket_failures, 1);
+            }
             account.note_headers(&head.headers);
             refuse(&mut account, &refusal)
         }

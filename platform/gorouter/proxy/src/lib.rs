@@ -14,6 +14,7 @@
 //! - `forward` tries backends until one answers; `backend` has the connections to them.
 //! - `route_service` leads requests through services first (`forward/service` sends them there).
 //! - `account` follows a request to its last byte, and `telemetry` tells of it.
+//! - `job` reads the original's job file.
 //!
 //! Bodies are streamed both ways and never gathered: what the slower side has not taken stays in its sender's socket. What a
 //! client may use is bounded by its port (connections), by `limits` (heads) and by `timeouts`.
@@ -39,7 +40,9 @@ mod front;
 mod gauges;
 mod headers;
 mod health;
+pub mod job;
 mod lookup;
+mod outbound;
 mod peer;
 mod refusal;
 mod registrations;
@@ -54,8 +57,8 @@ mod telemetry;
 mod upgrade;
 
 pub use config::{
-    Config, RawBackends, RawCertificate, RawConfig, RawHeaders, RawLimits, RawRouteServices, RawTable, RawTelemetry,
-    RawTimeouts,
+    Config, RawBackendTls, RawBackends, RawCertificate, RawConfig, RawHeaders, RawLimits, RawRouteServices, RawTable,
+    RawTelemetry, RawTimeouts,
 };
 pub use error::Error;
 pub use server::Server;

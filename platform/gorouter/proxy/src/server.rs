@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use weir_flow::LogContext;
-use weir_nats_client::NatsClient;
+use weir_nats_client::{ConnectionState, NatsClient};
 use weir_net::{Connections, PortLimits, Target, listen};
 use weir_platform_gorouter_table::Registry;
-use weir_service::{Shutdown, Trigger, clock};
-use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, Destination, OutboundTls, ServerTls, Trust};
+use weir_service::{Part, Shutdown, Trigger, clock};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, ServerTls};
 
-use crate::backend::{BackendTls, Backends};
+use crate::backend::Backends;
 use crate::front::Front;
 use crate::gauges;
 use crate::health::RouterHealth;
+use crate::outbound;
 use crate::registrations::{Registrations, prune};
 use crate::route_service::{Key, RouteServices};
 use crate::router::Router;
@@ -33,6 +35,7 @@ pub struct Server {
     front: Arc<Front>,
     router: Arc<Router>,
     nats: NatsClient,
+    health: Part,
     /// Ends tunnels.
     cut: Trigger,
     config: Config,
@@ -71,25 +74,27 @@ impl Server {
         };
         let nats = NatsClient::connect(&config.nats, "gorouter").await?;
         let (cut, cut_requested) = Shutdown::new();
-        let identity = ClientTls::mutual(&config.identity)?;
-        let services = services_tls(&config)?;
-        let backends = Backends::new(
-            config.connections,
-            BackendTls::new(&identity),
-            services,
-            context.tasks.clone(),
-        );
+        let identity = config.identity.as_ref().map(ClientTls::mutual).transpose()?;
+        let tls_to_backends = outbound::to_backends(&config, identity.as_ref())?;
+        let to_services = outbound::to_services(&config)?;
+        let backends = Backends::new(config.connections, tls_to_backends, to_services, context.tasks.clone());
         let internal = match &config.route_services.internal {
             Some(address) => Some(listen(address.socket()).await?),
             None => None,
         };
-        let agent = config.telemetry.agent.as_ref().map(|agent| Target {
-            address: agent.to_string(),
-            server_name: config.telemetry.agent_name.clone(),
-            tls: identity.clone(),
-        });
+        let agent = config
+            .telemetry
+            .agent
+            .as_ref()
+            .zip(identity)
+            .map(|(agent, tls)| Target {
+                address: agent.to_string(),
+                server_name: config.telemetry.agent_name.clone(),
+                tls,
+            });
+        let health = context.health.part("requests");
         let meter = context.meter();
-        let told = Told::start(config.telemetry_settings.clone(), agent.as_ref(), &context, &meter);
+        let told = Told::start(config.telemetry_settings.clone(), agent.as_ref(), &context, &meter)?;
         let router = Arc::new(Router {
             registry: Arc::new(Registry::new(config.table_settings.clone(), clock::instant())),
             backends: Arc::new(backends),
@@ -113,6 +118,7 @@ impl Server {
             front,
             router,
             nats,
+            health,
             cut,
             config,
             context,
@@ -143,6 +149,12 @@ impl Server {
         self.routes.as_ref().map(|(_, address)| *address)
     }
 
+    /// Whether NATS can be reached.
+    #[must_use]
+    pub fn nats_state(&self) -> watch::Receiver<ConnectionState> {
+        self.nats.state()
+    }
+
     /// The routes.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
@@ -163,6 +175,7 @@ impl Server {
             front,
             router,
             nats,
+            health,
             cut,
             config,
             context,
@@ -205,8 +218,14 @@ impl Server {
         let expire = Arc::clone(&router.backends).expire(context.shutdown.clone());
         context.tasks.spawn("idle connections", expire);
         router.health.healthy();
+        context
+            .shutdown
+            .unless_requested(tokio::time::sleep(config.timeouts.healthy_wait.get()))
+            .await;
+        health.serving();
         context.shutdown.requested().await;
         router.health.draining();
+        health.draining();
         let times = config.timeouts;
         tracing::info!(wait = ?times.drain_wait.get(), timeout = ?times.drain.get(), "gorouter-draining");
         tokio::time::sleep(times.drain_wait.get()).await;
@@ -238,17 +257,6 @@ fn route_services(config: &Config) -> RouteServices {
         hairpin: raw.internal.is_some(),
         hairpin_hosts: raw.internal_hosts.clone(),
     }
-}
-
-/// TLS towards route services.
-fn services_tls(config: &Config) -> Result<OutboundTls, Error> {
-    let trust = Trust::system(config.route_services.ca.as_deref())?;
-    let destination = Destination {
-        skip_verify: config.route_services.skip_verification,
-        alpn: &[ALPN_HTTP1],
-        ..Destination::default()
-    };
-    Ok(OutboundTls::new(&trust, &destination)?)
 }
 
 /// Begins to follow registrations, and to prune what is not repeated.

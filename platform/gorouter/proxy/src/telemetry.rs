@@ -2,11 +2,13 @@
 //!
 //! A request costs a record that its own thread encodes, and some additions. Metrics are read when they are collected.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use opentelemetry::metrics::Meter;
-use weir_applog::{AccessLogSettings, RequestSettings, Requests};
+use weir_applog::{AccessLogSettings, RequestRecord, RequestSettings, Requests, write_line};
 use weir_flow::LogContext;
 use weir_net::Target;
 
@@ -15,10 +17,15 @@ use crate::refusal::Refusal;
 
 mod backends;
 mod counters;
+mod file;
 mod record;
 
 use backends::BackendNotes;
 pub(crate) use counters::Counters;
+use file::LineFile;
+
+/// About the length of a line.
+const LINE: usize = 512;
 
 /// What is told of requests.
 #[derive(Debug, Clone)]
@@ -27,6 +34,8 @@ pub(crate) struct TelemetrySettings {
     pub(crate) index: u32,
     /// What lines show.
     pub(crate) access_log: AccessLogSettings,
+    /// The file to which lines are appended.
+    pub(crate) file: Option<PathBuf>,
     /// Headers that lines show beside those that they always show.
     pub(crate) extra_headers: Vec<(String, http::HeaderName)>,
     /// Whether a timer is told of each request.
@@ -41,6 +50,8 @@ pub(crate) struct Told {
     settings: TelemetrySettings,
     /// `None` if there is no agent.
     requests: Option<Requests>,
+    /// `None` if lines are written to no file.
+    file: Option<LineFile>,
     /// What is counted.
     pub(crate) counters: Arc<Counters>,
     backends: BackendNotes,
@@ -48,12 +59,15 @@ pub(crate) struct Told {
 
 impl Told {
     /// Tells `agent`, if there is one, and counts for `meter`.
+    ///
+    /// # Errors
+    /// When the file of lines cannot be written to.
     pub(crate) fn start(
         settings: TelemetrySettings,
         agent: Option<&Target>,
         context: &LogContext,
         meter: &Meter,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let of_requests = || RequestSettings {
             index: settings.index.to_string(),
             lines: true,
@@ -61,14 +75,17 @@ impl Told {
             server_timers: settings.server_timers,
             client_timers: settings.client_timers,
         };
+        let file = settings.file.as_deref();
+        let file = file.map(|path| LineFile::open(path, &context.tasks)).transpose()?;
         let requests = agent.map(|agent| Requests::start(of_requests(), agent, context));
         let counters = Counters::new(meter);
-        Self {
+        Ok(Self {
+            file,
             backends: BackendNotes::new(meter.clone()),
             requests,
             counters,
             settings,
-        }
+        })
     }
 
     /// The headers that lines show beside those that they always show.
@@ -80,8 +97,20 @@ impl Told {
     pub(crate) fn request(&self, account: &Account) {
         let notes = account.endpoint().map(|endpoint| self.backends.of(endpoint));
         record::count(&self.counters, account, notes.as_deref());
+        if self.requests.is_some() || self.file.is_some() {
+            record::with(&self.settings, account, notes.as_deref(), |record| self.tell(record));
+        }
+    }
+
+    fn tell(&self, record: &RequestRecord<'_>) {
         if let Some(requests) = &self.requests {
-            record::tell(requests, &self.settings, account, notes.as_deref());
+            requests.record(record);
+        }
+        if let Some(file) = &self.file {
+            let mut line = Vec::with_capacity(LINE);
+            write_line(&mut line, record, &self.settings.access_log, false);
+            line.push(b'\n');
+            file.append(line);
         }
     }
 

@@ -7,6 +7,8 @@
     reason = "tests spawn, wait and ask for the time as they like"
 )]
 
+#[path = "router/access_log.rs"]
+mod access_log;
 #[path = "router/backend.rs"]
 mod backend;
 #[path = "router/client.rs"]

@@ -117,7 +117,7 @@ impl Failed {
 
 impl Backends {
     /// No connections yet.
-    pub(crate) fn new(settings: BackendSettings, tls: BackendTls, services: OutboundTls, tasks: Tasks) -> Self {
+    pub(crate) fn new(settings: BackendSettings, tls: BackendTls, services: Option<OutboundTls>, tasks: Tasks) -> Self {
         let idle = if settings.keep_alive { settings.idle } else { 0 };
         Self {
             dialer: Dialer::new(settings, tls, services),

@@ -7,31 +7,45 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use weir_platform_gorouter_table::Endpoint;
-use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, HandshakeError, OutboundTls};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, ChainError, ClientTls, HandshakeError, OutboundTls};
 
 use super::{Failure, Wire};
 use crate::settings::BackendSettings;
 
 /// The router's side of TLS towards backends.
 #[derive(Debug)]
-pub(crate) struct BackendTls {
-    http1: ClientTls,
-    http2: ClientTls,
+pub(crate) enum BackendTls {
+    /// One CA is that of all, and files are followed.
+    Common {
+        /// For HTTP/1.1.
+        http1: ClientTls,
+        /// For HTTP/2, if the backend has it.
+        http2: ClientTls,
+    },
+    /// The system's CAs and others.
+    Various {
+        /// For HTTP/1.1.
+        http1: OutboundTls,
+        /// For HTTP/2, if the backend has it.
+        http2: OutboundTls,
+    },
 }
 
 impl BackendTls {
-    /// TLS with the CAs and the certificate of `tls`.
-    pub(crate) fn new(tls: &ClientTls) -> Self {
-        Self {
+    /// TLS with the CA and the certificate of `tls`.
+    pub(crate) fn common(tls: &ClientTls) -> Self {
+        Self::Common {
             http1: tls.with_alpn(&[]),
             http2: tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]),
         }
     }
 
     fn connector(&self, http2: bool) -> TlsConnector {
-        match http2 {
-            true => self.http2.connector(),
-            false => self.http1.connector(),
+        match (self, http2) {
+            (Self::Common { http2, .. }, true) => http2.connector(),
+            (Self::Common { http1, .. }, false) => http1.connector(),
+            (Self::Various { http2, .. }, true) => http2.connector(),
+            (Self::Various { http1, .. }, false) => http1.connector(),
         }
     }
 }
@@ -41,7 +55,8 @@ impl BackendTls {
 pub(crate) struct Dialer {
     settings: BackendSettings,
     tls: BackendTls,
-    services: OutboundTls,
+    /// `None`: there are no route services.
+    services: Option<OutboundTls>,
 }
 
 /// A new connection, and what it speaks.
@@ -59,7 +74,7 @@ pub(crate) struct Dialled {
 
 impl Dialer {
     /// Connections with these settings.
-    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls, services: OutboundTls) -> Self {
+    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls, services: Option<OutboundTls>) -> Self {
         Self {
             settings,
             tls,
@@ -82,7 +97,11 @@ impl Dialer {
 
     /// Connects to a route service, over TLS if it has a name that its certificate must carry.
     pub(crate) async fn dial_service(&self, address: &str, name: Option<&str>) -> Result<Dialled, Failure> {
-        let tls = name.map(|name| (name, self.services.connector()));
+        let tls = match (name, &self.services) {
+            (Some(name), Some(tls)) => Some((name, tls.connector())),
+            (Some(_), None) => return Err(Failure::NoEndpoints),
+            (None, _) => None,
+        };
         self.open(address, tls).await
     }
 
@@ -170,8 +189,14 @@ fn classify(wanted: &str, error: HandshakeError) -> Failure {
         HandshakeError::Expired { .. } => Failure::Untrusted {
             reason: "certificate has expired or is not yet valid".to_owned(),
         },
-        HandshakeError::Chain { source, .. } => Failure::Untrusted {
-            reason: source.to_string(),
+        HandshakeError::Chain { source, .. } => match source {
+            ChainError::WrongName { names, wanted, .. } => Failure::WrongName {
+                presented: names.join(", "),
+                wanted,
+            },
+            source => Failure::Untrusted {
+                reason: source.to_string(),
+            },
         },
         HandshakeError::CertificateRequired { .. } => Failure::Refused {
             alert: "certificate required",

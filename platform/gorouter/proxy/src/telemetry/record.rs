@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
-use weir_applog::{Backend, ExtraField, Phases, RequestRecord, Requests, TraceIds};
+use weir_applog::{Backend, ExtraField, Phases, RequestRecord, TraceIds};
 use weir_service::clock;
 
 use super::backends::Notes;
@@ -64,8 +64,13 @@ const fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Tells of a request that is over.
-pub(super) fn tell(requests: &Requests, settings: &TelemetrySettings, account: &Account, notes: Option<&Notes>) {
+/// Makes the record of a request that is over, and calls `told` with it.
+pub(super) fn with(
+    settings: &TelemetrySettings,
+    account: &Account,
+    notes: Option<&Notes>,
+    told: impl FnOnce(&RequestRecord<'_>),
+) {
     let peer = account.peer();
     let now = clock::instant();
     let request_id = account.trace.request.text();
@@ -126,7 +131,7 @@ pub(super) fn tell(requests: &Requests, settings: &TelemetrySettings, account: &
         attempts: &account.attempts,
         extra_headers: &extra,
     };
-    requests.record(&record);
+    told(&record);
 }
 
 /// How long the phases of a request took.

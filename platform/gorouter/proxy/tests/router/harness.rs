@@ -45,7 +45,7 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
             cert: identity.cert.clone(),
             key: identity.key.clone(),
         }],
-        identity,
+        identity: Some(identity),
         ..RawConfig::default()
     };
     // Nothing listens there: routes come from the test.
