@@ -51,7 +51,10 @@ pub(crate) async fn exchange(peer: Arc<Peer>, mut request: Request<Incoming>) ->
             if upgrades && matches!(refusal, Refusal::Endpoint(_)) {
                 Counters::add(&router.told.counters.websocket_failures, 1);
             }
-            account.note_headers(&head.headers);
+            // What was sent on was noted then, as it was sent.
+            if !head.headers.is_empty() {
+                account.note_headers(&head.headers);
+            }
             refuse(&mut account, &refusal)
         }
     };
@@ -111,12 +114,9 @@ async fn answer(
         Way::Service(url) => forward_to_service(router, url, outgoing, account).await,
         Way::Application => forward(router, &pool, named.as_ref(), outgoing, account).await,
     };
-    let Forwarded {
-        mut response,
-        source,
-        backend,
-    } = forwarded?;
+    let Forwarded { mut response, source } = forwarded?;
     if traced {
+        let backend = account.endpoint().map_or("", |endpoint| endpoint.address()).to_owned();
         let headers = response.headers_mut();
         headers.insert(X_VCAP_ROUTER.clone(), value(settings.router.to_string()));
         headers.insert(X_VCAP_BACKEND.clone(), value(backend.clone()));
@@ -158,9 +158,10 @@ fn way(account: &Account, pool: &Pool, head: &mut Parts, upgrades: bool) -> Resu
     if !from_service {
         forwarded::set_proto(&mut head.headers, peer.tls, settings.forwarded_proto);
     }
-    let host = lookup::host(head).to_owned();
+    let said = head.headers.get(HOST).cloned();
+    let said = said.as_ref().and_then(|host| host.to_str().ok());
     let mut request = route_service::Request {
-        host: &host,
+        host: head.uri.authority().map_or(said.unwrap_or_default(), Authority::as_str),
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
         headers: &mut head.headers,
         upgrades,
@@ -178,7 +179,10 @@ fn outgoing(
 ) -> Result<Outgoing, Refusal> {
     let peer = Arc::clone(account.peer());
     let settings = &peer.router.settings;
-    let host = HeaderValue::from_str(lookup::host(head)).map_err(|_| Refusal::MalformedHost)?;
+    let host = match (head.uri.authority(), head.headers.get(HOST)) {
+        (None, Some(host)) => host.clone(),
+        _ => HeaderValue::from_str(lookup::host(head)).map_err(|_| Refusal::MalformedHost)?,
+    };
     let uri = target(head, &host);
     let headers = &mut head.headers;
     let expect = headers.get(EXPECT);

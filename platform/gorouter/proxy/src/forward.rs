@@ -50,8 +50,6 @@ pub(crate) struct Forwarded {
     pub(crate) response: Response<()>,
     /// What follows the head.
     pub(crate) source: Source,
-    /// The address of the backend.
-    pub(crate) backend: String,
 }
 
 /// What follows the head of an answer.
@@ -85,7 +83,6 @@ pub(crate) async fn forward(
     if settings.answer_headers > 0 && answered.response.headers().len() > settings.answer_headers {
         return Err(Refusal::Endpoint(Failure::TooManyHeaders));
     }
-    let backend = lease.address().to_owned();
     let (mut head, body) = answered.response.into_parts();
     account.backend_answered(head.status, content_length(&head.headers));
     if !lease.instance_id().is_empty() {
@@ -108,7 +105,6 @@ pub(crate) async fn forward(
     Ok(Forwarded {
         response: Response::from_parts(head, ()),
         source,
-        backend,
     })
 }
 

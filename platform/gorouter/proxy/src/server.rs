@@ -166,6 +166,16 @@ impl Server {
     /// # Errors
     /// None: what can fail has failed before.
     pub async fn run(self) -> Result<(), Error> {
+        // Nobody asks for it.
+        let (_, at_once) = Shutdown::new();
+        self.run_until(at_once).await
+    }
+
+    /// Serves as [`Server::run`] does, but does not wait for what is under way once `at_once` is requested, too.
+    ///
+    /// # Errors
+    /// None: what can fail has failed before.
+    pub async fn run_until(self, at_once: Shutdown) -> Result<(), Error> {
         let Self {
             plain,
             internal,
@@ -228,10 +238,13 @@ impl Server {
         health.draining();
         let times = config.timeouts;
         tracing::info!(wait = ?times.drain_wait.get(), timeout = ?times.drain.get(), "gorouter-draining");
-        tokio::time::sleep(times.drain_wait.get()).await;
+        at_once
+            .unless_requested(tokio::time::sleep(times.drain_wait.get()))
+            .await;
         closed.fire();
         let drained = futures::future::join_all(serving);
-        if tokio::time::timeout(times.drain.get(), drained).await.is_err() {
+        let drained = tokio::time::timeout(times.drain.get(), drained);
+        if let Some(Err(_)) = at_once.unless_requested(drained).await {
             tracing::warn!("router.drain.timed-out");
         }
         cut.fire();

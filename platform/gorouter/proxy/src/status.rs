@@ -146,16 +146,12 @@ fn endpoint(endpoint: &Endpoint, balancing: &str) -> Value {
         .iter()
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
-    let ttl = match endpoint.tls() {
-        true => -1,
-        false => i64::try_from(endpoint.stale_threshold().as_secs()).unwrap_or(i64::MAX),
-    };
     let mut shown = json!({
         "address": endpoint.address(),
         "availability_zone": endpoint.availability_zone(),
         "protocol": endpoint.protocol().name(),
         "tls": endpoint.tls(),
-        "ttl": ttl,
+        "ttl": endpoint.stale_threshold().as_secs(),
         "tags": tags,
         "load_balancing_algorithm": balancing,
     });

@@ -44,7 +44,6 @@ pub(crate) async fn forward_to_service(
     Ok(Forwarded {
         response: Response::from_parts(head, ()),
         source: Source::Body(body),
-        backend: service.address.to_string(),
     })
 }
 

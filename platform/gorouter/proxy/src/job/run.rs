@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_error::chain;
 use weir_flow::LogContext;
+use weir_service::Shutdown;
 
 use super::lines::{Lines, TimeFormat};
 use super::{Job, material_directory};
@@ -19,16 +20,17 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What the original calls a failure, and what happened.
 type Failure = (&'static str, String);
 
-/// Serves until the context's shutdown is requested, or says why it cannot. `words` are those behind the program's name; lines
-/// of the original's form go to `out`. Returns the exit code.
-pub async fn run(words: &[String], context: LogContext, out: &mut (dyn Write + Send)) -> u8 {
+/// Serves until the context's shutdown is requested, or says why it cannot. What is under way is finished then, unless `at_once`
+/// is requested, too. `words` are those behind the program's name; lines of the original's form go to `out`. Returns the exit
+/// code.
+pub async fn run(words: &[String], context: LogContext, at_once: Shutdown, out: &mut (dyn Write + Send)) -> u8 {
     let mut lines = Lines {
         out,
         format: TimeFormat::default(),
     };
     let directory = material_directory();
     // It is large, and lives as long as the program.
-    let served = Box::pin(serve(words, &context, &mut lines, &directory)).await;
+    let served = Box::pin(serve(words, &context, at_once, &mut lines, &directory)).await;
     // The certificates are of no use to anybody else. What is not there cannot be removed.
     std::fs::remove_dir_all(&directory).ok();
     match served {
@@ -43,7 +45,13 @@ pub async fn run(words: &[String], context: LogContext, out: &mut (dyn Write + S
     }
 }
 
-async fn serve(words: &[String], context: &LogContext, lines: &mut Lines<'_>, directory: &Path) -> Result<(), Failure> {
+async fn serve(
+    words: &[String],
+    context: &LogContext,
+    at_once: Shutdown,
+    lines: &mut Lines<'_>,
+    directory: &Path,
+) -> Result<(), Failure> {
     let unusable = |reason: String| ("Error loading config", reason);
     let file = file(words).ok_or_else(|| unusable("flag `-c` needs the path of a configuration file".to_owned()))?;
     let text = tokio::fs::read_to_string(&file)
@@ -73,7 +81,7 @@ async fn serve(words: &[String], context: &LogContext, lines: &mut Lines<'_>, di
             lines.info("gorouter.started", Value::Null);
         }
     };
-    let (ran, ()) = tokio::join!(server.run(), started);
+    let (ran, ()) = tokio::join!(server.run_until(at_once), started);
     ran.map_err(failed)?;
     let finished = context.finish(DEADLINE).await;
     finished.map_err(|error| ("gorouter.exited-with-failure", error.to_string()))

@@ -76,8 +76,16 @@ async fn failures_are_told() {
 
     let (router, path, _directory) = logging().await;
     router.route("a.example", nobody().await);
-    ask_once(router.address, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+    ask_once(
+        router.address,
+        "GET / HTTP/1.1\r\nHost: a.example\r\nUser-Agent: agent\r\n\r\n",
+    )
+    .await;
     let told = line(&path).await;
+    assert!(
+        told.contains("\"agent\"") && told.contains("x_forwarded_proto:\"http\""),
+        "{told}"
+    );
     assert!(
         told.contains("\" 502 0 ") && told.contains("failed_attempts:1"),
         "{told}"

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use weir_flow::LogContext;
 use weir_platform_gorouter_proxy::{Config, Error, RawCertificate, RawConfig, Server};
 use weir_platform_gorouter_table::{Registered, Registration, Registry};
-use weir_service::Trigger;
+use weir_service::{Shutdown, Trigger};
 use weir_tls::{Authority, IdentityFiles};
 
 /// A router that serves until it is dropped.
@@ -19,6 +19,7 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authority: Authority,
     pub(crate) stop: Trigger,
+    pub(crate) at_once: Trigger,
     pub(crate) status_address: Option<SocketAddr>,
     pub(crate) routes_address: Option<SocketAddr>,
     running: parking_lot::Mutex<Option<JoinHandle<Result<(), Error>>>>,
@@ -54,6 +55,7 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
     let config = Config::try_from(raw).expect("valid");
     let (stop, context) = LogContext::in_memory("gorouter");
     let server = Server::bind(config, context).await.expect("bound");
+    let (at_once, end) = Shutdown::new();
     Router {
         status_address: server.status_addr(),
         routes_address: server.routes_addr(),
@@ -62,7 +64,8 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
         registry: Arc::clone(server.registry()),
         authority,
         stop,
-        running: parking_lot::Mutex::new(Some(tokio::spawn(server.run()))),
+        at_once,
+        running: parking_lot::Mutex::new(Some(tokio::spawn(server.run_until(end)))),
         _directory: directory,
     }
 }

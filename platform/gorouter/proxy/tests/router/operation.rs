@@ -108,3 +108,17 @@ async fn an_idle_router_ends() {
     router.stop.fire();
     router.ended().await;
 }
+
+/// A router that shall end at once does not wait for what is under way.
+#[tokio::test]
+async fn a_router_may_end_at_once() {
+    let router = router_with(|raw| raw.timeouts.drain = Duration::from_secs(3600)).await;
+    let backend = Backend::custom(|mut stream, _, _| async move { until_closed(&mut stream).await }).await;
+    router.route("a.example", backend.address);
+    let mut client = connect(router.address).await;
+    client.write_all(get("a.example").as_bytes()).await.expect("written");
+    weir_eventually::eventually("the backend is asked", || backend.connected() == 1).await;
+    router.stop.fire();
+    router.at_once.fire();
+    router.ended().await;
+}
