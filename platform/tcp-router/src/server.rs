@@ -90,7 +90,7 @@ impl Server {
             expected: config.proxy_protocol.accept,
             announced: config.proxy_protocol.send.version(),
             sessions: Sessions::default(),
-            stats: Stats::new(context.meter()),
+            stats: Stats::new(&context.meter()),
             telemetry: agent.map(|agent| {
                 let index = config.telemetry.index.clone();
                 weir_applog::Connections::start(index, &agent, &context)

@@ -72,7 +72,7 @@ impl World {
             expected: settings.accept,
             announced: settings.send.version(),
             sessions: Sessions::default(),
-            stats: Stats::new(context.meter()),
+            stats: Stats::new(&context.meter()),
             telemetry: None,
             clock: context.clock.clone(),
         });
