@@ -11,7 +11,7 @@ use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret, Se
 use weir_nats_client::NatsSettings;
 use weir_net::{PortLimits, RawPortLimits};
 use weir_platform_gorouter_table::{Balancing, Sharding, TableSettings, ZonePreference};
-use weir_tls::IdentityFiles;
+use weir_tls::{ClientCertificates, IdentityFiles};
 
 use crate::front::Patience;
 use crate::headers::rewrite::Rewrite;
@@ -28,6 +28,14 @@ pub struct RawConfig {
     pub listen_tls: Option<ListenAddr>,
     /// Certificates for clients. The one whose names fit the name that a client asks for is shown, otherwise the first.
     pub certificates: Vec<RawCertificate>,
+    /// What clients are asked for: `none`, `request` (a certificate that is shown must be of `client_ca`) or `require`.
+    #[setting(
+        default = "none",
+        allowed("`none`, `request` or `require`", |name| matches!(name.as_str(), "none" | "request" | "require"))
+    )]
+    pub client_certificates: String,
+    /// PEM file of the CAs of clients' certificates.
+    pub client_ca: PathBuf,
     /// Where load balancers ask for the router's health, without TLS; absent: nowhere.
     pub status: Option<ListenAddr>,
     /// Where operators ask for the routes; absent: nowhere. Not for networks: it has no TLS.
@@ -354,6 +362,25 @@ impl Deref for Config {
     }
 }
 
+impl RawCertificate {
+    /// The file of the certificate and that of its key.
+    pub(crate) fn pair(&self) -> (PathBuf, PathBuf) {
+        (self.cert.clone(), self.key.clone())
+    }
+}
+
+impl Config {
+    /// What clients are asked for.
+    pub(crate) fn client_certificates(&self) -> ClientCertificates {
+        let authorities = self.client_ca.clone();
+        match self.written.client_certificates.as_str() {
+            "request" => ClientCertificates::Checked(authorities),
+            "require" => ClientCertificates::Required(authorities),
+            _ => ClientCertificates::Ignored,
+        }
+    }
+}
+
 impl TryFrom<RawConfig> for Config {
     type Error = Problems;
 
@@ -364,6 +391,12 @@ impl TryFrom<RawConfig> for Config {
         }
         if raw.listen_tls.is_some() && raw.certificates.is_empty() {
             problems.reject("certificates", "must be at least one, because `listen_tls` is set");
+        }
+        if raw.client_certificates != "none" && raw.client_ca.as_os_str().is_empty() {
+            problems.reject(
+                "client_ca",
+                "must be a file, because clients are asked for certificates",
+            );
         }
         if raw.telemetry.agent.is_some() && raw.identity.is_none() {
             problems.reject("identity", "must be there, because `telemetry.agent` is set");

@@ -184,8 +184,11 @@ fn ports(keys: &mut Keys, material: &Material, config: &mut RawConfig) -> Result
             key: material.file(&format!("frontend-{index}.key"), &key)?,
         });
     }
-    if config.certificates.len() > 1 {
-        keys.pass_over("tls_pem", "only the first certificate is shown");
+    let mode = keys.text("client_cert_validation")?;
+    let authorities = keys.text("client_ca_certs")?;
+    if matches!(mode.as_str(), "request" | "require") {
+        config.client_certificates = mode;
+        config.client_ca = material.file("client-ca.crt", &authorities)?;
     }
     if keys.get("status.enable_nontls_health_checks")?.unwrap_or(true) {
         config.status = Some(everywhere(keys.get("status.port")?.unwrap_or(8080)));
@@ -419,16 +422,6 @@ fn refuse(keys: &mut Keys) -> Result<(), JobError> {
             "enable_proxy",
             "is not served: clients' addresses would be those of the proxy",
         );
-    }
-    match keys.text("client_cert_validation")?.as_str() {
-        "require" => {
-            return refused(
-                "client_cert_validation",
-                "`require` is not served: clients without a certificate would be",
-            );
-        }
-        "request" => keys.pass_over("client_cert_validation", "clients are not asked for certificates"),
-        _ => {}
     }
     if keys.get("enable_verify_client_certificate_metadata")?.unwrap_or(false) {
         return refused("enable_verify_client_certificate_metadata", "is not served");

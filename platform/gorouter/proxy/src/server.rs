@@ -22,7 +22,7 @@ use crate::route_service::{Key, RouteServices};
 use crate::router::Router;
 use crate::status::Status;
 use crate::telemetry::Told;
-use crate::{Config, Error};
+use crate::{Config, Error, RawCertificate};
 
 /// A router that listens.
 #[derive(Debug)]
@@ -52,9 +52,10 @@ impl Server {
             Some(address) => Some(listen(address.socket()).await?),
             None => None,
         };
-        let tls = match (&config.listen_tls, config.certificates.first()) {
-            (Some(address), Some(first)) => {
-                let tls = ServerTls::public(&first.cert, &first.key)?;
+        let tls = match &config.listen_tls {
+            Some(address) => {
+                let pairs: Vec<_> = config.certificates.iter().map(RawCertificate::pair).collect();
+                let tls = ServerTls::by_name(&pairs, config.client_certificates())?;
                 let tls = match config.backends.http2 {
                     true => tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]),
                     false => tls.with_alpn(&[ALPN_HTTP1]),
@@ -62,7 +63,7 @@ impl Server {
                 let (listener, address) = listen(address.socket()).await?;
                 Some((listener, address, tls))
             }
-            _ => None,
+            None => None,
         };
         let status = match &config.status {
             Some(address) => Some(listen(address.socket()).await?),

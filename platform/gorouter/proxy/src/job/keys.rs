@@ -11,21 +11,12 @@ use super::JobError;
 #[derive(Debug)]
 pub(super) struct Keys {
     table: BTreeMap<String, Value>,
-    passed_over: Vec<(String, &'static str)>,
 }
 
 impl Keys {
     /// The keys of a table.
     pub(super) const fn new(table: BTreeMap<String, Value>) -> Self {
-        Self {
-            table,
-            passed_over: Vec::new(),
-        }
-    }
-
-    /// Notes that the value of a key, which was taken, has no effect.
-    pub(super) fn pass_over(&mut self, key: &str, reason: &'static str) {
-        self.passed_over.push((key.to_owned(), reason));
+        Self { table }
     }
 
     /// Takes the value of a key, in which dots separate the names of nested tables; `None` if it is absent or `null`.
@@ -72,7 +63,7 @@ impl Keys {
 
     /// The keys that nobody has taken and that say something, with the reason of each.
     pub(super) fn rest(self, reasons: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
-        let mut rest = self.passed_over;
+        let mut rest = Vec::new();
         for (name, value) in self.table {
             collect(name, &value, reasons, &mut rest);
         }

@@ -98,10 +98,6 @@ fn keys_are_refused() {
     for (text, said) in [
         ("enable_proxy: true", "key `enable_proxy` is not served"),
         (
-            "client_cert_validation: require",
-            "key `client_cert_validation` `require` is not served",
-        ),
-        (
             "html_error_template_file: x",
             "key `html_error_template_file` is not served",
         ),
