@@ -8,6 +8,7 @@ pub(crate) mod drain;
 pub(crate) mod emit;
 pub(crate) mod endpoints;
 pub(crate) mod group;
+pub(crate) mod job;
 pub(crate) mod login;
 pub(crate) mod oauth_client;
 pub(crate) mod recent;
@@ -85,6 +86,11 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => on_runtime(doctor::run(args, state)),
         Command::Component(Chosen { component, args }) => on_few_threads(component::run(component, args)),
     }
+}
+
+/// Runs a program of the original.
+pub(crate) fn run_job(job: job::Job) -> Result<ExitCode, Failure> {
+    on_few_threads(job::run(job))
 }
 
 /// Runs a command whose only effect is its output. It ends quietly when the reader of the output goes away (`weir tail web |

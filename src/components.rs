@@ -10,7 +10,7 @@ pub(crate) type Entry = weir_component::Entry<LogContext>;
 pub(crate) type Table = weir_component::Table<LogContext>;
 
 /// Every component, in the order of `weir --help`.
-const COMPONENTS: [Entry; 11] = [
+const COMPONENTS: [Entry; 17] = [
     Entry::of::<weir_platform_uaa_server::Server>(),
     Entry::of::<weir_agents_forwarder::Server>(),
     Entry::of::<weir_agents_loggregator::Server>(),
@@ -22,6 +22,12 @@ const COMPONENTS: [Entry; 11] = [
     Entry::of::<weir_traffic_controller_server::Server>(),
     Entry::of::<weir_log_cache_server::Server>(),
     Entry::of::<weir_log_cache_syslog::Server>(),
+    Entry::of::<weir_platform_nats::Server>(),
+    Entry::of::<weir_platform_gorouter_proxy::Server>(),
+    Entry::of::<weir_platform_routing_api::Server>(),
+    Entry::of::<weir_platform_tcp_router::Server>(),
+    Entry::of::<weir_platform_route_registrar::Server>(),
+    Entry::of::<weir_platform_names_proxy::Server>(),
 ];
 
 /// Returns the table of all components.

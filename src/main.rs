@@ -42,8 +42,14 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match commands::run(cli) {
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned());
+    let result = match commands::job::Job::of(words) {
+        Some(job) => commands::run_job(job),
+        None => commands::run(cli::Cli::parse()),
+    };
+    match result {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }

@@ -26,7 +26,7 @@ Examples:
   weir route remove hello
 
 Every request is told in the stream of the route's name (`weir recent hello`), and in SQL:
-`weir sql \"select status, count(*) from router_requests where app_id = 'hello' group by 1\"`.";
+`weir sql \"select status, count(*) from router_requests where app = 'hello' group by 1\"`.";
 
 /// Put a program behind the router
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 
 mod texts;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ pub(crate) struct Args {
     /// Run only these components, and what they need; a group (`logs`, `access`) stands for all of its components
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
+
+    /// The ports of the router without and with TLS, instead of those of --ports: 80,443 for those who may take these
+    #[arg(long, value_name = "HTTP,HTTPS", value_parser = router_ports)]
+    router_ports: Option<(u16, u16)>,
 
     /// The domain below which the stack's public interfaces and routes have their names. Names below `localhost` need no DNS
     #[arg(long, value_name = "DOMAIN", default_value = "weir.localhost", value_parser = domain)]
@@ -137,7 +142,7 @@ async fn start(args: &Args, components: &Table, state: &StateDir) -> Result<(Sta
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        let ports = Ports::choose(args.ports, table(), components, state)?;
+        let ports = Ports::choose(args.ports, &wanted_ports(args), table(), components, state)?;
         let plan = Plan::prepare(state, components, ports, &args.domain)?;
         match Stack::start(&plan, args.processes).await {
             Ok(stack) => {
@@ -205,6 +210,22 @@ async fn serve(
     }
 }
 
+/// The ports that the user wants, by their keys.
+fn wanted_ports(args: &Args) -> BTreeMap<String, u16> {
+    let router = args.router_ports.into_iter();
+    let named = router.flat_map(|(http, https)| [("router_http", http), ("router_https", https)]);
+    named.map(|(key, port)| (key.to_owned(), port)).collect()
+}
+
+/// Two ports with a comma between them.
+fn router_ports(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.trim().parse().ok().filter(|port| *port > 0);
+    let ports = text
+        .split_once(',')
+        .and_then(|(http, https)| Some((port(http)?, port(https)?)));
+    ports.ok_or_else(|| "expected two ports, such as 80,443".to_owned())
+}
+
 /// A domain as names in certificates and routes have it.
 fn domain(text: &str) -> Result<String, String> {
     let domain = text.to_ascii_lowercase();
@@ -236,6 +257,15 @@ fn raise_file_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Both ports of the router are given together.
+    #[test]
+    fn router_ports_are_two() {
+        assert_eq!(router_ports("80, 443"), Ok((80, 443)));
+        for wrong in ["", "80", "80,", "80,0", "80,443,1", "a,b"] {
+            assert!(router_ports(wrong).is_err(), "{wrong}");
+        }
+    }
 
     /// A domain is a name in certificates and URLs, in lower case.
     #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use clap::CommandFactory as _;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -104,7 +106,7 @@ async fn a_line_of_the_table_is_a_part_of_the_stack() {
     let _lock = Lock::acquire(&state).await.expect("free");
     let table = greeters();
 
-    let ports = Ports::choose(PortChoice::Auto, &table, &table, &state).expect("some are free");
+    let ports = Ports::choose(PortChoice::Auto, &BTreeMap::new(), &table, &table, &state).expect("some are free");
     let plan = Plan::prepare(&state, &table, ports, "weir.localhost").expect("prepared");
     let stack = Stack::start(&plan, false).await.expect("serves");
     let endpoints = plan.endpoints(stack.pids());
@@ -138,5 +140,10 @@ fn a_group_may_run_alone() {
     };
     assert_eq!(names(&["access"]), ["uaa"]);
     assert_eq!(names(&["log-cache"]), ["uaa", "log-cache"]);
-    assert_eq!(names(&["forwarder-agent"]).len(), COMPONENTS.len());
+    // What carries envelopes knows nothing of routes.
+    assert_eq!(names(&["forwarder-agent"]), names(&["logs"]));
+    let is_routing = |name: &&str| table().find(name).expect("known").description().group == "routing";
+    assert!(names(&["logs"]).iter().all(|name| !is_routing(name)));
+    assert!(names(&["logs"]).contains(&"uaa"));
+    assert!(names(&["routing"]).iter().any(is_routing));
 }

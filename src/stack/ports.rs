@@ -47,21 +47,48 @@ impl Ports {
 
     /// Chooses the ports of the components of `table`, and makes sure that those of the components that run are free now.
     /// (Another program may take one before its component binds it. Then that component reports the port in use.)
-    pub(crate) fn choose(choice: Choice, table: &Table, running: &Table, state: &StateDir) -> Result<Self, Failure> {
+    ///
+    /// `fixed` are the numbers that the user wants for some ports, by their keys.
+    pub(crate) fn choose(
+        choice: Choice,
+        fixed: &BTreeMap<String, u16>,
+        table: &Table,
+        running: &Table,
+        state: &StateDir,
+    ) -> Result<Self, Failure> {
+        let fixed = || {
+            let address = |(key, port): (&String, &u16)| (key.clone(), (Ipv4Addr::LOCALHOST, *port).into());
+            fixed.iter().map(address)
+        };
         match choice {
             Choice::Default => {
-                let ports = Self::usual(table);
+                let mut ports = Self::usual(table);
+                ports.take(&fixed().collect());
                 ports.check(running, state)?;
                 Ok(ports)
             }
             Choice::Auto => {
                 let free = |kept: &_| Self::free(table, kept).map_err(|error| Failure::io("no free ports", &error));
-                let ports = free(&Self::remembered(state)?)?;
+                let mut kept = Self::remembered(state)?;
+                kept.extend(fixed());
+                let ports = free(&kept)?;
                 // A remembered port is in use, for example by a stack from a copy of this directory: all are chosen anew.
-                match ports.taken(running).is_empty() {
-                    true => Ok(ports),
-                    false => free(&BTreeMap::new()),
+                if ports.taken(running).is_empty() {
+                    return Ok(ports);
                 }
+                let ports = free(&fixed().collect())?;
+                // Only a port that the user wants can be taken now.
+                ports.check(running, state)?;
+                Ok(ports)
+            }
+        }
+    }
+
+    /// Takes the addresses of `wanted` for the ports with these keys.
+    fn take(&mut self, wanted: &BTreeMap<String, SocketAddr>) {
+        for peer in &mut self.0 {
+            if let Some(address) = wanted.get(peer.port.key) {
+                peer.address = *address;
             }
         }
     }
@@ -200,7 +227,8 @@ mod tests {
     fn automatic_ports_are_kept() {
         let base = tempfile::tempdir().expect("temporary directory");
         let state = StateDir::at(base.path()).expect("absolute");
-        let choose = |running| Ports::choose(Choice::Auto, table(), running, &state).expect("some are free");
+        let choose =
+            |running| Ports::choose(Choice::Auto, &BTreeMap::new(), table(), running, &state).expect("some are free");
         let first = choose(table());
         first.remember(&state).expect("written");
         assert_eq!(choose(table()), first);
@@ -219,10 +247,25 @@ mod tests {
         let older = table().only(&["log-cache"]).expect("a component");
         let before = Ports::free(&older, &BTreeMap::new()).expect("some are free");
         before.remember(&state).expect("written");
-        let now = Ports::choose(Choice::Auto, table(), table(), &state).expect("some are free");
+        let now = Ports::choose(Choice::Auto, &BTreeMap::new(), table(), table(), &state).expect("some are free");
         assert!(before.named().all(|(key, address)| at(&now, key) == address));
         let distinct: BTreeSet<SocketAddr> = now.named().map(|(_, address)| address).collect();
         assert_eq!(distinct.len(), table().ports().count());
+    }
+
+    /// A port that the user wants is taken as it is, also beside automatic ones; if somebody has it, that is said.
+    #[test]
+    fn wanted_ports_are_taken() {
+        let base = tempfile::tempdir().expect("temporary directory");
+        let state = StateDir::at(base.path()).expect("absolute");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let wanted = BTreeMap::from([("rlp".to_owned(), address.port())]);
+        let choose = || Ports::choose(Choice::Auto, &wanted, table(), table(), &state);
+        let failure = choose().expect_err("taken");
+        assert_eq!(failure.kind(), ErrorKind::Conflict);
+        drop(listener);
+        assert_eq!(at(&choose().expect("free"), "rlp"), address);
     }
 
     /// The failure names the port in use and its component, and the hint has the flag for other ports.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use weir_eventually::eventually_blocking;
+
 use crate::stack::{Stack, command, directory, text};
 
 /// The state directory has the documented files. A second `up` is refused. A stop succeeds, removes `endpoints.json` and
@@ -44,7 +46,10 @@ fn a_stack_starts_and_stops() {
     assert_eq!(endpoints["pids"]["doppler"], stack.pid());
     let token = fs::metadata(directory.path().join("token")).expect("a token");
     assert_eq!(token.permissions().mode() & 0o777, 0o600);
-    assert!(stack.said().contains("weir is up"), "{}", stack.said());
+    // It is said after `endpoints.json` is there.
+    eventually_blocking("what to do next is said", || {
+        stack.said().contains("weir is up").then_some(())
+    });
 
     let second = command(directory.path())
         .args(["up", "--ports", "auto"])

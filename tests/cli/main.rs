@@ -13,6 +13,7 @@ mod lifecycle;
 mod lines;
 mod only;
 mod processes;
+mod routes;
 mod stack;
 mod state_files;
 mod terminal;

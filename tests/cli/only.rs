@@ -43,7 +43,8 @@ fn an_unknown_component_is_refused_with_the_known_ones() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let said = text(&output);
     assert!(
-        said.contains("component `dopler`: there is none") && said.contains("access, logs, uaa, forwarder-agent"),
+        said.contains("component `dopler`: there is none")
+            && said.contains("access, logs, routing, uaa, forwarder-agent"),
         "{said}"
     );
 }

@@ -30,7 +30,7 @@ fn a_killed_process_is_restarted() {
     let directory = directory();
     let stack = Stack::start(directory.path(), &["--processes"]);
     let before = pids(&stack);
-    assert_eq!(before.len(), 11);
+    assert_eq!(before.len(), 17);
     assert!(before.iter().all(|(_, pid)| *pid != stack.pid() && lives(*pid)));
 
     let doppler = pid(&stack, "doppler");

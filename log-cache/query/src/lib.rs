@@ -11,7 +11,7 @@
 //! 3. `policy` and `patterns` refuse plans that could take any amount of memory, and choose the size of batches by the
 //!    plan.
 //! 4. `provider` and `scan` read the store's tables: one snapshot for the whole query, without the rows that the caller
-//!    may not read. `drain_status` is a view over one table. `explain` limits what plans reveal.
+//!    may not read. `drain_status` and `router_requests` are views over one table each. `explain` limits what plans reveal.
 //! 5. `engine` runs queries on threads of its own, a limited number at a time and fairly among callers, within limits
 //!    of time and rows. `interrupt` ends a query whose caller has gone.
 //! 6. `answer` collects rows as arrays within a bound, and writes them as a table, records, JSON, CSV or Arrow, in
@@ -44,6 +44,7 @@ mod names;
 mod patterns;
 mod policy;
 mod provider;
+mod router_requests;
 mod scan;
 mod session;
 mod stoppable;

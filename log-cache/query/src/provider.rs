@@ -12,6 +12,7 @@ use weir_log_cache_store::table::Table;
 use weir_log_cache_store::{Store, Visibility};
 
 use crate::drain_status::{self, DRAIN_STATUS};
+use crate::router_requests::{self, ROUTER_REQUESTS};
 use crate::scan::ScanExec;
 use crate::visibility::Visible;
 
@@ -22,7 +23,10 @@ pub(crate) const SCHEMA: &str = "public";
 
 /// Returns the names of all tables and views, in the order in which they are listed.
 pub(crate) fn table_names() -> impl Iterator<Item = &'static str> {
-    Table::ALL.into_iter().map(Table::name).chain([DRAIN_STATUS])
+    Table::ALL
+        .into_iter()
+        .map(Table::name)
+        .chain([DRAIN_STATUS, ROUTER_REQUESTS])
 }
 
 /// Returns the table or view of a name; `table` makes the provider of a table of the store.
@@ -30,10 +34,11 @@ pub(crate) fn find(
     name: &str,
     table: impl Fn(Table) -> Arc<dyn TableProvider>,
 ) -> Result<Option<Arc<dyn TableProvider>>> {
-    if name == DRAIN_STATUS {
-        return Ok(Some(Arc::new(drain_status::view(table(Table::Gauges))?)));
-    }
-    Ok(Table::ALL.into_iter().find(|table| table.name() == name).map(table))
+    Ok(match name {
+        DRAIN_STATUS => Some(Arc::new(drain_status::view(table(Table::Gauges))?)),
+        ROUTER_REQUESTS => Some(Arc::new(router_requests::view(table(Table::Timers))?)),
+        _ => Table::ALL.into_iter().find(|table| table.name() == name).map(table),
+    })
 }
 
 /// The part of the store that one query can read.

@@ -19,6 +19,7 @@ mod hostile;
 mod live;
 mod plans;
 mod queries;
+mod router_requests;
 mod semantics;
 mod sizes;
 mod visibility;

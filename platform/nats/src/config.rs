@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weir_config::{ByteSize, Duration, ListenAddr, Problems, Setting};
+use weir_config::{ByteSize, Duration, ListenAddr, Problems, Secret, Setting};
 use weir_net::RawPortLimits;
 use weir_tls::IdentityFiles;
 
@@ -23,6 +23,8 @@ pub struct RawConfig {
     pub client_certificates: bool,
     /// The user that clients must be. Without it they need no user.
     pub user: Option<String>,
+    /// The password of the user. Use `password_file` to keep it out of the configuration.
+    pub password: Option<Secret<String>>,
     /// File with the password of the user. Blanks and line feeds around the password do not count.
     pub password_file: Option<PathBuf>,
     /// Largest message, header and payload together.
@@ -83,8 +85,8 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, Problems> {
         let mut problems = raw.problems();
-        if raw.user.is_some() != raw.password_file.is_some() {
-            problems.reject("password_file", "must be set together with `user`");
+        if raw.user.is_some() != (raw.password.is_some() || raw.password_file.is_some()) {
+            problems.reject("user", "must be set together with `password` or `password_file`");
         }
         problems.into_result(Self(raw))
     }
@@ -107,6 +109,6 @@ mod tests {
         };
         let problems = Config::try_from(raw).expect_err("three problems");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["max_pending_total", "max_pings_out", "password_file"]);
+        assert_eq!(keys, ["max_pending_total", "max_pings_out", "user"]);
     }
 }

@@ -32,6 +32,8 @@ mod connection;
 mod ending;
 mod error;
 mod hello;
+pub mod job;
+mod message;
 mod metrics;
 mod outbound;
 pub mod protocol;

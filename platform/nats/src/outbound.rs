@@ -5,8 +5,9 @@
 //! buffer is bounded, and so are the buffers of all connections together, where a connection within its share is safe from
 //! what others let pile up.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -123,6 +124,15 @@ impl Outbound {
     /// Why the connection ends, if somebody else has ended it.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.pending.lock().ending
+    }
+
+    /// Waits until somebody else ends the connection, and returns why.
+    pub(crate) async fn ended(&self) -> Ending {
+        poll_fn(|cx| {
+            self.register(cx.waker());
+            self.ending().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Takes nothing any more, and returns what waits.

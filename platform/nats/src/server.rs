@@ -53,16 +53,7 @@ impl Server {
             Some(files) => Some(ServerTls::public(&files.cert, &files.key)?),
             None => None,
         };
-        let user = match (&config.user, &config.password_file) {
-            (Some(user), Some(path)) => {
-                let password = fs::read_to_string(path).map_err(|source| Error::Password {
-                    path: path.clone(),
-                    source,
-                })?;
-                Some((user.clone(), Secret::new(password.trim().to_owned())))
-            }
-            _ => None,
-        };
+        let user = config.user.clone().zip(password(&config)?);
         let (listener, address) = listen(config.listen.socket()).await?;
         Ok(Self {
             listener,
@@ -151,6 +142,20 @@ impl Server {
     }
 }
 
+/// The password of the user, if there is one.
+fn password(config: &Config) -> Result<Option<Secret<String>>, Error> {
+    let path = match (&config.password, &config.password_file) {
+        (Some(password), _) => return Ok(Some(password.clone())),
+        (None, None) => return Ok(None),
+        (None, Some(path)) => path,
+    };
+    let password = fs::read_to_string(path).map_err(|source| Error::Password {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(Secret::new(password.trim().to_owned())))
+}
+
 /// The beginning of each connection.
 #[derive(Debug, Clone)]
 struct Front {
@@ -172,7 +177,11 @@ impl Front {
     async fn greet(&self, mut connection: weir_net::Connection, client: &Arc<Client>) -> Ending {
         let since = Instant::now();
         let line = self.shared.info.line(client.id, client.address);
-        let said = timeout_at(since + self.times.authentication, connection.write_all(&line)).await;
+        let deadline = since + self.times.authentication;
+        let said = tokio::select! {
+            said = timeout_at(deadline, connection.write_all(&line)) => said,
+            ending = client.outbound.ended() => return ending,
+        };
         if !matches!(said, Ok(Ok(()))) {
             return Ending::Gone;
         }
@@ -184,7 +193,11 @@ impl Front {
                 .await;
         };
         let stream = BufReader::with_capacity(READ_AHEAD, connection);
-        match timeout_at(since + times.authentication, tls.acceptor().accept(stream)).await {
+        let shaken = tokio::select! {
+            shaken = timeout_at(deadline, tls.acceptor().accept(stream)) => shaken,
+            ending = client.outbound.ended() => return ending,
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 Connection::new(stream, place, shared, client, *times, since)
                     .serve()

@@ -3,24 +3,22 @@
 //!
 //! Everything in one read is one batch: whoever got messages of it is woken once, when the batch is over.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
-
-use hashbrown::HashMap;
 
 use crate::client::{Client, Shared, Subscription, Turn};
 use crate::ending::Ending;
 use crate::hello::{Connect, DYNAMIC};
+use crate::message::Message;
 use crate::metrics::Tally;
 use crate::protocol::{Operation, Publish, Refused, Step, parse};
 use crate::subject::{MOST_TOKENS, is_literal, is_valid, tokens};
 use crate::table::Interest;
 
+mod remembered;
 #[cfg(test)]
 mod tests;
 
-/// Subscriptions in the results that a connection keeps; when there are more, it forgets all of them.
-const MOST_REMEMBERED: usize = 32 << 10;
+use remembered::Remembered;
 
 /// The state of one client.
 #[derive(Debug)]
@@ -38,17 +36,6 @@ pub(crate) struct Session {
     tally: Tally,
     /// A message as it is delivered, where the publisher's own bytes are not.
     rewritten: Vec<u8>,
-}
-
-/// The results of look-ups in one generation of the table.
-#[derive(Debug, Default)]
-struct Remembered {
-    generation: u64,
-    by_subject: HashMap<Box<[u8]>, Arc<Interest<Subscription>>, ahash::RandomState>,
-    /// Subscriptions in all results.
-    size: usize,
-    /// The result that was used last, by its subject: a stream of messages to one subject looks nothing up.
-    last: (Vec<u8>, Arc<Interest<Subscription>>),
 }
 
 /// How far the input was read.
@@ -317,91 +304,4 @@ impl Session {
             .outbound
             .push(line.len(), |buffer| buffer.extend_from_slice(line));
     }
-}
-
-impl Remembered {
-    /// Forgets everything that is of another generation.
-    fn are_of(&mut self, generation: u64) {
-        if self.generation != generation {
-            self.forget();
-            self.generation = generation;
-        }
-    }
-
-    fn forget(&mut self) {
-        self.by_subject.clear();
-        self.size = 0;
-        self.last.0.clear();
-    }
-
-    /// Keeps a result, unless it is empty: names that nobody listens to could be any number.
-    fn insert(&mut self, subject: &[u8], interest: &Arc<Interest<Subscription>>) {
-        let size = interest.len();
-        if size == 0 || size > MOST_REMEMBERED {
-            return;
-        }
-        if self.size + size > MOST_REMEMBERED {
-            self.forget();
-        }
-        self.size += size;
-        self.by_subject.insert(subject.into(), Arc::clone(interest));
-    }
-}
-
-/// A message on its way to its subscribers.
-#[derive(Debug)]
-struct Message<'a> {
-    subject: &'a [u8],
-    /// How many bytes of the body are the header.
-    header: usize,
-    /// How many bytes the body has.
-    size: usize,
-    /// What follows the sid.
-    tail: &'a [u8],
-    publish: &'a Publish<'a>,
-    without_header: OnceCell<Vec<u8>>,
-}
-
-impl<'a> Message<'a> {
-    /// The message as it was published. `rewritten` is used where its own bytes cannot be.
-    fn of(publish: &'a Publish<'a>, rewritten: &'a mut Vec<u8>) -> Self {
-        Self {
-            subject: publish.subject,
-            header: publish.header,
-            size: publish.body.len(),
-            tail: publish.tail.unwrap_or_else(|| {
-                rewritten.clear();
-                write_tail(rewritten, publish.reply, publish.header, publish.body);
-                rewritten
-            }),
-            publish,
-            without_header: OnceCell::new(),
-        }
-    }
-
-    /// What follows the sid for a client that takes no headers.
-    fn tail_without_header(&self) -> &[u8] {
-        self.without_header.get_or_init(|| {
-            let Publish {
-                reply, header, body, ..
-            } = *self.publish;
-            let mut tail = Vec::new();
-            write_tail(&mut tail, reply, 0, &body[header..]);
-            tail
-        })
-    }
-}
-
-/// Writes what follows the sid of a message.
-fn write_tail(tail: &mut Vec<u8>, reply: Option<&[u8]>, header: usize, body: &[u8]) {
-    if let Some(reply) = reply {
-        tail.extend_from_slice(reply);
-        tail.push(b' ');
-    }
-    if header > 0 {
-        tail.extend_from_slice(format!("{header} ").as_bytes());
-    }
-    tail.extend_from_slice(format!("{}\r\n", body.len()).as_bytes());
-    tail.extend_from_slice(body);
-    tail.extend_from_slice(b"\r\n");
 }

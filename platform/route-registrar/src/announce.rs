@@ -3,6 +3,7 @@
 mod tcp;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -11,6 +12,9 @@ use weir_nats_client::{NatsClient, RegistryMessage, RouteOptions, subjects};
 use crate::route::{HttpRoute, Kind, Route};
 
 pub(crate) use tcp::TcpAnnouncer;
+
+/// How long sending one message may take.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Registers and unregisters routes.
 #[async_trait]
@@ -69,18 +73,29 @@ impl Announcer {
 #[async_trait]
 impl Announce for Announcer {
     async fn register(&self, route: &Route) -> Result<(), String> {
-        match &route.kind {
-            Kind::Http(http) => self.publish(subjects::REGISTER, route, http).await,
-            Kind::Tcp(tcp) => self.tcp()?.register(route, tcp).await,
-        }
+        in_time(async {
+            match &route.kind {
+                Kind::Http(http) => self.publish(subjects::REGISTER, route, http).await,
+                Kind::Tcp(tcp) => self.tcp()?.register(route, tcp).await,
+            }
+        })
+        .await
     }
 
     async fn unregister(&self, route: &Route) -> Result<(), String> {
-        match &route.kind {
-            Kind::Http(http) => self.publish(subjects::UNREGISTER, route, http).await,
-            Kind::Tcp(tcp) => self.tcp()?.unregister(route, tcp).await,
-        }
+        in_time(async {
+            match &route.kind {
+                Kind::Http(http) => self.publish(subjects::UNREGISTER, route, http).await,
+                Kind::Tcp(tcp) => self.tcp()?.unregister(route, tcp).await,
+            }
+        })
+        .await
     }
+}
+
+async fn in_time(sending: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let late = |_| Err("no answer within 10 s".to_owned());
+    tokio::time::timeout(DEADLINE, sending).await.unwrap_or_else(late)
 }
 
 /// The message of an HTTP route.

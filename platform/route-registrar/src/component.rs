@@ -30,7 +30,7 @@ impl Component for Server {
         help: "Run the route registrar: registers the programs of a machine with the routers while they are healthy",
         server_names: &["route-registrar"],
         ports: &[Port::https("route_registrar", 3462)],
-        needs: &["nats"],
+        needs: &["nats", "routing-api"],
     };
 
     type RawConfig = RawConfig;
@@ -67,11 +67,8 @@ impl Component for Server {
     }
 }
 
-/// The way to the routing API, if it runs.
+/// The way to the routing API.
 fn routing_api(layout: &Layout, identity: &IdentityFiles) -> Result<RawRoutingApi, UnknownPort> {
-    if !layout.runs("routing_api") {
-        return Ok(RawRoutingApi::default());
-    }
     Ok(RawRoutingApi {
         url: layout.endpoint("routing_api")?,
         server_name: layout.peer("routing_api")?.server_name.to_owned(),

@@ -45,6 +45,10 @@ struct Loose {
 
 /// Reads the text of a file.
 pub(crate) fn read(text: &str, defaults: &Defaults) -> Result<Found, YamlError> {
+    if text.trim().is_empty() {
+        // Nobody writes such a file; a full or broken disk leaves one.
+        return Err(YamlError::new("it is empty; `routes: []` is a file without routes"));
+    }
     let mut found = Found::default();
     let loose: Loose = yaml::read(text)?;
     for (index, value) in loose.routes.unwrap_or_default().into_iter().enumerate() {
@@ -100,9 +104,9 @@ mod tests {
         let json = r#"{"routes": [{"name": "7", "uris": ["a.example.com"], "port": 8080, "registration_interval": "20s",
             "tags": {"version": "2", "on": "true"}, "health_check": {"name": "h", "script_path": "/bin/check", "timeout": "1s"}}]}"#;
         assert_eq!(read(json, &defaults()).unwrap().routes, found.routes);
-        assert!(read("", &defaults()).unwrap().routes.is_empty());
+        assert!(read("routes: []\n", &defaults()).unwrap().routes.is_empty());
         assert!(read("routes:\n", &defaults()).unwrap().routes.is_empty());
-        assert!(read("routes: [", &defaults()).is_err());
+        assert!(read("routes: [", &defaults()).is_err() && read("\n", &defaults()).is_err());
     }
 
     /// One bad route does not take the others along, and an unknown key does not take its route along.

@@ -59,6 +59,11 @@ impl Keeping {
         Self { state, trigger, task }
     }
 
+    /// Asks the task to end.
+    pub(crate) fn ask_to_stop(&self) {
+        self.trigger.fire();
+    }
+
     /// Ends the task. Once this returns, the task sends nothing any more.
     pub(crate) async fn stop(self) {
         self.trigger.fire();
@@ -103,8 +108,9 @@ impl Keeper {
                     self.set(RouteState::Registered, None, sent);
                 }
                 Err(reason) if unregistrations < self.shared.unregistration_limit => {
-                    unregistrations += 1;
                     let sent = self.shared.announce.unregister(&self.route).await;
+                    // What was not sent does not count: a router would keep the route.
+                    unregistrations += u32::from(sent.is_ok());
                     self.set(RouteState::Unhealthy, Some(reason), sent);
                 }
                 Err(reason) => self.set(RouteState::Unhealthy, Some(reason), Ok(())),

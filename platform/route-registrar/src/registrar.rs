@@ -6,13 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use weir_service::{Shutdown, Tasks};
 
+use crate::announce::Announce;
 use crate::keeping::{Keeping, Shared, State};
 use crate::route::{Kind, Registration, Route};
 use crate::status::{FileStatus, RouteStatus, Status};
+
+/// When an unregistration that could not be sent is sent again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Messages that are under way at a time, of routes that go.
+const AT_A_TIME: usize = 32;
 
 /// How long a registrar that stops tries to unregister its routes.
 const LAST_MESSAGES: Duration = Duration::from_secs(10);
@@ -46,6 +54,8 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Registrar {
     kept: HashMap<Arc<Route>, Keeping>,
+    /// Routes that are gone, and could not be unregistered yet.
+    owed: Vec<Route>,
     shared: Shared,
     shown: Shown,
     tasks: Tasks,
@@ -56,6 +66,7 @@ impl Registrar {
     pub(crate) fn new(shared: Shared, tasks: &Tasks) -> Self {
         Self {
             kept: HashMap::new(),
+            owed: Vec::new(),
             shared,
             shown: Shown::default(),
             tasks: tasks.clone(),
@@ -72,13 +83,15 @@ impl Registrar {
         loop {
             let now = wanted.borrow_and_update().clone();
             self.apply(now).await;
-            // The channel ends with its sender, which is asked to stop as well.
-            match shutdown.unless_requested(wanted.changed()).await {
-                Some(Ok(())) => {}
-                Some(Err(_)) => shutdown.requested().await,
-                None => {}
-            }
-            if shutdown.is_requested() {
+            let changed = async {
+                tokio::select! {
+                    // Without files nothing is sent, and the channel has ended.
+                    Ok(()) = wanted.changed() => {}
+                    () = tokio::time::sleep(AGAIN), if !self.owed.is_empty() => {}
+                    else => std::future::pending().await,
+                }
+            };
+            if shutdown.unless_requested(changed).await.is_none() {
                 break;
             }
         }
@@ -98,19 +111,23 @@ impl Registrar {
             .filter(|route| !routes.contains(route))
             .cloned()
             .collect();
-        for route in &gone {
-            if let Some(keeping) = self.kept.remove(route) {
-                keeping.stop().await;
-            }
+        let ended: Vec<Keeping> = gone.iter().filter_map(|route| self.kept.remove(route)).collect();
+        ended.iter().for_each(Keeping::ask_to_stop);
+        for keeping in ended {
+            keeping.stop().await;
         }
         // A route that another one replaces stays registered: the routers know no moment without it.
         let covered: HashSet<Registration> = routes.iter().flat_map(|route| route.registrations()).collect();
-        for part in gone.iter().filter_map(|route| route.without(&covered)) {
-            match self.shared.announce.unregister(&part).await {
-                Ok(()) => tracing::info!(route = part.name, "route is unregistered"),
-                Err(error) => tracing::warn!(route = part.name, error, "route could not be unregistered"),
-            }
-        }
+        let owed = std::mem::take(&mut self.owed);
+        let parts = owed.iter().chain(gone.iter().map(Arc::as_ref));
+        let parts: Vec<Route> = parts.filter_map(|route| route.without(&covered)).collect();
+        let announce = &self.shared.announce;
+        self.owed = futures::stream::iter(parts)
+            .map(|part| unregister(announce, part))
+            .buffer_unordered(AT_A_TIME)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
         let mut rows = Vec::with_capacity(wanted.routes.len());
         for (route, file) in wanted.routes {
             let (shared, tasks) = (&self.shared, &self.tasks);
@@ -125,6 +142,26 @@ impl Registrar {
             rows,
             files: wanted.files,
         };
+    }
+}
+
+/// Unregisters a route that is gone; gives it back if the message could not be sent.
+async fn unregister(announce: &Arc<dyn Announce>, route: Route) -> Option<Route> {
+    match announce.unregister(&route).await {
+        Ok(()) => {
+            tracing::info!(route = route.name, "route is unregistered");
+            None
+        }
+        Err(error) => {
+            weir_service::limited!(
+                warn,
+                AGAIN,
+                route = route.name,
+                error,
+                "route could not be unregistered"
+            );
+            Some(route)
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_nats_client::{NatsClient, subjects};
@@ -20,6 +22,12 @@ use crate::keeping::Shared;
 use crate::registrar::{Registrar, Shown, Wanted};
 use crate::route::Route;
 use crate::{Config, Error};
+
+/// How long the first registrations wait for a connection to NATS.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// The time between two occasions at which all routes are registered out of their turn.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A registrar that listens.
 #[derive(Debug)]
@@ -98,6 +106,12 @@ impl Server {
         tasks.spawn("serve state", async move {
             serve_http_within(limits, listener, &tls, router, serving, &served).await;
         });
+        if let Some(nats) = &nats {
+            let mut state = nats.state();
+            let connected = tokio::time::timeout(FIRST, state.wait_for(|state| state.is_connected()));
+            // Whether or not it came: without it, routes are shown as failed, and told later.
+            drop(shutdown.unless_requested(connected).await);
+        }
         let wanted = wanted(config, &context);
         registrar.run(wanted, shutdown).await;
         if let Some(nats) = nats {
@@ -130,7 +144,10 @@ fn wake_by(nats: NatsClient, shutdown: &Shutdown, tasks: &Tasks) -> watch::Recei
                     },
                     else => return,
                 }
+                // Many routers may start together, and each time every program is asked.
+                while routers.next().now_or_never().flatten().is_some() {}
                 sender.send_modify(|times| *times += 1);
+                tokio::time::sleep(PAUSE).await;
             }
         };
         shutdown.unless_requested(waking).await;

@@ -26,7 +26,10 @@ impl Component for Server {
         Ok(RawConfig {
             listen: layout.address("routing_api")?.into(),
             identity,
-            database: Secret::new(format!("sqlite://{}", layout.file("routing-api.db").display())),
+            database: Secret::new(format!(
+                "sqlite://{}",
+                layout.file("routing-api").join("routing-api.db").display()
+            )),
             token_file: layout.operator_token.clone(),
             uaa: layout.uaa("doppler")?,
             ..RawConfig::default()

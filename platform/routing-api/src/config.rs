@@ -15,6 +15,9 @@ use weir_tls::IdentityFiles;
 /// What tokens of the routing API are meant for, beside what `uaa.audiences` says.
 const AUDIENCE: &str = "routing";
 
+/// The name of the group that a deployment has from its first start.
+const DEFAULT_GROUP: &str = "default-tcp";
+
 /// The configuration as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +27,10 @@ pub struct RawConfig {
     pub listen: ListenAddr,
     /// The certificate that clients are shown, and the CA of theirs.
     pub identity: IdentityFiles,
+    /// Where to serve the same without TLS, as the original does with `http_enabled`; absent: nowhere.
+    pub plain: Option<ListenAddr>,
+    /// Where a backup locks router groups, by HTTP without tokens: a loopback address; absent: nowhere.
+    pub admin: Option<ListenAddr>,
     /// Where routes and router groups are kept: `sqlite:///path`, `postgres://user:password@host/name` or
     /// `mysql://user:password@host/name`.
     #[setting(default = "sqlite://routing-api.db")]
@@ -33,11 +40,17 @@ pub struct RawConfig {
     pub token_file: PathBuf,
     /// The UAA whose tokens are taken. `routing` is always among the audiences.
     pub uaa: RawUaa,
+    /// Takes every request, whatever its token: only for closed networks.
+    pub disable_access_control: bool,
+    /// The HTTP route to `plain` that the routing API registers itself.
+    pub own_route: RawOwnRoute,
     /// The longest time to live of a route, and that of a route that says none.
     #[setting(default = "120s", min = "1s", max = "24h")]
     pub max_ttl: Duration,
-    /// The router groups that are made if there is none, by name.
-    #[setting(default = default_groups())]
+    /// The external ports of the router group `default-tcp`, which is made if there is no group; empty: it is not made.
+    #[setting(default = "1024-1033")]
+    pub default_tcp_ports: String,
+    /// Further router groups that are made if there is none, by name.
     pub router_groups: BTreeMap<String, RawRouterGroup>,
     /// Ports that no router group may have, because components of the system listen there.
     pub reserved_system_component_ports: Vec<u16>,
@@ -45,6 +58,18 @@ pub struct RawConfig {
     pub lock: RawLock,
     /// Bounds of what clients may use.
     pub limits: RawLimits,
+}
+
+/// The route to the routing API itself as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawOwnRoute {
+    /// The host with its path, such as `api.example.com/routing`; empty: none is registered.
+    pub route: String,
+    /// The address at which routers reach `plain`.
+    pub ip: String,
+    /// The source id of the log lines of its requests.
+    pub log_guid: String,
 }
 
 /// A router group as it is written.
@@ -120,15 +145,6 @@ impl Config {
     }
 }
 
-/// The group that a deployment has from its first start, with the ports of the contract.
-fn default_groups() -> BTreeMap<String, RawRouterGroup> {
-    let tcp = RawRouterGroup {
-        r#type: "tcp".to_owned(),
-        reservable_ports: "1024-1033".to_owned(),
-    };
-    BTreeMap::from([("default-tcp".to_owned(), tcp)])
-}
-
 impl TryFrom<RawConfig> for Config {
     type Error = Problems;
 
@@ -146,7 +162,16 @@ impl TryFrom<RawConfig> for Config {
         });
         problems.nest("uaa", of_uaa);
         let mut router_groups = Vec::new();
-        for (name, group) in &raw.router_groups {
+        let mut written = raw.router_groups.clone();
+        if !raw.default_tcp_ports.is_empty() {
+            written
+                .entry(DEFAULT_GROUP.to_owned())
+                .or_insert_with(|| RawRouterGroup {
+                    reservable_ports: raw.default_tcp_ports.clone(),
+                    ..RawRouterGroup::default()
+                });
+        }
+        for (name, group) in &written {
             let group = RouterGroup {
                 guid: String::new(),
                 name: name.clone(),
@@ -162,6 +187,20 @@ impl TryFrom<RawConfig> for Config {
                 router_groups.push(group);
             }
         }
+        let is_local = raw.admin.is_none_or(|admin| admin.socket().ip().is_loopback());
+        problems.require(
+            is_local,
+            "admin",
+            raw.admin.map(|admin| admin.to_string()).unwrap_or_default(),
+            "a loopback address",
+        );
+        let has_backend = raw.own_route.route.is_empty() || (raw.plain.is_some() && !raw.own_route.ip.is_empty());
+        problems.require(
+            has_backend,
+            "own_route.route",
+            &raw.own_route.route,
+            "empty, unless `plain` and `own_route.ip` say where its backend is",
+        );
         let limits = RawPortLimits {
             connections: raw.limits.connections,
             connections_per_address: raw.limits.connections_per_address,
@@ -198,7 +237,10 @@ mod tests {
     #[test]
     fn defaults_and_problems() {
         let config = Config::try_from(RawConfig::default()).unwrap();
-        assert_eq!(config.router_groups[0].name, "default-tcp");
+        assert_eq!(
+            (config.router_groups.len(), &*config.router_groups[0].name),
+            (1, "default-tcp")
+        );
         assert_eq!(config.router_groups[0].reservable_ports.0, "1024-1033");
         assert_eq!(config.max_ttl(), 120);
         let overlapping = RawRouterGroup {
@@ -207,6 +249,11 @@ mod tests {
         };
         let raw = RawConfig {
             database: Secret::new("oracle://me:hunter2@host/x".to_owned()),
+            admin: Some("0.0.0.0:1".parse().unwrap()),
+            own_route: RawOwnRoute {
+                route: "api.example.com/routing".to_owned(),
+                ..RawOwnRoute::default()
+            },
             max_ttl: Duration::from_millis(1),
             router_groups: BTreeMap::from([("a".to_owned(), overlapping)]),
             uaa: RawUaa {
@@ -218,12 +265,37 @@ mod tests {
         };
         let problems = Config::try_from(raw).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["max_ttl", "database", "uaa.url", "router_groups.a"]);
+        assert_eq!(
+            keys,
+            [
+                "max_ttl",
+                "database",
+                "uaa.url",
+                "router_groups.a",
+                "admin",
+                "own_route.route"
+            ]
+        );
         assert!(!problems.to_string().contains("hunter2"));
         assert!(
             problems
                 .to_string()
                 .contains("Overlapping values: [2000-3000] and 2500")
         );
+        let none = RawConfig {
+            default_tcp_ports: String::new(),
+            ..RawConfig::default()
+        };
+        assert_eq!(Config::try_from(none).unwrap().router_groups, []);
+    }
+
+    /// The example that the program prints loads, and is the defaults.
+    #[test]
+    fn the_example_is_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("routing-api.toml");
+        std::fs::write(&file, weir_config::example::<RawConfig>().unwrap()).unwrap();
+        let loaded: RawConfig = weir_config::load("routing-api", Some(&file), [], &[]).unwrap();
+        assert_eq!(format!("{loaded:?}"), format!("{:?}", RawConfig::default()));
     }
 }

@@ -12,6 +12,7 @@
 //! - `routes` changes the tables and announces what changed: one request is one transaction, and events leave in the order
 //!   of the commits.
 //! - `hub` has the subscriptions. One that does not keep up with 1,024 events is ended, and its client connects again.
+//! - `job` reads the job file of the original.
 //! - `leader` lets one of several instances serve: a lease in the database. The others do not listen.
 //!
 //! Limits: bodies of 16 MiB, 2,048 bytes for a text of a route, 512 subscriptions.
@@ -30,13 +31,16 @@ mod config;
 mod error;
 mod http;
 mod hub;
+pub mod job;
 mod leader;
 mod metrics;
+mod own_route;
+mod ports;
 mod routes;
 mod server;
 mod store;
 mod validate;
 
-pub use config::{Config, RawConfig, RawLimits, RawLock, RawRouterGroup};
+pub use config::{Config, RawConfig, RawLimits, RawLock, RawOwnRoute, RawRouterGroup};
 pub use error::Error;
 pub use server::Server;

@@ -4,23 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use weir_auth::{Authorizer, Gate, Quota, Verifier};
 use weir_db::{Database, DbError};
 use weir_error::chain;
-use weir_net::{listen, serve_http_within};
 use weir_routing_api_client::models::{Route, TcpRoute};
 use weir_service::{Context, Shutdown};
 use weir_tls::ServerTls;
 
-use crate::http::{App, GroupLocks, Inner, router};
+use crate::http::{App, GroupLocks, Inner};
 use crate::leader::{Leader, Lease};
 use crate::metrics::Metrics;
+use crate::ports::Ports;
 use crate::routes::Routes;
 use crate::store::{self, Groups, new_guid};
-use crate::{Config, Error};
+use crate::{Config, Error, own_route};
 
 /// How often routes whose time is over are removed.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -28,8 +27,8 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// A routing API that listens, or waits for its turn.
 #[derive(Debug)]
 pub struct Server {
-    /// The port; `None` while another instance serves.
-    listener: Option<TcpListener>,
+    /// The ports; `None` while another instance serves.
+    ports: Option<Ports>,
     address: SocketAddr,
     tls: ServerTls,
     instance: Instance,
@@ -41,7 +40,7 @@ struct Instance {
     config: Config,
     context: Context,
     db: Database,
-    authorizer: Arc<dyn Authorizer>,
+    authorizer: Option<Arc<dyn Authorizer>>,
     leader: Arc<dyn Leader>,
     http: Routes<Route>,
     tcp: Routes<TcpRoute>,
@@ -55,6 +54,10 @@ impl Server {
     /// # Errors
     /// When a certificate, the database, UAA's CA or the port cannot be used.
     pub async fn bind(config: Config, context: Context) -> Result<Self, Error> {
+        if config.disable_access_control {
+            tracing::warn!("every request is taken, whatever its token");
+            return Self::open(config, context, None, None).await;
+        }
         let gate = Gate::open(&config.token_file, config.uaa.as_ref(), &config.identity, &context)?;
         let verifier = gate.verifier().cloned();
         Self::with_authorizer(config, context, gate, verifier.as_ref()).await
@@ -69,6 +72,15 @@ impl Server {
         config: Config,
         context: Context,
         authorizer: Arc<dyn Authorizer>,
+        verifier: Option<&Arc<Verifier>>,
+    ) -> Result<Self, Error> {
+        Self::open(config, context, Some(authorizer), verifier).await
+    }
+
+    async fn open(
+        config: Config,
+        context: Context,
+        authorizer: Option<Arc<dyn Authorizer>>,
         verifier: Option<&Arc<Verifier>>,
     ) -> Result<Self, Error> {
         let tls = ServerTls::mutual(&config.identity)?;
@@ -95,7 +107,7 @@ impl Server {
             .metrics
             .register(&instance.context.meter(), http, tcp, verifier);
         let mut server = Self {
-            listener: None,
+            ports: None,
             address: instance.config.listen.socket(),
             tls,
             instance,
@@ -117,14 +129,32 @@ impl Server {
     /// Whether it serves, and does not wait for another instance.
     #[must_use]
     pub const fn is_active(&self) -> bool {
-        self.listener.is_some()
+        self.ports.is_some()
     }
 
     async fn listen(&mut self) -> Result<(), Error> {
         self.instance.seed().await?;
-        let (listener, address) = listen(self.address).await?;
-        (self.listener, self.address) = (Some(listener), address);
+        let ports = Ports::open(&self.instance.config, self.address).await?;
+        self.address = ports.address;
+        self.ports = Some(ports);
         Ok(())
+    }
+
+    /// Waits until it is this instance's turn, and opens the ports; returns whether it is, and not shutdown that was requested.
+    ///
+    /// # Errors
+    /// When the ports or the database cannot be used when the turn comes.
+    pub async fn wait_for_turn(&mut self) -> Result<bool, Error> {
+        if self.ports.is_some() {
+            return Ok(true);
+        }
+        let shutdown = self.instance.context.shutdown.clone();
+        if shutdown.unless_requested(self.instance.wait_for_turn()).await.is_none() {
+            return Ok(false);
+        }
+        tracing::info!("this instance has the lock and serves");
+        self.listen().await?;
+        Ok(true)
     }
 
     /// Serves whenever it is this instance's turn, until shutdown is requested.
@@ -134,16 +164,11 @@ impl Server {
     pub async fn run(mut self) -> Result<(), Error> {
         let shutdown = self.instance.context.shutdown.clone();
         while !shutdown.is_requested() {
-            if self.listener.is_none() {
-                let turn = shutdown.unless_requested(self.instance.wait_for_turn()).await;
-                if turn.is_none() {
-                    break;
-                }
-                tracing::info!("this instance has the lock and serves");
-                self.listen().await?;
+            if !self.wait_for_turn().await? {
+                break;
             }
-            if let Some(listener) = self.listener.take() {
-                self.instance.serve(listener, &self.tls).await;
+            if let Some(ports) = self.ports.take() {
+                self.instance.serve(ports, &self.tls).await;
             }
         }
         self.instance.leader.give_up().await;
@@ -182,10 +207,10 @@ impl Instance {
 
     /// Serves one turn: until the lock is lost or shutdown is requested, and then until another instance has the lock, if that
     /// is waited for.
-    async fn serve(&self, listener: TcpListener, tls: &ServerTls) {
+    async fn serve(&self, ports: Ports, tls: &ServerTls) {
         let (end, until) = Shutdown::new();
         let app = App(Arc::new(Inner {
-            authorizer: Arc::clone(&self.authorizer),
+            authorizer: self.authorizer.clone(),
             db: self.db.clone(),
             http: self.http.clone(),
             tcp: self.tcp.clone(),
@@ -198,14 +223,8 @@ impl Instance {
             clock: self.context.clock.clone(),
             shutdown: until.clone(),
         }));
-        let serving = serve_http_within(
-            self.config.port,
-            listener,
-            tls,
-            router(app),
-            until.clone(),
-            &self.context.tasks,
-        );
+        let own_route = own_route::of(&self.config, ports.plain_port);
+        let serving = ports.serve(&app, tls, self.config.port, &until, &self.context.tasks);
         let turn = async {
             tokio::select! {
                 () = self.leader.lost() => {
@@ -216,7 +235,17 @@ impl Instance {
             end.fire();
         };
         let sweeping = until.unless_requested(self.sweep());
-        tokio::join!(serving, turn, sweeping);
+        let registering = until.unless_requested(async {
+            if let Some(route) = &own_route {
+                own_route::keep(&self.http, route).await;
+            }
+        });
+        tokio::join!(serving, turn, sweeping, registering);
+        if let Some(route) = &own_route
+            && let Err(error) = own_route::remove(&self.http, route).await
+        {
+            tracing::warn!(error = chain(&error), "own route cannot be removed");
+        }
     }
 
     async fn hand_over(&self) {

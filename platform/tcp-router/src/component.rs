@@ -6,7 +6,7 @@ use weir_flow::LogContext;
 use weir_routing_api_client::RawRoutingApi;
 use weir_tls::IdentityFiles;
 
-use crate::config::{RawBackendTls, RawTimeouts};
+use crate::config::{RawBackendTls, RawTelemetry, RawTimeouts};
 use crate::{Config, Error, RawConfig, Server};
 
 impl Component for Server {
@@ -15,7 +15,7 @@ impl Component for Server {
         group: "routing",
         help: "Run the TCP router: carries connections of external ports to the backends of their routes",
         server_names: &["tcp-router", "tcp-router.service.cf.internal"],
-        ports: &[Port::http("tcp_router", 8086)],
+        ports: &[Port::http("tcp_router", 8091)],
         needs: &["routing-api", "forwarder-agent"],
     };
 
@@ -38,6 +38,11 @@ impl Component for Server {
                 uaa_ca: uaa.ca,
                 client_id: uaa.client_id,
                 client_secret_file: uaa.client_secret_file,
+            },
+            telemetry: RawTelemetry {
+                agent: Some(layout.address("agent")?.into()),
+                identity: identity.clone(),
+                ..RawTelemetry::default()
             },
             backend_tls: RawBackendTls {
                 ca: identity.ca,

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use weir_config::{Duration, ListenAddr, Problems, Setting, Shape};
+use weir_config::{Duration, ListenAddr, PeerAddr, Problems, Setting, Shape};
 use weir_net::ProxyVersion;
 use weir_routing_api_client::{RawRoutingApi, RoutingApiSettings};
 use weir_tls::IdentityFiles;
@@ -15,7 +15,7 @@ use weir_tls::IdentityFiles;
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Where `GET /health` is answered over HTTP: 200, or 503 while the router has no routes yet or is about to stop.
-    #[setting(default = "127.0.0.1:8086")]
+    #[setting(default = "127.0.0.1:8091")]
     pub health: ListenAddr,
     /// The IP address on which external ports are opened; `0.0.0.0`: all interfaces.
     #[setting(default = "0.0.0.0", allowed("an IP address", |host| host.parse::<IpAddr>().is_ok()))]
@@ -28,6 +28,8 @@ pub struct RawConfig {
     pub reserved_ports: Vec<u16>,
     /// The routing API whose routes are served.
     pub routing_api: RawRoutingApi,
+    /// Where connections are told.
+    pub telemetry: RawTelemetry,
     /// TLS towards backends.
     pub backend_tls: RawBackendTls,
     /// The PROXY protocol.
@@ -38,6 +40,22 @@ pub struct RawConfig {
     pub timeouts: RawTimeouts,
     /// How old routes may be.
     pub routes: RawRoutes,
+}
+
+/// Telemetry as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTelemetry {
+    /// The agent on this machine that is sent a timer for each connection, `host:port`; without it none is sent.
+    pub agent: Option<PeerAddr>,
+    /// The name that the agent's certificate must carry.
+    #[setting(default = "metron", allowed("the name in the agent's certificate", |name| !name.is_empty()))]
+    pub agent_name: String,
+    /// The certificate that the agent is shown, and the CA that its own must come from.
+    pub identity: IdentityFiles,
+    /// The index of this router among all: the instance id of its timers.
+    #[setting(default = "0")]
+    pub index: String,
 }
 
 /// TLS towards backends as it is written.
@@ -141,8 +159,8 @@ pub struct RawLimits {
     #[setting(max = self.connections)]
     pub connections_per_address: usize,
     /// Most pipes that large streams are moved through without being copied; a pipe takes two file descriptors and holds up to
-    /// 1 MiB.
-    #[setting(default = 64, max = 10_000)]
+    /// 256 KiB. A stream that finds no pipe is copied.
+    #[setting(default = 128, max = 10_000)]
     pub pipes: usize,
 }
 

@@ -40,7 +40,8 @@ mod stats;
 mod table;
 
 pub use config::{
-    AcceptProxy, Config, RawBackendTls, RawConfig, RawLimits, RawProxyProtocol, RawRoutes, RawTimeouts, SendProxy,
+    AcceptProxy, Config, RawBackendTls, RawConfig, RawLimits, RawProxyProtocol, RawRoutes, RawTelemetry, RawTimeouts,
+    SendProxy,
 };
 pub use error::Error;
 pub use server::Server;

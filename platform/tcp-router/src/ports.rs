@@ -4,13 +4,13 @@
 //! chose their backend before. A port that cannot be opened is tried again with each synchronisation.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use thiserror::Error;
 use weir_error::chain;
-use weir_net::{Connections, PortLimits, SharedPlaces, listen};
+use weir_net::{Connections, PortLimits, ServerError, SharedPlaces, listen};
 use weir_service::{Shutdown, Tasks, Trigger};
 
 use crate::router::Router;
@@ -52,6 +52,17 @@ struct Open {
     close: Trigger,
 }
 
+/// Why an external port is not open.
+#[derive(Debug, Error)]
+enum OpenError {
+    /// It is in the list of reserved ports.
+    #[error("port is reserved for other parts of the platform")]
+    Reserved,
+    /// The system does not give it.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
 impl Ports {
     /// No port is open; those in `reserved` never will be.
     pub(crate) fn new(
@@ -91,7 +102,7 @@ impl Ports {
                     tracing::info!(port = number, "external port is open");
                     self.open.insert(number, open);
                 }
-                Err(error) => tracing::error!(port = number, error = %chain(&*error), "external port cannot be opened"),
+                Err(error) => tracing::error!(port = number, error = %chain(&error), "external port cannot be opened"),
             }
         }
     }
@@ -101,13 +112,9 @@ impl Ports {
         self.open.drain().for_each(|(_, open)| open.close.fire());
     }
 
-    async fn open(
-        &self,
-        number: u16,
-        routes: Arc<PortRoutes>,
-    ) -> Result<Open, Box<dyn std::error::Error + Send + Sync>> {
+    async fn open(&self, number: u16, routes: Arc<PortRoutes>) -> Result<Open, OpenError> {
         if self.reserved.contains(&number) {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is reserved for the platform").into());
+            return Err(OpenError::Reserved);
         }
         let (listener, _) = listen(SocketAddr::new(self.host, number)).await?;
         let (close, closed) = Shutdown::new();

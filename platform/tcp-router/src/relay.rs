@@ -38,15 +38,13 @@ impl Side for TcpStream {
     }
 }
 
-/// What was carried, and why it ended.
-#[derive(Debug)]
+/// What was carried by now.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Carried {
     /// Bytes from the client to the backend.
     pub(crate) received: u64,
     /// Bytes from the backend to the client.
     pub(crate) sent: u64,
-    /// Why the connection ended.
-    pub(crate) end: End,
 }
 
 /// Why a connection ended.
@@ -67,44 +65,42 @@ pub(crate) enum End {
 }
 
 /// Carries bytes between `client` and `backend`, until both have ended, one fails, or nothing was carried for `idle`. The
-/// `opening` was read from the client before.
+/// `opening` was read from the client before. `carried` is right at any time, also when the future is dropped.
 pub(crate) async fn relay<C: Side, B: Side>(
     client: &mut C,
     backend: &mut B,
     opening: BytesMut,
     pipes: &Pipes,
     idle: Duration,
-) -> Carried {
+    carried: &mut Carried,
+) -> End {
     let (mut up, mut down) = (Direction::beginning_with(opening), Direction::default());
     let mut quiet = Quiet::new(idle);
     let mut timer = pin!(tokio::time::sleep(idle));
-    let end = poll_fn(|cx| {
-        let before = up.carried() + down.carried();
-        let upward = up.poll(cx, client, backend, pipes).map_err(|fault| match fault {
-            Fault::Source(error) => End::Client(error),
-            Fault::Destination(error) => End::Backend(error),
-        });
-        let downward = down.poll(cx, backend, client, pipes).map_err(|fault| match fault {
-            Fault::Source(error) => End::Backend(error),
-            Fault::Destination(error) => End::Client(error),
-        });
+    poll_fn(|cx| {
+        let upward = up
+            .poll(cx, client, backend, pipes, down.is_closed())
+            .map_err(|fault| match fault {
+                Fault::Source(error) => End::Client(error),
+                Fault::Destination(error) => End::Backend(error),
+            });
+        let downward = down
+            .poll(cx, backend, client, pipes, up.is_closed())
+            .map_err(|fault| match fault {
+                Fault::Source(error) => End::Backend(error),
+                Fault::Destination(error) => End::Client(error),
+            });
+        if (up.carried(), down.carried()) != (carried.received, carried.sent) {
+            (carried.received, carried.sent) = (up.carried(), down.carried());
+            quiet.carried();
+        }
         match (upward, downward) {
             (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => Poll::Ready(end),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Finished),
-            _ => {
-                if up.carried() + down.carried() != before {
-                    quiet.carried();
-                }
-                quiet.poll(cx, timer.as_mut()).map(|()| End::Idle)
-            }
+            _ => quiet.poll(cx, timer.as_mut()).map(|()| End::Idle),
         }
     })
-    .await;
-    Carried {
-        received: up.carried(),
-        sent: down.carried(),
-        end,
-    }
+    .await
 }
 
 /// Notices that nothing was carried for a while. Its timer is not moved with each piece, only when it fires.

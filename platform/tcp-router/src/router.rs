@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_net::ProxyVersion;
+use weir_service::Clock;
 use weir_tls::ClientTls;
 
 use crate::config::AcceptProxy;
@@ -27,6 +28,10 @@ pub(crate) struct Router {
     pub(crate) sessions: Sessions,
     /// What the metrics tell.
     pub(crate) stats: Stats,
+    /// Where connections are told, if anywhere.
+    pub(crate) telemetry: Option<weir_applog::Connections>,
+    /// What time it is.
+    pub(crate) clock: Clock,
 }
 
 /// How long things may take.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tower::service_fn;
+use weir_config::PeerAddr;
 use weir_flow::LogContext;
-use weir_net::{PortLimits, SharedPlaces, listen, serve_plain_http};
+use weir_net::{PortLimits, SharedPlaces, Target, listen, serve_plain_http};
 use weir_routing_api_client::RoutingApi;
 use weir_service::{Health, Shutdown};
 use weir_tls::ClientTls;
 
-use crate::config::RawBackendTls;
+use crate::config::{RawBackendTls, RawTelemetry};
 use crate::ports::Ports;
 use crate::relay::Pipes;
 use crate::router::{Router, Times};
@@ -31,6 +32,7 @@ pub struct Server {
     address: SocketAddr,
     tls: Option<ClientTls>,
     api: Option<RoutingApi>,
+    agent: Option<Target>,
     config: Config,
     context: LogContext,
 }
@@ -42,6 +44,7 @@ impl Server {
     /// When a file cannot be used or the port cannot be had.
     pub async fn bind(config: Config, context: LogContext) -> Result<Self, Error> {
         let tls = backend_tls(&config.backend_tls)?;
+        let agent = agent(&config.telemetry)?;
         let api = config.api.as_ref().map(RoutingApi::new).transpose()?;
         let (listener, address) = listen(config.health.socket()).await?;
         Ok(Self {
@@ -49,6 +52,7 @@ impl Server {
             address,
             tls,
             api,
+            agent,
             config,
             context,
         })
@@ -70,6 +74,7 @@ impl Server {
             listener,
             tls,
             api,
+            agent,
             config,
             context,
             ..
@@ -85,7 +90,12 @@ impl Server {
             expected: config.proxy_protocol.accept,
             announced: config.proxy_protocol.send.version(),
             sessions: Sessions::default(),
-            stats: Stats::new(context.meter()),
+            stats: Stats::new(&context.meter()),
+            telemetry: agent.map(|agent| {
+                let index = config.telemetry.index.clone();
+                weir_applog::Connections::start(index, &agent, &context)
+            }),
+            clock: context.clock.clone(),
         });
         let part = context.health.part("routes");
         let (stop_answering, answers) = Shutdown::new();
@@ -100,7 +110,7 @@ impl Server {
         );
         let (stop, stopped) = Shutdown::new();
         let following = api.map(|api| {
-            let mut source = Source::new(api, &config, ports, context.clock.clone(), part.clone());
+            let mut source = Source::new(api, &config, ports, &context, part.clone());
             context.tasks.spawn("routes", async move {
                 stopped.unless_requested(Box::pin(source.follow())).await;
                 source.close();
@@ -125,6 +135,9 @@ impl Server {
             tracing::warn!(count, "connections are cut at the drain deadline");
             router.sessions.all_ended().await;
         }
+        if let Some(telemetry) = &router.telemetry {
+            telemetry.finish().await;
+        }
         stop_answering.fire();
         Ok(())
     }
@@ -138,6 +151,17 @@ fn backend_tls(raw: &RawBackendTls) -> Result<Option<ClientTls>, Error> {
     };
     // What clients and backends agree on is theirs.
     Ok(Some(tls.with_alpn(&[])))
+}
+
+fn agent(raw: &RawTelemetry) -> Result<Option<Target>, Error> {
+    let target = |agent: &PeerAddr| {
+        Ok(Target {
+            address: agent.to_string(),
+            server_name: raw.agent_name.clone(),
+            tls: ClientTls::mutual(&raw.identity)?,
+        })
+    };
+    raw.agent.as_ref().map(target).transpose()
 }
 
 fn answer_health(listener: TcpListener, health: Health, shutdown: Shutdown, context: &LogContext) {

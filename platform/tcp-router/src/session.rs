@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use weir_applog::ConnectionRecord;
 use weir_net::{Connection, ProxiedAddresses, ProxyHeader};
 
 use crate::backend::{self, Connected};
@@ -28,12 +29,12 @@ use crate::routes::{Backend, Backends};
 /// Most bytes that are read before a backend is chosen: as much as a client hello may have in one record of TLS.
 const OPENING: usize = 16 * 1024 + 5;
 
-/// Why a connection was not carried.
+/// Why a connection was not carried to its end.
 #[derive(Debug, Error)]
-enum Refused {
-    /// The client went, or said nothing that was required in time.
+enum Broken {
+    /// The client went before a backend was chosen.
     #[error("client ended the connection, or did not begin in time")]
-    Client,
+    ClientGone,
     /// The client did not begin with a PROXY header.
     #[error("client does not begin with a PROXY header")]
     NoProxyHeader,
@@ -41,23 +42,79 @@ enum Refused {
     #[error("no route is for the name of the client's hello")]
     NoRoute,
     /// No backend answers.
-    #[error("no backend of `{0}` answers")]
-    NoBackend(Box<str>),
+    #[error("no backend answers")]
+    NoBackend,
+    /// It ended otherwise than by both sides.
+    #[error("{0}")]
+    End(End),
+    /// The router stops.
+    #[error("router stops")]
+    Cut,
+}
+
+impl Broken {
+    /// The word in the connection's timer.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::NoProxyHeader => "no_proxy_header",
+            Self::NoRoute => "no_route",
+            Self::NoBackend => "no_backend",
+            Self::End(End::Client(_)) => "client_failed",
+            Self::End(End::Backend(_)) => "backend_failed",
+            Self::End(End::Idle) => "idle",
+            Self::End(End::Finished) => "",
+            Self::Cut => "router_stops",
+        }
+    }
+}
+
+/// What is told of a connection when it has ended.
+#[derive(Debug, Default)]
+struct Story {
+    backends: Option<Arc<Backends>>,
+    backend: Option<Backend>,
+    connect: Option<Duration>,
+    failed_attempts: u32,
+    carried: Carried,
 }
 
 /// Carries a connection until it ends or the router cuts it.
 pub(crate) async fn serve(connection: Connection, port: Arc<ExternalPort>, router: Arc<Router>) {
     let (_session, cut) = router.sessions.enter();
     let _open = port.stats.open();
-    let peer = connection.peer();
-    match Abortable::new(carry(connection, &port, &router), cut).await {
-        Ok(Ok(())) => {}
-        Ok(Err(refused)) => tracing::debug!(port = port.number, %peer, reason = %refused, "connection is not carried"),
-        Err(_) => tracing::debug!(port = port.number, %peer, "connection is cut"),
+    let (peer, started, since) = (connection.peer(), router.clock.now_nanos(), Instant::now());
+    let mut story = Story::default();
+    let carried = Abortable::new(carry(connection, &port, &router, &mut story), cut).await;
+    let broken = carried.unwrap_or(Err(Broken::Cut)).err();
+    router.stats.carried(story.carried.received, story.carried.sent);
+    if let Some(reason) = &broken {
+        tracing::debug!(port = port.number, %peer, backend = ?story.backend, %reason, "connection is broken");
+    }
+    if let Some(telemetry) = &router.telemetry {
+        telemetry.record(&ConnectionRecord {
+            started,
+            took: since.elapsed(),
+            port: port.number,
+            route: story.backends.as_ref().map_or("", |backends| backends.route()),
+            remote_address: &peer.to_string(),
+            backend: &story.backend.as_ref().map(Backend::to_string).unwrap_or_default(),
+            instance_id: story.backend.as_ref().map_or("", |backend| &backend.instance_id),
+            connect: story.connect,
+            failed_attempts: story.failed_attempts,
+            received_bytes: story.carried.received,
+            sent_bytes: story.carried.sent,
+            error: broken.as_ref().map_or("", Broken::as_str),
+        });
     }
 }
 
-async fn carry(mut connection: Connection, port: &ExternalPort, router: &Router) -> Result<(), Refused> {
+async fn carry(
+    mut connection: Connection,
+    port: &ExternalPort,
+    router: &Router,
+    story: &mut Story,
+) -> Result<(), Broken> {
     let mut opening = BytesMut::new();
     let deadline = Instant::now() + router.times.hello;
     let addresses = match router.expected {
@@ -69,38 +126,50 @@ async fn carry(mut connection: Connection, port: &ExternalPort, router: &Router)
         true => read_name(&mut connection, &mut opening, deadline).await?,
         false => None,
     };
-    let backends = routes.choose(name.as_deref()).ok_or(Refused::NoRoute)?;
+    let backends = routes.choose(name.as_deref()).cloned();
+    drop((routes, name));
+    story.backends.clone_from(&backends);
+    let backends = backends.ok_or(Broken::NoRoute)?;
     let peer = connection.peer();
     // From here on the connection is somebody's, however long it is silent: only its own idle time ends it.
-    let (mut client, place) = connection.into_socket().map_err(|_| Refused::Client)?;
+    let (mut client, place) = connection.into_socket().map_err(|_| Broken::ClientGone)?;
     let _under_way = place.begin();
-    let addresses = addresses.unwrap_or_else(|| ProxiedAddresses {
-        source: peer,
-        destination: client.local_addr().unwrap_or(peer),
-    });
-    let (backend, connected) = connect(backends, addresses, port, router).await?;
-    let idle = router.times.idle;
-    let carried = match connected {
+    let addresses = match (addresses, router.announced) {
+        (Some(addresses), _) => addresses,
+        (None, None) => ProxiedAddresses {
+            source: peer,
+            destination: peer,
+        },
+        // Only a header says which address of the router the client has connected to.
+        (None, Some(_)) => ProxiedAddresses {
+            source: peer,
+            destination: client.local_addr().unwrap_or(peer),
+        },
+    };
+    let connected = connect(&backends, addresses, port, router, story).await?;
+    drop(backends);
+    let (idle, carried) = (router.times.idle, &mut story.carried);
+    let end = match connected {
         Connected::Plain(mut socket) => {
-            let carried = relay(&mut client, &mut socket, opening, &router.pipes, idle).await;
-            tell(&carried, &client, &socket);
-            carried
+            let end = relay(&mut client, &mut socket, opening, &router.pipes, idle, carried).await;
+            pass_on(&end, &client, &socket);
+            end
         }
         Connected::Tls(mut stream) => {
-            let carried = relay(&mut client, &mut *stream, opening, &router.pipes, idle).await;
-            tell(&carried, &client, stream.get_ref().0);
-            carried
+            let end = relay(&mut client, &mut *stream, opening, &router.pipes, idle, carried).await;
+            pass_on(&end, &client, stream.get_ref().0);
+            end
         }
     };
-    router.stats.carried(carried.received, carried.sent);
-    let Carried { received, sent, end } = carried;
-    tracing::debug!(port = port.number, %peer, %backend, received, sent, %end, "connection has ended");
-    Ok(())
+    match end {
+        End::Finished => Ok(()),
+        end => Err(Broken::End(end)),
+    }
 }
 
-/// Passes a failure on: who gets the end of a stream believes that it was whole.
-fn tell(carried: &Carried, client: &TcpStream, backend: &TcpStream) {
-    let other = match carried.end {
+/// Passes a failure on: a program that gets the end of a stream believes that it was whole.
+fn pass_on(end: &End, client: &TcpStream, backend: &TcpStream) {
+    let other = match end {
         End::Finished | End::Idle => return,
         End::Client(_) => backend,
         End::Backend(_) => client,
@@ -110,22 +179,27 @@ fn tell(carried: &Carried, client: &TcpStream, backend: &TcpStream) {
 }
 
 /// Connects to the first backend that answers, beginning with the one whose turn it is.
-async fn connect<'b>(
-    backends: &'b Backends,
+async fn connect(
+    backends: &Backends,
     addresses: ProxiedAddresses,
     port: &ExternalPort,
     router: &Router,
-) -> Result<(&'b Backend, Connected), Refused> {
+    story: &mut Story,
+) -> Result<Connected, Broken> {
     let _connecting = router.stats.connecting();
     for backend in backends.in_turn() {
         let started = Instant::now();
         match backend::connect(backend, addresses, router).await {
             Ok(connected) => {
-                router.stats.connected(&port.stats, started.elapsed());
-                return Ok((backend, connected));
+                let took = started.elapsed();
+                router.stats.connected(&port.stats, took);
+                story.connect = Some(took);
+                story.backend = Some(backend.clone());
+                return Ok(connected);
             }
             Err(error) => {
                 router.stats.failed(backends.route());
+                story.failed_attempts += 1;
                 weir_service::limited!(
                     warn,
                     weir_service::EACH_SECOND,
@@ -137,7 +211,7 @@ async fn connect<'b>(
             }
         }
     }
-    Err(Refused::NoBackend(backends.route().into()))
+    Err(Broken::NoBackend)
 }
 
 /// Reads the header of the PROXY protocol off the connection; what comes behind it stays in `opening`.
@@ -146,7 +220,7 @@ async fn read_proxy_header(
     opening: &mut BytesMut,
     expected: AcceptProxy,
     deadline: Instant,
-) -> Result<Option<ProxiedAddresses>, Refused> {
+) -> Result<Option<ProxiedAddresses>, Broken> {
     loop {
         match ProxyHeader::parse(opening) {
             ProxyHeader::Incomplete => {}
@@ -155,14 +229,14 @@ async fn read_proxy_header(
                 return Ok(addresses);
             }
             ProxyHeader::Absent if expected == AcceptProxy::Optional => return Ok(None),
-            ProxyHeader::Absent | ProxyHeader::Malformed => return Err(Refused::NoProxyHeader),
+            ProxyHeader::Absent | ProxyHeader::Malformed => return Err(Broken::NoProxyHeader),
         }
         match read_more(connection, opening, deadline).await {
             More::Read => {}
             // A client that waits for the backend to speak first has no header.
             More::Late | More::Ended if expected == AcceptProxy::Optional => return Ok(None),
-            More::Late | More::Ended => return Err(Refused::NoProxyHeader),
-            More::Failed => return Err(Refused::Client),
+            More::Late | More::Ended => return Err(Broken::NoProxyHeader),
+            More::Failed => return Err(Broken::ClientGone),
         }
     }
 }
@@ -172,7 +246,7 @@ async fn read_name(
     connection: &mut Connection,
     opening: &mut BytesMut,
     deadline: Instant,
-) -> Result<Option<String>, Refused> {
+) -> Result<Option<String>, Broken> {
     loop {
         match client_hello::parse(opening) {
             Hello::Name(name) => return Ok(name.map(Cow::into_owned)),
@@ -183,7 +257,7 @@ async fn read_name(
         match read_more(connection, opening, deadline).await {
             More::Read => {}
             More::Late | More::Ended => return Ok(None),
-            More::Failed => return Err(Refused::Client),
+            More::Failed => return Err(Broken::ClientGone),
         }
     }
 }

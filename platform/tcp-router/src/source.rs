@@ -1,17 +1,17 @@
 //! The routes of the routing API: read as a whole each minute and whenever its stream of events begins anew, and changed by
 //! its events in between.
 //!
-//! Events that arrive while the routes are read wait in the stream and are applied after it. While the routing API is away
+//! A task of its own listens to the events. Those that arrive while the routes are read wait, and are applied after them. While the routing API is away
 //! nothing expires: a router without its routing API serves what it knows.
 
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use weir_error::chain;
 use weir_routing_api_client::models::TcpRoute;
 use weir_routing_api_client::{ClientError, EventStream, RoutingApi, Update};
-use weir_service::{Clock, Part};
+use weir_service::{Clock, Context, Part};
 
 use crate::Config;
 use crate::config::RawRoutes;
@@ -22,11 +22,14 @@ use crate::table::{Refusal, Rules, Table};
 /// Most events that are applied at once.
 const BURST: usize = 1024;
 
+/// Events that wait; further ones wait in their connection.
+const WAITING: usize = 64;
+
 /// Keeps the external ports as the routing API has them.
 #[derive(Debug)]
 pub(crate) struct Source {
     api: RoutingApi,
-    events: EventStream<TcpRoute>,
+    events: mpsc::Receiver<Update<TcpRoute>>,
     /// The name of the router group; empty: all groups.
     group: String,
     segments: Vec<String>,
@@ -41,22 +44,24 @@ pub(crate) struct Source {
 
 impl Source {
     /// The ports are opened as soon as the routing API has answered, and `health` serves from then on.
-    pub(crate) fn new(api: RoutingApi, config: &Config, ports: Ports, clock: Clock, health: Part) -> Self {
+    pub(crate) fn new(api: RoutingApi, config: &Config, ports: Ports, context: &Context, health: Part) -> Self {
         let rules = Rules {
             segments: config.isolation_segments.clone(),
             ttl: config.routes.ttl.get(),
             backend_tls: config.backend_tls.is_enabled(),
         };
+        let (heard, events) = mpsc::channel(WAITING);
+        context.tasks.spawn("route events", listen(api.tcp_events(), heard));
         Self {
-            events: api.tcp_events(),
             api,
+            events,
             group: config.router_group.clone(),
             segments: config.isolation_segments.clone(),
             times: config.routes,
             table: Table::new(rules),
             routes: Routes::default(),
             ports,
-            clock,
+            clock: context.clock.clone(),
             health,
             is_connected: false,
         }
@@ -70,7 +75,7 @@ impl Source {
         let mut next_sync = Instant::now() + self.times.retry.get();
         loop {
             tokio::select! {
-                update = self.events.next() => {
+                Some(update) = self.events.recv() => {
                     if self.take(update).await {
                         next_sync = Instant::now() + self.synchronise().await;
                     }
@@ -110,7 +115,7 @@ impl Source {
             }
             taken += 1;
             if taken < BURST {
-                next = self.events.next().now_or_never();
+                next = self.events.try_recv().ok();
             }
         }
         if changed {
@@ -164,6 +169,15 @@ impl Source {
     async fn apply(&mut self) {
         self.routes = self.table.routes(&self.routes);
         self.ports.apply(&self.routes).await;
+    }
+}
+
+/// Listens until nobody takes the updates any more.
+async fn listen(mut events: EventStream<TcpRoute>, heard: mpsc::Sender<Update<TcpRoute>>) {
+    let listening = async { while heard.send(events.next().await).await.is_ok() {} };
+    tokio::select! {
+        () = listening => {}
+        () = heard.closed() => {}
     }
 }
 

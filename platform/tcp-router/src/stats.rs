@@ -1,26 +1,27 @@
 //! The metrics (compute-routing §14), counted where it happens.
 //!
-//! The names of the metrics of ports and routes have the port or the route in them, as the original's have, so they are
-//! registered when there is something to tell. They stay registered when the route goes, because it may come back.
+//! The names of the metrics of ports and routes begin with the port or the route, as the original's do. A port or a route that
+//! was told stays when it goes, because it may come back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
+use weir_telemetry::NAME_PREFIX;
 
 /// An average covers about so many connections, as HAProxy's does.
 const SAMPLES: u64 = 1024;
 
 /// The metrics of a router.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Stats {
-    meter: Meter,
     totals: Arc<Totals>,
-    ports: Mutex<HashMap<u16, Arc<PortStats>>>,
-    routes: Mutex<HashMap<Box<str>, Arc<AtomicU64>>>,
+    ports: Arc<Mutex<HashMap<u16, Arc<PortStats>>>>,
+    failures: Arc<Mutex<HashMap<Box<str>, u64>>>,
 }
 
 /// The counts of all ports together.
@@ -76,45 +77,46 @@ impl Drop for Connecting<'_> {
 }
 
 impl Stats {
-    /// Registers the metrics that there always are.
-    pub(crate) fn new(meter: Meter) -> Self {
-        let totals = Arc::<Totals>::default();
+    /// Registers the metrics.
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let stats = Self::default();
+        stats.register_totals(meter);
+        stats.register_ports(meter);
+        stats
+    }
+
+    fn register_totals(&self, meter: &Meter) {
+        let totals = &self.totals;
+        let gauge = |name: &'static str, description: &'static str, value: fn(&Totals) -> u64| {
+            let totals = Arc::clone(totals);
+            meter
+                .u64_observable_gauge(name)
+                .with_description(description)
+                .with_callback(move |gauge| gauge.observe(value(&totals), &[]))
+                .build();
+        };
         gauge(
-            &meter,
             "TotalCurrentQueuedRequests",
             "Connections that wait for their backend.",
-            {
-                let totals = Arc::clone(&totals);
-                move || totals.connecting.load(Ordering::Relaxed) as u64
-            },
+            |totals| totals.connecting.load(Ordering::Relaxed) as u64,
         );
-        gauge(
-            &meter,
-            "TotalBackendConnectionErrors",
-            "Attempts to connect to a backend that failed.",
-            {
-                let totals = Arc::clone(&totals);
-                move || totals.failures.load(Ordering::Relaxed)
-            },
-        );
+        let failed = "Attempts to connect to a backend that failed.";
+        gauge("TotalBackendConnectionErrors", failed, |totals| {
+            totals.failures.load(Ordering::Relaxed)
+        });
         // There is no queue before the attempt to connect.
         gauge(
-            &meter,
             "AverageQueueTimeMs",
             "Milliseconds that connections wait before a backend is asked.",
-            || 0,
+            |_| 0,
         );
         gauge(
-            &meter,
             "AverageConnectTimeMs",
             "Milliseconds that it takes to connect to a backend.",
-            {
-                let totals = Arc::clone(&totals);
-                move || totals.connect.millis()
-            },
+            |totals| totals.connect.millis(),
         );
         let counter = |name: &'static str, description: &'static str, value: fn(&Totals) -> &AtomicU64| {
-            let totals = Arc::clone(&totals);
+            let totals = Arc::clone(totals);
             meter
                 .u64_observable_counter(name)
                 .with_description(description)
@@ -128,40 +130,44 @@ impl Stats {
             &totals.received
         });
         counter("bytes_sent", "Bytes from backends to clients.", |totals| &totals.sent);
-        Self {
-            meter,
-            totals,
-            ports: Mutex::default(),
-            routes: Mutex::default(),
-        }
+    }
+
+    fn register_ports(&self, meter: &Meter) {
+        let gauge = |name: &'static str, description: &'static str, value: fn(&PortStats) -> u64| {
+            let ports = Arc::clone(&self.ports);
+            meter
+                .u64_observable_gauge(name)
+                .with_description(description)
+                .with_callback(move |gauge| {
+                    for (port, stats) in &*ports.lock() {
+                        gauge.observe(value(stats), &[KeyValue::new(NAME_PREFIX, port.to_string())]);
+                    }
+                })
+                .build();
+        };
+        gauge("CurrentSessions", "Connections that are open on a port.", |port| {
+            port.sessions.load(Ordering::Relaxed) as u64
+        });
+        gauge(
+            "ConnectionTime",
+            "Milliseconds that it takes to connect to a backend of a port.",
+            |port| port.connect.millis(),
+        );
+        let failures = Arc::clone(&self.failures);
+        meter
+            .u64_observable_gauge("ProxyConnectionErrors")
+            .with_description("Attempts to connect to a backend of a route that failed.")
+            .with_callback(move |gauge| {
+                for (route, count) in &*failures.lock() {
+                    gauge.observe(*count, &[KeyValue::new(NAME_PREFIX, route.to_string())]);
+                }
+            })
+            .build();
     }
 
     /// The counts of this external port.
     pub(crate) fn port(&self, number: u16) -> Arc<PortStats> {
-        let mut ports = self.ports.lock();
-        let stats = ports.entry(number).or_insert_with(|| {
-            let stats = Arc::<PortStats>::default();
-            gauge(
-                &self.meter,
-                format!("{number}.CurrentSessions"),
-                "Connections that are open on this port.",
-                {
-                    let stats = Arc::clone(&stats);
-                    move || stats.sessions.load(Ordering::Relaxed) as u64
-                },
-            );
-            gauge(
-                &self.meter,
-                format!("{number}.ConnectionTime"),
-                "Milliseconds that it takes to connect to a backend.",
-                {
-                    let stats = Arc::clone(&stats);
-                    move || stats.connect.millis()
-                },
-            );
-            stats
-        });
-        Arc::clone(stats)
+        Arc::clone(self.ports.lock().entry(number).or_default())
     }
 
     /// A connection waits for its backend.
@@ -180,17 +186,11 @@ impl Stats {
     /// A backend of this route could not be connected to.
     pub(crate) fn failed(&self, route: &str) {
         self.totals.failures.fetch_add(1, Ordering::Relaxed);
-        let mut routes = self.routes.lock();
-        if let Some(count) = routes.get(route) {
-            count.fetch_add(1, Ordering::Relaxed);
-            return;
+        let mut failures = self.failures.lock();
+        match failures.get_mut(route) {
+            Some(count) => *count += 1,
+            None => drop(failures.insert(route.into(), 1)),
         }
-        let count = Arc::new(AtomicU64::new(1));
-        routes.insert(route.into(), Arc::clone(&count));
-        let what = "Attempts to connect to a backend of this route that failed.";
-        gauge(&self.meter, format!("{route}.ProxyConnectionErrors"), what, move || {
-            count.load(Ordering::Relaxed)
-        });
     }
 
     /// So many bytes were carried from a client to its backend, and back.
@@ -198,19 +198,6 @@ impl Stats {
         self.totals.received.fetch_add(received, Ordering::Relaxed);
         self.totals.sent.fetch_add(sent, Ordering::Relaxed);
     }
-}
-
-fn gauge(
-    meter: &Meter,
-    name: impl Into<std::borrow::Cow<'static, str>>,
-    description: &'static str,
-    value: impl Fn() -> u64 + Send + Sync + 'static,
-) {
-    meter
-        .u64_observable_gauge(name)
-        .with_description(description)
-        .with_callback(move |gauge| gauge.observe(value(), &[]))
-        .build();
 }
 
 /// The average of the last durations, about [`SAMPLES`] of them.
@@ -260,11 +247,11 @@ mod tests {
     /// Counts go up and down with what they count, and failures are counted together and by route.
     #[test]
     fn counts_follow() {
-        let stats = Stats::new(opentelemetry::global::meter("tcp-router"));
+        let stats = Stats::new(&opentelemetry::global::meter("tcp-router"));
         for route in ["a", "b", "a"] {
             stats.failed(route);
         }
-        let of_route = |route| stats.routes.lock().get(route).unwrap().load(Ordering::Relaxed);
+        let of_route = |route| *stats.failures.lock().get(route).unwrap();
         assert_eq!(
             (
                 stats.totals.failures.load(Ordering::Relaxed),

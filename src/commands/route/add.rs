@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use weir_error::ErrorKind;
 use weir_platform_route_registrar::route::RawRoute;
 use weir_platform_route_registrar::status::{RouteState, RouteStatus, Status};
 use weir_service::clock;
 
-use super::status::status;
+use super::status::{router_group, status};
 use super::store::Store;
-use super::target;
+use super::target::{self, ROUTER_GROUP};
 use crate::client::Stack;
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -65,6 +66,9 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
     let route = target::route(&args.name, domain, &args.target, args.health.as_deref(), args.tcp)?;
     // Before anything is written: a stack without a registrar would never apply it.
     status(&stack).await?;
+    if let Some(port) = args.tcp {
+        check_port(&stack, port).await?;
+    }
     let added = remember(state, &route)?;
     let row = applied(&stack, &route).await;
     if let Err(failure) = &row
@@ -82,10 +86,42 @@ pub(super) async fn run(args: Args, state: &StateDir) -> Result<ExitCode, Failur
         output.line(&format!(
             "  not registered yet: {why}; it is tried again every 5 s (`weir route list`)"
         ))?;
-    } else if args.tcp.is_none() && !args.no_probe {
+    } else if let Some(port) = args.tcp {
+        output.line(&format!("  {}", connect(&stack, port).await?))?;
+    } else if !args.no_probe {
         output.line(&format!("  {}", probe(&stack, &route).await))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the TCP router may open a port: the routing API takes any, as the original does, and leaves that to its clients.
+async fn check_port(stack: &Stack, port: u16) -> Result<(), Failure> {
+    let group = router_group(stack, ROUTER_GROUP).await?;
+    let ports = group.map(|group| group.reservable_ports).unwrap_or_default();
+    let ranges = ports.ranges().unwrap_or_default();
+    if ranges.iter().any(|range| range.contains(port)) {
+        return Ok(());
+    }
+    let text = format!("port {port}: is none of the router group `{ROUTER_GROUP}`");
+    Err(Failure::new(ErrorKind::InvalidInput, text).with_hint(format!("take one of {ports}")))
+}
+
+/// Waits until the TCP router takes connections on the port, and says where.
+async fn connect(stack: &Stack, port: u16) -> Result<String, Failure> {
+    let router = stack.endpoints.address("tcp_router")?;
+    let host = router.rsplit("://").next().and_then(|address| address.rsplit_once(':'));
+    let address = format!("{}:{port}", host.map_or("127.0.0.1", |(host, _)| host));
+    let deadline = clock::instant() + DEADLINE;
+    loop {
+        match TcpStream::connect(&address).await {
+            Ok(_) => return Ok(format!("{address} takes connections")),
+            Err(error) if clock::instant() > deadline => {
+                return Ok(format!("{address} takes no connections yet: {error}"));
+            }
+            // The registration is on its way.
+            Err(_) => tokio::time::sleep(INTERVAL).await,
+        }
+    }
 }
 
 /// The name of a route for people: its name, or the port of the TCP router.

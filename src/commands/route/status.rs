@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, header};
+use serde::de::DeserializeOwned;
 use weir_component::Component as _;
 use weir_error::ErrorKind;
 use weir_platform_route_registrar::Server;
 use weir_platform_route_registrar::status::Status;
+use weir_routing_api_client::models::RouterGroup;
 
 use crate::client::{Stack, http as client};
+use crate::commands::token;
 use crate::failure::Failure;
 
 /// Most bytes of an answer.
@@ -21,10 +24,26 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The state of all routes.
 pub(super) async fn status(stack: &Stack) -> Result<Status, Failure> {
     let address = stack.endpoints.address(Server::DESCRIPTION.port().key)?;
-    let url = format!("{address}/v1/routes");
+    get(stack, format!("{address}/v1/routes"), None).await
+}
+
+/// The router group of this name, which the routing API tells the operator.
+pub(super) async fn router_group(stack: &Stack, name: &str) -> Result<Option<RouterGroup>, Failure> {
+    let address = stack.endpoints.address("routing_api")?;
+    let url = format!("{address}/routing/v1/router_groups");
+    let groups: Vec<RouterGroup> = get(stack, url, Some(token::operator(&stack.state)?)).await?;
+    Ok(groups.into_iter().find(|group| group.name == name))
+}
+
+/// What a component answers.
+async fn get<T: DeserializeOwned>(stack: &Stack, url: String, token: Option<String>) -> Result<T, Failure> {
     let failed = |kind, text: String| Failure::new(kind, text).with_hint("is the stack well? `weir doctor` looks");
     let asking = async {
-        let request = Request::get(&url)
+        let request = match token {
+            Some(token) => Request::get(&url).header(header::AUTHORIZATION, format!("bearer {token}")),
+            None => Request::get(&url),
+        };
+        let request = request
             .body(Bytes::new())
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("request: {error}")))?;
         let answer = client::send(&stack.tls, request).await?;

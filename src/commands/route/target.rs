@@ -10,7 +10,7 @@ use crate::failure::Failure;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The router group of TCP routes, which every routing API has.
-const ROUTER_GROUP: &str = "default-tcp";
+pub(super) const ROUTER_GROUP: &str = "default-tcp";
 
 /// The whole name of an HTTP route: one without a dot is below the stack's domain.
 pub(super) fn full_name(name: &str, domain: &str) -> String {

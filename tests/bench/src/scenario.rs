@@ -8,6 +8,7 @@ mod logins;
 mod nats;
 mod relay;
 mod streams;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub(crate) enum Kind {
     Logins { clients: usize },
     /// NATS, so many subscribers of one subject; messages a second, or as many as are taken.
     Nats { subscribers: usize, rate: Option<u64> },
+    /// TCP router: round trips, new connections and streams.
+    Tcp,
 }
 
 /// How a drain is reached.
@@ -133,7 +136,7 @@ pub(crate) const RECEIVED: &str = "received/s";
 pub(crate) const PEAK: &str = "peak MiB";
 
 /// Everything, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 25] = [
+pub(crate) const SCENARIOS: [Scenario; 26] = [
     Scenario {
         name: "relay-20k",
         what: "doppler + RLP, one consumer of everything, 20,000/s",
@@ -350,6 +353,16 @@ pub(crate) const SCENARIOS: [Scenario; 25] = [
         },
         targets: &[at_most(nats::CPU_MESSAGE, 3.2), at_most(LOST, 0.0)],
     },
+    Scenario {
+        name: "tcp",
+        what: "TCP router: round trips of 1 KB over 64 connections, new connections with one, streams of 1 GiB",
+        kind: Kind::Tcp,
+        targets: &[
+            at_most(tcp::ROUND_TRIP_CPU, 11.5),
+            at_most(tcp::CONNECTION_CPU, 60.6),
+            at_most(tcp::STREAM_CPU, 0.46),
+        ],
+    },
 ];
 
 /// What came out of one scenario with one set of programs.
@@ -415,6 +428,7 @@ async fn once(scenario: Scenario, programs: &Programs, settings: Settings) -> an
         Kind::DrainFeed { rate } => feed::run(programs, rate, settings).await,
         Kind::Logins { clients } => logins::run(programs, clients, settings).await,
         Kind::Nats { subscribers, rate } => nats::run(programs, subscribers, rate, settings).await,
+        Kind::Tcp => tcp::run(programs, settings).await,
     }
 }
 

@@ -79,6 +79,16 @@ pub(crate) enum Part {
     SyslogServer,
     Uaa,
     Nats,
+    TcpRouter,
+}
+
+/// The routes of a TCP router: an echo and a source of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TcpRoutes {
+    /// The routing API that knows them.
+    pub(crate) api: SocketAddr,
+    pub(crate) external: [SocketAddr; 2],
+    pub(crate) backends: [SocketAddr; 2],
 }
 
 /// Where a server can be reached.
@@ -95,6 +105,10 @@ pub(crate) struct Addresses {
     pub(crate) nats: SocketAddr,
     /// Where the syslog agent finds its bindings.
     pub(crate) bindings: Option<SocketAddr>,
+    /// External ports of a TCP router.
+    pub(crate) external: [SocketAddr; 2],
+    /// What a TCP router is to serve.
+    pub(crate) tcp: Option<TcpRoutes>,
     /// The address of a port that no scenario calls.
     gateway: SocketAddr,
     status: SocketAddr,
@@ -161,6 +175,7 @@ impl Servers {
             Part::SyslogServer => self.addresses.syslog_server,
             Part::Uaa => self.addresses.uaa,
             Part::Nats => self.addresses.nats,
+            Part::TcpRouter => self.addresses.status,
         }
     }
 
@@ -205,7 +220,8 @@ impl Servers {
         Ok(())
     }
 
-    async fn listening(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+    /// Waits until a server listens at `address`.
+    pub(crate) async fn listening(&mut self, address: SocketAddr) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).await.is_err() {
             for (name, child) in &mut self.children {
@@ -274,6 +290,8 @@ impl Addresses {
             uaa: next()?,
             nats: next()?,
             bindings: None,
+            external: [next()?, next()?],
+            tcp: None,
             gateway: next()?,
             status: next()?,
             metrics: next()?,

@@ -14,6 +14,7 @@ use weir_proto::loggregator_v2::{self as v2, envelope, value::Data};
 
 pub mod access;
 pub mod mutations;
+pub mod nats;
 pub mod seeds;
 pub mod syslog;
 
@@ -36,6 +37,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("filter", access::filter),
     ("redirect", access::redirect),
     ("stream", access::stream),
+    ("nats_operations", nats::operations),
+    ("registration", nats::registration),
 ];
 
 /// A batch off the wire: what is kept is a clean batch again, and each of its envelopes is one for every decoder.

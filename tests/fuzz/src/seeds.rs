@@ -38,6 +38,8 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("filter", texts(FILTERS)),
         ("redirect", texts(REDIRECTS)),
         ("stream", texts(STREAMS)),
+        ("nats_operations", texts(OPERATIONS)),
+        ("registration", texts(REGISTRATIONS)),
     ]
 }
 
@@ -55,6 +57,25 @@ const FORMS: &[&str] = &[
     "a=1&&b&=c&d=%41%2b&%65=",
     "a=1&%61=2",
     "a=%&b=%zz&c=%ff&d=%00",
+];
+
+/// Operations of NATS clients.
+const OPERATIONS: &[&str] = &[
+    "CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\nPONG\r\nsub a.* q 1\r\nUNSUB 1 5\r\n+OK\r\n",
+    "PUB a.b 5\r\nhello\r\nPUB a.b r 0\r\n\r\npub\ta \t 1\nx\r\n",
+    "HPUB a.b r 12 14\r\nNATS/1.0\r\n\r\nhi\r\nHPUB a 0 2\r\nhi\r\nINFO {}\r\n",
+    "PUB a 513\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+];
+
+/// Registrations of routes.
+const REGISTRATIONS: &[&str] = &[
+    "{\"host\":\"10.0.0.9\",\"port\":61000,\"tls_port\":61001,\"protocol\":\"http2\",\"uris\":[\"a.example.com/path\"],\"app\":\"guid\",\
+     \"tags\":{\"component\":\"x\"},\"private_instance_id\":\"i\",\"endpoint_updated_at_ns\":1700000000000000001,\
+     \"stale_threshold_in_seconds\":120,\"options\":{\"loadbalancing\":\"hash\",\"hash_balance\":\"1.25\"}}",
+    "{\"uris\":null,\"tags\":null,\"options\":{\"hash_balance\":2}}",
+    "{\"route_service_url\":\"http://rs.example.com\"}",
+    "{\"options\":{\"hash_balance\":\"NaN\"}}",
 ];
 
 /// SCIM filters.

@@ -76,4 +76,6 @@ targets! {
     filter,
     redirect,
     stream,
+    nats_operations,
+    registration,
 }

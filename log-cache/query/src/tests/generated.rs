@@ -194,6 +194,7 @@ fn source() -> impl Strategy<Value = String> {
         "events",
         "drops",
         "drain_status",
+        "router_requests",
         "logs l join logs r on l.seq = r.seq",
         "logs l natural join counters r",
         "logs l left join counters r using (seq)",

@@ -150,6 +150,7 @@ async fn tables_can_be_listed() {
         "events",
         "drops",
         "drain_status",
+        "router_requests",
     ] {
         assert!(tables.contains(table), "{table} in {tables}");
     }
@@ -185,7 +186,7 @@ async fn mistakes_are_explained() {
         (
             "select * from pg_catalog",
             "query: no table `pg_catalog`",
-            Some("there are logs, counters, gauges, timers, events, drops, drain_status"),
+            Some("there are logs, counters, gauges, timers, events, drops, drain_status, router_requests"),
         ),
         (
             "select lenth(body) from logs",

@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use weir_platform_gorouter_table::Endpoint;
+use weir_applog::Attempt;
+use weir_platform_gorouter_table::{Endpoint, Pool};
 use weir_service::clock;
 
 use crate::backend::Effort;
@@ -24,45 +25,65 @@ const CLIENT_LEFT: u16 = 499;
 
 /// What is known of one request.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the access log, which reads it, is a change of its own")]
 pub(crate) struct Account {
     serving: Serving,
     /// When the head had come.
-    started: Instant,
+    pub(crate) started: Instant,
     /// The same in nanoseconds since 1970.
     started_nanos: i64,
-    trace: Trace,
-    method: Method,
-    uri: Uri,
-    version: Version,
+    /// The trace and the number of the request.
+    pub(crate) trace: Trace,
+    /// The method.
+    pub(crate) method: Method,
+    /// The target as the client wrote it.
+    pub(crate) uri: Uri,
+    /// What the client speaks.
+    pub(crate) version: Version,
+    /// The route, once it is known.
+    pool: Option<Arc<Pool>>,
     /// The headers of the request that are told.
-    told: Told,
+    pub(crate) told: ToldHeaders,
     /// Bytes of the request's body, where it has one.
     received: Option<Arc<AtomicU64>>,
     /// Bytes of the answer's body.
-    sent: u64,
-    status: u16,
-    error: Cow<'static, str>,
+    pub(crate) sent: u64,
+    /// The status of the answer.
+    pub(crate) status: u16,
+    /// What `X-Cf-RouterError` says.
+    pub(crate) error: Cow<'static, str>,
     /// The backend that answered, or was tried last.
     endpoint: Option<Arc<Endpoint>>,
     /// Attempts that failed.
-    failed_attempts: u32,
-    last_failed: Option<Instant>,
-    /// When the request was sent on to backends, and when their answer began or none was left.
-    forwarded: Option<Instant>,
-    answered: Option<Instant>,
-    effort: Effort,
+    pub(crate) failed_attempts: u32,
+    /// When the last of them failed.
+    pub(crate) last_failed: Option<Instant>,
+    /// When the request was sent on to backends.
+    pub(crate) forwarded: Option<Instant>,
+    /// Whether a backend has answered.
+    pub(crate) answered_by_backend: bool,
+    /// What it took to reach the backend.
+    pub(crate) effort: Effort,
+    /// The attempts, for timers of their own.
+    pub(crate) attempts: Vec<Attempt>,
+    /// When the attempt under way began, in nanoseconds since 1970.
+    attempt_started: i64,
 }
 
 /// Headers of a request that are told.
 #[derive(Debug, Default)]
-#[expect(dead_code, reason = "the access log, which reads it, is a change of its own")]
-struct Told {
-    host: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    forwarded_for: Option<HeaderValue>,
-    forwarded_proto: Option<HeaderValue>,
+pub(crate) struct ToldHeaders {
+    /// `Host`.
+    pub(crate) host: Option<HeaderValue>,
+    /// `Referer`.
+    pub(crate) referer: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub(crate) user_agent: Option<HeaderValue>,
+    /// `X-Forwarded-For`.
+    pub(crate) forwarded_for: Option<HeaderValue>,
+    /// `X-Forwarded-Proto`.
+    pub(crate) forwarded_proto: Option<HeaderValue>,
+    /// Those that the operator wants to see, in that order.
+    pub(crate) extra: Vec<Option<HeaderValue>>,
 }
 
 impl Account {
@@ -76,7 +97,8 @@ impl Account {
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
-            told: Told::default(),
+            pool: None,
+            told: ToldHeaders::default(),
             received: None,
             sent: 0,
             status: CLIENT_LEFT,
@@ -85,8 +107,10 @@ impl Account {
             failed_attempts: 0,
             last_failed: None,
             forwarded: None,
-            answered: None,
+            answered_by_backend: false,
             effort: Effort::default(),
+            attempts: Vec::new(),
+            attempt_started: 0,
         }
     }
 
@@ -100,9 +124,34 @@ impl Account {
         self.started_nanos
     }
 
+    /// The route of the request.
+    pub(crate) fn routed(&mut self, pool: &Arc<Pool>) {
+        self.pool = Some(Arc::clone(pool));
+    }
+
+    /// The route of the request; empty if none was found.
+    pub(crate) fn route(&self) -> &str {
+        self.pool.as_ref().map_or("", |pool| pool.route())
+    }
+
+    /// The backend that answered, or was tried last.
+    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.endpoint.as_ref()
+    }
+
+    /// Bytes of the request's body.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received
+            .as_ref()
+            .map_or(0, |received| received.load(Ordering::Relaxed))
+    }
+
     /// Notes the headers that are told, as a backend gets them or, for a request that no backend gets, as they came.
     pub(crate) fn note_headers(&mut self, headers: &HeaderMap) {
-        self.told = Told {
+        let extra = self.peer().router.told.extra_headers().iter();
+        let extra = extra.map(|(_, name)| headers.get(name).cloned()).collect();
+        self.told = ToldHeaders {
+            extra,
             host: headers.get(HOST).cloned(),
             referer: headers.get(REFERER).cloned(),
             user_agent: headers.get(USER_AGENT).cloned(),
@@ -123,8 +172,16 @@ impl Account {
 
     /// The request is tried at a backend.
     pub(crate) fn tries(&mut self, endpoint: &Arc<Endpoint>) {
+        self.peer().router.told.attempt(endpoint);
         self.endpoint = Some(Arc::clone(endpoint));
         self.effort = Effort::default();
+        self.attempt_started = clock::now_nanos();
+    }
+
+    /// The request is tried at a route service.
+    pub(crate) fn tries_service(&mut self) {
+        self.effort = Effort::default();
+        self.attempt_started = clock::now_nanos();
     }
 
     /// What it takes to reach the backend.
@@ -136,13 +193,37 @@ impl Account {
     pub(crate) fn attempt_failed(&mut self) {
         self.failed_attempts += 1;
         self.last_failed = Some(clock::instant());
+        self.note_attempt(0, None);
+    }
+
+    /// A backend has answered with this status, and a body of this length if it says so.
+    pub(crate) fn backend_answered(&mut self, status: StatusCode, length: Option<u64>) {
+        self.answered_by_backend = true;
+        self.note_attempt(status.as_u16(), length);
+        self.answered(status, Cow::Borrowed(""));
+    }
+
+    fn note_attempt(&mut self, status: u16, content_length: Option<u64>) {
+        let took = u64::try_from(clock::now_nanos() - self.attempt_started).unwrap_or(0);
+        self.attempts.push(Attempt {
+            started: self.attempt_started,
+            took: Duration::from_nanos(took),
+            status,
+            content_length,
+        });
     }
 
     /// The answer has this status, and this text in `X-Cf-RouterError`.
     pub(crate) fn answered(&mut self, status: StatusCode, error: Cow<'static, str>) {
         self.status = status.as_u16();
         self.error = error;
-        self.answered = Some(clock::instant());
+    }
+
+    /// Something is said of the request that does not change its answer.
+    pub(crate) fn remark(&mut self, text: &'static str) {
+        if self.error.is_empty() {
+            self.error = Cow::Borrowed(text);
+        }
     }
 
     /// A tunnel has carried so many bytes from the client and to it.

@@ -22,8 +22,8 @@ mod pool;
 mod shared;
 mod wire;
 
-pub(crate) use answer::AnswerBody;
-pub(crate) use backends::{Answered, Backends, Effort, Failed, Ready};
+pub(crate) use answer::{AnswerBody, Home};
+pub(crate) use backends::{Answered, Backends, Effort, Failed, Ready, Receiver, Service};
 pub(crate) use dial::BackendTls;
 pub(crate) use exclusive::Exclusive;
 pub(crate) use failure::{Failure, Progress};

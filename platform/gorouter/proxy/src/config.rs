@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use weir_config::{ByteSize, Duration, ListenAddr, Problems, Secret, Setting};
+use weir_applog::{AccessLogSettings, ExtraField, Redact};
+use weir_config::{ByteSize, Duration, ListenAddr, PeerAddr, Problems, Secret, Setting};
 use weir_nats_client::NatsSettings;
 use weir_net::{PortLimits, RawPortLimits};
 use weir_platform_gorouter_table::{Balancing, Sharding, TableSettings, ZonePreference};
-use weir_tls::IdentityFiles;
+use weir_tls::{ClientCertificates, IdentityFiles};
 
 use crate::front::Patience;
 use crate::headers::rewrite::Rewrite;
 use crate::settings::{BackendSettings, ClientCertificate, ForwardedProto, Settings, Sticky, Tracing};
+use crate::telemetry::TelemetrySettings;
 
 /// The configuration as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
@@ -26,6 +28,14 @@ pub struct RawConfig {
     pub listen_tls: Option<ListenAddr>,
     /// Certificates for clients. The one whose names fit the name that a client asks for is shown, otherwise the first.
     pub certificates: Vec<RawCertificate>,
+    /// What clients are asked for: `none`, `request` (a certificate that is shown must be of `client_ca`) or `require`.
+    #[setting(
+        default = "none",
+        allowed("`none`, `request` or `require`", |name| matches!(name.as_str(), "none" | "request" | "require"))
+    )]
+    pub client_certificates: String,
+    /// PEM file of the CAs of clients' certificates.
+    pub client_ca: PathBuf,
     /// Where load balancers ask for the router's health, without TLS; absent: nowhere.
     pub status: Option<ListenAddr>,
     /// Where operators ask for the routes; absent: nowhere. Not for networks: it has no TLS.
@@ -34,8 +44,11 @@ pub struct RawConfig {
     pub routes_user: String,
     /// The password of that user.
     pub routes_password: Secret<String>,
-    /// The router's certificate for backends and for the agent, and the CA of both.
-    pub identity: IdentityFiles,
+    /// The router's certificate for backends and for the agent, and the CA of both; absent: there is no agent, and backends
+    /// are met as `backend_tls` says.
+    pub identity: Option<IdentityFiles>,
+    /// TLS towards backends that are not of the router's own stack.
+    pub backend_tls: RawBackendTls,
     /// The NATS over which routes are registered.
     pub nats: NatsSettings,
     /// The address that `X-Vcap-Router` tells.
@@ -51,6 +64,10 @@ pub struct RawConfig {
     pub backends: RawBackends,
     /// How headers are changed.
     pub headers: RawHeaders,
+    /// How route services are used.
+    pub route_services: RawRouteServices,
+    /// What is told of requests.
+    pub telemetry: RawTelemetry,
     /// What clients may use.
     pub limits: RawLimits,
     /// How long things may take.
@@ -65,6 +82,18 @@ pub struct RawCertificate {
     pub cert: PathBuf,
     /// PEM file of its key.
     pub key: PathBuf,
+}
+
+/// TLS towards backends without a common CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBackendTls {
+    /// PEM file of CAs that backends' certificates may come from, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// The router's certificate for backends.
+    pub certificate: Option<RawCertificate>,
+    /// Whether any certificate of a backend will do.
+    pub skip_verification: bool,
 }
 
 /// How routes are kept.
@@ -191,6 +220,71 @@ pub struct RawHeaders {
     pub add_to_answers: Vec<String>,
 }
 
+/// How route services are used.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRouteServices {
+    /// The secret that the routers of a deployment share; empty: there is no support for route services.
+    pub secret: Secret<String>,
+    /// The secret before this one, with which signatures are still read.
+    pub previous_secret: Secret<String>,
+    /// How long a request may be on its way through a service.
+    #[setting(default = "60s", min = "1s", max = "1h")]
+    pub timeout: Duration,
+    /// Whether services are told to send requests on by HTTPS.
+    #[setting(default = true)]
+    pub recommend_https: bool,
+    /// Whether a signature is checked also where a route has no service.
+    pub strict_signatures: bool,
+    /// How often a request is tried at a service.
+    #[setting(default = 3u32, min = 1, max = 100)]
+    pub max_attempts: u32,
+    /// Where this router takes its own requests to services that are routes of it, without TLS; absent: such services are
+    /// reached as all others. Not for networks.
+    pub internal: Option<ListenAddr>,
+    /// The hosts of such services, `*.` in front for all below; empty: all.
+    pub internal_hosts: Vec<String>,
+    /// PEM file of CAs that services' certificates may come from, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// The router's certificate for services.
+    pub certificate: Option<RawCertificate>,
+    /// Whether any certificate of a service will do.
+    pub skip_verification: bool,
+}
+
+/// What is told of requests.
+#[derive(Debug, Clone, Serialize, Deserialize, Setting)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTelemetry {
+    /// The agent that takes lines and timers of requests; absent: there are none.
+    pub agent: Option<PeerAddr>,
+    /// The name that the agent's certificate must carry.
+    #[setting(default = "metron", allowed("the name in the agent's certificate", |name| !name.is_empty()))]
+    pub agent_name: String,
+    /// The file to which lines of requests are appended; absent: none.
+    pub file: Option<PathBuf>,
+    /// Whether a timer is told of each request.
+    #[setting(default = true)]
+    pub timers: bool,
+    /// Whether a timer is told of each call of a backend, too.
+    pub backend_timers: bool,
+    /// Whether lines leave `X-Forwarded-For` out.
+    pub hide_forwarded_for: bool,
+    /// Whether lines leave the client's address out.
+    pub hide_remote_address: bool,
+    /// What lines show of a query: `none` redacts nothing, `all` leaves it out, `hash` shows its hash.
+    #[setting(
+        default = "none",
+        allowed("`none`, `all` or `hash`", |name| matches!(name.as_str(), "none" | "all" | "hash"))
+    )]
+    pub redact_query: String,
+    /// Fields that lines show beside those that they always show: `backend_time`, `dial_time`, `dns_time`, `failed_attempts`,
+    /// `failed_attempts_time`, `local_address`, `tls_time`.
+    pub extra_fields: Vec<String>,
+    /// Headers of requests that lines show.
+    pub extra_headers: Vec<String>,
+}
+
 /// What clients may use.
 #[derive(Debug, Clone, Serialize, Deserialize, Setting)]
 #[serde(deny_unknown_fields, default)]
@@ -237,6 +331,9 @@ pub struct RawTimeouts {
     /// How often the kernel probes a silent backend; 0s: never.
     #[setting(default = "1s", max = "24h")]
     pub probe: Duration,
+    /// How long load balancers may take at the start to notice that the router is healthy.
+    #[setting(default = "0s", max = "1h")]
+    pub healthy_wait: Duration,
     /// How long the router still takes connections once it was asked to stop, so that load balancers notice.
     #[setting(default = "0s", max = "24h")]
     pub drain_wait: Duration,
@@ -250,6 +347,7 @@ pub struct RawTimeouts {
 pub struct Config {
     written: RawConfig,
     pub(crate) settings: Settings,
+    pub(crate) telemetry_settings: TelemetrySettings,
     pub(crate) table_settings: TableSettings,
     pub(crate) connections: BackendSettings,
     pub(crate) patience: Patience,
@@ -264,6 +362,25 @@ impl Deref for Config {
     }
 }
 
+impl RawCertificate {
+    /// The file of the certificate and that of its key.
+    pub(crate) fn pair(&self) -> (PathBuf, PathBuf) {
+        (self.cert.clone(), self.key.clone())
+    }
+}
+
+impl Config {
+    /// What clients are asked for.
+    pub(crate) fn client_certificates(&self) -> ClientCertificates {
+        let authorities = self.client_ca.clone();
+        match self.written.client_certificates.as_str() {
+            "request" => ClientCertificates::Checked(authorities),
+            "require" => ClientCertificates::Required(authorities),
+            _ => ClientCertificates::Ignored,
+        }
+    }
+}
+
 impl TryFrom<RawConfig> for Config {
     type Error = Problems;
 
@@ -275,7 +392,17 @@ impl TryFrom<RawConfig> for Config {
         if raw.listen_tls.is_some() && raw.certificates.is_empty() {
             problems.reject("certificates", "must be at least one, because `listen_tls` is set");
         }
+        if raw.client_certificates != "none" && raw.client_ca.as_os_str().is_empty() {
+            problems.reject(
+                "client_ca",
+                "must be a file, because clients are asked for certificates",
+            );
+        }
+        if raw.telemetry.agent.is_some() && raw.identity.is_none() {
+            problems.reject("identity", "must be there, because `telemetry.agent` is set");
+        }
         let settings = settings(&raw, &mut problems);
+        let telemetry_settings = telemetry(&raw, &mut problems);
         let limits = RawPortLimits {
             connections: raw.limits.connections,
             connections_per_address: raw.limits.connections_per_address,
@@ -284,6 +411,7 @@ impl TryFrom<RawConfig> for Config {
         let times = raw.timeouts;
         problems.into_result(Self {
             settings,
+            telemetry_settings,
             table_settings: table(&raw),
             connections: BackendSettings {
                 dial: times.dial.get(),
@@ -374,6 +502,42 @@ fn settings(raw: &RawConfig, problems: &mut Problems) -> Settings {
             add_if_absent: fields("headers.add_to_answers", &headers.add_to_answers, problems),
         },
         http2: raw.backends.http2,
+    }
+}
+
+fn telemetry(raw: &RawConfig, problems: &mut Problems) -> TelemetrySettings {
+    let telemetry = &raw.telemetry;
+    let mut extra_fields = Vec::new();
+    for name in &telemetry.extra_fields {
+        match ExtraField::parse(name) {
+            Some(field) => extra_fields.push(field),
+            None => problems.refuse("telemetry.extra_fields", name, "a field that lines know"),
+        }
+    }
+    let mut shown = telemetry.extra_headers.clone();
+    if raw.headers.b3 {
+        shown.extend(["X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "B3"].map(str::to_owned));
+    }
+    if raw.headers.w3c {
+        shown.extend(["traceparent", "tracestate"].map(str::to_owned));
+    }
+    let known = names("telemetry.extra_headers", &shown, problems);
+    TelemetrySettings {
+        index: raw.index,
+        file: telemetry.file.clone(),
+        access_log: AccessLogSettings {
+            hide_forwarded_for: telemetry.hide_forwarded_for,
+            hide_remote_address: telemetry.hide_remote_address,
+            redact_query: match telemetry.redact_query.as_str() {
+                "all" => Redact::All,
+                "hash" => Redact::Hash,
+                _ => Redact::None,
+            },
+            extra_fields,
+        },
+        extra_headers: shown.into_iter().zip(known).collect(),
+        server_timers: telemetry.timers,
+        client_timers: telemetry.backend_timers,
     }
 }
 

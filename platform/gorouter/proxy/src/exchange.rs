@@ -1,7 +1,6 @@
 //! One request, from its head to the head of its answer, in the order of compute-routing §13.3: trace and number, account,
 //! health check, protocol, route, size, client certificate, scheme, route service, backends.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,21 +11,25 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use subtle::ConstantTimeEq as _;
+use weir_platform_gorouter_table::Pool;
+use weir_service::clock;
 
 use crate::account::Account;
 use crate::backend::{Failure, RequestBody};
 use crate::client_body::ClientBody;
-use crate::forward::{Forwarded, Outgoing, Source, forward};
+use crate::forward::{Forwarded, Outgoing, Source, forward, forward_to_service};
 use crate::headers::names::{
-    X_CF_APP_INSTANCE, X_CF_ROUTE_ENDPOINT, X_CF_ROUTER_ERROR, X_VCAP_BACKEND, X_VCAP_REQUEST_ID, X_VCAP_ROUTER,
-    X_VCAP_TRACE,
+    X_CF_APP_INSTANCE, X_CF_ROUTE_ENDPOINT, X_CF_ROUTER_ERROR, X_FORWARDED_CLIENT_CERT, X_VCAP_BACKEND,
+    X_VCAP_REQUEST_ID, X_VCAP_ROUTER, X_VCAP_TRACE,
 };
 use crate::headers::{client_certificate, forwarded, hop, trace, value};
 use crate::lookup;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::reply::{Content, Reply};
-use crate::settings::Settings;
+use crate::route_service::{self, Way};
+use crate::settings::{ClientCertificate, Settings};
+use crate::telemetry::Counters;
 use crate::upgrade::Tunnel;
 
 /// Said of a request whose target has a semicolon that is not encoded.
@@ -41,10 +44,17 @@ pub(crate) async fn exchange(peer: Arc<Peer>, mut request: Request<Incoming>) ->
     let trace = trace::apply(&mut head.headers, &router.settings.tracing);
     let mut account = Account::begin(&peer, &head, trace);
     let semicolon = head.uri.query().is_some_and(|query| query.contains(';'));
+    let upgrades = upgrading.is_some();
     let answer = match answer(&mut account, &mut head, body, upgrading).await {
         Ok(answer) => answer,
         Err(refusal) => {
-            account.note_headers(&head.headers);
+            if upgrades && matches!(refusal, Refusal::Endpoint(_)) {
+                Counters::add(&router.told.counters.websocket_failures, 1);
+            }
+            // What was sent on was noted then, as it was sent.
+            if !head.headers.is_empty() {
+                account.note_headers(&head.headers);
+            }
             refuse(&mut account, &refusal)
         }
     };
@@ -54,6 +64,7 @@ pub(crate) async fn exchange(peer: Arc<Peer>, mut request: Request<Incoming>) ->
         headers.insert(X_VCAP_REQUEST_ID.clone(), trace.request.header());
     }
     if semicolon {
+        account.remark(SEMICOLON);
         headers.append(X_CF_ROUTER_ERROR.clone(), HeaderValue::from_static(SEMICOLON));
     }
     router.settings.rewrite.apply(headers);
@@ -88,31 +99,29 @@ async fn answer(
     if !is_served(head, settings.http2) {
         return Err(Refusal::UnsupportedProtocol);
     }
+    let looked = clock::instant();
     let pool = router.find(&peer, head)?;
+    let counters = &router.told.counters;
+    Counters::set(&counters.route_lookup_time, looked.elapsed().as_nanos() as f64);
+    account.routed(&pool);
     check_size(head, settings)?;
-    if pool
-        .options()
-        .is_some_and(|options| options.route_service_url.is_some())
-    {
-        return Err(Refusal::RouteServicesDisabled);
-    }
     let named = lookup::named(&head.headers)?;
     let traced = is_traced(&head.headers, settings);
+    let way = way(account, &pool, head, upgrading.is_some())?;
     let outgoing = outgoing(account, head, body, upgrading.as_ref().map(|(protocol, _)| protocol))?;
     account.forwarded();
-    let forwarded = forward(router, &pool, named.as_ref(), outgoing, account).await;
-    let Forwarded {
-        mut response,
-        source,
-        backend,
-    } = forwarded?;
+    let forwarded = match &way {
+        Way::Service(url) => forward_to_service(router, url, outgoing, account).await,
+        Way::Application => forward(router, &pool, named.as_ref(), outgoing, account).await,
+    };
+    let Forwarded { mut response, source } = forwarded?;
     if traced {
+        let backend = account.endpoint().map_or("", |endpoint| endpoint.address()).to_owned();
         let headers = response.headers_mut();
         headers.insert(X_VCAP_ROUTER.clone(), value(settings.router.to_string()));
         headers.insert(X_VCAP_BACKEND.clone(), value(backend.clone()));
         headers.insert(X_CF_ROUTE_ENDPOINT.clone(), value(backend));
     }
-    account.answered(response.status(), Cow::Borrowed(""));
     let switched = hop::upgrade(response.headers()).cloned();
     let is_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     hop::strip(response.headers_mut(), switched.filter(|_| is_switched), &[]);
@@ -134,6 +143,33 @@ async fn answer(
     })
 }
 
+/// Where the request goes, and what its headers say of the client: a route service has been told, and tells it again.
+fn way(account: &Account, pool: &Pool, head: &mut Parts, upgrades: bool) -> Result<Way, Refusal> {
+    let peer = account.peer();
+    let (router, settings) = (&peer.router, &peer.router.settings);
+    let from_service = router.services.is_from_service(&head.headers, account.started_nanos());
+    let certificate = peer.certificate.as_deref();
+    if !(from_service && peer.tls) {
+        client_certificate::apply(&mut head.headers, certificate, settings.client_certificate);
+    }
+    if from_service && settings.client_certificate == ClientCertificate::Forward {
+        head.headers.remove(&X_FORWARDED_CLIENT_CERT);
+    }
+    if !from_service {
+        forwarded::set_proto(&mut head.headers, peer.tls, settings.forwarded_proto);
+    }
+    let said = head.headers.get(HOST).cloned();
+    let said = said.as_ref().and_then(|host| host.to_str().ok());
+    let mut request = route_service::Request {
+        host: head.uri.authority().map_or(said.unwrap_or_default(), Authority::as_str),
+        target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+        headers: &mut head.headers,
+        upgrades,
+        now_nanos: account.started_nanos(),
+    };
+    router.services.way(&router.registry, pool, &mut request)
+}
+
 /// The request as backends get it, but for what depends on the backend.
 fn outgoing(
     account: &mut Account,
@@ -143,14 +179,15 @@ fn outgoing(
 ) -> Result<Outgoing, Refusal> {
     let peer = Arc::clone(account.peer());
     let settings = &peer.router.settings;
-    let host = HeaderValue::from_str(lookup::host(head)).map_err(|_| Refusal::MalformedHost)?;
+    let host = match (head.uri.authority(), head.headers.get(HOST)) {
+        (None, Some(host)) => host.clone(),
+        _ => HeaderValue::from_str(lookup::host(head)).map_err(|_| Refusal::MalformedHost)?,
+    };
     let uri = target(head, &host);
     let headers = &mut head.headers;
     let expect = headers.get(EXPECT);
     let continues = expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    client_certificate::apply(headers, peer.certificate.as_deref(), settings.client_certificate);
     hop::strip(headers, upgrading.cloned(), &settings.kept_hop_headers);
-    forwarded::set_proto(headers, peer.tls, settings.forwarded_proto);
     forwarded::append_client(headers, peer.address.ip());
     forwarded::set_start(headers, account.started_nanos());
     headers.remove(&X_CF_APP_INSTANCE);
@@ -225,6 +262,7 @@ fn is_traced(headers: &HeaderMap, settings: &Settings) -> bool {
 
 /// The router's own answer.
 fn refuse(account: &mut Account, refusal: &Refusal) -> Answer {
+    account.peer().router.told.refused(refusal);
     let written = refusal.write();
     account.answered(written.status, written.error);
     let mut response = Response::new(Content::Text(written.body));

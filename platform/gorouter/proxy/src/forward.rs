@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use weir_platform_gorouter_table::{Endpoint, Lease, NoEndpoint, Pool, Wanted};
 use weir_service::clock;
 
 use crate::account::Account;
-use crate::backend::{AnswerBody, Answered, Exclusive, Failed, Failure, Progress, Ready, RequestBody};
+use crate::backend::{AnswerBody, Answered, Exclusive, Failed, Failure, Home, Progress, Ready, Receiver, RequestBody};
 use crate::headers::names::{
     IDEMPOTENCY_KEY, X_CF_APPLICATION_ID, X_CF_INSTANCE_ID, X_CF_INSTANCE_INDEX, X_IDEMPOTENCY_KEY,
 };
@@ -19,6 +19,10 @@ use crate::lookup::Named;
 use crate::refusal::Refusal;
 use crate::router::Router;
 use crate::sticky;
+
+mod service;
+
+pub(crate) use service::forward_to_service;
 
 /// A request that is to be sent on.
 #[derive(Debug)]
@@ -46,8 +50,6 @@ pub(crate) struct Forwarded {
     pub(crate) response: Response<()>,
     /// What follows the head.
     pub(crate) source: Source,
-    /// The address of the backend.
-    pub(crate) backend: String,
 }
 
 /// What follows the head of an answer.
@@ -81,8 +83,8 @@ pub(crate) async fn forward(
     if settings.answer_headers > 0 && answered.response.headers().len() > settings.answer_headers {
         return Err(Refusal::Endpoint(Failure::TooManyHeaders));
     }
-    let backend = lease.address().to_owned();
     let (mut head, body) = answered.response.into_parts();
+    account.backend_answered(head.status, content_length(&head.headers));
     if !lease.instance_id().is_empty() {
         sticky::set(
             &mut head.headers,
@@ -93,16 +95,16 @@ pub(crate) async fn forward(
         );
     }
     let kept = !outgoing.continues || settings.keep_continued;
+    let home = kept.then(|| Home::Backend(Arc::clone(&router.backends), lease.id()));
     let source = match answered.connection {
         Some(connection) if head.status == StatusCode::SWITCHING_PROTOCOLS => Source::Switched(connection, lease),
-        connection => Source::Body(router.backends.body(body, connection, kept, lease).await),
+        connection => Source::Body(router.backends.body(body, connection, home, Some(lease)).await),
     };
     // What the backend speaks is not what the client speaks.
     head.version = Version::HTTP_11;
     Ok(Forwarded {
         response: Response::from_parts(head, ()),
         source,
-        backend,
     })
 }
 
@@ -176,7 +178,11 @@ async fn attempt_at(
         );
         let ready = connecting.await.map_err(Failed::before_sending)?;
         let request = outgoing.request(lease, &ready, router.settings.keep_continued);
-        let mut failed = match router.backends.send(ready, lease, request).await {
+        let to = Receiver {
+            address: lease.address(),
+            endpoint: Some(lease.id()),
+        };
+        let mut failed = match router.backends.send(ready, &to, request).await {
             Ok(answered) => return Ok(answered),
             Err(failed) => failed,
         };
@@ -214,6 +220,11 @@ fn nobody(router: &Router, named: Option<&Named>, none: NoEndpoint, outgoing: &O
     }
 }
 
+/// The length that the head of an answer says.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// The value that decides about the backend, where the route goes by one.
 fn hash_key(pool: &Pool, headers: &HeaderMap) -> Option<String> {
     let options = pool.options()?;
@@ -223,7 +234,7 @@ fn hash_key(pool: &Pool, headers: &HeaderMap) -> Option<String> {
 }
 
 /// Whether the request may be sent twice.
-fn is_idempotent(outgoing: &Outgoing) -> bool {
+pub(crate) fn is_idempotent(outgoing: &Outgoing) -> bool {
     let key = |name| !text(&outgoing.headers, name).is_empty();
     matches!(outgoing.body, RequestBody::Empty)
         && (matches!(
@@ -235,27 +246,31 @@ fn is_idempotent(outgoing: &Outgoing) -> bool {
 
 impl Outgoing {
     /// Whether head and body are there: a body that was sent is not.
-    const fn is_whole(&self) -> bool {
+    pub(crate) const fn is_whole(&self) -> bool {
         !matches!(self.body, RequestBody::Sent)
     }
 
     /// Nothing of the request was sent.
-    fn take_back(&mut self, request: Request<RequestBody>) {
+    pub(crate) fn take_back(&mut self, request: Request<RequestBody>) {
         let (head, body) = request.into_parts();
         self.headers = head.headers;
         self.body = body;
     }
 
-    /// The request for `endpoint`. A request without a body stays whole, one with a body is gone.
+    /// Head and body for one attempt. A request without a body stays whole, one with a body is gone.
+    pub(crate) fn take(&mut self) -> (HeaderMap, RequestBody) {
+        match &self.body {
+            RequestBody::Empty => (self.headers.clone(), RequestBody::Empty),
+            _ => (
+                std::mem::take(&mut self.headers),
+                std::mem::replace(&mut self.body, RequestBody::Sent),
+            ),
+        }
+    }
+
+    /// The request for `endpoint`.
     fn request(&mut self, endpoint: &Endpoint, ready: &Ready, keep_continued: bool) -> Request<RequestBody> {
-        let body = match &self.body {
-            RequestBody::Empty => RequestBody::Empty,
-            _ => std::mem::replace(&mut self.body, RequestBody::Sent),
-        };
-        let mut headers = match &body {
-            RequestBody::Empty => self.headers.clone(),
-            _ => std::mem::take(&mut self.headers),
-        };
+        let (mut headers, body) = self.take();
         let instance = match endpoint.instance_id() {
             "" => endpoint.address(),
             id => id,

@@ -76,6 +76,7 @@ impl Front {
         let peer = Arc::new(Peer {
             router: Arc::clone(&self.router),
             address: connection.peer(),
+            address_text: connection.peer().to_string(),
             tls: connection.is_tls(),
             certificate: connection.client_certificate().map(Bytes::copy_from_slice),
             watch: Watch::new(),

@@ -16,6 +16,8 @@ pub(crate) struct Peer {
     pub(crate) router: Arc<Router>,
     /// The address of the client, or of the proxy in front.
     pub(crate) address: SocketAddr,
+    /// The address as text.
+    pub(crate) address_text: String,
     /// Whether the connection is encrypted.
     pub(crate) tls: bool,
     /// The certificate that the client has shown, DER.

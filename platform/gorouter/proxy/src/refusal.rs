@@ -59,6 +59,19 @@ pub(crate) enum Refusal {
     Endpoint(Failure),
     /// The route needs a route service, and there is no support for them.
     RouteServicesDisabled,
+    /// A route with a route service takes no WebSockets.
+    RouteServiceUpgrade,
+    /// The proof of a route service is too old.
+    ExpiredSignature,
+    /// The proof of a route service is not the router's.
+    InvalidSignature {
+        /// The status: 400 where a client made it up, 502 where a route service did.
+        status: StatusCode,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request to a route service cannot be made.
+    RouteServiceFailed,
     /// The router is asked for its health, and may be sent requests.
     Healthy,
     /// The router is asked for its health, and starts or drains.
@@ -139,6 +152,25 @@ impl Refusal {
                 None,
                 "Support for route services is disabled.".into(),
             ),
+            Self::RouteServiceUpgrade => (
+                503,
+                "route_service_unsupported".into(),
+                None,
+                "Websocket requests are not supported for routes bound to Route Services.".into(),
+            ),
+            Self::ExpiredSignature => (
+                504,
+                "expired_route_service_signature".into(),
+                None,
+                "Failed to validate Route Service Signature: route service request expired".into(),
+            ),
+            Self::InvalidSignature { status, reason } => (
+                status.as_u16(),
+                "invalid_route_service_signature".into(),
+                None,
+                reason.clone().into(),
+            ),
+            Self::RouteServiceFailed => (500, "".into(), None, "Route service request failed.".into()),
             Self::Healthy => (200, "".into(), Some(PRIVATE), "ok".into()),
             Self::Unhealthy => (503, "".into(), Some(PRIVATE), "".into()),
         }

@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -11,6 +12,7 @@ use crate::health::RouterHealth;
 use crate::lookup;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
+use crate::route_service::RouteServices;
 use crate::settings::Settings;
 use crate::telemetry::Told;
 
@@ -21,6 +23,10 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     /// The connections to backends.
     pub(crate) backends: Arc<Backends>,
+    /// How route services are used.
+    pub(crate) services: RouteServices,
+    /// Where the router takes requests of its own to route services.
+    pub(crate) internal: Option<SocketAddr>,
     /// What operators set.
     pub(crate) settings: Settings,
     /// What load balancers are told.

@@ -14,6 +14,7 @@ use weir_platform_gorouter_table::Lease;
 
 use crate::account::Account;
 use crate::backend::Exclusive;
+use crate::telemetry::Counters;
 
 /// Bytes that are read at once. They lie on the stack: a tunnel on which nothing happens holds no memory for bytes.
 const PIECE: usize = 16 * 1024;
@@ -36,6 +37,7 @@ impl Tunnel {
     pub(crate) fn spawn(self, mut account: Account) {
         let Self { client, backend, lease } = self;
         let router = std::sync::Arc::clone(&account.peer().router);
+        Counters::add(&router.told.counters.websocket_upgrades, 1);
         router.tasks.clone().spawn("tunnel", async move {
             let (mut backend, early) = backend.into_upgraded().await;
             let mut client = match client.await {

@@ -7,6 +7,8 @@
     reason = "tests spawn, wait and ask for the time as they like"
 )]
 
+#[path = "router/access_log.rs"]
+mod access_log;
 #[path = "router/backend.rs"]
 mod backend;
 #[path = "router/client.rs"]
@@ -19,9 +21,17 @@ mod harness;
 mod headers;
 #[path = "router/http2.rs"]
 mod http2;
+#[path = "router/limits.rs"]
+mod limits;
+#[path = "router/operation.rs"]
+mod operation;
 #[path = "router/protocols.rs"]
 mod protocols;
+#[path = "router/registrations.rs"]
+mod registrations;
 #[path = "router/retries.rs"]
 mod retries;
+#[path = "router/route_services.rs"]
+mod route_services;
 #[path = "router/tls.rs"]
 mod tls;

@@ -264,10 +264,11 @@ impl Endpoint {
 
     /// Whether this is the endpoint at `host` and `port`.
     pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
-        let Some((own_host, own_port)) = self.address().rsplit_once(':') else {
-            return false;
-        };
-        own_host == host && own_port.parse() == Ok(port)
+        let own_port = self
+            .address()
+            .strip_prefix(host)
+            .and_then(|rest| rest.strip_prefix(':'));
+        own_port.is_some_and(|own_port| own_port.parse() == Ok(port))
     }
 
     /// A registration has said the same again.

@@ -160,7 +160,10 @@ impl Pool {
                 Registered::Updated
             }
             None => {
-                members.endpoints.reserve_exact(1);
+                // Most routes have one endpoint, and no need for more room.
+                if members.endpoints.is_empty() {
+                    members.endpoints.reserve_exact(1);
+                }
                 members.endpoints.push(Arc::new(endpoint));
                 self.counted(&members);
                 Registered::Added

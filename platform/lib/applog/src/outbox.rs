@@ -90,11 +90,7 @@ impl Pen<'_> {
 impl<S: Default + Send + 'static> Outbox<S> {
     /// Begins to send to `agent`.
     pub(crate) fn start(agent: &Target, context: &LogContext) -> Self {
-        let buffers = Arc::new(Buffers {
-            buffers: (0..BUFFERS).map(|_| Padded::default()).collect(),
-            queue: FairQueue::new(QUEUE),
-            ledger: Arc::clone(&context.ledger),
-        });
+        let buffers = Arc::new(Buffers::new(QUEUE, &context.ledger));
         let pace = Pace {
             patience: PATIENCE,
             ..Pace::default()
@@ -109,21 +105,7 @@ impl<S: Default + Send + 'static> Outbox<S> {
 
     /// Lets `write` append envelopes to the buffer of this thread.
     pub(crate) fn write(&self, write: impl FnOnce(&mut Pen<'_>, &mut S)) {
-        let mut buffer = self.buffers.buffers[slot() % BUFFERS].0.lock();
-        let Buffer {
-            builder,
-            envelope,
-            scratch,
-        } = &mut *buffer;
-        let before = builder.len();
-        write(&mut Pen { builder, envelope }, scratch);
-        self.buffers.ledger.received((builder.len() - before) as u64);
-        if builder.len() >= FULL.envelopes || builder.byte_len() >= FULL.bytes {
-            let batch = builder.finish();
-            builder.reserve(FULL.envelopes, FULL.bytes);
-            drop(buffer);
-            self.buffers.enqueue(batch);
-        }
+        self.buffers.write(write);
     }
 
     /// Sends what was written before, and ends.
@@ -137,7 +119,35 @@ impl<S: Default + Send + 'static> Outbox<S> {
     }
 }
 
+impl<S: Default> Buffers<S> {
+    fn new(capacity: Capacity, ledger: &Arc<Ledger>) -> Self {
+        Self {
+            buffers: (0..BUFFERS).map(|_| Padded::default()).collect(),
+            queue: FairQueue::new(capacity),
+            ledger: Arc::clone(ledger),
+        }
+    }
+}
+
 impl<S> Buffers<S> {
+    fn write(&self, write: impl FnOnce(&mut Pen<'_>, &mut S)) {
+        let mut buffer = self.buffers[slot() % BUFFERS].0.lock();
+        let Buffer {
+            builder,
+            envelope,
+            scratch,
+        } = &mut *buffer;
+        let before = builder.len();
+        write(&mut Pen { builder, envelope }, scratch);
+        self.ledger.received((builder.len() - before) as u64);
+        if builder.len() >= FULL.envelopes || builder.byte_len() >= FULL.bytes {
+            let batch = builder.finish();
+            builder.reserve(FULL.envelopes, FULL.bytes);
+            drop(buffer);
+            self.enqueue(batch);
+        }
+    }
+
     fn enqueue(&self, batch: Batch) {
         let losses = self.queue.push(Parcel::unacknowledged(batch));
         self.ledger.lost(HOP, Reason::BufferFull, &losses);
@@ -174,23 +184,29 @@ impl<S> Buffers<S> {
 
     async fn transmit(&self, producer: &mut Producer, parcels: Vec<Parcel>) {
         let batch = merged(parcels);
+        let before = producer.report().sent;
         let sent = producer.send(batch.clone());
-        let result = if self.queue.is_closed() {
-            tokio::time::timeout(FINISH, sent).await.unwrap_or(Ok(()))
+        let (reason, result) = if self.queue.is_closed() {
+            (Reason::ShuttingDown, tokio::time::timeout(FINISH, sent).await)
         } else {
-            sent.await
+            (Reason::NoDestination, Ok(sent.await))
         };
-        if let Err(error) = result {
-            let count = batch.len();
-            self.ledger
-                .lost(HOP, Reason::NoDestination, &Parcel::unacknowledged(batch).lose());
+        if let Ok(Err(error)) = result {
             weir_service::limited!(
                 warn,
                 Duration::from_secs(30),
-                count,
+                count = batch.len(),
                 error = %error,
-                "requests cannot be told to the agent"
+                "apps cannot be told of their requests"
             );
+        }
+        // What was handed to a link is in the producer's books, even if the link is still waited for.
+        if producer.report().sent == before {
+            let losses = Parcel::unacknowledged(batch).lose();
+            self.ledger.lost(HOP, reason, &losses);
+            if self.queue.is_closed() {
+                self.ledger.lost(HOP, reason, &self.queue.abandon());
+            }
         }
     }
 }
@@ -213,7 +229,7 @@ fn merged(mut parcels: Vec<Parcel>) -> Batch {
     builder.finish()
 }
 
-/// The number of the calling thread.
+/// A number of the calling thread, which is its own among the first [`BUFFERS`] threads.
 fn slot() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -225,3 +241,6 @@ fn slot() -> usize {
         number
     })
 }
+
+#[cfg(test)]
+mod tests;

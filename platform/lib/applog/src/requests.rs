@@ -86,9 +86,9 @@ impl Requests {
                 .source_id(backend.app_id)
                 .instance_id(&self.settings.index)
                 .tag("source_type", "RTR")
-                .tag("origin", ROUTER)
-                .log(&scratch.line, Stream::Out);
+                .tag("origin", ROUTER);
             out.extend_from_slice(&backend.tags.of_line);
+            Writer::new(out).log(&scratch.line, Stream::Out);
         });
     }
 

@@ -8,6 +8,7 @@ use weir_envelope::encode::Writer;
 
 use crate::access_log::put_number;
 use crate::record::{Attempt, Backend, RequestRecord, later};
+use crate::tags::put_tag;
 
 /// The source of requests that belong to no app, and the tag `origin`.
 pub(crate) const ROUTER: &str = "gorouter";
@@ -31,20 +32,21 @@ pub(crate) fn write_server(out: &mut Vec<u8>, record: &RequestRecord<'_>, scratc
         content_length: i64::try_from(record.sent_bytes).unwrap_or(i64::MAX),
     };
     write(out, record, &span, scratch);
-    let mut writer = Writer::new(out);
     if let Some(trace) = record.trace {
-        writer.tag("trace_id", trace.trace).tag("span_id", trace.span);
+        put_tag(out, "trace_id", trace.trace);
+        put_tag(out, "span_id", trace.span);
     }
     if let Some(backend) = record.backend {
-        writer.tag("backend", backend.address);
+        put_tag(out, "backend", backend.address);
     }
     for (name, text) in [("route", record.route), ("router_error", record.router_error)] {
         if !text.is_empty() {
-            writer.tag(name, text);
+            put_tag(out, name, text);
         }
     }
-    if record.failed_attempts > 0 {
-        writer.tag("failed_attempts", decimal(scratch, i64::from(record.failed_attempts)));
+    let attempts = i64::from(record.failed_attempts) + i64::from(record.is_answered_by_backend);
+    if attempts > 0 {
+        put_tag(out, "attempts", decimal(scratch, attempts));
     }
     if let Some(backend) = record.backend {
         out.extend_from_slice(&backend.tags.of_timer);
@@ -69,26 +71,25 @@ pub(crate) fn write_client(out: &mut Vec<u8>, record: &RequestRecord<'_>, attemp
 fn write(out: &mut Vec<u8>, record: &RequestRecord<'_>, span: &Span, scratch: &mut Vec<u8>) {
     let backend = record.backend.as_ref();
     let index = backend.map_or("", |backend| backend.instance_index);
-    let mut writer = Writer::new(out);
-    writer
+    Writer::new(out)
         .timestamp(span.stop)
         .source_id(source_id(backend))
         .instance_id(if index.is_empty() { "0" } else { index })
-        .timer("http", span.start, span.stop)
-        .tag("origin", ROUTER)
-        .tag("peer_type", span.peer)
-        .tag("request_id", record.request_id)
-        .tag("method", record.method);
+        .timer("http", span.start, span.stop);
+    put_tag(out, "origin", ROUTER);
+    put_tag(out, "peer_type", span.peer);
+    put_tag(out, "request_id", record.request_id);
+    put_tag(out, "method", record.method);
     put_uri(scratch, record);
-    writer
-        .tag("uri", &text(scratch))
-        .tag("remote_address", record.remote_address)
-        .tag("user_agent", &text(record.user_agent))
-        .tag("status_code", decimal(scratch, i64::from(span.status)))
-        .tag("content_length", decimal(scratch, span.content_length))
-        .tag("routing_instance_id", backend.map_or("", |backend| backend.instance_id));
+    put_tag(out, "uri", &text(scratch));
+    put_tag(out, "remote_address", record.remote_address);
+    put_tag(out, "user_agent", &text(record.user_agent));
+    put_tag(out, "status_code", decimal(scratch, i64::from(span.status)));
+    put_tag(out, "content_length", decimal(scratch, span.content_length));
+    let instance = backend.map_or("", |backend| backend.instance_id);
+    put_tag(out, "routing_instance_id", instance);
     put_forwarded(scratch, record.forwarded_for);
-    writer.tag("forwarded", &text(scratch));
+    put_tag(out, "forwarded", &text(scratch));
 }
 
 /// The app of the backend, or what the tags of its registration say, or the router.
@@ -130,7 +131,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-fn decimal(scratch: &mut Vec<u8>, number: i64) -> &str {
+pub(crate) fn decimal(scratch: &mut Vec<u8>, number: i64) -> &str {
     scratch.clear();
     if number < 0 {
         scratch.push(b'-');
@@ -138,3 +139,6 @@ fn decimal(scratch: &mut Vec<u8>, number: i64) -> &str {
     put_number(scratch, number.unsigned_abs());
     std::str::from_utf8(scratch).expect("digits are ASCII")
 }
+
+#[cfg(test)]
+mod tests;

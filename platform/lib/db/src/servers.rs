@@ -218,7 +218,9 @@ fn mariadb(folder: &Path) -> Option<Child> {
     };
     let data = folder.join("data");
     let as_user = format!("--user={}", user());
+    // Servers that start at the same time would remove each other's temporary tables.
     run(Command::new(install)
+        .env("TMPDIR", folder)
         .args([
             "--no-defaults",
             "--auth-root-authentication-method=normal",
@@ -227,6 +229,7 @@ fn mariadb(folder: &Path) -> Option<Child> {
         ])
         .arg(format!("--datadir={}", data.display())));
     let child = Command::new(server)
+        .env("TMPDIR", folder)
         .args(["--no-defaults", "--skip-networking", "--skip-grant-tables", &as_user])
         .args(["--innodb-flush-log-at-trx-commit=0", "--max-connections=200"])
         .arg(format!("--datadir={}", data.display()))

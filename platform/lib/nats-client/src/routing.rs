@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use weir_error::{Classify, ErrorKind};
@@ -191,11 +192,15 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::
         Number(f64),
         Text(String),
     }
-    match Option::deserialize(deserializer)? {
-        None => Ok(0.0),
-        Some(Value::Number(number)) => Ok(number),
-        Some(Value::Text(text)) if text.is_empty() => Ok(0.0),
-        Some(Value::Text(text)) => text.parse().map_err(serde::de::Error::custom),
+    let number = match Option::deserialize(deserializer)? {
+        None => 0.0,
+        Some(Value::Number(number)) => number,
+        Some(Value::Text(text)) if text.is_empty() => 0.0,
+        Some(Value::Text(text)) => text.parse().map_err(D::Error::custom)?,
+    };
+    match number.is_finite() {
+        true => Ok(number),
+        false => Err(D::Error::custom("a number that has a size is expected")),
     }
 }
 

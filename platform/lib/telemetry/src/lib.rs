@@ -47,6 +47,7 @@ pub use identity::Identity;
 pub use init::{InitError, Options, Telemetry, init};
 pub use ledger_metrics::observe_ledger;
 pub use log_file::{LOG_FILE_BYTES, set_full_log_aside};
+pub use metrics::NAME_PREFIX;
 pub use neutral::{Neutralizer, neutral, neutral_rows};
 pub use outbox::{Outbox, Shipment};
 pub use quiet::quiet;

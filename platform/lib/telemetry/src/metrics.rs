@@ -23,6 +23,8 @@ use crate::identity::Identity;
 use crate::metrics::series::{Number, Page, Totals};
 use crate::outbox::Outbox;
 
+pub use series::NAME_PREFIX;
+
 /// Exports every collection to the outbox.
 #[derive(Debug)]
 pub(crate) struct EnvelopeExporter {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use weir_config::Setting;
 
 mod authority;
+mod by_name;
 mod chain;
 mod client;
 mod error;
@@ -37,6 +38,7 @@ mod status;
 mod store;
 
 pub use authority::Authority;
+pub use by_name::ClientCertificates;
 pub use chain::ChainError;
 pub use client::{ClientTls, server_name};
 pub use error::TlsError;

@@ -1,6 +1,6 @@
 //! The server's side of TLS.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::server::danger::ClientCertVerifier;
@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::optional_client_cert::OptionalClientCert;
 use crate::reload::Reloading;
-use crate::{ALPN_H2, ALPN_HTTP1, IdentityFiles, TlsError, material, provider};
+use crate::{ALPN_H2, ALPN_HTTP1, ClientCertificates, IdentityFiles, TlsError, by_name, material, provider};
 
 /// The TLS configuration of a server, which follows its files. Clones share it.
 #[derive(Debug, Clone)]
@@ -74,8 +74,24 @@ impl ServerTls {
         })
     }
 
+    /// A public server with several certificates, each a file and that of its key: a client gets the one for the name that it
+    /// asks for, otherwise the first. Speaks HTTP/1.1 unless told otherwise.
+    ///
+    /// # Errors
+    /// As [`ServerTls::mutual`].
+    pub fn by_name(pairs: &[(PathBuf, PathBuf)], clients: ClientCertificates) -> Result<Self, TlsError> {
+        let mut paths: Vec<_> = pairs
+            .iter()
+            .flat_map(|(cert, key)| [cert.clone(), key.clone()])
+            .collect();
+        paths.extend(clients.authorities().cloned());
+        let pairs = pairs.to_vec();
+        // Such a certificate is a caller's own affair: it does not make the caller one of the stack.
+        Self::new(paths, Clients::Anybody, move || by_name::config(&pairs, &clients))
+    }
+
     fn new(
-        files: Vec<std::path::PathBuf>,
+        files: Vec<PathBuf>,
         clients: Clients,
         build: impl Fn() -> Result<ServerConfig, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {

@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 use weir_config::Secret;
 
+use super::remembered::MOST_REMEMBERED;
 use super::*;
 use crate::budget::Budget;
 use crate::hello::Info;

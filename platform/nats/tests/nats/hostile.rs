@@ -1,12 +1,14 @@
 //! Clients that send garbage, too much or nothing, and clients that do not read: others are served meanwhile.
 
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use weir_config::{ByteSize, Duration};
-use weir_eventually::eventually_async;
+use weir_eventually::{PATIENCE, eventually_async};
 use weir_net::RawPortLimits;
 use weir_platform_nats::RawConfig;
 
+use crate::clients::identity;
 use crate::running::Running;
 use crate::wire::{CLOSED, Wire};
 
@@ -202,6 +204,24 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     assert_eq!(publisher.ask("PUB a 2\r\nhi\r\n").await, "");
     assert_eq!(subscriber.ask("").await, "MSG a 1 2\r\nhi\r\n");
     server.stop().await;
+}
+
+/// A client that does not begin its handshake does not keep the server from stopping.
+#[tokio::test]
+async fn an_unfinished_handshake_does_not_delay_the_stop() {
+    let folder = TempDir::new().expect("a folder");
+    let raw = RawConfig {
+        identity: Some(identity(folder.path(), "nats")),
+        auth_timeout: Duration::from_secs(600),
+        lame_duck: Duration::from_millis(10),
+        ..RawConfig::default()
+    };
+    let server = Running::start(raw).await;
+    let mut silent = Wire::open(server.address).await;
+    assert!(silent.info().contains("\"tls_required\":true"));
+    let stopped = tokio::time::timeout(PATIENCE, server.stop()).await;
+    assert!(stopped.is_ok(), "the server stops");
+    assert_eq!(silent.rest().await, b"");
 }
 
 /// A stopping server tells its clients, writes what waits for them, and ends those that do not leave.

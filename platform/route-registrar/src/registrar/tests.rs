@@ -216,3 +216,24 @@ async fn what_cannot_be_sent_is_shown() {
     eventually("it is registered", || world.states() == [RouteState::Registered]).await;
     assert_eq!(world.stop().await, ["-a"]);
 }
+
+/// An unregistration that could not be sent is sent later, unless another route covers it by then.
+#[tokio::test(start_paused = true)]
+async fn an_unregistration_is_owed() {
+    let world = World::new();
+    let (a, b) = (route(json!({"uris": ["a"]})), route(json!({"uris": ["b"]})));
+    world.want(&[&a, &b]);
+    world.said(&["+a", "+b"]).await;
+    *world.notes.is_broken.lock() = true;
+    world.want(&[]);
+    eventually("nothing is kept", || world.states().is_empty()).await;
+    *world.notes.is_broken.lock() = false;
+    world.want(&[&route(json!({"uris": ["a"], "tags": {"new": "1"}}))]);
+    world.said(&["-b", "+a"]).await;
+    *world.notes.is_broken.lock() = true;
+    world.want(&[]);
+    eventually("nothing is kept", || world.states().is_empty()).await;
+    *world.notes.is_broken.lock() = false;
+    world.said(&["-a"]).await;
+    assert!(world.stop().await.is_empty());
+}

@@ -18,8 +18,8 @@ use weir_tls::ServerTls;
 use crate::common::{ALL, Api, Deployment};
 
 /// A UAA that gives tokens to any client, until it is told to give bad ones.
-struct Uaa {
-    address: SocketAddr,
+pub(crate) struct Uaa {
+    pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
     /// Tokens that will be good for nothing.
     bad: Arc<AtomicUsize>,
@@ -27,7 +27,7 @@ struct Uaa {
 }
 
 impl Uaa {
-    async fn start(deployment: &Deployment) -> Self {
+    pub(crate) async fn start(deployment: &Deployment) -> Self {
         let identity = deployment.authority.issue("uaa", &["uaa"]).unwrap();
         let tls = ServerTls::public(&identity.cert, &identity.key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -38,7 +38,7 @@ pub(crate) struct Deployment {
     pub(crate) authority: Authority,
     pub(crate) dir: TempDir,
     pub(crate) database: DatabaseUrl,
-    _databases: Databases,
+    _databases: Arc<Databases>,
 }
 
 /// A routing API that runs.
@@ -61,21 +61,21 @@ pub(crate) struct Answer {
 }
 
 impl Deployment {
-    /// A deployment with a database of this kind; `None` if there is no server of that kind here.
-    pub(crate) async fn on(kind: Kind) -> Option<Self> {
-        let databases = Databases::start(kind).await?;
+    /// A deployment with a database of its own on this server.
+    pub(crate) async fn on(databases: &Arc<Databases>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Some(Self {
+        Self {
             issuer: TestIssuer::new(),
             authority: Authority::open_or_create(&dir.path().join("certs")).unwrap(),
             database: databases.database().await,
             dir,
-            _databases: databases,
-        })
+            _databases: Arc::clone(databases),
+        }
     }
 
     pub(crate) async fn on_sqlite() -> Self {
-        Self::on(Kind::Sqlite).await.unwrap()
+        let databases = Databases::start(Kind::Sqlite).await.unwrap();
+        Self::on(&Arc::new(databases)).await
     }
 
     pub(crate) async fn start(&self) -> Api {
@@ -94,11 +94,16 @@ impl Deployment {
         raw.lock.retry = weir_config::Duration::from_millis(20);
         change(&mut raw);
         let (trigger, context) = Context::new("routing-api");
-        let verifier = self.verifier(&context);
-        let authorizer: Arc<dyn Authorizer> = Arc::<Verifier>::clone(&verifier);
+        let checks_tokens = !raw.disable_access_control;
         let config = Config::try_from(raw).unwrap();
-        let server = Server::with_authorizer(config, context.clone(), authorizer, Some(&verifier));
-        let server = server.await.unwrap();
+        let server = if checks_tokens {
+            let verifier = self.verifier(&context);
+            let authorizer: Arc<dyn Authorizer> = Arc::<Verifier>::clone(&verifier);
+            Server::with_authorizer(config, context.clone(), authorizer, Some(&verifier)).await
+        } else {
+            Server::bind(config, context.clone()).await
+        };
+        let server = server.unwrap();
         let tls = ClientTls::mutual(&identity).unwrap();
         Api {
             address: server.local_addr(),
@@ -205,22 +210,3 @@ impl Answer {
         assert_eq!((self.status.as_u16(), &self.body[..]), (status, &b""[..]), "{self:?}");
     }
 }
-
-/// Runs a scenario on every kind of database that there is here.
-macro_rules! on_every_database {
-    ($scenario:path) => {
-        for kind in [
-            weir_db::servers::Kind::Sqlite,
-            weir_db::servers::Kind::Postgres,
-            weir_db::servers::Kind::MariaDb,
-        ] {
-            let Some(deployment) = $crate::common::Deployment::on(kind).await else {
-                continue;
-            };
-            let api = deployment.start().await;
-            $scenario(&api).await;
-            api.stop().await;
-        }
-    };
-}
-pub(crate) use on_every_database;

@@ -3,14 +3,14 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Api, Deployment, on_every_database};
+use crate::common::{Answer, Api, Deployment};
 
 fn process(answer: &Answer, reason: &str) {
     answer.refused(400, "ProcessRequestError", &format!("Cannot process request: {reason}"));
 }
 
 /// Groups are made, found by name, changed and removed, with the original's answers.
-async fn a_group_lives(api: &Api) {
+pub(crate) async fn a_group_lives(api: &Api) {
     let groups = api.get("/router_groups").await.json();
     let guid = groups[0]["guid"].clone();
     assert_eq!(guid.as_str().unwrap().len(), 36);
@@ -56,7 +56,7 @@ async fn a_group_lives(api: &Api) {
 }
 
 /// What is wrong with a group is said in the original's words.
-async fn groups_are_checked(api: &Api) {
+pub(crate) async fn groups_are_checked(api: &Api) {
     let post = async |name: &str, kind: &str, ports: &str| {
         let group = json!({"name": name, "type": kind, "reservable_ports": ports});
         api.post("/router_groups", &group).await
@@ -85,16 +85,6 @@ async fn groups_are_checked(api: &Api) {
     // The same ports are no change, and not looked at.
     let same = json!({"reservable_ports": "1024-1033"});
     assert_eq!(api.call(Method::PUT, &path, &same).await.status.as_u16(), 200);
-}
-
-#[tokio::test]
-async fn groups_live() {
-    on_every_database!(a_group_lives);
-}
-
-#[tokio::test]
-async fn groups_are_valid() {
-    on_every_database!(groups_are_checked);
 }
 
 /// No group has ports of the system's own components.
@@ -129,37 +119,27 @@ async fn groups_are_made_once() {
 }
 
 /// A database that a routing API of the original has used keeps its groups and their guids, which cloud controllers know.
-#[tokio::test]
-async fn groups_of_the_original_stay() {
-    for kind in [
-        weir_db::servers::Kind::Sqlite,
-        weir_db::servers::Kind::Postgres,
-        weir_db::servers::Kind::MariaDb,
-    ] {
-        let Some(deployment) = Deployment::on(kind).await else {
-            continue;
-        };
-        let db = weir_db::Database::open(&deployment.database).await.unwrap();
-        for statement in [
-            "create table router_groups (guid varchar(255) primary key, created_at timestamp null, \
+pub(crate) async fn groups_of_the_original_stay(deployment: &Deployment) {
+    let db = weir_db::Database::open(&deployment.database).await.unwrap();
+    for statement in [
+        "create table router_groups (guid varchar(255) primary key, created_at timestamp null, \
              updated_at timestamp null, name varchar(255), type varchar(255), reservable_ports varchar(255))",
-            "insert into router_groups values ('a-guid', null, null, 'default-tcp', 'tcp', '1024-2000')",
-            "insert into router_groups values ('b-guid', null, null, 'default-http', 'http', null)",
-        ] {
-            db.execute(weir_db::sql(statement)).await.unwrap();
-        }
-        db.close().await;
-        let api = deployment.start().await;
-        let mut groups = api.get("/router_groups").await.json();
-        groups
-            .as_array_mut()
-            .unwrap()
-            .sort_by_key(|group| group["guid"].to_string());
-        let expected = json!([
-            {"guid": "a-guid", "name": "default-tcp", "type": "tcp", "reservable_ports": "1024-2000"},
-            {"guid": "b-guid", "name": "default-http", "type": "http", "reservable_ports": ""},
-        ]);
-        assert_eq!(groups, expected);
-        api.stop().await;
+        "insert into router_groups values ('a-guid', null, null, 'default-tcp', 'tcp', '1024-2000')",
+        "insert into router_groups values ('b-guid', null, null, 'default-http', 'http', null)",
+    ] {
+        db.execute(weir_db::sql(statement)).await.unwrap();
     }
+    db.close().await;
+    let api = deployment.start().await;
+    let mut groups = api.get("/router_groups").await.json();
+    groups
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|group| group["guid"].to_string());
+    let expected = json!([
+        {"guid": "a-guid", "name": "default-tcp", "type": "tcp", "reservable_ports": "1024-2000"},
+        {"guid": "b-guid", "name": "default-http", "type": "http", "reservable_ports": ""},
+    ]);
+    assert_eq!(groups, expected);
+    api.stop().await;
 }

@@ -2,39 +2,32 @@
 
 use serde_json::json;
 use tokio::net::TcpStream;
-use weir_db::servers::Kind;
 use weir_eventually::eventually_async;
 
 use crate::common::Deployment;
 use crate::events::Stream;
 
 /// One instance serves and the other one does not listen; it takes over when the first one stops, with all routes.
-#[tokio::test]
-async fn another_instance_takes_over() {
-    for kind in [Kind::Sqlite, Kind::Postgres, Kind::MariaDb] {
-        let Some(deployment) = Deployment::on(kind).await else {
-            continue;
-        };
-        let first = deployment.start_with(|raw| raw.lock.instance = "a".to_owned()).await;
-        let port = free_port();
-        let second = deployment
-            .start_with(|raw| {
-                raw.lock.instance = "b".to_owned();
-                raw.listen = format!("127.0.0.1:{port}").parse().unwrap();
-            })
-            .await;
-        assert!(first.is_active && !second.is_active);
-        assert!(TcpStream::connect(second.address).await.is_err());
-        let route = json!({"route": "a.example", "port": 1, "ip": "1.2.3.4"});
-        first.post("/routes", &json!([route])).await.done(201);
-        first.stop().await;
-        eventually_async("the port is open", async || {
-            TcpStream::connect(second.address).await.is_ok()
+pub(crate) async fn another_instance_takes_over(deployment: &Deployment) {
+    let first = deployment.start_with(|raw| raw.lock.instance = "a".to_owned()).await;
+    let port = free_port();
+    let second = deployment
+        .start_with(|raw| {
+            raw.lock.instance = "b".to_owned();
+            raw.listen = format!("127.0.0.1:{port}").parse().unwrap();
         })
         .await;
-        assert_eq!(second.get("/routes").await.json()[0]["route"], "a.example");
-        second.stop().await;
-    }
+    assert!(first.is_active && !second.is_active);
+    assert!(TcpStream::connect(second.address).await.is_err());
+    let route = json!({"route": "a.example", "port": 1, "ip": "1.2.3.4"});
+    first.post("/routes", &json!([route])).await.done(201);
+    first.stop().await;
+    eventually_async("the port is open", async || {
+        TcpStream::connect(second.address).await.is_ok()
+    })
+    .await;
+    assert_eq!(second.get("/routes").await.json()[0]["route"], "a.example");
+    second.stop().await;
 }
 
 /// With a handover an instance that stops serves on until another one has the lock.
@@ -85,7 +78,7 @@ async fn a_lost_lock_ends_the_turn() {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -12,9 +12,12 @@
 
 mod client;
 mod common;
+mod databases;
 mod events;
 mod groups;
 mod hostile;
 mod instances;
+mod ports;
 mod routes;
+mod rtr;
 mod scopes;

@@ -3,10 +3,10 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Api, on_every_database};
+use crate::common::Api;
 
 /// HTTP routes are registered, listed and removed; the tag is the routing API's.
-async fn http_routes(api: &Api) {
+pub(crate) async fn http_routes(api: &Api) {
     assert_eq!(api.get("/routes").await.json(), json!([]));
     let route = json!({
         "route": "a.example/path", "port": 7000, "ip": "1.2.3.4", "log_guid": "app", "unknown": {},
@@ -45,7 +45,7 @@ async fn http_routes(api: &Api) {
 }
 
 /// What is wrong with an HTTP route is said under its own name; nothing of the request is kept then.
-async fn http_routes_are_checked(api: &Api) {
+pub(crate) async fn http_routes_are_checked(api: &Api) {
     let good = json!({"route": "good.example", "port": 1, "ip": "1.2.3.4", "ttl": 1});
     for (bad, name, message) in [
         (
@@ -77,7 +77,7 @@ async fn http_routes_are_checked(api: &Api) {
 }
 
 /// TCP routes are registered, listed by isolation segment, and removed.
-async fn tcp_routes(api: &Api) {
+pub(crate) async fn tcp_routes(api: &Api) {
     let group = api.default_group().await;
     let tcp = |port: u16, segment: &str| {
         json!({"router_group_guid": group, "port": port, "backend_ip": "1.2.3.4", "backend_port": 60_000,
@@ -134,7 +134,7 @@ async fn tcp_routes(api: &Api) {
 }
 
 /// What is wrong with a TCP route is a request that cannot be processed.
-async fn tcp_routes_are_checked(api: &Api) {
+pub(crate) async fn tcp_routes_are_checked(api: &Api) {
     let group = api.default_group().await;
     let good = json!({"router_group_guid": group, "port": 1024, "backend_ip": "1.2.3.4", "backend_port": 1});
     let but = |field: &str, value: Value| {
@@ -166,24 +166,4 @@ async fn tcp_routes_are_checked(api: &Api) {
         answer.refused(400, "ProcessRequestError", &format!("Cannot process request: {reason}"));
     }
     assert_eq!(api.get("/tcp_routes").await.json(), json!([]));
-}
-
-#[tokio::test]
-async fn http_routes_live() {
-    on_every_database!(http_routes);
-}
-
-#[tokio::test]
-async fn http_routes_are_valid() {
-    on_every_database!(http_routes_are_checked);
-}
-
-#[tokio::test]
-async fn tcp_routes_live() {
-    on_every_database!(tcp_routes);
-}
-
-#[tokio::test]
-async fn tcp_routes_are_valid() {
-    on_every_database!(tcp_routes_are_checked);
 }

@@ -72,7 +72,9 @@ impl World {
             expected: settings.accept,
             announced: settings.send.version(),
             sessions: Sessions::default(),
-            stats: Stats::new(context.meter()),
+            stats: Stats::new(&context.meter()),
+            telemetry: None,
+            clock: context.clock.clone(),
         });
         let ports = Ports::new(
             host,
@@ -224,8 +226,8 @@ async fn a_break_is_passed_on() {
     let (listener, backend) = listener().await;
     world.serve(vec![(None, vec![backend])]).await;
     let break_off = |stream: TcpStream| {
-        SockRefOf(&stream).linger_zero();
-        drop(stream);
+        let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        linger.expect("an open socket");
     };
     let mut rest = Vec::new();
     let mut client = world.connect().await;
@@ -245,16 +247,6 @@ async fn a_break_is_passed_on() {
         .await
         .expect_err("the client broke off");
     in_time(world.router.sessions.all_ended()).await;
-}
-
-/// Makes a socket break off when it is closed.
-struct SockRefOf<'s>(&'s TcpStream);
-
-impl SockRefOf<'_> {
-    fn linger_zero(&self) {
-        let socket = socket2::SockRef::from(self.0);
-        socket.set_linger(Some(Duration::ZERO)).expect("an open socket");
-    }
 }
 
 /// A backend that refuses is passed over, and the client does not notice; where all refuse, the connection ends.
@@ -587,4 +579,21 @@ async fn ports_are_opened_when_they_can_be() {
     world.port = 22;
     world.serve(vec![(None, vec![backend])]).await;
     assert!(world.ports.open.is_empty());
+}
+
+/// A connection that is carried takes little memory beside its sockets.
+#[tokio::test]
+async fn a_connection_is_small() {
+    let mut world = World::new(Settings::default());
+    world.serve(vec![(None, vec![absent().await])]).await;
+    let port = Arc::clone(&world.ports.open[&world.port].port);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let context = &world._context.1;
+    let shutdown = context.shutdown.clone();
+    let mut connections = Connections::accept_plain(listener, PortLimits::of(1), shutdown, &context.tasks);
+    let _client = TcpStream::connect(address).await.expect("an open port");
+    let connection = connections.next().await.expect("a connection");
+    let size = size_of_val(&session::serve(connection, port, Arc::clone(&world.router)));
+    assert!(size <= 4096, "{size}");
 }

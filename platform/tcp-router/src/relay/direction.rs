@@ -11,14 +11,14 @@ use tokio::io::{Interest, ReadBuf};
 use super::Side;
 use super::pipes::{Pipe, Pipes};
 
-/// Bytes that are read at once into the buffer of the thread.
-const BUFFER: usize = 64 * 1024;
+/// Bytes that are read at once into the buffer of the thread: most that a direction holds in memory.
+const BUFFER: usize = 16 * 1024;
 
 /// Pieces that a direction splices although they are small, before it copies again.
 const SMALL_SPLICES: u8 = 8;
 
 /// A piece below this is cheaper to copy than to splice.
-const SMALL: usize = 16 * 1024;
+const SMALL: usize = BUFFER;
 
 thread_local! {
     /// The buffer that the directions of a thread read into, one after the other. What cannot be written at once leaves it.
@@ -40,8 +40,8 @@ enum Waiting {
     Nothing,
     /// In memory.
     Copied(BytesMut),
-    /// As many as this in the pipe.
-    Spliced(Pipe, usize),
+    /// In a pipe.
+    Spliced(Pipe),
 }
 
 /// One direction of a connection.
@@ -72,27 +72,36 @@ impl Direction {
         self.carried
     }
 
-    /// Carries what there is; ready when the source has ended and the destination was told.
+    /// Whether the source has ended and the destination was told.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Carries what there is; ready when the source has ended and the destination was told. The `last` of two directions leaves
+    /// that to the closing of the socket.
     pub(super) fn poll<S: Side, D: Side>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut S,
         to: &mut D,
         pipes: &Pipes,
+        last: bool,
     ) -> Poll<Result<(), Fault>> {
         if self.closed {
             return Poll::Ready(Ok(()));
         }
         loop {
-            ready!(self.poll_write(cx, to, pipes)).map_err(Fault::Destination)?;
+            ready!(self.poll_write(cx, to)).map_err(Fault::Destination)?;
             if self.at_end {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Fault::Destination)?;
+                if !last || to.socket().is_none() {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Fault::Destination)?;
+                }
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
             let read = match self.splices {
                 0 => self.poll_copy(cx, from, to),
-                _ => self.poll_splice(cx, from, to, pipes),
+                _ => self.poll_splice(cx, from, pipes),
             };
             match read {
                 Poll::Ready(read) => read?,
@@ -109,7 +118,7 @@ impl Direction {
     }
 
     /// Writes what waits; ready when nothing does any more.
-    fn poll_write<D: Side>(&mut self, cx: &mut Context<'_>, to: &mut D, pipes: &Pipes) -> Poll<io::Result<()>> {
+    fn poll_write<D: Side>(&mut self, cx: &mut Context<'_>, to: &mut D) -> Poll<io::Result<()>> {
         match &mut self.waiting {
             Waiting::Nothing => return Poll::Ready(Ok(())),
             Waiting::Copied(bytes) => {
@@ -122,25 +131,20 @@ impl Direction {
                     self.carried += count as u64;
                 }
             }
-            Waiting::Spliced(pipe, count) => {
+            Waiting::Spliced(pipe) => {
                 let socket = to.socket().expect("only between sockets is there something in a pipe");
-                while *count > 0 {
+                while !pipe.is_empty() {
                     ready!(socket.poll_write_ready(cx))?;
-                    match socket.try_io(Interest::WRITABLE, || pipe.empty_into(socket, *count)) {
+                    match socket.try_io(Interest::WRITABLE, || pipe.empty_into(socket)) {
                         Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                        Ok(written) => {
-                            *count -= written;
-                            self.carried += written as u64;
-                        }
+                        Ok(written) => self.carried += written as u64,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                 }
             }
         }
-        if let Waiting::Spliced(pipe, _) = std::mem::take(&mut self.waiting) {
-            pipes.put(pipe);
-        }
+        self.waiting = Waiting::Nothing;
         Poll::Ready(Ok(()))
     }
 
@@ -182,37 +186,25 @@ impl Direction {
     }
 
     /// Moves a piece into a pipe. Goes back to copying when there is no pipe, or the pieces are small.
-    fn poll_splice<S: Side, D: Side>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut S,
-        _: &mut D,
-        pipes: &Pipes,
-    ) -> Poll<Result<(), Fault>> {
+    fn poll_splice<S: Side>(&mut self, cx: &mut Context<'_>, from: &S, pipes: &Pipes) -> Poll<Result<(), Fault>> {
         let socket = from.socket().expect("only between sockets is anything spliced");
         ready!(socket.poll_read_ready(cx)).map_err(Fault::Source)?;
-        let Some(pipe) = pipes.take() else {
+        let Some(mut pipe) = pipes.take() else {
             self.splices = 0;
             return Poll::Ready(Ok(()));
         };
         match socket.try_io(Interest::READABLE, || pipe.fill_from(socket)) {
-            Ok(0) => {
-                pipes.put(pipe);
-                self.at_end = true;
-            }
+            Ok(0) => self.at_end = true,
             Ok(count) => {
                 self.splices = match count {
                     0..SMALL => self.splices - 1,
                     _ => SMALL_SPLICES,
                 };
-                self.waiting = Waiting::Spliced(pipe, count);
+                self.waiting = Waiting::Spliced(pipe);
             }
-            Err(error) => {
-                pipes.put(pipe);
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    return Poll::Ready(Err(Fault::Source(error)));
-                }
-            }
+            // The next look for readiness waits.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(Fault::Source(error))),
         }
         Poll::Ready(Ok(()))
     }

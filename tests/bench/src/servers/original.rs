@@ -1,7 +1,11 @@
 //! The original's programs with the environment that their deployment jobs set (logging §8, §9, §11, §14).
 
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use anyhow::Context as _;
 
 use super::{Part, Servers};
 
@@ -14,6 +18,7 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
         Part::SyslogAgent => ("syslog-agent", &["metron"]),
         Part::SyslogServer => ("syslog-server", &["localhost", "log-cache"]),
         Part::Nats => ("nats-server", &["nats"]),
+        Part::TcpRouter => return haproxy(servers, folder),
         Part::Uaa => anyhow::bail!("the original's UAA is a Java application server and is not measured here"),
     };
     let identity = servers.identity(program, names)?;
@@ -114,7 +119,35 @@ pub(super) fn start(servers: &mut Servers, folder: &Path, part: Part) -> anyhow:
             command.args(["--addr", "127.0.0.1", "--port", &addresses.nats.port().to_string()]);
         }
         // Refused above.
-        Part::Uaa => {}
+        Part::Uaa | Part::TcpRouter => {}
     }
     servers.spawn(program, &mut command)
+}
+
+/// Where distributions install HAProxy.
+const HAPROXY: &str = "/usr/sbin/haproxy";
+
+/// HAProxy in TCP mode, as the original's TCP router configures it (compute-routing §14).
+fn haproxy(servers: &mut Servers, folder: &Path) -> anyhow::Result<()> {
+    let routes = servers.addresses.tcp.context("a scenario with TCP routes")?;
+    let mut text = format!(
+        "global\n  maxconn 64000\ndefaults\n  timeout connect 30000ms\n  timeout client 300000ms\n  timeout server 300000ms\n  \
+         maxconn 64000\nlisten health\n  mode http\n  bind {}\n  monitor-uri /health\n",
+        servers.address(Part::TcpRouter)
+    );
+    for (external, backend) in routes.external.into_iter().zip(routes.backends) {
+        let port = external.port();
+        writeln!(
+            text,
+            "frontend frontend_{port}\n  mode tcp\n  bind {external}\n  default_backend backend_{port}\nbackend backend_{port}\n  \
+             mode tcp\n  server server_{port} {backend}"
+        )?;
+    }
+    let file = servers.path().join("haproxy.cfg");
+    fs::write(&file, text)?;
+    let beside = folder.join("haproxy");
+    let program = if beside.is_file() { beside } else { HAPROXY.into() };
+    let mut command = Command::new(program);
+    command.arg("-db").arg("-f").arg(file);
+    servers.spawn("haproxy", &mut command)
 }

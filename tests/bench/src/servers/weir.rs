@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
 use toml::{Table, Value};
 
 use super::{Part, Servers};
@@ -18,15 +19,18 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         Part::SyslogServer => ("log-cache-syslog", &["localhost"]),
         Part::Uaa => ("uaa", &["localhost"]),
         Part::Nats => ("nats", &["nats"]),
+        Part::TcpRouter => ("tcp-router", &["tcp-router"]),
     };
     let identity = servers.identity(component, names)?;
     let doppler = Value::from(vec![servers.addresses.doppler.to_string()]);
     // The keys that a scenario needs; everything else keeps its default.
     let mut config = Table::new();
     let mut set = |key: &str, value: Value| drop(config.insert(key.to_owned(), value));
-    set("listen", servers.address(part).to_string().into());
+    if part != Part::TcpRouter {
+        set("listen", servers.address(part).to_string().into());
+    }
     // Publishers and subscribers of the bench use no TLS, as those of nats-server's own do not.
-    if part != Part::Nats {
+    if !matches!(part, Part::Nats | Part::TcpRouter) {
         set("identity", Value::try_from(&identity)?);
     }
     match part {
@@ -64,6 +68,36 @@ pub(super) fn start(servers: &mut Servers, program: &Path, part: Part) -> anyhow
         }
         Part::SyslogServer => {
             set("log_cache", servers.addresses.log_cache.to_string().into());
+        }
+        Part::TcpRouter => {
+            let routes = servers.addresses.tcp.context("a scenario with TCP routes")?;
+            let secret = servers.path().join("tcp-router-secret");
+            fs::write(&secret, "secret")?;
+            let api = format!("https://{}", routes.api);
+            let api = [
+                ("url", Value::from(api.clone())),
+                ("server_name", "routing-api".into()),
+                ("identity", Value::try_from(&identity)?),
+                ("uaa_url", api.into()),
+                ("uaa_ca", identity.ca.display().to_string().into()),
+                ("client_id", "tcp_router".into()),
+                ("client_secret_file", secret.display().to_string().into()),
+            ];
+            set("health", servers.address(part).to_string().into());
+            set("external_address", routes.external[0].ip().to_string().into());
+            set(
+                "routing_api",
+                Table::from_iter(api.map(|(key, value)| (key.to_owned(), value))).into(),
+            );
+            // All clients of the bench have one address.
+            let limits = [
+                ("connections", Value::from(4000)),
+                ("connections_per_address", 4000.into()),
+            ];
+            set(
+                "limits",
+                Table::from_iter(limits.map(|(key, value)| (key.to_owned(), value))).into(),
+            );
         }
         Part::Uaa => {
             let file = |name: &str| servers.path().join(name).display().to_string();

@@ -10,7 +10,7 @@ use weir_testkit::{Emitter, eventually};
 use super::interfaces::Interfaces;
 
 /// Every table and view with the column that names the owner of a row. [`one_of_each`] puts rows into all of them.
-const FILLED: [(&str, &str); 7] = [
+const FILLED: [(&str, &str); 8] = [
     ("logs", "source_id"),
     ("counters", "source_id"),
     ("gauges", "source_id"),
@@ -18,6 +18,7 @@ const FILLED: [(&str, &str); 7] = [
     ("events", "source_id"),
     ("drops", "source_id"),
     ("drain_status", "app"),
+    ("router_requests", "app"),
 ];
 
 /// A text in every line of [`one_of_each`] that no query contains. An error text that contains it has read a row.
@@ -40,7 +41,10 @@ fn one_of_each(app: &str) -> Batch {
     add(&|writer| drop_it(writer.log(format!("{SECRET}-{app}").as_bytes(), Stream::Out)));
     add(&|writer| drop_it(writer.counter("requests", 1, 1)));
     add(&|writer| drop_it(writer.gauge(&[("cpu", "percentage", 1.0)])));
-    add(&|writer| drop_it(writer.timer("http", 1, 2)));
+    add(&|writer| {
+        let writer = writer.tag("origin", "gorouter").tag("peer_type", "Server");
+        drop_it(writer.timer("http", 1, 2));
+    });
     add(&|writer| drop_it(writer.event("title", "body")));
     add(&|writer| {
         let writer = writer.tag("component", "doppler").tag("hop", "egress");

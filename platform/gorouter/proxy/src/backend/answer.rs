@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use weir_platform_gorouter_table::Lease;
+use weir_platform_gorouter_table::{EndpointId, Lease};
 
 use super::Exclusive;
 use super::backends::Backends;
@@ -19,11 +19,20 @@ use super::backends::Backends;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// An HTTP/1.1 connection, which is kept after the answer.
-    Kept(Box<Exclusive>, Arc<Backends>),
+    Kept(Box<Exclusive>, Home),
     /// An HTTP/1.1 connection that ends with the answer.
     Closing(Box<Exclusive>),
     /// An HTTP/2 connection, or an HTTP/1.1 connection that was given back already.
     Moved,
+}
+
+/// Where a connection lies down.
+#[derive(Debug)]
+pub(crate) enum Home {
+    /// Among those to a backend.
+    Backend(Arc<Backends>, EndpointId),
+    /// Among those to a route service.
+    Service(Arc<Backends>, Arc<str>),
 }
 
 /// The body of an answer. It counts as a request in flight of its backend until it is dropped or read.
@@ -46,11 +55,13 @@ impl AnswerBody {
 
     /// The answer has been read: its connection is free, unless the backend or the request's body is not done with it.
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Source::Kept(mut connection, backends) = std::mem::replace(&mut self.source, Source::Moved)
-            && let Some(lease) = &self.lease
+        if let Source::Kept(mut connection, home) = std::mem::replace(&mut self.source, Source::Moved)
             && connection.is_usable(cx)
         {
-            backends.give_back(lease.id(), connection);
+            match home {
+                Home::Backend(backends, backend) => backends.give_back(backend, connection),
+                Home::Service(backends, service) => backends.give_back_service(service, connection),
+            }
         }
         self.lease = None;
     }

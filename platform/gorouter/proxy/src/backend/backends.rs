@@ -1,6 +1,7 @@
 //! The way to a backend: an idle connection, or a new one.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use weir_platform_gorouter_table::{Endpoint, EndpointId, Lease, Protocol};
 use weir_service::{Shutdown, Tasks};
+use weir_tls::OutboundTls;
 
-use super::answer::{AnswerBody, Source};
+use super::answer::{AnswerBody, Home, Source};
 use super::dial::{BackendTls, Dialer, tls_failure};
 use super::failure::Failure;
 use super::pool::IdlePool;
@@ -30,7 +32,8 @@ const LEAST_HEAD: usize = 8192;
 pub(crate) struct Backends {
     settings: BackendSettings,
     dialer: Dialer,
-    idle: IdlePool,
+    idle: IdlePool<EndpointId>,
+    services: IdlePool<Arc<str>>,
     shared: SharedPool,
     tasks: Tasks,
 }
@@ -42,6 +45,8 @@ pub(crate) struct Effort {
     pub(crate) dial: Option<Duration>,
     /// What TLS took, where a connection with TLS was made.
     pub(crate) tls: Option<Duration>,
+    /// The router's own address on the connection.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// A connection that a request may use.
@@ -65,6 +70,24 @@ pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
     /// The connection, if it belongs to this answer.
     pub(crate) connection: Option<Box<Exclusive>>,
+}
+
+/// Whom a request is sent to, for what is said of a failure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiver<'e> {
+    /// Host and port.
+    pub(crate) address: &'e str,
+    /// `None`: a route service.
+    pub(crate) endpoint: Option<EndpointId>,
+}
+
+/// A route service.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    /// Host and port.
+    pub(crate) address: Arc<str>,
+    /// The name that its certificate must carry; `None`: it is reached without TLS.
+    pub(crate) name: Option<String>,
 }
 
 /// A request that failed.
@@ -94,11 +117,12 @@ impl Failed {
 
 impl Backends {
     /// No connections yet.
-    pub(crate) fn new(settings: BackendSettings, tls: BackendTls, tasks: Tasks) -> Self {
+    pub(crate) fn new(settings: BackendSettings, tls: BackendTls, services: Option<OutboundTls>, tasks: Tasks) -> Self {
         let idle = if settings.keep_alive { settings.idle } else { 0 };
         Self {
-            dialer: Dialer::new(settings, tls),
+            dialer: Dialer::new(settings, tls, services),
             idle: IdlePool::new(idle, settings.idle_per_backend),
+            services: IdlePool::new(idle, settings.idle_per_backend),
             shared: SharedPool::new(settings.idle),
             settings,
             tasks,
@@ -124,13 +148,15 @@ impl Backends {
             if http2 && let Some(shared) = self.shared.get(id, Instant::now()) {
                 return Ok(Ready::Shared(shared));
             }
-            if let Some(connection) = poll_fn(|cx| Poll::Ready(self.idle.take(id, cx))).await {
+            if let Some(connection) = poll_fn(|cx| Poll::Ready(self.idle.take(&id, cx))).await {
+                effort.local = connection.counters().local();
                 return Ok(Ready::Exclusive { connection, used: true });
             }
         }
         let dialled = self.dialer.dial(endpoint, http2).await?;
         effort.dial = Some(dialled.dial_time);
         effort.tls = dialled.tls_time;
+        effort.local = dialled.wire.counters().local();
         let broken = |error: hyper::Error| Failure::Broken {
             reason: error.to_string(),
         };
@@ -139,11 +165,44 @@ impl Backends {
             self.shared.put(id, shared.clone(), Instant::now());
             return Ok(Ready::Shared(shared));
         }
-        let head = match self.settings.answer_head {
+        let connection = Exclusive::open(dialled.wire, self.answer_head())
+            .await
+            .map_err(broken)?;
+        Ok(Ready::Exclusive {
+            connection,
+            used: false,
+        })
+    }
+
+    const fn answer_head(&self) -> usize {
+        match self.settings.answer_head {
             0 => ANSWER_HEAD,
-            head => head.max(LEAST_HEAD),
-        };
-        let connection = Exclusive::open(dialled.wire, head).await.map_err(broken)?;
+            head if head < LEAST_HEAD => LEAST_HEAD,
+            head => head,
+        }
+    }
+
+    /// A connection to a route service; a `fresh` one is made whatever there is.
+    pub(crate) async fn connect_service(
+        &self,
+        service: &Service,
+        fresh: bool,
+        effort: &mut Effort,
+    ) -> Result<Ready, Failure> {
+        if !fresh && let Some(connection) = poll_fn(|cx| Poll::Ready(self.services.take(&service.address, cx))).await {
+            return Ok(Ready::Exclusive { connection, used: true });
+        }
+        let dialled = self
+            .dialer
+            .dial_service(&service.address, service.name.as_deref())
+            .await?;
+        effort.dial = Some(dialled.dial_time);
+        effort.tls = dialled.tls_time;
+        let connection = Exclusive::open(dialled.wire, self.answer_head())
+            .await
+            .map_err(|error| Failure::Broken {
+                reason: error.to_string(),
+            })?;
         Ok(Ready::Exclusive {
             connection,
             used: false,
@@ -154,7 +213,7 @@ impl Backends {
     pub(crate) async fn send(
         &self,
         ready: Ready,
-        endpoint: &Endpoint,
+        to: &Receiver<'_>,
         request: Request<RequestBody>,
     ) -> Result<Answered, Box<Failed>> {
         match ready {
@@ -172,7 +231,7 @@ impl Backends {
                 let request = failed.take_message();
                 let written = request.is_none() && connection.counters().written() > written;
                 let silent = connection.counters().read() == read;
-                let failure = explain(&failed.into_error(), endpoint, silent);
+                let failure = explain(&failed.into_error(), to.address, silent);
                 let ended = matches!(failure, Failure::Ended | Failure::Reset { .. });
                 Err(Box::new(Failed {
                     failure,
@@ -185,9 +244,9 @@ impl Backends {
                 let answered = match shared.ready().await {
                     Ok(()) => shared.send(request).await,
                     Err(error) => {
-                        self.shared.forget(endpoint.id());
+                        self.forget_shared(to);
                         return Err(Box::new(Failed {
-                            failure: explain(&error, endpoint, true),
+                            failure: explain(&error, to.address, true),
                             written: false,
                             stale: true,
                             request: Some(request),
@@ -207,10 +266,10 @@ impl Backends {
                 let error = failed.into_error();
                 // A stream that was reset says nothing of the others, an end of the connection does.
                 if request.is_some() || error.is_closed() || error.is_canceled() {
-                    self.shared.forget(endpoint.id());
+                    self.forget_shared(to);
                 }
                 Err(Box::new(Failed {
-                    failure: explain(&error, endpoint, true),
+                    failure: explain(&error, to.address, true),
                     written: request.is_none(),
                     stale: request.is_some(),
                     request,
@@ -219,26 +278,36 @@ impl Backends {
         }
     }
 
-    /// The body of an answer, whose connection is `kept` for other requests afterwards.
+    /// The body of an answer, whose connection lies down at `home` afterwards if there is one.
     pub(crate) async fn body(
-        self: &Arc<Self>,
+        &self,
         body: Incoming,
         connection: Option<Box<Exclusive>>,
-        kept: bool,
-        lease: Lease,
+        home: Option<Home>,
+        lease: Option<Lease>,
     ) -> AnswerBody {
-        let source = match connection {
-            Some(connection) if kept && self.settings.keep_alive => Source::Kept(connection, Arc::clone(self)),
-            Some(connection) => Source::Closing(connection),
-            None => Source::Moved,
+        let source = match (connection, home) {
+            (Some(connection), Some(home)) if self.settings.keep_alive => Source::Kept(connection, home),
+            (Some(connection), _) => Source::Closing(connection),
+            (None, _) => Source::Moved,
         };
-        let mut parts = Some((body, source));
-        let mut lease = Some(lease);
+        let mut parts = Some((body, source, lease));
         poll_fn(|cx| match parts.take() {
-            Some((body, source)) => Poll::Ready(AnswerBody::new(body, source, lease.take(), cx)),
+            Some((body, source, lease)) => Poll::Ready(AnswerBody::new(body, source, lease, cx)),
             None => Poll::Pending,
         })
         .await
+    }
+
+    fn forget_shared(&self, to: &Receiver<'_>) {
+        if let Some(endpoint) = to.endpoint {
+            self.shared.forget(endpoint);
+        }
+    }
+
+    /// Keeps the connection of a request to a route service that is over.
+    pub(super) fn give_back_service(&self, service: Arc<str>, connection: Box<Exclusive>) {
+        self.services.put(service, connection, Instant::now());
     }
 
     /// Keeps the connection of a request that is over.
@@ -248,7 +317,7 @@ impl Backends {
 
     /// Drops all idle connections to a backend whose route is gone.
     pub(crate) fn forget(&self, backend: EndpointId) {
-        self.idle.forget(backend);
+        self.idle.forget(&backend);
         self.shared.forget(backend);
     }
 
@@ -256,6 +325,7 @@ impl Backends {
     pub(crate) async fn expire(self: Arc<Self>, shutdown: Shutdown) {
         loop {
             let next = self.idle.expire(Instant::now());
+            self.services.expire(Instant::now());
             self.shared.expire(Instant::now());
             if shutdown
                 .unless_requested(tokio::time::sleep_until(next))
@@ -269,7 +339,7 @@ impl Backends {
 }
 
 /// Why a request failed on a connection from which nothing of an answer was read if `silent`.
-fn explain(error: &hyper::Error, endpoint: &Endpoint, silent: bool) -> Failure {
+fn explain(error: &hyper::Error, address: &str, silent: bool) -> Failure {
     if let Some(failure) = tls_failure(error) {
         return failure;
     }
@@ -281,7 +351,7 @@ fn explain(error: &hyper::Error, endpoint: &Endpoint, silent: bool) -> Failure {
     if let Some(system) = system {
         return match system.kind() {
             std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => Failure::Reset {
-                address: endpoint.address().to_owned(),
+                address: address.to_owned(),
             },
             std::io::ErrorKind::UnexpectedEof if silent => Failure::Ended,
             _ => Failure::Broken {

@@ -7,31 +7,45 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use weir_platform_gorouter_table::Endpoint;
-use weir_tls::{ALPN_H2, ALPN_HTTP1, ClientTls, HandshakeError};
+use weir_tls::{ALPN_H2, ALPN_HTTP1, ChainError, ClientTls, HandshakeError, OutboundTls};
 
 use super::{Failure, Wire};
 use crate::settings::BackendSettings;
 
 /// The router's side of TLS towards backends.
 #[derive(Debug)]
-pub(crate) struct BackendTls {
-    http1: ClientTls,
-    http2: ClientTls,
+pub(crate) enum BackendTls {
+    /// One CA is that of all, and files are followed.
+    Common {
+        /// For HTTP/1.1.
+        http1: ClientTls,
+        /// For HTTP/2, if the backend has it.
+        http2: ClientTls,
+    },
+    /// The system's CAs and others.
+    Various {
+        /// For HTTP/1.1.
+        http1: OutboundTls,
+        /// For HTTP/2, if the backend has it.
+        http2: OutboundTls,
+    },
 }
 
 impl BackendTls {
-    /// TLS with the CAs and the certificate of `tls`.
-    pub(crate) fn new(tls: &ClientTls) -> Self {
-        Self {
+    /// TLS with the CA and the certificate of `tls`.
+    pub(crate) fn common(tls: &ClientTls) -> Self {
+        Self::Common {
             http1: tls.with_alpn(&[]),
             http2: tls.with_alpn(&[ALPN_H2, ALPN_HTTP1]),
         }
     }
 
     fn connector(&self, http2: bool) -> TlsConnector {
-        match http2 {
-            true => self.http2.connector(),
-            false => self.http1.connector(),
+        match (self, http2) {
+            (Self::Common { http2, .. }, true) => http2.connector(),
+            (Self::Common { http1, .. }, false) => http1.connector(),
+            (Self::Various { http2, .. }, true) => http2.connector(),
+            (Self::Various { http1, .. }, false) => http1.connector(),
         }
     }
 }
@@ -41,6 +55,8 @@ impl BackendTls {
 pub(crate) struct Dialer {
     settings: BackendSettings,
     tls: BackendTls,
+    /// `None`: there are no route services.
+    services: Option<OutboundTls>,
 }
 
 /// A new connection, and what it speaks.
@@ -58,29 +74,54 @@ pub(crate) struct Dialled {
 
 impl Dialer {
     /// Connections with these settings.
-    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls) -> Self {
-        Self { settings, tls }
+    pub(crate) const fn new(settings: BackendSettings, tls: BackendTls, services: Option<OutboundTls>) -> Self {
+        Self {
+            settings,
+            tls,
+            services,
+        }
     }
 
     /// Connects to `endpoint`, speaking HTTP/2 if `http2` and the backend does.
     pub(crate) async fn dial(&self, endpoint: &Endpoint, http2: bool) -> Result<Dialled, Failure> {
+        let tls = endpoint.tls().then(|| (identity(endpoint), self.tls.connector(http2)));
+        let dialled = self.open(endpoint.address(), tls).await?;
+        Ok(Dialled {
+            http2: match endpoint.tls() {
+                true => dialled.http2,
+                false => http2,
+            },
+            ..dialled
+        })
+    }
+
+    /// Connects to a route service, over TLS if it has a name that its certificate must carry.
+    pub(crate) async fn dial_service(&self, address: &str, name: Option<&str>) -> Result<Dialled, Failure> {
+        let tls = match (name, &self.services) {
+            (Some(name), Some(tls)) => Some((name, tls.connector())),
+            (Some(_), None) => return Err(Failure::NoEndpoints),
+            (None, _) => None,
+        };
+        self.open(address, tls).await
+    }
+
+    async fn open(&self, address: &str, tls: Option<(&str, TlsConnector)>) -> Result<Dialled, Failure> {
         let begun = tokio::time::Instant::now();
-        let stream = self.connect(endpoint.address()).await?;
+        let stream = self.connect(address).await?;
         let dialled = tokio::time::Instant::now();
         let dial_time = dialled - begun;
-        if !endpoint.tls() {
+        let Some((name, connector)) = tls else {
             return Ok(Dialled {
                 wire: Wire::plain(stream),
-                http2,
+                http2: false,
                 dial_time,
                 tls_time: None,
             });
-        }
-        let name = identity(endpoint);
+        };
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| Failure::Untrusted {
             reason: format!("name `{name}` is not usable"),
         })?;
-        let handshake = self.tls.connector(http2).connect(server_name, stream);
+        let handshake = connector.connect(server_name, stream);
         let stream = match tokio::time::timeout(self.settings.handshake, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(refused(name, error)),
@@ -148,8 +189,14 @@ fn classify(wanted: &str, error: HandshakeError) -> Failure {
         HandshakeError::Expired { .. } => Failure::Untrusted {
             reason: "certificate has expired or is not yet valid".to_owned(),
         },
-        HandshakeError::Chain { source, .. } => Failure::Untrusted {
-            reason: source.to_string(),
+        HandshakeError::Chain { source, .. } => match source {
+            ChainError::WrongName { names, wanted, .. } => Failure::WrongName {
+                presented: names.join(", "),
+                wanted,
+            },
+            source => Failure::Untrusted {
+                reason: source.to_string(),
+            },
         },
         HandshakeError::CertificateRequired { .. } => Failure::Refused {
             alert: "certificate required",

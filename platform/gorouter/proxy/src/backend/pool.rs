@@ -4,33 +4,33 @@
 //! are as many as may be, the one that lay there longest goes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::task::Context;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use weir_platform_gorouter_table::EndpointId;
 
 use super::Exclusive;
 
 /// How long a connection may lie idle.
 pub(super) const IDLE: Duration = Duration::from_secs(90);
 
-/// A bounded number of idle connections.
+/// A bounded number of idle connections, by what they lead to.
 #[derive(Debug)]
-pub(crate) struct IdlePool {
+pub(crate) struct IdlePool<K> {
     most: usize,
     per_backend: usize,
-    connections: Mutex<Connections>,
+    connections: Mutex<Connections<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Connections {
+#[derive(Debug)]
+struct Connections<K> {
     next: u64,
     /// The connections of a backend, the one that came last at the end.
-    by_backend: HashMap<EndpointId, Vec<Idle>, ahash::RandomState>,
+    by_backend: HashMap<K, Vec<Idle>, ahash::RandomState>,
     /// Who has the connection that came so many connections ago.
-    order: BTreeMap<u64, EndpointId>,
+    order: BTreeMap<u64, K>,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct Idle {
     connection: Box<Exclusive>,
 }
 
-impl IdlePool {
+impl<K: Clone + Eq + Hash> IdlePool<K> {
     /// A pool of `most` connections, of which one backend has `per_backend`.
     pub(crate) fn new(most: usize, per_backend: usize) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl IdlePool {
     }
 
     /// A connection to `backend` that can take a request now.
-    pub(crate) fn take(&self, backend: EndpointId, cx: &mut Context<'_>) -> Option<Box<Exclusive>> {
+    pub(crate) fn take(&self, backend: &K, cx: &mut Context<'_>) -> Option<Box<Exclusive>> {
         loop {
             let mut idle = self.connections.lock().pop(backend)?;
             if idle.connection.is_usable(cx) {
@@ -61,13 +61,13 @@ impl IdlePool {
     }
 
     /// Keeps a connection to `backend` for its next request.
-    pub(crate) fn put(&self, backend: EndpointId, connection: Box<Exclusive>, now: Instant) {
+    pub(crate) fn put(&self, backend: K, connection: Box<Exclusive>, now: Instant) {
         // What has to go is dropped outside the lock.
         let _gone = self.connections.lock().push(self, backend, connection, now);
     }
 
     /// Drops the connections to `backend`: its route is gone.
-    pub(crate) fn forget(&self, backend: EndpointId) {
+    pub(crate) fn forget(&self, backend: &K) {
         let _gone = self.connections.lock().remove_all(backend);
     }
 
@@ -83,12 +83,22 @@ impl IdlePool {
     }
 }
 
-impl Connections {
-    fn pop(&mut self, backend: EndpointId) -> Option<Idle> {
-        let idles = self.by_backend.get_mut(&backend)?;
+impl<K> Default for Connections<K> {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            by_backend: HashMap::default(),
+            order: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Connections<K> {
+    fn pop(&mut self, backend: &K) -> Option<Idle> {
+        let idles = self.by_backend.get_mut(backend)?;
         let idle = idles.pop();
         if idles.is_empty() {
-            self.by_backend.remove(&backend);
+            self.by_backend.remove(backend);
         }
         let idle = idle?;
         self.order.remove(&idle.number);
@@ -97,8 +107,8 @@ impl Connections {
 
     fn push(
         &mut self,
-        bounds: &IdlePool,
-        backend: EndpointId,
+        bounds: &IdlePool<K>,
+        backend: K,
         connection: Box<Exclusive>,
         now: Instant,
     ) -> Option<Box<Exclusive>> {
@@ -113,7 +123,7 @@ impl Connections {
         let gone = (self.order.len() >= bounds.most).then(|| self.pop_oldest()).flatten();
         self.next += 1;
         let number = self.next;
-        self.order.insert(number, backend);
+        self.order.insert(number, backend.clone());
         self.by_backend.entry(backend).or_default().push(Idle {
             number,
             since: now,
@@ -139,8 +149,8 @@ impl Connections {
         (since + IDLE <= now).then(|| self.pop_oldest()).flatten()
     }
 
-    fn remove_all(&mut self, backend: EndpointId) -> Vec<Idle> {
-        let idles = self.by_backend.remove(&backend).unwrap_or_default();
+    fn remove_all(&mut self, backend: &K) -> Vec<Idle> {
+        let idles = self.by_backend.remove(backend).unwrap_or_default();
         for idle in &idles {
             self.order.remove(&idle.number);
         }

@@ -4,6 +4,7 @@
 //! the wire counts.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,9 +32,15 @@ enum Stream {
 pub(crate) struct Counters {
     written: AtomicU64,
     read: AtomicU64,
+    local: Option<SocketAddr>,
 }
 
 impl Counters {
+    /// The router's own address.
+    pub(crate) const fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
     /// Bytes of HTTP written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
@@ -57,9 +64,17 @@ impl Wire {
     }
 
     fn new(stream: Stream) -> Self {
+        let tcp = match &stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        let counters = Counters {
+            local: tcp.local_addr().ok(),
+            ..Counters::default()
+        };
         Self {
             stream,
-            counters: Arc::default(),
+            counters: Arc::new(counters),
         }
     }
 

@@ -41,6 +41,10 @@ names! {
     X_CF_ROUTER_ERROR = "x-cf-routererror";
     /// The proof that a request went through a route service.
     X_CF_PROXY_SIGNATURE = "x-cf-proxy-signature";
+    /// What is needed to check that proof.
+    X_CF_PROXY_METADATA = "x-cf-proxy-metadata";
+    /// Where a route service sends the request on to.
+    X_CF_FORWARDED_URL = "x-cf-forwarded-url";
     /// A key that makes a request safe to repeat.
     IDEMPOTENCY_KEY = "idempotency-key";
     /// The older name of that key.

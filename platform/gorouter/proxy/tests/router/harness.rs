@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use weir_flow::LogContext;
-use weir_platform_gorouter_proxy::{Config, RawCertificate, RawConfig, Server};
+use weir_platform_gorouter_proxy::{Config, Error, RawCertificate, RawConfig, Server};
 use weir_platform_gorouter_table::{Registered, Registration, Registry};
-use weir_service::Trigger;
+use weir_service::{Shutdown, Trigger};
 use weir_tls::{Authority, IdentityFiles};
 
 /// A router that serves until it is dropped.
@@ -18,6 +19,10 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authority: Authority,
     pub(crate) stop: Trigger,
+    pub(crate) at_once: Trigger,
+    pub(crate) status_address: Option<SocketAddr>,
+    pub(crate) routes_address: Option<SocketAddr>,
+    running: parking_lot::Mutex<Option<JoinHandle<Result<(), Error>>>>,
     _directory: TempDir,
 }
 
@@ -41,7 +46,7 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
             cert: identity.cert.clone(),
             key: identity.key.clone(),
         }],
-        identity,
+        identity: Some(identity),
         ..RawConfig::default()
     };
     // Nothing listens there: routes come from the test.
@@ -50,16 +55,19 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut RawConfig)) -> Router {
     let config = Config::try_from(raw).expect("valid");
     let (stop, context) = LogContext::in_memory("gorouter");
     let server = Server::bind(config, context).await.expect("bound");
-    let router = Router {
+    let (at_once, end) = Shutdown::new();
+    Router {
+        status_address: server.status_addr(),
+        routes_address: server.routes_addr(),
         address: server.local_addr().expect("a port"),
         tls_address: server.tls_addr().expect("a port"),
         registry: Arc::clone(server.registry()),
         authority,
         stop,
+        at_once,
+        running: parking_lot::Mutex::new(Some(tokio::spawn(server.run_until(end)))),
         _directory: directory,
-    };
-    tokio::spawn(server.run());
-    router
+    }
 }
 
 /// A router with the default configuration.
@@ -83,6 +91,12 @@ impl Router {
             matches!(registered, Registered::Added | Registered::Updated),
             "{registered:?}"
         );
+    }
+
+    /// Waits until a router that was asked to stop has done so.
+    pub(crate) async fn ended(&self) {
+        let running = self.running.lock().take().expect("once");
+        soon(running).await.expect("no panic").expect("ran");
     }
 
     /// Another certificate of the router's CA.

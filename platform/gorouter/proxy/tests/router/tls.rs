@@ -151,3 +151,40 @@ async fn sent_certificates_are_not_believed() {
     ask_once(router.address, request).await;
     assert!(!backend.only().has("x-forwarded-client-cert"));
 }
+
+/// Of several certificates a client gets the one for the name that it asks for; the client's own is checked and told.
+#[tokio::test]
+async fn names_and_clients_have_certificates() {
+    let router = router_with(|raw| {
+        let directory = raw.certificates[0].cert.parent().expect("a directory").to_owned();
+        let authority = Authority::open_or_create(&directory).expect("a CA");
+        let named = authority.issue("named", &["named.example"]).expect("a certificate");
+        raw.certificates.push(weir_platform_gorouter_proxy::RawCertificate {
+            cert: named.cert,
+            key: named.key,
+        });
+        raw.client_certificates = "request".to_owned();
+        raw.client_ca = authority.ca_file();
+        raw.headers.forwarded_client_cert = "sanitize_set".to_owned();
+    })
+    .await;
+    let backend = Backend::answering(OK).await;
+    router.route("a.example", backend.address);
+    let own = router.issue("client", &[]);
+    let tls = ClientTls::mutual(&own).expect("usable").with_alpn(&[ALPN_HTTP1]);
+    for (name, shown) in [("named.example", "named"), ("localhost", "gorouter")] {
+        let stream = TcpStream::connect(router.tls_address).await.expect("connected");
+        let connecting = tls.connector().connect(server_name(name).expect("a name"), stream);
+        let mut client = connecting.await.expect("a handshake");
+        let certificates = client.get_ref().1.peer_certificates().expect("certificates");
+        let status = weir_tls::CertificateStatus::read(&certificates[0]).expect("a certificate");
+        assert_eq!(status.subject, shown);
+        client.write_all(get("a.example").as_bytes()).await.expect("written");
+        assert_eq!(read_message(&mut client).await.expect("an answer").text(), "ok");
+    }
+    let asked = backend.asked.lock();
+    let sent = asked[0].header("x-forwarded-client-cert");
+    let file = std::fs::read_to_string(&own.cert).expect("read");
+    let lines = file.lines().skip(1).take_while(|line| !line.starts_with("-----END"));
+    assert_eq!(sent, lines.collect::<String>());
+}

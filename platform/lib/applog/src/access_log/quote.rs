@@ -5,7 +5,14 @@ use std::fmt::Write as _;
 /// Appends text so that it can stand in double quotes on one line: quotes, backslashes and what cannot be printed are
 /// escaped, and bytes that are not UTF-8 become `\xNN`.
 pub(super) fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    // Nearly all text is plain, and is copied as a whole.
+    // Nearly all text is plain. Without an end in between, many bytes are looked at in one step.
+    if text
+        .iter()
+        .fold(true, |is_plain_so_far, byte| is_plain_so_far & is_plain(*byte))
+    {
+        out.extend_from_slice(text);
+        return;
+    }
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
         out.extend_from_slice(&rest[..at]);

@@ -69,6 +69,7 @@ fn refuses_what_the_original_refuses() {
         r#"{"uris":"app.example.com"}"#,
         r#"{"tags":{"a":1}}"#,
         r#"{"options":{"hash_balance":"much"}}"#,
+        r#"{"options":{"hash_balance":"inf"}}"#,
         r#"{"route_service_url":"http://rs.example.com"}"#,
     ] {
         assert!(RegistryMessage::read(payload.as_bytes()).is_err(), "{payload}");

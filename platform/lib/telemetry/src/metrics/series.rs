@@ -8,6 +8,10 @@ use weir_envelope::encode::Writer;
 
 use crate::identity::{Identity, METRIC_VERSION};
 
+/// The attribute whose value stands before the name of a gauge, with a dot between, and is no tag: `1024` and `CurrentSessions`
+/// become `1024.CurrentSessions`. Some of the original's names begin with a port, and instruments must begin with a letter.
+pub const NAME_PREFIX: &str = "metric.name_prefix";
+
 /// The sorted tags of a series, as a part of its key.
 type Tags = Vec<(String, String)>;
 
@@ -81,7 +85,11 @@ impl<'p> Page<'p> {
         value: f64,
         attributes: impl Iterator<Item = &'a KeyValue>,
     ) {
-        self.envelope(&tags(attributes, None), |writer| {
+        let mut tags = tags(attributes, None);
+        let prefix = tags.iter().position(|(key, _)| key == NAME_PREFIX);
+        let prefixed = prefix.map(|index| format!("{}.{name}", tags.remove(index).1));
+        let name = prefixed.as_deref().unwrap_or(name);
+        self.envelope(&tags, |writer| {
             writer.gauge(&[(name, unit, value)]);
         });
     }

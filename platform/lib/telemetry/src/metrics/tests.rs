@@ -141,3 +141,17 @@ async fn histograms_become_buckets() {
     );
     assert!(found[0].contains("le=1,") && found[2].contains("le=+Inf"), "{found:?}");
 }
+
+/// A gauge whose name begins with a port gets its beginning from an attribute, which is no tag.
+#[tokio::test]
+async fn names_may_begin_with_a_port() {
+    let bench = bench();
+    let sessions = bench.provider.meter("tcp-router").u64_gauge("CurrentSessions").build();
+    sessions.record(3, &[KeyValue::new(crate::NAME_PREFIX, "1024")]);
+    let lines = lines(&bench.collect().await);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains(" 1024.CurrentSessions 3 [") && !lines[0].contains("prefix"),
+        "{lines:?}"
+    );
+}

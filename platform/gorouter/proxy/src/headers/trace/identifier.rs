@@ -68,6 +68,11 @@ impl TraceId {
         })
     }
 
+    /// The digits; a short number has zeros before it.
+    pub(crate) fn text(self) -> [u8; 32] {
+        digits(self.bits.to_be_bytes())
+    }
+
     /// The number that a request of this trace has, where the trace has enough bits for one.
     pub(crate) fn identifier(self) -> Option<Identifier> {
         (!self.short).then_some(Identifier(self.bits))
@@ -98,6 +103,23 @@ impl SpanId {
         let bits = u64::try_from(hexadecimal(text)?).ok()?;
         (text.len() == 16 && bits != 0).then_some(Self(bits))
     }
+}
+
+impl SpanId {
+    /// The digits.
+    pub(crate) fn text(self) -> [u8; 16] {
+        digits(self.0.to_be_bytes())
+    }
+}
+
+/// The hexadecimal digits of a number.
+fn digits<const BYTES: usize, const DIGITS: usize>(bytes: [u8; BYTES]) -> [u8; DIGITS] {
+    let mut text = [b'0'; DIGITS];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    for (character, digit) in text.iter_mut().zip(digits) {
+        *character = HEX[usize::from(digit)];
+    }
+    text
 }
 
 impl fmt::Display for SpanId {
