@@ -5,6 +5,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ impl Broken {
 /// What is told of a connection when it has ended.
 #[derive(Debug, Default)]
 struct Story {
+    /// The client, where a PROXY header names another one than the peer.
+    client: Option<SocketAddr>,
     backends: Option<Arc<Backends>>,
     backend: Option<Backend>,
     connect: Option<Duration>,
@@ -97,7 +100,7 @@ pub(crate) async fn serve(connection: Connection, port: Arc<ExternalPort>, route
             took: since.elapsed(),
             port: port.number,
             route: story.backends.as_ref().map_or("", |backends| backends.route()),
-            remote_address: &peer.to_string(),
+            remote_address: &story.client.unwrap_or(peer).to_string(),
             backend: &story.backend.as_ref().map(Backend::to_string).unwrap_or_default(),
             instance_id: story.backend.as_ref().map_or("", |backend| &backend.instance_id),
             connect: story.connect,
@@ -121,6 +124,7 @@ async fn carry(
         AcceptProxy::Off => None,
         expected => read_proxy_header(&mut connection, &mut opening, expected, deadline).await?,
     };
+    story.client = addresses.map(|addresses| addresses.source);
     let routes = port.routes();
     let name = match routes.has_names() {
         true => read_name(&mut connection, &mut opening, deadline).await?,

@@ -131,8 +131,8 @@ const HAPROXY: &str = "/usr/sbin/haproxy";
 fn haproxy(servers: &mut Servers, folder: &Path) -> anyhow::Result<()> {
     let routes = servers.addresses.tcp.context("a scenario with TCP routes")?;
     let mut text = format!(
-        "global\n  maxconn 64000\ndefaults\n  timeout connect 30000ms\n  timeout client 300000ms\n  timeout server 300000ms\n  \
-         maxconn 64000\nlisten health\n  mode http\n  bind {}\n  monitor-uri /health\n",
+        "global\n  maxconn 4000\ndefaults\n  timeout connect 30000ms\n  timeout client 300000ms\n  timeout server 300000ms\n  \
+         maxconn 4000\nlisten health\n  mode http\n  bind {}\n  monitor-uri /health\n",
         servers.address(Part::TcpRouter)
     );
     for (external, backend) in routes.external.into_iter().zip(routes.backends) {

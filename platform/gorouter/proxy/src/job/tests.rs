@@ -1,5 +1,7 @@
 use std::net::Ipv4Addr;
 
+use weir_config::{ByteSize, Duration};
+
 use super::*;
 
 const FILE: &str = r#"

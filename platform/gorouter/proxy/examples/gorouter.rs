@@ -1,4 +1,4 @@
-//! The gorouter with a job file of the original: `job -c gorouter.yml`, as the original's process-level suite starts its program.
+//! The gorouter with a job file of the original: `gorouter -c gorouter.yml`, as the original's process-level suite starts its program.
 //! SIGUSR1 drains it, SIGTERM and SIGINT end it at once.
 
 #![allow(
