@@ -3,10 +3,13 @@
 //!
 //! Such a command line is known by a flag with one dash, which no component of this program has.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use weir_service::{Context, wait_for_signals};
+use tokio::signal::unix::{SignalKind, signal};
+use weir_flow::LogContext;
+use weir_service::{Context, Shutdown, Signals, Trigger, wait_for_signals};
 
 use crate::failure::Failure;
 use crate::stack::observe;
@@ -15,6 +18,8 @@ use crate::terminal::Output;
 /// A program of the original that a component takes the place of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Program {
+    /// `gorouter`
+    Gorouter,
     /// `nats-server`
     Nats,
     /// `routing-api`
@@ -30,11 +35,12 @@ pub(crate) struct Job {
 }
 
 impl Program {
-    const ALL: [Self; 2] = [Self::Nats, Self::RoutingApi];
+    const ALL: [Self; 3] = [Self::Gorouter, Self::Nats, Self::RoutingApi];
 
     /// The name of the component.
     const fn name(self) -> &'static str {
         match self {
+            Self::Gorouter => "gorouter",
             Self::Nats => "nats",
             Self::RoutingApi => "routing-api",
         }
@@ -57,17 +63,58 @@ impl Job {
 pub(crate) async fn run(job: Job) -> Result<ExitCode, Failure> {
     let name = job.program.name();
     let _telemetry = observe::install(name, "info", None, weir_telemetry::Format::Json, None)?;
+    let mut lines = Lines(Output::stdout());
+    let code = match job.program {
+        Program::Gorouter => gorouter(&job.words, &mut lines).await?,
+        Program::Nats => Box::pin(weir_platform_nats::job::run(&job.words, context(name), &mut lines)).await,
+        Program::RoutingApi => {
+            Box::pin(weir_platform_routing_api::job::run(
+                &job.words,
+                context(name),
+                &mut lines,
+            ))
+            .await
+        }
+    };
+    Ok(code.into())
+}
+
+/// The context of a program that stops in order at SIGINT and SIGTERM.
+fn context(name: &'static str) -> Context {
     let (trigger, context) = Context::new(name);
     context.tasks.spawn("signals", async move {
         drop(wait_for_signals().await);
         trigger.fire();
     });
-    let mut lines = Lines(Output::stdout());
-    let code = match job.program {
-        Program::Nats => Box::pin(weir_platform_nats::job::run(&job.words, context, &mut lines)).await,
-        Program::RoutingApi => Box::pin(weir_platform_routing_api::job::run(&job.words, context, &mut lines)).await,
-    };
-    Ok(code.into())
+    context
+}
+
+/// Runs the gorouter: SIGUSR1 drains it, SIGINT and SIGTERM end it at once.
+async fn gorouter(words: &[String], lines: &mut Lines) -> Result<u8, Failure> {
+    let (stop, context) = LogContext::in_memory(Program::Gorouter.name());
+    let (end, at_once) = Shutdown::new();
+    // The signals are not a task of the context, because it waits for its tasks: a router that drains must still hear the
+    // signal that ends it.
+    tokio::select! {
+        code = Box::pin(weir_platform_gorouter_proxy::job::run(words, context, at_once, lines)) => Ok(code),
+        failed = obey(stop, end) => match failed {
+            Ok(never) => match never {},
+            Err(error) => Err(Failure::io("signals cannot be received", &error)),
+        },
+    }
+}
+
+/// Fires `stop` when the router has to drain, and `end` before it when it has to end at once.
+async fn obey(stop: Trigger, end: Trigger) -> io::Result<Infallible> {
+    let mut drain = signal(SignalKind::user_defined1())?;
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            _ = signals.next() => end.fire(),
+            _ = drain.recv() => {}
+        }
+        stop.fire();
+    }
 }
 
 /// Standard output, for a program's own lines.
@@ -100,6 +147,7 @@ mod tests {
         assert_eq!(job("routing-api -config a.yml -ip 1.2.3.4"), Some(Program::RoutingApi));
         assert_eq!(job("routing-api --ip=1.2.3.4 -config=a.yml"), Some(Program::RoutingApi));
         assert_eq!(job("nats -c nats.conf"), Some(Program::Nats));
+        assert_eq!(job("gorouter -c gorouter.yml"), Some(Program::Gorouter));
         for ours in [
             "routing-api --config a.toml",
             "routing-api -h",

@@ -9,6 +9,7 @@
 mod accounts;
 mod commands;
 mod drains;
+mod jobs;
 mod lifecycle;
 mod lines;
 mod only;
