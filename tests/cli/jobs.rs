@@ -48,7 +48,7 @@ fn a_gorouter_runs_with_its_job_file() {
         "nats: {{hosts: [{{hostname: 127.0.0.1, port: {nats}}}]}}\n\
          port: {http}\n\
          status: {{port: {status}, user: a, pass: b, routes: {{port: {routes}}}}}\n\
-         start_response_delay_interval: 0s\n\
+         start_response_delay_interval: 1s\n\
          drain_wait: 0s\n"
     );
     fs::write(at("gorouter.yml"), job).expect("written");

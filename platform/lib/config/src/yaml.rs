@@ -71,7 +71,8 @@ pub fn list(text: &str) -> Result<Vec<Map>, YamlError> {
 /// # Errors
 /// The error in the text. It shows the names of keys, and of enumerations' values: a secret must not be one of these.
 pub fn read<T: DeserializeOwned + Default>(text: &str) -> Result<T, YamlError> {
-    document(text)
+    // An empty file is a document that is null, which a structure would take for a map without its fields.
+    document::<Option<T>>(text).map(Option::unwrap_or_default)
 }
 
 fn document<'t, T: Deserialize<'t> + Default>(text: &'t str) -> Result<T, YamlError> {
