@@ -6,18 +6,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use weir_testkit::{Mode, Stack};
 use weir_tls::{Authority, ClientTls, IdentityFiles};
 
-use super::wire::refusal;
+use super::wire::{address, refusal};
 
 /// What a port requires before it serves a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Demand {
     /// A client certificate of the stack's CA. The server's certificate has this name.
     Certificate(&'static str),
-    /// Nothing at the level of TLS. The interface requires a token (see `tokens`), or what OAuth defines.
-    Token,
+    /// A client certificate as for `Certificate`, once the server has sent its first line, which is not encrypted.
+    CertificateAfterGreeting(&'static str),
+    /// Nothing at the level of TLS. The interface requires a token (see `tokens`), what OAuth defines, or what a backend
+    /// wants.
+    NoCertificate,
+    /// Nothing: the port has no TLS.
+    Plain,
 }
 
 /// How long a server may take to refuse a client.
@@ -26,7 +32,7 @@ const REFUSED: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Every port by its key in `endpoints.json`.
-const PORTS: [(&str, Demand); 15] = [
+const PORTS: [(&str, Demand); 23] = [
     ("agent", Demand::Certificate("metron")),
     ("loggregator_agent", Demand::Certificate("metron")),
     ("syslog_agent", Demand::Certificate("metron")),
@@ -37,11 +43,19 @@ const PORTS: [(&str, Demand); 15] = [
     ("log_cache", Demand::Certificate("log-cache")),
     ("log_cache_gateway", Demand::Certificate("log-cache")),
     ("log_cache_syslog", Demand::Certificate("log-cache-syslog")),
-    ("traffic_controller", Demand::Token),
-    ("rlp_gateway", Demand::Token),
-    ("log_cache_proxy", Demand::Token),
-    ("sql_http", Demand::Token),
-    ("uaa", Demand::Token),
+    ("traffic_controller", Demand::NoCertificate),
+    ("rlp_gateway", Demand::NoCertificate),
+    ("log_cache_proxy", Demand::NoCertificate),
+    ("sql_http", Demand::NoCertificate),
+    ("uaa", Demand::NoCertificate),
+    ("nats", Demand::CertificateAfterGreeting("nats")),
+    ("routing_api", Demand::Certificate("routing-api")),
+    ("route_registrar", Demand::Certificate("route-registrar")),
+    ("router_https", Demand::NoCertificate),
+    ("router_http", Demand::Plain),
+    ("router_status", Demand::Plain),
+    ("tcp_router", Demand::Plain),
+    ("names_proxy", Demand::Plain),
 ];
 
 /// Returns the rows of the table in docs/security.md: the keys of each row, and what its port requires.
@@ -101,18 +115,24 @@ async fn every_port_demands_what_is_documented() -> anyhow::Result<()> {
             .find(|(keys, _)| keys.iter().any(|named| named == key))
             .context("a row")?;
         let (name, closed) = match demand {
-            Demand::Certificate(name) => (name, true),
-            Demand::Token => ("localhost", false),
+            Demand::Certificate(name) | Demand::CertificateAfterGreeting(name) => (name, true),
+            Demand::NoCertificate | Demand::Plain => ("localhost", false),
         };
         ensure!(says.contains("CA") == closed, "{key}: docs/security.md says {says}");
+        if demand == Demand::Plain {
+            ensure!(says.contains("nothing"), "{key}: docs/security.md says {says}");
+            TcpStream::connect(address(url)).await.with_context(|| key.to_owned())?;
+            continue;
+        }
+        let greets = matches!(demand, Demand::CertificateAfterGreeting(_));
         let patience = if closed { REFUSED } else { SILENCE };
-        let refused = refusal(&nameless, url, name, patience).await?;
+        let refused = refusal(&nameless, url, name, greets, patience).await?;
         ensure!(refused.is_some() == closed, "{key}, no certificate: {refused:?}");
         if closed {
-            let refused = refusal(&foreign, url, name, REFUSED).await?;
+            let refused = refusal(&foreign, url, name, greets, REFUSED).await?;
             ensure!(refused.is_some(), "{key} took a foreign certificate");
         }
-        let refused = refusal(&known, url, name, SILENCE).await?;
+        let refused = refusal(&known, url, name, greets, SILENCE).await?;
         ensure!(refused.is_none(), "{key}, a certificate of the stack: {refused:?}");
     }
     Ok(())

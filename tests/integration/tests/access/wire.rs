@@ -75,14 +75,18 @@ pub(crate) fn status(answer: &str) -> u16 {
 }
 
 /// Connects, and returns why the server closes the connection, if it does so within `patience`. A server that refuses a
-/// certificate does so only after the client has finished its handshake.
+/// certificate does so only after the client has finished its handshake. A server that `greets` sends a line before TLS
+/// begins, as NATS does.
 pub(crate) async fn refusal(
     tls: &ClientTls,
     url: &str,
     name: &str,
+    greets: bool,
     patience: Duration,
 ) -> anyhow::Result<Option<String>> {
-    let stream = TcpStream::connect(address(url)).await?;
+    let mut stream = TcpStream::connect(address(url)).await?;
+    // Byte by byte, so that nothing of TLS is read.
+    while greets && stream.read_u8().await? != b'\n' {}
     let mut stream = match tls.with_alpn(&[]).connector().connect(server_name(name)?, stream).await {
         Ok(stream) => stream,
         Err(error) => return Ok(Some(error.to_string())),
