@@ -68,6 +68,10 @@ fn a_stack_starts_and_stops() {
     let (status, said) = stack.stop();
     assert!(status.success(), "{status}\n{said}");
     assert!(said.contains("weir is down") && said.contains("0 dropped"), "{said}");
+    assert!(
+        !said.contains("connection to NATS was lost"),
+        "a client outlives its component: {said}"
+    );
     assert!(!directory.path().join("endpoints.json").exists());
 
     let ca = fs::read(directory.path().join("certs/ca.crt")).expect("a CA");

@@ -1,17 +1,18 @@
 //! Numbers that are looked up when they are collected: routes, files, messages of NATS, the time since the start.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::metrics::Meter;
-use weir_nats_client::NatsClient;
 use weir_platform_gorouter_table::Registry;
 use weir_service::clock;
 
 /// Open files of this process, on systems that tell.
 const FILES: &str = "/proc/self/fd";
 
-/// Makes the collections of `meter` look these numbers up.
-pub(crate) fn register(meter: &Meter, registry: &Arc<Registry>, nats: &NatsClient) {
+/// Makes the collections of `meter` look these numbers up. `dropped` counts messages of NATS. The meter outlives the router, so it
+/// must not hold the client itself: the connection would stay.
+pub(crate) fn register(meter: &Meter, registry: &Arc<Registry>, dropped: Arc<AtomicU64>) {
     let routes = Arc::clone(registry);
     meter
         .u64_observable_gauge("total_routes")
@@ -27,11 +28,10 @@ pub(crate) fn register(meter: &Meter, registry: &Arc<Registry>, nats: &NatsClien
             }
         })
         .build();
-    let nats = nats.clone();
     meter
         .u64_observable_gauge("total_dropped_messages")
         .with_unit("message")
-        .with_callback(move |observer| observer.observe(nats.dropped(), &[]))
+        .with_callback(move |observer| observer.observe(dropped.load(Ordering::Relaxed), &[]))
         .build();
     meter
         .u64_observable_gauge("file_descriptors")

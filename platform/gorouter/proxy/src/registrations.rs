@@ -88,7 +88,8 @@ impl Registrations {
             tracing::info!("connected to NATS");
             self.say_start(subjects::START).await;
         } else {
-            tracing::warn!("NATS is away, routes are not pruned");
+            // The client warns of a connection that was lost.
+            tracing::info!("routes are not pruned while NATS is away");
         }
     }
 

@@ -109,7 +109,7 @@ impl Server {
         });
         let head = config.limits.request_head.as_usize() + HEAD_SLACK;
         let front = Arc::new(Front::new(Arc::clone(&router), config.patience, head));
-        gauges::register(&meter, &router.registry, &nats);
+        gauges::register(&meter, &router.registry, nats.dropped_counter());
         Ok(Self {
             plain,
             internal: internal.map(|(listener, _)| listener),
@@ -191,7 +191,7 @@ impl Server {
             config,
             context,
         } = self;
-        follow(&router, nats, &config, &context);
+        follow(&router, nats, &config, &context, &cut.shutdown());
         let of_routes = Status::routes(&config.routes_user, config.routes_password.expose());
         let operators = [status.zip(Some(Status::Health)), routes.zip(Some(of_routes))];
         for ((listener, _), status) in operators.into_iter().flatten() {
@@ -273,8 +273,9 @@ fn route_services(config: &Config) -> RouteServices {
     }
 }
 
-/// Begins to follow registrations, and to prune what is not repeated.
-fn follow(router: &Arc<Router>, nats: NatsClient, config: &Config, context: &LogContext) {
+/// Begins to follow registrations, and to prune what is not repeated, until `end`: a router that drains still sends requests to
+/// backends.
+fn follow(router: &Arc<Router>, nats: NatsClient, config: &Config, context: &LogContext, end: &Shutdown) {
     let registrations = Registrations::new(
         Arc::clone(router),
         nats,
@@ -283,10 +284,10 @@ fn follow(router: &Arc<Router>, nats: NatsClient, config: &Config, context: &Log
         config.table.stale_threshold.get(),
         config.table.keep_without_nats,
     );
-    let following = registrations.follow(context.shutdown.clone());
+    let following = registrations.follow(end.clone());
     context.tasks.spawn_critical("registrations", following);
     let every = config.table.prune_interval.get();
-    let pruning = prune(Arc::clone(router), every, context.shutdown.clone());
+    let pruning = prune(Arc::clone(router), every, end.clone());
     context.tasks.spawn("pruning", pruning);
 }
 

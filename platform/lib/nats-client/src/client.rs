@@ -136,6 +136,12 @@ impl NatsClient {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// The counter behind [`NatsClient::dropped`]. Unlike a clone of the client, it does not keep the connection.
+    #[must_use]
+    pub fn dropped_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
+    }
+
     /// Subscribes to a subject, which may have wildcards; of the members of a queue group each message goes to one. Works
     /// without a connection, too: the subscription counts from the next one on.
     ///
