@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use weir_files::Readers;
 
 use crate::row::Kind;
+use crate::sqlite_file;
 use crate::transaction::Open;
 use crate::{DatabaseUrl, DbError, Dialect, Row, Statement, Transaction, Value};
 
@@ -37,11 +38,6 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 
 /// How long SQLite waits while another process writes.
 const BUSY: Duration = Duration::from_secs(5);
-
-/// How often an empty database file is checked again, because another process may be creating the database.
-const EMPTY_CHECKS: u32 = 20;
-/// The time between two of these checks.
-const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long an unused connection is kept open.
 const IDLE: Duration = Duration::from_secs(300);
@@ -129,7 +125,7 @@ impl Database {
     /// Opens a database. A SQLite file is created (mode 0600) if it is absent.
     ///
     /// An empty SQLite file is an error, because SQLite would start a new database in it, and the loss of the old one
-    /// would not be noticed.
+    /// would not be noticed. A start that is interrupted leaves none: a file is a database from its first moment on.
     ///
     /// # Errors
     /// If the database cannot be reached or the file cannot be used.
@@ -142,7 +138,7 @@ impl Database {
             Dialect::Sqlite => {
                 let path = url.path().unwrap_or_default();
                 if !make_private(&path)? {
-                    require_content(&path).await?;
+                    require_content(&path)?;
                 }
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
@@ -318,7 +314,7 @@ fn bounded<D: sqlx::Database>(options: PoolOptions<D>, most: u32) -> PoolOptions
         .idle_timeout(IDLE)
 }
 
-/// Creates the file and its folder with access for the owner only; returns whether the file was absent.
+/// Creates a database without tables and its folder, with access for the owner only; returns whether the file was absent.
 fn make_private(path: &Path) -> Result<bool, DbError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -327,18 +323,61 @@ fn make_private(path: &Path) -> Result<bool, DbError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         weir_files::make_directory(folder).map_err(failed(folder))?;
     }
-    weir_files::create(path, b"", Readers::Owner).map_err(failed(path))
+    weir_files::create(path, &sqlite_file::without_tables(), Readers::Owner).map_err(failed(path))
 }
 
-/// Refuses an empty file, unless another process is creating the database in it.
-async fn require_content(path: &Path) -> Result<(), DbError> {
-    for _ in 0..EMPTY_CHECKS {
-        let length = std::fs::metadata(path).map(|metadata| metadata.len());
-        match length {
-            Ok(0) => tokio::time::sleep(EMPTY_CHECK_INTERVAL).await,
-            // If the file cannot be read, SQLite reports that.
-            _ => return Ok(()),
-        }
+/// Refuses an empty file.
+fn require_content(path: &Path) -> Result<(), DbError> {
+    match std::fs::metadata(path).map(|metadata| metadata.len()) {
+        Ok(0) => Err(DbError::Empty { path: path.to_owned() }),
+        // If the file cannot be read, SQLite reports that.
+        _ => Ok(()),
     }
-    Err(DbError::Empty { path: path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A start that ended between the creation of the file and the first statement does not prevent the next one. The file
+    /// is whole, and private.
+    #[tokio::test]
+    async fn an_interrupted_creation_leaves_a_database() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/weir.db");
+        assert!(make_private(&path).unwrap());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let database = Database::open(&DatabaseUrl::sqlite(&path)).await.unwrap();
+        let checked = database
+            .first(crate::sql("pragma integrity_check"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(checked.get::<String>("integrity_check").unwrap(), "ok");
+        let journal = database
+            .first(crate::sql("pragma journal_mode"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(journal.get::<String>("journal_mode").unwrap(), "wal");
+        database
+            .execute(crate::sql("create table things (name text)"))
+            .await
+            .unwrap();
+        database.close().await;
+    }
+
+    /// An empty file is refused at once, and stays as it is.
+    #[tokio::test]
+    async fn an_empty_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weir.db");
+        std::fs::write(&path, "").unwrap();
+        let refused = Database::open(&DatabaseUrl::sqlite(&path)).await.unwrap_err();
+        assert!(matches!(refused, DbError::Empty { .. }), "{refused}");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
 }

@@ -29,6 +29,7 @@ mod retry;
 mod row;
 #[cfg(feature = "test-servers")]
 pub mod servers;
+mod sqlite_file;
 mod statement;
 mod transaction;
 mod url;
